@@ -1,0 +1,52 @@
+# Everything from nothing: the first target you run makes the virtual environment, later ones reuse it.
+#
+#   make test                      make test PYTEST_ARGS='-x tests/unit'
+#   make demo                      make test PYTHON=python3.13 VENV=.venv-313
+
+PYTHON      ?= python3
+VENV        ?= .venv
+PYTEST_ARGS ?= -n auto
+BENCH_ARGS  ?=
+BIN         := $(VENV)/bin
+STAMP       := $(VENV)/.rqsqs-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install test demo lint format bench coverage clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## Make the virtual environment with everything in it
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test: $(STAMP) ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo: $(STAMP) ## Show rqsqs at work on an embedded server
+	$(BIN)/rqsqs demo
+
+lint: $(STAMP) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Put the code in its usual form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+coverage: $(STAMP) ## Run the tests and show what they did not reach
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+clean: ## Remove what was made, the virtual environment included
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
