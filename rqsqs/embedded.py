@@ -47,6 +47,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .errors import EmbeddedServerUnavailable
+
 __all__ = ["EmbeddedServer", "EmbeddedServerUnavailable", "acquire", "find_server"]
 
 SOCKET_PATH_LIMIT = 100  # bytes; the kernels allow 103 (macOS) and 107 (Linux)
@@ -78,10 +80,6 @@ exec 3<&0 </dev/null
   kill "$reader"
 ) &
 """
-
-
-class EmbeddedServerUnavailable(Exception):
-    """There is no server program to start, or it did not start; the text says what to do."""
 
 
 class EmbeddedServer:
@@ -442,19 +440,18 @@ def _read_state(folder: Path) -> tuple[int, str]:
 
 
 def _socket_path(folder: Path) -> str:
-    """Return a path for the socket: in the folder, or in a short one of our own when the path would be too long."""
+    """Return a path for the socket: in the folder, or in a private one with a short name when it would be too long."""
     path = folder / "server.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return str(path)
-    name = f"rqsqs-{os.geteuid()}-{hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()}"
     base = tempfile.gettempdir() if len(os.fsencode(tempfile.gettempdir())) < SOCKET_PATH_LIMIT - 50 else "/tmp"
-    short = Path(base, name)
+    short = Path(base, f"rqsqs-{os.geteuid()}")
     with contextlib.suppress(FileExistsError):
         short.mkdir(mode=0o700)
     status = short.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise EmbeddedServerUnavailable(f"{short} exists and is not a private folder of this user; remove it")
-    return str(short / "server.sock")
+    return str(short / f"{hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()}.sock")
 
 
 def _last_words(log_path: Path) -> str:
