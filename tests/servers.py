@@ -159,8 +159,8 @@ class Server:
             # A stranger on our port would answer as well: ask who it is.
             with contextlib.suppress(OSError):
                 match = re.search(r"process_id:(\d+)", self.ask("INFO", "server"))
-                if match and int(match[1]) == self.process.pid:
-                    return True
+                if match and int(match[1]) == self.process.pid and self.ask("PING").startswith("+PONG"):
+                    return True  # INFO is answered while it still reads its file, PING is not
             time.sleep(0.002)
         self.process.kill()
         self._reap()
