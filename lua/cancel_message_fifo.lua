@@ -1,0 +1,70 @@
+#!lua flags=allow-oom
+--[[
+Take a waiting message out of a FIFO queue: cancel it, or give it another time at its place in the group. A message in
+flight is left alone.
+
+KEYS   1 meta      HASH    queue attributes
+       2 available ZSET    group -> since when its head can be received
+       3 inflight  ZSET    stamp group -> visible again + receives
+       4 state     HASH    stamp -> receives/first_ms/available_us
+       5 bell      LIST    wake token
+       6 keeper    STRING  who rings for the next due time
+ARGV   1 now_us  "" = the server's clock
+       2 stamp   16 digits
+       3 group
+       4 due_ms  "" = cancel; else the time at which it becomes visible
+RETURN 1 done | 0 not found in this group | -1 in flight
+ERRORS QUEUE_NOT_FOUND
+]]
+local clock = require("lib.clock")
+local bell = require("lib.bell")
+local fifo = require("lib.fifo")
+local sorted = require("lib.sorted")
+
+local meta, available, inflight, states, token, keeper = unpack(KEYS)
+local stamp, group, due = ARGV[2], ARGV[3], ARGV[4]
+if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now = string.sub(clock.now_us(ARGV[1]), 1, 13)
+local now_ms = tonumber(now)
+local q = fifo.open(meta)
+local list, member = fifo.list(q, group), stamp .. group
+local index = sorted.find(list, stamp)
+if not index then
+  return 0
+end
+local score = redis.call("ZSCORE", inflight, member)
+if score then
+  if string.sub(score, 1, -4) > now then
+    return -1
+  end
+  fifo.expire(q, member, score, now_ms)
+end
+
+redis.call("ZREM", q.delayed, member)
+redis.call("ZREM", q.postponed, member)
+if due == "" then
+  fifo.remove_at(list, index)
+  redis.call("HDEL", states, stamp)
+  redis.call("HINCRBY", meta, "messages", -1)
+else
+  local key = redis.call("LINDEX", list, 2 * index)
+  local history = string.match(key, "/.*$") or ""
+  local due_ms = tonumber(due)
+  if due_ms > now_ms then
+    redis.call("LSET", list, 2 * index, stamp .. "+" .. due .. history)
+    redis.call("ZADD", q.delayed, due, member)
+    redis.call("HSET", meta, "delays", "1")
+    bell.ring_for(token, keeper, now_ms, due_ms)
+  else
+    redis.call("LSET", list, 2 * index, stamp .. history)
+  end
+end
+if index == 0 then
+  redis.call("ZREM", available, group)
+  if fifo.offer(q, group) then
+    bell.ring(token)
+  end
+end
+return 1

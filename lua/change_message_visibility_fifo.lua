@@ -1,0 +1,58 @@
+#!lua flags=allow-oom
+--[[
+Change when messages of a FIFO queue become visible again (ChangeMessageVisibility and its batch form). The receipt
+must be of the latest receive and its visibility timeout open.
+
+KEYS   1 meta      HASH    queue attributes
+       2 available ZSET    group -> since when its head can be received
+       3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives
+       4 state     HASH    stamp -> receives/first_ms/available_us
+       5 bell      LIST    wake token
+       6 keeper    STRING  who rings for the next due time
+ARGV   1 now_us    "" = the server's clock
+       2 total_ms  longest invisibility counted from the receive; 0 = no limit
+       3... key, group, receives, received_ms, visibility_ms per message
+RETURN {status ...}: 1 changed, -1 the receipt has expired, -2 no such message, -3 beyond total_ms
+ERRORS QUEUE_NOT_FOUND
+]]
+local clock = require("lib.clock")
+local bell = require("lib.bell")
+local fifo = require("lib.fifo")
+
+local meta, _, inflight, states, token, keeper = unpack(KEYS)
+if redis.call("EXISTS", meta) == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+local total = tonumber(ARGV[2])
+local q = fifo.open(meta)
+local reply, earliest, visible = {}, nil, false
+
+for i = 3, #ARGV, 5 do
+  local stamp, group, receives = string.sub(ARGV[i], 1, 16), ARGV[i + 1], tonumber(ARGV[i + 2])
+  local member, due_ms = stamp .. group, now_ms + tonumber(ARGV[i + 4])
+  local score = redis.call("ZSCORE", inflight, member)
+  local status = 1
+  if not score then
+    status = redis.call("HEXISTS", states, stamp) == 1 and -1 or -2
+  elseif tonumber(string.sub(score, -3)) ~= math.min(receives, 999) or tonumber(string.sub(score, 1, -4)) <= now_ms then
+    status = -1
+  elseif total > 0 and due_ms > tonumber(ARGV[i + 3]) + total then
+    status = -3
+  elseif due_ms <= now_ms then
+    visible = fifo.expire(q, member, score, now_ms) or visible
+  else
+    redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
+    if not earliest or due_ms < earliest then
+      earliest = due_ms
+    end
+  end
+  reply[#reply + 1] = status
+end
+
+if visible then
+  bell.ring(token)
+elseif earliest then
+  bell.ring_for(token, keeper, now_ms, earliest)
+end
+return reply

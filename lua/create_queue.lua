@@ -1,0 +1,48 @@
+--[[
+Create one partition of a queue, or find that it exists (CreateQueue).
+
+KEYS   1 meta     HASH    queue attributes
+       2 tags     HASH    tag -> value
+       3 deleted  STRING  stands for a while after a deletion
+ARGV   1 now_us        "" = the server's clock
+       2 recent        "1" = refuse a name that was deleted recently (SQS's rule)
+       3 compared      how many of the attributes below the caller named: an existing queue must have these values
+       4 fields        how many attributes there are
+       5... name, value of every attribute (the compared ones first), then tag, value of every tag
+RETURN {1 created | 0 existed, created_us}
+ERRORS QUEUE_NAME_EXISTS, QUEUE_DELETED_RECENTLY, QUEUE_BEING_DELETED
+]]
+local clock = require("lib.clock")
+local settings = require("lib.settings")
+
+local meta, tags, deleted = unpack(KEYS)
+local compared, fields = tonumber(ARGV[3]), tonumber(ARGV[4])
+local state = redis.call("HMGET", meta, "created_us", "deleting")
+if state[2] then
+  return redis.error_reply("QUEUE_BEING_DELETED " .. meta)
+end
+if state[1] then
+  for i = 5, 4 + 2 * compared, 2 do
+    if (redis.call("HGET", meta, ARGV[i]) or "") ~= ARGV[i + 1] then
+      return redis.error_reply("QUEUE_NAME_EXISTS " .. ARGV[i])
+    end
+  end
+  return {0, state[1]}
+end
+local now_us = clock.now_us(ARGV[1])
+if ARGV[2] == "1" then
+  local since = redis.call("GET", deleted)
+  if since and tonumber(now_us) - tonumber(since) < 60000000 then
+    return redis.error_reply("QUEUE_DELETED_RECENTLY " .. meta)
+  end
+end
+redis.call("DEL", deleted)
+local changes = {"created_us", now_us, "modified_us", now_us}
+for i = 5, 4 + 2 * fields do
+  changes[#changes + 1] = ARGV[i]
+end
+settings.write(meta, changes, {})
+for i = 5 + 2 * fields, #ARGV, 2 do
+  redis.call("HSET", tags, ARGV[i], ARGV[i + 1])
+end
+return {1, now_us}

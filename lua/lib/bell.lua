@@ -1,0 +1,88 @@
+--[[
+Waking waiters without polling. `bell` is a LIST of at most one token on which waiters block (BLPOP); `keeper` is a
+STRING "due_ms:waiter" that names the waiter who rings when the earliest invisible message becomes due.
+  1. A visible message and a blocked waiter: a token is out, or a woken waiter is about to receive.
+  2. A due time ahead and a blocked waiter: a keeper guards a time not later, or a token is out.
+]]
+local bell = {}
+
+-- Wake one waiter, unless a token is out already.
+function bell.ring(list)
+  if redis.call("EXISTS", list) == 0 then
+    redis.call("RPUSH", list, "1")
+  end
+end
+
+-- The guarded due time in ms and who guards it; nil when nobody does or the time has passed.
+function bell.guarded(keeper, now_ms)
+  local value = redis.call("GET", keeper)
+  if value then
+    local due, who = string.match(value, "^(%d+):(.*)$")
+    due = tonumber(due)
+    if due > now_ms then
+      return due, who
+    end
+  end
+  return nil
+end
+
+-- A message will become visible at due_ms: wake a waiter if nobody guards a time that early.
+function bell.ring_for(list, keeper, now_ms, due_ms)
+  if redis.call("EXISTS", list) == 0 then
+    local due = bell.guarded(keeper, now_ms)
+    if not due or due > due_ms then
+      redis.call("RPUSH", list, "1")
+    end
+  end
+end
+
+-- An empty receive is about to block: take the token away and, if nobody guards next_due (ms or nil), guard it.
+-- Returns the due time the caller has to ring at, or 0.
+function bell.block(list, keeper, now_ms, next_due, waiter)
+  redis.call("DEL", list)
+  if not next_due then
+    return 0
+  end
+  local due, who = bell.guarded(keeper, now_ms)
+  if due and due <= next_due and who ~= waiter then
+    return 0
+  end
+  local ahead = math.max(next_due - now_ms, 0)
+  redis.call("SET", keeper, string.format("%.0f:%s", next_due, waiter), "PX", string.format("%.0f", ahead + 1000))
+  return next_due
+end
+
+-- A waiter goes away: if it was the keeper, give the duty up and wake another one.
+function bell.leave(list, keeper, waiter)
+  local value = redis.call("GET", keeper)
+  if value and string.match(value, ":(.*)$") == waiter then
+    redis.call("DEL", keeper)
+    bell.ring(list)
+  end
+end
+
+-- Until when (ms) a receive waits: "" not at all, "?" as the queue says, "+ms" so long from now, "ms" an absolute time.
+function bell.wait_until(meta, wait, now_ms)
+  if wait == "" then
+    return now_ms
+  elseif wait == "?" then
+    return now_ms + tonumber(redis.call("HGET", meta, "ReceiveMessageWaitTimeSeconds") or "0") * 1000
+  elseif string.sub(wait, 1, 1) == "+" then
+    return now_ms + tonumber(string.sub(wait, 2))
+  end
+  return tonumber(wait)
+end
+
+-- The end of an empty receive: wait on or leave. Returns wake_at_ms and wait_until_ms.
+function bell.rest(q, wait, now_ms, next_due, waiter)
+  local wait_until = bell.wait_until(q.meta, wait, now_ms)
+  if wait_until > now_ms then
+    return bell.block(q.bell, q.keeper, now_ms, next_due(), waiter), wait_until
+  end
+  if waiter ~= "" then
+    bell.leave(q.bell, q.keeper, waiter)
+  end
+  return 0, wait_until
+end
+
+return bell

@@ -1,0 +1,62 @@
+--[[
+Dead letters stay in the hash slot where they died: the dead-letter queue has a shard, a partition of its own, under
+the hash tag of each source partition, so a move is part of one script. A shard exists when its meta does.
+]]
+local message = require("lib.message")
+local bell = require("lib.bell")
+
+local deadletter = {}
+
+-- The base of the keys of another queue's shard in this hash slot: "rqsqs:{orders/0}:orders:" -> "...:NAME:".
+function deadletter.base(meta, name)
+  return string.match(meta, "^(.-}:)") .. name .. ":"
+end
+
+-- The redrive policy of a partition, or nil.
+function deadletter.policy(meta)
+  local p = redis.call("HMGET", meta, "dlq", "max_receives", "dlq_missing_until")
+  if not p[1] then
+    return nil
+  end
+  local base = deadletter.base(meta, p[1])
+  return {
+    name = p[1],
+    base = base,
+    max_receives = tonumber(p[2]),
+    missing = redis.call("EXISTS", base .. "meta") == 0,
+    -- The dead-letter queue was looked for and does not exist: messages stay and are delivered on.
+    suspended = function(now_ms)
+      return p[3] and tonumber(p[3]) > now_ms
+    end,
+  }
+end
+
+-- Move messages of a standard queue: a flat array member, receives, record ...
+function deadletter.move(meta, now, moves)
+  local name = redis.call("HGET", meta, "dlq")
+  local base = deadletter.base(meta, name)
+  local source = string.match(meta, "([^:]+):meta$")
+  local letters = {}
+  for i = 1, #moves, 3 do
+    local part = message.parse(moves[i])
+    part.total, part.count = part.total + moves[i + 1], 0
+    part.moved, part.source = now, source
+    letters[#letters + 1] = message.format(part)
+    letters[#letters + 1] = moves[i + 2]
+  end
+  if redis.call("RPUSH", base .. "ready", unpack(letters)) == #letters and redis.call("HGET", base .. "meta", "fair") then
+    redis.call("ZADD", base .. "ring", "0", "")
+  end
+  bell.ring(base .. "bell")
+end
+
+-- Append a message to its group in the dead-letter queue's FIFO shard.
+function deadletter.push_fifo(dlq, group, key, record, now_us)
+  local length = redis.call("RPUSH", dlq.base .. "group:" .. group, key, record)
+  redis.call("HINCRBY", dlq.base .. "meta", "messages", 1)
+  if length == 2 and redis.call("SISMEMBER", dlq.base .. "paused", group) == 0 then
+    redis.call("ZADD", dlq.base .. "available", now_us, group)
+  end
+end
+
+return deadletter

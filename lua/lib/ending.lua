@@ -1,0 +1,41 @@
+-- What deleting and purging have in common for both kinds of queue. KEYS and ARGV are those of delete_queue.lua; the
+-- last five keys are tags, deleted, shards, sources and tasks.
+local ending = {}
+
+-- Checks and marks of the first step. Returns an error reply or nil, and created_us.
+function ending.begin(keys, argv, now_us)
+  local meta = keys[1]
+  local purge, first = argv[2] == "1", argv[5] == "1"
+  local state = redis.call("HMGET", meta, "created_us", "deleting", "purged_us")
+  if not state[1] or (purge and state[2]) then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta), nil
+  end
+  if first and purge then
+    if tonumber(argv[4]) > 0 and state[3]
+      and tonumber(now_us) - tonumber(state[3]) < tonumber(argv[4]) * 1000 then
+      return redis.error_reply("PURGE_QUEUE_IN_PROGRESS " .. meta), nil
+    end
+    redis.call("HSET", meta, "purged_us", now_us)
+  elseif first then
+    redis.call("HSET", meta, "deleting", "1")
+    redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod")
+  end
+  return nil, state[1]
+end
+
+-- The last step: the bell wakes a waiter, who finds the queue gone or empty.
+function ending.finish(keys, argv)
+  local meta, n = keys[1], #keys
+  if argv[2] == "1" then
+    return
+  end
+  redis.call("UNLINK", meta, keys[6], keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
+  local keep = tonumber(argv[3])
+  if keep > 0 then
+    local time = redis.call("TIME")
+    local now_us = argv[1] ~= "" and argv[1] or time[1] .. string.sub("00000" .. time[2], -6)
+    redis.call("SET", keys[n - 3], now_us, "PX", string.format("%.0f", keep))
+  end
+end
+
+return ending

@@ -1,0 +1,125 @@
+--[[
+Moving messages from one partition to another (message move tasks). Moved messages are new: new id, new time of
+sending, no receives.
+]]
+local clock = require("lib.clock")
+local message = require("lib.message")
+local fifo = require("lib.fifo")
+local ring = require("lib.ring")
+local bell = require("lib.bell")
+
+local transfer = {}
+
+-- Take up to `limit` visible messages out of a partition, oldest first: {{source, group, record} ...}. Stops before a
+-- message that `accept(source)` refuses and returns its source as second value.
+function transfer.take(meta, is_fifo, now_us, limit, accept)
+  local base, now = string.sub(meta, 1, -5), string.sub(now_us, 1, 13)
+  local taken = {}
+  if is_fifo then
+    local q = fifo.open(meta)
+    fifo.expire_due(q, now, 1000)
+    while #taken < limit do
+      local head = redis.call("ZPOPMIN", q.available)
+      if #head == 0 then
+        break
+      end
+      local group = head[1]
+      local pair = redis.call("LRANGE", fifo.list(q, group), "0", "1")
+      local _, _, _, source = fifo.history(pair[1])
+      local refusal = accept(source or "")
+      if refusal then
+        redis.call("ZADD", q.available, head[2], group)
+        return taken, refusal
+      end
+      redis.call("LPOP", fifo.list(q, group), "2")
+      redis.call("HDEL", q.state, string.sub(pair[1], 1, 16))
+      redis.call("HINCRBY", meta, "messages", -1)
+      taken[#taken + 1] = {source = source or "", group = group, record = pair[2]}
+      fifo.offer(q, group)
+    end
+    return taken
+  end
+
+  local ready, store, inflight, groups = base .. "ready", base .. "store", base .. "inflight", base .. "ring"
+  local fair = redis.call("HGET", meta, "fair")
+  while #taken < limit do
+    local group, list = "", ready
+    if fair then
+      group = redis.call("ZRANGE", groups, "0", "0")[1]
+      if not group then
+        break
+      end
+      list = ring.list(base, ready, group)
+    end
+    local pair = redis.call("LRANGE", list, "0", "1")
+    if #pair == 0 then
+      if fair then
+        redis.call("ZREM", groups, group)
+      else
+        break
+      end
+    else
+      local part = message.parse(pair[1])
+      if #pair[1] == 25 then
+        redis.call("HINCRBY", meta, "holes", -1)
+      else
+        local refusal = accept(part.source)
+        if refusal then
+          return taken, refusal
+        end
+        taken[#taken + 1] = {source = part.source, group = part.group or "", record = pair[2]}
+      end
+      redis.call("LPOP", list, "2")
+      if group ~= "" then
+        redis.call("HINCRBY", meta, "grouped", -1)
+      end
+    end
+  end
+  local again = redis.call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "LIMIT", "0", limit - #taken)
+  for _, member in ipairs(again) do
+    local part = message.parse(member)
+    local refusal = accept(part.source)
+    if refusal then
+      return taken, refusal
+    end
+    local field = message.field(member)
+    taken[#taken + 1] = {source = part.source, group = part.group or "", record = redis.call("HGET", store, field)}
+    redis.call("HDEL", store, field)
+    redis.call("ZREM", inflight, member)
+  end
+  return taken
+end
+
+-- Append a message to a partition as a new one. `tail` makes ids of one microsecond distinct (8 characters).
+function transfer.put(meta, is_fifo, now_us, tail, group, record)
+  local base = string.sub(meta, 1, -5)
+  if is_fifo then
+    local q = fifo.open(meta)
+    local last = redis.call("HGET", meta, "last") or ""
+    local stamp = now_us
+    if stamp <= last then
+      stamp = string.format("%.0f", tonumber(last) + 1)
+    end
+    redis.call("HSET", meta, "last", stamp)
+    redis.call("HINCRBY", meta, "messages", 1)
+    if redis.call("RPUSH", fifo.list(q, group), stamp, record) == 2 then
+      fifo.offer(q, group)
+    end
+  else
+    local key = now_us .. tail .. (group ~= "" and "@" .. group or "")
+    local fair = redis.call("HGET", meta, "fair")
+    if group ~= "" and not fair then
+      ring.open(meta, base .. "ring", base .. "ready")
+      fair = "1"
+    end
+    if fair then
+      ring.push(base, base .. "ring", base .. "ready", group, key, record)
+      redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)
+    else
+      redis.call("RPUSH", base .. "ready", key, record)
+    end
+  end
+  bell.ring(base .. "bell")
+end
+
+return transfer

@@ -1,0 +1,18 @@
+--[[
+List queue names in order (ListQueues).
+
+KEYS   1 names  ZSET  queue names, all with score 0
+ARGV   1 prefix  "" = all
+       2 after   only names behind this one, "" = from the start
+       3 limit
+RETURN {name, ...}
+ERRORS -
+]]
+local from = "-"
+if ARGV[2] ~= "" then
+  from = "(" .. ARGV[2]
+elseif ARGV[1] ~= "" then
+  from = "[" .. ARGV[1]
+end
+local to = ARGV[1] ~= "" and "[" .. ARGV[1] .. "\255" or "+"
+return redis.call("ZRANGEBYLEX", KEYS[1], from, to, "LIMIT", "0", ARGV[3])

@@ -1,0 +1,40 @@
+--[[
+Move messages of a dead-letter queue's partition back to partitions in the same hash slot: one step of a message move
+task.
+
+KEYS   1 meta  HASH  attributes of the partition to move from
+ARGV   1 now_us       "" = the server's clock
+       2 limit        at most so many messages, up to 1000
+       3 destination  queue name; "" = each message's own source
+       4 fifo         "1" = FIFO queues
+       5 tail         5 characters, unique to the call
+RETURN {moved, stop}: stop = "" while it went well, "no_source", or the name of a queue that has no partition here
+ERRORS QUEUE_NOT_FOUND
+]]
+local clock = require("lib.clock")
+local deadletter = require("lib.deadletter")
+local transfer = require("lib.transfer")
+
+local meta, destination, is_fifo = KEYS[1], ARGV[3], ARGV[4] == "1"
+if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now_us = clock.now_us(ARGV[1])
+local known = {}
+local function accept(source)
+  local name = destination ~= "" and destination or source
+  if name == "" then
+    return "no_source"
+  end
+  if known[name] == nil then
+    known[name] = redis.call("HEXISTS", deadletter.base(meta, name) .. "meta", "VisibilityTimeout") == 1
+  end
+  return not known[name] and name or nil
+end
+
+local taken, stop = transfer.take(meta, is_fifo, now_us, tonumber(ARGV[2]), accept)
+for i, m in ipairs(taken) do
+  local target = deadletter.base(meta, destination ~= "" and destination or m.source) .. "meta"
+  transfer.put(target, is_fifo, now_us, ARGV[5] .. string.format("%03d", i - 1), m.group, m.record)
+end
+return {#taken, stop or ""}

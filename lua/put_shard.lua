@@ -1,0 +1,42 @@
+--[[
+Create or renew the shard that holds a queue's dead letters in the hash slot of their source: its attributes are a
+copy of the home partition's.
+
+KEYS   1 meta    HASH    attributes of the shard
+       2 source  HASH    attributes of the source partition in the same slot
+       3 bell    LIST    wake token of the shard
+       4 keeper  STRING  who rings for the shard's next due time
+ARGV   1 modified_us  of the home partition: an older copy does not overwrite a newer one; with argument 2: now_us
+       2 missing      "" = the queue exists; "+ms" = it does not, and the source stops looking for it so long
+       3... field, value
+RETURN 1 written | 0 a newer copy is there
+ERRORS -
+]]
+local clock = require("lib.clock")
+local settings = require("lib.settings")
+local bell = require("lib.bell")
+
+local meta, source, token, keeper = unpack(KEYS)
+if ARGV[2] ~= "" then
+  local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+  redis.call("HSET", source, "dlq_missing_until", string.format("%.0f", now_ms + tonumber(string.sub(ARGV[2], 2))))
+  return 1
+end
+local have = redis.call("HGET", meta, "modified_us")
+if have and tonumber(have) > tonumber(ARGV[1]) then
+  return 0
+end
+local changes, removals, new = {}, {}, {}
+for i = 3, #ARGV, 2 do
+  changes[#changes + 1], changes[#changes + 2] = ARGV[i], ARGV[i + 1]
+  new[ARGV[i]] = true
+end
+for _, field in ipairs(redis.call("HKEYS", meta)) do
+  if not new[field] and string.find(field, "^%u") then
+    removals[#removals + 1] = field
+  end
+end
+settings.write(meta, changes, removals)
+redis.call("DEL", keeper)
+bell.ring(token)
+return 1

@@ -1,0 +1,1 @@
+"""rqsqs: Amazon SQS on the Redis you already run."""

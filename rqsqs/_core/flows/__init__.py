@@ -1,0 +1,53 @@
+"""Flows: everything that takes more than one step, as generators of operations and waits.
+
+A runner drives a flow: it sends each result back and throws each error in. Flows trust their parameters: ranges and
+formats are the faces' business.
+"""
+
+from rqsqs._core.flows.browse import browse, cancel, counts, groups, reschedule
+from rqsqs._core.flows.messages import change_visibility, delete_messages, receive_messages, send_messages
+from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, start_move
+from rqsqs._core.flows.queues import (
+    create_queue,
+    dead_letter_sources,
+    delete_queue,
+    get_tags,
+    list_queues,
+    pause,
+    purge_queue,
+    queue_exists,
+    queue_info,
+    remove_tags,
+    set_attributes,
+    set_tags,
+    update_policy,
+)
+
+__all__ = [
+    "browse",
+    "cancel",
+    "cancel_move",
+    "change_visibility",
+    "counts",
+    "create_queue",
+    "dead_letter_sources",
+    "delete_messages",
+    "delete_queue",
+    "drive_move",
+    "get_tags",
+    "groups",
+    "list_moves",
+    "list_queues",
+    "pause",
+    "purge_queue",
+    "queue_exists",
+    "queue_info",
+    "receive_messages",
+    "remove_tags",
+    "reschedule",
+    "send_messages",
+    "set_attributes",
+    "set_tags",
+    "start_move",
+    "update_policy",
+]

@@ -1,0 +1,217 @@
+"""Flows that look at what waits: counts, browsing, cancelling, another time."""
+
+from __future__ import annotations
+
+from rqsqs._core import browsing, ids
+from rqsqs._core.flows.topology import refresh
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.messages import dedup_tail
+from rqsqs._core.operation import Flow
+from rqsqs._core.records import Delivery
+from rqsqs.errors import InvalidParameterValue, MessageNotAvailable
+from rqsqs.types import Counts, State
+
+CHUNK = 500
+_SECTIONS = {"visible": ("again", "due", "ready"), "in_flight": ("inflight",), "delayed": ("delayed",)}
+_LETTERS = {"visible": "v", "in_flight": "f", "delayed": "d"}
+
+
+def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
+    """Exact counts of a queue, or of one message group (which takes a step for every 500 messages of it).
+
+    Raises:
+        QueueDoesNotExist.
+    """
+    yield from refresh(q)
+    visible = in_flight = delayed = 0
+    oldest: int | None = None
+    for p in q.partitions:
+        if group is not None:
+            for state in ("visible", "in_flight", "delayed"):
+                cursor: str | None = ""
+                while cursor is not None:
+                    found, cursor = yield from _of_group(p, state, group, cursor)
+                    for d in found:
+                        oldest = min(oldest or d.sent_at_ms, d.sent_at_ms)
+                    visible += len(found) * (state == "visible")
+                    in_flight += len(found) * (state == "in_flight")
+                    delayed += len(found) * (state == "delayed")
+            continue
+        more = True
+        while more:
+            v, f, d_, first, more = yield browsing.count(p)
+        visible, in_flight, delayed = visible + v, in_flight + f, delayed + d_
+        if first is not None:
+            oldest = min(oldest or first, first)
+    return Counts(visible, in_flight, delayed, oldest)
+
+
+def _of_group(p: Partition, state: State, group: str, cursor: str) -> Flow[tuple[list[Delivery], str | None]]:
+    if p.is_fifo:
+        offset = int(cursor or 0)
+        seen, found = yield browsing.peek_group(p, group, offset, CHUNK)
+        chosen = [d for letter, d in found if letter == _LETTERS[state]]
+        return chosen, str(offset + seen) if seen == CHUNK else None
+    section, _, start = (cursor or f"{_SECTIONS[state][0]}:0").partition(":")
+    offset = int(start)
+    seen, messages = yield browsing.peek(p, section, group, offset, CHUNK)
+    chosen = [d for d in messages if d.group_name == group]
+    return chosen, _next(state, section, offset, seen, CHUNK)
+
+
+def _next(state: State, section: str, offset: int, seen: int, limit: int) -> str | None:
+    if seen == limit:
+        return f"{section}:{offset + seen}"
+    sections = _SECTIONS[state]
+    i = sections.index(section) + 1
+    return f"{sections[i]}:0" if i < len(sections) else None
+
+
+def groups(q: QueueRef) -> Flow[list[str]]:
+    """Names of all message groups that hold messages, sorted."""
+    yield from refresh(q)
+    names: set[str] = set()
+    for p in q.partitions:
+        names.update((yield from _groups(p)))
+    return sorted(names)
+
+
+def _groups(p: Partition) -> Flow[list[str]]:
+    offset, names = 0, dict.fromkeys([""] if not p.is_fifo else [])
+    while offset >= 0:
+        offset, found = yield browsing.groups(p, offset, CHUNK)
+        names.update(dict.fromkeys(found))
+    if not p.is_fifo:
+        names.pop("")
+    return list(names)
+
+
+def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flow[tuple[list[Delivery], str]]:
+    """Look at messages of one state without touching them.
+
+    Args:
+        cursor: "" to begin, then what the last call gave.
+        limit: about how many messages, 1 to 1000.
+
+    Returns:
+        Messages and the next cursor, "" at the end. What comes and goes meanwhile may be missed or seen twice.
+    """
+    if not cursor:
+        yield from refresh(q)
+    number, _, rest = cursor.partition("|")
+    index = int(number or 0)
+    found: list[Delivery] = []
+    while index < len(q.partitions) and len(found) < limit:
+        p = q.partitions[index]
+        step = _browse_fifo if p.is_fifo else _browse_standard
+        more, rest = yield from step(p, state, rest, limit - len(found))
+        found += more
+        if not rest:
+            index += 1
+    return found, f"{index}|{rest}" if index < len(q.partitions) else ""
+
+
+def _browse_standard(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
+    """Cursor: SECTION:OFFSET of the messages without a group, or GROUP-NUMBER>ready:OFFSET."""
+    number, mark, rest = cursor.rpartition(">")
+    if not mark:
+        section, _, start = (rest or f"{_SECTIONS[state][0]}:0").partition(":")
+        seen, found = yield browsing.peek(p, section, "", int(start), limit)
+        following = _next(state, section, int(start), seen, limit)
+        return found, following or ("0>ready:0" if state == "visible" else "")
+    names = yield from _groups(p)
+    if int(number) >= len(names):
+        return [], ""
+    offset = int(rest.partition(":")[2])
+    seen, found = yield browsing.peek(p, "ready", names[int(number)], offset, limit)
+    return found, f"{number}>ready:{offset + seen}" if seen == limit else f"{int(number) + 1}>ready:0"
+
+
+def _browse_fifo(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
+    """Cursor: GROUP-NUMBER:OFFSET."""
+    number, _, start = (cursor or "0:0").partition(":")
+    names = yield from _groups(p)
+    if int(number) >= len(names):
+        return [], ""
+    seen, found = yield browsing.peek_group(p, names[int(number)], int(start), limit)
+    chosen = [d for letter, d in found if letter == _LETTERS[state]]
+    return chosen, f"{number}:{int(start) + seen}" if seen == limit else f"{int(number) + 1}:0"
+
+
+def cancel(
+    q: QueueRef,
+    message_id: str | None = None,
+    dedup_id: str | None = None,
+    group: str | None = None,
+) -> Flow[bool]:
+    """Take a waiting message out of a queue, by its id or its deduplication id (which is forgotten then).
+
+    Args:
+        group: its message group: spares a walk over all groups; needed with a deduplication id if the queue's
+            DeduplicationScope is messageGroup.
+
+    Returns:
+        False if there is no such message.
+
+    Raises:
+        MessageNotAvailable: it is in flight.
+    """
+    if dedup_id is not None:
+        tail = dedup_tail(dedup_id)
+        for key in (q.home.dedup("=", tail, ""), q.home.dedup("=", tail, group or "")):
+            found = yield browsing.find_duplicate(q.home, key, forget=False)
+            if found:
+                done = yield from _take(q, q.home, found, group, None)
+                if done:
+                    yield browsing.find_duplicate(q.home, key, forget=True)
+                return done
+        return False
+    return (yield from _everywhere(q, str(message_id), group, None))
+
+
+def reschedule(q: QueueRef, message_id: str, due_ms: int, group: str | None = None) -> Flow[bool]:
+    """Let a waiting message become visible at another time (epoch ms); the past means now.
+
+    Returns:
+        False if there is no such message.
+
+    Raises:
+        MessageNotAvailable: it is in flight.
+    """
+    return (yield from _everywhere(q, message_id, group, due_ms))
+
+
+def _everywhere(q: QueueRef, message_id: str, group: str | None, due_ms: int | None) -> Flow[bool]:
+    yield from refresh(q)
+    known = False
+    for p in q.partitions:
+        key = ids.key_of(message_id, p.node, p.is_fifo)
+        if key is not None:
+            known = True
+            if (yield from _take(q, p, key, group, due_ms)):
+                return True
+    if not known:
+        raise InvalidParameterValue(f"{message_id!r} is not a MessageId of the queue {q.name!r}")
+    return False
+
+
+def _take(q: QueueRef, p: Partition, key: str, group: str | None, due_ms: int | None) -> Flow[bool]:
+    if group is not None:
+        candidates = [group]
+    elif p.is_fifo:
+        candidates = yield from _groups(p)
+    else:
+        candidates = [""]
+    in_flight = False
+    for name in candidates:
+        status = yield browsing.cancel(p, key, name, due_ms)
+        if status == 1:
+            return True
+        in_flight = in_flight or status == -1
+    if not in_flight and group is None and not p.is_fifo:
+        for name in (yield from _groups(p)):
+            if (yield browsing.cancel(p, key, name, due_ms)) == 1:
+                return True
+    if in_flight:
+        raise MessageNotAvailable(f"the message is in flight in {q.name!r}: its receiver decides about it")
+    return False

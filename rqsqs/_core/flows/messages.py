@@ -1,0 +1,255 @@
+"""Flows of single messages: send, receive, delete, change visibility."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rqsqs._core import messages, receipts
+from rqsqs._core.flows.topology import adopt_shard, refresh
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.operation import Flow, IsWatched, Operation, Wait
+from rqsqs._core.receipts import Receipt
+from rqsqs._core.records import Delivery
+from rqsqs.errors import (
+    InvalidParameterValue,
+    MessageNotAvailable,
+    MessageTooLarge,
+    ReceiptHandleExpired,
+    ReceiptHandleIsInvalid,
+)
+from rqsqs.limits import Limits
+from rqsqs.types import Failure, Outgoing, SentMessage
+
+BLOCK_MS = 30_000  # a waiter looks again at least this often, whatever happened to its wake token
+_waiter_numbers = itertools.count()
+
+
+def send_messages(
+    q: QueueRef, batch: Sequence[Outgoing], limits: Limits
+) -> Flow[list[SentMessage | Failure]]:
+    """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge.
+
+    Raises:
+        QueueDoesNotExist, DeduplicationIdRequired: nothing was sent.
+    """
+    try:
+        sent: list[SentMessage | Failure] = yield messages.send_messages(q.home, batch, limits)
+        return sent
+    except MessageTooLarge as e:
+        limit = int(e.detail)
+    results: list[Any] = [
+        Failure(i, _too_large(m.size, limit)) if m.size > limit else None for i, m in enumerate(batch)
+    ]
+    rest = [m for m in batch if m.size <= limit]
+    if rest:
+        answers = iter((yield from send_messages(q, rest, limits)))
+        results = [next(answers) if r is None else r for r in results]
+    return results
+
+
+def _too_large(size: int, limit: int) -> MessageTooLarge:
+    return MessageTooLarge(
+        f"the message has {size} bytes; the queue's MaximumMessageSize is {limit}",
+        sqs_message=f"One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes.",
+        detail=str(limit),
+    )
+
+
+def receive_messages(
+    q: QueueRef,
+    limits: Limits,
+    max_messages: int = 1,
+    visibility_ms: int | None = None,
+    wait_ms: int | None = 0,
+    attempt_id: str | None = None,
+    delete: bool = False,
+) -> Flow[list[Delivery]]:
+    """Receive up to max_messages, waiting for the first.
+
+    Args:
+        visibility_ms: None = the queue's VisibilityTimeout.
+        wait_ms: None = the queue's ReceiveMessageWaitTimeSeconds.
+        attempt_id: ReceiveRequestAttemptId (FIFO).
+        delete: delete at once what is received.
+    """
+
+    def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
+        return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter, attempt_id, delete)
+
+    if len(q.partitions) > 1:
+        return (yield from _receive_everywhere(q, ask, max_messages, wait_ms))
+    home, bells = q.home, (q.home.bell,)
+    wait = waiter = ""
+    if wait_ms != 0:
+        wait = "?" if wait_ms is None else f"+{wait_ms}"
+        waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
+        if wait_ms and (yield IsWatched(bells)):
+            # Nothing is visible, or the one who watches would have it: line up behind it without asking.
+            got, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), then=lambda: ask(home, "", "", max_messages))
+            wait_ms -= min(wait_ms, BLOCK_MS) - spare
+            if got is not None and got.messages:
+                return list(got.messages)
+            if wait_ms <= 0:
+                return []
+            wait = f"+{wait_ms}"
+
+    got = yield ask(home, wait, waiter, max_messages)
+    while True:
+        if got.missing_dlq:
+            yield from adopt_shard(q, home, got.missing_dlq)
+        if got.messages:
+            return list(got.messages)
+        if got.topology != q.topology:
+            yield from refresh(q)
+            if len(q.partitions) > 1:
+                left = max(got.wait_until_ms - got.now_ms, 0)
+                return (yield from _receive_everywhere(q, ask, max_messages, left))
+        if got.missing_dlq or got.wake_at_ms == got.now_ms:
+            got = yield ask(home, wait, waiter, max_messages)
+            continue
+        left = got.wait_until_ms - got.now_ms
+        if left <= 0:
+            return []
+        until = str(got.wait_until_ms)
+        block = min(left, BLOCK_MS)
+        wake_in = got.wake_at_ms - got.now_ms if got.wake_at_ms else None
+        then = functools.partial(ask, home, until, waiter, max_messages)
+        got, spare = yield Wait(bells, block, wake_in, messages.ring(home), then)
+        if got is None:
+            left -= block - spare
+            if left <= 0:
+                return []
+            got = yield ask(home, f"+{left}", waiter, max_messages)
+
+
+def _receive_everywhere(
+    q: QueueRef, ask: Callable[[Partition, str, str, int], Operation], count: int, wait_ms: int | None
+) -> Flow[list[Delivery]]:
+    """Receive from a queue of several partitions, each in its turn first."""
+    found: list[Delivery] = []
+    wait = "?" if wait_ms is None else f"+{wait_ms}"
+    waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
+    while True:
+        q.turn += 1
+        order = q.partitions[q.turn % len(q.partitions) :] + q.partitions[: q.turn % len(q.partitions)]
+        again = False
+        for p in order:
+            got = yield ask(p, "", "", count - len(found))
+            found += got.messages
+            if got.missing_dlq:
+                yield from adopt_shard(q, p, got.missing_dlq)
+                again = True
+            again = again or (got.wake_at_ms == got.now_ms and not got.messages)
+            if p is q.home and got.topology != q.topology:
+                yield from refresh(q)
+                again = True
+            if len(found) >= count:
+                break
+        if found:
+            return found
+        if again:
+            continue
+        if wait == "+0":
+            return []
+        # Nothing anywhere: register as a waiter with every partition, then block on all their bells.
+        wakes: list[tuple[int, Partition]] = []
+        left = 0
+        for p in order:
+            got = yield ask(p, wait, waiter, count)
+            if got.messages:
+                for other in order:
+                    if other is not p:
+                        yield messages.ring(other, waiter)
+                return list(got.messages)
+            if wait[0] in "?+":
+                wait = str(got.wait_until_ms)
+            left = got.wait_until_ms - got.now_ms
+            if left <= 0:
+                return []
+            if got.wake_at_ms:
+                wakes.append((got.wake_at_ms - got.now_ms, p))
+        wake_in, keeper_of = min(wakes, key=lambda pair: pair[0], default=(None, None))
+        wake = messages.ring(keeper_of) if keeper_of else None
+        yield Wait(tuple(p.bell for p in q.partitions), min(left, BLOCK_MS), wake_in, wake)
+        for p in order:
+            yield messages.ring(p, waiter)
+
+
+def delete_messages(q: QueueRef, handles: Sequence[str], limits: Limits) -> Flow[list[Failure | None]]:
+    """Delete by receipt handles. Deleting what is gone succeeds.
+
+    Returns:
+        For each handle None or a Failure: ReceiptHandleIsInvalid, or ReceiptHandleExpired (FIFO).
+    """
+    results: list[Failure | None] = [None] * len(handles)
+    for p, indices, found in _by_partition(q, handles, results):
+        statuses = yield messages.delete_messages(p, found, limits)
+        for i, status in zip(indices, statuses, strict=True):
+            if status == -1:
+                results[i] = Failure(i, _expired(handles[i]))
+    return results
+
+
+def change_visibility(
+    q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits
+) -> Flow[list[Failure | None]]:
+    """Set how long from now messages stay invisible, by receipt handle and milliseconds.
+
+    Returns:
+        For each change None or a Failure: ReceiptHandleIsInvalid, ReceiptHandleExpired (FIFO), MessageNotAvailable,
+        or InvalidParameterValue with detail "total_visibility".
+    """
+    results: list[Failure | None] = [None] * len(changes)
+    handles = [handle for handle, _ in changes]
+    for p, indices, found in _by_partition(q, handles, results):
+        wanted = [changes[i][1] for i in indices]
+        statuses = yield messages.change_visibility(p, list(zip(found, wanted, strict=True)), limits)
+        for i, status in zip(indices, statuses, strict=True):
+            if status != 1:
+                results[i] = Failure(i, _not_changed(status, *changes[i], limits))
+    return results
+
+
+def _by_partition(
+    q: QueueRef, handles: Sequence[str], results: list[Failure | None]
+) -> list[tuple[Partition, list[int], list[Receipt]]]:
+    found: dict[Partition, tuple[list[int], list[Receipt]]] = {}
+    for i, handle in enumerate(handles):
+        try:
+            receipt = receipts.decode(q, handle)
+        except ReceiptHandleIsInvalid as e:
+            results[i] = Failure(i, e)
+            continue
+        indices, of_partition = found.setdefault(receipt.partition, ([], []))
+        indices.append(i)
+        of_partition.append(receipt)
+    return [(p, indices, of_partition) for p, (indices, of_partition) in found.items()]
+
+
+def _expired(handle: str) -> ReceiptHandleExpired:
+    return ReceiptHandleExpired(
+        "the receipt handle has expired: its visibility timeout is over, another consumer may have the message",
+        sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+    )
+
+
+def _not_changed(status: int, handle: str, visibility_ms: int, limits: Limits) -> InvalidParameterValue:
+    if status == -1:
+        return _expired(handle)
+    if status == -2:
+        return MessageNotAvailable(
+            "the message does not exist any more, its visibility cannot be changed",
+            sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is "
+            "not available for visibility timeout change.",
+        )
+    total_s = limits.total_visibility_ms // 1000
+    return InvalidParameterValue(
+        f"a visibility timeout of {visibility_ms / 1000:g} s from now ends more than {total_s} s after the receive",
+        sqs_message=f"Value {visibility_ms // 1000} for parameter VisibilityTimeout is invalid. Reason: Total "
+        f"VisibilityTimeout for the message is beyond the limit [{total_s} seconds]",
+        detail="total_visibility",
+    )

@@ -1,0 +1,166 @@
+"""Flows of message move tasks: dead letters go back, or elsewhere.
+
+The process that starts a task drives it in the background; should it end, the next one that lists the tasks of the
+queue takes over. Within a hash slot a step is one script; to another slot messages go in three phases (outbox, put
+once, clear), which can be interrupted anywhere and go on without losing or doubling a message.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from rqsqs._core import moves
+from rqsqs._core.flows.browse import counts
+from rqsqs._core.flows.topology import refresh
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.operation import Flow, Sleep, Spawn
+from rqsqs.errors import MoveTaskRefused, QueueDoesNotExist, ResourceNotFound
+from rqsqs.types import MoveTask
+
+STEP = 100  # messages in one script
+
+
+def start_move(q: QueueRef, destination: QueueRef | None = None, max_per_second: int | None = None) -> Flow[str]:
+    """Start moving the dead letters of `q` to their sources, or to `destination`.
+
+    Returns:
+        The task's id.
+
+    Raises:
+        ResourceNotFound: detail "source" or "destination".
+        MoveTaskRefused: detail "not_dead_letter_queue" or "already_running".
+    """
+    try:
+        visible = (yield from counts(q)).visible
+    except QueueDoesNotExist:
+        raise ResourceNotFound(f"the queue {q.name!r} to move from does not exist", detail="source") from None
+    if destination is not None:
+        try:
+            yield from counts(destination)
+        except QueueDoesNotExist:
+            raise ResourceNotFound(
+                f"the queue {destination.name!r} to move to does not exist", detail="destination"
+            ) from None
+    task_id = str(uuid.uuid4())
+    try:
+        yield moves.start(q, task_id, destination.name if destination else "", max_per_second, visible)
+    except MoveTaskRefused as e:
+        raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
+    yield _driver(q, task_id)
+    return task_id
+
+
+def _refusals(name: str) -> dict[str, str]:
+    return {
+        "not_dead_letter_queue": f"{name!r} is not the dead-letter queue of any queue",
+        "already_running": f"a move task of {name!r} is running; there can be one at a time",
+        "not_running": f"the move task of {name!r} is not running",
+    }
+
+
+def _driver(q: QueueRef, task_id: str) -> Spawn:
+    def make() -> Flow[None]:
+        return drive_move(q, task_id)
+
+    return Spawn(make, f"rqsqs-move-{q.name}")
+
+
+def list_moves(q: QueueRef, limit: int = 10) -> Flow[list[MoveTask]]:
+    """The move tasks of a queue, newest first. One whose driver is gone is taken over.
+
+    Raises:
+        QueueDoesNotExist.
+    """
+    found = yield moves.list_tasks(q)
+    for task, is_orphan in found:
+        if is_orphan:
+            status, _ = yield moves.update(q, task.task_id, "adopt")
+            if status:
+                yield _driver(q, task.task_id)
+    return [task for task, _ in found[:limit]]
+
+
+def cancel_move(q: QueueRef, task_id: str) -> Flow[int]:
+    """Cancel a running task; what was moved stays moved.
+
+    Returns:
+        How many messages were moved so far.
+
+    Raises:
+        ResourceNotFound: detail "task".
+        MoveTaskRefused: detail "not_running".
+    """
+    try:
+        _, moved = yield moves.update(q, task_id, "cancel")
+    except ResourceNotFound:
+        raise ResourceNotFound(f"there is no move task {task_id!r} of {q.name!r}", detail="task") from None
+    except MoveTaskRefused as e:
+        raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
+    return int(moved)
+
+
+def drive_move(q: QueueRef, task_id: str) -> Flow[None]:
+    """Run a task to its end. It moves what was visible at its start, so that it ends even if messages keep dying."""
+    try:
+        yield from _drive(q, task_id)
+    except ResourceNotFound:
+        return  # the queue was deleted with its tasks
+
+
+def _drive(q: QueueRef, task_id: str) -> Flow[None]:
+    tasks = yield moves.list_tasks(q)
+    task: MoveTask | None = next((t for t, _ in tasks if t.task_id == task_id), None)
+    if task is None:
+        return
+    yield from refresh(q)
+    rate = task.max_per_second
+    step = STEP if rate is None else max(1, min(STEP, rate // 10 or 1))
+    pause_ms = 0 if rate is None else step * 1000 // rate
+    left = (task.to_move or 0) - task.moved
+    for p in q.partitions:
+        while True:
+            allowed = min(step, left)
+            moved, failure = yield from _step(q, p, allowed, task.destination or "")
+            left -= moved
+            if failure:
+                yield moves.update(q, task_id, "fail", moved, failure)
+                return
+            status, _ = yield moves.update(q, task_id, "advance", moved)
+            if status == "CANCELLING":
+                yield moves.update(q, task_id, "complete")
+                return
+            if status != "RUNNING":
+                return
+            if moved == 0:
+                break
+            if pause_ms:
+                yield Sleep(pause_ms * moved // step)
+    yield moves.update(q, task_id, "complete")
+
+
+def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple[int, str]]:
+    """Move up to `limit` messages; returns how many, and why it cannot go on ("" if it can)."""
+    taken = yield moves.take(p, 0, destination, "")  # a hand-over that was interrupted goes on first
+    if taken is None:
+        if limit <= 0:
+            return 0, ""
+        moved, stop = yield moves.move(p, limit, destination)
+        if moved or not stop:
+            return moved, ""
+        if stop == "no_source":
+            return 0, "CouldNotDetermineMessageSource"
+        target = q.space.queue(stop)
+        try:
+            yield from counts(target)
+        except QueueDoesNotExist:
+            return 0, "AWS.SimpleQueueService.NonExistentQueue"
+        taken = yield moves.take(p, limit, destination, str(uuid.uuid4()))
+        if taken is None:
+            return 0, ""
+    batch, name, messages = taken
+    try:
+        yield moves.put(q.space.queue(name).home, batch, messages)
+    except QueueDoesNotExist:
+        return 0, "AWS.SimpleQueueService.NonExistentQueue"
+    yield moves.clear(p, batch)
+    return len(messages) // 2, ""

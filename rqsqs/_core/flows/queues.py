@@ -1,0 +1,215 @@
+"""Flows of whole queues: create, delete, purge, attributes, tags, list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rqsqs._core import queues
+from rqsqs._core.flows.topology import attach, check_target, detach, refresh, target_name
+from rqsqs._core.keys import Keyspace, QueueRef
+from rqsqs._core.operation import Flow
+from rqsqs.errors import QueueBeingDeleted, QueueDoesNotExist
+from rqsqs.limits import Limits
+from rqsqs.types import QueueInfo
+
+
+def create_queue(
+    q: QueueRef,
+    attributes: Mapping[str, str],
+    limits: Limits,
+    tags: Mapping[str, str] | None = None,
+    arn: str | None = None,
+) -> Flow[bool]:
+    """Create a queue, or find that it exists with the same values of the attributes given.
+
+    Args:
+        attributes: validated, under SQS's names and as SQS's strings; FifoQueue goes without saying.
+        arn: the queue's own, as a RedriveAllowPolicy may name it.
+
+    Returns:
+        True if it was created.
+
+    Raises:
+        QueueNameExists: detail = the attribute that differs.
+        QueueDeletedRecently: within 60 s of the deletion, if the limits say so.
+        ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
+    """
+    policy = attributes.get("RedrivePolicy")
+    dlq = (yield from check_target(q, policy, arn)) if policy else None
+    operation = queues.create_queue(q.home, attributes, tags or {}, limits)
+    try:
+        created, created_us = yield operation
+    except QueueBeingDeleted:  # somebody's deletion was interrupted: finish it
+        yield from delete_queue(q, limits, finish=True)
+        created, created_us = yield operation
+    if created:
+        q.learn(b"", [])
+    yield queues.register_queue(q.space, q.name, created_us)
+    if dlq is not None and created:
+        yield from attach(dlq, q.name, [q.home])
+    return bool(created)
+
+
+def delete_queue(q: QueueRef, limits: Limits, *, finish: bool = False) -> Flow[None]:
+    """Delete a queue with everything in it, its dead letters in other slots included.
+
+    Raises:
+        QueueDoesNotExist: there is none (finish: it is only being deleted).
+    """
+    fields: dict[str, str] = {}
+    if not finish:
+        fields = yield queues.get_queue(q.home)
+    try:
+        yield from refresh(q)
+    except QueueDoesNotExist:
+        if not finish:
+            raise
+        return
+    created_us = yield from _end(q, limits, purge=False)
+    yield queues.register_queue(q.space, q.name, created_us, remove=True)
+    if fields.get("dlq") and fields["dlq"] != q.name:
+        yield from detach(q.space.queue(fields["dlq"]), q.name)
+    q.learn(b"", [])
+
+
+def purge_queue(q: QueueRef, limits: Limits) -> Flow[None]:
+    """Remove all messages: visible, in flight and delayed.
+
+    Raises:
+        QueueDoesNotExist.
+        PurgeQueueInProgress: within 60 s of the last purge, if the limits say so.
+    """
+    yield from refresh(q)
+    yield from _end(q, limits, purge=True)
+
+
+def _end(q: QueueRef, limits: Limits, *, purge: bool) -> Flow[str]:
+    """Empty or delete all partitions. The home's first step decides; its last one comes last, so that an interrupted
+    deletion can be finished."""
+    done, created_us = yield queues.delete_queue(q.home, limits, purge=purge, first=True)
+    for shard in q.partitions[1:]:
+        first, shard_done = True, False
+        while not shard_done:
+            try:
+                shard_done, _ = yield queues.delete_queue(shard, limits, purge=purge, first=first, keep_name=False)
+            except QueueDoesNotExist:
+                break
+            first = False
+    while not done:
+        done, created_us = yield queues.delete_queue(q.home, limits, purge=purge, first=False)
+    return str(created_us)
+
+
+def queue_info(q: QueueRef) -> Flow[QueueInfo]:
+    """Everything stored about a queue.
+
+    Raises:
+        QueueDoesNotExist.
+    """
+    fields: dict[str, str] = yield queues.get_queue(q.home)
+    return QueueInfo(
+        q.name,
+        {name: value for name, value in fields.items() if name[0].isupper()},
+        int(fields["created_us"]) // 1000,
+        int(fields["modified_us"]) // 1000,
+        "paused" in fields,
+    )
+
+
+def queue_exists(q: QueueRef) -> Flow[None]:
+    """Raises QueueDoesNotExist if it does not."""
+    yield queues.get_queue(q.home)
+
+
+def set_attributes(
+    q: QueueRef, attributes: Mapping[str, str | None], limits: Limits, arn: str | None = None
+) -> Flow[None]:
+    """Set attributes (text) and remove them (None), all or none.
+
+    Raises:
+        QueueDoesNotExist.
+        ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
+    """
+    before: dict[str, str] = {}
+    dlq = None
+    if "RedrivePolicy" in attributes:
+        before = yield queues.get_queue(q.home)
+        policy = attributes["RedrivePolicy"]
+        if policy is not None:
+            dlq = yield from check_target(q, policy, arn)
+    yield queues.set_attributes(q.home, attributes)
+    yield from _copy_to_shards(q)
+    if dlq is not None:
+        yield from attach(dlq, q.name, list(q.partitions))
+    if before.get("RedrivePolicy") and (dlq is None or target_name(before["RedrivePolicy"]) != dlq.name):
+        yield from detach(q.space.queue(target_name(before["RedrivePolicy"])), q.name)
+
+
+def _copy_to_shards(q: QueueRef) -> Flow[None]:
+    yield from refresh(q)
+    if len(q.partitions) > 1:
+        fields = yield queues.get_queue(q.home)
+        for shard in q.partitions[1:]:
+            yield queues.put_shard(shard, shard, fields)
+
+
+def pause(q: QueueRef, *, resume: bool, group: str | None = None) -> Flow[None]:
+    """Let a queue or one message group hand nothing out, or go on."""
+    if group is None:
+        yield queues.set_attributes(q.home, {"paused": None if resume else "1"})
+        yield from _copy_to_shards(q)
+        return
+    yield from refresh(q)
+    for p in q.partitions:
+        yield queues.pause_group(p, group, resume=resume)
+
+
+def update_policy(q: QueueRef, change: Callable[[str | None], str | None]) -> Flow[None]:
+    """Change the attribute Policy from its present text; `change` is called again when somebody was faster."""
+    while True:
+        fields: dict[str, str] = yield queues.get_queue(q.home)
+        policy = fields.get("Policy")
+        done = yield queues.set_attributes(
+            q.home, {"Policy": change(policy)}, field="Policy", expected=policy or ""
+        )
+        if done:
+            return
+
+
+def list_queues(space: Keyspace, prefix: str = "", after: str = "", limit: int = 1000) -> Flow[list[str]]:
+    """Names of queues in order, behind `after`."""
+    found: list[str] = yield queues.list_queues(space, prefix, after, limit)
+    return found
+
+
+def dead_letter_sources(q: QueueRef, after: str = "", limit: int = 1000) -> Flow[list[str]]:
+    """Names of the queues whose RedrivePolicy names this one, in order, behind `after`.
+
+    Raises:
+        QueueDoesNotExist.
+    """
+    _, _, sources = yield queues.get_members(q)
+    return [name for name in sources if name > after][:limit]
+
+
+def get_tags(q: QueueRef) -> Flow[dict[str, str]]:
+    """A queue's tags."""
+    tags: dict[str, str] = yield queues.get_tags(q)
+    return tags
+
+
+def set_tags(q: QueueRef, tags: Mapping[str, str], max_tags: int = 0) -> Flow[None]:
+    """Set tags.
+
+    Raises:
+        OverLimit: there would be more than max_tags (0 = no limit); nothing was set.
+    """
+    yield queues.set_tags(q, tags, [], max_tags)
+
+
+def remove_tags(q: QueueRef, names: list[str]) -> Flow[None]:
+    """Remove tags; unknown ones are ignored."""
+    yield queues.set_tags(q, {}, list(names), 0)
+
+

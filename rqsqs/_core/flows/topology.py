@@ -1,0 +1,76 @@
+"""Flows that tie queues together: the shards of dead letters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rqsqs._core import queues
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.operation import Flow
+from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound
+
+MISSING_MS = 60_000  # so long a partition does not look again for a dead-letter queue that does not exist
+
+
+def refresh(q: QueueRef) -> Flow[None]:
+    """Ask for the partitions of a queue."""
+    topology, tags, _ = yield queues.get_members(q)
+    q.learn(topology, tags)
+
+
+def adopt_shard(q: QueueRef, p: Partition, dlq_name: str) -> Flow[None]:
+    """A partition met dead letters and its dead-letter queue has no shard there: make one, or stop looking a while."""
+    dlq = q.space.queue(dlq_name)
+    try:
+        yield from attach(dlq, "", [p])
+    except QueueDoesNotExist:
+        yield queues.suspend_dlq(p, dlq, MISSING_MS)
+
+
+def attach(dlq: QueueRef, source: str, partitions: list[Partition]) -> Flow[None]:
+    """Make `dlq` the dead-letter queue of `source` ("" = it is already) with shards beside these partitions."""
+    fields = yield queues.attach_source(dlq, source, [p.tag for p in partitions])
+    for p in partitions:
+        if p.tag != dlq.home.tag:
+            yield queues.put_shard(dlq.partition(p.tag), p, fields)
+
+
+def detach(dlq: QueueRef, source: str) -> Flow[None]:
+    """`source` names `dlq` no more."""
+    try:
+        yield queues.attach_source(dlq, source, [], detach=True)
+    except QueueDoesNotExist:
+        return
+
+
+def check_target(source: QueueRef, policy: str, arn: str | None) -> Flow[QueueRef]:
+    """The queue a RedrivePolicy names, if it exists and lets `source` use it.
+
+    Raises:
+        ResourceNotFound: it does not exist.
+        InvalidParameterValue: its RedriveAllowPolicy forbids it (detail "redrive_not_allowed").
+    """
+    dlq = source.space.queue(target_name(policy))
+    try:
+        fields: dict[str, str] = yield queues.get_queue(dlq.home)
+    except QueueDoesNotExist:
+        if dlq is source:  # a queue may be its own, also while it is being created
+            return dlq
+        raise ResourceNotFound(f"the dead-letter queue {dlq.name!r} does not exist", detail="target") from None
+    allow: dict[str, Any] = json.loads(fields.get("RedriveAllowPolicy") or "{}")
+    permission = allow.get("redrivePermission", "allowAll")
+    names = [a.rpartition(":")[2] for a in allow.get("sourceQueueArns", ())]
+    if permission == "denyAll" or (
+        permission == "byQueue" and (arn not in allow["sourceQueueArns"] if arn else source.name not in names)
+    ):
+        raise InvalidParameterValue(
+            f"the RedriveAllowPolicy of {dlq.name!r} does not let {source.name!r} use it as dead-letter queue",
+            detail="redrive_not_allowed",
+        )
+    return dlq
+
+
+def target_name(policy: str) -> str:
+    """The queue name in a RedrivePolicy."""
+    return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2]

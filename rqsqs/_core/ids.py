@@ -1,0 +1,80 @@
+"""Message ids: what scripts store, and the UUIDs users see. Either can be made from the other.
+
+A standard message's id is 16 digits of server time (microseconds) and 8 characters from the sender: 5 of base 64 and a
+3-digit position in the batch. A FIFO message's is its stamp, 16 digits. The UUID is a version 7: 48 bits of
+milliseconds, 12 bits of microseconds, then what tells messages of one microsecond apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
+_VALUE = {c: i for i, c in enumerate(_ALPHABET)}
+_PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+POSITIONS = tuple(f"{i:03d}" for i in range(1000))
+_MASK_30 = (1 << 30) - 1
+
+
+class TailSource:
+    """Makes the five characters that tell senders and calls of one microsecond apart."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self.reseed()
+
+    def reseed(self) -> None:
+        """Start anew at a random place (also after a fork)."""
+        self._next = itertools.count(random.SystemRandom().getrandbits(30)).__next__
+
+    def __call__(self) -> str:
+        n = self._next() & _MASK_30
+        return _PAIRS[n >> 18] + _PAIRS[(n >> 6) & 4095] + _ALPHABET[n & 63]
+
+
+tails = TailSource()
+
+
+def message_id(key: str, node: int) -> str:
+    """The UUID of a message, from its key (of either kind of queue) and its partition's node."""
+    ms, us = int(key[:13]), int(key[13:16])
+    if len(key) >= 24 and key[16] not in "q+/":
+        low = (_tail_value(key[16:21]) << 32) | (int(key[21:24]) << 22) | (node & 0x3FFFFF)
+    else:
+        low = node & 0x3FFFFFFFFFFFFFFF
+    text = f"{ms:012x}7{us:03x}{low | 0x8000000000000000:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _tail_value(tail: str) -> int:
+    value = 0
+    for c in tail:
+        value = value << 6 | _VALUE[c]
+    return value
+
+
+def key_of(uuid: str, node: int, is_fifo: bool) -> str | None:
+    """The id or stamp behind a UUID, or None if it is not of this partition."""
+    text = uuid.replace("-", "")
+    try:
+        ms, version, us, low = int(text[:12], 16), text[12], int(text[13:16], 16), int(text[16:], 16)
+    except (ValueError, IndexError):
+        return None
+    if len(text) != 32 or version != "7" or us > 999 or low >> 62 != 2:
+        return None
+    low &= 0x3FFFFFFFFFFFFFFF
+    stamp = f"{ms:013d}{us:03d}"
+    if is_fifo:
+        return stamp if low == node & 0x3FFFFFFFFFFFFFFF else None
+    position = (low >> 22) & 1023
+    if low & 0x3FFFFF != node & 0x3FFFFF or position > 999:
+        return None
+    tail = low >> 32
+    return stamp + "".join(_ALPHABET[(tail >> shift) & 63] for shift in (24, 18, 12, 6, 0)) + POSITIONS[position]
+
+
+def sequence_number(stamp: str) -> str:
+    """SQS's 20 digits."""
+    return "0000" + stamp[:16]

@@ -1,0 +1,115 @@
+"""Every key name, and nothing else: the only file that spells them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Protocol
+
+FIFO_SUFFIX = ".fifo"
+
+
+class Clock(Protocol):
+    """Gives the time scripts shall believe in; tests only."""
+
+    def now_us(self) -> int:
+        """Microseconds since 1970."""
+        ...
+
+
+class Partition:
+    """All keys of one queue under one hash tag: what a script can touch.
+
+    Attributes:
+        queue: queue name.
+        tag: hash tag, `NAME/NUMBER` of the queue or, for a shard of dead letters, of their source.
+        node: 22 bits that go into MessageIds.
+    """
+
+    __slots__ = ("_heads", "base", "bell", "is_fifo", "node", "queue", "space", "tag")
+
+    def __init__(self, space: Keyspace, queue: str, tag: str) -> None:
+        self.space = space
+        self.queue = queue
+        self.tag = tag
+        self.is_fifo = queue.endswith(FIFO_SUFFIX)
+        self.base = f"{space.prefix}:{{{tag}}}:{queue}:"
+        self.bell = self.base + "bell"
+        self.node = int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "big")
+        self._heads: dict[str, tuple[str, ...]] = {}
+
+    def keys(self, names: str) -> tuple[str, ...]:
+        """Full names of the keys `names` (separated by blanks)."""
+        found = self._heads.get(names)
+        if found is None:
+            found = self._heads[names] = tuple(self.base + name for name in names.split())
+        return found
+
+    def dedup(self, kind: str, dedup_id: str, group: str = "") -> str:
+        """The key that remembers a deduplication id (lua/lib/dedup.lua)."""
+        if self.is_fifo:
+            return f"{self.base}dedup:{len(kind + dedup_id)}:{dedup_id}:{group}"
+        return f"{self.base}dedup:{dedup_id}"
+
+    def __repr__(self) -> str:
+        return f"Partition({self.queue!r}, {self.tag!r})"
+
+
+class QueueRef:
+    """A queue by name, with the partitions known so far.
+
+    Attributes:
+        home: the partition that holds what belongs to the queue as a whole.
+        partitions: the home and the shards of dead letters.
+        topology: the server's version of `partitions`.
+    """
+
+    __slots__ = ("_shards", "home", "is_fifo", "name", "partitions", "space", "topology", "turn")
+
+    def __init__(self, space: Keyspace, name: str) -> None:
+        self.space = space
+        self.name = name
+        self.is_fifo = name.endswith(FIFO_SUFFIX)
+        self.home = Partition(space, name, f"{name}/0")
+        self.partitions: tuple[Partition, ...] = (self.home,)
+        self.topology = b""
+        self.turn = 0
+        self._shards: dict[str, Partition] = {self.home.tag: self.home}
+
+    def partition(self, tag: str) -> Partition:
+        """The partition under a hash tag."""
+        found = self._shards.get(tag)
+        if found is None:
+            found = self._shards[tag] = Partition(self.space, self.name, tag)
+        return found
+
+    def learn(self, topology: bytes, tags: list[str]) -> None:
+        """Take over what the server said about the shards."""
+        self.partitions = (self.home, *(self.partition(tag) for tag in sorted(tags) if tag != self.home.tag))
+        self.topology = topology
+
+    def __repr__(self) -> str:
+        return f"QueueRef({self.name!r})"
+
+
+class Keyspace:
+    """All queues under one key prefix.
+
+    Args:
+        prefix: what all keys begin with.
+        clock: tests only: the time scripts shall believe in.
+    """
+
+    def __init__(self, prefix: str = "rqsqs", clock: Clock | None = None) -> None:
+        self.prefix = prefix
+        self.clock = clock
+        self.queue = functools.lru_cache(maxsize=10_000)(self._queue)
+        self.names = f"{prefix}:{{queues}}:names"
+        self.created = f"{prefix}:{{queues}}:created"
+
+    def _queue(self, name: str) -> QueueRef:
+        return QueueRef(self, name)
+
+    def now_us(self) -> str:
+        """The first argument of every script: "" lets the server read its clock."""
+        return "" if self.clock is None else str(self.clock.now_us())

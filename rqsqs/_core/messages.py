@@ -1,0 +1,269 @@
+"""Builders and parsers of the message operations: pure functions, one script each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rqsqs._core import ids
+from rqsqs._core.keys import Partition
+from rqsqs._core.operation import Arg, Operation
+from rqsqs._core.receipts import Receipt
+from rqsqs._core.records import Delivery
+from rqsqs.limits import Limits
+from rqsqs.types import Outgoing, SentMessage
+
+SEND = "meta ready store delayed bell keeper ring"
+SEND_FIFO = "meta available bell keeper"
+RECEIVE = "meta ready store inflight delayed bell keeper ring"
+RECEIVE_FIFO = "meta available inflight state bell keeper"
+DELETE = "meta store inflight"
+DELETE_FIFO = "meta available inflight state bell"
+CHANGE = "meta store inflight bell keeper"
+CHANGE_FIFO = "meta available inflight state bell keeper"
+
+
+def dedup_tail(dedup_id: str) -> str:
+    """A deduplication id as part of a key name: short ones as they are, long ones as a digest."""
+    if len(dedup_id) <= 32 and dedup_id.isascii():
+        return dedup_id
+    return "\x00" + hashlib.blake2b(dedup_id.encode(), digest_size=16).hexdigest()
+
+
+def _due(message: Outgoing) -> str:
+    if message.due_ms is not None:
+        return f"@{message.due_ms}"
+    if message.delay_ms is not None:
+        return f"+{message.delay_ms}"
+    return ""
+
+
+def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) -> Operation:
+    """Send one or many; the result is a list of SentMessage in the same order."""
+    now = p.space.now_us()
+    size = max([m.size for m in messages])
+    if p.is_fifo:
+        return _send_fifo(p, messages, limits, now, size)
+    tail = ids.tails()
+    node = p.node
+    plain = all(
+        m.delay_ms is None and m.due_ms is None and m.group is None and m.dedup_id is None for m in messages
+    )
+    args: list[Arg] = [now, size, 2 if plain else 6]
+    if plain:
+        for position, m in zip(ids.POSITIONS, messages, strict=False):
+            args.append(tail + position)
+            args.append(m.record)
+    else:
+        for position, m in zip(ids.POSITIONS, messages, strict=False):
+            args += (
+                tail + position,
+                m.record,
+                _due(m),
+                m.group or "",
+                dedup_tail(m.dedup_id) if m.dedup_id is not None else "",
+                "" if m.dedup_window_ms is None else m.dedup_window_ms,
+            )
+
+    def parse(reply: list[bytes]) -> list[SentMessage]:
+        stamp = reply[0].decode()
+        if len(reply) == 1:
+            return [
+                SentMessage(ids.message_id(stamp + tail + position, node))
+                for position, _ in zip(ids.POSITIONS, messages, strict=False)
+            ]
+        return [
+            SentMessage(ids.message_id(outcome.decode(), node), None, True)
+            if outcome
+            else SentMessage(ids.message_id(stamp + tail + position, node))
+            for position, outcome in zip(ids.POSITIONS, reply[1:], strict=False)
+        ]
+
+    return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False)
+
+
+def _send_fifo(p: Partition, messages: Sequence[Outgoing], limits: Limits, now: str, size: int) -> Operation:
+    args: list[Arg] = [now, size, "1" if limits.strict else ""]
+    for m in messages:
+        if m.dedup_id is not None:
+            dedup = "=" + dedup_tail(m.dedup_id)
+        elif m.content_hash is not None:
+            dedup = "#" + dedup_tail(m.content_hash)
+        else:
+            dedup = ""
+        window = "" if m.dedup_window_ms is None else m.dedup_window_ms
+        args += (m.record, m.group or "", dedup, _due(m), window)
+
+    def parse(reply: list[bytes]) -> list[SentMessage]:
+        sent = []
+        for outcome in reply:
+            stamp = outcome.decode()
+            is_duplicate = stamp[0] == "="
+            if is_duplicate:
+                stamp = stamp[1:]
+            sent.append(SentMessage(ids.message_id(stamp, p.node), ids.sequence_number(stamp), is_duplicate))
+        return sent
+
+    # A repeated send is recognised as a duplicate when every message has a deduplication id of its own.
+    is_repeatable = all(m.dedup_id is not None for m in messages)
+    return Operation("send_message_fifo", p.keys(SEND_FIFO), tuple(args), parse, is_repeatable)
+
+
+class Received:
+    """The answer of one receive.
+
+    Attributes:
+        now_ms: the server's time.
+        topology: version of the queue's partitions.
+        wake_at_ms: > now_ms: the caller guards this due time; = now_ms: come again at once.
+        wait_until_ms: until when the caller waits; 0 if there are messages.
+        missing_dlq: name of a dead-letter queue that has no shard here, or "".
+        messages: what was received.
+    """
+
+    __slots__ = ("messages", "missing_dlq", "now_ms", "partition", "topology", "wait_until_ms", "wake_at_ms")
+
+    def __init__(self, partition: Partition, reply: list[Any], messages: list[Delivery]) -> None:
+        self.partition = partition
+        self.now_ms: int = reply[0]
+        self.topology: bytes = reply[1]
+        self.wake_at_ms: int = reply[2]
+        self.wait_until_ms: int = reply[3]
+        self.missing_dlq: str = reply[4].decode()
+        self.messages = messages
+
+
+def receive_messages(
+    p: Partition,
+    limits: Limits,
+    count: int,
+    visibility_ms: int | None,
+    wait: str,
+    waiter: str,
+    attempt_id: str | None = None,
+    delete: bool = False,
+) -> Operation:
+    """Receive from one partition; the result is a Received."""
+    args: tuple[Arg, ...] = (
+        p.space.now_us(),
+        count,
+        "" if visibility_ms is None else visibility_ms,
+        wait,
+        waiter,
+        limits.in_flight,
+        "1" if delete else "",
+    )
+    if p.is_fifo:
+        attempt = attempt_id or ""
+        return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), (*args, attempt), _parser(p, _fifo))
+    return Operation("receive_message", p.keys(RECEIVE), args, _parser(p, _standard))
+
+
+def _parser(p: Partition, read: Callable[[Partition, list[Any]], list[Delivery]]) -> Callable[[list[Any]], Received]:
+    return lambda reply: Received(p, reply, read(p, reply))
+
+
+def member_of(key: str, now: str) -> str:
+    """lua/lib/message.lua: message.member()."""
+    if len(key) == 24:
+        return key + now
+    if key[24] in "@/":
+        return key[:24] + now + key[24:]
+    return key
+
+
+def history(member: str) -> tuple[int, int, str | None, str]:
+    """What a member of `inflight` (standard) says of its past: first receive (ms), receives before, source, group."""
+    rest, _, group = member[24:].partition("@")
+    first, _, past = rest.partition("/")
+    if not past:
+        return int(first or 0), 0, None, group
+    total, _count, _moved, source = past.split("/", 3)
+    return int(first or 0), int(total), source or None, group
+
+
+def _standard(p: Partition, reply: list[Any]) -> list[Delivery]:
+    now_ms: int = reply[0]
+    now = str(now_ms)
+    messages = []
+    retried, fresh = reply[5], reply[6]
+    for i in range(0, len(retried), 3):
+        member = retried[i].decode()
+        first, before, source, group = history(member)
+        messages.append(
+            Delivery(p, member, retried[i + 2], now, before + retried[i + 1], first, 0, group, source)
+        )
+    for i in range(0, len(fresh), 2):
+        key = fresh[i].decode()
+        if len(key) == 24:
+            messages.append(Delivery(p, key + now, fresh[i + 1], now, 1, now_ms))
+        else:
+            member = member_of(key, now)
+            first, before, source, group = history(member)
+            messages.append(Delivery(p, member, fresh[i + 1], now, before + 1, first, 0, group, source))
+    return messages
+
+
+def fifo_history(key: str) -> tuple[int | None, int, str | None]:
+    """What a FIFO key says of its past as a dead letter: first receive (ms), receives before, source."""
+    _, _, past = key.partition("/")
+    if not past:
+        return None, 0, None
+    first, total, _moved, source = past.split("/", 3)
+    return int(first) if first else None, int(total), source or None
+
+
+def _fifo(p: Partition, reply: list[Any]) -> list[Delivery]:
+    flat = reply[5]
+    messages = []
+    for i in range(0, len(flat), 6):
+        key, group, receives, first, received, record = flat[i : i + 6]
+        text = key.decode()
+        first_before, before, source = fifo_history(text)
+        received_ms = received.decode() if isinstance(received, bytes) else str(received)
+        messages.append(
+            Delivery(
+                p,
+                text,
+                record,
+                received_ms,
+                before + receives,
+                first_before or int(first),
+                receives,
+                group.decode(),
+                source,
+            )
+        )
+    return messages
+
+
+def delete_messages(p: Partition, receipts: Sequence[Receipt], limits: Limits) -> Operation:
+    """Delete by receipts of one partition; the result is a list of status numbers (1, 0 gone, -1 expired)."""
+    if p.is_fifo:
+        args: list[Arg] = [p.space.now_us(), "1" if limits.strict else ""]
+        for r in receipts:
+            args += (r.key, r.group, r.receives)
+        return Operation("delete_message_fifo", p.keys(DELETE_FIFO), tuple(args))
+    count = len(receipts)
+    return Operation(
+        "delete_message", p.keys(DELETE), tuple([r.key for r in receipts]), lambda deleted: [1] * count
+    )
+
+
+def change_visibility(p: Partition, changes: Sequence[tuple[Receipt, int]], limits: Limits) -> Operation:
+    """Change visibility by receipts of one partition; the result is a list of status numbers (see the scripts)."""
+    args: list[Arg] = [p.space.now_us(), limits.total_visibility_ms]
+    for r, visibility_ms in changes:
+        if p.is_fifo:
+            args += (r.key, r.group, r.receives, r.received_ms, visibility_ms)
+        else:
+            args += (r.key, r.received_ms, visibility_ms)
+    if p.is_fifo:
+        return Operation("change_message_visibility_fifo", p.keys(CHANGE_FIFO), tuple(args))
+    return Operation("change_message_visibility", p.keys(CHANGE), tuple(args))
+
+
+def ring(p: Partition, waiter: str = "") -> Operation:
+    """Wake one waiter; with a waiter's name: give its duty as keeper up, and wake another if it had it."""
+    return Operation("ring_bell", p.keys("bell keeper"), (waiter,))

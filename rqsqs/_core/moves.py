@@ -1,0 +1,95 @@
+"""Builders and parsers of message move tasks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rqsqs._core import ids
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.operation import Operation
+from rqsqs.types import MoveTask
+
+LEASE_MS = 10_000  # a task whose driver is silent for so long is taken over by whoever asks about it
+
+
+def move(p: Partition, limit: int, destination: str) -> Operation:
+    """One step within a hash slot; the result is (moved, stop)."""
+    return Operation(
+        "move_messages",
+        p.keys("meta"),
+        (p.space.now_us(), limit, destination, "1" if p.is_fifo else "", ids.tails()),
+        lambda r: (r[0], r[1].decode()),
+        is_repeatable=False,
+    )
+
+
+def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
+    """First phase towards another slot; the result is (batch, destination, [group, record, ...]) or None."""
+    return Operation(
+        "take_messages",
+        p.keys("meta outbox"),
+        (p.space.now_us(), limit, destination, "1" if p.is_fifo else "", batch),
+        lambda r: (r[0].decode(), r[1].decode(), r[2:]) if r else None,
+    )
+
+
+def put(p: Partition, batch: str, messages: list[bytes]) -> Operation:
+    """Second phase."""
+    key = p.base + "batch:" + batch
+    return Operation(
+        "put_messages",
+        (*p.keys("meta"), key),
+        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), *messages),
+    )
+
+
+def clear(p: Partition, batch: str) -> Operation:
+    """Third phase."""
+    return Operation("clear_outbox", p.keys("outbox"), (batch,))
+
+
+def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move: int) -> Operation:
+    """Enter a task."""
+    return Operation(
+        "start_message_move_task",
+        q.home.keys("meta sources tasks"),
+        (q.space.now_us(), task_id, destination, rate or "", to_move, LEASE_MS),
+        is_repeatable=False,
+    )
+
+
+def update(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "") -> Operation:
+    """A step in a task's life; the result is (status, moved)."""
+    return Operation(
+        "update_message_move_task",
+        q.home.keys("tasks"),
+        (q.space.now_us(), task_id, verb, moved, LEASE_MS, reason),
+        lambda r: (r[0].decode(), r[1]),
+        is_repeatable=False,
+    )
+
+
+def list_tasks(q: QueueRef) -> Operation:
+    """The result is a list of (MoveTask, is_orphan), newest first."""
+
+    def parse(reply: list[Any]) -> list[tuple[MoveTask, bool]]:
+        found = []
+        for i in range(1, len(reply), 2):
+            t = json.loads(reply[i + 1])
+            active = t["status"] in ("RUNNING", "CANCELLING")
+            task = MoveTask(
+                reply[i].decode(),
+                q.name,
+                t["destination"] or None,
+                t["status"],
+                t["moved"],
+                t["to_move"],
+                t["started"],
+                int(t["rate"]) if t["rate"] else None,
+                t.get("reason"),
+            )
+            found.append((task, active and t["lease"] <= reply[0]))
+        return sorted(found, key=lambda pair: pair[0].started_at_ms, reverse=True)
+
+    return Operation("list_message_move_tasks", q.home.keys("meta tasks"), (q.space.now_us(),), parse)

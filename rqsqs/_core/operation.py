@@ -1,0 +1,90 @@
+"""What a runner can be asked to do. A flow is a generator that yields these and is sent their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Arg = str | bytes | int
+Flow = Generator[Any, Any, T]
+
+
+class Operation:
+    """One script call.
+
+    Attributes:
+        script: name of the file in lua/.
+        keys: full key names, all of one hash tag.
+        args: arguments of the script.
+        parse: makes the result of the reply.
+        is_repeatable: calling it again after a lost answer does no harm.
+    """
+
+    __slots__ = ("args", "is_repeatable", "keys", "parse", "script")
+
+    def __init__(
+        self,
+        script: str,
+        keys: tuple[str, ...],
+        args: tuple[Arg, ...],
+        parse: Callable[[Any], Any] | None = None,
+        is_repeatable: bool = True,
+    ) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+        self.parse = parse
+        self.is_repeatable = is_repeatable
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Operation):
+            return NotImplemented
+        return (self.script, self.keys, self.args) == (other.script, other.keys, other.args)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Operation({self.script!r}, {self.keys!r}, {self.args!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Block until a bell rings. The result is (result of `then` or None, what is left of the time in ms).
+
+    Attributes:
+        bells: keys of the wake tokens.
+        timeout_ms: at most so long.
+        wake: the caller is the keeper of a due time: run this operation after `wake_in_ms`.
+        then: makes the operation to run at once when a bell has rung or the time is over. Its result is None if it was
+            not run, because another waiter of this process kept watch all the time or the connection broke.
+    """
+
+    bells: tuple[str, ...]
+    timeout_ms: int
+    wake_in_ms: int | None = None
+    wake: Operation | None = None
+    then: Callable[[], Operation] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IsWatched:
+    """Does another waiter of this process block on these bells right now? (Then nothing is visible.)"""
+
+    bells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Do nothing for a while (move tasks with a rate)."""
+
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Run a flow in the background, beside the caller."""
+
+    flow: Callable[[], Flow[Any]]
+    name: str

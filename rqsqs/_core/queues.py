@@ -1,0 +1,190 @@
+"""Builders and parsers of the operations on whole queues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rqsqs._core.keys import Keyspace, Partition, QueueRef
+from rqsqs._core.operation import Arg, Operation
+from rqsqs.limits import Limits
+
+DELETE = "meta ready store inflight delayed bell keeper ring paused tags deleted shards sources tasks"
+DELETE_FIFO = "meta available inflight state delayed bell keeper postponed paused tags deleted shards sources tasks"
+
+DEFAULTS: Mapping[str, str] = {
+    "DelaySeconds": "0",
+    "MaximumMessageSize": "1048576",
+    "MessageRetentionPeriod": "345600",
+    "ReceiveMessageWaitTimeSeconds": "0",
+    "VisibilityTimeout": "30",
+    "SqsManagedSseEnabled": "true",
+}
+FIFO_DEFAULTS: Mapping[str, str] = {
+    **DEFAULTS,
+    "FifoQueue": "true",
+    "ContentBasedDeduplication": "false",
+    "DeduplicationScope": "queue",
+    "FifoThroughputLimit": "perQueue",
+}
+
+
+def text_pairs(flat: list[bytes]) -> dict[str, str]:
+    """A flat reply as a dict of text."""
+    text = [item.decode() for item in flat]
+    return dict(zip(text[::2], text[1::2], strict=True))
+
+
+def derived(attributes: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The fields scripts read instead of JSON (lua/lib/settings.lua)."""
+    if "RedrivePolicy" not in attributes:
+        return {}
+    policy = attributes["RedrivePolicy"]
+    if policy is None:
+        return {"dlq": None, "max_receives": None, "dlq_missing_until": None}
+    value: dict[str, Any] = json.loads(policy)
+    return {
+        "dlq": str(value["deadLetterTargetArn"]).rpartition(":")[2],
+        "max_receives": str(int(value["maxReceiveCount"])),
+        "dlq_missing_until": None,
+    }
+
+
+def create_queue(
+    p: Partition, attributes: Mapping[str, str], tags: Mapping[str, str], limits: Limits
+) -> Operation:
+    """The result is (created, created_us)."""
+    defaults = FIFO_DEFAULTS if p.is_fifo else DEFAULTS
+    fields = {**attributes, **{k: v for k, v in defaults.items() if k not in attributes}}
+    fields.update({k: v for k, v in derived(attributes).items() if v is not None})
+    args: list[Arg] = [
+        p.space.now_us(),
+        "1" if limits.recreate_interval_s else "",
+        len(attributes),
+        len(fields),
+        *(item for pair in fields.items() for item in pair),
+        *(item for pair in tags.items() for item in pair),
+    ]
+    return Operation(
+        "create_queue", p.keys("meta tags deleted"), tuple(args), lambda r: (r[0] == 1, r[1].decode())
+    )
+
+
+def set_attributes(
+    p: Partition,
+    attributes: Mapping[str, str | None],
+    *,
+    touch: bool = True,
+    field: str = "",
+    expected: str = "",
+) -> Operation:
+    """Set (text) and remove (None) fields; the result is False if `field` has not the `expected` value."""
+    fields = {**attributes, **derived(attributes)}
+    removals = [name for name, value in fields.items() if value is None]
+    args: list[Arg] = [
+        p.space.now_us(),
+        "1" if touch else "",
+        field,
+        expected,
+        len(removals),
+        *removals,
+        *(item for name, value in fields.items() if value is not None for item in (name, value)),
+    ]
+    return Operation("set_queue_attributes", p.keys("meta bell keeper"), tuple(args), lambda r: r == 1)
+
+
+def get_queue(p: Partition) -> Operation:
+    """The result is a dict of all fields."""
+    return Operation("get_queue", p.keys("meta"), (), text_pairs)
+
+
+def delete_queue(p: Partition, limits: Limits, *, purge: bool, first: bool, keep_name: bool = True) -> Operation:
+    """One step; the result is (done, created_us)."""
+    return Operation(
+        "delete_queue_fifo" if p.is_fifo else "delete_queue",
+        p.keys(DELETE_FIFO if p.is_fifo else DELETE),
+        (
+            p.space.now_us(),
+            "1" if purge else "",
+            limits.recreate_interval_s * 1000 if keep_name else 0,
+            limits.purge_interval_s * 1000,
+            "1" if first else "",
+        ),
+        lambda r: (r[0] == 1, r[1].decode()),
+    )
+
+
+def register_queue(space: Keyspace, name: str, created_us: str, *, remove: bool = False) -> Operation:
+    """Enter a queue in the list of all, or take it out."""
+    return Operation(
+        "register_queue", (space.names, space.created), (name, created_us, "1" if remove else "")
+    )
+
+
+def list_queues(space: Keyspace, prefix: str, after: str, limit: int) -> Operation:
+    """The result is a list of names."""
+    return Operation("list_queues", (space.names,), (prefix, after, limit), lambda r: [name.decode() for name in r])
+
+
+def get_tags(q: QueueRef) -> Operation:
+    """The result is a dict."""
+    return Operation("get_queue_tags", q.home.keys("meta tags"), (), text_pairs)
+
+
+def set_tags(q: QueueRef, tags: Mapping[str, str], remove: list[str], limit: int) -> Operation:
+    """Set and remove tags."""
+    args: list[Arg] = [limit, len(remove), *remove, *(item for pair in tags.items() for item in pair)]
+    return Operation("set_queue_tags", q.home.keys("meta tags"), tuple(args))
+
+
+def attach_source(dlq: QueueRef, source: str, tags: list[str], *, detach: bool = False) -> Operation:
+    """The result is a dict of the dead-letter queue's fields."""
+    return Operation(
+        "attach_source",
+        dlq.home.keys("meta shards sources"),
+        (source, "1" if detach else "", *tags),
+        text_pairs,
+    )
+
+
+def put_shard(shard: Partition, source: Partition, fields: Mapping[str, str]) -> Operation:
+    """Copy the dead-letter queue's attributes to a shard."""
+    copied = {
+        name: value
+        for name, value in fields.items()
+        if name[0].isupper() or name in ("dlq", "max_receives", "paused", "created_us", "modified_us")
+    }
+    return Operation(
+        "put_shard",
+        (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),
+        (fields["modified_us"], "", *(item for pair in copied.items() for item in pair)),
+    )
+
+
+def suspend_dlq(source: Partition, dlq: QueueRef, duration_ms: int) -> Operation:
+    """Let a partition stop looking for its dead-letter queue for a while."""
+    shard = dlq.partition(source.tag)
+    return Operation(
+        "put_shard",
+        (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),
+        (source.space.now_us(), f"+{duration_ms}"),
+    )
+
+
+def get_members(q: QueueRef) -> Operation:
+    """The result is (topology, tags of shards, names of sources)."""
+    return Operation(
+        "get_members",
+        q.home.keys("meta shards sources"),
+        (),
+        lambda r: (r[0], [t.decode() for t in r[1]], sorted(s.decode() for s in r[2])),
+    )
+
+
+def pause_group(p: Partition, group: str, *, resume: bool) -> Operation:
+    """Pause or resume a message group; the result tells whether that changed anything."""
+    keys = "meta paused available ready bell" if p.is_fifo else "meta paused ring ready bell"
+    return Operation(
+        "pause_group", p.keys(keys), (group, "1" if resume else "", "1" if p.is_fifo else ""), lambda r: r == 1
+    )

@@ -1,0 +1,62 @@
+"""Receipt handles: opaque text for users, inside what the scripts need to find and judge a receive.
+
+A handle names its queue and partition, so that a foreign one is refused before any round trip, and carries a checksum,
+so that a damaged one is.
+"""
+
+from __future__ import annotations
+
+import binascii
+import zlib
+from typing import NamedTuple
+
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs.errors import ReceiptHandleIsInvalid
+
+
+class Receipt(NamedTuple):
+    """What a handle says. `key` is the member of `inflight` (standard) or the key in the group's list (FIFO)."""
+
+    partition: Partition
+    received_ms: str
+    key: str
+    receives: str
+    group: str
+
+
+def encode(partition: Partition, received_ms: str, key: str, receives: int = 0, group: str = "") -> str:
+    """Make a handle."""
+    body = f"{partition.queue}\n{partition.tag}\n{received_ms}\n{receives}\n{key}\n{group}".encode()
+    return binascii.b2a_base64(zlib.crc32(body).to_bytes(4, "big") + body, newline=False).decode()
+
+
+def decode(queue: QueueRef, handle: str) -> Receipt:
+    """Read a handle.
+
+    Raises:
+        ReceiptHandleIsInvalid: it is no handle (detail "malformed") or of another queue (detail "foreign").
+    """
+    try:
+        raw = binascii.a2b_base64(handle, strict_mode=True)
+        body = raw[4:]
+        if zlib.crc32(body) != int.from_bytes(raw[:4], "big") or len(raw) < 12:
+            raise ValueError
+        name, tag, received_ms, receives, key, group = body.decode().split("\n", 5)
+    except (ValueError, TypeError, UnicodeError):
+        raise ReceiptHandleIsInvalid(
+            f"{_short(handle)} is not a receipt handle: pass on what receive gave, unchanged",
+            sqs_message=f'The input receipt handle "{handle}" is not a valid receipt handle.',
+            detail="malformed",
+        ) from None
+    if name != queue.name:
+        raise ReceiptHandleIsInvalid(
+            f"the receipt handle is of queue {name!r}, not of {queue.name!r}",
+            sqs_message=f'The receipt handle "{handle}" is not valid for this queue.',
+            detail="foreign",
+        )
+    return Receipt(queue.partition(tag), received_ms, key, receives, group)
+
+
+def _short(handle: object) -> str:
+    text = repr(handle)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,80 @@
+"""Turns what redis-py raises into exceptions of rqsqs, each with a sentence that says what to do."""
+
+from __future__ import annotations
+
+import redis.exceptions as rx
+
+from rqsqs import errors
+from rqsqs._core.scripts import Script
+
+_SENTENCES = {
+    "QUEUE_NOT_FOUND": "the queue {queue!r} does not exist",
+    "QUEUE_BEING_DELETED": "the queue {queue!r} is being deleted",
+    "QUEUE_NAME_EXISTS": "the queue {queue!r} exists with another value of {detail}",
+    "QUEUE_DELETED_RECENTLY": "the queue {queue!r} was deleted less than 60 seconds ago; its name cannot be used yet",
+    "PURGE_QUEUE_IN_PROGRESS": "the queue {queue!r} was purged less than 60 seconds ago",
+    "DEDUPLICATION_ID_REQUIRED": "the queue {queue!r} has no ContentBasedDeduplication: pass a deduplication id",
+    "MESSAGE_TOO_LARGE": "a message is larger than the MaximumMessageSize of {queue!r}, {detail} bytes",
+    "OVER_LIMIT": "{queue!r} is at its limit of {detail}",
+}
+_SQS_MESSAGES = {
+    "QUEUE_NOT_FOUND": "The specified queue does not exist.",
+    "QUEUE_BEING_DELETED": "The specified queue does not exist.",
+    "QUEUE_NAME_EXISTS": "A queue already exists with the same name and a different value for attribute {detail}",
+    "QUEUE_DELETED_RECENTLY": "You must wait 60 seconds after deleting a queue before you can create another with the "
+    "same name.",
+    "PURGE_QUEUE_IN_PROGRESS": "Only one PurgeQueue operation on {queue} is allowed every 60 seconds.",
+    "DEDUPLICATION_ID_REQUIRED": "The queue should either have ContentBasedDeduplication enabled or "
+    "MessageDeduplicationId provided explicitly",
+}
+
+
+def refused(error: rx.ResponseError, script: Script, keys: tuple[str, ...]) -> errors.RqsqsError:
+    """An error reply of a script or of the server."""
+    text = str(error)
+    code, _, detail = text.partition(" ")
+    cls = errors.BY_CODE.get(code)
+    if cls is not None:
+        queue = keys[0].rsplit(":", 2)[-2] if keys else ""
+        known = {"queue": queue, "detail": detail}
+        sentence = _SENTENCES.get(code, "{queue!r}: " + (detail or code)).format(**known)
+        sqs = _SQS_MESSAGES.get(code)
+        return cls(sentence, sqs_message=sqs.format(**known) if sqs else None, detail=detail)
+    known_error = server(error, sent=True)
+    if known_error is not None:
+        return known_error
+    return errors.ScriptFailed(f"{script.locate(text)} (script {script.name}); this is a bug of rqsqs, please report it")
+
+
+def server(error: Exception, *, sent: bool, where: str = "the server") -> errors.ServerError | None:
+    """Any other trouble with the server; None if it is none that we know."""
+    text = str(error)
+    if isinstance(error, rx.OutOfMemoryError) or text.startswith("OOM"):
+        return errors.ServerOutOfMemory(
+            f"{where} has reached its maxmemory and stored nothing: consume messages, raise maxmemory, or add a node"
+        )
+    if isinstance(error, rx.ReadOnlyError):
+        return errors.ServerReadOnly(f"{where} is a read-only replica: connect to the primary")
+    if isinstance(error, rx.BusyLoadingError):
+        return errors.ServerLoading(f"{where} is loading its data: try again in a moment")
+    if isinstance(error, rx.NoPermissionError):
+        return errors.AuthenticationFailed(
+            f"the ACL user may not do this: {text}; it needs ~PREFIX:* and +evalsha +script|load +blpop +rpush +@read +@write"
+        )
+    if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(("NOAUTH", "WRONGPASS")):
+        return errors.AuthenticationFailed(
+            f"{where} refuses the login ({text}): put the password into the URL, redis://USER:PASSWORD@HOST:PORT/0"
+        )
+    if isinstance(error, rx.TimeoutError):
+        outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
+        return errors.ServerTimeout(f"{where} did not answer in time; {outcome}", request_sent=sent)
+    if isinstance(error, (rx.ConnectionError, OSError)):
+        outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
+        return errors.ConnectionFailed(f"no connection to {where} ({text}); {outcome}", request_sent=sent)
+    if "MASTERDOWN" in text or "CLUSTERDOWN" in text:
+        return errors.ServerLoading(f"{where} has no primary at the moment ({text}): try again in a moment")
+    if text.startswith("NOREPLICAS"):
+        return errors.ServerReadOnly(f"{where} has too few replicas to accept writes ({text})")
+    if text.startswith("MISCONF"):
+        return errors.ServerReadOnly(f"{where} cannot persist and accepts no writes ({text})")
+    return None

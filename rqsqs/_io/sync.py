@@ -1,0 +1,380 @@
+"""The sync runner: drives flows over redis-py connections from any number of threads."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import hiredis
+import redis.exceptions as rx
+
+from rqsqs._core import scripts
+from rqsqs._core.keys import Clock, Keyspace, QueueRef
+from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
+from rqsqs._io import connect, failures
+from rqsqs.errors import RqsqsError, UsageError
+
+T = TypeVar("T")
+log = logging.getLogger("rqsqs")
+
+RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
+IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
+GRACE_S = 10.0  # so much later than it promised a blocking command may answer
+
+
+@functools.cache
+def _head(script: str, keys: tuple[str, ...]) -> tuple[Any, ...]:
+    return (b"EVALSHA", scripts.get(script).sha, len(keys), *keys)
+
+
+def _pack(operation: Operation) -> bytes:
+    return hiredis.pack_command((*_head(operation.script, operation.keys), *operation.args))  # type: ignore[arg-type]
+
+
+class _Post:
+    """Where the waiters of one set of bells line up: one leads and blocks on the server, the others follow."""
+
+    __slots__ = ("condition", "has_leader")
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition(threading.Lock())
+        self.has_leader = False
+
+
+class Link:
+    """One server as seen from this process, shared by every connection with the same URL and options.
+
+    Connections rest in a deque, so that threads take and return them without a lock.
+    """
+
+    _shared: weakref.WeakValueDictionary[tuple[Any, ...], Link] = weakref.WeakValueDictionary()
+    _lock = threading.Lock()
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        self.url = url
+        self.where = connect.shown(url)
+        self.pool, self.server = connect.open_pool(url, options)
+        self.users = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._posts: dict[tuple[str, ...], _Post] = {}
+        self._posts_lock = threading.Lock()
+        self._is_checked = False
+        self.drivers: set[threading.Thread] = set()
+
+    @classmethod
+    def share(cls, url: str, options: dict[str, Any]) -> Link:
+        """The link of this URL, opened if there is none."""
+        key = (url, *sorted((k, repr(v)) for k, v in options.items()))
+        with cls._lock:
+            link = cls._shared.get(key)
+            if link is None or link.users == 0:
+                link = cls._shared[key] = cls(url, options)
+            link.users += 1
+            return link
+
+    def release(self) -> None:
+        """One user less; the last one closes the connections."""
+        with self._lock:
+            self.users -= 1
+            if self.users > 0:
+                return
+        while self._idle:
+            self._idle.pop()[0].disconnect()
+        if self.server is not None:
+            self.server.release()
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """In a child: its connections are the parent's, so it begins with none."""
+        cls._lock = threading.Lock()
+        for link in list(cls._shared.values()):
+            link._start()
+
+    # Connections
+
+    def _take(self) -> Any:
+        while True:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                break
+            if time.monotonic() - since > IDLE_CHECK_S:
+                try:
+                    if connection.can_read(0):  # nothing should come unasked
+                        raise rx.ConnectionError("unexpected data")
+                except (rx.ConnectionError, rx.TimeoutError, OSError):
+                    connection.disconnect()
+                    continue
+            return connection
+        connection = self.pool.make_connection()
+        try:
+            connection.connect()
+            if not self._is_checked:
+                connect.check_version(connection, self.where)
+                self._is_checked = True
+        except BaseException:
+            connection.disconnect()
+            raise
+        return connection
+
+    def _give(self, connection: Any) -> None:
+        self._idle.append((connection, time.monotonic()))
+
+    # Operations
+
+    def execute(self, operation: Operation) -> Any:
+        """Run one operation, repeating it on a new connection where that is safe."""
+        packed = _pack(operation)
+        for attempt in range(len(RETRY_AFTER_S) + 1):
+            sent = False
+            connection = None
+            try:
+                connection = self._take()
+                connection.send_packed_command([packed], check_health=False)
+                sent = True
+                try:
+                    reply = connection.read_response(disable_decoding=True)
+                except rx.NoScriptError:
+                    reply = self._load_and_repeat(connection, operation, packed)
+                self._give(connection)
+                break
+            except rx.ResponseError as e:
+                if connection is not None and not isinstance(e, rx.AuthenticationError):
+                    self._give(connection)
+                raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+            except (rx.ConnectionError, rx.TimeoutError, OSError) as e:
+                if connection is not None:
+                    connection.disconnect()
+                known = failures.server(e, sent=sent, where=self.where)
+                is_lost = isinstance(e, rx.TimeoutError) and sent
+                if isinstance(e, rx.BusyLoadingError | rx.AuthenticationError) or known is None:
+                    raise known or e from e
+                if attempt == len(RETRY_AFTER_S) or is_lost or (sent and not operation.is_repeatable):
+                    raise known from e
+                time.sleep(RETRY_AFTER_S[attempt])
+            except BaseException:
+                if connection is not None:
+                    connection.disconnect()
+                raise
+        return reply if operation.parse is None else operation.parse(reply)
+
+    def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
+        connection.send_command("SCRIPT", "LOAD", scripts.get(operation.script).source)
+        connection.read_response(disable_decoding=True)
+        connection.send_packed_command([packed], check_health=False)
+        return connection.read_response(disable_decoding=True)
+
+    # Waiting
+
+    def _post(self, bells: tuple[str, ...]) -> _Post:
+        post = self._posts.get(bells)
+        if post is None:
+            with self._posts_lock:
+                post = self._posts.setdefault(bells, _Post())
+        return post
+
+    def is_watched(self, bells: tuple[str, ...]) -> bool:
+        """Does a thread block on these bells?"""
+        return self._post(bells).has_leader
+
+    def watched(self) -> list[tuple[str, ...]]:
+        """All bells on which a thread blocks."""
+        return [bells for bells, post in list(self._posts.items()) if post.has_leader]
+
+    def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
+        """See Wait."""
+        deadline = time.monotonic() + wait.timeout_ms / 1000
+        post = self._post(wait.bells)
+        with post.condition:
+            while post.has_leader:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None, 0
+                post.condition.wait(left)
+            post.has_leader = True
+        try:
+            result = self._lead(wait, deadline, clock)
+        finally:
+            with post.condition:
+                post.has_leader = False
+                post.condition.notify()
+        return result, max(0, round((deadline - time.monotonic()) * 1000))
+
+    def _lead(self, wait: Wait, deadline: float, clock: Clock | None) -> Any:
+        # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
+        now = time.monotonic()
+        left = max(deadline - now, 0.001)
+        commands = [hiredis.pack_command(("BLPOP", *wait.bells, f"{left:.3f}"))]  # type: ignore[arg-type]
+        operation = wait.then() if wait.then is not None and clock is None else None
+        if operation is not None:
+            commands.append(_pack(operation))
+        wake_at = now + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
+        connection = None
+        try:
+            connection = self._take()
+            connection.send_packed_command(commands, check_health=False)
+            end = deadline + GRACE_S
+            while not connection.can_read(max(min(end, wake_at or end) - time.monotonic(), 0)):
+                if wake_at is None or time.monotonic() >= end:
+                    raise rx.ConnectionError("a blocked connection fell silent")
+                if time.monotonic() >= wake_at:
+                    wake_at = None
+                    assert wait.wake is not None
+                    self.execute(wait.wake)
+            connection.read_response(disable_decoding=True)
+            reply: Any = None
+            if operation is not None:
+                try:
+                    reply = connection.read_response(disable_decoding=True)
+                except rx.NoScriptError:
+                    reply = self._load_and_repeat(connection, operation, commands[1])
+            self._give(connection)
+        except rx.ResponseError as e:
+            if connection is not None:
+                connection.disconnect()
+            if operation is None or "UNBLOCKED" in str(e):
+                return None
+            raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+        except (rx.ConnectionError, rx.TimeoutError, OSError):
+            if connection is not None:
+                connection.disconnect()
+            return None  # the next operation reconnects, or says why it cannot
+        except BaseException:
+            if connection is not None:
+                connection.disconnect()
+            raise
+        if operation is not None:
+            return reply if operation.parse is None else operation.parse(reply)
+        if wait.then is not None:  # under a test clock the time has to be told anew
+            return self.execute(wait.then())
+        return None
+
+
+os.register_at_fork(after_in_child=Link.after_fork)
+
+
+class Transport:
+    """Runs flows on one server and key prefix.
+
+    Args:
+        url: redis://, rediss://, unix:// or embedded://; None = RQSQS_URL or redis://localhost:6379/0.
+        prefix: what all keys begin with.
+        clock: tests only: the time scripts shall believe in.
+        options: for redis-py's connections, for example socket_timeout in seconds.
+    """
+
+    def __init__(
+        self, url: str | None = None, prefix: str = "rqsqs", clock: Clock | None = None, **options: Any
+    ) -> None:
+        self.url = connect.resolve(url)
+        self.space = Keyspace(prefix, clock)
+        self.link = Link.share(self.url, options)
+        self._is_closed = False
+        if clock is not None and hasattr(clock, "watch"):
+            clock.watch(self)
+
+    @classmethod
+    def open(cls, url: str | None = None, prefix: str = "rqsqs", clock: Clock | None = None, **options: Any) -> Transport:
+        """The same as the constructor."""
+        return cls(url, prefix, clock, **options)
+
+    def queue(self, name: str) -> QueueRef:
+        """What is known about the queue of this name."""
+        return self.space.queue(name)
+
+    def now_ms(self) -> int:
+        """The client's clock, or the test clock. Scripts decide by the server's."""
+        clock = self.space.clock
+        return clock.now_us() // 1000 if clock is not None else time.time_ns() // 1_000_000
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow to its end."""
+        if self._is_closed:
+            flow.close()
+            raise UsageError("this connection is closed; open a new one")
+        execute = self.link.execute
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = execute(step) if type(step) is Operation else self._other(step)
+                except RqsqsError as e:
+                    step = flow.throw(e)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def _other(self, step: Any) -> Any:
+        if type(step) is Wait:
+            return self.link.wait(step, self.space.clock)
+        if type(step) is IsWatched:
+            return self.link.is_watched(step.bells)
+        if type(step) is Sleep:
+            time.sleep(step.ms / 1000)
+            return None
+        if type(step) is Spawn:
+            self.spawn(step.flow, step.name)
+            return None
+        raise UsageError(f"a flow asked for {step!r}, which no runner knows")
+
+    def spawn(self, make: Callable[[], Flow[Any]], name: str) -> None:
+        """Run a flow in a thread of its own."""
+        link = self.link
+
+        def work() -> None:
+            try:
+                self.run(make())
+            except Exception:
+                log.exception("%s stopped; the next process that lists the tasks takes over", name)
+            finally:
+                link.drivers.discard(threading.current_thread())
+
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        link.drivers.add(thread)
+        thread.start()
+
+    def wake_waiters(self) -> None:
+        """Let every waiter of this process look again (a test clock has moved)."""
+        for bells in self.link.watched():
+            for bell in bells:
+                if bell.startswith(self.space.prefix + ":"):
+                    with contextlib.suppress(RqsqsError):
+                        self.link.execute(Operation("ring_bell", (bell, bell), ("",)))
+
+    def close(self) -> None:
+        """Give the connections up; idempotent."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.link.release()
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def _finish_drivers(patience_s: float = 10.0) -> None:
+    """At exit: let running move tasks go on for a moment."""
+    deadline = time.monotonic() + patience_s
+    for link in list(Link._shared.values()):
+        for thread in list(link.drivers):
+            thread.join(max(deadline - time.monotonic(), 0))
+
+
+atexit.register(_finish_drivers)
+

@@ -1,0 +1,159 @@
+"""Answers the requests of SQS clients in process, from handlers of botocore's own events.
+
+    client.send_message(...)
+      provide-client-params, before-parameter-build   the user's handlers; ours comes last and notes the parameters
+      validation, serialisation                       botocore's
+      before-call                                     the user's handlers and Stubber; ours comes last and answers
+      after-call, exceptions                          botocore's
+
+So everything a user can observe is botocore's own, up to signing and HTTP, which do not happen.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import os
+import re
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterator
+from email.utils import formatdate
+from typing import Any
+
+from botocore.awsrequest import AWSResponse
+
+from rqsqs._io.sync import Transport
+from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
+from rqsqs.limits import AWS, Limits
+from rqsqs.sqs import Context, Failed, describe, perform
+from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
+from rqsqs.sqs.names import endpoint_of, is_account
+
+from .trouble import as_botocore_error
+
+_PARAMS = "rqsqs_params"  # key in botocore's request context
+_JSON = "application/x-amz-json-1.0"
+
+
+class Answering:
+    """Answers requests from one Redis.
+
+    Safe for use by many threads, and after a fork.
+
+    Args:
+        url: of the server.
+        limits: what requests may ask for.
+        account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
+    """
+
+    def __init__(self, url: str, limits: Limits = AWS, account: str | None = None) -> None:
+        self.url = url
+        self._limits = limits
+        account = account or os.environ.get("AWS_ACCOUNT_ID", "")
+        self._account = account if is_account(account) else DEFAULT_ACCOUNT
+        self._transport: Transport | None = None
+        self._contexts: dict[str, Context] = {}
+        self._lock = threading.Lock()
+
+    def register(self, events: Any, scope: str = "") -> None:
+        """Register with an event emitter, in place of what was registered there before.
+
+        Args:
+            events: of a client or a session.
+            scope: "" for an SQS client, ".sqs" for a session, which has clients of many services. botocore calls
+                handlers of longer event names first, so that "" comes behind all that users can register.
+        """
+        for event, handler in (("before-parameter-build", self.note_params), ("before-call", self.answer)):
+            unique_id = f"rqsqs-{event}"
+            for name in (event, f"{event}.sqs"):
+                events.unregister(name, unique_id=unique_id)
+            events.register_last(event + scope, handler, unique_id=unique_id)
+
+    def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
+        """Handler of before-parameter-build."""
+        context[_PARAMS] = params
+
+    def answer(self, model: Any, context: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
+        """Handler of before-call: the HTTP response and the parsed one."""
+        region = context.get("client_region") or DEFAULT_REGION
+        headers = {"x-amzn-requestid": str(uuid.uuid4()), "content-type": _JSON, "date": _date(int(time.time()))}
+        try:
+            transport = self._transport or self._open()
+            parsed = transport.run(perform(self._context(transport, region), model.name, context.pop(_PARAMS)))
+            status = 200
+        except RequestError as error:
+            failed = describe(error)
+            headers["x-amzn-query-error"] = failed.query_error
+            parsed = error_response(failed)
+            status = failed.status
+        except (ServerError, EmbeddedServerUnavailable) as error:
+            raise as_botocore_error(error, without_password(self.url)) from error
+        response = AWSResponse(endpoint_of(region), status, headers, _Body(parsed))
+        parsed["ResponseMetadata"] = {
+            "RequestId": headers["x-amzn-requestid"],
+            "HTTPStatusCode": status,
+            "HTTPHeaders": headers,
+            "RetryAttempts": 0,
+        }
+        return response, parsed
+
+    def _open(self) -> Transport:
+        with self._lock:
+            if self._transport is None:
+                self._transport = Transport.open(self.url)
+                weakref.finalize(self, self._transport.close)
+            return self._transport
+
+    def _context(self, transport: Transport, region: str) -> Context:
+        found = self._contexts.get(region)
+        if found is None:
+            found = self._contexts[region] = Context(transport.space, region, self._account, self._limits)
+        return found
+
+
+def error_response(failed: Failed) -> dict[str, Any]:
+    """The parsed response of a refusal, as botocore's own parser makes it."""
+    parsed: dict[str, Any] = {
+        "Error": {
+            "Message": failed.text,
+            "Code": failed.code,
+            "QueryErrorCode": failed.shape,
+            "Type": failed.fault,
+        }
+    }
+    if failed.is_modelled:
+        parsed["message"] = failed.text
+    return parsed
+
+
+def without_password(url: str) -> str:
+    """A URL that can be shown."""
+    return re.sub(r"//[^/@]*@", "//***@", url)
+
+
+@functools.lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+class _Body:
+    """The body of a response, made when somebody asks for it."""
+
+    __slots__ = ("_parsed",)
+
+    def __init__(self, parsed: dict[str, Any]) -> None:
+        self._parsed = parsed
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        """The body in one piece."""
+        shown = {name: value for name, value in self._parsed.items() if name != "ResponseMetadata"}
+        if "Error" in shown:
+            shown = {
+                "__type": f"com.amazonaws.sqs#{shown['Error']['QueryErrorCode']}",
+                "message": shown["Error"]["Message"],
+            }
+        yield json.dumps(shown, default=lambda value: base64.b64encode(value).decode()).encode() if shown else b""

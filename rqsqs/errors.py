@@ -1,0 +1,299 @@
+"""Every exception of rqsqs.
+
+    RqsqsError
+    ├── RequestError                    the request cannot be done as it was asked
+    │   ├── InvalidParameterValue       (also a ValueError)
+    │   │   ├── ReceiptHandleExpired
+    │   │   ├── MessageNotAvailable
+    │   │   ├── MessageTooLarge
+    │   │   ├── DeduplicationIdRequired
+    │   │   └── MoveTaskRefused
+    │   ├── MissingParameter            (also a ValueError)
+    │   ├── InvalidAttributeName        (also a ValueError)
+    │   ├── InvalidAttributeValue       (also a ValueError)
+    │   ├── InvalidMessageContents      (also a ValueError)
+    │   ├── UnsupportedOperation
+    │   ├── BatchError
+    │   │   ├── EmptyBatchRequest
+    │   │   ├── TooManyEntriesInBatchRequest
+    │   │   ├── InvalidBatchEntryId
+    │   │   ├── BatchEntryIdsNotDistinct
+    │   │   └── BatchRequestTooLong
+    │   ├── QueueDoesNotExist
+    │   │   └── QueueBeingDeleted
+    │   ├── QueueNameExists
+    │   ├── QueueDeletedRecently
+    │   ├── PurgeQueueInProgress
+    │   ├── ReceiptHandleIsInvalid
+    │   ├── ResourceNotFound
+    │   └── OverLimit
+    ├── ServerError                     the server cannot do it now
+    │   ├── ConnectionFailed            request_sent tells whether the outcome is unknown
+    │   ├── ServerTimeout
+    │   ├── AuthenticationFailed
+    │   ├── ServerReadOnly
+    │   ├── ServerLoading
+    │   ├── ServerOutOfMemory
+    │   ├── ServerTooOld
+    │   └── ScriptFailed                a bug of ours: please report it
+    ├── EmbeddedServerUnavailable
+    └── UsageError                      the library was used in a way it does not allow (closed, forked ...)
+
+Each class carries what the SQS faces need (`sqs_code`, `sqs_shape`, `http_status`, `sender_fault`) and, if a script
+raises it, its Lua `code`. `str(error)` is one sentence with value and rule; `sqs_message` is the text SQS uses, where
+that differs.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+BY_CODE: dict[str, type[RequestError]] = {}
+
+
+class RqsqsError(Exception):
+    """Base of all exceptions of this package."""
+
+    __module__ = "rqsqs"
+
+
+class RequestError(RqsqsError):
+    """The request cannot be done as it was asked; repeating it does not help.
+
+    Args:
+        message: one sentence with value and rule.
+        sqs_message: the text SQS uses, if it differs.
+        detail: what a script gave beside its code.
+    """
+
+    code: ClassVar[str | None] = None
+    sqs_code: ClassVar[str] = "InvalidParameterValue"
+    sqs_shape: ClassVar[str] = "InvalidParameterValueException"
+    http_status: ClassVar[int] = 400
+    sender_fault: ClassVar[bool] = True
+
+    def __init_subclass__(cls, code: str | None = None, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__module__ = "rqsqs"
+        cls.code = code
+        if code:
+            BY_CODE[code] = cls
+
+    def __init__(self, message: str, *, sqs_message: str | None = None, detail: str = "") -> None:
+        super().__init__(message)
+        self.sqs_message = message if sqs_message is None else sqs_message
+        self.detail = detail
+
+
+class InvalidParameterValue(RequestError, ValueError, code="INVALID_PARAMETER"):
+    """A parameter has a value that its rule does not allow."""
+
+
+class ReceiptHandleExpired(InvalidParameterValue, code="RECEIPT_HANDLE_EXPIRED"):
+    """The visibility timeout of this receive is over (FIFO queues): another consumer may have the message."""
+
+
+class MessageNotAvailable(InvalidParameterValue, code="MESSAGE_NOT_AVAILABLE"):
+    """The message does not exist any more, or not in the state the operation needs."""
+
+
+class MessageTooLarge(InvalidParameterValue, code="MESSAGE_TOO_LARGE"):
+    """The message is larger than the queue's MaximumMessageSize."""
+
+
+class DeduplicationIdRequired(InvalidParameterValue, code="DEDUPLICATION_ID_REQUIRED"):
+    """The FIFO queue has no ContentBasedDeduplication and the message no deduplication id."""
+
+
+class MissingParameter(RequestError, ValueError):
+    """A required parameter is missing or empty."""
+
+    sqs_code = "MissingParameter"
+    sqs_shape = "MissingRequiredParameterException"
+
+
+class InvalidAttributeName(RequestError, ValueError):
+    """A queue attribute does not exist, or not for this kind of queue."""
+
+    sqs_code = sqs_shape = "InvalidAttributeName"
+
+
+class InvalidAttributeValue(RequestError, ValueError):
+    """A queue attribute has a value that its rule does not allow."""
+
+    sqs_code = sqs_shape = "InvalidAttributeValue"
+
+
+class InvalidMessageContents(RequestError, ValueError):
+    """The body holds characters that SQS does not allow."""
+
+    sqs_code = sqs_shape = "InvalidMessageContents"
+
+
+class UnsupportedOperation(RequestError):
+    """SQS does not support this."""
+
+    sqs_code = "AWS.SimpleQueueService.UnsupportedOperation"
+    sqs_shape = "UnsupportedOperation"
+
+
+class BatchError(RequestError):
+    """A batch is refused as a whole; nothing was executed."""
+
+
+class EmptyBatchRequest(BatchError):
+    """The batch has no entries."""
+
+    sqs_code = "AWS.SimpleQueueService.EmptyBatchRequest"
+    sqs_shape = "EmptyBatchRequest"
+
+
+class TooManyEntriesInBatchRequest(BatchError):
+    """The batch has more entries than allowed."""
+
+    sqs_code = "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"
+    sqs_shape = "TooManyEntriesInBatchRequest"
+
+
+class InvalidBatchEntryId(BatchError):
+    """An entry id breaks its rule."""
+
+    sqs_code = "AWS.SimpleQueueService.InvalidBatchEntryId"
+    sqs_shape = "InvalidBatchEntryId"
+
+
+class BatchEntryIdsNotDistinct(BatchError):
+    """Two entries have the same id."""
+
+    sqs_code = "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"
+    sqs_shape = "BatchEntryIdsNotDistinct"
+
+
+class BatchRequestTooLong(BatchError):
+    """The entries together are larger than allowed."""
+
+    sqs_code = "AWS.SimpleQueueService.BatchRequestTooLong"
+    sqs_shape = "BatchRequestTooLong"
+
+
+class QueueDoesNotExist(RequestError, code="QUEUE_NOT_FOUND"):
+    """There is no queue of this name."""
+
+    sqs_code = "AWS.SimpleQueueService.NonExistentQueue"
+    sqs_shape = "QueueDoesNotExist"
+
+
+class QueueNameExists(RequestError, code="QUEUE_NAME_EXISTS"):
+    """A queue of this name exists with another value of an attribute."""
+
+    sqs_code = "QueueAlreadyExists"
+    sqs_shape = "QueueNameExists"
+
+
+class QueueDeletedRecently(RequestError, code="QUEUE_DELETED_RECENTLY"):
+    """SQS does not let a name be used again within 60 seconds of its deletion."""
+
+    sqs_code = "AWS.SimpleQueueService.QueueDeletedRecently"
+    sqs_shape = "QueueDeletedRecently"
+
+
+class QueueBeingDeleted(QueueDoesNotExist, code="QUEUE_BEING_DELETED"):
+    """A deletion of the queue was begun and not finished; creating it again finishes it."""
+
+
+class PurgeQueueInProgress(RequestError, code="PURGE_QUEUE_IN_PROGRESS"):
+    """SQS allows one PurgeQueue in 60 seconds."""
+
+    sqs_code = "AWS.SimpleQueueService.PurgeQueueInProgress"
+    sqs_shape = "PurgeQueueInProgress"
+    http_status = 403
+
+
+class ReceiptHandleIsInvalid(RequestError):
+    """The receipt handle is malformed, or of another queue."""
+
+    sqs_code = sqs_shape = "ReceiptHandleIsInvalid"
+    http_status = 404
+
+
+class ResourceNotFound(RequestError, code="RESOURCE_NOT_FOUND"):
+    """A queue or a move task that a request names does not exist."""
+
+    sqs_code = sqs_shape = "ResourceNotFoundException"
+    http_status = 404
+
+
+class OverLimit(RequestError, code="OVER_LIMIT"):
+    """A limit of SQS is reached, for example the messages in flight."""
+
+    sqs_code = sqs_shape = "OverLimit"
+    http_status = 403
+
+
+class MoveTaskRefused(InvalidParameterValue, code="MOVE_TASK_REFUSED"):
+    """A message move task cannot be started or cancelled in the present state."""
+
+
+class ServerError(RqsqsError):
+    """The server cannot do it now; the message says what to do about it."""
+
+    sqs_code: ClassVar[str] = "InternalError"
+    sqs_shape: ClassVar[str] = "InternalFailure"
+    http_status: ClassVar[int] = 500
+    sender_fault: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__module__ = "rqsqs"
+
+
+class ConnectionFailed(ServerError):
+    """The server cannot be reached, or the connection broke.
+
+    Attributes:
+        request_sent: False if the request certainly was not executed, True if its outcome is unknown.
+    """
+
+    def __init__(self, message: str, *, request_sent: bool = False) -> None:
+        super().__init__(message)
+        self.request_sent = request_sent
+
+
+class ServerTimeout(ConnectionFailed):
+    """The server did not answer in time."""
+
+
+class AuthenticationFailed(ServerError):
+    """The server asks for a password, or refuses the one given, or the ACL user may not do this."""
+
+
+class ServerReadOnly(ServerError):
+    """The server is a read-only replica."""
+
+
+class ServerLoading(ServerError):
+    """The server is loading its data set."""
+
+
+class ServerOutOfMemory(ServerError):
+    """The server has reached maxmemory; nothing was stored."""
+
+
+class ServerTooOld(ServerError):
+    """The server is older than Redis 7.0 or Valkey 7.2."""
+
+
+class ScriptFailed(ServerError):
+    """A script failed in a way it should not: a bug of rqsqs."""
+
+
+class EmbeddedServerUnavailable(RqsqsError):
+    """No server binary can be had for embedded://."""
+
+    __module__ = "rqsqs"
+
+
+class UsageError(RqsqsError):
+    """The library is used in a way it does not allow, for example after close()."""
+
+    __module__ = "rqsqs"

@@ -1,0 +1,307 @@
+"""SendMessage, ReceiveMessage, DeleteMessage, ChangeMessageVisibility, and the batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from rqsqs._core import flows, records
+from rqsqs.errors import InvalidParameterValue, MessageTooLarge, RequestError
+from rqsqs.limits import Limits
+from rqsqs.types import Failure, Outgoing, SentMessage
+
+from . import batches, failures
+from .context import Context, Params, Response, ResponseFlow
+from .digests import content_hash, md5_of_attributes, md5_of_body
+from .message_attributes import (
+    TRACE_HEADER,
+    as_shape,
+    check_attributes,
+    check_body,
+    check_system_attributes,
+    select,
+    size_of,
+)
+from .names import check_id, invalid, missing
+
+if TYPE_CHECKING:
+    from rqsqs._core.keys import QueueRef
+    from rqsqs._core.records import Delivery
+
+T = TypeVar("T")
+
+_WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type."
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A message of a request that passed its checks."""
+
+    outgoing: Outgoing
+    digests: dict[str, str]
+    size: int
+
+
+def send_message(ctx: Context, params: Params) -> ResponseFlow:
+    """SendMessage."""
+    queue = ctx.queue_of(params)
+    message = _check_message(ctx.limits, queue, params, "SendMessage")
+    [outcome] = yield from flows.send_messages(queue, [message.outgoing], ctx.limits)
+    if isinstance(outcome, Failure):
+        raise _send_error(outcome, in_batch=False)
+    return _sent(message, outcome)
+
+
+def send_message_batch(ctx: Context, params: Params) -> ResponseFlow:
+    """SendMessageBatch."""
+    queue = ctx.queue_of(params)
+    entries = batches.check_envelope(params, "SendMessageBatchRequestEntry", ctx.limits)
+
+    def check(entry: batches.Entry) -> _Checked:
+        return _check_message(ctx.limits, queue, entry, "SendMessageBatch")
+
+    checked = [_attempt(check, entry) for entry in entries]
+    batches.check_total_size(sum(each.size for each in checked if isinstance(each, _Checked)), ctx.limits)
+    if queue.is_fifo and any(entry.get("MessageGroupId") is None for entry in entries):
+        raise InvalidParameterValue(str(missing("MessageGroupId")))
+    to_send = [each.outgoing for each in checked if isinstance(each, _Checked)]
+    sent: Iterator[SentMessage | Failure] = iter(())
+    if to_send:
+        sent = iter((yield from flows.send_messages(queue, to_send, ctx.limits)))
+    return (yield from batches.respond(queue, entries, [_send_outcome(each, sent) for each in checked]))
+
+
+def receive_message(ctx: Context, params: Params) -> ResponseFlow:
+    """ReceiveMessage."""
+    queue, limits = ctx.queue_of(params), ctx.limits
+    max_messages = params.get("MaxNumberOfMessages")
+    if max_messages is None:
+        max_messages = 1
+    elif not 1 <= max_messages <= limits.receive_messages:
+        reason = f"Must be between 1 and {limits.receive_messages}, if provided."
+        raise invalid("MaxNumberOfMessages", max_messages, reason)
+    wait_ms = _optional_seconds(params, "WaitTimeSeconds", limits.wait_ms)
+    visibility_ms = _optional_seconds(params, "VisibilityTimeout", limits.visibility_ms)
+    deliveries = yield from flows.receive_messages(
+        queue,
+        limits,
+        max_messages=max_messages,
+        visibility_ms=visibility_ms,
+        wait_ms=wait_ms,
+        attempt_id=_check_attempt_id(queue, params.get("ReceiveRequestAttemptId")),
+    )
+    if not deliveries:
+        return {}
+    system_names = {*(params.get("MessageSystemAttributeNames") or ()), *(params.get("AttributeNames") or ())}
+    names = params.get("MessageAttributeNames") or ()
+    return {"Messages": [_received(ctx, queue, delivery, system_names, names) for delivery in deliveries]}
+
+
+def delete_message(ctx: Context, params: Params) -> ResponseFlow:
+    """DeleteMessage."""
+    queue, handle = ctx.queue_of(params), params.get("ReceiptHandle")
+    if not handle:
+        raise missing("ReceiptHandle")
+    [failure] = yield from flows.delete_messages(queue, [handle], ctx.limits)
+    if failure is not None:
+        raise failures.receipt_handle(failure.error, handle)
+    return {}
+
+
+def delete_message_batch(ctx: Context, params: Params) -> ResponseFlow:
+    """DeleteMessageBatch."""
+    queue = ctx.queue_of(params)
+    entries = batches.check_envelope(params, "DeleteMessageBatchRequestEntry", ctx.limits)
+    checked = [_attempt(_check_handle, entry) for entry in entries]
+    handles = [each for each in checked if isinstance(each, str)]
+    results: Iterator[Failure | None] = iter(())
+    if handles:
+        results = iter((yield from flows.delete_messages(queue, handles, ctx.limits)))
+    outcomes = [each if isinstance(each, Exception) else _handle_outcome(next(results), each) for each in checked]
+    return (yield from batches.respond(queue, entries, outcomes))
+
+
+def change_message_visibility(ctx: Context, params: Params) -> ResponseFlow:
+    """ChangeMessageVisibility."""
+    queue = ctx.queue_of(params)
+    handle, seconds = _check_visibility(ctx.limits, params)
+    [failure] = yield from flows.change_visibility(queue, [(handle, seconds * 1000)], ctx.limits)
+    if failure is not None:
+        raise failures.receipt_handle(failure.error, handle, seconds)
+    return {}
+
+
+def change_message_visibility_batch(ctx: Context, params: Params) -> ResponseFlow:
+    """ChangeMessageVisibilityBatch."""
+    queue = ctx.queue_of(params)
+    entries = batches.check_envelope(params, "ChangeMessageVisibilityBatchRequestEntry", ctx.limits)
+    checked = [_attempt(lambda entry: _check_visibility(ctx.limits, entry), entry) for entry in entries]
+    changes = [(each[0], each[1] * 1000) for each in checked if isinstance(each, tuple)]
+    results: Iterator[Failure | None] = iter(())
+    if changes:
+        results = iter((yield from flows.change_visibility(queue, changes, ctx.limits)))
+    outcomes = [each if isinstance(each, Exception) else _handle_outcome(next(results), *each) for each in checked]
+    return (yield from batches.respond(queue, entries, outcomes))
+
+
+def _attempt(check: Callable[[batches.Entry], T], entry: batches.Entry) -> T | RequestError:
+    try:
+        return check(entry)
+    except RequestError as error:
+        return error
+
+
+def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str) -> _Checked:
+    body = check_body(params.get("MessageBody"))
+    attributes = check_attributes(params.get("MessageAttributes"), action, limits.attributes)
+    system = check_system_attributes(params.get("MessageSystemAttributes"))
+    group, dedup_id = params.get("MessageGroupId"), params.get("MessageDeduplicationId")
+    if group is not None:
+        check_id("MessageGroupId", group)
+    elif queue.is_fifo:
+        raise missing("MessageGroupId")
+    if dedup_id is not None:
+        if not queue.is_fifo:
+            raise invalid("MessageDeduplicationId", dedup_id, _WRONG_QUEUE_TYPE)
+        check_id("MessageDeduplicationId", dedup_id)
+    size = size_of(body, attributes)
+    outgoing = records.outgoing(
+        body,
+        attributes=attributes or None,
+        trace_header=str(system[TRACE_HEADER][1]) if system else None,
+        group=group,
+        dedup_id=dedup_id,
+        delay_ms=_check_delay(limits, queue, params.get("DelaySeconds")),
+        size=size,
+        content_hash=content_hash(body) if queue.is_fifo and dedup_id is None else None,
+    )
+    digests = {"MD5OfMessageBody": md5_of_body(body)}
+    if attributes:
+        digests["MD5OfMessageAttributes"] = md5_of_attributes(attributes)
+    if system:
+        digests["MD5OfMessageSystemAttributes"] = md5_of_attributes(system)
+    return _Checked(outgoing, digests, size)
+
+
+def _check_delay(limits: Limits, queue: QueueRef, seconds: int | None) -> int | None:
+    """The message's own delay in ms; None = the queue's."""
+    if seconds is None:
+        return None
+    if queue.is_fifo and limits.strict:
+        if seconds:
+            raise invalid("DelaySeconds", seconds, _WRONG_QUEUE_TYPE)
+        return None
+    most = limits.delay_ms // 1000
+    if not 0 <= seconds <= most:
+        raise invalid("DelaySeconds", seconds, f"DelaySeconds must be >= 0 and <= {most}.")
+    return seconds * 1000
+
+
+def _optional_seconds(params: Params, name: str, most_ms: int) -> int | None:
+    seconds: int | None = params.get(name)
+    if seconds is None:
+        return None
+    if not 0 <= seconds <= most_ms // 1000:
+        raise invalid(name, seconds, f"Must be >= 0 and <= {most_ms // 1000}, if provided.")
+    return seconds * 1000
+
+
+def _check_attempt_id(queue: QueueRef, attempt_id: str | None) -> str | None:
+    if attempt_id is None:
+        return None
+    if not queue.is_fifo:
+        raise invalid("ReceiveRequestAttemptId", attempt_id, _WRONG_QUEUE_TYPE)
+    return check_id("ReceiveRequestAttemptId", attempt_id)
+
+
+def _check_handle(entry: batches.Entry) -> str:
+    handle: str | None = entry.get("ReceiptHandle")
+    if not handle:
+        raise missing("ReceiptHandle")
+    return handle
+
+
+def _check_visibility(limits: Limits, entry: batches.Entry) -> tuple[str, int]:
+    handle = _check_handle(entry)
+    seconds: int | None = entry.get("VisibilityTimeout")
+    if seconds is None:
+        raise missing("VisibilityTimeout")
+    most = limits.visibility_ms // 1000
+    if not 0 <= seconds <= most:
+        reason = f"VisibilityTimeout must be an integer between 0 and {most}."
+        raise invalid("VisibilityTimeout", seconds, reason)
+    return handle, seconds
+
+
+def _send_outcome(checked: _Checked | RequestError, sent: Iterator[SentMessage | Failure]) -> Response | Exception:
+    if isinstance(checked, RequestError):
+        return checked
+    outcome = next(sent)
+    return _send_error(outcome, in_batch=True) if isinstance(outcome, Failure) else _sent(checked, outcome)
+
+
+def _send_error(failure: Failure, *, in_batch: bool) -> Exception:
+    error = failure.error
+    return failures.too_large(error, in_batch=in_batch) if isinstance(error, MessageTooLarge) else error
+
+
+def _sent(message: _Checked, sent: SentMessage) -> Response:
+    response: Response = {"MessageId": sent.message_id, **message.digests}
+    if sent.sequence_number is not None:
+        response["SequenceNumber"] = sent.sequence_number
+    return response
+
+
+def _handle_outcome(failure: Failure | None, handle: str, seconds: int | None = None) -> Response | Exception:
+    return {} if failure is None else failures.receipt_handle(failure.error, handle, seconds)
+
+
+def _received(
+    ctx: Context, queue: QueueRef, delivery: Delivery, system_names: set[str], names: Sequence[str]
+) -> Response:
+    body = delivery.text()
+    message: Response = {
+        "MessageId": delivery.message_id,
+        "ReceiptHandle": delivery.receipt_handle,
+        "MD5OfBody": md5_of_body(body),
+        "Body": body,
+    }
+    if system_names:
+        attributes = _system_attributes(ctx, queue, delivery, body, system_names)
+        if attributes:
+            message["Attributes"] = attributes
+    if names:
+        selected = select(delivery.attributes, names)
+        if selected:
+            message["MD5OfMessageAttributes"] = md5_of_attributes(selected)
+            message["MessageAttributes"] = as_shape(selected)
+    return message
+
+
+def _system_attributes(
+    ctx: Context, queue: QueueRef, delivery: Delivery, body: str, wanted: set[str]
+) -> dict[str, str]:
+    attributes = {
+        "SenderId": ctx.account,
+        "SentTimestamp": str(delivery.sent_at_ms),
+        "ApproximateReceiveCount": str(delivery.receive_count),
+        "ApproximateFirstReceiveTimestamp": str(delivery.first_received_at_ms),
+    }
+    if delivery.group is not None:
+        attributes["MessageGroupId"] = delivery.group
+    if delivery.trace_header is not None:
+        attributes["AWSTraceHeader"] = delivery.trace_header
+    if delivery.dead_letter_source is not None:
+        attributes["DeadLetterQueueSourceArn"] = ctx.arn_of(delivery.dead_letter_source)
+    if queue.is_fifo:
+        attributes["SequenceNumber"] = str(delivery.sequence_number)
+        attributes["MessageDeduplicationId"] = _shown_dedup_id(delivery, body)
+    return attributes if "All" in wanted else {name: attributes[name] for name in attributes if name in wanted}
+
+
+def _shown_dedup_id(delivery: Delivery, body: str) -> str:
+    """A dead letter goes by its MessageId, so that no two of them are taken for the same."""
+    if delivery.dead_letter_source is not None:
+        return delivery.message_id
+    return content_hash(body) if delivery.dedup_id is None else delivery.dedup_id

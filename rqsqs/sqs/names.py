@@ -1,0 +1,145 @@
+"""How SQS names things: queue names, queue URLs, ARNs, the ids of groups and messages.
+
+Pure text; whether a queue exists is not asked here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rqsqs.errors import InvalidParameterValue, MissingParameter, QueueDoesNotExist
+
+QUEUE_DOES_NOT_EXIST = "The specified queue does not exist."
+
+_STANDARD_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_FIFO_NAME = re.compile(r"(?=.{6,80}\Z)[A-Za-z0-9_-]+\.fifo")
+_ID = re.compile(r"[!-~]{1,128}")  # ASCII letters, digits and punctuation: everything visible, so no blank
+_ARN = re.compile(r"arn:(?P<partition>[^:]+):(?P<service>[^:]+):(?P<region>[^:]*):(?P<account>[^:]*):(?P<name>.+)")
+_BATCH_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Arn:
+    """The parts of `arn:{partition}:{service}:{region}:{account}:{name}`."""
+
+    partition: str
+    service: str
+    region: str
+    account: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.name}"
+
+
+def parse_arn(text: str) -> Arn | None:
+    """Take an ARN apart; None if `text` is none."""
+    match = _ARN.fullmatch(text)
+    return Arn(**match.groupdict()) if match else None
+
+
+def partition_of(region: str) -> str:
+    """The AWS partition a region belongs to."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+def endpoint_of(region: str) -> str:
+    """The address that SQS has in a region, without a slash at the end."""
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://sqs.{region}.{suffix}"
+
+
+def is_queue_name(text: str) -> bool:
+    """Whether a standard or FIFO queue can have this name."""
+    return bool(_STANDARD_NAME.fullmatch(text) or _FIFO_NAME.fullmatch(text))
+
+
+def is_account(text: str) -> bool:
+    """Whether this is the number of an AWS account."""
+    return bool(_ACCOUNT.fullmatch(text))
+
+
+def is_label(text: str) -> bool:
+    """Whether a permission can have this label."""
+    return bool(_LABEL.fullmatch(text))
+
+
+def is_batch_entry_id(text: str) -> bool:
+    """Whether an entry of a batch can have this id."""
+    return bool(_BATCH_ENTRY_ID.fullmatch(text))
+
+
+def check_new_queue_name(name: str | None, *, is_fifo: bool) -> str:
+    """Check the name of a queue to be created.
+
+    Raises:
+        InvalidParameterValue: with the text SQS uses.
+    """
+    if name is None:
+        raise missing_queue_name()
+    if not name:
+        raise InvalidParameterValue("Queue name cannot be empty")
+    if is_fifo and not _FIFO_NAME.fullmatch(name):
+        raise InvalidParameterValue(
+            "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, "
+            "must end with .fifo suffix and be 1 to 80 in length."
+        )
+    if not is_fifo and not _STANDARD_NAME.fullmatch(name):
+        raise InvalidParameterValue(
+            "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
+        )
+    return name
+
+
+def missing_queue_name() -> InvalidParameterValue:
+    """What SQS answers when a queue name is needed and not there."""
+    return InvalidParameterValue("Value for parameter QueueName is invalid. Reason: Must specify a queue name.")
+
+
+@lru_cache(maxsize=4096)
+def queue_name_of_url(url: str) -> str:
+    """The queue name in a QueueUrl.
+
+    Host and account are not examined: only the last part of the path counts, so URLs written for AWS or for another
+    emulator keep working. A bare queue name is accepted too, as SQS does.
+
+    Raises:
+        QueueDoesNotExist: the URL names no queue; SQS does not tell a malformed URL from a missing queue.
+    """
+    head, _, name = url.rpartition("/")
+    host_and_account = head.partition("://")[2] if "://" in head else head
+    is_bare = not head
+    if not is_queue_name(name) or not (is_bare or "/" in host_and_account.rstrip("/")):
+        raise QueueDoesNotExist(QUEUE_DOES_NOT_EXIST)
+    return name
+
+
+def check_id(parameter: str, value: str) -> str:
+    """Check a MessageGroupId, MessageDeduplicationId or ReceiveRequestAttemptId.
+
+    Raises:
+        InvalidParameterValue: it is empty, longer than 128 characters or holds something else than letters, digits
+            and punctuation of ASCII.
+    """
+    if not _ID.fullmatch(value):
+        raise InvalidParameterValue(
+            f"Value {value} for parameter {parameter} is invalid. Reason: {parameter} can only include alphanumeric "
+            "and punctuation characters. 1 to 128 in length."
+        )
+    return value
+
+
+def missing(parameter: str) -> MissingParameter:
+    """What SQS answers when a required parameter is missing or empty."""
+    return MissingParameter(f"The request must contain the parameter {parameter}.")
+
+
+def invalid(parameter: str, value: object, reason: str) -> InvalidParameterValue:
+    """What SQS answers when a parameter breaks a rule."""
+    return InvalidParameterValue(f"Value {value} for parameter {parameter} is invalid. Reason: {reason}")
