@@ -15,7 +15,6 @@ import base64
 import functools
 import json
 import os
-import re
 import threading
 import time
 import uuid
@@ -26,6 +25,7 @@ from typing import Any
 
 from botocore.awsrequest import AWSResponse
 
+from rqsqs._io.connect import shown
 from rqsqs._io.sync import Transport
 from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
 from rqsqs.limits import AWS, Limits
@@ -48,10 +48,12 @@ class Answering:
         url: of the server.
         limits: what requests may ask for.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
+        options: for the transport: `prefix` of the keys, and options of redis-py's connections.
     """
 
-    def __init__(self, url: str, limits: Limits = AWS, account: str | None = None) -> None:
+    def __init__(self, url: str, limits: Limits = AWS, account: str | None = None, **options: Any) -> None:
         self.url = url
+        self._options = options
         self._limits = limits
         account = account or os.environ.get("AWS_ACCOUNT_ID", "")
         self._account = account if is_account(account) else DEFAULT_ACCOUNT
@@ -84,15 +86,15 @@ class Answering:
         try:
             transport = self._transport or self._open()
             parsed = transport.run(perform(self._context(transport, region), model.name, context.pop(_PARAMS)))
-            status = 200
+            status, body = 200, _Body(parsed)
         except RequestError as error:
             failed = describe(error)
             headers["x-amzn-query-error"] = failed.query_error
             parsed = error_response(failed)
-            status = failed.status
+            status, body = failed.status, _Body(failed.body())
         except (ServerError, EmbeddedServerUnavailable) as error:
-            raise as_botocore_error(error, without_password(self.url)) from error
-        response = AWSResponse(endpoint_of(region), status, headers, _Body(parsed))
+            raise as_botocore_error(error, shown(self.url)) from error
+        response = AWSResponse(endpoint_of(region), status, headers, body)  # type: ignore[arg-type]
         parsed["ResponseMetadata"] = {
             "RequestId": headers["x-amzn-requestid"],
             "HTTPStatusCode": status,
@@ -104,7 +106,7 @@ class Answering:
     def _open(self) -> Transport:
         with self._lock:
             if self._transport is None:
-                self._transport = Transport.open(self.url)
+                self._transport = Transport.open(self.url, **self._options)
                 weakref.finalize(self, self._transport.close)
             return self._transport
 
@@ -130,11 +132,6 @@ def error_response(failed: Failed) -> dict[str, Any]:
     return parsed
 
 
-def without_password(url: str) -> str:
-    """A URL that can be shown."""
-    return re.sub(r"//[^/@]*@", "//***@", url)
-
-
 @functools.lru_cache(maxsize=2)
 def _date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
@@ -150,10 +147,5 @@ class _Body:
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         """The body in one piece."""
-        shown = {name: value for name, value in self._parsed.items() if name != "ResponseMetadata"}
-        if "Error" in shown:
-            shown = {
-                "__type": f"com.amazonaws.sqs#{shown['Error']['QueryErrorCode']}",
-                "message": shown["Error"]["Message"],
-            }
-        yield json.dumps(shown, default=lambda value: base64.b64encode(value).decode()).encode() if shown else b""
+        content = {name: value for name, value in self._parsed.items() if name != "ResponseMetadata"}
+        yield json.dumps(content, default=lambda blob: base64.b64encode(blob).decode()).encode() if content else b""

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
+from rqsqs._io.connect import DEFAULT_URL, SCHEMES
 from rqsqs.limits import AWS, Limits
 
 from .answering import Answering
 
 try:
-    from botocore.context import get_context
+    import botocore.context as botocore_context
 except ImportError:  # older than 1.36
-    get_context = None
+    botocore_context = None  # type: ignore[assignment]
 
-DEFAULT_URL = "redis://localhost:6379/0"
-SCHEMES = ("redis://", "rediss://", "unix://", "embedded://")
+BOTOCORE_TIMEOUT_S = 60
 
 
 def is_redis_url(url: str) -> bool:
     """Whether a URL names a server that rqsqs can use."""
-    return url.startswith(SCHEMES)
+    return url.partition("://")[0] in SCHEMES
 
 
 def server_url(endpoint_url: str | None = None) -> str | None:
@@ -42,7 +43,15 @@ def server_url(endpoint_url: str | None = None) -> str | None:
     return url if is_redis_url(url) else DEFAULT_URL
 
 
-def attach(target: Any, url: str | None = None, *, limits: Limits = AWS, account: str | None = None) -> None:
+def attach(
+    target: Any,
+    url: str | None = None,
+    *,
+    limits: Limits = AWS,
+    account: str | None = None,
+    prefix: str = "rqsqs",
+    **options: Any,
+) -> None:
     """Let an existing client, resource or session be answered by Redis instead of AWS.
 
     Args:
@@ -51,11 +60,13 @@ def attach(target: Any, url: str | None = None, *, limits: Limits = AWS, account
         url: of the server; None = RQSQS_URL, else AWS_ENDPOINT_URL_SQS, else the local Redis.
         limits: what requests may ask for: `rqsqs.limits.AWS` or `rqsqs.limits.NATIVE`.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
+        prefix: what all keys in Redis begin with.
+        options: for redis-py's connections, for example socket_timeout in seconds.
 
     Raises:
         TypeError: `target` is something else, or a client of another service.
     """
-    answering = Answering(url or server_url() or DEFAULT_URL, limits, account)
+    answering = Answering(url or server_url() or DEFAULT_URL, limits, account, prefix=prefix, **options)
     if hasattr(target, "create_client") and hasattr(target, "get_component"):  # a session of botocore
         answering.register(target.get_component("event_emitter"), ".sqs")
     elif hasattr(target, "events") and hasattr(target, "get_available_services"):  # a session of boto3
@@ -69,16 +80,23 @@ def attach(target: Any, url: str | None = None, *, limits: Limits = AWS, account
         remember_user_agents(client)
 
 
+def timeouts(config: Any) -> dict[str, float]:
+    """The timeouts of a botocore Config as options of redis-py; those left at botocore's default are left to rqsqs."""
+    found = {"socket_timeout": config.read_timeout, "socket_connect_timeout": config.connect_timeout}
+    return {name: seconds for name, seconds in found.items() if seconds not in (None, BOTOCORE_TIMEOUT_S)}
+
+
 def remember_user_agents(client: Any) -> None:
     """Let a client compose its User-Agent header once instead of for every call.
 
     The header depends on what botocore calls features, nothing else that changes; composing it takes a third of the
     time of a call. If botocore is built otherwise than we know it, nothing happens.
     """
-    creator = getattr(client, "_user_agent_creator", None)
-    compose = getattr(creator, "to_string", None)
-    if get_context is None or compose is None:
+    creator: Any = getattr(client, "_user_agent_creator", None)
+    compose: Callable[[], str] | None = getattr(creator, "to_string", None)
+    if botocore_context is None or compose is None:
         return
+    get_context = botocore_context.get_context
     composed: dict[frozenset[str], str] = {}
 
     def to_string() -> str:

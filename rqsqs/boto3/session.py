@@ -10,7 +10,7 @@ from botocore.config import Config
 
 from rqsqs.sqs.context import DEFAULT_REGION
 
-from .clients import attach, server_url
+from .clients import attach, server_url, timeouts
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -49,7 +49,8 @@ else:
             if arguments.get("aws_access_key_id") is None and arguments.get("aws_secret_access_key") is None:
                 arguments["aws_access_key_id"] = arguments["aws_secret_access_key"] = "rqsqs"  # nothing is signed
             client = super().client(**arguments)
-            attach(client, url, account=arguments.get("aws_account_id") or self._rqsqs_account)
+            account = arguments.get("aws_account_id") or self._rqsqs_account
+            attach(client, url, account=account, **timeouts(client.meta.config))
             return client
 
 

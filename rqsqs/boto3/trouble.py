@@ -14,19 +14,19 @@ from botocore.exceptions import (
 from rqsqs.errors import ConnectionFailed, RqsqsError, ScriptFailed, ServerTimeout
 
 
-class _NotConnected(EndpointConnectionError):  # type: ignore[misc]
+class _NotConnected(EndpointConnectionError):
     fmt = 'Could not connect to the endpoint URL: "{endpoint_url}" ({error})'
 
 
-class _ConnectTimeout(ConnectTimeoutError):  # type: ignore[misc]
+class _ConnectTimeout(ConnectTimeoutError):
     fmt = 'Connect timeout on endpoint URL: "{endpoint_url}" ({error})'
 
 
-class _ReadTimeout(ReadTimeoutError):  # type: ignore[misc]
+class _ReadTimeout(ReadTimeoutError):
     fmt = 'Read timeout on endpoint URL: "{endpoint_url}" ({error})'
 
 
-class _ConnectionClosed(ConnectionClosedError):  # type: ignore[misc]
+class _ConnectionClosed(ConnectionClosedError):
     fmt = 'Connection was closed before we received a valid response from endpoint URL: "{endpoint_url}". ({error})'
 
 
@@ -48,7 +48,7 @@ def as_botocore_error(error: RqsqsError, endpoint_url: str) -> BotoCoreError:
     """
     if isinstance(error, ScriptFailed):
         return HTTPClientError(error=error)
-    kind = _NotConnected
+    kind: type[BotoCoreError] = _NotConnected
     if isinstance(error, ServerTimeout):
         kind = _ReadTimeout if error.request_sent else _ConnectTimeout
     elif isinstance(error, ConnectionFailed) and error.request_sent:

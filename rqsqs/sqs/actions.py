@@ -19,7 +19,6 @@ from rqsqs.errors import QueueDoesNotExist, RequestError
 
 from . import messages, moves, permissions, queues, tags
 from .context import Context, Params, ResponseFlow
-from .failures import in_sqs_words
 
 ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {
     "AddPermission": permissions.add_permission,
@@ -70,9 +69,5 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
         return (yield from ACTIONS[action](ctx, params))
     except RequestError as error:
         if params.get("QueueUrl") and not isinstance(error, QueueDoesNotExist):
-            try:
-                yield from flows.queue_exists(ctx.queue_of(params))
-            except QueueDoesNotExist as missing:
-                raise in_sqs_words(missing) from None
-        in_sqs_words(error)
+            yield from flows.queue_exists(ctx.queue_of(params))
         raise

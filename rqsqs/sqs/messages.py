@@ -11,9 +11,10 @@ from rqsqs.errors import InvalidParameterValue, MessageTooLarge, RequestError
 from rqsqs.limits import Limits
 from rqsqs.types import Failure, Outgoing, SentMessage
 
-from . import batches, failures
+from . import batches
 from .context import Context, Params, Response, ResponseFlow
 from .digests import content_hash, md5_of_attributes, md5_of_body
+from .failures import too_large
 from .message_attributes import (
     TRACE_HEADER,
     as_shape,
@@ -105,7 +106,7 @@ def delete_message(ctx: Context, params: Params) -> ResponseFlow:
         raise missing("ReceiptHandle")
     [failure] = yield from flows.delete_messages(queue, [handle], ctx.limits)
     if failure is not None:
-        raise failures.receipt_handle(failure.error, handle)
+        raise failure.error
     return {}
 
 
@@ -118,8 +119,7 @@ def delete_message_batch(ctx: Context, params: Params) -> ResponseFlow:
     results: Iterator[Failure | None] = iter(())
     if handles:
         results = iter((yield from flows.delete_messages(queue, handles, ctx.limits)))
-    outcomes = [each if isinstance(each, Exception) else _handle_outcome(next(results), each) for each in checked]
-    return (yield from batches.respond(queue, entries, outcomes))
+    return (yield from batches.respond(queue, entries, [_outcome(each, results) for each in checked]))
 
 
 def change_message_visibility(ctx: Context, params: Params) -> ResponseFlow:
@@ -128,7 +128,7 @@ def change_message_visibility(ctx: Context, params: Params) -> ResponseFlow:
     handle, seconds = _check_visibility(ctx.limits, params)
     [failure] = yield from flows.change_visibility(queue, [(handle, seconds * 1000)], ctx.limits)
     if failure is not None:
-        raise failures.receipt_handle(failure.error, handle, seconds)
+        raise failure.error
     return {}
 
 
@@ -141,8 +141,7 @@ def change_message_visibility_batch(ctx: Context, params: Params) -> ResponseFlo
     results: Iterator[Failure | None] = iter(())
     if changes:
         results = iter((yield from flows.change_visibility(queue, changes, ctx.limits)))
-    outcomes = [each if isinstance(each, Exception) else _handle_outcome(next(results), *each) for each in checked]
-    return (yield from batches.respond(queue, entries, outcomes))
+    return (yield from batches.respond(queue, entries, [_outcome(each, results) for each in checked]))
 
 
 def _attempt(check: Callable[[batches.Entry], T], entry: batches.Entry) -> T | RequestError:
@@ -243,7 +242,7 @@ def _send_outcome(checked: _Checked | RequestError, sent: Iterator[SentMessage |
 
 def _send_error(failure: Failure, *, in_batch: bool) -> Exception:
     error = failure.error
-    return failures.too_large(error, in_batch=in_batch) if isinstance(error, MessageTooLarge) else error
+    return too_large(error, in_batch=in_batch) if isinstance(error, MessageTooLarge) else error
 
 
 def _sent(message: _Checked, sent: SentMessage) -> Response:
@@ -253,8 +252,12 @@ def _sent(message: _Checked, sent: SentMessage) -> Response:
     return response
 
 
-def _handle_outcome(failure: Failure | None, handle: str, seconds: int | None = None) -> Response | Exception:
-    return {} if failure is None else failures.receipt_handle(failure.error, handle, seconds)
+def _outcome(checked: object, results: Iterator[Failure | None]) -> Response | Exception:
+    """What became of an entry with a receipt handle: it failed its checks, or the engine tells."""
+    if isinstance(checked, RequestError):
+        return checked
+    failure = next(results)
+    return {} if failure is None else failure.error
 
 
 def _received(

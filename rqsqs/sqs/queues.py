@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rqsqs._core import flows
-from rqsqs.errors import InvalidParameterValue, PurgeQueueInProgress, QueueDoesNotExist, ResourceNotFound
+from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound
 
 from . import attributes, tags
 from .context import Context, Params, Response, ResponseFlow
@@ -118,12 +118,7 @@ def set_queue_attributes(ctx: Context, params: Params) -> ResponseFlow:
 
 def purge_queue(ctx: Context, params: Params) -> ResponseFlow:
     """PurgeQueue."""
-    queue = ctx.queue_of(params)
-    try:
-        yield from flows.purge_queue(queue, ctx.limits)
-    except PurgeQueueInProgress as error:
-        error.sqs_message = f"Only one PurgeQueue operation on {queue.name} is allowed every 60 seconds."
-        raise
+    yield from flows.purge_queue(ctx.queue_of(params), ctx.limits)
     return {}
 
 
