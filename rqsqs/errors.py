@@ -27,6 +27,7 @@
     │   ├── ReceiptHandleIsInvalid
     │   ├── ResourceNotFound
     │   └── OverLimit
+    ├── BatchFailed                     some entries of a batch were not done
     ├── ServerError                     the server cannot do it now
     │   ├── ConnectionFailed            request_sent tells whether the outcome is unknown
     │   ├── ServerTimeout
@@ -232,6 +233,20 @@ class OverLimit(RequestError, code="OVER_LIMIT"):
 
 class MoveTaskRefused(InvalidParameterValue, code="MOVE_TASK_REFUSED"):
     """A message move task cannot be started or cancelled in the present state."""
+
+
+class BatchFailed(RqsqsError):
+    """Some entries of a batch failed, the others were done.
+
+    Attributes:
+        results: one for each entry, in order: what the operation gives, or a Failure with index and error.
+    """
+
+    __module__ = "rqsqs"
+
+    def __init__(self, message: str, results: list[object]) -> None:
+        super().__init__(message)
+        self.results = results
 
 
 class ServerError(RqsqsError):

@@ -47,9 +47,7 @@ def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) ->
         return _send_fifo(p, messages, limits, now, size)
     tail = ids.tails()
     node = p.node
-    plain = all(
-        m.delay_ms is None and m.due_ms is None and m.group is None and m.dedup_id is None for m in messages
-    )
+    plain = all(m.delay_ms is None and m.due_ms is None and m.group is None and m.dedup_id is None for m in messages)
     args: list[Arg] = [now, size, 2 if plain else 6]
     if plain:
         for position, m in zip(ids.POSITIONS, messages, strict=False):
@@ -191,9 +189,7 @@ def _standard(p: Partition, reply: list[Any]) -> list[Delivery]:
     for i in range(0, len(retried), 3):
         member = retried[i].decode()
         first, before, source, group = history(member)
-        messages.append(
-            Delivery(p, member, retried[i + 2], now, before + retried[i + 1], first, 0, group, source)
-        )
+        messages.append(Delivery(p, member, retried[i + 2], now, before + retried[i + 1], first, 0, group, source))
     for i in range(0, len(fresh), 2):
         key = fresh[i].decode()
         if len(key) == 24:
@@ -246,9 +242,7 @@ def delete_messages(p: Partition, receipts: Sequence[Receipt], limits: Limits) -
             args += (r.key, r.group, r.receives)
         return Operation("delete_message_fifo", p.keys(DELETE_FIFO), tuple(args))
     count = len(receipts)
-    return Operation(
-        "delete_message", p.keys(DELETE), tuple([r.key for r in receipts]), lambda deleted: [1] * count
-    )
+    return Operation("delete_message", p.keys(DELETE), tuple([r.key for r in receipts]), lambda deleted: [1] * count)
 
 
 def change_visibility(p: Partition, changes: Sequence[tuple[Receipt, int]], limits: Limits) -> Operation:

@@ -51,9 +51,7 @@ def derived(attributes: Mapping[str, str | None]) -> dict[str, str | None]:
     }
 
 
-def create_queue(
-    p: Partition, attributes: Mapping[str, str], tags: Mapping[str, str], limits: Limits
-) -> Operation:
+def create_queue(p: Partition, attributes: Mapping[str, str], tags: Mapping[str, str], limits: Limits) -> Operation:
     """The result is (created, created_us)."""
     defaults = FIFO_DEFAULTS if p.is_fifo else DEFAULTS
     fields = {**attributes, **{k: v for k, v in defaults.items() if k not in attributes}}
@@ -66,9 +64,7 @@ def create_queue(
         *(item for pair in fields.items() for item in pair),
         *(item for pair in tags.items() for item in pair),
     ]
-    return Operation(
-        "create_queue", p.keys("meta tags deleted"), tuple(args), lambda r: (r[0] == 1, r[1].decode())
-    )
+    return Operation("create_queue", p.keys("meta tags deleted"), tuple(args), lambda r: (r[0] == 1, r[1].decode()))
 
 
 def set_attributes(
@@ -117,9 +113,7 @@ def delete_queue(p: Partition, limits: Limits, *, purge: bool, first: bool, keep
 
 def register_queue(space: Keyspace, name: str, created_us: str, *, remove: bool = False) -> Operation:
     """Enter a queue in the list of all, or take it out."""
-    return Operation(
-        "register_queue", (space.names, space.created), (name, created_us, "1" if remove else "")
-    )
+    return Operation("register_queue", (space.names, space.created), (name, created_us, "1" if remove else ""))
 
 
 def list_queues(space: Keyspace, prefix: str, after: str, limit: int) -> Operation:

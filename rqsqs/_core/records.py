@@ -1,7 +1,7 @@
 """The record of a message: one msgpack envelope that the scripts never open, and what comes out of it.
 
-    [KIND, BODY]  or  [KIND, BODY, HEADERS]      KIND 0 text, 1 bytes, 2 any other msgpack-able object
-    HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
+[KIND, BODY]  or  [KIND, BODY, HEADERS]      KIND 0 text, 1 bytes, 2 any other msgpack-able object
+HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class Delivery:
         "dead_letter_source",
         "first_received_at_ms",
         "group_name",
-        "received_ms",
         "receive_count",
+        "received_ms",
         "record",
         "visible_at_ms",
     )

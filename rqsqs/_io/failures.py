@@ -43,7 +43,9 @@ def refused(error: rx.ResponseError, script: Script, keys: tuple[str, ...]) -> e
     known_error = server(error, sent=True)
     if known_error is not None:
         return known_error
-    return errors.ScriptFailed(f"{script.locate(text)} (script {script.name}); this is a bug of rqsqs, please report it")
+    return errors.ScriptFailed(
+        f"{script.locate(text)} (script {script.name}); this is a bug of rqsqs, please report it"
+    )
 
 
 def server(error: Exception, *, sent: bool, where: str = "the server") -> errors.ServerError | None:

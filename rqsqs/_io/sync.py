@@ -12,7 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import hiredis
 import redis.exceptions as rx
@@ -37,7 +37,8 @@ def _head(script: str, keys: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _pack(operation: Operation) -> bytes:
-    return hiredis.pack_command((*_head(operation.script, operation.keys), *operation.args))  # type: ignore[arg-type]
+    packed: bytes = hiredis.pack_command((*_head(operation.script, operation.keys), *operation.args))
+    return packed
 
 
 class _Post:
@@ -56,8 +57,8 @@ class Link:
     Connections rest in a deque, so that threads take and return them without a lock.
     """
 
-    _shared: weakref.WeakValueDictionary[tuple[Any, ...], Link] = weakref.WeakValueDictionary()
-    _lock = threading.Lock()
+    _shared: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Link]] = weakref.WeakValueDictionary()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
@@ -118,7 +119,7 @@ class Link:
                     connection.disconnect()
                     continue
             return connection
-        connection = self.pool.make_connection()
+        connection: Any = self.pool.make_connection()
         try:
             connection.connect()
             if not self._is_checked:
@@ -216,7 +217,7 @@ class Link:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         now = time.monotonic()
         left = max(deadline - now, 0.001)
-        commands = [hiredis.pack_command(("BLPOP", *wait.bells, f"{left:.3f}"))]  # type: ignore[arg-type]
+        commands = [hiredis.pack_command(("BLPOP", *wait.bells, f"{left:.3f}"))]
         operation = wait.then() if wait.then is not None and clock is None else None
         if operation is not None:
             commands.append(_pack(operation))
@@ -286,7 +287,9 @@ class Transport:
             clock.watch(self)
 
     @classmethod
-    def open(cls, url: str | None = None, prefix: str = "rqsqs", clock: Clock | None = None, **options: Any) -> Transport:
+    def open(
+        cls, url: str | None = None, prefix: str = "rqsqs", clock: Clock | None = None, **options: Any
+    ) -> Transport:
         """The same as the constructor."""
         return cls(url, prefix, clock, **options)
 
@@ -377,4 +380,3 @@ def _finish_drivers(patience_s: float = 10.0) -> None:
 
 
 atexit.register(_finish_drivers)
-

@@ -28,9 +28,7 @@ BLOCK_MS = 30_000  # a waiter looks again at least this often, whatever happened
 _waiter_numbers = itertools.count()
 
 
-def send_messages(
-    q: QueueRef, batch: Sequence[Outgoing], limits: Limits
-) -> Flow[list[SentMessage | Failure]]:
+def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flow[list[SentMessage | Failure]]:
     """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge.
 
     Raises:
@@ -194,9 +192,7 @@ def delete_messages(q: QueueRef, handles: Sequence[str], limits: Limits) -> Flow
     return results
 
 
-def change_visibility(
-    q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits
-) -> Flow[list[Failure | None]]:
+def change_visibility(q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits) -> Flow[list[Failure | None]]:
     """Set how long from now messages stay invisible, by receipt handle and milliseconds.
 
     Returns:

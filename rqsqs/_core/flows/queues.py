@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from rqsqs._core import queues
 from rqsqs._core.flows.topology import attach, check_target, detach, refresh, target_name
@@ -170,9 +169,7 @@ def update_policy(q: QueueRef, change: Callable[[str | None], str | None]) -> Fl
     while True:
         fields: dict[str, str] = yield queues.get_queue(q.home)
         policy = fields.get("Policy")
-        done = yield queues.set_attributes(
-            q.home, {"Policy": change(policy)}, field="Policy", expected=policy or ""
-        )
+        done = yield queues.set_attributes(q.home, {"Policy": change(policy)}, field="Policy", expected=policy or "")
         if done:
             return
 
@@ -211,5 +208,3 @@ def set_tags(q: QueueRef, tags: Mapping[str, str], max_tags: int = 0) -> Flow[No
 def remove_tags(q: QueueRef, names: list[str]) -> Flow[None]:
     """Remove tags; unknown ones are ignored."""
     yield queues.set_tags(q, {}, list(names), 0)
-
-

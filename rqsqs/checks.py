@@ -1,0 +1,188 @@
+"""Checks of what users pass to the native faces: before any round trip, one sentence with value and rule."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rqsqs.errors import InvalidParameterValue, MissingParameter
+from rqsqs.limits import Limits
+
+Seconds = float | int | timedelta
+Moment = datetime | float | int
+AttributeValue = str | int | float | bytes
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_FIFO_NAME = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
+
+
+def shown(value: object) -> str:
+    """A value in an error message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def queue_name(name: object) -> str:
+    """1 to 80 of letters, digits, - and _; `.fifo` at the end of a FIFO queue's name counts (SQS's rule)."""
+    if isinstance(name, str) and (_NAME.fullmatch(name) or _FIFO_NAME.fullmatch(name)):
+        return name
+    raise InvalidParameterValue(
+        f"{shown(name)} is not a queue name: 1 to 80 letters, digits, '-' and '_', with '.fifo' at the end for FIFO"
+    )
+
+
+def milliseconds(what: str, value: Any, maximum_ms: int) -> int:
+    """Seconds (number or timedelta) as milliseconds, between 0 and a maximum."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is a number of seconds or a timedelta")
+    ms = round(value * 1000)
+    if not 0 <= ms <= maximum_ms:
+        raise InvalidParameterValue(f"{what} is {value:g} s: it is between 0 and {maximum_ms / 1000:g} s")
+    return ms
+
+
+def epoch_ms(what: str, value: Any) -> int:
+    """A datetime (with time zone) or epoch seconds as epoch milliseconds."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidParameterValue(f"{what} is {value.isoformat()} without a time zone: say which it is in")
+        value = value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is a datetime with time zone or epoch seconds")
+    ms = round(value * 1000)
+    if not 0 <= ms <= 7_258_118_400_000:
+        raise InvalidParameterValue(f"{what} is {value:g}: it is a time between 1970 and 2200")
+    return ms
+
+
+def count(what: str, value: Any, maximum: int, minimum: int = 1) -> int:
+    """A whole number in a range."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is a whole number")
+    if not minimum <= value <= maximum:
+        raise InvalidParameterValue(f"{what} is {value}: it is between {minimum} and {maximum}")
+    return value
+
+
+def label(what: str, value: Any) -> str:
+    """A message group or a deduplication id: 1 to 128 characters (SQS's rule), any that UTF-8 can write."""
+    if not isinstance(value, str):
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is text")
+    if not 1 <= len(value) <= 128:
+        raise InvalidParameterValue(f"{what} has {len(value)} characters: it has 1 to 128")
+    if "\n" in value:
+        raise InvalidParameterValue(f"{what} {shown(value)} holds a line break, which it must not")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidParameterValue(f"{what} {shown(value)} is not valid Unicode") from None
+    return value
+
+
+def attributes(values: Any, limits: Limits) -> dict[str, tuple[str, str | bytes]]:
+    """Message attributes: text, numbers and bytes as SQS's String, Number and Binary."""
+    if not isinstance(values, Mapping):
+        raise InvalidParameterValue(f"attributes is {shown(values)}: it maps names to text, numbers or bytes")
+    if limits.attributes and len(values) > limits.attributes:
+        raise InvalidParameterValue(f"there are {len(values)} attributes: a message has at most {limits.attributes}")
+    found: dict[str, tuple[str, str | bytes]] = {}
+    for name, value in values.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,256}", name):
+            raise InvalidParameterValue(
+                f"{shown(name)} is not an attribute name: 1 to 256 letters, digits, '_', '-' and '.'"
+            )
+        if isinstance(value, str):
+            found[name] = ("String", value)
+        elif isinstance(value, (bytes, bytearray)):
+            found[name] = ("Binary", bytes(value))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            found[name] = ("Number", repr(value))
+        else:
+            raise InvalidParameterValue(f"attribute {name!r} is {shown(value)}: it is text, a number or bytes")
+    return found
+
+
+def attribute_value(data_type: str, value: str | bytes) -> AttributeValue:
+    """The other way: what a receiver sees."""
+    if data_type.startswith("Number") and isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return float(value)
+    return value
+
+
+def moment(ms: int | None) -> datetime | None:
+    """Epoch milliseconds as a datetime in UTC."""
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+
+
+_SECONDS = {
+    "visibility_timeout": "VisibilityTimeout",
+    "delay": "DelaySeconds",
+    "retention": "MessageRetentionPeriod",
+    "wait": "ReceiveMessageWaitTimeSeconds",
+    "deduplication_window": "DeduplicationWindow",
+}
+
+
+def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, str | None]:
+    """A queue's settings (keyword arguments of create_queue) as SQS's attributes."""
+    found: dict[str, str | None] = {}
+    is_fifo = name.endswith(".fifo")
+    ranges = {
+        "visibility_timeout": (0, limits.visibility_ms),
+        "delay": (0, limits.delay_ms),
+        "retention": (limits.retention_min_s * 1000, limits.retention_max_s * 1000),
+        "wait": (0, limits.wait_ms),
+        "deduplication_window": (0, 365 * 86_400_000),
+    }
+    for key, (low, high) in ranges.items():
+        if given.get(key) is not None:
+            ms = milliseconds(key, given[key], high)
+            if ms < low or ms % 1000:
+                raise InvalidParameterValue(
+                    f"{key} is {ms / 1000:g} s: it is a whole number of seconds from {low // 1000} to {high // 1000}"
+                )
+            found[_SECONDS[key]] = str(ms // 1000)
+    size = given.get("maximum_message_size")
+    if size is not None:
+        size = count("maximum_message_size", size, limits.message_size_max, limits.message_size_min)
+        found["MaximumMessageSize"] = str(size)
+    if given.get("content_based_deduplication") is not None:
+        _fifo_only("content_based_deduplication", is_fifo, name)
+        found["ContentBasedDeduplication"] = "true" if given["content_based_deduplication"] else "false"
+    scope = given.get("deduplication_scope")
+    if scope is not None:
+        _fifo_only("deduplication_scope", is_fifo, name)
+        if scope not in ("queue", "messageGroup"):
+            raise InvalidParameterValue(f"deduplication_scope is {shown(scope)}: it is 'queue' or 'messageGroup'")
+        found["DeduplicationScope"] = scope
+    target, receives = given.get("dead_letter_queue"), given.get("max_receive_count")
+    if target == "":
+        found["RedrivePolicy"] = None
+    elif target is not None:
+        target = queue_name(getattr(target, "name", target))
+        if target.endswith(".fifo") != is_fifo:
+            raise InvalidParameterValue(
+                f"the dead-letter queue {target!r} of {name!r} must be of the same kind, FIFO or standard"
+            )
+        policy = {
+            "deadLetterTargetArn": f"arn:aws:sqs:us-east-1:000000000000:{target}",
+            "maxReceiveCount": count("max_receive_count", 10 if receives is None else receives, 1000),
+        }
+        found["RedrivePolicy"] = json.dumps(policy, separators=(",", ":"))
+    elif receives is not None:
+        raise MissingParameter("max_receive_count without dead_letter_queue: say where the messages go")
+    return found
+
+
+def _fifo_only(what: str, is_fifo: bool, name: str) -> None:
+    if not is_fifo:
+        raise InvalidParameterValue(f"{what} is for FIFO queues; the name {name!r} does not end in '.fifo'")

@@ -1,0 +1,176 @@
+"""The native sync face: connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rqsqs import checks
+from rqsqs._core import flows
+from rqsqs._core.keys import Clock
+from rqsqs._io.sync import Transport
+from rqsqs.checks import Seconds
+from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist
+from rqsqs.limits import AWS, NATIVE, Limits
+from rqsqs.queue import Queue
+
+SETTINGS = frozenset(
+    {
+        "visibility_timeout",
+        "delay",
+        "retention",
+        "wait",
+        "deduplication_window",
+        "maximum_message_size",
+        "content_based_deduplication",
+        "deduplication_scope",
+        "dead_letter_queue",
+        "max_receive_count",
+    }
+)
+
+
+class Connection:
+    """A server with queues. Thread-safe; a forked child goes on with connections of its own.
+
+    Made by connect(). As a context manager it is closed at the end.
+    """
+
+    __module__ = "rqsqs"
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        prefix: str = "rqsqs",
+        limits: str | Limits = "native",
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> None:
+        modes = {"native": NATIVE, "aws": AWS}
+        if not isinstance(limits, Limits) and limits not in modes:
+            raise InvalidParameterValue(f"limits is {limits!r}: it is 'native' or 'aws'")
+        if not prefix or not set(prefix).isdisjoint("{}*?[]\\ \n"):
+            raise InvalidParameterValue(f"prefix is {prefix!r}: it is not empty and has none of {{}}*?[]\\ or blanks")
+        self.limits = limits if isinstance(limits, Limits) else modes[limits]
+        self.transport = Transport(url, prefix, clock, **options)
+
+    def create_queue(
+        self,
+        name: str,
+        *,
+        visibility_timeout: Seconds | None = None,
+        delay: Seconds | None = None,
+        retention: Seconds | None = None,
+        wait: Seconds | None = None,
+        maximum_message_size: int | None = None,
+        dead_letter_queue: str | Queue | None = None,
+        max_receive_count: int | None = None,
+        content_based_deduplication: bool | None = None,
+        deduplication_scope: str | None = None,
+        deduplication_window: Seconds | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Queue:
+        """Create a queue, or find it if it exists with the same settings.
+
+        Args:
+            name: 1 to 80 letters, digits, `-` and `_`; `.fifo` at the end makes it a FIFO queue.
+            visibility_timeout: seconds for which a received message is invisible to others (30).
+            delay: seconds until a sent message becomes visible (0).
+            retention: seconds after which a message is dropped (4 days).
+            wait: seconds for which a receive waits when it does not say (0).
+            maximum_message_size: bytes of body and attributes (1 MiB); up to 256 MiB.
+            dead_letter_queue: where messages go that were received too often.
+            max_receive_count: how often is not too often, 1 to 1000 (10).
+            content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
+            deduplication_scope: FIFO: "queue", or "messageGroup" to tell equal ids of different groups apart.
+            deduplication_window: seconds for which a deduplication id is remembered (300).
+            tags: names to text.
+
+        Raises:
+            QueueNameExists: a queue of this name has other settings.
+            ResourceNotFound: the dead-letter queue does not exist.
+            InvalidParameterValue, ServerError.
+        """
+        given = {key: value for key, value in locals().items() if key in SETTINGS}
+        queue = self.queue(name)
+        attributes = {k: v for k, v in self.attributes(queue.name, given).items() if v is not None}
+        self.transport.run(flows.create_queue(self.transport.queue(queue.name), attributes, self.limits, tags))
+        return queue
+
+    def attributes(self, name: str, settings: Mapping[str, Any]) -> dict[str, str | None]:
+        """Settings (keyword arguments of create_queue()) as SQS's attributes."""
+        unknown = sorted(set(settings) - SETTINGS)
+        if unknown:
+            raise InvalidParameterValue(f"{unknown[0]!r} is not a setting: there are {', '.join(sorted(SETTINGS))}")
+        return checks.settings(name, settings, self.limits)
+
+    def queue(self, name: str) -> Queue:
+        """A queue by name, without asking whether it exists."""
+        return Queue(self, checks.queue_name(name))
+
+    def exists(self, name: str) -> bool:
+        """Is there a queue of this name?"""
+        try:
+            self.transport.run(flows.queue_exists(self.transport.queue(checks.queue_name(name))))
+        except QueueDoesNotExist:
+            return False
+        return True
+
+    def queues(self, prefix: str = "") -> Iterator[Queue]:
+        """All queues whose names begin with `prefix`, in order of names."""
+        after = ""
+        while True:
+            names = self.transport.run(flows.list_queues(self.transport.space, prefix, after, 1000))
+            for name in names:
+                yield Queue(self, name)
+            if len(names) < 1000:
+                return
+            after = names[-1]
+
+    def delete_queue(self, name: str | Queue) -> None:
+        """Delete a queue with everything in it.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        name = name.name if isinstance(name, Queue) else checks.queue_name(name)
+        self.transport.run(flows.delete_queue(self.transport.queue(name), self.limits))
+
+    def close(self) -> None:
+        """Give the connections up; idempotent."""
+        self.transport.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<rqsqs.Connection {self.transport.link.where!r}>"
+
+
+def connect(
+    url: str | None = None,
+    *,
+    prefix: str = "rqsqs",
+    limits: str | Limits = "native",
+    clock: Clock | None = None,
+    **options: Any,
+) -> Connection:
+    """Connect to a server. The first command opens the first connection.
+
+    Args:
+        url: redis://, rediss://, unix://, embedded:// or embedded:///some/folder; None = the environment variable
+            RQSQS_URL, else redis://localhost:6379/0.
+        prefix: what all keys begin with; connections with different prefixes do not see each other's queues.
+        limits: "native", or "aws" for exactly what SQS allows.
+        clock: tests only: an object whose now_us() the server shall believe; see rqsqs.testing.
+        options: for redis-py's connections, for example socket_timeout (seconds).
+
+    Raises:
+        UsageError: the URL has a scheme that is not known.
+        EmbeddedServerUnavailable: no server binary can be had for embedded://.
+    """
+    return Connection(url, prefix=prefix, limits=limits, clock=clock, **options)
