@@ -56,10 +56,7 @@ def outgoing(
         headers["d"] = dedup_id
     kind = TEXT if type(body) is str else BYTES if isinstance(body, (bytes, bytearray, memoryview)) else OBJECT
     try:
-        if headers:
-            record = msgpack.packb((kind, body, headers))
-        else:
-            record = msgpack.packb((kind, body))
+        record = msgpack.packb((kind, body, headers)) if headers else msgpack.packb((kind, body))
         if size is None:
             size = len(body.encode()) if kind == TEXT else len(body) if kind == BYTES else len(msgpack.packb(body))
             for name, (data_type, value) in (attributes or {}).items():

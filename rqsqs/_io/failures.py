@@ -61,7 +61,7 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
         return errors.ServerLoading(f"{where} is loading its data: try again in a moment")
     if isinstance(error, rx.NoPermissionError):
         return errors.AuthenticationFailed(
-            f"the ACL user may not do this: {text}; it needs ~PREFIX:* and +evalsha +script|load +blpop +rpush +@read +@write"
+            f"the ACL user may not do this ({text}); it needs ~PREFIX:* and +@read +@write +evalsha +script|load +blpop"
         )
     if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(("NOAUTH", "WRONGPASS")):
         return errors.AuthenticationFailed(

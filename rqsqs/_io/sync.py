@@ -106,6 +106,7 @@ class Link:
     # Connections
 
     def _take(self) -> Any:
+        connection: Any
         while True:
             try:
                 connection, since = self._idle.pop()
@@ -119,7 +120,7 @@ class Link:
                     connection.disconnect()
                     continue
             return connection
-        connection: Any = self.pool.make_connection()
+        connection = self.pool.make_connection()
         try:
             connection.connect()
             if not self._is_checked:
@@ -217,7 +218,8 @@ class Link:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         now = time.monotonic()
         left = max(deadline - now, 0.001)
-        commands = [hiredis.pack_command(("BLPOP", *wait.bells, f"{left:.3f}"))]
+        blocking: tuple[Any, ...] = ("BLPOP", *wait.bells, f"{left:.3f}")
+        commands = [hiredis.pack_command(blocking)]
         operation = wait.then() if wait.then is not None and clock is None else None
         if operation is not None:
             commands.append(_pack(operation))
