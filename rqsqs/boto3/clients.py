@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from rqsqs._io.connect import DEFAULT_URL, SCHEMES
 from rqsqs.limits import AWS, Limits
 
 from .answering import Answering
-
-try:
-    import botocore.context as botocore_context
-except ImportError:  # older than 1.36
-    botocore_context = None  # type: ignore[assignment]
+from .savings import save_repeated_work
 
 BOTOCORE_TIMEOUT_S = 60
 
@@ -77,32 +72,10 @@ def attach(
         if service != "sqs":
             raise TypeError(f"attach() takes an SQS client, an SQS resource or a session, not {target!r}")
         answering.register(client.meta.events)
-        remember_user_agents(client)
+        save_repeated_work(client)
 
 
 def timeouts(config: Any) -> dict[str, float]:
     """The timeouts of a botocore Config as options of redis-py; those left at botocore's default are left to rqsqs."""
     found = {"socket_timeout": config.read_timeout, "socket_connect_timeout": config.connect_timeout}
     return {name: seconds for name, seconds in found.items() if seconds not in (None, BOTOCORE_TIMEOUT_S)}
-
-
-def remember_user_agents(client: Any) -> None:
-    """Let a client compose its User-Agent header once instead of for every call.
-
-    The header depends on what botocore calls features, nothing else that changes; composing it takes a third of the
-    time of a call. If botocore is built otherwise than we know it, nothing happens.
-    """
-    creator: Any = getattr(client, "_user_agent_creator", None)
-    compose: Callable[[], str] | None = getattr(creator, "to_string", None)
-    if botocore_context is None or compose is None:
-        return
-    get_context = botocore_context.get_context
-    composed: dict[frozenset[str], str] = {}
-
-    def to_string() -> str:
-        features = frozenset(getattr(get_context(), "features", ()))
-        if features not in composed:
-            composed[features] = compose()
-        return composed[features]
-
-    creator.to_string = to_string
