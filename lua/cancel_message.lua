@@ -28,7 +28,7 @@ local id, group, due = ARGV[2], ARGV[3], ARGV[4]
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
 local base = string.sub(meta, 1, -5)
 local key, record
 

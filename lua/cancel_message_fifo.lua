@@ -18,6 +18,7 @@ ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
 local bell = require("lib.bell")
+local offer = require("lib.offer")
 local fifo = require("lib.fifo")
 local sorted = require("lib.sorted")
 
@@ -26,10 +27,10 @@ local stamp, group, due = ARGV[2], ARGV[3], ARGV[4]
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now = string.sub(clock.now_us(ARGV[1]), 1, 13)
+local now = string.sub(clock(ARGV[1]), 1, 13)
 local now_ms = tonumber(now)
-local q = fifo.open(meta)
-local list, member = fifo.list(q, group), stamp .. group
+local base = string.sub(meta, 1, -5)
+local list, member = fifo.list(base, group), stamp .. group
 local index = sorted.find(list, stamp)
 if not index then
   return 0
@@ -39,11 +40,11 @@ if score then
   if string.sub(score, 1, -4) > now then
     return -1
   end
-  fifo.expire(q, member, score, now_ms)
+  fifo.expire(base, member, now_ms)
 end
 
-redis.call("ZREM", q.delayed, member)
-redis.call("ZREM", q.postponed, member)
+redis.call("ZREM", base .. "delayed", member)
+redis.call("ZREM", base .. "postponed", member)
 if due == "" then
   fifo.remove_at(list, index)
   redis.call("HDEL", states, stamp)
@@ -54,7 +55,7 @@ else
   local due_ms = tonumber(due)
   if due_ms > now_ms then
     redis.call("LSET", list, 2 * index, stamp .. "+" .. due .. history)
-    redis.call("ZADD", q.delayed, due, member)
+    redis.call("ZADD", base .. "delayed", due, member)
     redis.call("HSET", meta, "delays", "1")
     bell.ring_for(token, keeper, now_ms, due_ms)
   else
@@ -63,7 +64,7 @@ else
 end
 if index == 0 then
   redis.call("ZREM", available, group)
-  if fifo.offer(q, group) then
+  if offer(base, group) then
     bell.ring(token)
   end
 end

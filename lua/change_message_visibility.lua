@@ -23,7 +23,7 @@ local settings = redis.call("HGET", meta, "MessageRetentionPeriod")
 if not settings then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
 local oldest = string.format("%.0f", now_ms - tonumber(settings) * 1000)
 local total = tonumber(ARGV[2])
 local reply, earliest = {}, nil

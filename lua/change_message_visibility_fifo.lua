@@ -23,9 +23,9 @@ local meta, _, inflight, states, token, keeper = unpack(KEYS)
 if redis.call("EXISTS", meta) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
 local total = tonumber(ARGV[2])
-local q = fifo.open(meta)
+local base = string.sub(meta, 1, -5)
 local reply, earliest, visible = {}, nil, false
 
 for i = 3, #ARGV, 5 do
@@ -40,7 +40,7 @@ for i = 3, #ARGV, 5 do
   elseif total > 0 and due_ms > tonumber(ARGV[i + 3]) + total then
     status = -3
   elseif due_ms <= now_ms then
-    visible = fifo.expire(q, member, score, now_ms) or visible
+    visible = fifo.expire(base, member, now_ms) or visible
   else
     redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
     if not earliest or due_ms < earliest then

@@ -21,7 +21,7 @@ local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "holes", "g
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now = string.sub(clock.now_us(ARGV[1]), 1, 13)
+local now = string.sub(clock(ARGV[1]), 1, 13)
 local oldest_kept = string.format("%.0f", tonumber(now) - tonumber(settings[1]) * 1000)
 local base = string.sub(meta, 1, -5)
 local holes, grouped = tonumber(settings[2] or "0"), tonumber(settings[3] or "0")

@@ -14,6 +14,8 @@ RETURN {visible, in_flight, delayed, oldest_ms or "", more}; more = 1: drop on, 
 ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
+local born = require("lib.born")
+local offer = require("lib.offer")
 local fifo = require("lib.fifo")
 
 local meta, available, inflight, states, delayed, postponed = unpack(KEYS)
@@ -21,13 +23,13 @@ local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "DelaySecon
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now = string.sub(clock.now_us(ARGV[1]), 1, 13)
+local now = string.sub(clock(ARGV[1]), 1, 13)
 local now_ms = tonumber(now)
 local retention, queue_delay = tonumber(settings[1]) * 1000, tonumber(settings[2] or "0") * 1000
-local q = fifo.open(meta)
+local base = string.sub(meta, 1, -5)
 local budget, oldest = 500, nil
-local more = fifo.expire_due(q, now, 500)
-more = fifo.promote_due(q, now_ms, queue_delay, 500) or more
+local more = fifo.expire_due(base, now, 500)
+more = fifo.promote_due(base, now_ms, queue_delay, 500) or more
 
 local function see(stamp)
   local sent = string.sub(stamp, 1, 13)
@@ -39,9 +41,9 @@ end
 -- A group came into `available` after its head was born: those that came before the limit may hold expired heads.
 local late = string.format("%.0f", (now_ms - retention) * 1000)
 for _, group in ipairs(redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIMIT", "0", "500")) do
-  local list, dropped = fifo.list(q, group), 0
+  local list, dropped = fifo.list(base, group), 0
   local key = redis.call("LINDEX", list, "0")
-  while key and budget > 0 and fifo.born_ms(key) + retention < now_ms
+  while key and budget > 0 and born.born_ms(key) + retention < now_ms
     and not redis.call("ZSCORE", inflight, string.sub(key, 1, 16) .. group) do
     redis.call("LPOP", list, "2")
     redis.call("HDEL", states, string.sub(key, 1, 16))
@@ -53,7 +55,7 @@ for _, group in ipairs(redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIM
   if dropped > 0 then
     redis.call("HINCRBY", meta, "messages", -dropped)
     redis.call("ZREM", available, group)
-    fifo.offer(q, group)
+    offer(base, group)
   end
 end
 if budget <= 0 then
@@ -61,7 +63,7 @@ if budget <= 0 then
 end
 
 for _, group in ipairs(redis.call("ZRANGE", available, "0", "99")) do
-  local key = redis.call("LINDEX", fifo.list(q, group), "0")
+  local key = redis.call("LINDEX", fifo.list(base, group), "0")
   if key then
     see(key)
   end

@@ -29,7 +29,7 @@ if state[1] then
   end
   return {0, state[1]}
 end
-local now_us = clock.now_us(ARGV[1])
+local now_us = clock(ARGV[1])
 if ARGV[2] == "1" then
   local since = redis.call("GET", deleted)
   if since and tonumber(now_us) - tonumber(since) < 60000000 then

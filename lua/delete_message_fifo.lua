@@ -14,76 +14,72 @@ ARGV   1 now_us  "" = the server's clock
 RETURN {status ...}: 1 deleted, 0 was gone, -1 the receipt has expired
 ERRORS QUEUE_NOT_FOUND
 ]]
-local clock = require("lib.clock")
-local bell = require("lib.bell")
-local fifo = require("lib.fifo")
-
-local meta, _, inflight, states, token = unpack(KEYS)
-local now = string.sub(clock.now_us(ARGV[1]), 1, 13)
+local call = redis.call
+local meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local now = string.sub(require("lib.clock")(ARGV[1]), 1, 13)
 local strict = ARGV[2] == "1"
-local q = fifo.open(meta)
-local reply, touched, order, deleted = {}, {}, {}, 0
+local base = string.sub(meta, 1, -5)
+local reply, groups, touched, deleted = {}, {}, {}, 0
 
 for i = 3, #ARGV, 3 do
   local key, group, receives = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-  local stamp = string.sub(key, 1, 16)
+  local stamp = #key == 16 and key or string.sub(key, 1, 16)
   local member = stamp .. group
-  local score = redis.call("ZSCORE", inflight, member)
+  local score = call("ZSCORE", inflight, member)
   local status = 0
   if score then
     local same = tonumber(string.sub(score, -3)) == math.min(receives, 999)
-    status = same and (string.sub(score, 1, -4) > now or not strict) and 1 or -1
+    status = same and (not strict or string.sub(score, 1, -4) > now) and 1 or -1
   else
-    local state = redis.call("HGET", states, stamp)
+    local state = call("HGET", states, stamp)
     if state then
       status = not strict and tonumber(string.match(state, "^%d+")) == receives and 1 or -1
     end
   end
   if status == 1 then
-    local list = fifo.list(q, group)
-    local head = redis.call("LPOP", list, "2")
-    if head and head[1] ~= key then
-      redis.call("LPUSH", list, head[2], head[1])
-      local index = redis.call("LPOS", list, key)
+    local list = base .. "group:" .. group
+    local head = call("LPOP", list, "2")
+    if not head then
+      status = 0
+    elseif head[1] ~= key then -- not the first of those in flight
+      call("LPUSH", list, head[2], head[1])
+      local index = call("LPOS", list, key)
       if index then
-        fifo.remove_at(list, index / 2)
+        require("lib.fifo").remove_at(list, index / 2)
       else
         status = 0
       end
-    elseif not head then
-      status = 0
     end
     if score then
-      redis.call("ZREM", inflight, member)
+      call("ZREM", inflight, member)
     end
-    redis.call("HDEL", states, stamp)
-    if status == 1 then
-      deleted = deleted + 1
-    end
+    call("HDEL", states, stamp)
+    deleted = deleted + status
     if not touched[group] then
       touched[group] = true
-      order[#order + 1] = group
+      groups[#groups + 1] = group
     end
   end
   reply[#reply + 1] = status
 end
 
 if deleted > 0 then
-  redis.call("HINCRBY", meta, "messages", -deleted)
+  call("HINCRBY", meta, "messages", -deleted)
   local visible = false
-  for _, group in ipairs(order) do
-    if not fifo.offer(q, group) then
-      if redis.call("EXISTS", fifo.list(q, group)) == 0 then
-        redis.call("ZREM", q.available, group)
+  for i = 1, #groups do
+    local group = groups[i]
+    if call("EXISTS", base .. "group:" .. group) == 0 then
+      if not strict then -- the head may have been visible
+        call("ZREM", available, group)
       end
-    else
+    elseif require("lib.offer")(base, group) then
       visible = true
     end
   end
-  if visible then
-    bell.ring(token)
+  if visible and call("EXISTS", token) == 0 then -- ring the bell
+    call("RPUSH", token, "1")
   end
-elseif redis.call("EXISTS", meta) == 0 then
+elseif call("EXISTS", meta) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 return reply

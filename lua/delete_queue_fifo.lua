@@ -25,7 +25,7 @@ local clock = require("lib.clock")
 local ending = require("lib.ending")
 
 local meta, available, inflight, state, delayed, _, keeper, postponed, paused = unpack(KEYS)
-local refused, created = ending.begin(KEYS, ARGV, clock.now_us(ARGV[1]))
+local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
 if refused then
   return refused
 end

@@ -12,4 +12,4 @@ local clock = require("lib.clock")
 if redis.call("HEXISTS", KEYS[1], "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])
 end
-return {tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13)), unpack(redis.call("HGETALL", KEYS[2]))}
+return {tonumber(string.sub(clock(ARGV[1]), 1, 13)), unpack(redis.call("HGETALL", KEYS[2]))}

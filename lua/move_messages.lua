@@ -19,7 +19,7 @@ local meta, destination, is_fifo = KEYS[1], ARGV[3], ARGV[4] == "1"
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_us = clock.now_us(ARGV[1])
+local now_us = clock(ARGV[1])
 local known = {}
 local function accept(source)
   local name = destination ~= "" and destination or source

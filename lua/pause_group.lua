@@ -30,7 +30,7 @@ if ARGV[2] == "1" then
     settings.write(meta, {}, {"paused_groups"})
   end
   if ARGV[3] == "1" then
-    fifo.offer(fifo.open(meta), group)
+    require("lib.offer")(string.sub(meta, 1, -5), group)
   else
     ring.resume(string.sub(meta, 1, -5), order, ready, group)
   end

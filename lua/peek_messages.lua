@@ -21,7 +21,7 @@ local meta, ready, store, inflight, delayed = unpack(KEYS)
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now = string.sub(clock.now_us(ARGV[1]), 1, 13)
+local now = string.sub(clock(ARGV[1]), 1, 13)
 local section, offset, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local reply = {0, tonumber(now)}
 

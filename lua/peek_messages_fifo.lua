@@ -22,10 +22,10 @@ local settings = redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
-local q, group = fifo.open(meta), ARGV[2]
+local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+local base, group = string.sub(meta, 1, -5), ARGV[2]
 local offset, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
-local found = redis.call("LRANGE", fifo.list(q, group), 2 * offset, 2 * (offset + limit) - 1)
+local found = redis.call("LRANGE", fifo.list(base, group), 2 * offset, 2 * (offset + limit) - 1)
 local reply = {#found / 2, now_ms}
 for i = 1, #found, 2 do
   local key = found[i]

@@ -20,7 +20,7 @@ end
 if not redis.call("SET", batch, "1", "NX", "PX", "86400000") then
   return 0
 end
-local now_us = clock.now_us(ARGV[1])
+local now_us = clock(ARGV[1])
 for i = 4, #ARGV, 2 do
   transfer.put(meta, ARGV[2] == "1", now_us, ARGV[3] .. string.format("%03d", (i - 4) / 2), ARGV[i], ARGV[i + 1])
 end

@@ -18,7 +18,7 @@ local bell = require("lib.bell")
 
 local meta, source, token, keeper = unpack(KEYS)
 if ARGV[2] ~= "" then
-  local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
   redis.call("HSET", source, "dlq_missing_until", string.format("%.0f", now_ms + tonumber(string.sub(ARGV[2], 2))))
   return 1
 end

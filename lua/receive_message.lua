@@ -24,227 +24,133 @@ RETURN {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh
        the keeper and rings then; missing_dlq: a dead-letter queue that has no shard here yet
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]
-local clock = require("lib.clock")
-local message = require("lib.message")
-local bell = require("lib.bell")
-local ring = require("lib.ring")
-local deadletter = require("lib.deadletter")
-
-local meta, ready, store, inflight, delayed, token, keeper, groups = unpack(KEYS)
+local call = redis.call
+local meta, ready, store, inflight, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6]
 local count = tonumber(ARGV[2])
 
-local settings = redis.call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology")
+local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_us = clock.now_us(ARGV[1])
+local now_us = require("lib.clock")(ARGV[1])
 local now = string.sub(now_us, 1, 13)
 local now_ms = tonumber(now)
 local topology = settings[4] or ""
 
-local flight_limit = tonumber(ARGV[6])
-if flight_limit > 0 and redis.call("ZCARD", inflight) >= flight_limit
-  and redis.call("ZCOUNT", inflight, now .. "999", "+inf") >= flight_limit then
-  if bell.wait_until(meta, ARGV[4], now_ms) <= now_ms then
+if ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
+  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
+  if require("lib.bell").wait_until(meta, ARGV[4], now_ms) <= now_ms then
     return redis.error_reply("OVER_LIMIT " .. ARGV[6])
   end
   count = 0
 end
-
-local fair, paused_groups
-if settings[3] then
-  local special = redis.call("HMGET", meta, "fair", "paused", "paused_groups")
-  fair, paused_groups = special[1], special[3]
-  if special[2] then
-    count = 0
-  end
+local special = settings[3] and call("HMGET", meta, "fair", "paused", "paused_groups")
+if special and special[2] then
+  count = 0
 end
 
-local oldest = string.format("%.0f", now_ms - tonumber(settings[2]) * 1000)
 local visibility = ARGV[3] ~= "" and tonumber(ARGV[3]) or tonumber(settings[1]) * 1000
 local deadline_ms = now_ms + visibility
-local deadline = string.format("%.0f", deadline_ms)
-local base = string.sub(meta, 1, -5)
-local retried, fresh, scores, moves = {}, {}, {}, {}
-local missing_dlq = ""
-local delivered = 0
+local score = deadline_ms .. "001"
+local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
+local retried, fresh, scores = {}, {}, {}
+local room, missing_dlq, in_the_way = count, "", false
+
+-- The uncommon cases share this state.
+local function uncommon()
+  return {
+    keys = KEYS,
+    base = string.sub(meta, 1, -5),
+    now = now,
+    now_ms = now_ms,
+    deadline = deadline_ms .. "",
+    oldest = oldest,
+    paused_groups = special and special[3],
+    retried = retried,
+    fresh = fresh,
+    scores = scores,
+  }
+end
 
 -- Messages whose visibility timeout is over come first.
 if count > 0 then
-  local due = redis.call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", ARGV[2])
+  local due = call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", count)
   if #due > 0 then
-    local fields = {}
-    for i = 1, #due, 2 do
-      fields[#fields + 1] = message.field(due[i])
-    end
-    local records = redis.call("HMGET", store, unpack(fields))
-    local dlq = deadletter.policy(meta)
-    for i = 1, #due, 2 do
-      local member, field, record = due[i], fields[(i + 1) / 2], records[(i + 1) / 2]
-      local receives = tonumber(string.sub(due[i + 1], -3))
-      local part = (#member ~= 37 or receives == 999) and message.parse(member) or nil
-      if not record or message.expired(member, oldest) then
-        redis.call("HDEL", store, field)
-        redis.call("ZREM", inflight, member)
-      elseif dlq and receives + (part and part.count or 0) >= dlq.max_receives and not dlq.missing then
-        moves[#moves + 1] = member
-        moves[#moves + 1] = receives
-        moves[#moves + 1] = record
-        redis.call("HDEL", store, field)
-        redis.call("ZREM", inflight, member)
-      elseif dlq and dlq.missing and not dlq.suspended(now_ms)
-        and receives + (part and part.count or 0) >= dlq.max_receives then
-        missing_dlq = dlq.name
-      elseif paused_groups and part and part.group
-        and redis.call("SISMEMBER", base .. "paused", part.group) == 1 then
-        part.total, part.count = part.total + receives, part.count + receives
-        redis.call("HDEL", store, field)
-        redis.call("ZREM", inflight, member)
-        ring.push(base, groups, ready, part.group, message.format(part), record)
-        redis.call("HINCRBY", meta, "grouped", 1)
-      else
-        if receives == 999 then -- the score counts to 999: carry over into the key
-          redis.call("HDEL", store, field)
-          redis.call("ZREM", inflight, member)
-          part.total, part.count, receives = part.total + 999, part.count + 999, 0
-          member = message.format(part)
-          redis.call("HSET", store, member, record)
-        end
-        retried[#retried + 1] = member
-        retried[#retried + 1] = receives + 1
-        retried[#retried + 1] = record
-        scores[#scores + 1] = deadline .. string.sub("00" .. receives + 1, -3)
-        scores[#scores + 1] = member
-        delivered = delivered + 1
-      end
-    end
-  end
-end
-if #moves > 0 then
-  deadletter.move(meta, now, moves)
-end
-
-local function deliver(key, record)
-  if not message.expired(key, oldest) then
-    fresh[#fresh + 1] = key
-    fresh[#fresh + 1] = record
-    scores[#scores + 1] = deadline .. "001"
-    scores[#scores + 1] = message.member(key, now)
-    delivered = delivered + 1
+    missing_dlq = require("lib.delivery").retry(uncommon(), due)
+    room = count - #retried / 3
   end
 end
 
-local function take_delayed(room)
-  local due = redis.call("ZRANGEBYSCORE", delayed, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", room)
-  if #due > 0 then
-    local keys = {}
-    for i = 1, #due, 2 do
-      keys[#keys + 1] = due[i]
-    end
-    local records = redis.call("HMGET", store, unpack(keys))
-    redis.call("ZREM", delayed, unpack(keys))
-    redis.call("HDEL", store, unpack(keys))
-    for i = 1, #keys do
-      local key = message.scheduled(keys[i], tonumber(due[2 * i]) / 1000)
-      local group = paused_groups and message.parse(key).group
-      if group and redis.call("SISMEMBER", base .. "paused", group) == 1 then
-        ring.push(base, groups, ready, group, key, records[i])
-        redis.call("HINCRBY", meta, "grouped", 1)
-      elseif records[i] then
-        deliver(key, records[i])
-      end
-    end
-  end
+-- In one call of ten what was delayed and is due goes before the ready ones, else it follows them.
+if room > 0 and string.sub(now_us, -1) == "0" then
+  room = room - require("lib.delivery").delayed(uncommon(), room)
 end
 
--- In one call of five what was delayed and is due goes before the ready ones, else it follows them.
-local rest = count - delivered
-local delayed_first = string.find(now_us, "[05]$")
-if rest > 0 and delayed_first then
-  take_delayed(rest)
-  rest = count - delivered
-end
-
--- Then the ready ones, oldest first. Holes of cancelled messages and expired ones take a second try.
-local tries = 3
-while rest > 0 and tries > 0 do
+-- Then the ready ones, oldest first.
+if room > 0 then
   local popped
-  if fair then
-    local grouped
-    popped, grouped = ring.take(base, groups, ready, rest)
-    if grouped > 0 then
-      redis.call("HINCRBY", meta, "grouped", -grouped)
-    end
+  if special and special[1] then
+    room, in_the_way = require("lib.delivery").fair(uncommon(), room)
   else
-    popped = redis.call("LPOP", ready, 2 * rest) or {}
+    popped = call("LPOP", ready, 2 * room)
   end
-  for i = 1, #popped, 2 do
-    if #popped[i] == 25 then
-      redis.call("HINCRBY", meta, "holes", -1)
-    else
-      deliver(popped[i], popped[i + 1])
+  if popped then
+    local taken = 0
+    for i = 1, #popped, 2 do
+      local key = popped[i]
+      if #key ~= 24 or key < oldest then
+        break
+      end
+      taken = taken + 1
+      scores[#scores + 1] = score
+      scores[#scores + 1] = key .. now
+    end
+    if taken == #popped / 2 then
+      if #fresh == 0 then
+        fresh = popped
+      else
+        for i = 1, #popped do
+          fresh[#fresh + 1] = popped[i]
+        end
+      end
+      room = room - taken
+    else -- messages with a history, holes of cancelled ones, expired ones
+      for _ = 1, 2 * taken do
+        table.remove(scores)
+      end
+      room, in_the_way = require("lib.delivery").ready(uncommon(), popped, room)
     end
   end
-  if #popped < 2 * rest then
-    break
+  if room > 0 then
+    room = room - require("lib.delivery").delayed(uncommon(), room)
   end
-  rest = count - delivered
-  tries = tries - 1
-end
-local in_the_way = rest > 0 and tries == 0
-rest = count - delivered
-if rest > 0 and not delayed_first then
-  take_delayed(rest)
 end
 
-if delivered > 0 then
+if room < count then
   if ARGV[7] == "1" then
-    for i = 1, #retried, 3 do
-      redis.call("HDEL", store, message.field(retried[i]))
-      redis.call("ZREM", inflight, retried[i])
-    end
+    require("lib.delivery").settle(uncommon())
   else
-    if #fresh == 2 then
-      redis.call("HSET", store, message.field(scores[#scores]), fresh[2])
+    if #fresh == 2 and #retried == 0 then
+      local member = scores[2]
+      call("HSET", store, #member == 37 and fresh[1] or member, fresh[2])
     elseif #fresh > 0 then
-      local kept = {}
-      local offset = #scores - #fresh
-      for i = 1, #fresh, 2 do
-        kept[i] = message.field(scores[offset + i + 1])
-        kept[i + 1] = fresh[i + 1]
-      end
-      redis.call("HSET", store, unpack(kept))
+      require("lib.delivery").keep(uncommon())
     end
-    redis.call("ZADD", inflight, unpack(scores))
+    call("ZADD", inflight, unpack(scores))
   end
   if ARGV[5] ~= "" then
-    bell.leave(token, keeper, ARGV[5])
+    require("lib.bell").leave(token, KEYS[7], ARGV[5])
   end
-  if redis.call("EXISTS", token) == 0 then -- somebody may be waiting
-    local guarded = bell.guarded(keeper, now_ms)
-    if not guarded or guarded > deadline_ms or redis.call("EXISTS", ready) == 1 or (fair and redis.call("EXISTS", groups) == 1)
-      or #redis.call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "LIMIT", "0", "1") > 0
-      or #redis.call("ZRANGEBYSCORE", delayed, "-inf", now .. "999", "LIMIT", "0", "1") > 0 then
-      redis.call("RPUSH", token, "1")
-    end
+  if call("EXISTS", token) == 0 then -- somebody may be waiting
+    require("lib.delivery").wake(uncommon(), deadline_ms)
   end
   return {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
 end
 
 local wake_at, wait_until = now_ms, now_ms
 if not in_the_way then -- else expired messages fill the head of the queue: the caller comes again at once
-  wake_at, wait_until = bell.rest({meta = meta, bell = token, keeper = keeper}, ARGV[4], now_ms, function()
-    local next_due
-    for _, zset in ipairs({inflight, delayed}) do
-      local first = redis.call("ZRANGE", zset, "0", "0", "WITHSCORES")
-      if first[1] and count > 0 then
-        local due = math.floor(tonumber(first[2]) / 1000)
-        if not next_due or due < next_due then
-          next_due = due
-        end
-      end
-    end
-    return next_due
-  end, ARGV[5])
+  local timers = count > 0 and {{inflight, 1000, 0}, {KEYS[5], 1000, 0}} or {}
+  wake_at, wait_until = require("lib.bell").rest(
+    {meta = meta, bell = token, keeper = KEYS[7]}, ARGV[4], now_ms, timers, ARGV[5])
 end
 return {now_ms, topology, wake_at, wait_until, missing_dlq, retried, fresh}

@@ -22,208 +22,131 @@ RETURN {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages}
        messages = {key, group, receives, first_ms, received_ms, record, ...}; the rest as in receive_message.lua
 ERRORS QUEUE_NOT_FOUND
 ]]
-local clock = require("lib.clock")
-local bell = require("lib.bell")
-local fifo = require("lib.fifo")
-local deadletter = require("lib.deadletter")
-
-local meta, available, inflight, states, token, keeper = unpack(KEYS)
+local call = redis.call
+local meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local count = tonumber(ARGV[2])
 
-local settings = redis.call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology", "delays")
+local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology", "delays")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_us = clock.now_us(ARGV[1])
+local now_us = require("lib.clock")(ARGV[1])
 local now = string.sub(now_us, 1, 13)
 local now_ms = tonumber(now)
 local topology = settings[4] or ""
-local q = fifo.open(meta)
+local base = string.sub(meta, 1, -5)
 local visibility = ARGV[3] ~= "" and tonumber(ARGV[3]) or tonumber(settings[1]) * 1000
 local deadline_ms = now_ms + visibility
-local queue_delay = 0
+local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 
-if settings[3] then
-  local special = redis.call("HMGET", meta, "paused", "paused_groups", "DelaySeconds")
-  if special[1] then
-    count = 0
-  end
-  q.paused_groups = special[2] or false
-  queue_delay = tonumber(special[3] or "0") * 1000
-else
-  q.paused_groups = false
-end
-local flight_limit = tonumber(ARGV[6])
-if flight_limit > 0 and redis.call("ZCARD", inflight) >= flight_limit
-  and redis.call("ZCOUNT", inflight, now .. "999", "+inf") >= flight_limit then
+local special = settings[3] and call("HMGET", meta, "paused", "DelaySeconds")
+if special and special[1] or ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
+  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
   count = 0
 end
+local queue_delay = special and tonumber(special[2] or "0") * 1000 or 0
 
-local again = fifo.expire_due(q, now, 100)
+-- Visibility timeouts and delays that are over make groups available.
+local again = false
+if call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then
+  again = require("lib.fifo").expire_due(base, now, 100)
+end
 if settings[5] then
-  again = fifo.promote_due(q, now_ms, queue_delay, 100) or again
+  again = require("lib.fifo").promote_due(base, now_ms, queue_delay, 100) or again
 end
 
--- A retry under the same attempt id gets the same messages and handles, while none of them was touched since.
-local attempt = ARGV[8] ~= "" and q.base .. "attempt:" .. ARGV[8] or nil
-if attempt and count > 0 then
-  local saved = redis.call("GET", attempt)
-  local messages = saved and cjson.decode(saved) or {expires = 0}
-  if messages.expires > now_ms and #messages > 0 then
-    local scores, reply = {}, {}
-    for i, m in ipairs(messages) do
-      local score = redis.call("ZSCORE", inflight, m.stamp .. m.group)
-      if not score or score ~= m.score then
-        scores = nil
-        break
-      end
-      local list = redis.call("LRANGE", fifo.list(q, m.group), "0", "4095")
-      for j = 1, #list, 2 do
-        if string.sub(list[j], 1, 16) == m.stamp then
-          for _, value in ipairs({list[j], m.group, m.receives, m.first, messages.received, list[j + 1]}) do
-            reply[#reply + 1] = value
-          end
-        end
-      end
-      m.score = string.format("%.0f", deadline_ms) .. string.sub(score, -3)
-      scores[2 * i - 1], scores[2 * i] = m.score, m.stamp .. m.group
-    end
-    if scores then
-      redis.call("ZADD", inflight, unpack(scores))
-      redis.call("SET", attempt, cjson.encode(messages), "KEEPTTL")
-      return {now_ms, topology, 0, 0, "", reply}
-    end
+local attempt = ARGV[8] ~= "" and count > 0 and require("lib.attempt")(base, now_ms, deadline_ms) or nil
+if attempt then
+  local saved = attempt.repeated()
+  if saved then
+    return {now_ms, topology, 0, 0, "", saved}
   end
 end
 
-local reply, scores, seen = {}, {}, {}
-local missing_dlq, dlq, dlq_read = "", nil, false
-local retention = tonumber(settings[2]) * 1000
+-- Group after group, in the order in which their heads became available.
+local reply, scores, seen, offers = {}, {}, {}, nil
+local missing_dlq = ""
+local score, state = deadline_ms .. "001", "1/" .. now .. "/" .. now_us
 local delivered, removed, budget = 0, 0, 100 -- at most so many messages are dropped or moved in one call
-local moved = false
-
 while delivered < count and budget > 0 do
-  local head = redis.call("ZPOPMIN", available)
-  if #head == 0 then
+  local head = call("ZPOPMIN", available)
+  local group = head[1]
+  if not group then
     break
   end
-  local group = head[1]
-  local list = fifo.list(q, group)
-  local span = count - delivered
-  local entries = redis.call("LRANGE", list, "0", 2 * span - 1)
-  local members, stamps = {}, {}
+  local entries = call("LRANGE", base .. "group:" .. group, "0", 2 * (count - delivered) - 1)
+  local members, stamps, plain = {}, {}, true
   for i = 1, #entries, 2 do
-    local stamp = string.sub(entries[i], 1, 16)
+    local stamp = entries[i]
+    if #stamp ~= 16 or stamp < oldest then
+      plain = false
+      stamp = string.sub(stamp, 1, 16)
+    end
     stamps[#stamps + 1] = stamp
     members[#members + 1] = stamp .. group
   end
-  local flights = #members > 1 and redis.call("ZMSCORE", inflight, unpack(members)) or {}
-  local histories = redis.call("HMGET", states, unpack(stamps))
-  local index, taken, stopped = 0, 0, false -- index: where the message is in the list now
+  local histories = call("HMGET", states, unpack(stamps))
+  local flights = #members > 1 and call("ZMSCORE", inflight, unpack(members)) or {}
   for i = 1, #stamps do
-    local key, record, stamp, member = entries[2 * i - 1], entries[2 * i], stamps[i], members[i]
-    local receives, first = 0, now
-    if histories[i] then
-      receives, first = string.match(histories[i], "^(%d+)/(%d+)")
-      receives = tonumber(receives)
-    end
-    if flights[i] or (#key > 16 and fifo.is_delayed(q, key, member)) then
-      stopped = true
-      break
-    elseif fifo.born_ms(key) + retention < now_ms then
-      fifo.remove_at(list, index)
-      redis.call("HDEL", states, stamp)
-      removed, budget = removed + 1, budget - 1
-    else
-      local over = false
-      if receives > 0 then
-        if not dlq_read then
-          dlq, dlq_read = deadletter.policy(meta), true
-        end
-        over = dlq and receives >= dlq.max_receives
-      end
-      if over and not dlq.missing then
-        local first_before, total = fifo.history(key)
-        local letter = string.format("%s/%s/%.0f/%s/%s", stamp, first_before or first, receives + tonumber(total or "0"),
-          now, string.match(meta, "([^:]+):meta$"))
-        fifo.remove_at(list, index)
-        redis.call("HDEL", states, stamp)
-        deadletter.push_fifo(dlq, group, letter, record, now_us)
-        moved = true
-        removed, budget = removed + 1, budget - 1
-      elseif over and not dlq.suspended(now_ms) then
-        missing_dlq = dlq.name
-        stopped = true
-        break
-      else
-        local first_before, total = fifo.history(key)
-        for _, value in ipairs({key, group, receives + 1 + tonumber(total or "0"), first_before or first, now, record}) do
-          reply[#reply + 1] = value
-        end
-        if ARGV[7] == "1" then
-          fifo.remove_at(list, index)
-          redis.call("HDEL", states, stamp)
-          removed = removed + 1
-        else
-          seen[#seen + 1] = stamp
-          seen[#seen + 1] = string.format("%.0f/%s/%s", receives + 1, first, now_us)
-          if visibility > 0 then
-            scores[#scores + 1] = string.format("%.0f%03d", deadline_ms, math.min(receives + 1, 999))
-            scores[#scores + 1] = member
-          end
-          index = index + 1
-        end
-        taken = taken + 1
-        delivered = delivered + 1
-      end
-    end
+    plain = plain and not histories[i] and not flights[i]
   end
-  if missing_dlq ~= "" or (taken == 0 and not stopped) then
-    -- nothing handed out: the dead-letter queue has to be found, or what stands behind the dropped ones comes next
-    if missing_dlq ~= "" then
-      redis.call("ZADD", available, head[2], group)
-      break
+  if plain and visibility > 0 and ARGV[7] ~= "1" then
+    for i = 1, #stamps do
+      local n = #reply
+      reply[n + 1], reply[n + 2], reply[n + 3] = stamps[i], group, 1
+      reply[n + 4], reply[n + 5], reply[n + 6] = now, now, entries[2 * i]
+      seen[#seen + 1] = stamps[i]
+      seen[#seen + 1] = state
+      scores[#scores + 1] = score
+      scores[#scores + 1] = members[i]
     end
-    fifo.offer(q, group)
-  elseif index == 0 or visibility == 0 then
-    seen.offer = seen.offer or {}
-    seen.offer[#seen.offer + 1] = group
+    delivered = delivered + #stamps
+  else -- received before, delayed, expired, in flight further on, not to be kept
+    local r = require("lib.delivery_fifo")({
+      meta = meta, base = base, now = now, now_us = now_us, now_ms = now_ms, oldest = oldest,
+      deadline = deadline_ms, visibility = visibility, settle = ARGV[7] == "1",
+      reply = reply, scores = scores, seen = seen, budget = budget,
+    }, group, entries, members, stamps, histories, flights)
+    delivered, removed, budget = delivered + r.delivered, removed + r.removed, r.budget
+    if r.missing_dlq then
+      missing_dlq = r.missing_dlq
+      call("ZADD", available, head[2], group)
+      break
+    elseif r.offer and r.delivered == 0 then
+      require("lib.offer")(base, group) -- what stands behind the dropped ones comes next
+    elseif r.offer then
+      offers = offers or {}
+      offers[#offers + 1] = group
+    end
   end
 end
 
 if removed > 0 then
-  redis.call("HINCRBY", meta, "messages", -removed)
-end
-if moved then
-  bell.ring(dlq.base .. "bell")
+  call("HINCRBY", meta, "messages", -removed)
 end
 if #seen > 0 then
-  redis.call("HSET", states, unpack(seen))
+  call("HSET", states, unpack(seen))
 end
 if #scores > 0 then
-  redis.call("ZADD", inflight, unpack(scores))
+  call("ZADD", inflight, unpack(scores))
 end
-for _, group in ipairs(seen.offer or {}) do
-  fifo.offer(q, group)
+if offers then
+  for _, group in ipairs(offers) do
+    require("lib.offer")(base, group)
+  end
 end
 if attempt and #scores > 0 then
-  local saved = {received = now_ms, expires = now_ms + 300000}
-  for i = 1, #scores, 2 do
-    local j = (i - 1) / 2 * 6
-    saved[#saved + 1] = {stamp = string.sub(scores[i + 1], 1, 16), group = string.sub(scores[i + 1], 17), score = scores[i],
-      receives = reply[j + 3], first = reply[j + 4]}
-  end
-  redis.call("SET", attempt, cjson.encode(saved), "PX", "300000")
+  attempt.save(reply, scores)
 end
 
 if delivered > 0 then
   if ARGV[5] ~= "" then
-    bell.leave(token, keeper, ARGV[5])
+    require("lib.bell").leave(token, KEYS[6], ARGV[5])
   end
-  if redis.call("EXISTS", token) == 0 then -- somebody may be waiting
-    local guarded = bell.guarded(keeper, now_ms)
-    if not guarded or guarded > deadline_ms or again or redis.call("EXISTS", available) == 1 then
-      redis.call("RPUSH", token, "1")
+  if call("EXISTS", token) == 0 then -- somebody may be waiting
+    local guarded = require("lib.bell").guarded(KEYS[6], now_ms)
+    if not guarded or guarded > deadline_ms or again or call("EXISTS", available) == 1 then
+      call("RPUSH", token, "1")
     end
   end
   return {now_ms, topology, 0, 0, missing_dlq, reply}
@@ -231,8 +154,9 @@ end
 
 local wake_at, wait_until = now_ms, now_ms
 if not ((again or budget <= 0) and count > 0) then -- else there is more to expire or drop: the caller comes again at once
-  wake_at, wait_until = bell.rest(q, ARGV[4], now_ms, function()
-    return count > 0 and fifo.next_due(q, queue_delay) or nil
-  end, ARGV[5])
+  local timers = count > 0
+    and {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay}} or {}
+  wake_at, wait_until = require("lib.bell").rest(
+    {meta = meta, bell = token, keeper = KEYS[6]}, ARGV[4], now_ms, timers, ARGV[5])
 end
 return {now_ms, topology, wake_at, wait_until, missing_dlq, reply}

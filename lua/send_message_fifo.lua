@@ -14,13 +14,9 @@ ARGV   1 now_us         "" = the server's clock
 RETURN {outcome ...}: the message's stamp, or "=stamp" of the message it duplicates
 ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED
 ]]
-local clock = require("lib.clock")
-local bell = require("lib.bell")
-local deduplication = require("lib.dedup")
-local fifo = require("lib.fifo")
-
-local meta, available, token, keeper = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "MaximumMessageSize", "ContentBasedDeduplication", "DeduplicationScope",
+local call = redis.call
+local meta, token = KEYS[1], KEYS[3]
+local settings = call("HMGET", meta, "MaximumMessageSize", "ContentBasedDeduplication", "DeduplicationScope",
   "last", "messages", "special")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -28,33 +24,25 @@ end
 if tonumber(ARGV[2]) > tonumber(settings[1]) then
   return redis.error_reply("MESSAGE_TOO_LARGE " .. settings[1])
 end
-local by_content = settings[2] == "true"
+local by_content, by_group = settings[2] == "true", settings[3] == "messageGroup"
 if ARGV[3] == "1" and not by_content then
-  for i = 4, #ARGV, 5 do
-    if string.sub(ARGV[i + 2], 1, 1) ~= "=" then
+  for i = 6, #ARGV, 5 do
+    if string.sub(ARGV[i], 1, 1) ~= "=" then
       return redis.error_reply("DEDUPLICATION_ID_REQUIRED " .. meta)
     end
   end
 end
 
-local now_us = clock.now_us(ARGV[1])
-local now_ms = tonumber(string.sub(now_us, 1, 13))
-local by_group = settings[3] == "messageGroup"
-local last, messages = settings[4] or "", tonumber(settings[5] or "0")
-local q = fifo.open(meta)
-local queue_delay, default_window = 0, "300"
-if settings[6] then
-  local special = redis.call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups")
-  queue_delay, default_window = tonumber(special[1] or "0") * 1000, special[2] or "300"
-  q.paused_groups = special[3] or false
-else
-  q.paused_groups = false
-end
+local now_us = require("lib.clock")(ARGV[1])
+local last, messages = settings[4] or "", settings[5] or "0"
+local base = string.sub(meta, 1, -5)
+local special = settings[6] and call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups")
+local queue_delay = special and tonumber(special[1] or "0") * 1000 or 0
+local default_window = special and special[2] and special[2] * 1000 or 300000
+local reply, visible, earliest = {}, false, nil
 
-local reply = {}
-local visible, earliest
 for i = 4, #ARGV, 5 do
-  local group, dedup, due, window = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local group, dedup, due = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local stamp = now_us
   if stamp <= last then
     stamp = string.format("%.0f", tonumber(last) + 1)
@@ -62,10 +50,10 @@ for i = 4, #ARGV, 5 do
 
   local duplicate_of
   if dedup ~= "" and (by_content or string.sub(dedup, 1, 1) == "=") then
-    local name = q.base .. "dedup:" .. #dedup .. ":" .. string.sub(dedup, 2) .. ":" .. (by_group and group or "")
-    local span = window ~= "" and tonumber(window) or tonumber(default_window) * 1000
-    if span > 0 then
-      duplicate_of = deduplication.claim(meta, name, stamp, span, now_ms)
+    local name = base .. "dedup:" .. #dedup .. ":" .. string.sub(dedup, 2) .. ":" .. (by_group and group or "")
+    local window = ARGV[i + 4] ~= "" and tonumber(ARGV[i + 4]) or default_window
+    if window > 0 and not call("SET", name, stamp, "NX", "PX", window) then
+      duplicate_of = require("lib.dedup")(meta, name, stamp, window, now_us)
     end
   end
 
@@ -74,44 +62,31 @@ for i = 4, #ARGV, 5 do
   else
     last = stamp
     messages = messages + 1
-    local key, member = stamp, stamp .. group
-    local due_ms
-    if due ~= "" then
-      due_ms = tonumber(string.sub(due, 2)) + (string.sub(due, 1, 1) == "+" and now_ms or 0)
-      if due_ms > now_ms then
-        key = stamp .. "+" .. string.format("%.0f", due_ms)
-        redis.call("ZADD", q.delayed, string.format("%.0f", due_ms), member)
-        redis.call("HSET", meta, "delays", "1")
-      else
-        due_ms = nil
-      end
-    elseif queue_delay > 0 then
-      due_ms = now_ms + queue_delay
-      key = stamp .. "q"
-      redis.call("ZADD", q.postponed, string.sub(stamp, 1, 13), member)
-      redis.call("HSET", meta, "delays", "1")
+    local key, due_ms = stamp, nil
+    if due ~= "" or queue_delay > 0 then
+      key, due_ms = require("lib.postpone")(base, stamp, group, due, queue_delay, now_us)
     end
-    local length = redis.call("RPUSH", fifo.list(q, group), key, ARGV[i])
+    local length = call("RPUSH", base .. "group:" .. group, key, ARGV[i])
     if due_ms then
-      if not earliest or due_ms < earliest then
-        earliest = due_ms
-      end
+      earliest = math.min(due_ms, earliest or due_ms)
     elseif length == 2 then
-      if q.paused_groups then
-        visible = fifo.offer(q, group) or visible
+      if special then
+        visible = require("lib.fifo").offer(base, group) or visible
       else
-        redis.call("ZADD", available, stamp, group)
+        call("ZADD", KEYS[2], stamp, group)
         visible = true
       end
     end
     reply[#reply + 1] = stamp
   end
 end
-redis.call("HSET", meta, "last", last, "messages", messages)
+call("HSET", meta, "last", last, "messages", messages)
 
 if visible then
-  bell.ring(token)
+  if call("EXISTS", token) == 0 then -- ring the bell
+    call("RPUSH", token, "1")
+  end
 elseif earliest then
-  bell.ring_for(token, keeper, now_ms, earliest)
+  require("lib.bell").ring_for(token, KEYS[4], tonumber(string.sub(now_us, 1, 13)), earliest)
 end
 return reply

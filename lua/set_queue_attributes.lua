@@ -34,7 +34,7 @@ for i = 6 + #removals, #ARGV do
 end
 if ARGV[2] == "1" then
   changes[#changes + 1] = "modified_us"
-  changes[#changes + 1] = clock.now_us(ARGV[1])
+  changes[#changes + 1] = clock(ARGV[1])
 end
 settings.write(meta, changes, removals)
 -- A shorter delay, a resumed queue: what waits looks again.

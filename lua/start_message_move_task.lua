@@ -22,7 +22,7 @@ end
 if redis.call("EXISTS", sources) == 0 then
   return redis.error_reply("MOVE_TASK_REFUSED not_dead_letter_queue")
 end
-local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
 local all = redis.call("HGETALL", tasks)
 local ended = {}
 for i = 1, #all, 2 do

@@ -33,7 +33,7 @@ local function accept(source)
   end
   return nil
 end
-local taken = transfer.take(meta, ARGV[4] == "1", clock.now_us(ARGV[1]), tonumber(ARGV[2]), accept)
+local taken = transfer.take(meta, ARGV[4] == "1", clock(ARGV[1]), tonumber(ARGV[2]), accept)
 if #taken == 0 then
   return {}
 end

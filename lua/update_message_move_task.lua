@@ -19,7 +19,7 @@ local json = redis.call("HGET", tasks, id)
 if not json then
   return redis.error_reply("RESOURCE_NOT_FOUND task")
 end
-local now_ms = tonumber(string.sub(clock.now_us(ARGV[1]), 1, 13))
+local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
 local task = cjson.decode(json)
 local active = task.status == "RUNNING" or task.status == "CANCELLING"
 if verb == "cancel" then

@@ -73,11 +73,22 @@ function bell.wait_until(meta, wait, now_ms)
   return tonumber(wait)
 end
 
--- The end of an empty receive: wait on or leave. Returns wake_at_ms and wait_until_ms.
-function bell.rest(q, wait, now_ms, next_due, waiter)
+-- The end of an empty receive: wait on or leave. `timers` are {ZSET, scale, offset}: due (ms) = score / scale + offset.
+-- Returns wake_at_ms and wait_until_ms.
+function bell.rest(q, wait, now_ms, timers, waiter)
   local wait_until = bell.wait_until(q.meta, wait, now_ms)
   if wait_until > now_ms then
-    return bell.block(q.bell, q.keeper, now_ms, next_due(), waiter), wait_until
+    local next_due
+    for _, timer in ipairs(timers) do
+      local first = redis.call("ZRANGE", timer[1], "0", "0", "WITHSCORES")
+      if first[1] then
+        local due = math.floor(tonumber(first[2]) / timer[2]) + timer[3]
+        if not next_due or due < next_due then
+          next_due = due
+        end
+      end
+    end
+    return bell.block(q.bell, q.keeper, now_ms, next_due, waiter), wait_until
   end
   if waiter ~= "" then
     bell.leave(q.bell, q.keeper, waiter)

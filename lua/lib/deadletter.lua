@@ -50,13 +50,17 @@ function deadletter.move(meta, now, moves)
   bell.ring(base .. "bell")
 end
 
--- Append a message to its group in the dead-letter queue's FIFO shard.
-function deadletter.push_fifo(dlq, group, key, record, now_us)
-  local length = redis.call("RPUSH", dlq.base .. "group:" .. group, key, record)
+-- Move a message {key, first, receives, record} to its group in the dead-letter queue's FIFO shard.
+function deadletter.push_fifo(meta, dlq, group, m, now_us)
+  local first, total = require("lib.born").history(m.key)
+  local key = string.format("%s/%s/%.0f/%s/%s", string.sub(m.key, 1, 16), first or m.first,
+    m.receives + tonumber(total or "0"), string.sub(now_us, 1, 13), string.match(meta, "([^:]+):meta$"))
+  local length = redis.call("RPUSH", dlq.base .. "group:" .. group, key, m.record)
   redis.call("HINCRBY", dlq.base .. "meta", "messages", 1)
   if length == 2 and redis.call("SISMEMBER", dlq.base .. "paused", group) == 0 then
     redis.call("ZADD", dlq.base .. "available", now_us, group)
   end
+  bell.ring(dlq.base .. "bell")
 end
 
 return deadletter

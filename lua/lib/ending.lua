@@ -32,9 +32,7 @@ function ending.finish(keys, argv)
   redis.call("UNLINK", meta, keys[6], keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
   local keep = tonumber(argv[3])
   if keep > 0 then
-    local time = redis.call("TIME")
-    local now_us = argv[1] ~= "" and argv[1] or time[1] .. string.sub("00000" .. time[2], -6)
-    redis.call("SET", keys[n - 3], now_us, "PX", string.format("%.0f", keep))
+    redis.call("SET", keys[n - 3], require("lib.clock")(argv[1]), "PX", string.format("%.0f", keep))
   end
 end
 

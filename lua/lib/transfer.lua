@@ -2,8 +2,9 @@
 Moving messages from one partition to another (message move tasks). Moved messages are new: new id, new time of
 sending, no receives.
 ]]
-local clock = require("lib.clock")
+local born = require("lib.born")
 local message = require("lib.message")
+local offer = require("lib.offer")
 local fifo = require("lib.fifo")
 local ring = require("lib.ring")
 local bell = require("lib.bell")
@@ -16,26 +17,25 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
   local base, now = string.sub(meta, 1, -5), string.sub(now_us, 1, 13)
   local taken = {}
   if is_fifo then
-    local q = fifo.open(meta)
-    fifo.expire_due(q, now, 1000)
+    fifo.expire_due(base, now, 1000)
     while #taken < limit do
-      local head = redis.call("ZPOPMIN", q.available)
+      local head = redis.call("ZPOPMIN", base .. "available")
       if #head == 0 then
         break
       end
       local group = head[1]
-      local pair = redis.call("LRANGE", fifo.list(q, group), "0", "1")
-      local _, _, _, source = fifo.history(pair[1])
+      local pair = redis.call("LRANGE", fifo.list(base, group), "0", "1")
+      local _, _, _, source = born.history(pair[1])
       local refusal = accept(source or "")
       if refusal then
-        redis.call("ZADD", q.available, head[2], group)
+        redis.call("ZADD", base .. "available", head[2], group)
         return taken, refusal
       end
-      redis.call("LPOP", fifo.list(q, group), "2")
-      redis.call("HDEL", q.state, string.sub(pair[1], 1, 16))
+      redis.call("LPOP", fifo.list(base, group), "2")
+      redis.call("HDEL", base .. "state", string.sub(pair[1], 1, 16))
       redis.call("HINCRBY", meta, "messages", -1)
       taken[#taken + 1] = {source = source or "", group = group, record = pair[2]}
-      fifo.offer(q, group)
+      offer(base, group)
     end
     return taken
   end
@@ -94,7 +94,6 @@ end
 function transfer.put(meta, is_fifo, now_us, tail, group, record)
   local base = string.sub(meta, 1, -5)
   if is_fifo then
-    local q = fifo.open(meta)
     local last = redis.call("HGET", meta, "last") or ""
     local stamp = now_us
     if stamp <= last then
@@ -102,8 +101,8 @@ function transfer.put(meta, is_fifo, now_us, tail, group, record)
     end
     redis.call("HSET", meta, "last", stamp)
     redis.call("HINCRBY", meta, "messages", 1)
-    if redis.call("RPUSH", fifo.list(q, group), stamp, record) == 2 then
-      fifo.offer(q, group)
+    if redis.call("RPUSH", fifo.list(base, group), stamp, record) == 2 then
+      offer(base, group)
     end
   else
     local key = now_us .. tail .. (group ~= "" and "@" .. group or "")

@@ -1,0 +1,54 @@
+--[[
+ReceiveRequestAttemptId: a retry under the same id within five minutes gets the same messages and receipt handles, and
+their visibility timeout begins anew, while none of them was touched since. ARGV is that of receive_message_fifo.lua.
+]]
+return function(base, now_ms, deadline_ms)
+  local name, inflight = base .. "attempt:" .. ARGV[8], base .. "inflight"
+  local attempt = {}
+
+  -- The reply of the first call again, or nil.
+  function attempt.repeated()
+    local saved = redis.call("GET", name)
+    local messages = saved and cjson.decode(saved) or {expires = 0}
+    if messages.expires <= now_ms or #messages == 0 then
+      return nil
+    end
+    local scores, reply = {}, {}
+    for i, m in ipairs(messages) do
+      if redis.call("ZSCORE", inflight, m.stamp .. m.group) ~= m.score then
+        return nil
+      end
+      m.score = deadline_ms .. string.sub(m.score, -3)
+      scores[2 * i - 1], scores[2 * i] = m.score, m.stamp .. m.group
+      local list = redis.call("LRANGE", base .. "group:" .. m.group, "0", "4095")
+      for j = 1, #list, 2 do
+        if string.sub(list[j], 1, 16) == m.stamp then
+          for _, value in ipairs({list[j], m.group, m.receives, m.first, messages.received, list[j + 1]}) do
+            reply[#reply + 1] = value
+          end
+        end
+      end
+    end
+    redis.call("ZADD", inflight, unpack(scores))
+    redis.call("SET", name, cjson.encode(messages), "KEEPTTL")
+    return reply
+  end
+
+  -- Remember what this call hands out.
+  function attempt.save(reply, scores)
+    local saved = {received = now_ms, expires = now_ms + 300000}
+    for i = 1, #scores, 2 do
+      local j = (i - 1) / 2 * 6
+      saved[#saved + 1] = {
+        stamp = string.sub(scores[i + 1], 1, 16),
+        group = string.sub(scores[i + 1], 17),
+        score = scores[i],
+        receives = reply[j + 3],
+        first = reply[j + 4],
+      }
+    end
+    redis.call("SET", name, cjson.encode(saved), "PX", "300000")
+  end
+
+  return attempt
+end

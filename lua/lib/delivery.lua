@@ -1,0 +1,183 @@
+--[[
+The uncommon cases of receive_message.lua. `r` is the state of the receive (its local function uncommon()).
+]]
+local message = require("lib.message")
+local ring = require("lib.ring")
+
+local delivery = {}
+
+local function is_paused(r, group)
+  return r.paused_groups and group and redis.call("SISMEMBER", r.base .. "paused", group) == 1
+end
+
+-- Put a message of a paused group (back) into its list.
+local function park(r, group, key, record)
+  ring.push(r.base, r.keys[8], r.keys[2], group, key, record)
+  redis.call("HINCRBY", r.keys[1], "grouped", 1)
+end
+
+-- Messages whose visibility timeout is over (member, score, ...): hand them out again, or move them to the dead-letter
+-- queue. Returns the name of a dead-letter queue that has no shard here, or "".
+function delivery.retry(r, due)
+  local deadletter = require("lib.deadletter")
+  local meta, store, inflight = r.keys[1], r.keys[3], r.keys[4]
+  local fields, moves, missing_dlq = {}, {}, ""
+  for i = 1, #due, 2 do
+    fields[#fields + 1] = message.field(due[i])
+  end
+  local records = redis.call("HMGET", store, unpack(fields))
+  local dlq = deadletter.policy(meta)
+  for i = 1, #due, 2 do
+    local member, field, record = due[i], fields[(i + 1) / 2], records[(i + 1) / 2]
+    local receives = tonumber(string.sub(due[i + 1], -3))
+    local part = (#member ~= 37 or receives == 999) and message.parse(member) or nil
+    local over = dlq and receives + (part and part.count or 0) >= dlq.max_receives
+    local function forget()
+      redis.call("HDEL", store, field)
+      redis.call("ZREM", inflight, member)
+    end
+    if not record or message.expired(member, r.oldest) then
+      forget()
+    elseif over and not dlq.missing then
+      moves[#moves + 1] = member
+      moves[#moves + 1] = receives
+      moves[#moves + 1] = record
+      forget()
+    elseif over and not dlq.suspended(r.now_ms) then
+      missing_dlq = dlq.name
+    elseif part and is_paused(r, part.group) then
+      forget()
+      part.total, part.count = part.total + receives, part.count + receives
+      park(r, part.group, message.format(part), record)
+    else
+      if receives == 999 then -- the score counts to 999: carry over into the key
+        forget()
+        part.total, part.count, receives = part.total + 999, part.count + 999, 0
+        member = message.format(part)
+        redis.call("HSET", store, member, record)
+      end
+      r.retried[#r.retried + 1] = member
+      r.retried[#r.retried + 1] = receives + 1
+      r.retried[#r.retried + 1] = record
+      r.scores[#r.scores + 1] = r.deadline .. string.sub("00" .. receives + 1, -3)
+      r.scores[#r.scores + 1] = member
+    end
+  end
+  if #moves > 0 then
+    deadletter.move(meta, r.now, moves)
+  end
+  return missing_dlq
+end
+
+-- One message that is received for the first time in this stay. Returns 1, or 0 if its retention is over.
+local function deliver(r, key, record)
+  if message.expired(key, r.oldest) then
+    return 0
+  end
+  r.fresh[#r.fresh + 1] = key
+  r.fresh[#r.fresh + 1] = record
+  r.scores[#r.scores + 1] = r.deadline .. "001"
+  r.scores[#r.scores + 1] = message.member(key, r.now)
+  return 1
+end
+
+-- What was delayed and is due. Returns how many were delivered.
+function delivery.delayed(r, room)
+  local store, delayed = r.keys[3], r.keys[5]
+  local due = redis.call("ZRANGEBYSCORE", delayed, "-inf", r.now .. "999", "WITHSCORES", "LIMIT", "0", room)
+  if #due == 0 then
+    return 0
+  end
+  local keys, delivered = {}, 0
+  for i = 1, #due, 2 do
+    keys[#keys + 1] = due[i]
+  end
+  local records = redis.call("HMGET", store, unpack(keys))
+  redis.call("ZREM", delayed, unpack(keys))
+  redis.call("HDEL", store, unpack(keys))
+  for i = 1, #keys do
+    local key = message.scheduled(keys[i], tonumber(due[2 * i]) / 1000)
+    local group = r.paused_groups and message.parse(key).group
+    if is_paused(r, group) then
+      park(r, group, key, records[i])
+    elseif records[i] then
+      delivered = delivered + deliver(r, key, records[i])
+    end
+  end
+  return delivered
+end
+
+-- Deliver what was popped from a list. Returns how much room is left.
+local function hand_out(r, popped, room)
+  for i = 1, #popped, 2 do
+    if #popped[i] == 25 then -- the hole of a cancelled message
+      redis.call("HINCRBY", r.keys[1], "holes", -1)
+    else
+      room = room - deliver(r, popped[i], popped[i + 1])
+    end
+  end
+  return room
+end
+
+-- Popped from `ready`, some with a history, expired or cancelled: fill up again, twice at most. Returns the room left
+-- and whether dropped messages are still in the way.
+function delivery.ready(r, popped, room)
+  for _ = 1, 3 do
+    local asked = room
+    room = hand_out(r, popped, room)
+    if room == 0 or #popped < 2 * asked then
+      return room, false
+    end
+    popped = redis.call("LPOP", r.keys[2], 2 * room) or {}
+  end
+  return hand_out(r, popped, room), true
+end
+
+-- The same round the ring of message groups.
+function delivery.fair(r, room)
+  for _ = 1, 3 do
+    local popped, grouped = ring.take(r.base, r.keys[8], r.keys[2], room)
+    if grouped > 0 then
+      redis.call("HINCRBY", r.keys[1], "grouped", -grouped)
+    end
+    local asked = room
+    room = hand_out(r, popped, room)
+    if room == 0 or #popped < 2 * asked then
+      return room, false
+    end
+  end
+  return room, true
+end
+
+-- Keep the records of what was received for the first time: the members stand at the end of `scores`.
+function delivery.keep(r)
+  local kept, offset = {}, #r.scores - #r.fresh
+  for i = 1, #r.fresh, 2 do
+    kept[i] = message.field(r.scores[offset + i + 1])
+    kept[i + 1] = r.fresh[i + 1]
+  end
+  redis.call("HSET", r.keys[3], unpack(kept))
+end
+
+-- Delete at once what was received again.
+function delivery.settle(r)
+  for i = 1, #r.retried, 3 do
+    redis.call("HDEL", r.keys[3], message.field(r.retried[i]))
+    redis.call("ZREM", r.keys[4], r.retried[i])
+  end
+end
+
+-- Messages were handed out while somebody may be waiting: wake a waiter if more are visible, or if nobody guards the
+-- time at which these become visible again.
+function delivery.wake(r, deadline_ms)
+  local bell = require("lib.bell")
+  local _, ready, _, inflight, delayed, token, keeper, groups = unpack(r.keys)
+  local guarded = bell.guarded(keeper, r.now_ms)
+  if not guarded or guarded > deadline_ms or redis.call("EXISTS", ready, groups) > 0
+    or #redis.call("ZRANGEBYSCORE", inflight, "-inf", r.now .. "999", "LIMIT", "0", "1") > 0
+    or #redis.call("ZRANGEBYSCORE", delayed, "-inf", r.now .. "999", "LIMIT", "0", "1") > 0 then
+    redis.call("RPUSH", token, "1")
+  end
+end
+
+return delivery

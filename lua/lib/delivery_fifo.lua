@@ -1,0 +1,73 @@
+--[[
+The uncommon cases of one group in receive_message_fifo.lua: messages received before, delayed, expired, in flight
+further on, or not to be kept. `r` is the state of the receive; it comes back with
+  delivered    messages handed out of this group
+  removed      messages taken out of the group (expired, dead letters, deleted at once)
+  offer        the group may be available again
+  missing_dlq  a dead-letter queue that has no shard here: nothing of it was touched
+]]
+local born = require("lib.born")
+local deadletter = require("lib.deadletter")
+local fifo = require("lib.fifo")
+
+return function(r, group, entries, members, stamps, histories, flights)
+  local list, states = fifo.list(r.base, group), r.base .. "state"
+  local oldest = tonumber(r.oldest)
+  local index, dlq, dlq_read, stopped = 0, nil, false, false -- index: where the message is in the list now
+  r.delivered, r.removed = 0, 0
+  for i = 1, #stamps do
+    local key, record, stamp = entries[2 * i - 1], entries[2 * i], stamps[i]
+    local receives, first = 0, r.now
+    if histories[i] then
+      receives, first = string.match(histories[i], "^(%d+)/(%d+)")
+      receives = tonumber(receives)
+    end
+    if flights[i] or (#key > 16 and born.is_delayed(r.base, key, members[i])) then
+      stopped = true
+      break
+    end
+    local over = false
+    if receives > 0 then
+      if not dlq_read then
+        dlq, dlq_read = deadletter.policy(r.meta), true
+      end
+      over = dlq and receives >= dlq.max_receives
+    end
+    if born.born_ms(key) < oldest then
+      fifo.remove_at(list, index)
+      redis.call("HDEL", states, stamp)
+      r.removed, r.budget = r.removed + 1, r.budget - 1
+    elseif over and not dlq.missing then
+      fifo.remove_at(list, index)
+      redis.call("HDEL", states, stamp)
+      deadletter.push_fifo(r.meta, dlq, group, {key = key, first = first, receives = receives, record = record}, r.now_us)
+      r.removed, r.budget = r.removed + 1, r.budget - 1
+    elseif over and not dlq.suspended(r.now_ms) then
+      stopped = true
+      if r.delivered == 0 then
+        r.missing_dlq = dlq.name
+      end
+      break
+    else
+      local n = #r.reply
+      r.reply[n + 1], r.reply[n + 2], r.reply[n + 3] = key, group, receives + 1
+      r.reply[n + 4], r.reply[n + 5], r.reply[n + 6] = first, r.now, record
+      if r.settle then
+        fifo.remove_at(list, index)
+        redis.call("HDEL", states, stamp)
+        r.removed = r.removed + 1
+      else
+        r.seen[#r.seen + 1] = stamp
+        r.seen[#r.seen + 1] = string.format("%.0f/%s/%s", receives + 1, first, r.now_us)
+        if r.visibility > 0 then
+          r.scores[#r.scores + 1] = string.format("%.0f%03d", r.deadline, math.min(receives + 1, 999))
+          r.scores[#r.scores + 1] = members[i]
+        end
+        index = index + 1
+      end
+      r.delivered = r.delivered + 1
+    end
+  end
+  r.offer = not r.missing_dlq and (index == 0 or r.visibility == 0) and (r.delivered > 0 or r.removed > 0 or not stopped)
+  return r
+end

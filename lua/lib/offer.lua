@@ -1,0 +1,25 @@
+-- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so.
+return function(base, group)
+  local call = redis.call
+  local key = call("LINDEX", base .. "group:" .. group, "0")
+  if not key then
+    return false
+  end
+  local stamp = string.sub(key, 1, 16)
+  if call("ZSCORE", base .. "inflight", stamp .. group) or call("SISMEMBER", base .. "paused", group) == 1 then
+    return false
+  end
+  local since = stamp
+  local state = call("HGET", base .. "state", stamp)
+  if state then
+    since = string.match(state, "/(%d+)$")
+  elseif #key > 16 then
+    local message = require("lib.born")
+    if message.is_delayed(base, key, stamp .. group) then
+      return false
+    end
+    since = string.format("%.0f", message.born_ms(key) * 1000)
+  end
+  call("ZADD", base .. "available", since, group)
+  return true
+end

@@ -1,0 +1,69 @@
+--[[
+The uncommon cases of send_message.lua, whose KEYS and ARGV these are: delays, message groups, deduplication.
+]]
+local bell = require("lib.bell")
+local deduplication = require("lib.dedup")
+local ring = require("lib.ring")
+
+return function(now_us)
+  local meta, ready, store, delayed, token, keeper, groups = unpack(KEYS)
+  local stride = tonumber(ARGV[3])
+  local now_ms = tonumber(string.sub(now_us, 1, 13))
+  local more = redis.call("HMGET", meta, "DelaySeconds", "fair", "DeduplicationWindow")
+  local queue_delay, fair = tonumber(more[1] or "0") * 1000, more[2]
+  local base = string.sub(meta, 1, -5)
+  local reply = {now_us}
+  local earliest, visible
+
+  for i = 4, #ARGV, stride do
+    local key, record = now_us .. ARGV[i], ARGV[i + 1]
+    local due, group, dedup_id, window = "", "", "", ""
+    if stride == 6 then
+      due, group, dedup_id, window = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
+    end
+    local duplicate_of = ""
+    if dedup_id ~= "" then
+      local name = base .. "dedup:" .. dedup_id
+      local span = tonumber(window ~= "" and window or more[3] or "300") * (window ~= "" and 1 or 1000)
+      if span > 0 and not redis.call("SET", name, key, "NX", "PX", string.format("%.0f", span)) then
+        duplicate_of = deduplication(meta, name, key, span, now_us) or ""
+      end
+    end
+    if duplicate_of == "" then
+      local due_ms = now_ms + queue_delay
+      if due ~= "" then
+        due_ms = tonumber(string.sub(due, 2)) + (string.sub(due, 1, 1) == "+" and now_ms or 0)
+      end
+      if group ~= "" then
+        key = key .. "@" .. group
+      end
+      if due_ms > now_ms then
+        redis.call("HSET", store, key, record)
+        redis.call("ZADD", delayed, string.format("%.0f", due_ms * 1000), key)
+        if not earliest or due_ms < earliest then
+          earliest = due_ms
+        end
+      else
+        if group ~= "" and not fair then
+          ring.open(meta, groups, ready)
+          fair = "1"
+        end
+        if fair then
+          ring.push(base, groups, ready, group, key, record)
+          redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)
+        else
+          redis.call("RPUSH", ready, key, record)
+        end
+        visible = true
+      end
+    end
+    reply[#reply + 1] = duplicate_of
+  end
+
+  if visible then
+    bell.ring(token)
+  elseif earliest then
+    bell.ring_for(token, keeper, now_ms, earliest)
+  end
+  return reply
+end
