@@ -1,1 +1,86 @@
-"""Fixtures for the tests of code that uses rqsqs. Loaded by pytest on its own, so importing it must stay cheap."""
+"""Fixtures for the tests of code that uses rqsqs; pytest finds them by itself once rqsqs is installed.
+
+    rqsqs_server      URL of an embedded server that keeps everything in memory, one for the test session
+    rqsqs_prefix      a key prefix that no other test has
+    rqsqs_clock       a VirtualClock: rqsqs_clock.advance(900)
+    rqsqs_connection  a native connection with that prefix and clock
+    rqsqs_sqs         a boto3 client with that prefix and clock: both see the same queues
+
+Importing this starts nothing and leaves boto3 alone. See docs/testing.md.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import rqsqs
+    from rqsqs.testing import VirtualClock
+
+
+@pytest.fixture(scope="session")
+def rqsqs_server() -> Iterator[str]:
+    """URL of a server for tests, started when the first test wants it. Override it to test with one of your own."""
+    from rqsqs import embedded
+
+    with embedded.acquire("embedded://") as server:
+        yield f"unix://{server.socket_path}"
+
+
+@pytest.fixture
+def rqsqs_prefix(rqsqs_server: str) -> Iterator[str]:
+    """What the names of this test's keys begin with; the keys are removed afterwards."""
+    prefix = f"test-{secrets.token_hex(8)}"
+    yield prefix
+    remove_keys(rqsqs_server, prefix)
+
+
+@pytest.fixture
+def rqsqs_clock() -> VirtualClock:
+    """The time of this test's queues; advance() lets delays and timeouts pass without sleeping."""
+    from rqsqs.testing import VirtualClock
+
+    return VirtualClock()
+
+
+@pytest.fixture
+def rqsqs_connection(rqsqs_server: str, rqsqs_prefix: str, rqsqs_clock: VirtualClock) -> Iterator[rqsqs.Connection]:
+    """A connection whose queues nobody else sees."""
+    import rqsqs
+
+    with rqsqs.connect(rqsqs_server, prefix=rqsqs_prefix, clock=rqsqs_clock) as connection:
+        yield connection
+
+
+@pytest.fixture
+def rqsqs_sqs(rqsqs_server: str, rqsqs_prefix: str, rqsqs_clock: VirtualClock) -> Any:
+    """A boto3 SQS client, genuine and answered by the test server. It needs no credentials and no region."""
+    boto3 = pytest.importorskip("rqsqs.boto3", exc_type=ImportError)
+    client = boto3.client("sqs", endpoint_url=rqsqs_server)
+    boto3.attach(client, rqsqs_server, prefix=rqsqs_prefix, clock=rqsqs_clock)
+    return client
+
+
+def remove_keys(url: str, prefix: str) -> None:
+    """Remove all keys of a prefix."""
+    import redis
+
+    from rqsqs._io import connect
+
+    pool, embedded_server = connect.open_pool(url, {})
+    server = redis.Redis(connection_pool=pool)
+    batch: list[bytes] = []
+    for key in server.scan_iter(match=f"{prefix}:*", count=1000):
+        batch.append(key)
+        if len(batch) == 1000:
+            server.unlink(*batch)
+            batch.clear()
+    if batch:
+        server.unlink(*batch)
+    pool.disconnect()
+    if embedded_server is not None:
+        embedded_server.release()

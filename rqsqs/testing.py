@@ -1,0 +1,73 @@
+"""Tools for tests of code that uses rqsqs: a clock that can be moved. The fixtures are in rqsqs.pytest_plugin.
+
+clock = VirtualClock()
+with rqsqs.connect("embedded://", clock=clock) as connection:
+    orders = connection.create_queue("orders")
+    orders.send("later", delay=900)
+    clock.advance(900)
+    assert orders.receive()
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from datetime import timedelta
+from typing import Protocol
+
+from rqsqs.checks import Seconds, milliseconds
+
+__all__ = ["VirtualClock"]
+
+_LONGEST_MS = 100 * 365 * 86_400_000
+
+
+class _Watcher(Protocol):
+    def wake_waiters(self) -> None: ...
+
+
+class VirtualClock:
+    """A clock that goes on by itself like any other and can be put forward, never back.
+
+    Every connection that was given it (`rqsqs.connect(url, clock=clock)`) decides by it about delays, visibility
+    timeouts, retention, deduplication windows and waiting. Connections without it on the same server go by the
+    server's clock, so keep them away from the same queues. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._base_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self._watchers: weakref.WeakSet[_Watcher] = weakref.WeakSet()
+
+    def now_us(self) -> int:
+        """Microseconds since 1970."""
+        return self._base_us + time.monotonic_ns() // 1000
+
+    def now(self) -> float:
+        """Seconds since 1970, as time.time() gives them."""
+        return self.now_us() / 1_000_000
+
+    def advance(self, seconds: Seconds | timedelta) -> None:
+        """Put the clock forward; receives that wait look at once whether something has become visible.
+
+        Args:
+            seconds: a number of seconds or a timedelta, 0 or more.
+
+        Raises:
+            InvalidParameterValue: `seconds` is no duration, or negative.
+        """
+        ms = milliseconds("seconds", seconds, _LONGEST_MS)
+        with self._lock:
+            self._base_us += ms * 1000
+            watchers = list(self._watchers)
+        for watcher in watchers:
+            watcher.wake_waiters()
+
+    def watch(self, watcher: _Watcher) -> None:
+        """Call `watcher.wake_waiters()` whenever the clock was put forward; connections do this by themselves."""
+        with self._lock:
+            self._watchers.add(watcher)
+
+    def __repr__(self) -> str:
+        return f"<rqsqs.testing.VirtualClock at {self.now():.3f}>"

@@ -1,0 +1,140 @@
+"""The fixtures, as a project that uses rqsqs sees them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from rqsqs import embedded
+
+pytest_plugins = "pytester"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
+
+
+def snippets() -> list[str]:
+    """The Python blocks of docs/testing.md."""
+    blocks = DOCUMENT.read_text().split("```python\n")[1:]
+    return [block.partition("```")[0] for block in blocks]
+
+
+def test_importing_the_plugin_starts_nothing_and_leaves_boto3_alone() -> None:
+    code = (
+        "import sys, threading, rqsqs.pytest_plugin\n"
+        "assert not {'boto3', 'botocore', 'click', 'rich'} & set(sys.modules)\n"
+        "assert threading.active_count() == 1\n"
+        "from rqsqs import embedded; assert not embedded._instances\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_native_connection_follows_the_clock(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_later(rqsqs_connection, rqsqs_clock):
+            queue = rqsqs_connection.create_queue("orders")
+            queue.send("later", delay=900)
+            assert queue.receive() == []
+            rqsqs_clock.advance(seconds=900)
+            assert queue.receive()[0].body == "later"
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_tests_do_not_see_each_other_and_leave_nothing_behind(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import redis
+        import pytest
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_alone(rqsqs_connection, rqsqs_sqs, turn):
+            assert list(rqsqs_connection.queues()) == []
+            queue = rqsqs_connection.create_queue("orders")
+            queue.send("x", deduplication_id="1")
+            assert len(rqsqs_sqs.list_queues()["QueueUrls"]) == 1
+
+        def test_clean(rqsqs_server):
+            with redis.Redis.from_url(rqsqs_server) as server:
+                assert server.keys("*") == []
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+
+
+def test_the_boto3_client_is_genuine_and_shares_queues_and_clock(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("boto3")
+    pytester.makepyfile(
+        """
+        import botocore.client, pytest
+
+        def test_drop_in(rqsqs_sqs, rqsqs_connection, rqsqs_clock, monkeypatch):
+            assert isinstance(rqsqs_sqs, botocore.client.BaseClient)
+            url = rqsqs_sqs.create_queue(QueueName="orders")["QueueUrl"]
+            rqsqs_sqs.send_message(QueueUrl=url, MessageBody="later", DelaySeconds=900)
+            assert "Messages" not in rqsqs_sqs.receive_message(QueueUrl=url)
+            assert rqsqs_connection.queue("orders").counts().delayed == 1
+            rqsqs_clock.advance(900)
+            (message,) = rqsqs_sqs.receive_message(QueueUrl=url)["Messages"]
+            assert message["Body"] == "later"
+
+        def test_errors(rqsqs_sqs):
+            with pytest.raises(rqsqs_sqs.exceptions.QueueDoesNotExist):
+                rqsqs_sqs.get_queue_url(QueueName="nothing")
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
+
+
+def test_the_server_fixture_can_be_overridden(pytester: pytest.Pytester, redis_url: str) -> None:
+    pytester.makeconftest(
+        f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def rqsqs_server():
+            return {redis_url!r}
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_it(rqsqs_connection, rqsqs_server):
+            assert rqsqs_server.startswith("redis://")
+            rqsqs_connection.create_queue("orders").send("x")
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    with redis.Redis.from_url(redis_url) as server:
+        assert list(server.scan_iter(match="test-*")) == []
+
+
+def test_no_server_is_started_for_tests_that_want_none(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from rqsqs import embedded
+
+        def test_nothing():
+            assert not embedded._instances
+        """
+    )
+    before = dict(embedded._instances)
+    if before:
+        pytest.skip("another test holds an embedded server")
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_snippets_of_the_documentation_run(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("boto3")
+    *tests, conftest = snippets()
+    pytester.makepyfile(**{f"test_snippet_{i}": code for i, code in enumerate(tests)})
+    outcomes = pytester.runpytest_inprocess("-p", "no:cacheprovider").parseoutcomes()
+    assert outcomes["passed"] == sum(code.count("def test_") for code in tests)
+    assert not set(outcomes) & {"failed", "error", "errors"}
+
+    pytester.makeconftest(conftest)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "test_snippet_0.py")
+    result.assert_outcomes(passed=1)
