@@ -1,0 +1,248 @@
+"""Server time of the scripts: what the server says each call took, over what it says a trivial script took.
+
+All steps take turns in short slices, so that a disturbance of the machine meets all of them; the low percentile of many
+slices counts. Calls come in pipelines, so the server is busy and its clock frequency up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import hiredis
+
+from benchmarks import targets
+from benchmarks.server import Bench, Costs, percentile, spent
+from rqsqs._core import flows, messages, receipts, records
+from rqsqs._core.keys import Keyspace
+from rqsqs._core.operation import Operation
+from rqsqs._core.records import Delivery
+from rqsqs.limits import NATIVE
+
+BODY = "x" * 100
+GROUPS = 1000  # message groups of the FIFO queue
+LOW = 0.2  # the percentile that counts
+STEPS = ("send", "receive", "delete")
+
+Step = tuple[str, str, int]  # kind of queue, send | receive | delete, batch
+FLOOR: Step = ("trivial", "(T)", 0)
+SAME_ARGUMENTS: Step = ("trivial", "keys and arguments of a send", 0)
+
+
+@dataclass
+class Sample:
+    """What one step cost over all slices."""
+
+    usec: list[float] = field(default_factory=list)  # per message, one value for each slice
+    messages: int = 0
+    inner: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))  # command: calls, usec
+
+    def add(self, costs: Costs, count: int) -> None:
+        """One more slice of `count` messages."""
+        costs = {name: cost for name, cost in costs.items() if name != "info"}
+        outer = costs.pop("evalsha", None)
+        self.usec.append((outer.usec if outer else sum(c.usec for c in costs.values())) / count)
+        self.messages += count
+        for name, cost in costs.items():
+            self.inner[name][0] += cost.calls
+            self.inner[name][1] += cost.usec
+
+    @property
+    def low(self) -> float:
+        """Microseconds per message in undisturbed slices."""
+        return percentile(self.usec, LOW)
+
+
+class Load:
+    """One queue with a backlog, and the operations of a producer and a consumer on it."""
+
+    def __init__(self, bench: Bench, kind: str, backlog: int, in_flight: int = 0) -> None:
+        self.bench = bench
+        self.kind = kind
+        self.queue = Keyspace("bench").queue(f"q{backlog}-{in_flight}" + (".fifo" if kind == "fifo" else ""))
+        suffix = "_fifo" if kind == "fifo" else ""
+        bench.load(*(f"{step}_message{suffix}" for step in STEPS), "create_queue", "register_queue")
+        self._numbers = itertools.count()
+        drive(bench, flows.create_queue(self.queue, {}, NATIVE, None))
+        self._send_many(backlog + in_flight)
+        while in_flight > 0:
+            count = min(in_flight, 500)
+            self.bench.run([self.receive(count, visibility_ms=86_400_000)])
+            in_flight -= count
+
+    def _send_many(self, count: int) -> None:
+        for start in range(0, count, 5000):
+            some = min(5000, count - start)
+            self.bench.run([self.send(min(100, some - i)) for i in range(0, some, 100)])
+
+    def send(self, batch: int) -> Operation:
+        """Send a batch; to a FIFO queue with deduplication ids."""
+        batch_ = []
+        for _ in range(batch):
+            n = next(self._numbers)
+            fifo = {"group": f"group-{n % GROUPS}", "dedup_id": f"message-{n:012d}"} if self.kind == "fifo" else {}
+            batch_.append(records.outgoing(BODY, **fifo))
+        return messages.send_messages(self.queue.home, batch_, NATIVE)
+
+    def receive(self, batch: int, visibility_ms: int | None = None) -> Operation:
+        """Receive a batch without waiting."""
+        return messages.receive_messages(self.queue.home, NATIVE, batch, visibility_ms, "", "")
+
+    def delete(self, found: list[Delivery]) -> Operation:
+        """Delete what was received."""
+        handles = [receipts.decode(self.queue, d.receipt_handle) for d in found]
+        return messages.delete_messages(self.queue.home, handles, NATIVE)
+
+    def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
+        """Send, receive and delete `count` messages; the server's costs of each step."""
+        received: list[list[Delivery]] = []
+        for step in STEPS:
+            if step == "send":
+                operations = [self.send(batch) for _ in range(count // batch)]
+            elif step == "receive":
+                operations = [self.receive(batch) for _ in range(count // batch)]
+            else:
+                operations = [self.delete(found) for found in received]
+            before = self.bench.costs()
+            results = self.bench.run(operations)
+            costs = spent(before, self.bench.costs())
+            if step == "receive":
+                received = [r.messages for r in results]
+                got = sum(len(found) for found in received)
+                assert got == count, f"{got} of {count} messages received"
+            yield step, costs
+
+
+class Streams:
+    """The same work with bare streams: XADD, XREADGROUP, XACK + XDEL. No redelivery, delays, counts or dead letters."""
+
+    kind = "streams"
+
+    def __init__(self, bench: Bench, backlog: int) -> None:
+        self.bench = bench
+        bench.client.xgroup_create("bench-stream", "group", id="0", mkstream=True)
+        for start in range(0, backlog, 1000):
+            bench.pipeline([self._add] * min(1000, backlog - start))
+
+    _add: bytes = hiredis.pack_command(("XADD", "bench-stream", "*", "b", BODY))
+
+    def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
+        """Add, read and remove `count` entries; the server's costs of each step."""
+        ids: list[bytes] = []
+        for step in STEPS:
+            if step == "send":
+                calls = [self._add] * count
+            elif step == "receive":
+                read = ("XREADGROUP", "GROUP", "group", "me", "COUNT", batch, "STREAMS", "bench-stream", ">")
+                calls = [hiredis.pack_command(read)] * (count // batch)
+            else:
+                calls = []
+                for start in range(0, count, batch):
+                    some = ids[start : start + batch]
+                    calls.append(hiredis.pack_command(("XACK", "bench-stream", "group", *some)))
+                    calls.append(hiredis.pack_command(("XDEL", "bench-stream", *some)))
+            before = self.bench.costs()
+            replies = self.bench.pipeline(calls)
+            costs = spent(before, self.bench.costs())
+            if step == "receive":
+                ids = [entry[0] for reply in replies for entry in reply[0][1]]
+            yield step, costs
+
+
+def drive(bench: Bench, flow: Iterator[Operation]) -> None:
+    """Run a flow of plain operations to its end."""
+    try:
+        step = next(flow)
+        while True:
+            step = flow.send(bench.run([step])[0])  # type: ignore[attr-defined]
+    except StopIteration:
+        pass
+
+
+def trivial(bench: Bench, calls: int, keys: tuple[Any, ...] = ("bench:{0}:key",), args: tuple[Any, ...] = ()) -> Costs:
+    """The floor: a script that does nothing."""
+    call = hiredis.pack_command((b"EVALSHA", bench.trivial, len(keys), *keys, *args))
+    before = bench.costs()
+    bench.pipeline([call] * calls)
+    return spent(before, bench.costs())
+
+
+def measure(
+    bench: Bench,
+    seconds: float,
+    kinds: tuple[str, ...] = ("standard", "fifo", "streams"),
+    batches: tuple[int, ...] = (1, 10),
+    backlog: int = 10_000,
+    in_flight: int = 0,
+    slice_: int = 200,
+) -> dict[Step, Sample]:
+    """Run slices for some seconds; the samples of each step."""
+    loads: dict[str, Load | Streams] = {}
+    for kind in kinds:
+        loads[kind] = Streams(bench, backlog) if kind == "streams" else Load(bench, kind, backlog, in_flight)
+    samples: dict[Step, Sample] = defaultdict(Sample)
+    end = time.monotonic() + seconds
+    warm = False
+    while time.monotonic() < end or not samples:
+        for batch, (kind, load) in itertools.product(batches, loads.items()):
+            taken = [(FLOOR, trivial(bench, slice_))]
+            if isinstance(load, Load):
+                like = load.send(1)
+                taken.append((SAME_ARGUMENTS, trivial(bench, slice_, like.keys, like.args)))
+            taken += [((kind, step, batch), costs) for step, costs in load.cycle(batch, slice_)]
+            if warm:
+                for step, costs in taken:
+                    samples[step].add(costs, slice_)
+        warm = True
+    return dict(sorted(samples.items(), key=lambda item: _order(item[0])))
+
+
+def table(samples: dict[Step, Sample]) -> list[list[str]]:
+    """Rows of the result: step, µs per message, ratio to the trivial script, target, verdict."""
+    rows = [["queue", "step", "batch", "µs/message", "× T", "target", "verdict"]]
+    floor = samples[FLOOR].low
+    for (kind, step, batch), sample in samples.items():
+        target = targets.SCRIPTS.get((kind, step, batch))
+        ratio = sample.low / floor
+        goal = f"≤ {target}" if target else ""
+        size = str(batch) if batch else ""
+        rows.append([kind, step, size, f"{sample.low:.2f}", f"{ratio:.2f}", goal, targets.verdict(ratio, target)])
+    return rows
+
+
+def sums(samples: dict[Step, Sample]) -> list[list[str]]:
+    """Rows: one message all the way (send, receive, delete) over the same with bare streams."""
+    rows = [["queue", "batch", "µs/message", "× S", "target", "verdict"]]
+    for kind, batch in dict.fromkeys((kind, batch) for kind, _, batch in samples if batch):
+        whole, bare = (sum(samples[k, step, batch].low for step in STEPS) for k in (kind, "streams"))
+        target = targets.SUMS.get((kind, batch))
+        goal = f"≤ {target}" if target else ""
+        verdict = targets.verdict(whole / bare, target)
+        rows.append([kind, str(batch), f"{whole:.2f}", f"{whole / bare:.2f}", goal, verdict])
+    return rows
+
+
+def profile(samples: dict[Step, Sample]) -> list[list[str]]:
+    """Rows: for each step the commands its script calls, with their time; what is left is Lua and the calls' price."""
+    rows = [["queue", "step", "batch", "command", "calls/message", "µs/call", "µs/message", "share"]]
+    for (kind, step, batch), sample in samples.items():
+        whole = sum(sample.usec) / len(sample.usec)
+        rest = whole
+        label = [kind, step, str(batch)]
+        for name, (calls, usec) in sorted(sample.inner.items(), key=lambda item: -item[1][1]):
+            each = usec / sample.messages
+            rest -= each
+            often = f"{calls / sample.messages:.2f}"
+            rows.append([*label, name, often, f"{usec / calls:.2f}", f"{each:.2f}", f"{each / whole:.0%}"])
+        rows.append([*label, "(Lua)", "", "", f"{rest:.2f}", f"{rest / whole:.0%}"])
+    return rows
+
+
+def _order(step: Step) -> tuple[int, int, int]:
+    kind, name, batch = step
+    order = ("trivial", "standard", "fifo", "streams")
+    return order.index(kind), batch, STEPS.index(name) if name in STEPS else 0
