@@ -9,12 +9,12 @@ return function(base, now_ms, deadline_ms)
   -- The reply of the first call again, or nil.
   function attempt.repeated()
     local saved = redis.call("GET", name)
-    local messages = saved and cjson.decode(saved) or {expires = 0}
-    if messages.expires <= now_ms or #messages == 0 then
+    local first = saved and cjson.decode(saved)
+    if not first or first.expires <= now_ms then
       return nil
     end
     local scores, reply = {}, {}
-    for i, m in ipairs(messages) do
+    for i, m in ipairs(first.messages) do
       if redis.call("ZSCORE", inflight, m.stamp .. m.group) ~= m.score then
         return nil
       end
@@ -23,23 +23,23 @@ return function(base, now_ms, deadline_ms)
       local list = redis.call("LRANGE", base .. "group:" .. m.group, "0", "4095")
       for j = 1, #list, 2 do
         if string.sub(list[j], 1, 16) == m.stamp then
-          for _, value in ipairs({list[j], m.group, m.receives, m.first, messages.received, list[j + 1]}) do
+          for _, value in ipairs({list[j], m.group, m.receives, m.first, first.received, list[j + 1]}) do
             reply[#reply + 1] = value
           end
         end
       end
     end
     redis.call("ZADD", inflight, unpack(scores))
-    redis.call("SET", name, cjson.encode(messages), "KEEPTTL")
+    redis.call("SET", name, cjson.encode(first), "KEEPTTL")
     return reply
   end
 
   -- Remember what this call hands out.
   function attempt.save(reply, scores)
-    local saved = {received = now_ms, expires = now_ms + 300000}
+    local messages = {}
     for i = 1, #scores, 2 do
       local j = (i - 1) / 2 * 6
-      saved[#saved + 1] = {
+      messages[#messages + 1] = {
         stamp = string.sub(scores[i + 1], 1, 16),
         group = string.sub(scores[i + 1], 17),
         score = scores[i],
@@ -47,6 +47,7 @@ return function(base, now_ms, deadline_ms)
         first = reply[j + 4],
       }
     end
+    local saved = {received = now_ms, expires = now_ms + 300000, messages = messages}
     redis.call("SET", name, cjson.encode(saved), "PX", "300000")
   end
 
