@@ -1,0 +1,455 @@
+"""The drop-in as a client of boto3: where it goes, hooks, Stubber, resources, errors, threads, processes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3 as plain_boto3
+import botocore.session
+import pytest
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+)
+from botocore.parsers import create_parser
+from botocore.stub import ANY, Stubber
+
+import rqsqs.boto3
+from rqsqs import errors
+from rqsqs.boto3.answering import error_response
+from rqsqs.boto3.clients import server_url
+from rqsqs.boto3.trouble import as_botocore_error
+from rqsqs.limits import NATIVE
+from rqsqs.sqs import describe
+from tests.servers import Server, free_port
+
+
+@pytest.fixture(autouse=True)
+def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Neither credentials nor a region nor an endpoint are configured."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "RQSQS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setattr(rqsqs.boto3, "DEFAULT_SESSION", None)
+
+
+@pytest.fixture
+def no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks for credentials fails."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("credentials were looked for")
+
+    monkeypatch.setattr("botocore.credentials.CredentialResolver.load_credentials", fail)
+
+
+# The module
+
+
+def test_the_module_offers_what_boto3_offers() -> None:
+    from rqsqs import boto3
+
+    missing = [name for name in vars(plain_boto3) if not name.startswith("_") and not hasattr(boto3, name)]
+    assert missing == []
+    assert boto3.__version__ == plain_boto3.__version__
+    assert boto3.exceptions is plain_boto3.exceptions
+    assert issubclass(boto3.Session, plain_boto3.Session)
+    assert boto3.session.Session is boto3.Session
+    assert {"client", "exceptions", "attach", "NullHandler"} <= set(dir(boto3))
+    with pytest.raises(AttributeError):
+        _ = boto3.nonsense
+
+
+def test_the_default_session_is_made_when_needed_and_can_be_set_up() -> None:
+    from rqsqs import boto3
+
+    assert boto3.DEFAULT_SESSION is None
+    assert boto3.client("sqs").meta.region_name == "us-east-1"
+    assert isinstance(boto3.DEFAULT_SESSION, boto3.Session)
+    boto3.setup_default_session(region_name="eu-west-1")
+    assert boto3.client("sqs").meta.region_name == "eu-west-1"
+    assert plain_boto3.DEFAULT_SESSION is not boto3.DEFAULT_SESSION
+
+
+def test_importing_rqsqs_does_not_import_boto3() -> None:
+    code = "import rqsqs, rqsqs.sqs, sys; sys.exit('boto3' in sys.modules or 'botocore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_boto3_the_import_says_what_to_install() -> None:
+    code = "import sys; sys.modules['boto3'] = None\nfrom rqsqs import boto3"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'rqsqs[boto3]'" in done.stderr
+
+
+def test_other_services_pass_through() -> None:
+    client = rqsqs.boto3.client("s3", region_name="eu-west-1")
+    assert client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
+    with pytest.raises(NoCredentialsError):
+        client.list_buckets()
+
+
+# Where a client goes
+
+
+def test_the_order_of_server_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert server_url() == "redis://localhost:6379/0"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://localhost:4566")
+    assert server_url() == "redis://localhost:6379/0"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "rediss://b/1")
+    assert server_url() == "rediss://b/1"
+    monkeypatch.setenv("RQSQS_URL", "redis://c/2")
+    assert server_url() == "redis://c/2"
+    for url in ("redis://d", "rediss://d", "unix:///run/d", "embedded://"):
+        assert server_url(url) == url
+    assert server_url("https://sqs.eu-west-1.amazonaws.com") is None
+
+
+def test_a_url_of_another_kind_makes_a_plain_client() -> None:
+    client = rqsqs.boto3.client("sqs", endpoint_url="http://localhost:1", region_name="us-east-1")
+    assert client.meta.endpoint_url == "http://localhost:1"
+    with pytest.raises(NoCredentialsError):
+        client.list_queues()
+
+
+@pytest.mark.usefixtures("no_lookup")
+def test_neither_credentials_nor_region_are_needed(valkey_url: str, prefix: str) -> None:
+    client = rqsqs.boto3.client("sqs", endpoint_url=valkey_url)
+    assert (client.meta.region_name, client.meta.endpoint_url) == ("us-east-1", "https://sqs.us-east-1.amazonaws.com")
+    url = client.create_queue(QueueName=prefix)["QueueUrl"]
+    client.send_message(QueueUrl=url, MessageBody="x")
+    assert client.receive_message(QueueUrl=url)["Messages"][0]["Body"] == "x"
+    client.delete_queue(QueueUrl=url)
+
+
+def test_what_is_configured_is_respected(
+    valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "config").write_text("[profile work]\nregion = eu-north-1\n")
+    monkeypatch.setenv("RQSQS_URL", valkey_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:1")
+    assert rqsqs.boto3.Session(profile_name="work").client("sqs").meta.region_name == "eu-north-1"
+    assert rqsqs.boto3.client("sqs", config=Config(region_name="ap-south-1")).meta.region_name == "ap-south-1"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    client = rqsqs.boto3.client("sqs", aws_account_id="123456789012", config=Config(user_agent_extra="mine"))
+    assert client.meta.config.user_agent_extra == "mine"
+    url = client.create_queue(QueueName=prefix)["QueueUrl"]
+    assert url == f"https://sqs.us-west-2.amazonaws.com/123456789012/{prefix}"
+    arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    assert arn == f"arn:aws:sqs:us-west-2:123456789012:{prefix}"
+    client.delete_queue(QueueUrl=url)
+    with pytest.raises(PartialCredentialsError):
+        rqsqs.boto3.client("sqs", aws_access_key_id="only half")
+
+
+def test_clients_are_created_with_positional_arguments_too(valkey_url: str) -> None:
+    session = rqsqs.boto3.Session()
+    client = session.client("sqs", "eu-west-1", None, True, None, valkey_url)
+    assert client.meta.region_name == "eu-west-1"
+    assert "QueueUrls" not in client.list_queues(QueueNamePrefix="none-of-these")
+    with pytest.raises(TypeError):
+        session.client("sqs", nonsense=1)
+
+
+def test_native_limits_can_be_chosen(make_sqs: Any) -> None:
+    sqs = make_sqs(limits=NATIVE)
+    url = sqs.queue("q")
+    sqs.send(url, "next year", DelaySeconds=365 * 86_400)
+    batch = [{"Id": str(i), "MessageBody": "x"} for i in range(100)]
+    assert len(sqs.client.send_message_batch(QueueUrl=url, Entries=batch)["Successful"]) == 100
+    assert len(sqs.receive(url, 100)) == 100
+    assert sqs.counts(url) == (0, 100, 1)
+
+
+# What botocore does is botocore's
+
+
+def test_parameters_are_validated_by_botocore(sqs: Any) -> None:
+    with pytest.raises(ParamValidationError, match='Missing required parameter in input: "MessageBody"'):
+        sqs.client.send_message(QueueUrl="q")
+    with pytest.raises(ParamValidationError, match='Unknown parameter in input: "Nonsense"'):
+        sqs.client.receive_message(QueueUrl="q", Nonsense=1)
+    with pytest.raises(ParamValidationError, match="Invalid type for parameter DelaySeconds"):
+        sqs.client.send_message(QueueUrl="q", MessageBody="x", DelaySeconds="1")
+
+
+def test_response_metadata(sqs: Any) -> None:
+    first, second = sqs.client.list_queues(), sqs.client.list_queues()
+    metadata = first["ResponseMetadata"]
+    assert (metadata["HTTPStatusCode"], metadata["RetryAttempts"]) == (200, 0)
+    assert metadata["HTTPHeaders"]["content-type"] == "application/x-amz-json-1.0"
+    assert metadata["RequestId"] != second["ResponseMetadata"]["RequestId"]
+
+
+def request_errors(cls: type[errors.RequestError] = errors.RequestError) -> list[type[errors.RequestError]]:
+    return [cls, *(each for sub in cls.__subclasses__() for each in request_errors(sub))]
+
+
+@pytest.mark.parametrize("cls", request_errors(), ids=lambda cls: cls.__name__)
+def test_errors_are_parsed_as_botocore_parses_them(cls: type[errors.RequestError]) -> None:
+    failed = describe(cls("a text"))
+    model = rqsqs.boto3.client("sqs").meta.service_model
+    headers = {"x-amzn-query-error": failed.query_error, "x-amzn-query-mode": "true"}
+    response = {"status_code": failed.status, "headers": headers, "body": json.dumps(failed.body()).encode()}
+    parsed = create_parser("json").parse(response, None)
+    shape = model.shape_for_error_code(failed.shape)
+    if shape is not None:
+        parsed.update(create_parser("json").parse(response, shape))
+    parsed.pop("ResponseMetadata")
+    assert error_response(failed) == parsed
+
+
+def test_events_see_and_change_requests_and_responses(sqs: Any) -> None:
+    url = sqs.queue("q")
+    events, seen = sqs.client.meta.events, []
+
+    def provide(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {**params, "MessageBody": params["MessageBody"] + "1"}
+
+    def build(params: dict[str, Any], **_: Any) -> None:
+        params["MessageBody"] += "2"
+
+    def before(params: dict[str, Any], **_: Any) -> None:
+        seen.append(json.loads(params["body"])["MessageBody"])
+        seen.append(params["headers"]["User-Agent"].split("/")[0])
+
+    def after(http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        seen.append(model.name)
+        assert http_response.status_code == 200
+        assert json.loads(http_response.text)["MessageId"] == parsed["MessageId"]
+        parsed["Mine"] = True
+
+    events.register("provide-client-params.sqs.SendMessage", provide)
+    events.register("before-parameter-build.sqs.SendMessage", build)
+    events.register("before-call.sqs.SendMessage", before)
+    events.register("after-call.sqs.SendMessage", after)
+    assert sqs.send(url, "0")["Mine"] is True
+    assert seen == ["012", "Boto3", "SendMessage"]
+    assert sqs.bodies(url) == ["012"]
+
+
+@pytest.mark.parametrize("event", ["before-call", "before-call.sqs", "before-call.sqs.ListQueues", "before-call.*.*"])
+def test_a_handler_of_the_user_answers_first(sqs: Any, event: str) -> None:
+    class Http:
+        status_code = 200
+
+    sqs.client.meta.events.unregister("after-call.sqs.*")
+    client = rqsqs.boto3.client("sqs", endpoint_url=sqs.url)
+    client.meta.events.register(event, lambda **_: (Http(), {"mine": True}))
+    assert client.list_queues() == {"mine": True}
+
+
+def test_stubber(sqs: Any) -> None:
+    client = rqsqs.boto3.client("sqs", endpoint_url=sqs.url)
+    with Stubber(client) as stub:
+        stub.add_response("send_message", {"MessageId": "stubbed"}, {"QueueUrl": "q", "MessageBody": ANY})
+        stub.add_client_error("receive_message", "OverLimit", "too much", 403)
+        assert client.send_message(QueueUrl="q", MessageBody="x") == {"MessageId": "stubbed"}
+        with pytest.raises(client.exceptions.OverLimit):
+            client.receive_message(QueueUrl="q")
+        stub.assert_no_pending_responses()
+    assert "ResponseMetadata" in client.list_queues()
+
+
+def test_presigned_urls_can_be_made(sqs: Any) -> None:
+    url = sqs.client.generate_presigned_url("list_queues")
+    assert url.startswith("https://sqs.us-east-1.amazonaws.com/")
+
+
+def test_user_agent_and_endpoint_are_those_of_boto3(valkey_url: str) -> None:
+    config = Config(user_agent_extra="extra/1", user_agent_appid="app")
+    seen: dict[str, list[dict[str, Any]]] = {"plain": [], "ours": []}
+    for name, module, more in (
+        ("plain", plain_boto3, {"aws_access_key_id": "a", "aws_secret_access_key": "b"}),
+        ("ours", rqsqs.boto3, {"endpoint_url": valkey_url}),
+    ):
+        client = module.client("sqs", region_name="eu-west-1", config=config, **more)
+
+        class Http:
+            status_code = 200
+
+        def before(params: dict[str, Any], name: str = name, **_: Any) -> Any:
+            seen[name].append({key: params[key] for key in ("url", "method", "body", "headers")})
+            return Http(), {}
+
+        client.meta.events.register("before-call.sqs", before)
+        for _ in range(2):
+            client.list_queues(MaxResults=3)
+            client.get_queue_url(QueueName="x")
+            list(client.get_paginator("list_queues").paginate())
+    assert seen["ours"] == seen["plain"]
+
+
+# Resources
+
+
+def test_resources(sqs: Any) -> None:
+    resource = rqsqs.boto3.resource("sqs", endpoint_url=sqs.url)
+    rqsqs.boto3.attach(resource, sqs.url, prefix=sqs.prefix, clock=sqs.clock)
+    queue = resource.create_queue(QueueName="q", Attributes={"DelaySeconds": "0"})
+    assert resource.get_queue_by_name(QueueName="q").url == queue.url
+    assert resource.Queue(queue.url).attributes["QueueArn"].endswith(":q")
+    assert [each.url for each in resource.queues.all()] == [queue.url]
+    assert [each.url for each in resource.queues.filter(QueueNamePrefix="x")] == []
+    queue.send_message(MessageBody="1")
+    queue.send_messages(Entries=[{"Id": "a", "MessageBody": "2"}])
+    messages = queue.receive_messages(MaxNumberOfMessages=10, AttributeNames=["All"])
+    assert sorted(message.body for message in messages) == ["1", "2"]
+    assert messages[0].attributes["ApproximateReceiveCount"] == "1"
+    assert messages[0].message_attributes is None
+    messages[0].change_visibility(VisibilityTimeout=0)
+    messages[0].delete()
+    got = queue.delete_messages(Entries=[{"Id": "a", "ReceiptHandle": messages[1].receipt_handle}])
+    assert got["Successful"] == [{"Id": "a"}]
+    queue.set_attributes(Attributes={"VisibilityTimeout": "7"})
+    queue.reload()
+    assert queue.attributes["VisibilityTimeout"] == "7"
+    queue.purge()
+    assert list(queue.dead_letter_source_queues.all()) == []
+    queue.delete()
+    with pytest.raises(resource.meta.client.exceptions.QueueDoesNotExist):
+        resource.get_queue_by_name(QueueName="q")
+
+
+# attach
+
+
+def test_attach_to_clients_resources_and_sessions(valkey_url: str, prefix: str) -> None:
+    keys = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    client = plain_boto3.client("sqs", **keys)
+    resource = plain_boto3.resource("sqs", **keys)
+    session = plain_boto3.Session(**keys)
+    core = botocore.session.Session()
+    core.set_credentials("a", "b")
+    for target in (client, resource, session, core):
+        rqsqs.boto3.attach(target, valkey_url, prefix=prefix)
+    url = client.create_queue(QueueName="q")["QueueUrl"]
+    assert resource.get_queue_by_name(QueueName="q").url == url
+    assert session.client("sqs").list_queues()["QueueUrls"] == [url]
+    assert session.resource("sqs").Queue(url).attributes["VisibilityTimeout"] == "30"
+    assert core.create_client("sqs", "us-east-1").list_queues()["QueueUrls"] == [url]
+    rqsqs.boto3.attach(client, valkey_url, prefix=f"{prefix}-other")
+    assert "QueueUrls" not in client.list_queues()
+    for target in (plain_boto3.client("s3", **keys), object(), None):
+        with pytest.raises(TypeError, match="attach"):
+            rqsqs.boto3.attach(target, valkey_url)
+
+
+# Trouble
+
+
+def test_a_server_that_cannot_be_reached() -> None:
+    port = free_port()
+    client = rqsqs.boto3.client("sqs", endpoint_url=f"redis://:secret@127.0.0.1:{port}/0")
+    with pytest.raises(EndpointConnectionError, match=f"127.0.0.1:{port}") as caught:
+        client.list_queues()
+    assert isinstance(caught.value.__cause__, errors.ConnectionFailed)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_dies_and_comes_back() -> None:
+    with Server("valkey") as server:
+        client = rqsqs.boto3.client("sqs", endpoint_url=server.url)
+        url = client.create_queue(QueueName="q")["QueueUrl"]
+        server.kill9()
+        with pytest.raises(HTTPClientError):
+            client.send_message(QueueUrl=url, MessageBody="x")
+        server.restart()
+        with pytest.raises(client.exceptions.QueueDoesNotExist):
+            client.send_message(QueueUrl=url, MessageBody="x")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (errors.ConnectionFailed("why"), EndpointConnectionError),
+        (errors.ConnectionFailed("why", request_sent=True), ConnectionClosedError),
+        (errors.ServerTimeout("why"), ConnectTimeoutError),
+        (errors.ServerTimeout("why", request_sent=True), ReadTimeoutError),
+        (errors.ServerLoading("why"), EndpointConnectionError),
+        (errors.ServerReadOnly("why"), EndpointConnectionError),
+        (errors.ServerOutOfMemory("why"), EndpointConnectionError),
+        (errors.AuthenticationFailed("why"), EndpointConnectionError),
+        (errors.ServerTooOld("why"), EndpointConnectionError),
+        (errors.ScriptFailed("why"), HTTPClientError),
+    ],
+)
+def test_trouble_becomes_the_botocore_error_for_it(error: errors.ServerError, kind: type[Exception]) -> None:
+    made = as_botocore_error(error, "redis://host/0")
+    assert isinstance(made, kind)
+    assert "why" in str(made)
+
+
+def test_trouble_is_no_client_error() -> None:
+    assert not isinstance(as_botocore_error(errors.ServerLoading("x"), "redis://host/0"), ClientError)
+
+
+# Threads and processes
+
+
+def test_one_client_serves_many_threads(live: Any) -> None:
+    url = live.queue("q")
+    received: list[str] = []
+    lock = threading.Lock()
+
+    def work(thread: int) -> None:
+        for i in range(25):
+            live.send(url, f"{thread}-{i}")
+            for message in live.receive(url, 1):
+                live.delete(url, message)
+                with lock:
+                    received.append(message["Body"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    while messages := live.receive(url):
+        received += [message["Body"] for message in messages]
+    assert sorted(received) == sorted(f"{thread}-{i}" for thread in range(8) for i in range(25))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_client_works_in_both_processes_after_a_fork(live: Any) -> None:
+    url = live.queue("q")
+    live.send(url, "before")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            live.send(url, "child")
+            status = 0
+        finally:
+            os._exit(status)
+    live.send(url, "parent")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert sorted(live.bodies(url)) == ["before", "child", "parent"]
+
+
+def test_bytes_stay_bytes_on_the_http_side(sqs: Any) -> None:
+    """What an after-call handler finds in the HTTP body is the JSON of SQS, with blobs in base64."""
+    url = sqs.queue("q")
+    sqs.send(url, MessageAttributes={"b": {"DataType": "Binary", "BinaryValue": b"\x00\xff"}})
+    found = []
+    sqs.client.meta.events.register(
+        "after-call.sqs.ReceiveMessage", lambda http_response, **_: found.append(http_response)
+    )
+    sqs.receive(url)
+    [message] = json.loads(found[0].content)["Messages"]
+    assert message["MessageAttributes"]["b"]["BinaryValue"] == base64.b64encode(b"\x00\xff").decode()
