@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[
 Take a waiting message out of a standard queue by its id: cancel it, or give it another time. A message in flight is
-left alone.
+left alone. Among very many in flight or delayed ones, the first 100,000 or so are looked at.
 
 KEYS   1 meta     HASH    queue attributes
        2 ready    LIST    key, record ...
@@ -25,53 +25,64 @@ local sorted = require("lib.sorted")
 
 local meta, ready, store, inflight, delayed, token, keeper = unpack(KEYS)
 local id, group, due = ARGV[2], ARGV[3], ARGV[4]
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+local settings = redis.call("HMGET", meta, "VisibilityTimeout", "unsorted")
+if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
 local base = string.sub(meta, 1, -5)
 local key, record
 
--- Delayed?
-for _, candidate in ipairs({id, id .. "@" .. group}) do
-  if redis.call("ZREM", delayed, candidate) == 1 then
-    key, record = candidate, redis.call("HGET", store, candidate)
-    redis.call("HDEL", store, candidate)
+-- The member of a ZSET that begins with the id, and its score.
+local function find(zset)
+  local cursor = "0"
+  for _ = 1, 10 do
+    local page = redis.call("ZSCAN", zset, cursor, "MATCH", id .. "*", "COUNT", "10000")
+    cursor = page[1]
+    if #page[2] > 0 or cursor == "0" then
+      return page[2][1], page[2][2]
+    end
   end
+  return nil
 end
 
 -- Ready? It leaves a hole in the list, which keeps its order; a hole weighs 25 bytes until it reaches the head.
-if not key then
-  for _, list in ipairs({ready, base .. "group:" .. group}) do
-    local index = sorted.find(list, id)
-    if index then
-      local found = redis.call("LINDEX", list, 2 * index)
-      if #found ~= 25 then
-        key, record = found, redis.call("LINDEX", list, 2 * index + 1)
-        redis.call("LSET", list, 2 * index, id .. "-")
-        redis.call("LSET", list, 2 * index + 1, "")
-        redis.call("HINCRBY", meta, "holes", 1)
-        break
-      end
-    end
+for _, list in ipairs({ready, base .. "group:" .. group}) do
+  local index = sorted.find(list, id) or (settings[2] and sorted.search(list, id))
+  local found = index and redis.call("LINDEX", list, 2 * index)
+  if found and #found ~= 25 then
+    key, record = found, redis.call("LINDEX", list, 2 * index + 1)
+    redis.call("LSET", list, 2 * index, id .. "-")
+    redis.call("LSET", list, 2 * index + 1, "")
+    redis.call("HINCRBY", meta, "holes", 1)
+    break
   end
 end
 
--- Received before and visible again? In flight?
+-- Delayed?
 if not key then
-  local member
-  local again = redis.call("ZRANGEBYSCORE", inflight, "-inf", string.format("%.0f", now_ms) .. "999", "LIMIT", "0", "1000")
-  for _, candidate in ipairs(again) do
-    if string.sub(candidate, 1, 24) == id then
-      member = candidate
-    end
+  key = redis.call("ZSCORE", delayed, id) and id or find(delayed)
+  if key then
+    record = redis.call("HGET", store, key)
+    redis.call("HDEL", store, key)
+    redis.call("ZREM", delayed, key)
   end
+end
+
+-- In flight? Received before and visible again?
+if not key then
+  local member, score = find(inflight)
   if not member then
-    return redis.call("HEXISTS", store, id) == 1 and -1 or 0
+    return 0
+  elseif tonumber(string.sub(score, 1, -4)) > now_ms then
+    return -1
   end
-  key, record = member, redis.call("HGET", store, message.field(member))
+  record = redis.call("HGET", store, message.field(member))
   redis.call("HDEL", store, message.field(member))
   redis.call("ZREM", inflight, member)
+  local part, receives = message.parse(member), tonumber(string.sub(score, -3))
+  part.total, part.count = part.total + receives, part.count + receives
+  key = message.format(part)
 end
 
 if due ~= "" then

@@ -17,7 +17,7 @@ local message = require("lib.message")
 local ring = require("lib.ring")
 
 local meta, ready, store, inflight, delayed, groups = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "holes", "grouped", "fair")
+local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "holes", "grouped", "fair", "paused_groups")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
@@ -61,7 +61,13 @@ end
 
 trim(ready, "")
 if settings[4] then
-  for _, group in ipairs(redis.call("ZRANGE", groups, "0", "99")) do
+  local names = redis.call("ZRANGE", groups, "0", "99")
+  if settings[5] then
+    for _, group in ipairs(redis.call("SRANDMEMBER", base .. "paused", "100")) do
+      names[#names + 1] = group
+    end
+  end
+  for _, group in ipairs(names) do
     if group ~= "" then
       trim(ring.list(base, ready, group), group)
     end

@@ -9,10 +9,11 @@ RETURN {name, ...}
 ERRORS -
 ]]
 local from = "-"
-if ARGV[2] ~= "" then
-  from = "(" .. ARGV[2]
-elseif ARGV[1] ~= "" then
+if ARGV[1] ~= "" then
   from = "[" .. ARGV[1]
+end
+if ARGV[2] ~= "" and (ARGV[1] == "" or ARGV[2] >= ARGV[1]) then
+  from = "(" .. ARGV[2]
 end
 local to = ARGV[1] ~= "" and "[" .. ARGV[1] .. "\255" or "+"
 return redis.call("ZRANGEBYLEX", KEYS[1], from, to, "LIMIT", "0", ARGV[3])

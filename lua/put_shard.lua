@@ -32,7 +32,7 @@ for i = 3, #ARGV, 2 do
   new[ARGV[i]] = true
 end
 for _, field in ipairs(redis.call("HKEYS", meta)) do
-  if not new[field] and string.find(field, "^%u") then
+  if not new[field] and (string.find(field, "^%u") or field == "paused" or field == "dlq" or field == "max_receives") then
     removals[#removals + 1] = field
   end
 end

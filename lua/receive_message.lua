@@ -76,21 +76,26 @@ end
 if count > 0 then
   local due = call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", count)
   if #due > 0 then
-    missing_dlq = require("lib.delivery").retry(uncommon(), due)
+    missing_dlq, in_the_way = require("lib.delivery").retry(uncommon(), due)
     room = count - #retried / 3
   end
 end
 
+local function take_delayed()
+  local delivered, dropped = require("lib.delivery").delayed(uncommon(), room)
+  room, in_the_way = room - delivered, in_the_way or dropped
+end
+
 -- In one call of ten what was delayed and is due goes before the ready ones, else it follows them.
 if room > 0 and string.sub(now_us, -1) == "0" then
-  room = room - require("lib.delivery").delayed(uncommon(), room)
+  take_delayed()
 end
 
 -- Then the ready ones, oldest first.
 if room > 0 then
-  local popped
+  local popped, dropped
   if special and special[1] then
-    room, in_the_way = require("lib.delivery").fair(uncommon(), room)
+    room, dropped = require("lib.delivery").fair(uncommon(), room)
   else
     popped = call("LPOP", ready, 2 * room)
   end
@@ -118,11 +123,12 @@ if room > 0 then
       for _ = 1, 2 * taken do
         table.remove(scores)
       end
-      room, in_the_way = require("lib.delivery").ready(uncommon(), popped, room)
+      room, dropped = require("lib.delivery").ready(uncommon(), popped, room)
     end
   end
+  in_the_way = in_the_way or dropped
   if room > 0 then
-    room = room - require("lib.delivery").delayed(uncommon(), room)
+    take_delayed()
   end
 end
 
@@ -148,7 +154,7 @@ if room < count then
 end
 
 local wake_at, wait_until = now_ms, now_ms
-if not in_the_way then -- else expired messages fill the head of the queue: the caller comes again at once
+if not in_the_way then -- else what was dropped or moved may hide visible messages: the caller comes again at once
   local timers = count > 0 and {{inflight, 1000, 0}, {KEYS[5], 1000, 0}} or {}
   wake_at, wait_until = require("lib.bell").rest(
     {meta = meta, bell = token, keeper = KEYS[7]}, ARGV[4], now_ms, timers, ARGV[5])

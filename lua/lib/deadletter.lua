@@ -32,7 +32,7 @@ function deadletter.policy(meta)
 end
 
 -- Move messages of a standard queue: a flat array member, receives, record ...
-function deadletter.move(meta, now, moves)
+function deadletter.move(meta, moves)
   local name = redis.call("HGET", meta, "dlq")
   local base = deadletter.base(meta, name)
   local source = string.match(meta, "([^:]+):meta$")
@@ -40,13 +40,14 @@ function deadletter.move(meta, now, moves)
   for i = 1, #moves, 3 do
     local part = message.parse(moves[i])
     part.total, part.count = part.total + moves[i + 1], 0
-    part.moved, part.source = now, source
+    part.source = source
     letters[#letters + 1] = message.format(part)
     letters[#letters + 1] = moves[i + 2]
   end
   if redis.call("RPUSH", base .. "ready", unpack(letters)) == #letters and redis.call("HGET", base .. "meta", "fair") then
-    redis.call("ZADD", base .. "ring", "0", "")
+    require("lib.ring").resume(base, base .. "ring", base .. "ready", "")
   end
+  redis.call("HSET", base .. "meta", "unsorted", "1")
   bell.ring(base .. "bell")
 end
 

@@ -14,14 +14,15 @@ end
 local function park(r, group, key, record)
   ring.push(r.base, r.keys[8], r.keys[2], group, key, record)
   redis.call("HINCRBY", r.keys[1], "grouped", 1)
+  redis.call("HSET", r.keys[1], "unsorted", "1")
 end
 
 -- Messages whose visibility timeout is over (member, score, ...): hand them out again, or move them to the dead-letter
--- queue. Returns the name of a dead-letter queue that has no shard here, or "".
+-- queue. Returns the name of a dead-letter queue that has no shard here, or "", and whether any was taken out of the way.
 function delivery.retry(r, due)
   local deadletter = require("lib.deadletter")
   local meta, store, inflight = r.keys[1], r.keys[3], r.keys[4]
-  local fields, moves, missing_dlq = {}, {}, ""
+  local fields, moves, missing_dlq, dropped = {}, {}, "", false
   for i = 1, #due, 2 do
     fields[#fields + 1] = message.field(due[i])
   end
@@ -35,9 +36,14 @@ function delivery.retry(r, due)
     local function forget()
       redis.call("HDEL", store, field)
       redis.call("ZREM", inflight, member)
+      dropped = true
     end
     if not record or message.expired(member, r.oldest) then
       forget()
+    elseif part and is_paused(r, part.group) then
+      forget()
+      part.total, part.count = part.total + receives, part.count + receives
+      park(r, part.group, message.format(part), record)
     elseif over and not dlq.missing then
       moves[#moves + 1] = member
       moves[#moves + 1] = receives
@@ -45,10 +51,6 @@ function delivery.retry(r, due)
       forget()
     elseif over and not dlq.suspended(r.now_ms) then
       missing_dlq = dlq.name
-    elseif part and is_paused(r, part.group) then
-      forget()
-      part.total, part.count = part.total + receives, part.count + receives
-      park(r, part.group, message.format(part), record)
     else
       if receives == 999 then -- the score counts to 999: carry over into the key
         forget()
@@ -64,14 +66,27 @@ function delivery.retry(r, due)
     end
   end
   if #moves > 0 then
-    deadletter.move(meta, r.now, moves)
+    deadletter.move(meta, moves)
   end
-  return missing_dlq
+  return missing_dlq, dropped
 end
 
--- One message that is received for the first time in this stay. Returns 1, or 0 if its retention is over.
+-- Was a message that has a history received too often already? Then it goes to the dead-letter queue, if there is one.
+local function bury(r, key, record)
+  local deadletter = require("lib.deadletter")
+  local part = message.parse(key)
+  local dlq = part.count > 0 and deadletter.policy(r.keys[1])
+  if not dlq or dlq.missing or part.count < dlq.max_receives then
+    return false
+  end
+  deadletter.move(r.keys[1], {key, 0, record})
+  return true
+end
+
+-- One message that is received for the first time in this stay. Returns 1, or 0 if its retention is over or it went to
+-- the dead-letter queue.
 local function deliver(r, key, record)
-  if message.expired(key, r.oldest) then
+  if message.expired(key, r.oldest) or (string.find(key, "^%d*/", 25) and bury(r, key, record)) then
     return 0
   end
   r.fresh[#r.fresh + 1] = key
@@ -81,12 +96,12 @@ local function deliver(r, key, record)
   return 1
 end
 
--- What was delayed and is due. Returns how many were delivered.
+-- What was delayed and is due. Returns how many were delivered, and whether any was only taken out of the way.
 function delivery.delayed(r, room)
   local store, delayed = r.keys[3], r.keys[5]
   local due = redis.call("ZRANGEBYSCORE", delayed, "-inf", r.now .. "999", "WITHSCORES", "LIMIT", "0", room)
   if #due == 0 then
-    return 0
+    return 0, false
   end
   local keys, delivered = {}, 0
   for i = 1, #due, 2 do
@@ -104,7 +119,7 @@ function delivery.delayed(r, room)
       delivered = delivered + deliver(r, key, records[i])
     end
   end
-  return delivered
+  return delivered, delivered < #keys
 end
 
 -- Deliver what was popped from a list. Returns how much room is left.

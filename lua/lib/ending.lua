@@ -29,7 +29,7 @@ function ending.finish(keys, argv)
   if argv[2] == "1" then
     return
   end
-  redis.call("UNLINK", meta, keys[6], keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
+  redis.call("UNLINK", meta, keys[6], string.sub(meta, 1, -5) .. "outbox", keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
   local keep = tonumber(argv[3])
   if keep > 0 then
     redis.call("SET", keys[n - 3], require("lib.clock")(argv[1]), "PX", string.format("%.0f", keep))

@@ -3,28 +3,29 @@ The key of a message in a standard queue, as it stands in lists, hashes and sort
 
   id                     24 characters: 16 digits of server time in microseconds + 8 from the sender
   ready, never received  id  or  id@GROUP
-  ready, with a history  id FIRST /TOTAL/COUNT/MOVED/SOURCE [@GROUP]
-  in flight              id FIRST  or  id FIRST@GROUP  or  id FIRST /TOTAL/COUNT/MOVED/SOURCE [@GROUP]
+  ready, with a history  id FIRST /TOTAL/COUNT/DUE/SOURCE [@GROUP]
+  in flight              id FIRST  or  id FIRST@GROUP  or  id FIRST /TOTAL/COUNT/DUE/SOURCE [@GROUP]
   cancelled (a hole)     id-
 
 FIRST is the time of the first receive (13 digits, ms), TOTAL the receives in all queues before this stay and COUNT
-those in this queue before this stay, MOVED when (ms) it came from the queue SOURCE as a dead letter, "" if it did
-not; without a SOURCE, MOVED is the time it was scheduled for, from which its retention counts. A stay is one membership of `inflight`, whose score adds its own count.
+those in this queue before this stay. DUE is the time (ms) it was scheduled for if that was far ahead, else "": its
+retention counts from then. SOURCE is the queue it came from as a dead letter, else "". A stay is one membership of
+`inflight`, whose score adds its own count.
 ]]
 local message = {}
 
 -- Split a key into its parts.
 function message.parse(key)
-  local part = {id = string.sub(key, 1, 24), first = "", total = 0, count = 0, moved = "", source = "", group = nil}
+  local part = {id = string.sub(key, 1, 24), first = "", total = 0, count = 0, due = "", source = "", group = nil}
   local rest = string.sub(key, 25)
   local at = string.find(rest, "@", 1, true)
   if at then
     part.group = string.sub(rest, at + 1)
     rest = string.sub(rest, 1, at - 1)
   end
-  local first, total, count, moved, source = string.match(rest, "^(%d*)/(%d+)/(%d+)/(%d*)/(.*)$")
+  local first, total, count, due, source = string.match(rest, "^(%d*)/(%d+)/(%d+)/(%d*)/(.*)$")
   if first then
-    part.first, part.total, part.count, part.moved, part.source = first, tonumber(total), tonumber(count), moved, source
+    part.first, part.total, part.count, part.due, part.source = first, tonumber(total), tonumber(count), due, source
   else
     part.first = rest
   end
@@ -39,15 +40,14 @@ function message.expired(key, oldest)
   if #key <= 38 then
     return true
   end
-  local part = message.parse(key)
-  return part.source ~= "" or part.moved < oldest
+  return message.parse(key).due < oldest
 end
 
 -- Put a key together again.
 function message.format(part)
   local key = part.id .. part.first
-  if part.total > 0 or part.count > 0 or part.moved ~= "" then
-    key = key .. "/" .. part.total .. "/" .. part.count .. "/" .. part.moved .. "/" .. part.source
+  if part.total > 0 or part.count > 0 or part.due ~= "" then
+    key = key .. "/" .. part.total .. "/" .. part.count .. "/" .. part.due .. "/" .. part.source
   end
   if part.group then
     key = key .. "@" .. part.group
@@ -61,9 +61,7 @@ function message.scheduled(key, due_ms)
     return key
   end
   local part = message.parse(key)
-  if part.source == "" then
-    part.moved = string.format("%.0f", due_ms)
-  end
+  part.due = string.format("%.0f", due_ms)
   return message.format(part)
 end
 

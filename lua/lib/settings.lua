@@ -2,7 +2,8 @@
 Queue attributes in `meta`: SQS's names and values as SQS shows them, and beside them in lower case what the scripts
 derive or keep: dlq and max_receives (from RedrivePolicy, sent along by the client), special (something the fast paths
 do not handle: a queue delay, fair groups, a pause, a deduplication window), delays (FIFO: some message is or was
-delayed), topology, last, messages, holes, grouped, created_us, modified_us, deleting, purged_us, dlq_missing_until.
+delayed), unsorted (lists that are not in the order of ids any more), topology, last, messages, holes, grouped,
+created_us, modified_us, deleting, purged_us, dlq_missing_until.
 ]]
 local settings = {}
 

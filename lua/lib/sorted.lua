@@ -1,4 +1,5 @@
--- Lists of key, record, key, record ... whose keys ascend (they begin with the time of sending).
+-- Lists of key, record, key, record ... whose keys ascend (they begin with the time of sending). Dead letters and what
+-- comes back to a paused group stand in the order of their arrival instead: of such a list the head is searched through.
 local sorted = {}
 
 -- The index (0 = head) of the message whose key begins with `prefix`, by bisection; nil if it is not there.
@@ -13,6 +14,34 @@ function sorted.find(list, prefix)
       low = middle + 1
     else
       high = middle - 1
+    end
+  end
+  local head = redis.call("LRANGE", list, "0", "1999")
+  for i = 1, #head, 2 do
+    if string.sub(head[i], 1, length) == prefix then
+      return (i - 1) / 2
+    end
+  end
+  return nil
+end
+
+-- The same in a list that is sorted but for what came back or died: the head of it, message by message.
+function sorted.search(list, prefix)
+  for start = 0, 9800, 200 do
+    local pairs_ = redis.call("LRANGE", list, 2 * start, 2 * start + 399)
+    for i = 1, #pairs_, 2 do
+      if string.sub(pairs_[i], 1, #prefix) == prefix then
+        return start + (i - 1) / 2
+      end
+    end
+    if #pairs_ < 400 then
+      break
+    end
+  end
+  local head = redis.call("LRANGE", list, "0", "1999")
+  for i = 1, #head, 2 do
+    if string.sub(head[i], 1, length) == prefix then
+      return (i - 1) / 2
     end
   end
   return nil

@@ -8,6 +8,7 @@ milliseconds, 12 bits of microseconds, then what tells messages of one microseco
 from __future__ import annotations
 
 import itertools
+import os
 import random
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
@@ -26,7 +27,7 @@ class TailSource:
         self.reseed()
 
     def reseed(self) -> None:
-        """Start anew at a random place (also after a fork)."""
+        """Start anew at a random place (so do forked children)."""
         self._next = itertools.count(random.SystemRandom().getrandbits(30)).__next__
 
     def __call__(self) -> str:
@@ -35,12 +36,13 @@ class TailSource:
 
 
 tails = TailSource()
+os.register_at_fork(after_in_child=tails.reseed)
 
 
 def message_id(key: str, node: int) -> str:
     """The UUID of a message, from its key (of either kind of queue) and its partition's node."""
     ms, us = int(key[:13]), int(key[13:16])
-    if len(key) >= 24 and key[16] not in "q+/":
+    if len(key) >= 24 and key[16] not in "+/" and key[16:18] != "q/":  # a tail may begin with q, but not with q/
         low = (_tail_value(key[16:21]) << 32) | (int(key[21:24]) << 22) | (node & 0x3FFFFF)
     else:
         low = node & 0x3FFFFFFFFFFFFFFF

@@ -23,13 +23,13 @@ def adopt_shard(q: QueueRef, p: Partition, dlq_name: str) -> Flow[None]:
     """A partition met dead letters and its dead-letter queue has no shard there: make one, or stop looking a while."""
     dlq = q.space.queue(dlq_name)
     try:
-        yield from attach(dlq, "", [p])
+        yield from attach(dlq, q.name, [p])
     except QueueDoesNotExist:
         yield queues.suspend_dlq(p, dlq, MISSING_MS)
 
 
 def attach(dlq: QueueRef, source: str, partitions: list[Partition]) -> Flow[None]:
-    """Make `dlq` the dead-letter queue of `source` ("" = it is already) with shards beside these partitions."""
+    """Make `dlq` the dead-letter queue of `source`, with shards beside these partitions."""
     fields = yield queues.attach_source(dlq, source, [p.tag for p in partitions])
     for p in partitions:
         if p.tag != dlq.home.tag:

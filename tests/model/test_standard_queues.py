@@ -1,0 +1,475 @@
+"""Standard queues against a model: a chain of dead-letter queues, delays, fair groups, deduplication, retention."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from rqsqs._core import flows, records
+from rqsqs.errors import MessageNotAvailable, MoveTaskRefused
+from rqsqs.limits import AWS, NATIVE
+from tests.model.harness import SOAK_TIMEOUT, InlineTransport, Seen, TurnedClock, keys_left, look, run_machine
+
+FAR_MS = 900_000  # a message that was scheduled further ahead lives from its due time on
+WINDOW_MS = 300_000
+CHAIN = {"work": "dead", "dead": "grave"}
+NAMES = ("work", "dead", "grave", "other")
+GROUPS = (None, None, "a", "b", "ü/@:{x}")
+LAST_MS = 10**13
+
+
+@dataclass
+class Message:
+    """What must be true of one message."""
+
+    body: int
+    queue: str
+    sent_ms: int
+    message_id: str
+    group: str | None
+    visible_at_ms: int
+    base_ms: int  # retention counts from here
+    waits: bool = True  # not received since it was sent, moved or given another time
+    total: int = 0  # receives over all queues
+    count: int = 0  # receives in this queue
+    first_ms: int | None = None
+    source: str | None = None
+    stay: int = 0  # handles of another stay do nothing
+    before: str | None = None  # the queue it was in before a move
+
+
+@dataclass
+class Handle:
+    body: int
+    queue: str
+    stay: int
+    text: str
+    received_ms: int
+    is_certain: bool = True
+
+
+@dataclass
+class Queue:
+    visibility_s: int = 30
+    delay_s: int = 0
+    retention_s: int = 345_600
+    max_receives: int | None = None
+    is_paused: bool = False
+    paused_groups: set[str] = field(default_factory=set)
+    purged_us: int = 0
+    dedup: dict[str, tuple[int, str, int]] = field(default_factory=dict)
+
+
+SENDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "delay_ms": st.sampled_from([0, 1, 1000, 30_000, 900_000, 1_000_000, 86_400_000]),
+        "due_in_ms": st.sampled_from([-5000, 0, 10_000, 2_000_000]),
+        "group": st.sampled_from(GROUPS),
+        "dedup_id": st.sampled_from([None, None, "d1", "d2", "long " * 10]),
+    },
+)
+PICK = st.integers(0, 10_000)
+
+
+class StandardMachine(RuleBasedStateMachine):
+    url: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = TurnedClock()
+        self.transport = InlineTransport(self.url, f"m{secrets.token_hex(6)}", clock=self.clock)
+        self.bodies = itertools.count()
+        self.messages: dict[int, Message] = {}
+        self.gone: list[Message] = []
+        self.handles: list[Handle] = []
+        self.queues = {name: Queue() for name in NAMES}
+        for name in reversed(NAMES):
+            attributes: dict[str, str] = {}
+            if name in CHAIN:
+                self.queues[name].max_receives = 2 if name == "work" else 1
+                attributes["RedrivePolicy"] = self.policy(name, self.queues[name].max_receives or 0)
+            self.run(flows.create_queue(self.ref(name), attributes, NATIVE))
+
+    # Helpers
+
+    def run(self, flow: Any) -> Any:
+        return self.transport.run(flow)
+
+    def ref(self, name: str) -> Any:
+        return self.transport.queue(name)
+
+    @staticmethod
+    def policy(name: str, count: int) -> str:
+        return f'{{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:{CHAIN[name]}","maxReceiveCount":{count}}}'
+
+    def of(self, name: str) -> list[Message]:
+        return [m for m in self.messages.values() if m.queue == name]
+
+    def is_expired(self, m: Message) -> bool:
+        return m.base_ms + self.queues[m.queue].retention_s * 1000 < self.clock.ms
+
+    def is_visible(self, m: Message) -> bool:
+        return m.visible_at_ms <= self.clock.ms
+
+    def is_over(self, m: Message) -> bool:
+        limit = self.queues[m.queue].max_receives
+        return limit is not None and m.count >= limit
+
+    def is_held(self, m: Message) -> bool:
+        queue = self.queues[m.queue]
+        return queue.is_paused or m.group in queue.paused_groups
+
+    def state(self, m: Message) -> str:
+        return "visible" if self.is_visible(m) else "delayed" if m.waits else "in_flight"
+
+    def schedule(self, m: Message, due_ms: int) -> None:
+        m.visible_at_ms, m.waits = due_ms, True
+        if due_ms - m.sent_ms > FAR_MS:
+            m.base_ms = due_ms
+
+    def forget(self, m: Message) -> None:
+        self.gone.append(self.messages.pop(m.body))
+
+    def bury(self, m: Message) -> None:
+        m.before = m.source = m.queue
+        m.queue = CHAIN[m.queue]
+        m.count, m.waits, m.visible_at_ms = 0, True, self.clock.ms
+        m.stay += 1
+
+    def pick(self, things: list[Any], number: int) -> Any:
+        return things[number % len(things)] if things else None
+
+    # Rules
+
+    @rule(
+        name=st.sampled_from(["work", "work", "work", "dead", "other"]), batch=st.lists(SENDS, min_size=1, max_size=6)
+    )
+    def send(self, name: str, batch: list[dict[str, Any]]) -> None:
+        queue, now_ms = self.queues[name], self.clock.ms
+        bodies, outgoing = [], []
+        for spec in batch:
+            bodies.append(next(self.bodies))
+            options = dict(spec)
+            due_in = options.pop("due_in_ms", None)
+            if due_in is not None and "delay_ms" not in options:
+                options["due_ms"] = now_ms + due_in
+            outgoing.append(records.outgoing(bodies[-1], **options))
+        answers = self.run(flows.send_messages(self.ref(name), outgoing, NATIVE))
+        assert len(answers) == len(batch)
+        for body, out, answer in zip(bodies, outgoing, answers, strict=True):
+            if out.dedup_id is not None:
+                first = queue.dedup.get(out.dedup_id)
+                if first and first[0] // 1000 + WINDOW_MS > now_ms and first[0] > queue.purged_us:
+                    assert answer.is_duplicate
+                    assert answer.message_id == first[1]
+                    continue
+                queue.dedup[out.dedup_id] = (self.clock.us, answer.message_id, body)
+            assert not answer.is_duplicate
+            m = Message(body, name, now_ms, answer.message_id, out.group, now_ms, now_ms)
+            if out.due_ms is not None:
+                self.schedule(m, max(out.due_ms, now_ms))
+            elif out.delay_ms is not None:
+                self.schedule(m, now_ms + out.delay_ms)
+            else:
+                self.schedule(m, now_ms + queue.delay_s * 1000)
+            self.messages[body] = m
+
+    @rule(
+        name=st.sampled_from(["work", "work", "work", "dead", "grave", "other"]),
+        count=st.sampled_from([1, 1, 2, 3, 10, 1000]),
+        visibility_ms=st.sampled_from([None, None, 0, 1, 5000, 60_000]),
+        delete=st.sampled_from([False, False, False, True]),
+    )
+    def receive(self, name: str, count: int, visibility_ms: int | None, delete: bool) -> None:
+        now_ms, queue = self.clock.ms, self.queues[name]
+        before = self.of(name)
+        ready = [m for m in before if self.is_visible(m) and not self.is_expired(m) and not self.is_held(m)]
+        due_to_die = {m.body for m in ready if self.is_over(m)}
+        answer = self.run(flows.receive_messages(self.ref(name), NATIVE, count, visibility_ms, 0, delete=delete))
+        bodies = [d.body for d in answer]
+        assert len(set(bodies)) == len(bodies) <= count
+        assert bodies or len(ready) == len(due_to_die), f"nothing was handed out of {ready}"
+        for d in answer:
+            m = self.messages[d.body]
+            assert m in ready
+            assert m.body not in due_to_die
+            m.total, m.count = m.total + 1, m.count + 1
+            m.first_ms = m.first_ms or now_ms
+            assert (d.receive_count, d.first_received_at_ms) == (m.total, m.first_ms)
+            assert (d.message_id, d.sent_at_ms, d.dead_letter_source) == (m.message_id, m.sent_ms, m.source)
+            assert d.group == m.group
+            m.waits = False
+            m.visible_at_ms = now_ms + (queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
+            self.handles.append(Handle(m.body, name, m.stay, d.receipt_handle, now_ms, not delete))
+            if delete:
+                self.forget(m)
+        held = {m.body for m in before if m.group in queue.paused_groups and self.is_visible(m)}
+        for h in self.handles:
+            if h.body in held:  # it may have been put back into its group, where old handles do not find it
+                h.is_certain = False
+        self.compare(may_die=due_to_die)
+
+    def chosen(self, numbers: list[int], name: str) -> list[Handle]:
+        of_queue = [h for h in self.handles if h.queue == name]
+        return [of_queue[-1 - n % min(len(of_queue), 30)] for n in numbers] if of_queue else []
+
+    @rule(name=st.sampled_from(NAMES), numbers=st.lists(PICK, min_size=1, max_size=3))
+    def delete(self, name: str, numbers: list[int]) -> None:
+        chosen = self.chosen(numbers, name)
+        if not chosen:
+            return
+        answer = self.run(flows.delete_messages(self.ref(name), [h.text for h in chosen], NATIVE))
+        assert answer == [None] * len(chosen)
+        may_go = set()
+        for h in chosen:
+            m = self.messages.get(h.body)
+            if m and m.queue == name and m.stay == h.stay:
+                if h.is_certain:
+                    self.forget(m)
+                else:
+                    may_go.add(m.body)
+        self.compare(may_go=may_go)
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        numbers=st.lists(PICK, min_size=1, max_size=3),
+        visibility_ms=st.sampled_from([0, 0, 1, 1000, 43_200_000]),
+        limits=st.sampled_from([AWS, NATIVE]),
+    )
+    def change_visibility(self, name: str, numbers: list[int], visibility_ms: int, limits: Any) -> None:
+        chosen = self.chosen(numbers, name)
+        if not chosen:
+            return
+        changes = [(h.text, visibility_ms) for h in chosen]
+        answer = self.run(flows.change_visibility(self.ref(name), changes, limits))
+        for h, failure in zip(chosen, answer, strict=True):
+            m = self.messages.get(h.body)
+            is_there = m is not None and m.queue == name and m.stay == h.stay
+            if is_there and m is not None:
+                due_ms = self.clock.ms + visibility_ms
+                if failure is None:
+                    assert not limits.total_visibility_ms or due_ms <= h.received_ms + limits.total_visibility_ms
+                    m.visible_at_ms, m.waits = due_ms, False
+                elif not isinstance(failure.error, MessageNotAvailable):
+                    assert failure.error.detail == "total_visibility"
+                    assert limits.total_visibility_ms
+                    assert due_ms > h.received_ms + limits.total_visibility_ms
+                else:
+                    assert self.is_expired(m) or not h.is_certain
+            else:
+                assert failure is not None
+                assert isinstance(failure.error, MessageNotAvailable)
+
+    @precondition(lambda self: self.messages)
+    @rule(number=PICK, tell_group=st.booleans(), due_in_ms=st.sampled_from([None, None, -1000, 0, 20_000, 2_000_000]))
+    def cancel_or_reschedule(self, number: int, tell_group: bool, due_in_ms: int | None) -> None:
+        m: Message = self.pick(list(self.messages.values()), number)
+        ref, group = self.ref(m.queue), (m.group or "") if tell_group else None
+        due_ms = None if due_in_ms is None else self.clock.ms + due_in_ms
+        flow = (
+            flows.cancel(ref, m.message_id, group=group)
+            if due_ms is None
+            else flows.reschedule(ref, m.message_id, due_ms, group=group)
+        )
+        if self.state(m) == "in_flight":
+            with pytest.raises(MessageNotAvailable):
+                self.run(flow)
+            return
+        done = self.run(flow)
+        if not done:
+            assert self.is_expired(m), f"not found: {m}"
+        elif due_ms is None:
+            self.forget(m)
+        else:
+            m.stay += 1
+            self.schedule(m, max(due_ms, self.clock.ms))
+        self.compare()
+
+    @rule(name=st.sampled_from(["work", "other"]), dedup_id=st.sampled_from(["d1", "d2", "long " * 10]))
+    def cancel_by_deduplication_id(self, name: str, dedup_id: str) -> None:
+        first = self.queues[name].dedup.get(dedup_id)
+        m = self.messages.get(first[2]) if first else None
+        try:
+            done = self.run(flows.cancel(self.ref(name), dedup_id=dedup_id, group=m.group if m else None))
+        except MessageNotAvailable:
+            assert m is not None
+            assert self.state(m) == "in_flight"
+            return
+        if done:
+            assert m is not None
+            assert m.queue == name
+            assert self.state(m) != "in_flight"
+            self.forget(m)
+            del self.queues[name].dedup[dedup_id]
+        else:
+            assert m is None or m.queue != name or self.is_expired(m)
+
+    @precondition(lambda self: self.gone)
+    @rule(number=PICK)
+    def cancel_what_is_gone(self, number: int) -> None:
+        m = self.pick(self.gone, number)
+        try:
+            assert not self.run(flows.cancel(self.ref(m.queue), m.message_id))
+        except MessageNotAvailable:
+            raise AssertionError(f"{m} is said to be in flight") from None
+
+    @rule(name=st.sampled_from(["work", "dead", "other"]))
+    def pause_or_resume(self, name: str) -> None:
+        queue = self.queues[name]
+        self.run(flows.pause(self.ref(name), resume=queue.is_paused))
+        queue.is_paused = not queue.is_paused
+
+    @rule(name=st.sampled_from(["work", "other"]), group=st.sampled_from(["a", "b"]))
+    def pause_or_resume_group(self, name: str, group: str) -> None:
+        paused = self.queues[name].paused_groups
+        self.run(flows.pause(self.ref(name), resume=group in paused, group=group))
+        paused.symmetric_difference_update({group})
+
+    @rule(
+        name=st.sampled_from(["work", "dead", "other"]),
+        change=st.sampled_from(
+            [
+                ("visibility_s", "VisibilityTimeout", 10),
+                ("visibility_s", "VisibilityTimeout", 30),
+                ("delay_s", "DelaySeconds", 0),
+                ("delay_s", "DelaySeconds", 7),
+                ("retention_s", "MessageRetentionPeriod", 3600),
+                ("retention_s", "MessageRetentionPeriod", 345_600),
+            ]
+        ),
+    )
+    def set_attribute(self, name: str, change: tuple[str, str, int]) -> None:
+        mine, theirs, value = change
+        self.run(flows.set_attributes(self.ref(name), {theirs: str(value)}, NATIVE))
+        if mine == "retention_s" and value > getattr(self.queues[name], mine):
+            for m in [m for m in self.of(name) if self.is_expired(m)]:
+                m.base_ms = -LAST_MS  # dropped or back: the look decides, and it is the old one that does not come back
+            self.compare()
+            for m in self.of(name):
+                if m.base_ms < 0:
+                    m.base_ms = m.visible_at_ms if m.waits and m.visible_at_ms - m.sent_ms > FAR_MS else m.sent_ms
+        setattr(self.queues[name], mine, value)
+
+    @rule(name=st.sampled_from(["work", "dead"]), count=st.sampled_from([None, 1, 2, 3]))
+    def set_redrive_policy(self, name: str, count: int | None) -> None:
+        policy = None if count is None else self.policy(name, count)
+        self.run(flows.set_attributes(self.ref(name), {"RedrivePolicy": policy}, NATIVE))
+        self.queues[name].max_receives = count
+
+    @rule(name=st.sampled_from(NAMES))
+    def purge(self, name: str) -> None:
+        self.run(flows.purge_queue(self.ref(name), NATIVE))
+        for m in self.of(name):
+            self.forget(m)
+        self.queues[name].purged_us = self.clock.us
+        self.clock.us += 1
+
+    @rule(name=st.sampled_from(["dead", "grave"]), destination=st.sampled_from([None, "other", "work"]))
+    def move(self, name: str, destination: str | None) -> None:
+        queue = self.queues[name]
+        visible = [m for m in self.of(name) if self.is_visible(m)]
+        ref = self.ref(destination) if destination else None
+        if not self.run(flows.dead_letter_sources(self.ref(name))):
+            with pytest.raises(MoveTaskRefused):
+                self.run(flows.start_move(self.ref(name), ref, None))
+            return
+        task_id = self.run(flows.start_move(self.ref(name), ref, None))
+        task = next(t for t in self.run(flows.list_moves(self.ref(name))) if t.task_id == task_id)
+        may_move = {m.body: destination or m.source for m in visible}
+        moved = self.compare(may_arrive=may_move)
+        assert task.moved == len(moved)
+        if task.status == "FAILED":
+            assert task.failure_reason == "CouldNotDetermineMessageSource"
+            assert any(m.source is None for m in visible)
+        else:
+            assert task.status == "COMPLETED"
+            assert (
+                len(moved)
+                >= len(
+                    [m for m in visible if not self.is_held(m) and m.body in self.messages and not self.is_expired(m)]
+                )
+                or queue.is_paused
+            )
+
+    @rule(
+        ms=st.sampled_from([0, 1, 999, 5000, 10_000, 31_000, 61_000, 301_000, 901_000, 3_700_000]),
+        us=st.integers(0, 999),
+    )
+    def let_time_pass(self, ms: int, us: int) -> None:
+        self.clock.us += ms * 1000 + us
+
+    # What must hold after every step
+
+    @invariant()
+    def everything_is_where_it_should_be(self) -> None:
+        self.compare()
+
+    def compare(
+        self,
+        may_die: set[int] = frozenset(),  # type: ignore[assignment]
+        may_go: set[int] = frozenset(),  # type: ignore[assignment]
+        may_arrive: dict[int, str | None] | None = None,
+    ) -> set[int]:
+        seen: dict[int, Seen] = {}
+        for name in NAMES:
+            for body, s in look(self.transport, self.ref(name)):
+                assert body not in seen, f"{body} is in two places: {seen[body]}, {s}"
+                seen[body] = s
+        unknown = set(seen) - set(self.messages)
+        assert not unknown, f"came back: {[seen[b] for b in unknown]}"
+        arrived = set()
+        for m in list(self.messages.values()):
+            s = seen.get(m.body)
+            if s is None:
+                assert m.body in may_go or self.is_expired(m), f"lost: {m}"
+                self.forget(m)
+                continue
+            if s.queue != m.queue or (may_arrive and m.body in may_arrive and s.message_id != m.message_id):
+                if m.body in may_die and s.queue == CHAIN[m.queue]:
+                    self.bury(m)
+                else:
+                    assert may_arrive is not None
+                    assert may_arrive.get(m.body) == s.queue, f"{m} went to {s}"
+                    arrived.add(m.body)
+                    now_ms = self.clock.ms
+                    self.gone.append(Message(m.body, m.queue, m.sent_ms, m.message_id, m.group, 0, 0))
+                    self.messages[m.body] = m = Message(
+                        m.body, s.queue, now_ms, s.message_id, m.group, now_ms, now_ms, stay=m.stay + 1
+                    )
+            assert s.state == self.state(m), f"{m} is seen as {s}"
+            expected = (m.total, m.first_ms, m.sent_ms, m.group or "", m.source, m.message_id)
+            shown = (s.receive_count, s.first_received_at_ms, s.sent_at_ms, s.group, s.source, s.message_id)
+            assert shown == expected, f"{m} is seen as {s}"
+            if s.state != "visible":
+                assert s.visible_at_ms == m.visible_at_ms
+        for name in NAMES:
+            counts = self.run(flows.counts(self.ref(name)))
+            of_queue = self.of(name)
+            for state in ("visible", "in_flight", "delayed"):
+                all_ = [m for m in of_queue if self.state(m) == state]
+                alive = [m for m in all_ if not self.is_expired(m)]
+                assert len(alive) <= getattr(counts, state) <= len(all_), f"{name}: {counts}, {all_}"
+            total = counts.visible + counts.in_flight + counts.delayed
+            assert (counts.oldest_sent_at_ms is None) == (total == 0)
+        return arrived
+
+    def teardown(self) -> None:
+        try:
+            for name in NAMES:
+                self.run(flows.delete_queue(self.ref(name), NATIVE))
+            left = keys_left(self.url, self.transport.space)
+            assert not left, f"left behind: {left}"
+        finally:
+            self.transport.close()
+
+
+@pytest.mark.timeout(SOAK_TIMEOUT)
+def test_standard_queues_do_what_the_model_says(server_url: str) -> None:
+    run_machine(StandardMachine, server_url, examples=12, steps=30)
