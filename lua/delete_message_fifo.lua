@@ -43,11 +43,15 @@ for i = 3, #ARGV, 3 do
       status = 0
     elseif head[1] ~= key then -- not the first of those in flight
       call("LPUSH", list, head[2], head[1])
-      local index = call("LPOS", list, key)
+      local position = call("LPOS", list, key)
+      local index = position and position / 2 or require("lib.sorted").find(list, stamp)
       if index then
-        require("lib.fifo").remove_at(list, index / 2)
+        require("lib.fifo").remove_at(list, index)
       else
         status = 0
+      end
+      if not position then -- it was given another time since
+        call("ZREM", base .. "delayed", member)
       end
     end
     if score then
@@ -68,12 +72,10 @@ if deleted > 0 then
   local visible = false
   for i = 1, #groups do
     local group = groups[i]
-    if call("EXISTS", base .. "group:" .. group) == 0 then
-      if not strict then -- the head may have been visible
-        call("ZREM", available, group)
-      end
-    elseif require("lib.offer")(base, group) then
+    if call("EXISTS", base .. "group:" .. group) == 1 and require("lib.offer")(base, group) then
       visible = true
+    elseif not strict then -- the head may have been visible
+      call("ZREM", available, group)
     end
   end
   if visible and call("EXISTS", token) == 0 then -- ring the bell

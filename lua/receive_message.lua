@@ -3,14 +3,11 @@
 Receive messages from one partition of a standard queue (ReceiveMessage); what was received too often moves to the
 dead-letter queue on the way.
 
-KEYS   1 meta     HASH    queue attributes
-       2 ready    LIST    key, record, key, record ...
-       3 store    HASH    key -> record of what is delayed or in flight
-       4 inflight ZSET    member -> visible again (ms * 1000) + receives of this stay
-       5 delayed  ZSET    key -> due (ms * 1000)
-       6 bell     LIST    wake token
-       7 keeper   STRING  who rings for the next due time
-       8 ring     ZSET    message group -> virtual time (fair queues)
+KEYS   1 meta     HASH  queue attributes
+       2 ready    LIST  key, record, key, record ...
+       3 store    HASH  key -> record of what is delayed or in flight
+       4 inflight ZSET  member -> visible again (ms * 1000) + receives of this stay
+       5 bell     LIST  wake token
 ARGV   1 now_us         "" = the server's clock
        2 count          how many messages at most
        3 visibility_ms  "" = the queue's VisibilityTimeout
@@ -18,14 +15,15 @@ ARGV   1 now_us         "" = the server's clock
        5 waiter         name of the caller as a keeper; "" if it cannot be one
        6 flight_limit   OVER_LIMIT at so many messages in flight; 0 = no limit
        7 settle         "1" = delete at once what is received
-RETURN {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}
-       retried = {member, receives, record, ...}, fresh = {key, record, ...}: first receives of this stay, members of
-       `inflight` by lib/message.lua; topology changes when the queue's partitions do; wake_at_ms > 0: the caller is
-       the keeper and rings then; missing_dlq: a dead-letter queue that has no shard here yet
+RETURN {key, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
+       else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
+       retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
+       `inflight`. topology changes when the queue's partitions do. wake_at_ms > now_ms: the caller is the keeper and
+       rings then; = now_ms: it comes again at once. missing_dlq: a dead-letter queue that has no shard here yet
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]
 local call = redis.call
-local meta, ready, store, inflight, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6]
+local meta, ready, store, inflight, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local count = tonumber(ARGV[2])
 
 local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology")
@@ -39,7 +37,8 @@ local topology = settings[4] or ""
 
 if ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
-  if require("lib.bell").wait_until(meta, ARGV[4], now_ms) <= now_ms then
+  local has_waited = string.find(ARGV[4], "^%d") -- who waits gets no error, not even in the end
+  if not has_waited and require("lib.bell").wait_until(meta, ARGV[4], now_ms) <= now_ms then
     return redis.error_reply("OVER_LIMIT " .. ARGV[6])
   end
   count = 0
@@ -55,11 +54,12 @@ local score = deadline_ms .. "001"
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 local retried, fresh, scores = {}, {}, {}
 local room, missing_dlq, in_the_way = count, "", false
+local plain = 0 -- so long is `fresh` while its keys are fields of `store` as they are
 
 -- The uncommon cases share this state.
 local function uncommon()
   return {
-    keys = KEYS,
+    meta = meta,
     base = string.sub(meta, 1, -5),
     now = now,
     now_ms = now_ms,
@@ -110,14 +110,8 @@ if room > 0 then
       scores[#scores + 1] = score
       scores[#scores + 1] = key .. now
     end
-    if taken == #popped / 2 then
-      if #fresh == 0 then
-        fresh = popped
-      else
-        for i = 1, #popped do
-          fresh[#fresh + 1] = popped[i]
-        end
-      end
+    if taken == #popped / 2 and #fresh == 0 then
+      fresh, plain = popped, #popped
       room = room - taken
     else -- messages with a history, holes of cancelled ones, expired ones
       for _ = 1, 2 * taken do
@@ -136,27 +130,33 @@ if room < count then
   if ARGV[7] == "1" then
     require("lib.delivery").settle(uncommon())
   else
-    if #fresh == 2 and #retried == 0 then
-      local member = scores[2]
-      call("HSET", store, #member == 37 and fresh[1] or member, fresh[2])
-    elseif #fresh > 0 then
+    if #fresh == plain then
+      if plain > 0 then
+        call("HSET", store, unpack(fresh))
+      end
+    else
       require("lib.delivery").keep(uncommon())
     end
     call("ZADD", inflight, unpack(scores))
   end
   if ARGV[5] ~= "" then
-    require("lib.bell").leave(token, KEYS[7], ARGV[5])
+    require("lib.bell").leave(token, string.sub(meta, 1, -5) .. "keeper", ARGV[5])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
     require("lib.delivery").wake(uncommon(), deadline_ms)
+  end
+  if #retried == 0 and missing_dlq == "" then
+    fresh[#fresh + 1] = topology
+    fresh[#fresh + 1] = now
+    return fresh
   end
   return {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
 end
 
 local wake_at, wait_until = now_ms, now_ms
 if not in_the_way then -- else what was dropped or moved may hide visible messages: the caller comes again at once
-  local timers = count > 0 and {{inflight, 1000, 0}, {KEYS[5], 1000, 0}} or {}
-  wake_at, wait_until = require("lib.bell").rest(
-    {meta = meta, bell = token, keeper = KEYS[7]}, ARGV[4], now_ms, timers, ARGV[5])
+  local base = string.sub(meta, 1, -5)
+  local timers = count > 0 and {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}} or {}
+  wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
 end
 return {now_ms, topology, wake_at, wait_until, missing_dlq, retried, fresh}

@@ -9,7 +9,6 @@ KEYS   1 meta      HASH    queue attributes
        3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this stay
        4 state     HASH    stamp -> receives/first_ms/available_us
        5 bell      LIST    wake token
-       6 keeper    STRING  who rings for the next due time
 ARGV   1 now_us         "" = the server's clock
        2 count          how many messages at most
        3 visibility_ms  "" = the queue's VisibilityTimeout
@@ -18,8 +17,10 @@ ARGV   1 now_us         "" = the server's clock
        6 flight_limit   nothing is handed out at so many messages in flight; 0 = no limit
        7 settle         "1" = delete at once what is received
        8 attempt        ReceiveRequestAttemptId, "" = none
-RETURN {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages}
-       messages = {key, group, receives, first_ms, received_ms, record, ...}; the rest as in receive_message.lua
+RETURN {key, group, history, record, ..., topology, now_ms} if there are messages, else
+       {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages} with messages = {key, group, history, ...}
+       history = "" for the first receive of this stay, else receives/first_ms/received_ms; the rest as in
+       receive_message.lua
 ERRORS QUEUE_NOT_FOUND
 ]]
 local call = redis.call
@@ -59,7 +60,9 @@ local attempt = ARGV[8] ~= "" and count > 0 and require("lib.attempt")(base, now
 if attempt then
   local saved = attempt.repeated()
   if saved then
-    return {now_ms, topology, 0, 0, "", saved}
+    saved[#saved + 1] = topology
+    saved[#saved + 1] = now
+    return saved
   end
 end
 
@@ -93,8 +96,7 @@ while delivered < count and budget > 0 do
   if plain and visibility > 0 and ARGV[7] ~= "1" then
     for i = 1, #stamps do
       local n = #reply
-      reply[n + 1], reply[n + 2], reply[n + 3] = stamps[i], group, 1
-      reply[n + 4], reply[n + 5], reply[n + 6] = now, now, entries[2 * i]
+      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = stamps[i], group, "", entries[2 * i]
       seen[#seen + 1] = stamps[i]
       seen[#seen + 1] = state
       scores[#scores + 1] = score
@@ -141,13 +143,18 @@ end
 
 if delivered > 0 then
   if ARGV[5] ~= "" then
-    require("lib.bell").leave(token, KEYS[6], ARGV[5])
+    require("lib.bell").leave(token, base .. "keeper", ARGV[5])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
-    local guarded = require("lib.bell").guarded(KEYS[6], now_ms)
+    local guarded = require("lib.bell").guarded(base .. "keeper", now_ms)
     if not guarded or guarded > deadline_ms or again or call("EXISTS", available) == 1 then
       call("RPUSH", token, "1")
     end
+  end
+  if missing_dlq == "" then
+    reply[#reply + 1] = topology
+    reply[#reply + 1] = now
+    return reply
   end
   return {now_ms, topology, 0, 0, missing_dlq, reply}
 end
@@ -156,7 +163,6 @@ local wake_at, wait_until = now_ms, now_ms
 if not ((again or budget <= 0) and count > 0) then -- else there is more to expire or drop: the caller comes again at once
   local timers = count > 0
     and {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay}} or {}
-  wake_at, wait_until = require("lib.bell").rest(
-    {meta = meta, bell = token, keeper = KEYS[6]}, ARGV[4], now_ms, timers, ARGV[5])
+  wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
 end
 return {now_ms, topology, wake_at, wait_until, missing_dlq, reply}

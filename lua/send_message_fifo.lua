@@ -71,7 +71,7 @@ for i = 4, #ARGV, 5 do
       earliest = math.min(due_ms, earliest or due_ms)
     elseif length == 2 then
       if special then
-        visible = require("lib.fifo").offer(base, group) or visible
+        visible = require("lib.offer")(base, group) or visible
       else
         call("ZADD", KEYS[2], stamp, group)
         visible = true

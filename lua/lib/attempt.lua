@@ -23,7 +23,7 @@ return function(base, now_ms, deadline_ms)
       local list = redis.call("LRANGE", base .. "group:" .. m.group, "0", "4095")
       for j = 1, #list, 2 do
         if string.sub(list[j], 1, 16) == m.stamp then
-          for _, value in ipairs({list[j], m.group, m.receives, m.first, first.received, list[j + 1]}) do
+          for _, value in ipairs({list[j], m.group, m.history, list[j + 1]}) do
             reply[#reply + 1] = value
           end
         end
@@ -36,18 +36,18 @@ return function(base, now_ms, deadline_ms)
 
   -- Remember what this call hands out.
   function attempt.save(reply, scores)
+    local now = string.format("%.0f", now_ms)
     local messages = {}
     for i = 1, #scores, 2 do
-      local j = (i - 1) / 2 * 6
+      local history = reply[(i - 1) / 2 * 4 + 3]
       messages[#messages + 1] = {
         stamp = string.sub(scores[i + 1], 1, 16),
         group = string.sub(scores[i + 1], 17),
         score = scores[i],
-        receives = reply[j + 3],
-        first = reply[j + 4],
+        history = history ~= "" and history or "1/" .. now .. "/" .. now,
       }
     end
-    local saved = {received = now_ms, expires = now_ms + 300000, messages = messages}
+    local saved = {expires = now_ms + 300000, messages = messages}
     redis.call("SET", name, cjson.encode(saved), "PX", "300000")
   end
 

@@ -75,8 +75,8 @@ end
 
 -- The end of an empty receive: wait on or leave. `timers` are {ZSET, scale, offset}: due (ms) = score / scale + offset.
 -- Returns wake_at_ms and wait_until_ms.
-function bell.rest(q, wait, now_ms, timers, waiter)
-  local wait_until = bell.wait_until(q.meta, wait, now_ms)
+function bell.rest(base, wait, now_ms, timers, waiter)
+  local wait_until = bell.wait_until(base .. "meta", wait, now_ms)
   if wait_until > now_ms then
     local next_due
     for _, timer in ipairs(timers) do
@@ -88,10 +88,10 @@ function bell.rest(q, wait, now_ms, timers, waiter)
         end
       end
     end
-    return bell.block(q.bell, q.keeper, now_ms, next_due, waiter), wait_until
+    return bell.block(base .. "bell", base .. "keeper", now_ms, next_due, waiter), wait_until
   end
   if waiter ~= "" then
-    bell.leave(q.bell, q.keeper, waiter)
+    bell.leave(base .. "bell", base .. "keeper", waiter)
   end
   return 0, wait_until
 end

@@ -12,16 +12,16 @@ end
 
 -- Put a message of a paused group (back) into its list.
 local function park(r, group, key, record)
-  ring.push(r.base, r.keys[8], r.keys[2], group, key, record)
-  redis.call("HINCRBY", r.keys[1], "grouped", 1)
-  redis.call("HSET", r.keys[1], "unsorted", "1")
+  ring.push(r.base, r.base .. "ring", r.base .. "ready", group, key, record)
+  redis.call("HINCRBY", r.meta, "grouped", 1)
+  redis.call("HSET", r.meta, "unsorted", "1")
 end
 
 -- Messages whose visibility timeout is over (member, score, ...): hand them out again, or move them to the dead-letter
 -- queue. Returns the name of a dead-letter queue that has no shard here, or "", and whether any was taken out of the way.
 function delivery.retry(r, due)
   local deadletter = require("lib.deadletter")
-  local meta, store, inflight = r.keys[1], r.keys[3], r.keys[4]
+  local meta, store, inflight = r.meta, r.base .. "store", r.base .. "inflight"
   local fields, moves, missing_dlq, dropped = {}, {}, "", false
   for i = 1, #due, 2 do
     fields[#fields + 1] = message.field(due[i])
@@ -75,11 +75,11 @@ end
 local function bury(r, key, record)
   local deadletter = require("lib.deadletter")
   local part = message.parse(key)
-  local dlq = part.count > 0 and deadletter.policy(r.keys[1])
+  local dlq = part.count > 0 and deadletter.policy(r.meta)
   if not dlq or dlq.missing or part.count < dlq.max_receives then
     return false
   end
-  deadletter.move(r.keys[1], {key, 0, record})
+  deadletter.move(r.meta, {key, 0, record})
   return true
 end
 
@@ -98,7 +98,7 @@ end
 
 -- What was delayed and is due. Returns how many were delivered, and whether any was only taken out of the way.
 function delivery.delayed(r, room)
-  local store, delayed = r.keys[3], r.keys[5]
+  local store, delayed = r.base .. "store", r.base .. "delayed"
   local due = redis.call("ZRANGEBYSCORE", delayed, "-inf", r.now .. "999", "WITHSCORES", "LIMIT", "0", room)
   if #due == 0 then
     return 0, false
@@ -126,7 +126,7 @@ end
 local function hand_out(r, popped, room)
   for i = 1, #popped, 2 do
     if #popped[i] == 25 then -- the hole of a cancelled message
-      redis.call("HINCRBY", r.keys[1], "holes", -1)
+      redis.call("HINCRBY", r.meta, "holes", -1)
     else
       room = room - deliver(r, popped[i], popped[i + 1])
     end
@@ -143,7 +143,7 @@ function delivery.ready(r, popped, room)
     if room == 0 or #popped < 2 * asked then
       return room, false
     end
-    popped = redis.call("LPOP", r.keys[2], 2 * room) or {}
+    popped = redis.call("LPOP", r.base .. "ready", 2 * room) or {}
   end
   return hand_out(r, popped, room), true
 end
@@ -151,9 +151,9 @@ end
 -- The same round the ring of message groups.
 function delivery.fair(r, room)
   for _ = 1, 3 do
-    local popped, grouped = ring.take(r.base, r.keys[8], r.keys[2], room)
+    local popped, grouped = ring.take(r.base, r.base .. "ring", r.base .. "ready", room)
     if grouped > 0 then
-      redis.call("HINCRBY", r.keys[1], "grouped", -grouped)
+      redis.call("HINCRBY", r.meta, "grouped", -grouped)
     end
     local asked = room
     room = hand_out(r, popped, room)
@@ -171,14 +171,14 @@ function delivery.keep(r)
     kept[i] = message.field(r.scores[offset + i + 1])
     kept[i + 1] = r.fresh[i + 1]
   end
-  redis.call("HSET", r.keys[3], unpack(kept))
+  redis.call("HSET", r.base .. "store", unpack(kept))
 end
 
 -- Delete at once what was received again.
 function delivery.settle(r)
   for i = 1, #r.retried, 3 do
-    redis.call("HDEL", r.keys[3], message.field(r.retried[i]))
-    redis.call("ZREM", r.keys[4], r.retried[i])
+    redis.call("HDEL", r.base .. "store", message.field(r.retried[i]))
+    redis.call("ZREM", r.base .. "inflight", r.retried[i])
   end
 end
 
@@ -186,12 +186,12 @@ end
 -- time at which these become visible again.
 function delivery.wake(r, deadline_ms)
   local bell = require("lib.bell")
-  local _, ready, _, inflight, delayed, token, keeper, groups = unpack(r.keys)
-  local guarded = bell.guarded(keeper, r.now_ms)
-  if not guarded or guarded > deadline_ms or redis.call("EXISTS", ready, groups) > 0
+  local inflight, delayed = r.base .. "inflight", r.base .. "delayed"
+  local guarded = bell.guarded(r.base .. "keeper", r.now_ms)
+  if not guarded or guarded > deadline_ms or redis.call("EXISTS", r.base .. "ready", r.base .. "ring") > 0
     or #redis.call("ZRANGEBYSCORE", inflight, "-inf", r.now .. "999", "LIMIT", "0", "1") > 0
     or #redis.call("ZRANGEBYSCORE", delayed, "-inf", r.now .. "999", "LIMIT", "0", "1") > 0 then
-    redis.call("RPUSH", token, "1")
+    redis.call("RPUSH", r.base .. "bell", "1")
   end
 end
 

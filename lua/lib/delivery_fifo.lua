@@ -50,8 +50,8 @@ return function(r, group, entries, members, stamps, histories, flights)
       break
     else
       local n = #r.reply
-      r.reply[n + 1], r.reply[n + 2], r.reply[n + 3] = key, group, receives + 1
-      r.reply[n + 4], r.reply[n + 5], r.reply[n + 6] = first, r.now, record
+      r.reply[n + 1], r.reply[n + 2], r.reply[n + 4] = key, group, record
+      r.reply[n + 3] = string.format("%.0f/%s/%s", receives + 1, first, r.now)
       if r.settle then
         fifo.remove_at(list, index)
         redis.call("HDEL", states, stamp)

@@ -6,7 +6,7 @@ local ending = {}
 function ending.begin(keys, argv, now_us)
   local meta = keys[1]
   local purge, first = argv[2] == "1", argv[5] == "1"
-  local state = redis.call("HMGET", meta, "created_us", "deleting", "purged_us")
+  local state = redis.call("HMGET", meta, "created_us", "deleting", "purged_us", "last")
   if not state[1] or (purge and state[2]) then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta), nil
   end
@@ -15,10 +15,10 @@ function ending.begin(keys, argv, now_us)
       and tonumber(now_us) - tonumber(state[3]) < tonumber(argv[4]) * 1000 then
       return redis.error_reply("PURGE_QUEUE_IN_PROGRESS " .. meta), nil
     end
-    redis.call("HSET", meta, "purged_us", now_us)
+    redis.call("HSET", meta, "purged_us", state[4] and state[4] > now_us and state[4] or now_us) -- stamps may run ahead
   elseif first then
     redis.call("HSET", meta, "deleting", "1")
-    redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod")
+    redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain")
   end
   return nil, state[1]
 end

@@ -26,7 +26,8 @@ end
 
 -- The first message group of a queue's life: from now on its receives go round the ring.
 function ring.open(meta, groups, ready)
-  redis.call("HSET", meta, "fair", "1", "special", "1")
+  redis.call("HSET", meta, "fair", "1")
+  require("lib.settings").mark(meta)
   if redis.call("EXISTS", ready) == 1 then
     redis.call("ZADD", groups, "0", "")
   end

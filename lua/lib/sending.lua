@@ -5,13 +5,20 @@ local bell = require("lib.bell")
 local deduplication = require("lib.dedup")
 local ring = require("lib.ring")
 
-return function(now_us)
-  local meta, ready, store, delayed, token, keeper, groups = unpack(KEYS)
-  local stride = tonumber(ARGV[3])
+return function()
+  local meta, ready, token = unpack(KEYS)
+  local more = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow")
+  if not more[1] then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  if tonumber(ARGV[2]) > tonumber(more[1]) then
+    return redis.error_reply("MESSAGE_TOO_LARGE " .. more[1])
+  end
+  local now_us = require("lib.clock")(ARGV[1])
   local now_ms = tonumber(string.sub(now_us, 1, 13))
-  local more = redis.call("HMGET", meta, "DelaySeconds", "fair", "DeduplicationWindow")
-  local queue_delay, fair = tonumber(more[1] or "0") * 1000, more[2]
+  local stride, queue_delay, fair = tonumber(ARGV[3]), tonumber(more[2] or "0") * 1000, more[3]
   local base = string.sub(meta, 1, -5)
+  local store, delayed, keeper, groups = base .. "store", base .. "delayed", base .. "keeper", base .. "ring"
   local reply = {now_us}
   local earliest, visible
 
@@ -24,7 +31,7 @@ return function(now_us)
     local duplicate_of = ""
     if dedup_id ~= "" then
       local name = base .. "dedup:" .. dedup_id
-      local span = tonumber(window ~= "" and window or more[3] or "300") * (window ~= "" and 1 or 1000)
+      local span = tonumber(window ~= "" and window or more[4] or "300") * (window ~= "" and 1 or 1000)
       if span > 0 and not redis.call("SET", name, key, "NX", "PX", string.format("%.0f", span)) then
         duplicate_of = deduplication(meta, name, key, span, now_us) or ""
       end

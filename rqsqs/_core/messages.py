@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rqsqs._core import ids
@@ -14,10 +14,10 @@ from rqsqs._core.records import Delivery
 from rqsqs.limits import Limits
 from rqsqs.types import Outgoing, SentMessage
 
-SEND = "meta ready store delayed bell keeper ring"
+SEND = "meta ready bell"
 SEND_FIFO = "meta available bell keeper"
-RECEIVE = "meta ready store inflight delayed bell keeper ring"
-RECEIVE_FIFO = "meta available inflight state bell keeper"
+RECEIVE = "meta ready store inflight bell"
+RECEIVE_FIFO = "meta available inflight state bell"
 DELETE = "meta store inflight"
 DELETE_FIFO = "meta available inflight state bell"
 CHANGE = "meta store inflight bell keeper"
@@ -64,13 +64,14 @@ def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) ->
                 "" if m.dedup_window_ms is None else m.dedup_window_ms,
             )
 
-    def parse(reply: list[bytes]) -> list[SentMessage]:
-        stamp = reply[0].decode()
-        if len(reply) == 1:
+    def parse(reply: bytes | list[bytes]) -> list[SentMessage]:
+        if isinstance(reply, bytes):
+            stamp = reply.decode()
             return [
                 SentMessage(ids.message_id(stamp + tail + position, node))
                 for position, _ in zip(ids.POSITIONS, messages, strict=False)
             ]
+        stamp = reply[0].decode()
         return [
             SentMessage(ids.message_id(outcome.decode(), node), None, True)
             if outcome
@@ -122,14 +123,24 @@ class Received:
 
     __slots__ = ("messages", "missing_dlq", "now_ms", "partition", "topology", "wait_until_ms", "wake_at_ms")
 
-    def __init__(self, partition: Partition, reply: list[Any], messages: list[Delivery]) -> None:
+    def __init__(self, partition: Partition, reply: list[Any]) -> None:
         self.partition = partition
-        self.now_ms: int = reply[0]
-        self.topology: bytes = reply[1]
-        self.wake_at_ms: int = reply[2]
-        self.wait_until_ms: int = reply[3]
-        self.missing_dlq: str = reply[4].decode()
-        self.messages = messages
+        if isinstance(reply[0], bytes):  # messages, and nothing else to tell
+            self.topology: bytes = reply[-2]
+            now = reply[-1].decode()
+            self.now_ms = int(now)
+            self.wake_at_ms = self.wait_until_ms = 0
+            self.missing_dlq = ""
+            del reply[-2:]
+            self.messages = _fifo(partition, reply, now) if partition.is_fifo else _fresh(partition, reply, now)
+            return
+        self.now_ms, self.topology, self.wake_at_ms, self.wait_until_ms = reply[:4]
+        self.missing_dlq = reply[4].decode()
+        now = str(self.now_ms)
+        if partition.is_fifo:
+            self.messages = _fifo(partition, reply[5], now)
+        else:
+            self.messages = _retried(partition, reply[5], now) + _fresh(partition, reply[6], now)
 
 
 def receive_messages(
@@ -152,14 +163,14 @@ def receive_messages(
         limits.in_flight,
         "1" if delete else "",
     )
+
+    def parse(reply: list[Any]) -> Received:
+        return Received(p, reply)
+
     if p.is_fifo:
         attempt = attempt_id or ""
-        return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), (*args, attempt), _parser(p, _fifo))
-    return Operation("receive_message", p.keys(RECEIVE), args, _parser(p, _standard))
-
-
-def _parser(p: Partition, read: Callable[[Partition, list[Any]], list[Delivery]]) -> Callable[[list[Any]], Received]:
-    return lambda reply: Received(p, reply, read(p, reply))
+        return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), (*args, attempt), parse)
+    return Operation("receive_message", p.keys(RECEIVE), args, parse)
 
 
 def member_of(key: str, now: str) -> str:
@@ -181,23 +192,25 @@ def history(member: str) -> tuple[int, int, str | None, str]:
     return int(first or 0), int(total), source or None, group
 
 
-def _standard(p: Partition, reply: list[Any]) -> list[Delivery]:
-    now_ms: int = reply[0]
-    now = str(now_ms)
+def _retried(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
     messages = []
-    retried, fresh = reply[5], reply[6]
-    for i in range(0, len(retried), 3):
-        member = retried[i].decode()
+    for i in range(0, len(flat), 3):
+        member = flat[i].decode()
         first, before, source, group = history(member)
-        messages.append(Delivery(p, member, retried[i + 2], now, before + retried[i + 1], first, 0, group, source))
-    for i in range(0, len(fresh), 2):
-        key = fresh[i].decode()
+        messages.append(Delivery(p, member, flat[i + 2], now, before + flat[i + 1], first, 0, group, source))
+    return messages
+
+
+def _fresh(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
+    messages = []
+    for i in range(0, len(flat), 2):
+        key = flat[i].decode()
         if len(key) == 24:
-            messages.append(Delivery(p, key + now, fresh[i + 1], now, 1, now_ms))
+            messages.append(Delivery(p, key + now, flat[i + 1], now, 1, int(now)))
         else:
             member = member_of(key, now)
             first, before, source, group = history(member)
-            messages.append(Delivery(p, member, fresh[i + 1], now, before + 1, first, 0, group, source))
+            messages.append(Delivery(p, member, flat[i + 1], now, before + 1, first, 0, group, source))
     return messages
 
 
@@ -210,24 +223,25 @@ def fifo_history(key: str) -> tuple[int | None, int, str | None]:
     return int(first) if first else None, int(total), source or None
 
 
-def _fifo(p: Partition, reply: list[Any]) -> list[Delivery]:
-    flat = reply[5]
+def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
     messages = []
-    for i in range(0, len(flat), 6):
-        key, group, receives, first, received, record = flat[i : i + 6]
-        text = key.decode()
-        first_before, before, source = fifo_history(text)
-        received_ms = received.decode() if isinstance(received, bytes) else str(received)
+    for i in range(0, len(flat), 4):
+        key, group = flat[i].decode(), flat[i + 1].decode()
+        receives, first, received = 1, now, now
+        if flat[i + 2]:
+            text, first, received = flat[i + 2].decode().split("/")
+            receives = int(text)
+        first_before, before, source = fifo_history(key) if len(key) > 16 else (None, 0, None)
         messages.append(
             Delivery(
                 p,
-                text,
-                record,
-                received_ms,
+                key,
+                flat[i + 3],
+                received,
                 before + receives,
                 first_before or int(first),
                 receives,
-                group.decode(),
+                group,
                 source,
             )
         )
