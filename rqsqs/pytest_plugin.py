@@ -34,6 +34,8 @@ def rqsqs_server() -> Iterator[str]:
 @pytest.fixture
 def rqsqs_prefix(rqsqs_server: str) -> Iterator[str]:
     """What the names of this test's keys begin with; the keys are removed afterwards."""
+    from rqsqs.testing import remove_keys
+
     prefix = f"test-{secrets.token_hex(8)}"
     yield prefix
     remove_keys(rqsqs_server, prefix)
@@ -63,24 +65,3 @@ def rqsqs_sqs(rqsqs_server: str, rqsqs_prefix: str, rqsqs_clock: VirtualClock) -
     client = boto3.client("sqs", endpoint_url=rqsqs_server)
     boto3.attach(client, rqsqs_server, prefix=rqsqs_prefix, clock=rqsqs_clock)
     return client
-
-
-def remove_keys(url: str, prefix: str) -> None:
-    """Remove all keys of a prefix."""
-    import redis
-
-    from rqsqs._io import connect
-
-    pool, embedded_server = connect.open_pool(url, {})
-    server = redis.Redis(connection_pool=pool)
-    batch: list[bytes] = []
-    for key in server.scan_iter(match=f"{prefix}:*", count=1000):
-        batch.append(key)
-        if len(batch) == 1000:
-            server.unlink(*batch)
-            batch.clear()
-    if batch:
-        server.unlink(*batch)
-    pool.disconnect()
-    if embedded_server is not None:
-        embedded_server.release()

@@ -1,4 +1,6 @@
-"""Tools for tests of code that uses rqsqs: a clock that can be moved. The fixtures are in rqsqs.pytest_plugin.
+"""Tools for tests of code that uses rqsqs: a clock that can be moved, and cleaning up.
+
+The fixtures are in rqsqs.pytest_plugin.
 
 clock = VirtualClock()
 with rqsqs.connect("embedded://", clock=clock) as connection:
@@ -18,7 +20,7 @@ from typing import Protocol
 
 from rqsqs.checks import Seconds, milliseconds
 
-__all__ = ["VirtualClock"]
+__all__ = ["VirtualClock", "remove_keys"]
 
 _LONGEST_MS = 100 * 365 * 86_400_000
 
@@ -71,3 +73,29 @@ class VirtualClock:
 
     def __repr__(self) -> str:
         return f"<rqsqs.testing.VirtualClock at {self.now():.3f}>"
+
+
+def remove_keys(url: str, prefix: str) -> None:
+    """Remove everything a test left behind.
+
+    Args:
+        url: what rqsqs.connect() was given.
+        prefix: the prefix of the connection; all its keys are removed.
+    """
+    import redis
+
+    from rqsqs._io import connect
+
+    pool, embedded_server = connect.open_pool(url, {})
+    server = redis.Redis(connection_pool=pool)
+    batch: list[bytes] = []
+    for key in server.scan_iter(match=f"{prefix}:*", count=1000):
+        batch.append(key)
+        if len(batch) == 1000:
+            server.unlink(*batch)
+            batch.clear()
+    if batch:
+        server.unlink(*batch)
+    pool.disconnect()
+    if embedded_server is not None:
+        embedded_server.release()
