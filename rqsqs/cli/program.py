@@ -1,0 +1,117 @@
+"""The program: its groups of commands, and the one place where errors become a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+import rqsqs
+from rqsqs.cli import dead_letters, demonstration, messages, queues, statistics
+from rqsqs.cli.settings import Settings, common_options
+
+OK, REFUSED, USAGE, SERVER, NOTHING = range(5)
+
+
+class Program(click.Group):
+    """The command `rqsqs`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a person meets them."""
+        return list(self.commands)
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run a command and exit."""
+        extra |= {"standalone_mode": False}
+        settings = Settings(os.environ.get("RQSQS_URL") or None, os.environ.get("RQSQS_PREFIX") or "rqsqs")
+        try:
+            code = super().main(args, prog_name or "rqsqs", obj=settings, **extra) or OK
+            sys.stdout.flush()
+        except Exception as error:
+            code = explain(error, settings)
+        finally:
+            with contextlib.suppress(rqsqs.RqsqsError):
+                settings.close()
+        sys.exit(code)
+
+
+def explain(error: Exception, settings: Settings) -> int:
+    """Say in one line what went wrong; returns the exit code."""
+    if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":  # newer than click 8.1
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        return USAGE
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        say("interrupted")
+        return 130
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "rqsqs"
+        say(f"{error.format_message()} (see {path} --help)")
+        return USAGE
+    if isinstance(error, click.ClickException):
+        say(error.format_message())
+        return REFUSED
+    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
+    if isinstance(error, OSError):
+        say(str(error))
+        return REFUSED
+    if isinstance(error, rqsqs.QueueDoesNotExist | rqsqs.ResourceNotFound):
+        say(f"{error}{settings.hint}")
+        return REFUSED
+    if isinstance(error, rqsqs.ServerError | rqsqs.EmbeddedServerUnavailable):
+        say(str(error))
+        return SERVER
+    if isinstance(error, rqsqs.UsageError) or type(error) in (
+        rqsqs.InvalidParameterValue,
+        rqsqs.MissingParameter,
+    ):
+        say(str(error))
+        return USAGE
+    if isinstance(error, rqsqs.RqsqsError):
+        say(str(error))
+        return REFUSED
+    if isinstance(error, ValueError) and settings.server.startswith("embedded:"):
+        say(str(error))
+        return USAGE
+    raise error
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"rqsqs: {' '.join(text.split())}", err=True)
+
+
+@click.group("rqsqs", cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(rqsqs.__version__, "-V", "--version", prog_name="rqsqs", message="%(prog)s %(version)s")
+@common_options
+def program() -> None:
+    """Amazon SQS on Redis or Valkey: queues from the command line.
+
+    \b
+    A first walk, without any server:
+      rqsqs queue create orders
+      rqsqs send orders "hello"
+      rqsqs receive orders --delete
+      rqsqs stats
+
+    Without --url and RQSQS_URL the queues live in ~/.local/share/rqsqs, on an embedded server that runs as long as
+    somebody uses it. With --url redis://localhost:6379/0 they live in the Redis your programs use.
+
+    \b
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 trouble with the server,
+                4 nothing there (an empty receive, no queues, nothing to move)
+    """
+
+
+for module in (queues, messages, dead_letters, statistics, demonstration):
+    for command in module.COMMANDS:
+        program.add_command(command)

@@ -1,0 +1,98 @@
+"""What every command knows: where the server is, and how results are shown."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import rqsqs
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def default_url() -> str:
+    """Without a URL: an embedded server whose data stays on disk, so that one command sees what the last one did."""
+    home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return Path(home, "rqsqs").absolute().as_uri().replace("file:", "embedded:", 1)
+
+
+@dataclass
+class Settings:
+    """The options that all commands have."""
+
+    url: str | None = None
+    prefix: str = "rqsqs"
+    as_json: bool = False
+    _connection: rqsqs.Connection | None = field(default=None, repr=False)
+
+    @property
+    def server(self) -> str:
+        """The URL to connect to."""
+        return self.url or default_url()
+
+    def connect(self) -> rqsqs.Connection:
+        """The connection, opened by the first call."""
+        if self._connection is None:
+            self._connection = rqsqs.connect(self.server, prefix=self.prefix)
+        return self._connection
+
+    def queue(self, name: str) -> rqsqs.Queue:
+        """A queue by name."""
+        return self.connect().queue(name)
+
+    def close(self) -> None:
+        """Close the connection if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+
+    @property
+    def hint(self) -> str:
+        """Where a queue was looked for, if that was not said."""
+        return "" if self.url else f" (looked in {self.server}; --url or RQSQS_URL names another server)"
+
+
+def common_options(command: F) -> F:
+    """Add --url, --prefix and --json, which may stand before or behind the name of the command."""
+    options = (
+        click.option(
+            "--url",
+            metavar="URL",
+            callback=_remember("url"),
+            expose_value=False,
+            help="redis://, rediss://, unix:// or embedded:///some/folder. Else the variable RQSQS_URL; else an "
+            "embedded server that keeps its data in ~/.local/share/rqsqs.",
+        ),
+        click.option(
+            "--prefix",
+            metavar="TEXT",
+            callback=_remember("prefix"),
+            expose_value=False,
+            help="What all keys begin with. Else the variable RQSQS_PREFIX; else rqsqs.",
+        ),
+        click.option(
+            "--json",
+            is_flag=True,
+            default=None,
+            callback=_remember("as_json"),
+            expose_value=False,
+            help="Print JSON, one object per line.",
+        ),
+    )
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            setattr(context.ensure_object(Settings), name, value)
+
+    return callback
+
+
+pass_settings = click.make_pass_decorator(Settings)

@@ -1,0 +1,67 @@
+"""`rqsqs stats`: how much waits where."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+import rqsqs
+from rqsqs.cli import output
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+
+COLUMNS = [("QUEUE", "left"), ("VISIBLE", "right"), ("IN FLIGHT", "right"), ("DELAYED", "right"), ("OLDEST", "right")]
+
+
+@click.command("stats", short_help="Show how many messages wait where.")
+@click.argument("names", metavar="[QUEUE]...", nargs=-1)
+@common_options
+@pass_settings
+def stats(settings: Settings, names: tuple[str, ...]) -> int:
+    """Show how many messages wait in QUEUE, or in all queues. The numbers are exact.
+
+    VISIBLE can be received now, IN FLIGHT was received and not deleted yet, DELAYED becomes visible later; OLDEST is
+    the age of the oldest message. Exits with 4 if there are no queues.
+    """
+    connection = settings.connect()
+    queues = [connection.queue(name) for name in names] if names else list(connection.queues())
+    rows: list[tuple[str, rqsqs.Counts, bool]] = []
+    for queue in queues:
+        try:
+            rows.append((queue.name, queue.counts(), queue.info().is_paused))
+        except rqsqs.QueueDoesNotExist:
+            if names:
+                raise
+    if not rows:
+        output.note(f"no queues{settings.hint}")
+        return 4
+    now_ms = time.time() * 1000
+    ages = [None if c.oldest_sent_at_ms is None else max(now_ms - c.oldest_sent_at_ms, 0) / 1000 for _, c, _ in rows]
+    if settings.as_json:
+        for (name, counts, is_paused), oldest in zip(rows, ages, strict=True):
+            output.emit(
+                {
+                    "queue": name,
+                    "visible": counts.visible,
+                    "in_flight": counts.in_flight,
+                    "delayed": counts.delayed,
+                    "oldest_age_s": None if oldest is None else round(oldest, 3),
+                    "paused": is_paused,
+                }
+            )
+        return 0
+    cells = [
+        (
+            f"{name} (paused)" if is_paused else name,
+            f"{counts.visible:,}",
+            f"{counts.in_flight:,}",
+            f"{counts.delayed:,}",
+            "-" if oldest is None else output.age(oldest),
+        )
+        for (name, counts, is_paused), oldest in zip(rows, ages, strict=True)
+    ]
+    output.table(COLUMNS, cells)
+    return 0
+
+
+COMMANDS = (stats,)

@@ -1,0 +1,66 @@
+"""Values on the command line: durations, times, NAME=VALUE pairs."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import click
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """`30`, `1.5s`, `15m`, `2h`, `7d`: seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        if isinstance(value, (int, float)):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw]?)", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is not a duration: write 30, 1.5s, 15m, 2h or 7d", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]
+    """An ISO time, `2030-01-31T08:00+01:00` (local time without a zone), or epoch seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | float:
+        """A datetime with time zone, or epoch seconds."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            return float(value)
+        except ValueError:
+            pass
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is not a time: write 2030-01-31T08:00, with +01:00 or Z, or epoch seconds", param, ctx
+            )
+        return found if found.tzinfo else found.astimezone()
+
+
+class Pair(click.ParamType):  # type: ignore[type-arg]
+    """`NAME=VALUE`."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Name and value."""
+        if isinstance(value, tuple):
+            return value
+        name, mark, text = value.partition("=")
+        if not mark or not name:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name, text
+
+
+DURATION, MOMENT, PAIR = Duration(), Moment(), Pair()

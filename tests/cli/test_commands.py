@@ -1,0 +1,363 @@
+"""The commands, called in process on a real server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
+from click.testing import CliRunner, Result
+
+import rqsqs
+from rqsqs.cli.program import program
+
+Run = Callable[..., Result]
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+@pytest.fixture
+def run(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call `rqsqs` with arguments, on a prefix of its own."""
+    monkeypatch.setenv("RQSQS_URL", valkey_url)
+    monkeypatch.setenv("RQSQS_PREFIX", prefix)
+
+    def run(*arguments: str, code: int = 0, **extra: Any) -> Result:
+        result = CliRunner().invoke(program, arguments, **extra)
+        assert result.exit_code == code, f"{result.exit_code}\n{result.output}\n{result.exception!r}"
+        assert "\x1b" not in result.output
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def connection(valkey_url: str, prefix: str) -> Any:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        yield connection
+
+
+def records(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_first_walk(run: Run) -> None:
+    assert run("queue", "create", "orders").stderr == "created orders\n"
+    assert re.fullmatch(UUID + "\n", run("send", "orders", "hello").stdout)
+    assert "hello" in run("peek", "orders").stdout
+    received = run("receive", "orders", "--delete").stdout
+    assert re.match(UUID + ", sent .* ago, received once\n  hello\n$", received)
+    assert "receipt handle" not in received
+    result = run("receive", "orders", code=4)
+    assert (result.stdout, result.stderr) == ("", "no message in orders\n")
+
+
+def test_queues_are_listed_in_order_and_by_beginning(run: Run) -> None:
+    result = run("queue", "ls", code=4)
+    assert (result.stdout, result.stderr) == ("", "no queues\n")
+    for name in ("orders", "bills", "orders.fifo"):
+        run("queue", "create", name)
+    assert run("queue", "ls").stdout == "bills\norders\norders.fifo\n"
+    assert run("queue", "ls", "ord", "--json").stdout == (
+        '{"queue": "orders", "fifo": false}\n{"queue": "orders.fifo", "fifo": true}\n'
+    )
+    assert run("queue", "ls", "x", code=4).stderr == "no queues that start with 'x'\n"
+
+
+def test_settings_are_created_shown_and_changed(run: Run) -> None:
+    run("queue", "create", "dead")
+    run("queue", "create", "orders", "--dlq", "dead", "--max-receive-count", "3", "--visibility-timeout", "2m",
+        "--retention", "7d", "--tag", "team=blue")  # fmt: skip
+    shown = run("queue", "show", "orders").stdout
+    for text in ("2 min (120 s)", "to dead after 3 receives", "7 d (604800 s)", "standard", "tag team", "blue"):
+        assert text in shown
+    run("queue", "set", "orders", "--delay", "10s", "--no-dlq", "--untag", "team", "--tag", "area=1")
+    (record,) = records(run("queue", "show", "orders", "--json"))
+    assert record["attributes"]["DelaySeconds"] == "10"
+    assert "RedrivePolicy" not in record["attributes"]
+    assert record["tags"] == {"area": "1"}
+    assert run("queue", "create", "orders", "--delay", "11", code=1).stderr.startswith(
+        "rqsqs: the queue 'orders' exists"
+    )
+    assert "nothing to change" in run("queue", "set", "orders", code=2).stderr
+    assert "exclude" in run("queue", "set", "orders", "--dlq", "dead", "--no-dlq", code=2).stderr
+
+
+def test_the_dead_letter_queue_shows_its_sources(run: Run) -> None:
+    run("queue", "create", "dead")
+    run("queue", "create", "orders", "--dlq", "dead")
+    assert "orders" in run("queue", "show", "dead").stdout
+
+
+def test_pause_and_resume(run: Run) -> None:
+    run("queue", "create", "orders")
+    run("send", "orders", "x")
+    assert run("queue", "pause", "orders").stderr == "paused orders\n"
+    run("receive", "orders", code=4)
+    assert "orders (paused)" in run("stats").stdout
+    assert records(run("queue", "show", "orders", "--json"))[0]["paused"] is True
+    run("queue", "resume", "orders")
+    run("receive", "orders")
+
+
+def test_one_group_is_paused(run: Run) -> None:
+    run("queue", "create", "orders.fifo", "--content-based-deduplication")
+    for group in ("a", "b"):
+        run("send", "orders.fifo", group, "--group", group)
+    run("queue", "pause", "orders.fifo", "--group", "a")
+    assert run("receive", "orders.fifo", "-n", "10", "--body").stdout == "b\n"
+
+
+def test_removing_and_purging_ask_for_a_yes(run: Run, connection: rqsqs.Connection) -> None:
+    run("queue", "create", "orders")
+    run("send", "orders", "x")
+    for command in (("queue", "rm", "orders"), ("purge", "orders"), ("queue", "purge", "orders")):
+        assert "say --yes" in run(*command, code=2).stderr
+    assert connection.queue("orders").counts().visible == 1
+    assert run("purge", "orders", "--yes").stderr == "removed 1 message from orders\n"
+    assert records(run("queue", "purge", "orders", "--yes", "--json")) == [{"queue": "orders", "purged": 0}]
+    run("queue", "rm", "orders", "-y")
+    assert not connection.exists("orders")
+
+
+def test_bodies_are_text_json_or_bytes(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    run("send", "orders", '{"id": 1}')
+    run("send", "orders", '{"id": 1}', "--as", "json")
+    run("send", "orders", "-", "--as", "bytes", input=b"\xff\x00\n")
+    run("send", "orders", "-", input="from stdin\n")
+    assert [m.body for m in queue.receive(4)] == ['{"id": 1}', {"id": 1}, b"\xff\x00\n", "from stdin"]
+    assert "not JSON" in run("send", "orders", "{", "--as", "json", code=2).stderr
+    assert "not UTF-8" in run("send", "orders", "-", input=b"\xff", code=2).stderr
+    assert "BODY is missing" in run("send", "orders", code=2).stderr
+
+
+def test_a_message_is_sent_with_options(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    run("send", "orders", "x", "--delay", "15m", "-a", "color=red", "-g", "a", "--dedup-id", "1")
+    assert "duplicate" in run("send", "orders", "x", "--dedup-id", "1").stdout
+    (message,) = queue.peek(state="delayed")
+    assert (message.group, message.deduplication_id, message.attributes) == ("a", "1", {"color": "red"})
+    shown = run("peek", "orders", "--state", "delayed").stdout
+    assert "color=red" in shown
+    assert "visible in 15 min" in shown
+    run("send", "orders", "y", "--at", "2100-01-01T00:00+01:00")
+    assert queue.counts().delayed == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["send", "orders", "x", "--delay", "soon"], "'soon' is not a duration"),
+        (["send", "orders", "x", "--delay", "-1"], "'-1' is not a duration"),
+        (["send", "orders", "x", "--at", "noon"], "'noon' is not a time"),
+        (["send", "orders", "x", "-a", "color"], "is not NAME=VALUE"),
+        (["send", "orders", "x", "-a", "a b=1"], "is not an attribute name"),
+        (["send", "orders", "x", "--delay", "999999w"], "delay is"),
+        (["send", "or ders", "x"], "is not a queue name"),
+        (["send", "orders.fifo", "x"], "needs a group"),
+        (["receive", "orders", "--max", "0"], "max_messages is 0"),
+        (["receive", "orders", "--max", "many"], "not a valid integer"),
+        (["peek", "orders", "--state", "lost"], "'lost' is not one of"),
+        (["send", "orders", "x", "--file", "f"], "not both"),
+        (["nonsense"], "No such command"),
+        (["stats", "--nonsense"], "No such option"),
+        (["--url", "http://x", "stats"], "a URL begins with"),
+        (["--url", "embedded://host/x", "stats"], "names a host"),
+        (["--prefix", "a b", "stats"], "prefix is 'a b'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(run: Run, arguments: list[str], part: str) -> None:
+    result = run(*arguments, code=2)
+    assert part in result.stderr
+    assert result.stderr.startswith("rqsqs: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_queue_that_does_not_exist_is_exit_code_1(run: Run) -> None:
+    for command in ("stats", "receive", "peek"):
+        assert run(command, "orders", code=1).stderr == "rqsqs: the queue 'orders' does not exist\n"
+    run("redrive", "orders", code=1)
+    run("queue", "rm", "orders", "--yes", code=1)
+
+
+def test_trouble_with_the_server_is_exit_code_3(run: Run) -> None:
+    result = run("stats", "--url", "redis://:secret@localhost:1/0", code=3)
+    assert "no connection to redis://:***@localhost:1/0" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_common_options_stand_before_or_behind_the_command(run: Run) -> None:
+    run("--prefix", "other", "queue", "create", "orders")
+    assert run("queue", "--prefix", "other", "ls").stdout == "orders\n"
+    assert run("queue", "ls", "--prefix", "other").stdout == "orders\n"
+    assert run("--json", "queue", "ls", "--prefix", "other").stdout.startswith("{")
+    run("queue", "ls", code=4)
+    run("queue", "rm", "orders", "-y", "--prefix", "other")
+
+
+def test_json_of_received_messages_can_be_deleted_by_handle(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders.fifo")
+    queue.send({"id": 1}, group="a", deduplication_id="1", attributes={"n": 1, "b": b"x"})
+    (record,) = records(run("receive", "orders.fifo", "--json"))
+    assert record["body"] == {"id": 1}
+    assert record["attributes"] == {"n": 1, "b": {"base64": "eA=="}}
+    assert (record["group"], record["deduplication_id"], record["receive_count"]) == ("a", "1", 1)
+    assert len(record["sequence_number"]) == 20
+    run("delete", "orders.fifo", "-", input=record["receipt_handle"] + "\n")
+    counts = queue.counts()
+    assert (counts.visible, counts.in_flight) == (0, 0)
+
+
+def test_handles_that_are_none_are_exit_code_1(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    queue.send("x")
+    handle = queue.receive()[0].receipt_handle
+    result = run("delete", "orders", "nonsense", handle, code=1)
+    assert "handle 1: " in result.stderr
+    assert "deleted 1 message of orders" in result.stderr
+
+
+def test_what_was_printed_as_json_can_be_sent_again(run: Run, connection: rqsqs.Connection) -> None:
+    queue, copy = connection.create_queue("orders"), connection.create_queue("copy")
+    queue.send("text", attributes={"n": 1.5, "b": b"\x00"})
+    queue.send(b"\xff", group="a")
+    queue.send([1, {"a": None}], deduplication_id="1")
+    printed = run("peek", "orders", "--json").stdout
+    result = run("send", "copy", "--file", "-", input=printed)
+    assert result.stderr == "sent 3 messages to copy\n"
+    assert [(m.body, m.attributes, m.group, m.deduplication_id) for m in copy.peek(10)] == [
+        (m.body, m.attributes, m.group, m.deduplication_id) for m in queue.peek(10)
+    ]
+
+
+def test_a_file_of_many_messages_is_sent_in_order(run: Run, connection: rqsqs.Connection, tmp_path: Path) -> None:
+    path = tmp_path / "messages.jsonl"
+    lines = [json.dumps({"body": i, "group": "a", "deduplication_id": str(i)}) for i in range(450)]
+    path.write_text("\n".join([*lines, "", lines[0]]))
+    queue = connection.create_queue("orders.fifo")
+    result = run("send", "orders.fifo", "--file", str(path), "--json")
+    assert "sent 450 messages to orders.fifo, 1 more were duplicates" in result.stderr
+    assert len(records(result)) == 451
+    assert [m.body for m in queue.peek(450)] == list(range(450))
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("nonsense", "this is not JSON"),
+        ('"text"', "a message is an object"),
+        ("{}", "a message is an object"),
+        ('{"body": 1, "body_base64": ""}', "a message is an object"),
+        ('{"body_base64": "?"}', "not base64"),
+        ('{"body": 1, "dealy": 5}', "'dealy' is not a field"),
+        ('{"body": 1, "at": "noon"}', "not a time"),
+    ],
+)
+def test_a_line_that_is_no_message_is_named(run: Run, connection: rqsqs.Connection, line: str, part: str) -> None:
+    connection.create_queue("orders")
+    result = run("send", "orders", "--file", "-", input=f'{{"body": "fine"}}\n{line}\n', code=2)
+    assert "line 2: " in result.stderr
+    assert part in result.stderr
+    assert connection.queue("orders").counts().visible == 0
+
+
+def test_a_message_that_is_too_large_fails_alone(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders", maximum_message_size=1024)
+    lines = [json.dumps({"body": body}) for body in ("a", "x" * 2000, "b")]
+    result = run("send", "orders", "--file", "-", input="\n".join(lines), code=1)
+    assert "line 2: the message has" in result.stderr
+    assert [m.body for m in queue.peek(10)] == ["a", "b"]
+    assert "rqsqs: the message has 2000 bytes" in run("send", "orders", "x" * 2000, code=1).stderr
+
+
+def test_files_that_are_not_there_or_empty(run: Run, connection: rqsqs.Connection, tmp_path: Path) -> None:
+    connection.create_queue("orders")
+    assert "No such file" in run("send", "orders", "--file", str(tmp_path / "nothing"), code=1).stderr
+    run("send", "orders", "--file", "-", input="", code=4)
+
+
+def test_control_characters_of_bodies_do_not_reach_the_terminal(run: Run, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders").send("\x1b[31mred\x07\nnext", group="\x1b]0;x")
+    shown = run("peek", "orders").stdout
+    assert r"\x1b[31mred\x07" in shown
+    assert "  next" in shown
+
+
+def test_binary_bodies_are_shown(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    queue.send(b"\xff\xfe")
+    assert "base64:" + base64.b64encode(b"\xff\xfe").decode() in run("peek", "orders").stdout
+    assert run("peek", "orders", "--body").stdout_bytes == b"\xff\xfe\n"
+
+
+def test_stats_are_exact(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    connection.create_queue("empty")
+    queue.send_batch(range(5))
+    queue.send("later", delay=60)
+    queue.receive(2)
+    table = [re.split(r"\s{2,}", line) for line in run("stats").stdout.splitlines()]
+    assert table[0] == ["QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED", "OLDEST"]
+    assert table[1] == ["empty", "0", "0", "0", "-"]
+    assert table[2][:4] == ["orders", "3", "2", "1"]
+    (record,) = records(run("stats", "orders", "--json"))
+    assert (record["visible"], record["in_flight"], record["delayed"], record["paused"]) == (3, 2, 1, False)
+    assert 0 <= record["oldest_age_s"] < 60
+    run("queue", "rm", "empty", "orders", "-y")
+    run("stats", code=4)
+
+
+def test_dead_letters_go_back_or_elsewhere(run: Run, connection: rqsqs.Connection) -> None:
+    dead = connection.create_queue("dead")
+    other = connection.create_queue("other")
+    queue = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
+
+    def die(count: int) -> None:
+        queue.send_batch(range(count))
+        queue.receive(count, visibility_timeout=0)
+        assert queue.receive(count) == []
+        assert dead.counts().visible == count
+
+    die(5)
+    assert run("redrive", "dead").stderr == "moved 5 messages back\n"
+    assert queue.counts().visible == 5
+    assert run("redrive", "dead", code=4).stderr == "dead is empty\n"
+    queue.purge()
+    die(2)
+    (record,) = records(run("redrive", "dead", "--to", "other", "--rate", "500", "--json"))
+    assert (record["status"], record["moved"], record["to"]) == ("COMPLETED", 2, "other")
+    assert other.counts().visible == 2
+    assert "is not the dead-letter queue of any" in run("redrive", "other", code=1).stderr
+    assert "max_per_second is 501" in run("redrive", "dead", "--rate", "501", code=2).stderr
+
+
+def all_commands() -> list[list[str]]:
+    found = [[]]
+    for name, command in program.commands.items():
+        found.append([name])
+        found += [[name, sub] for sub in getattr(command, "commands", {})]
+    return found
+
+
+@pytest.mark.parametrize("path", all_commands(), ids=" ".join)
+def test_every_command_explains_itself(run: Run, path: list[str]) -> None:
+    text = run(*path, "--help").stdout
+    assert text.startswith("Usage: rqsqs")
+    for option in ("--url", "--prefix", "--json"):
+        assert option in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "..." not in text.partition("Commands:")[2]  # no cut sentences
+
+
+def test_the_version_is_shown(run: Run) -> None:
+    assert run("--version").stdout == f"rqsqs {rqsqs.__version__}\n"

@@ -1,0 +1,126 @@
+"""The command as a process: pipes, terminals, signals, missing extras."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
+import rqsqs
+
+COMMAND = [sys.executable, "-m", "rqsqs"]
+
+
+@pytest.fixture
+def environment(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RQSQS_URL", valkey_url)
+    monkeypatch.setenv("RQSQS_PREFIX", prefix)
+
+
+def run(*arguments: str, **extra: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, **extra)  # type: ignore[call-overload, no-any-return]
+
+
+def in_terminal(columns: int, *arguments: str) -> str:
+    """What a person sees in a terminal of so many columns."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=follower, stderr=follower, stdin=follower, env=environment
+    )
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:
+            break
+        if not chunk:
+            break
+        seen += chunk
+    process.wait(20)
+    os.close(leader)
+    return seen.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.usefixtures("environment")
+def test_output_into_a_pipe_has_no_escape_codes_and_is_not_cut() -> None:
+    name = "q" * 80
+    assert run("queue", "create", name).returncode == 0
+    assert run("send", name, "x" * 300).returncode == 0
+    for arguments in (("stats",), ("peek", name), ("queue", "show", name)):
+        result = run(*arguments)
+        assert result.returncode == 0
+        assert "\x1b" not in result.stdout + result.stderr
+        assert name in result.stdout or "x" * 300 in result.stdout
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("columns", [80, 200])
+def test_tables_fit_the_terminal(columns: int) -> None:
+    run("queue", "create", "q" * 80)
+    seen = in_terminal(columns, "stats")
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in seen.splitlines()]
+    assert max(len(line) for line in lines) <= columns
+    assert "QUEUE" in lines[0]
+    assert "".join(lines).count("q") == 80
+
+
+@pytest.mark.usefixtures("environment")
+def test_errors_are_one_line_without_a_traceback() -> None:
+    result = run("receive", "nothing")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "rqsqs: the queue 'nothing' does not exist\n"
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_ends_a_waiting_receive(valkey_url: str, prefix: str) -> None:
+    run("queue", "create", "orders")
+    process = subprocess.Popen([*COMMAND, "receive", "orders", "--wait", "60"], stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert stderr.strip() == "rqsqs: interrupted"
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_closed_pipe_is_no_error_message(valkey_url: str, prefix: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        connection.create_queue("orders").send_batch(["x" * 1000] * 1000)
+    command = " ".join([*COMMAND, "peek", "orders", "--max", "1000", "|", "head", "-1"])
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=30)
+    assert result.stderr == ""
+    assert result.stdout.count("\n") == 1
+
+
+def test_without_a_url_the_queues_live_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("RQSQS_URL", raising=False)
+    assert run("queue", "create", "orders").returncode == 0
+    assert run("send", "orders", "kept").returncode == 0
+    assert run("receive", "orders", "--body").stdout == "kept\n"
+    missing = run("stats", "nothing")
+    assert missing.returncode == 1
+    assert f"(looked in embedded://{tmp_path}/rqsqs; --url or RQSQS_URL names another server)" in missing.stderr
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    blocker = "import sys; sys.modules['rich'] = None; from rqsqs.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", blocker], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "rqsqs: the command line needs click and rich: pip install 'rqsqs[cli]'\n"
