@@ -61,6 +61,7 @@ class Seen:
     source: str | None
     visible_at_ms: int | None
     message_id: str
+    tag: str
 
 
 def look(transport: Transport, queue: QueueRef) -> list[tuple[Any, Seen]]:
@@ -81,6 +82,7 @@ def look(transport: Transport, queue: QueueRef) -> list[tuple[Any, Seen]]:
                     d.dead_letter_source,
                     d.visible_at_ms,
                     d.message_id,
+                    d._partition.tag,
                 )
                 found.append((d.body, seen))
             if not cursor:

@@ -21,7 +21,6 @@ WINDOW_MS = 300_000
 CHAIN = {"work": "dead", "dead": "grave"}
 NAMES = ("work", "dead", "grave", "other")
 GROUPS = (None, None, "a", "b", "ü/@:{x}")
-LAST_MS = 10**13
 
 
 @dataclass
@@ -348,13 +347,6 @@ class StandardMachine(RuleBasedStateMachine):
     def set_attribute(self, name: str, change: tuple[str, str, int]) -> None:
         mine, theirs, value = change
         self.run(flows.set_attributes(self.ref(name), {theirs: str(value)}, NATIVE))
-        if mine == "retention_s" and value > getattr(self.queues[name], mine):
-            for m in [m for m in self.of(name) if self.is_expired(m)]:
-                m.base_ms = -LAST_MS  # dropped or back: the look decides, and it is the old one that does not come back
-            self.compare()
-            for m in self.of(name):
-                if m.base_ms < 0:
-                    m.base_ms = m.visible_at_ms if m.waits and m.visible_at_ms - m.sent_ms > FAR_MS else m.sent_ms
         setattr(self.queues[name], mine, value)
 
     @rule(name=st.sampled_from(["work", "dead"]), count=st.sampled_from([None, 1, 2, 3]))
