@@ -18,7 +18,6 @@ import os
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 from botocore.awsrequest import AWSResponse
 
 from rqsqs._io.connect import shown
-from rqsqs._io.sync import Transport
+from rqsqs._io.sync import Link, Transport
 from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
 from rqsqs.limits import AWS, Limits
 from rqsqs.sqs import Context, Failed, describe, perform
@@ -36,6 +35,8 @@ from rqsqs.sqs.names import endpoint_of, is_account
 from .trouble import as_botocore_error
 
 _PARAMS = "rqsqs_params"  # key in botocore's request context
+_LINKS: set[Link] = set()  # held to the end of the process, since nobody closes clients of boto3: so an embedded server
+# keeps its queues between two clients, move tasks run on, and a later client finds connections ready
 _JSON = "application/x-amz-json-1.0"
 
 
@@ -107,7 +108,7 @@ class Answering:
         with self._lock:
             if self._transport is None:
                 self._transport = Transport.open(self.url, **self._options)
-                weakref.finalize(self, self._transport.close)
+                _LINKS.add(self._transport.link)
             return self._transport
 
     def _context(self, transport: Transport, region: str) -> Context:

@@ -402,6 +402,25 @@ def test_trouble_is_no_client_error() -> None:
     assert not isinstance(as_botocore_error(errors.ServerLoading("x"), "redis://host/0"), ClientError)
 
 
+# Life
+
+
+def test_queues_of_an_embedded_server_outlive_the_client() -> None:
+    code = """
+import gc
+from rqsqs import boto3
+
+def make(name):
+    return boto3.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+
+make("a"), gc.collect(), make("b"), gc.collect()
+assert len(boto3.client("sqs").list_queues()["QueueUrls"]) == 2
+"""
+    environment = {**os.environ, "RQSQS_URL": "embedded://"}
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", code], check=False, capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 # Threads and processes
 
 
