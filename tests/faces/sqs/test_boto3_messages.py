@@ -6,9 +6,12 @@ import re
 import threading
 import time
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from rqsqs.limits import AWS
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 CHARACTERS = (
@@ -297,6 +300,22 @@ def test_retention_deletes_also_what_is_delayed_or_in_flight(sqs: Any) -> None:
     assert sqs.receive(url) == []
     sqs.delete(url, message)
     assert sqs.counts(url) == (0, 0, 0)
+
+
+def test_too_many_messages_in_flight_are_over_the_limit_for_a_short_poll_only(make_sqs: Any) -> None:
+    sqs = make_sqs(limits=replace(AWS, in_flight=2))
+    url = sqs.queue()
+    for i in range(3):
+        sqs.send(url, str(i))
+    assert len(sqs.receive(url, 2)) == 2
+    with sqs.refused("OverLimit", status=403):
+        sqs.receive(url)
+    assert sqs.receive(url, WaitTimeSeconds=1) == []
+    fifo = sqs.queue("q.fifo", ContentBasedDeduplication="true")
+    for i in range(3):
+        sqs.send(fifo, str(i), group=str(i))
+    assert len(sqs.receive(fifo, 2)) == 2
+    assert sqs.receive(fifo) == []
 
 
 # Long polling, in real time
