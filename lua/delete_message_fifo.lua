@@ -19,21 +19,21 @@ local meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS
 local now = string.sub(require("lib.clock")(ARGV[1]), 1, 13)
 local strict = ARGV[2] == "1"
 local base = string.sub(meta, 1, -5)
-local reply, groups, touched, deleted = {}, {}, {}, 0
+local reply, groups, members, stamps, deleted = {}, {}, {}, {}, 0
 
 for i = 3, #ARGV, 3 do
-  local key, group, receives = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+  local key, group = ARGV[i], ARGV[i + 1]
   local stamp = #key == 16 and key or string.sub(key, 1, 16)
   local member = stamp .. group
-  local score = call("ZSCORE", inflight, member)
+  local score = not members[member] and call("ZSCORE", inflight, member)
   local status = 0
   if score then
-    local same = tonumber(string.sub(score, -3)) == math.min(receives, 999)
+    local same = tonumber(string.sub(score, -3)) == math.min(tonumber(ARGV[i + 2]), 999)
     status = same and (not strict or string.sub(score, 1, -4) > now) and 1 or -1
-  else
+  elseif not members[member] then
     local state = call("HGET", states, stamp)
     if state then
-      status = not strict and tonumber(string.match(state, "^%d+")) == receives and 1 or -1
+      status = not strict and string.match(state, "^%d+") == ARGV[i + 2] and 1 or -1
     end
   end
   if status == 1 then
@@ -43,24 +43,18 @@ for i = 3, #ARGV, 3 do
       status = 0
     elseif head[1] ~= key then -- not the first of those in flight
       call("LPUSH", list, head[2], head[1])
-      local position = call("LPOS", list, key)
-      local index = position and position / 2 or require("lib.sorted").find(list, stamp)
+      local index = call("LPOS", list, key)
       if index then
-        require("lib.fifo").remove_at(list, index)
+        require("lib.fifo").remove_at(list, index / 2)
       else
         status = 0
       end
-      if not position then -- it was given another time since
-        call("ZREM", base .. "delayed", member)
-      end
     end
-    if score then
-      call("ZREM", inflight, member)
-    end
-    call("HDEL", states, stamp)
     deleted = deleted + status
-    if not touched[group] then
-      touched[group] = true
+    members[member] = true
+    members[#members + 1] = member
+    stamps[#stamps + 1] = stamp
+    if groups[#groups] ~= group then
       groups[#groups + 1] = group
     end
   end
@@ -68,14 +62,16 @@ for i = 3, #ARGV, 3 do
 end
 
 if deleted > 0 then
+  call("ZREM", inflight, unpack(members))
+  call("HDEL", states, unpack(stamps))
   call("HINCRBY", meta, "messages", -deleted)
   local visible = false
   for i = 1, #groups do
-    local group = groups[i]
-    if call("EXISTS", base .. "group:" .. group) == 1 and require("lib.offer")(base, group) then
+    local offered = require("lib.offer")(base, groups[i])
+    if offered then
       visible = true
-    elseif not strict then -- the head may have been visible
-      call("ZREM", available, group)
+    elseif offered == nil and not strict then -- the group is empty, and its head may have been visible
+      call("ZREM", available, groups[i])
     end
   end
   if visible and call("EXISTS", token) == 0 then -- ring the bell

@@ -1,9 +1,10 @@
--- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so.
+-- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so, nil if
+-- the group is empty.
 return function(base, group)
   local call = redis.call
   local key = call("LINDEX", base .. "group:" .. group, "0")
   if not key then
-    return false
+    return nil
   end
   local stamp = string.sub(key, 1, 16)
   if call("ZSCORE", base .. "inflight", stamp .. group) or call("SISMEMBER", base .. "paused", group) == 1 then
