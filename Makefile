@@ -38,8 +38,9 @@ format: $(STAMP) ## Put the code in its usual form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure
-	$(BIN)/python -m bench $(BENCH_ARGS)
+bench: $(STAMP) ## Measure, and write docs/performance.md (BENCH_ARGS=--quick only prints)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks $(or $(BENCH_ARGS),--write docs/performance.md)
 
 coverage: $(STAMP) ## Run the tests and show what they did not reach
 	$(BIN)/coverage erase

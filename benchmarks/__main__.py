@@ -6,13 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import report, scripts
+from benchmarks import report, scripts, suite
+from benchmarks.processes import awake, prepare
 from benchmarks.server import Bench, use_scripts_of
 from tests.servers import KINDS
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--server", choices=KINDS, default="redis")
+    parser.add_argument("--quick", action="store_true", help="less of everything: 2 minutes instead of 10")
+    parser.add_argument("--only", metavar="SECTION", help=f"one of {', '.join(suite.SECTIONS)}")
+    parser.add_argument("--huge", action="store_true", help="growth up to 5 million waiting messages")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the results between the markers of this file")
     commands = parser.add_subparsers(dest="command")
     one = commands.add_parser("scripts", help="server time of the scripts over that of a trivial one")
     one.add_argument("--server", choices=KINDS, default="redis")
@@ -21,13 +27,25 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--profile", metavar="SCRIPT", help="the redis commands inside: send, receive, delete or all")
     one.add_argument("--lua", type=Path, metavar="FOLDER", help="measure the scripts of this folder instead")
     args = parser.parse_args(argv)
+    prepare()
+    if args.command == "scripts":
+        return measure_scripts(args)
+
+    scale = suite.QUICK if args.quick else suite.FULL
+    text = suite.run(args.server, scale, only=args.only, is_huge=args.huge)
+    if args.write:
+        report.put_between_markers(args.write, text)
+    return 0
+
+
+def measure_scripts(args: argparse.Namespace) -> int:
+    """The subcommand `scripts`."""
     if args.lua:
         use_scripts_of(args.lua)
-
     seconds = args.seconds or (10 if args.quick else 40)
-    with Bench(args.server) as bench:
+    with Bench(args.server) as bench, awake():
         print(f"{args.server} {bench.version}, backlog 10,000, bodies of 100 bytes, {seconds:g} s", flush=True)
-        samples = scripts.measure(bench, seconds)
+        samples = scripts.measure(bench, seconds, scripts.all_kinds(bench))
     if args.profile:
         chosen = {step: sample for step, sample in samples.items() if args.profile in ("all", *step)}
         print(report.plain(scripts.profile(chosen)))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import platform
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+BEGIN, END = "<!-- begin of results -->", "<!-- end of results -->"
 
 Rows = Sequence[Sequence[str]]
 
@@ -18,3 +25,32 @@ def markdown(rows: Rows) -> str:
     """A Markdown table; the first row is the head."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def put_between_markers(path: Path, text: str) -> None:
+    """Replace what stands between the markers of a file."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}")
+
+
+def machine() -> str:
+    """What was measured on."""
+    found = {}
+    for package in ("redis", "hiredis", "msgpack", "boto3", "PyRSMQ", "bullmq", "dramatiq"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    versions = ", ".join(f"{name} {number}" for name, number in found.items())
+    today = datetime.datetime.now(datetime.UTC).date()
+    return f"{today}, {os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, {versions}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

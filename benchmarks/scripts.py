@@ -174,16 +174,11 @@ def trivial(bench: Bench, calls: int, keys: tuple[Any, ...] = ("bench:{0}:key",)
 def measure(
     bench: Bench,
     seconds: float,
-    kinds: tuple[str, ...] = ("standard", "fifo", "streams"),
+    loads: dict[str, Load | Streams],
     batches: tuple[int, ...] = (1, 10),
-    backlog: int = 10_000,
-    in_flight: int = 0,
     slice_: int = 200,
 ) -> dict[Step, Sample]:
-    """Run slices for some seconds; the samples of each step."""
-    loads: dict[str, Load | Streams] = {}
-    for kind in kinds:
-        loads[kind] = Streams(bench, backlog) if kind == "streams" else Load(bench, kind, backlog, in_flight)
+    """Run slices of all loads in turn for some seconds; the samples of each step."""
     samples: dict[Step, Sample] = defaultdict(Sample)
     end = time.monotonic() + seconds
     warm = False
@@ -198,7 +193,17 @@ def measure(
                 for step, costs in taken:
                     samples[step].add(costs, slice_)
         warm = True
-    return dict(sorted(samples.items(), key=lambda item: _order(item[0])))
+    order = ("trivial", *loads)
+    return dict(sorted(samples.items(), key=lambda item: (order.index(item[0][0]), item[0][2], _place(item[0][1]))))
+
+
+def all_kinds(bench: Bench, backlog: int = 10_000) -> dict[str, Load | Streams]:
+    """A standard queue, a FIFO queue and bare streams, with the same backlog."""
+    return {
+        "standard": Load(bench, "standard", backlog),
+        "fifo": Load(bench, "fifo", backlog),
+        "streams": Streams(bench, backlog),
+    }
 
 
 def table(samples: dict[Step, Sample]) -> list[list[str]]:
@@ -242,7 +247,5 @@ def profile(samples: dict[Step, Sample]) -> list[list[str]]:
     return rows
 
 
-def _order(step: Step) -> tuple[int, int, int]:
-    kind, name, batch = step
-    order = ("trivial", "standard", "fifo", "streams")
-    return order.index(kind), batch, STEPS.index(name) if name in STEPS else 0
+def _place(step: str) -> int:
+    return STEPS.index(step) if step in STEPS else 0

@@ -19,6 +19,15 @@ SCRIPTS = {
 SUMS = {("standard", 1): 2.5, ("standard", 10): 1.6}
 
 
+GROWTH = 1.3  # server time with a large backlog or many messages in flight, over that with few
+MEMORY = 40  # bytes per waiting message over a body of 100 bytes
+NATIVE_CLIENT = 1.6  # client CPU per call, over a held connection running a trivial EVALSHA with the same arguments
+DROP_IN_CLIENT = 1.5  # client CPU per call, over a boto3 client with a constant answer
+FLEET = {1: 1.5, 10: 1.2}  # batch -> messages per second, in S
+HAND_OVER = 1.5  # p50, over a blocked XREADGROUP
+IDLE = 20  # commands per second of 50 idle consumers
+
+
 def verdict(reached: float, target: float | None, *, at_least: bool = False) -> str:
     """In a word."""
     if target is None:

@@ -1,0 +1,281 @@
+"""Everything, section by section: each prints its tables when it is done and holds itself against the targets."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks import client, memory, report, scripts, targets, throughput, waiting
+from benchmarks.contestants import FLOORS, OURS, PEERS, DropIn, Lists, Native, Streams, available, missing
+from benchmarks.processes import awake
+from benchmarks.report import Rows
+from benchmarks.server import Bench
+from tests.servers import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything."""
+
+    scripts_s: float
+    growth_s: float
+    backlog: int  # the large one
+    in_flight: int  # the many
+    rounds: int  # of one client alone
+    messages: int  # in each of them
+    fleet_rounds: int
+    fleet_s: float
+    fleet_each: int
+    client_slices: int
+    memory: int
+    idle_s: float
+    idle_consumers: int
+    hand_overs: int
+
+
+FULL = Scale(
+    scripts_s=40,
+    growth_s=30,
+    backlog=1_000_000,
+    in_flight=100_000,
+    rounds=15,
+    messages=100,
+    fleet_rounds=4,
+    fleet_s=2.5,
+    fleet_each=4,
+    client_slices=300,
+    memory=50_000,
+    idle_s=22,
+    idle_consumers=50,
+    hand_overs=400,
+)
+QUICK = Scale(
+    scripts_s=8,
+    growth_s=6,
+    backlog=200_000,
+    in_flight=20_000,
+    rounds=3,
+    messages=100,
+    fleet_rounds=1,
+    fleet_s=1.2,
+    fleet_each=4,
+    client_slices=50,
+    memory=5_000,
+    idle_s=4,
+    idle_consumers=50,
+    hand_overs=80,
+)
+TINY = Scale(
+    scripts_s=0.1,
+    growth_s=0.1,
+    backlog=2_000,
+    in_flight=500,
+    rounds=1,
+    messages=20,
+    fleet_rounds=1,
+    fleet_s=0.3,
+    fleet_each=1,
+    client_slices=2,
+    memory=200,
+    idle_s=0.3,
+    idle_consumers=2,
+    hand_overs=10,
+)
+
+
+@dataclass
+class Results:
+    """What was found so far.
+
+    Attributes:
+        goals: rows of the summary: what, reached, target, verdict.
+        text: the sections in Markdown.
+    """
+
+    kind: Kind
+    scale: Scale
+    is_huge: bool = False
+    goals: list[list[str]] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+
+    def show(self, title: str, rows: Rows, note: str = "") -> None:
+        """A table that is done."""
+        print(f"\n{title}\n{report.plain(rows)}\n{note}".rstrip(), flush=True)
+        self.text.append("\n\n".join(part for part in (f"### {title}", report.markdown(rows), note) if part))
+
+    def goal(self, what: str, reached: float, target: float, unit: str = "", at_least: bool = False) -> None:
+        """A line of the summary."""
+        sign = "≥" if at_least else "≤"
+        word = targets.verdict(reached, target, at_least=at_least)
+        self.goals.append([what, f"{reached:.3g}{unit}", f"{sign} {target}{unit}", word])
+
+
+def measure_scripts(r: Results) -> None:
+    """Server time of each script."""
+    for kind in (r.kind, "valkey" if r.kind == "redis" else "redis"):
+        is_main = kind == r.kind
+        if not is_main and r.scale is not FULL:
+            continue
+        with Bench(kind) as bench, awake():
+            seconds = r.scale.scripts_s * (1 if is_main else 0.5)
+            samples = scripts.measure(bench, seconds, scripts.all_kinds(bench))
+            title = f"Server time per message, {kind.title()} {bench.version}"
+        r.show(title, scripts.table(samples), "T = a trivial EVALSHA. 10,000 messages waiting, bodies of 100 bytes.")
+        r.show(f"One message all the way, {kind.title()}", scripts.sums(samples), "S = bare streams.")
+        if is_main:
+            floor = samples[scripts.FLOOR].low
+            for step, target in targets.SCRIPTS.items():
+                name = f"server time, {step[0]} {step[1]}, batch of {step[2]}"
+                r.goal(name, samples[step].low / floor, target, " T")
+            for (queue, batch), target in targets.SUMS.items():
+                ours, bare = (sum(samples[q, s, batch].low for s in scripts.STEPS) for q in (queue, "streams"))
+                r.goal(f"server time, send + receive + delete, batch of {batch}", ours / bare, target, " S")
+
+
+def measure_growth(r: Results) -> None:
+    """Does server time grow with what is there?"""
+    sizes = [(10_000, 1), (r.scale.backlog, 1), (10_000, r.scale.in_flight)]
+    if r.is_huge:
+        sizes.append((5_000_000, 1))
+    with Bench(r.kind) as bench, awake():
+        loads: dict[str, scripts.Load | scripts.Streams] = {
+            f"{waiting_:,} waiting, {flying:,} in flight": scripts.Load(bench, "standard", waiting_, flying)
+            for waiting_, flying in sizes
+        }
+        samples = scripts.measure(bench, r.scale.growth_s, loads)
+    rows = [["queue", "batch", "send", "receive", "delete", "together", "growth"]]
+    small = next(iter(loads))
+    for batch in (1, 10):
+        base = sum(samples[small, step, batch].low for step in scripts.STEPS)
+        for name in loads:
+            lows = [samples[name, step, batch].low for step in scripts.STEPS]
+            growth = sum(lows) / base
+            cells = [f"{low:.2f}" for low in (*lows, sum(lows))]
+            rows.append([name, str(batch), *cells, f"{growth:.2f}"])
+            if name != small:
+                r.goal(f"growth to {name}, batch of {batch}", growth, targets.GROWTH, " ×")
+    r.show("Growth: server µs per message", rows)
+
+
+def measure_alone(r: Results) -> None:
+    """One client."""
+    for batch in (1, 10):
+        with Bench(r.kind) as bench, awake():
+            classes = available(OURS, (Streams,), PEERS, FLOORS)
+            results = throughput.alone(bench, classes, batch, r.scale.rounds, r.scale.messages)
+        bare = results[Streams.name].per_second
+        rows = [["client", "messages/s", "× S", "client CPU µs", "server CPU µs", "commands"]]
+        for name, found in results.items():
+            costs = [statistics.median(v) for v in (found.client_us, found.server_us, found.commands)]
+            rows.append(
+                [name, f"{found.per_second:,.0f}", f"{found.per_second / bare:.2f}", *(f"{c:.1f}" for c in costs)]
+            )
+        size = "single messages" if batch == 1 else f"batches of {batch}"
+        note = "A message is sent, received and deleted; bodies of 1 KiB; commands inside scripts are counted."
+        r.show(f"One client, {size}", rows, note)
+
+
+def measure_fleets(r: Results) -> None:
+    """Many processes."""
+    each = r.scale.fleet_each
+    for batch in (1, 10):
+        classes = [cls for cls in available(OURS, PEERS) if batch == 1 or cls.batches]
+        with Bench(r.kind) as bench:
+            results = throughput.fleets(bench, classes, batch, r.scale.fleet_rounds, r.scale.fleet_s, each)
+        rows = [["fleet", "messages/s", "× S", "lowest to highest", "client CPU µs", "server CPU µs"]]
+        for name, found in results.items():
+            share = statistics.median(found.to_streams)
+            spread = f"{min(found.to_streams):.2f} to {max(found.to_streams):.2f}"
+            costs = [f"{statistics.median(v):.0f}" for v in (found.client_us, found.server_us)]
+            rows.append([name, f"{statistics.median(found.per_second):,.0f}", f"{share:.2f}", spread, *costs])
+            if name == Native.name:
+                what = f"fleet of {each} + {each} processes, batch of {batch}"
+                r.goal(what, share, targets.FLEET[batch], " S", at_least=True)
+        size = "single messages" if batch == 1 else f"batches of {batch}"
+        r.show(f"{each} producers and {each} consumers, {size}", rows, "Each a process; bodies of 1 KiB.")
+
+
+def measure_client(r: Results) -> None:
+    """CPU of the client."""
+    rows = [["face", "call", "µs", "floor µs", "ratio", "target", "verdict"]]
+    with Bench(r.kind) as bench, awake():
+        found = [(Native.name, targets.NATIVE_CLIENT, client.native(bench.server.url, r.scale.client_slices))]
+        if DropIn.is_available():
+            slices = r.scale.client_slices // 2
+            found.append((DropIn.name, targets.DROP_IN_CLIENT, client.drop_in(bench.server.url, slices)))
+            trip = client.drop_in(bench.server.url, slices, trip=True)
+            found.append((f"{DropIn.name}, floor with a round trip", 0, trip))
+    for name, target, steps in found:
+        for step, (ours, floor) in steps.items():
+            ratio = ours / floor
+            goal = [f"≤ {target}", targets.verdict(ratio, target)] if target else ["", ""]
+            rows.append([name, step, f"{ours:.1f}", f"{floor:.1f}", f"{ratio:.2f}", *goal])
+        if target:
+            whole = sum(ours for ours, _ in steps.values()) / sum(floor for _, floor in steps.values())
+            r.goal(f"client CPU, {name}, send + receive + delete", whole, target, " ×")
+    r.show("Client CPU per call", rows, "Bodies of 100 bytes; processors kept awake.")
+
+
+def measure_memory(r: Results) -> None:
+    """Memory of a backlog."""
+    classes = available((Native, Streams), PEERS)
+    with Bench(r.kind) as bench:
+        small, large = (memory.per_message(bench, classes, size, r.scale.memory) for size in (100, 1024))
+    rows = [["queue", "body of 100 B", "body of 1 KiB"]]
+    rows += [[name, f"{small[name]:.0f}", f"{large[name]:.0f}"] for name in small]
+    r.show("Bytes per waiting message over the body", rows)
+    r.goal("memory per waiting message over a body of 100 B", small[Native.name], targets.MEMORY, " B")
+
+
+def measure_idle(r: Results) -> None:
+    """Consumers with nothing to do."""
+    count, seconds = r.scale.idle_consumers, r.scale.idle_s
+    results = waiting.idle(r.kind, available(OURS, (Streams, Lists), PEERS), seconds, count, count)
+    spread = waiting.idle(r.kind, [Native], min(seconds, 10), count, max(1, count // 10))
+    results[f"{Native.name}, {min(count, 10)} processes"] = spread[Native.name]
+    rows = [["queue", "commands/s", "server CPU µs/s", "connections"]]
+    for name, found in results.items():
+        rows.append([name, f"{found.commands:.1f}", f"{found.server_us:,.0f}", str(found.connections)])
+    r.show(f"{count} idle consumers in one process", rows, f"Over {seconds:g} s; each waits 20 s and waits again.")
+    r.goal(f"{count} idle consumers", results[Native.name].commands, targets.IDLE, " commands/s")
+
+
+def measure_hand_over(r: Results) -> None:
+    """From a send to a waiting consumer."""
+    with awake():
+        results = waiting.hand_over(r.kind, available(OURS, (Streams, Lists)), r.scale.hand_overs, 0.005)
+    bare = results[Streams.name][0]
+    rows = [["queue", "p50 ms", "p99 ms", "p50 over XREADGROUP"]]
+    rows += [[name, f"{p50:.2f}", f"{p99:.2f}", f"{p50 / bare:.2f}"] for name, (p50, p99) in results.items()]
+    r.show("Hand-over to a waiting consumer", rows)
+    r.goal("hand-over to a waiting consumer, p50", results[Native.name][0] / bare, targets.HAND_OVER, " ×")
+
+
+SECTIONS: dict[str, Callable[[Results], None]] = {
+    "scripts": measure_scripts,
+    "growth": measure_growth,
+    "client": measure_client,
+    "memory": measure_memory,
+    "idle": measure_idle,
+    "hand-over": measure_hand_over,
+    "alone": measure_alone,
+    "fleets": measure_fleets,
+}
+
+
+def run(kind: Kind, scale: Scale, only: str | None = None, is_huge: bool = False) -> str:
+    """Measure; the results as Markdown."""
+    began = time.monotonic()
+    results = Results(kind, scale, is_huge)
+    for name, measure in SECTIONS.items():
+        if only in (None, name):
+            measure(results)
+    head = [["what", "reached", "target", "verdict"]]
+    summary = [*head, *results.goals]
+    note = f"{report.machine()}. Measured in {(time.monotonic() - began) / 60:.1f} minutes."
+    if missing():
+        note += f" Not installed and left out: {', '.join(missing())}."
+    print(f"\nTargets\n{report.plain(summary)}\n\n{note}", flush=True)
+    return "\n\n".join([note, "### Targets", report.markdown(summary), *results.text])

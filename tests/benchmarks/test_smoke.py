@@ -1,0 +1,48 @@
+"""The benchmarks run, in the smallest size: what they measure is nobody's business here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report, scripts, suite
+from benchmarks.__main__ import main
+from benchmarks.processes import prepare
+from benchmarks.server import Bench
+from tests.servers import KINDS, find_binary
+
+KIND = next((kind for kind in KINDS if find_binary(kind)), KINDS[0])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("section", suite.SECTIONS)
+def test_every_section_gives_a_table(section: str, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare()
+    text = suite.run(KIND, suite.TINY, only=section)
+    assert "### Targets" in text
+    assert text.count("|---|") >= 2
+    assert "Targets" in capsys.readouterr().out
+
+
+def test_the_scripts_can_be_profiled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scripts", "--server", KIND, "--seconds", "0.1", "--profile", "receive"]) == 0
+    out = capsys.readouterr().out
+    assert "zadd" in out
+    assert "(Lua)" in out
+    assert " send " not in out
+
+
+def test_every_script_call_is_counted() -> None:
+    with Bench(KIND) as bench:
+        samples = scripts.measure(bench, 0.1, {"standard": scripts.Load(bench, "standard", 100)}, slice_=20)
+    sent = samples["standard", "send", 1]
+    assert sent.inner["rpush"][0] == sent.messages
+    assert sent.low > 0
+
+
+def test_results_stand_between_the_markers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.put_between_markers(page, "new")
+    assert page.read_text() == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
