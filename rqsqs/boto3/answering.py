@@ -71,10 +71,9 @@ class Answering:
                 handlers of longer event names first, so that "" comes behind all that users can register.
         """
         for event, handler in (("before-parameter-build", self.note_params), ("before-call", self.answer)):
-            unique_id = f"rqsqs-{event}"
-            for name in (event, f"{event}.sqs"):
-                events.unregister(name, unique_id=unique_id)
-            events.register_last(event + scope, handler, unique_id=unique_id)
+            for each in ("", ".sqs"):
+                events.unregister(event + each, unique_id=f"rqsqs-{event}{each}")
+            events.register_last(event + scope, handler, unique_id=f"rqsqs-{event}{scope}")
 
     def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
         """Handler of before-parameter-build."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import os
 import subprocess
@@ -149,7 +150,8 @@ def test_what_is_configured_is_respected(
     assert rqsqs.boto3.Session(profile_name="work").client("sqs").meta.region_name == "eu-north-1"
     assert rqsqs.boto3.client("sqs", config=Config(region_name="ap-south-1")).meta.region_name == "ap-south-1"
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
-    client = rqsqs.boto3.client("sqs", aws_account_id="123456789012", config=Config(user_agent_extra="mine"))
+    monkeypatch.setenv("AWS_ACCOUNT_ID", "123456789012")
+    client = rqsqs.boto3.client("sqs", config=Config(user_agent_extra="mine"))
     assert client.meta.config.user_agent_extra == "mine"
     url = client.create_queue(QueueName=prefix)["QueueUrl"]
     assert url == f"https://sqs.us-west-2.amazonaws.com/123456789012/{prefix}"
@@ -158,6 +160,21 @@ def test_what_is_configured_is_respected(
     client.delete_queue(QueueUrl=url)
     with pytest.raises(PartialCredentialsError):
         rqsqs.boto3.client("sqs", aws_access_key_id="only half")
+
+
+@pytest.mark.skipif(
+    "aws_account_id" not in inspect.signature(plain_boto3.Session).parameters, reason="boto3 is older than that"
+)
+def test_the_account_can_be_given_to_client_or_session(valkey_url: str, prefix: str) -> None:
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    session = rqsqs.boto3.Session(**keys, aws_account_id="222222222222")
+    for client, account in (
+        (rqsqs.boto3.client("sqs", endpoint_url=valkey_url, aws_account_id="111111111111"), "111111111111"),
+        (session.client("sqs", endpoint_url=valkey_url), "222222222222"),
+    ):
+        url = client.create_queue(QueueName=prefix)["QueueUrl"]
+        assert url == f"https://sqs.us-east-1.amazonaws.com/{account}/{prefix}"
+    client.delete_queue(QueueUrl=url)
 
 
 def test_clients_are_created_with_positional_arguments_too(valkey_url: str) -> None:
@@ -346,8 +363,9 @@ def test_attach_to_clients_resources_and_sessions(valkey_url: str, prefix: str) 
     assert session.client("sqs").list_queues()["QueueUrls"] == [url]
     assert session.resource("sqs").Queue(url).attributes["VisibilityTimeout"] == "30"
     assert core.create_client("sqs", "us-east-1").list_queues()["QueueUrls"] == [url]
-    rqsqs.boto3.attach(client, valkey_url, prefix=f"{prefix}-other")
-    assert "QueueUrls" not in client.list_queues()
+    for attached in (client, session.client("sqs")):
+        rqsqs.boto3.attach(attached, valkey_url, prefix=f"{prefix}-other")
+        assert "QueueUrls" not in attached.list_queues()
     for target in (plain_boto3.client("s3", **keys), object(), None):
         with pytest.raises(TypeError, match="attach"):
             rqsqs.boto3.attach(target, valkey_url)
