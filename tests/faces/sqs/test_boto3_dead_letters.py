@@ -156,6 +156,70 @@ def test_a_message_stays_when_its_dead_letter_queue_is_gone(sqs: Any) -> None:
     assert [sqs.bodies(url) for _ in range(3)] == [["x"]] * 3
 
 
+def test_a_lower_count_acts_on_the_next_receive_and_receives_without_invisibility_count(sqs: Any) -> None:
+    dlq, url = sqs.queue("dlq"), sqs.queue("q", VisibilityTimeout="0")
+    sqs.dead_letter(url, dlq, 10)
+    sqs.send(url, "x")
+    assert [sqs.bodies(url) for _ in range(3)] == [["x"]] * 3
+    sqs.dead_letter(url, dlq, 3)
+    assert sqs.bodies(url) == []
+    assert sqs.counts(dlq) == (1, 0, 0)
+
+
+def test_time_alone_moves_nothing(sqs: Any) -> None:
+    dlq, url = sqs.queue("dlq"), sqs.queue("q", VisibilityTimeout="1")
+    sqs.dead_letter(url, dlq, 1)
+    sqs.send(url, "x")
+    sqs.receive(url)
+    sqs.wait(100)
+    assert (sqs.counts(url), sqs.counts(dlq)) == ((1, 0, 0), (0, 0, 0))
+
+
+@pytest.mark.parametrize(("suffix", "is_kept"), [("", False), (".fifo", True)])
+def test_retention_of_dead_letters_runs_from_the_send_on_standard_queues_and_from_the_move_on_fifo_queues(
+    sqs: Any, suffix: str, is_kept: bool
+) -> None:
+    dlq = sqs.queue(f"dlq{suffix}", MessageRetentionPeriod="60")
+    url = sqs.queue(f"q{suffix}", VisibilityTimeout="1")
+    sqs.dead_letter(url, dlq, 1)
+    extra = {"group": "g", "MessageDeduplicationId": "d"} if suffix else {}
+    sqs.send(url, "x", **extra)
+    sqs.wait(40)
+    sqs.receive(url)
+    sqs.wait(2)
+    assert sqs.receive(url) == []
+    sqs.wait(30)
+    assert sqs.bodies(dlq) == (["x"] if is_kept else [])
+
+
+def test_purged_messages_do_not_become_dead_letters(sqs: Any) -> None:
+    dlq, url = sqs.queue("dlq"), sqs.queue("q", VisibilityTimeout="1")
+    sqs.dead_letter(url, dlq, 1)
+    sqs.send(url, "x")
+    sqs.receive(url)
+    sqs.client.purge_queue(QueueUrl=url)
+    sqs.wait(2)
+    assert sqs.receive(url) == []
+    assert sqs.counts(dlq) == (0, 0, 0)
+
+
+def test_dead_letters_of_many_sources_are_one_queue(sqs: Any) -> None:
+    dlq = sqs.queue("dlq")
+    urls = [sqs.queue(f"q{i}", VisibilityTimeout="0") for i in range(4)]
+    for i, url in enumerate(urls):
+        sqs.dead_letter(url, dlq, 1)
+        sqs.send(url, str(i))
+        sqs.receive(url)
+        sqs.receive(url)
+    assert sqs.client.list_dead_letter_source_queues(QueueUrl=dlq)["queueUrls"] == urls
+    assert sqs.counts(dlq) == (4, 0, 0)
+    received = sqs.receive(dlq)
+    assert sorted(message["Body"] for message in received) == ["0", "1", "2", "3"]
+    entries = [{"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]} for i, message in enumerate(received)]
+    assert len(sqs.client.delete_message_batch(QueueUrl=dlq, Entries=entries)["Successful"]) == 4
+    assert sqs.counts(dlq) == (0, 0, 0)
+
+
 # Move tasks
 
 
@@ -320,3 +384,32 @@ def test_listing_and_cancelling_tasks_has_rules(sqs: Any) -> None:
         cancel(TaskHandle=handle(taskId="x", sourceArn=MISSING_ARN))
     with sqs.refused("ResourceNotFoundException", "Task does not exist.", status=404):
         cancel(TaskHandle=handle(taskId="00000000-0000-4000-8000-000000000000", sourceArn=arn))
+
+
+def test_a_task_fails_when_its_destination_is_deleted(live: Any) -> None:
+    dlq, url, other = live.queue("dlq"), live.queue("q"), live.queue("other")
+    live.dead_letter(url, dlq)
+    bury(live, url, *map(str, range(5)))
+    live.client.start_message_move_task(
+        SourceArn=live.arn(dlq), DestinationArn=live.arn(other), MaxNumberOfMessagesPerSecond=2
+    )
+    live.client.delete_queue(QueueUrl=other)
+    task = finished(live, dlq)
+    assert (task["Status"], task["FailureReason"]) == ("FAILED", "AWS.SimpleQueueService.NonExistentQueue")
+
+
+def test_fifo_dead_letters_go_back_in_order(live: Any) -> None:
+    dlq = live.queue("dlq.fifo")
+    url = live.queue("q.fifo", ContentBasedDeduplication="true")
+    live.dead_letter(url, dlq)
+    for i in range(5):
+        live.send(url, str(i), group="g")
+    for _ in range(2):
+        while live.receive(url, VisibilityTimeout=0):
+            pass
+    assert live.counts(dlq) == (5, 0, 0)
+    live.client.start_message_move_task(SourceArn=live.arn(dlq))
+    assert finished(live, dlq)["Status"] == "COMPLETED"
+    received = live.receive(url)
+    assert [message["Body"] for message in received] == ["0", "1", "2", "3", "4"]
+    assert {message["Attributes"]["MessageGroupId"] for message in received} == {"g"}

@@ -459,3 +459,5 @@ def test_purge_once_in_60_seconds(sqs: Any) -> None:
         sqs.client.purge_queue(QueueUrl=url)
     sqs.wait(2)
     sqs.client.purge_queue(QueueUrl=url)
+    got = sqs.attributes(url)
+    assert got["LastModifiedTimestamp"] == got["CreatedTimestamp"]

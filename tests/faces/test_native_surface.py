@@ -1,0 +1,62 @@
+"""The public names: all of them there, documented, typed, and seen as `rqsqs.X`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import rqsqs
+
+CLASSES = [c for n in rqsqs.__all__ if inspect.isclass(c := getattr(rqsqs, n))]
+FACES = [rqsqs.Connection, rqsqs.Queue, rqsqs.Message, rqsqs.Entry]
+METHODS = [
+    pytest.param(cls, name, id=f"{cls.__name__}.{name}") for cls in FACES for name in vars(cls) if name[0] != "_"
+]
+
+
+def test_all_names_what_can_be_imported() -> None:
+    public = {name for name, value in vars(rqsqs).items() if name[0] != "_" and not inspect.ismodule(value)}
+    assert set(rqsqs.__all__) == public
+    assert list(rqsqs.__all__) == sorted(rqsqs.__all__, key=lambda name: (not name.isupper(), name.islower(), name))
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_public_class_is_documented(cls: type) -> None:
+    assert cls.__doc__
+    assert not cls.__doc__.startswith(f"{cls.__name__}(")  # what a dataclass writes by itself
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_public_classes_are_seen_as_members_of_the_package(cls: type) -> None:
+    assert cls.__module__ == "rqsqs"
+
+
+@pytest.mark.parametrize(("cls", "name"), METHODS)
+def test_every_public_method_is_documented_and_typed(cls: type, name: str) -> None:
+    member: Any = inspect.getattr_static(cls, name)
+    if inspect.ismemberdescriptor(member):
+        return
+    function = member.fget if isinstance(member, property) else member
+    assert function.__doc__
+    assert function.__doc__.strip()[0].isupper() or function.__doc__.startswith("`")
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not inspect.Signature.empty
+    for parameter in list(signature.parameters.values())[1:]:
+        assert parameter.annotation is not inspect.Parameter.empty
+
+
+def test_every_error_has_what_the_sqs_faces_need() -> None:
+    for cls in CLASSES:
+        if issubclass(cls, rqsqs.RequestError | rqsqs.ServerError):
+            assert cls.sqs_code
+            assert cls.sqs_shape
+            assert 400 <= cls.http_status < 600
+
+
+def test_objects_show_what_they_are() -> None:
+    with rqsqs.connect("redis://:secret@127.0.0.1:1/0") as connection:
+        assert repr(connection) == "<rqsqs.Connection 'redis://:***@127.0.0.1:1/0'>"
+        assert repr(connection.queue("orders")) == "<rqsqs.Queue 'orders'>"
+    assert repr(rqsqs.Entry("x")) == "Entry('x')"
