@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,8 @@ AttributeValue = str | int | float | bytes
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_CURSORS = {"visible": r"(\d+>)?(again|due|ready):\d+", "in_flight": r"inflight:\d+", "delayed": r"delayed:\d+"}
 
 
 def shown(value: object) -> str:
@@ -43,7 +45,7 @@ def milliseconds(what: str, value: Any, maximum_ms: int) -> int:
         raise InvalidParameterValue(f"{what} is {shown(value)}: it is a number of seconds or a timedelta")
     ms = round(value * 1000)
     if not 0 <= ms <= maximum_ms:
-        raise InvalidParameterValue(f"{what} is {value:g} s: it is between 0 and {maximum_ms / 1000:g} s")
+        raise InvalidParameterValue(f"{what} is {value:.15g} s: it is between 0 and {maximum_ms / 1000:.15g} s")
     return ms
 
 
@@ -57,7 +59,7 @@ def epoch_ms(what: str, value: Any) -> int:
         raise InvalidParameterValue(f"{what} is {shown(value)}: it is a datetime with time zone or epoch seconds")
     ms = round(value * 1000)
     if not 0 <= ms <= 7_258_118_400_000:
-        raise InvalidParameterValue(f"{what} is {value:g}: it is a time between 1970 and 2200")
+        raise InvalidParameterValue(f"{what} is {value:.15g}: it is a time between 1970 and 2200")
     return ms
 
 
@@ -83,6 +85,61 @@ def label(what: str, value: Any) -> str:
     except UnicodeEncodeError:
         raise InvalidParameterValue(f"{what} {shown(value)} is not valid Unicode") from None
     return value
+
+
+def text(what: str, value: Any) -> str:
+    """Any text."""
+    if not isinstance(value, str):
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is text")
+    return value
+
+
+def flag(what: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is True or False")
+    return value
+
+
+def group(value: Any) -> str | None:
+    """A message group, or None for the whole queue."""
+    return None if value is None else label("group", value)
+
+
+def message_id(value: Any) -> str:
+    """A message id, or anything that has one: what send() returned, or a received or seen message."""
+    found = getattr(value, "message_id", value)
+    if not isinstance(found, str) or not _UUID.fullmatch(found):
+        raise InvalidParameterValue(f"message is {shown(value)}: it is a message, or the message_id of one")
+    return found
+
+
+def cursor(value: Any, state: str, is_fifo: bool) -> str:
+    """What an earlier browse() of the same state and kind of queue returned."""
+    form = r"\d+:\d+" if is_fifo else _CURSORS[state]
+    if not isinstance(value, str) or not re.fullmatch(rf"(\d{{1,9}}\|({form})?)?", value):
+        raise InvalidParameterValue(f"cursor is {shown(value)}: it is '' or what browse() of the same state returned")
+    return value
+
+
+def batch(what: str, values: Any, maximum: int) -> list[Any]:
+    """The entries of a batch."""
+    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+        raise InvalidParameterValue(f"{what} is {shown(values)}: it is a list or another iterable of them")
+    found = list(values)
+    count("the number of messages in a batch", len(found), maximum)
+    return found
+
+
+def tags(values: Any) -> dict[str, str]:
+    """Tags: names to text."""
+    if not isinstance(values, Mapping):
+        raise InvalidParameterValue(f"tags is {shown(values)}: it maps names to text")
+    for name, value in values.items():
+        if not isinstance(name, str) or not name:
+            raise InvalidParameterValue(f"{shown(name)} is not the name of a tag: it is text, not empty")
+        text(f"tag {name!r}", value)
+    return dict(values)
 
 
 def attributes(values: Any, limits: Limits) -> dict[str, tuple[str, str | bytes]]:
@@ -157,7 +214,8 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
         found["MaximumMessageSize"] = str(size)
     if given.get("content_based_deduplication") is not None:
         _fifo_only("content_based_deduplication", is_fifo, name)
-        found["ContentBasedDeduplication"] = "true" if given["content_based_deduplication"] else "false"
+        chosen = flag("content_based_deduplication", given["content_based_deduplication"])
+        found["ContentBasedDeduplication"] = "true" if chosen else "false"
     scope = given.get("deduplication_scope")
     if scope is not None:
         _fifo_only("deduplication_scope", is_fifo, name)

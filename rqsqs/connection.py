@@ -48,10 +48,12 @@ class Connection:
         **options: Any,
     ) -> None:
         modes = {"native": NATIVE, "aws": AWS}
-        if not isinstance(limits, Limits) and limits not in modes:
+        if not isinstance(limits, Limits) and (not isinstance(limits, str) or limits not in modes):
             raise InvalidParameterValue(f"limits is {limits!r}: it is 'native' or 'aws'")
-        if not prefix or not set(prefix).isdisjoint("{}*?[]\\ \n"):
+        if not checks.text("prefix", prefix).isprintable() or not prefix or not set(prefix).isdisjoint("{}*?[]\\ "):
             raise InvalidParameterValue(f"prefix is {prefix!r}: it is not empty and has none of {{}}*?[]\\ or blanks")
+        if clock is not None and not callable(getattr(clock, "now_us", None)):
+            raise InvalidParameterValue(f"clock is {clock!r}: it has a method now_us(), as rqsqs.testing.VirtualClock")
         self.limits = limits if isinstance(limits, Limits) else modes[limits]
         self.transport = Transport(url, prefix, clock, **options)
 
@@ -95,6 +97,7 @@ class Connection:
         given = {key: value for key, value in locals().items() if key in SETTINGS}
         queue = self.queue(name)
         attributes = {k: v for k, v in self.attributes(queue.name, given).items() if v is not None}
+        tags = None if tags is None else checks.tags(tags)
         self.transport.run(flows.create_queue(self.transport.queue(queue.name), attributes, self.limits, tags))
         return queue
 
@@ -119,6 +122,7 @@ class Connection:
 
     def queues(self, prefix: str = "") -> Iterator[Queue]:
         """All queues whose names begin with `prefix`, in order of names."""
+        checks.text("prefix", prefix)
         after = ""
         while True:
             names = self.transport.run(flows.list_queues(self.transport.space, prefix, after, 1000))

@@ -67,6 +67,8 @@ class RequestError(RqsqsError):
         detail: what a script gave beside its code.
     """
 
+    __module__ = "rqsqs"
+
     code: ClassVar[str | None] = None
     sqs_code: ClassVar[str] = "InvalidParameterValue"
     sqs_shape: ClassVar[str] = "InvalidParameterValueException"
@@ -251,6 +253,8 @@ class BatchFailed(RqsqsError):
 
 class ServerError(RqsqsError):
     """The server cannot do it now; the message says what to do about it."""
+
+    __module__ = "rqsqs"
 
     sqs_code: ClassVar[str] = "InternalError"
     sqs_shape: ClassVar[str] = "InternalFailure"

@@ -15,6 +15,8 @@ DEDUPLICATION_WINDOW_S = 300
 class Limits:
     """What a request may ask for. Times in milliseconds, sizes in bytes, 0 = no limit."""
 
+    __module__ = "rqsqs"
+
     name: str
     batch_entries: int
     batch_bytes: int

@@ -172,9 +172,8 @@ class Queue:
             pack(self.limits, self.is_fifo, m.body, **m.options)
             if isinstance(m, Entry)
             else pack(self.limits, self.is_fifo, m)
-            for m in messages
+            for m in checks.batch("messages", messages, self.limits.batch_entries)
         ]
-        checks.count("the number of messages in a batch", len(batch), self.limits.batch_entries)
         total = sum(m.size for m in batch)
         if self.limits.batch_bytes and total > self.limits.batch_bytes:
             raise InvalidParameterValue(f"the batch has {total} bytes: it has at most {self.limits.batch_bytes}")
@@ -215,7 +214,7 @@ class Queue:
                 else checks.milliseconds("visibility_timeout", visibility_timeout, limits.visibility_ms),
                 None if wait is None else checks.milliseconds("wait", wait, limits.wait_ms),
                 None if attempt_id is None else checks.label("attempt_id", attempt_id),
-                delete,
+                checks.flag("delete", delete),
             )
         )
         return [Message(self, d) for d in deliveries]
@@ -262,8 +261,7 @@ class Queue:
         Raises:
             BatchFailed: some could not be deleted; its `results` tell which, the others were.
         """
-        handles = [handle_of(m) for m in messages]
-        checks.count("the number of messages in a batch", len(handles), self.limits.batch_entries)
+        handles = [handle_of(m) for m in checks.batch("messages", messages, self.limits.batch_entries)]
         settled(self._run(flows.delete_messages(self._ref, handles, self.limits)))
 
     def change_visibility(self, message: Message | str, timeout: Seconds) -> None:
@@ -281,17 +279,19 @@ class Queue:
         Raises:
             BatchFailed: some could not be changed; its `results` tell which, the others were.
         """
-        wanted = [
-            (handle_of(m), checks.milliseconds("timeout", timeout, self.limits.visibility_ms)) for m, timeout in changes
-        ]
-        checks.count("the number of messages in a batch", len(wanted), self.limits.batch_entries)
+        wanted = []
+        for pair in checks.batch("changes", changes, self.limits.batch_entries):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise InvalidParameterValue(f"{checks.shown(pair)} is not a pair of a message and seconds from now")
+            timeout_ms = checks.milliseconds("timeout", pair[1], self.limits.visibility_ms)
+            wanted.append((handle_of(pair[0]), timeout_ms))
         settled(self._run(flows.change_visibility(self._ref, wanted, self.limits)))
 
     # What waits
 
     def counts(self, group: str | None = None) -> Counts:
         """Exact numbers of visible, in-flight and delayed messages, of the queue or of one message group."""
-        return self._run(flows.counts(self._ref, group))
+        return self._run(flows.counts(self._ref, checks.group(group)))
 
     def groups(self) -> list[str]:
         """The message groups that hold messages."""
@@ -314,12 +314,13 @@ class Queue:
         if state not in ("visible", "in_flight", "delayed"):
             raise InvalidParameterValue(f"state is {state!r}: it is 'visible', 'in_flight' or 'delayed'")
         limit = checks.count("max_messages", max_messages, 1000)
-        found, following = self._run(flows.browse(self._ref, state, cursor, limit))
+        start = checks.cursor(cursor, state, self.is_fifo)
+        found, following = self._run(flows.browse(self._ref, state, start, limit))
         return [Message(self, d) for d in found], following
 
     def cancel(
         self,
-        message: SentMessage | str | None = None,
+        message: SentMessage | Message | str | None = None,
         *,
         deduplication_id: str | None = None,
         group: str | None = None,
@@ -327,7 +328,7 @@ class Queue:
         """Take a waiting message out of the queue.
 
         Args:
-            message: what send() returned, or a message id.
+            message: what send() returned, a message that was looked at, or a message id.
             deduplication_id: instead of message; it is forgotten, so that it can be sent again.
             group: its message group, if known: FIFO and fair queues are searched group by group without it.
 
@@ -339,12 +340,13 @@ class Queue:
         """
         if (message is None) == (deduplication_id is None):
             raise MissingParameter("cancel() takes a message or a deduplication_id, one of them")
-        message_id = message.message_id if isinstance(message, SentMessage) else message
-        return self._run(flows.cancel(self._ref, message_id, deduplication_id, group))
+        message_id = None if message is None else checks.message_id(message)
+        dedup_id = None if deduplication_id is None else checks.label("deduplication_id", deduplication_id)
+        return self._run(flows.cancel(self._ref, message_id, dedup_id, checks.group(group)))
 
     def reschedule(
         self,
-        message: SentMessage | str,
+        message: SentMessage | Message | str,
         *,
         delay: Seconds | None = None,
         at: Moment | None = None,
@@ -353,7 +355,7 @@ class Queue:
         """Give a waiting message another time to become visible.
 
         Args:
-            message: what send() returned, or a message id.
+            message: what send() returned, a message that was looked at, or a message id.
             delay: seconds from now; or
             at: a datetime with time zone or epoch seconds.
             group: as for cancel().
@@ -371,16 +373,15 @@ class Queue:
         else:
             delay_ms = checks.milliseconds("delay", delay, self.limits.delay_ms)
             due_ms = self._connection.transport.now_ms() + delay_ms
-        message_id = message.message_id if isinstance(message, SentMessage) else message
-        return self._run(flows.reschedule(self._ref, message_id, due_ms, group))
+        return self._run(flows.reschedule(self._ref, checks.message_id(message), due_ms, checks.group(group)))
 
     def pause(self, group: str | None = None) -> None:
         """Hand nothing out any more, of the queue or of one message group; what is in flight stays so."""
-        self._run(flows.pause(self._ref, resume=False, group=group))
+        self._run(flows.pause(self._ref, resume=False, group=checks.group(group)))
 
     def resume(self, group: str | None = None) -> None:
         """Undo pause()."""
-        self._run(flows.pause(self._ref, resume=True, group=group))
+        self._run(flows.pause(self._ref, resume=True, group=checks.group(group)))
 
     def purge(self) -> None:
         """Remove all messages: visible, in flight and delayed."""
@@ -419,7 +420,7 @@ class Queue:
 
     def cancel_redrive(self, task_id: str) -> int:
         """Cancel a running move task; returns how many messages were moved."""
-        return self._run(flows.cancel_move(self._ref, task_id))
+        return self._run(flows.cancel_move(self._ref, checks.text("task_id", task_id)))
 
     def dead_letter_sources(self) -> list[str]:
         """Names of the queues whose dead letters come here."""
@@ -444,11 +445,11 @@ class Queue:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        self._run(flows.set_tags(self._ref, tags))
+        self._run(flows.set_tags(self._ref, checks.tags(tags)))
 
     def untag(self, *names: str) -> None:
         """Remove tags; unknown ones are ignored."""
-        self._run(flows.remove_tags(self._ref, list(names)))
+        self._run(flows.remove_tags(self._ref, [checks.text("the name of a tag", n) for n in names]))
 
 
 class Message:
@@ -514,7 +515,7 @@ class Message:
 
     @property
     def sequence_number(self) -> str | None:
-        """20 digits, growing; FIFO queues only."""
+        """Text of 20 digits, growing; FIFO queues only."""
         return self._delivery.sequence_number
 
     @property

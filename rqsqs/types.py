@@ -32,6 +32,8 @@ class SentMessage:
         is_duplicate: the message was recognised as a duplicate and not stored again.
     """
 
+    __module__ = "rqsqs"
+
     message_id: str
     sequence_number: str | None = None
     is_duplicate: bool = False
@@ -40,6 +42,8 @@ class SentMessage:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The entry `index` of a batch was not done, because of `error`."""
+
+    __module__ = "rqsqs"
 
     index: int
     error: Exception
@@ -56,6 +60,8 @@ class Counts:
         oldest_sent_at_ms: when the oldest message was sent (epoch ms), or None if there is none.
     """
 
+    __module__ = "rqsqs"
+
     visible: int = 0
     in_flight: int = 0
     delayed: int = 0
@@ -65,6 +71,8 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class MoveTask:
     """A message move task. Status: RUNNING, COMPLETED, CANCELLING, CANCELLED, FAILED. Times in epoch ms."""
+
+    __module__ = "rqsqs"
 
     task_id: str
     source: str
@@ -86,6 +94,8 @@ class QueueInfo:
         created_at_ms: epoch ms.
         modified_at_ms: epoch ms.
     """
+
+    __module__ = "rqsqs"
 
     name: str
     attributes: dict[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,10 +25,13 @@ def resolve(url: str | None) -> str:
     Raises:
         UsageError: the scheme is none of ours.
     """
-    url = url or os.environ.get("RQSQS_URL") or DEFAULT_URL
-    scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
+    if url is None:
+        url = os.environ.get("RQSQS_URL") or DEFAULT_URL
+    if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
         raise UsageError(f"cannot connect to {url!r}: a URL begins with {', '.join(s + '://' for s in SCHEMES)}")
+    parts = urlsplit(url)
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
+        raise UsageError(f"cannot connect to {shown(url)!r}: behind the host stands the number of a database, as in /0")
     return url
 
 
@@ -50,16 +54,21 @@ def open_pool(url: str, options: dict[str, Any]) -> tuple[ConnectionPool, embedd
         "decode_responses": False,
     }
     if urlsplit(url).scheme == "embedded":
-        server = embedded.acquire(url)
+        try:
+            server = embedded.acquire(url)
+        except ValueError as e:
+            raise UsageError(str(e)) from e
         settings.pop("socket_keepalive")
         pool = ConnectionPool(connection_class=UnixDomainSocketConnection, **server.redis_kwargs(), **settings)
         return pool, server
     if urlsplit(url).scheme == "unix":
         settings.pop("socket_keepalive")
     try:
-        return ConnectionPool.from_url(url, **settings), None
-    except ValueError as e:
+        pool = ConnectionPool.from_url(url, **settings)
+        pool.make_connection()  # not connected yet: tells whether the options exist
+    except (ValueError, TypeError) as e:
         raise UsageError(f"cannot connect to {shown(url)!r}: {e}") from e
+    return pool, None
 
 
 def check_version(connection: Any, where: str) -> None:
