@@ -47,8 +47,13 @@ local function find(zset)
 end
 
 -- Ready? It leaves a hole in the list, which keeps its order; a hole weighs 25 bytes until it reaches the head.
-for _, list in ipairs({ready, base .. "group:" .. group}) do
-  local index = sorted.find(list, id) or (settings[2] and sorted.search(list, id))
+for _, place in ipairs({{ready, id}, {base .. "group:" .. group, id .. "@" .. group}}) do
+  local list = place[1]
+  local index = sorted.find(list, id)
+  if not index then -- a clock went back, perhaps
+    local position = redis.call("LPOS", list, place[2], "MAXLEN", "20000")
+    index = position and position / 2 or (settings[2] and sorted.search(list, id))
+  end
   local found = index and redis.call("LINDEX", list, 2 * index)
   if found and #found ~= 25 then
     key, record = found, redis.call("LINDEX", list, 2 * index + 1)

@@ -1,0 +1,234 @@
+"""FIFO queues: the rules as sqs-behaviour words them, and what the model does not see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rqsqs._core import flows, records
+from rqsqs._core.keys import QueueRef
+from rqsqs.errors import DeduplicationIdRequired, MessageNotAvailable, ReceiptHandleExpired
+from rqsqs.limits import AWS, NATIVE
+from tests.lua.conftest import Engine
+
+
+@pytest.fixture
+def q(engine: Engine) -> QueueRef:
+    return engine.queue("q.fifo")
+
+
+def change(engine: Engine, q: QueueRef, delivery: Any, ms: int) -> Any:
+    return engine.run(flows.change_visibility(q, [(delivery.receipt_handle, ms)], NATIVE))[0]
+
+
+def send(engine: Engine, q: QueueRef, *names: str) -> list[Any]:
+    """Names like "g1-m1", sent one by one."""
+    sent = []
+    for text in names:
+        engine.clock.us += 10
+        sent += engine.send(q, text, group=text.split("-")[0])
+    return sent
+
+
+def test_one_receive_takes_one_group_first(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g1-m1", "g2-m1", "g1-m2", "g1-m3")
+    assert engine.bodies(q) == ["g1-m1", "g1-m2", "g1-m3", "g2-m1"]
+
+
+@pytest.mark.parametrize(
+    ("extended", "visible"),
+    [(0, []), (1, ["g1-m1"]), (2, ["g1-m1", "g1-m2"])],
+)
+def test_a_group_is_delivered_up_to_the_first_that_is_still_invisible(
+    engine: Engine, q: QueueRef, extended: int, visible: list[str]
+) -> None:
+    send(engine, q, "g1-m1", "g1-m2", "g1-m3")
+    got = engine.receive(q, visibility_ms=1000)
+    change(engine, q, got[extended], 60_000)
+    engine.clock.advance_ms(1000)
+    assert engine.bodies(q) == visible
+
+
+def test_ending_the_first_ones_timeout_queues_its_group_behind_others(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g1-m1", "g1-m2", "g2-m1")
+    got = engine.receive(q, 2)
+    engine.clock.advance_ms(1)
+    change(engine, q, got[0], 0)
+    assert engine.bodies(q) == ["g2-m1", "g1-m1"]
+
+
+def test_visible_and_in_flight_are_counted_as_sqs_does(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g1-1", "g1-2", "g2-1", "g2-2", "g3-1", "g3-2")
+    engine.receive(q, 1)
+    engine.receive(q, 1)
+    assert engine.counts(q) == (4, 2, 0)
+
+
+def test_deleting_some_keeps_the_lock_and_deleting_all_ends_it(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g1-m1", "g1-m2", "g1-m3")
+    first, second = engine.receive(q, 2)
+    engine.delete(q, second)
+    assert engine.bodies(q) == []
+    engine.delete(q, first)
+    assert engine.bodies(q) == ["g1-m3"]
+
+
+def test_a_late_delete_of_the_head_does_not_hand_out_what_is_in_flight(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g1-m1", "g1-m2")
+    first, second = engine.receive(q, 2, 1000)
+    change(engine, q, second, 60_000)
+    engine.clock.advance_ms(1000)
+    engine.counts(q)  # the first one is visible again
+    assert engine.delete(q, first) == [None]
+    assert engine.bodies(q, 1) == []
+    assert engine.delete(q, second) == [None]
+
+
+def test_a_receipt_of_an_earlier_receive_never_works(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g1-m1")
+    (old,) = engine.receive(q, visibility_ms=0)
+    (new,) = engine.receive(q)
+    for limits in (AWS, NATIVE):
+        (failure,) = engine.run(flows.delete_messages(q, [old.receipt_handle], limits))
+        assert isinstance(failure.error, ReceiptHandleExpired)
+    assert isinstance(change(engine, q, old, 5).error, ReceiptHandleExpired)
+    assert engine.delete(q, new) == [None]
+    assert isinstance(change(engine, q, new, 5).error, MessageNotAvailable)
+    assert engine.delete(q, new) == [None]
+
+
+def test_a_late_receipt_deletes_what_was_given_another_time(engine: Engine, q: QueueRef) -> None:
+    (sent,) = send(engine, q, "g1-m1")
+    (d,) = engine.receive(q, visibility_ms=0)
+    engine.run(flows.reschedule(q, sent.message_id, engine.clock.ms + 5000))
+    assert engine.delete(q, d) == [None]
+    assert engine.counts(q) == (0, 0, 0)
+    engine.clock.advance_ms(5000)
+    assert engine.bodies(q) == []
+
+
+def test_a_receive_count_past_999_keeps_receipts_apart(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g1-m1")
+    for _ in range(1005):
+        (d,) = engine.receive(q, visibility_ms=0)
+    assert d.receive_count == 1005
+    (d,) = engine.receive(q)
+    assert d.receive_count == 1006
+    assert engine.run(flows.delete_messages(q, [d.receipt_handle], AWS)) == [None]
+    assert engine.counts(q) == (0, 0, 0)
+
+
+def test_dead_letters_of_a_fifo_queue_can_be_deleted_and_extended(engine: Engine) -> None:
+    dlq = engine.queue("dead.fifo")
+    q = engine.queue("q.fifo", "dead.fifo", 2)
+    send(engine, q, "g-1", "g-2")
+    for _ in range(2):
+        engine.receive(q, visibility_ms=0)
+    assert engine.bodies(q) == []
+    first, second = engine.receive(dlq)
+    assert (first.receive_count, second.receive_count) == (3, 3)
+    assert change(engine, dlq, first, 60_000) is None
+    assert engine.run(flows.delete_messages(dlq, [first.receipt_handle, second.receipt_handle], AWS)) == [None, None]
+    assert engine.counts(dlq) == (0, 0, 0)
+
+
+def test_sequence_numbers_grow_while_the_clock_steps_back(engine: Engine, q: QueueRef) -> None:
+    numbers = [send(engine, q, "g-1")[0].sequence_number]
+    for _ in range(3):
+        engine.clock.advance_ms(-60_000)
+        numbers += [s.sequence_number for s in send(engine, q, "g-2", "h-1")]
+    assert numbers == sorted(set(numbers))
+    assert engine.bodies(q, 100)[:4] == ["g-1", "g-2", "g-2", "g-2"]
+
+
+def test_a_purge_forgets_ids_of_stamps_that_ran_ahead(engine: Engine, q: QueueRef) -> None:
+    engine.send(q, *range(50), group="g")
+    engine.send(q, "a", group="g", dedup_id="d")
+    engine.run(flows.purge_queue(q, NATIVE))
+    assert not engine.send(q, "b", group="g", dedup_id="d")[0].is_duplicate
+
+
+def test_deduplication_is_required_by_the_strict_limits(engine: Engine, q: QueueRef) -> None:
+    outgoing = [records.outgoing("a", group="g", dedup_id="d"), records.outgoing("b", group="g", content_hash="h")]
+    with pytest.raises(DeduplicationIdRequired):
+        engine.run(flows.send_messages(q, outgoing, AWS))
+    assert engine.counts(q) == (0, 0, 0)
+    engine.run(flows.set_attributes(q, {"ContentBasedDeduplication": "true"}, AWS))
+    engine.run(flows.send_messages(q, outgoing, AWS))
+    assert [s.is_duplicate for s in engine.run(flows.send_messages(q, outgoing, AWS))] == [True, True]
+    assert engine.counts(q) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("pause", ["queue", "group"])
+def test_sending_to_what_is_paused_waits(engine: Engine, q: QueueRef, pause: str) -> None:
+    group = None if pause == "queue" else "g"
+    engine.run(flows.pause(q, resume=False, group=group))
+    engine.send(q, "a", "b", group="g")
+    assert engine.bodies(q) == []
+    assert engine.counts(q) == (2, 0, 0)
+    engine.run(flows.pause(q, resume=True, group=group))
+    assert engine.bodies(q) == ["a", "b"]
+
+
+def test_the_queue_delay_acts_on_what_is_delayed(engine: Engine) -> None:
+    q = engine.queue("q.fifo", DelaySeconds="60")
+    engine.send(q, "a", group="g")
+    assert engine.counts(q) == (0, 0, 1)
+    engine.run(flows.set_attributes(q, {"DelaySeconds": "10"}, NATIVE))
+    engine.clock.advance_ms(9_999)
+    assert engine.bodies(q) == []
+    engine.clock.advance_ms(1)
+    assert engine.bodies(q) == ["a"]
+
+
+def test_a_delayed_message_holds_its_group_back(engine: Engine, q: QueueRef) -> None:
+    engine.send(q, "a", group="g", delay_ms=1000)
+    engine.send(q, "b", group="g")
+    engine.send(q, "c", group="h")
+    assert engine.bodies(q) == ["c"]
+    engine.clock.advance_ms(1000)
+    assert engine.bodies(q) == ["a", "b"]
+
+
+def test_retention_of_a_group_is_enforced_in_bounded_steps(engine: Engine) -> None:
+    q = engine.queue("q.fifo", MessageRetentionPeriod="60")
+    for _ in range(2):
+        engine.send(q, *range(1000), group="g")
+    engine.clock.advance_ms(61_000)
+    engine.send(q, "fresh", group="g")
+    assert engine.bodies(q) == ["fresh"]
+    assert engine.counts(q) == (0, 1, 0)
+
+
+def test_many_groups_whose_time_is_over_all_come_back(engine: Engine, q: QueueRef) -> None:
+    for i in range(300):
+        engine.send(q, i, group=f"g{i}")
+    assert len(engine.receive(q, 1000, 1000)) == 300
+    engine.clock.advance_ms(1000)
+    assert sorted(engine.bodies(q, 1000) + engine.bodies(q, 1000) + engine.bodies(q, 1000)) == list(range(300))
+
+
+def test_an_attempt_id_gives_the_same_receipts(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g-1", "h-1")
+    first = engine.receive(q, 10, 5000, attempt_id="x")
+    engine.clock.advance_ms(4000)
+    again = engine.receive(q, 10, 5000, attempt_id="x")
+    assert [d.receipt_handle for d in again] == [d.receipt_handle for d in first]
+    assert [d.receive_count for d in again] == [1, 1]
+    engine.clock.advance_ms(4000)
+    assert engine.receive(q, 10, attempt_id="y") == []
+    engine.delete(q, first[0])
+    assert engine.receive(q, 10, attempt_id="x") == []
+
+
+def test_in_flight_at_the_limit_nothing_is_handed_out_and_nothing_raised(engine: Engine, q: QueueRef) -> None:
+    import dataclasses
+
+    limits = dataclasses.replace(NATIVE, in_flight=2)
+    send(engine, q, "a-1", "b-1", "c-1")
+    got = engine.run(flows.receive_messages(q, limits, 2))
+    assert len(got) == 2
+    assert engine.run(flows.receive_messages(q, limits, 2)) == []
+    engine.delete(q, got[0])
+    assert len(engine.run(flows.receive_messages(q, limits, 2))) == 1

@@ -1,0 +1,194 @@
+"""The headers of the scripts say what is true; every operation stays within one hash slot."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from rqsqs._core import browsing, messages, moves, queues, receipts, records, scripts
+from rqsqs._core.keys import Keyspace
+from rqsqs._core.operation import Operation
+from rqsqs.errors import BY_CODE
+from rqsqs.limits import AWS, NATIVE
+
+SPACE = Keyspace("p")
+Q, F = SPACE.queue("q"), SPACE.queue("f.fifo")
+DLQ, FDLQ = SPACE.queue("d"), SPACE.queue("d.fifo")
+BATCH = [records.outgoing("a"), records.outgoing("b")]
+GROUPED = [records.outgoing("a", group="g", dedup_id="i", delay_ms=5), records.outgoing("b", group="g", due_ms=7)]
+RECEIPT = receipts.Receipt(Q.home, "1700000000000", "170000000000000000000000" + "1700000000000", "0", "")
+FIFO_RECEIPT = receipts.Receipt(F.home, "1700000000000", "1700000000000000", "1", "g")
+FIELDS = {**queues.DEFAULTS, "created_us": "1", "modified_us": "1", "paused": "1", "messages": "5"}
+
+OPERATIONS: list[Operation] = [
+    messages.send_messages(Q.home, BATCH, NATIVE),
+    messages.send_messages(Q.home, GROUPED, NATIVE),
+    messages.send_messages(F.home, GROUPED, AWS),
+    messages.receive_messages(Q.home, NATIVE, 10, None, "?", "w"),
+    messages.receive_messages(F.home, AWS, 10, 5, "+1", "w", "attempt", True),
+    messages.delete_messages(Q.home, [RECEIPT, RECEIPT], AWS),
+    messages.delete_messages(F.home, [FIFO_RECEIPT], AWS),
+    messages.change_visibility(Q.home, [(RECEIPT, 5)], AWS),
+    messages.change_visibility(F.home, [(FIFO_RECEIPT, 5)], AWS),
+    messages.ring(Q.home),
+    messages.ring(F.home, "w"),
+    browsing.count(Q.home),
+    browsing.count(F.home),
+    browsing.groups(Q.home, 0, 10),
+    browsing.groups(F.home, 0, 10),
+    browsing.peek(Q.home, "ready", "g", 0, 10),
+    browsing.peek_group(F.home, "g", 0, 10),
+    browsing.cancel(Q.home, "1" * 24, "", None),
+    browsing.cancel(F.home, "1" * 16, "g", 5),
+    browsing.find_duplicate(Q.home, Q.home.dedup("=", "x"), forget=False),
+    browsing.find_duplicate(F.home, F.home.dedup("=", "x", "g"), forget=True),
+    moves.move(DLQ.partition("q/0"), 10, ""),
+    moves.move(FDLQ.partition("f.fifo/0"), 10, "f.fifo"),
+    moves.take(DLQ.home, 10, "", "id"),
+    moves.put(Q.home, "id", [b"g", b"r"]),
+    moves.put(F.home, "id", [b"g", b"r"]),
+    moves.clear(DLQ.home, "id"),
+    moves.start(DLQ, "id", "", 5, 10),
+    moves.update(DLQ, "id", "advance", 5),
+    moves.list_tasks(DLQ),
+    queues.create_queue(Q.home, {"VisibilityTimeout": "5"}, {"k": "v"}, AWS),
+    queues.create_queue(F.home, {}, {}, NATIVE),
+    queues.set_attributes(Q.home, {"VisibilityTimeout": "5", "Policy": None}, field="Policy", expected="x"),
+    queues.get_queue(Q.home),
+    queues.delete_queue(Q.home, AWS, purge=False, first=True),
+    queues.delete_queue(F.home, AWS, purge=True, first=False),
+    queues.register_queue(SPACE, "q", "1"),
+    queues.list_queues(SPACE, "", "", 10),
+    queues.get_tags(Q),
+    queues.set_tags(Q, {"k": "v"}, ["x"], 50),
+    queues.attach_source(DLQ, "q", ["q/0"]),
+    queues.put_shard(DLQ.partition("q/0"), Q.home, FIELDS),
+    queues.suspend_dlq(Q.home, DLQ, 60_000),
+    queues.get_members(DLQ),
+    queues.pause_group(Q.home, "g", resume=False),
+    queues.pause_group(F.home, "g", resume=True),
+]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header says: how many there are at least, whether more may follow, and the error codes."""
+
+    keys: int
+    more_keys: bool
+    args: int | None
+    more_args: bool
+    returns: str
+    errors: frozenset[str]
+
+
+def header_of(script: str) -> Header:
+    text = (scripts._folder() / f"{script}.lua").read_text("utf-8")
+    match = re.match(r"(?:#!lua flags=allow-oom\n)?--\[\[\n(.*?)\n\]\]", text, re.DOTALL)
+    assert match, f"{script}: no header"
+    parts: dict[str, list[str]] = {}
+    current = ""
+    for line in match[1].splitlines():
+        word = re.match(r"(KEYS|ARGV|RETURN|ERRORS) ", line + " ")
+        if word:
+            current = word[1]
+        if current:
+            parts.setdefault(current, []).append(line.removeprefix(current).strip())
+    assert list(parts) == ["KEYS", "ARGV", "RETURN", "ERRORS"], f"{script}: {list(parts)}"
+
+    def numbered(lines: list[str]) -> tuple[int | None, bool]:
+        if lines[0].startswith("as in "):
+            return None, False
+        if lines == ["-"]:
+            return 0, False
+        numbers = [re.match(r"(\d+)(\.\.\.)?(?= )", line) for line in lines]
+        found = [(int(m[1]), bool(m[2])) for m in numbers if m]
+        assert [n for n, _ in found] == list(range(1, len(found) + 1)), f"{script}: {found}"
+        assert not any(more for _, more in found[:-1])
+        more = found[-1][1]
+        return found[-1][0] - more, more
+
+    keys, more_keys = numbered(parts["KEYS"])
+    args, more_args = numbered(parts["ARGV"])
+    assert keys is not None
+    errors = frozenset(re.findall(r"[A-Z_]{3,}", " ".join(parts["ERRORS"])))
+    return Header(keys, more_keys, args, more_args, " ".join(parts["RETURN"]), errors)
+
+
+@pytest.mark.parametrize("script", scripts.names())
+def test_every_script_has_a_header_and_an_operation(script: str) -> None:
+    header = header_of(script)
+    assert header.returns
+    assert any(operation.script == script for operation in OPERATIONS), f"nobody builds {script}"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.script)
+def test_builders_pass_what_the_header_names(operation: Operation) -> None:
+    header = header_of(operation.script)
+    keys, args = len(operation.keys), len(operation.args)
+    assert keys >= header.keys if header.more_keys else keys == header.keys
+    if header.args is None:
+        header = header_of(operation.script.removesuffix("_fifo"))
+    assert header.args is not None
+    assert args >= header.args if header.more_args else args == header.args
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.script)
+def test_keys_are_named_in_the_order_of_the_header(operation: Operation) -> None:
+    text = (scripts._folder() / f"{operation.script}.lua").read_text("utf-8")
+    named = re.findall(r"^(?:KEYS  |      ) (\d+) (\w+) +[A-Z]+\b", text.split("ARGV", 1)[0], re.MULTILINE)
+    for number, key in named:
+        last = operation.keys[int(number) - 1].rsplit(":", 1)[1]
+        if key in ("meta", "ready", "store", "inflight", "delayed", "bell", "keeper", "available", "tags", "tasks"):
+            assert last == key
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.script)
+def test_an_operation_stays_in_one_hash_slot(operation: Operation) -> None:
+    tags = {key[key.index("{") + 1 : key.index("}")] for key in operation.keys}
+    assert len(tags) == 1
+
+
+@pytest.mark.parametrize("script", scripts.names())
+def test_error_codes_are_those_of_the_header_and_all_registered(script: str) -> None:
+    source = scripts.get(script).source
+    raised = set(re.findall(r'error_reply\("([A-Z_]+)[ "]', source))
+    if script.endswith("receive_message_fifo"):
+        raised.discard("OVER_LIMIT")
+    assert raised == header_of(script).errors
+    assert raised <= set(BY_CODE)
+
+
+def test_every_registered_code_is_raised_by_a_script_or_by_the_flows() -> None:
+    raised = set().union(*(header_of(script).errors for script in scripts.names()))
+    of_flows = {"RECEIPT_HANDLE_EXPIRED", "MESSAGE_NOT_AVAILABLE", "INVALID_PARAMETER"}
+    assert raised | of_flows == set(BY_CODE)
+
+
+def test_what_frees_memory_runs_when_it_is_full() -> None:
+    flagged = {s for s in scripts.names() if scripts.get(s).source.startswith("#!lua flags=allow-oom\n")}
+    freeing = {"receive_message", "delete_message", "change_message_visibility", "cancel_message", "count_messages"}
+    assert {f"{s}{kind}" for s in freeing for kind in ("", "_fifo")} <= flagged
+    assert {"delete_queue", "delete_queue_fifo", "ring_bell"} <= flagged
+    assert not {"send_message", "send_message_fifo", "create_queue"} & flagged
+
+
+@pytest.mark.parametrize("script", scripts.names())
+def test_modules_define_every_function_that_is_called(script: str) -> None:
+    source = scripts.get(script).source
+    defined = set(re.findall(r"function (\w+\.\w+)\(", source))
+    tables = {name.split(".")[0] for name in defined}
+    required: dict[str, set[str]] = {}
+    for table, module in re.findall(r"local (\w+) = lib_(\w+)\(\)", source):
+        required.setdefault(table, set()).add(module)
+    called = [({module}, function) for module, function in re.findall(r"\blib_(\w+)\(\)\.(\w+)\(", source)]
+    uses = re.findall(r"(?<![.\w])(\w+)\.(\w+)\(", source)
+    called += [(required[table], function) for table, function in uses if table in required]
+    missing = {
+        f"{modules}.{function}"
+        for modules, function in called
+        if modules & tables and not any(f"{module}.{function}" in defined for module in modules)
+    }
+    assert not missing

@@ -1,0 +1,198 @@
+"""Standard queues: what the model does not see."""
+
+from __future__ import annotations
+
+import pytest
+
+from rqsqs._core import flows
+from rqsqs.errors import InvalidParameterValue, MessageNotAvailable
+from rqsqs.limits import NATIVE
+from tests.lua.conftest import Engine
+
+
+def store_size(engine: Engine, q: object) -> int:
+    return engine.redis.hlen(q.home.base + "store")  # type: ignore[attr-defined, return-value]
+
+
+def test_where_a_message_is_on_its_way(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, "a")
+    base = "{q/0}:q:"
+    own = [f"{base}bell", f"{base}meta"]
+    assert engine.keys("{q/0}*") == [*own, f"{base}ready"]
+    (d,) = engine.receive(q)
+    assert engine.keys("{q/0}*") == [f"{base}bell", f"{base}inflight", f"{base}meta", f"{base}store"]
+    engine.delete(q, d)
+    assert engine.keys("{q/0}*") == own
+
+
+def test_the_receive_count_goes_on_past_999(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, "a")
+    first_ms = engine.clock.ms
+    handles = []
+    for expected in range(1, 2003):
+        (d,) = engine.receive(q, visibility_ms=0)
+        assert d.receive_count == expected
+        handles.append(d)
+    assert d.first_received_at_ms == first_ms
+    assert store_size(engine, q) == 1
+    assert engine.delete(q, d) == [None]
+    assert engine.counts(q) == (0, 0, 0)
+    assert store_size(engine, q) == 0
+
+
+def test_the_receive_count_past_999_decides_about_dead_letters(engine: Engine) -> None:
+    dlq = engine.queue("dead")
+    q = engine.queue("q", "dead", 1000)
+    engine.send(q, "a")
+    for _ in range(1000):
+        assert engine.bodies(q, visibility_ms=0) == ["a"]
+    assert engine.bodies(q) == []
+    assert engine.receive(dlq)[0].receive_count == 1001
+
+
+def test_cancelled_messages_leave_holes_that_nobody_sees(engine: Engine) -> None:
+    q = engine.queue("q")
+    sent = engine.send(q, *range(100))
+    for s in sent[:99]:
+        assert engine.run(flows.cancel(q, s.message_id))
+    assert engine.counts(q) == (1, 0, 0)
+    assert engine.bodies(q, 1) == [99]
+    assert engine.counts(q) == (0, 1, 0)
+    assert not engine.run(flows.cancel(q, sent[0].message_id))
+    with pytest.raises(MessageNotAvailable):
+        engine.run(flows.cancel(q, sent[99].message_id))
+
+
+def test_holes_in_groups_are_not_counted(engine: Engine) -> None:
+    q = engine.queue("q")
+    sent = engine.send(q, *range(10), group="g")
+    for s in sent[:9]:
+        assert engine.run(flows.cancel(q, s.message_id, group="g"))
+    assert engine.counts(q) == (1, 0, 0)
+    assert engine.bodies(q) == [9]
+    assert engine.counts(q) == (0, 1, 0)
+
+
+def test_a_message_of_another_queue_cannot_be_cancelled(engine: Engine) -> None:
+    q, other = engine.queue("q"), engine.queue("other")
+    (sent,) = engine.send(q, "a")
+    with pytest.raises(InvalidParameterValue):
+        engine.run(flows.cancel(other, sent.message_id))
+
+
+def test_cancelling_finds_grouped_messages_in_every_state(engine: Engine) -> None:
+    q = engine.queue("q")
+    sent = engine.send(q, "in flight", "again", group="g")
+    sent += engine.send(q, "delayed", group="g", delay_ms=5)
+    flying, again = engine.receive(q)
+    engine.run(flows.change_visibility(q, [(again.receipt_handle, 0)], NATIVE))
+    with pytest.raises(MessageNotAvailable):
+        engine.run(flows.cancel(q, sent[0].message_id))
+    assert engine.run(flows.cancel(q, sent[1].message_id))
+    assert engine.run(flows.cancel(q, sent[2].message_id))
+    assert engine.counts(q) == (0, 1, 0)
+    assert engine.delete(q, flying) == [None]
+
+
+def test_cancelling_finds_dead_letters(engine: Engine) -> None:
+    dlq = engine.queue("dead")
+    q = engine.queue("q", "dead")
+    engine.send(dlq, "own")
+    sent = engine.send(q, *range(20))
+    handles = engine.receive(q, 20, 1000)
+    engine.run(flows.change_visibility(q, [(handles[i].receipt_handle, 0) for i in range(10, 20)], NATIVE))
+    assert engine.bodies(q) == []
+    engine.clock.advance_ms(1000)
+    assert engine.bodies(q) == []
+    assert engine.counts(dlq) == (21, 0, 0)
+    for s in sent:
+        assert engine.run(flows.cancel(dlq, s.message_id)), "its list is not in the order of ids"
+    assert engine.bodies(dlq, 1000) == ["own"]
+
+
+def test_rescheduling_keeps_the_receive_count(engine: Engine) -> None:
+    q = engine.queue("q")
+    (sent,) = engine.send(q, "a")
+    engine.receive(q, visibility_ms=0)
+    engine.receive(q, visibility_ms=0)
+    assert engine.run(flows.reschedule(q, sent.message_id, engine.clock.ms + 1000))
+    assert engine.run(flows.reschedule(q, sent.message_id, engine.clock.ms + 2000))
+    assert engine.counts(q) == (0, 0, 1)
+    engine.clock.advance_ms(2000)
+    (d,) = engine.receive(q)
+    assert d.receive_count == 3
+    assert d.first_received_at_ms == engine.clock.ms - 2000
+    assert store_size(engine, q) == 1
+    assert engine.delete(q, d) == [None]
+    assert store_size(engine, q) == 0
+
+
+def test_retention_is_enforced_in_bounded_steps(engine: Engine) -> None:
+    q = engine.queue("q", MessageRetentionPeriod="60")
+    for _ in range(3):
+        engine.send(q, *range(1000))
+    engine.clock.advance_ms(60_001)
+    engine.send(q, "fresh")
+    assert engine.redis.llen(q.home.base + "ready") == 6002
+    assert engine.bodies(q) == ["fresh"]
+    assert engine.redis.llen(q.home.base + "ready") == 0
+    assert engine.counts(q) == (0, 1, 0)
+
+
+def test_counting_drops_what_is_too_old_in_bounded_steps(engine: Engine) -> None:
+    q = engine.queue("q", MessageRetentionPeriod="60")
+    engine.send(q, *range(1000))
+    engine.send(q, *range(700))
+    engine.receive(q, 300, 3_600_000)
+    engine.clock.advance_ms(60_001)
+    engine.send(q, "fresh")
+    assert engine.counts(q) == (1, 0, 0)
+    assert store_size(engine, q) == 0
+
+
+def test_a_retention_of_exactly_its_period_still_counts(engine: Engine) -> None:
+    q = engine.queue("q", MessageRetentionPeriod="60")
+    engine.send(q, "a")
+    engine.clock.advance_ms(60_000)
+    assert engine.bodies(q, visibility_ms=0) == ["a"]
+    engine.clock.advance_ms(1)
+    assert engine.bodies(q) == []
+
+
+def test_a_clock_that_steps_back_loses_nothing(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, *["before"] * 5)
+    engine.clock.advance_ms(-3_600_000)
+    sent = engine.send(q, "after", "cancelled")
+    assert engine.run(flows.cancel(q, sent[1].message_id)), "the list is not in the order of ids"
+    got = engine.receive(q, visibility_ms=1000)
+    assert [d.body for d in got] == ["before"] * 5 + ["after"]
+    engine.clock.advance_ms(-3_600_000)
+    assert engine.counts(q) == (0, 6, 0)
+    engine.clock.advance_ms(2 * 3_600_000)
+    assert sorted(engine.bodies(q)) == ["after"] + ["before"] * 5
+
+
+def test_a_fair_queue_serves_groups_in_turn(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, *[("noisy", i) for i in range(100)], group="noisy")
+    engine.send(q, ("quiet", 0), ("quiet", 1), group="quiet")
+    engine.send(q, ("none", 0))
+    first = [tuple(b) for b in engine.bodies(q, 12)]
+    assert {("quiet", 0), ("quiet", 1), ("none", 0)} <= set(first)
+    rest = [tuple(b) for b in engine.bodies(q, 1000)]
+    assert len(set(first + rest)) == 103
+    assert [b[1] for b in first + rest if b[0] == "noisy"] == list(range(100))
+    assert engine.redis.zcard(q.home.base + "ring") == 0
+
+
+def test_a_group_that_joins_late_does_not_wait_and_does_not_overtake_all(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, *range(1000), group="old")
+    for _ in range(10):
+        engine.receive(q, 10, 1_000_000)
+    engine.send(q, *["new"] * 100, group="new")
+    got = engine.bodies(q, 40, 1_000_000)
+    assert 15 <= got.count("new") <= 25

@@ -1,0 +1,171 @@
+"""Bell and keeper: a token wakes one waiter, a keeper guards the next due time (lua/lib/bell.lua)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rqsqs._core import flows, messages
+from rqsqs._core.keys import QueueRef
+from rqsqs.limits import NATIVE
+from tests.lua.conftest import Engine
+
+
+def ask(engine: Engine, q: QueueRef, waiter: str, wait: str = "+20000", count: int = 1) -> Any:
+    return engine.execute(messages.receive_messages(q.home, NATIVE, count, None, wait, waiter))
+
+
+def keeper(engine: Engine, q: QueueRef) -> str | None:
+    value = engine.redis.get(q.home.base + "keeper")
+    return value.decode() if value else None
+
+
+def test_a_send_puts_one_token_out_however_many_there_are(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    assert not engine.token(q.home)
+    for body in range(3):
+        engine.send(q, body, group="g" if q.is_fifo else None)
+        assert engine.token(q.home)
+
+
+def test_a_waiter_takes_the_token_away_and_guards_nothing_while_nothing_is_due(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.execute(messages.ring(q.home))
+    got = ask(engine, q, "w1")
+    assert (got.wake_at_ms, got.wait_until_ms) == (0, engine.clock.ms + 20_000)
+    assert not engine.token(q.home)
+    assert keeper(engine, q) is None
+
+
+def test_the_first_waiter_guards_the_next_due_time_and_others_rely_on_it(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
+    due = engine.clock.ms + 5000
+    assert engine.token(q.home)  # somebody has to look at the new due time
+    assert ask(engine, q, "w1").wake_at_ms == due
+    assert keeper(engine, q) == f"{due}:w1"
+    assert ask(engine, q, "w2").wake_at_ms == 0
+    assert keeper(engine, q) == f"{due}:w1"
+
+
+def test_an_earlier_due_time_wakes_a_waiter_and_a_later_one_does_not(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    group = "g" if q.is_fifo else None
+    engine.send(q, "later", group=group, delay_ms=5000)
+    ask(engine, q, "w1")
+    engine.send(q, "even later", group=group, delay_ms=9000)
+    assert not engine.token(q.home)
+    engine.send(q, "earlier", group="h" if q.is_fifo else None, delay_ms=1000)
+    assert engine.token(q.home)
+
+
+def test_a_message_in_flight_is_a_due_time_too(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "a", group="g" if q.is_fifo else None)
+    engine.receive(q, visibility_ms=3000)
+    assert ask(engine, q, "w1").wake_at_ms == engine.clock.ms + 3000
+
+
+def test_receiving_with_more_left_passes_the_baton(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "a", group="g" if q.is_fifo else None)
+    engine.send(q, "b", group="h" if q.is_fifo else None)
+    engine.redis.delete(q.home.bell)  # a waiter was woken by it
+    assert len(ask(engine, q, "w1").messages) == 1
+    assert engine.token(q.home)
+
+
+def test_the_keeper_that_gets_a_message_hands_its_duty_on(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
+    ask(engine, q, "w1")
+    engine.send(q, "now", group="h" if q.is_fifo else None)
+    engine.redis.delete(q.home.bell)
+    assert ask(engine, q, "w1").messages
+    assert engine.token(q.home)
+    assert ask(engine, q, "w2").wake_at_ms == engine.clock.ms + 5000
+
+
+def test_a_keeper_that_goes_away_wakes_another(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
+    ask(engine, q, "w1")
+    engine.execute(messages.ring(q.home, "somebody else"))
+    assert not engine.token(q.home)
+    engine.execute(messages.ring(q.home, "w1"))
+    assert engine.token(q.home)
+    assert keeper(engine, q) is None
+
+
+def test_the_keeper_whose_wait_is_over_leaves(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
+    until = ask(engine, q, "w1", "+1000").wait_until_ms
+    engine.clock.advance_ms(1000)
+    got = ask(engine, q, "w1", str(until))
+    assert got.wait_until_ms <= got.now_ms
+    assert engine.token(q.home)
+    assert keeper(engine, q) is None
+
+
+def test_a_guarded_time_that_has_passed_is_not_believed(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
+    ask(engine, q, "dead")  # and never rings
+    engine.clock.advance_ms(6000)
+    engine.send(q, "much later", group="h" if q.is_fifo else None, delay_ms=50_000)
+    assert engine.token(q.home)
+
+
+@pytest.mark.parametrize("visibility_ms", [0, 500])
+def test_an_earlier_end_of_visibility_wakes_a_waiter(engine: Engine, name: str, visibility_ms: int) -> None:
+    q = engine.queue(name)
+    engine.send(q, "a", group="g" if q.is_fifo else None)
+    (d,) = engine.receive(q)
+    ask(engine, q, "w1")
+    assert not engine.token(q.home)
+    engine.run(flows.change_visibility(q, [(d.receipt_handle, visibility_ms)], NATIVE))
+    assert engine.token(q.home)
+
+
+def test_deleting_the_last_in_flight_message_of_a_group_wakes_a_waiter(engine: Engine) -> None:
+    q = engine.queue("q.fifo")
+    engine.send(q, "a", "b", "c", group="g")
+    first, second = engine.receive(q, 2)
+    ask(engine, q, "w1")
+    engine.delete(q, first)
+    assert not engine.token(q.home)
+    engine.delete(q, second)
+    assert engine.token(q.home)
+    assert engine.bodies(q) == ["c"]
+
+
+def test_resuming_and_changing_attributes_wake_a_waiter(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.run(flows.pause(q, resume=False))
+    engine.send(q, "a", group="g" if q.is_fifo else None)
+    assert not ask(engine, q, "w1").messages
+    assert not engine.token(q.home)
+    engine.run(flows.pause(q, resume=True))
+    assert engine.token(q.home)
+    assert ask(engine, q, "w1").messages
+
+
+def test_dead_letters_wake_the_waiters_of_their_shard(engine: Engine, name: str) -> None:
+    dlq = engine.queue("d.fifo" if name.endswith(".fifo") else "d")
+    q = engine.queue(name, dlq.name)
+    engine.send(q, "a", group="g" if q.is_fifo else None)
+    engine.receive(q, visibility_ms=0)
+    shard = dlq.partition(q.home.tag)
+    engine.redis.delete(shard.bell)
+    assert engine.bodies(q) == []
+    assert engine.token(shard)
+
+
+def test_a_deleted_queue_wakes_its_waiters(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "a", group="g" if q.is_fifo else None, delay_ms=100)
+    ask(engine, q, "w1")
+    engine.run(flows.delete_queue(q, NATIVE))
+    assert [k for k in engine.keys() if q.home.tag in k] in ([], [k for k in engine.keys() if k.endswith(":bell")])
