@@ -167,10 +167,18 @@ def receive_messages(
     def parse(reply: list[Any]) -> Received:
         return Received(p, reply)
 
+    def undo(got: Received) -> Operation | None:
+        return give_back(p, got.messages) if got.messages and not delete else None
+
     if p.is_fifo:
-        attempt = attempt_id or ""
-        return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), (*args, attempt), parse)
-    return Operation("receive_message", p.keys(RECEIVE), args, parse)
+        args = (*args, attempt_id or "")
+        return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo)
+    return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo)
+
+
+def give_back(p: Partition, deliveries: Sequence[Delivery]) -> Operation:
+    """Make messages that were just received from a partition visible again, last one first, so that order holds."""
+    return change_visibility(p, [(d.receipt, 0) for d in reversed(deliveries)], 0)
 
 
 def member_of(key: str, now: str) -> str:
@@ -259,9 +267,14 @@ def delete_messages(p: Partition, receipts: Sequence[Receipt], limits: Limits) -
     return Operation("delete_message", p.keys(DELETE), tuple([r.key for r in receipts]), lambda deleted: [1] * count)
 
 
-def change_visibility(p: Partition, changes: Sequence[tuple[Receipt, int]], limits: Limits) -> Operation:
-    """Change visibility by receipts of one partition; the result is a list of status numbers (see the scripts)."""
-    args: list[Arg] = [p.space.now_us(), limits.total_visibility_ms]
+def change_visibility(p: Partition, changes: Sequence[tuple[Receipt, int]], total_ms: int) -> Operation:
+    """Change visibility by receipts of one partition; the result is a list of status numbers (see the scripts).
+
+    Args:
+        changes: receipts and milliseconds from now.
+        total_ms: longest invisibility counted from the receive; 0 = no limit.
+    """
+    args: list[Arg] = [p.space.now_us(), total_ms]
     for r, visibility_ms in changes:
         if p.is_fifo:
             args += (r.key, r.group, r.receives, r.received_ms, visibility_ms)

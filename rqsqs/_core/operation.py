@@ -20,9 +20,10 @@ class Operation:
         args: arguments of the script.
         parse: makes the result of the reply.
         is_repeatable: calling it again after a lost answer does no harm.
+        undo: makes the operation that gives back what a result holds, if nobody is there any more to take it.
     """
 
-    __slots__ = ("args", "is_repeatable", "keys", "parse", "script")
+    __slots__ = ("args", "is_repeatable", "keys", "parse", "script", "undo")
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class Operation:
         args: tuple[Arg, ...],
         parse: Callable[[Any], Any] | None = None,
         is_repeatable: bool = True,
+        undo: Callable[[Any], Operation | None] | None = None,
     ) -> None:
         self.script = script
         self.keys = keys
         self.args = args
         self.parse = parse
         self.is_repeatable = is_repeatable
+        self.undo = undo
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Operation):

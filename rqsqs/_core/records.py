@@ -84,6 +84,7 @@ class Delivery:
     """A received or seen message. Everything beyond the handle is read from the record when asked for.
 
     Attributes:
+        partition: where it was received.
         message_id: UUID text, the same for every receive and in the dead-letter queue.
         receipt_handle: of this receive; "" for a message that was only looked at.
         sent_at_ms: epoch ms.
@@ -97,11 +98,11 @@ class Delivery:
         "_envelope",
         "_handle",
         "_key",
-        "_partition",
         "_receives",
         "dead_letter_source",
         "first_received_at_ms",
         "group_name",
+        "partition",
         "receive_count",
         "received_ms",
         "record",
@@ -120,7 +121,7 @@ class Delivery:
         group: str = "",
         dead_letter_source: str | None = None,
     ) -> None:
-        self._partition = partition
+        self.partition = partition
         self._key = key
         self.record = record
         self.received_ms = received_ms
@@ -135,17 +136,20 @@ class Delivery:
 
     @property
     def message_id(self) -> str:
-        return ids.message_id(self._key, self._partition.node)
+        return ids.message_id(self._key, self.partition.node)
 
     @property
     def receipt_handle(self) -> str:
         if self._handle is None:
             if not self.received_ms:
                 return ""
-            self._handle = receipts.encode(
-                self._partition, self.received_ms, self._key, self._receives, self.group_name
-            )
+            self._handle = receipts.encode(self.partition, self.received_ms, self._key, self._receives, self.group_name)
         return self._handle
+
+    @property
+    def receipt(self) -> receipts.Receipt:
+        """What the handle says."""
+        return receipts.Receipt(self.partition, self.received_ms, self._key, str(self._receives), self.group_name)
 
     @property
     def sent_at_ms(self) -> int:
@@ -153,7 +157,7 @@ class Delivery:
 
     @property
     def sequence_number(self) -> str | None:
-        return ids.sequence_number(self._key) if self._partition.is_fifo else None
+        return ids.sequence_number(self._key) if self.partition.is_fifo else None
 
     @property
     def envelope(self) -> tuple[Any, ...]:

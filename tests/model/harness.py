@@ -82,7 +82,7 @@ def look(transport: Transport, queue: QueueRef) -> list[tuple[Any, Seen]]:
                     d.dead_letter_source,
                     d.visible_at_ms,
                     d.message_id,
-                    d._partition.tag,
+                    d.partition.tag,
                 )
                 found.append((d.body, seen))
             if not cursor:

@@ -20,6 +20,7 @@ from rqsqs.errors import (
     MessageTooLarge,
     ReceiptHandleExpired,
     ReceiptHandleIsInvalid,
+    ServerError,
 )
 from rqsqs.limits import Limits
 from rqsqs.types import Failure, Outgoing, SentMessage
@@ -135,18 +136,29 @@ def _receive_everywhere(
         q.turn += 1
         order = q.partitions[q.turn % len(q.partitions) :] + q.partitions[: q.turn % len(q.partitions)]
         again = False
-        for p in order:
-            got = yield ask(p, "", "", count - len(found))
-            found += got.messages
-            if got.missing_dlq:
-                yield from adopt_shard(q, p, got.missing_dlq)
-                again = True
-            again = again or (got.wake_at_ms == got.now_ms and not got.messages)
-            if p is q.home and got.topology != q.topology:
-                yield from refresh(q)
-                again = True
-            if len(found) >= count:
-                break
+        try:
+            for p in order:
+                got = yield ask(p, "", "", count - len(found))
+                found += got.messages
+                if got.missing_dlq:
+                    yield from adopt_shard(q, p, got.missing_dlq)
+                    again = True
+                again = again or (got.wake_at_ms == got.now_ms and not got.messages)
+                if p is q.home and got.topology != q.topology:
+                    yield from refresh(q)
+                    again = True
+                if len(found) >= count:
+                    break
+        except ServerError:
+            if not found:
+                raise
+        except BaseException as e:
+            if not isinstance(e, GeneratorExit):
+                for p in order:
+                    held = [d for d in found if d.partition is p]
+                    if held:
+                        yield messages.give_back(p, held)
+            raise
         if found:
             return found
         if again:
@@ -202,8 +214,8 @@ def change_visibility(q: QueueRef, changes: Sequence[tuple[str, int]], limits: L
     results: list[Failure | None] = [None] * len(changes)
     handles = [handle for handle, _ in changes]
     for p, indices, found in _by_partition(q, handles, results):
-        wanted = [changes[i][1] for i in indices]
-        statuses = yield messages.change_visibility(p, list(zip(found, wanted, strict=True)), limits)
+        changed = [(receipt, changes[i][1]) for receipt, i in zip(found, indices, strict=True)]
+        statuses = yield messages.change_visibility(p, changed, limits.total_visibility_ms)
         for i, status in zip(indices, statuses, strict=True):
             if status != 1:
                 results[i] = Failure(i, _not_changed(status, *changes[i], limits))
