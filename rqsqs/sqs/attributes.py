@@ -6,6 +6,7 @@ Works on attributes alone. The dead-letter queue that a RedrivePolicy names is l
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 from rqsqs.errors import InvalidAttributeName, InvalidAttributeValue, OverLimit
 from rqsqs.limits import AWS, Limits
 
+from .message_attributes import has_forbidden_characters
 from .redrive_policies import RedrivePolicy, check_redrive_allow_policy, check_redrive_policy
 
+_KEY_ID = re.compile(r"[!-~]{1,2048}")  # an id, an ARN or an alias; SQS does not look for the key either
 MAX_POLICY_BYTES = 8192
 MAX_POLICY_STATEMENTS = 20
 DEFAULT_DATA_KEY_REUSE_S = "300"
@@ -154,7 +157,7 @@ def check_policy(text: str) -> str:
         OverLimit: it has more than 20 statements.
     """
     statements = policy_statements(text)
-    if statements is None or len(text.encode()) > MAX_POLICY_BYTES:
+    if statements is None or len(text.encode(errors="replace")) > MAX_POLICY_BYTES or has_forbidden_characters(text):
         raise invalid_value("Policy")
     check_number_of_statements(len(statements))
     return text
@@ -226,13 +229,19 @@ def _choice(name: str, value: str) -> str:
     return value
 
 
+def _key_id(name: str, value: str) -> str:
+    if not _KEY_ID.fullmatch(value):
+        raise invalid_value(name)
+    return value
+
+
 _FORMS: dict[str, Callable[[str, str], str | None]] = {
     "FifoQueue": _boolean,
     "ContentBasedDeduplication": _boolean,
     "SqsManagedSseEnabled": _boolean,
     "DeduplicationScope": _choice,
     "FifoThroughputLimit": _choice,
-    "KmsMasterKeyId": lambda _, value: value or None,
+    "KmsMasterKeyId": lambda name, value: _key_id(name, value) if value else None,
     "Policy": lambda _, value: check_policy(value) if value else None,
     "RedrivePolicy": lambda _, value: None,  # what is not empty never comes here
     "RedriveAllowPolicy": lambda _, value: check_redrive_allow_policy(value) if value else None,

@@ -105,7 +105,7 @@ def _check_value(name: str, value: Mapping[str, Any], action: str) -> tuple[str,
     if len(data_type) > 256:
         raise InvalidParameterValue("Message (user) attribute types must be shorter than 256 Bytes")
     base = data_type.partition(".")[0]
-    if base not in ("String", "Number", "Binary"):
+    if base not in ("String", "Number", "Binary") or has_forbidden_characters(data_type):
         raise InvalidParameterValue(
             f"The type of message (user) attribute '{name}' is invalid. You must use only the following supported "
             "type prefixes: Binary, Number, String."

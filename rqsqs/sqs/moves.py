@@ -139,8 +139,9 @@ def _parts_of(handle: str) -> tuple[str, str]:
     try:
         parts = json.loads(base64.b64decode(handle, validate=True))
         arn = parse_arn(parts["sourceArn"])
-        if arn is not None:
-            return str(parts["taskId"]), arn.name
+        task_id = parts["taskId"]
+        if arn is not None and isinstance(task_id, str) and task_id.isascii():
+            return task_id, arn.name
     except (binascii.Error, ValueError, TypeError, KeyError):
         pass
     raise InvalidParameterValue("Value for parameter TaskHandle is invalid.")

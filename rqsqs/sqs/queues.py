@@ -56,6 +56,8 @@ def get_queue_url(ctx: Context, params: Params) -> ResponseFlow:
 def list_queues(ctx: Context, params: Params) -> ResponseFlow:
     """ListQueues."""
     prefix = params.get("QueueNamePrefix") or ""
+    if not prefix.isascii():  # no name begins so
+        return {}
     names, token = yield from page(params, lambda after, limit: flows.list_queues(ctx.space, prefix, after, limit))
     response: Response = {}
     if names:

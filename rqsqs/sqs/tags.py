@@ -40,7 +40,7 @@ def untag_queue(ctx: Context, params: Params) -> ResponseFlow:
     keys: Sequence[str] = params.get("TagKeys") or ()
     if not keys:
         raise missing("TagKeys")
-    yield from flows.remove_tags(queue, list(keys))
+    yield from flows.remove_tags(queue, [key for key in keys if _is_allowed(key)])  # no other can exist
     return {}
 
 
