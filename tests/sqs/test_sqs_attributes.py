@@ -86,6 +86,7 @@ def test_the_kind_of_a_queue_cannot_be_changed() -> None:
         ("SqsManagedSseEnabled", ""),
         ("DeduplicationScope", "MessageGroup"),
         ("FifoThroughputLimit", "x"),
+        ("KmsMasterKeyId", "a b"),
         ("Policy", "x"),
         ("Policy", "[]"),
         ("Policy", '{"Version": "2012-10-17"}'),

@@ -632,3 +632,12 @@ def test_a_visibility_batch_reports_entries_one_by_one(sqs: Any) -> None:
     ]
     assert re.search("does not exist or is not available", got["Failed"][2]["Message"])
     assert sqs.counts(url) == (1, 1, 0)
+
+
+def test_messages_too_large_fail_in_a_batch_even_if_there_is_no_other(sqs: Any) -> None:
+    url = sqs.queue(MaximumMessageSize="1024")
+    for count in (1, 3):
+        got = sqs.client.send_message_batch(QueueUrl=url, Entries=entries(count, MessageBody="x" * 1025))
+        assert [(each["Code"], each["Message"]) for each in got["Failed"]] == [
+            (IPV, "One or more parameters cannot be validated. Reason: Message must be shorter than 1024 bytes.")
+        ] * count
