@@ -53,7 +53,8 @@ from rqsqs.errors import (
     UsageError,
 )
 from rqsqs.limits import AWS, NATIVE, Limits
-from rqsqs.queue import Entry, Message, Queue
+from rqsqs.message import Entry
+from rqsqs.queue import Message, Queue
 from rqsqs.types import Counts, Failure, MoveTask, QueueInfo, SentMessage
 
 __version__ = "0.1.0"

@@ -5,29 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rqsqs import checks
+from rqsqs import calls, checks
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock
 from rqsqs._io.sync import Transport
 from rqsqs.checks import Seconds
-from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist
-from rqsqs.limits import AWS, NATIVE, Limits
+from rqsqs.limits import Limits
 from rqsqs.queue import Queue
-
-SETTINGS = frozenset(
-    {
-        "visibility_timeout",
-        "delay",
-        "retention",
-        "wait",
-        "deduplication_window",
-        "maximum_message_size",
-        "content_based_deduplication",
-        "deduplication_scope",
-        "dead_letter_queue",
-        "max_receive_count",
-    }
-)
 
 
 class Connection:
@@ -47,15 +31,8 @@ class Connection:
         clock: Clock | None = None,
         **options: Any,
     ) -> None:
-        modes = {"native": NATIVE, "aws": AWS}
-        if not isinstance(limits, Limits) and (not isinstance(limits, str) or limits not in modes):
-            raise InvalidParameterValue(f"limits is {limits!r}: it is 'native' or 'aws'")
-        if not checks.text("prefix", prefix).isprintable() or not prefix or not set(prefix).isdisjoint("{}*?[]\\ "):
-            raise InvalidParameterValue(f"prefix is {prefix!r}: it is not empty and has none of {{}}*?[]\\ or blanks")
-        if clock is not None and not callable(getattr(clock, "now_us", None)):
-            raise InvalidParameterValue(f"clock is {clock!r}: it has a method now_us(), as rqsqs.testing.VirtualClock")
-        self.limits = limits if isinstance(limits, Limits) else modes[limits]
-        self.transport = Transport(url, prefix, clock, **options)
+        self.limits = calls.limits_of(limits)
+        self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)
 
     def create_queue(
         self,
@@ -94,19 +71,10 @@ class Connection:
             ResourceNotFound: the dead-letter queue does not exist.
             InvalidParameterValue, ServerError.
         """
-        given = {key: value for key, value in locals().items() if key in SETTINGS}
+        settings = {key: value for key, value in locals().items() if key in calls.SETTINGS}
         queue = self.queue(name)
-        attributes = {k: v for k, v in self.attributes(queue.name, given).items() if v is not None}
-        tags = None if tags is None else checks.tags(tags)
-        self.transport.run(flows.create_queue(self.transport.queue(queue.name), attributes, self.limits, tags))
+        self.transport.run(calls.create_queue(self.transport.queue(queue.name), self.limits, settings, tags))
         return queue
-
-    def attributes(self, name: str, settings: Mapping[str, Any]) -> dict[str, str | None]:
-        """Settings (keyword arguments of create_queue()) as SQS's attributes."""
-        unknown = sorted(set(settings) - SETTINGS)
-        if unknown:
-            raise InvalidParameterValue(f"{unknown[0]!r} is not a setting: there are {', '.join(sorted(SETTINGS))}")
-        return checks.settings(name, settings, self.limits)
 
     def queue(self, name: str) -> Queue:
         """A queue by name, without asking whether it exists."""
@@ -114,18 +82,13 @@ class Connection:
 
     def exists(self, name: str) -> bool:
         """Is there a queue of this name?"""
-        try:
-            self.transport.run(flows.queue_exists(self.transport.queue(checks.queue_name(name))))
-        except QueueDoesNotExist:
-            return False
-        return True
+        return self.transport.run(calls.exists(self.transport.queue(checks.queue_name(name))))
 
     def queues(self, prefix: str = "") -> Iterator[Queue]:
         """All queues whose names begin with `prefix`, in order of names."""
-        checks.text("prefix", prefix)
         after = ""
         while True:
-            names = self.transport.run(flows.list_queues(self.transport.space, prefix, after, 1000))
+            names = self.transport.run(calls.list_queues(self.transport.space, prefix, after))
             for name in names:
                 yield Queue(self, name)
             if len(names) < 1000:
@@ -138,8 +101,7 @@ class Connection:
         Raises:
             QueueDoesNotExist.
         """
-        name = name.name if isinstance(name, Queue) else checks.queue_name(name)
-        self.transport.run(flows.delete_queue(self.transport.queue(name), self.limits))
+        self.transport.run(flows.delete_queue(self.transport.queue(calls.name_of(name)), self.limits))
 
     def close(self) -> None:
         """Give the connections up; idempotent."""

@@ -1,0 +1,341 @@
+"""What users call, checked and turned into flows: the one implementation behind the sync and the asyncio face.
+
+Every function checks its arguments at once, before any round trip, and returns a flow. The faces add nothing but the
+runner and the docstrings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from rqsqs import checks
+from rqsqs._core import flows, records
+from rqsqs._core.keys import Clock, Keyspace, QueueRef
+from rqsqs._core.operation import Flow
+from rqsqs._core.records import Delivery
+from rqsqs.checks import AttributeValue, Moment, Seconds
+from rqsqs.errors import BatchFailed, InvalidParameterValue, MissingParameter, QueueDoesNotExist, UsageError
+from rqsqs.limits import AWS, NATIVE, Limits
+from rqsqs.message import Entry
+from rqsqs.types import Counts, Failure, Outgoing, SentMessage, State
+
+SETTINGS = frozenset(
+    {
+        "visibility_timeout",
+        "delay",
+        "retention",
+        "wait",
+        "deduplication_window",
+        "maximum_message_size",
+        "content_based_deduplication",
+        "deduplication_scope",
+        "dead_letter_queue",
+        "max_receive_count",
+    }
+)
+
+
+class Received(Protocol):
+    """A message as the faces show it."""
+
+    @property
+    def receipt_handle(self) -> str:
+        """Stands for its receive."""
+        ...
+
+
+class Named(Protocol):
+    """A queue as the faces show it."""
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        ...
+
+
+Handle = Received | str
+
+
+def limits_of(mode: str | Limits) -> Limits:
+    """The limits a connection was asked for."""
+    modes = {"native": NATIVE, "aws": AWS}
+    if isinstance(mode, Limits):
+        return mode
+    if not isinstance(mode, str) or mode not in modes:
+        raise InvalidParameterValue(f"limits is {mode!r}: it is 'native' or 'aws'")
+    return modes[mode]
+
+
+def prefix_of(prefix: str) -> str:
+    """A key prefix that harms no hash tag."""
+    if not checks.text("prefix", prefix).isprintable() or not prefix or not set(prefix).isdisjoint("{}*?[]\\ "):
+        raise InvalidParameterValue(f"prefix is {prefix!r}: it is not empty and has none of {{}}*?[]\\ or blanks")
+    return prefix
+
+
+def clock_of(clock: Clock | None) -> Clock | None:
+    """A test clock, or None."""
+    if clock is not None and not callable(getattr(clock, "now_us", None)):
+        raise InvalidParameterValue(f"clock is {clock!r}: it has a method now_us(), as rqsqs.testing.VirtualClock")
+    return clock
+
+
+def name_of(queue: Named | str) -> str:
+    """The checked name of what a user passed as a queue."""
+    return checks.queue_name(queue if isinstance(queue, str) else getattr(queue, "name", queue))
+
+
+def handle_of(message: Handle) -> str:
+    """The receipt handle of what a user passed as a message."""
+    if not hasattr(message, "receipt_handle"):
+        return message  # text, or what the receipt handle's check will refuse
+    if not message.receipt_handle:
+        raise UsageError(f"{message!r} was only looked at: receive it to delete it or to change its visibility")
+    return message.receipt_handle
+
+
+# Messages
+
+
+def pack(
+    q: QueueRef,
+    limits: Limits,
+    body: Any,
+    delay: Seconds | None = None,
+    at: Moment | None = None,
+    group: str | None = None,
+    deduplication_id: str | None = None,
+    deduplication_window: Seconds | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
+) -> Outgoing:
+    """Check the arguments of a send and pack the message."""
+    if delay is not None and at is not None:
+        raise InvalidParameterValue(f"delay is {delay!r} and at is {at!r}: give one of them")
+    if q.is_fifo and group is None:
+        raise MissingParameter("a message to a FIFO queue needs a group: messages of one group keep their order")
+    return records.outgoing(
+        body,
+        attributes=checks.attributes(attributes, limits) if attributes is not None else None,
+        group=None if group is None else checks.label("group", group),
+        dedup_id=None if deduplication_id is None else checks.label("deduplication_id", deduplication_id),
+        content_hash=records.content_hash(body) if q.is_fifo and deduplication_id is None else None,
+        delay_ms=None if delay is None else checks.milliseconds("delay", delay, limits.delay_ms),
+        due_ms=None if at is None else checks.epoch_ms("at", at),
+        dedup_window_ms=None
+        if deduplication_window is None
+        else checks.milliseconds("deduplication_window", deduplication_window, 365 * 86_400_000),
+    )
+
+
+def send(q: QueueRef, limits: Limits, body: Any, *options: Any) -> Flow[SentMessage]:
+    """See Queue.send(); options as in pack()."""
+    message = pack(q, limits, body, *options)
+
+    def flow() -> Flow[SentMessage]:
+        answer = (yield from flows.send_messages(q, (message,), limits))[0]
+        if isinstance(answer, Failure):
+            raise answer.error
+        return answer
+
+    return flow()
+
+
+def send_batch(q: QueueRef, limits: Limits, messages: Iterable[Any]) -> Flow[list[SentMessage]]:
+    """See Queue.send_batch()."""
+    batch = [
+        pack(q, limits, m.body, **m.options) if isinstance(m, Entry) else pack(q, limits, m)
+        for m in checks.batch("messages", messages, limits.batch_entries)
+    ]
+    total = sum(m.size for m in batch)
+    if limits.batch_bytes and total > limits.batch_bytes:
+        raise InvalidParameterValue(f"the batch has {total} bytes: it has at most {limits.batch_bytes}")
+    return _settled(flows.send_messages(q, batch, limits))
+
+
+def receive(
+    q: QueueRef,
+    limits: Limits,
+    max_messages: int,
+    wait: Seconds | None,
+    visibility_timeout: Seconds | None,
+    delete: bool = False,
+    attempt_id: str | None = None,
+) -> Flow[list[Delivery]]:
+    """See Queue.receive()."""
+    return flows.receive_messages(
+        q,
+        limits,
+        checks.count("max_messages", max_messages, limits.receive_messages),
+        None
+        if visibility_timeout is None
+        else checks.milliseconds("visibility_timeout", visibility_timeout, limits.visibility_ms),
+        None if wait is None else checks.milliseconds("wait", wait, limits.wait_ms),
+        None if attempt_id is None else checks.label("attempt_id", attempt_id),
+        checks.flag("delete", delete),
+    )
+
+
+def delete(q: QueueRef, limits: Limits, message: Handle) -> Flow[None]:
+    """See Queue.delete()."""
+    return _single(flows.delete_messages(q, (handle_of(message),), limits))
+
+
+def delete_batch(q: QueueRef, limits: Limits, messages: Iterable[Handle]) -> Flow[Any]:
+    """See Queue.delete_batch()."""
+    handles = [handle_of(m) for m in checks.batch("messages", messages, limits.batch_entries)]
+    return _settled(flows.delete_messages(q, handles, limits))
+
+
+def change_visibility(q: QueueRef, limits: Limits, message: Handle, timeout: Seconds) -> Flow[None]:
+    """See Queue.change_visibility()."""
+    ms = checks.milliseconds("timeout", timeout, limits.visibility_ms)
+    return _single(flows.change_visibility(q, ((handle_of(message), ms),), limits))
+
+
+def change_visibility_batch(q: QueueRef, limits: Limits, changes: Iterable[tuple[Handle, Seconds]]) -> Flow[Any]:
+    """See Queue.change_visibility_batch()."""
+    wanted = []
+    for pair in checks.batch("changes", changes, limits.batch_entries):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InvalidParameterValue(f"{checks.shown(pair)} is not a pair of a message and seconds from now")
+        wanted.append((handle_of(pair[0]), checks.milliseconds("timeout", pair[1], limits.visibility_ms)))
+    return _settled(flows.change_visibility(q, wanted, limits))
+
+
+def _single(batch: Flow[list[Failure | None]]) -> Flow[None]:
+    result = (yield from batch)[0]
+    if result is not None:
+        raise result.error
+
+
+def _settled(batch: Flow[list[Any]]) -> Flow[list[Any]]:
+    results = yield from batch
+    failures = [r for r in results if isinstance(r, Failure)]
+    if failures:
+        raise BatchFailed(
+            f"{len(failures)} of {len(results)} entries failed; the first is number {failures[0].index}: "
+            f"{failures[0].error}",
+            results,
+        )
+    return results
+
+
+# What waits
+
+
+def counts(q: QueueRef, group: str | None) -> Flow[Counts]:
+    """See Queue.counts()."""
+    return flows.counts(q, checks.group(group))
+
+
+def browse(q: QueueRef, state: State, cursor: str, max_messages: int) -> Flow[tuple[list[Delivery], str]]:
+    """See Queue.browse()."""
+    if state not in ("visible", "in_flight", "delayed"):
+        raise InvalidParameterValue(f"state is {state!r}: it is 'visible', 'in_flight' or 'delayed'")
+    limit = checks.count("max_messages", max_messages, 1000)
+    return flows.browse(q, state, checks.cursor(cursor, state, q.is_fifo), limit)
+
+
+def cancel(q: QueueRef, message: Any, deduplication_id: str | None, group: str | None) -> Flow[bool]:
+    """See Queue.cancel()."""
+    if (message is None) == (deduplication_id is None):
+        raise MissingParameter("cancel() takes a message or a deduplication_id, one of them")
+    message_id = None if message is None else checks.message_id(message)
+    dedup_id = None if deduplication_id is None else checks.label("deduplication_id", deduplication_id)
+    return flows.cancel(q, message_id, dedup_id, checks.group(group))
+
+
+def reschedule(
+    q: QueueRef,
+    limits: Limits,
+    now_ms: int,
+    message: Any,
+    delay: Seconds | None,
+    at: Moment | None,
+    group: str | None,
+) -> Flow[bool]:
+    """See Queue.reschedule()."""
+    if (delay is None) == (at is None):
+        raise MissingParameter("reschedule() takes delay or at, one of them")
+    if at is not None:
+        due_ms = checks.epoch_ms("at", at)
+    else:
+        due_ms = now_ms + checks.milliseconds("delay", delay, limits.delay_ms)
+    return flows.reschedule(q, checks.message_id(message), due_ms, checks.group(group))
+
+
+def pause(q: QueueRef, group: str | None, *, resume: bool) -> Flow[None]:
+    """See Queue.pause() and Queue.resume()."""
+    return flows.pause(q, resume=resume, group=checks.group(group))
+
+
+def cancel_redrive(q: QueueRef, task_id: str) -> Flow[int]:
+    """See Queue.cancel_redrive()."""
+    return flows.cancel_move(q, checks.text("task_id", task_id))
+
+
+# Whole queues
+
+
+def redrive(q: QueueRef, destination: Named | str | None, max_per_second: int | None) -> Flow[str]:
+    """See Queue.redrive()."""
+    target = None
+    if destination is not None:
+        name = name_of(destination)
+        if name.endswith(".fifo") != q.is_fifo or name == q.name:
+            raise InvalidParameterValue(
+                f"messages of {q.name!r} cannot be moved to {name!r}: another queue of the same kind is needed"
+            )
+        target = q.space.queue(name)
+    if max_per_second is not None:
+        checks.count("max_per_second", max_per_second, 500)
+    return flows.start_move(q, target, max_per_second)
+
+
+def attributes_of(name: str, settings: Mapping[str, Any], limits: Limits) -> dict[str, str | None]:
+    """Settings (keyword arguments of create_queue()) as SQS's attributes."""
+    unknown = sorted(set(settings) - SETTINGS)
+    if unknown:
+        raise InvalidParameterValue(f"{unknown[0]!r} is not a setting: there are {', '.join(sorted(SETTINGS))}")
+    return checks.settings(name, settings, limits)
+
+
+def create_queue(
+    q: QueueRef, limits: Limits, settings: Mapping[str, Any], tags: Mapping[str, str] | None
+) -> Flow[bool]:
+    """See Connection.create_queue()."""
+    given = {k: v for k, v in attributes_of(q.name, settings, limits).items() if v is not None}
+    return flows.create_queue(q, given, limits, None if tags is None else checks.tags(tags))
+
+
+def configure(q: QueueRef, limits: Limits, settings: Mapping[str, Any]) -> Flow[None]:
+    """See Queue.configure()."""
+    changes = attributes_of(q.name, settings, limits)
+    if not changes:
+        raise MissingParameter("configure() without a setting changes nothing")
+    return flows.set_attributes(q, changes, limits)
+
+
+def tag(q: QueueRef, tags: Mapping[str, str]) -> Flow[None]:
+    """See Queue.tag()."""
+    return flows.set_tags(q, checks.tags(tags))
+
+
+def untag(q: QueueRef, names: Iterable[str]) -> Flow[None]:
+    """See Queue.untag()."""
+    return flows.remove_tags(q, [checks.text("the name of a tag", n) for n in names])
+
+
+def exists(q: QueueRef) -> Flow[bool]:
+    """See Connection.exists()."""
+    try:
+        yield from flows.queue_exists(q)
+    except QueueDoesNotExist:
+        return False
+    return True
+
+
+def list_queues(space: Keyspace, prefix: str, after: str) -> Flow[list[str]]:
+    """One page of Connection.queues()."""
+    return flows.list_queues(space, checks.text("prefix", prefix), after, 1000)

@@ -1,0 +1,113 @@
+"""Messages as users see them, whatever the colour of the face: what to send, and what a received one tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from rqsqs import checks
+from rqsqs._core.records import Delivery
+from rqsqs.checks import AttributeValue, Moment, Seconds
+
+
+class Entry:
+    """One message of a batch with options of its own; see Queue.send() for them."""
+
+    __module__ = "rqsqs"
+    __slots__ = ("body", "options")
+
+    def __init__(
+        self,
+        body: Any,
+        *,
+        delay: Seconds | None = None,
+        at: Moment | None = None,
+        group: str | None = None,
+        deduplication_id: str | None = None,
+        deduplication_window: Seconds | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+    ) -> None:
+        self.body = body
+        self.options: dict[str, Any] = {
+            "delay": delay,
+            "at": at,
+            "group": group,
+            "deduplication_id": deduplication_id,
+            "deduplication_window": deduplication_window,
+            "attributes": attributes,
+        }
+
+    def __repr__(self) -> str:
+        return f"Entry({self.body!r})"
+
+
+class BaseMessage:
+    """What a received or seen message tells."""
+
+    __slots__ = ("_delivery",)
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    @property
+    def body(self) -> Any:
+        """The body as it was sent: text, bytes or object."""
+        return self._delivery.body
+
+    @property
+    def message_id(self) -> str:
+        """UUID text, the same for every receive and in the dead-letter queue."""
+        return self._delivery.message_id
+
+    @property
+    def receipt_handle(self) -> str:
+        """Stands for this receive; "" for a message that was only looked at."""
+        return self._delivery.receipt_handle
+
+    @property
+    def receive_count(self) -> int:
+        """Receives so far, over all queues, including this one."""
+        return self._delivery.receive_count
+
+    @property
+    def sent_at(self) -> datetime:
+        """When it was sent."""
+        found = checks.moment(self._delivery.sent_at_ms)
+        assert found is not None
+        return found
+
+    @property
+    def first_received_at(self) -> datetime | None:
+        """When it was received for the first time, in any queue."""
+        return checks.moment(self._delivery.first_received_at_ms)
+
+    @property
+    def visible_at(self) -> datetime | None:
+        """Of a message that was looked at while in flight or delayed: when it becomes visible."""
+        return checks.moment(self._delivery.visible_at_ms)
+
+    @property
+    def group(self) -> str | None:
+        """Its message group."""
+        return self._delivery.group
+
+    @property
+    def deduplication_id(self) -> str | None:
+        """The deduplication id it was sent with."""
+        return self._delivery.dedup_id
+
+    @property
+    def sequence_number(self) -> str | None:
+        """Text of 20 digits, growing; FIFO queues only."""
+        return self._delivery.sequence_number
+
+    @property
+    def attributes(self) -> dict[str, AttributeValue]:
+        """What was sent beside the body."""
+        return {name: checks.attribute_value(*pair) for name, pair in self._delivery.attributes.items()}
+
+    @property
+    def dead_letter_source(self) -> str | None:
+        """The queue it came from as a dead letter."""
+        return self._delivery.dead_letter_source
