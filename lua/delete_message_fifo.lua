@@ -43,9 +43,13 @@ for i = 3, #ARGV, 3 do
       status = 0
     elseif head[1] ~= key then -- not the first of those in flight
       call("LPUSH", list, head[2], head[1])
-      local index = call("LPOS", list, key)
+      local position = call("LPOS", list, key)
+      if not position then -- it was given another time since
+        call("ZREM", base .. "delayed", member)
+      end
+      local index = position and position / 2 or require("lib.sorted").find(list, stamp)
       if index then
-        require("lib.fifo").remove_at(list, index / 2)
+        require("lib.fifo").remove_at(list, index)
       else
         status = 0
       end
@@ -67,10 +71,9 @@ if deleted > 0 then
   call("HINCRBY", meta, "messages", -deleted)
   local visible = false
   for i = 1, #groups do
-    local offered = require("lib.offer")(base, groups[i])
-    if offered then
+    if require("lib.offer")(base, groups[i]) then
       visible = true
-    elseif offered == nil and not strict then -- the group is empty, and its head may have been visible
+    elseif not strict then -- its head may have been visible
       call("ZREM", available, groups[i])
     end
   end

@@ -2,13 +2,13 @@
 Read one partition's attributes (GetQueueAttributes, GetQueueUrl).
 
 KEYS   1 meta  HASH  queue attributes
-ARGV   -
+ARGV   1 being_deleted  "1" = also while its deletion is not finished
 RETURN {field, value, ...}
 ERRORS QUEUE_NOT_FOUND
 ]]
 local all = redis.call("HGETALL", KEYS[1])
 for i = 1, #all, 2 do
-  if all[i] == "deleting" then
+  if all[i] == "deleting" and ARGV[1] ~= "1" then
     all = {}
     break
   end

@@ -23,7 +23,7 @@ function ending.begin(keys, argv, now_us)
   return nil, state[1]
 end
 
--- The last step: the bell wakes a waiter, who finds the queue gone or empty.
+-- The last step. Who waits finds the queue gone when its time is over.
 function ending.finish(keys, argv)
   local meta, n = keys[1], #keys
   if argv[2] == "1" then

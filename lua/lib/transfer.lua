@@ -11,7 +11,7 @@ local bell = require("lib.bell")
 
 local transfer = {}
 
--- Take up to `limit` visible messages out of a partition, oldest first: {{source, group, record} ...}. Stops before a
+-- Take up to `limit` visible messages out of a partition, oldest first: {{key, source, group, record} ...}. Stops before a
 -- message that `accept(source)` refuses and returns its source as second value.
 function transfer.take(meta, is_fifo, now_us, limit, accept)
   local base, now = string.sub(meta, 1, -5), string.sub(now_us, 1, 13)
@@ -34,7 +34,7 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
       redis.call("LPOP", fifo.list(base, group), "2")
       redis.call("HDEL", base .. "state", string.sub(pair[1], 1, 16))
       redis.call("HINCRBY", meta, "messages", -1)
-      taken[#taken + 1] = {source = source or "", group = group, record = pair[2]}
+      taken[#taken + 1] = {key = pair[1], source = source or "", group = group, record = pair[2]}
       offer(base, group)
     end
     return taken
@@ -67,7 +67,7 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
         if refusal then
           return taken, refusal
         end
-        taken[#taken + 1] = {source = part.source, group = part.group or "", record = pair[2]}
+        taken[#taken + 1] = {key = pair[1], source = part.source, group = part.group or "", record = pair[2]}
       end
       redis.call("LPOP", list, "2")
       if group ~= "" then
@@ -75,19 +75,50 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
       end
     end
   end
-  local again = redis.call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "LIMIT", "0", limit - #taken)
-  for _, member in ipairs(again) do
+  local again = redis.call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", limit - #taken)
+  for i = 1, #again, 2 do
+    local member, receives = again[i], tonumber(string.sub(again[i + 1], -3))
     local part = message.parse(member)
     local refusal = accept(part.source)
     if refusal then
       return taken, refusal
     end
     local field = message.field(member)
-    taken[#taken + 1] = {source = part.source, group = part.group or "", record = redis.call("HGET", store, field)}
+    local record = redis.call("HGET", store, field)
+    part.total, part.count = part.total + receives, part.count + receives
+    taken[#taken + 1] = {key = message.format(part), source = part.source, group = part.group or "", record = record}
     redis.call("HDEL", store, field)
     redis.call("ZREM", inflight, member)
   end
   return taken
+end
+
+-- Put messages back that were taken last and cannot arrive: a flat array key, group, record ...
+function transfer.put_back(meta, is_fifo, messages)
+  local base = string.sub(meta, 1, -5)
+  if is_fifo then
+    local groups = {}
+    for i = #messages - 2, 1, -3 do
+      redis.call("LPUSH", fifo.list(base, messages[i + 1]), messages[i + 2], messages[i])
+      groups[messages[i + 1]] = true
+    end
+    redis.call("HINCRBY", meta, "messages", #messages / 3)
+    for group in pairs(groups) do
+      redis.call("ZREM", base .. "available", group)
+      offer(base, group)
+    end
+  else
+    local flat = {}
+    for i = #messages - 2, 1, -3 do
+      flat[#flat + 1], flat[#flat + 2] = messages[i + 2], messages[i]
+    end
+    redis.call("LPUSH", base .. "ready", unpack(flat))
+    redis.call("HSET", meta, "unsorted", "1")
+    if redis.call("HGET", meta, "fair") then
+      ring.resume(base, base .. "ring", base .. "ready", "")
+    end
+  end
+  bell.ring(base .. "bell")
 end
 
 -- Append a message to a partition as a new one. `tail` makes ids of one microsecond distinct (8 characters).

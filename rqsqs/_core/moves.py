@@ -25,7 +25,7 @@ def move(p: Partition, limit: int, destination: str) -> Operation:
 
 
 def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
-    """First phase towards another slot; the result is (batch, destination, [group, record, ...]) or None."""
+    """First phase towards another slot; the result is (batch, destination, [key, group, record, ...]) or None."""
     return Operation(
         "take_messages",
         p.keys("meta outbox"),
@@ -34,9 +34,10 @@ def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
     )
 
 
-def put(p: Partition, batch: str, messages: list[bytes]) -> Operation:
+def put(p: Partition, batch: str, taken: list[bytes]) -> Operation:
     """Second phase."""
     key = p.base + "batch:" + batch
+    messages = [item for i, item in enumerate(taken) if i % 3]
     return Operation(
         "put_messages",
         (*p.keys("meta"), key),
@@ -44,9 +45,9 @@ def put(p: Partition, batch: str, messages: list[bytes]) -> Operation:
     )
 
 
-def clear(p: Partition, batch: str) -> Operation:
-    """Third phase."""
-    return Operation("clear_outbox", p.keys("outbox"), (batch,))
+def clear(p: Partition, batch: str, *, back: bool = False) -> Operation:
+    """Third phase; back: they cannot arrive."""
+    return Operation("clear_outbox", p.keys("outbox meta"), (batch, "1" if back else "", "1" if p.is_fifo else ""))
 
 
 def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move: int) -> Operation:

@@ -90,9 +90,9 @@ def set_attributes(
     return Operation("set_queue_attributes", p.keys("meta bell keeper"), tuple(args), lambda r: r == 1)
 
 
-def get_queue(p: Partition) -> Operation:
+def get_queue(p: Partition, *, being_deleted: bool = False) -> Operation:
     """The result is a dict of all fields."""
-    return Operation("get_queue", p.keys("meta"), (), text_pairs)
+    return Operation("get_queue", p.keys("meta"), ("1" if being_deleted else "",), text_pairs)
 
 
 def delete_queue(p: Partition, limits: Limits, *, purge: bool, first: bool, keep_name: bool = True) -> Operation:

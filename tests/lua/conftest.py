@@ -56,7 +56,7 @@ class Engine:
         c = self.run(flows.counts(q))
         return c.visible, c.in_flight, c.delayed
 
-    def keys(self, pattern: str = "*") -> list[str]:
+    def names(self, pattern: str = "*") -> list[str]:
         """Names without the prefix."""
         prefix = self.transport.space.prefix + ":"
         return sorted(key.decode().removeprefix(prefix) for key in self.redis.scan_iter(prefix + pattern, count=1000))

@@ -83,7 +83,7 @@ def test_odd_groups_and_ids(engine: Engine, name: str, group: str) -> None:
     (d,) = engine.receive(q)
     assert engine.delete(q, d) == [None]
     engine.run(flows.delete_queue(q, NATIVE))
-    assert [key for key in engine.keys() if ":dedup:" not in key] == []
+    assert [key for key in engine.names() if ":dedup:" not in key] == []
 
 
 def test_the_largest_message_fits_and_one_byte_more_fails_alone(engine: Engine, name: str) -> None:
@@ -128,11 +128,11 @@ def test_when_memory_is_full_sending_fails_and_consuming_works(
     sent = engine.send(q, *[f"{i:01000}" for i in range(100)], group=group)
     engine.redis.config_set("maxmemory", "1mb")
     try:
-        before = {key: engine.redis.dump(engine.transport.space.prefix + ":" + key) for key in engine.keys()}
+        before = {key: engine.redis.dump(engine.transport.space.prefix + ":" + key) for key in engine.names()}
         for options in ({}, {"delay_ms": 5}, {"dedup_id": "d"}):
             with pytest.raises(ServerOutOfMemory):
                 engine.send(q, "refused", group=group, **options)
-        assert {k: engine.redis.dump(engine.transport.space.prefix + ":" + k) for k in engine.keys()} == before
+        assert {k: engine.redis.dump(engine.transport.space.prefix + ":" + k) for k in engine.names()} == before
         got = engine.receive(q, 10)
         assert len(got) == 10
         changes = [(got[-1].receipt_handle, 0)]

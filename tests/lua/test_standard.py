@@ -19,11 +19,11 @@ def test_where_a_message_is_on_its_way(engine: Engine) -> None:
     engine.send(q, "a")
     base = "{q/0}:q:"
     own = [f"{base}bell", f"{base}meta"]
-    assert engine.keys("{q/0}*") == [*own, f"{base}ready"]
+    assert engine.names("{q/0}*") == [*own, f"{base}ready"]
     (d,) = engine.receive(q)
-    assert engine.keys("{q/0}*") == [f"{base}bell", f"{base}inflight", f"{base}meta", f"{base}store"]
+    assert engine.names("{q/0}*") == [f"{base}bell", f"{base}inflight", f"{base}meta", f"{base}store"]
     engine.delete(q, d)
-    assert engine.keys("{q/0}*") == own
+    assert engine.names("{q/0}*") == own
 
 
 def test_the_receive_count_goes_on_past_999(engine: Engine) -> None:

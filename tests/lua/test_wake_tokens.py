@@ -161,11 +161,3 @@ def test_dead_letters_wake_the_waiters_of_their_shard(engine: Engine, name: str)
     engine.redis.delete(shard.bell)
     assert engine.bodies(q) == []
     assert engine.token(shard)
-
-
-def test_a_deleted_queue_wakes_its_waiters(engine: Engine, name: str) -> None:
-    q = engine.queue(name)
-    engine.send(q, "a", group="g" if q.is_fifo else None, delay_ms=100)
-    ask(engine, q, "w1")
-    engine.run(flows.delete_queue(q, NATIVE))
-    assert [k for k in engine.keys() if q.home.tag in k] in ([], [k for k in engine.keys() if k.endswith(":bell")])

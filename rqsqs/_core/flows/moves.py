@@ -161,6 +161,7 @@ def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple
     try:
         yield moves.put(q.space.queue(name).home, batch, messages)
     except QueueDoesNotExist:
+        yield moves.clear(p, batch, back=True)
         return 0, "AWS.SimpleQueueService.NonExistentQueue"
     yield moves.clear(p, batch)
-    return len(messages) // 2, ""
+    return len(messages) // 3, ""

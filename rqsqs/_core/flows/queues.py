@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 from rqsqs._core import queues
@@ -40,7 +41,8 @@ def create_queue(
     try:
         created, created_us = yield operation
     except QueueBeingDeleted:  # somebody's deletion was interrupted: finish it
-        yield from delete_queue(q, limits, finish=True)
+        with contextlib.suppress(QueueDoesNotExist):
+            yield from delete_queue(q, limits)
         created, created_us = yield operation
     if created:
         q.learn(b"", [])
@@ -50,21 +52,15 @@ def create_queue(
     return bool(created)
 
 
-def delete_queue(q: QueueRef, limits: Limits, *, finish: bool = False) -> Flow[None]:
-    """Delete a queue with everything in it, its dead letters in other slots included.
+def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
+    """Delete a queue with everything in it, its dead letters in other slots included; or finish a deletion that was
+    interrupted.
 
     Raises:
-        QueueDoesNotExist: there is none (finish: it is only being deleted).
+        QueueDoesNotExist.
     """
-    fields: dict[str, str] = {}
-    if not finish:
-        fields = yield queues.get_queue(q.home)
-    try:
-        yield from refresh(q)
-    except QueueDoesNotExist:
-        if not finish:
-            raise
-        return
+    fields: dict[str, str] = yield queues.get_queue(q.home, being_deleted=True)
+    yield from refresh(q)
     created_us = yield from _end(q, limits, purge=False)
     yield queues.register_queue(q.space, q.name, created_us, remove=True)
     if fields.get("dlq") and fields["dlq"] != q.name:

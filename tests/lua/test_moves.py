@@ -1,0 +1,234 @@
+"""Message move tasks: within a slot and across, interrupted, slow, cancelled, failed, taken over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rqsqs._core import flows, moves
+from rqsqs._core.operation import Operation, Sleep
+from rqsqs.errors import MoveTaskRefused, ResourceNotFound
+from rqsqs.limits import NATIVE
+from tests.lua.conftest import Engine
+
+
+class Setup:
+    """A queue whose messages 0 to n-1 are dead."""
+
+    def __init__(self, engine: Engine, name: str, n: int) -> None:
+        suffix = ".fifo" if name.endswith(".fifo") else ""
+        self.engine = engine
+        self.dlq = engine.queue("dead" + suffix)
+        self.q = engine.queue(name, self.dlq.name)
+        self.other = engine.queue("other" + suffix)
+        for i in range(n):
+            engine.send(self.q, i, group=f"g{i % 3}" if suffix else None)
+        while sum(engine.counts(self.q)):
+            engine.receive(self.q, 1000, 0)
+        assert engine.counts(self.dlq) == (n, 0, 0)
+
+    def drain(self, q: Any) -> list[Any]:
+        found = []
+        while got := self.engine.receive(q, 1000):
+            found += [d.body for d in got]
+            self.engine.delete(q, *got)
+        return found
+
+    def task(self, task_id: str) -> Any:
+        return next(t for t in self.engine.run(flows.list_moves(self.dlq)) if t.task_id == task_id)
+
+
+@pytest.fixture
+def dead(engine: Engine, name: str) -> Setup:
+    return Setup(engine, name, 250)
+
+
+def start_without_driver(dead: Setup, destination: Any = None, rate: int | None = None) -> str:
+    """Enter a task whose driver is dead from the first moment on."""
+    task_id = "00000000-0000-0000-0000-00000000000a"
+    operation = moves.start(dead.dlq, task_id, destination.name if destination else "", rate, 250)
+    dead.engine.execute(operation)
+    return task_id
+
+
+def kill_after(engine: Engine, flow: Any, n: int) -> bool:
+    """Run n operations of a flow and let the process die before the next. False if it came to its end."""
+    try:
+        step = next(flow)
+        for _ in range(n):
+            step = flow.send(engine.execute(step) if isinstance(step, Operation) else None)
+    except StopIteration:
+        return False
+    flow.close()
+    return True
+
+
+def test_within_a_slot_messages_go_back_to_their_source_as_new_ones(dead: Setup) -> None:
+    engine = dead.engine
+    task = dead.task(engine.run(flows.start_move(dead.dlq)))
+    assert (task.status, task.moved, task.to_move) == ("COMPLETED", 250, 250)
+    assert engine.counts(dead.dlq) == (0, 0, 0)
+    (d,) = engine.receive(dead.q, 1, 0)
+    assert (d.receive_count, d.dead_letter_source, d.sent_at_ms) == (1, None, engine.clock.ms)
+    assert sorted(dead.drain(dead.q)) == list(range(1, 250)) or dead.q.is_fifo
+
+
+def test_to_another_slot_everything_arrives_once_and_in_order(dead: Setup) -> None:
+    task = dead.task(dead.engine.run(flows.start_move(dead.dlq, dead.other)))
+    assert (task.status, task.moved, task.destination) == ("COMPLETED", 250, dead.other.name)
+    arrived = dead.drain(dead.other)
+    assert sorted(arrived) == list(range(250))
+    if dead.q.is_fifo:
+        for group in range(3):
+            assert [b for b in arrived if b % 3 == group] == list(range(group, 250, 3))
+    assert not [key for key in dead.engine.names() if key.endswith("outbox")]
+
+
+@pytest.mark.parametrize("after", range(2, 30, 3))
+@pytest.mark.parametrize("to_other", [False, True], ids=["same slot", "other slot"])
+def test_whatever_moment_the_driver_dies_at_another_finishes_the_task(dead: Setup, after: int, to_other: bool) -> None:
+    engine = dead.engine
+    destination = dead.other if to_other else None
+    task_id = start_without_driver(dead, destination)
+    kill_after(engine, flows.drive_move(dead.dlq, task_id), after)
+    with pytest.raises(MoveTaskRefused):
+        if dead.task(task_id).status != "RUNNING":
+            raise MoveTaskRefused("it was quick")
+        engine.run(flows.start_move(dead.dlq))
+    engine.clock.advance_ms(moves.LEASE_MS + 1)
+    engine.run(flows.list_moves(dead.dlq))  # takes the orphan over
+    task = dead.task(task_id)
+    assert task.status == "COMPLETED"
+    assert 150 <= task.moved <= 250  # a step whose driver died before it told is not counted
+    arrived = dead.drain(destination or dead.q)
+    assert len(arrived) == len(set(arrived))
+    left = dead.drain(dead.dlq)
+    assert sorted(arrived + left) == list(range(250))
+
+
+def test_a_task_that_is_driven_is_not_taken_over(dead: Setup) -> None:
+    task_id = start_without_driver(dead)
+    dead.engine.clock.advance_ms(moves.LEASE_MS - 1)
+    dead.engine.run(flows.list_moves(dead.dlq))
+    assert dead.task(task_id).status == "RUNNING"
+    assert dead.engine.counts(dead.dlq) == (250, 0, 0)
+
+
+def test_a_rate_is_kept(dead: Setup) -> None:
+    flow = flows.drive_move(dead.dlq, start_without_driver(dead, rate=50))
+    slept, result = 0, None
+    try:
+        while True:
+            step = flow.send(result)  # type: ignore[arg-type]
+            if isinstance(step, Sleep):
+                slept += step.ms
+                result = None
+            else:
+                result = dead.engine.execute(step)
+    except StopIteration:
+        pass
+    assert 4500 <= slept <= 5500
+
+
+def test_a_slow_rate_moves_one_by_one(dead: Setup) -> None:
+    flow = flows.drive_move(dead.dlq, start_without_driver(dead, rate=1))
+    step = next(flow)
+    while not isinstance(step, Sleep):
+        step = flow.send(dead.engine.execute(step))
+    assert step.ms == 1000
+    assert dead.engine.counts(dead.q)[0] == 1
+
+
+def test_a_cancelled_task_stops_and_what_moved_stays_moved(dead: Setup) -> None:
+    engine = dead.engine
+    task_id = start_without_driver(dead)
+    assert kill_after(engine, flows.drive_move(dead.dlq, task_id), 8)
+    assert engine.run(flows.cancel_move(dead.dlq, task_id)) == 100
+    assert dead.task(task_id).status == "CANCELLING"
+    with pytest.raises(MoveTaskRefused):
+        engine.run(flows.cancel_move(dead.dlq, task_id))
+    engine.clock.advance_ms(moves.LEASE_MS + 1)
+    engine.run(flows.list_moves(dead.dlq))
+    assert dead.task(task_id).status == "CANCELLED"
+    visible = engine.counts(dead.dlq)[0]
+    assert visible + engine.counts(dead.q)[0] == 250
+    assert visible > 0
+    with pytest.raises(ResourceNotFound):
+        engine.run(flows.cancel_move(dead.dlq, "00000000-0000-0000-0000-000000000000"))
+
+
+def test_messages_without_a_source_fail_the_task(dead: Setup) -> None:
+    dead.engine.send(dead.dlq, "by hand", group="g9" if dead.q.is_fifo else None)
+    task = dead.task(dead.engine.run(flows.start_move(dead.dlq)))
+    assert (task.status, task.failure_reason) == ("FAILED", "CouldNotDetermineMessageSource")
+    assert dead.engine.counts(dead.dlq)[0] + dead.engine.counts(dead.q)[0] == 251
+
+
+def test_a_destination_that_is_gone_fails_the_task_and_loses_nothing(dead: Setup) -> None:
+    engine = dead.engine
+    task_id = start_without_driver(dead, dead.other)
+    engine.run(flows.delete_queue(dead.other, NATIVE))
+    engine.run(flows.drive_move(dead.dlq, task_id))
+    task = dead.task(task_id)
+    assert (task.status, task.failure_reason) == ("FAILED", "AWS.SimpleQueueService.NonExistentQueue")
+    assert engine.counts(dead.dlq) == (250, 0, 0)
+
+
+@pytest.mark.parametrize("after", range(9, 13))
+def test_a_destination_that_goes_away_during_a_hand_over_loses_nothing(dead: Setup, after: int) -> None:
+    engine = dead.engine
+    task_id = start_without_driver(dead, dead.other)
+    if not kill_after(engine, flows.drive_move(dead.dlq, task_id), after):
+        pytest.skip("it was quick")
+    arrived = engine.counts(dead.other)[0]
+    engine.run(flows.delete_queue(dead.other, NATIVE))
+    engine.clock.advance_ms(moves.LEASE_MS + 1)
+    engine.run(flows.list_moves(dead.dlq))
+    assert dead.task(task_id).status == "FAILED"
+    assert engine.counts(dead.dlq)[0] >= 250 - arrived
+    letters = engine.receive(dead.dlq, 10, 0)
+    assert [d.body for d in letters[:2]] == ([0, 3] if dead.q.is_fifo else [0, 1]) or arrived
+    assert {d.dead_letter_source for d in letters} == {dead.q.name}
+    again = dead.task(engine.run(flows.start_move(dead.dlq)))
+    assert again.status == "COMPLETED"
+    assert len(dead.drain(dead.q)) >= 250 - arrived
+    assert not [key for key in engine.names() if key.endswith("outbox")]
+
+
+def test_only_a_dead_letter_queue_can_be_moved_and_only_once_at_a_time(dead: Setup) -> None:
+    engine = dead.engine
+    with pytest.raises(MoveTaskRefused) as refused:
+        engine.run(flows.start_move(dead.q))
+    assert refused.value.detail == "not_dead_letter_queue"
+    start_without_driver(dead)
+    with pytest.raises(MoveTaskRefused) as refused:
+        engine.run(flows.start_move(dead.dlq))
+    assert refused.value.detail == "already_running"
+    for source, destination, detail in (("nobody", None, "source"), (dead.dlq.name, "nobody", "destination")):
+        target = engine.transport.queue(destination) if destination else None
+        with pytest.raises(ResourceNotFound) as missing:
+            engine.run(flows.start_move(engine.transport.queue(source), target))
+        assert missing.value.detail == detail
+
+
+def test_the_last_ten_tasks_are_kept_newest_first(engine: Engine, name: str) -> None:
+    dead = Setup(engine, name, 1)
+    started = []
+    for _ in range(13):
+        engine.clock.advance_ms(1)
+        started.append(engine.run(flows.start_move(dead.dlq)))
+    listed = [t.task_id for t in engine.run(flows.list_moves(dead.dlq, 100))]
+    assert listed == started[::-1][: len(listed)]
+    assert len(listed) in (10, 11)
+
+
+def test_what_is_too_old_does_not_come_back(engine: Engine) -> None:
+    dlq = engine.queue("dead", MessageRetentionPeriod="60")
+    q = engine.queue("q", "dead")
+    engine.send(q, "old")
+    engine.receive(q, visibility_ms=0)
+    engine.receive(q)
+    engine.clock.advance_ms(60_001)
+    engine.run(flows.start_move(dlq))
+    assert engine.bodies(q) == []
