@@ -19,11 +19,16 @@ except ImportError:  # older than 1.36
 def save_repeated_work(client: Any) -> None:
     """Let an SQS client compose its User-Agent header and resolve its endpoint once."""
     creator = getattr(client, "_user_agent_creator", None)
-    if botocore_context is not None and hasattr(creator, "to_string"):
+    if botocore_context is not None and _has_own(creator, "to_string"):
         _remember_user_agent(creator)
     resolver = getattr(client, "_ruleset_resolver", None)
-    if hasattr(resolver, "construct_endpoint") and hasattr(resolver, "_get_customized_builtins"):
+    if _has_own(resolver, "construct_endpoint") and hasattr(resolver, "_get_customized_builtins"):
         _remember_endpoint(resolver)
+
+
+def _has_own(thing: Any, method: str) -> bool:
+    """Whether the method is still the one of its class."""
+    return hasattr(thing, method) and method not in vars(thing)
 
 
 def _remember_user_agent(creator: Any) -> None:
