@@ -90,6 +90,17 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
     redis.call("HDEL", store, field)
     redis.call("ZREM", inflight, member)
   end
+  local delayed = base .. "delayed"
+  for _, key in ipairs(redis.call("ZRANGEBYSCORE", delayed, "-inf", now .. "999", "LIMIT", "0", limit - #taken)) do
+    local part = message.parse(key)
+    local refusal = accept(part.source)
+    if refusal then
+      return taken, refusal
+    end
+    taken[#taken + 1] = {key = key, source = part.source, group = part.group or "", record = redis.call("HGET", store, key)}
+    redis.call("HDEL", store, key)
+    redis.call("ZREM", delayed, key)
+  end
   return taken
 end
 
