@@ -14,6 +14,7 @@ import random
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 _VALUE = {c: i for i, c in enumerate(_ALPHABET)}
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+_PAIR_VALUE = {pair: i for i, pair in enumerate(_PAIRS)}
 POSITIONS = tuple(f"{i:03d}" for i in range(1000))
 _MASK_30 = (1 << 30) - 1
 
@@ -41,20 +42,13 @@ os.register_at_fork(after_in_child=tails.reseed)
 
 def message_id(key: str, node: int) -> str:
     """The UUID of a message, from its key (of either kind of queue) and its partition's node."""
-    ms, us = int(key[:13]), int(key[13:16])
+    ms = int(key[:13])
     if len(key) >= 24 and key[16] not in "+/" and key[16:18] != "q/":  # a tail may begin with q, but not with q/
-        low = (_tail_value(key[16:21]) << 32) | (int(key[21:24]) << 22) | (node & 0x3FFFFF)
+        tail = _PAIR_VALUE[key[16:18]] << 18 | _PAIR_VALUE[key[18:20]] << 6 | _VALUE[key[20]]
+        high, low = tail >> 16, (tail & 0xFFFF) << 32 | int(key[21:24]) << 22 | (node & 0x3FFFFF)
     else:
-        low = node & 0x3FFFFFFFFFFFFFFF
-    text = f"{ms:012x}7{us:03x}{low | 0x8000000000000000:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _tail_value(tail: str) -> int:
-    value = 0
-    for c in tail:
-        value = value << 6 | _VALUE[c]
-    return value
+        high, low = (node >> 48) & 0x3FFF, node & 0xFFFFFFFFFFFF
+    return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{int(key[13:16]):03x}-{0x8000 | high:04x}-{low:012x}"
 
 
 def key_of(uuid: str, node: int, is_fifo: bool) -> str | None:

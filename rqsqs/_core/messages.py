@@ -42,22 +42,21 @@ def _due(message: Outgoing) -> str:
 def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) -> Operation:
     """Send one or many; the result is a list of SentMessage in the same order."""
     now = p.space.now_us()
-    size = max([m.size for m in messages])
+    size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
         return _send_fifo(p, messages, limits, now, size)
-    tail = ids.tails()
-    node = p.node
-    plain = all(m.delay_ms is None and m.due_ms is None and m.group is None and m.dedup_id is None for m in messages)
-    args: list[Arg] = [now, size, 2 if plain else 6]
-    if plain:
-        for position, m in zip(ids.POSITIONS, messages, strict=False):
-            args.append(tail + position)
-            args.append(m.record)
-    else:
-        for position, m in zip(ids.POSITIONS, messages, strict=False):
+    tail, node = ids.tails(), p.node
+    names = [tail + position for position in ids.POSITIONS[: len(messages)]]
+    special = [
+        m
+        for m in messages
+        if m.delay_ms is not None or m.due_ms is not None or m.group is not None or m.dedup_id is not None
+    ]
+    args: list[Arg] = [now, size, 6 if special else 2]
+    for name, m in zip(names, messages, strict=True):
+        args += (name, m.record)
+        if special:
             args += (
-                tail + position,
-                m.record,
                 _due(m),
                 m.group or "",
                 dedup_tail(m.dedup_id) if m.dedup_id is not None else "",
@@ -67,16 +66,13 @@ def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) ->
     def parse(reply: bytes | list[bytes]) -> list[SentMessage]:
         if isinstance(reply, bytes):
             stamp = reply.decode()
-            return [
-                SentMessage(ids.message_id(stamp + tail + position, node))
-                for position, _ in zip(ids.POSITIONS, messages, strict=False)
-            ]
+            return [SentMessage(ids.message_id(stamp + name, node)) for name in names]
         stamp = reply[0].decode()
         return [
             SentMessage(ids.message_id(outcome.decode(), node), None, True)
             if outcome
-            else SentMessage(ids.message_id(stamp + tail + position, node))
-            for position, outcome in zip(ids.POSITIONS, reply[1:], strict=False)
+            else SentMessage(ids.message_id(stamp + name, node))
+            for name, outcome in zip(names, reply[1:], strict=True)
         ]
 
     return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False)

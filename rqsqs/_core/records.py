@@ -59,9 +59,10 @@ def outgoing(
         record = msgpack.packb((kind, body, headers)) if headers else msgpack.packb((kind, body))
         if size is None:
             size = len(body.encode()) if kind == TEXT else len(body) if kind == BYTES else len(msgpack.packb(body))
-            for name, (data_type, value) in (attributes or {}).items():
-                size += len(name.encode()) + len(data_type.encode())
-                size += len(value.encode() if isinstance(value, str) else value)
+            if attributes:
+                for name, (data_type, value) in attributes.items():
+                    size += len(name.encode()) + len(data_type.encode())
+                    size += len(value.encode() if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as e:
         raise InvalidParameterValue(
             f"the message cannot be packed: {e}; a body is text, bytes or what msgpack can pack"
