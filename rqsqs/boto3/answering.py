@@ -25,7 +25,7 @@ from typing import Any
 from botocore.awsrequest import AWSResponse
 
 from rqsqs._io.connect import shown
-from rqsqs._io.sync import Link, Transport
+from rqsqs._io.sync import Transport
 from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
 from rqsqs.limits import AWS, Limits
 from rqsqs.sqs import Context, Failed, describe, perform
@@ -35,8 +35,9 @@ from rqsqs.sqs.names import endpoint_of, is_account
 from .trouble import as_botocore_error
 
 _PARAMS = "rqsqs_params"  # key in botocore's request context
-_LINKS: set[Link] = set()  # held to the end of the process, since nobody closes clients of boto3: so an embedded server
-# keeps its queues between two clients, move tasks run on, and a later client finds connections ready
+# Connections are held to the end of the process, since nobody closes clients of boto3: so an embedded server keeps its
+# queues between two clients, move tasks run on, and a later client finds connections ready.
+_LINKS: set[object] = set()
 _JSON = "application/x-amz-json-1.0"
 
 
