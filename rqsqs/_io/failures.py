@@ -59,9 +59,10 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
         return errors.ServerReadOnly(f"{where} is a read-only replica: connect to the primary")
     if isinstance(error, rx.BusyLoadingError):
         return errors.ServerLoading(f"{where} is loading its data: try again in a moment")
-    if isinstance(error, rx.NoPermissionError):
+    if isinstance(error, rx.NoPermissionError) or "user executing the script" in text or "ACL failure" in text:
         return errors.AuthenticationFailed(
-            f"the ACL user may not do this ({text}); it needs ~PREFIX:* and +@read +@write +evalsha +script|load +blpop"
+            f"the ACL user may not do this ({text}); it needs ~PREFIX:* and +@read +@write +@connection "
+            "+time +evalsha +script|load"
         )
     if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(("NOAUTH", "WRONGPASS")):
         return errors.AuthenticationFailed(
@@ -70,10 +71,10 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
     if isinstance(error, rx.TimeoutError):
         outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
         return errors.ServerTimeout(f"{where} did not answer in time; {outcome}", request_sent=sent)
-    if isinstance(error, (rx.ConnectionError, OSError)):
+    if isinstance(error, (rx.ConnectionError, rx.InvalidResponse, OSError)):
         outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
         return errors.ConnectionFailed(f"no connection to {where} ({text}); {outcome}", request_sent=sent)
-    if "MASTERDOWN" in text or "CLUSTERDOWN" in text:
+    if isinstance(error, rx.ClusterDownError) or "CLUSTERDOWN" in text:  # MASTERDOWN too
         return errors.ServerLoading(f"{where} has no primary at the moment ({text}): try again in a moment")
     if text.startswith("NOREPLICAS"):
         return errors.ServerReadOnly(f"{where} has too few replicas to accept writes ({text})")

@@ -1,0 +1,427 @@
+"""Trouble with the server: each kind is an exception of its own that says what to do, and nothing hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+import rqsqs
+from tests.servers import KINDS, Kind, Server, find_binary, free_port
+
+
+@pytest.fixture(params=KINDS)
+def make_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+    """Starts servers with settings of their own, of both kinds."""
+    kind: Kind = request.param
+    if find_binary(kind) is None:
+        pytest.skip(f"no {kind} server program here")
+    started: list[Server] = []
+
+    def make(**options: Any) -> Server:
+        started.append(Server(kind, **options).start())
+        return started[-1]
+
+    yield make
+    for server in started:
+        server.stop()
+
+
+@contextlib.contextmanager
+def fake_server(answer: Callable[[bytes], bytes | None]) -> Iterator[str]:
+    """Something that listens and answers each command as it is told; None = silence."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve(client: socket.socket) -> None:
+            with client, contextlib.suppress(OSError):
+                while request := client.recv(65_536):
+                    reply = answer(request)
+                    if reply is not None:
+                        client.sendall(reply)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def greet(info: str) -> Callable[[bytes], bytes]:
+    """Answers INFO with a text and everything else with OK, one answer for each command of a pipeline."""
+
+    def answer(request: bytes) -> bytes:
+        if b"INFO" in request:
+            return f"${len(info)}\r\n{info}\r\n".encode()
+        return b"+OK\r\n" * request.count(b"*")
+
+    return answer
+
+
+# The server is not there
+
+
+def test_nobody_listens() -> None:
+    with rqsqs.connect(f"redis://:secret@127.0.0.1:{free_port()}/0") as connection:
+        started = time.monotonic()
+        with pytest.raises(rqsqs.ConnectionFailed, match="no connection to redis://:") as failed:
+            connection.exists("orders")
+        assert not failed.value.request_sent
+        assert "secret" not in str(failed.value)
+        assert "nothing was sent" in str(failed.value)
+        assert time.monotonic() - started < 5
+
+
+def test_there_is_no_such_socket(tmp_path: Any) -> None:
+    with rqsqs.connect(f"unix://{tmp_path}/nothing.sock") as connection, pytest.raises(rqsqs.ConnectionFailed):
+        connection.exists("orders")
+
+
+def test_no_such_host() -> None:
+    with rqsqs.connect("redis://host.invalid:6379/0") as connection, pytest.raises(rqsqs.ConnectionFailed):
+        connection.exists("orders")
+
+
+def test_a_server_that_went_away_is_found_again(make_server: Callable[..., Server], tmp_path: Any) -> None:
+    server = make_server(folder=tmp_path, appendonly="yes", appendfsync="always")
+    with rqsqs.connect(server.url) as connection:
+        queue = connection.create_queue("orders")
+        queue.send("kept")
+        server.kill9()
+        with pytest.raises(rqsqs.ConnectionFailed):
+            queue.receive()
+        server.restart()
+        assert [m.body for m in queue.receive()] == ["kept"]
+
+
+def test_a_waiting_receive_survives_a_restart(make_server: Callable[..., Server], tmp_path: Any) -> None:
+    server = make_server(folder=tmp_path, appendonly="yes", appendfsync="always")
+    with rqsqs.connect(server.url) as connection:
+        queue = connection.create_queue("orders")
+        results: list[Any] = []
+
+        def wait() -> None:
+            try:
+                results.append([m.body for m in queue.receive(wait=30)])
+            except rqsqs.ConnectionFailed as error:
+                results.append(error)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.3)
+        server.kill9()
+        server.restart()
+        queue.send("after")
+        thread.join(20)
+        assert not thread.is_alive()
+        assert results == [["after"]] or isinstance(results[0], rqsqs.ConnectionFailed)
+
+
+def test_a_server_that_does_not_answer_in_time(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    with rqsqs.connect(server.url, socket_timeout=0.3) as connection:
+        queue = connection.create_queue("orders")
+        server.freeze()
+        try:
+            started = time.monotonic()
+            with pytest.raises(rqsqs.ServerTimeout, match="did not answer in time") as failed:
+                queue.send("x")
+            assert time.monotonic() - started < 3
+            assert failed.value.request_sent
+            assert isinstance(failed.value, rqsqs.ConnectionFailed)
+        finally:
+            server.thaw()
+        queue.send("y")
+
+
+def test_waiting_longer_than_the_socket_timeout_is_fine(make_server: Callable[..., Server]) -> None:
+    with rqsqs.connect(make_server().url, socket_timeout=0.3) as connection:
+        queue = connection.create_queue("orders")
+        started = time.monotonic()
+        assert queue.receive(wait=1) == []
+        assert time.monotonic() - started > 0.9
+
+
+# The server refuses
+
+
+def test_a_password_is_missing_or_wrong(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("requirepass", "right")
+    address = f"127.0.0.1:{server.port}/0"
+    for url in (f"redis://{address}", f"redis://:wrong@{address}", f"redis://nobody:right@{address}"):
+        with rqsqs.connect(url) as connection:
+            started = time.monotonic()
+            with pytest.raises(rqsqs.AuthenticationFailed, match="put the password into the URL") as failed:
+                connection.exists("orders")
+            assert "wrong@" not in str(failed.value)
+            assert time.monotonic() - started < 2
+    with rqsqs.connect(f"redis://:right@{address}") as connection:
+        connection.create_queue("orders")
+
+
+def test_an_acl_user_that_is_limited_to_the_prefix_can_do_everything(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    with redis.Redis.from_url(server.url) as admin:
+        rules = "on >secret ~app:* resetchannels -@all +@read +@write +@connection +time +evalsha +script|load +blpop"
+        admin.execute_command("ACL", "SETUSER", "app", *rules.split())
+    url = f"redis://app:secret@127.0.0.1:{server.port}/0"
+    with rqsqs.connect(url, prefix="app") as connection:
+        dead = connection.create_queue("dead")
+        queue = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
+        fifo = connection.create_queue("orders.fifo", content_based_deduplication=True)
+        queue.send_batch(["a", rqsqs.Entry("b", delay=0.1, group="g")])
+        fifo.send("c", group="g")
+        time.sleep(0.15)
+        assert sorted(m.body for m in queue.receive(10, visibility_timeout=0)) == ["a", "b"]
+        assert queue.receive(wait=0.2) == []
+        assert dead.counts().visible == 2
+        task_id = dead.redrive()
+        deadline = time.monotonic() + 10
+        while dead.move_tasks()[0].status == "RUNNING" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert dead.move_tasks()[0].task_id == task_id
+        assert queue.counts().visible == 2
+        (message,) = fifo.receive()
+        message.change_visibility(5)
+        message.delete()
+        assert [q.name for q in connection.queues()] == ["dead", "orders", "orders.fifo"]
+        for found in list(connection.queues()):
+            connection.delete_queue(found)
+
+
+def test_an_acl_user_who_lacks_what_scripts_call_is_told(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    with redis.Redis.from_url(server.url) as admin:
+        rules = "on >secret ~app:* -@all +@read +@write +@connection +evalsha +script|load +blpop"
+        admin.execute_command("ACL", "SETUSER", "app", *rules.split())
+    url = f"redis://app:secret@127.0.0.1:{server.port}/0"
+    with (
+        rqsqs.connect(url, prefix="app") as connection,
+        pytest.raises(rqsqs.AuthenticationFailed, match=r"ACL user may not do this.*\+time"),
+    ):
+        connection.create_queue("orders")
+
+
+def test_an_acl_user_of_another_prefix_is_refused(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    with redis.Redis.from_url(server.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~app:*", "+@all")
+        admin.execute_command("ACL", "SETUSER", "nothing", "on", ">secret", "~*", "-@all")
+    for user, prefix in (("app", "other"), ("nothing", "app")):
+        with rqsqs.connect(f"redis://{user}:secret@127.0.0.1:{server.port}/0", prefix=prefix) as connection:
+            for call in (lambda c=connection: c.create_queue("orders"), lambda c=connection: c.exists("orders")):
+                with pytest.raises(rqsqs.AuthenticationFailed, match=r"ACL user may not do this.*it needs ~PREFIX"):
+                    call()
+
+
+def test_a_replica_is_read_only(make_server: Callable[..., Server]) -> None:
+    primary = make_server(repl_diskless_sync_delay=0)
+    with rqsqs.connect(primary.url) as connection:
+        connection.create_queue("orders").send("x")
+    replica = make_server(replicaof=f"127.0.0.1 {primary.port}")
+    with redis.Redis.from_url(replica.url, decode_responses=True) as client:
+        deadline = time.monotonic() + 15
+        while client.info("replication")["master_link_status"] != "up" and time.monotonic() < deadline:
+            time.sleep(0.02)
+    with rqsqs.connect(replica.url) as connection:
+        queue = connection.queue("orders")
+        for call in (lambda: queue.send("y"), queue.receive, queue.purge):
+            with pytest.raises(rqsqs.ServerReadOnly, match="is a read-only replica: connect to the primary"):
+                call()
+
+
+def test_a_full_server_refuses_sends_and_lets_consumers_work(make_server: Callable[..., Server]) -> None:
+    server = make_server(maxmemory_policy="noeviction")
+    with rqsqs.connect(server.url) as connection, redis.Redis.from_url(server.url) as admin:
+        queue = connection.create_queue("orders", visibility_timeout=60)
+        fifo = connection.create_queue("orders.fifo")
+        queue.send_batch(["x" * 1000] * 100)
+        fifo.send("y", group="a", deduplication_id="1")
+        admin.config_set("maxmemory", admin.info("memory")["used_memory"] - 10_000)
+        for call in (
+            lambda: queue.send("z" * 1000),
+            lambda: queue.send_batch(["z"] * 10),
+            lambda: fifo.send("z", group="a", deduplication_id="2"),
+            lambda: connection.create_queue("more"),
+        ):
+            with pytest.raises(rqsqs.ServerOutOfMemory, match="consume messages, raise maxmemory, or add a node"):
+                call()
+        assert queue.counts().visible == 100
+        messages = queue.receive(100)
+        messages[0].change_visibility(30)
+        queue.delete_batch(messages)
+        fifo.receive()[0].delete()
+        assert queue.counts() == fifo.counts() == rqsqs.Counts()
+        admin.config_set("maxmemory", 0)
+        assert not fifo.send("z", group="a", deduplication_id="2").is_duplicate
+
+
+@pytest.mark.parametrize(
+    ("info", "version"),
+    [
+        ("# Server\r\nredis_version:6.2.14\r\n", "redis 6.2.14"),
+        ("# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.0.1\r\n", "valkey 7.0.1"),
+    ],
+)
+def test_a_server_that_is_too_old(info: str, version: str) -> None:
+    with fake_server(greet(info)) as url, rqsqs.connect(url) as connection:
+        for _ in range(2):
+            with pytest.raises(rqsqs.ServerTooOld, match=f"is {version}; rqsqs needs Redis 7.0 or Valkey 7.2 or newer"):
+                connection.exists("orders")
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "advice"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", rqsqs.ServerLoading, "try again in a moment"),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", rqsqs.ServerLoading, "try again in a moment"),
+        (b"-NOREPLICAS Not enough good replicas to write.\r\n", rqsqs.ServerReadOnly, "too few replicas"),
+        (b"-MISCONF Redis is configured to save RDB snapshots\r\n", rqsqs.ServerReadOnly, "cannot persist"),
+        (b"-OOM command not allowed\r\n", rqsqs.ServerOutOfMemory, "raise maxmemory"),
+        (b"-READONLY You can't write\r\n", rqsqs.ServerReadOnly, "connect to the primary"),
+        (b"-ERR something nobody expected\r\n", rqsqs.ScriptFailed, "please report it"),
+    ],
+)
+def test_refusals_of_the_server_have_a_type_and_an_advice(reply: bytes, error: type[Exception], advice: str) -> None:
+    def answer(request: bytes) -> bytes:
+        return reply if b"EVALSHA" in request else greet("redis_version:7.0.0\r\n")(request)
+
+    with fake_server(answer) as url, rqsqs.connect(url) as connection:
+        with pytest.raises(error, match=advice) as refused:
+            connection.queue("orders").send("x")
+        assert type(refused.value) is error
+        assert isinstance(refused.value, rqsqs.ServerError)
+
+
+def test_a_lost_answer_to_a_send_is_not_repeated_and_its_outcome_is_called_unknown() -> None:
+    seen: list[bytes] = []
+
+    def answer(request: bytes) -> bytes:
+        if b"EVALSHA" in request:
+            seen.append(request)
+            raise ConnectionResetError
+        return greet("redis_version:7.0.0\r\n")(request)
+
+    with fake_server(answer) as url, rqsqs.connect(url) as connection:
+        with pytest.raises(rqsqs.ConnectionFailed, match="the outcome of the request is unknown") as failed:
+            connection.queue("orders").send("x")
+        assert failed.value.request_sent
+        assert len(seen) == 1
+        seen.clear()
+        with pytest.raises(rqsqs.ConnectionFailed):
+            connection.queue("orders.fifo").send("x", group="a", deduplication_id="1")
+        assert len(seen) > 1  # a repetition would be recognised
+
+
+# The library itself
+
+
+def test_a_closed_connection_says_so(server_url: str, prefix: str) -> None:
+    connection = rqsqs.connect(server_url, prefix=prefix)
+    queue = connection.create_queue("orders")
+    connection.close()
+    connection.close()
+    for call in (lambda: queue.send("x"), queue.receive, lambda: connection.exists("orders")):
+        with pytest.raises(rqsqs.UsageError, match="this connection is closed; open a new one"):
+            call()
+
+
+def test_closing_one_connection_leaves_others_of_the_same_server(server_url: str, prefix: str) -> None:
+    one, other = rqsqs.connect(server_url, prefix=prefix), rqsqs.connect(server_url, prefix=prefix)
+    one.create_queue("orders")
+    one.close()
+    other.queue("orders").send("x")
+    other.close()
+    with rqsqs.connect(server_url, prefix=prefix) as again:
+        assert again.queue("orders").counts().visible == 1
+
+
+def test_a_forked_child_goes_on_with_connections_of_its_own(server_url: str, prefix: str) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue = connection.create_queue("orders")
+        queue.send("from the parent")
+        children = []
+        for i in range(3):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    for j in range(20):
+                        queue.send(f"{i}-{j}")
+                    code = 0
+                finally:
+                    os._exit(code)
+            children.append(child)
+        for j in range(20):
+            queue.send(f"parent-{j}")
+        for child in children:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        found = [m.body for m in queue.receive(1000)]
+        assert len(found) == len(set(found)) == 81
+
+
+def test_many_threads_share_a_queue_without_losing_or_doubling(server_url: str, prefix: str) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue = connection.create_queue("orders")
+        seen: list[int] = []
+        failures: list[BaseException] = []
+
+        def guarded(work: Callable[[], None]) -> threading.Thread:
+            def run() -> None:
+                try:
+                    work()
+                except BaseException as error:
+                    failures.append(error)
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            return thread
+
+        def produce(start: int) -> None:
+            for i in range(start, start + 50):
+                queue.send(i)
+
+        def consume() -> None:
+            while messages := queue.receive(5, wait=1):
+                queue.delete_batch(messages)
+                seen.extend(m.body for m in messages)
+
+        threads = [guarded(consume) for _ in range(6)]
+        threads += [guarded(lambda n=n: produce(n * 50)) for n in range(4)]  # type: ignore[misc]
+        for thread in threads:
+            thread.join(30)
+        assert failures == []
+        assert sorted(seen) == list(range(200))
+        assert queue.counts() == rqsqs.Counts()
+
+
+def test_an_embedded_server_needs_nothing_else(tmp_path: Any) -> None:
+    with rqsqs.connect(f"embedded://{tmp_path}/queues") as connection:
+        connection.create_queue("orders").send("kept")
+    with rqsqs.connect(f"embedded://{tmp_path}/queues") as connection:
+        assert [m.body for m in connection.queue("orders").receive()] == ["kept"]
+
+
+def test_without_a_server_program_embedded_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RQSQS_SERVER_BINARY", "no-such-program")
+    with pytest.raises(rqsqs.EmbeddedServerUnavailable, match="RQSQS_SERVER_BINARY is 'no-such-program'"):
+        rqsqs.connect("embedded:///tmp/rqsqs-test-that-is-never-made")
+
+
+def test_the_url_may_come_from_the_environment(server_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RQSQS_URL", server_url)
+    with rqsqs.connect(prefix=prefix) as connection:
+        connection.create_queue("orders")
+        assert server_url in repr(connection)
