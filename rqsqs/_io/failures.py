@@ -61,8 +61,8 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
         return errors.ServerLoading(f"{where} is loading its data: try again in a moment")
     if isinstance(error, rx.NoPermissionError) or "user executing the script" in text or "ACL failure" in text:
         return errors.AuthenticationFailed(
-            f"the ACL user may not do this ({text}); it needs ~PREFIX:* and +@read +@write +@connection "
-            "+time +evalsha +script|load"
+            f"the ACL user may not do this ({text}); it needs ~PREFIX:* +@read +@write -@dangerous +time +evalsha "
+            "+script|load"
         )
     if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(("NOAUTH", "WRONGPASS")):
         return errors.AuthenticationFailed(

@@ -174,7 +174,7 @@ def test_a_password_is_missing_or_wrong(make_server: Callable[..., Server]) -> N
 def test_an_acl_user_that_is_limited_to_the_prefix_can_do_everything(make_server: Callable[..., Server]) -> None:
     server = make_server()
     with redis.Redis.from_url(server.url) as admin:
-        rules = "on >secret ~app:* resetchannels -@all +@read +@write +@connection +time +evalsha +script|load +blpop"
+        rules = "on >secret ~app:* resetchannels -@all +@read +@write +time +evalsha +script|load -@dangerous"
         admin.execute_command("ACL", "SETUSER", "app", *rules.split())
     url = f"redis://app:secret@127.0.0.1:{server.port}/0"
     with rqsqs.connect(url, prefix="app") as connection:
@@ -204,7 +204,7 @@ def test_an_acl_user_that_is_limited_to_the_prefix_can_do_everything(make_server
 def test_an_acl_user_who_lacks_what_scripts_call_is_told(make_server: Callable[..., Server]) -> None:
     server = make_server()
     with redis.Redis.from_url(server.url) as admin:
-        rules = "on >secret ~app:* -@all +@read +@write +@connection +evalsha +script|load +blpop"
+        rules = "on >secret ~app:* -@all +@read +@write +evalsha +script|load -@dangerous"
         admin.execute_command("ACL", "SETUSER", "app", *rules.split())
     url = f"redis://app:secret@127.0.0.1:{server.port}/0"
     with (
