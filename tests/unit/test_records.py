@@ -1,0 +1,71 @@
+"""The envelope of a message."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rqsqs._core import records
+from rqsqs._core.keys import Keyspace
+from rqsqs._core.records import Delivery
+from rqsqs.errors import InvalidParameterValue
+
+HOME = Keyspace().queue("q").home
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | TEXT | st.binary()
+BODIES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXT | st.integers(0, 9), inner))
+
+
+def delivered(out: Any) -> Delivery:
+    return Delivery(HOME, "1700000000000000abcde007", out.record, "1700000000001", 1, 1_700_000_000_001)
+
+
+@given(BODIES)
+def test_a_body_comes_back_as_it_was(body: Any) -> None:
+    d = delivered(records.outgoing(body))
+    assert d.body == body
+    assert type(d.body) is type(body)
+    assert (d.attributes, d.trace_header, d.group, d.dedup_id) == ({}, None, None, None)
+    assert isinstance(d.text(), str)
+
+
+@given(TEXT, TEXT, TEXT, st.dictionaries(TEXT, st.tuples(TEXT, TEXT | st.binary())))
+def test_headers_come_back_as_they_were(group: str, dedup_id: str, trace: str, attributes: Any) -> None:
+    d = delivered(records.outgoing("x", group=group, dedup_id=dedup_id, trace_header=trace, attributes=attributes))
+    assert (d.group, d.dedup_id, d.trace_header) == (group, dedup_id, trace)
+    assert d.attributes == attributes
+
+
+def test_the_size_is_body_and_attributes_in_bytes() -> None:
+    assert records.outgoing("ü€").size == 5
+    assert records.outgoing(b"\x00\xff").size == 2
+    assert records.outgoing("x", attributes={"ü": ("String", "äöü"), "b": ("Binary.x", b"123")}).size == 1 + 14 + 12
+    assert records.outgoing("x", group="g" * 100, dedup_id="d" * 100, trace_header="t" * 100).size == 1
+    assert records.outgoing("x", size=77).size == 77
+
+
+@pytest.mark.parametrize("body", ["\ud800", {1, 2}, object(), 2**64, {"x": "\udfff"}])
+def test_what_cannot_be_packed_is_refused(body: Any) -> None:
+    with pytest.raises(InvalidParameterValue):
+        records.outgoing(body)
+
+
+def test_text_is_what_sqs_shows() -> None:
+    assert delivered(records.outgoing("text")).text() == "text"
+    assert delivered(records.outgoing(b"\x00\x01")).text() == "AAE="
+    assert delivered(records.outgoing({"a": [1, "ü", b"\x00"]})).text() == '{"a":[1,"ü","AA=="]}'
+
+
+def test_the_content_hash_is_that_of_the_body_alone() -> None:
+    assert records.content_hash("same") == "0967115f2813a3541eaef77de9d9d5773f1c0c04314b0bbfe4ff3b3b1c55b5d5"
+    assert records.content_hash(b"same") == hashlib.sha256(b"same").hexdigest()
+
+
+def test_a_message_that_was_only_seen_has_no_handle() -> None:
+    d = Delivery(HOME, "1700000000000000abcde007", b"", "", 0, None)
+    assert d.receipt_handle == ""
+    assert d.sent_at_ms == 1_700_000_000_000
