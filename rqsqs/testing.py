@@ -83,10 +83,12 @@ def remove_keys(url: str, prefix: str) -> None:
         prefix: the prefix of the connection; all its keys are removed.
     """
     import redis
+    from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
     from rqsqs._io import connect
 
-    pool, embedded_server = connect.open_pool(url, {})
+    settings, embedded_server = connect.settings_of(url, {})
+    pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
     server = redis.Redis(connection_pool=pool)
     batch: list[bytes] = []
     for key in server.scan_iter(match=f"{prefix}:*", count=1000):

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs import embedded
 from rqsqs._io import failures
@@ -43,8 +42,8 @@ def shown(url: str) -> str:
     return url
 
 
-def open_pool(url: str, options: dict[str, Any]) -> tuple[ConnectionPool, embedded.EmbeddedServer | None]:
-    """A pool that makes connections; the embedded server that has to be released after use, if there is one."""
+def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embedded.EmbeddedServer | None]:
+    """Keyword arguments for redis-py's connections; the embedded server that has to be released after use, if any."""
     settings: dict[str, Any] = {
         "socket_timeout": 10.0,
         "socket_connect_timeout": 5.0,
@@ -53,35 +52,44 @@ def open_pool(url: str, options: dict[str, Any]) -> tuple[ConnectionPool, embedd
         **options,
         "decode_responses": False,
     }
-    if urlsplit(url).scheme == "embedded":
-        try:
-            server = embedded.acquire(url)
-        except ValueError as e:
-            raise UsageError(str(e)) from e
+    scheme = urlsplit(url).scheme
+    if scheme in ("embedded", "unix"):
         settings.pop("socket_keepalive")
-        pool = ConnectionPool(connection_class=UnixDomainSocketConnection, **server.redis_kwargs(), **settings)
-        return pool, server
-    if urlsplit(url).scheme == "unix":
-        settings.pop("socket_keepalive")
+    if scheme != "embedded":
+        return settings, None
     try:
-        pool = ConnectionPool.from_url(url, **settings)
-        pool.make_connection()  # not connected yet: tells whether the options exist
+        server = embedded.acquire(url)
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    return {**settings, **server.redis_kwargs()}, server
+
+
+def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connection: type[Any]) -> Any:
+    """A redis-py pool of either colour, only used to make connections."""
+    try:
+        if urlsplit(url).scheme == "embedded":
+            made = pool(connection_class=unix_connection, **settings)
+        else:
+            made = pool.from_url(url, **settings)
+        made.make_connection()  # not connected yet: tells whether the options exist
     except (ValueError, TypeError) as e:
         raise UsageError(f"cannot connect to {shown(url)!r}: {e}") from e
-    return pool, None
+    return made
 
 
-def check_version(connection: Any, where: str) -> None:
-    """Raises ServerTooOld if the server cannot run the scripts. An ACL that forbids INFO is respected."""
-    try:
-        connection.send_command("INFO", "server")
-        reply = connection.read_response(disable_decoding=True)
-    except redis.exceptions.NoPermissionError:
-        return
-    except redis.exceptions.ResponseError as e:
-        known = failures.server(e, sent=False, where=where)
+def check_version(reply: bytes | redis.exceptions.ResponseError, where: str) -> None:
+    """Judge a server by its answer to INFO server. An ACL that forbids INFO is respected.
+
+    Raises:
+        ServerTooOld: it cannot run the scripts.
+        ServerError: it answered with an error that we know.
+    """
+    if isinstance(reply, redis.exceptions.ResponseError):
+        known = None
+        if not isinstance(reply, redis.exceptions.NoPermissionError):
+            known = failures.server(reply, sent=False, where=where)
         if known is not None:
-            raise known from e
+            raise known from reply
         return
     found = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
     name = "valkey" if "valkey_version" in found else "redis"

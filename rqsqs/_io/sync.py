@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import logging
 import os
 import threading
@@ -14,32 +13,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-import hiredis
 import redis.exceptions as rx
+from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
-from rqsqs._io import connect, failures
+from rqsqs._io import connect, failures, wire
+from rqsqs._io.wire import GRACE_S, RETRY_AFTER_S, TEST_WAIT_MS
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
 
-RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
 IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
-GRACE_S = 10.0  # so much later than it promised a blocking command may answer
-TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
-
-
-@functools.cache
-def _head(script: str, keys: tuple[str, ...]) -> tuple[Any, ...]:
-    return (b"EVALSHA", scripts.get(script).sha, len(keys), *keys)
-
-
-def _pack(operation: Operation) -> bytes:
-    packed: bytes = hiredis.pack_command((*_head(operation.script, operation.keys), *operation.args))
-    return packed
 
 
 class _Post:
@@ -65,7 +52,8 @@ class Link:
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
         self.where = connect.shown(url)
-        self.pool, self.server = connect.open_pool(url, options)
+        settings, self.server = connect.settings_of(url, options)
+        self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
         self.users = 0
         self._start()
 
@@ -126,7 +114,13 @@ class Link:
         try:
             connection.connect()
             if not self._is_checked:
-                connect.check_version(connection, self.where)
+                connection.send_command("INFO", "server")
+                reply: Any
+                try:
+                    reply = connection.read_response(disable_decoding=True)
+                except rx.ResponseError as e:
+                    reply = e
+                connect.check_version(reply, self.where)
                 self._is_checked = True
         except BaseException:
             connection.disconnect()
@@ -140,7 +134,7 @@ class Link:
 
     def execute(self, operation: Operation) -> Any:
         """Run one operation, repeating it on a new connection where that is safe."""
-        packed = _pack(operation)
+        packed = wire.call(operation)
         for attempt in range(len(RETRY_AFTER_S) + 1):
             sent = False
             connection = None
@@ -175,7 +169,7 @@ class Link:
         return reply if operation.parse is None else operation.parse(reply)
 
     def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
-        connection.send_command("SCRIPT", "LOAD", scripts.get(operation.script).source)
+        connection.send_packed_command([wire.load(operation)], check_health=False)
         connection.read_response(disable_decoding=True)
         connection.send_packed_command([packed], check_health=False)
         return connection.read_response(disable_decoding=True)
@@ -229,11 +223,10 @@ class Link:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         now = time.monotonic()
         left = max(deadline - now, 0.001)
-        blocking: tuple[Any, ...] = ("BLPOP", *wait.bells, f"{left:.3f}")
-        commands = [hiredis.pack_command(blocking)]
+        commands = [wire.command("BLPOP", *wait.bells, f"{left:.3f}")]
         operation = wait.then() if wait.then is not None and clock is None else None
         if operation is not None:
-            commands.append(_pack(operation))
+            commands.append(wire.call(operation))
         wake_at = now + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
         connection = None
         try:
@@ -326,7 +319,7 @@ class Transport:
             while True:
                 try:
                     result = execute(step) if type(step) is Operation else self._other(step)
-                except RqsqsError as e:
+                except BaseException as e:  # a flow may answer an error, and give back what it holds when interrupted
                     step = flow.throw(e)
                 else:
                     step = flow.send(result)
