@@ -58,7 +58,7 @@ def send(
     Examples:
       rqsqs send orders "hello" --delay 15m
       date | rqsqs send orders -
-      rqsqs send payments.fifo '{"id": 1}' --as json --group customer-7 --dedup-id payment-1
+      rqsqs send payments.fifo '{"id": 1}' --as json -g customer-7 --dedup-id p1
       rqsqs send orders --file messages.jsonl
       rqsqs peek orders --max 1000 --json | rqsqs send copy --file -
     """
