@@ -53,7 +53,7 @@ class _Pipe:
         self.used = time.monotonic()
         try:
             await self.connection.send_packed_command([packed], check_health=False)
-        except (rx.ConnectionError, rx.TimeoutError, OSError) as e:
+        except wire.BROKEN as e:
             self._fail(e)
         return await answer
 
@@ -223,7 +223,7 @@ class Link:
                 break
             except rx.ResponseError as e:
                 raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
-            except (rx.ConnectionError, rx.TimeoutError, OSError) as e:
+            except wire.BROKEN as e:
                 known = failures.server(e, sent=sent, where=self.where)
                 is_lost = isinstance(e, rx.TimeoutError) and sent
                 if isinstance(e, rx.BusyLoadingError | rx.AuthenticationError) or known is None:
@@ -293,7 +293,7 @@ class Link:
     async def _lead(self, wait: Wait, deadline: float) -> Any:
         try:
             connection, number = await self._rested()
-        except (rx.ConnectionError, rx.TimeoutError, OSError):
+        except wire.BROKEN:
             return None  # the next operation says why
         operation = wait.then() if wait.then is not None else None
         exchange = self.background(self._exchange(connection, number, wait, operation, deadline))
@@ -352,7 +352,7 @@ class Link:
             if operation is None or "UNBLOCKED" in str(e):
                 return None
             raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
-        except (rx.ConnectionError, rx.TimeoutError, TimeoutError, OSError):
+        except wire.BROKEN:
             await connection.disconnect(nowait=True)
             return None  # the next operation reconnects, or says why it cannot
         except BaseException:

@@ -106,7 +106,7 @@ class Link:
                 try:
                     if connection.can_read(0):  # nothing should come unasked
                         raise rx.ConnectionError("unexpected data")
-                except (rx.ConnectionError, rx.TimeoutError, OSError):
+                except wire.BROKEN:
                     connection.disconnect()
                     continue
             return connection
@@ -152,7 +152,7 @@ class Link:
                 if connection is not None and not isinstance(e, rx.AuthenticationError):
                     self._give(connection)
                 raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
-            except (rx.ConnectionError, rx.TimeoutError, OSError) as e:
+            except wire.BROKEN as e:
                 if connection is not None:
                     connection.disconnect()
                 known = failures.server(e, sent=sent, where=self.where)
@@ -254,7 +254,7 @@ class Link:
             if operation is None or "UNBLOCKED" in str(e):
                 return None
             raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
-        except (rx.ConnectionError, rx.TimeoutError, OSError):
+        except wire.BROKEN:
             if connection is not None:
                 connection.disconnect()
             return None  # the next operation reconnects, or says why it cannot

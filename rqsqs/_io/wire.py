@@ -6,11 +6,14 @@ import functools
 from typing import Any
 
 import hiredis
+import redis.exceptions as rx
 
 from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
+# What a connection raises that is lost: also by something that is no Redis.
+BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
 

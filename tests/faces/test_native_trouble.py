@@ -325,6 +325,12 @@ def test_a_lost_answer_to_a_send_is_not_repeated_and_its_outcome_is_called_unkno
         assert len(seen) > 1  # a repetition would be recognised
 
 
+def test_something_that_is_no_redis_is_trouble_with_the_server() -> None:
+    page = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    with fake_server(lambda _: page) as url, rqsqs.connect(url) as connection, pytest.raises(rqsqs.ServerError):
+        connection.exists("orders")
+
+
 # The library itself
 
 
