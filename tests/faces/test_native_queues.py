@@ -534,3 +534,84 @@ def test_dead_letters_are_counted_browsed_and_purged_as_one_queue(
     assert len(dead.receive(11)) == 11
     dead.purge()
     assert dead.counts() == rqsqs.Counts()
+
+
+def test_a_receive_that_waits_on_a_dead_letter_queue_gets_what_dies(
+    server_url: str, prefix: str, clock: VirtualClock
+) -> None:
+    for suffix in ("", ".fifo"):
+        with rqsqs.connect(server_url, prefix=prefix) as connection:
+            dead = connection.create_queue(f"dead{suffix}")
+            sources = [
+                connection.create_queue(f"{name}{suffix}", dead_letter_queue=dead, max_receive_count=1)
+                for name in ("one", "two")
+            ]
+            received: list[rqsqs.Message] = []
+
+            def consume(dead: rqsqs.Queue = dead, received: list[rqsqs.Message] = received) -> None:
+                while len(received) < 3 and (found := dead.receive(10, wait=10)):
+                    dead.delete_batch(found)
+                    received += found
+
+            thread = threading.Thread(target=consume)
+            thread.start()
+            time.sleep(0.2)
+            for source in sources:
+                fill(source, 1)
+                source.receive(visibility_timeout=0)
+                assert source.receive() == []
+            dead.send("by hand", group="a", deduplication_id="by hand")
+            started = time.monotonic()
+            thread.join(20)
+            assert time.monotonic() - started < 3
+            assert sorted(str(m.dead_letter_source) for m in received) == ["None", f"one{suffix}", f"two{suffix}"]
+            assert dead.counts() == rqsqs.Counts()
+            started = time.monotonic()
+            assert dead.receive(wait=0.3) == []
+            assert 0.25 < time.monotonic() - started < 2
+
+
+def test_a_receive_that_waits_on_a_dead_letter_queue_follows_the_clock(
+    connection: rqsqs.Connection, clock: VirtualClock
+) -> None:
+    dead = connection.create_queue("dead")
+    queue = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
+    fill(queue, 1)
+    queue.receive(visibility_timeout=0)
+    assert queue.receive() == []
+    (letter,) = dead.receive(visibility_timeout=600)
+    received: list[rqsqs.Message] = []
+    thread = threading.Thread(target=lambda: received.extend(dead.receive(wait=1000)))
+    thread.start()
+    time.sleep(0.2)
+    clock.advance(600)
+    thread.join(10)
+    assert [m.message_id for m in received] == [letter.message_id]
+
+
+def test_dead_letters_of_several_slots_are_moved_to_one_queue(
+    connection: rqsqs.Connection, clock: VirtualClock
+) -> None:
+    for suffix in ("", ".fifo"):
+        dead = connection.create_queue(f"dead{suffix}")
+        other = connection.create_queue(f"other{suffix}")
+        for number, name in enumerate(("one", "two")):
+            queue = connection.create_queue(f"{name}{suffix}", dead_letter_queue=dead, max_receive_count=1)
+            queue.send_batch(
+                [
+                    rqsqs.Entry(number * 100 + i, group=f"g{i % 3}", deduplication_id=f"{name}{i}")
+                    if queue.is_fifo
+                    else number * 100 + i
+                    for i in range(12)
+                ]
+            )
+            while queue.receive(100, visibility_timeout=0):
+                pass
+        assert dead.counts().visible == 24
+        assert settle(dead, dead.redrive(other)).moved == 24
+        moved = other.receive(100) if suffix == "" else other.peek(100)
+        assert sorted(m.body for m in moved) == [*range(12), *range(100, 112)]
+        if suffix:
+            for group in ("g0", "g1", "g2"):
+                of_one = [m.body for m in moved if m.group == group and m.body < 100]
+                assert of_one == sorted(of_one)
