@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 
 from rqsqs.cli import output
@@ -25,6 +27,7 @@ def demo(settings: Settings, messages: int) -> int:
     """
     from rqsqs.demo import show
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as after Ctrl-C: no process stays behind
     return show.run(
         settings.url,
         messages,

@@ -165,8 +165,9 @@ def _entry(line: str, defaults: dict[str, Any]) -> rqsqs.Entry:
     if unknown:
         raise click.UsageError(f"{unknown[0]!r} is not a field of a message: there are body, {', '.join(OPTIONS)}")
     options = defaults | {name: record[name] for name in OPTIONS if record.get(name) is not None}
-    if isinstance(options.get("at"), str):
-        options["at"] = MOMENT.convert(options["at"], None, None)
+    for name, kind in (("at", MOMENT), ("delay", DURATION), ("deduplication_window", DURATION)):
+        if isinstance(options.get(name), str):
+            options[name] = kind.convert(options[name], None, None)
     attributes = options.get("attributes")
     if isinstance(attributes, dict):
         options["attributes"] = {name: _attribute(value) for name, value in attributes.items()}

@@ -26,7 +26,7 @@ def emit(record: Mapping[str, Any]) -> None:
 
 def note(text: str) -> None:
     """A remark for people that is no result."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def _jsonable(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import rqsqs
-from rqsqs.cli import dead_letters, demonstration, messages, queues, statistics
+from rqsqs.cli import dead_letters, demonstration, messages, output, queues, statistics
 from rqsqs.cli.settings import Settings, common_options
 
 OK, REFUSED, USAGE, SERVER, NOTHING = range(5)
@@ -87,7 +87,7 @@ def explain(error: Exception, settings: Settings) -> int:
 
 def say(text: str) -> None:
     """One line on stderr."""
-    click.echo(f"rqsqs: {' '.join(text.split())}", err=True)
+    output.note(f"rqsqs: {' '.join(text.split())}")
 
 
 @click.group("rqsqs", cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
