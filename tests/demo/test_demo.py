@@ -57,14 +57,15 @@ def test_the_demo_runs_on_a_server_and_leaves_nothing_there(valkey_url: str, pre
         assert list(server.scan_iter(match=f"{prefix}*")) == []
 
 
-def test_ctrl_c_ends_all_processes(valkey_url: str, prefix: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_processes(valkey_url: str, prefix: str, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "rqsqs", "demo", "-n", "50000", "--url", valkey_url, "--prefix", prefix]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     while "consumers apply" not in process.stderr.readline():
         pass
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors.endswith("rqsqs: interrupted\n")
