@@ -15,6 +15,7 @@ ARGV   1 now_us         "" = the server's clock
        5 waiter         name of the caller as a keeper; "" if it cannot be one
        6 flight_limit   OVER_LIMIT at so many messages in flight; 0 = no limit
        7 settle         "1" = delete at once what is received
+       8... members of `inflight` to delete first: what the caller has finished
 RETURN {key, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
        retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
@@ -35,6 +36,9 @@ local now = string.sub(now_us, 1, 13)
 local now_ms = tonumber(now)
 local topology = settings[4] or ""
 
+if ARGV[8] then
+  require("lib.deletion")(store, inflight, 8)
+end
 if ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
   local has_waited = string.find(ARGV[4], "^%d") -- who waits gets no error, not even in the end

@@ -17,10 +17,12 @@ ARGV   1 now_us         "" = the server's clock
        6 flight_limit   nothing is handed out at so many messages in flight; 0 = no limit
        7 settle         "1" = delete at once what is received
        8 attempt        ReceiveRequestAttemptId, "" = none
+       9 strict         as in delete_message_fifo.lua
+       10... key, group, receives of each message to delete first: what the caller has finished
 RETURN {key, group, history, record, ..., topology, now_ms} if there are messages, else
        {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages} with messages = {key, group, history, ...}
        history = "" for the first receive of this stay, else receives/first_ms/received_ms; the rest as in
-       receive_message.lua
+       receive_message.lua. If messages were to be deleted, {status ...} of delete_message_fifo.lua comes last
 ERRORS QUEUE_NOT_FOUND
 ]]
 local call = redis.call
@@ -39,6 +41,12 @@ local base = string.sub(meta, 1, -5)
 local visibility = ARGV[3] ~= "" and tonumber(ARGV[3]) or tonumber(settings[1]) * 1000
 local deadline_ms = now_ms + visibility
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
+
+local finished = ARGV[10] and require("lib.deletion_fifo")(base, now, ARGV[9] == "1", 10)
+local function answer(reply)
+  reply[#reply + 1] = finished
+  return reply
+end
 
 local special = settings[3] and call("HMGET", meta, "paused", "DelaySeconds")
 if special and special[1] or ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
@@ -62,7 +70,7 @@ if attempt then
   if saved then
     saved[#saved + 1] = topology
     saved[#saved + 1] = now
-    return saved
+    return answer(saved)
   end
 end
 
@@ -154,9 +162,9 @@ if delivered > 0 then
   if missing_dlq == "" then
     reply[#reply + 1] = topology
     reply[#reply + 1] = now
-    return reply
+    return answer(reply)
   end
-  return {now_ms, topology, 0, 0, missing_dlq, reply}
+  return answer({now_ms, topology, 0, 0, missing_dlq, reply})
 end
 
 local wake_at, wait_until = now_ms, now_ms
@@ -165,4 +173,4 @@ if not ((again or budget <= 0) and count > 0) then -- else there is more to expi
     and {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay}} or {}
   wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
 end
-return {now_ms, topology, wake_at, wait_until, missing_dlq, reply}
+return answer({now_ms, topology, wake_at, wait_until, missing_dlq, reply})

@@ -33,7 +33,7 @@ from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Entry
-from rqsqs.types import Counts, MoveTask, QueueInfo, SentMessage, State
+from rqsqs.types import Counts, Failure, MoveTask, QueueInfo, SentMessage, State
 
 __all__ = ["Connection", "Entry", "Message", "Queue", "connect"]
 
@@ -148,6 +148,20 @@ class Queue:
     async def delete_batch(self, messages: Iterable[Message | str]) -> None:
         """Delete up to 1,000 messages in one step."""
         await self._run(calls.delete_batch(self._ref, self.limits, messages))
+
+    async def delete_and_receive(
+        self,
+        finished: Iterable[Message | str],
+        max_messages: int = 1,
+        *,
+        wait: Seconds | None = None,
+        visibility_timeout: Seconds | None = None,
+    ) -> tuple[list[Message], list[Failure]]:
+        """Delete what is finished and receive what comes next, in one call: what a busy consumer does."""
+        found, failures = await self._run(
+            calls.delete_and_receive(self._ref, self.limits, finished, max_messages, wait, visibility_timeout)
+        )
+        return [Message(self, d) for d in found], failures
 
     async def change_visibility(self, message: Message | str, timeout: Seconds) -> None:  # noqa: ASYNC109 - a visibility timeout
         """Let a message become visible `timeout` seconds from now; 0 = at once."""

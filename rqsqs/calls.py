@@ -187,6 +187,27 @@ def delete_batch(q: QueueRef, limits: Limits, messages: Iterable[Handle]) -> Flo
     return _settled(flows.delete_messages(q, handles, limits))
 
 
+def delete_and_receive(
+    q: QueueRef,
+    limits: Limits,
+    finished: Iterable[Handle],
+    max_messages: int,
+    wait: Seconds | None,
+    visibility_timeout: Seconds | None,
+) -> Flow[tuple[list[Delivery], list[Failure]]]:
+    """See Queue.delete_and_receive()."""
+    return flows.delete_and_receive(
+        q,
+        limits,
+        [handle_of(m) for m in checks.batch("finished", finished, limits.batch_entries, minimum=0)],
+        checks.count("max_messages", max_messages, limits.receive_messages),
+        None
+        if visibility_timeout is None
+        else checks.milliseconds("visibility_timeout", visibility_timeout, limits.visibility_ms),
+        None if wait is None else checks.milliseconds("wait", wait, limits.wait_ms),
+    )
+
+
 def change_visibility(q: QueueRef, limits: Limits, message: Handle, timeout: Seconds) -> Flow[None]:
     """See Queue.change_visibility()."""
     ms = checks.milliseconds("timeout", timeout, limits.visibility_ms)

@@ -122,12 +122,12 @@ def cursor(value: Any, state: str, is_fifo: bool) -> str:
     return value
 
 
-def batch(what: str, values: Any, maximum: int) -> list[Any]:
+def batch(what: str, values: Any, maximum: int, minimum: int = 1) -> list[Any]:
     """The entries of a batch."""
     if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
         raise InvalidParameterValue(f"{what} is {shown(values)}: it is a list or another iterable of them")
     found = list(values)
-    count("the number of messages in a batch", len(found), maximum)
+    count("the number of messages in a batch", len(found), maximum, minimum)
     return found
 
 

@@ -11,7 +11,7 @@ from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage
-from rqsqs.types import Counts, MoveTask, QueueInfo, SentMessage, State
+from rqsqs.types import Counts, Failure, MoveTask, QueueInfo, SentMessage, State
 
 if TYPE_CHECKING:
     from rqsqs.connection import Connection
@@ -180,6 +180,28 @@ class Queue:
             BatchFailed: some could not be deleted; its `results` tell which, the others were.
         """
         self._run(calls.delete_batch(self._ref, self.limits, messages))
+
+    def delete_and_receive(
+        self,
+        finished: Iterable[Message | str],
+        max_messages: int = 1,
+        *,
+        wait: Seconds | None = None,
+        visibility_timeout: Seconds | None = None,
+    ) -> tuple[list[Message], list[Failure]]:
+        """Delete what is finished and receive what comes next, in one call: what a busy consumer does.
+
+        Args:
+            finished: up to 1,000 messages or receipt handles; may be empty.
+            max_messages, wait, visibility_timeout: as for receive().
+
+        Returns:
+            The messages received, and a Failure (index and error) for each that could not be deleted.
+        """
+        found, failures = self._run(
+            calls.delete_and_receive(self._ref, self.limits, finished, max_messages, wait, visibility_timeout)
+        )
+        return [Message(self, d) for d in found], failures
 
     def change_visibility(self, message: Message | str, timeout: Seconds) -> None:
         """Let a message become visible `timeout` seconds from now; 0 = at once.

@@ -148,8 +148,15 @@ def receive_messages(
     waiter: str,
     attempt_id: str | None = None,
     delete: bool = False,
+    finished: Sequence[Receipt] = (),
+    statuses: list[int] | None = None,
 ) -> Operation:
-    """Receive from one partition; the result is a Received."""
+    """Receive from one partition; the result is a Received.
+
+    Args:
+        finished: to be deleted first, in the same step.
+        statuses: takes what became of them, as delete_messages() tells it (FIFO).
+    """
     args: tuple[Arg, ...] = (
         p.space.now_us(),
         count,
@@ -161,14 +168,18 @@ def receive_messages(
     )
 
     def parse(reply: list[Any]) -> Received:
+        if finished and p.is_fifo and statuses is not None:
+            statuses[:] = reply.pop()
         return Received(p, reply)
 
     def undo(got: Received) -> Operation | None:
         return give_back(p, got.messages) if got.messages and not delete else None
 
     if p.is_fifo:
-        args = (*args, attempt_id or "")
+        strict = "1" if limits.strict else ""
+        args = (*args, attempt_id or "", strict, *(a for r in finished for a in (r.key, r.group, r.receives)))
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo)
+    args = (*args, *[r.key for r in finished])
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo)
 
 

@@ -5,7 +5,13 @@ formats are the faces' business.
 """
 
 from rqsqs._core.flows.browse import browse, cancel, counts, groups, reschedule
-from rqsqs._core.flows.messages import change_visibility, delete_messages, receive_messages, send_messages
+from rqsqs._core.flows.messages import (
+    change_visibility,
+    delete_and_receive,
+    delete_messages,
+    receive_messages,
+    send_messages,
+)
 from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, start_move
 from rqsqs._core.flows.queues import (
     create_queue,
@@ -31,6 +37,7 @@ __all__ = [
     "counts",
     "create_queue",
     "dead_letter_sources",
+    "delete_and_receive",
     "delete_messages",
     "delete_queue",
     "drive_move",

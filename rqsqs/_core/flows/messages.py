@@ -79,6 +79,53 @@ def receive_messages(
     def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
         return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter, attempt_id, delete)
 
+    return (yield from _receive(q, ask, max_messages, wait_ms))
+
+
+def delete_and_receive(
+    q: QueueRef,
+    limits: Limits,
+    handles: Sequence[str],
+    max_messages: int = 1,
+    visibility_ms: int | None = None,
+    wait_ms: int | None = 0,
+) -> Flow[tuple[list[Delivery], list[Failure]]]:
+    """Delete what is finished and receive what comes next, in one call; arguments as above.
+
+    Returns:
+        The messages received, and the failures of delete_messages().
+    """
+    results: list[Failure | None] = [None] * len(handles)
+    at_home: tuple[list[int], list[Receipt]] = ([], [])
+    for p, indices, found in _by_partition(q, handles, results):
+        if p is q.home and len(q.partitions) == 1:
+            at_home = indices, found
+        else:
+            _fail_expired(results, handles, indices, (yield messages.delete_messages(p, found, limits)))
+    indices, finished = at_home
+    statuses: list[int] = []
+
+    def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
+        return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter)
+
+    def first(wait: str, waiter: str) -> Operation:
+        return messages.receive_messages(
+            q.home, limits, max_messages, visibility_ms, wait, waiter, finished=finished, statuses=statuses
+        )
+
+    received = yield from _receive(q, ask, max_messages, wait_ms, first if finished else None)
+    _fail_expired(results, handles, indices, statuses)
+    return received, [r for r in results if r is not None]
+
+
+def _receive(
+    q: QueueRef,
+    ask: Callable[[Partition, str, str, int], Operation],
+    max_messages: int,
+    wait_ms: int | None,
+    first: Callable[[str, str], Operation] | None = None,
+) -> Flow[list[Delivery]]:
+    """Receive from a queue; `first` makes the first operation if it is another one than `ask` makes."""
     if len(q.partitions) > 1:
         return (yield from _receive_everywhere(q, ask, max_messages, wait_ms))
     home, bells = q.home, (q.home.bell,)
@@ -86,7 +133,7 @@ def receive_messages(
     if wait_ms != 0:
         wait = "?" if wait_ms is None else f"+{wait_ms}"
         waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
-        if wait_ms and (yield IsWatched(bells)):
+        if wait_ms and first is None and (yield IsWatched(bells)):
             # Nothing is visible, or the one who watches would have it: line up behind it without asking.
             got, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), then=lambda: ask(home, "", "", max_messages))
             wait_ms -= min(wait_ms, BLOCK_MS) - spare
@@ -96,7 +143,7 @@ def receive_messages(
                 return []
             wait = f"+{wait_ms}"
 
-    got = yield ask(home, wait, waiter, max_messages)
+    got = yield first(wait, waiter) if first else ask(home, wait, waiter, max_messages)
     while True:
         if got.missing_dlq:
             yield from adopt_shard(q, home, got.missing_dlq)
@@ -197,11 +244,16 @@ def delete_messages(q: QueueRef, handles: Sequence[str], limits: Limits) -> Flow
     """
     results: list[Failure | None] = [None] * len(handles)
     for p, indices, found in _by_partition(q, handles, results):
-        statuses = yield messages.delete_messages(p, found, limits)
-        for i, status in zip(indices, statuses, strict=True):
-            if status == -1:
-                results[i] = Failure(i, _expired(handles[i]))
+        _fail_expired(results, handles, indices, (yield messages.delete_messages(p, found, limits)))
     return results
+
+
+def _fail_expired(
+    results: list[Failure | None], handles: Sequence[str], indices: list[int], statuses: list[int]
+) -> None:
+    for i, status in zip(indices, statuses, strict=False):  # standard queues have none: deleting always succeeds
+        if status == -1:
+            results[i] = Failure(i, _expired(handles[i]))
 
 
 def change_visibility(q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits) -> Flow[list[Failure | None]]:

@@ -1,0 +1,65 @@
+-- Delete messages of a FIFO queue: key, group, receives of each from ARGV[first] on. Returns a status for each (1 deleted,
+-- 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available.
+return function(base, now, strict, first)
+  local call = redis.call
+  local inflight, states = base .. "inflight", base .. "state"
+  local reply, groups, members, stamps, deleted, visible = {}, {}, {}, {}, 0, false
+
+  for i = first, #ARGV, 3 do
+    local key, group = ARGV[i], ARGV[i + 1]
+    local stamp = #key == 16 and key or string.sub(key, 1, 16)
+    local member = stamp .. group
+    local score = not members[member] and call("ZSCORE", inflight, member)
+    local status = 0
+    if score then
+      local same = tonumber(string.sub(score, -3)) == math.min(tonumber(ARGV[i + 2]), 999)
+      status = same and (not strict or string.sub(score, 1, -4) > now) and 1 or -1
+    elseif not members[member] then
+      local state = call("HGET", states, stamp)
+      if state then
+        status = not strict and string.match(state, "^%d+") == ARGV[i + 2] and 1 or -1
+      end
+    end
+    if status == 1 then
+      local list = base .. "group:" .. group
+      local head = call("LPOP", list, "2")
+      if not head then
+        status = 0
+      elseif head[1] ~= key then -- not the first of those in flight
+        call("LPUSH", list, head[2], head[1])
+        local position = call("LPOS", list, key)
+        if not position then -- it was given another time since
+          call("ZREM", base .. "delayed", member)
+        end
+        local index = position and position / 2 or require("lib.sorted").find(list, stamp)
+        if index then
+          require("lib.fifo").remove_at(list, index)
+        else
+          status = 0
+        end
+      end
+      deleted = deleted + status
+      members[member] = true
+      members[#members + 1] = member
+      stamps[#stamps + 1] = stamp
+      if groups[#groups] ~= group then
+        groups[#groups + 1] = group
+      end
+    end
+    reply[#reply + 1] = status
+  end
+
+  if deleted > 0 then
+    call("ZREM", inflight, unpack(members))
+    call("HDEL", states, unpack(stamps))
+    call("HINCRBY", base .. "meta", "messages", -deleted)
+    for i = 1, #groups do
+      if require("lib.offer")(base, groups[i]) then
+        visible = true
+      elseif not strict then -- its head may have been visible
+        call("ZREM", base .. "available", groups[i])
+      end
+    end
+  end
+  return reply, deleted, visible
+end
