@@ -20,9 +20,13 @@ def main() -> None:
     """Run the command line."""
     try:
         from rqsqs.cli.program import program
+
+        program()
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("click", "rich"):
             raise
         print("rqsqs: the command line needs click and rich: pip install 'rqsqs[cli]'", file=sys.stderr)
         sys.exit(1)
-    program()
+    except KeyboardInterrupt:  # while still importing
+        print("rqsqs: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
@@ -87,15 +89,60 @@ def test_errors_are_one_line_without_a_traceback() -> None:
     assert result.stderr == "rqsqs: the queue 'nothing' does not exist\n"
 
 
+def wait_for(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.usefixtures("environment")
-def test_ctrl_c_ends_a_waiting_receive(valkey_url: str, prefix: str) -> None:
+def test_ctrl_c_ends_a_waiting_receive(valkey_url: str) -> None:
     run("queue", "create", "orders")
     process = subprocess.Popen([*COMMAND, "receive", "orders", "--wait", "60"], stderr=subprocess.PIPE, text=True)
-    time.sleep(1.5)
+    with redis.Redis.from_url(valkey_url) as server:
+        wait_for(lambda: server.info("clients")["blocked_clients"])
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert stderr.strip() == "rqsqs: interrupted"
+
+
+def dead_letters(connection: rqsqs.Connection, count: int) -> rqsqs.Queue:
+    dead = connection.create_queue("dead")
+    queue = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
+    queue.send_batch(range(count))
+    queue.receive(count, visibility_timeout=0)
+    assert queue.receive(count) == []
+    return dead
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_cancels_a_redrive(valkey_url: str, prefix: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        dead = dead_letters(connection, 100)
+        command = [*COMMAND, "redrive", "dead", "--rate", "2"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: any(task.moved for task in dead.move_tasks()))
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert re.fullmatch(r"cancelled; [1-9]\d* messages? had been moved\nrqsqs: interrupted\n", stderr)
+        wait_for(lambda: dead.move_tasks()[0].status == "CANCELLED")
+        assert dead.counts().visible + connection.queue("orders").counts().visible == 100
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_redrive_shows_its_progress_in_a_terminal_only(valkey_url: str, prefix: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        dead_letters(connection, 60)
+        seen = in_terminal(80, "redrive", "dead", "--rate", "50")
+        assert "moving" in seen
+        assert "/60" in seen
+        assert seen.endswith("moved 60 messages back\n")
+        connection.queue("orders").purge()
+        dead_letters(connection, 5)
+        assert run("redrive", "dead").stderr == "moved 5 messages back\n"
 
 
 @pytest.mark.usefixtures("environment")
