@@ -563,12 +563,12 @@ def test_a_receive_that_waits_on_a_dead_letter_queue_gets_what_dies(
             dead.send("by hand", group="a", deduplication_id="by hand")
             started = time.monotonic()
             thread.join(20)
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 5
             assert sorted(str(m.dead_letter_source) for m in received) == ["None", f"one{suffix}", f"two{suffix}"]
             assert dead.counts() == rqsqs.Counts()
             started = time.monotonic()
             assert dead.receive(wait=0.3) == []
-            assert 0.25 < time.monotonic() - started < 2
+            assert 0.25 < time.monotonic() - started < 5
 
 
 def test_a_receive_that_waits_on_a_dead_letter_queue_follows_the_clock(

@@ -141,7 +141,7 @@ def test_a_blocked_receive_returns_when_a_delay_is_over(
     clock.advance(900)
     thread.join(10)
     assert [m.body for m in results[0]] == ["later"]  # type: ignore[attr-defined]
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 def test_every_blocked_receive_ends_when_its_time_is_over(connection: rqsqs.Connection, clock: VirtualClock) -> None:
