@@ -31,7 +31,7 @@ local now = string.sub(clock(ARGV[1]), 1, 13)
 local now_ms = tonumber(now)
 local base = string.sub(meta, 1, -5)
 local list, member = fifo.list(base, group), stamp .. group
-local index = sorted.find(list, stamp)
+local index = sorted.find(list, stamp) or sorted.search(list, stamp)
 if not index then
   return 0
 end

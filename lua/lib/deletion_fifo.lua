@@ -31,7 +31,8 @@ return function(base, now, strict, first)
         if not position then -- it was given another time since
           call("ZREM", base .. "delayed", member)
         end
-        local index = position and position / 2 or require("lib.sorted").find(list, stamp)
+        local sorted = require("lib.sorted")
+        local index = position and position / 2 or sorted.find(list, stamp) or sorted.search(list, stamp)
         if index then
           require("lib.fifo").remove_at(list, index)
         else

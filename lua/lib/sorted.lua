@@ -16,16 +16,10 @@ function sorted.find(list, prefix)
       high = middle - 1
     end
   end
-  local head = redis.call("LRANGE", list, "0", "1999")
-  for i = 1, #head, 2 do
-    if string.sub(head[i], 1, length) == prefix then
-      return (i - 1) / 2
-    end
-  end
   return nil
 end
 
--- The same in a list that is sorted but for what came back or died: the head of it, message by message.
+-- The same message by message, among the first 10,000.
 function sorted.search(list, prefix)
   for start = 0, 9800, 200 do
     local pairs_ = redis.call("LRANGE", list, 2 * start, 2 * start + 399)
@@ -36,12 +30,6 @@ function sorted.search(list, prefix)
     end
     if #pairs_ < 400 then
       break
-    end
-  end
-  local head = redis.call("LRANGE", list, "0", "1999")
-  for i = 1, #head, 2 do
-    if string.sub(head[i], 1, length) == prefix then
-      return (i - 1) / 2
     end
   end
   return nil

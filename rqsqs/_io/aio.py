@@ -24,7 +24,7 @@ from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, wire
-from rqsqs._io.wire import GRACE_S, RETRY_AFTER_S, TEST_WAIT_MS
+from rqsqs._io.wire import GRACE_S, LOADS, RETRY_AFTER_S, TEST_WAIT_MS
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
@@ -213,8 +213,7 @@ class Link:
                         try:
                             reply = await pipe.ask(packed, operation)
                         except rx.NoScriptError:
-                            await pipe.ask(wire.load(operation))
-                            reply = await pipe.ask(packed, operation)
+                            reply = await self._load_and_repeat(pipe, operation, packed)
                 except TimeoutError:
                     if self._pipe is pipe:
                         self._pipe = None
@@ -232,6 +231,14 @@ class Link:
                     raise known from e
                 await asyncio.sleep(RETRY_AFTER_S[attempt])
         return reply if operation.parse is None else operation.parse(reply)
+
+    async def _load_and_repeat(self, pipe: _Pipe, operation: Operation, packed: bytes) -> Any:
+        for _ in range(LOADS - 1):
+            await pipe.ask(wire.load(operation))
+            with contextlib.suppress(rx.NoScriptError):  # flushed again
+                return await pipe.ask(packed, operation)
+        await pipe.ask(wire.load(operation))
+        return await pipe.ask(packed, operation)
 
     def _orphaned(self, operation: Operation, reply: Any) -> None:
         """An answer came and nobody is there any more to take it."""
@@ -261,42 +268,45 @@ class Link:
 
     async def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
         """See Wait."""
-        deadline = time.monotonic() + wait.timeout_ms / 1000
+        start = time.monotonic()
+        deadline = start + wait.timeout_ms / 1000
+        wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
         if clock is not None:  # it may be put forward at any moment
             await asyncio.sleep(min(wait.timeout_ms, TEST_WAIT_MS) / 1000)
             result = await self.execute(wait.then()) if wait.then is not None else None
             return result, max(0, round((deadline - time.monotonic()) * 1000))
         post = self._posts.setdefault(wait.bells, _Post())
         while post.has_leader:
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            left = min(deadline, wake_at or deadline) - now  # a keeper that only follows looks for itself
             if left <= 0:
-                return None, 0
+                return None, max(0, round((deadline - now) * 1000))
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             post.followers.append(turn)
             try:
                 async with asyncio.timeout(left):
                     await turn
             except TimeoutError:
-                return None, 0
+                continue
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     post.call_next()  # it was our turn: pass it on
                 raise
         post.has_leader = True
         try:
-            result = await self._lead(wait, deadline)
+            result = await self._lead(wait, deadline, wake_at)
         finally:
             post.has_leader = False
             post.call_next()
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
-    async def _lead(self, wait: Wait, deadline: float) -> Any:
+    async def _lead(self, wait: Wait, deadline: float, wake_at: float | None) -> Any:
         try:
             connection, number = await self._rested()
         except wire.BROKEN:
             return None  # the next operation says why
         operation = wait.then() if wait.then is not None else None
-        exchange = self.background(self._exchange(connection, number, wait, operation, deadline))
+        exchange = self.background(self._exchange(connection, number, wait, operation, deadline, wake_at))
         try:
             return await asyncio.shield(exchange)
         except asyncio.CancelledError:
@@ -320,7 +330,13 @@ class Link:
             return connection, 0
 
     async def _exchange(
-        self, connection: Any, number: int, wait: Wait, operation: Operation | None, deadline: float
+        self,
+        connection: Any,
+        number: int,
+        wait: Wait,
+        operation: Operation | None,
+        deadline: float,
+        wake_at: float | None,
     ) -> Any:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         left = max(deadline - time.monotonic(), 0.001)
@@ -328,10 +344,10 @@ class Link:
         if operation is not None:
             commands.append(wire.call(operation))
         timer = None
-        if wait.wake_in_ms is not None and wait.wake is not None:
+        if wake_at is not None and wait.wake is not None:
             wake = wait.wake
             timer = asyncio.get_running_loop().call_later(
-                wait.wake_in_ms / 1000, lambda: self.background(self._quietly(wake))
+                wake_at - time.monotonic(), lambda: self.background(self._quietly(wake))
             )
         reply: Any = None
         try:

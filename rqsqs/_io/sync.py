@@ -20,7 +20,7 @@ from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, wire
-from rqsqs._io.wire import GRACE_S, RETRY_AFTER_S, TEST_WAIT_MS
+from rqsqs._io.wire import GRACE_S, LOADS, RETRY_AFTER_S, TEST_WAIT_MS
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
@@ -169,10 +169,16 @@ class Link:
         return reply if operation.parse is None else operation.parse(reply)
 
     def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
-        connection.send_packed_command([wire.load(operation)], check_health=False)
-        connection.read_response(disable_decoding=True)
-        connection.send_packed_command([packed], check_health=False)
-        return connection.read_response(disable_decoding=True)
+        attempts = LOADS
+        while True:
+            connection.send_packed_command([wire.load(operation), packed], check_health=False)
+            connection.read_response(disable_decoding=True)
+            try:
+                return connection.read_response(disable_decoding=True)
+            except rx.NoScriptError:  # flushed again
+                attempts -= 1
+                if not attempts:
+                    raise
 
     # Waiting
 
@@ -193,41 +199,41 @@ class Link:
 
     def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
         """See Wait."""
-        deadline = time.monotonic() + wait.timeout_ms / 1000
+        start = time.monotonic()
+        deadline = start + wait.timeout_ms / 1000
+        wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
         post = self._post(wait.bells)
         if clock is not None:
             with post.condition:
                 post.in_tests += 1
             try:
-                result = self._lead(wait, min(deadline, time.monotonic() + TEST_WAIT_MS / 1000), clock)
+                result = self._lead(wait, min(deadline, start + TEST_WAIT_MS / 1000), wake_at, clock)
             finally:
                 with post.condition:
                     post.in_tests -= 1
             return result, max(0, round((deadline - time.monotonic()) * 1000))
         with post.condition:
             while post.has_leader:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return None, 0
-                post.condition.wait(left)
+                now = time.monotonic()
+                if now >= min(deadline, wake_at or deadline):  # a keeper that only follows looks for itself
+                    return None, max(0, round((deadline - now) * 1000))
+                post.condition.wait(min(deadline, wake_at or deadline) - now)
             post.has_leader = True
         try:
-            result = self._lead(wait, deadline, clock)
+            result = self._lead(wait, deadline, wake_at, clock)
         finally:
             with post.condition:
                 post.has_leader = False
                 post.condition.notify()
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
-    def _lead(self, wait: Wait, deadline: float, clock: Clock | None) -> Any:
+    def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None) -> Any:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
-        now = time.monotonic()
-        left = max(deadline - now, 0.001)
+        left = max(deadline - time.monotonic(), 0.001)
         commands = [wire.command("BLPOP", *wait.bells, f"{left:.3f}")]
         operation = wait.then() if wait.then is not None and clock is None else None
         if operation is not None:
             commands.append(wire.call(operation))
-        wake_at = now + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
         connection = None
         try:
             connection = self._take()

@@ -12,6 +12,7 @@ from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
+LOADS = 4  # a script is loaded so often before we give in to somebody who flushes scripts all the time
 # What a connection raises that is lost: also by something that is no Redis.
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer

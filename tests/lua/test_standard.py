@@ -196,3 +196,18 @@ def test_a_group_that_joins_late_does_not_wait_and_does_not_overtake_all(engine:
     engine.send(q, *["new"] * 100, group="new")
     got = engine.bodies(q, 40, 1_000_000)
     assert 15 <= got.count("new") <= 25
+
+
+def test_a_long_list_that_is_out_of_order_is_searched(engine: Engine) -> None:
+    dlq = engine.queue("dead")
+    q = engine.queue("q", "dead")
+    sent = engine.send(q, *range(700))
+    handles = engine.receive(q, 700, 1000)
+    engine.run(flows.change_visibility(q, [(d.receipt_handle, 0) for d in handles[350:]], NATIVE))
+    assert engine.bodies(q, 1000) == []
+    engine.clock.advance_ms(1000)
+    assert engine.bodies(q, 1000) == []
+    engine.delete(dlq, *engine.receive(dlq, 3))
+    assert [engine.run(flows.cancel(dlq, s.message_id)) for s in (sent[0], sent[699])] == [True, True]
+    assert not engine.run(flows.cancel(dlq, sent[0].message_id))
+    assert not engine.run(flows.cancel(dlq, sent[350].message_id))

@@ -168,6 +168,8 @@ def _receive(
         if got is None:
             left -= block - spare
             if left <= 0:
+                if wake_in is not None:
+                    yield messages.ring(home, waiter)
                 return []
             got = yield ask(home, f"+{left}", waiter, max_messages)
 

@@ -1,0 +1,256 @@
+"""Waiters: woken by what they wait for, by nothing else, whatever happens to their connections."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from rqsqs._core import flows, records
+from rqsqs._core.keys import QueueRef
+from rqsqs._io.sync import Transport
+from rqsqs.limits import NATIVE
+from tests.faults.conftest import Fleet, create, total
+
+AIM_S = 0.15  # the aim is 10 ms on a machine that has nothing else to do
+TRIES = 5  # a busy machine may be late now and then, but not always
+
+
+@pytest.fixture
+def transport(server_url: str, transport_to: Callable[[str], Transport]) -> Transport:
+    return transport_to(server_url)
+
+
+@pytest.fixture(params=["q", "q.fifo"])
+def q(request: pytest.FixtureRequest, transport: Transport) -> QueueRef:
+    return create(transport, request.param)
+
+
+def send(transport: Transport, q: QueueRef, *bodies: Any, **options: Any) -> None:
+    group = "g" if q.is_fifo else None
+    transport.run(flows.send_messages(q, [records.outgoing(b, group=group, **options) for b in bodies], NATIVE))
+
+
+def receive(transport: Transport, q: QueueRef, wait_ms: int, visibility_ms: int = 30_000) -> list[Any]:
+    return transport.run(flows.receive_messages(q, NATIVE, 1, visibility_ms, wait_ms))
+
+
+class Waiter(threading.Thread):
+    """A thread that waits once and remembers when it got what."""
+
+    def __init__(self, transport: Transport, q: QueueRef, wait_ms: int = 20_000) -> None:
+        super().__init__(daemon=True)
+        self.task = transport, q, wait_ms
+        self.bodies: list[Any] = []
+        self.at = 0.0
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        transport, q, wait_ms = self.task
+        try:
+            got = transport.run(flows.receive_messages(q, NATIVE, 1, None, wait_ms, delete=True))
+            self.at = time.time()
+            self.bodies = [d.body for d in got]
+        except Exception as e:
+            self.error = e
+
+    def done(self, seconds: float = 10) -> list[Any]:
+        self.join(seconds)
+        assert not self.is_alive(), "it still waits"
+        assert self.error is None, self.error
+        return self.bodies
+
+
+def commands(connection: redis.Redis) -> Counter[str]:
+    stats = connection.info("commandstats")
+    return Counter({name.removeprefix("cmdstat_"): int(values["calls"]) for name, values in stats.items()})
+
+
+def in_time(once: Callable[[], float]) -> None:
+    """Is it in time at least once? And never before its time, nor so late that nobody was woken."""
+    late = []
+    for _ in range(TRIES):
+        late.append(once())
+        assert -0.02 <= late[-1] < 5, late
+        if late[-1] < AIM_S:
+            return
+    raise AssertionError(f"always late: {late}")
+
+
+def test_a_delayed_message_wakes_a_waiter_when_it_is_due(transport: Transport, q: QueueRef) -> None:
+    def once() -> float:
+        waiters = [Waiter(transport, q) for _ in range(3)]
+        time.sleep(0.1)
+        due_ms = int(time.time() * 1000) + 300
+        send(transport, q, "late", due_ms=due_ms)
+        deadline = time.monotonic() + 8
+        while not any(w.bodies for w in waiters) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        (at,) = [w.at for w in waiters if w.bodies]
+        send(transport, q, "b")
+        send(transport, q, "c")
+        assert sorted(body for w in waiters for body in w.done()) == ["b", "c", "late"]
+        return at - due_ms / 1000
+
+    in_time(once)
+
+
+def test_the_end_of_a_visibility_timeout_wakes_a_waiter(transport: Transport, q: QueueRef) -> None:
+    def once() -> float:
+        send(transport, q, "a")
+        (d,) = receive(transport, q, 0, 300)
+        waiter = Waiter(transport, q)
+        assert waiter.done() == ["a"]
+        return waiter.at - int(d.received_ms) / 1000 - 0.3
+
+    in_time(once)
+
+
+def test_an_earlier_due_time_is_kept_though_a_waiter_guards_a_later_one(transport: Transport, q: QueueRef) -> None:
+    other = "h" if q.is_fifo else None
+
+    def once() -> float:
+        send(transport, q, "later", delay_ms=60_000)
+        waiter = Waiter(transport, q)
+        time.sleep(0.1)
+        due_ms = int(time.time() * 1000) + 200
+        transport.run(flows.send_messages(q, [records.outgoing("sooner", group=other, due_ms=due_ms)], NATIVE))
+        assert waiter.done() == ["sooner"]
+        return waiter.at - due_ms / 1000
+
+    in_time(once)
+
+
+def test_a_waiter_whose_time_is_over_hands_the_guard_on(transport: Transport, q: QueueRef) -> None:
+    def once() -> float:
+        due_ms = int(time.time() * 1000) + 600
+        send(transport, q, "a", due_ms=due_ms)
+        short = Waiter(transport, q, 200)
+        time.sleep(0.05)
+        long = Waiter(transport, q)
+        assert short.done() == []
+        assert long.done() == ["a"]
+        return long.at - due_ms / 1000
+
+    in_time(once)
+
+
+def test_a_guard_that_only_follows_another_waiter_rings_in_time(transport: Transport, q: QueueRef) -> None:
+    """One thread of a process blocks on the server; the keeper may be one of those behind it."""
+
+    def once() -> float:
+        waiters = [Waiter(transport, q) for _ in range(6)]
+        time.sleep(0.1)
+        for n in range(3):  # who leads changes
+            send(transport, q, n)
+        due_ms = int(time.time() * 1000) + 200
+        send(transport, q, "due", due_ms=due_ms)
+        send(transport, q, "due too", due_ms=due_ms + 1)
+        deadline = time.monotonic() + 8
+        while len([w for w in waiters if w.bodies]) < 5 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        send(transport, q, "last")
+        got = {w.done()[0]: w.at for w in waiters}
+        assert set(got) == {0, 1, 2, "due", "due too", "last"}
+        return max(got["due"], got["due too"]) - due_ms / 1000
+
+    in_time(once)
+
+
+def test_no_wake_up_is_lost_among_many_waiters_in_several_processes(
+    server_url: str, prefix: str, fleet: Fleet, transport: Transport, q: QueueRef
+) -> None:
+    for _ in range(3):
+        fleet.start("wait", server_url, prefix, q.name, threads=4)
+    fleet.wait_for("waiting", 3)
+    for n in range(150):
+        options = {"delay_ms": random.choice([1, 5, 20])} if n % 5 == 0 else {}
+        group = f"g{n % 7}" if q.is_fifo else None
+        transport.run(flows.send_messages(q, [records.outgoing(n, group=group, **options)], NATIVE))
+        if n % 10 == 0:
+            fleet.wait_for("got", n, 12)  # all asleep again
+        time.sleep(random.choice([0, 0, 0.001, 0.005]))
+    fleet.wait_for("got", 150, 12)
+    assert sorted(fleet.bodies("got")) == list(range(150))
+    assert total(transport, q) == 0
+
+
+def test_waiting_costs_no_commands(server_url: str, transport: Transport, q: QueueRef) -> None:
+    connection = redis.Redis.from_url(server_url)
+    waiters = [Waiter(transport, q) for _ in range(10)]
+    time.sleep(0.3)
+    before = commands(connection)
+    time.sleep(1.2)
+    spent = commands(connection) - before
+    spent.pop("info", None)
+    spent.pop("config|get", None)
+    assert not spent, f"while nothing happened: {spent}"
+    for n in range(10):
+        send(transport, q, n)
+    assert sorted(body for w in waiters for body in w.done()) == list(range(10))
+    connection.close()
+
+
+def test_waiting_for_a_due_time_costs_a_few_commands(server_url: str, transport: Transport, q: QueueRef) -> None:
+    connection = redis.Redis.from_url(server_url)
+    send(transport, q, "a", delay_ms=1000)
+    waiters = [Waiter(transport, q, 1500) for _ in range(5)]
+    time.sleep(0.3)
+    before = commands(connection)
+    for w in waiters:
+        w.done()
+    spent = commands(connection) - before
+    assert sum(spent[name] for name in ("evalsha", "blpop")) <= 25, spent
+    connection.close()
+
+
+def test_waiters_survive_that_their_connections_are_cut(server_url: str, transport: Transport, q: QueueRef) -> None:
+    connection = redis.Redis.from_url(server_url)
+    waiters = [Waiter(transport, q) for _ in range(4)]
+    for _ in range(5):
+        time.sleep(0.1)
+        connection.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    time.sleep(0.1)
+    for n in range(4):
+        send(transport, q, n)
+    assert sorted(body for w in waiters for body in w.done()) == list(range(4))
+    connection.close()
+
+
+def test_work_goes_on_while_connections_are_cut_and_scripts_forgotten(
+    server_url: str, transport: Transport, q: QueueRef
+) -> None:
+    connection = redis.Redis.from_url(server_url)
+    stop = threading.Event()
+    got: list[Any] = []
+    errors: list[Exception] = []
+
+    def consume() -> None:
+        while not stop.is_set() or total(transport, q):
+            try:
+                for d in receive(transport, q, 100):
+                    got.append(d.body)
+                    transport.run(flows.delete_messages(q, [d.receipt_handle], NATIVE))
+            except Exception as e:
+                errors.append(e)
+
+    threads = [threading.Thread(target=consume) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(200):
+        if n % 10 == 0:
+            connection.script_flush()
+        send(transport, q, n)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert not errors
+    assert sorted(got) == list(range(200))
+    connection.close()
