@@ -24,12 +24,12 @@ def test_nothing_is_lost_or_doubled_between_processes(
     transport = transport_to(server_url)
     q = create(transport, name)
     for who in ("p1", "p2"):
-        fleet.start("produce", server_url, prefix, name, who=who, count=300)
+        fleet.start("produce", server_url, prefix, name, who=who, count=200)
     for _ in range(3):
         fleet.start("consume", server_url, prefix, name)
     fleet.join()
     sent, got = fleet.bodies("sent"), fleet.bodies("got")
-    assert len(sent) == 600
+    assert len(sent) == 400
     assert Counter(got) == Counter(sent)
     assert Counter(fleet.bodies("deleted")) == Counter(sent)
     assert total(transport, q) == 0
@@ -37,7 +37,7 @@ def test_nothing_is_lost_or_doubled_between_processes(
         # A message is told before it is deleted, and its successor cannot be received before that.
         for who in ("p1", "p2"):
             for group in range(3):
-                assert [n for w, n in got if w == who and n % 3 == group] == list(range(group, 300, 3))
+                assert [n for w, n in got if w == who and n % 3 == group] == list(range(group, 200, 3))
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])

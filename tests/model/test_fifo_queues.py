@@ -233,6 +233,33 @@ class FifoMachine(RuleBasedStateMachine):
         answer = self.run(flows.receive_messages(self.ref(name), NATIVE, count, visibility_ms, 0, delete=delete))
         self.take_over(name, count, visibility_ms, delete, answer, fronts)
 
+    @rule(
+        name=st.sampled_from([WORK, WORK, DEAD, OTHER]),
+        numbers=st.lists(PICK, min_size=1, max_size=3),
+        count=st.sampled_from([1, 2, 10]),
+        visibility_ms=st.sampled_from([None, 0, 5000]),
+        limits=st.sampled_from([AWS, NATIVE]),
+    )
+    def delete_and_receive(
+        self, name: str, numbers: list[int], count: int, visibility_ms: int | None, limits: Any
+    ) -> None:
+        chosen = self.chosen(numbers, name)
+        if not chosen:
+            return
+        expired = []
+        for h in chosen:
+            m = self.find(h)
+            if m is not None and h.receive == m.count and (not limits.strict or self.state(m) == "in_flight"):
+                self.forget(m)
+            elif m is not None:
+                expired.append(h)
+        fronts = {place: self.front(place) for place in self.groups if place[0] == name}
+        handles = [h.text for h in chosen]
+        answer, failures = self.run(flows.delete_and_receive(self.ref(name), limits, handles, count, visibility_ms, 0))
+        assert [type(f.error) for f in failures] == [ReceiptHandleExpired] * len(expired)
+        assert [chosen[f.index] for f in failures] == expired
+        self.take_over(name, count, visibility_ms, False, answer, fronts)
+
     def take_over(
         self,
         name: str,

@@ -185,13 +185,27 @@ class StandardMachine(RuleBasedStateMachine):
         count=st.sampled_from([1, 1, 2, 3, 10, 1000]),
         visibility_ms=st.sampled_from([None, None, 0, 1, 5000, 60_000]),
         delete=st.sampled_from([False, False, False, True]),
+        finished=st.none() | st.lists(PICK, min_size=1, max_size=3),
     )
-    def receive(self, name: str, count: int, visibility_ms: int | None, delete: bool) -> None:
+    def receive(
+        self, name: str, count: int, visibility_ms: int | None, delete: bool, finished: list[int] | None
+    ) -> None:
         now_ms, queue = self.clock.ms, self.queues[name]
+        done = [h for h in self.chosen(finished, name) if h.is_certain] if finished and not delete else []
+        for h in done:
+            if (m := self.messages.get(h.body)) and m.queue == name and m.stay == h.stay:
+                self.forget(m)
         before = self.of(name)
         ready = [m for m in before if self.is_visible(m) and not self.is_expired(m) and not self.is_held(m)]
         due_to_die = {m.body for m in ready if self.is_over(m)}
-        answer = self.run(flows.receive_messages(self.ref(name), NATIVE, count, visibility_ms, 0, delete=delete))
+        if done:
+            handles = [h.text for h in done]
+            answer, failures = self.run(
+                flows.delete_and_receive(self.ref(name), NATIVE, handles, count, visibility_ms, 0)
+            )
+            assert not failures
+        else:
+            answer = self.run(flows.receive_messages(self.ref(name), NATIVE, count, visibility_ms, 0, delete=delete))
         bodies = [d.body for d in answer]
         assert len(set(bodies)) == len(bodies) <= count
         assert bodies or len(ready) == len(due_to_die), f"nothing was handed out of {ready}"
