@@ -212,7 +212,8 @@ def _retried(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
     for i in range(0, len(flat), 3):
         member = flat[i].decode()
         first, before, source, group = history(member)
-        messages.append(Delivery(p, member, flat[i + 2], now, before + flat[i + 1], first, 0, group, source))
+        receives = flat[i + 1]  # in the handle it tells two receives within a millisecond apart
+        messages.append(Delivery(p, member, flat[i + 2], now, before + receives, first, receives, group, source))
     return messages
 
 

@@ -288,6 +288,15 @@ def test_the_handle_of_a_receive_without_invisibility_works(sqs: Any) -> None:
     assert sqs.counts(url) == (0, 0, 0)
 
 
+def test_every_receive_gives_a_new_handle_also_within_a_millisecond(sqs: Any) -> None:
+    url = sqs.queue(VisibilityTimeout="0")
+    sqs.send(url)
+    handles = [sqs.receive(url)[0]["ReceiptHandle"] for _ in range(3)]
+    assert len(set(handles)) == 3
+    sqs.delete(url, {"ReceiptHandle": handles[0]})
+    assert sqs.receive(url) == []
+
+
 def test_retention_deletes_also_what_is_delayed_or_in_flight(sqs: Any) -> None:
     url = sqs.queue(MessageRetentionPeriod="60", VisibilityTimeout="3600")
     sqs.send(url, "in flight")
