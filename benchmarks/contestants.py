@@ -54,6 +54,12 @@ class Contestant:
     def delete(self, handles: Sequence[Any]) -> None:
         raise NotImplementedError
 
+    def turn(self, finished: Sequence[Any], count: int, wait: float = 0) -> list[tuple[str, Any]]:
+        """What a busy consumer does: delete what is finished and receive what comes next."""
+        if finished:
+            self.delete(finished)
+        return self.receive(count, wait)
+
 
 class Native(Contestant):
     """The native sync face."""
@@ -86,6 +92,11 @@ class Native(Contestant):
             self.queue.delete(handles[0])
         else:
             self.queue.delete_batch(handles)
+
+    def turn(self, finished: Sequence[Any], count: int, wait: float = 0) -> list[tuple[str, Any]]:
+        found, failures = self.queue.delete_and_receive(finished, count, wait=wait)
+        assert not failures
+        return [(m.body, m) for m in found]
 
 
 class DropIn(Contestant):

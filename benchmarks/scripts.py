@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ BODY = "x" * 100
 GROUPS = 1000  # message groups of the FIFO queue
 LOW = 0.2  # the percentile that counts
 STEPS = ("send", "receive", "delete")
+TURN = "delete + receive"  # what is finished and what comes next, in one call
 
 Step = tuple[str, str, int]  # kind of queue, send | receive | delete, batch
 FLOOR: Step = ("trivial", "(T)", 0)
@@ -88,29 +89,36 @@ class Load:
             batch_.append(records.outgoing(BODY, **fifo))
         return messages.send_messages(self.queue.home, batch_, NATIVE)
 
-    def receive(self, batch: int, visibility_ms: int | None = None) -> Operation:
-        """Receive a batch without waiting."""
-        return messages.receive_messages(self.queue.home, NATIVE, batch, visibility_ms, "", "")
+    def receive(self, batch: int, visibility_ms: int | None = None, finished: Sequence[Delivery] = ()) -> Operation:
+        """Receive a batch without waiting, and delete what is finished."""
+        receipts_ = self._receipts(finished)
+        return messages.receive_messages(
+            self.queue.home, NATIVE, batch, visibility_ms, "", "", finished=receipts_, statuses=[]
+        )
 
-    def delete(self, found: list[Delivery]) -> Operation:
+    def delete(self, found: Sequence[Delivery]) -> Operation:
         """Delete what was received."""
-        handles = [receipts.decode(self.queue, d.receipt_handle) for d in found]
-        return messages.delete_messages(self.queue.home, handles, NATIVE)
+        return messages.delete_messages(self.queue.home, self._receipts(found), NATIVE)
+
+    def _receipts(self, found: Sequence[Delivery]) -> list[receipts.Receipt]:
+        return [receipts.decode(self.queue, d.receipt_handle) for d in found]
 
     def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
-        """Send, receive and delete `count` messages; the server's costs of each step."""
+        """Send, receive and delete `count` messages, and as many again in the other way: the costs of each step."""
         received: list[list[Delivery]] = []
-        for step in STEPS:
+        for step in ("send", "receive", "send", TURN, "delete"):
             if step == "send":
                 operations = [self.send(batch) for _ in range(count // batch)]
             elif step == "receive":
                 operations = [self.receive(batch) for _ in range(count // batch)]
+            elif step == TURN:
+                operations = [self.receive(batch, finished=found) for found in received]
             else:
                 operations = [self.delete(found) for found in received]
             before = self.bench.costs()
             results = self.bench.run(operations)
             costs = spent(before, self.bench.costs())
-            if step == "receive":
+            if step in ("receive", TURN):
                 received = [r.messages for r in results]
                 got = sum(len(found) for found in received)
                 assert got == count, f"{got} of {count} messages received"
@@ -228,6 +236,9 @@ def sums(samples: dict[Step, Sample]) -> list[list[str]]:
         goal = f"≤ {target}" if target else ""
         verdict = targets.verdict(whole / bare, target)
         rows.append([kind, str(batch), f"{whole:.2f}", f"{whole / bare:.2f}", goal, verdict])
+        if kind != "streams":
+            whole = sum(samples[kind, step, batch].low for step in ("send", TURN))
+            rows.append([f"{kind}, {TURN} in one call", str(batch), f"{whole:.2f}", f"{whole / bare:.2f}", "", ""])
     return rows
 
 
@@ -248,4 +259,4 @@ def profile(samples: dict[Step, Sample]) -> list[list[str]]:
 
 
 def _place(step: str) -> int:
-    return STEPS.index(step) if step in STEPS else 0
+    return (*STEPS, TURN).index(step) if step in (*STEPS, TURN) else 0

@@ -185,17 +185,21 @@ def measure_fleets(r: Results) -> None:
         classes = [cls for cls in available(OURS, PEERS) if batch == 1 or cls.batches]
         with Bench(r.kind) as bench:
             results = throughput.fleets(bench, classes, batch, r.scale.fleet_rounds, r.scale.fleet_s, each)
-        rows = [["fleet", "messages/s", "× S", "lowest to highest", "client CPU µs", "server CPU µs"]]
+        rows = [["fleet", "messages/s", "× S", "lowest to highest", "client CPU µs", "server CPU µs", "× S by CPU"]]
         for name, found in results.items():
             share = statistics.median(found.to_streams)
             spread = f"{min(found.to_streams):.2f} to {max(found.to_streams):.2f}"
             costs = [f"{statistics.median(v):.0f}" for v in (found.client_us, found.server_us)]
-            rows.append([name, f"{statistics.median(found.per_second):,.0f}", f"{share:.2f}", spread, *costs])
+            by_cpu = statistics.median(found.by_cpu)
+            rate = f"{statistics.median(found.per_second):,.0f}"
+            rows.append([name, rate, f"{share:.2f}", spread, *costs, f"{by_cpu:.2f}"])
             if name == Native.name:
                 what = f"fleet of {each} + {each} processes, batch of {batch}"
                 r.goal(what, share, targets.FLEET[batch], " S", at_least=True)
+                r.goal(f"{what}, by CPU per message", by_cpu, targets.FLEET[batch], " S", at_least=True)
         size = "single messages" if batch == 1 else f"batches of {batch}"
-        r.show(f"{each} producers and {each} consumers, {size}", rows, "Each a process; bodies of 1 KiB.")
+        note = "Each a process; bodies of 1 KiB. By CPU: what the ratio were if nobody else used the processors."
+        r.show(f"{each} producers and {each} consumers, {size}", rows, note)
 
 
 def measure_client(r: Results) -> None:

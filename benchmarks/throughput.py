@@ -63,13 +63,14 @@ def _cycle(contestant: Contestant, batch: int, count: int) -> None:
     while left > 0:
         contestant.send([BODY] * min(batch, left))
         left -= batch
+    finished: list[Any] = []
     left, patience = count, 100
     while left > 0 and patience:
-        found = contestant.receive(batch)
+        found = contestant.turn(finished, batch)
         patience -= not found
-        if found:
-            contestant.delete([handle for _, handle in found])
+        finished = [handle for _, handle in found]
         left -= len(found)
+    contestant.delete(finished)
     assert left <= 0, f"{contestant.name} lost {left} messages"
 
 
@@ -80,7 +81,8 @@ class Fleet:
     per_second: list[float] = field(default_factory=list)
     client_us: list[float] = field(default_factory=list)  # CPU of all processes, per message
     server_us: list[float] = field(default_factory=list)
-    to_streams: list[float] = field(default_factory=list)  # of the same round
+    to_streams: list[float] = field(default_factory=list)  # messages per second, of the same round
+    by_cpu: list[float] = field(default_factory=list)  # the same, were the processors ours alone: CPU per message
 
 
 def fleets(
@@ -91,12 +93,14 @@ def fleets(
     for _ in range(rounds):
         row = [(cls, _fleet(bench, cls, batch, seconds, each)) for cls in (Streams, *classes, Streams)]
         bare = statistics.mean(rate for cls, (rate, _, _) in row if cls is Streams)
+        bare_us = statistics.mean(client_us + server_us for cls, (_, client_us, server_us) in row if cls is Streams)
         for cls, (rate, client_us, server_us) in row:
             result = results[cls.name]
             result.per_second.append(rate)
             result.client_us.append(client_us)
             result.server_us.append(server_us)
             result.to_streams.append(rate / bare)
+            result.by_cpu.append(bare_us / (client_us + server_us))
     return results
 
 
@@ -167,11 +171,11 @@ def _consume(
     contestant = cls(url)
     start.wait(60)
     began, end = time.process_time(), time.monotonic() + seconds
+    finished: list[Any] = []
     while time.monotonic() < end:
-        found = contestant.receive(batch, 1)
-        if found:
-            contestant.delete([handle for _, handle in found])
-            if time.monotonic() < end:
-                counts[slot] += len(found)
+        found = contestant.turn(finished, batch, 1)
+        if time.monotonic() < end:
+            counts[slot] += len(finished)
+        finished = [handle for _, handle in found]
     cpus[slot] = time.process_time() - began
     contestant.close()
