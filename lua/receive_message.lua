@@ -12,7 +12,8 @@ ARGV   1 now_us         "" = the server's clock
        2 count          how many messages at most
        3 visibility_ms  "" = the queue's VisibilityTimeout
        4 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
-       5 waiter         name of the caller as a keeper; "" if it cannot be one
+       5 waiter         name of the caller as a keeper; "" if it cannot be one. It gives the duty up when it gets
+                        messages after having waited (4 is an absolute time then)
        6 flight_limit   OVER_LIMIT at so many messages in flight; 0 = no limit
        7 settle         "1" = delete at once what is received
        8... members of `inflight` to delete first: what the caller has finished
@@ -143,7 +144,7 @@ if room < count then
     end
     call("ZADD", inflight, unpack(scores))
   end
-  if ARGV[5] ~= "" then
+  if string.find(ARGV[4], "^%d") then -- it has waited before: it may be the keeper
     require("lib.bell").leave(token, string.sub(meta, 1, -5) .. "keeper", ARGV[5])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting

@@ -150,7 +150,7 @@ if attempt and #scores > 0 then
 end
 
 if delivered > 0 then
-  if ARGV[5] ~= "" then
+  if string.find(ARGV[4], "^%d") then -- it has waited before: it may be the keeper
     require("lib.bell").leave(token, base .. "keeper", ARGV[5])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting

@@ -276,11 +276,11 @@ class Link:
             result = await self.execute(wait.then()) if wait.then is not None else None
             return result, max(0, round((deadline - time.monotonic()) * 1000))
         post = self._posts.setdefault(wait.bells, _Post())
+        until = deadline if wait.wake_in_ms is None else min(deadline, time.monotonic() + wait.wake_in_ms / 1000)
         while post.has_leader:
-            now = time.monotonic()
-            left = min(deadline, wake_at or deadline) - now  # a keeper that only follows looks for itself
-            if left <= 0:
-                return None, max(0, round((deadline - now) * 1000))
+            left = until - time.monotonic()
+            if left <= 0:  # over, or a keeper that only follows: it looks for itself
+                return None, max(0, round((deadline - time.monotonic()) * 1000))
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             post.followers.append(turn)
             try:

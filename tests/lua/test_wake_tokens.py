@@ -79,10 +79,10 @@ def test_receiving_with_more_left_passes_the_baton(engine: Engine, name: str) ->
 def test_the_keeper_that_gets_a_message_hands_its_duty_on(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
-    ask(engine, q, "w1")
+    until = ask(engine, q, "w1").wait_until_ms
     engine.send(q, "now", group="h" if q.is_fifo else None)
     engine.redis.delete(q.home.bell)
-    assert ask(engine, q, "w1").messages
+    assert ask(engine, q, "w1", str(until)).messages
     assert engine.token(q.home)
     assert ask(engine, q, "w2").wake_at_ms == engine.clock.ms + 5000
 

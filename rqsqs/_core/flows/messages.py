@@ -169,9 +169,9 @@ def _receive(
             left -= block - spare
             if left <= 0:
                 if wake_in is not None:
-                    yield messages.ring(home, waiter)
+                    yield messages.ring(home, waiter)  # another one has to keep the time
                 return []
-            got = yield ask(home, f"+{left}", waiter, max_messages)
+            got = yield ask(home, until, waiter, max_messages)
 
 
 def _receive_everywhere(
