@@ -23,8 +23,8 @@ elseif ARGV[1] ~= "" then
 end
 local own = string.match(meta, "{(.-)}")
 for i = 3, #ARGV do
-  if ARGV[i] ~= own and redis.call("SADD", shards, ARGV[i]) == 1 then
-    redis.call("HINCRBY", meta, "topology", 1)
+  if ARGV[i] ~= own and redis.call("SADD", shards, ARGV[i]) == 1 then -- no two lives of a queue share a topology
+    redis.call("HSET", meta, "topology", state[1] .. ":" .. redis.call("SCARD", shards))
   end
 end
 return redis.call("HGETALL", meta)

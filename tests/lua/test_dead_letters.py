@@ -180,3 +180,47 @@ def test_many_dead_letters_do_not_hide_what_is_visible(engine: Engine, name: str
     engine.send(q, "good", group="good" if q.is_fifo else None, delay_ms=1)
     engine.clock.advance_ms(1)
     assert engine.bodies(q, 1) == ["good"]
+
+
+def test_a_process_that_knew_an_earlier_life_of_the_queue_finds_everything(
+    engine: Engine, name: str, dead: str
+) -> None:
+    dlq = engine.queue(dead)
+    first = engine.queue("first-" + name, dead)
+    send(engine, first, "a")
+    engine.receive(first, visibility_ms=0)
+    engine.receive(first)
+    knowing = type(dlq)(engine.transport.space, dead)
+    (old,) = engine.receive(knowing)
+    assert len(knowing.partitions) == 2
+    engine.run(flows.delete_queue(dlq, NATIVE))
+    engine.run(flows.delete_queue(first, NATIVE))
+    engine.queue(dead)
+    assert engine.bodies(knowing) == []
+    second = engine.queue("second-" + name, dead)
+    send(engine, second, "b")
+    engine.receive(second, visibility_ms=0)
+    engine.receive(second)
+    assert engine.bodies(knowing) == ["b"]
+    assert engine.delete(knowing, old) == [None]
+    assert engine.counts(knowing) == (0, 1, 0)
+
+
+def test_a_shard_that_is_named_and_not_there_yet_holds_nothing(engine: Engine, name: str, dead: str) -> None:
+    from rqsqs._core import queues
+
+    dlq = engine.queue(dead)
+    q = engine.queue(name)
+    engine.execute(queues.attach_source(dlq, name, [q.home.tag]))  # and the process died
+    assert engine.bodies(dlq) == []
+    assert engine.counts(dlq) == (0, 0, 0)
+    engine.run(flows.pause(dlq, resume=False, group="g"))
+    engine.run(flows.pause(dlq, resume=True, group="g"))
+    assert engine.receive(dlq, wait_ms=10) == []
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead, 1)}, NATIVE))
+    send(engine, q, "a")
+    engine.receive(q, visibility_ms=0)
+    assert engine.bodies(q) == []
+    assert engine.bodies(dlq) == ["a"]
+    engine.run(flows.delete_queue(dlq, NATIVE))
+    assert not [key for key in engine.names() if f":{dead}:" in key]
