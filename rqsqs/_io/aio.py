@@ -55,7 +55,13 @@ class _Pipe:
             await self.connection.send_packed_command([packed], check_health=False)
         except wire.BROKEN as e:
             self._fail(e)
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            # The answer may have come in the same turn of the loop: then the reader found somebody waiting for it.
+            if operation is not None and not answer.cancelled() and answer.done() and answer.exception() is None:
+                self.orphaned(operation, answer.result())
+            raise
 
     async def _read(self) -> None:
         try:

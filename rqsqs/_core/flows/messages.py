@@ -6,10 +6,10 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rqsqs._core import messages, receipts
-from rqsqs._core.flows.topology import adopt_shard, at, refresh
+from rqsqs._core.flows.topology import adopt_shard, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Wait
 from rqsqs._core.receipts import Receipt
@@ -25,6 +25,7 @@ from rqsqs.errors import (
 from rqsqs.limits import Limits
 from rqsqs.types import Failure, Outgoing, SentMessage
 
+T = TypeVar("T")
 BLOCK_MS = 30_000  # a waiter looks again at least this often, whatever happened to its wake token
 _waiter_numbers = itertools.count()
 
@@ -101,12 +102,7 @@ def delete_and_receive(
         if p is q.home and len(q.partitions) == 1:
             at_home = indices, found
         else:
-            _fail_expired(
-                results,
-                handles,
-                indices,
-                (yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))),
-            )
+            _fail_expired(results, handles, indices, (yield messages.delete_messages(p, found, limits)))
     indices, finished = at_home
     statuses: list[int] = []
 
@@ -151,7 +147,7 @@ def _receive(
     got = yield first(wait, waiter) if first else ask(home, wait, waiter, max_messages)
     while True:
         if got.missing_dlq:
-            yield from adopt_shard(q, home, got.missing_dlq)
+            yield from _holding(got.messages, adopt_shard(q, home, got.missing_dlq))
         if got.messages:
             return list(got.messages)
         if got.topology != q.topology:
@@ -190,31 +186,20 @@ def _receive_everywhere(
         q.turn += 1
         order = q.partitions[q.turn % len(q.partitions) :] + q.partitions[: q.turn % len(q.partitions)]
         again = False
-        try:
-            for p in order:
-                got = yield from at(q, p, ask(p, "", "", count - len(found)), None)
-                if got is None:
-                    continue
-                found += got.messages
-                if got.missing_dlq:
-                    yield from adopt_shard(q, p, got.missing_dlq)
-                    again = True
-                again = again or (got.wake_at_ms == got.now_ms and not got.messages)
-                if p is q.home and got.topology != q.topology:
-                    yield from refresh(q)
-                    again = True
-                if len(found) >= count:
-                    break
-        except ServerError:
-            if not found:
-                raise
-        except BaseException as e:
-            if not isinstance(e, GeneratorExit):
-                for p in order:
-                    held = [d for d in found if d.partition is p]
-                    if held:
-                        yield messages.give_back(p, held)
-            raise
+        for p in order:
+            got = yield from _holding(found, _ask(ask(p, "", "", count - len(found))))
+            if got is None:
+                break
+            found += got.messages
+            if got.missing_dlq:
+                yield from _holding(found, adopt_shard(q, p, got.missing_dlq))
+                again = True
+            again = again or (got.wake_at_ms == got.now_ms and not got.messages)
+            if p is q.home and got.topology != q.topology:
+                yield from _holding(found, refresh(q))
+                again = True
+            if len(found) >= count:
+                break
         if found:
             return found
         if again:
@@ -225,9 +210,7 @@ def _receive_everywhere(
         wakes: list[tuple[int, Partition]] = []
         left = 0
         for p in order:
-            got = yield from at(q, p, ask(p, wait, waiter, count), None)
-            if got is None:
-                continue
+            got = yield ask(p, wait, waiter, count)
             if got.messages:
                 for other in order:
                     if other is not p:
@@ -247,6 +230,26 @@ def _receive_everywhere(
             yield messages.ring(p, waiter)
 
 
+def _ask(operation: Operation) -> Flow[Any]:
+    return (yield operation)
+
+
+def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
+    """Do a step while messages are in hand: trouble with the server must not lose them, an interruption gives them
+    back."""
+    try:
+        return (yield from step)
+    except ServerError:
+        if not deliveries:
+            raise
+        return None
+    except BaseException as e:
+        if not isinstance(e, GeneratorExit):
+            for p in {d.partition: None for d in deliveries}:
+                yield messages.give_back(p, [d for d in deliveries if d.partition is p])
+        raise
+
+
 def delete_messages(q: QueueRef, handles: Sequence[str], limits: Limits) -> Flow[list[Failure | None]]:
     """Delete by receipt handles. Deleting what is gone succeeds.
 
@@ -255,12 +258,7 @@ def delete_messages(q: QueueRef, handles: Sequence[str], limits: Limits) -> Flow
     """
     results: list[Failure | None] = [None] * len(handles)
     for p, indices, found in _by_partition(q, handles, results):
-        _fail_expired(
-            results,
-            handles,
-            indices,
-            (yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))),
-        )
+        _fail_expired(results, handles, indices, (yield messages.delete_messages(p, found, limits)))
     return results
 
 
@@ -283,8 +281,7 @@ def change_visibility(q: QueueRef, changes: Sequence[tuple[str, int]], limits: L
     handles = [handle for handle, _ in changes]
     for p, indices, found in _by_partition(q, handles, results):
         changed = [(receipt, changes[i][1]) for receipt, i in zip(found, indices, strict=True)]
-        operation = messages.change_visibility(p, changed, limits.total_visibility_ms)
-        statuses = yield from at(q, p, operation, [-2] * len(found))
+        statuses = yield messages.change_visibility(p, changed, limits.total_visibility_ms)
         for i, status in zip(indices, statuses, strict=True):
             if status != 1:
                 results[i] = Failure(i, _not_changed(status, *changes[i], limits))
