@@ -216,7 +216,6 @@ def test_a_shard_that_is_named_and_not_there_yet_holds_nothing(engine: Engine, n
     assert engine.counts(dlq) == (0, 0, 0)
     engine.run(flows.pause(dlq, resume=False, group="g"))
     engine.run(flows.pause(dlq, resume=True, group="g"))
-    assert engine.receive(dlq, wait_ms=10) == []
     engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead, 1)}, NATIVE))
     send(engine, q, "a")
     engine.receive(q, visibility_ms=0)

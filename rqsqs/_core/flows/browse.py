@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rqsqs._core import browsing, ids
-from rqsqs._core.flows.topology import refresh
+from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.messages import dedup_tail
 from rqsqs._core.operation import Flow
@@ -39,7 +39,7 @@ def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
             continue
         more = True
         while more:
-            v, f, d_, first, more = yield browsing.count(p)
+            v, f, d_, first, more = yield from at(q, p, browsing.count(p), (0, 0, 0, None, False))
         visible, in_flight, delayed = visible + v, in_flight + f, delayed + d_
         if first is not None:
             oldest = min(oldest or first, first)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rqsqs._core import messages, receipts
-from rqsqs._core.flows.topology import adopt_shard, refresh
+from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Wait
 from rqsqs._core.receipts import Receipt
@@ -102,7 +102,12 @@ def delete_and_receive(
         if p is q.home and len(q.partitions) == 1:
             at_home = indices, found
         else:
-            _fail_expired(results, handles, indices, (yield messages.delete_messages(p, found, limits)))
+            _fail_expired(
+                results,
+                handles,
+                indices,
+                (yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))),
+            )
     indices, finished = at_home
     statuses: list[int] = []
 
@@ -187,9 +192,11 @@ def _receive_everywhere(
         order = q.partitions[q.turn % len(q.partitions) :] + q.partitions[: q.turn % len(q.partitions)]
         again = False
         for p in order:
-            got = yield from _holding(found, _ask(ask(p, "", "", count - len(found))))
+            got = yield from _holding(found, at(q, p, ask(p, "", "", count - len(found)), False))
             if got is None:
                 break
+            if got is False:  # no such shard
+                continue
             found += got.messages
             if got.missing_dlq:
                 yield from _holding(found, adopt_shard(q, p, got.missing_dlq))
@@ -210,7 +217,9 @@ def _receive_everywhere(
         wakes: list[tuple[int, Partition]] = []
         left = 0
         for p in order:
-            got = yield ask(p, wait, waiter, count)
+            got = yield from at(q, p, ask(p, wait, waiter, count), None)
+            if got is None:
+                continue
             if got.messages:
                 for other in order:
                     if other is not p:
@@ -228,10 +237,6 @@ def _receive_everywhere(
         yield Wait(tuple(p.bell for p in q.partitions), min(left, BLOCK_MS), wake_in, wake)
         for p in order:
             yield messages.ring(p, waiter)
-
-
-def _ask(operation: Operation) -> Flow[Any]:
-    return (yield operation)
 
 
 def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
@@ -258,7 +263,12 @@ def delete_messages(q: QueueRef, handles: Sequence[str], limits: Limits) -> Flow
     """
     results: list[Failure | None] = [None] * len(handles)
     for p, indices, found in _by_partition(q, handles, results):
-        _fail_expired(results, handles, indices, (yield messages.delete_messages(p, found, limits)))
+        _fail_expired(
+            results,
+            handles,
+            indices,
+            (yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))),
+        )
     return results
 
 
@@ -281,7 +291,8 @@ def change_visibility(q: QueueRef, changes: Sequence[tuple[str, int]], limits: L
     handles = [handle for handle, _ in changes]
     for p, indices, found in _by_partition(q, handles, results):
         changed = [(receipt, changes[i][1]) for receipt, i in zip(found, indices, strict=True)]
-        statuses = yield messages.change_visibility(p, changed, limits.total_visibility_ms)
+        operation = messages.change_visibility(p, changed, limits.total_visibility_ms)
+        statuses = yield from at(q, p, operation, [-2] * len(found))
         for i, status in zip(indices, statuses, strict=True):
             if status != 1:
                 results[i] = Failure(i, _not_changed(status, *changes[i], limits))

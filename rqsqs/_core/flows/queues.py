@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from rqsqs._core import queues
-from rqsqs._core.flows.topology import attach, check_target, detach, refresh, target_name
+from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
 from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs.errors import QueueBeingDeleted, QueueDoesNotExist
@@ -157,7 +157,7 @@ def pause(q: QueueRef, *, resume: bool, group: str | None = None) -> Flow[None]:
         return
     yield from refresh(q)
     for p in q.partitions:
-        yield queues.pause_group(p, group, resume=resume)
+        yield from at(q, p, queues.pause_group(p, group, resume=resume), False)
 
 
 def update_policy(q: QueueRef, change: Callable[[str | None], str | None]) -> Flow[None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rqsqs._core import queues
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow
+from rqsqs._core.operation import Flow, Operation
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound
 
 MISSING_MS = 60_000  # so long a partition does not look again for a dead-letter queue that does not exist
@@ -17,6 +17,22 @@ def refresh(q: QueueRef) -> Flow[None]:
     """Ask for the partitions of a queue."""
     topology, tags, _ = yield queues.get_members(q)
     q.learn(topology, tags)
+
+
+def at(q: QueueRef, p: Partition, operation: Operation, if_gone: object) -> Flow[Any]:
+    """Run an operation on one partition of a queue. A shard may have gone with an earlier life of the queue, or be
+    named but not there yet: then the result is `if_gone`.
+
+    Raises:
+        QueueDoesNotExist: the queue as a whole.
+    """
+    try:
+        return (yield operation)
+    except QueueDoesNotExist:
+        if p is q.home:
+            raise
+        yield from refresh(q)
+        return if_gone
 
 
 def adopt_shard(q: QueueRef, p: Partition, dlq_name: str) -> Flow[None]:
