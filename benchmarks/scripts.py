@@ -16,6 +16,7 @@ from typing import Any
 import hiredis
 
 from benchmarks import targets
+from benchmarks.minimal import Minimal
 from benchmarks.server import Bench, Costs, percentile, spent
 from rqsqs._core import flows, messages, receipts, records
 from rqsqs._core.keys import Keyspace
@@ -182,7 +183,7 @@ def trivial(bench: Bench, calls: int, keys: tuple[Any, ...] = ("bench:{0}:key",)
 def measure(
     bench: Bench,
     seconds: float,
-    loads: dict[str, Load | Streams],
+    loads: dict[str, Load | Streams | Minimal],
     batches: tuple[int, ...] = (1, 10),
     slice_: int = 200,
 ) -> dict[Step, Sample]:
@@ -205,25 +206,29 @@ def measure(
     return dict(sorted(samples.items(), key=lambda item: (order.index(item[0][0]), item[0][2], _place(item[0][1]))))
 
 
-def all_kinds(bench: Bench, backlog: int = 10_000) -> dict[str, Load | Streams]:
-    """A standard queue, a FIFO queue and bare streams, with the same backlog."""
+def all_kinds(bench: Bench, backlog: int = 10_000) -> dict[str, Load | Streams | Minimal]:
+    """A standard queue, a FIFO queue, the minimum of a standard queue and bare streams, with the same backlog."""
     return {
         "standard": Load(bench, "standard", backlog),
         "fifo": Load(bench, "fifo", backlog),
+        "minimum": Minimal(bench, backlog, BODY),
         "streams": Streams(bench, backlog),
     }
 
 
 def table(samples: dict[Step, Sample]) -> list[list[str]]:
-    """Rows of the result: step, µs per message, ratio to the trivial script, target, verdict."""
-    rows = [["queue", "step", "batch", "µs/message", "× T", "target", "verdict"]]
+    """Rows of the result: step, µs per message, ratio to the trivial script, target, verdict, ratio to the minimum."""
+    rows = [["queue", "step", "batch", "µs/message", "× T", "target", "verdict", "× minimum"]]
     floor = samples[FLOOR].low
     for (kind, step, batch), sample in samples.items():
         target = targets.SCRIPTS.get((kind, step, batch))
         ratio = sample.low / floor
         goal = f"≤ {target}" if target else ""
         size = str(batch) if batch else ""
-        rows.append([kind, step, size, f"{sample.low:.2f}", f"{ratio:.2f}", goal, targets.verdict(ratio, target)])
+        least = samples.get(("minimum", step, batch)) if kind == "standard" else None
+        above = f"{sample.low / least.low:.2f}" if least else ""
+        verdict = targets.verdict(ratio, target)
+        rows.append([kind, step, size, f"{sample.low:.2f}", f"{ratio:.2f}", goal, verdict, above])
     return rows
 
 
@@ -236,7 +241,7 @@ def sums(samples: dict[Step, Sample]) -> list[list[str]]:
         goal = f"≤ {target}" if target else ""
         verdict = targets.verdict(whole / bare, target)
         rows.append([kind, str(batch), f"{whole:.2f}", f"{whole / bare:.2f}", goal, verdict])
-        if kind != "streams":
+        if (kind, TURN, batch) in samples:
             whole = sum(samples[kind, step, batch].low for step in ("send", TURN))
             rows.append([f"{kind}, {TURN} in one call", str(batch), f"{whole:.2f}", f"{whole / bare:.2f}", "", ""])
     return rows

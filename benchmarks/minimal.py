@@ -1,0 +1,98 @@
+"""The least that a standard queue of this layout can cost: scripts of nothing but the redis calls it needs.
+
+They check nothing, know no settings but the ones they read, and lose what is out of the ordinary: a lower bound for
+lua/send_message.lua, lua/receive_message.lua and lua/delete_message.lua, not a queue.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import hiredis
+
+from benchmarks.server import Bench, Costs, spent
+
+SEND = """
+local call = redis.call
+call("HGET", KEYS[1], "plain")
+local time = call("TIME")
+local now = time[1] .. string.sub("00000" .. time[2], -6)
+local pairs_ = {}
+for i = 1, #ARGV, 2 do
+  pairs_[i] = now .. ARGV[i]
+  pairs_[i + 1] = ARGV[i + 1]
+end
+call("RPUSH", KEYS[2], unpack(pairs_))
+call("EXISTS", KEYS[3])
+return now
+"""
+
+RECEIVE = """
+local call = redis.call
+call("HMGET", KEYS[1], "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology")
+local time = call("TIME")
+local now = string.sub(time[1] .. string.sub("00000" .. time[2], -6), 1, 13)
+call("ZRANGEBYSCORE", KEYS[4], "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", ARGV[1])
+local popped = call("LPOP", KEYS[2], ARGV[2])
+local score, scores = now + 30000 .. "001", {}
+for i = 1, #popped, 2 do
+  scores[i] = score
+  scores[i + 1] = popped[i] .. now
+end
+call("HSET", KEYS[3], unpack(popped))
+call("ZADD", KEYS[4], unpack(scores))
+call("EXISTS", KEYS[5])
+popped[#popped + 1] = now
+return popped
+"""
+
+DELETE = """
+redis.call("ZREM", KEYS[2], unpack(ARGV))
+local fields = {}
+for i = 1, #ARGV do
+  fields[i] = string.sub(ARGV[i], 1, 24)
+end
+return redis.call("HDEL", KEYS[1], unpack(fields))
+"""
+
+
+class Minimal:
+    """A backlog, and the three scripts on it."""
+
+    def __init__(self, bench: Bench, backlog: int, body: str) -> None:
+        self.bench = bench
+        self.body = body
+        self.shas = [str(bench.client.script_load(source)) for source in (SEND, RECEIVE, DELETE)]
+        self.keys = {name: f"bench:{{minimal}}:{name}" for name in ("meta", "ready", "store", "inflight", "bell")}
+        self._numbers = itertools.count(10_000_000)
+        settings = {"plain": "1048576", "VisibilityTimeout": "30", "MessageRetentionPeriod": "345600"}
+        bench.client.hset(self.keys["meta"], mapping=settings)
+        bench.client.rpush(self.keys["bell"], "1")
+        bench.pipeline([self._send(100) for _ in range(backlog // 100)])
+
+    def _call(self, script: int, names: str, *args: str | bytes) -> bytes:
+        keys = [self.keys[name] for name in names.split()]
+        packed: bytes = hiredis.pack_command(("EVALSHA", self.shas[script], len(keys), *keys, *args))
+        return packed
+
+    def _send(self, batch: int) -> bytes:
+        pairs = ((f"{next(self._numbers):08d}", self.body) for _ in range(batch))
+        return self._call(0, "meta ready bell", *itertools.chain.from_iterable(pairs))
+
+    def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
+        """Send, receive and delete `count` messages; the server's costs of each step."""
+        replies: list[list[bytes]] = []
+        for step in ("send", "receive", "delete"):
+            if step == "send":
+                calls = [self._send(batch) for _ in range(count // batch)]
+            elif step == "receive":
+                call = self._call(1, "meta ready store inflight bell", str(batch), str(2 * batch))
+                calls = [call] * (count // batch)
+            else:
+                members = [[key + reply[-1] for key in reply[:-1:2]] for reply in replies]
+                calls = [self._call(2, "store inflight", *some) for some in members]
+            before = self.bench.costs()
+            replies = self.bench.pipeline(calls)
+            yield step, spent(before, self.bench.costs())
+        assert sum(int(number) for number in replies) == count  # type: ignore[call-overload]
