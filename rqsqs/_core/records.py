@@ -54,7 +54,7 @@ def outgoing(
         headers["g"] = group
     if dedup_id is not None:
         headers["d"] = dedup_id
-    kind = TEXT if type(body) is str else BYTES if isinstance(body, (bytes, bytearray, memoryview)) else OBJECT
+    kind = TEXT if isinstance(body, str) else BYTES if isinstance(body, (bytes, bytearray, memoryview)) else OBJECT
     try:
         record = msgpack.packb((kind, body, headers)) if headers else msgpack.packb((kind, body))
         if size is None:

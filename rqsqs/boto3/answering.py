@@ -32,6 +32,7 @@ from rqsqs.sqs import Context, Failed, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.names import endpoint_of, is_account
 
+from .parameters import plain
 from .trouble import as_botocore_error
 
 _PARAMS = "rqsqs_params"  # key in botocore's request context
@@ -86,7 +87,8 @@ class Answering:
         headers = {"x-amzn-requestid": str(uuid.uuid4()), "content-type": _JSON, "date": _date(int(time.time()))}
         try:
             transport = self._transport or self._open()
-            parsed = transport.run(perform(self._context(transport, region), model.name, context.pop(_PARAMS)))
+            params = plain(context.pop(_PARAMS))
+            parsed = transport.run(perform(self._context(transport, region), model.name, params))
             status, body = 200, _Body(parsed)
         except RequestError as error:
             failed = describe(error)

@@ -33,6 +33,15 @@ def test_a_body_comes_back_as_it_was(body: Any) -> None:
     assert isinstance(d.text(), str)
 
 
+def test_a_body_of_a_subclass_of_text_is_text() -> None:
+    class Safe(str):
+        __slots__ = ()
+
+    out = records.outgoing(Safe("hi"))
+    assert (out.record, out.size) == (records.outgoing("hi").record, 2)
+    assert delivered(out).text() == "hi"
+
+
 @given(TEXT, TEXT, TEXT, st.dictionaries(TEXT, st.tuples(TEXT, TEXT | st.binary())))
 def test_headers_come_back_as_they_were(group: str, dedup_id: str, trace: str, attributes: Any) -> None:
     d = delivered(records.outgoing("x", group=group, dedup_id=dedup_id, trace_header=trace, attributes=attributes))

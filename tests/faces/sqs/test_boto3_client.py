@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import inspect
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 import boto3 as plain_boto3
@@ -206,6 +208,26 @@ def test_parameters_are_validated_by_botocore(sqs: Any) -> None:
         sqs.client.receive_message(QueueUrl="q", Nonsense=1)
     with pytest.raises(ParamValidationError, match="Invalid type for parameter DelaySeconds"):
         sqs.client.send_message(QueueUrl="q", MessageBody="x", DelaySeconds="1")
+
+
+def test_members_of_enumerations_are_the_text_they_stand_for(sqs: Any) -> None:
+    class Word(str, Enum):  # noqa: UP042 - unlike those of StrEnum its members have another str()
+        ALL = "All"
+        NAME = "q"
+        TIMEOUT = "VisibilityTimeout"
+        SECONDS = "33"
+        TYPE = "String"
+
+    url = sqs.client.create_queue(QueueName=Word.NAME, Attributes={Word.TIMEOUT: Word.SECONDS})["QueueUrl"]
+    assert url == sqs.client.get_queue_url(QueueName="q")["QueueUrl"]
+    assert sqs.attributes(url, Word.TIMEOUT) == {"VisibilityTimeout": "33"}
+    attribute = {"DataType": Word.TYPE, "StringValue": Word.NAME}
+    sqs.send(url, Word.NAME, MessageAttributes={Word.NAME: attribute}, MessageGroupId=Word.NAME)
+    [message] = sqs.receive(url, MessageAttributeNames=[Word.ALL])
+    assert message["Body"] == "q"
+    assert message["MD5OfBody"] == hashlib.md5(b"q").hexdigest()
+    assert message["MessageAttributes"] == {"q": {"DataType": "String", "StringValue": "q"}}
+    assert message["Attributes"]["MessageGroupId"] == "q"
 
 
 def test_response_metadata(sqs: Any) -> None:
