@@ -12,6 +12,9 @@ end
 
 -- Put a message of a paused group (back) into its list.
 local function park(r, group, key, record)
+  if redis.call("HEXISTS", r.meta, "fair") == 0 then
+    ring.open(r.meta, r.base .. "ring", r.base .. "ready")
+  end
   ring.push(r.base, r.base .. "ring", r.base .. "ready", group, key, record)
   redis.call("HINCRBY", r.meta, "grouped", 1)
   redis.call("HSET", r.meta, "unsorted", "1")

@@ -211,3 +211,15 @@ def test_a_long_list_that_is_out_of_order_is_searched(engine: Engine) -> None:
     assert [engine.run(flows.cancel(dlq, s.message_id)) for s in (sent[0], sent[699])] == [True, True]
     assert not engine.run(flows.cancel(dlq, sent[0].message_id))
     assert not engine.run(flows.cancel(dlq, sent[350].message_id))
+
+
+def test_the_first_grouped_messages_of_a_queue_may_become_due_while_their_group_is_paused(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, "a", group="g", delay_ms=1000)
+    engine.send(q, "plain")
+    engine.run(flows.pause(q, resume=False, group="g"))
+    engine.clock.advance_ms(1000)
+    assert engine.bodies(q) == ["plain"]
+    assert engine.bodies(q) == []
+    engine.run(flows.pause(q, resume=True, group="g"))
+    assert engine.bodies(q) == ["a"]

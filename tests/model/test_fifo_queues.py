@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import secrets
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -522,6 +523,37 @@ class FifoMachine(RuleBasedStateMachine):
     def let_time_pass(self, ms: int, us: int) -> None:
         self.clock.us += ms * 1000 + us
 
+    @rule(steps=st.lists(st.tuples(st.sampled_from("ssrrrrtttddvvcp"), st.integers(0, 2**20)), min_size=5, max_size=20))
+    def work_for_a_while(self, steps: list[tuple[str, int]]) -> None:
+        """What a queue sees all day, many steps on few messages: Hypothesis alone seldom gets that deep."""
+        for letter, number in steps:
+            draw = random.Random(number)
+            name = draw.choice([WORK, WORK, WORK, DEAD, GRAVE])
+            numbers = [draw.randrange(6) for _ in range(draw.choice([1, 2]))]
+            limits = draw.choice([AWS, NATIVE])
+            if letter == "s":
+                options: dict[str, Any] = {"group": draw.choice(GROUPS)}
+                if draw.random() < 0.2:
+                    options["delay_ms"] = 1000
+                self.send(WORK, [options] * draw.choice([1, 2, 3]), NATIVE)
+            elif letter == "r" and draw.random() < 0.2:
+                self.receive_with_an_attempt_id(draw.choice([1, 10]), draw.choice([None, 5000]), draw.choice("xy"))
+            elif letter == "r":
+                self.receive(name, draw.choice([1, 2, 10]), draw.choice([None, 0, 1000]), draw.random() < 0.1)
+            elif letter == "t":
+                self.let_time_pass(draw.choice([1, 1000, 1000, 31_000]), draw.randrange(1000))
+            elif letter == "d" and draw.random() < 0.3:
+                self.delete_and_receive(name, numbers, draw.choice([1, 10]), draw.choice([None, 0, 5000]), limits)
+            elif letter == "d":
+                self.delete(name, numbers, limits)
+            elif letter == "v":
+                self.change_visibility(name, numbers, draw.choice([0, 1000, 5000]), NATIVE)
+            elif letter == "c" and self.messages:
+                self.cancel_or_reschedule(draw.randrange(100), draw.random() < 0.5, draw.choice([None, 0, 1000, 2000]))
+            elif letter == "p" and draw.random() < 0.3:
+                self.pause_or_resume_group(WORK, draw.choice("ab"))
+            self.compare()
+
     # What must hold after every step
 
     @invariant()
@@ -607,4 +639,4 @@ class FifoMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SOAK_TIMEOUT)
 def test_fifo_queues_do_what_the_model_says(server_url: str) -> None:
-    run_machine(FifoMachine, server_url, examples=12, steps=30)
+    run_machine(FifoMachine, server_url, examples=15, steps=15)

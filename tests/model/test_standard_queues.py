@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import secrets
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -411,6 +412,34 @@ class StandardMachine(RuleBasedStateMachine):
     def let_time_pass(self, ms: int, us: int) -> None:
         self.clock.us += ms * 1000 + us
 
+    @rule(steps=st.lists(st.tuples(st.sampled_from("ssrrrrtttdvcp"), st.integers(0, 2**20)), min_size=5, max_size=20))
+    def work_for_a_while(self, steps: list[tuple[str, int]]) -> None:
+        """What a queue sees all day, many steps on few messages: Hypothesis alone seldom gets that deep."""
+        for letter, number in steps:
+            draw = random.Random(number)
+            name = draw.choice(["work", "work", "work", "dead", "grave"])
+            numbers = [draw.randrange(10) for _ in range(draw.choice([1, 2]))]
+            if letter == "s":
+                options: dict[str, Any] = {
+                    "group": draw.choice(GROUPS),
+                    "delay_ms": draw.choice([0, 0, 0, 1000, 1_000_000]),
+                }
+                self.send("work", [options] * draw.choice([1, 1, 3]))
+            elif letter == "r":
+                finished = numbers if draw.random() < 0.2 else None
+                self.receive(name, draw.choice([1, 2, 10]), draw.choice([None, 0, 1000]), draw.random() < 0.1, finished)
+            elif letter == "t":
+                self.let_time_pass(draw.choice([1, 1000, 1000, 31_000, 1_000_000]), draw.randrange(1000))
+            elif letter == "d":
+                self.delete(name, numbers[:1])
+            elif letter == "v":
+                self.change_visibility(name, numbers, draw.choice([0, 1000]), NATIVE)
+            elif letter == "c" and self.messages:
+                self.cancel_or_reschedule(draw.randrange(100), draw.random() < 0.5, draw.choice([None, 0, 1000, 2000]))
+            elif letter == "p" and draw.random() < 0.3:
+                self.pause_or_resume_group("work", draw.choice("ab"))
+            self.compare()
+
     # What must hold after every step
 
     @invariant()
@@ -478,4 +507,4 @@ class StandardMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SOAK_TIMEOUT)
 def test_standard_queues_do_what_the_model_says(server_url: str) -> None:
-    run_machine(StandardMachine, server_url, examples=12, steps=30)
+    run_machine(StandardMachine, server_url, examples=15, steps=15)
