@@ -50,7 +50,7 @@ end
 for _, place in ipairs({{ready, id}, {base .. "group:" .. group, id .. "@" .. group}}) do
   local list = place[1]
   local index = sorted.find(list, id)
-  if not index then -- a clock went back, perhaps
+  if not index or #redis.call("LINDEX", list, 2 * index) == 25 then -- a clock went back, or it left and came back
     local position = redis.call("LPOS", list, place[2], "MAXLEN", "20000")
     index = position and position / 2 or (settings[2] and sorted.search(list, id))
   end

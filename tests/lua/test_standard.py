@@ -223,3 +223,15 @@ def test_the_first_grouped_messages_of_a_queue_may_become_due_while_their_group_
     assert engine.bodies(q) == []
     engine.run(flows.pause(q, resume=True, group="g"))
     assert engine.bodies(q) == ["a"]
+
+
+def test_a_message_is_found_behind_the_hole_it_left_itself(engine: Engine) -> None:
+    q = engine.queue("q")
+    (sent,) = engine.send(q, "a", group="g")
+    engine.run(flows.pause(q, resume=False, group="g"))
+    for _ in range(3):
+        assert engine.run(flows.reschedule(q, sent.message_id, engine.clock.ms + 1_000_000, group="g"))
+        engine.clock.advance_ms(1_000_000)
+        assert engine.bodies(q) == []  # put back into its paused group
+    assert engine.run(flows.cancel(q, sent.message_id))
+    assert engine.counts(q) == (0, 0, 0)

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rqsqs._core import flows, records
 from rqsqs.errors import MessageNotAvailable, MoveTaskRefused
 from rqsqs.limits import AWS, NATIVE
-from tests.model.harness import SOAK_TIMEOUT, InlineTransport, Seen, TurnedClock, keys_left, look, run_machine
+from tests.model.harness import SOAK_TIMEOUT, InlineTransport, Seen, TurnedClock, client, keys_left, look, run_machine
 
 FAR_MS = 900_000  # a message that was scheduled further ahead lives from its due time on
 WINDOW_MS = 300_000
@@ -485,6 +485,8 @@ class StandardMachine(RuleBasedStateMachine):
             if s.state != "visible":
                 assert s.visible_at_ms == m.visible_at_ms
         for name in NAMES:
+            for p in self.ref(name).partitions:
+                self.every_record_has_one_owner(p.base)
             counts = self.run(flows.counts(self.ref(name)))
             of_queue = self.of(name)
             for state in ("visible", "in_flight", "delayed"):
@@ -494,6 +496,13 @@ class StandardMachine(RuleBasedStateMachine):
             total = counts.visible + counts.in_flight + counts.delayed
             assert (counts.oldest_sent_at_ms is None) == (total == 0)
         return arrived
+
+    def every_record_has_one_owner(self, base: str) -> None:
+        connection = client(self.url)
+        members = [m.decode() for m in connection.zrange(base + "inflight", 0, -1)]
+        owners = [m[:24] if len(m) == 37 else m for m in members]
+        owners += [m.decode() for m in connection.zrange(base + "delayed", 0, -1)]
+        assert sorted(owners) == sorted(field.decode() for field in connection.hkeys(base + "store"))
 
     def teardown(self) -> None:
         try:
