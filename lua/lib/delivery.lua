@@ -79,10 +79,16 @@ local function bury(r, key, record)
   local deadletter = require("lib.deadletter")
   local part = message.parse(key)
   local dlq = part.count > 0 and deadletter.policy(r.meta)
-  if not dlq or dlq.missing or part.count < dlq.max_receives then
+  if not dlq or part.count < dlq.max_receives or (dlq.missing and dlq.suspended(r.now_ms)) then
     return false
   end
-  deadletter.move(r.meta, {key, 0, record})
+  if dlq.missing then -- as visible again: the next receive names the dead-letter queue to its caller
+    local member = message.member(key, r.now)
+    redis.call("HSET", r.base .. "store", message.field(member), record)
+    redis.call("ZADD", r.base .. "inflight", r.now .. "000", member)
+  else
+    deadletter.move(r.meta, {key, 0, record})
+  end
   return true
 end
 

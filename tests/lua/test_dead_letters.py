@@ -223,3 +223,18 @@ def test_a_shard_that_is_named_and_not_there_yet_holds_nothing(engine: Engine, n
     assert engine.bodies(dlq) == ["a"]
     engine.run(flows.delete_queue(dlq, NATIVE))
     assert not [key for key in engine.names() if f":{dead}:" in key]
+
+
+def test_a_message_that_was_given_another_time_dies_like_any_other(engine: Engine) -> None:
+    q = engine.queue("q", "q", 1)  # a policy before there is a shard: the queue is its own
+    dlq = engine.queue("dead")
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy("dead", 1)}, NATIVE))
+    engine.redis.delete(dlq.partition(q.home.tag).base + "meta")  # the process died before it made the shard
+    (sent,) = engine.send(q, "a")
+    assert engine.bodies(q, visibility_ms=0) == ["a"]
+    assert engine.run(flows.reschedule(q, sent.message_id, engine.clock.ms + 1000))
+    engine.clock.advance_ms(1000)
+    assert engine.bodies(q) == []
+    assert engine.bodies(q) == []
+    (letter,) = engine.receive(dlq)
+    assert (letter.body, letter.receive_count) == ("a", 2)
