@@ -35,7 +35,9 @@ for i = 3, #ARGV, 5 do
   local status = 1
   if not score then
     status = redis.call("HEXISTS", states, stamp) == 1 and -1 or -2
-  elseif tonumber(string.sub(score, -3)) ~= math.min(receives, 999) or tonumber(string.sub(score, 1, -4)) <= now_ms then
+  elseif tonumber(string.sub(score, -3)) ~= math.min(receives, 999)
+    or (receives >= 999 and string.match(redis.call("HGET", states, stamp) or "", "^%d+") ~= ARGV[i + 2])
+    or tonumber(string.sub(score, 1, -4)) <= now_ms then
     status = -1
   elseif total > 0 and due_ms > tonumber(ARGV[i + 3]) + total then
     status = -3

@@ -28,6 +28,7 @@ local holes, grouped = tonumber(settings[2] or "0"), tonumber(settings[3] or "0"
 local more, oldest = 0, nil
 
 -- The head of a list: drop what is expired or cancelled, at most 500, and see how old the rest is.
+local progress = false
 local function trim(list, group)
   local head = redis.call("LRANGE", list, "0", "0")
   local dropped = 0
@@ -41,7 +42,7 @@ local function trim(list, group)
       return
     end
     redis.call("LPOP", list, "2")
-    dropped = dropped + 1
+    dropped, progress = dropped + 1, true
     if hole then
       holes = holes - 1
       redis.call("HINCRBY", meta, "holes", -1)
@@ -71,6 +72,9 @@ if settings[4] then
     if group ~= "" then
       trim(ring.list(base, ready, group), group)
     end
+  end
+  if progress and #names >= 100 then -- the next ones have come to the front
+    more = 1
   end
 end
 

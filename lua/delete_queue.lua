@@ -21,7 +21,7 @@ ARGV   1 now_us      "" = the server's clock
        2 purge       "1" = empty it only
        3 keep_ms     how long the name counts as deleted recently; 0 = not at all
        4 interval_ms refuse a purge so soon after the last one; 0 = never (first step only)
-       5 first       "1" = first step
+       5 first       "1" = first step; of a deletion it only marks the partition
 RETURN {1 done | 0 repeat, created_us}
 ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
 ]]
@@ -32,32 +32,22 @@ local meta, ready, store, inflight, delayed, _, keeper, groups, paused = unpack(
 local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
 if refused then
   return refused
+elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
+  return {0, created} -- marked: what belongs to it elsewhere goes first
 end
-local base = string.sub(meta, 1, -5)
 
 -- Groups of a fair queue: a thousand lists a step.
-for _, set in ipairs({groups, paused}) do
-  local names
-  if set == groups then
-    names = redis.call("ZRANGE", set, "0", "999")
-  else
-    names = redis.call("SMEMBERS", set)
+local names = redis.call("ZRANGE", groups, "0", "999")
+if #names > 0 then
+  ending.unlink_groups(meta, names, "grouped")
+  redis.call("ZREM", groups, unpack(names))
+  if #names == 1000 then
+    return {0, created}
   end
-  if #names > 0 then
-    local lists = {}
-    for i = 1, #names do
-      lists[i] = base .. "group:" .. names[i]
-    end
-    redis.call("UNLINK", unpack(lists))
-    if set == groups then
-      redis.call("ZREM", set, unpack(names))
-    elseif ARGV[2] ~= "1" then
-      redis.call("SREM", set, unpack(names))
-    end
-    if #names == 1000 and set ~= paused then
-      return {0, created}
-    end
-  end
+end
+ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "grouped") -- set by people, one by one: few
+if ARGV[2] ~= "1" then
+  redis.call("UNLINK", paused)
 end
 redis.call("UNLINK", ready, store, inflight, delayed, keeper)
 redis.call("HDEL", meta, "holes", "grouped")

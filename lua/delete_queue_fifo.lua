@@ -28,33 +28,28 @@ local meta, available, inflight, state, delayed, _, keeper, postponed, paused = 
 local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
 if refused then
   return refused
+elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
+  return {0, created} -- marked: what belongs to it elsewhere goes first
 end
-local base = string.sub(meta, 1, -5)
-local purge = ARGV[2] == "1"
 
 -- A group with messages is in `available`, or paused, or one of its messages is in flight or delayed.
-for _, set in ipairs({available, inflight, delayed, postponed, paused}) do
-  local names
-  if set == paused then
-    names = redis.call("SMEMBERS", set)
-  else
-    names = redis.call("ZRANGE", set, "0", "999")
-  end
-  if #names > 0 then
-    local lists = {}
-    for i = 1, #names do
-      lists[i] = base .. "group:" .. (set ~= available and set ~= paused and string.sub(names[i], 17) or names[i])
+for _, set in ipairs({available, inflight, delayed, postponed}) do
+  local members = redis.call("ZRANGE", set, "0", "999")
+  if #members > 0 then
+    local groups = {}
+    for i = 1, #members do
+      groups[i] = set == available and members[i] or string.sub(members[i], 17)
     end
-    redis.call("UNLINK", unpack(lists))
-    if set ~= paused then
-      redis.call("ZREM", set, unpack(names))
-    elseif not purge then
-      redis.call("SREM", set, unpack(names))
-    end
-    if #names == 1000 and set ~= paused then
+    ending.unlink_groups(meta, groups, "messages")
+    redis.call("ZREM", set, unpack(members))
+    if #members == 1000 then
       return {0, created}
     end
   end
+end
+ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "messages") -- set by people, one by one: few
+if ARGV[2] ~= "1" then
+  redis.call("UNLINK", paused)
 end
 redis.call("UNLINK", state, keeper)
 redis.call("HDEL", meta, "messages", "delays")

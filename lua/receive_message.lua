@@ -21,7 +21,7 @@ RETURN {key, record, ..., topology, now_ms} if there are messages and all are re
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
        retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
        `inflight`. topology changes when the queue's partitions do. wake_at_ms > now_ms: the caller is the keeper and
-       rings then; = now_ms: it comes again at once. missing_dlq: a dead-letter queue that has no shard here yet
+       rings then; = now_ms: it comes again at once; -1: it is at flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]
 local call = redis.call
@@ -40,13 +40,14 @@ local topology = settings[4] or ""
 if ARGV[8] then
   require("lib.deletion")(store, inflight, 8)
 end
+local limited = false
 if ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
   local has_waited = string.find(ARGV[4], "^%d") -- who waits gets no error, not even in the end
   if not has_waited and require("lib.bell").wait_until(meta, ARGV[4], now_ms) <= now_ms then
     return redis.error_reply("OVER_LIMIT " .. ARGV[6])
   end
-  count = 0
+  count, limited = 0, true
 end
 local special = settings[3] and call("HMGET", meta, "fair", "paused", "paused_groups")
 if special and special[2] then
@@ -158,10 +159,12 @@ if room < count then
   return {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
 end
 
-local wake_at, wait_until = now_ms, now_ms
-if not in_the_way then -- else what was dropped or moved may hide visible messages: the caller comes again at once
-  local base = string.sub(meta, 1, -5)
-  local timers = count > 0 and {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}} or {}
-  wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
+local base = string.sub(meta, 1, -5)
+if limited then -- the token is for those who can take messages: the caller looks again after a while
+  return {now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, retried, fresh}
+elseif in_the_way then -- what was dropped or moved may hide visible messages: the caller comes again at once
+  return {now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, retried, fresh}
 end
+local timers = count > 0 and {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}} or {}
+local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
 return {now_ms, topology, wake_at, wait_until, missing_dlq, retried, fresh}

@@ -49,8 +49,9 @@ local function answer(reply)
 end
 
 local special = settings[3] and call("HMGET", meta, "paused", "DelaySeconds")
-if special and special[1] or ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
-  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
+local limited = ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
+  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6])
+if limited or special and special[1] then
   count = 0
 end
 local queue_delay = special and tonumber(special[2] or "0") * 1000 or 0
@@ -167,10 +168,12 @@ if delivered > 0 then
   return answer({now_ms, topology, 0, 0, missing_dlq, reply})
 end
 
-local wake_at, wait_until = now_ms, now_ms
-if not ((again or budget <= 0) and count > 0) then -- else there is more to expire or drop: the caller comes again at once
-  local timers = count > 0
-    and {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay}} or {}
-  wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
+if limited then -- the token is for those who can take messages: the caller looks again after a while
+  return answer({now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, reply})
+elseif (again or budget <= 0) and count > 0 then -- there is more to expire or drop: the caller comes again at once
+  return answer({now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, reply})
 end
+local timers = count > 0
+  and {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay}} or {}
+local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
 return answer({now_ms, topology, wake_at, wait_until, missing_dlq, reply})

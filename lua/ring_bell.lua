@@ -12,6 +12,9 @@ local bell = require("lib.bell")
 
 if ARGV[1] == "" then
   bell.ring(KEYS[1])
+  if redis.call("EXISTS", string.sub(KEYS[1], 1, -5) .. "meta") == 0 then -- nobody would take the token away
+    redis.call("PEXPIRE", KEYS[1], "1000")
+  end
 else
   bell.leave(KEYS[1], KEYS[2], ARGV[1])
 end

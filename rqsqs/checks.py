@@ -198,7 +198,7 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
         "delay": (0, limits.delay_ms),
         "retention": (limits.retention_min_s * 1000, limits.retention_max_s * 1000),
         "wait": (0, limits.wait_ms),
-        "deduplication_window": (0, 365 * 86_400_000),
+        "deduplication_window": (60_000, 365 * 86_400_000),
     }
     for key, (low, high) in ranges.items():
         if given.get(key) is not None:

@@ -63,7 +63,7 @@ class Connection:
             max_receive_count: how often is not too often, 1 to 1000 (10).
             content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
             deduplication_scope: FIFO: "queue", or "messageGroup" to tell equal ids of different groups apart.
-            deduplication_window: seconds for which a deduplication id is remembered (300).
+            deduplication_window: seconds for which a deduplication id is remembered (300); 60 at least.
             tags: names to text.
 
         Raises:

@@ -12,7 +12,11 @@ return function(base, now, strict, first)
     local score = not members[member] and call("ZSCORE", inflight, member)
     local status = 0
     if score then
-      local same = tonumber(string.sub(score, -3)) == math.min(tonumber(ARGV[i + 2]), 999)
+      local receives = tonumber(ARGV[i + 2])
+      local same = tonumber(string.sub(score, -3)) == math.min(receives, 999)
+      if same and receives >= 999 then -- the score counts no further
+        same = string.match(call("HGET", states, stamp) or "", "^%d+") == ARGV[i + 2]
+      end
       status = same and (not strict or string.sub(score, 1, -4) > now) and 1 or -1
     elseif not members[member] then
       local state = call("HGET", states, stamp)

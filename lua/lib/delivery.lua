@@ -134,8 +134,11 @@ end
 -- Deliver what was popped from a list. Returns how much room is left.
 local function hand_out(r, popped, room)
   for i = 1, #popped, 2 do
+    local group = r.paused_groups and #popped[i] > 25 and message.parse(popped[i]).group
     if #popped[i] == 25 then -- the hole of a cancelled message
       redis.call("HINCRBY", r.meta, "holes", -1)
+    elseif is_paused(r, group) then -- dead letters stand outside of their groups' lists
+      park(r, group, popped[i], popped[i + 1])
     else
       room = room - deliver(r, popped[i], popped[i + 1])
     end

@@ -19,11 +19,25 @@ function ending.begin(keys, argv, now_us)
   elseif first then
     redis.call("HSET", meta, "deleting", "1")
     redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain")
+    require("lib.bell").ring(keys[6]) -- a waiter finds the queue gone and tells the next one
   end
   return nil, state[1]
 end
 
--- The last step. Who waits finds the queue gone when its time is over.
+-- Remove the lists of message groups; `field` of meta counts the messages in them.
+function ending.unlink_groups(meta, groups, field)
+  local base, lists, messages = string.sub(meta, 1, -5), {}, 0
+  for i = 1, #groups do
+    lists[i] = base .. "group:" .. groups[i]
+    messages = messages + redis.call("LLEN", lists[i]) / 2
+    redis.call("UNLINK", lists[i])
+  end
+  if messages > 0 then
+    redis.call("HINCRBY", meta, field, -messages)
+  end
+end
+
+-- The last step.
 function ending.finish(keys, argv)
   local meta, n = keys[1], #keys
   if argv[2] == "1" then

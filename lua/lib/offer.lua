@@ -10,16 +10,15 @@ return function(base, group)
   if call("ZSCORE", base .. "inflight", stamp .. group) or call("SISMEMBER", base .. "paused", group) == 1 then
     return false
   end
+  if #key > 16 and require("lib.born").is_delayed(base, key, stamp .. group) then
+    return false
+  end
   local since = stamp
   local state = call("HGET", base .. "state", stamp)
   if state then
     since = string.match(state, "/(%d+)$")
   elseif #key > 16 then
-    local message = require("lib.born")
-    if message.is_delayed(base, key, stamp .. group) then
-      return false
-    end
-    since = string.format("%.0f", message.born_ms(key) * 1000)
+    since = string.format("%.0f", require("lib.born").born_ms(key) * 1000)
   end
   call("ZADD", base .. "available", since, group)
   return true

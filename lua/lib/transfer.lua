@@ -42,6 +42,7 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
 
   local ready, store, inflight, groups = base .. "ready", base .. "store", base .. "inflight", base .. "ring"
   local fair = redis.call("HGET", meta, "fair")
+  local holes = 0
   while #taken < limit do
     local group, list = "", ready
     if fair then
@@ -62,6 +63,12 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
       local part = message.parse(pair[1])
       if #pair[1] == 25 then
         redis.call("HINCRBY", meta, "holes", -1)
+        holes = holes + 1
+        if holes == 1000 then
+          redis.call("LPOP", list, "2")
+          redis.call("HINCRBY", meta, "grouped", group ~= "" and -1 or 0)
+          return taken, "more"
+        end
       else
         local refusal = accept(part.source)
         if refusal then

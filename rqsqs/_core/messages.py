@@ -20,6 +20,7 @@ RECEIVE = "meta ready store inflight bell"
 RECEIVE_FIFO = "meta available inflight state bell"
 DELETE = "meta store inflight"
 DELETE_FIFO = "meta available inflight state bell"
+MIN_WINDOW_MS = 60_000  # a deduplication window that outlasts all repetitions of a call
 CHANGE = "meta store inflight bell keeper"
 CHANGE_FIFO = "meta available inflight state bell keeper"
 
@@ -101,7 +102,9 @@ def _send_fifo(p: Partition, messages: Sequence[Outgoing], limits: Limits, now: 
         return sent
 
     # A repeated send is recognised as a duplicate when every message has a deduplication id of its own.
-    is_repeatable = all(m.dedup_id is not None for m in messages)
+    is_repeatable = all(
+        m.dedup_id is not None and (m.dedup_window_ms is None or m.dedup_window_ms >= MIN_WINDOW_MS) for m in messages
+    )
     return Operation("send_message_fifo", p.keys(SEND_FIFO), tuple(args), parse, is_repeatable)
 
 
@@ -173,7 +176,9 @@ def receive_messages(
         return Received(p, reply)
 
     def undo(got: Received) -> Operation | None:
-        return give_back(p, got.messages) if got.messages and not delete else None
+        if got.messages:
+            return None if delete else give_back(p, got.messages)
+        return ring(p, waiter) if got.wake_at_ms > got.now_ms else None
 
     if p.is_fifo:
         strict = "1" if limits.strict else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
-from rqsqs.limits import Limits
+from rqsqs.limits import NATIVE, Limits
 
 DELETE = "meta ready store inflight delayed bell keeper ring paused tags deleted shards sources tasks"
 DELETE_FIFO = "meta available inflight state delayed bell keeper postponed paused tags deleted shards sources tasks"
@@ -87,7 +87,9 @@ def set_attributes(
         *removals,
         *(item for name, value in fields.items() if value is not None for item in (name, value)),
     ]
-    return Operation("set_queue_attributes", p.keys("meta bell keeper"), tuple(args), lambda r: r == 1)
+    return Operation(
+        "set_queue_attributes", p.keys("meta bell keeper"), tuple(args), lambda r: r == 1, is_repeatable=not field
+    )
 
 
 def get_queue(p: Partition, *, being_deleted: bool = False) -> Operation:
@@ -108,6 +110,7 @@ def delete_queue(p: Partition, limits: Limits, *, purge: bool, first: bool, keep
             "1" if first else "",
         ),
         lambda r: (r[0] == 1, r[1].decode()),
+        is_repeatable=not (purge and first),
     )
 
 
@@ -154,6 +157,11 @@ def put_shard(shard: Partition, source: Partition, fields: Mapping[str, str]) ->
         (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),
         (fields["modified_us"], "", *(item for pair in copied.items() for item in pair)),
     )
+
+
+def remove_shard(shard: Partition) -> Operation:
+    """Remove a shard that was just made."""
+    return delete_queue(shard, NATIVE, purge=False, first=False, keep_name=False)
 
 
 def suspend_dlq(source: Partition, dlq: QueueRef, duration_ms: int) -> Operation:

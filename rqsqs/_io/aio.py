@@ -177,7 +177,7 @@ class Link:
     # Connections
 
     async def _connect(self) -> Any:
-        connection: Any = self.pool.make_connection()
+        connection: Any = self.pool.connection_class(**self.pool.connection_kwargs)
         try:
             await connection.connect()
             if not self._is_checked:
@@ -227,6 +227,9 @@ class Link:
                     raise rx.TimeoutError("no answer in time") from None
                 break
             except rx.ResponseError as e:
+                if isinstance(e, rx.ReadOnlyError) and pipe is not None and self._pipe is pipe:
+                    self._pipe = None  # a name may point elsewhere by now
+                    self.background(pipe.close())
                 raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
             except wire.BROKEN as e:
                 known = failures.server(e, sent=sent, where=self.where)
@@ -329,11 +332,14 @@ class Link:
             if connection.is_connected:
                 return connection, number
         connection = await self._connect()
-        await connection.send_command("CLIENT", "ID")
         try:
+            await connection.send_command("CLIENT", "ID")
             return connection, int(await connection.read_response(disable_decoding=True))
         except rx.ResponseError:
             return connection, 0
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
 
     async def _exchange(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 
@@ -52,6 +52,8 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
         **options,
         "decode_responses": False,
     }
+    if "max_connections" in options or "max_connections" in dict(parse_qsl(urlsplit(url).query)):
+        raise UsageError("max_connections is not an option: each thread that calls has one connection, no more")
     scheme = urlsplit(url).scheme
     if scheme in ("embedded", "unix"):
         settings.pop("socket_keepalive")

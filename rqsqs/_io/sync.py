@@ -110,7 +110,7 @@ class Link:
                     connection.disconnect()
                     continue
             return connection
-        connection = self.pool.make_connection()
+        connection = self.pool.connection_class(**self.pool.connection_kwargs)
         try:
             connection.connect()
             if not self._is_checked:
@@ -149,8 +149,11 @@ class Link:
                 self._give(connection)
                 break
             except rx.ResponseError as e:
-                if connection is not None and not isinstance(e, rx.AuthenticationError):
-                    self._give(connection)
+                if connection is not None:
+                    if isinstance(e, rx.AuthenticationError | rx.ReadOnlyError):  # a name may point elsewhere by now
+                        connection.disconnect()
+                    else:
+                        self._give(connection)
                 raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
             except wire.BROKEN as e:
                 if connection is not None:

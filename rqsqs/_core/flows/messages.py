@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 from rqsqs._core import messages, receipts
 from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, Operation, Wait
+from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
 from rqsqs.errors import (
     InvalidParameterValue,
     MessageNotAvailable,
     MessageTooLarge,
+    QueueDoesNotExist,
     ReceiptHandleExpired,
     ReceiptHandleIsInvalid,
     ServerError,
@@ -26,6 +27,8 @@ from rqsqs.limits import Limits
 from rqsqs.types import Failure, Outgoing, SentMessage
 
 T = TypeVar("T")
+AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
+LOOK_AGAIN_MS = 500
 BLOCK_MS = 30_000  # a waiter looks again at least this often, whatever happened to its wake token
 _waiter_numbers = itertools.count()
 
@@ -150,34 +153,46 @@ def _receive(
             wait = f"+{wait_ms}"
 
     got = yield first(wait, waiter) if first else ask(home, wait, waiter, max_messages)
-    while True:
-        if got.missing_dlq:
-            yield from _holding(got.messages, adopt_shard(q, home, got.missing_dlq))
-        if got.messages:
-            return list(got.messages)
-        if got.topology != q.topology:
-            yield from refresh(q)
+    try:
+        while True:
+            if got.missing_dlq:
+                yield from _holding(got.messages, adopt_shard(q, home, got.missing_dlq))
+            if got.topology != q.topology:
+                yield from _holding(got.messages, refresh(q))
+            if got.messages:
+                return list(got.messages)
+            if waiter:
+                wait = str(got.wait_until_ms)  # from now on the caller may be the keeper of a due time
+            left = got.wait_until_ms - got.now_ms
             if len(q.partitions) > 1:
-                left = max(got.wait_until_ms - got.now_ms, 0)
-                return (yield from _receive_everywhere(q, ask, max_messages, left))
-        if got.missing_dlq or got.wake_at_ms == got.now_ms:
-            got = yield ask(home, wait, waiter, max_messages)
-            continue
-        left = got.wait_until_ms - got.now_ms
-        if left <= 0:
-            return []
-        until = str(got.wait_until_ms)
-        block = min(left, BLOCK_MS)
-        wake_in = got.wake_at_ms - got.now_ms if got.wake_at_ms else None
-        then = functools.partial(ask, home, until, waiter, max_messages)
-        got, spare = yield Wait(bells, block, wake_in, messages.ring(home), then)
-        if got is None:
-            left -= block - spare
+                yield messages.ring(home, waiter)
+                return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0)))
+            if got.missing_dlq or got.wake_at_ms == got.now_ms:
+                got = yield ask(home, wait, waiter, max_messages)
+                continue
             if left <= 0:
-                if wake_in is not None:
-                    yield messages.ring(home, waiter)  # another one has to keep the time
                 return []
-            got = yield ask(home, until, waiter, max_messages)
+            if got.wake_at_ms == AT_LIMIT:
+                yield Sleep(min(left, LOOK_AGAIN_MS))
+                got = yield ask(home, wait, waiter, max_messages)
+                continue
+            block = min(left, BLOCK_MS)
+            wake_in = got.wake_at_ms - got.now_ms if got.wake_at_ms else None
+            then = functools.partial(ask, home, wait, waiter, max_messages)
+            got, spare = yield Wait(bells, block, wake_in, messages.ring(home), then)
+            if got is None:
+                if left <= block - spare:
+                    if wake_in is not None:
+                        yield messages.ring(home, waiter)  # another one has to keep the time
+                    return []
+                got = yield ask(home, wait, waiter, max_messages)
+    except QueueDoesNotExist:
+        yield messages.ring(home)  # whoever else waits finds out as well
+        raise
+    except BaseException as e:
+        if waiter and not isinstance(e, GeneratorExit | ServerError):
+            yield messages.ring(home, waiter)
+        raise
 
 
 def _receive_everywhere(
@@ -188,8 +203,9 @@ def _receive_everywhere(
     wait = "?" if wait_ms is None else f"+{wait_ms}"
     waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
     while True:
-        q.turn += 1
-        order = q.partitions[q.turn % len(q.partitions) :] + q.partitions[: q.turn % len(q.partitions)]
+        turn = q.turn = q.turn + 1
+        partitions = q.partitions
+        order = partitions[turn % len(partitions) :] + partitions[: turn % len(partitions)]
         again = False
         for p in order:
             got = yield from _holding(found, at(q, p, ask(p, "", "", count - len(found)), False))
@@ -214,29 +230,38 @@ def _receive_everywhere(
         if wait == "+0":
             return []
         # Nothing anywhere: register as a waiter with every partition, then block on all their bells.
-        wakes: list[tuple[int, Partition]] = []
-        left = 0
-        for p in order:
-            got = yield from at(q, p, ask(p, wait, waiter, count), None)
-            if got is None:
-                continue
-            if got.messages:
-                for other in order:
-                    if other is not p:
-                        yield messages.ring(other, waiter)
-                return list(got.messages)
-            if wait[0] in "?+":
-                wait = str(got.wait_until_ms)
-            left = got.wait_until_ms - got.now_ms
-            if left <= 0:
-                return []
-            if got.wake_at_ms:
-                wakes.append((got.wake_at_ms - got.now_ms, p))
-        wake_in, keeper_of = min(wakes, key=lambda pair: pair[0], default=(None, None))
-        wake = messages.ring(keeper_of) if keeper_of else None
-        yield Wait(tuple(p.bell for p in q.partitions), min(left, BLOCK_MS), wake_in, wake)
-        for p in order:
-            yield messages.ring(p, waiter)
+        try:
+            wakes: list[tuple[int, Partition]] = []
+            left = 0
+            for p in order:
+                got = yield from at(q, p, ask(p, wait, waiter, count), None)
+                if got is None:
+                    continue
+                if got.messages:
+                    yield from _holding(got.messages, _leave(order, waiter))
+                    return list(got.messages)
+                if wait[0] in "?+":
+                    wait = str(got.wait_until_ms)
+                left = got.wait_until_ms - got.now_ms
+                if left <= 0:
+                    return []
+                if got.wake_at_ms == AT_LIMIT:
+                    wakes.append((LOOK_AGAIN_MS, p))
+                elif got.wake_at_ms:
+                    wakes.append((got.wake_at_ms - got.now_ms, p))
+            wake_in, keeper_of = min(wakes, key=lambda pair: pair[0], default=(None, None))
+            wake = messages.ring(keeper_of) if keeper_of else None
+            yield Wait(tuple(p.bell for p in partitions), min(left, BLOCK_MS), wake_in, wake)
+        except BaseException as e:
+            if not isinstance(e, GeneratorExit | ServerError):
+                yield from _leave(order, waiter)
+            raise
+        yield from _leave(order, waiter)
+
+
+def _leave(partitions: Sequence[Partition], waiter: str) -> Flow[None]:
+    for p in partitions:
+        yield messages.ring(p, waiter)
 
 
 def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:

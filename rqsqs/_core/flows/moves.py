@@ -144,7 +144,9 @@ def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple
     if taken is None:
         if limit <= 0:
             return 0, ""
-        moved, stop = yield moves.move(p, limit, destination)
+        moved, stop = 0, "more"
+        while stop == "more" and not moved:
+            moved, stop = yield moves.move(p, limit, destination)
         if moved or not stop:
             return moved, ""
         if stop == "no_source":

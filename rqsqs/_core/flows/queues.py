@@ -61,10 +61,17 @@ def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
     """
     fields: dict[str, str] = yield queues.get_queue(q.home, being_deleted=True)
     yield from refresh(q)
-    created_us = yield from _end(q, limits, purge=False)
+    _, created_us = yield queues.delete_queue(q.home, limits, purge=False, first=True)
+    yield from _end_shards(q, limits, purge=False)
     yield queues.register_queue(q.space, q.name, created_us, remove=True)
     if fields.get("dlq") and fields["dlq"] != q.name:
         yield from detach(q.space.queue(fields["dlq"]), q.name)
+    done = False
+    while not done:
+        try:
+            done, _ = yield queues.delete_queue(q.home, limits, purge=False, first=False)
+        except QueueDoesNotExist:  # a lost answer, or somebody else was faster
+            break
     q.learn(b"", [])
 
 
@@ -76,24 +83,21 @@ def purge_queue(q: QueueRef, limits: Limits) -> Flow[None]:
         PurgeQueueInProgress: within 60 s of the last purge, if the limits say so.
     """
     yield from refresh(q)
-    yield from _end(q, limits, purge=True)
+    done, _ = yield queues.delete_queue(q.home, limits, purge=True, first=True)
+    yield from _end_shards(q, limits, purge=True)
+    while not done:
+        done, _ = yield queues.delete_queue(q.home, limits, purge=True, first=False)
 
 
-def _end(q: QueueRef, limits: Limits, *, purge: bool) -> Flow[str]:
-    """Empty or delete all partitions. The home's first step decides; its last one comes last, so that an interrupted
-    deletion can be finished."""
-    done, created_us = yield queues.delete_queue(q.home, limits, purge=purge, first=True)
+def _end_shards(q: QueueRef, limits: Limits, *, purge: bool) -> Flow[None]:
     for shard in q.partitions[1:]:
-        first, shard_done = True, False
-        while not shard_done:
+        first, done = True, False
+        while not done:
             try:
-                shard_done, _ = yield queues.delete_queue(shard, limits, purge=purge, first=first, keep_name=False)
+                done, _ = yield queues.delete_queue(shard, limits, purge=purge, first=first, keep_name=False)
             except QueueDoesNotExist:
                 break
             first = False
-    while not done:
-        done, created_us = yield queues.delete_queue(q.home, limits, purge=purge, first=False)
-    return str(created_us)
 
 
 def queue_info(q: QueueRef) -> Flow[QueueInfo]:

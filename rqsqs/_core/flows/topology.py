@@ -46,10 +46,21 @@ def adopt_shard(q: QueueRef, p: Partition, dlq_name: str) -> Flow[None]:
 
 def attach(dlq: QueueRef, source: str, partitions: list[Partition]) -> Flow[None]:
     """Make `dlq` the dead-letter queue of `source`, with shards beside these partitions."""
-    fields = yield queues.attach_source(dlq, source, [p.tag for p in partitions])
-    for p in partitions:
-        if p.tag != dlq.home.tag:
+    tags = [p.tag for p in partitions]
+    shards = [p for p in partitions if p.tag != dlq.home.tag]
+    fields = yield queues.attach_source(dlq, source, tags)
+    while shards:
+        for p in shards:
             yield queues.put_shard(dlq.partition(p.tag), p, fields)
+        try:
+            now = yield queues.attach_source(dlq, source, tags)
+        except QueueDoesNotExist:  # it was deleted meanwhile: no shard without a queue
+            for p in shards:
+                yield queues.remove_shard(dlq.partition(p.tag))
+            raise
+        if now["created_us"] == fields["created_us"]:
+            return
+        fields = now
 
 
 def detach(dlq: QueueRef, source: str) -> Flow[None]:
