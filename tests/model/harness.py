@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis.stateful import run_state_machine_as_test
 
 from rqsqs._core import flows
 from rqsqs._core.keys import Keyspace, QueueRef
@@ -104,9 +104,24 @@ def keys_left(url: str, space: Keyspace) -> list[str]:
     )
 
 
-def run_machine(machine: type[RuleBasedStateMachine], url: str, *, examples: int, steps: int) -> None:
-    """Run a machine the same way every time; with RQSQS_SOAK_SECONDS at random for so long."""
-    bound = type(machine.__name__, (machine,), {"url": url})
+def run_machine(machine: Any, url: str, *, examples: int, steps: int, letters: str) -> None:
+    """Run a machine the same way every time; with RQSQS_SOAK_SECONDS at random for so long.
+
+    Hypothesis tries the odd and the short; long ordinary days (work_for_a_while) come from plain random numbers.
+    """
+    bound: Any = type(machine.__name__, (machine,), {"url": url})
+
+    def days(seeds: range) -> None:
+        for number in seeds:
+            draw, one = random.Random(number), bound()
+            try:
+                one.work_for_a_while([(draw.choice(letters), draw.randrange(2**20)) for _ in range(60)])
+            except BaseException as e:
+                e.add_note(f"seed {number}")
+                raise
+            finally:
+                one.teardown()
+
     common = settings(
         stateful_step_count=steps,
         deadline=None,
@@ -116,6 +131,7 @@ def run_machine(machine: type[RuleBasedStateMachine], url: str, *, examples: int
     )
     if not SOAK_SECONDS:
         run_state_machine_as_test(bound, settings=settings(common, max_examples=examples, derandomize=True))  # type: ignore[no-untyped-call]
+        days(range(3 * examples))
         return
     deadline = time.monotonic() + SOAK_SECONDS
     runs = 0
@@ -127,8 +143,10 @@ def run_machine(machine: type[RuleBasedStateMachine], url: str, *, examples: int
             phases=(Phase.generate,),
         )
         run_state_machine_as_test(bound, settings=soak)  # type: ignore[no-untyped-call]
+        first = random.SystemRandom().getrandbits(40)
+        days(range(first, first + 100))
         runs += 1
-    print(f"{machine.__name__}: {runs * 50} examples")
+    print(f"{machine.__name__}: {runs * 50} examples, {runs * 100} days of 60 steps")
 
 
 SOAK_TIMEOUT = SOAK_SECONDS + 900 if SOAK_SECONDS else 120

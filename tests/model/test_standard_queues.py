@@ -76,6 +76,7 @@ SENDS = st.fixed_dictionaries(
     },
 )
 PICK = st.integers(0, 10_000)
+LETTERS = "ssrrrrtttdvcp"
 
 
 class StandardMachine(RuleBasedStateMachine):
@@ -412,7 +413,7 @@ class StandardMachine(RuleBasedStateMachine):
     def let_time_pass(self, ms: int, us: int) -> None:
         self.clock.us += ms * 1000 + us
 
-    @rule(steps=st.lists(st.tuples(st.sampled_from("ssrrrrtttdvcp"), st.integers(0, 2**20)), min_size=5, max_size=20))
+    @rule(steps=st.lists(st.tuples(st.sampled_from(LETTERS), st.integers(0, 2**20)), min_size=5, max_size=20))
     def work_for_a_while(self, steps: list[tuple[str, int]]) -> None:
         """What a queue sees all day, many steps on few messages: Hypothesis alone seldom gets that deep."""
         for letter, number in steps:
@@ -516,4 +517,4 @@ class StandardMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SOAK_TIMEOUT)
 def test_standard_queues_do_what_the_model_says(server_url: str) -> None:
-    run_machine(StandardMachine, server_url, examples=15, steps=15)
+    run_machine(StandardMachine, server_url, examples=10, steps=15, letters=LETTERS)
