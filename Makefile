@@ -11,7 +11,7 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test demo lint format bench coverage clean
+.PHONY: help install test soak demo lint format bench coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(STAMP) ## Drive the models for ten minutes each (RQSQS_SOAK_SECONDS=600)
+	RQSQS_SOAK_SECONDS=$${RQSQS_SOAK_SECONDS:-600} $(BIN)/python -m pytest tests/model -s -k valkey -n 2
 
 demo: $(STAMP) ## Show rqsqs at work on an embedded server
 	$(BIN)/rqsqs demo
