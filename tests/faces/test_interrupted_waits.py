@@ -1,0 +1,215 @@
+"""Waiting receives that are interrupted, and queues that are deleted under them: with real time and real threads."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+import rqsqs
+from rqsqs import aio
+from tests.model.harness import client
+
+SOON_S = 2.5  # a busy machine may be late; a waiter that was forgotten waits for many seconds more
+OTHER_LINK = {"socket_connect_timeout": 4}  # options of its own: connections of its own, as another process has
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def blocked(valkey_url: str) -> Callable[[], int]:
+    """How many connections block more than at the beginning?"""
+    server: redis.Redis = client(valkey_url)
+
+    def count() -> int:
+        return int(server.info("clients")["blocked_clients"])  # type: ignore[index]
+
+    before = count()
+    return lambda: count() - before
+
+
+def names(url: str, prefix: str) -> list[bytes]:
+    return list(client(url).scan_iter(prefix + ":*", count=1000))
+
+
+class Waiting(threading.Thread):
+    """A thread in a long poll."""
+
+    def __init__(self, queue: rqsqs.Queue, wait: float = 15) -> None:
+        super().__init__(daemon=True)
+        self.queue = queue
+        self.wait = wait
+        self.bodies: list[Any] = []
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.bodies = [m.body for m in self.queue.receive(wait=self.wait)]
+        except Exception as e:
+            self.error = e
+
+    def done(self, seconds: float) -> None:
+        self.join(seconds)
+        assert not self.is_alive(), "it still waits"
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[[float], None]]:
+    """Raises KeyboardInterrupt in the main thread after so many seconds."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)  # type: ignore[return-value, misc]
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_an_interrupted_keeper_leaves_its_duty_to_another_process(
+    valkey_url: str, prefix: str, name: str, alarm: Callable[[float], None]
+) -> None:
+    options: dict[str, Any] = {"group": "g"} if name.endswith(".fifo") else {}
+    with (
+        rqsqs.connect(valkey_url, prefix=prefix) as connection,
+        rqsqs.connect(valkey_url, prefix=prefix, **OTHER_LINK) as other,  # type: ignore[arg-type]
+    ):
+        queue = connection.create_queue(name)
+        queue.send("late", delay=0.8, **options)
+        started = time.monotonic()
+        follower: list[Waiting] = []
+        keeper = f"{prefix}:{{{name}/0}}:{name}:keeper"
+
+        def follow() -> None:
+            until(lambda: client(valkey_url).exists(keeper))
+            follower.append(Waiting(other.queue(name)))
+
+        threading.Thread(target=follow).start()
+        alarm(0.4)
+        with pytest.raises(KeyboardInterrupt):
+            queue.receive(wait=15)
+        follower[0].done(15)
+        assert follower[0].bodies == ["late"]
+        assert 0.75 < time.monotonic() - started < SOON_S
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+@pytest.mark.parametrize("same_loop", [True, False], ids=["same connection", "another connection"])
+def test_a_cancelled_keeper_leaves_its_duty_to_another_task(
+    valkey_url: str, prefix: str, name: str, same_loop: bool
+) -> None:
+    options: dict[str, Any] = {"group": "g"} if name.endswith(".fifo") else {}
+
+    async def scenario() -> None:
+        async with (
+            aio.connect(valkey_url, prefix=prefix) as connection,
+            aio.connect(valkey_url, prefix=prefix, **OTHER_LINK) as other,  # type: ignore[arg-type]
+        ):
+            queue = await connection.create_queue(name)
+            await queue.send("late", delay=0.8, **options)
+            started = time.monotonic()
+            leader = asyncio.create_task(queue.receive(wait=15))
+            await asyncio.sleep(0.15)
+            follower = asyncio.create_task((queue if same_loop else other.queue(name)).receive(wait=15))
+            await asyncio.sleep(0.15)
+            leader.cancel()
+            assert [m.body for m in await follower] == ["late"]
+            assert 0.75 < time.monotonic() - started < SOON_S
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+@pytest.mark.parametrize("wait", [1.0])
+def test_a_wait_ends_in_time_while_others_let_messages_die(
+    valkey_url: str, prefix: str, name: str, wait: float
+) -> None:
+    suffix = ".fifo" if name.endswith(".fifo") else ""
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        connection.create_queue("dead" + suffix)
+        queue = connection.create_queue(name, dead_letter_queue="dead" + suffix, max_receive_count=1)
+        for i in range(12):
+            queue.send(i, **({"group": f"g{i}"} if suffix else {}))  # type: ignore[arg-type]
+            assert queue.receive(visibility_timeout=0.2 * (i + 1))
+        started = time.monotonic()
+        assert queue.receive(wait=wait) == []
+        assert time.monotonic() - started < wait + 0.5
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_long_polls_of_a_queue_that_is_deleted_end_at_once(
+    valkey_url: str, prefix: str, name: str, blocked: Callable[[], int]
+) -> None:
+    with (
+        rqsqs.connect(valkey_url, prefix=prefix) as connection,
+        rqsqs.connect(valkey_url, prefix=prefix, **OTHER_LINK) as other,  # type: ignore[arg-type]
+    ):
+        queue = connection.create_queue(name)
+        waiting = [Waiting(q) for q in (queue, other.queue(name))]
+        until(lambda: blocked() >= 2)
+        time.sleep(0.1)
+        connection.delete_queue(name)
+        deleted = time.monotonic()
+        for thread in waiting:
+            thread.done(5)
+            assert isinstance(thread.error, rqsqs.QueueDoesNotExist)
+        assert time.monotonic() - deleted < SOON_S
+    until(lambda: not names(valkey_url, prefix), 3)
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_long_polls_of_tasks_end_when_the_queue_is_deleted(
+    valkey_url: str, prefix: str, name: str, blocked: Callable[[], int]
+) -> None:
+    async def scenario() -> None:
+        async with (
+            aio.connect(valkey_url, prefix=prefix) as connection,
+            aio.connect(valkey_url, prefix=prefix, **OTHER_LINK) as other,  # type: ignore[arg-type]
+        ):
+            queue = await connection.create_queue(name)
+            waiting = [asyncio.create_task(q.receive(wait=15)) for q in (queue, other.queue(name))]
+            while blocked() < 2:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            await connection.delete_queue(name)
+            async with asyncio.timeout(5):
+                found = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(e) for e in found] == [rqsqs.QueueDoesNotExist] * 2
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+    until(lambda: not names(valkey_url, prefix), 3)
+
+
+def test_long_polls_of_a_dead_letter_queue_with_shards_end_when_it_is_deleted(
+    valkey_url: str, prefix: str, blocked: Callable[[], int]
+) -> None:
+    with (
+        rqsqs.connect(valkey_url, prefix=prefix) as connection,
+        rqsqs.connect(valkey_url, prefix=prefix, **OTHER_LINK) as other,  # type: ignore[arg-type]
+    ):
+        dead = connection.create_queue("dead")
+        connection.create_queue("work", dead_letter_queue="dead", max_receive_count=1)
+        waiting = [Waiting(q) for q in (dead, other.queue("dead"))]
+        until(lambda: blocked() >= 2)
+        time.sleep(0.2)
+        connection.delete_queue("dead")
+        deleted = time.monotonic()
+        for thread in waiting:
+            thread.done(5)
+            assert isinstance(thread.error, rqsqs.QueueDoesNotExist)
+        assert time.monotonic() - deleted < SOON_S
+        connection.delete_queue("work")
+    until(lambda: not names(valkey_url, prefix), 3)
