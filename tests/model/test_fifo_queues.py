@@ -286,12 +286,17 @@ class FifoMachine(RuleBasedStateMachine):
             assert mine == good[place][: len(mine)], "out of order, locked or not visible"
             if len(good[place]) == len(fronts[place]) and place != served[-1]:
                 assert len(mine) == len(good[place]), "as many as possible of one group"
-        heads = {place: front[0].since_us // 1000 for place, front in fronts.items() if front}
+        # A group is met when its head became available; what is over or expired goes on the way to the first good one.
+        turns = {
+            place: max(m.since_us // 1000 for m in fronts[place][: fronts[place].index(front[0]) + 1])
+            for place, front in good.items()
+            if front
+        }
         if len({place[1] for place in fronts}) <= 1:
-            times = [heads[place] for place in served]
+            times = [turns[place] for place in served]
             assert times == sorted(times), "groups come in the order in which their heads became available"
             if len(received) == count:
-                left = [heads[p] for p, front in good.items() if p not in served and p in heads and front]
+                left = [turn for place, turn in turns.items() if place not in served]
                 assert not left or min(left) >= max(times)
         if len(received) < count:
             all_good = {p for p, ms in good.items() if ms}
