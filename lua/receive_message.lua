@@ -14,14 +14,16 @@ ARGV   1 now_us         "" = the server's clock
        4 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
        5 waiter         name of the caller as a keeper; "" if it cannot be one. It gives the duty up when it gets
                         messages after having waited (4 is an absolute time then)
-       6 flight_limit   OVER_LIMIT at so many messages in flight; 0 = no limit
+       6 flight_limit   at so many messages in flight nothing is handed out, and a caller that does not wait gets
+                        OVER_LIMIT; 0 = no limit
        7 settle         "1" = delete at once what is received
        8... members of `inflight` to delete first: what the caller has finished
 RETURN {key, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
        retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
        `inflight`. topology changes when the queue's partitions do. wake_at_ms > now_ms: the caller is the keeper and
-       rings then; = now_ms: it comes again at once; -1: it is at flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet
+       rings then; = now_ms: it comes again at once; -1: it is at flight_limit and comes again after a while.
+       missing_dlq: a dead-letter queue that has no shard here yet
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]
 local call = redis.call
@@ -43,8 +45,8 @@ end
 local limited = false
 if ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
-  local has_waited = string.find(ARGV[4], "^%d") -- who waits gets no error, not even in the end
-  if not has_waited and require("lib.bell").wait_until(meta, ARGV[4], now_ms) <= now_ms then
+  -- who waits gets no error, not even in the end, and who deletes has been served
+  if not ARGV[8] and not string.find(ARGV[4], "^%d") and require("lib.bell").wait_until(meta, ARGV[4], now_ms) <= now_ms then
     return redis.error_reply("OVER_LIMIT " .. ARGV[6])
   end
   count, limited = 0, true

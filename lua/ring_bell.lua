@@ -12,7 +12,8 @@ local bell = require("lib.bell")
 
 if ARGV[1] == "" then
   bell.ring(KEYS[1])
-  if redis.call("EXISTS", string.sub(KEYS[1], 1, -5) .. "meta") == 0 then -- nobody would take the token away
+  if redis.call("HEXISTS", string.sub(KEYS[1], 1, -5) .. "meta", "VisibilityTimeout") == 0 then
+    -- the queue is gone: the next waiter shall know, and nobody else would take the token away
     redis.call("PEXPIRE", KEYS[1], "1000")
   end
 else

@@ -43,7 +43,10 @@ function ending.finish(keys, argv)
   if argv[2] == "1" then
     return
   end
-  redis.call("UNLINK", meta, keys[6], string.sub(meta, 1, -5) .. "outbox", keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
+  redis.call("UNLINK", meta, string.sub(meta, 1, -5) .. "outbox", keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
+  if redis.call("PTTL", keys[6]) == -1 then -- nobody took it; one that ends by itself is for the next waiter
+    redis.call("UNLINK", keys[6])
+  end
   local keep = tonumber(argv[3])
   if keep > 0 then
     redis.call("SET", keys[n - 3], require("lib.clock")(argv[1]), "PX", string.format("%.0f", keep))

@@ -286,18 +286,22 @@ class FifoMachine(RuleBasedStateMachine):
             assert mine == good[place][: len(mine)], "out of order, locked or not visible"
             if len(good[place]) == len(fronts[place]) and place != served[-1]:
                 assert len(mine) == len(good[place]), "as many as possible of one group"
-        # A group is met when its head became available; what is over or expired goes on the way to the first good one.
-        turns = {
+        # A group is met when its head became available. What is over or expired goes on the way to the first good one:
+        # in the same visit, or the group lines up again by its next message.
+        earliest = {place: front[0].since_us // 1000 for place, front in fronts.items() if front}
+        latest = {
             place: max(m.since_us // 1000 for m in fronts[place][: fronts[place].index(front[0]) + 1])
             for place, front in good.items()
             if front
         }
         if len({place[1] for place in fronts}) <= 1:
-            times = [turns[place] for place in served]
-            assert times == sorted(times), "groups come in the order in which their heads became available"
+            for before, after in itertools.combinations(served, 2):
+                assert earliest[before] <= latest[after], (
+                    "groups come in the order in which their heads became available"
+                )
             if len(received) == count:
-                left = [turn for place, turn in turns.items() if place not in served]
-                assert not left or min(left) >= max(times)
+                left = [turn for place, turn in latest.items() if place not in served]
+                assert not left or min(left) >= max(earliest[place] for place in served)
         if len(received) < count:
             all_good = {p for p, ms in good.items() if ms}
             dying = any(self.is_over(m) for front in fronts.values() for m in front)  # its shard may have to be made

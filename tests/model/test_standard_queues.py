@@ -134,6 +134,8 @@ class StandardMachine(RuleBasedStateMachine):
         m.visible_at_ms, m.waits = due_ms, True
         if due_ms - m.sent_ms > FAR_MS:
             m.base_ms = due_ms
+        elif m.total == 0:  # it was never delivered, so that it does not remember an earlier plan
+            m.base_ms = m.sent_ms
 
     def forget(self, m: Message) -> None:
         self.gone.append(self.messages.pop(m.body))

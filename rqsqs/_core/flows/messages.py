@@ -27,6 +27,7 @@ from rqsqs.limits import Limits
 from rqsqs.types import Failure, Outgoing, SentMessage
 
 T = TypeVar("T")
+NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
 BLOCK_MS = 30_000  # a waiter looks again at least this often, whatever happened to its wake token
@@ -144,7 +145,7 @@ def _receive(
         waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
         if wait_ms and first is None and (yield IsWatched(bells)):
             # Nothing is visible, or the one who watches would have it: line up behind it without asking.
-            got, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), then=lambda: ask(home, "", "", max_messages))
+            got, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), then=lambda: ask(home, NOW, "", max_messages))
             wait_ms -= min(wait_ms, BLOCK_MS) - spare
             if got is not None and got.messages:
                 return list(got.messages)
@@ -207,8 +208,9 @@ def _receive_everywhere(
         partitions = q.partitions
         order = partitions[turn % len(partitions) :] + partitions[: turn % len(partitions)]
         again = False
+        look = "" if wait == "+0" else NOW
         for p in order:
-            got = yield from _holding(found, at(q, p, ask(p, "", "", count - len(found)), False))
+            got = yield from _holding(found, at(q, p, ask(p, look, "", count - len(found)), False))
             if got is None:
                 break
             if got is False:  # no such shard
