@@ -241,7 +241,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     url = given.url or os.environ.get("RQSQS_URL") or "redis://localhost:6379/0"
     parent, ended = os.getppid(), []
-    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    if given.role == "consume":  # a consumer finishes what it has in hand, a producer ends at once
+        signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     with rqsqs.connect(url, prefix=given.prefix) as connection, redis.Redis.from_url(url) as server:
         queue = create_queues(connection)
         report = Report(server, given.prefix)

@@ -206,9 +206,11 @@ class Show:
         """In good order."""
         for process in processes:
             process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)  # it may be stopped, on its way to be killed
+        deadline = time.monotonic() + 10
         for process in processes:
             try:
-                process.wait(10)
+                process.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
