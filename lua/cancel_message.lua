@@ -10,7 +10,6 @@ KEYS   1 meta     HASH    queue attributes
        5 delayed  ZSET    key -> due (ms * 1000)
        6 bell     LIST    wake token
        7 keeper   STRING  who rings for the next due time
-       8 ring     ZSET    message groups
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
        3 group   "" = none, or not known

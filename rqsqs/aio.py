@@ -178,7 +178,7 @@ class Queue:
         return await self._run(calls.counts(self._ref, group))
 
     async def groups(self) -> list[str]:
-        """The message groups that hold messages."""
+        """The message groups that hold messages; of a standard queue those with messages that wait in line."""
         return await self._run(flows.groups(self._ref))
 
     async def peek(self, max_messages: int = 1, state: State = "visible") -> list[Message]:

@@ -153,6 +153,15 @@ def send_batch(q: QueueRef, limits: Limits, messages: Iterable[Any]) -> Flow[lis
     return _settled(flows.send_messages(q, batch, limits))
 
 
+def _times(limits: Limits, visibility_timeout: Seconds | None, wait: Seconds | None) -> tuple[int | None, int | None]:
+    return (
+        None
+        if visibility_timeout is None
+        else checks.milliseconds("visibility_timeout", visibility_timeout, limits.visibility_ms),
+        None if wait is None else checks.milliseconds("wait", wait, limits.wait_ms),
+    )
+
+
 def receive(
     q: QueueRef,
     limits: Limits,
@@ -167,10 +176,7 @@ def receive(
         q,
         limits,
         checks.count("max_messages", max_messages, limits.receive_messages),
-        None
-        if visibility_timeout is None
-        else checks.milliseconds("visibility_timeout", visibility_timeout, limits.visibility_ms),
-        None if wait is None else checks.milliseconds("wait", wait, limits.wait_ms),
+        *_times(limits, visibility_timeout, wait),
         None if attempt_id is None else checks.label("attempt_id", attempt_id),
         checks.flag("delete", delete),
     )
@@ -201,10 +207,7 @@ def delete_and_receive(
         limits,
         [handle_of(m) for m in checks.batch("finished", finished, limits.batch_entries, minimum=0)],
         checks.count("max_messages", max_messages, limits.receive_messages),
-        None
-        if visibility_timeout is None
-        else checks.milliseconds("visibility_timeout", visibility_timeout, limits.visibility_ms),
-        None if wait is None else checks.milliseconds("wait", wait, limits.wait_ms),
+        *_times(limits, visibility_timeout, wait),
     )
 
 

@@ -226,7 +226,7 @@ class Queue:
         return self._run(calls.counts(self._ref, group))
 
     def groups(self) -> list[str]:
-        """The message groups that hold messages."""
+        """The message groups that hold messages; of a standard queue those with messages that wait in line."""
         return self._run(flows.groups(self._ref))
 
     def peek(self, max_messages: int = 1, state: State = "visible") -> list[Message]:

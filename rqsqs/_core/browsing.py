@@ -88,7 +88,7 @@ def cancel(p: Partition, key: str, group: str, due_ms: int | None) -> Operation:
     if p.is_fifo:
         script, keys = "cancel_message_fifo", "meta available inflight state bell keeper"
     else:
-        script, keys = "cancel_message", "meta ready store inflight delayed bell keeper ring"
+        script, keys = "cancel_message", "meta ready store inflight delayed bell keeper"
     return Operation(
         script,
         p.keys(keys),

@@ -68,7 +68,7 @@ def _next(state: State, section: str, offset: int, seen: int, limit: int) -> str
 
 
 def groups(q: QueueRef) -> Flow[list[str]]:
-    """Names of all message groups that hold messages, sorted."""
+    """Names of the groups that hold messages, sorted; of a standard queue those with messages that wait in line."""
     yield from refresh(q)
     names: set[str] = set()
     for p in q.partitions:
