@@ -18,7 +18,8 @@ ARGV   1 now_us         "" = the server's clock
        7 settle         "1" = delete at once what is received
        8 attempt        ReceiveRequestAttemptId, "" = none
        9 strict         as in delete_message_fifo.lua
-       10... key, group, receives of each message to delete first: what the caller has finished
+       10 per_group     how many messages of one group at most; 0 = no limit
+       11... key, group, receives of each message to delete first: what the caller has finished
 RETURN {key, group, history, record, ..., topology, now_ms} if there are messages, else
        {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages} with messages = {key, group, history, ...}
        history = "" for the first receive of this stay, else receives/first_ms/received_ms; the rest as in
@@ -42,7 +43,7 @@ local visibility = ARGV[3] ~= "" and tonumber(ARGV[3]) or tonumber(settings[1]) 
 local deadline_ms = now_ms + visibility
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 
-local finished = ARGV[10] and require("lib.deletion_fifo")(base, now, ARGV[9] == "1", 10)
+local finished = ARGV[11] and require("lib.deletion_fifo")(base, now, ARGV[9] == "1", 11)
 local function answer(reply)
   reply[#reply + 1] = finished
   return reply
@@ -79,6 +80,7 @@ end
 local reply, scores, seen, offers = {}, {}, {}, nil
 local missing_dlq = ""
 local score, state = deadline_ms .. "001", "1/" .. now .. "/" .. now_us
+local per_group = ARGV[10] == "0" and count or tonumber(ARGV[10])
 local delivered, removed, budget = 0, 0, 100 -- at most so many messages are dropped or moved in one call
 while delivered < count and budget > 0 do
   local head = call("ZPOPMIN", available)
@@ -86,7 +88,7 @@ while delivered < count and budget > 0 do
   if not group then
     break
   end
-  local entries = call("LRANGE", base .. "group:" .. group, "0", 2 * (count - delivered) - 1)
+  local entries = call("LRANGE", base .. "group:" .. group, "0", 2 * math.min(count - delivered, per_group) - 1)
   local members, stamps, plain = {}, {}, true
   for i = 1, #entries, 2 do
     local stamp = entries[i]

@@ -55,7 +55,7 @@ from rqsqs.errors import (
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.message import Entry
 from rqsqs.queue import Message, Queue
-from rqsqs.types import Counts, Failure, MoveTask, QueueInfo, SentMessage
+from rqsqs.types import Cause, Consumer, Counts, Failure, Held, MoveTask, QueueInfo, RetryPolicy, SentMessage
 
 __version__ = "0.1.0"
 
@@ -67,14 +67,17 @@ __all__ = [
     "BatchError",
     "BatchFailed",
     "BatchRequestTooLong",
+    "Cause",
     "Connection",
     "ConnectionFailed",
+    "Consumer",
     "Counts",
     "DeduplicationIdRequired",
     "EmbeddedServerUnavailable",
     "EmptyBatchRequest",
     "Entry",
     "Failure",
+    "Held",
     "InvalidAttributeName",
     "InvalidAttributeValue",
     "InvalidBatchEntryId",
@@ -99,6 +102,7 @@ __all__ = [
     "ReceiptHandleIsInvalid",
     "RequestError",
     "ResourceNotFound",
+    "RetryPolicy",
     "RqsqsError",
     "ScriptFailed",
     "SentMessage",

@@ -33,7 +33,7 @@ from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Entry
-from rqsqs.types import Counts, Failure, MoveTask, QueueInfo, SentMessage, State
+from rqsqs.types import Consumer, Counts, Failure, MoveTask, QueueInfo, RetryPolicy, SentMessage, State
 
 __all__ = ["Connection", "Entry", "Message", "Queue", "connect"]
 
@@ -227,6 +227,20 @@ class Queue:
         """Remove all messages: visible, in flight and delayed."""
         await self._run(flows.purge_queue(self._ref, self.limits))
 
+    # Workers
+
+    async def consumers(self) -> list[Consumer]:
+        """The workers that serve this queue."""
+        return await self._run(flows.list_consumers(self._ref))
+
+    async def drain(self, consumer: Consumer | str) -> bool:
+        """Tell a worker to finish what it holds of this queue and to take no more."""
+        return await self._run(calls.order_consumer(self._ref, consumer, "drain"))
+
+    async def evict(self, consumer: Consumer | str) -> bool:
+        """Tell a worker to give back at once what it holds of this queue and to take no more."""
+        return await self._run(calls.order_consumer(self._ref, consumer, "evict"))
+
     # Dead letters
 
     async def redrive(self, destination: Queue | str | None = None, *, max_per_second: int | None = None) -> str:
@@ -338,6 +352,7 @@ class Connection:
         maximum_message_size: int | None = None,
         dead_letter_queue: str | Queue | None = None,
         max_receive_count: int | None = None,
+        retry_policy: RetryPolicy | None = None,
         content_based_deduplication: bool | None = None,
         deduplication_scope: str | None = None,
         deduplication_window: Seconds | None = None,

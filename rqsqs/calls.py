@@ -32,6 +32,7 @@ SETTINGS = frozenset(
         "deduplication_scope",
         "dead_letter_queue",
         "max_receive_count",
+        "retry_policy",
     }
 )
 
@@ -297,6 +298,11 @@ def pause(q: QueueRef, group: str | None, *, resume: bool) -> Flow[None]:
 def cancel_redrive(q: QueueRef, task_id: str) -> Flow[int]:
     """See Queue.cancel_redrive()."""
     return flows.cancel_move(q, checks.text("task_id", task_id))
+
+
+def order_consumer(q: QueueRef, consumer: Any, order: str) -> Flow[bool]:
+    """See Queue.drain() and Queue.evict()."""
+    return flows.order_consumer(q, checks.text("consumer", getattr(consumer, "consumer_id", consumer)), order)
 
 
 # Whole queues

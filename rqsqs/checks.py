@@ -11,6 +11,7 @@ from typing import Any
 
 from rqsqs.errors import InvalidParameterValue, MissingParameter
 from rqsqs.limits import Limits
+from rqsqs.types import RetryPolicy
 
 Seconds = float | int | timedelta
 Moment = datetime | float | int
@@ -222,6 +223,8 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
         if scope not in ("queue", "messageGroup"):
             raise InvalidParameterValue(f"deduplication_scope is {shown(scope)}: it is 'queue' or 'messageGroup'")
         found["DeduplicationScope"] = scope
+    if given.get("retry_policy") is not None:
+        found["RetryPolicy"] = retry_policy(given["retry_policy"])
     target, receives = given.get("dead_letter_queue"), given.get("max_receive_count")
     if target == "":
         found["RedrivePolicy"] = None
@@ -239,6 +242,40 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
     elif receives is not None:
         raise MissingParameter("max_receive_count without dead_letter_queue: say where the messages go")
     return found
+
+
+def retry_policy(value: Any) -> str:
+    """A RetryPolicy as the scripts read it (lua/lib/retry.lua)."""
+    if not isinstance(value, RetryPolicy):
+        raise InvalidParameterValue(f"retry_policy is {shown(value)}: it is a rqsqs.RetryPolicy")
+    rules: dict[str, Any] = {}
+    if not isinstance(value.exceptions, Mapping):
+        raise InvalidParameterValue(f"exceptions is {shown(value.exceptions)}: it maps exceptions to retry policies")
+    for kind, rule in value.exceptions.items():
+        if not isinstance(rule, RetryPolicy):
+            raise InvalidParameterValue(f"the policy for {shown(kind)} is {shown(rule)}: it is a rqsqs.RetryPolicy")
+        rules[_exception_name(kind)] = _backoff(rule)
+    final: Any = value.dead_letter
+    if isinstance(final, str) or not isinstance(final, Iterable):
+        raise InvalidParameterValue(f"dead_letter is {shown(final)}: it is a tuple of exceptions")
+    rules.update(dict.fromkeys(map(_exception_name, final), "dead"))
+    return json.dumps({**_backoff(value), **({"exceptions": rules} if rules else {})}, sort_keys=True)
+
+
+def _backoff(policy: RetryPolicy) -> dict[str, int]:
+    base = milliseconds("base", policy.base, 365 * 86_400_000)
+    cap = milliseconds("cap", policy.cap, 365 * 86_400_000)
+    if not 0 < base <= cap:
+        raise InvalidParameterValue(f"base is {policy.base!r} and cap {policy.cap!r}: 0 < base <= cap seconds")
+    return {"base": base, "cap": cap}
+
+
+def _exception_name(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        return f"{kind.__module__}.{kind.__qualname__}"
+    if not isinstance(kind, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", kind):
+        raise InvalidParameterValue(f"{shown(kind)} is no exception: it is a class or the name of one")
+    return kind
 
 
 def _fifo_only(what: str, is_fifo: bool, name: str) -> None:

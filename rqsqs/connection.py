@@ -12,6 +12,7 @@ from rqsqs._io.sync import Transport
 from rqsqs.checks import Seconds
 from rqsqs.limits import Limits
 from rqsqs.queue import Queue
+from rqsqs.types import RetryPolicy
 
 
 class Connection:
@@ -45,6 +46,7 @@ class Connection:
         maximum_message_size: int | None = None,
         dead_letter_queue: str | Queue | None = None,
         max_receive_count: int | None = None,
+        retry_policy: RetryPolicy | None = None,
         content_based_deduplication: bool | None = None,
         deduplication_scope: str | None = None,
         deduplication_window: Seconds | None = None,
@@ -61,6 +63,8 @@ class Connection:
             maximum_message_size: bytes of body and attributes (1 MiB); up to 256 MiB.
             dead_letter_queue: where messages go that were received too often.
             max_receive_count: how often is not too often, 1 to 1000 (10).
+            retry_policy: when workers try a message again that failed (after 1 s, 2 s, 4 s ... up to 5 minutes at
+                most, a random part of that).
             content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
             deduplication_scope: FIFO: "queue", or "messageGroup" to tell equal ids of different groups apart.
             deduplication_window: seconds for which a deduplication id is remembered (300); 60 at least.

@@ -9,6 +9,7 @@ from typing import Any
 from rqsqs import checks
 from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
+from rqsqs.types import Cause
 
 
 class Entry:
@@ -106,6 +107,11 @@ class BaseMessage:
     def attributes(self) -> dict[str, AttributeValue]:
         """What was sent beside the body."""
         return {name: checks.attribute_value(*pair) for name, pair in self._delivery.attributes.items()}
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why a worker could not finish it, if one said so; the last cause counts, also from before a redrive."""
+        return self._delivery.cause
 
     @property
     def dead_letter_source(self) -> str | None:

@@ -11,7 +11,7 @@ from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage
-from rqsqs.types import Counts, Failure, MoveTask, QueueInfo, SentMessage, State
+from rqsqs.types import Consumer, Counts, Failure, MoveTask, QueueInfo, SentMessage, State
 
 if TYPE_CHECKING:
     from rqsqs.connection import Connection
@@ -304,6 +304,33 @@ class Queue:
     def purge(self) -> None:
         """Remove all messages: visible, in flight and delayed."""
         self._run(flows.purge_queue(self._ref, self.limits))
+
+    # Workers
+
+    def consumers(self) -> list[Consumer]:
+        """The workers that serve this queue, also those that died within the last minute; 1,000 at most.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.list_consumers(self._ref))
+
+    def drain(self, consumer: Consumer | str) -> bool:
+        """Tell a worker to finish what it holds of this queue and to take no more.
+
+        It obeys with its next heartbeat: at once if it is busy, within half a minute if it is idle.
+
+        Args:
+            consumer: one of consumers(), or its consumer_id.
+
+        Returns:
+            False if there is no such consumer.
+        """
+        return self._run(calls.order_consumer(self._ref, consumer, "drain"))
+
+    def evict(self, consumer: Consumer | str) -> bool:
+        """Tell a worker to give back at once what it holds of this queue and to take no more. See drain()."""
+        return self._run(calls.order_consumer(self._ref, consumer, "evict"))
 
     # Dead letters
 

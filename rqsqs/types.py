@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -66,6 +67,102 @@ class Counts:
     in_flight: int = 0
     delayed: int = 0
     oldest_sent_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a worker could not finish a message.
+
+    Attributes:
+        type: name of the exception's class.
+        message: its text.
+        traceback: the last lines of it.
+        worker: the consumer that had it, as `rqsqs consumers` names it.
+        at_ms: when (epoch ms, by the worker's clock).
+        failures: how often the message had failed by then, since it was sent or redriven last. Receives that ended
+            without any word, as those of a worker that died, are not among them.
+    """
+
+    __module__ = "rqsqs"
+
+    type: str
+    message: str
+    traceback: str
+    worker: str
+    at_ms: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a message that a worker could not finish is tried again: exponential backoff with full jitter.
+
+    After the n-th failure a message stays invisible for a random time from 0 to min(cap, base * 2 ** (n - 1)) seconds
+    (AWS Architecture Blog, "Exponential Backoff And Jitter"). At its last receive, by the max_receive_count of the
+    queue's dead-letter queue, a message that fails goes there at once.
+
+    Attributes:
+        base: seconds, more than 0.
+        cap: the longest delay in seconds; base at least.
+        dead_letter: exceptions after which a message is not tried again but goes to the dead-letter queue at once
+            (without one it is tried again after `cap` seconds).
+        exceptions: policies of their own for some exceptions; of these only base and cap count.
+
+    Exceptions are classes, or names: "ValueError", "requests.exceptions.Timeout". The class of the exception and its
+    base classes are looked for in this order; the first one found decides.
+    """
+
+    __module__ = "rqsqs"
+
+    base: float = 1.0
+    cap: float = 300.0
+    dead_letter: tuple[type[BaseException] | str, ...] = ()
+    exceptions: Mapping[type[BaseException] | str, RetryPolicy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that a consumer has in hand. Time in epoch ms, by the consumer's clock."""
+
+    __module__ = "rqsqs"
+
+    message_id: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A worker process that serves a queue, as its last heartbeat described it.
+
+    Attributes:
+        consumer_id: its name, HOST-PID-RANDOM.
+        queue: which queue it serves.
+        is_alive: its heartbeat has not lapsed. What a dead one held becomes visible by itself.
+        state: "running", "draining" or "evicted"; "drain" and "evict" while the order was not obeyed yet.
+        started_at_ms: epoch ms, by its own clock.
+        alive_until_ms: when it counts as dead without another heartbeat (epoch ms, by the server's clock).
+        concurrency: how many messages (or batches) it handles at a time.
+        in_flight: how many messages it has in hand.
+        held: some of them, those it has longest first.
+        succeeded: messages it finished.
+        failed: messages it could not finish.
+    """
+
+    __module__ = "rqsqs"
+
+    consumer_id: str
+    queue: str
+    is_alive: bool
+    state: str
+    host: str
+    pid: int
+    started_at_ms: int
+    alive_until_ms: int
+    concurrency: int
+    in_flight: int
+    held: tuple[Held, ...]
+    succeeded: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)

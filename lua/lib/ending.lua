@@ -43,7 +43,9 @@ function ending.finish(keys, argv)
   if argv[2] == "1" then
     return
   end
-  redis.call("UNLINK", meta, string.sub(meta, 1, -5) .. "outbox", keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
+  local base = string.sub(meta, 1, -5)
+  redis.call("UNLINK", base .. "outbox", base .. "beats", base .. "consumers", base .. "orders")
+  redis.call("UNLINK", meta, keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
   if redis.call("PTTL", keys[6]) == -1 then -- nobody took it; one that ends by itself is for the next waiter
     redis.call("UNLINK", keys[6])
   end

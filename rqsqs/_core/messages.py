@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rqsqs._core import ids
+from rqsqs._core import ids, records
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
 from rqsqs.limits import Limits
-from rqsqs.types import Outgoing, SentMessage
+from rqsqs.types import Cause, Outgoing, SentMessage
 
 SEND = "meta ready bell"
 SEND_FIFO = "meta available bell keeper"
@@ -153,12 +154,14 @@ def receive_messages(
     delete: bool = False,
     finished: Sequence[Receipt] = (),
     statuses: list[int] | None = None,
+    per_group: int = 0,
 ) -> Operation:
     """Receive from one partition; the result is a Received.
 
     Args:
         finished: to be deleted first, in the same step.
         statuses: takes what became of them, as delete_messages() tells it (FIFO).
+        per_group: so many messages of one message group at most (FIFO); 0 = no limit.
     """
     args: tuple[Arg, ...] = (
         p.space.now_us(),
@@ -182,15 +185,17 @@ def receive_messages(
 
     if p.is_fifo:
         strict = "1" if limits.strict else ""
-        args = (*args, attempt_id or "", strict, *(a for r in finished for a in (r.key, r.group, r.receives)))
+        finished_args = (a for r in finished for a in (r.key, r.group, r.receives))
+        args = (*args, attempt_id or "", strict, per_group, *finished_args)
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo)
     args = (*args, *[r.key for r in finished])
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo)
 
 
 def give_back(p: Partition, deliveries: Sequence[Delivery]) -> Operation:
-    """Make messages that were just received from a partition visible again, last one first, so that order holds."""
-    return change_visibility(p, [(d.receipt, 0) for d in reversed(deliveries)], 0)
+    """Make messages that nobody has seen since they were received visible again, last one first, so that order
+    holds; the receive does not count."""
+    return release_messages(p, [Verdict(d, "back") for d in reversed(deliveries)])
 
 
 def member_of(key: str, now: str) -> str:
@@ -296,6 +301,52 @@ def change_visibility(p: Partition, changes: Sequence[tuple[Receipt, int]], tota
     if p.is_fifo:
         return Operation("change_message_visibility_fifo", p.keys(CHANGE_FIFO), tuple(args))
     return Operation("change_message_visibility", p.keys(CHANGE), tuple(args))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a worker says of a message it did not finish.
+
+    Attributes:
+        delivery: the message as it was received.
+        kind: "back" = it was not begun, "fail", "dead" = it shall not be tried again.
+        cause: why, if it failed.
+        kinds: names of the classes of its exception, the most special first.
+        wanted_ms: when it shall be tried again, if the handler said so.
+        chance: 0 to 1,000,000, for the jitter.
+    """
+
+    delivery: Delivery
+    kind: str
+    cause: Cause | None = None
+    kinds: tuple[str, ...] = ()
+    wanted_ms: int | None = None
+    chance: int = 0
+
+
+MISSING_DLQ = -4  # release_messages(): nothing was done, the dead-letter queue has no shard beside the partition
+
+
+def release_messages(p: Partition, verdicts: Sequence[Verdict]) -> Operation:
+    """Say what was not finished; the result is (status numbers as the script tells them, missing_dlq)."""
+    args: list[Arg] = [p.space.now_us()]
+    for v in verdicts:
+        d, why = v.delivery, v.cause
+        receipt = d.receipt
+        args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else d.held
+        args += (
+            v.kind,
+            records.cause(d.stamp, why) if why else b"",
+            d.size if why else 0,
+            why.failures if why else 1,
+            "" if v.wanted_ms is None else v.wanted_ms,
+            v.chance,
+            " ".join(v.kinds),
+        )
+    # Said twice, the second could meet another receive that looks the same: one that was not begun does not count.
+    is_repeatable = all(v.kind != "back" for v in verdicts)
+    name, keys = ("release_message_fifo", CHANGE_FIFO) if p.is_fifo else ("release_message", CHANGE)
+    return Operation(name, p.keys(keys), tuple(args), lambda r: (r[:-1], r[-1].decode()), is_repeatable)
 
 
 def ring(p: Partition, waiter: str = "") -> Operation:

@@ -2,6 +2,10 @@
 
 [KIND, BODY]  or  [KIND, BODY, HEADERS]      KIND 0 text, 1 bytes, 2 any other msgpack-able object
 HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
+
+Behind the envelope of a message that failed stands the cause, an object of its own: [STAMP, FAILURES, TYPE, MESSAGE,
+TRACEBACK, WORKER, AT_MS]. STAMP is the begin of the id it failed under: after a redrive, which gives a new id, failures
+count anew.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import msgpack
 from rqsqs._core import ids, receipts
 from rqsqs._core.keys import Partition
 from rqsqs.errors import InvalidParameterValue
-from rqsqs.types import Outgoing
+from rqsqs.types import Cause, Outgoing
 
 TEXT, BYTES, OBJECT = 0, 1, 2
 
@@ -81,6 +85,15 @@ def content_hash(body: Any) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def cause(stamp: str, found: Cause) -> bytes:
+    """Pack a cause, to stand behind the record of a message."""
+    packed: bytes = msgpack.packb(
+        (stamp, found.failures, found.type, found.message, found.traceback, found.worker, found.at_ms),
+        unicode_errors="backslashreplace",
+    )
+    return packed
+
+
 class Delivery:
     """A received or seen message. Everything beyond the handle is read from the record when asked for.
 
@@ -100,6 +113,7 @@ class Delivery:
         "_handle",
         "_key",
         "_receives",
+        "_trailer",
         "dead_letter_source",
         "first_received_at_ms",
         "group_name",
@@ -132,6 +146,7 @@ class Delivery:
         self.group_name = group
         self.dead_letter_source = dead_letter_source
         self._envelope: tuple[Any, ...] | None = None
+        self._trailer = b""
         self._handle: str | None = None
         self.visible_at_ms: int | None = None
 
@@ -161,18 +176,57 @@ class Delivery:
         return ids.sequence_number(self._key) if self.partition.is_fifo else None
 
     @property
+    def held(self) -> tuple[str, int]:
+        """What stands for this receive in `inflight`: the member and the receives of this stay."""
+        if self.partition.is_fifo:
+            return self._key[:16] + self.group_name, min(self._receives, 999)
+        return self._key, self._receives or 1
+
+    @property
     def envelope(self) -> tuple[Any, ...]:
         """The unpacked record: (kind, body) or (kind, body, headers)."""
         if self._envelope is None:
-            self._envelope = msgpack.unpackb(self.record, use_list=False, strict_map_key=False)
+            self._envelope, self._trailer = _unpack(self.record, use_list=False)
         return self._envelope
+
+    @property
+    def trailer(self) -> bytes:
+        """What stands behind the envelope: the packed cause, or nothing."""
+        return self._trailer if self.envelope else b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the record as it was sent."""
+        return len(self.record) - len(self.trailer)
+
+    @property
+    def stamp(self) -> str:
+        """The begin of its id."""
+        return self._key[:16]
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why it failed last, if it did."""
+        if not self.trailer:
+            return None
+        _, failures, kind, message, traceback, worker, at_ms = msgpack.unpackb(self.trailer)
+        return Cause(kind, message, traceback, worker, at_ms, failures)
+
+    @property
+    def failures(self) -> int:
+        """How often it failed since it was sent or redriven last."""
+        if not self.trailer:
+            return 0
+        stamp, failures = msgpack.unpackb(self.trailer)[:2]
+        return int(failures) if stamp == self.stamp else 0
 
     @property
     def body(self) -> Any:
         """The body as it was sent: text, bytes or object."""
-        if self.envelope[0] == OBJECT:  # lists stay lists
-            return msgpack.unpackb(self.record, strict_map_key=False)[1]
-        return self.envelope[1]
+        kind, body = self.envelope[:2]
+        if kind == OBJECT:  # lists stay lists
+            return _unpack(self.record, use_list=True)[0][1]
+        return body
 
     def text(self) -> str:
         """The body as SQS shows it: text as it is, bytes as base64, an object as JSON."""
@@ -207,6 +261,14 @@ class Delivery:
     def dedup_id(self) -> str | None:
         value: str | None = self.header("d")
         return value
+
+
+def _unpack(record: bytes, *, use_list: bool) -> tuple[Any, bytes]:
+    """The envelope and what stands behind it."""
+    try:
+        return msgpack.unpackb(record, use_list=use_list, strict_map_key=False), b""
+    except msgpack.ExtraData as e:
+        return e.unpacked, bytes(e.extra)
 
 
 def _jsonable(value: Any) -> Any:

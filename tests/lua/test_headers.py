@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from rqsqs._core import browsing, messages, moves, queues, receipts, records, scripts
+from rqsqs._core import browsing, consumers, messages, moves, queues, receipts, records, scripts
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs.errors import BY_CODE
 from rqsqs.limits import AWS, NATIVE
+from rqsqs.types import Cause
 
 SPACE = Keyspace("p")
 Q, F = SPACE.queue("q"), SPACE.queue("f.fifo")
@@ -21,6 +22,10 @@ GROUPED = [records.outgoing("a", group="g", dedup_id="i", delay_ms=5), records.o
 RECEIPT = receipts.Receipt(Q.home, "1700000000000", "170000000000000000000000" + "1700000000000", "0", "")
 FIFO_RECEIPT = receipts.Receipt(F.home, "1700000000000", "1700000000000000", "1", "g")
 FIELDS = {**queues.DEFAULTS, "created_us": "1", "modified_us": "1", "paused": "1", "messages": "5"}
+
+DELIVERY = records.Delivery(Q.home, RECEIPT.key, BATCH[0].record, RECEIPT.received_ms, 1, 1)
+FIFO_DELIVERY = records.Delivery(F.home, FIFO_RECEIPT.key, GROUPED[0].record, RECEIPT.received_ms, 1, 1, 1, "g")
+CAUSE = Cause("ValueError", "no", "", "c", 1, 1)
 
 OPERATIONS: list[Operation] = [
     messages.send_messages(Q.home, BATCH, NATIVE),
@@ -69,6 +74,11 @@ OPERATIONS: list[Operation] = [
     queues.get_members(DLQ),
     queues.pause_group(Q.home, "g", resume=False),
     queues.pause_group(F.home, "g", resume=True),
+    messages.release_messages(Q.home, [messages.Verdict(DELIVERY, "back")]),
+    messages.release_messages(F.home, [messages.Verdict(FIFO_DELIVERY, "fail", CAUSE, ("ValueError",), 5, 7)]),
+    consumers.beat(Q.home, [DELIVERY], 10, "c", {"state": "running"}, 20),
+    consumers.list_consumers(Q),
+    consumers.order(Q, "c", "drain"),
 ]
 
 

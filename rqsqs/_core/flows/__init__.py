@@ -5,6 +5,7 @@ formats are the faces' business.
 """
 
 from rqsqs._core.flows.browse import browse, cancel, counts, groups, reschedule
+from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, list_consumers, order_consumer, release
 from rqsqs._core.flows.messages import (
     change_visibility,
     delete_and_receive,
@@ -30,6 +31,7 @@ from rqsqs._core.flows.queues import (
 )
 
 __all__ = [
+    "beat",
     "browse",
     "cancel",
     "cancel_move",
@@ -41,15 +43,20 @@ __all__ = [
     "delete_messages",
     "delete_queue",
     "drive_move",
+    "finish",
+    "finish_and_receive",
     "get_tags",
     "groups",
+    "list_consumers",
     "list_moves",
     "list_queues",
+    "order_consumer",
     "pause",
     "purge_queue",
     "queue_exists",
     "queue_info",
     "receive_messages",
+    "release",
     "remove_tags",
     "reschedule",
     "send_messages",

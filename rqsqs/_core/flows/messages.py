@@ -113,19 +113,45 @@ def delete_and_receive(
                 (yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))),
             )
     indices, finished = at_home
+    received, statuses = yield from receive_after(q, limits, finished, max_messages, visibility_ms, wait_ms)
+    _fail_expired(results, handles, indices, statuses)
+    return received, [r for r in results if r is not None]
+
+
+def receive_after(
+    q: QueueRef,
+    limits: Limits,
+    finished: Sequence[Receipt],
+    max_messages: int,
+    visibility_ms: int | None,
+    wait_ms: int | None,
+    per_group: int = 0,
+) -> Flow[tuple[list[Delivery], list[int]]]:
+    """Receive, and delete receipts of the home partition with the first call.
+
+    Returns:
+        The messages received, and what became of the receipts, as messages.delete_messages() tells it (FIFO).
+    """
     statuses: list[int] = []
 
     def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
-        return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter)
+        return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter, per_group=per_group)
 
     def first(wait: str, waiter: str) -> Operation:
         return messages.receive_messages(
-            q.home, limits, max_messages, visibility_ms, wait, waiter, finished=finished, statuses=statuses
+            q.home,
+            limits,
+            max_messages,
+            visibility_ms,
+            wait,
+            waiter,
+            finished=finished,
+            statuses=statuses,
+            per_group=per_group,
         )
 
     received = yield from _receive(q, ask, max_messages, wait_ms, first if finished else None)
-    _fail_expired(results, handles, indices, statuses)
-    return received, [r for r in results if r is not None]
+    return received, statuses
 
 
 def _receive(

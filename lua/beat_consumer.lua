@@ -1,0 +1,59 @@
+#!lua flags=allow-oom
+--[[
+A worker's heartbeat: what it holds stays invisible a while longer, and everybody can see that it lives and what it
+does. Without a beat its messages become visible by themselves. It is told what was taken from it, and what it is
+ordered to do.
+
+KEYS   1 meta      HASH  queue attributes
+       2 inflight  ZSET  member -> visible again (ms * 1000) + receives (either kind of queue)
+       3 beats     ZSET  consumer -> until when it counts as alive (ms)
+       4 consumers HASH  consumer -> what it says of itself
+       5 orders    HASH  consumer -> "drain" or "evict"
+ARGV   1 now_us       "" = the server's clock
+       2 lease_ms     what it holds stays invisible so long from now
+       3 consumer     its name; "" = it is registered in another partition
+       4 description  "" = it leaves
+       5 life_ms      so long it counts as alive
+       6... member, receives of this stay per message that it holds
+RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged); n = position, from 0, of a message above that
+       it does not hold any more
+ERRORS QUEUE_NOT_FOUND
+]]
+local meta, inflight, beats, consumers, orders = unpack(KEYS)
+if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
+local consumer = ARGV[3]
+local reply = {""}
+
+if consumer ~= "" then
+  reply[1] = redis.call("HGET", orders, consumer) or ""
+  local gone = redis.call("ZRANGEBYSCORE", beats, "-inf", string.format("%.0f", now_ms - 60000), "LIMIT", "0", "10")
+  if ARGV[4] == "" then
+    gone[#gone + 1] = consumer
+  end
+  if #gone > 0 then
+    redis.call("ZREM", beats, unpack(gone))
+    redis.call("HDEL", consumers, unpack(gone))
+    redis.call("HDEL", orders, unpack(gone))
+  end
+  if ARGV[4] ~= "" then
+    redis.call("ZADD", beats, string.format("%.0f", now_ms + tonumber(ARGV[5])), consumer)
+    redis.call("HSET", consumers, consumer, ARGV[4])
+    for _, key in ipairs({beats, consumers}) do -- after the last worker nothing stays
+      redis.call("PEXPIRE", key, "86400000")
+    end
+  end
+end
+
+local until_ms = string.format("%.0f", now_ms + tonumber(ARGV[2]))
+for i = 6, #ARGV, 2 do
+  local score = redis.call("ZSCORE", inflight, ARGV[i])
+  if not score or tonumber(string.sub(score, -3)) ~= tonumber(ARGV[i + 1]) then
+    reply[#reply + 1] = (i - 6) / 2
+  elseif reply[1] ~= "evict" then
+    redis.call("ZADD", inflight, "XX", until_ms .. string.sub(score, -3), ARGV[i])
+  end
+end
+return reply

@@ -1,0 +1,26 @@
+--[[
+The workers of a queue: who lives, what each does, what it was ordered to do.
+
+KEYS   1 meta      HASH  queue attributes
+       2 beats     ZSET  consumer -> until when it counts as alive (ms)
+       3 consumers HASH  consumer -> what it says of itself
+       4 orders    HASH  consumer -> "drain" or "evict"
+ARGV   1 now_us  "" = the server's clock
+       2 limit   at most so many
+RETURN {now_ms, {consumer, alive_until_ms, description, order or "", ...}}: those that lapse last come first
+ERRORS QUEUE_NOT_FOUND
+]]
+local meta, beats, consumers, orders = unpack(KEYS)
+if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
+local found = redis.call("ZRANGE", beats, "0", tonumber(ARGV[2]) - 1, "REV", "WITHSCORES")
+local reply = {}
+for i = 1, #found, 2 do
+  local n = #reply
+  reply[n + 1], reply[n + 2] = found[i], found[i + 1]
+  reply[n + 3] = redis.call("HGET", consumers, found[i]) or "{}"
+  reply[n + 4] = redis.call("HGET", orders, found[i]) or ""
+end
+return {now_ms, reply}

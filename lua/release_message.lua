@@ -1,0 +1,81 @@
+#!lua flags=allow-oom
+--[[
+What a worker says of messages of a standard queue that it did not finish: it did not begin them, or they failed. A
+failed message gets its cause behind its record, and becomes visible again when the queue's retry policy says so; at its
+last failure, or if it shall not be tried again, it goes to the dead-letter queue at once.
+
+KEYS   1 meta     HASH    queue attributes
+       2 store    HASH    key -> record
+       3 inflight ZSET    member -> visible again (ms * 1000) + receives
+       4 bell     LIST    wake token
+       5 keeper   STRING  who rings for the next due time
+ARGV   1 now_us  "" = the server's clock
+       2... member, receives of this stay, verdict, cause, size of the record as it was sent, failures, wanted, chance,
+            kinds per message. verdict: "back" = not begun: visible at once, the receive does not count; "fail"; "dead" =
+            not to be tried again. The last four are those of lib/retry.lua
+RETURN {status ..., missing_dlq}: >= 0 visible again in so many ms, -1 another receive has it, -2 no such message, -3 it
+       went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
+ERRORS QUEUE_NOT_FOUND
+]]
+local bell = require("lib.bell")
+local message = require("lib.message")
+
+local meta, store, inflight, token, keeper = unpack(KEYS)
+if redis.call("EXISTS", meta) == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
+local reply, missing_dlq, earliest = {}, "", nil
+local dlq, retry -- read when the first message has failed
+local moves = {}
+
+for i = 2, #ARGV, 9 do
+  local member, receives, verdict, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local score = redis.call("ZSCORE", inflight, member)
+  local status
+  if not score then
+    status = -2
+  elseif tonumber(string.sub(score, -3)) ~= tonumber(receives) then
+    status = -1
+  elseif verdict == "back" then
+    redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms, receives - 1), member)
+    status = 0
+  else
+    dlq = dlq or require("lib.deadletter").policy(meta) or {}
+    retry = retry or require("lib.retry")(meta)
+    local delay, cap = retry(ARGV[i + 8], tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7]))
+    if verdict == "dead" then
+      delay = nil
+    end
+    local field = message.field(member)
+    local record = string.sub(redis.call("HGET", store, field) or "", 1, ARGV[i + 4]) .. cause
+    local last = dlq.name and (not delay or receives + message.parse(member).count >= dlq.max_receives)
+    if last and not dlq.missing then
+      moves[#moves + 1], moves[#moves + 2], moves[#moves + 3] = member, receives, record
+      redis.call("HDEL", store, field)
+      redis.call("ZREM", inflight, member)
+      status = -3
+    elseif last and not dlq.suspended(now_ms) then
+      status, missing_dlq = -4, dlq.name
+    else
+      status = delay or cap
+      redis.call("HSET", store, field, record)
+      redis.call("ZADD", inflight, string.format("%.0f", now_ms + status) .. string.sub(score, -3), member)
+    end
+  end
+  if status >= 0 and (not earliest or status < earliest) then
+    earliest = status
+  end
+  reply[#reply + 1] = status
+end
+
+if #moves > 0 then
+  require("lib.deadletter").move(meta, moves)
+end
+if earliest == 0 then
+  bell.ring(token)
+elseif earliest then
+  bell.ring_for(token, keeper, now_ms, now_ms + earliest)
+end
+reply[#reply + 1] = missing_dlq
+return reply

@@ -1,0 +1,96 @@
+#!lua flags=allow-oom
+--[[
+What a worker says of messages of a FIFO queue that it did not finish. While a failed message waits for its next try
+its group stands still, so that the order holds.
+
+KEYS   1 meta      HASH    queue attributes
+       2 available ZSET    group -> since when its head can be received
+       3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives
+       4 state     HASH    stamp -> receives/first_ms/available_us
+       5 bell      LIST    wake token
+       6 keeper    STRING  who rings for the next due time
+ARGV   1 now_us  "" = the server's clock
+       2... key, group, receives, then as in release_message.lua from the verdict on, per message
+RETURN as release_message.lua
+ERRORS QUEUE_NOT_FOUND
+]]
+local bell = require("lib.bell")
+local fifo = require("lib.fifo")
+local offer = require("lib.offer")
+
+local meta, _, inflight, states, token, keeper = unpack(KEYS)
+if redis.call("EXISTS", meta) == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now_us = require("lib.clock")(ARGV[1])
+local now_ms = tonumber(string.sub(now_us, 1, 13))
+local base = string.sub(meta, 1, -5)
+local reply, missing_dlq, earliest, visible = {}, "", nil, false
+local dlq, retry -- read when the first message has failed
+
+for i = 2, #ARGV, 10 do
+  local key, group, receives, verdict, cause = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
+  local stamp, list = string.sub(key, 1, 16), fifo.list(base, group)
+  local member = stamp .. group
+  local score, state = redis.call("ZSCORE", inflight, member), redis.call("HGET", states, stamp)
+  local status
+  if not state then
+    status = -2
+  elseif not score or string.match(state, "^%d+") ~= ARGV[i + 2] then
+    status = -1
+  elseif verdict == "back" then
+    local first = string.match(state, "/(%d+)/")
+    if receives > 1 then
+      redis.call("HSET", states, stamp, string.format("%.0f/%s/%s", receives - 1, first, now_us))
+    else
+      redis.call("HDEL", states, stamp)
+    end
+    redis.call("ZREM", inflight, member)
+    visible = offer(base, group) or visible
+    status = 0
+  else
+    dlq = dlq or require("lib.deadletter").policy(meta) or {}
+    retry = retry or require("lib.retry")(meta)
+    local delay, cap = retry(ARGV[i + 9], tonumber(ARGV[i + 6]), ARGV[i + 7], tonumber(ARGV[i + 8]))
+    if verdict == "dead" then
+      delay = nil
+    end
+    local position = redis.call("LPOS", list, key)
+    local record = position and string.sub(redis.call("LINDEX", list, position + 1), 1, ARGV[i + 5]) .. cause
+    local last = dlq.name and (not delay or receives >= dlq.max_receives)
+    if not position then
+      status = -2
+    elseif last and not dlq.missing then
+      fifo.remove_at(list, position / 2)
+      redis.call("HDEL", states, stamp)
+      redis.call("ZREM", inflight, member)
+      redis.call("HINCRBY", meta, "messages", -1)
+      local first = string.match(state, "/(%d+)/")
+      require("lib.deadletter").push_fifo(meta, dlq, group, {key = key, first = first, receives = receives, record = record}, now_us)
+      visible = offer(base, group) or visible
+      status = -3
+    elseif last and not dlq.suspended(now_ms) then
+      status, missing_dlq = -4, dlq.name
+    else
+      status = delay or cap
+      redis.call("LSET", list, position + 1, record)
+      if status == 0 then
+        visible = fifo.expire(base, member, now_ms) or visible
+      else
+        redis.call("ZADD", inflight, string.format("%.0f", now_ms + status) .. string.sub(score, -3), member)
+      end
+    end
+  end
+  if status > 0 and (not earliest or status < earliest) then
+    earliest = status
+  end
+  reply[#reply + 1] = status
+end
+
+if visible then
+  bell.ring(token)
+elseif earliest then
+  bell.ring_for(token, keeper, now_ms, now_ms + earliest)
+end
+reply[#reply + 1] = missing_dlq
+return reply

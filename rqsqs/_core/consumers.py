@@ -1,0 +1,77 @@
+"""Builders and parsers of what concerns consumers: heartbeats, the list of workers, orders to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.operation import Arg, Operation
+from rqsqs._core.records import Delivery
+from rqsqs.types import Consumer, Held
+
+LISTED = 1000
+
+
+def beat(
+    p: Partition,
+    held: Sequence[Delivery],
+    lease_ms: int,
+    consumer_id: str = "",
+    description: Mapping[str, Any] | None = None,
+    life_ms: int = 0,
+) -> Operation:
+    """Keep messages of one partition invisible; the result is (order, positions of what is not held any more).
+
+    Args:
+        lease_ms: so long from now.
+        consumer_id: the consumer to register, "" = none.
+        description: what it says of itself, None = it leaves.
+        life_ms: so long it counts as alive.
+    """
+    args: list[Arg] = [p.space.now_us(), lease_ms, consumer_id, "", life_ms]
+    if description is not None:
+        args[3] = json.dumps(description, separators=(",", ":"))
+    for d in held:
+        args += d.held
+    return Operation(
+        "beat_consumer",
+        p.keys("meta inflight beats consumers orders"),
+        tuple(args),
+        lambda r: (r[0].decode(), r[1:]),
+    )
+
+
+def list_consumers(q: QueueRef) -> Operation:
+    """The result is a list of Consumer."""
+
+    def parse(reply: list[Any]) -> list[Consumer]:
+        now_ms, flat = reply
+        return [_consumer(q.name, now_ms, *flat[i : i + 4]) for i in range(0, len(flat), 4)]
+
+    return Operation("list_consumers", q.home.keys("meta beats consumers orders"), (q.space.now_us(), LISTED), parse)
+
+
+def _consumer(queue: str, now_ms: int, name: bytes, until: bytes, description: bytes, order: bytes) -> Consumer:
+    says: dict[str, Any] = json.loads(description)
+    return Consumer(
+        consumer_id=name.decode(),
+        queue=queue,
+        is_alive=int(until) > now_ms,
+        state=order.decode() if order and says.get("state") == "running" else str(says.get("state", "running")),
+        host=str(says.get("host", "")),
+        pid=int(says.get("pid", 0)),
+        started_at_ms=int(says.get("started", 0)),
+        alive_until_ms=int(until),
+        concurrency=int(says.get("concurrency", 0)),
+        in_flight=int(says.get("in_flight", 0)),
+        held=tuple(Held(str(number), int(since)) for number, since in says.get("held", ())),
+        succeeded=int(says.get("succeeded", 0)),
+        failed=int(says.get("failed", 0)),
+    )
+
+
+def order(q: QueueRef, consumer_id: str, what: str) -> Operation:
+    """Tell a consumer to "drain" or "evict"; the result is whether there is such a one."""
+    return Operation("order_consumer", q.home.keys("beats orders"), (consumer_id, what), lambda r: r == 1)

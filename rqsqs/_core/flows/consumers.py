@@ -1,0 +1,129 @@
+"""Flows of workers: settle what is finished or failed, beat, look at the consumers of a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rqsqs._core import consumers, messages
+from rqsqs._core.flows.messages import receive_after
+from rqsqs._core.flows.topology import adopt_shard, at
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.messages import MISSING_DLQ, Verdict
+from rqsqs._core.operation import Flow
+from rqsqs._core.records import Delivery
+from rqsqs.errors import QueueDoesNotExist
+from rqsqs.limits import NATIVE
+from rqsqs.types import Consumer
+
+GONE = -2
+
+
+def finish_and_receive(
+    q: QueueRef, finished: Sequence[Delivery], max_messages: int, lease_ms: int, wait_ms: int, per_group: int
+) -> Flow[list[Delivery]]:
+    """Delete what is finished and receive what comes next, in one call.
+
+    Args:
+        lease_ms: for how long the messages received are invisible without a heartbeat.
+        per_group: so many messages of one message group at most (FIFO); 0 = no limit.
+    """
+    at_home = [d for d in finished if d.partition is q.home]
+    if len(q.partitions) > 1 or len(at_home) < len(finished):
+        yield from finish(q, finished)
+        at_home = []
+    got, _ = yield from receive_after(
+        q, NATIVE, [d.receipt for d in at_home], max_messages, lease_ms, wait_ms, per_group
+    )
+    return got
+
+
+def finish(q: QueueRef, finished: Sequence[Delivery]) -> Flow[None]:
+    """Delete what is finished. What is gone, or was received by another meanwhile (FIFO), does not matter."""
+    for p, found in _by_partition(finished):
+        operation = messages.delete_messages(p, [d.receipt for d in found], NATIVE)
+        yield from at(q, p, operation, None)
+
+
+def release(q: QueueRef, verdicts: Sequence[Verdict]) -> Flow[list[int]]:
+    """Say what was not finished.
+
+    Returns:
+        A status for each: >= 0 visible again in so many ms, -1 another receive has it, -2 it does not exist any more,
+        -3 it went to the dead-letter queue.
+    """
+    results = [GONE] * len(verdicts)
+    left = list(enumerate(verdicts))
+    while left:
+        again = []
+        for p in dict.fromkeys(v.delivery.partition for _, v in left):
+            part = [(i, v) for i, v in left if v.delivery.partition is p]
+            operation = messages.release_messages(p, [v for _, v in part])
+            statuses, missing_dlq = yield from at(q, p, operation, ([GONE] * len(part), ""))
+            for (i, v), status in zip(part, statuses, strict=True):
+                if status == MISSING_DLQ:
+                    again.append((i, v))
+                else:
+                    results[i] = status
+            if missing_dlq:
+                yield from adopt_shard(q, p, missing_dlq)
+        left = again
+    return results
+
+
+def beat(
+    q: QueueRef,
+    held: Sequence[Delivery],
+    lease_ms: int,
+    consumer_id: str,
+    description: Mapping[str, Any] | None,
+    life_ms: int,
+) -> Flow[tuple[str, list[Delivery]]]:
+    """Keep what a worker holds invisible, and show that the worker lives; see consumers.beat().
+
+    Returns:
+        The order it was given ("", "drain" or "evict"), and what it does not hold any more.
+
+    Raises:
+        QueueDoesNotExist.
+    """
+    order, lost = "", []
+    parts = dict(_by_partition(held))
+    for p in (q.home, *(p for p in parts if p is not q.home)):
+        mine = parts.get(p, [])
+        try:
+            if p is q.home:
+                order, positions = yield consumers.beat(p, mine, lease_ms, consumer_id, description, life_ms)
+                if order == "evict":
+                    return order, []
+            else:
+                _, positions = yield consumers.beat(p, mine, lease_ms)
+        except QueueDoesNotExist:
+            if p is q.home:
+                raise
+            positions = range(len(mine))
+        lost += [mine[i] for i in positions]
+    return order, lost
+
+
+def list_consumers(q: QueueRef) -> Flow[list[Consumer]]:
+    """Who serves a queue.
+
+    Raises:
+        QueueDoesNotExist.
+    """
+    found: list[Consumer] = yield consumers.list_consumers(q)
+    return found
+
+
+def order_consumer(q: QueueRef, consumer_id: str, order: str) -> Flow[bool]:
+    """Tell a consumer to "drain" or "evict". False if there is no such one."""
+    known: bool = yield consumers.order(q, consumer_id, order)
+    return known
+
+
+def _by_partition(deliveries: Sequence[Delivery]) -> list[tuple[Partition, list[Delivery]]]:
+    found: dict[Partition, list[Delivery]] = {}
+    for d in deliveries:
+        found.setdefault(d.partition, []).append(d)
+    return list(found.items())
