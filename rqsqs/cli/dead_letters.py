@@ -1,70 +1,164 @@
-"""`rqsqs redrive`: dead letters go back."""
+"""`rqsqs dlq ls`: dead-letter queues and why their messages died. `rqsqs dlq redrive` is in its own module."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 import rqsqs
-from rqsqs.cli import output
+from rqsqs.cli import output, records, redrive, scanning
+from rqsqs.cli.causes import Kinds
+from rqsqs.cli.names import QUEUE
+from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 
-LOOK_S = 0.1
+
+class InOrder(click.Group):
+    """A group that lists its commands in the order of their definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.commands)
 
 
-@click.command("redrive", short_help="Move dead letters back where they came from.")
-@click.argument("queue")
-@click.option("--to", "destination", metavar="QUEUE", help="Move them there instead of where they came from.")
-@click.option("--rate", type=int, metavar="N", help="At most so many a second, 1 to 500 [as fast as it goes].")
+@click.group("dlq", cls=InOrder, short_help="See why messages died, and move them back.")
+@common_options
+def group() -> None:
+    """Dead letters: messages that were received too often, or that a worker gave up.
+
+    \b
+    A usual way:
+      rqsqs dlq ls                       which queues hold dead letters
+      rqsqs dlq ls orders-dead           what they died of
+      rqsqs show orders-dead MESSAGE_ID  one of them, with the traceback
+      rqsqs dlq redrive orders-dead      the bug is fixed: back where they came from
+    """
+
+
+@group.command("ls", short_help="List dead-letter queues, or what the messages of one died of.")
+@click.argument("queue", type=QUEUE, required=False)
+@click.option("--max", "-n", "max_messages", type=click.IntRange(1), default=100_000, metavar="N",
+              help="Look at so many messages of QUEUE [100000].")  # fmt: skip
+@click.option("--messages", "-m", "single", is_flag=True, help="List the messages of QUEUE one by one.")
 @common_options
 @pass_settings
-def redrive(settings: Settings, queue: str, destination: str | None, rate: int | None) -> int:
-    """Move the messages of the dead-letter queue QUEUE back to the queues they came from.
+def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, single: bool) -> int:
+    """List all dead-letter queues: how many messages wait there, how old the oldest is, and whose dead letters they
+    are. Or put together what the messages of QUEUE died of, the most frequent cause first.
 
-    Those that are visible when it starts are moved. Ctrl-C stops it; what was moved stays moved. Exits with 4 if
-    there was nothing to move.
+    A cause is what a worker reported: the exception's type and text; texts that differ in numbers, ids and quoted
+    words count as one and show … there. AGE is the time since the newest and the oldest of them was sent. Without a
+    report, "no failure recorded", a message was received too often and nobody said why: its consumer died, let the
+    visibility timeout pass, or gave it back.
+
+    Exits with 4 if there is no dead-letter queue, or no message in QUEUE.
 
     \b
     Examples:
-      rqsqs redrive orders-dead
-      rqsqs redrive orders-dead --to orders-inspection --rate 50
+      rqsqs dlq ls
+      rqsqs dlq ls orders-dead
+      rqsqs dlq ls orders-dead --messages --max 20
     """
-    dead_letters = settings.queue(queue)
-    task_id = dead_letters.redrive(destination, max_per_second=rate)
-    columns = (TextColumn("moving"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with output.progress(*columns, quiet=settings.as_json) as progress:
-            shown = progress.add_task("", total=None)
-            while (task := _task(dead_letters, task_id)).status in ("RUNNING", "CANCELLING"):
-                progress.update(shown, completed=task.moved, total=task.to_move)
-                time.sleep(LOOK_S)
-    except KeyboardInterrupt:
-        moved = dead_letters.cancel_redrive(task_id)
-        output.note(f"cancelled; {output.counted(moved, 'message')} had been moved")
-        raise click.Abort from None
-    if settings.as_json:
-        output.emit(
-            {
-                "queue": queue,
-                "to": task.destination,
-                "status": task.status,
-                "moved": task.moved,
-                "failure_reason": task.failure_reason,
-            }
+    if queue is None:
+        if single:
+            raise click.UsageError("--messages goes with QUEUE")
+        return _list_queues(settings)
+    if single:
+        return _list_messages(settings, settings.queue(queue), max_messages)
+    return _list_causes(settings, settings.queue(queue), max_messages)
+
+
+def _list_queues(settings: Settings) -> int:
+    rows: list[tuple[rqsqs.Queue, list[str], rqsqs.Counts]] = []
+    for queue in settings.connect().queues():
+        try:
+            sources = queue.dead_letter_sources()
+            if sources:
+                rows.append((queue, sources, queue.counts()))
+        except rqsqs.QueueDoesNotExist:
+            continue  # deleted meanwhile
+    if not rows:
+        output.note(f"no queue is a dead-letter queue{settings.hint}")
+        return 4
+    cells = []
+    for queue, sources, counts in rows:
+        oldest = output.oldest_age(counts)
+        if settings.as_json:
+            output.emit(
+                {
+                    "queue": queue.name,
+                    "sources": sources,
+                    "visible": counts.visible,
+                    "in_flight": counts.in_flight,
+                    "delayed": counts.delayed,
+                    "oldest_age_s": None if oldest is None else round(oldest, 3),
+                }
+            )
+        cells.append(
+            (
+                queue.name,
+                f"{scanning.total(counts):,}",
+                "-" if oldest is None else output.age(oldest),
+                ", ".join(sources),
+            )
         )
-    elif task.status == "COMPLETED":
-        back = f"to {task.destination}" if task.destination else "back"
-        output.note(f"moved {output.counted(task.moved, 'message')} {back}" if task.moved else f"{queue} is empty")
-    if task.status != "COMPLETED":
-        reason = task.failure_reason or task.status.lower()
-        raise click.ClickException(f"the redrive stopped after {output.counted(task.moved, 'message')}: {reason}")
-    return 0 if task.moved else 4
+    if not settings.as_json:
+        output.table([("QUEUE", "left"), ("MESSAGES", "right"), ("OLDEST", "right"), ("SOURCES", "left")], cells)
+    return 0
 
 
-def _task(queue: rqsqs.Queue, task_id: str) -> rqsqs.MoveTask:
-    return next(task for task in queue.move_tasks() if task.task_id == task_id)
+def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> int:
+    kinds, seen, total = Kinds(), 0, scanning.total(queue.counts())
+    with Meter("looking", min(total, max_messages), quiet=settings.as_json) as meter:
+        for page in _pages(queue, max_messages):
+            for message in page:
+                kinds.add(message)
+            seen += len(page)
+            meter.advance(len(page))
+    rows = []
+    for kind in kinds.most_frequent_first():
+        if settings.as_json:
+            output.emit(kind.record())
+        newest, oldest = output.since(kind.newest), output.since(kind.oldest)
+        age = newest if newest == oldest else f"{newest} - {oldest}"
+        rows.append((f"{kind.count:,}", kind.text, kind.source or "-", age, kind.example))
+    if not rows:
+        output.note(f"no message in {queue.name}")
+        return 4
+    if not settings.as_json:
+        titles = [("COUNT", "right"), ("CAUSE", "left"), ("FROM", "left"), ("AGE", "left"), ("EXAMPLE", "left")]
+        output.table(titles, rows)
+    if seen == max_messages < total:
+        output.note(f"looked at {seen:,} of {total:,} messages; --max looks at more")
+    return 0
 
 
-COMMANDS = (redrive,)
+def _list_messages(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> int:
+    seen = 0
+    for page in _pages(queue, max_messages):
+        seen += len(page)
+        for message in page:
+            if settings.as_json:
+                output.emit(records.record_of(message))
+            else:
+                output.show_message(message)
+                if message.cause is None and message.dead_letter_source is not None:
+                    click.echo(f"  {output.NO_CAUSE}")
+    if not seen:
+        output.note(f"no message in {queue.name}")
+    return 0 if seen else 4
+
+
+def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[list[rqsqs.Message]]:
+    left = max_messages
+    for _, page in scanning.pages(queue, scanning.STATES):
+        yield page[:left]
+        left -= len(page)
+        if left <= 0:
+            return
+
+
+group.add_command(redrive.redrive)
+
+COMMANDS = (group,)

@@ -1,31 +1,25 @@
-"""`rqsqs send`, `receive`, `peek` and `delete`."""
+"""`rqsqs send`, `receive`, `peek`, `delete` and `release`."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from itertools import islice
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 import rqsqs
-from rqsqs.cli import output
+from rqsqs.cli import output, records
+from rqsqs.cli.names import QUEUE
+from rqsqs.cli.sending import send_all, sent_record
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import DURATION, MOMENT, PAIR
 
-BATCH = 200
-OPTIONS = ("delay", "at", "group", "deduplication_id", "deduplication_window", "attributes")
-SHOWN = ("message_id", "sequence_number", "dead_letter_source", "visible_at", "receipt_handle", "sent_at",
-         "receive_count")  # what receive and peek print beside; it may stand in what is sent  # fmt: skip
-
 
 @click.command("send", short_help="Send a message, or many from a file.")
-@click.argument("queue")
+@click.argument("queue", type=QUEUE)
 @click.argument("body", required=False)
 @click.option("--file", "-f", "path", metavar="PATH", help="Send the messages of a file of JSON Lines; - is stdin.")
 @click.option("--as", "kind", type=click.Choice(["text", "json", "bytes"]), default="text",
@@ -52,7 +46,8 @@ def send(
 
     A file of JSON Lines has one message per line, {"body": "hello"} or {"body": {"id": 1}, "delay": 60}, with the
     fields body or body_base64, delay, at, group, deduplication_id, deduplication_window and attributes. What
-    `rqsqs receive --json` and `rqsqs peek --json` print can be sent again as it is.
+    `rqsqs receive --json` and `rqsqs peek --json` print can be sent again as it is; a whole queue is better copied
+    with `rqsqs export` and `rqsqs import`, which keep delays and order.
 
     \b
     Examples:
@@ -74,7 +69,7 @@ def send(
         raise click.UsageError("BODY is missing; - reads it from stdin, --file sends many")
     sent = target.send(_body(body, kind), **options)
     if settings.as_json:
-        output.emit(_sent(sent))
+        output.emit(sent_record(sent))
     else:
         click.echo(f"{sent.message_id}{' (a duplicate: not stored again)' if sent.is_duplicate else ''}")
     return None
@@ -100,88 +95,19 @@ def _body(text: str, kind: str) -> Any:
     return data
 
 
-def _sent(sent: rqsqs.SentMessage) -> dict[str, Any]:
-    record: dict[str, Any] = {"message_id": sent.message_id, "is_duplicate": sent.is_duplicate}
-    return record | ({"sequence_number": sent.sequence_number} if sent.sequence_number else {})
-
-
 def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict[str, Any]) -> int:
-    total = duplicates = failed = 0
     with nullcontext(sys.stdin) if path == "-" else open(path, encoding="utf-8") as lines:
-        entries = _entries(lines, defaults)
-        while batch := list(islice(entries, BATCH)):
-            try:
-                results: list[Any] = list(queue.send_batch([entry for _, entry in batch]))
-            except rqsqs.BatchFailed as error:
-                results = error.results
-            except rqsqs.RqsqsError as error:
-                if total:
-                    output.note(f"sent {output.counted(total - duplicates - failed, 'message')} before this:")
-                if len(batch) > 1 and isinstance(error, rqsqs.RequestError):
-                    output.note(f"one of the lines {batch[0][0]} to {batch[-1][0]} was refused, none of them was sent")
-                raise
-            total += len(batch)
-            for (number, _), result in zip(batch, results, strict=True):
-                if isinstance(result, rqsqs.Failure):
-                    failed += 1
-                    output.note(f"line {number}: {result.error}")
-                    continue
-                duplicates += result.is_duplicate
-                if settings.as_json:
-                    output.emit(_sent(result))
-    text = f"sent {output.counted(total - duplicates - failed, 'message')} to {queue.name}"
-    text += f", {duplicates:,} more were duplicates" if duplicates else ""
-    output.note(text + (f", {failed:,} failed" if failed else ""))
-    return 1 if failed else 0 if total else 4
-
-
-def _entries(lines: TextIO | Iterable[str], defaults: dict[str, Any]) -> Iterator[tuple[int, rqsqs.Entry]]:
-    """Messages with the numbers of their lines."""
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield number, _entry(line, defaults)
-            except click.UsageError as error:
-                raise click.UsageError(f"line {number}: {error.message}") from None
-            except ValueError as error:
-                raise click.UsageError(f"line {number}: {error}") from None
-
-
-def _entry(line: str, defaults: dict[str, Any]) -> rqsqs.Entry:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise click.UsageError(f"this is not JSON: {error}") from None
-    if not isinstance(record, dict) or ("body" in record) == ("body_base64" in record):
-        raise click.UsageError('a message is an object with "body" or "body_base64": {"body": "hello"}')
-    if "body" in record:
-        body = record.pop("body")
-    else:
-        try:
-            body = base64.b64decode(record.pop("body_base64"), validate=True)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise click.UsageError(f"body_base64 is not base64: {error}") from None
-    unknown = sorted(set(record) - set(OPTIONS) - set(SHOWN))
-    if unknown:
-        raise click.UsageError(f"{unknown[0]!r} is not a field of a message: there are body, {', '.join(OPTIONS)}")
-    options = defaults | {name: record[name] for name in OPTIONS if record.get(name) is not None}
-    for name, kind in (("at", MOMENT), ("delay", DURATION), ("deduplication_window", DURATION)):
-        if isinstance(options.get(name), str):
-            options[name] = kind.convert(options[name], None, None)
-    attributes = options.get("attributes")
-    if isinstance(attributes, dict):
-        options["attributes"] = {name: _attribute(value) for name, value in attributes.items()}
-    return rqsqs.Entry(body, **options)
-
-
-def _attribute(value: Any) -> Any:
-    if isinstance(value, dict) and list(value) == ["base64"]:
-        return base64.b64decode(value["base64"])
-    return value
+        total = None
+        if path != "-" and lines.seekable() and sys.stderr.isatty():
+            total = sum(1 for line in lines if line.strip())
+            lines.seek(0)
+        outcome = send_all(settings, queue, records.entries(lines, defaults), total)
+    output.note(outcome.sentence("sent", queue.name))
+    return outcome.code
 
 
 @click.command("receive", short_help="Receive messages and print them.")
-@click.argument("queue")
+@click.argument("queue", type=QUEUE)
 @click.option("--max", "-n", "max_messages", type=int, default=1, metavar="N", help="At most so many [1].")
 @click.option("--wait", "-w", type=DURATION, help="How long to wait for the first [the queue's].")
 @click.option("--delete", "-d", is_flag=True, help="Delete at once what is received.")
@@ -214,7 +140,7 @@ def receive(
 
 
 @click.command("peek", short_help="Look at messages without receiving them.")
-@click.argument("queue")
+@click.argument("queue", type=QUEUE)
 @click.option("--state", "-s", type=click.Choice(["visible", "in_flight", "delayed"]), default="visible",
               help="Which messages [visible].")  # fmt: skip
 @click.option("--max", "-n", "max_messages", type=int, default=10, metavar="N", help="At most so many [10].")
@@ -222,7 +148,15 @@ def receive(
 @common_options
 @pass_settings
 def peek(settings: Settings, queue: str, state: Any, max_messages: int, only_body: bool) -> int:
-    """Look at the first messages of QUEUE without receiving them. Exits with 4 if there is none."""
+    """Look at the first messages of QUEUE without receiving them. Exits with 4 if there is none.
+
+    `rqsqs search` looks through the whole queue, `rqsqs show QUEUE MESSAGE_ID` shows one message in full.
+
+    \b
+    Examples:
+      rqsqs peek orders
+      rqsqs peek orders --state delayed --max 100 --json
+    """
     found = settings.queue(queue).peek(max_messages, state)
     nothing = f"no {state.replace('_', '-')} message in {queue}"
     return _show(settings, found, nothing, only_body=only_body, with_handles=False)
@@ -238,7 +172,7 @@ def _show(settings: Settings, found: list[rqsqs.Message], nothing: str, *, only_
                 text = output.body_text(message)
                 click.echo(output.printable(text) if sys.stdout.isatty() else text)
         elif settings.as_json:
-            record = output.message_record(message)
+            record = records.record_of(message)
             if not with_handles:
                 record.pop("receipt_handle", None)
             output.emit(record)
@@ -250,7 +184,7 @@ def _show(settings: Settings, found: list[rqsqs.Message], nothing: str, *, only_
 
 
 @click.command("delete", short_help="Delete received messages.")
-@click.argument("queue")
+@click.argument("queue", type=QUEUE)
 @click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
 @common_options
 @pass_settings
@@ -263,23 +197,56 @@ def delete(settings: Settings, queue: str, handles: tuple[str, ...]) -> int:
     Example:
       rqsqs receive orders --json | jq -r .receipt_handle | rqsqs delete orders -
     """
+    return _settle(settings, queue, handles, "deleted", settings.queue(queue).delete_batch)
+
+
+@click.command("release", short_help="Give received messages back.")
+@click.argument("queue", type=QUEUE)
+@click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
+@click.option("--delay", type=DURATION, default=0.0, help="Visible again after so long: 30, 15m [now].")
+@common_options
+@pass_settings
+def release(settings: Settings, queue: str, handles: tuple[str, ...], delay: float) -> int:
+    """Make received messages of QUEUE visible again, by their receipt handles; - reads handles from stdin.
+
+    Others can receive them at once, or after --delay; without this they wait for the end of the visibility timeout.
+
+    \b
+    Examples:
+      rqsqs receive orders --max 10 --json | jq -r .receipt_handle | rqsqs release orders -
+      rqsqs release orders HANDLE --delay 5m
+    """
+    target = settings.queue(queue)
+    return _settle(
+        settings,
+        queue,
+        handles,
+        "released",
+        lambda batch: target.change_visibility_batch([(handle, delay) for handle in batch]),
+    )
+
+
+def _settle(
+    settings: Settings, queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[list[str]], None]
+) -> int:
+    """Do something with messages by their receipt handles, 1,000 at a time; name those that were refused."""
     wanted: list[str] = []
     for handle in handles:
         wanted += (line.strip() for line in sys.stdin if line.strip()) if handle == "-" else [handle]
-    target, failed = settings.queue(queue), 0
+    failed = 0
     for start in range(0, len(wanted), 1000):
         try:
-            target.delete_batch(wanted[start : start + 1000])
+            apply(wanted[start : start + 1000])
         except rqsqs.BatchFailed as error:
             for result in error.results:
                 if isinstance(result, rqsqs.Failure):
                     failed += 1
                     output.note(f"handle {start + result.index + 1}: {result.error}")
     if settings.as_json:
-        output.emit({"queue": queue, "deleted": len(wanted) - failed, "failed": failed})
+        output.emit({"queue": queue, verb: len(wanted) - failed, "failed": failed})
     else:
-        output.note(f"deleted {output.counted(len(wanted) - failed, 'message')} of {queue}")
+        output.note(f"{verb} {output.counted(len(wanted) - failed, 'message')} of {queue}")
     return 1 if failed else 0 if wanted else 4
 
 
-COMMANDS = (send, receive, peek, delete)
+COMMANDS = (send, receive, peek, delete, release)

@@ -6,22 +6,30 @@ import base64
 import json
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 import rqsqs
+from rqsqs.cli.records import jsonable
+
+NO_CAUSE = "no failure recorded: received too often (its consumers died, or let the visibility timeout pass)"
 
 
 def emit(record: Mapping[str, Any]) -> None:
     """One JSON object on a line of its own."""
-    click.echo(json.dumps(record, ensure_ascii=False, separators=(", ", ": "), default=_jsonable))
+    click.echo(as_line(record))
+
+
+def as_line(record: Mapping[str, Any]) -> str:
+    """The same without printing it."""
+    return json.dumps(record, ensure_ascii=False, separators=(", ", ": "), default=jsonable)
 
 
 def note(text: str) -> None:
@@ -29,52 +37,41 @@ def note(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)
-
-
 def printable(text: str) -> str:
     """Text without characters that a terminal would obey."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)
 
 
-def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], footer: Sequence[str] = ()) -> None:
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> None:
     """A table as wide as the terminal allows; into a pipe, as wide as it needs.
 
     Args:
         columns: title, and "left" or "right".
     """
-    is_terminal = sys.stdout.isatty()
-    console = Console(width=None if is_terminal else 10_000, highlight=False)
-    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_footer=bool(footer), header_style="bold")
-    for i, (title, justify) in enumerate(columns):
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    with console.capture() as captured:
+        console.print(as_table(columns, rows))
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def as_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, fold: bool = True) -> Table:
+    """The same without printing it; without `fold` long cells are cut, so that every row is one line."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for title, justify in columns:
         shown.add_column(
             title,
             justify="right" if justify == "right" else "left",
-            overflow="fold",
-            no_wrap=justify == "right",
-            footer=footer[i] if footer else "",
+            overflow="fold" if fold else "ellipsis",
+            no_wrap=justify == "right" or not fold,
         )
     for row in rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
-    with console.capture() as captured:
-        console.print(shown)
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    return shown
 
 
 def progress_console() -> Console:
     """Where progress goes: stderr, and nowhere if nobody looks."""
     return Console(stderr=True, highlight=False)
-
-
-def progress(*columns: Any, quiet: bool) -> Progress:
-    """A progress display that is gone when it ends and says nothing into pipes."""
-    console = progress_console()
-    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
 
 
 def age(seconds: float) -> str:
@@ -88,9 +85,19 @@ def age(seconds: float) -> str:
     raise AssertionError(seconds)
 
 
+def oldest_age(counts: rqsqs.Counts) -> float | None:
+    """Seconds since the oldest message was sent; None if there is none."""
+    return None if counts.oldest_sent_at_ms is None else max(time.time() - counts.oldest_sent_at_ms / 1000, 0)
+
+
 def since(moment: datetime) -> str:
     """How long ago something was."""
     return age((datetime.now(UTC) - moment).total_seconds())
+
+
+def until(moment: datetime) -> str:
+    """How long it takes until something is."""
+    return age((moment - datetime.now(UTC)).total_seconds())
 
 
 def counted(number: int, noun: str) -> str:
@@ -98,27 +105,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def message_record(message: rqsqs.Message) -> dict[str, Any]:
-    """A message as JSON; what `rqsqs send --file` reads."""
-    record: dict[str, Any] = {"message_id": message.message_id}
-    if isinstance(message.body, bytes):
-        record["body_base64"] = base64.b64encode(message.body).decode()
-    else:
-        record["body"] = message.body
-    optional = {
-        "group": message.group,
-        "deduplication_id": message.deduplication_id,
-        "sequence_number": message.sequence_number,
-        "attributes": message.attributes or None,
-        "dead_letter_source": message.dead_letter_source,
-        "visible_at": message.visible_at,
-        "receipt_handle": message.receipt_handle or None,
-    }
-    record |= {"sent_at": message.sent_at, "receive_count": message.receive_count}
-    return record | {name: value for name, value in optional.items() if value is not None}
-
-
-def body_text(message: rqsqs.Message) -> str:
+def body_text(message: rqsqs.Message, indent: int | None = None) -> str:
     """A body in one piece of text: as it is, or as JSON."""
     body = message.body
     if isinstance(body, str):
@@ -128,10 +115,19 @@ def body_text(message: rqsqs.Message) -> str:
             return body.decode()
         except UnicodeDecodeError:
             return "base64:" + base64.b64encode(body).decode()
-    return json.dumps(body, ensure_ascii=False, default=_jsonable)
+    try:
+        return json.dumps(body, ensure_ascii=False, default=jsonable, indent=indent)
+    except TypeError:  # keys of other types
+        return repr(body)
 
 
-def show_message(message: rqsqs.Message, *, with_handle: bool) -> None:
+def cause_text(cause: rqsqs.Cause) -> str:
+    """A cause in one line."""
+    text = printable(cause.message).strip().partition("\n")[0]
+    return f"{printable(cause.type)}: {text}" if text else printable(cause.type)
+
+
+def show_message(message: rqsqs.Message, *, with_handle: bool = False, state: str | None = None) -> None:
     """A message for people: a line about it, then its body."""
     about = [message.message_id, f"sent {since(message.sent_at)} ago"]
     if message.receive_count:
@@ -140,11 +136,16 @@ def show_message(message: rqsqs.Message, *, with_handle: bool) -> None:
     if message.group is not None:
         about.append(f"group {message.group}")
     if message.visible_at is not None:
-        left = (message.visible_at - datetime.now(UTC)).total_seconds()
-        about.append(f"visible in {age(left)}")
+        about.append(f"visible in {until(message.visible_at)}")
     if message.dead_letter_source:
         about.append(f"from {message.dead_letter_source}")
+    if message.deduplication_id is not None:
+        about.append(f"deduplication id {message.deduplication_id}")
+    if state is not None:
+        about.append(state.replace("_", " "))
     click.echo(click.style(printable(", ".join(about)), bold=True))
+    if message.cause is not None:
+        click.echo(f"  failed: {cause_text(message.cause)}")
     for name, value in message.attributes.items():
         click.echo(
             printable(f"  {name}={value.decode(errors='backslashreplace') if isinstance(value, bytes) else value}")

@@ -11,10 +11,33 @@ from typing import Any, NoReturn
 import click
 
 import rqsqs
-from rqsqs.cli import dead_letters, demonstration, messages, output, queues, statistics
+from rqsqs.cli import (
+    completion,
+    dead_letters,
+    demonstration,
+    doctor,
+    messages,
+    output,
+    queues,
+    search,
+    server,
+    show,
+    statistics,
+    top,
+    transfer,
+)
 from rqsqs.cli.settings import Settings, common_options
 
 OK, REFUSED, USAGE, SERVER, NOTHING = range(5)
+
+
+SECTIONS = {  # what `rqsqs --help` shows, in this order; a module lists its commands in COMMANDS
+    "Queues": (queues, show),
+    "Messages": (messages, search, transfer),
+    "Dead letters": (dead_letters,),
+    "Fleet": (statistics, top),
+    "Server": (doctor, server, completion, demonstration),
+}
 
 
 class Program(click.Group):
@@ -23,6 +46,18 @@ class Program(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which a person meets them."""
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """By topic."""
+        widest = max(map(len, self.commands))
+        for title, modules in SECTIONS.items():
+            rows = [
+                (str(command.name).ljust(widest), command.get_short_help_str(200))
+                for module in modules
+                for command in module.COMMANDS
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -98,7 +133,7 @@ def program() -> None:
 
     \b
     A first walk, without any server:
-      rqsqs queue create orders
+      rqsqs create orders
       rqsqs send orders "hello"
       rqsqs receive orders --delete
       rqsqs stats
@@ -112,6 +147,7 @@ def program() -> None:
     """
 
 
-for module in (queues, messages, dead_letters, statistics, demonstration):
-    for command in module.COMMANDS:
-        program.add_command(command)
+for modules in SECTIONS.values():
+    for module in modules:
+        for command in module.COMMANDS:
+            program.add_command(command)

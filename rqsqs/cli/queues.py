@@ -1,35 +1,20 @@
-"""`rqsqs queue ...`, and `rqsqs purge`, which is the same as `rqsqs queue purge`."""
+"""`rqsqs ls`, `create`, `set`, `tag`, `rm`, `purge`, `pause` and `resume`."""
 
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-import rqsqs
-from rqsqs.cli import output
+from rqsqs.cli import output, scanning
+from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import DURATION, PAIR
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class InOrder(click.Group):
-    """A group that lists its commands in the order of their definition."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
-        return list(self.commands)
-
-
-@click.group("queue", cls=InOrder)
-@common_options
-def group() -> None:
-    """Create, show, change, pause, empty and remove queues."""
 
 
 def setting_options(command: F) -> F:
@@ -40,7 +25,7 @@ def setting_options(command: F) -> F:
         click.option("--retention", type=DURATION, help="After how long a message is dropped [4d]."),
         click.option("--wait", type=DURATION, help="How long a receive waits when it does not say [0]."),
         click.option("--maximum-message-size", type=int, metavar="BYTES", help="Of body and attributes [1048576]."),
-        click.option("--dead-letter-queue", "--dlq", metavar="QUEUE", help="Where failing messages go."),
+        click.option("--dead-letter-queue", "--dlq", type=QUEUE, metavar="QUEUE", help="Where failing messages go."),
         click.option("--max-receive-count", type=int, metavar="N", help="After how many receives [10]."),
         click.option("--content-based-deduplication/--no-content-based-deduplication", default=None,
                      help="FIFO: equal bodies are duplicates."),
@@ -50,14 +35,20 @@ def setting_options(command: F) -> F:
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-@group.command("ls", short_help="List the names of queues.")
+@click.command("ls", short_help="List the names of queues.")
 @click.argument("beginning", default="")
 @common_options
 @pass_settings
 def list_queues(settings: Settings, beginning: str) -> int:
-    """List the names of queues, those that start with BEGINNING.
+    """List the names of queues, those that start with BEGINNING. Exits with 4 if there are none.
 
-    `rqsqs stats` lists them with their numbers of messages.
+    `rqsqs stats` lists them with their numbers of messages, `rqsqs top` keeps looking at them.
+
+    \b
+    Examples:
+      rqsqs ls
+      rqsqs ls payments-
+      rqsqs ls --json | jq -r 'select(.fifo) | .queue'
     """
     found = False
     for queue in settings.connect().queues(beginning):
@@ -71,7 +62,7 @@ def list_queues(settings: Settings, beginning: str) -> int:
     return 0 if found else 4
 
 
-@group.command("create", short_help="Create a queue.")
+@click.command("create", short_help="Create a queue.")
 @click.argument("name")
 @setting_options
 @click.option("--tag", "tags", type=PAIR, multiple=True, help="A tag; may be repeated.")
@@ -84,9 +75,9 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
 
     \b
     Examples:
-      rqsqs queue create orders-dead
-      rqsqs queue create orders --dlq orders-dead --max-receive-count 3
-      rqsqs queue create payments.fifo --visibility-timeout 2m
+      rqsqs create orders-dead
+      rqsqs create orders --dlq orders-dead --max-receive-count 3
+      rqsqs create payments.fifo --visibility-timeout 2m
     """
     settings.connect().create_queue(name, **given, tags=dict(tags) or None)
     if settings.as_json:
@@ -95,98 +86,66 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
         output.note(f"created {name}")
 
 
-@group.command("show", short_help="Show settings, tags and numbers of messages.")
-@click.argument("name")
-@common_options
-@pass_settings
-def show(settings: Settings, name: str) -> None:
-    """Show the settings, tags and numbers of messages of the queue NAME."""
-    queue = settings.queue(name)
-    info, counts, tags, sources = queue.info(), queue.counts(), queue.tags(), queue.dead_letter_sources()
-    if settings.as_json:
-        output.emit(
-            {
-                "queue": name,
-                "fifo": queue.is_fifo,
-                "paused": info.is_paused,
-                "visible": counts.visible,
-                "in_flight": counts.in_flight,
-                "delayed": counts.delayed,
-                "attributes": info.attributes,
-                "tags": tags,
-                "dead_letter_sources": sources,
-                "created_at": rqsqs.checks.moment(info.created_at_ms),
-                "modified_at": rqsqs.checks.moment(info.modified_at_ms),
-            }
-        )
-        return
-    rows = [
-        ("kind", "FIFO" if queue.is_fifo else "standard"),
-        ("messages", f"{counts.visible:,} visible, {counts.in_flight:,} in flight, {counts.delayed:,} delayed"),
-        ("created", f"{rqsqs.checks.moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
-        ("changed", f"{rqsqs.checks.moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
-    ]
-    if info.is_paused:
-        rows.append(("paused", f"yes: nothing is handed out until rqsqs queue resume {name}"))
-    for attribute, value in sorted(info.attributes.items()):
-        rows.append((attribute, _readable(attribute, value)))
-    rows += [(f"tag {tag}", value) for tag, value in sorted(tags.items())]
-    if sources:
-        rows.append(("dead letters of", ", ".join(sources)))
-    output.table([(name, "left"), ("", "left")], rows)
-
-
-def _readable(attribute: str, value: str) -> str:
-    if attribute == "RedrivePolicy":
-        policy = json.loads(value)
-        target = policy["deadLetterTargetArn"].rpartition(":")[2]
-        return f"to {target} after {output.counted(int(policy['maxReceiveCount']), 'receive')}"
-    if attribute.endswith(("Seconds", "Timeout", "Period", "Window")):
-        return f"{output.age(int(value))}{f' ({value} s)' if int(value) >= 100 else ''}" if int(value) else "0 s"
-    return value
-
-
-@group.command("set", short_help="Change settings and tags.")
-@click.argument("name")
+@click.command("set", short_help="Change settings of a queue.")
+@click.argument("queue", type=QUEUE)
 @setting_options
 @click.option("--no-dead-letter-queue", "--no-dlq", is_flag=True, help="Keep failing messages in the queue.")
-@click.option("--tag", "tags", type=PAIR, multiple=True, help="Set a tag; may be repeated.")
-@click.option("--untag", "untagged", metavar="NAME", multiple=True, help="Remove a tag; may be repeated.")
 @common_options
 @pass_settings
-def change(
-    settings: Settings,
-    /,
-    name: str,
-    no_dead_letter_queue: bool,
-    tags: tuple[tuple[str, str], ...],
-    untagged: tuple[str, ...],
-    **given: Any,
-) -> None:
-    """Change settings of the queue NAME; those not given stay. A change holds for all clients at once.
+def change(settings: Settings, /, queue: str, no_dead_letter_queue: bool, **given: Any) -> None:
+    """Change settings of QUEUE; those not given stay. A change holds for all clients at once.
 
     \b
-    Example:
-      rqsqs queue set orders --visibility-timeout 2m --delay 10s
+    Examples:
+      rqsqs set orders --visibility-timeout 2m --delay 10s
+      rqsqs set orders --dlq orders-dead --max-receive-count 5
     """
     chosen = {key: value for key, value in given.items() if value is not None}
     if no_dead_letter_queue:
         if "dead_letter_queue" in chosen:
             raise click.UsageError("--dead-letter-queue and --no-dead-letter-queue exclude each other")
         chosen["dead_letter_queue"] = ""
-    if not chosen and not tags and not untagged:
+    if not chosen:
         raise click.UsageError("nothing to change: give a setting")
-    queue = settings.queue(name)
-    if chosen:
-        queue.configure(**chosen)
-    if tags:
-        queue.tag(dict(tags))
-    if untagged:
-        queue.untag(*untagged)
+    settings.queue(queue).configure(**chosen)
     if settings.as_json:
-        output.emit({"queue": name, "changed": [*chosen, *(f"tag {t}" for t, _ in tags), *untagged]})
+        output.emit({"queue": queue, "changed": list(chosen)})
     else:
-        output.note(f"changed {name}")
+        output.note(f"changed {queue}")
+
+
+@click.command("tag", short_help="Set, remove or show tags of a queue.")
+@click.argument("queue", type=QUEUE)
+@click.argument("tags", metavar="[NAME=VALUE]...", type=PAIR, nargs=-1)
+@click.option("--remove", "-r", "removed", metavar="NAME", multiple=True, help="Remove a tag; may be repeated.")
+@common_options
+@pass_settings
+def tag(settings: Settings, queue: str, tags: tuple[tuple[str, str], ...], removed: tuple[str, ...]) -> int:
+    """Set tags of QUEUE and remove others; without any, show those it has (exits with 4 if it has none).
+
+    \b
+    Examples:
+      rqsqs tag orders team=blue costs=42
+      rqsqs tag orders --remove costs
+      rqsqs tag orders
+    """
+    target = settings.queue(queue)
+    if removed:
+        target.untag(*removed)
+    if tags:
+        target.tag(dict(tags))
+    if settings.as_json:
+        output.emit({"queue": queue, "tags": target.tags()})
+        return 0
+    if tags or removed:
+        output.note(f"changed {queue}")
+        return 0
+    found = target.tags()
+    for name, value in sorted(found.items()):
+        click.echo(output.printable(f"{name}={value}"))
+    if not found:
+        output.note(f"{queue} has no tags")
+    return 0 if found else 4
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -198,15 +157,20 @@ def confirm(question: str, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-@group.command("rm")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.command("rm", short_help="Delete queues with everything in them.")
+@click.argument("queues", metavar="QUEUE...", type=QUEUE, nargs=-1, required=True)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @common_options
 @pass_settings
-def remove(settings: Settings, names: tuple[str, ...], yes: bool) -> None:
-    """Delete queues with everything in them."""
-    confirm(f"Delete {', '.join(names)} with all messages?", yes)
-    for name in names:
+def remove(settings: Settings, queues: tuple[str, ...], yes: bool) -> None:
+    """Delete queues with everything in them.
+
+    \b
+    Example:
+      rqsqs rm orders orders-dead --yes
+    """
+    confirm(f"Delete {', '.join(queues)} with all messages?", yes)
+    for name in queues:
         settings.connect().delete_queue(name)
         if settings.as_json:
             output.emit({"queue": name, "deleted": True})
@@ -215,54 +179,66 @@ def remove(settings: Settings, names: tuple[str, ...], yes: bool) -> None:
 
 
 @click.command("purge", short_help="Remove all messages of a queue.")
-@click.argument("name")
+@click.argument("queue", type=QUEUE)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @common_options
 @pass_settings
-def purge(settings: Settings, name: str, yes: bool) -> None:
-    """Remove all messages of the queue NAME: visible, in flight and delayed."""
-    queue = settings.queue(name)
-    counts = queue.counts()
-    total = counts.visible + counts.in_flight + counts.delayed
-    confirm(f"Remove {output.counted(total, 'message')} from {name}?", yes)
-    queue.purge()
+def purge(settings: Settings, queue: str, yes: bool) -> None:
+    """Remove all messages of QUEUE: visible, in flight and delayed. `rqsqs export` keeps a copy.
+
+    \b
+    Example:
+      rqsqs export orders orders.jsonl && rqsqs purge orders --yes
+    """
+    target = settings.queue(queue)
+    number = scanning.total(target.counts())
+    confirm(f"Remove {output.counted(number, 'message')} from {queue}?", yes)
+    target.purge()
     if settings.as_json:
-        output.emit({"queue": name, "purged": total})
+        output.emit({"queue": queue, "purged": number})
     else:
-        output.note(f"removed {output.counted(total, 'message')} from {name}")
+        output.note(f"removed {output.counted(number, 'message')} from {queue}")
 
 
-group.add_command(purge)
-
-
-@group.command("pause", short_help="Hand nothing out for a while.")
-@click.argument("name")
+@click.command("pause", short_help="Hand nothing out for a while.")
+@click.argument("queue", type=QUEUE)
 @click.option("--group", "-g", metavar="GROUP", help="Pause this message group alone.")
 @common_options
 @pass_settings
-def pause(settings: Settings, name: str, group: str | None) -> None:
-    """Hand out no more messages of the queue NAME. Sending goes on; what is in flight stays so."""
-    settings.queue(name).pause(group)
-    _say_paused(settings, name, group, True)
+def pause(settings: Settings, queue: str, group: str | None) -> None:
+    """Hand out no more messages of QUEUE. Sending goes on; what is in flight stays so. `rqsqs resume` ends it.
+
+    \b
+    Examples:
+      rqsqs pause orders
+      rqsqs pause payments.fifo --group customer-7
+    """
+    settings.queue(queue).pause(group)
+    _say_paused(settings, queue, group, True)
 
 
-@group.command("resume")
-@click.argument("name")
+@click.command("resume", short_help="Undo pause.")
+@click.argument("queue", type=QUEUE)
 @click.option("--group", "-g", metavar="GROUP", help="Resume this message group alone.")
 @common_options
 @pass_settings
-def resume(settings: Settings, name: str, group: str | None) -> None:
-    """Undo pause."""
-    settings.queue(name).resume(group)
-    _say_paused(settings, name, group, False)
+def resume(settings: Settings, queue: str, group: str | None) -> None:
+    """Hand out messages of QUEUE again. A group that was paused by itself has to be resumed by itself.
+
+    \b
+    Example:
+      rqsqs resume orders
+    """
+    settings.queue(queue).resume(group)
+    _say_paused(settings, queue, group, False)
 
 
-def _say_paused(settings: Settings, name: str, group: str | None, is_paused: bool) -> None:
+def _say_paused(settings: Settings, queue: str, group: str | None, is_paused: bool) -> None:
     if settings.as_json:
-        output.emit({"queue": name, "paused": is_paused} | ({"group": group} if group is not None else {}))
+        output.emit({"queue": queue, "paused": is_paused} | ({"group": group} if group is not None else {}))
     else:
-        what = name if group is None else f"group {group} of {name}"
+        what = queue if group is None else f"group {group} of {queue}"
         output.note(f"{'paused' if is_paused else 'resumed'} {what}")
 
 
-COMMANDS = (group, purge)
+COMMANDS = (list_queues, create, change, tag, remove, purge, pause, resume)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 import rqsqs
 from rqsqs.cli import output
+from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 
 COLUMNS = [("QUEUE", "left"), ("VISIBLE", "right"), ("IN FLIGHT", "right"), ("DELAYED", "right"), ("OLDEST", "right")]
 
 
 @click.command("stats", short_help="Show how many messages wait where.")
-@click.argument("names", metavar="[QUEUE]...", nargs=-1)
+@click.argument("names", metavar="[QUEUE]...", type=QUEUE, nargs=-1)
 @common_options
 @pass_settings
 def stats(settings: Settings, names: tuple[str, ...]) -> int:
     """Show how many messages wait in QUEUE, or in all queues. The numbers are exact.
 
     VISIBLE can be received now, IN FLIGHT was received and not deleted yet, DELAYED becomes visible later; OLDEST is
-    the age of the oldest message. Exits with 4 if there are no queues.
+    the age of the oldest message. `rqsqs top` keeps looking. Exits with 4 if there are no queues.
+
+    \b
+    Examples:
+      rqsqs stats
+      rqsqs stats orders orders-dead --json
     """
     connection = settings.connect()
     queues = [connection.queue(name) for name in names] if names else list(connection.queues())
@@ -35,8 +39,7 @@ def stats(settings: Settings, names: tuple[str, ...]) -> int:
     if not rows:
         output.note(f"no queues{settings.hint}")
         return 4
-    now_ms = time.time() * 1000
-    ages = [None if c.oldest_sent_at_ms is None else max(now_ms - c.oldest_sent_at_ms, 0) / 1000 for _, c, _ in rows]
+    ages = [output.oldest_age(counts) for _, counts, _ in rows]
     if settings.as_json:
         for (name, counts, is_paused), oldest in zip(rows, ages, strict=True):
             output.emit(

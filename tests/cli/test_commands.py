@@ -50,7 +50,7 @@ def records(result: Result) -> list[dict[str, Any]]:
 
 
 def test_a_first_walk(run: Run) -> None:
-    assert run("queue", "create", "orders").stderr == "created orders\n"
+    assert run("create", "orders").stderr == "created orders\n"
     assert re.fullmatch(UUID + "\n", run("send", "orders", "hello").stdout)
     assert "hello" in run("peek", "orders").stdout
     received = run("receive", "orders", "--delete").stdout
@@ -61,70 +61,69 @@ def test_a_first_walk(run: Run) -> None:
 
 
 def test_queues_are_listed_in_order_and_by_beginning(run: Run) -> None:
-    result = run("queue", "ls", code=4)
+    result = run("ls", code=4)
     assert (result.stdout, result.stderr) == ("", "no queues\n")
     for name in ("orders", "bills", "orders.fifo"):
-        run("queue", "create", name)
-    assert run("queue", "ls").stdout == "bills\norders\norders.fifo\n"
-    assert run("queue", "ls", "ord", "--json").stdout == (
+        run("create", name)
+    assert run("ls").stdout == "bills\norders\norders.fifo\n"
+    assert run("ls", "ord", "--json").stdout == (
         '{"queue": "orders", "fifo": false}\n{"queue": "orders.fifo", "fifo": true}\n'
     )
-    assert run("queue", "ls", "x", code=4).stderr == "no queues that start with 'x'\n"
+    assert run("ls", "x", code=4).stderr == "no queues that start with 'x'\n"
 
 
 def test_settings_are_created_shown_and_changed(run: Run) -> None:
-    run("queue", "create", "dead")
-    run("queue", "create", "orders", "--dlq", "dead", "--max-receive-count", "3", "--visibility-timeout", "2m",
+    run("create", "dead")
+    run("create", "orders", "--dlq", "dead", "--max-receive-count", "3", "--visibility-timeout", "2m",
         "--retention", "7d", "--tag", "team=blue")  # fmt: skip
-    shown = run("queue", "show", "orders").stdout
+    shown = run("show", "orders").stdout
     for text in ("2 min (120 s)", "to dead after 3 receives", "7 d (604800 s)", "standard", "tag team", "blue"):
         assert text in shown
-    run("queue", "set", "orders", "--delay", "10s", "--no-dlq", "--untag", "team", "--tag", "area=1")
-    (record,) = records(run("queue", "show", "orders", "--json"))
+    run("set", "orders", "--delay", "10s", "--no-dlq")
+    run("tag", "orders", "area=1", "--remove", "team")
+    (record,) = records(run("show", "orders", "--json"))
     assert record["attributes"]["DelaySeconds"] == "10"
     assert "RedrivePolicy" not in record["attributes"]
     assert record["tags"] == {"area": "1"}
-    assert run("queue", "create", "orders", "--delay", "11", code=1).stderr.startswith(
-        "rqsqs: the queue 'orders' exists"
-    )
-    assert "nothing to change" in run("queue", "set", "orders", code=2).stderr
-    assert "exclude" in run("queue", "set", "orders", "--dlq", "dead", "--no-dlq", code=2).stderr
+    assert run("create", "orders", "--delay", "11", code=1).stderr.startswith("rqsqs: the queue 'orders' exists")
+    assert "nothing to change" in run("set", "orders", code=2).stderr
+    assert "exclude" in run("set", "orders", "--dlq", "dead", "--no-dlq", code=2).stderr
 
 
 def test_the_dead_letter_queue_shows_its_sources(run: Run) -> None:
-    run("queue", "create", "dead")
-    run("queue", "create", "orders", "--dlq", "dead")
-    assert "orders" in run("queue", "show", "dead").stdout
+    run("create", "dead")
+    run("create", "orders", "--dlq", "dead")
+    assert "orders" in run("show", "dead").stdout
 
 
 def test_pause_and_resume(run: Run) -> None:
-    run("queue", "create", "orders")
+    run("create", "orders")
     run("send", "orders", "x")
-    assert run("queue", "pause", "orders").stderr == "paused orders\n"
+    assert run("pause", "orders").stderr == "paused orders\n"
     run("receive", "orders", code=4)
     assert "orders (paused)" in run("stats").stdout
-    assert records(run("queue", "show", "orders", "--json"))[0]["paused"] is True
-    run("queue", "resume", "orders")
+    assert records(run("show", "orders", "--json"))[0]["paused"] is True
+    run("resume", "orders")
     run("receive", "orders")
 
 
 def test_one_group_is_paused(run: Run) -> None:
-    run("queue", "create", "orders.fifo", "--content-based-deduplication")
+    run("create", "orders.fifo", "--content-based-deduplication")
     for group in ("a", "b"):
         run("send", "orders.fifo", group, "--group", group)
-    run("queue", "pause", "orders.fifo", "--group", "a")
+    run("pause", "orders.fifo", "--group", "a")
     assert run("receive", "orders.fifo", "-n", "10", "--body").stdout == "b\n"
 
 
 def test_removing_and_purging_ask_for_a_yes(run: Run, connection: rqsqs.Connection) -> None:
-    run("queue", "create", "orders")
+    run("create", "orders")
     run("send", "orders", "x")
-    for command in (("queue", "rm", "orders"), ("purge", "orders"), ("queue", "purge", "orders")):
+    for command in (("rm", "orders"), ("purge", "orders")):
         assert "say --yes" in run(*command, code=2).stderr
     assert connection.queue("orders").counts().visible == 1
     assert run("purge", "orders", "--yes").stderr == "removed 1 message from orders\n"
-    assert records(run("queue", "purge", "orders", "--yes", "--json")) == [{"queue": "orders", "purged": 0}]
-    run("queue", "rm", "orders", "-y")
+    assert records(run("purge", "orders", "--yes", "--json")) == [{"queue": "orders", "purged": 0}]
+    run("rm", "orders", "-y")
     assert not connection.exists("orders")
 
 
@@ -186,8 +185,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(run: Run, arguments: list[str],
 def test_a_queue_that_does_not_exist_is_exit_code_1(run: Run) -> None:
     for command in ("stats", "receive", "peek"):
         assert run(command, "orders", code=1).stderr == "rqsqs: the queue 'orders' does not exist\n"
-    run("redrive", "orders", code=1)
-    run("queue", "rm", "orders", "--yes", code=1)
+    run("dlq", "redrive", "orders", code=1)
+    run("rm", "orders", "--yes", code=1)
 
 
 def test_trouble_with_the_server_is_exit_code_3(run: Run) -> None:
@@ -197,12 +196,12 @@ def test_trouble_with_the_server_is_exit_code_3(run: Run) -> None:
 
 
 def test_common_options_stand_before_or_behind_the_command(run: Run) -> None:
-    run("--prefix", "other", "queue", "create", "orders")
-    assert run("queue", "--prefix", "other", "ls").stdout == "orders\n"
-    assert run("queue", "ls", "--prefix", "other").stdout == "orders\n"
-    assert run("--json", "queue", "ls", "--prefix", "other").stdout.startswith("{")
-    run("queue", "ls", code=4)
-    run("queue", "rm", "orders", "-y", "--prefix", "other")
+    run("--prefix", "other", "create", "orders")
+    assert "no queue is" in run("dlq", "--prefix", "other", "ls", code=4).stderr
+    assert run("ls", "--prefix", "other").stdout == "orders\n"
+    assert run("--json", "ls", "--prefix", "other").stdout.startswith("{")
+    run("ls", code=4)
+    run("rm", "orders", "-y", "--prefix", "other")
 
 
 def test_json_of_received_messages_can_be_deleted_by_handle(run: Run, connection: rqsqs.Connection) -> None:
@@ -313,7 +312,7 @@ def test_stats_are_exact(run: Run, connection: rqsqs.Connection) -> None:
     (record,) = records(run("stats", "orders", "--json"))
     assert (record["visible"], record["in_flight"], record["delayed"], record["paused"]) == (3, 2, 1, False)
     assert 0 <= record["oldest_age_s"] < 60
-    run("queue", "rm", "empty", "orders", "-y")
+    run("rm", "empty", "orders", "-y")
     run("stats", code=4)
 
 
@@ -329,16 +328,16 @@ def test_dead_letters_go_back_or_elsewhere(run: Run, connection: rqsqs.Connectio
         assert dead.counts().visible == count
 
     die(5)
-    assert run("redrive", "dead").stderr == "moved 5 messages back\n"
+    assert run("dlq", "redrive", "dead").stderr == "moved 5 messages back\n"
     assert queue.counts().visible == 5
-    assert run("redrive", "dead", code=4).stderr == "dead is empty\n"
+    assert run("dlq", "redrive", "dead", code=4).stderr == "dead is empty\n"
     queue.purge()
     die(2)
-    (record,) = records(run("redrive", "dead", "--to", "other", "--rate", "500", "--json"))
+    (record,) = records(run("dlq", "redrive", "dead", "--to", "other", "--rate", "500", "--json"))
     assert (record["status"], record["moved"], record["to"]) == ("COMPLETED", 2, "other")
     assert other.counts().visible == 2
-    assert "is not the dead-letter queue of any" in run("redrive", "other", code=1).stderr
-    assert "max_per_second is 501" in run("redrive", "dead", "--rate", "501", code=2).stderr
+    assert "is not the dead-letter queue of any" in run("dlq", "redrive", "other", code=1).stderr
+    assert "max_per_second is 501" in run("dlq", "redrive", "dead", "--rate", "501", code=2).stderr
 
 
 def all_commands() -> list[list[str]]:

@@ -62,9 +62,9 @@ def in_terminal(columns: int, *arguments: str) -> str:
 @pytest.mark.usefixtures("environment")
 def test_output_into_a_pipe_has_no_escape_codes_and_is_not_cut() -> None:
     name = "q" * 80
-    assert run("queue", "create", name).returncode == 0
+    assert run("create", name).returncode == 0
     assert run("send", name, "x" * 300).returncode == 0
-    for arguments in (("stats",), ("peek", name), ("queue", "show", name)):
+    for arguments in (("stats",), ("peek", name), ("show", name)):
         result = run(*arguments)
         assert result.returncode == 0
         assert "\x1b" not in result.stdout + result.stderr
@@ -74,7 +74,7 @@ def test_output_into_a_pipe_has_no_escape_codes_and_is_not_cut() -> None:
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("columns", [80, 200])
 def test_tables_fit_the_terminal(columns: int) -> None:
-    run("queue", "create", "q" * 80)
+    run("create", "q" * 80)
     seen = in_terminal(columns, "stats")
     lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in seen.splitlines()]
     assert max(len(line) for line in lines) <= columns
@@ -98,7 +98,7 @@ def wait_for(is_so: Callable[[], object]) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_ctrl_c_ends_a_waiting_receive(valkey_url: str) -> None:
-    run("queue", "create", "orders")
+    run("create", "orders")
     process = subprocess.Popen([*COMMAND, "receive", "orders", "--wait", "60"], stderr=subprocess.PIPE, text=True)
     with redis.Redis.from_url(valkey_url) as server:
         wait_for(lambda: server.info("clients")["blocked_clients"])
@@ -121,7 +121,7 @@ def dead_letters(connection: rqsqs.Connection, count: int) -> rqsqs.Queue:
 def test_ctrl_c_cancels_a_redrive(valkey_url: str, prefix: str) -> None:
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
         dead = dead_letters(connection, 100)
-        command = [*COMMAND, "redrive", "dead", "--rate", "2"]
+        command = [*COMMAND, "dlq", "redrive", "dead", "--rate", "2"]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         wait_for(lambda: any(task.moved for task in dead.move_tasks()))
         process.send_signal(signal.SIGINT)
@@ -136,13 +136,13 @@ def test_ctrl_c_cancels_a_redrive(valkey_url: str, prefix: str) -> None:
 def test_a_redrive_shows_its_progress_in_a_terminal_only(valkey_url: str, prefix: str) -> None:
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
         dead_letters(connection, 60)
-        seen = in_terminal(80, "redrive", "dead", "--rate", "50")
+        seen = in_terminal(80, "dlq", "redrive", "dead", "--rate", "50")
         assert "moving" in seen
         assert "/60" in seen
         assert seen.endswith("moved 60 messages back\n")
         connection.queue("orders").purge()
         dead_letters(connection, 5)
-        assert run("redrive", "dead").stderr == "moved 5 messages back\n"
+        assert run("dlq", "redrive", "dead").stderr == "moved 5 messages back\n"
 
 
 @pytest.mark.usefixtures("environment")
@@ -158,7 +158,7 @@ def test_a_closed_pipe_is_no_error_message(valkey_url: str, prefix: str) -> None
 def test_without_a_url_the_queues_live_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("RQSQS_URL", raising=False)
-    assert run("queue", "create", "orders").returncode == 0
+    assert run("create", "orders").returncode == 0
     assert run("send", "orders", "kept").returncode == 0
     assert run("receive", "orders", "--body").stdout == "kept\n"
     missing = run("stats", "nothing")

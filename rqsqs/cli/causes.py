@@ -1,0 +1,85 @@
+"""Why messages died, put together: one line for each kind of failure. Pure; `dlq ls QUEUE` shows it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import rqsqs
+from rqsqs.cli import output
+
+# What differs from message to message in otherwise equal texts: ids, numbers, what is quoted.
+_VARIES = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0x[0-9a-fA-F]+|\d+|'[^']*'|\"[^\"]*\"")
+
+
+@dataclass
+class Kind:
+    """Messages that died of the same cause and came from the same queue.
+
+    Attributes:
+        type: name of the exception, None if no failure was recorded.
+        message: its text; `…` where the texts differ.
+        source: the queue they came from, None for messages that were sent here.
+        oldest: when the first of them was sent.
+        newest: when the last of them was sent.
+        example: a message id, of the newest.
+    """
+
+    type: str | None
+    message: str
+    source: str | None
+    count: int
+    oldest: datetime
+    newest: datetime
+    example: str
+
+    @property
+    def text(self) -> str:
+        """Type and message in one line."""
+        if self.type is None:
+            return output.NO_CAUSE if self.source is not None else "none: sent here, not a dead letter"
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "type": self.type,
+            "message": self.message if self.type is not None else None,
+            "source": self.source,
+            "count": self.count,
+            "oldest_sent_at": self.oldest,
+            "newest_sent_at": self.newest,
+            "example": self.example,
+        }
+
+
+class Kinds:
+    """All kinds met so far; memory grows with their number, not with that of the messages."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str | None, str, str | None], Kind] = {}
+
+    def add(self, message: rqsqs.Message) -> None:
+        """One more dead letter."""
+        cause = message.cause
+        name = None if cause is None else cause.type
+        text = "" if cause is None else " ".join(cause.message.split())
+        pattern = _VARIES.sub("…", text)
+        key = (name, pattern, message.dead_letter_source)
+        kind = self._found.get(key)
+        if kind is None:
+            sent = message.sent_at
+            self._found[key] = Kind(name, text, message.dead_letter_source, 1, sent, sent, message.message_id)
+            return
+        kind.count += 1
+        if kind.message != text:
+            kind.message = pattern
+        kind.oldest = min(kind.oldest, message.sent_at)
+        if message.sent_at >= kind.newest:
+            kind.newest, kind.example = message.sent_at, message.message_id
+
+    def most_frequent_first(self) -> list[Kind]:
+        """All of them."""
+        return sorted(self._found.values(), key=lambda kind: -kind.count)

@@ -1,0 +1,43 @@
+"""`rqsqs completion`: what a shell needs to complete commands, options and names of queues."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from rqsqs.cli import output
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+
+INSTALL = {
+    "bash": """add to ~/.bashrc:   eval "$(rqsqs completion bash)\"""",
+    "zsh": """add to ~/.zshrc, below compinit:   eval "$(rqsqs completion zsh)\"""",
+    "fish": "run once:   rqsqs completion fish >~/.config/fish/completions/rqsqs.fish",
+}
+
+
+@click.command("completion", short_help="Let the shell complete commands and names of queues.")
+@click.argument("shell", type=click.Choice(list(INSTALL)))
+@common_options
+@pass_settings
+def completion(settings: Settings, shell: str) -> None:
+    """Print what SHELL needs to complete commands, options and names of queues; its first line says where it goes.
+
+    Names come from the server that --url, RQSQS_URL or the default names; without an answer in half a second there
+    are none.
+
+    \b
+    Examples:
+      eval "$(rqsqs completion bash)"
+      rqsqs completion fish >~/.config/fish/completions/rqsqs.fish
+    """
+    found = get_completion_class(shell)
+    assert found is not None
+    root = click.get_current_context().find_root().command
+    script = f"# {INSTALL[shell]}\n{found(root, {}, 'rqsqs', '_RQSQS_COMPLETE').source().strip()}"
+    if settings.as_json:
+        output.emit({"shell": shell, "install": INSTALL[shell], "script": script})
+    else:
+        click.echo(script)
+
+
+COMMANDS = (completion,)

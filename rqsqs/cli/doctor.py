@@ -1,0 +1,130 @@
+"""`rqsqs doctor`: is the server fit for queues (see `examination`), and are the queues well?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+import redis
+from redis.connection import ConnectionPool, UnixDomainSocketConnection
+
+import rqsqs
+from rqsqs._io import connect, failures
+from rqsqs.cli import output, scanning
+from rqsqs.cli.examination import Finding, Patient, examine_server
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+
+NAMES = 5  # so many names in a sentence
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "cyan"}
+
+
+@click.command("doctor", short_help="Check the server and the queues, and say what to do.")
+@common_options
+@pass_settings
+def doctor(settings: Settings) -> int:
+    """Check whether the server is fit for queues and the queues are well; each finding says what to do.
+
+    Looked at are the version, memory and eviction, persistence, replication, connections, clock, round trip, rights,
+    scripts and errors of the server, then queues that are paused, have dead letters or no dead-letter queue. A probe
+    key is written that ends by itself after a second; nothing else is changed.
+
+    \b
+    Marks:
+      ok    as it should be
+      warn  works, but look at it
+      fail  has to be put right: queues do not work, or can lose messages
+      skip  cannot be seen: managed servers refuse some commands
+
+    Exits with 0 if nothing failed, with 1 otherwise, with 3 if the server cannot be reached.
+
+    \b
+    Examples:
+      rqsqs --url redis://localhost:6379/0 doctor
+      rqsqs doctor --json | jq -r 'select(.level == "fail") | .advice'
+    """
+    has_failed = False
+    where = connect.shown(settings.server)
+    with_queues = True
+    client, release = _client(settings)
+    try:
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise failures.server(error, sent=False, where=where) or error from None
+        if not settings.as_json:
+            output.note(f"examining {where}")
+        patient = Patient(client, settings.prefix)
+        for finding in examine_server(patient):
+            has_failed |= finding.level == "fail"
+            with_queues &= not (finding.check == "version" and finding.level == "fail")
+            _show(settings, finding)
+        if with_queues:
+            for finding in examine_queues(settings.connect()):
+                has_failed |= finding.level == "fail"
+                _show(settings, finding)
+    finally:
+        client.close()
+        release()
+    return int(has_failed)
+
+
+def _client(settings: Settings) -> tuple[redis.Redis, Callable[[], None]]:
+    """A plain client for the same server, and what gives an embedded one up."""
+    url = connect.resolve(settings.server)
+    options, held = connect.settings_of(url, {})
+    pool = connect.open_pool(url, options, ConnectionPool, UnixDomainSocketConnection)
+    return redis.Redis(connection_pool=pool), held.release if held else lambda: None
+
+
+def _show(settings: Settings, finding: Finding) -> None:
+    if settings.as_json:
+        output.emit(finding.record())
+    else:
+        mark = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level], bold=True)
+        click.echo(f"{mark}  {output.printable(finding.text)}")
+        if finding.advice:
+            click.echo(f"      {output.printable(finding.advice)}")
+    sys.stdout.flush()
+
+
+def examine_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
+    """Queues that want somebody's attention."""
+    paused, without, sources, dead = [], [], set(), []
+    number = 0
+    try:
+        for queue in connection.queues():
+            try:
+                info, feeding = queue.info(), queue.dead_letter_sources()
+                waiting = scanning.total(queue.counts()) if feeding else 0
+            except rqsqs.QueueDoesNotExist:
+                continue
+            number += 1
+            if info.is_paused:
+                paused.append(queue.name)
+            if feeding:
+                sources.add(queue.name)
+            elif "RedrivePolicy" not in info.attributes:
+                without.append(queue.name)
+            if waiting:
+                dead.append(f"{queue.name} ({waiting:,})")
+    except rqsqs.RqsqsError as error:
+        yield Finding("queues", "fail", f"the queues cannot be looked at: {error}", "see the findings above")
+        return
+    yield Finding("queues", "ok", f"{output.counted(number, 'queue')} under the prefix")
+    if paused:
+        yield Finding("paused", "warn", f"paused: {_names(paused)}", "rqsqs resume QUEUE lets them go on")
+    if dead:
+        yield Finding("dead letters", "warn", f"dead letters wait in {_names(dead)}", "rqsqs dlq ls QUEUE tells why")
+    if without:
+        text = f"without a dead-letter queue: {_names(without)}"
+        advice = "a message that always fails is received again and again: rqsqs set QUEUE --dlq QUEUE-dead"
+        yield Finding("dead-letter queues", "warn", text, advice)
+
+
+def _names(found: list[str]) -> str:
+    more = f" and {len(found) - NAMES:,} more" if len(found) > NAMES else ""
+    return ", ".join(found[:NAMES]) + more
+
+
+COMMANDS = (doctor,)

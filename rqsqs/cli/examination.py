@@ -1,0 +1,281 @@
+"""What `rqsqs doctor` looks at: one function per check, each yields findings with a sentence and an advice."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import redis
+
+from rqsqs._core import scripts
+from rqsqs._io.connect import OLDEST
+from rqsqs.cli import output
+
+PINGS = 20
+# Error replies that tell of trouble; those of our scripts are ordinary answers, NOSCRIPT is how scripts are loaded.
+TROUBLE = {
+    "OOM": "the server refused to store more: raise maxmemory or consume messages",
+    "MISCONF": "the server refused writes because it could not save to disk: see its log",
+    "READONLY": "somebody wrote to a replica: connect to the primary",
+    "NOPERM": "a user lacked rights: see the ACL of your users",
+    "WRONGPASS": "somebody used a wrong password",
+    "NOAUTH": "somebody connected without a password",
+    "BUSY": "a script blocked the server: look for scripts of other programs",
+    "WRONGTYPE": "a key held something else than expected: do other programs write under the same prefix?",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. Level: ok, warn, fail, or skip when it could not be seen."""
+
+    check: str
+    level: str
+    text: str
+    advice: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+class Patient:
+    """The server: a plain client and what INFO says, asked for once."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """All sections that any check needs."""
+        sections = ("server", "clients", "memory", "persistence", "stats", "replication", "errorstats", "cluster")
+        found: dict[str, Any] = self.client.info(*sections)
+        return found
+
+    def config(self, name: str) -> str:
+        """One setting; the server may refuse."""
+        found: dict[Any, Any] = self.client.config_get(name)
+        return str(found.get(name, ""))
+
+
+def version(patient: Patient) -> Iterator[Finding]:
+    """Kind and version."""
+    info = patient.info
+    kind = "valkey" if "valkey_version" in info else "redis"
+    number = str(info.get(f"{kind}_version", "?"))
+    found = tuple(int(part) for part in number.split(".")[:2] if part.isdigit())
+    name = f"the server is {kind.title()} {number}"
+    if found and found < OLDEST[kind]:
+        yield Finding("version", "fail", f"{name}, too old", "rqsqs needs Redis 7.0 or Valkey 7.2 or newer")
+    else:
+        yield Finding("version", "ok", name)
+    if int(info.get("cluster_enabled", 0)):
+        yield Finding("version", "warn", "the server is part of a cluster", "a cluster URL is not supported yet")
+
+
+def eviction(patient: Patient) -> Iterator[Finding]:
+    """May the server throw keys away?"""
+    policy = str(patient.info["maxmemory_policy"])
+    if policy == "noeviction":
+        yield Finding("eviction", "ok", "maxmemory-policy is noeviction: no message is thrown away")
+        return
+    advice = "CONFIG SET maxmemory-policy noeviction, and in its configuration; a cache belongs on another server"
+    yield Finding("eviction", "fail", f"maxmemory-policy is {policy}: full memory would cost messages", advice)
+
+
+def memory(patient: Patient) -> Iterator[Finding]:
+    """How full is it?"""
+    info = patient.info
+    used, limit = int(info["used_memory"]), int(info["maxmemory"])
+    if not limit:
+        whole = int(info.get("total_system_memory", 0))
+        text = f"{_size(used)} of memory used, maxmemory is not set"
+        level = "warn" if whole and used > 0.6 * whole else "ok"
+        advice = "set maxmemory below the machine's memory: a send is refused then, before the system kills the server"
+        yield Finding("memory", level, text + (f" (the machine has {_size(whole)})" if whole else ""), advice)
+        return
+    share = used / limit
+    level = "fail" if share > 0.95 else "warn" if share > 0.75 else "ok"
+    advice = "" if level == "ok" else "consume messages or raise maxmemory: sends are refused when it is full"
+    yield Finding("memory", level, f"{_size(used)} of {_size(limit)} memory used ({share:.0%})", advice)
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def persistence(patient: Patient) -> Iterator[Finding]:
+    """What would a crash of the server cost?"""
+    info = patient.info
+    if info.get("aof_last_write_status", "ok") != "ok":
+        yield Finding("persistence", "fail", "the last write to the append-only file failed", "free disk; see its log")
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        advice = "free disk or memory and see the server's log; until a save succeeds it may refuse writes (MISCONF)"
+        yield Finding("persistence", "fail", "the last snapshot failed", advice)
+    if int(info.get("aof_enabled", 0)):
+        fsync = _ask(patient, "appendfsync")
+        cost = {"always": "a crash costs nothing that was sent", "everysec": "a crash may cost the last second"}
+        text = f"append-only file with appendfsync {fsync or '(not told)'}"
+        advice = "" if fsync == "always" else "appendfsync always loses nothing, and is slower"
+        level = "warn" if fsync == "no" else "ok"
+        yield Finding("persistence", level, f"{text}: {cost.get(fsync or '', 'a crash may cost seconds')}", advice)
+        return
+    saves = _ask(patient, "save")
+    advice = "appendonly yes keeps queues over a crash; appendfsync always loses nothing"
+    if saves is None:
+        yield Finding("persistence", "warn", "no append-only file; whether there are snapshots is not told", advice)
+    elif saves:
+        text = "snapshots only: a crash costs everything since the last one"
+        yield Finding("persistence", "warn", f"{text} (save {saves})", advice)
+    else:
+        yield Finding("persistence", "warn", "in memory only: the queues are gone when the server ends", advice)
+
+
+def _ask(patient: Patient, name: str) -> str | None:
+    try:
+        return patient.config(name)
+    except redis.ResponseError:
+        return None
+
+
+def replication(patient: Patient) -> Iterator[Finding]:
+    """Is it the primary, and is there a copy?"""
+    info = patient.info
+    if info.get("role") == "slave":
+        advice = f"connect to the primary, {info.get('master_host')}:{info.get('master_port')}"
+        yield Finding("replication", "fail", "this is a replica, which takes no writes", advice)
+        return
+    number = int(info.get("connected_slaves", 0))
+    if not number:
+        yield Finding("replication", "ok", "no replica: there is one copy of the queues, on this server")
+        return
+    text = f"{output.counted(number, 'replica')}: a failover may cost what was not copied yet"
+    behind = [
+        int(info["master_repl_offset"]) - int(entry["offset"])
+        for key, entry in info.items()
+        if key.startswith("slave") and isinstance(entry, dict)
+    ]
+    if behind and max(behind) > 1 << 20:
+        yield Finding("replication", "warn", f"{text}; one is {_size(max(behind))} behind", "see its network and disk")
+    else:
+        yield Finding("replication", "ok", text)
+
+
+def connections(patient: Patient) -> Iterator[Finding]:
+    """Is there room for more?"""
+    info = patient.info
+    number, limit = int(info["connected_clients"]), int(info.get("maxclients", 0) or 0)
+    advice = "raise maxclients, or let threads and tasks share a connection (rqsqs.aio needs one per process)"
+    text = f"{output.counted(number, 'connection')}{f' of {limit:,}' if limit else ''}"
+    level = "ok" if not limit or number < 0.8 * limit else "fail" if number >= limit - 1 else "warn"
+    yield Finding("connections", level, text, "" if level == "ok" else advice)
+    rejected = int(info.get("rejected_connections", 0))
+    if rejected:
+        text = f"{output.counted(rejected, 'connection')} rejected since the server started: maxclients was reached"
+        yield Finding("connections", "warn", text, advice)
+
+
+def clock(patient: Patient) -> Iterator[Finding]:
+    """Do both clocks show the same?"""
+    before = time.time()
+    seconds, micros = patient.client.time()
+    after = time.time()
+    off = seconds + micros / 1e6 - (before + after) / 2
+    doubt = (after - before) / 2
+    text = f"the server's clock is {output.age(abs(off))} {'ahead' if off > 0 else 'behind'}"
+    if abs(off) - doubt > 1:
+        advice = "queues go by the server's clock; `at` times and shown ages are off by that much: run NTP on both"
+        yield Finding("clock", "warn", text, advice)
+    else:
+        yield Finding("clock", "ok", text)
+
+
+def round_trip(patient: Patient) -> Iterator[Finding]:
+    """How long does a call take at least?"""
+    took = []
+    for _ in range(PINGS):
+        start = time.perf_counter()
+        patient.client.ping()
+        took.append((time.perf_counter() - start) * 1000)
+    middle = statistics.median(took)
+    text = f"a round trip takes {middle:.2g} ms (the longest of {PINGS}: {max(took):.2g} ms)"
+    advice = "bring programs nearer to the server, and use batches"
+    yield Finding("round trip", "warn" if middle > 5 else "ok", text, advice if middle > 5 else "")
+
+
+def rights(patient: Patient) -> Iterator[Finding]:
+    """May this user do what queues need?"""
+    client, probe = patient.client, f"{patient.prefix}:{{doctor}}:probe"
+    try:
+        user = client.acl_whoami()
+    except redis.ResponseError:
+        user = "this user"
+    advice = f"give it ~{patient.prefix}:* +evalsha +script|load +blpop +info and what scripts call: +@read +@write"
+    try:
+        sha = client.script_load("return redis.call('SET', KEYS[1], '1', 'PX', '1000')")
+        client.evalsha(sha, 1, probe)
+        client.blpop([f"{probe}:bell"], 0.001)
+    except redis.ResponseError as error:
+        yield Finding("rights", "fail", f"the user {user!r} may not do what queues need: {error}", advice)
+    else:
+        keys = f"{patient.prefix}:*"
+        yield Finding("rights", "ok", f"the user {user!r} may load and run scripts, and write keys of {keys}")
+
+
+def script_cache(patient: Patient) -> Iterator[Finding]:
+    """Are our scripts loaded?"""
+    names = scripts.names()
+    loaded = sum(map(bool, patient.client.script_exists(*(scripts.get(name).sha.decode() for name in names))))
+    text = f"{loaded} of {len(names)} scripts of this version are loaded"
+    yield Finding(
+        "scripts", "ok", f"{text}; the others are loaded when they are needed" if loaded < len(names) else text
+    )
+
+
+def errors(patient: Patient) -> Iterator[Finding]:
+    """What did the server refuse since it started?"""
+    found = False
+    for key, entry in sorted(patient.info.items()):
+        code = key.removeprefix("errorstat_")
+        if key.startswith("errorstat_") and code in TROUBLE:
+            count = int(entry["count"] if isinstance(entry, dict) else str(entry).removeprefix("count="))
+            found = True
+            text = f"{output.counted(count, 'request')} refused with {code} since the server started"
+            yield Finding("errors", "warn", text, TROUBLE[code])
+    if not found:
+        yield Finding("errors", "ok", "no request was refused in a way that means trouble")
+
+
+CHECKS: tuple[tuple[str, Callable[[Patient], Iterator[Finding]]], ...] = (
+    ("version", version),
+    ("eviction", eviction),
+    ("memory", memory),
+    ("persistence", persistence),
+    ("replication", replication),
+    ("connections", connections),
+    ("clock", clock),
+    ("round trip", round_trip),
+    ("rights", rights),
+    ("scripts", script_cache),
+    ("errors", errors),
+)
+
+
+def examine_server(patient: Patient) -> Iterator[Finding]:
+    """All checks of the server; what it refuses to tell is skipped."""
+    for name, check in CHECKS:
+        try:
+            yield from check(patient)
+        except (redis.ResponseError, KeyError) as error:
+            refusal = f"it does not tell {error}" if isinstance(error, KeyError) else str(error)
+            text = f"{name} cannot be seen: {refusal}"
+            yield Finding(name, "skip", text, "a managed server shows it in its console; else ask for the rights")

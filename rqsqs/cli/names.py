@@ -1,0 +1,44 @@
+"""Names of queues as arguments: they complete in the shell."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+import rqsqs
+from rqsqs.cli.settings import Settings, default_url
+
+PATIENCE_S = 0.5  # a shell waits for the answer
+AT_MOST = 200
+
+
+class QueueName(click.ParamType):  # type: ignore[type-arg]
+    """A queue by name; the connection checks it."""
+
+    name = "queue"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is."""
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names that begin so; none if the server does not answer at once."""
+        settings = ctx.find_object(Settings) or Settings()
+        if not settings.url and not os.path.isdir(default_url().removeprefix("embedded://")):
+            return []
+        taken = set(ctx.params.get(param.name or "") or ()) if param.nargs == -1 else set()
+        try:
+            with rqsqs.connect(
+                settings.server, prefix=settings.prefix, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
+            ) as connection:
+                names = (queue.name for queue in connection.queues(incomplete))
+                found = [CompletionItem(name) for name, _ in zip(names, range(AT_MOST), strict=False)]
+        except Exception:  # nothing that would show up in the middle of somebody's command line
+            return []
+        return [item for item in found if item.value not in taken]
+
+
+QUEUE = QueueName()

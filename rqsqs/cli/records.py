@@ -1,0 +1,146 @@
+"""Messages as JSON, one object per line: what receive, peek, search and export print, and send and import read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+import msgpack
+
+import rqsqs
+from rqsqs.cli.values import DURATION, MOMENT
+
+OPTIONS = ("delay", "at", "group", "deduplication_id", "deduplication_window", "attributes")
+SHOWN = (  # what is printed beside; it may stand in what is sent
+    *("message_id", "sequence_number", "dead_letter_source", "visible_at", "receipt_handle", "sent_at"),
+    *("receive_count", "state", "cause"),
+)
+BODIES = ("body", "body_base64", "body_msgpack")
+
+
+def jsonable(value: Any) -> Any:
+    """What JSON has no word for: bytes as {"base64": ...}, times in ISO form, the rest as text."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any]:
+    """A message as JSON.
+
+    A body that JSON cannot hold exactly (bytes inside an object, keys that are no text, NaN) is there twice: readable
+    as `body`, and exact as `body_msgpack`.
+    """
+    record: dict[str, Any] = {"message_id": message.message_id} | _body_record(message.body)
+    record |= {"sent_at": message.sent_at, "receive_count": message.receive_count}
+    optional = {
+        "state": state,
+        "group": message.group,
+        "deduplication_id": message.deduplication_id,
+        "sequence_number": message.sequence_number,
+        "attributes": message.attributes or None,
+        "dead_letter_source": message.dead_letter_source,
+        "visible_at": message.visible_at,
+        "receipt_handle": message.receipt_handle or None,
+        "cause": cause_record(message.cause) if message.cause is not None else None,
+    }
+    return record | {name: value for name, value in optional.items() if value is not None}
+
+
+def cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
+    """A cause as JSON."""
+    names = ("type", "message", "worker", "at_ms", "failures", "traceback")
+    return {name: getattr(cause, name) for name in names}
+
+
+def _body_record(body: Any) -> dict[str, Any]:
+    if isinstance(body, str):
+        return {"body": body}
+    if isinstance(body, bytes):
+        return {"body_base64": base64.b64encode(body).decode()}
+    try:
+        readable = json.loads(json.dumps(body, default=jsonable, allow_nan=False))
+    except (TypeError, ValueError):  # keys of other types, NaN
+        readable = repr(body)
+    if readable == body:
+        return {"body": body}
+    return {"body": readable, "body_msgpack": base64.b64encode(msgpack.packb(body)).decode()}
+
+
+def entries(lines: Iterable[str], defaults: dict[str, Any]) -> Iterator[tuple[int, int, rqsqs.Entry]]:
+    """Number and length of each line with the message it holds; empty lines are passed over.
+
+    Raises:
+        click.UsageError: a line holds no message; it says which and why.
+    """
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, len(line), entry_of(number, parsed(number, line), defaults)
+
+
+def parsed(number: int, line: str | bytes) -> dict[str, Any]:
+    """The object of one line."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise click.UsageError(f"line {number}: this is not JSON: {error}") from None
+    if not isinstance(record, dict) or not any(name in record for name in BODIES):
+        raise click.UsageError(
+            f'line {number}: a message is an object with "body" or "body_base64": {{"body": "hello"}}'
+        )
+    return record
+
+
+def entry_of(number: int, record: dict[str, Any], defaults: dict[str, Any]) -> rqsqs.Entry:
+    """The message to send that a record describes; `number` of its line for errors."""
+    try:
+        return _entry(record, defaults)
+    except click.UsageError as error:
+        raise click.UsageError(f"line {number}: {error.message}") from None
+    except ValueError as error:
+        raise click.UsageError(f"line {number}: {error}") from None
+
+
+def _entry(record: dict[str, Any], defaults: dict[str, Any]) -> rqsqs.Entry:
+    body = _body(record)
+    unknown = sorted(set(record) - set(OPTIONS) - set(SHOWN) - set(BODIES))
+    if unknown:
+        raise click.UsageError(f"{unknown[0]!r} is not a field of a message: there are body, {', '.join(OPTIONS)}")
+    options = defaults | {name: record[name] for name in OPTIONS if record.get(name) is not None}
+    for name, kind in (("at", MOMENT), ("delay", DURATION), ("deduplication_window", DURATION)):
+        if isinstance(options.get(name), str):
+            options[name] = kind.convert(options[name], None, None)
+    attributes = options.get("attributes")
+    if isinstance(attributes, dict):
+        options["attributes"] = {name: _attribute(value) for name, value in attributes.items()}
+    return rqsqs.Entry(body, **options)
+
+
+def _body(record: dict[str, Any]) -> Any:
+    if "body_msgpack" in record:
+        try:
+            return msgpack.unpackb(_decoded(record["body_msgpack"]), strict_map_key=False)
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(f"body_msgpack is not base64 of msgpack: {error}") from None
+    if ("body" in record) == ("body_base64" in record):
+        raise click.UsageError('a message is an object with "body" or "body_base64", one of them')
+    if "body" in record:
+        return record["body"]
+    try:
+        return _decoded(record["body_base64"])
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise click.UsageError(f"body_base64 is not base64: {error}") from None
+
+
+def _decoded(text: Any) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, dict) and list(value) == ["base64"]:
+        return _decoded(value["base64"])
+    return value

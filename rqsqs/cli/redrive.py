@@ -1,0 +1,195 @@
+"""`rqsqs dlq redrive`: dead letters go back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import click
+
+import rqsqs
+from rqsqs.cli import output, scanning
+from rqsqs.cli.names import QUEUE
+from rqsqs.cli.progress import Meter
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+
+LOOK_S = 0.1
+RUNNING = ("RUNNING", "CANCELLING")
+
+
+@click.command("redrive", short_help="Move dead letters back where they came from, or elsewhere.")
+@click.argument("queue", type=QUEUE)
+@click.option("--to", "destination", type=QUEUE, metavar="QUEUE", help="Move them there instead.")
+@click.option("--rate", type=int, metavar="N", help="At most so many a second, 1 to 500 [as fast as it goes].")
+@click.option("--dry-run", is_flag=True, help="Only say what would be moved, and where to.")
+@click.option("--no-wait", is_flag=True, help="Let it go on in a process of its own, and print the task's id.")
+@click.option("--cancel", is_flag=True, help="Cancel the redrive of QUEUE that runs.")
+@click.option("--announce", is_flag=True, hidden=True, help="Print the task's id first.")
+@common_options
+@pass_settings
+def redrive(
+    settings: Settings,
+    queue: str,
+    destination: str | None,
+    rate: int | None,
+    dry_run: bool,
+    no_wait: bool,
+    cancel: bool,
+    announce: bool,
+) -> int:
+    """Move the messages of the dead-letter queue QUEUE back to the queues they came from, or --to another one.
+
+    Those that are visible when it starts are moved; they are new messages there, received 0 times. Ctrl-C cancels it;
+    what was moved stays moved. Exits with 4 if there was nothing to move, or no redrive to cancel.
+
+    \b
+    Examples:
+      rqsqs dlq redrive orders-dead --dry-run
+      rqsqs dlq redrive orders-dead
+      rqsqs dlq redrive orders-dead --to orders-inspection --rate 50
+      rqsqs dlq redrive orders-dead --rate 1 --no-wait
+      rqsqs dlq redrive orders-dead --cancel
+    """
+    if cancel + dry_run + no_wait > 1 or (cancel and (destination or rate)):
+        raise click.UsageError("--cancel, --dry-run and --no-wait exclude each other; --cancel stands alone")
+    dead_letters = settings.queue(queue)
+    if cancel:
+        return _cancel(settings, dead_letters)
+    if dry_run:
+        return _dry_run(settings, dead_letters, destination)
+    if no_wait:
+        return _in_background(settings, queue, destination, rate)
+    task_id = dead_letters.redrive(destination, max_per_second=rate)
+    if announce:
+        click.echo(task_id)
+        sys.stdout.flush()
+    try:
+        with Meter("moving", dead_letters.counts().visible, quiet=settings.as_json or announce) as meter:
+            while (task := _task(dead_letters, task_id)).status in RUNNING:
+                meter.reached(task.moved, task.to_move)
+                time.sleep(LOOK_S)
+    except KeyboardInterrupt:
+        output.note(f"cancelled; {output.counted(_stop(dead_letters, task_id), 'message')} had been moved")
+        raise click.Abort from None
+    if settings.as_json:
+        _emit(task)
+    elif task.status == "COMPLETED" and not announce:
+        back = f"to {task.destination}" if task.destination else "back"
+        output.note(f"moved {output.counted(task.moved, 'message')} {back}" if task.moved else f"{queue} is empty")
+    if task.status != "COMPLETED":
+        reason = _REASONS.get(task.failure_reason or "", task.failure_reason or task.status.lower())
+        raise click.ClickException(f"the redrive stopped after {output.counted(task.moved, 'message')}: {reason}")
+    return 0 if task.moved else 4
+
+
+_REASONS = {
+    "CouldNotDetermineMessageSource": "the next message was sent to this queue, it came from nowhere; say --to",
+    "AWS.SimpleQueueService.NonExistentQueue": "the queue the next message came from does not exist; say --to",
+}
+
+
+def _emit(task: rqsqs.MoveTask) -> None:
+    output.emit(
+        {
+            "queue": task.source,
+            "to": task.destination,
+            "task_id": task.task_id,
+            "status": task.status,
+            "moved": task.moved,
+            "failure_reason": task.failure_reason,
+        }
+    )
+
+
+def _task(queue: rqsqs.Queue, task_id: str) -> rqsqs.MoveTask:
+    return next(task for task in queue.move_tasks() if task.task_id == task_id)
+
+
+def _stop(queue: rqsqs.Queue, task_id: str) -> int:
+    """Cancel a task, wait for its end, and return how many messages were moved."""
+    moved = queue.cancel_redrive(task_id)
+    deadline = time.monotonic() + 5
+    while (task := _task(queue, task_id)).status in RUNNING and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+    return max(moved, task.moved)
+
+
+def _cancel(settings: Settings, queue: rqsqs.Queue) -> int:
+    running = next((task for task in queue.move_tasks() if task.status == "RUNNING"), None)
+    if running is None:
+        output.note(f"no redrive of {queue.name} is running")
+        return 4
+    moved = _stop(queue, running.task_id)
+    if settings.as_json:
+        _emit(_task(queue, running.task_id))
+    else:
+        output.note(f"cancelled; {output.counted(moved, 'message')} had been moved")
+    return 0
+
+
+def _dry_run(settings: Settings, queue: rqsqs.Queue, destination: str | None) -> int:
+    """Count by source, without touching anything."""
+    connection = settings.connect()
+    sources: Counter[str | None] = Counter()
+    with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
+        for _, page in scanning.pages(queue, ("visible",)):
+            sources.update(message.dead_letter_source for message in page)
+            meter.advance(len(page))
+    if destination is not None and not connection.exists(destination):
+        raise click.ClickException(f"the queue {destination!r} to move to does not exist")
+    if not queue.dead_letter_sources():
+        raise click.ClickException(f"{queue.name!r} is not the dead-letter queue of any queue")
+    stuck, rows = 0, []
+    for source, number in sorted(sources.items(), key=lambda pair: -pair[1]):
+        target = destination or source
+        problem = None
+        if target is None:
+            problem = "sent here, came from nowhere"
+        elif destination is None and not connection.exists(target):
+            problem = "does not exist"
+        stuck += problem is not None
+        if settings.as_json:
+            output.emit({"queue": queue.name, "source": source, "to": target, "messages": number, "problem": problem})
+        shown = f"{target or ''} ({problem})".strip() if problem else str(target)
+        rows.append((f"{number:,}", source or "-", shown))
+    if rows and not settings.as_json:
+        output.table([("MESSAGES", "right"), ("FROM", "left"), ("WOULD GO TO", "left")], rows)
+    if not rows:
+        output.note(f"{queue.name} is empty")
+        return 4
+    if stuck:
+        raise click.ClickException("the redrive would stop at messages that cannot go back; say --to")
+    return 0
+
+
+def _in_background(settings: Settings, queue: str, destination: str | None, rate: int | None) -> int:
+    """A task needs a process that drives it: start one of its own, which outlives this one."""
+    command = [sys.executable, "-m", "rqsqs", "dlq", "redrive", queue, "--announce"]
+    command += ["--to", destination] if destination else []
+    command += ["--rate", str(rate)] if rate is not None else []
+    environment = os.environ | {"RQSQS_PREFIX": settings.prefix}
+    if settings.url:
+        environment["RQSQS_URL"] = settings.url  # not among the arguments: it may hold a password
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    task_id = process.stdout.readline().strip()
+    if not task_id:
+        click.echo(process.stderr.read(), err=True, nl=False)
+        return process.wait()
+    if settings.as_json:
+        output.emit({"queue": queue, "to": destination, "task_id": task_id, "status": "RUNNING"})
+    else:
+        click.echo(task_id)
+    return 0

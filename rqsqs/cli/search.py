@@ -1,0 +1,143 @@
+"""`rqsqs search` and `rqsqs cancel`: find what waits, and take it out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import click
+
+import rqsqs
+from rqsqs.cli import output, records, scanning
+from rqsqs.cli.names import QUEUE
+from rqsqs.cli.progress import Meter
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+
+Test = Callable[[str], bool]
+
+
+@click.command("search", short_help="Find messages by what is in them.")
+@click.argument("queue", type=QUEUE)
+@click.argument("text")
+@click.option("--regex", "-e", is_flag=True, help="TEXT is a regular expression (Python's).")
+@click.option("--ignore-case", "-i", is_flag=True, help="Take upper and lower case for the same.")
+@click.option("--group", "-g", metavar="TEXT", help="Only messages of this message group.")
+@scanning.state_option("Only messages that are so; may be repeated [all].")
+@click.option("--max", "-n", "max_messages", type=click.IntRange(1), metavar="N", help="Stop after so many [all].")
+@common_options
+@pass_settings
+def search(
+    settings: Settings,
+    queue: str,
+    text: str,
+    regex: bool,
+    ignore_case: bool,
+    group: str | None,
+    states: tuple[str, ...],
+    max_messages: int | None,
+) -> int:
+    """Find the messages of QUEUE that hold TEXT: in the body, an attribute, the message id, the deduplication id, or
+    the cause of a failure. Nothing is received or changed. Exits with 4 if there is none.
+
+    An object is searched as its JSON on one line. The whole queue is looked at page by page, in bounded memory; what
+    comes and goes meanwhile may be missed or found twice.
+
+    \b
+    Examples:
+      rqsqs search orders customer-7
+      rqsqs search orders '"id": 4[0-9]{3}' --regex --state delayed
+      rqsqs search orders-dead TimeoutError --json | jq -r .message_id
+    """
+    is_match = _test(text, regex, ignore_case)
+    wanted = scanning.chosen(states)
+    target, found = settings.queue(queue), 0
+    with Meter("searching", scanning.total(target.counts(), wanted), quiet=settings.as_json) as meter:
+        for state, page in scanning.pages(target, wanted):
+            matches = [
+                m for m in page if (group is None or m.group == group) and any(is_match(part) for part in _parts(m))
+            ]
+            if max_messages is not None:
+                matches = matches[: max_messages - found]
+            if matches:
+                with meter.aside():
+                    for message in matches:
+                        if settings.as_json:
+                            output.emit(records.record_of(message, state))
+                        else:
+                            output.show_message(message, state=state)
+            found += len(matches)
+            meter.advance(len(page))
+            if found == max_messages:
+                break
+    if not found:
+        output.note(f"no message in {queue} holds {text!r}")
+    return 0 if found else 4
+
+
+def _test(text: str, regex: bool, ignore_case: bool) -> Test:
+    if not regex and not ignore_case:
+        return lambda part: text in part
+    try:
+        pattern = re.compile(text if regex else re.escape(text), re.IGNORECASE if ignore_case else 0)
+    except re.error as error:
+        raise click.UsageError(f"{text!r} is not a regular expression: {error}") from None
+    return lambda part: pattern.search(part) is not None
+
+
+def _parts(message: rqsqs.Message) -> Iterator[str]:
+    """Everything of a message that can be searched."""
+    yield output.body_text(message)
+    yield message.message_id
+    if message.deduplication_id is not None:
+        yield message.deduplication_id
+    for name, value in message.attributes.items():
+        yield f"{name}={value.decode(errors='replace') if isinstance(value, bytes) else value}"
+    if message.cause is not None:
+        yield output.cause_text(message.cause)
+
+
+@click.command("cancel", short_help="Take waiting messages out of a queue.")
+@click.argument("queue", type=QUEUE)
+@click.argument("message_ids", metavar="[MESSAGE_ID]...", nargs=-1)
+@click.option("--deduplication-id", "--dedup-id", "deduplication_ids", metavar="TEXT", multiple=True,
+              help="The message sent with this id, which is forgotten; may be repeated.")  # fmt: skip
+@click.option("--group", "-g", metavar="TEXT", help="Their message group: found faster in FIFO queues.")
+@common_options
+@pass_settings
+def cancel(
+    settings: Settings, queue: str, message_ids: tuple[str, ...], deduplication_ids: tuple[str, ...], group: str | None
+) -> int:
+    """Take messages out of QUEUE that wait there, visible or delayed, by message id or deduplication id.
+
+    What is in flight cannot be cancelled (exit code 1). Exits with 4 if there was none of them.
+
+    \b
+    Examples:
+      rqsqs cancel orders 0199c1a2-7f3e-7000-8000-0123456789ab
+      rqsqs cancel reminders --dedup-id reminder-7
+      rqsqs search orders customer-7 --json | jq -r .message_id | xargs rqsqs cancel orders
+    """
+    if not message_ids and not deduplication_ids:
+        raise click.UsageError("say which messages: MESSAGE_ID or --deduplication-id")
+    target = settings.queue(queue)
+    wanted = [(text, {"message": text}) for text in message_ids]
+    wanted += [(f"with deduplication id {text}", {"deduplication_id": text}) for text in deduplication_ids]
+    cancelled = failed = 0
+    for what, which in wanted:
+        try:
+            done = target.cancel(**which, group=group)
+        except rqsqs.MessageNotAvailable:
+            failed += 1
+            output.note(f"message {what} is in flight and cannot be cancelled")
+            continue
+        cancelled += done
+        if not done:
+            output.note(f"{queue} holds no message {what}")
+    if settings.as_json:
+        output.emit({"queue": queue, "cancelled": cancelled, "failed": failed})
+    else:
+        output.note(f"cancelled {output.counted(cancelled, 'message')} of {queue}")
+    return 1 if failed else 0 if cancelled else 4
+
+
+COMMANDS = (search, cancel)

@@ -1,0 +1,100 @@
+"""Sending many messages: what `rqsqs send --file` and `rqsqs import` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import rqsqs
+from rqsqs.cli import output
+from rqsqs.cli.progress import Meter
+from rqsqs.cli.settings import Settings
+
+BATCH = 200  # messages that travel together,
+BATCH_SIZE = 4 << 20  # unless their lines are longer than this
+
+Numbered = tuple[int, int, rqsqs.Entry]  # the line's number, its length, the message
+
+
+@dataclass
+class Outcome:
+    """How many were stored, recognised as duplicates, refused."""
+
+    stored: int = 0
+    duplicates: int = 0
+    failed: int = 0
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return 1 if self.failed else 0 if self.stored or self.duplicates else 4
+
+    def sentence(self, verb: str, queue: str) -> str:
+        """What was done, for people."""
+        text = f"{verb} {output.counted(self.stored, 'message')} to {queue}"
+        text += f", {self.duplicates:,} more were duplicates" if self.duplicates else ""
+        return text + (f", {self.failed:,} failed" if self.failed else "")
+
+
+def send_all(
+    settings: Settings, queue: rqsqs.Queue, messages: Iterable[Numbered], total: int | None, verb: str = "sent"
+) -> Outcome:
+    """Send messages in batches, in order, and show how far it is; what was refused is named by its line.
+
+    Raises:
+        RqsqsError, click.UsageError: it cannot go on; how many were sent until then is said first.
+    """
+    outcome = Outcome()
+    try:
+        with Meter("sending", total, quiet=settings.as_json) as meter:
+            for batch in _batches(messages):
+                _send(settings, queue, batch, outcome, meter)
+                meter.advance(len(batch))
+    except BaseException:
+        if outcome.stored or outcome.duplicates:
+            output.note(f"{outcome.sentence(verb, queue.name)} before this:")
+        raise
+    return outcome
+
+
+def _batches(messages: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    batch: list[Numbered] = []
+    size = 0
+    for message in messages:
+        if batch and (len(batch) == BATCH or size + message[1] > BATCH_SIZE):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += message[1]
+    if batch:
+        yield batch
+
+
+def _send(settings: Settings, queue: rqsqs.Queue, batch: list[Numbered], outcome: Outcome, meter: Meter) -> None:
+    try:
+        results: list[Any] = list(queue.send_batch([entry for _, _, entry in batch]))
+    except rqsqs.BatchFailed as error:
+        results = error.results
+    except rqsqs.RequestError as error:
+        if len(batch) > 1 and not isinstance(error, rqsqs.QueueDoesNotExist):
+            numbers = sorted(number for number, _, _ in batch)
+            with meter.aside():
+                output.note(f"one of the lines {numbers[0]} to {numbers[-1]} was refused, none of them was sent")
+        raise
+    for (number, _, _), result in zip(batch, results, strict=True):
+        if isinstance(result, rqsqs.Failure):
+            outcome.failed += 1
+            with meter.aside():
+                output.note(f"line {number}: {result.error}")
+            continue
+        outcome.duplicates += result.is_duplicate
+        outcome.stored += not result.is_duplicate
+        if settings.as_json:
+            output.emit(sent_record(result))
+
+
+def sent_record(sent: rqsqs.SentMessage) -> dict[str, Any]:
+    """The answer to a send as JSON."""
+    record: dict[str, Any] = {"message_id": sent.message_id, "is_duplicate": sent.is_duplicate}
+    return record | ({"sequence_number": sent.sequence_number} if sent.sequence_number else {})

@@ -1,0 +1,112 @@
+"""`rqsqs server`: the embedded server in the foreground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+
+from rqsqs import embedded
+from rqsqs.cli import output
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+
+LOOK_S = 0.2
+
+
+@click.command("server", short_help="Run an embedded server in the foreground.")
+@click.argument("folder", required=False, type=click.Path(file_okay=False))
+@click.option("--port", type=click.IntRange(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
+@click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]), default="always",
+              help="When what was sent is safe on disk: at once, a second later, some time [always].")  # fmt: skip
+@common_options
+@pass_settings
+def server(settings: Settings, folder: str | None, port: int | None, appendfsync: str) -> None:
+    """Run a server for queues in the foreground, until Ctrl-C, and print the URL that programs use.
+
+    With FOLDER the queues are kept there and are there again at the next start; without it they are in memory and gone
+    at the end. A server that runs on FOLDER already is joined, and goes on as long as others use it.
+
+    It listens on a unix socket that only your user can open. With --port every user of this machine can connect, and
+    nobody from outside. It needs no configuration; for several machines run Valkey or Redis themselves.
+
+    \b
+    Examples:
+      rqsqs server ~/queues
+      rqsqs server --port 6400 &      then: export RQSQS_URL=redis://127.0.0.1:6400/0
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    url = "embedded://" if folder is None else f"{Path(folder).absolute().as_uri().replace('file:', 'embedded:', 1)}"
+    try:
+        with embedded.acquire(url if folder is None else f"{url}?appendfsync={appendfsync}") as running:
+            listening = _listen(running, port)
+            try:
+                _tell(settings, running, url, port)
+                while _is_alive(running.pid):
+                    time.sleep(LOOK_S)
+            except KeyboardInterrupt:
+                if listening:
+                    _stop_listening(running)
+            else:
+                raise click.ClickException(f"the server has ended{f'; see {folder}/server.log' if folder else ''}")
+    except KeyboardInterrupt:  # while it started
+        return
+    still = _is_alive(running.pid)
+    output.note("others use the server still; it ends with the last of them" if still else "the server has ended")
+
+
+def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
+    """Open the port; False if there is nothing to close later."""
+    if port is None:
+        return False
+    with redis.Redis(unix_socket_path=running.socket_path) as client:
+        found: dict[Any, Any] = client.config_get("port")
+        before = int(found["port"])
+        if before == port:
+            return False
+        if before:
+            raise click.ClickException(f"the server of this folder listens on port {before} already")
+        try:
+            client.config_set("bind", "127.0.0.1")
+            client.config_set("port", port)
+        except redis.ResponseError as error:
+            raise click.ClickException(f"cannot listen on port {port} of 127.0.0.1: {error}") from None
+    return True
+
+
+def _stop_listening(running: embedded.EmbeddedServer) -> None:
+    with redis.Redis(unix_socket_path=running.socket_path) as client:
+        client.config_set("port", 0)
+
+
+def _tell(settings: Settings, running: embedded.EmbeddedServer, url: str, port: int | None) -> None:
+    """Say how to reach it: the URL on stdout, the rest beside it."""
+    addresses = [f"unix://{running.socket_path}"]
+    if running.folder is not None:
+        addresses.insert(0, url)
+    if port is not None:
+        addresses.insert(0, f"redis://127.0.0.1:{port}/0")
+    if settings.as_json:
+        output.emit({"url": addresses[0], "urls": addresses, "pid": running.pid, "folder": running.folder})
+    else:
+        for address in addresses:
+            click.echo(address)
+        kept = f"kept in {running.folder}" if running.folder is not None else "in memory, gone at the end"
+        output.note(f"server {running.pid} runs, its queues are {kept}; Ctrl-C ends it")
+    sys.stdout.flush()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+COMMANDS = (server,)

@@ -1,0 +1,160 @@
+"""`rqsqs show`: a queue, or one message of it, in full."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+import rqsqs
+from rqsqs.cli import output, records, scanning
+from rqsqs.cli.names import QUEUE
+from rqsqs.cli.progress import Meter
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.types import State
+
+
+@click.command("show", short_help="Show a queue, or one message, in full.")
+@click.argument("queue", type=QUEUE)
+@click.argument("message_id", required=False)
+@common_options
+@pass_settings
+def show(settings: Settings, queue: str, message_id: str | None) -> int:
+    """Show the settings, tags, numbers of messages and dead-letter relations of QUEUE.
+
+    With a MESSAGE_ID show that message instead, wherever it waits: visible, in flight or delayed. A message that a
+    worker could not finish tells why, with the traceback. Exits with 4 if QUEUE does not hold it.
+
+    \b
+    Examples:
+      rqsqs show orders
+      rqsqs show orders-dead 0199c1a2-7f3e-7000-8000-0123456789ab
+    """
+    target = settings.queue(queue)
+    if message_id is None:
+        _show_queue(settings, target)
+        return 0
+    return _show_message(settings, target, message_id.lower())
+
+
+def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
+    info, counts, tags, sources = queue.info(), queue.counts(), queue.tags(), queue.dead_letter_sources()
+    target = _dead_letter_queue(info)
+    if settings.as_json:
+        output.emit(
+            {
+                "queue": queue.name,
+                "fifo": queue.is_fifo,
+                "paused": info.is_paused,
+                "visible": counts.visible,
+                "in_flight": counts.in_flight,
+                "delayed": counts.delayed,
+                "attributes": info.attributes,
+                "tags": tags,
+                "dead_letter_queue": target,
+                "dead_letter_sources": sources,
+                "created_at": rqsqs.checks.moment(info.created_at_ms),
+                "modified_at": rqsqs.checks.moment(info.modified_at_ms),
+            }
+        )
+        return
+    rows = [
+        ("kind", "FIFO" if queue.is_fifo else "standard"),
+        ("messages", f"{counts.visible:,} visible, {counts.in_flight:,} in flight, {counts.delayed:,} delayed"),
+        ("created", f"{rqsqs.checks.moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
+        ("changed", f"{rqsqs.checks.moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
+    ]
+    oldest = output.oldest_age(counts)
+    if oldest is not None:
+        rows.insert(2, ("oldest message", f"sent {output.age(oldest)} ago"))
+    if info.is_paused:
+        rows.append(("paused", f"yes: nothing is handed out until rqsqs resume {queue.name}"))
+    for attribute, value in sorted(info.attributes.items()):
+        rows.append((attribute, _readable(attribute, value)))
+    rows += [(f"tag {tag}", value) for tag, value in sorted(tags.items())]
+    if sources:
+        rows.append(("dead letters of", ", ".join(sources)))
+    output.table([(queue.name, "left"), ("", "left")], rows)
+
+
+def _dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
+    policy = info.attributes.get("RedrivePolicy")
+    return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
+
+
+def _readable(attribute: str, value: str) -> str:
+    if attribute == "RedrivePolicy":
+        policy = json.loads(value)
+        target = policy["deadLetterTargetArn"].rpartition(":")[2]
+        return f"to {target} after {output.counted(int(policy['maxReceiveCount']), 'receive')}"
+    if attribute.endswith(("Seconds", "Timeout", "Period", "Window")):
+        return f"{output.age(int(value))}{f' ({value} s)' if int(value) >= 100 else ''}" if int(value) else "0 s"
+    return value
+
+
+def _show_message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> int:
+    with Meter("looking", scanning.total(queue.counts()), quiet=settings.as_json) as meter:
+        found = _find(queue, message_id, meter)
+    if found is None:
+        output.note(f"{queue.name} holds no message {message_id}")
+        return 4
+    if settings.as_json:
+        output.emit(records.record_of(*found))
+    else:
+        _print_message(*found)
+    return 0
+
+
+def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Message, State] | None:
+    for state, page in scanning.pages(queue, scanning.STATES):
+        meter.advance(len(page))
+        for message in page:
+            if message.message_id == message_id:
+                return message, state
+    return None
+
+
+def _print_message(message: rqsqs.Message, state: str) -> None:
+    rows = [
+        ("state", state.replace("_", " ")),
+        ("sent", f"{message.sent_at:%Y-%m-%d %H:%M:%S.%f} UTC, {output.since(message.sent_at)} ago"),
+        ("received", output.counted(message.receive_count, "time")),
+    ]
+    if message.first_received_at is not None:
+        rows.append(("first received", f"{message.first_received_at:%Y-%m-%d %H:%M:%S} UTC"))
+    if message.visible_at is not None:
+        rows.append(("visible", f"{message.visible_at:%Y-%m-%d %H:%M:%S} UTC, in {output.until(message.visible_at)}"))
+    for name, value in (
+        ("group", message.group),
+        ("deduplication id", message.deduplication_id),
+        ("sequence number", message.sequence_number),
+        ("came from", message.dead_letter_source),
+    ):
+        if value is not None:
+            rows.append((name, value))
+    for name, attribute in message.attributes.items():
+        text = attribute.decode(errors="backslashreplace") if isinstance(attribute, bytes) else str(attribute)
+        rows.append((f"attribute {name}", text))
+    cause = message.cause
+    if cause is not None:
+        when = rqsqs.checks.moment(cause.at_ms)
+        rows += [
+            ("failed", output.cause_text(cause)),
+            ("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {output.counted(cause.failures, 'failure')}"),
+            ("worker", cause.worker),
+        ]
+    elif message.dead_letter_source is not None:
+        rows.append(("failed", output.NO_CAUSE))
+    output.table([(message.message_id, "left"), ("", "left")], rows)
+    _block("body", output.body_text(message, indent=2))
+    if cause is not None and cause.traceback:
+        _block("traceback", cause.traceback)
+
+
+def _block(title: str, text: str) -> None:
+    click.echo(f"\n{click.style(title, bold=True)}")
+    for line in output.printable(text.rstrip("\n")).split("\n"):
+        click.echo(f"  {line}")
+
+
+COMMANDS = (show,)
