@@ -78,9 +78,13 @@ class Cause:
         message: its text.
         traceback: the last lines of it.
         worker: the consumer that had it, as `rqsqs consumers` names it.
-        at_ms: when (epoch ms, by the worker's clock).
+        at_ms: when (epoch ms, by the worker's clock), if known.
         failures: how often the message had failed by then, since it was sent or redriven last. Receives that ended
             without any word, as those of a worker that died, are not among them.
+        receives: how often it had been received by then.
+
+    A message that came to its dead-letter queue without a word about its last receives has the type
+    "ReceivedTooOften": its consumers died, or let the visibility timeout pass.
     """
 
     __module__ = "rqsqs"
@@ -89,8 +93,9 @@ class Cause:
     message: str
     traceback: str
     worker: str
-    at_ms: int
+    at_ms: int | None
     failures: int
+    receives: int
 
 
 @dataclass(frozen=True, slots=True)

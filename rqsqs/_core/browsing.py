@@ -41,13 +41,13 @@ def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Ope
         found = []
         for i in range(2, len(reply), 3):
             key, score, record = reply[i].decode(), reply[i + 1], reply[i + 2]
-            first, before, source, group = history(key)
+            first, before, elsewhere, source, group = history(key)
             receives, until = 0, None
             if section in ("again", "inflight"):
                 receives = int(score[-3:])
             if section in ("inflight", "delayed"):
                 until = int(float(score)) // 1000
-            d = Delivery(p, key, record, "", before + receives, first or None, 0, group, source)
+            d = Delivery(p, key, record, "", before + receives, first or None, 0, group, source, elsewhere)
             d.visible_at_ms = until
             found.append(d)
         return reply[0], found
@@ -70,7 +70,7 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
             text = key.decode()
             first_before, before, source = fifo_history(text)
             first_ms = first_before or int(first) or None
-            d = Delivery(p, text, record, "", before + receives, first_ms, 0, group, source)
+            d = Delivery(p, text, record, "", before + receives, first_ms, 0, group, source, before)
             d.visible_at_ms = int(until) if until else None
             found.append((state.decode(), d))
         return reply[0], found

@@ -207,23 +207,25 @@ def member_of(key: str, now: str) -> str:
     return key
 
 
-def history(member: str) -> tuple[int, int, str | None, str]:
-    """What a member of `inflight` (standard) says of its past: first receive (ms), receives before, source, group."""
+def history(member: str) -> tuple[int, int, int, str | None, str]:
+    """What a member of `inflight` (standard) says of its past: first receive (ms), receives before this stay, those of
+    them in other queues, source, group."""
     rest, _, group = member[24:].partition("@")
     first, _, past = rest.partition("/")
     if not past:
-        return int(first or 0), 0, None, group
-    total, _count, _moved, source = past.split("/", 3)
-    return int(first or 0), int(total), source or None, group
+        return int(first or 0), 0, 0, None, group
+    total, count, _moved, source = past.split("/", 3)
+    return int(first or 0), int(total), int(total) - int(count), source or None, group
 
 
 def _retried(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
     messages = []
     for i in range(0, len(flat), 3):
         member = flat[i].decode()
-        first, before, source, group = history(member)
+        first, before, elsewhere, source, group = history(member)
         receives = flat[i + 1]  # in the handle it tells two receives within a millisecond apart
-        messages.append(Delivery(p, member, flat[i + 2], now, before + receives, first, receives, group, source))
+        total = before + receives
+        messages.append(Delivery(p, member, flat[i + 2], now, total, first, receives, group, source, elsewhere))
     return messages
 
 
@@ -235,8 +237,8 @@ def _fresh(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
             messages.append(Delivery(p, key + now, flat[i + 1], now, 1, int(now)))
         else:
             member = member_of(key, now)
-            first, before, source, group = history(member)
-            messages.append(Delivery(p, member, flat[i + 1], now, before + 1, first, 0, group, source))
+            first, before, elsewhere, source, group = history(member)
+            messages.append(Delivery(p, member, flat[i + 1], now, before + 1, first, 0, group, source, elsewhere))
     return messages
 
 
@@ -269,6 +271,7 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
                 receives,
                 group,
                 source,
+                before,
             )
         )
     return messages

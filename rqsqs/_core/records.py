@@ -4,8 +4,8 @@
 HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
 
 Behind the envelope of a message that failed stands the cause, an object of its own: [STAMP, FAILURES, TYPE, MESSAGE,
-TRACEBACK, WORKER, AT_MS]. STAMP is the begin of the id it failed under: after a redrive, which gives a new id, failures
-count anew.
+TRACEBACK, WORKER, AT_MS, RECEIVES]. STAMP is the begin of the id it failed under: after a
+redrive, which gives a new id, failures count anew.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def content_hash(body: Any) -> str:
 def cause(stamp: str, found: Cause) -> bytes:
     """Pack a cause, to stand behind the record of a message."""
     packed: bytes = msgpack.packb(
-        (stamp, found.failures, found.type, found.message, found.traceback, found.worker, found.at_ms),
+        (stamp, found.failures, found.type, found.message, found.traceback, found.worker, found.at_ms, found.receives),
         unicode_errors="backslashreplace",
     )
     return packed
@@ -106,6 +106,7 @@ class Delivery:
         receive_count: receives so far, over all queues, including this one.
         sequence_number: 20 digits, FIFO queues only.
         dead_letter_source: name of the queue it came from as a dead letter, or None.
+        received_before: receives before it came to this queue as a dead letter.
     """
 
     __slots__ = (
@@ -119,6 +120,7 @@ class Delivery:
         "group_name",
         "partition",
         "receive_count",
+        "received_before",
         "received_ms",
         "record",
         "visible_at_ms",
@@ -135,6 +137,7 @@ class Delivery:
         receives: int = 0,
         group: str = "",
         dead_letter_source: str | None = None,
+        received_before: int = 0,
     ) -> None:
         self.partition = partition
         self._key = key
@@ -145,6 +148,7 @@ class Delivery:
         self._receives = receives
         self.group_name = group
         self.dead_letter_source = dead_letter_source
+        self.received_before = received_before
         self._envelope: tuple[Any, ...] | None = None
         self._trailer = b""
         self._handle: str | None = None
@@ -204,21 +208,41 @@ class Delivery:
         """The begin of its id."""
         return self._key[:16]
 
-    @property
-    def cause(self) -> Cause | None:
-        """Why it failed last, if it did."""
+    def _told(self) -> tuple[Cause | None, int, int]:
+        """The recorded cause; failures and receives up to then, 0 if it was before a redrive."""
         if not self.trailer:
-            return None
-        _, failures, kind, message, traceback, worker, at_ms = msgpack.unpackb(self.trailer)
-        return Cause(kind, message, traceback, worker, at_ms, failures)
+            return None, 0, 0
+        stamp, failures, kind, message, traceback, worker, at_ms, receives = msgpack.unpackb(self.trailer)
+        found = Cause(kind, message, traceback, worker, at_ms, failures, receives)
+        return (found, failures, receives) if stamp == self.stamp else (found, 0, 0)
 
     @property
     def failures(self) -> int:
         """How often it failed since it was sent or redriven last."""
-        if not self.trailer:
-            return 0
-        stamp, failures = msgpack.unpackb(self.trailer)[:2]
-        return int(failures) if stamp == self.stamp else 0
+        return self._told()[1]
+
+    @property
+    def silent_receives(self) -> int:
+        """Receives in this queue, before this one, since the last about which a worker said something."""
+        return self.receive_count - 1 - max(self._told()[2], self.received_before)
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why it failed last, or came to the dead-letter queue."""
+        found, failures, told = self._told()
+        silent = self.received_before - told
+        if not self.dead_letter_source or silent <= 0:
+            return found
+        return Cause(
+            "ReceivedTooOften",
+            f"{'the last ' if told else ''}{silent} receive{'s' if silent > 1 else ''} ended without a word: the "
+            "consumer died, or let the visibility timeout pass",
+            "",
+            "",
+            None,
+            failures,
+            self.received_before,
+        )
 
     @property
     def body(self) -> Any:

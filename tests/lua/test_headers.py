@@ -25,7 +25,7 @@ FIELDS = {**queues.DEFAULTS, "created_us": "1", "modified_us": "1", "paused": "1
 
 DELIVERY = records.Delivery(Q.home, RECEIPT.key, BATCH[0].record, RECEIPT.received_ms, 1, 1)
 FIFO_DELIVERY = records.Delivery(F.home, FIFO_RECEIPT.key, GROUPED[0].record, RECEIPT.received_ms, 1, 1, 1, "g")
-CAUSE = Cause("ValueError", "no", "", "c", 1, 1)
+CAUSE = Cause("ValueError", "no", "", "c", 1, 1, 1)
 
 OPERATIONS: list[Operation] = [
     messages.send_messages(Q.home, BATCH, NATIVE),

@@ -1,0 +1,202 @@
+"""The worker as applications see it: handlers are registered with it, and it runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from rqsqs import checks
+from rqsqs.errors import InvalidParameterValue, UsageError
+from rqsqs.worker import handlers, lambdas
+from rqsqs.worker.handlers import Handler, Middleware
+from rqsqs.worker.runtime import Runtime
+from rqsqs.worker.settings import Settings, seconds
+
+F = TypeVar("F", bound=Callable[..., Any])
+log = logging.getLogger("rqsqs.worker")
+
+
+class Worker:
+    """Serves queues with functions of the application.
+
+    Args:
+        url: of the server, as for rqsqs.connect(); None = the environment variable RQSQS_URL, else
+            redis://localhost:6379/0.
+        prefix: what all keys begin with.
+        concurrency: how many messages (or batches) are handled at a time, 1 to 10,000. Plain functions run in that
+            many threads, coroutine functions on the event loop.
+        beat: seconds between two heartbeats, 0.05 to 3600. What a worker holds stays invisible to others for two of
+            them, and is prolonged with each; the queue's visibility timeout plays no part.
+        grace: seconds that handlers get to finish when the worker is stopped; then their messages are given back.
+        max_hold: seconds for which a message is kept invisible at most, however long its handler takes (12 hours).
+        max_crashes: a message that was received so often, one time after the other, without any worker living to tell
+            the outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
+        middleware: objects with methods of Middleware, called around each handler; errors pass them in reverse order.
+        options: for redis-py's connections.
+
+    Raises:
+        InvalidParameterValue.
+    """
+
+    __module__ = "rqsqs.worker"
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        prefix: str = "rqsqs",
+        concurrency: int = 10,
+        beat: float = 5.0,
+        grace: float = 30.0,
+        max_hold: float = 43_200.0,
+        max_crashes: int = 5,
+        middleware: Iterable[Middleware] = (),
+        **options: Any,
+    ) -> None:
+        self.settings = Settings(
+            url, prefix, concurrency, beat, grace, max_hold, max_crashes, tuple(middleware), options
+        )
+        self.handlers: dict[str, Handler] = {}
+        self._runtime: Runtime | None = None
+        self._is_stopped = False
+        self._lock = threading.Lock()
+
+    def handler(
+        self, queue: str, *, weight: float = 1, batch: int = 0, timeout: float | None = None
+    ) -> Callable[[F], F]:
+        """Decorate a function that handles the messages of a queue; see add()."""
+
+        def register(function: F) -> F:
+            self.add(queue, function, weight=weight, batch=batch, timeout=timeout)
+            return function
+
+        return register
+
+    def add(
+        self,
+        queue: str,
+        function: Callable[..., Any],
+        *,
+        weight: float = 1,
+        batch: int = 0,
+        timeout: float | None = None,
+    ) -> None:
+        """Let a function handle the messages of a queue.
+
+        It is called with a Message, and with a Context as second argument if it takes two. When it returns, the message
+        is deleted; when it raises, the message has failed.
+
+        Args:
+            queue: its name. It must exist when the worker starts.
+            function: a plain function, or a coroutine function.
+            weight: its part of the slots while several queues have a backlog.
+            batch: 0 = one message at a time; 1 to 1000 = it is called with a list of so many messages at most, and
+                returns None, or a list with None (done) or an exception (failed) for each. The messages of a FIFO
+                group are in one list, in order.
+            timeout: seconds after which a call has failed; HandlerTimeout is raised in it. In a thread that reaches
+                Python code only: a call of C code, such as a query without a timeout of its own, goes on until it
+                returns, and so long its slot is taken.
+
+        Raises:
+            InvalidParameterValue: an argument, or the queue has a handler already.
+        """
+        name = checks.queue_name(queue)
+        if name in self.handlers:
+            raise InvalidParameterValue(f"the queue {name!r} has a handler already")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1e6:
+            raise InvalidParameterValue(f"weight is {weight!r}: it is a number above 0")
+        checks.count("batch", batch, 1000, 0)
+        if timeout is not None:
+            seconds("timeout", timeout, 0.001, 315_360_000)
+        self.handlers[name] = handlers.make(name, function, weight, batch, timeout)
+
+    def add_lambda(
+        self, queue: str, function: Callable[..., Any], *, batch: int = 10, timeout: float | None = None
+    ) -> None:
+        """Host a function written for AWS Lambda with an SQS trigger, unchanged.
+
+        It is called with an event, {"Records": [...]}, and a Lambda context. What it returns is understood as with
+        ReportBatchItemFailures: the messages named in `batchItemFailures` have failed, the others are done.
+
+        Args:
+            queue: its name.
+            function: handler(event, context).
+            batch: messages in an event at most, 1 to 1000 (Lambda: 10 by default).
+            timeout: seconds; the function reads it with context.get_remaining_time_in_millis().
+        """
+        checks.count("batch", batch, 1000)
+        self.add(queue, lambdas.host(function, queue), batch=batch, timeout=timeout)
+
+    def run(self) -> None:
+        """Serve until a signal or stop() ends it.
+
+        SIGTERM and SIGINT: takes no more messages, gives back what was not begun, finishes what is running within
+        `grace` seconds, and returns. A second signal gives everything back at once.
+
+        Raises:
+            UsageError: it has no handlers, or runs already.
+            QueueDoesNotExist, ServerError: right at the start.
+        """
+        asyncio.run(self.serve(handle_signals=threading.current_thread() is threading.main_thread()))
+
+    async def serve(self, *, handle_signals: bool = False) -> None:
+        """run() for programs that have an event loop of their own.
+
+        Args:
+            handle_signals: react to SIGTERM and SIGINT as run() does.
+        """
+        if not self.handlers:
+            raise UsageError("the worker has no handlers: decorate a function with @worker.handler(QUEUE)")
+        with self._lock:
+            if self._runtime is not None:
+                raise UsageError("the worker is running already")
+            self._runtime = runtime = Runtime(self.settings, self.handlers.values())
+            if self._is_stopped:
+                runtime.stop()
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
+        for number in signals:
+            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        try:
+            await runtime.serve()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+            with self._lock:
+                self._runtime = None
+                self._is_stopped = False
+
+    def _signalled(self, name: str) -> None:
+        log.info("%s: stopping", name)
+        self.stop()
+
+    def stop(self) -> None:
+        """Let run() finish what is in hand and return; from any thread. Called again: give everything back at once."""
+        with self._lock:
+            self._is_stopped = True
+            if self._runtime is not None:
+                self._runtime._soon(self._runtime.stop)
+
+    def status(self) -> dict[str, Any]:
+        """How it is: what /readyz shows. From any thread."""
+        runtime = self._runtime
+        if runtime is None:
+            return {"state": "stopped", "is_ready": False}
+        return {
+            "state": runtime.state,
+            "is_ready": runtime.state == "running" and runtime.heart.is_well,
+            "consumer_id": runtime.consumer_id,
+            "queues": {
+                lane.ref.name: {
+                    "state": lane.state,
+                    "in_flight": len(lane.held),
+                    "succeeded": lane.succeeded,
+                    "failed": lane.failed,
+                }
+                for lane in runtime.lanes
+            },
+        }

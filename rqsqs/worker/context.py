@@ -1,0 +1,112 @@
+"""What a handler knows beside its message."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+
+from rqsqs._core.records import Delivery
+from rqsqs.errors import UsageError
+from rqsqs.message import BaseMessage
+from rqsqs.worker.outcomes import MessageLost
+
+_current: ContextVar[Context | None] = ContextVar("rqsqs-context", default=None)
+
+
+class Message(BaseMessage):
+    """A message as a handler gets it. The worker deletes it when the handler returns."""
+
+    __module__ = "rqsqs.worker"
+    __slots__ = ()
+
+    @property
+    def failures(self) -> int:
+        """How often it failed since it was sent or redriven last."""
+        return self._delivery.failures
+
+    def __repr__(self) -> str:
+        return f"<Message {self.message_id} of {self._delivery.partition.queue!r}>"
+
+
+class Context:
+    """One call of a handler.
+
+    Attributes:
+        queue: name of the queue.
+        consumer_id: name of this worker process, as `rqsqs consumers` shows it.
+        messages: what the handler was called with, also if it is one message.
+    """
+
+    __module__ = "rqsqs.worker"
+    __slots__ = ("_ends", "_lost", "consumer_id", "messages", "queue")
+
+    def __init__(self, queue: str, consumer_id: str, deliveries: Sequence[Delivery], ends: float) -> None:
+        self.queue = queue
+        self.consumer_id = consumer_id
+        self.messages = [Message(d) for d in deliveries]
+        self._ends = ends
+        self._lost: set[Delivery] | None = None
+
+    @property
+    def message(self) -> Message:
+        """The message; of a batch, the first."""
+        return self.messages[0]
+
+    @property
+    def remaining(self) -> float:
+        """Seconds the handler still has: until its timeout, or until the worker's `max_hold`; not below 0."""
+        return max(self._ends - time.monotonic(), 0.0)
+
+    @property
+    def lost(self) -> list[Message]:
+        """Messages that are not this worker's any more: deleted, received by another, or given back."""
+        lost = self._lost
+        return [m for m in self.messages if m._delivery in lost] if lost else []
+
+    @property
+    def is_lost(self) -> bool:
+        """Are all messages lost? Then there is no use in going on. Coroutines are cancelled in this case."""
+        return self._lost is not None and len(self._lost) == len(self.messages)
+
+    def raise_if_lost(self) -> None:
+        """Leave the handler if there is no use in going on.
+
+        Raises:
+            MessageLost.
+        """
+        if self.is_lost:
+            raise MessageLost(f"{self.message.message_id} of {self.queue!r} is not ours any more")
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.messages!r}>"
+
+
+def current() -> Context:
+    """The context of the handler that is running in this thread or task.
+
+    Raises:
+        UsageError: there is none.
+    """
+    context = _current.get()
+    if context is None:
+        raise UsageError("no handler is running here")
+    return context
+
+
+class LogFilter(logging.Filter):
+    """Gives each log record the fields `queue`, `message_id` and `consumer_id` of the handler that is running, or "-".
+
+    handler.addFilter(LogFilter()); handler.setFormatter(logging.Formatter("%(message_id)s %(message)s"))
+    """
+
+    __module__ = "rqsqs.worker"
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields; nothing is left out."""
+        context = _current.get()
+        record.queue = context.queue if context else "-"
+        record.message_id = ",".join(m.message_id for m in context.messages) if context else "-"
+        record.consumer_id = context.consumer_id if context else "-"
+        return True

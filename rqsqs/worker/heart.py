@@ -1,0 +1,155 @@
+"""The heartbeat: a thread of its own with a connection of its own, which a busy handler cannot starve.
+
+One call per tick and queue keeps everything that is held invisible for two ticks, shows that this worker lives, and
+brings back what was lost and what was ordered. If it stops, because the process died or was frozen, the messages become
+visible within two ticks, by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rqsqs._core import flows
+from rqsqs._core.records import Delivery
+from rqsqs._io.sync import Transport
+from rqsqs.errors import QueueDoesNotExist, RqsqsError
+
+if TYPE_CHECKING:
+    from rqsqs.worker.runtime import Lane
+
+log = logging.getLogger("rqsqs.worker")
+
+IDLE_S = 30.0  # a worker that holds nothing has nothing to keep invisible
+LIVES = 2  # ticks until the messages of a dead worker return
+SHOWN = 100  # messages in hand that a worker names
+
+
+class Heart:
+    """Beats for all lanes of a worker until it is stopped.
+
+    Args:
+        transport: its own.
+        beat: seconds between two ticks while anything is held.
+        max_hold: seconds after which a message is not kept invisible any more.
+        lost: called with a lane and deliveries that are not held any more.
+        ordered: called with a lane and "drain" or "evict".
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        lanes: list[Lane],
+        consumer_id: str,
+        beat: float,
+        max_hold: float,
+        describe: Callable[[Lane], dict[str, Any]],
+        lost: Callable[[Lane, list[Delivery]], None],
+        ordered: Callable[[Lane, str], None],
+    ) -> None:
+        self.transport = transport
+        self.lanes = lanes
+        self.consumer_id = consumer_id
+        self.beat = beat
+        self.idle = max(beat, IDLE_S)
+        self.lease_ms = round(beat * LIVES * 1000)
+        self._max_hold = max_hold
+        self._describe = describe
+        self._lost = lost
+        self._ordered = ordered
+        self._wake = threading.Event()
+        self._is_stopped = False
+        self._is_resting = False  # nothing is held: the next tick is far
+        self.last = 0.0  # when the last tick went well (monotonic)
+        self._thread = threading.Thread(target=self._run, name="rqsqs-heartbeat", daemon=True)
+
+    @property
+    def is_well(self) -> bool:
+        """Has the server answered lately?"""
+        return self._thread.is_alive() and time.monotonic() - self.last < self.idle + 2 * self.beat
+
+    def start(self) -> None:
+        """Beat for the first time, and go on in a thread.
+
+        Raises:
+            QueueDoesNotExist, ServerError.
+        """
+        for lane in self.lanes:
+            self._tick(lane)
+        self.last = time.monotonic()
+        self._thread.start()
+
+    def quicken(self) -> None:
+        """Something is held now."""
+        if self._is_resting:
+            self._is_resting = False
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Beat no more, and sign off."""
+        self._is_stopped = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for lane in self.lanes:
+            try:
+                self.transport.run(flows.beat(lane.ref, (), 0, self.consumer_id, None, 0))
+            except RqsqsError as e:
+                log.info("could not sign off from %s: %s", lane.ref.name, e)
+
+    def _run(self) -> None:
+        due = time.monotonic() + self.beat
+        while not self._is_stopped:
+            self._is_resting = True  # before looking, so that quicken() misses nothing
+            if any(lane.held for lane in self.lanes):
+                self._is_resting = False
+            if self._is_resting:
+                self._wake.wait(self.idle)
+                if self._wake.is_set():  # what was just received is invisible for two ticks anyway
+                    self._wake.clear()
+                    due = time.monotonic() + self.beat
+                    continue
+                due = time.monotonic()
+            elif self._wake.wait(max(due - time.monotonic(), 0)):
+                self._wake.clear()
+                continue
+            due = max(due + self.beat, time.monotonic())
+            well = True
+            for lane in self.lanes:
+                try:
+                    self._tick(lane)
+                except QueueDoesNotExist:
+                    self._lost(lane, list(lane.held))
+                except RqsqsError as e:
+                    well = False
+                    log.warning("no heartbeat for %s: %s", lane.ref.name, e)
+                except Exception:  # a heart does not stop
+                    well = False
+                    log.exception("no heartbeat for %s", lane.ref.name)
+            if well:
+                self.last = time.monotonic()
+            else:
+                due = time.monotonic() + min(self.beat / 4, 1.0)
+
+    def _tick(self, lane: Lane) -> None:
+        held = list(lane.held.copy().items())
+        now = time.monotonic()
+        too_long = [d for d, job in held if now - job.since > self._max_hold]
+        kept = [d for d, job in held if now - job.since <= self._max_hold] if too_long else [d for d, _ in held]
+        life_s = LIVES * (self.beat if held else self.idle) + 1
+        order, lost = self.transport.run(
+            flows.beat(lane.ref, kept, self.lease_ms, self.consumer_id, self._describe(lane), round(life_s * 1000))
+        )
+        if lost or too_long:
+            self._lost(lane, lost + too_long)
+        if order:
+            self._ordered(lane, order)
+
+
+def consumer_id() -> str:
+    """A name for this process: HOST-PID-RANDOM."""
+    return f"{os.uname().nodename if hasattr(os, 'uname') else 'host'}-{os.getpid()}-{os.urandom(3).hex()}"

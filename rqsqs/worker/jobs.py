@@ -1,0 +1,151 @@
+"""One call of a handler, in a thread or as a task."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rqsqs._core.records import Delivery
+from rqsqs.worker.context import Context, _current
+from rqsqs.worker.handlers import Middleware, Outcomes
+from rqsqs.worker.outcomes import HandlerTimeout
+from rqsqs.worker.threads import Interruption
+
+if TYPE_CHECKING:
+    from rqsqs.worker.runtime import Lane, Runtime
+
+log = logging.getLogger("rqsqs.worker")
+
+
+class Job:
+    """One call of a handler.
+
+    Attributes:
+        since: when its messages were received (monotonic).
+        began: when it was begun.
+        is_settled: what becomes of its messages is decided; if it is still running, that changes nothing any more.
+        outcomes: one for each message, when it has ended.
+    """
+
+    __slots__ = (
+        "_interruption",
+        "_timer",
+        "began",
+        "context",
+        "deliveries",
+        "is_settled",
+        "lane",
+        "outcomes",
+        "runtime",
+        "since",
+        "task",
+    )
+
+    def __init__(self, runtime: Runtime, lane: Lane, deliveries: list[Delivery], since: float) -> None:
+        self.runtime = runtime
+        self.lane = lane
+        self.deliveries = deliveries
+        self.since = self.began = since
+        self.context: Context | None = None
+        self.is_settled = False
+        self.outcomes: Outcomes = ()
+        self.task: asyncio.Task[None] | None = None
+        self._interruption: Interruption | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def lose(self, lost: Sequence[Delivery]) -> None:
+        """Some of its messages are not ours any more. A coroutine that lost all is cancelled."""
+        if self.context is not None:
+            self.context._lost = {*(self.context._lost or ()), *lost}
+            if self.context.is_lost and self.task is not None:
+                self.task.cancel()
+
+    def _begin(self) -> Context:
+        timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_hold
+        self.began = time.monotonic()
+        ends = self.since + hold if timeout is None else min(self.began + timeout, self.since + hold)
+        self.context = context = Context(self.lane.ref.name, self.runtime.consumer_id, self.deliveries, ends)
+        _current.set(context)
+        if self.runtime.settings.middleware:
+            tell(self.runtime.settings.middleware, "before", context)
+        return context
+
+    def _end(self, context: Context, outcomes: Outcomes) -> None:
+        self.outcomes = outcomes
+        middleware = self.runtime.settings.middleware
+        if middleware:
+            errors = list(dict.fromkeys(o for o in outcomes if o is not None))
+            for error in errors:
+                tell(middleware[::-1], "on_error", context, error)
+            if not errors:
+                tell(middleware[::-1], "after", context)
+        _current.set(None)
+
+    # In a thread
+
+    def run(self) -> None:
+        """Run it in this thread."""
+        if self.lane.handler.timeout is None:
+            self._call()
+            return
+        self._interruption = Interruption()
+        self.runtime._soon(self._arm, self.lane.handler.timeout)
+        try:
+            try:
+                self._call()
+            finally:
+                self._interruption.end()
+        except HandlerTimeout as e:  # it came when the handler had ended already
+            self.outcomes = [e] * len(self.deliveries)
+        self.runtime._soon(self._disarm)
+
+    def _call(self) -> None:
+        context, handler = self._begin(), self.lane.handler
+        outcomes: Outcomes
+        try:
+            outcomes = handler.outcomes(context, handler.start(context))
+        except BaseException as e:
+            outcomes = [e] * len(self.deliveries)
+        self._end(context, outcomes)
+
+    def _arm(self, timeout: float) -> None:
+        self._timer = self.runtime.loop.call_later(timeout, self._expire)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        if self._interruption is not None and self._interruption.send(HandlerTimeout):
+            self.runtime.expired(self)
+
+    # As a task
+
+    async def run_as_task(self) -> None:
+        """Run it on the event loop."""
+        context, handler = self._begin(), self.lane.handler
+        outcomes: Outcomes
+        clock: Any = None
+        try:
+            async with asyncio.timeout(handler.timeout) as clock:
+                outcomes = handler.outcomes(context, await handler.start(context))
+        except BaseException as e:
+            error: BaseException = e
+            if isinstance(e, TimeoutError) and clock is not None and clock.expired():
+                error = HandlerTimeout(f"the handler took longer than {handler.timeout:g} s")
+            outcomes = [error] * len(self.deliveries)
+        self._end(context, outcomes)
+
+
+def tell(middleware: Sequence[Middleware], name: str, *args: Any) -> None:
+    """Call a method of each middleware that has it; an exception in there is logged, no more."""
+    for part in middleware:
+        method = getattr(part, name, None)
+        if method is not None:
+            try:
+                method(*args)
+            except Exception:
+                log.exception("%s.%s failed", type(part).__name__, name)

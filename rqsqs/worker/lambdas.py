@@ -1,0 +1,124 @@
+"""Functions written for AWS Lambda with an SQS trigger: the event, the context, and how their answer is understood.
+
+Sources: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", "Handling errors for an SQS event source" (what a
+malformed batchItemFailures means), "Using the Lambda context object to retrieve Python function information".
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rqsqs.errors import InvalidParameterValue
+from rqsqs.sqs import digests
+from rqsqs.worker.context import Context, Message
+from rqsqs.worker.outcomes import Retry
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+
+
+class LambdaContext:
+    """The second argument of a Lambda function."""
+
+    def __init__(self, name: str, context: Context) -> None:
+        self._context = context
+        self.function_name = name
+        self.function_version = "$LATEST"
+        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+        self.memory_limit_in_mb = "0"
+        self.aws_request_id = str(uuid.uuid4())
+        self.log_group_name = f"/aws/lambda/{name}"
+        self.log_stream_name = context.consumer_id
+        self.identity = None
+        self.client_context = None
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the timeout."""
+        return round(self._context.remaining * 1000)
+
+
+def host(function: Callable[..., Any], queue: str) -> Callable[..., Any]:
+    """Make a batch handler of a Lambda function."""
+    if not callable(function):
+        raise InvalidParameterValue(f"the handler of {queue!r} is {function!r}: it is a function")
+    name = getattr(function, "__name__", type(function).__name__)
+
+    if inspect.iscoroutinefunction(function):
+
+        async def handle_async(messages: list[Message], context: Context) -> list[BaseException | None]:
+            answer = await function(event_of(messages, queue), LambdaContext(name, context))
+            return outcomes_of(messages, answer)
+
+        return handle_async
+
+    def handle(messages: list[Message], context: Context) -> list[BaseException | None]:
+        return outcomes_of(messages, function(event_of(messages, queue), LambdaContext(name, context)))
+
+    return handle
+
+
+def event_of(messages: Sequence[Message], queue: str) -> dict[str, Any]:
+    """The event: {"Records": [...]}."""
+    return {"Records": [_record(m, queue) for m in messages]}
+
+
+def _record(message: Message, queue: str) -> dict[str, Any]:
+    d = message._delivery
+    body = d.text()
+    attributes = {
+        "ApproximateReceiveCount": str(d.receive_count),
+        "SentTimestamp": str(d.sent_at_ms),
+        "SenderId": "rqsqs",
+        "ApproximateFirstReceiveTimestamp": str(d.first_received_at_ms),
+    }
+    optional = {
+        "SequenceNumber": d.sequence_number,
+        "MessageGroupId": d.group,
+        "MessageDeduplicationId": d.dedup_id,
+        "AWSTraceHeader": d.trace_header,
+        "DeadLetterQueueSourceArn": _arn(d.dead_letter_source) if d.dead_letter_source else None,
+    }
+    record = {
+        "messageId": message.message_id,
+        "receiptHandle": message.receipt_handle,
+        "body": body,
+        "attributes": attributes | {name: value for name, value in optional.items() if value is not None},
+        "messageAttributes": {name: _attribute(*pair) for name, pair in d.attributes.items()},
+        "md5OfBody": digests.md5_of_body(body),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": _arn(queue),
+        "awsRegion": REGION,
+    }
+    if d.attributes:
+        record["md5OfMessageAttributes"] = digests.md5_of_attributes(d.attributes)
+    return record
+
+
+def _attribute(data_type: str, value: str | bytes) -> dict[str, Any]:
+    shape: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": data_type}
+    if isinstance(value, bytes):
+        return {"binaryValue": base64.b64encode(value).decode(), **shape}
+    return {"stringValue": value, **shape}
+
+
+def _arn(queue: str) -> str:
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
+
+
+def outcomes_of(messages: Sequence[Message], answer: Any) -> list[BaseException | None]:
+    """What became of each message: None = done. A malformed answer fails the whole batch, as with Lambda."""
+    failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
+    if failures is None or failures == []:
+        return [None] * len(messages)
+    everything: list[BaseException | None] = [Retry(f"the function returned batchItemFailures {failures!r:.200}")]
+    everything *= len(messages)
+    if not isinstance(failures, list):
+        return everything
+    named = [item.get("itemIdentifier") if isinstance(item, dict) else None for item in failures]
+    known = {m.message_id for m in messages}
+    if not all(isinstance(number, str) and number in known for number in named):
+        return everything
+    return [Retry("the function named it in batchItemFailures") if m.message_id in named else None for m in messages]

@@ -1,0 +1,123 @@
+"""How a handler can end, as exceptions for its author and as verdicts for the queue."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Iterable
+
+from rqsqs._core.messages import Verdict
+from rqsqs._core.records import Delivery
+from rqsqs.errors import RqsqsError, UsageError
+from rqsqs.types import Cause
+
+TEXT = 500  # characters of an exception's text that are kept
+TRACEBACK = 2000  # and of its traceback
+FRAMES = 8
+
+
+class Retry(RqsqsError):
+    """Raise it in a handler: the message failed and shall be tried again.
+
+    Args:
+        reason: the cause that is recorded.
+        after: seconds until then; None = as the queue's retry policy says. Any other exception with an attribute
+            `retry_after` (seconds) is understood as well.
+    """
+
+    __module__ = "rqsqs.worker"
+
+    def __init__(self, reason: str = "to be tried again", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = after
+
+
+class DeadLetter(RqsqsError):
+    """Raise it in a handler: the message can never be handled and goes to the dead-letter queue at once.
+
+    Without a dead-letter queue it is tried again after the longest delay of the queue's retry policy.
+    """
+
+    __module__ = "rqsqs.worker"
+
+    def __init__(self, reason: str = "it can never be handled") -> None:
+        super().__init__(reason)
+
+
+class HandlerTimeout(RqsqsError):
+    """The handler took longer than its timeout. It is raised inside the handler."""
+
+    __module__ = "rqsqs.worker"
+
+
+class MessageLost(RqsqsError):
+    """The message is not this worker's any more: go no further, another one has it."""
+
+    __module__ = "rqsqs.worker"
+
+
+class WorkerDied(RqsqsError):
+    """Again and again a message was received and its worker died without a word."""
+
+    __module__ = "rqsqs.worker"
+
+
+def back(delivery: Delivery) -> Verdict:
+    """It was not begun, or its worker stops: it is visible again at once, and the receive does not count."""
+    return Verdict(delivery, "back")
+
+
+def failed(delivery: Delivery, error: BaseException, worker: str) -> Verdict:
+    """A handler raised `error`."""
+    after = getattr(error, "retry_after", None)
+    if isinstance(after, bool) or not isinstance(after, (int, float)) or not 0 <= after <= 315_360_000:
+        after = None
+    return Verdict(
+        delivery,
+        "dead" if isinstance(error, (DeadLetter, WorkerDied)) else "fail",
+        Cause(
+            name_of(type(error)),
+            str(error)[:TEXT],
+            _traceback(error),
+            worker,
+            time.time_ns() // 1_000_000,
+            delivery.failures + 1,
+            delivery.receive_count,
+        ),
+        kinds_of(type(error)),
+        None if after is None else round(after * 1000),
+        random.randint(0, 1_000_000),
+    )
+
+
+def as_error(outcome: object) -> BaseException:
+    """An outcome that a batch handler gave for a message it could not handle."""
+    if isinstance(outcome, BaseException):
+        return outcome
+    return UsageError(f"a batch handler gave {outcome!r} for a message: it is None or an exception")
+
+
+def name_of(kind: type) -> str:
+    """The name of a class as people write it."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def kinds_of(kind: type) -> tuple[str, ...]:
+    """All names under which a retry policy may list an exception, the most special first."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        if issubclass(base, BaseException):
+            found += (f"{base.__module__}.{base.__qualname__}", base.__qualname__)
+    return tuple(found)
+
+
+def _traceback(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [f for f in frames if f"{__package__.replace('.', '/')}/" not in f.filename.replace("\\", "/")]
+    return _tail(traceback.format_list(mine[-FRAMES:]))
+
+
+def _tail(lines: Iterable[str]) -> str:
+    text = "".join(lines)
+    return text if len(text) <= TRACEBACK else "..." + text[-TRACEBACK:]

@@ -1,0 +1,40 @@
+"""What can be chosen for a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rqsqs import calls, checks
+from rqsqs.errors import InvalidParameterValue
+from rqsqs.worker.handlers import Middleware
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """See Worker."""
+
+    url: str | None = None
+    prefix: str = "rqsqs"
+    concurrency: int = 10
+    beat: float = 5.0
+    grace: float = 30.0
+    max_hold: float = 43_200.0
+    max_crashes: int = 5
+    middleware: tuple[Middleware, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        calls.prefix_of(self.prefix)
+        checks.count("concurrency", self.concurrency, 10_000)
+        seconds("beat", self.beat, 0.05, 3600)
+        seconds("grace", self.grace, 0, 86_400)
+        seconds("max_hold", self.max_hold, 1, 315_360_000)
+        checks.count("max_crashes", self.max_crashes, 1000)
+
+
+def seconds(what: str, value: Any, low: float, high: float) -> float:
+    """A duration."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InvalidParameterValue(f"{what} is {value!r}: it is a number of seconds from {low:g} to {high:g}")
+    return value
