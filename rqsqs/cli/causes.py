@@ -10,8 +10,7 @@ from typing import Any
 import rqsqs
 from rqsqs.cli import output
 
-# What differs from message to message in otherwise equal texts: ids, numbers, what is quoted.
-_VARIES = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0x[0-9a-fA-F]+|\d+|'[^']*'|\"[^\"]*\"")
+_VARIES = re.compile(r"[\w.:-]*\d[\w.:-]*")  # ids, numbers, addresses: what differs in otherwise equal texts
 
 
 @dataclass

@@ -47,10 +47,9 @@ def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, 
     """List all dead-letter queues: how many messages wait there, how old the oldest is, and whose dead letters they
     are. Or put together what the messages of QUEUE died of, the most frequent cause first.
 
-    A cause is what a worker reported: the exception's type and text; texts that differ in numbers, ids and quoted
-    words count as one and show … there. AGE is the time since the newest and the oldest of them was sent. Without a
-    report, "no failure recorded", a message was received too often and nobody said why: its consumer died, let the
-    visibility timeout pass, or gave it back.
+    A cause is what a worker reported: the exception's type and text. Texts that differ in numbers and ids alone count
+    as one and show … there. ReceivedTooOften means that nobody reported anything: the consumers of these messages
+    died, let the visibility timeout pass, or gave them back.
 
     Exits with 4 if there is no dead-letter queue, or no message in QUEUE.
 
@@ -116,19 +115,20 @@ def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> i
                 kinds.add(message)
             seen += len(page)
             meter.advance(len(page))
-    rows = []
-    for kind in kinds.most_frequent_first():
+    found = kinds.most_frequent_first()
+    widest = max((len(f"{kind.count:,}") for kind in found), default=0)
+    for kind in found:
         if settings.as_json:
             output.emit(kind.record())
+            continue
         newest, oldest = output.since(kind.newest), output.since(kind.oldest)
-        age = newest if newest == oldest else f"{newest} - {oldest}"
-        rows.append((f"{kind.count:,}", kind.text, kind.source or "-", age, kind.example))
-    if not rows:
+        sent = f"sent {newest} ago" if newest == oldest else f"sent {newest} to {oldest} ago"
+        source = f"from {kind.source}, " if kind.source is not None else ""
+        output.hanging(click.style(f"{kind.count:>{widest},}  ", bold=True), kind.text)
+        output.hanging(" " * (widest + 2), f"{source}{sent}, for example {kind.example}", dim=True)
+    if not found:
         output.note(f"no message in {queue.name}")
         return 4
-    if not settings.as_json:
-        titles = [("COUNT", "right"), ("CAUSE", "left"), ("FROM", "left"), ("AGE", "left"), ("EXAMPLE", "left")]
-        output.table(titles, rows)
     if seen == max_messages < total:
         output.note(f"looked at {seen:,} of {total:,} messages; --max looks at more")
     return 0
@@ -144,7 +144,7 @@ def _list_messages(settings: Settings, queue: rqsqs.Queue, max_messages: int) ->
             else:
                 output.show_message(message)
                 if message.cause is None and message.dead_letter_source is not None:
-                    click.echo(f"  {output.NO_CAUSE}")
+                    output.hanging("  ", output.NO_CAUSE)
     if not seen:
         output.note(f"no message in {queue.name}")
     return 0 if seen else 4

@@ -81,10 +81,9 @@ def _show(settings: Settings, finding: Finding) -> None:
     if settings.as_json:
         output.emit(finding.record())
     else:
-        mark = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level], bold=True)
-        click.echo(f"{mark}  {output.printable(finding.text)}")
+        output.hanging(click.style(f"{finding.level:<4}", fg=COLOURS[finding.level], bold=True) + "  ", finding.text)
         if finding.advice:
-            click.echo(f"      {output.printable(finding.advice)}")
+            output.hanging("      ", finding.advice, dim=True)
     sys.stdout.flush()
 
 

@@ -191,7 +191,10 @@ def clock(patient: Patient) -> Iterator[Finding]:
     after = time.time()
     off = seconds + micros / 1e6 - (before + after) / 2
     doubt = (after - before) / 2
-    text = f"the server's clock is {output.age(abs(off))} {'ahead' if off > 0 else 'behind'}"
+    direction = "ahead of" if off > 0 else "behind"
+    text = f"the server's clock is {output.age(abs(off))} {direction} this machine's"
+    if abs(off) <= doubt + 0.001:
+        text = "the server's clock agrees with this machine's"
     if abs(off) - doubt > 1:
         advice = "queues go by the server's clock; `at` times and shown ages are off by that much: run NTP on both"
         yield Finding("clock", "warn", text, advice)

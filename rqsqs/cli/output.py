@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -54,19 +56,52 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> 
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def as_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, fold: bool = True) -> Table:
-    """The same without printing it; without `fold` long cells are cut, so that every row is one line."""
+def as_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], width: int | None = None) -> Table:
+    """The same without printing it.
+
+    Args:
+        width: cut the cells of the first column, so that every row is one line of so many characters.
+    """
+    room = None
+    if width is not None:
+        others = zip(*(row[1:] for row in [[title for title, _ in columns], *rows]), strict=True)
+        room = max(width - sum(max(map(len, cells)) + 2 for cells in others) - 2, 10)
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for title, justify in columns:
+    for i, (title, justify) in enumerate(columns):
         shown.add_column(
             title,
             justify="right" if justify == "right" else "left",
-            overflow="fold" if fold else "ellipsis",
-            no_wrap=justify == "right" or not fold,
+            overflow="fold" if room is None else "ellipsis",
+            no_wrap=justify == "right" or room is not None,
+            max_width=None if i else room,
         )
     for row in rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
     return shown
+
+
+def hanging(lead: str, text: str, *, dim: bool = False) -> None:
+    """Text behind a few words of lead; on a terminal its further lines stand below its first one.
+
+    Args:
+        lead: with its blanks; it may be styled.
+    """
+    text = printable(text)
+    indent = len(click.unstyle(lead))
+    lines = [text]
+    if sys.stdout.isatty():
+        width = max(shutil.get_terminal_size().columns - indent, 20)
+        lines = textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    for i, line in enumerate(lines):
+        click.echo((" " * indent if i else lead) + (click.style(line, dim=True) if dim else line))
+
+
+def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """What is known about one thing: a name and a value on each line."""
+    click.echo(click.style(printable(title), bold=True))
+    widest = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        hanging(f"{name:<{widest}}  ", value)
 
 
 def progress_console() -> Console:
@@ -145,7 +180,7 @@ def show_message(message: rqsqs.Message, *, with_handle: bool = False, state: st
         about.append(state.replace("_", " "))
     click.echo(click.style(printable(", ".join(about)), bold=True))
     if message.cause is not None:
-        click.echo(f"  failed: {cause_text(message.cause)}")
+        hanging("  failed  ", cause_text(message.cause))
     for name, value in message.attributes.items():
         click.echo(
             printable(f"  {name}={value.decode(errors='backslashreplace') if isinstance(value, bytes) else value}")

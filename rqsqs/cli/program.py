@@ -97,7 +97,7 @@ def explain(error: Exception, settings: Settings) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return REFUSED
     if isinstance(error, OSError):
-        say(str(error))
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return REFUSED
     if isinstance(error, rqsqs.QueueDoesNotExist | rqsqs.ResourceNotFound):
         say(f"{error}{settings.hint}")

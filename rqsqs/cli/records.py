@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -46,15 +47,9 @@ def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any
         "dead_letter_source": message.dead_letter_source,
         "visible_at": message.visible_at,
         "receipt_handle": message.receipt_handle or None,
-        "cause": cause_record(message.cause) if message.cause is not None else None,
+        "cause": asdict(message.cause) if message.cause is not None else None,
     }
     return record | {name: value for name, value in optional.items() if value is not None}
-
-
-def cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
-    """A cause as JSON."""
-    names = ("type", "message", "worker", "at_ms", "failures", "traceback")
-    return {name: getattr(cause, name) for name in names}
 
 
 def _body_record(body: Any) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def server(settings: Settings, folder: str | None, port: int | None, appendfsync
                 raise click.ClickException(f"the server has ended{f'; see {folder}/server.log' if folder else ''}")
     except KeyboardInterrupt:  # while it started
         return
-    still = _is_alive(running.pid)
-    output.note("others use the server still; it ends with the last of them" if still else "the server has ended")
+    is_shared = running.folder is not None and not _ends(running.pid)
+    output.note("others use the server still; it ends with the last of them" if is_shared else "the server has ended")
 
 
 def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
@@ -107,6 +107,15 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _ends(pid: int) -> bool:
+    """Wait a moment for the end of a process."""
+    for _ in range(5):
+        if not _is_alive(pid):
+            return True
+        time.sleep(LOOK_S)
+    return False
 
 
 COMMANDS = (server,)

@@ -74,7 +74,7 @@ def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
     rows += [(f"tag {tag}", value) for tag, value in sorted(tags.items())]
     if sources:
         rows.append(("dead letters of", ", ".join(sources)))
-    output.table([(queue.name, "left"), ("", "left")], rows)
+    output.facts(queue.name, rows)
 
 
 def _dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
@@ -117,7 +117,7 @@ def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Mess
 def _print_message(message: rqsqs.Message, state: str) -> None:
     rows = [
         ("state", state.replace("_", " ")),
-        ("sent", f"{message.sent_at:%Y-%m-%d %H:%M:%S.%f} UTC, {output.since(message.sent_at)} ago"),
+        ("sent", f"{message.sent_at:%Y-%m-%d %H:%M:%S} UTC, {output.since(message.sent_at)} ago"),
         ("received", output.counted(message.receive_count, "time")),
     ]
     if message.first_received_at is not None:
@@ -137,15 +137,16 @@ def _print_message(message: rqsqs.Message, state: str) -> None:
         rows.append((f"attribute {name}", text))
     cause = message.cause
     if cause is not None:
+        rows.append(("failed", output.cause_text(cause)))
         when = rqsqs.checks.moment(cause.at_ms)
-        rows += [
-            ("failed", output.cause_text(cause)),
-            ("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {output.counted(cause.failures, 'failure')}"),
-            ("worker", cause.worker),
-        ]
+        if when is not None:
+            rows.append(("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {output.since(when)} ago"))
+        rows.append(("failures", f"{cause.failures:,} of {output.counted(cause.receives, 'receive')}"))
+        if cause.worker:
+            rows.append(("worker", cause.worker))
     elif message.dead_letter_source is not None:
         rows.append(("failed", output.NO_CAUSE))
-    output.table([(message.message_id, "left"), ("", "left")], rows)
+    output.facts(message.message_id, rows)
     _block("body", output.body_text(message, indent=2))
     if cause is not None and cause.traceback:
         _block("traceback", cause.traceback)

@@ -57,13 +57,13 @@ class Row:
         """For people."""
         rate = "" if self.rate is None else "0" if not self.rate else f"{self.rate:+,.{int(abs(self.rate) < 10)}f}"
         return (
-            f"{self.name} (paused)" if self.is_paused else self.name,
+            self.name,
             f"{self.counts.visible:,}",
             f"{self.counts.in_flight:,}",
             f"{self.counts.delayed:,}",
             rate,
             "-" if self.oldest is None else output.age(self.oldest),
-            "" if self.empty_in is None else output.age(self.empty_in),
+            "paused" if self.is_paused else "" if self.empty_in is None else output.age(self.empty_in),
         )
 
     def record(self, at: datetime) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def top(settings: Settings, beginning: str, interval: float, order: str, count: 
     VISIBLE, IN FLIGHT, DELAYED and OLDEST are exact, as in `rqsqs stats`. ±/s is a change, not a throughput: how many
     messages a second the queue holds more (+) or less (-) than at the last look, whatever was sent and deleted in
     between; 0 may mean that nothing happens or that consumers keep up. EMPTY IN tells how long a queue that shrinks
-    needs if it goes on like this.
+    needs if it goes on like this; a paused one says so there.
 
     Each look costs two calls per queue. Into a pipe it prints a table at each look, with --json a line for each queue.
 
@@ -202,7 +202,7 @@ def _screen(console: Console, settings: Settings, rows: list[Row], trouble: str,
     shown = rows if len(rows) <= room else rows[: room - 1]
     lines: list[Any] = [
         Text(output.printable(trouble or about), style="red" if trouble else "dim", no_wrap=True, overflow="ellipsis"),
-        output.as_table(TITLES, [row.cells() for row in shown], fold=False),
+        output.as_table(TITLES, [row.cells() for row in shown], console.width),
     ]
     if len(shown) < len(rows):
         lines.append(Text(f"{len(rows) - len(shown):,} more; --sort and BEGINNING choose which", style="dim"))
