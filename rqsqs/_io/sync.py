@@ -32,11 +32,12 @@ IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is 
 class _Post:
     """Where the waiters of one set of bells line up: one leads and blocks on the server, the others follow."""
 
-    __slots__ = ("condition", "has_leader", "in_tests")
+    __slots__ = ("blocked", "condition", "has_leader", "in_tests")
 
     def __init__(self) -> None:
         self.condition = threading.Condition(threading.Lock())
         self.has_leader = False
+        self.blocked = 0  # CLIENT ID of the leader's connection, on a link whose waits can be interrupted
         self.in_tests = 0  # waiters under a test clock: they do not line up, as each has to look when it is moved
 
 
@@ -49,8 +50,9 @@ class Link:
     _shared: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Link]] = weakref.WeakValueDictionary()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, url: str, options: dict[str, Any]) -> None:
+    def __init__(self, url: str, options: dict[str, Any], *, is_interruptible: bool = False) -> None:
         self.url = url
+        self.is_interruptible = is_interruptible
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
@@ -210,7 +212,7 @@ class Link:
             with post.condition:
                 post.in_tests += 1
             try:
-                result = self._lead(wait, min(deadline, start + TEST_WAIT_MS / 1000), wake_at, clock)
+                result = self._lead(wait, min(deadline, start + TEST_WAIT_MS / 1000), wake_at, clock, post)
             finally:
                 with post.condition:
                     post.in_tests -= 1
@@ -223,14 +225,33 @@ class Link:
                 post.condition.wait(min(deadline, wake_at or deadline) - now)
             post.has_leader = True
         try:
-            result = self._lead(wait, deadline, wake_at, clock)
+            result = self._lead(wait, deadline, wake_at, clock, post)
         finally:
             with post.condition:
                 post.has_leader = False
+                post.blocked = 0
                 post.condition.notify()
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
-    def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None) -> Any:
+    def unblock(self, bells: tuple[str, ...]) -> None:
+        """Let the thread that blocks on these bells go on as if its time were over, if the link is interruptible.
+
+        It may be about to block: call it again until it has left.
+        """
+        number = self._post(bells).blocked
+        if number:
+            connection = self._take()
+            try:
+                connection.send_command("CLIENT", "UNBLOCK", number, "TIMEOUT")
+                connection.read_response(disable_decoding=True)
+            except rx.ResponseError:  # forbidden: it ends by itself
+                pass
+            except wire.BROKEN:
+                connection.disconnect()
+                return
+            self._give(connection)
+
+    def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, post: _Post) -> Any:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         left = max(deadline - time.monotonic(), 0.001)
         commands = [wire.command("BLPOP", *wait.bells, f"{left:.3f}")]
@@ -240,6 +261,8 @@ class Link:
         connection = None
         try:
             connection = self._take()
+            if self.is_interruptible:
+                post.blocked = _client_id(connection)
             connection.send_packed_command(commands, check_health=False)
             end = deadline + GRACE_S
             while not connection.can_read(max(min(end, wake_at or end) - time.monotonic(), 0)):
@@ -278,6 +301,19 @@ class Link:
         return None
 
 
+def _client_id(connection: Any) -> int:
+    """The server's number of a connection, asked for once; 0 if it does not tell."""
+    number: int | None = getattr(connection, "rqsqs_client_id", None)
+    if number is None:
+        connection.send_command("CLIENT", "ID")
+        try:
+            number = int(connection.read_response(disable_decoding=True))
+        except rx.ResponseError:
+            number = 0
+        connection.rqsqs_client_id = number
+    return number
+
+
 os.register_at_fork(after_in_child=Link.after_fork)
 
 
@@ -288,15 +324,26 @@ class Transport:
         url: redis://, rediss://, unix:// or embedded://; None = RQSQS_URL or redis://localhost:6379/0.
         prefix: what all keys begin with.
         clock: tests only: the time scripts shall believe in.
+        is_interruptible: it has a link of its own, whose waits can be ended with link.unblock().
         options: for redis-py's connections, for example socket_timeout in seconds.
     """
 
     def __init__(
-        self, url: str | None = None, prefix: str = "rqsqs", clock: Clock | None = None, **options: Any
+        self,
+        url: str | None = None,
+        prefix: str = "rqsqs",
+        clock: Clock | None = None,
+        *,
+        is_interruptible: bool = False,
+        **options: Any,
     ) -> None:
         self.url = connect.resolve(url)
         self.space = Keyspace(prefix, clock)
-        self.link = Link.share(self.url, options)
+        if is_interruptible:
+            self.link = Link(self.url, options, is_interruptible=True)
+            self.link.users = 1
+        else:
+            self.link = Link.share(self.url, options)
         self._is_closed = False
         if clock is not None and hasattr(clock, "watch"):
             clock.watch(self)

@@ -179,7 +179,7 @@ class Worker:
         with self._lock:
             self._is_stopped = True
             if self._runtime is not None:
-                self._runtime._soon(self._runtime.stop)
+                self._runtime.soon(self._runtime.stop)
 
     def status(self) -> dict[str, Any]:
         """How it is: what /readyz shows. From any thread."""

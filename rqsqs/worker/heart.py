@@ -20,7 +20,7 @@ from rqsqs._io.sync import Transport
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 
 if TYPE_CHECKING:
-    from rqsqs.worker.runtime import Lane
+    from rqsqs.worker.lanes import Lane
 
 log = logging.getLogger("rqsqs.worker")
 

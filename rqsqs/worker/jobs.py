@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rqsqs._core.records import Delivery
 from rqsqs.worker.context import Context, _current
 from rqsqs.worker.handlers import Middleware, Outcomes
+from rqsqs.worker.interruption import Interruption
 from rqsqs.worker.outcomes import HandlerTimeout
-from rqsqs.worker.threads import Interruption
 
 if TYPE_CHECKING:
-    from rqsqs.worker.runtime import Lane, Runtime
+    from rqsqs.worker.lanes import Lane
+    from rqsqs.worker.runtime import Runtime
 
 log = logging.getLogger("rqsqs.worker")
 
@@ -61,7 +62,7 @@ class Job:
         if self.context is not None:
             self.context._lost = {*(self.context._lost or ()), *lost}
             if self.context.is_lost and self.task is not None:
-                self.task.cancel()
+                self.runtime.soon(self.task.cancel)
 
     def _begin(self) -> Context:
         timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_hold
@@ -92,7 +93,7 @@ class Job:
             self._call()
             return
         self._interruption = Interruption()
-        self.runtime._soon(self._arm, self.lane.handler.timeout)
+        self.runtime.soon(self._arm, self.lane.handler.timeout)
         try:
             try:
                 self._call()
@@ -100,7 +101,7 @@ class Job:
                 self._interruption.end()
         except HandlerTimeout as e:  # it came when the handler had ended already
             self.outcomes = [e] * len(self.deliveries)
-        self.runtime._soon(self._disarm)
+        self.runtime.soon(self._disarm)
 
     def _call(self) -> None:
         context, handler = self._begin(), self.lane.handler

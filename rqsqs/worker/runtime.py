@@ -1,8 +1,13 @@
-"""The worker at work, on one event loop: fetch, run, settle.
+"""The worker at work: fetch, run, settle.
 
-           ┌──────── finished messages are deleted by the call that fetches the next ones ────────┐
-  fetch ───┴──▶ jobs ──▶ threads (plain functions) or tasks (coroutines) ──▶ outcomes ──▶ settle ─┘
-                                                                               └─ failed: release
+           ┌─── finished messages are deleted by the call that fetches the next ones ───┐
+  fetch ───┴──▶ jobs ──▶ handlers, in threads or as tasks ──▶ outcomes ──▶ settle ──────┘
+                                                                 └─ failed: release
+
+Threads do all of it. A thread that has nothing to run fetches for a lane, runs what came, and fetches again, together
+with deleting what is finished: while handlers are quick nothing is handed from thread to thread. When they are not, it
+calls others to help; if it was mistaken, the watch does so. Coroutines run on the event loop; threads fetch and settle
+for them as well.
 
 A worker asks for as many messages as it has free slots. While a fetch waits for a message to come, it holds no slot:
 if others took them meanwhile, what comes too much is given back.
@@ -15,66 +20,49 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from rqsqs._core import flows
-from rqsqs._core.keys import QueueRef
 from rqsqs._core.messages import Verdict
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.records import Delivery
-from rqsqs._io import aio, sync
+from rqsqs._io import sync
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.heart import SHOWN, Heart, consumer_id
 from rqsqs.worker.jobs import Job
+from rqsqs.worker.lanes import Lane
 from rqsqs.worker.outcomes import HandlerTimeout, WorkerDied, back, failed
 from rqsqs.worker.settings import Settings
-from rqsqs.worker.threads import Threads
 
 log = logging.getLogger("rqsqs.worker")
 
 WAIT_MS = 3_600_000  # a fetch waits until something comes
-QUICK_S = 0.005  # handlers that take less are waited for, so that one call settles several
-LINGER_S = 0.001
+HELP_S = 0.001  # what takes longer altogether is shared with another thread
+SHORT_S = 0.005  # handlers that take less may be waited for, so that one call settles several ...
+LINGER_S = 0.001  # ... so long
+WATCH_S = 0.01  # so late somebody else takes over what waits behind a handler that took unexpectedly long
+WATCHES = 100  # looks without finding anything to do until the watch goes to sleep
 PATIENCE_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses while the server is in trouble
 LAST_WORDS_S = 5.0  # so long a worker that stops tries to settle what is left
 
 
-class Lane:
-    """One queue that the worker serves."""
-
-    def __init__(self, handler: Handler, ref: QueueRef) -> None:
-        self.handler = handler
-        self.ref = ref
-        self.held: dict[Delivery, Job] = {}  # everything that was received and is not settled
-        self.finished: list[Delivery] = []  # to be deleted
-        self.verdicts: list[Verdict] = []  # to be released
-        self.waiting: deque[Job] = deque()  # jobs without a slot: a FIFO batch that had to be divided
-        self.running = 0  # slots taken
-        self.reserved = 0  # slots for what a fetch is about to bring
-        self.fetch: asyncio.Task[None] | None = None
-        self.is_asking = False  # a fetch is on its way
-        self.is_backlogged = False  # its last fetch did not have to wait
-        self.is_open = True  # it fetches
-        self.state = "running"
-        self.served = 0.0  # slots given, by weight
-        self.seconds = 0.0  # what a call takes, about
-        self.succeeded = 0
-        self.failed = 0
-        self.may_fetch = asyncio.Event()
-        self.may_settle = asyncio.Event()
+class Closed(Exception):
+    """Ends a fetch that waits for a lane that was closed."""
 
 
 class Runtime:
-    """Serves handlers until it is stopped; made and used in one event loop."""
+    """Serves handlers until it is stopped; made and served in one event loop."""
 
     def __init__(self, settings: Settings, handlers: Iterable[Handler]) -> None:
         self.settings = settings
         self.consumer_id = consumer_id()
-        self.transport = aio.Transport(settings.url, settings.prefix, **settings.options)
+        self.transport = sync.Transport(settings.url, settings.prefix, is_interruptible=True, **settings.options)
         beats = sync.Transport(settings.url, settings.prefix, **settings.options)
         self.lanes = [Lane(handler, self.transport.queue(handler.queue)) for handler in handlers]
         self.heart = Heart(
@@ -84,16 +72,20 @@ class Runtime:
             settings.beat,
             settings.max_hold,
             self._describe,
-            lambda lane, lost: self._soon(self._lose, lane, lost),
-            lambda lane, order: self._soon(self._obey, lane, order),
+            self._lose,
+            self._obey,
         )
         self.loop = asyncio.get_running_loop()
-        self.threads = Threads(settings.concurrency, self._ended)
         self.started = time.time()
         self.state = "starting"
-        self._done: deque[Job] = deque()  # by threads
-        self._is_told = False  # the loop knows that there is something in it
-        self._linger: asyncio.TimerHandle | None = None
+        self._lock = threading.Lock()  # guards the lanes and everything below
+        self._jobs: deque[Job] = deque()  # that have a slot and wait for a thread
+        self._tokens: SimpleQueue[None] = SimpleQueue()  # each wakes one thread
+        self._sleeping = 0
+        self._threads = 0
+        self._is_closed = False
+        self._is_watched = False
+        self._watch_wanted = threading.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._is_idle = asyncio.Event()
@@ -107,24 +99,25 @@ class Runtime:
         Raises:
             QueueDoesNotExist, ServerError: right at the start.
         """
-        settlers: list[asyncio.Task[None]] = []
         try:
             await asyncio.to_thread(self.heart.start)
-            settlers = [asyncio.create_task(self._settle(lane)) for lane in self.lanes]
-            for lane in self.lanes:
-                lane.fetch = asyncio.create_task(self._fetch(lane))
+            threading.Thread(target=self._watch, name="rqsqs-watch", daemon=True).start()
             self.state = "running"
             log.info("%s serves %s", self.consumer_id, ", ".join(lane.ref.name for lane in self.lanes))
+            for _ in self.lanes:
+                with self._lock:
+                    self._wake()
             await self._stop.wait()
             await self._wind_up()
         finally:
             self.state = "stopped"
-            for task in settlers:
-                task.cancel()
-            await asyncio.gather(*settlers, return_exceptions=True)
+            with self._lock:
+                self._is_closed = True
+                for _ in range(self._threads):
+                    self._tokens.put(None)
+            self._watch_wanted.set()
             await asyncio.to_thread(self.heart.stop)
-            self.threads.close()
-            await self.transport.close()
+            self.transport.close()
             self.heart.transport.close()
 
     def stop(self) -> None:
@@ -137,80 +130,79 @@ class Runtime:
         self.state = "stopping"
         for lane in self.lanes:
             self._close(lane, "draining")
-        await asyncio.gather(*(lane.fetch for lane in self.lanes if lane.fetch), return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.grace):
-                await self._until_idle()
+        hurry = asyncio.create_task(self._hurry.wait())
+        idle = asyncio.create_task(self._is_idle.wait())
+        with self._lock:
+            if not any(lane.running for lane in self.lanes):
+                self._is_idle.set()
+        await asyncio.wait([hurry, idle], timeout=self.settings.grace, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        idle.cancel()
         left = sum(lane.running for lane in self.lanes)
         if left:
             log.warning("%d handlers are still running; their messages are given back", left)
             for lane in self.lanes:
                 self._give_back(lane)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_S):
-                while any(lane.held for lane in self.lanes):
-                    self._wake()
-                    await asyncio.sleep(0.005)
+        deadline = time.monotonic() + LAST_WORDS_S
+        while any(lane.held or lane.is_asking for lane in self.lanes) and time.monotonic() < deadline:
+            with self._lock:
+                self._wake()
+            await asyncio.sleep(0.002)
         lost = sum(len(lane.held) for lane in self.lanes)
         if lost:
             log.warning("%d messages could not be settled; they become visible again by themselves", lost)
         for task in self._tasks:
             task.cancel()
 
-    async def _until_idle(self) -> None:
-        hurry = asyncio.create_task(self._hurry.wait())
-        try:
-            while any(lane.running for lane in self.lanes) and not hurry.done():
-                self._is_idle.clear()
-                idle = asyncio.create_task(self._is_idle.wait())
-                await asyncio.wait([hurry, idle], return_when=asyncio.FIRST_COMPLETED)
-                idle.cancel()
-        finally:
-            hurry.cancel()
-
     def _close(self, lane: Lane, state: str) -> None:
         """Fetch no more; what was not begun goes back."""
-        lane.state = state
-        lane.is_open = False
-        if lane.fetch is not None:
-            lane.fetch.cancel()
-        others = []
-        for job in self.threads.take_back():
-            if job.lane is lane:
-                lane.waiting.append(job)
-                lane.running -= 1
-            else:
-                others.append(job)
-        self.threads.start(others)
-        while lane.waiting:
-            self._return(lane.waiting.popleft())
-        self._wake()
+        with self._lock:
+            lane.state = state
+            lane.is_open = False
+            unbegun = [job for job in self._jobs if job.lane is lane]
+            lane.running -= len(unbegun)
+            for job in unbegun:
+                self._jobs.remove(job)
+            for job in (*unbegun, *lane.waiting):
+                self._return(job)
+            lane.waiting.clear()
+            self._wake()
+        threading.Thread(target=self._end_fetch, args=(lane,), daemon=True).start()
+
+    def _end_fetch(self, lane: Lane) -> None:
+        while lane.is_asking and not self._is_closed:
+            with contextlib.suppress(Exception):  # the fetch finds out for itself
+                self.transport.link.unblock((lane.ref.home.bell,))
+            time.sleep(0.005)
 
     def _give_back(self, lane: Lane) -> None:
         """Everything, also what is running: a coroutine is cancelled, a thread goes on for nothing."""
-        for job in dict.fromkeys(lane.held.values()):
-            if not job.is_settled:
-                self._return(job)
-                job.lose(job.deliveries)
-        self._wake()
+        with self._lock:
+            for job in dict.fromkeys(lane.held.values()):
+                if not job.is_settled:
+                    self._return(job)
+                    job.lose(job.deliveries)
+            self._wake()
 
     def _return(self, job: Job) -> None:
         job.is_settled = True
         job.lane.verdicts += [back(d) for d in job.deliveries]
 
-    # What the heart says
-
-    def _soon(self, call: Any, *args: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
+    def soon(self, call: Any, *args: Any) -> None:
+        """Call something on the event loop."""
+        with contextlib.suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(call, *args)
 
+    # What the heart says and asks
+
     def _lose(self, lane: Lane, lost: Sequence[Delivery]) -> None:
-        for d in lost:
-            job = lane.held.get(d)
-            if job is not None and not job.is_settled:
-                log.warning("message %s of %s was lost to another", d.message_id, lane.ref.name)
+        with self._lock:
+            gone = [(d, job) for d in lost if (job := lane.held.get(d)) is not None and not job.is_settled]
+            for d, job in gone:
                 lane.held.pop(d)
                 job.lose([d])
+        for d, _ in gone:
+            log.warning("message %s of %s was lost to another", d.message_id, lane.ref.name)
 
     def _obey(self, lane: Lane, order: str) -> None:
         if not lane.is_open and (order != "evict" or lane.state == "evicted"):
@@ -220,7 +212,7 @@ class Runtime:
         if order == "evict":
             self._give_back(lane)
         if not any(lane.is_open for lane in self.lanes):
-            self._stop.set()
+            self.soon(self._stop.set)
 
     def _describe(self, lane: Lane) -> dict[str, Any]:
         held = list(lane.held.copy().items())
@@ -237,10 +229,100 @@ class Runtime:
             "failed": lane.failed,
         }
 
+    # Threads
+
+    def _wake(self) -> None:
+        """Let one thread see what is to be done."""
+        if self._sleeping:
+            self._sleeping -= 1
+            self._tokens.put(None)
+        elif self._threads < self.settings.concurrency + len(self.lanes) and not self._is_closed:
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"rqsqs-worker-{self._threads}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                job, lane, slots, pause = self._choose()
+            if job is not None:
+                job.run()
+                self.conclude(job)
+            elif lane is None:
+                if self._is_closed:
+                    return
+                self._sleep(pause)
+            elif slots:
+                self._fetch(lane, slots)
+            else:
+                self._settle(lane)
+
+    def _sleep(self, seconds: float | None) -> None:
+        try:
+            self._tokens.get(timeout=seconds)
+        except Empty:
+            with self._lock:  # if a token is on its way, somebody wakes for nothing
+                self._sleeping = max(self._sleeping - 1, 0)
+
+    def _choose(self) -> tuple[Job | None, Lane | None, int, float | None]:
+        """What a thread does next: run a job, fetch so many slots full for a lane, settle for it (0 slots), or sleep."""
+        if self._jobs:
+            job = self._jobs.popleft()
+            self._call_help(job.lane)
+            return job, None, 0, None
+        pause = None
+        for lane in self._by_need():
+            if self._must_settle(lane):
+                lane.is_settling = True
+                return None, lane, 0, None
+            slots = self._wanted(lane)
+            if slots:
+                left = self._linger(lane)
+                if left <= 0:
+                    lane.is_asking, lane.reserved = True, slots
+                    if self._sleeping and len(self.lanes) > 1:
+                        self._call_help(lane)
+                    return None, lane, slots, None
+                pause = min(left, pause or left)
+        self._sleeping += 1
+        return None, None, 0, pause
+
+    def _by_need(self) -> list[Lane]:
+        return self.lanes if len(self.lanes) == 1 else sorted(self.lanes, key=lambda lane: lane.served)
+
+    def _call_help(self, lane: Lane) -> None:
+        """This thread is about to be busy with a job of the lane: is there something to do for another one?"""
+        if not self._jobs and not any(self._must_settle(other) or self._wanted(other) for other in self.lanes):
+            return
+        if lane.seconds * (len(self._jobs) + 1) > HELP_S:
+            self._wake()
+        elif not self._is_watched:
+            self._is_watched = True
+            self._watch_wanted.set()
+
+    def _watch(self) -> None:
+        """While quick handlers are running, see to it that nothing waits behind one that is not."""
+        while not self._is_closed:
+            self._watch_wanted.wait()
+            looks = 0
+            while looks < WATCHES and not self._is_closed:
+                time.sleep(WATCH_S)
+                with self._lock:
+                    looks += 1
+                    if self._jobs or any(self._must_settle(lane) or self._wanted(lane) for lane in self.lanes):
+                        self._wake()
+                        looks = 0
+                    elif any(lane.paused_until for lane in self.lanes):
+                        looks = 0
+            with self._lock:
+                self._is_watched = False
+                self._watch_wanted.clear()
+
     # Fetch
 
     def _allowance(self, lane: Lane) -> int:
         """How many slots a lane may fill now."""
+        if len(self.lanes) == 1:
+            return self.settings.concurrency - lane.running - lane.reserved
         free = self.settings.concurrency - sum(other.running + other.reserved for other in self.lanes)
         rivals = [other for other in self.lanes if other.is_backlogged and other.is_open and other is not lane]
         if free > 0 and rivals:
@@ -249,54 +331,76 @@ class Runtime:
             free = min(free, share - lane.running)
         return max(free, 0)
 
-    async def _fetch(self, lane: Lane) -> None:
-        handler = lane.handler
-        per_group = handler.size if lane.ref.is_fifo else 0
-        trouble = 0
-        while lane.is_open:
-            slots = 0 if lane.waiting else self._allowance(lane)
-            if not slots:
-                lane.may_fetch.clear()
-                await lane.may_fetch.wait()
-                continue
-            finished, lane.finished = lane.finished, []
-            lane.reserved, lane.is_asking, lane.is_backlogged = slots, True, True
-            asked = min(slots * handler.size, 1000)
-            flow = flows.finish_and_receive(lane.ref, finished, asked, self.heart.lease_ms, WAIT_MS, per_group)
-            try:
-                got = await self.transport.run(self._noting_waits(lane, finished, flow))
-            except RqsqsError as e:
-                lane.finished[:0] = finished
-                lane.is_asking, lane.is_backlogged, lane.reserved = False, False, 0
-                pause = PATIENCE_S[-1 if isinstance(e, QueueDoesNotExist) else min(trouble, len(PATIENCE_S) - 1)]
-                log.warning("cannot receive from %s, trying again in %g s: %s", lane.ref.name, pause, e)
-                trouble += 1
-                await asyncio.sleep(pause)
-                continue
-            except asyncio.CancelledError:
-                lane.finished[:0] = finished
-                raise
-            finally:
-                lane.is_asking, lane.reserved = False, 0
-            trouble = 0
-            self._deleted(lane, finished)
-            self._take(lane, got)
+    def _wanted(self, lane: Lane) -> int:
+        """How many slots a fetch should fill now; 0 = no fetch."""
+        if lane.is_asking or lane.waiting or not lane.is_open or self._is_paused(lane):
+            return 0
+        return self._allowance(lane)
 
-    def _will_ask(self, lane: Lane) -> bool:
-        """Does a call of a fetch come soon that can delete what is finished?"""
-        if lane.is_asking:
-            return lane.reserved > 0
-        return lane.is_open and not lane.waiting and self._allowance(lane) > 0
+    def _is_paused(self, lane: Lane) -> bool:
+        if lane.paused_until and time.monotonic() >= lane.paused_until:
+            lane.paused_until = 0.0
+        return lane.paused_until > 0
+
+    def _linger(self, lane: Lane) -> float:
+        """Seconds for which a fetch may wait for other handlers to end, so that one call does for all."""
+        running = sum(other.running for other in self.lanes)
+        if running * 2 <= self.settings.concurrency or lane.seconds > SHORT_S:
+            return 0.0
+        return lane.asked + LINGER_S - time.monotonic()
+
+    def _fetch(self, lane: Lane, slots: int) -> None:
+        """Delete what is finished and receive what comes next."""
+        finished, lane.finished = lane.finished, []
+        handler = lane.handler
+        asked = min(slots * handler.size, 1000)
+        per_group = handler.size if lane.ref.is_fifo else 0
+        flow = flows.finish_and_receive(lane.ref, finished, asked, self.heart.lease_ms, WAIT_MS, per_group)
+        lane.is_backlogged = True
+        got: list[Delivery] = []
+        error: Exception | None = None
+        try:
+            got = self.transport.run(self._noting_waits(lane, finished, flow))
+        except Closed:
+            pass
+        except Exception as e:
+            error = e
+        with self._lock:
+            lane.is_asking, lane.reserved = False, 0
+            lane.asked = time.monotonic()
+            if error is None:
+                lane.trouble = 0
+                self._deleted(lane, finished)
+                self._take(lane, got)
+            else:
+                lane.is_backlogged = False
+                lane.finished[:0] = finished
+                pause = self._pause(lane, error)
+        if error is not None:
+            log.warning("cannot receive from %s, trying again in %g s: %s", lane.ref.name, pause, error,
+                        exc_info=None if isinstance(error, RqsqsError) else error)  # fmt: skip
+
+    def _pause(self, lane: Lane, error: Exception) -> float:
+        """Leave a lane alone for a while."""
+        pause = PATIENCE_S[-1 if isinstance(error, QueueDoesNotExist) else min(lane.trouble, len(PATIENCE_S) - 1)]
+        lane.trouble += 1
+        lane.paused_until = time.monotonic() + pause
+        if not self._is_watched:
+            self._is_watched = True
+            self._watch_wanted.set()
+        return pause
 
     def _noting_waits(self, lane: Lane, finished: list[Delivery], flow: Flow[list[Delivery]]) -> Flow[list[Delivery]]:
-        """The flow; when it begins to wait, its slots are free for others."""
+        """The flow; when it begins to wait, its slots are free for others. A closed lane waits no longer."""
         try:
             step = next(flow)
             while True:
-                if lane.reserved and type(step) in (Wait, Sleep):
-                    lane.reserved, lane.is_backlogged = 0, False
-                    self._deleted(lane, finished)
-                    self._wake()
+                if type(step) in (Wait, Sleep):
+                    if not lane.is_open:
+                        step = flow.throw(Closed())
+                        continue
+                    if lane.reserved:
+                        self._begin_to_wait(lane, finished)
                 try:
                     result = yield step
                 except BaseException as e:
@@ -306,6 +410,13 @@ class Runtime:
         except StopIteration as end:
             found: list[Delivery] = end.value
             return found
+
+    def _begin_to_wait(self, lane: Lane, finished: list[Delivery]) -> None:
+        with self._lock:
+            lane.reserved, lane.is_backlogged = 0, False
+            self._deleted(lane, finished)
+            if any(self._must_settle(other) or self._wanted(other) for other in self.lanes):
+                self._wake()
 
     def _deleted(self, lane: Lane, finished: list[Delivery]) -> None:
         for d in finished:
@@ -320,11 +431,13 @@ class Runtime:
         since = time.monotonic()
         room = self.settings.concurrency - sum(other.running + other.reserved for other in self.lanes)
         start: list[Job] = []
-        for deliveries in self._portions(lane, got):
+        for deliveries in lane.portions(got):
             job = Job(self, lane, deliveries, since)
             for d in deliveries:
                 lane.held[d] = job
-            if any(d.receive_count > 1 and d.silent_receives >= self.settings.max_crashes for d in deliveries):
+            if not lane.is_open:
+                self._return(job)
+            elif any(self._is_deadly(d) for d in deliveries):
                 self._bury(job)
             elif len(start) < room:
                 start.append(job)
@@ -334,33 +447,18 @@ class Runtime:
                 self._return(job)
         self.heart.quicken()
         self._start(lane, start)
-        self._wake()
 
-    def _portions(self, lane: Lane, got: Sequence[Delivery]) -> Iterable[list[Delivery]]:
-        """What one call of the handler gets each. The messages of a FIFO group stay together."""
-        size = lane.handler.size
-        if size == 1:
-            return [[d] for d in got]
-        if not lane.ref.is_fifo:
-            return [list(got[i : i + size]) for i in range(0, len(got), size)]
-        groups: dict[str, list[Delivery]] = {}
-        for d in got:
-            groups.setdefault(d.group_name, []).append(d)
-        portions: list[list[Delivery]] = []
-        for group in groups.values():
-            if not portions or len(portions[-1]) + len(group) > size:
-                portions.append([])
-            portions[-1] += group
-        return portions
+    def _is_deadly(self, d: Delivery) -> bool:
+        return d.receive_count > self.settings.max_crashes and d.silent_receives >= self.settings.max_crashes
 
     def _bury(self, job: Job) -> None:
         """Some of its messages killed their workers again and again; the others go back."""
         job.is_settled = True
         for d in job.deliveries:
-            if d.receive_count > 1 and d.silent_receives >= self.settings.max_crashes:
+            if self._is_deadly(d):
                 error = WorkerDied(f"it was received {d.silent_receives} times and no worker lived to tell the outcome")
                 job.lane.verdicts.append(failed(d, error, self.consumer_id))
-                log.error("message %s of %s: %s", d.message_id, job.lane.ref.name, error)
+                job.lane.failed += 1
             else:
                 job.lane.verdicts.append(back(d))
 
@@ -369,9 +467,12 @@ class Runtime:
     def _start(self, lane: Lane, jobs: list[Job]) -> None:
         lane.running += len(jobs)
         lane.served += len(jobs) / lane.handler.weight
-        if not lane.handler.is_coroutine:
-            self.threads.start(jobs)
-            return
+        if lane.handler.is_coroutine:
+            self.soon(self._start_tasks, jobs)
+        else:
+            self._jobs.extend(jobs)
+
+    def _start_tasks(self, jobs: list[Job]) -> None:
         for job in jobs:
             job.task = task = self.loop.create_task(self._run(job))
             self._tasks.add(task)
@@ -379,117 +480,114 @@ class Runtime:
 
     async def _run(self, job: Job) -> None:
         await job.run_as_task()
-        self._conclude(job)
-        self._wake()
+        self.conclude(job)
+        with self._lock:
+            if job.lane.is_nudged:
+                return
+            job.lane.is_nudged = True
+        self.loop.call_soon(self._nudge, job.lane)  # tasks that end in the same turn are settled together
 
-    def _ended(self, job: Job) -> None:
-        """A thread has run a job."""
-        self._done.append(job)
-        if not self._is_told:
-            self._is_told = True
-            self._soon(self._collect)
+    def _nudge(self, lane: Lane) -> None:
+        with self._lock:
+            lane.is_nudged = False
+            if self._must_settle(lane) or any(self._wanted(other) for other in self.lanes):
+                self._wake()
 
-    def _collect(self) -> None:
-        self._is_told = False
-        while self._done:
-            self._conclude(self._done.popleft())
-        self._wake()
-
-    def _conclude(self, job: Job) -> None:
+    def conclude(self, job: Job) -> None:
         """A job has ended and its slot is free."""
+        judged = self._judge(job, job.outcomes)
         lane = job.lane
-        lane.running -= 1
-        lane.seconds += 0.1 * (time.monotonic() - job.began - lane.seconds)
-        self.settle(job, job.outcomes)
-        if lane.waiting and lane.is_open:
-            self._start(lane, [lane.waiting.popleft()])
+        with self._lock:
+            lane.running -= 1
+            lane.seconds += 0.1 * (time.monotonic() - job.began - lane.seconds)
+            self._apply(job, judged)
+            if lane.waiting:
+                self._start(lane, [lane.waiting.popleft()])
+            if self._stop.is_set() and not any(other.running for other in self.lanes):
+                self.soon(self._is_idle.set)
 
     def expired(self, job: Job) -> None:
         """The timeout of a job that a thread runs is over."""
-        timeout = job.lane.handler.timeout
-        self.settle(job, [HandlerTimeout(f"the handler took longer than {timeout:g} s")] * len(job.deliveries))
-        self._wake()
+        error = HandlerTimeout(f"the handler took longer than {job.lane.handler.timeout:g} s")
+        judged = self._judge(job, [error] * len(job.deliveries))
+        with self._lock:
+            self._apply(job, judged)
+            self._wake()
 
-    def settle(self, job: Job, outcomes: Sequence[BaseException | None]) -> None:
+    def _judge(self, job: Job, outcomes: Sequence[BaseException | None]) -> list[Verdict | None]:
+        if job.is_settled or all(outcome is None for outcome in outcomes):
+            return [None] * len(outcomes)
+        judged: list[Verdict | None] = []
+        for d, error in zip(job.deliveries, outcomes, strict=True):
+            judged.append(None if error is None else failed(d, error, self.consumer_id))
+            if error is not None:
+                log.warning("message %s of %s failed: %r", d.message_id, job.lane.ref.name, error, exc_info=error)
+        return judged
+
+    def _apply(self, job: Job, judged: Sequence[Verdict | None]) -> None:
         """Note what became of the messages of a job, once."""
         if job.is_settled:
             return
         job.is_settled = True
         lane = job.lane
-        for d, error in zip(job.deliveries, outcomes, strict=True):
-            if error is None:
+        for d, verdict in zip(job.deliveries, judged, strict=True):
+            if verdict is None:
                 lane.finished.append(d)
-            elif d not in lane.held:
-                log.info("message %s of %s failed, but it was lost before: %r", d.message_id, lane.ref.name, error)
-            else:
+            elif d in lane.held:  # it was not lost meanwhile
                 lane.failed += 1
-                log.warning("message %s of %s failed: %r", d.message_id, lane.ref.name, error, exc_info=error)
-                lane.verdicts.append(failed(d, error, self.consumer_id))
+                lane.verdicts.append(verdict)
 
     # Settle
 
-    def _wake(self) -> None:
-        """Something has changed: let the lanes see what they can do, the one that got least first.
+    def _must_settle(self, lane: Lane) -> bool:
+        """Is there something to release, or to delete that no fetch is going to delete?"""
+        if lane.is_settling or not (lane.verdicts or lane.finished) or self._is_paused(lane):
+            return False
+        if lane.verdicts:
+            return True
+        return lane.reserved == 0 if lane.is_asking else not self._wanted(lane)
 
-        While quick handlers are running, a moment is waited for the others to end, so that one call does for all.
-        """
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
-        running = sum(lane.running for lane in self.lanes)
-        if not running:
-            self._is_idle.set()
-        elif running * 2 > self.settings.concurrency and all(lane.seconds < QUICK_S for lane in self.lanes):
-            self._linger = self.loop.call_later(LINGER_S, self._wake_now)
-            return
-        self._wake_now()
-
-    def _wake_now(self) -> None:
-        for lane in sorted(self.lanes, key=lambda lane: lane.served):
-            lane.may_fetch.set()
-            if lane.finished or lane.verdicts:
-                lane.may_settle.set()
-
-    async def _settle(self, lane: Lane) -> None:
-        """Release what failed; delete what is finished if no fetch will do it."""
-        trouble = 0
-        while True:
-            await lane.may_settle.wait()
-            lane.may_settle.clear()
-            verdicts, finished = lane.verdicts, []
-            lane.verdicts = []
-            if not self._will_ask(lane):
+    def _settle(self, lane: Lane) -> None:
+        """Release what failed, delete what is finished."""
+        with self._lock:
+            verdicts, lane.verdicts = lane.verdicts, []
+            finished: list[Delivery] = []
+            if lane.reserved == 0 if lane.is_asking else not self._wanted(lane):
                 finished, lane.finished = lane.finished, []
-            try:
-                if finished:
-                    await self.transport.run(flows.finish(lane.ref, finished))
-                    self._deleted(lane, finished)
-                if verdicts:
-                    await self._release(lane, verdicts)
-                trouble = 0
-            except QueueDoesNotExist:
+        statuses: list[int] = []
+        error: Exception | None = None
+        try:
+            if finished:
+                self.transport.run(flows.finish(lane.ref, finished))
+            if verdicts:
+                statuses = self.transport.run(flows.release(lane.ref, verdicts))
+        except QueueDoesNotExist:
+            pass
+        except Exception as e:
+            error = e
+        with self._lock:
+            lane.is_settling = False
+            if error is None:
                 self._deleted(lane, finished)
                 for v in verdicts:
                     lane.held.pop(v.delivery, None)
-            except RqsqsError as e:
+            else:
                 lane.finished += finished
                 lane.verdicts += verdicts
-                pause = PATIENCE_S[min(trouble, len(PATIENCE_S) - 1)]
-                log.warning("cannot settle messages of %s, trying again in %g s: %s", lane.ref.name, pause, e)
-                trouble += 1
-                lane.may_settle.set()
-                await asyncio.sleep(pause)
+                pause = self._pause(lane, error)
+        if error is not None:
+            log.warning("cannot settle messages of %s, trying again in %g s: %s", lane.ref.name, pause, error,
+                        exc_info=None if isinstance(error, RqsqsError) else error)  # fmt: skip
+        self._report(lane, verdicts, statuses)
 
-    async def _release(self, lane: Lane, verdicts: list[Verdict]) -> None:
-        statuses = await self.transport.run(flows.release(lane.ref, verdicts))
-        for v, status in zip(verdicts, statuses, strict=True):
-            lane.held.pop(v.delivery, None)
+    def _report(self, lane: Lane, verdicts: Sequence[Verdict], statuses: Sequence[int]) -> None:
+        for v, status in zip(verdicts, statuses, strict=False):
             if v.kind == "back":
                 continue
-            number = v.delivery.message_id
             if status >= 0:
-                log.info("message %s of %s is tried again in %g s", number, lane.ref.name, status / 1000)
+                log.info("message %s of %s is tried again in %g s", v.delivery.message_id, lane.ref.name, status / 1000)
             elif status == -3:
-                log.error("message %s of %s went to the dead-letter queue", number, lane.ref.name)
+                log.error("message %s of %s went to the dead-letter queue: %s", v.delivery.message_id, lane.ref.name,
+                          v.cause and v.cause.type)  # fmt: skip
             else:
-                log.warning("message %s of %s was lost to another", number, lane.ref.name)
+                log.warning("message %s of %s was lost to another", v.delivery.message_id, lane.ref.name)
