@@ -62,11 +62,11 @@ def _batches(messages: Iterable[Numbered]) -> Iterator[list[Numbered]]:
     batch: list[Numbered] = []
     size = 0
     for message in messages:
-        if batch and (len(batch) == BATCH or size + message[1] > BATCH_SIZE):
-            yield batch
-            batch, size = [], 0
         batch.append(message)
         size += message[1]
+        if len(batch) == BATCH or size >= BATCH_SIZE:
+            yield batch
+            batch, size = [], 0
     if batch:
         yield batch
 

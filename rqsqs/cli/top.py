@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import select
 import signal
@@ -87,7 +88,7 @@ ORDERS = {
     "delayed": lambda row: -row.counts.delayed,
     "total": lambda row: -row.total,
     "change": lambda row: -abs(row.rate or 0),
-    "oldest": lambda row: -(row.oldest or 0),
+    "oldest": lambda row: row.counts.oldest_sent_at_ms or math.inf,
 }
 
 

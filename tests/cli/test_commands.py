@@ -5,48 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
 
-from click.testing import CliRunner, Result
-
 import rqsqs
 from rqsqs.cli.program import program
+from tests.cli.tools import Run, records
 
-Run = Callable[..., Result]
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
-
-
-@pytest.fixture
-def run(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Call `rqsqs` with arguments, on a prefix of its own."""
-    monkeypatch.setenv("RQSQS_URL", valkey_url)
-    monkeypatch.setenv("RQSQS_PREFIX", prefix)
-
-    def run(*arguments: str, code: int = 0, **extra: Any) -> Result:
-        result = CliRunner().invoke(program, arguments, **extra)
-        assert result.exit_code == code, f"{result.exit_code}\n{result.output}\n{result.exception!r}"
-        assert "\x1b" not in result.output
-        assert "Traceback" not in result.output
-        return result
-
-    return run
-
-
-@pytest.fixture
-def connection(valkey_url: str, prefix: str) -> Any:
-    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
-        yield connection
-
-
-def records(result: Result) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def test_a_first_walk(run: Run) -> None:

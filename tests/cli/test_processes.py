@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,41 +15,11 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
-
-COMMAND = [sys.executable, "-m", "rqsqs"]
-
-
-@pytest.fixture
-def environment(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RQSQS_URL", valkey_url)
-    monkeypatch.setenv("RQSQS_PREFIX", prefix)
+from tests.cli.tools import COMMAND, in_terminal, wait_for
 
 
 def run(*arguments: str, **extra: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, **extra)  # type: ignore[call-overload, no-any-return]
-
-
-def in_terminal(columns: int, *arguments: str) -> str:
-    """What a person sees in a terminal of so many columns."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm"}
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stdout=follower, stderr=follower, stdin=follower, env=environment
-    )
-    os.close(follower)
-    seen = b""
-    while True:
-        try:
-            chunk = os.read(leader, 4096)
-        except OSError:
-            break
-        if not chunk:
-            break
-        seen += chunk
-    process.wait(20)
-    os.close(leader)
-    return seen.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.usefixtures("environment")
@@ -87,13 +50,6 @@ def test_errors_are_one_line_without_a_traceback() -> None:
     result = run("receive", "nothing")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "rqsqs: the queue 'nothing' does not exist\n"
-
-
-def wait_for(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.usefixtures("environment")

@@ -1,0 +1,183 @@
+"""`rqsqs doctor`: servers with all sorts of illnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
+import redis
+
+import rqsqs
+from rqsqs.cli.examination import CHECKS, Patient, examine_server
+from tests.cli.tools import Run, records, wait_for
+from tests.servers import Server
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a server with options of its own."""
+    started: list[Server] = []
+
+    def start(**options: Any) -> Server:
+        started.append(Server("valkey", **options).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def levels(run: Run, url: str, code: int = 0) -> dict[str, str]:
+    """The worst level of each check."""
+    found: dict[str, str] = {}
+    for record in records(run("--url", url, "doctor", "--json", code=code)):
+        assert set(record) == {"check", "level", "text", "advice"}
+        ranks = ("ok", "skip", "warn", "fail")
+        found[record["check"]] = max(found.get(record["check"], "ok"), record["level"], key=ranks.index)
+    return found
+
+
+def test_a_healthy_server_is_fit(run: Run, start: Start) -> None:
+    server = start(appendonly="yes", appendfsync="always", maxmemory="256mb")
+    with rqsqs.connect(server.url) as connection:
+        connection.create_queue("unrelated")
+    found = levels(run, server.url)
+    assert found == {name: "ok" for name, _ in CHECKS} | {"queues": "ok"}
+    result = run("--url", server.url, "doctor")
+    assert "ok    the server is Valkey" in result.stdout
+    assert "appendfsync always: a crash costs nothing that was sent" in result.stdout
+    assert result.stderr == f"examining {server.url}\n"
+
+
+def test_redis_is_examined_as_well(run: Run, redis_url: str) -> None:
+    assert "the server is Redis" in run("--url", redis_url, "doctor").stdout
+
+
+def test_eviction_fails(run: Run, start: Start) -> None:
+    server = start(maxmemory="256mb", maxmemory_policy="allkeys-lru")
+    assert levels(run, server.url, code=1)["eviction"] == "fail"
+    shown = run("--url", server.url, "doctor", code=1).stdout
+    assert "fail  maxmemory-policy is allkeys-lru: full memory would cost messages\n" in shown
+    assert "CONFIG SET maxmemory-policy noeviction" in shown
+
+
+def test_memory_that_is_almost_full_fails(run: Run, start: Start) -> None:
+    server = start()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + 20_000)
+        assert levels(run, server.url, code=1)["memory"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("options", "level", "part"),
+    [
+        ({}, "warn", "in memory only"),
+        ({"save": "900 1"}, "warn", "snapshots only"),
+        ({"appendonly": "yes", "appendfsync": "everysec"}, "ok", "the last second"),
+        ({"appendonly": "yes", "appendfsync": "no"}, "warn", "a crash may cost seconds"),
+    ],
+)
+def test_persistence_is_judged(run: Run, start: Start, options: dict[str, str], level: str, part: str) -> None:
+    server = start(**options)
+    found = records(run("--url", server.url, "doctor", "--json"))
+    (finding,) = [record for record in found if record["check"] == "persistence"]
+    assert finding["level"] == level
+    assert part in finding["text"]
+
+
+def test_a_replica_fails_and_the_primary_counts_it(run: Run, start: Start) -> None:
+    primary = start(shutdown_timeout=0)
+    replica = start(replicaof=f"127.0.0.1 {primary.port}")
+    with redis.Redis.from_url(primary.url) as client:
+        wait_for(lambda: client.info("replication")["connected_slaves"])
+    assert "1 replica: a failover may cost" in run("--url", primary.url, "doctor").stdout
+    shown = run("--url", replica.url, "doctor", code=1).stdout
+    assert "this is a replica, which takes no writes" in shown
+    assert f"connect to the primary, 127.0.0.1:{primary.port}" in shown
+
+
+def test_a_user_without_rights_fails(run: Run, start: Start) -> None:
+    server = start()
+    with redis.Redis.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "weak", "on", ">secret", "~other:*", "+@all")
+    result = run("--url", server.url.replace("redis://", "redis://weak:secret@"), "doctor", code=1)
+    assert "fail  the user 'weak' may not do what queues need" in result.stdout
+    assert "+evalsha" in result.stdout
+    assert "secret" not in result.output
+
+
+def test_a_managed_server_that_refuses_to_tell_is_examined_as_far_as_it_goes(run: Run, start: Start) -> None:
+    server = start(appendonly="yes")
+    with redis.Redis.from_url(server.url) as client:
+        rights = ("-config", "-info", "-acl", "-time", "-script|exists")
+        client.execute_command("ACL", "SETUSER", "tenant", "on", ">secret", "~*", "&*", "+@all", *rights)
+    found = levels(run, server.url.replace("redis://", "redis://tenant:secret@"))
+    assert found["rights"] == found["round trip"] == found["queues"] == "ok"
+    for check in ("version", "eviction", "memory", "persistence", "clock", "scripts"):
+        assert found[check] == "skip"
+
+
+def test_wrong_password_and_no_server_are_exit_code_3(run: Run, start: Start) -> None:
+    server = start()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("requirepass", "secret")
+    assert "password" in run("--url", server.url, "doctor", code=3).stderr
+    result = run("--url", "redis://:hidden@localhost:1/0", "doctor", code=3)
+    assert "no connection to redis://:***@localhost:1/0" in result.stderr
+    run("--url", "http://x", "doctor", code=2)
+
+
+def test_errors_that_mean_trouble_are_told(run: Run, start: Start) -> None:
+    server = start()
+    with redis.Redis.from_url(server.url) as client:
+        client.set("text", "x")
+        with pytest.raises(redis.ResponseError):
+            client.lpush("text", "y")
+        run("--url", server.url, "receive", "nothing", code=1)  # an ordinary answer
+    found = [r for r in records(run("--url", server.url, "doctor", "--json")) if r["check"] == "errors"]
+    assert [(r["level"], r["text"]) for r in found] == [
+        ("warn", "1 request refused with WRONGTYPE since the server started")
+    ]
+
+
+def test_queues_that_want_attention_are_named(run: Run, connection: rqsqs.Connection) -> None:
+    dead = connection.create_queue("dead")
+    queue = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
+    dead.send_batch(range(3))
+    queue.pause()
+    for i in range(7):
+        connection.create_queue(f"plain-{i}")
+    shown = run("doctor").stdout
+    assert "warn  paused: orders\n" in shown
+    assert "warn  dead letters wait in dead (3)\n" in shown
+    assert "warn  without a dead-letter queue: plain-0, plain-1, plain-2, plain-3, plain-4 and 2 more\n" in shown
+
+
+def test_an_old_server_and_a_wrong_clock() -> None:
+    class Old:
+        def info(self, *_: str) -> dict[str, Any]:
+            return {"redis_version": "6.2.7"}
+
+        def time(self) -> tuple[int, int]:
+            return 1_750_000_000, 0
+
+        def __getattr__(self, name: str) -> Any:
+            raise redis.ResponseError(f"unknown command {name}")
+
+    found = list(examine_server(Patient(Old(), "rqsqs")))  # type: ignore[arg-type]
+    assert (found[0].level, found[0].text) == ("fail", "the server is Redis 6.2.7, too old")
+    assert next(f for f in found if f.check == "clock").level == "warn"
+    assert next(f for f in found if f.check == "memory").level == "skip"
+
+
+def test_unix_sockets_and_embedded_servers_are_examined(run: Run, start: Start, tmp_path: Path) -> None:
+    assert "the server is Valkey" in run("--url", start(unix_socket=True).url, "doctor").stdout
+    assert "appendfsync always" in run("--url", f"embedded://{tmp_path}/q", "doctor").stdout

@@ -1,0 +1,115 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rqsqs
+from rqsqs._core import flows
+from rqsqs._core.messages import Verdict
+
+Run = Callable[..., Any]
+COMMAND = [sys.executable, "-m", "rqsqs"]
+
+
+def records(result: Any) -> list[dict[str, Any]]:
+    """The JSON lines of a result."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def wait_for(is_so: Callable[[], object]) -> None:
+    """Until something is so."""
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def die_of(queue: rqsqs.Queue, count: int, kind: str, text: str) -> None:
+    """Send messages and let a worker give them up."""
+    queue.send_batch(range(count))
+    found = queue.receive(count)
+    cause = rqsqs.Cause(kind, text, f"Traceback:\n  in handle\n{kind}: {text}\n", "host-1-a", 1_750_000_000_000, 1, 1)
+    verdicts = [Verdict(message._delivery, "dead", cause, (kind, "Exception")) for message in found]
+    queue._run(flows.release(queue._ref, verdicts))
+
+
+def die_silently(queue: rqsqs.Queue, count: int) -> None:
+    """Send messages that are received once too often; the queue allows one receive."""
+    queue.send_batch(range(count))
+    assert len(queue.receive(count, visibility_timeout=0)) == count
+    assert queue.receive(count) == []
+
+
+class Terminal:
+    """A command in a terminal of its own.
+
+    Args:
+        columns: how wide it is.
+    """
+
+    def __init__(self, columns: int, *arguments: str, lines: int = 24, **environment: str) -> None:
+        self._leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            env={**os.environ, "TERM": "xterm", **environment},
+            start_new_session=True,
+        )
+        os.close(follower)
+        self.raw = b""
+
+    def press(self, keys: str) -> None:
+        """Type something."""
+        os.write(self._leader, keys.encode())
+
+    @property
+    def seen(self) -> str:
+        """What was written so far, without escape codes."""
+        text = self.raw.decode(errors="replace").replace("\r\n", "\n")
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+    def read_until(self, part: str | None, patience: float = 20) -> str:
+        """Read until something shows up; None = to the end."""
+        deadline = time.monotonic() + patience
+        while part is None or part not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if not select.select([self._leader], [], [], 0.1)[0]:
+                continue
+            try:
+                chunk = os.read(self._leader, 4096)
+            except OSError:  # its other side is closed
+                chunk = b""
+            if not chunk:
+                assert part is None, self.seen
+                break
+            self.raw += chunk
+        return self.seen
+
+    def end(self) -> int:
+        """Read to the end; the exit code."""
+        self.read_until(None)
+        os.close(self._leader)
+        return self.process.wait(20)
+
+
+def in_terminal(columns: int, *arguments: str) -> str:
+    """What a person sees in a terminal of so many columns, escape codes included."""
+    terminal = Terminal(columns, *arguments)
+    terminal.end()
+    return terminal.raw.decode().replace("\r\n", "\n")
