@@ -12,6 +12,7 @@ from rqsqs.cli.causes import Kinds
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.values import COUNT
 
 
 class InOrder(click.Group):
@@ -38,7 +39,7 @@ def group() -> None:
 
 @group.command("ls", short_help="List dead-letter queues, or what the messages of one died of.")
 @click.argument("queue", type=QUEUE, required=False)
-@click.option("--max", "-n", "max_messages", type=click.IntRange(1), default=100_000, metavar="N",
+@click.option("--max", "-n", "max_messages", type=COUNT, default=100_000, metavar="N",
               help="Look at so many messages of QUEUE [100000].")  # fmt: skip
 @click.option("--messages", "-m", "single", is_flag=True, help="List the messages of QUEUE one by one.")
 @common_options

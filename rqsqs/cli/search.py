@@ -12,6 +12,7 @@ from rqsqs.cli import output, records, scanning
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.values import COUNT
 
 Test = Callable[[str], bool]
 
@@ -23,7 +24,7 @@ Test = Callable[[str], bool]
 @click.option("--ignore-case", "-i", is_flag=True, help="Take upper and lower case for the same.")
 @click.option("--group", "-g", metavar="TEXT", help="Only messages of this message group.")
 @scanning.state_option("Only messages that are so; may be repeated [all].")
-@click.option("--max", "-n", "max_messages", type=click.IntRange(1), metavar="N", help="Stop after so many [all].")
+@click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Stop after so many [all].")
 @common_options
 @pass_settings
 def search(

@@ -15,13 +15,14 @@ import redis
 from rqsqs import embedded
 from rqsqs.cli import output
 from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.values import Number
 
 LOOK_S = 0.2
 
 
 @click.command("server", short_help="Run an embedded server in the foreground.")
 @click.argument("folder", required=False, type=click.Path(file_okay=False))
-@click.option("--port", type=click.IntRange(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
+@click.option("--port", type=Number(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
 @click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]), default="always",
               help="When what was sent is safe on disk: at once, a second later, some time [always].")  # fmt: skip
 @common_options

@@ -23,7 +23,7 @@ from rich.text import Text
 import rqsqs
 from rqsqs.cli import output, scanning
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION
+from rqsqs.cli.values import COUNT, DURATION
 
 TITLES = [("QUEUE", "left"), ("VISIBLE", "right"), ("IN FLIGHT", "right"), ("DELAYED", "right"), ("±/s", "right"),
           ("OLDEST", "right"), ("EMPTY IN", "right")]  # fmt: skip
@@ -123,7 +123,7 @@ class Sampler:
 @click.option("--interval", "-i", type=DURATION, default=2.0, help="Time between two looks [2].")
 @click.option("--sort", "order", type=click.Choice(list(ORDERS)), default="name",
               help="What comes first; numbers from the largest [name].")  # fmt: skip
-@click.option("--count", "-c", type=click.IntRange(1), metavar="N", help="End after so many looks [never].")
+@click.option("--count", "-c", type=COUNT, metavar="N", help="End after so many looks [never].")
 @common_options
 @pass_settings
 def top(settings: Settings, beginning: str, interval: float, order: str, count: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Values on the command line: durations, times, NAME=VALUE pairs."""
+"""Values on the command line: durations, times, numbers, NAME=VALUE pairs."""
 
 from __future__ import annotations
 
@@ -63,4 +63,26 @@ class Pair(click.ParamType):  # type: ignore[type-arg]
         return name, text
 
 
+class Number(click.ParamType):  # type: ignore[type-arg]
+    """A whole number in a range."""
+
+    name = "number"
+
+    def __init__(self, minimum: int = 1, maximum: int | None = None) -> None:
+        self._minimum = minimum
+        self._maximum = maximum
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        rule = f"{self._minimum} at least" if self._maximum is None else f"{self._minimum} to {self._maximum}"
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number, {rule}", param, ctx)
+        if number < self._minimum or (self._maximum is not None and number > self._maximum):
+            self.fail(f"{number} is not in the range: {rule}", param, ctx)
+        return number
+
+
+COUNT = Number()
 DURATION, MOMENT, PAIR = Duration(), Moment(), Pair()

@@ -85,6 +85,31 @@ def test_one_group_is_paused(run: Run) -> None:
     assert run("receive", "orders.fifo", "-n", "10", "--body").stdout == "b\n"
 
 
+def test_tags_are_set_shown_and_removed(run: Run, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    assert run("tag", "orders", code=4).stderr == "orders has no tags\n"
+    assert run("tag", "orders", "team=blue", "costs=4=2").stderr == "changed orders\n"
+    assert run("tag", "orders").stdout == "costs=4=2\nteam=blue\n"
+    (record,) = records(run("tag", "orders", "area=1", "--remove", "costs", "-r", "nothing", "--json"))
+    assert record == {"queue": "orders", "tags": {"area": "1", "team": "blue"}}
+    assert queue.tags() == record["tags"]
+    assert "is not NAME=VALUE" in run("tag", "orders", "team", code=2).stderr
+
+
+def test_every_change_of_a_queue_speaks_json(run: Run) -> None:
+    for arguments, answer in (
+        (("create", "orders"), {"queue": "orders", "created": True}),
+        (("set", "orders", "--delay", "1"), {"queue": "orders", "changed": ["delay"]}),
+        (("pause", "orders"), {"queue": "orders", "paused": True}),
+        (("pause", "orders", "--group", "a"), {"queue": "orders", "paused": True, "group": "a"}),
+        (("resume", "orders"), {"queue": "orders", "paused": False}),
+        (("rm", "orders", "--yes"), {"queue": "orders", "deleted": True}),
+    ):
+        result = run(*arguments, "--json")
+        assert records(result) == [answer]
+        assert result.stderr == ""
+
+
 def test_removing_and_purging_ask_for_a_yes(run: Run, connection: rqsqs.Connection) -> None:
     run("create", "orders")
     run("send", "orders", "x")
@@ -136,6 +161,12 @@ def test_a_message_is_sent_with_options(run: Run, connection: rqsqs.Connection) 
         (["receive", "orders", "--max", "0"], "max_messages is 0"),
         (["receive", "orders", "--max", "many"], "not a valid integer"),
         (["peek", "orders", "--state", "lost"], "'lost' is not one of"),
+        (["search", "orders", "x", "--max", "0"], "0 is not in the range: 1 at least"),
+        (["search", "orders", "x", "--max", "many"], "'many' is not a whole number"),
+        (["server", "--port", "70000"], "70000 is not in the range: 1 to 65535"),
+        (["top", "--sort", "size"], "'size' is not one of"),
+        (["completion", "csh"], "'csh' is not one of"),
+        (["queue", "ls"], "No such command"),
         (["send", "orders", "x", "--file", "f"], "not both"),
         (["nonsense"], "No such command"),
         (["stats", "--nonsense"], "No such option"),
@@ -326,6 +357,14 @@ def test_every_command_explains_itself(run: Run, path: list[str]) -> None:
         assert option in text
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "..." not in text.partition("Commands:")[2]  # no cut sentences
+
+
+def test_the_help_groups_commands_by_topic(run: Run) -> None:
+    text = run("--help").stdout
+    topics = ["Queues:", "Messages:", "Dead letters:", "Fleet:", "Server:"]
+    assert [line for line in text.splitlines() if line in topics] == topics
+    for name in program.commands:
+        assert len(re.findall(rf"^  {name}  ", text, re.MULTILINE)) == 1
 
 
 def test_the_version_is_shown(run: Run) -> None:
