@@ -62,15 +62,21 @@ local score = deadline_ms .. "001"
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 local retried, fresh, scores = {}, {}, {}
 local room, missing_dlq, in_the_way = count, "", false
+local base = string.sub(meta, 1, -5)
 local plain = 0 -- so long is `fresh` while its keys are fields of `store` as they are
+
+local function timers()
+  return {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}}
+end
 
 -- The uncommon cases share this state.
 local function uncommon()
   return {
     meta = meta,
-    base = string.sub(meta, 1, -5),
+    base = base,
     now = now,
     now_ms = now_ms,
+    timers = timers,
     deadline = deadline_ms .. "",
     oldest = oldest,
     paused_groups = special and special[3],
@@ -148,10 +154,10 @@ if room < count then
     call("ZADD", inflight, unpack(scores))
   end
   if string.find(ARGV[4], "^%d") then -- it has waited before: it may be the keeper
-    require("lib.bell").leave(token, string.sub(meta, 1, -5) .. "keeper", ARGV[5])
+    require("lib.bell").leave(token, base .. "keeper", ARGV[5])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
-    require("lib.delivery").wake(uncommon(), deadline_ms)
+    require("lib.delivery").wake(uncommon())
   end
   if #retried == 0 and missing_dlq == "" then
     fresh[#fresh + 1] = topology
@@ -161,12 +167,10 @@ if room < count then
   return {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
 end
 
-local base = string.sub(meta, 1, -5)
 if limited then -- the token is for those who can take messages: the caller looks again after a while
   return {now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, retried, fresh}
 elseif in_the_way then -- what was dropped or moved may hide visible messages: the caller comes again at once
   return {now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, retried, fresh}
 end
-local timers = count > 0 and {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}} or {}
-local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
+local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, count > 0 and timers() or {}, ARGV[5])
 return {now_ms, topology, wake_at, wait_until, missing_dlq, retried, fresh}

@@ -57,6 +57,10 @@ if limited or special and special[1] then
 end
 local queue_delay = special and tonumber(special[2] or "0") * 1000 or 0
 
+local function timers()
+  return {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay}}
+end
+
 -- Visibility timeouts and delays that are over make groups available.
 local again = false
 if call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then
@@ -157,8 +161,7 @@ if delivered > 0 then
     require("lib.bell").leave(token, base .. "keeper", ARGV[5])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
-    local guarded = require("lib.bell").guarded(base .. "keeper", now_ms)
-    if not guarded or guarded > deadline_ms or again or call("EXISTS", available) == 1 then
+    if again or call("EXISTS", available) == 1 or require("lib.bell").is_unguarded(base .. "keeper", now_ms, timers()) then
       call("RPUSH", token, "1")
     end
   end
@@ -175,7 +178,5 @@ if limited then -- the token is for those who can take messages: the caller look
 elseif (again or budget <= 0) and count > 0 then -- there is more to expire or drop: the caller comes again at once
   return answer({now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, reply})
 end
-local timers = count > 0
-  and {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay}} or {}
-local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, timers, ARGV[5])
+local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, count > 0 and timers() or {}, ARGV[5])
 return answer({now_ms, topology, wake_at, wait_until, missing_dlq, reply})

@@ -2,7 +2,8 @@
 Waking waiters without polling. `bell` is a LIST of at most one token on which waiters block (BLPOP); `keeper` is a
 STRING "due_ms:waiter" that names the waiter who rings when the earliest invisible message becomes due.
   1. A visible message and a blocked waiter: a token is out, or a woken waiter is about to receive.
-  2. A due time ahead and a blocked waiter: a keeper guards a time not later, or a token is out.
+  2. A due time ahead and a blocked waiter: a keeper guards a time not later, or a token is out. Who takes a token puts it
+     out again unless it sees to that.
 ]]
 local bell = {}
 
@@ -73,22 +74,32 @@ function bell.wait_until(meta, wait, now_ms)
   return tonumber(wait)
 end
 
--- The end of an empty receive: wait on or leave. `timers` are {ZSET, scale, offset}: due (ms) = score / scale + offset.
--- Returns wake_at_ms and wait_until_ms.
+-- The earliest due time (ms), or nil. `timers` are {ZSET, scale, offset}: due = score / scale + offset.
+function bell.next_due(timers)
+  local next_due
+  for _, timer in ipairs(timers) do
+    local first = redis.call("ZRANGE", timer[1], "0", "0", "WITHSCORES")
+    if first[1] then
+      local due = math.floor(tonumber(first[2]) / timer[2]) + timer[3]
+      if not next_due or due < next_due then
+        next_due = due
+      end
+    end
+  end
+  return next_due
+end
+
+-- Is there perhaps a due time, passed or ahead, that nobody guards?
+function bell.is_unguarded(keeper, now_ms, timers)
+  local guarded = bell.guarded(keeper, now_ms)
+  return not guarded or (bell.next_due(timers) or guarded) < guarded
+end
+
+-- The end of an empty receive: wait on or leave. Returns wake_at_ms and wait_until_ms.
 function bell.rest(base, wait, now_ms, timers, waiter)
   local wait_until = bell.wait_until(base .. "meta", wait, now_ms)
   if wait_until > now_ms then
-    local next_due
-    for _, timer in ipairs(timers) do
-      local first = redis.call("ZRANGE", timer[1], "0", "0", "WITHSCORES")
-      if first[1] then
-        local due = math.floor(tonumber(first[2]) / timer[2]) + timer[3]
-        if not next_due or due < next_due then
-          next_due = due
-        end
-      end
-    end
-    return bell.block(base .. "bell", base .. "keeper", now_ms, next_due, waiter), wait_until
+    return bell.block(base .. "bell", base .. "keeper", now_ms, bell.next_due(timers), waiter), wait_until
   end
   if waiter ~= "" then
     bell.leave(base .. "bell", base .. "keeper", waiter)

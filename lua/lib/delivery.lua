@@ -194,15 +194,11 @@ function delivery.settle(r)
   end
 end
 
--- Messages were handed out while somebody may be waiting: wake a waiter if more are visible, or if nobody guards the
--- time at which these become visible again.
-function delivery.wake(r, deadline_ms)
-  local bell = require("lib.bell")
-  local inflight, delayed = r.base .. "inflight", r.base .. "delayed"
-  local guarded = bell.guarded(r.base .. "keeper", r.now_ms)
-  if not guarded or guarded > deadline_ms or redis.call("EXISTS", r.base .. "ready", r.base .. "ring") > 0
-    or #redis.call("ZRANGEBYSCORE", inflight, "-inf", r.now .. "999", "LIMIT", "0", "1") > 0
-    or #redis.call("ZRANGEBYSCORE", delayed, "-inf", r.now .. "999", "LIMIT", "0", "1") > 0 then
+-- Messages were handed out while somebody may be waiting: wake a waiter if more are visible, or become so and nobody
+-- guards the time.
+function delivery.wake(r)
+  if require("lib.bell").is_unguarded(r.base .. "keeper", r.now_ms, r.timers())
+    or redis.call("EXISTS", r.base .. "ready", r.base .. "ring") > 0 then
     redis.call("RPUSH", r.base .. "bell", "1")
   end
 end

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, messages
+from rqsqs._core import flows, messages, records
 from rqsqs._core.keys import QueueRef
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
@@ -150,6 +151,34 @@ def test_resuming_and_changing_attributes_wake_a_waiter(engine: Engine, name: st
     engine.run(flows.pause(q, resume=True))
     assert engine.token(q.home)
     assert ask(engine, q, "w1").messages
+
+
+@pytest.mark.parametrize("how", ["send", "change", "poll"])
+def test_who_takes_a_token_and_a_message_leaves_no_earlier_time_unguarded(engine: Engine, name: str, how: str) -> None:
+    q = engine.queue(name)
+    groups = itertools.cycle("ghijk" if q.is_fifo else [None])
+    engine.send(q, "much later", group=next(groups), delay_ms=60_000)
+    for body in ("a", "b"):
+        engine.send(q, body, group=next(groups))
+    a, b = engine.receive(q, 2, 600_000)
+    ask(engine, q, "w1")  # guards a minute
+    until = ask(engine, q, "w2").wait_until_ms
+    assert not engine.token(q.home)
+    if how == "send":
+        batch = [records.outgoing(i, group=next(groups), delay_ms=i) for i in (0, 1000)]
+        engine.run(flows.send_messages(q, batch, NATIVE))
+    elif how == "change":
+        engine.run(flows.change_visibility(q, [(a.receipt_handle, 0), (b.receipt_handle, 1000)], NATIVE))
+    else:
+        engine.send(q, "c", "d", group=next(groups))
+        assert len(engine.receive(q, 1, 1000)) == 1
+        engine.send(q, "e", group=next(groups))
+    assert engine.token(q.home)
+    engine.redis.delete(q.home.bell)  # w2 wakes
+    got = engine.execute(messages.receive_messages(q.home, NATIVE, 10, 600_000, str(until), "w2"))
+    assert got.messages
+    assert engine.token(q.home)
+    assert ask(engine, q, "w3").wake_at_ms == engine.clock.ms + 1000
 
 
 def test_dead_letters_wake_the_waiters_of_their_shard(engine: Engine, name: str) -> None:
