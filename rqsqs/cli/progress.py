@@ -47,11 +47,12 @@ class Meter:
             columns += (CountColumn(), RateColumn())
         else:
             columns += (BarColumn(None), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
+        self._is_shown = console.is_terminal and not quiet
         self._progress = Progress(
             *columns,
             console=console,
             transient=True,
-            disable=quiet or not console.is_terminal,
+            disable=not self._is_shown,
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -68,7 +69,7 @@ class Meter:
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Print something meanwhile: the line is away for that time, so that nothing is written over it."""
-        if self._progress.disable:
+        if not self._is_shown:
             yield
             return
         self._progress.stop()
@@ -79,10 +80,12 @@ class Meter:
             self._progress.start()
 
     def __enter__(self) -> Meter:
-        self._progress.start()
+        if self._is_shown:
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._is_shown:  # older versions of rich write a line at the end even if they were disabled
+            self._progress.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,8 +26,11 @@ def run(environment: None) -> Run:
 
     from rqsqs.cli.program import program
 
+    # click 8.1 mixes both streams unless told otherwise, 8.2 does not know the word
+    separate = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+
     def run(*arguments: str, code: int = 0, **extra: Any) -> Any:
-        result = CliRunner().invoke(program, arguments, **extra)
+        result = CliRunner(**separate).invoke(program, arguments, **extra)
         assert result.exit_code == code, f"{result.exit_code}\n{result.output}\n{result.exception!r}"
         assert "\x1b" not in result.output
         assert "Traceback (most recent call last)" not in result.output
