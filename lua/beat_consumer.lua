@@ -10,7 +10,7 @@ KEYS   1 meta      HASH  queue attributes
        4 consumers HASH  consumer -> what it says of itself
        5 orders    HASH  consumer -> "drain" or "evict"
 ARGV   1 now_us       "" = the server's clock
-       2 lease_ms     what it holds stays invisible so long from now
+       2 lease_ms     what it holds stays invisible so long from now, at least
        3 consumer     its name; "" = it is registered in another partition
        4 description  "" = it leaves
        5 life_ms      so long it counts as alive
@@ -53,7 +53,7 @@ for i = 6, #ARGV, 2 do
   if not score or tonumber(string.sub(score, -3)) ~= tonumber(ARGV[i + 1]) then
     reply[#reply + 1] = (i - 6) / 2
   elseif reply[1] ~= "evict" then
-    redis.call("ZADD", inflight, "XX", until_ms .. string.sub(score, -3), ARGV[i])
+    redis.call("ZADD", inflight, "XX", "GT", until_ms .. string.sub(score, -3), ARGV[i])
   end
 end
 return reply

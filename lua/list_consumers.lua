@@ -1,5 +1,5 @@
 --[[
-The workers of a queue: who lives, what each does, what it was ordered to do.
+The workers of a queue: who lives or died within the last minute, what each does, what it was ordered to do.
 
 KEYS   1 meta      HASH  queue attributes
        2 beats     ZSET  consumer -> until when it counts as alive (ms)
@@ -15,7 +15,8 @@ if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
-local found = redis.call("ZRANGE", beats, "0", tonumber(ARGV[2]) - 1, "REV", "WITHSCORES")
+local since = string.format("(%.0f", now_ms - 60000)
+local found = redis.call("ZRANGE", beats, "+inf", since, "BYSCORE", "REV", "LIMIT", "0", ARGV[2], "WITHSCORES")
 local reply = {}
 for i = 1, #found, 2 do
   local n = #reply

@@ -12,7 +12,7 @@ KEYS   1 meta     HASH    queue attributes
 ARGV   1 now_us  "" = the server's clock
        2... member, receives of this stay, verdict, cause, size of the record as it was sent, failures, wanted, chance,
             kinds per message. verdict: "back" = not begun: visible at once, the receive does not count; "fail"; "dead" =
-            not to be tried again. The last four are those of lib/retry.lua
+            not to be tried again. cause "" = the record stays as it is. The last four are those of lib/retry.lua
 RETURN {status ..., missing_dlq}: >= 0 visible again in so many ms, -1 another receive has it, -2 no such message, -3 it
        went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
 ERRORS QUEUE_NOT_FOUND
@@ -25,7 +25,7 @@ if redis.call("EXISTS", meta) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
-local reply, missing_dlq, earliest = {}, "", nil
+local reply, missing_dlq, earliest, visible = {}, "", nil, false
 local dlq, retry -- read when the first message has failed
 local moves = {}
 
@@ -48,7 +48,10 @@ for i = 2, #ARGV, 9 do
       delay = nil
     end
     local field = message.field(member)
-    local record = string.sub(redis.call("HGET", store, field) or "", 1, ARGV[i + 4]) .. cause
+    local record = redis.call("HGET", store, field) or ""
+    if cause ~= "" then
+      record = string.sub(record, 1, ARGV[i + 4]) .. cause
+    end
     local last = dlq.name and (not delay or receives + message.parse(member).count >= dlq.max_receives)
     if last and not dlq.missing then
       moves[#moves + 1], moves[#moves + 2], moves[#moves + 3] = member, receives, record
@@ -63,7 +66,9 @@ for i = 2, #ARGV, 9 do
       redis.call("ZADD", inflight, string.format("%.0f", now_ms + status) .. string.sub(score, -3), member)
     end
   end
-  if status >= 0 and (not earliest or status < earliest) then
+  if status == 0 then
+    visible = true
+  elseif status > 0 and (not earliest or status < earliest) then
     earliest = status
   end
   reply[#reply + 1] = status
@@ -72,7 +77,7 @@ end
 if #moves > 0 then
   require("lib.deadletter").move(meta, moves)
 end
-if earliest == 0 then
+if visible then
   bell.ring(token)
 elseif earliest then
   bell.ring_for(token, keeper, now_ms, now_ms + earliest)

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 --[[
 What a worker says of messages of a FIFO queue that it did not finish. While a failed message waits for its next try
-its group stands still, so that the order holds.
+its group stands still, so that the order holds. A receive counts as the last one until there is another, also after its
+visibility timeout.
 
 KEYS   1 meta      HASH    queue attributes
        2 available ZSET    group -> since when its head can be received
@@ -18,7 +19,7 @@ local bell = require("lib.bell")
 local fifo = require("lib.fifo")
 local offer = require("lib.offer")
 
-local meta, _, inflight, states, token, keeper = unpack(KEYS)
+local meta, available, inflight, states, token, keeper = unpack(KEYS)
 if redis.call("EXISTS", meta) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
@@ -32,11 +33,12 @@ for i = 2, #ARGV, 10 do
   local key, group, receives, verdict, cause = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
   local stamp, list = string.sub(key, 1, 16), fifo.list(base, group)
   local member = stamp .. group
-  local score, state = redis.call("ZSCORE", inflight, member), redis.call("HGET", states, stamp)
+  local state = redis.call("HGET", states, stamp)
+  local position = state and redis.call("LPOS", list, key) -- none if it was given another time since
   local status
-  if not state then
+  if not position then
     status = -2
-  elseif not score or string.match(state, "^%d+") ~= ARGV[i + 2] then
+  elseif string.match(state, "^%d+") ~= ARGV[i + 2] then
     status = -1
   elseif verdict == "back" then
     local first = string.match(state, "/(%d+)/")
@@ -46,7 +48,6 @@ for i = 2, #ARGV, 10 do
       redis.call("HDEL", states, stamp)
     end
     redis.call("ZREM", inflight, member)
-    visible = offer(base, group) or visible
     status = 0
   else
     dlq = dlq or require("lib.deadletter").policy(meta) or {}
@@ -55,19 +56,18 @@ for i = 2, #ARGV, 10 do
     if verdict == "dead" then
       delay = nil
     end
-    local position = redis.call("LPOS", list, key)
-    local record = position and string.sub(redis.call("LINDEX", list, position + 1), 1, ARGV[i + 5]) .. cause
+    local record = redis.call("LINDEX", list, position + 1)
+    if cause ~= "" then
+      record = string.sub(record, 1, ARGV[i + 5]) .. cause
+    end
     local last = dlq.name and (not delay or receives >= dlq.max_receives)
-    if not position then
-      status = -2
-    elseif last and not dlq.missing then
+    if last and not dlq.missing then
       fifo.remove_at(list, position / 2)
       redis.call("HDEL", states, stamp)
       redis.call("ZREM", inflight, member)
       redis.call("HINCRBY", meta, "messages", -1)
       local first = string.match(state, "/(%d+)/")
       require("lib.deadletter").push_fifo(meta, dlq, group, {key = key, first = first, receives = receives, record = record}, now_us)
-      visible = offer(base, group) or visible
       status = -3
     elseif last and not dlq.suspended(now_ms) then
       status, missing_dlq = -4, dlq.name
@@ -75,10 +75,17 @@ for i = 2, #ARGV, 10 do
       status = delay or cap
       redis.call("LSET", list, position + 1, record)
       if status == 0 then
-        visible = fifo.expire(base, member, now_ms) or visible
+        fifo.expire(base, member, now_ms)
       else
-        redis.call("ZADD", inflight, string.format("%.0f", now_ms + status) .. string.sub(score, -3), member)
+        redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms + status, math.min(receives, 999)), member)
       end
+    end
+  end
+  if status >= 0 or status == -3 then
+    if offer(base, group) then
+      visible = true
+    else -- its head may have been visible
+      redis.call("ZREM", available, group)
     end
   end
   if status > 0 and (not earliest or status < earliest) then
