@@ -43,30 +43,35 @@ def doctor(settings: Settings) -> int:
       rqsqs --url redis://localhost:6379/0 doctor
       rqsqs doctor --json | jq -r 'select(.level == "fail") | .advice'
     """
-    has_failed = False
+    has_failed, advice = False, ""
     where = connect.shown(settings.server)
-    with_queues = True
     client, release = _client(settings)
     try:
         try:
             client.ping()
+        except redis.exceptions.NoPermissionError:
+            pass  # it is there, and `rights` will tell
         except redis.RedisError as error:
             raise failures.server(error, sent=False, where=where) or error from None
         if not settings.as_json:
             output.note(f"examining {where}")
-        patient = Patient(client, settings.prefix)
-        for finding in examine_server(patient):
+        for finding in _findings(settings, client):
             has_failed |= finding.level == "fail"
-            with_queues &= not (finding.check == "version" and finding.level == "fail")
-            _show(settings, finding)
-        if with_queues:
-            for finding in examine_queues(settings.connect()):
-                has_failed |= finding.level == "fail"
-                _show(settings, finding)
+            _show(settings, finding, with_advice=finding.advice != advice)
+            advice = finding.advice
     finally:
-        client.close()
+        client.connection_pool.disconnect()
         release()
     return int(has_failed)
+
+
+def _findings(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
+    is_too_old = False
+    for finding in examine_server(Patient(client, settings.prefix)):
+        is_too_old |= finding.check == "version" and finding.level == "fail"
+        yield finding
+    if not is_too_old:
+        yield from examine_queues(settings.connect())
 
 
 def _client(settings: Settings) -> tuple[redis.Redis, Callable[[], None]]:
@@ -77,12 +82,12 @@ def _client(settings: Settings) -> tuple[redis.Redis, Callable[[], None]]:
     return redis.Redis(connection_pool=pool), held.release if held else lambda: None
 
 
-def _show(settings: Settings, finding: Finding) -> None:
+def _show(settings: Settings, finding: Finding, *, with_advice: bool) -> None:
     if settings.as_json:
         output.emit(finding.record())
     else:
         output.hanging(click.style(f"{finding.level:<4}", fg=COLOURS[finding.level], bold=True) + "  ", finding.text)
-        if finding.advice:
+        if finding.advice and with_advice:
             output.hanging("      ", finding.advice, dim=True)
     sys.stdout.flush()
 

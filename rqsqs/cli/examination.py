@@ -49,6 +49,7 @@ class Patient:
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
+        self.probe = f"{prefix}:{{doctor}}:probe"
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def round_trip(patient: Patient) -> Iterator[Finding]:
     took = []
     for _ in range(PINGS):
         start = time.perf_counter()
-        patient.client.ping()
+        patient.client.exists(patient.probe)
         took.append((time.perf_counter() - start) * 1000)
     middle = statistics.median(took)
     text = f"a round trip takes {middle:.2g} ms (the longest of {PINGS}: {max(took):.2g} ms)"
@@ -217,21 +218,21 @@ def round_trip(patient: Patient) -> Iterator[Finding]:
 
 def rights(patient: Patient) -> Iterator[Finding]:
     """May this user do what queues need?"""
-    client, probe = patient.client, f"{patient.prefix}:{{doctor}}:probe"
+    client, probe = patient.client, patient.probe
     try:
-        user = client.acl_whoami()
+        user = f"the user {client.acl_whoami()!r}"
     except redis.ResponseError:
         user = "this user"
-    advice = f"give it ~{patient.prefix}:* +evalsha +script|load +blpop +info and what scripts call: +@read +@write"
+    advice = f"give it ~{patient.prefix}:* +@read +@write -@dangerous +time +evalsha +script|load"
     try:
-        sha = client.script_load("return redis.call('SET', KEYS[1], '1', 'PX', '1000')")
+        sha = client.script_load("redis.call('TIME') return redis.call('SET', KEYS[1], '1', 'PX', '1000')")
         client.evalsha(sha, 1, probe)
         client.blpop([f"{probe}:bell"], 0.001)
     except redis.ResponseError as error:
-        yield Finding("rights", "fail", f"the user {user!r} may not do what queues need: {error}", advice)
+        yield Finding("rights", "fail", f"{user} may not do what queues need: {error}", advice)
     else:
         keys = f"{patient.prefix}:*"
-        yield Finding("rights", "ok", f"the user {user!r} may load and run scripts, and write keys of {keys}")
+        yield Finding("rights", "ok", f"{user} may load and run scripts, and write keys of {keys}")
 
 
 def script_cache(patient: Patient) -> Iterator[Finding]:
