@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import signal
 import threading
@@ -13,6 +14,7 @@ from rqsqs import checks
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.worker import handlers, lambdas
 from rqsqs.worker.handlers import Handler, Middleware
+from rqsqs.worker.pulse import Pulse
 from rqsqs.worker.runtime import Runtime
 from rqsqs.worker.settings import Settings, seconds
 
@@ -32,6 +34,9 @@ class Worker:
         beat: seconds between two heartbeats, 0.05 to 3600. What a worker holds stays invisible to others for two of
             them, and is prolonged with each; the queue's visibility timeout plays no part.
         grace: seconds that handlers get to finish when the worker is stopped; then their messages are given back.
+        linger: seconds for which messages may gather while they come one close upon the other and handlers take less
+            than 5 ms: they are fetched and deleted by fewer calls. A worker that has nothing to do takes the next
+            message at once.
         max_hold: seconds for which a message is kept invisible at most, however long its handler takes (12 hours).
         max_crashes: a message that was received so often, one time after the other, without any worker living to tell
             the outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
@@ -52,17 +57,20 @@ class Worker:
         concurrency: int = 10,
         beat: float = 5.0,
         grace: float = 30.0,
+        linger: float = 0.004,
         max_hold: float = 43_200.0,
         max_crashes: int = 5,
         middleware: Iterable[Middleware] = (),
         **options: Any,
     ) -> None:
         self.settings = Settings(
-            url, prefix, concurrency, beat, grace, max_hold, max_crashes, tuple(middleware), options
+            url, prefix, concurrency, beat, grace, linger, max_hold, max_crashes, tuple(middleware), options
         )
         self.handlers: dict[str, Handler] = {}
         self._runtime: Runtime | None = None
+        self._pulse: Pulse | None = None
         self._is_stopped = False
+        self._is_drained = False
         self._lock = threading.Lock()
 
     def handler(
@@ -131,6 +139,30 @@ class Worker:
         checks.count("batch", batch, 1000)
         self.add(queue, lambdas.host(function, queue), batch=batch, timeout=timeout)
 
+    def configure(self, *, queues: Iterable[str] | None = None, **changes: Any) -> None:
+        """Change what was chosen when it was made: for programs that run the workers of others.
+
+        Args:
+            queues: serve these of its queues only, from now on.
+            changes: url=, prefix=, concurrency=, beat=, grace=, max_hold=, max_crashes=, as for Worker.
+
+        Raises:
+            UsageError: it is running; or it has no handler for one of the queues.
+            InvalidParameterValue.
+        """
+        with self._lock:
+            if self._runtime is not None:
+                raise UsageError("the worker is running: configure it before")
+            self.settings = dataclasses.replace(self.settings, **changes)
+            if queues is None:
+                return
+            wanted = list(queues)
+            for name in wanted:
+                if name not in self.handlers:
+                    known = ", ".join(self.handlers) or "none"
+                    raise UsageError(f"the worker has no handler for the queue {name!r}; its queues: {known}")
+            self.handlers = {name: handler for name, handler in self.handlers.items() if name in wanted}
+
     def run(self) -> None:
         """Serve until a signal or stop() ends it.
 
@@ -155,14 +187,17 @@ class Worker:
             if self._runtime is not None:
                 raise UsageError("the worker is running already")
             self._runtime = runtime = Runtime(self.settings, self.handlers.values())
+            self._is_drained = False
             if self._is_stopped:
                 runtime.stop()
         loop = asyncio.get_running_loop()
+        self._pulse = Pulse(loop)
         signals = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
         for number in signals:
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
         try:
             await runtime.serve()
+            self._is_drained = not self._is_stopped  # nobody here stopped it: it was ordered to
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
@@ -182,13 +217,22 @@ class Worker:
                 self._runtime.soon(self._runtime.stop)
 
     def status(self) -> dict[str, Any]:
-        """How it is: what /readyz shows. From any thread."""
-        runtime = self._runtime
-        if runtime is None:
-            return {"state": "stopped", "is_ready": False}
+        """How it is: what /livez and /readyz show. From any thread.
+
+        Returns:
+            state: "starting", "running", "stopping", "stopped"; "drained" after it was ordered to end.
+            is_ready: it has started, was not stopped, and the server answered its last heartbeat.
+            is_live: its event loop turns and its heartbeat goes on.
+            consumer_id, queues: while it is running.
+        """
+        runtime, pulse = self._runtime, self._pulse
+        if runtime is None or pulse is None:
+            return {"state": "drained" if self._is_drained else "stopped", "is_ready": False, "is_live": True}
+        state = runtime.state
         return {
-            "state": runtime.state,
-            "is_ready": runtime.state == "running" and runtime.heart.is_well,
+            "state": state,
+            "is_ready": state == "running" and runtime.heart.is_well,
+            "is_live": pulse.is_felt() and (state != "running" or runtime.heart._thread.is_alive()),
             "consumer_id": runtime.consumer_id,
             "queues": {
                 lane.ref.name: {

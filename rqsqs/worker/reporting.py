@@ -1,0 +1,124 @@
+"""What a worker process and its supervisor say to each other, as seen from the worker process.
+
+    process ──▶ supervisor    {"state": "running", "is_ready": true, ...}    a line at each change and each second
+    supervisor ──▶ process    stop | hurry                                   again: hurry
+
+Both over one socket. Orders do not come as signals, since these can come twice: systemd and terminals send SIGTERM and
+SIGINT to all processes by themselves. When the supervisor dies, however it does, the socket ends, and the process stops
+as if it was told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from typing import Any
+
+from rqsqs.worker.app import Worker
+
+log = logging.getLogger("rqsqs.worker")
+
+EVERY_S = 1.0
+STARTING_S = 0.05  # between two looks until the worker is ready
+PATIENCE_S = 2.0  # with a supervisor that does not read
+
+
+class Reporter:
+    """Speaks with the supervisor, in a thread, from before the application is loaded.
+
+    Args:
+        descriptor: of the socket, inherited from the supervisor.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)  # not for programs that handlers start
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.settimeout(PATIENCE_S)
+        self._speaking, self._stopping = threading.Lock(), threading.Lock()
+        self._worker: Worker | None = None
+        self._said: dict[str, Any] = {}
+        self._is_over = False
+        self._wishes = {"signals": 0, "supervisor": 0}  # how often each of them wanted us to stop
+        self._stops = 0
+        self._thread = threading.Thread(target=self._run, name="rqsqs-reporter", daemon=True)
+
+    def start(self) -> None:
+        """Report, and listen."""
+        self._thread.start()
+
+    def serve(self, worker: Worker) -> None:
+        """Run the worker until signals, the supervisor, its death or an order end it; as Worker.run()."""
+        self._worker = worker
+        asyncio.run(self._serve(worker))
+        self._say(worker.status(), is_last=True)
+
+    async def _serve(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, "signals", signal.Signals(number).name)
+        await worker.serve()
+
+    def _stop(self, who: str, why: str, level: int | None = None) -> None:
+        """Somebody wants us to stop. That several want the same is no reason to hurry."""
+        with self._stopping:
+            self._wishes[who] = self._wishes[who] + 1 if level is None else max(level, self._wishes[who])
+            missing = min(max(self._wishes.values()), 2) - self._stops
+            self._stops += missing
+        if missing:
+            log.info("%s: %s", why, "giving everything back" if self._stops > 1 else "stopping")
+        if self._worker is None:  # it still loads the application and holds nothing
+            os._exit(0)
+        for _ in range(missing):
+            self._worker.stop()
+
+    def _run(self) -> None:
+        spoken = 0.0
+        while not self._is_over:
+            status = self._status()
+            changed = status.get("state") != self._said.get("state") or status["is_ready"] != self._said["is_ready"]
+            if changed or time.monotonic() - spoken >= EVERY_S:
+                spoken = time.monotonic()
+                self._say(status)
+            pause = STARTING_S if status["state"] in ("loading", "stopped", "starting") else EVERY_S
+            if select.select([self._socket], [], [], pause)[0] and not self._listen():
+                return
+
+    def _status(self) -> dict[str, Any]:
+        if self._worker is None:
+            return {"state": "loading", "is_ready": False, "is_live": True}
+        try:
+            return {**self._worker.status(), "grace": self._worker.settings.grace}
+        except Exception:  # a reporter does not stop: it has to hear what the supervisor says
+            log.exception("no status")
+            return {"state": "unknown", "is_ready": False, "is_live": False}
+
+    def _say(self, status: dict[str, Any], *, is_last: bool = False) -> None:
+        with self._speaking:
+            if self._is_over:
+                return
+            self._said, self._is_over = status, is_last
+            try:
+                self._socket.sendall(json.dumps(status).encode() + b"\n")
+            except OSError:  # it does not read, or is dead: then the socket tells so
+                log.debug("the supervisor does not listen", exc_info=True)
+
+    def _listen(self) -> bool:
+        """Obey; False if nobody speaks any more."""
+        try:
+            orders = self._socket.recv(4096).split()
+        except TimeoutError:
+            return True
+        except OSError:
+            orders = []
+        if not orders and not self._is_over:
+            self._stop("supervisor", "the supervisor is gone", 1)
+        for order in orders:
+            self._stop("supervisor", "the supervisor says so", 2 if order == b"hurry" else 1)
+        return bool(orders)
