@@ -13,6 +13,7 @@ import click
 import rqsqs
 from rqsqs.cli import (
     completion,
+    consumers,
     dead_letters,
     demonstration,
     doctor,
@@ -25,6 +26,7 @@ from rqsqs.cli import (
     statistics,
     top,
     transfer,
+    worker,
 )
 from rqsqs.cli.settings import Settings, common_options
 
@@ -35,7 +37,7 @@ SECTIONS = {  # what `rqsqs --help` shows, in this order; a module lists its com
     "Queues": (queues, show),
     "Messages": (messages, search, transfer),
     "Dead letters": (dead_letters,),
-    "Fleet": (statistics, top),
+    "Fleet": (worker, consumers, statistics, top),
     "Server": (doctor, server, completion, demonstration),
 }
 
