@@ -6,7 +6,7 @@ What all commands share: --url, --prefix and --json before or behind the command
     1  refused or failed: the queue does not exist, a message is too large, some entries of a batch failed
     2  called in a wrong way: an unknown option, a value that its rule does not allow
     3  trouble with the server: unreachable, read-only, full, wrong password
-    4  nothing there: an empty receive, no queues to list, nothing to move
+    4  nothing there: an empty receive, no queues to list, nothing found, nothing to move
 
 Results go to stdout, everything else to stderr: notes, progress, and errors in one line.
 """

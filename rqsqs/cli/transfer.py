@@ -30,7 +30,8 @@ def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -
     """Write all messages of QUEUE to FILE as JSON Lines; - is stdout. They stay in the queue as they are.
 
     FILE appears when it is complete, so that there is never half a copy. Messages that come and go meanwhile may be
-    missed or written twice: pause the queue for an exact copy. Exits with 4 if there are none.
+    missed, or be written twice (import sends them once): pause the queue for an exact copy. Exits with 4 if there are
+    none.
 
     \b
     Examples:
@@ -135,16 +136,20 @@ def _lines(file: str) -> Iterator[IO[bytes]]:
 
 
 def _in_order(lines: IO[bytes]) -> list[tuple[str, int, int]]:
-    """Where the messages stand, in the order of their sending: the sort key, number and offset of each line."""
-    places: list[tuple[str, int, int]] = []
+    """Where the messages stand, in the order of their sending: the sort key, number and offset of each line.
+
+    A message that was on its way while the file was written can stand there twice: the later line counts.
+    """
+    places: dict[str | int, tuple[str, int, int]] = {}
     offset = 0
     for number, line in enumerate(lines, 1):
         if line.strip():
             record = records.parsed(number, line)
             _entry(number, record, True)
-            places.append((str(record.get("sequence_number") or record.get("sent_at") or ""), number, offset))
+            order = str(record.get("sequence_number") or record.get("sent_at") or "")
+            places[str(record.get("message_id") or "") or number] = (order, number, offset)
         offset += len(line)
-    return sorted(places)
+    return sorted(places.values())
 
 
 def _messages(lines: IO[bytes], places: list[tuple[str, int, int]], is_fifo: bool) -> Iterator[Numbered]:

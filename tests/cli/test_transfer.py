@@ -76,6 +76,18 @@ def test_messages_without_deduplication_id_can_go_to_any_fifo_queue(run: Run, co
     assert [m.body for m in copy.peek(10)] == ["x"]
 
 
+def test_a_message_that_was_written_twice_is_sent_once(run: Run, connection: rqsqs.Connection) -> None:
+    queue, copy = connection.create_queue("orders"), connection.create_queue("copy")
+    queue.send("moves", delay=3600)
+    before = run("export", "orders").stdout
+    queue.reschedule(queue.peek(state="delayed")[0], delay=0)
+    after = run("export", "orders").stdout
+    assert run("import", "copy", "-", input=before + after + '{"body": 1}\n{"body": 1}\n').stderr == (
+        "imported 3 messages to copy\n"
+    )
+    assert sorted(map(str, (m.body for m in copy.peek(10)))) == ["1", "1", "moves"]
+
+
 def test_states_are_chosen(run: Run, connection: rqsqs.Connection) -> None:
     queue = connection.create_queue("orders")
     queue.send("a")
