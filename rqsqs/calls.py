@@ -56,6 +56,7 @@ class Named(Protocol):
 
 
 Handle = Received | str
+NO_OPTIONS = (None,) * 6
 
 
 def limits_of(mode: str | Limits) -> Limits:
@@ -111,6 +112,9 @@ def pack(
     attributes: Mapping[str, AttributeValue] | None = None,
 ) -> Outgoing:
     """Check the arguments of a send and pack the message."""
+    options = (delay, at, group, deduplication_id, deduplication_window, attributes)
+    if not q.is_fifo and options == NO_OPTIONS:
+        return records.outgoing(body)
     if delay is not None and at is not None:
         raise InvalidParameterValue(f"delay is {delay!r} and at is {at!r}: give one of them")
     if q.is_fifo and group is None:

@@ -49,14 +49,11 @@ def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) ->
         return _send_fifo(p, messages, limits, now, size)
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
-    special = [
-        m
-        for m in messages
-        if m.delay_ms is not None or m.due_ms is not None or m.group is not None or m.dedup_id is not None
-    ]
+    special = not all([m.is_plain for m in messages])
     args: list[Arg] = [now, size, 6 if special else 2]
     for name, m in zip(names, messages, strict=True):
-        args += (name, m.record)
+        args.append(name)
+        args.append(m.record)
         if special:
             args += (
                 _due(m),
@@ -68,12 +65,12 @@ def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) ->
     def parse(reply: bytes | list[bytes]) -> list[SentMessage]:
         if isinstance(reply, bytes):
             stamp = reply.decode()
-            return [SentMessage(ids.message_id(stamp + name, node)) for name in names]
+            return [SentMessage(stamp + name, node) for name in names]
         stamp = reply[0].decode()
         return [
-            SentMessage(ids.message_id(outcome.decode(), node), None, True)
+            SentMessage(outcome.decode(), node, None, True)
             if outcome
-            else SentMessage(ids.message_id(stamp + name, node))
+            else SentMessage(stamp + name, node)
             for name, outcome in zip(names, reply[1:], strict=True)
         ]
 
@@ -99,7 +96,7 @@ def _send_fifo(p: Partition, messages: Sequence[Outgoing], limits: Limits, now: 
             is_duplicate = stamp[0] == "="
             if is_duplicate:
                 stamp = stamp[1:]
-            sent.append(SentMessage(ids.message_id(stamp, p.node), ids.sequence_number(stamp), is_duplicate))
+            sent.append(SentMessage(stamp, p.node, ids.sequence_number(stamp), is_duplicate))
         return sent
 
     # A repeated send is recognised as a duplicate when every message has a deduplication id of its own.

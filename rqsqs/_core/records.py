@@ -4,8 +4,8 @@
 HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
 
 Behind the envelope of a message that failed stands the cause, an object of its own: [STAMP, FAILURES, TYPE, MESSAGE,
-TRACEBACK, WORKER, AT_MS, RECEIVES]. STAMP is the begin of the id it failed under: after a
-redrive, which gives a new id, failures count anew.
+TRACEBACK, WORKER, AT_MS, RECEIVES]. STAMP is the begin of the key it failed under, its id: after a redrive, which gives
+a new id, failures count anew.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def outgoing(
     try:
         record = msgpack.packb((kind, body, headers)) if headers else msgpack.packb((kind, body))
         if size is None:
-            size = len(body.encode()) if kind == TEXT else len(body) if kind == BYTES else len(msgpack.packb(body))
+            if kind == TEXT:
+                size = len(body) if body.isascii() else len(body.encode())
+            else:
+                size = len(body) if kind == BYTES else len(msgpack.packb(body))
             if attributes:
                 for name, (data_type, value) in attributes.items():
                     size += len(name.encode()) + len(data_type.encode())
@@ -205,8 +208,8 @@ class Delivery:
 
     @property
     def stamp(self) -> str:
-        """The begin of its id."""
-        return self._key[:16]
+        """The begin of its key that is its id."""
+        return self._key[: 16 if self.partition.is_fifo else 24]
 
     def _told(self) -> tuple[Cause | None, int, int]:
         """The recorded cause; failures and receives up to then, 0 if it was before a redrive."""

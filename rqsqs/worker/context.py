@@ -6,13 +6,17 @@ import logging
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from rqsqs._core.records import Delivery
 from rqsqs.errors import UsageError
 from rqsqs.message import BaseMessage
 from rqsqs.worker.outcomes import MessageLost
 
-_current: ContextVar[Context | None] = ContextVar("rqsqs-context", default=None)
+if TYPE_CHECKING:
+    from rqsqs.worker.jobs import Job
+
+_current: ContextVar[Job | None] = ContextVar("rqsqs-job", default=None)
 
 
 class Message(BaseMessage):
@@ -40,14 +44,14 @@ class Context:
     """
 
     __module__ = "rqsqs.worker"
-    __slots__ = ("_ends", "_lost", "consumer_id", "messages", "queue")
+    __slots__ = ("_ends", "_job", "consumer_id", "messages", "queue")
 
-    def __init__(self, queue: str, consumer_id: str, deliveries: Sequence[Delivery], ends: float) -> None:
+    def __init__(self, job: Job, queue: str, consumer_id: str, deliveries: Sequence[Delivery], ends: float) -> None:
+        self._job = job
+        self._ends = ends
         self.queue = queue
         self.consumer_id = consumer_id
         self.messages = [Message(d) for d in deliveries]
-        self._ends = ends
-        self._lost: set[Delivery] | None = None
 
     @property
     def message(self) -> Message:
@@ -62,13 +66,13 @@ class Context:
     @property
     def lost(self) -> list[Message]:
         """Messages that are not this worker's any more: deleted, received by another, or given back."""
-        lost = self._lost
-        return [m for m in self.messages if m._delivery in lost] if lost else []
+        lost = self._job.lost
+        return [m for m in self.messages if m._delivery in lost]
 
     @property
     def is_lost(self) -> bool:
         """Are all messages lost? Then there is no use in going on. Coroutines are cancelled in this case."""
-        return self._lost is not None and len(self._lost) == len(self.messages)
+        return len(self._job.lost) == len(self.messages)
 
     def raise_if_lost(self) -> None:
         """Leave the handler if there is no use in going on.
@@ -89,10 +93,10 @@ def current() -> Context:
     Raises:
         UsageError: there is none.
     """
-    context = _current.get()
-    if context is None:
+    job = _current.get()
+    if job is None:
         raise UsageError("no handler is running here")
-    return context
+    return job.context
 
 
 class LogFilter(logging.Filter):
@@ -105,7 +109,8 @@ class LogFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields; nothing is left out."""
-        context = _current.get()
+        job = _current.get()
+        context = job.context if job is not None else None
         record.queue = context.queue if context else "-"
         record.message_id = ",".join(m.message_id for m in context.messages) if context else "-"
         record.consumer_id = context.consumer_id if context else "-"

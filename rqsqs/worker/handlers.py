@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rqsqs._core.records import Delivery
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.worker.context import Context
 from rqsqs.worker.outcomes import as_error
@@ -58,27 +59,22 @@ class Handler:
         """Messages in a call."""
         return self.batch or 1
 
-    def start(self, context: Context) -> Any:
-        """Call the function; of a coroutine function, make the coroutine."""
-        first: Any = context.messages if self.batch else context.messages[0]
-        return self.function(first, context) if self.wants_context else self.function(first)
-
-    def outcomes(self, context: Context, result: Any) -> Outcomes:
+    def outcomes(self, deliveries: Sequence[Delivery], result: Any) -> Outcomes:
         """What became of each message, by what the function returned."""
         if not self.batch:
             return DONE
         if result is None:
-            return [None] * len(context.messages)
+            return [None] * len(deliveries)
         try:
             found = list(result)
         except TypeError:
             found = [result]
-        if len(found) != len(context.messages):
+        if len(found) != len(deliveries):
             error = InvalidParameterValue(
-                f"the batch handler of {self.queue!r} gave {len(found)} outcomes for {len(context.messages)} messages: "
+                f"the batch handler of {self.queue!r} gave {len(found)} outcomes for {len(deliveries)} messages: "
                 "it returns None, or a list with None or an exception for each message"
             )
-            return [error] * len(context.messages)
+            return [error] * len(deliveries)
         return [None if outcome is None else as_error(outcome) for outcome in found]
 
 

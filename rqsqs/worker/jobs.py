@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rqsqs._core.records import Delivery
-from rqsqs.worker.context import Context, _current
+from rqsqs.worker.context import Context, Message, _current
 from rqsqs.worker.handlers import Middleware, Outcomes
 from rqsqs.worker.interruption import Interruption
 from rqsqs.worker.outcomes import HandlerTimeout
@@ -27,18 +27,20 @@ class Job:
     Attributes:
         since: when its messages were received (monotonic).
         began: when it was begun.
+        lost: messages that are not ours any more.
         is_settled: what becomes of its messages is decided; if it is still running, that changes nothing any more.
         outcomes: one for each message, when it has ended.
     """
 
     __slots__ = (
+        "_context",
         "_interruption",
         "_timer",
         "began",
-        "context",
         "deliveries",
         "is_settled",
         "lane",
+        "lost",
         "outcomes",
         "runtime",
         "since",
@@ -50,39 +52,51 @@ class Job:
         self.lane = lane
         self.deliveries = deliveries
         self.since = self.began = since
-        self.context: Context | None = None
+        self.lost: frozenset[Delivery] = frozenset()
         self.is_settled = False
         self.outcomes: Outcomes = ()
         self.task: asyncio.Task[None] | None = None
+        self._context: Context | None = None
         self._interruption: Interruption | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def context(self) -> Context:
+        """What its handler knows; made when somebody asks."""
+        if self._context is None:
+            timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_hold
+            ends = self.since + hold if timeout is None else min(self.began + timeout, self.since + hold)
+            self._context = Context(self, self.lane.ref.name, self.runtime.consumer_id, self.deliveries, ends)
+        return self._context
+
     def lose(self, lost: Sequence[Delivery]) -> None:
         """Some of its messages are not ours any more. A coroutine that lost all is cancelled."""
-        if self.context is not None:
-            self.context._lost = {*(self.context._lost or ()), *lost}
-            if self.context.is_lost and self.task is not None:
-                self.runtime.soon(self.task.cancel)
+        self.lost = self.lost.union(lost)
+        if self.task is not None and len(self.lost) == len(self.deliveries):
+            self.runtime.soon(self.task.cancel)
 
-    def _begin(self) -> Context:
-        timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_hold
+    def _begin(self) -> Any:
+        """Call the function; a coroutine function gives its coroutine."""
+        handler, middleware = self.lane.handler, self.runtime.settings.middleware
         self.began = time.monotonic()
-        ends = self.since + hold if timeout is None else min(self.began + timeout, self.since + hold)
-        self.context = context = Context(self.lane.ref.name, self.runtime.consumer_id, self.deliveries, ends)
-        _current.set(context)
-        if self.runtime.settings.middleware:
-            tell(self.runtime.settings.middleware, "before", context)
-        return context
+        _current.set(self)
+        if middleware:
+            tell(middleware, "before", self.context)
+        if handler.wants_context:
+            context = self.context
+            return handler.function(context.messages if handler.batch else context.message, context)
+        messages = [Message(d) for d in self.deliveries]
+        return handler.function(messages if handler.batch else messages[0])
 
-    def _end(self, context: Context, outcomes: Outcomes) -> None:
+    def _end(self, outcomes: Outcomes) -> None:
         self.outcomes = outcomes
         middleware = self.runtime.settings.middleware
         if middleware:
             errors = list(dict.fromkeys(o for o in outcomes if o is not None))
             for error in errors:
-                tell(middleware[::-1], "on_error", context, error)
+                tell(middleware[::-1], "on_error", self.context, error)
             if not errors:
-                tell(middleware[::-1], "after", context)
+                tell(middleware[::-1], "after", self.context)
         _current.set(None)
 
     # In a thread
@@ -104,13 +118,12 @@ class Job:
         self.runtime.soon(self._disarm)
 
     def _call(self) -> None:
-        context, handler = self._begin(), self.lane.handler
         outcomes: Outcomes
         try:
-            outcomes = handler.outcomes(context, handler.start(context))
+            outcomes = self.lane.handler.outcomes(self.deliveries, self._begin())
         except BaseException as e:
             outcomes = [e] * len(self.deliveries)
-        self._end(context, outcomes)
+        self._end(outcomes)
 
     def _arm(self, timeout: float) -> None:
         self._timer = self.runtime.loop.call_later(timeout, self._expire)
@@ -127,18 +140,21 @@ class Job:
 
     async def run_as_task(self) -> None:
         """Run it on the event loop."""
-        context, handler = self._begin(), self.lane.handler
+        handler = self.lane.handler
         outcomes: Outcomes
         clock: Any = None
         try:
-            async with asyncio.timeout(handler.timeout) as clock:
-                outcomes = handler.outcomes(context, await handler.start(context))
+            if handler.timeout is None:
+                outcomes = handler.outcomes(self.deliveries, await self._begin())
+            else:
+                async with asyncio.timeout(handler.timeout) as clock:
+                    outcomes = handler.outcomes(self.deliveries, await self._begin())
         except BaseException as e:
             error: BaseException = e
             if isinstance(e, TimeoutError) and clock is not None and clock.expired():
                 error = HandlerTimeout(f"the handler took longer than {handler.timeout:g} s")
             outcomes = [error] * len(self.deliveries)
-        self._end(context, outcomes)
+        self._end(outcomes)
 
 
 def tell(middleware: Sequence[Middleware], name: str, *args: Any) -> None:

@@ -27,8 +27,8 @@ class Lane:
         self.is_asking = False  # a fetch is on its way
         self.is_settling = False  # another call is on its way that settles
         self.is_backlogged = False  # its last fetch did not have to wait
+        self.is_full = True  # and brought as many messages as it asked for
         self.is_open = True  # it fetches
-        self.is_nudged = False  # tasks have ended, and a thread will be woken for them
         self.state = "running"
         self.asked = 0.0  # when the last fetch ended (monotonic)
         self.paused_until = 0.0  # after trouble (monotonic)

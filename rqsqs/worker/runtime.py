@@ -44,12 +44,22 @@ log = logging.getLogger("rqsqs.worker")
 
 WAIT_MS = 3_600_000  # a fetch waits until something comes
 HELP_S = 0.001  # what takes longer altogether is shared with another thread
-SHORT_S = 0.005  # handlers that take less may be waited for, so that one call settles several ...
-LINGER_S = 0.001  # ... so long
+SHORT_S = 0.005  # handlers that take less are quick
 WATCH_S = 0.01  # so late somebody else takes over what waits behind a handler that took unexpectedly long
 WATCHES = 100  # looks without finding anything to do until the watch goes to sleep
 PATIENCE_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses while the server is in trouble
 LAST_WORDS_S = 5.0  # so long a worker that stops tries to settle what is left
+
+
+class Burst:
+    """Jobs that one thread runs, one after the other. If it takes too long, the watch takes over what it can."""
+
+    __slots__ = ("began", "done", "jobs")
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
+        self.done: deque[Job] = deque()  # and not concluded yet
+        self.began = 0.0
 
 
 class Closed(Exception):
@@ -83,6 +93,7 @@ class Runtime:
         self._tokens: SimpleQueue[None] = SimpleQueue()  # each wakes one thread
         self._sleeping = 0
         self._threads = 0
+        self._bursts: list[Burst] = []  # one for each thread
         self._is_closed = False
         self._is_watched = False
         self._watch_wanted = threading.Event()
@@ -90,6 +101,7 @@ class Runtime:
         self._hurry = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: deque[Job] = deque()  # run by tasks, not concluded yet
 
     # Life
 
@@ -160,9 +172,12 @@ class Runtime:
             lane.state = state
             lane.is_open = False
             unbegun = [job for job in self._jobs if job.lane is lane]
+            self._jobs = deque(job for job in self._jobs if job.lane is not lane)
+            for burst in self._bursts:
+                with contextlib.suppress(IndexError):
+                    while burst.jobs and burst.jobs[0].lane is lane:
+                        unbegun.append(burst.jobs.popleft())
             lane.running -= len(unbegun)
-            for job in unbegun:
-                self._jobs.remove(job)
             for job in (*unbegun, *lane.waiting):
                 self._return(job)
             lane.waiting.clear()
@@ -241,12 +256,14 @@ class Runtime:
             threading.Thread(target=self._work, name=f"rqsqs-worker-{self._threads}", daemon=True).start()
 
     def _work(self) -> None:
+        burst = Burst()
+        with self._lock:
+            self._bursts.append(burst)
         while True:
             with self._lock:
-                job, lane, slots, pause = self._choose()
-            if job is not None:
-                job.run()
-                self.conclude(job)
+                lane, slots, pause = self._choose(burst)
+            if burst.jobs:
+                self._run_burst(burst)
             elif lane is None:
                 if self._is_closed:
                     return
@@ -256,6 +273,15 @@ class Runtime:
             else:
                 self._settle(lane)
 
+    def _run_burst(self, burst: Burst) -> None:
+        jobs, done = burst.jobs, burst.done
+        with contextlib.suppress(IndexError):
+            while True:
+                job = jobs.popleft()
+                job.run()
+                done.append(job)
+        self.conclude(done)
+
     def _sleep(self, seconds: float | None) -> None:
         try:
             self._tokens.get(timeout=seconds)
@@ -263,17 +289,22 @@ class Runtime:
             with self._lock:  # if a token is on its way, somebody wakes for nothing
                 self._sleeping = max(self._sleeping - 1, 0)
 
-    def _choose(self) -> tuple[Job | None, Lane | None, int, float | None]:
-        """What a thread does next: run a job, fetch so many slots full for a lane, settle for it (0 slots), or sleep."""
+    def _choose(self, burst: Burst) -> tuple[Lane | None, int, float | None]:
+        """What a thread does next: run jobs, fetch for a lane so many slots full, settle for it (0 slots), or sleep."""
         if self._jobs:
-            job = self._jobs.popleft()
-            self._call_help(job.lane)
-            return job, None, 0, None
+            first = self._jobs[0].lane
+            quick = max(1, int(HELP_S / first.seconds))
+            while self._jobs and quick and self._jobs[0].lane is first:
+                burst.jobs.append(self._jobs.popleft())
+                quick -= 1
+            burst.began = time.monotonic()
+            self._call_help(first)
+            return None, 0, None
         pause = None
         for lane in self._by_need():
             if self._must_settle(lane):
                 lane.is_settling = True
-                return None, lane, 0, None
+                return lane, 0, None
             slots = self._wanted(lane)
             if slots:
                 left = self._linger(lane)
@@ -281,41 +312,63 @@ class Runtime:
                     lane.is_asking, lane.reserved = True, slots
                     if self._sleeping and len(self.lanes) > 1:
                         self._call_help(lane)
-                    return None, lane, slots, None
+                    return lane, slots, None
                 pause = min(left, pause or left)
         self._sleeping += 1
-        return None, None, 0, pause
+        return None, 0, pause
 
     def _by_need(self) -> list[Lane]:
         return self.lanes if len(self.lanes) == 1 else sorted(self.lanes, key=lambda lane: lane.served)
 
     def _call_help(self, lane: Lane) -> None:
-        """This thread is about to be busy with a job of the lane: is there something to do for another one?"""
-        if not self._jobs and not any(self._must_settle(other) or self._wanted(other) for other in self.lanes):
-            return
-        if lane.seconds * (len(self._jobs) + 1) > HELP_S:
+        """This thread is about to be busy for a lane: is there something to do for another one?"""
+        if self._jobs or (lane.seconds > HELP_S and self._has_calls()):
             self._wake()
-        elif not self._is_watched:
+        self._want_watch()
+
+    def _has_calls(self) -> bool:
+        """Is there a fetch or a settlement to be made?"""
+        return any(self._must_settle(lane) or self._wanted(lane) for lane in self.lanes)
+
+    def _want_watch(self) -> None:
+        if not self._is_watched:
             self._is_watched = True
             self._watch_wanted.set()
 
     def _watch(self) -> None:
-        """While quick handlers are running, see to it that nothing waits behind one that is not."""
+        """While handlers are running, see to it that nothing waits behind one that is not as quick as expected."""
         while not self._is_closed:
             self._watch_wanted.wait()
             looks = 0
             while looks < WATCHES and not self._is_closed:
                 time.sleep(WATCH_S)
+                looks += 1
                 with self._lock:
-                    looks += 1
-                    if self._jobs or any(self._must_settle(lane) or self._wanted(lane) for lane in self.lanes):
+                    done = self._take_over()
+                    if self._jobs or self._has_calls():
                         self._wake()
                         looks = 0
                     elif any(lane.paused_until for lane in self.lanes):
                         looks = 0
+                if done:
+                    self.conclude(done)
             with self._lock:
                 self._is_watched = False
                 self._watch_wanted.clear()
+
+    def _take_over(self) -> deque[Job]:
+        """Take jobs from threads that are stuck with the one before them; returns those that are done."""
+        late = time.monotonic() - WATCH_S
+        done: deque[Job] = deque()
+        for burst in self._bursts:
+            if burst.began < late and (burst.jobs or burst.done):
+                with contextlib.suppress(IndexError):
+                    while True:
+                        self._jobs.append(burst.jobs.popleft())
+                with contextlib.suppress(IndexError):
+                    while True:
+                        done.append(burst.done.popleft())
+        return done
 
     # Fetch
 
@@ -343,11 +396,13 @@ class Runtime:
         return lane.paused_until > 0
 
     def _linger(self, lane: Lane) -> float:
-        """Seconds for which a fetch may wait for other handlers to end, so that one call does for all."""
-        running = sum(other.running for other in self.lanes)
-        if running * 2 <= self.settings.concurrency or lane.seconds > SHORT_S:
+        """Seconds until a fetch is worth its costs, with quick handlers: while others are running it waits for them,
+        and while messages come one close upon the other, but fewer than asked for, it lets some gather."""
+        if lane.seconds > SHORT_S:
             return 0.0
-        return lane.asked + LINGER_S - time.monotonic()
+        if sum(other.running for other in self.lanes) * 2 > self.settings.concurrency:
+            return lane.asked + HELP_S - time.monotonic()
+        return 0.0 if lane.is_full else lane.asked + self.settings.linger - time.monotonic()
 
     def _fetch(self, lane: Lane, slots: int) -> None:
         """Delete what is finished and receive what comes next."""
@@ -370,6 +425,7 @@ class Runtime:
             lane.asked = time.monotonic()
             if error is None:
                 lane.trouble = 0
+                lane.is_full = len(got) >= asked or not lane.is_open
                 self._deleted(lane, finished)
                 self._take(lane, got)
             else:
@@ -385,9 +441,7 @@ class Runtime:
         pause = PATIENCE_S[-1 if isinstance(error, QueueDoesNotExist) else min(lane.trouble, len(PATIENCE_S) - 1)]
         lane.trouble += 1
         lane.paused_until = time.monotonic() + pause
-        if not self._is_watched:
-            self._is_watched = True
-            self._watch_wanted.set()
+        self._want_watch()
         return pause
 
     def _noting_waits(self, lane: Lane, finished: list[Delivery], flow: Flow[list[Delivery]]) -> Flow[list[Delivery]]:
@@ -415,7 +469,7 @@ class Runtime:
         with self._lock:
             lane.reserved, lane.is_backlogged = 0, False
             self._deleted(lane, finished)
-            if any(self._must_settle(other) or self._wanted(other) for other in self.lanes):
+            if self._has_calls():
                 self._wake()
 
     def _deleted(self, lane: Lane, finished: list[Delivery]) -> None:
@@ -480,29 +534,34 @@ class Runtime:
 
     async def _run(self, job: Job) -> None:
         await job.run_as_task()
-        self.conclude(job)
-        with self._lock:
-            if job.lane.is_nudged:
-                return
-            job.lane.is_nudged = True
-        self.loop.call_soon(self._nudge, job.lane)  # tasks that end in the same turn are settled together
+        self._ended.append(job)
+        if len(self._ended) == 1:  # tasks that end in the same turn are settled together
+            self.loop.call_soon(self._collect)
 
-    def _nudge(self, lane: Lane) -> None:
+    def _collect(self) -> None:
+        self.conclude(self._ended)
         with self._lock:
-            lane.is_nudged = False
-            if self._must_settle(lane) or any(self._wanted(other) for other in self.lanes):
+            if self._has_calls():
                 self._wake()
 
-    def conclude(self, job: Job) -> None:
-        """A job has ended and its slot is free."""
-        judged = self._judge(job, job.outcomes)
-        lane = job.lane
+    def conclude(self, done: deque[Job]) -> None:
+        """Jobs have ended and their slots are free."""
+        judged: list[tuple[Job, Sequence[Verdict | None]]] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                job = done.popleft()
+                judged.append((job, self._judge(job, job.outcomes)))
+        now = time.monotonic()
         with self._lock:
-            lane.running -= 1
-            lane.seconds += 0.1 * (time.monotonic() - job.began - lane.seconds)
-            self._apply(job, judged)
-            if lane.waiting:
-                self._start(lane, [lane.waiting.popleft()])
+            for job, verdicts in judged:
+                lane = job.lane
+                lane.running -= 1
+                self._apply(job, verdicts)
+                if lane.waiting:
+                    self._start(lane, [lane.waiting.popleft()])
+            if judged:
+                took = (now - judged[0][0].began) / len(judged)
+                lane.seconds += (0.1 if took < lane.seconds else 0.5) * (took - lane.seconds)
             if self._stop.is_set() and not any(other.running for other in self.lanes):
                 self.soon(self._is_idle.set)
 

@@ -19,6 +19,7 @@ class Settings:
     concurrency: int = 10
     beat: float = 5.0
     grace: float = 30.0
+    linger: float = 0.004
     max_hold: float = 43_200.0
     max_crashes: int = 5
     middleware: tuple[Middleware, ...] = ()
@@ -29,6 +30,7 @@ class Settings:
         checks.count("concurrency", self.concurrency, 10_000)
         seconds("beat", self.beat, 0.05, 3600)
         seconds("grace", self.grace, 0, 86_400)
+        seconds("linger", self.linger, 0, 1)
         seconds("max_hold", self.max_hold, 1, 315_360_000)
         checks.count("max_crashes", self.max_crashes, 1000)
 
