@@ -31,7 +31,7 @@ class Engine:
     def execute(self, operation: Any) -> Any:
         return self.transport.link.execute(operation)
 
-    def queue(self, name: str, dlq: str | None = None, max_receives: int = 1, **attributes: str) -> QueueRef:
+    def queue(self, name: str, dlq: str | None = None, max_receives: int = 1, **attributes: Any) -> QueueRef:
         """Create a queue."""
         q = self.transport.queue(name)
         if dlq is not None:
