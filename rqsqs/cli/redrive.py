@@ -62,7 +62,11 @@ def redrive(
         return _dry_run(settings, dead_letters, destination)
     if no_wait:
         return _in_background(settings, queue, destination, rate)
-    task_id = dead_letters.redrive(destination, max_per_second=rate)
+    try:
+        task_id = dead_letters.redrive(destination, max_per_second=rate)
+    except rqsqs.MoveTaskRefused as error:
+        hint = "; --cancel ends it" if error.detail == "already_running" else ""
+        raise click.ClickException(f"{error}{hint}") from None
     if announce:
         click.echo(task_id)
         sys.stdout.flush()

@@ -125,7 +125,7 @@ def test_a_redrive_goes_on_in_the_background_until_it_is_cancelled(
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert re.fullmatch(UUID + "\n", result.stdout)
     wait_for(lambda: queue.counts().visible >= 2)
-    assert "is running; there can be one" in run("dlq", "redrive", "dead", code=1).stderr
+    assert "there can be one at a time; --cancel ends it" in run("dlq", "redrive", "dead", code=1).stderr
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("rqsqs: a move task of 'dead' is running")
