@@ -44,6 +44,9 @@ def fill(engine: Engine, name: str) -> tuple[Any, Any]:
     engine.send(q, "later", group="z", delay_ms=60_000)
     engine.run(flows.set_tags(q, {"k": "v"}))
     engine.run(flows.pause(q, resume=False, group="g2000"))
+    for ref in (q, dlq):
+        engine.run(flows.beat(ref, [], 1000, "worker", {"state": "running"}, 1000))
+        engine.run(flows.order_consumer(ref, "worker", "drain"))
     return q, dlq
 
 
