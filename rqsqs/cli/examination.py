@@ -16,7 +16,8 @@ from rqsqs._io.connect import OLDEST
 from rqsqs.cli import output
 
 PINGS = 20
-# Error replies that tell of trouble; those of our scripts are ordinary answers, NOSCRIPT is how scripts are loaded.
+# Error replies that tell of trouble. Those of our scripts are ordinary answers, NOSCRIPT is how scripts are loaded, and
+# ERR is also what client libraries get when they ask what a server can do.
 TROUBLE = {
     "OOM": "the server refused to store more: raise maxmemory or consume messages",
     "MISCONF": "the server refused writes because it could not save to disk: see its log",
@@ -247,14 +248,17 @@ def script_cache(patient: Patient) -> Iterator[Finding]:
 
 def errors(patient: Patient) -> Iterator[Finding]:
     """What did the server refuse since it started?"""
+    counts = {
+        key.removeprefix("errorstat_"): int(entry["count"])
+        for key, entry in patient.info.items()
+        if key.startswith("errorstat_") and isinstance(entry, dict)
+    }
     found = False
-    for key, entry in sorted(patient.info.items()):
-        code = key.removeprefix("errorstat_")
-        if key.startswith("errorstat_") and code in TROUBLE:
-            count = int(entry["count"] if isinstance(entry, dict) else str(entry).removeprefix("count="))
+    for code, advice in TROUBLE.items():
+        if counts.get(code):
             found = True
-            text = f"{output.counted(count, 'request')} refused with {code} since the server started"
-            yield Finding("errors", "warn", text, TROUBLE[code])
+            text = f"{output.counted(counts[code], 'request')} refused with {code} since the server started"
+            yield Finding("errors", "warn", text, advice)
     if not found:
         yield Finding("errors", "ok", "no request was refused in a way that means trouble")
 
