@@ -235,6 +235,11 @@ def test_a_message_that_was_received_a_thousand_times(
     assert (d.receive_count, d.failures) == (1004, 6)
     assert release(engine, q, kind(old)) == [LOST]
     assert release(engine, q, kind(d)) == [0 if kind is back else 64_000]
+    if kind is fail:
+        engine.clock.advance_ms(63_999)
+        assert engine.bodies(q) == []
+        engine.clock.advance_ms(1)
+    assert again(engine, q).receive_count == (1004 if kind is back else 1005)
 
 
 def test_a_message_received_a_thousand_times_dies_by_its_true_number(engine: Engine, name: str, grave: str) -> None:

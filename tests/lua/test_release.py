@@ -78,6 +78,16 @@ def test_a_group_that_comes_back_takes_its_old_turn(engine: Engine) -> None:
     assert engine.bodies(q) == ["a", "b"]
 
 
+def test_a_group_that_was_received_before_lines_up_when_it_comes_back(engine: Engine) -> None:
+    q = engine.queue("q.fifo")
+    release(engine, q, fail(received(engine, q), chance=0))
+    d = again(engine, q)
+    engine.send(q, "b", group="h")
+    engine.clock.advance_ms(1)
+    assert release(engine, q, back(d)) == [0]
+    assert engine.bodies(q) == ["b", "a"]
+
+
 def test_what_is_behind_a_message_that_comes_back_rings_the_bell(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     d = received(engine, q)
