@@ -1,0 +1,32 @@
+"""An application with a queue, and its worker as a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import rqsqs
+from tests.worker.programs import APP, Program
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def orders(valkey_url: str, prefix: str) -> Iterator[rqsqs.Queue]:
+    """The queue that the application serves."""
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        yield connection.create_queue("orders")
+
+
+@pytest.fixture
+def start(valkey_url: str, prefix: str, tmp_path: Path) -> Iterator[Start]:
+    """Start `rqsqs worker` with some arguments where app.py is."""
+    pytest.importorskip("click")
+    pytest.importorskip("rich")
+    (tmp_path / "app.py").write_text(APP)
+    environment = {"RQSQS_URL": valkey_url, "RQSQS_PREFIX": prefix}
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(Program(tmp_path, environment, *arguments))
