@@ -21,8 +21,8 @@ ARGV   1 now_us         "" = the server's clock
 RETURN {key, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
        retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
-       `inflight`. topology changes when the queue's partitions do. wake_at_ms > now_ms: the caller is the keeper and
-       rings then; = now_ms: it comes again at once; -1: it is at flight_limit and comes again after a while.
+       `inflight`. topology changes when the queue's partitions do. wake_at_ms > now_ms: the caller keeps a due time
+       or looks after its keeper (ring_bell.lua, watch) then; = now_ms: it comes again at once; -1: it is at flight_limit and comes again after a while.
        missing_dlq: a dead-letter queue that has no shard here yet
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]

@@ -318,7 +318,7 @@ class Queue:
     def drain(self, consumer: Consumer | str) -> bool:
         """Tell a worker to finish what it holds of this queue and to take no more.
 
-        It obeys with its next heartbeat: at once if it is busy, within half a minute if it is idle.
+        It obeys with its next heartbeat: soon if it is busy, within a minute if it is idle.
 
         Args:
             consumer: one of consumers(), or its consumer_id.

@@ -1,6 +1,7 @@
 --[[
 Waking waiters without polling. `bell` is a LIST of at most one token on which waiters block (BLPOP); `keeper` is a
-STRING "due_ms:waiter" that names the waiter who rings when the earliest invisible message becomes due.
+STRING "due_ms:waiter" that names the waiter who rings when the earliest invisible message becomes due. The others look
+after it a while later, in case it died.
   1. A visible message and a blocked waiter: a token is out, or a woken waiter is about to receive.
   2. A due time ahead and a blocked waiter: a keeper guards a time not later, or a token is out. Who takes a token puts it
      out again unless it sees to that.
@@ -37,8 +38,10 @@ function bell.ring_for(list, keeper, now_ms, due_ms)
   end
 end
 
+local DEPUTY_MS = 500 -- so much later others see whether the keeper has rung; its key stands for longer
+
 -- An empty receive is about to block: take the token away and, if nobody guards next_due (ms or nil), guard it.
--- Returns the due time the caller has to ring at, or 0.
+-- Returns when the caller has to come to bell.watch(), or 0.
 function bell.block(list, keeper, now_ms, next_due, waiter)
   redis.call("DEL", list)
   if not next_due then
@@ -46,11 +49,26 @@ function bell.block(list, keeper, now_ms, next_due, waiter)
   end
   local due, who = bell.guarded(keeper, now_ms)
   if due and due <= next_due and who ~= waiter then
-    return 0
+    return due + DEPUTY_MS
   end
   local ahead = math.max(next_due - now_ms, 0)
-  redis.call("SET", keeper, string.format("%.0f:%s", next_due, waiter), "PX", string.format("%.0f", ahead + 1000))
+  redis.call("SET", keeper, string.format("%.0f:%s", next_due, waiter), "PX", string.format("%.0f", ahead + 2000))
   return next_due
+end
+
+-- The time has come for the keeper to ring, or for another waiter to do it for a keeper that did not. Returns in how
+-- many ms the caller comes again, or 0.
+function bell.watch(list, keeper, now_ms, waiter)
+  local value = redis.call("GET", keeper)
+  if not value then
+    return 0
+  end
+  local due, who = string.match(value, "^(%d+):(.*)$")
+  if who == waiter or tonumber(due) <= now_ms then
+    bell.ring(list)
+    return 0
+  end
+  return tonumber(due) - now_ms + DEPUTY_MS
 end
 
 -- A waiter goes away: if it was the keeper, give the duty up and wake another one.

@@ -112,7 +112,7 @@ class Received:
     Attributes:
         now_ms: the server's time.
         topology: version of the queue's partitions.
-        wake_at_ms: > now_ms: the caller guards this due time; = now_ms: come again at once.
+        wake_at_ms: > now_ms: the caller comes to watch() then; = now_ms: it receives again at once.
         wait_until_ms: until when the caller waits; 0 if there are messages.
         missing_dlq: name of a dead-letter queue that has no shard here, or "".
         messages: what was received.
@@ -351,4 +351,9 @@ def release_messages(p: Partition, verdicts: Sequence[Verdict]) -> Operation:
 
 def ring(p: Partition, waiter: str = "") -> Operation:
     """Wake one waiter; with a waiter's name: give its duty as keeper up, and wake another if it had it."""
-    return Operation("ring_bell", p.keys("bell keeper"), (waiter,))
+    return Operation("ring_bell", p.keys("bell keeper"), (p.space.now_us(), waiter, ""))
+
+
+def watch(p: Partition, waiter: str) -> Operation:
+    """Ring if it is time, as the keeper or for it; the result is in how many ms the waiter comes again, or 0."""
+    return Operation("ring_bell", p.keys("bell keeper"), (p.space.now_us(), waiter, "1"))

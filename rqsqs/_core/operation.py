@@ -59,7 +59,8 @@ class Wait:
     Attributes:
         bells: keys of the wake tokens.
         timeout_ms: at most so long.
-        wake: the caller is the keeper of a due time: run this operation after `wake_in_ms`.
+        wake: the caller keeps a due time, or looks after its keeper: run this operation after `wake_in_ms`, and
+            again after as many milliseconds as it returns, if not 0.
         then: makes the operation to run at once when a bell has rung or the time is over. Its result is None if it was
             not run, because another waiter of this process kept watch all the time or the connection broke.
     """

@@ -357,10 +357,7 @@ class Link:
             commands.append(wire.call(operation))
         timer = None
         if wake_at is not None and wait.wake is not None:
-            wake = wait.wake
-            timer = asyncio.get_running_loop().call_later(
-                wake_at - time.monotonic(), lambda: self.background(self._quietly(wake))
-            )
+            timer = self.background(self._watch(wait.wake, wake_at - time.monotonic()))
         reply: Any = None
         try:
             async with asyncio.timeout(left + GRACE_S):
@@ -392,6 +389,13 @@ class Link:
         if operation is None:
             return None
         return reply if operation.parse is None else operation.parse(reply)
+
+    async def _watch(self, wake: Operation, after_s: float) -> None:
+        """What a waiter does that keeps a due time or looks after its keeper."""
+        with contextlib.suppress(RqsqsError):
+            while after_s >= 0:
+                await asyncio.sleep(after_s)
+                after_s = (await self.execute(wake) or -1) / 1000
 
     async def _abandon(self, exchange: asyncio.Task[Any], number: int, operation: Operation | None) -> None:
         """The leader was cancelled while it blocked: end that, and give back what the server handed out meanwhile."""

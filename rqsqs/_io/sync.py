@@ -269,9 +269,9 @@ class Link:
                 if wake_at is None or time.monotonic() >= end:
                     raise rx.ConnectionError("a blocked connection fell silent")
                 if time.monotonic() >= wake_at:
-                    wake_at = None
                     assert wait.wake is not None
-                    self.execute(wait.wake)
+                    again = self.execute(wait.wake)
+                    wake_at = time.monotonic() + again / 1000 if again else None
             connection.read_response(disable_decoding=True)
             reply: Any = None
             if operation is not None:
@@ -418,7 +418,7 @@ class Transport:
             for bell in bells:
                 if bell.startswith(self.space.prefix + ":"):
                     with contextlib.suppress(RqsqsError):
-                        self.link.execute(Operation("ring_bell", (bell, bell), ("",)))
+                        self.link.execute(Operation("ring_bell", (bell, bell), ("", "", "")))
 
     def close(self) -> None:
         """Give the connections up; idempotent."""

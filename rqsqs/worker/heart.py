@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rqsqs.worker")
 
-IDLE_S = 30.0  # a worker that holds nothing has nothing to keep invisible
+IDLE_S = 60.0  # a worker that holds nothing has nothing to keep invisible
 LIVES = 2  # ticks until the messages of a dead worker return
 SHOWN = 100  # messages in hand that a worker names
 

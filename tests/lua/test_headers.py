@@ -39,6 +39,7 @@ OPERATIONS: list[Operation] = [
     messages.change_visibility(F.home, [(FIFO_RECEIPT, 5)], AWS),
     messages.ring(Q.home),
     messages.ring(F.home, "w"),
+    messages.watch(Q.home, "w"),
     browsing.count(Q.home),
     browsing.count(F.home),
     browsing.groups(Q.home, 0, 10),

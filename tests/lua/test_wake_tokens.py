@@ -46,7 +46,7 @@ def test_the_first_waiter_guards_the_next_due_time_and_others_rely_on_it(engine:
     assert engine.token(q.home)  # somebody has to look at the new due time
     assert ask(engine, q, "w1").wake_at_ms == due
     assert keeper(engine, q) == f"{due}:w1"
-    assert ask(engine, q, "w2").wake_at_ms == 0
+    assert ask(engine, q, "w2").wake_at_ms == due + 500  # it looks after the keeper
     assert keeper(engine, q) == f"{due}:w1"
 
 
@@ -190,3 +190,33 @@ def test_dead_letters_wake_the_waiters_of_their_shard(engine: Engine, name: str)
     engine.redis.delete(shard.bell)
     assert engine.bodies(q) == []
     assert engine.token(shard)
+
+
+def test_a_waiter_looks_after_the_keeper_and_rings_for_one_that_died(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
+    due = ask(engine, q, "dead").wake_at_ms
+    assert ask(engine, q, "alive").wake_at_ms == due + 500
+    assert engine.execute(messages.watch(q.home, "alive")) == 5500  # too early: it comes again
+    assert not engine.token(q.home)
+    engine.clock.advance_ms(5500)
+    assert engine.execute(messages.watch(q.home, "alive")) == 0
+    assert engine.token(q.home)
+
+
+def test_who_looks_after_a_keeper_that_did_its_duty_does_nothing(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    group = "g" if q.is_fifo else None
+    engine.send(q, "soon", group=group, delay_ms=1000)
+    engine.send(q, "later", group=group, delay_ms=9000)
+    assert ask(engine, q, "w1").wake_at_ms == engine.clock.ms + 1000
+    assert ask(engine, q, "w2").wake_at_ms == engine.clock.ms + 1500
+    engine.clock.advance_ms(1000)
+    assert engine.execute(messages.watch(q.home, "w1")) == 0
+    assert len(ask(engine, q, "w1").messages) == 1
+    assert engine.redis.delete(q.home.bell) == 1  # w2 looks, as the next due time is unguarded
+    next_due = ask(engine, q, "w2").wake_at_ms
+    engine.clock.advance_ms(500)
+    left = engine.execute(messages.watch(q.home, "w3"))
+    assert left == next_due - engine.clock.ms + 500
+    assert not engine.token(q.home)

@@ -30,7 +30,7 @@ T = TypeVar("T")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
-BLOCK_MS = 30_000  # a waiter looks again at least this often, whatever happened to its wake token
+BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
 _waiter_numbers = itertools.count()
 
 
@@ -206,7 +206,7 @@ def _receive(
             block = min(left, BLOCK_MS)
             wake_in = got.wake_at_ms - got.now_ms if got.wake_at_ms else None
             then = functools.partial(ask, home, wait, waiter, max_messages)
-            got, spare = yield Wait(bells, block, wake_in, messages.ring(home), then)
+            got, spare = yield Wait(bells, block, wake_in, messages.watch(home, waiter), then)
             if got is None:
                 if left <= block - spare:
                     if wake_in is not None:
@@ -278,7 +278,7 @@ def _receive_everywhere(
                 elif got.wake_at_ms:
                     wakes.append((got.wake_at_ms - got.now_ms, p))
             wake_in, keeper_of = min(wakes, key=lambda pair: pair[0], default=(None, None))
-            wake = messages.ring(keeper_of) if keeper_of else None
+            wake = messages.watch(keeper_of, waiter) if keeper_of else None
             yield Wait(tuple(p.bell for p in partitions), min(left, BLOCK_MS), wake_in, wake)
         except BaseException as e:
             if not isinstance(e, GeneratorExit | ServerError):
