@@ -11,7 +11,7 @@ import pytest
 import rqsqs
 from tests.worker.programs import APP, Program
 
-Start = Callable[..., Program]
+Start = Callable[..., Program]  # keywords are variables of its environment
 
 
 @pytest.fixture
@@ -29,4 +29,4 @@ def start(valkey_url: str, prefix: str, tmp_path: Path) -> Iterator[Start]:
     (tmp_path / "app.py").write_text(APP)
     environment = {"RQSQS_URL": valkey_url, "RQSQS_PREFIX": prefix}
     with ExitStack() as stack:
-        yield lambda *arguments: stack.enter_context(Program(tmp_path, environment, *arguments))
+        yield lambda *arguments, **extra: stack.enter_context(Program(tmp_path, environment | extra, *arguments))

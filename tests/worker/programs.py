@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -73,8 +74,8 @@ class Program:
     def __init__(self, folder: Path, environment: dict[str, str], *arguments: str) -> None:
         self.folder = folder
         self.pids: set[int] = set()  # of all processes ever seen
-        self._log = folder / "log"
-        with open(self._log, "ab") as log:
+        self._log = folder / f"log-{secrets.token_hex(4)}"
+        with open(self._log, "xb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "rqsqs", "worker", *arguments],
                 cwd=folder,
