@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -60,6 +61,23 @@ class Contestant:
             self.delete(finished)
         return self.receive(count, wait)
 
+    def consume(self, batch: int, seconds: float, done: Callable[[int], None]) -> None:
+        """A busy consumer: handle messages for so long, and say how many are finished."""
+        end = time.monotonic() + seconds
+        finished: list[Any] = []
+        while time.monotonic() < end:
+            found = self.turn(finished, batch, 1)
+            if time.monotonic() < end:
+                done(len(finished))
+            finished = [handle for _, handle in found]
+
+    def listen(self, wait: float, take: Callable[[str], None]) -> None:
+        """A waiting consumer: hand each body to `take` the moment it comes, without end."""
+        while True:
+            for body, handle in self.receive(1, wait):
+                take(body)
+                self.delete([handle])
+
 
 class Native(Contestant):
     """The native sync face."""
@@ -97,6 +115,39 @@ class Native(Contestant):
         found, failures = self.queue.delete_and_receive(finished, count, wait=wait)
         assert not failures
         return [(m.body, m) for m in found]
+
+
+class Fleet(Native):
+    """The worker, as it is unless one chooses otherwise: ten slots, here with a batch handler if there are batches."""
+
+    name = "rqsqs worker"
+
+    def consume(self, batch: int, seconds: float, done: Callable[[int], None]) -> None:
+        from rqsqs.worker import Worker
+
+        worker = Worker(self.url)
+
+        def handle(message: Any) -> None:
+            assert message.body
+            done(1)
+
+        def handle_batch(messages: list[Any]) -> None:
+            assert all([message.body for message in messages])
+            done(len(messages))
+
+        if batch == 1:
+            worker.add(QUEUE, handle)
+        else:
+            worker.add(QUEUE, handle_batch, batch=batch)
+        threading.Timer(seconds, worker.stop).start()
+        worker.run()
+
+    def listen(self, wait: float, take: Callable[[str], None]) -> None:
+        from rqsqs.worker import Worker
+
+        worker = Worker(self.url)
+        worker.add(QUEUE, lambda message: take(message.body))
+        worker.run()
 
 
 class DropIn(Contestant):
@@ -362,8 +413,44 @@ class Dramatiq(Contestant):
             self.consumer.ack(handle)
 
 
+class Saq(Contestant):
+    """saq: Queue.enqueue, dequeue, Job.finish. Asynchronous, driven call by call here."""
+
+    name = "saq"
+    needs = "saq"
+    batches = ""
+
+    def open(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self._open())
+
+    async def _open(self) -> None:
+        from saq import Queue
+
+        self.queue = Queue.from_url(self.url, name=QUEUE)
+        await self.queue.connect()
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.queue.disconnect())
+        self.loop.close()
+
+    def send(self, bodies: Sequence[str]) -> None:
+        for body in bodies:
+            self.loop.run_until_complete(self.queue.enqueue("j", b=body, ttl=-1))
+
+    def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
+        job = self.loop.run_until_complete(self.queue.dequeue(timeout=wait or 0.05))
+        return [(job.kwargs["b"], job)] if job else []
+
+    def delete(self, handles: Sequence[Any]) -> None:
+        from saq.job import Status
+
+        for job in handles:
+            self.loop.run_until_complete(job.finish(Status.COMPLETE))
+
+
 OURS: tuple[type[Contestant], ...] = (Native, DropIn)
-PEERS: tuple[type[Contestant], ...] = (PyRSMQ, BullMQ, Dramatiq)
+PEERS: tuple[type[Contestant], ...] = (PyRSMQ, BullMQ, Dramatiq, Saq)
 FLOORS: tuple[type[Contestant], ...] = (RedisPyFloor, HeldFloor)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks import client, memory, report, scripts, targets, throughput, waiting
-from benchmarks.contestants import FLOORS, OURS, PEERS, DropIn, Lists, Native, Streams, available, missing
+from benchmarks.contestants import FLOORS, OURS, PEERS, DropIn, Fleet, Lists, Native, Streams, available, missing
 from benchmarks.processes import awake
 from benchmarks.report import Rows
 from benchmarks.server import Bench
@@ -182,7 +182,7 @@ def measure_fleets(r: Results) -> None:
     """Many processes."""
     each = r.scale.fleet_each
     for batch in (1, 10):
-        classes = [cls for cls in available(OURS, PEERS) if batch == 1 or cls.batches]
+        classes = [cls for cls in available((Fleet,), OURS, PEERS) if batch == 1 or cls.batches]
         with Bench(r.kind) as bench:
             results = throughput.fleets(bench, classes, batch, r.scale.fleet_rounds, r.scale.fleet_s, each)
         rows = [["fleet", "messages/s", "× S", "lowest to highest", "client CPU µs", "server CPU µs", "× S by CPU"]]
@@ -197,6 +197,11 @@ def measure_fleets(r: Results) -> None:
                 what = f"fleet of {each} + {each} processes, batch of {batch}"
                 r.goal(what, share, targets.FLEET[batch], " S", at_least=True)
                 r.goal(f"{what}, by CPU per message", by_cpu, targets.FLEET[batch], " S", at_least=True)
+        for what, values in (("", "to_streams"), (", by CPU per message", "by_cpu")):
+            shares = {name: statistics.median(getattr(found, values)) for name, found in results.items()}
+            best = max(share for name, share in shares.items() if not name.startswith("rqsqs"))
+            title = f"fleet of {each} + {each} processes, workers, batch of {batch}, over the best other{what}"
+            r.goal(title, shares[Fleet.name] / best, targets.WORKERS, " ×", at_least=True)
         size = "single messages" if batch == 1 else f"batches of {batch}"
         note = "Each a process; bodies of 1 KiB. By CPU: what the ratio were if nobody else used the processors."
         r.show(f"{each} producers and {each} consumers, {size}", rows, note)
@@ -240,22 +245,27 @@ def measure_idle(r: Results) -> None:
     results = waiting.idle(r.kind, available(OURS, (Streams, Lists), PEERS), seconds, count, count)
     spread = waiting.idle(r.kind, [Native], min(seconds, 10), count, max(1, count // 10))
     results[f"{Native.name}, {min(count, 10)} processes"] = spread[Native.name]
+    workers = waiting.idle(r.kind, [Fleet], 3 * seconds, count, max(1, count // 10))
+    results[f"{count} workers"] = workers[Fleet.name]
     rows = [["queue", "commands/s", "server CPU µs/s", "connections"]]
     for name, found in results.items():
         rows.append([name, f"{found.commands:.1f}", f"{found.server_us:,.0f}", str(found.connections)])
     r.show(f"{count} idle consumers in one process", rows, f"Over {seconds:g} s; each waits 20 s and waits again.")
     r.goal(f"{count} idle consumers", results[Native.name].commands, targets.IDLE, " commands/s")
+    r.goal(f"{count} idle workers", workers[Fleet.name].commands, targets.IDLE, " commands/s")
 
 
 def measure_hand_over(r: Results) -> None:
     """From a send to a waiting consumer."""
     with awake():
-        results = waiting.hand_over(r.kind, available(OURS, (Streams, Lists)), r.scale.hand_overs, 0.005)
+        results = waiting.hand_over(r.kind, available((Fleet,), OURS, (Streams, Lists)), r.scale.hand_overs, 0.005)
     bare = results[Streams.name][0]
     rows = [["queue", "p50 ms", "p99 ms", "p50 over XREADGROUP"]]
     rows += [[name, f"{p50:.2f}", f"{p99:.2f}", f"{p50 / bare:.2f}"] for name, (p50, p99) in results.items()]
     r.show("Hand-over to a waiting consumer", rows)
     r.goal("hand-over to a waiting consumer, p50", results[Native.name][0] / bare, targets.HAND_OVER, " ×")
+    over_list = results[Fleet.name][0] / results[Lists.name][0]
+    r.goal("send to handler of an idle worker, p50 over BLPOP", over_list, targets.HAND_OVER, " ×")
 
 
 SCRIPTS_NOTE = (

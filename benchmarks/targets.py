@@ -24,6 +24,7 @@ MEMORY = 40  # bytes per waiting message over a body of 100 bytes
 NATIVE_CLIENT = 1.6  # client CPU per call, over a held connection running a trivial EVALSHA with the same arguments
 DROP_IN_CLIENT = 1.5  # client CPU per call, over a boto3 client with a constant answer
 FLEET = {1: 1.5, 10: 1.2}  # batch -> messages per second, in S
+WORKERS = 1.5  # messages per second of a fleet of workers, over the best other queue, bare streams included
 HAND_OVER = 1.5  # p50, over a blocked XREADGROUP
 IDLE = 20  # commands per second of 50 idle consumers
 

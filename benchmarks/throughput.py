@@ -169,13 +169,12 @@ def _consume(
 ) -> None:
     processes.quietly()
     contestant = cls(url)
+
+    def done(count: int) -> None:
+        counts[slot] += count
+
     start.wait(60)
-    began, end = time.process_time(), time.monotonic() + seconds
-    finished: list[Any] = []
-    while time.monotonic() < end:
-        found = contestant.turn(finished, batch, 1)
-        if time.monotonic() < end:
-            counts[slot] += len(finished)
-        finished = [handle for _, handle in found]
+    began = time.process_time()
+    contestant.consume(batch, seconds, done)
     cpus[slot] = time.process_time() - began
     contestant.close()

@@ -63,9 +63,7 @@ def _wait(cls: type[Contestant], url: str, count: int, ready: Any) -> None:
     processes.quietly()
 
     def one() -> None:
-        contestant = cls(url)
-        while True:
-            contestant.receive(1, WAIT)
+        cls(url).listen(WAIT, lambda body: None)
 
     for _ in range(count):
         threading.Thread(target=one, daemon=True).start()
@@ -110,8 +108,4 @@ def _note(cls: type[Contestant], url: str, pipe: Any) -> None:
     processes.quietly()
     contestant = cls(url)
     pipe.send("ready")
-    while True:
-        for body, handle in contestant.receive(1, WAIT):
-            late = (time.monotonic_ns() - int(body)) / 1e6
-            contestant.delete([handle])
-            pipe.send(late)
+    contestant.listen(WAIT, lambda body: pipe.send((time.monotonic_ns() - int(body)) / 1e6))
