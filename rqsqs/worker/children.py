@@ -17,6 +17,7 @@ log = logging.getLogger("rqsqs.supervisor")
 
 MARGIN_S = 10.0  # beyond its grace, until a process that does not end is killed
 GRACE_S = 30.0  # of a process that has not told its own
+SILENT_S, HANGING_S = 5.0, 30.0  # it reports each second: if not for so long it is not ready, or not live
 LINE = 1 << 24  # bytes of a status
 LAST_WORDS_S = 1.0  # for what a dead process has written; its own children may hold the socket open
 
@@ -37,7 +38,7 @@ class Child:
         self.status: dict[str, Any] = {"state": "loading", "is_ready": False, "is_live": True}
         self.was_ready = False
         self.is_told = False
-        self.born = time.monotonic()
+        self.born = self._heard = time.monotonic()
         self._process = process
         self._reader, self._writer = reader, writer
         self._ready = asyncio.Event()
@@ -77,12 +78,15 @@ class Child:
     @property
     def is_ready(self) -> bool:
         """Is it at work?"""
-        return not self.ended.done() and bool(self.status.get("is_ready"))
+        return not self.ended.done() and bool(self.status.get("is_ready")) and self._is_heard(SILENT_S)
 
     @property
     def is_live(self) -> bool:
         """Does it not hang? What is dead does not hang."""
-        return self.ended.done() or bool(self.status.get("is_live", True))
+        return self.ended.done() or (bool(self.status.get("is_live")) and self._is_heard(HANGING_S))
+
+    def _is_heard(self, seconds: float) -> bool:
+        return time.monotonic() - self._heard < seconds
 
     @property
     def is_drained(self) -> bool:
@@ -147,6 +151,7 @@ class Child:
             while line := await self._reader.readline():
                 with contextlib.suppress(ValueError):  # it died in the middle of a line
                     self.status = json.loads(line)
+                self._heard = time.monotonic()
                 if self.is_ready:
                     self.was_ready = True
                     self._ready.set()

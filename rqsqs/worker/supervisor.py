@@ -49,7 +49,7 @@ class Slot:
         about: dict[str, Any] = {"process": self.number}
         if child is None or child.ended.done():
             return about | {"state": "drained" if self.is_drained else "dead", "is_ready": False, "is_live": True}
-        return about | {"pid": child.pid} | child.status
+        return about | {"pid": child.pid} | child.status | {"is_ready": child.is_ready, "is_live": child.is_live}
 
 
 class Supervisor:
@@ -176,11 +176,20 @@ class Supervisor:
                     await self._rest(slot, child, code)
                 if self._is_stopping or slot.child is not child:
                     continue
-            fresh = await self._start(slot)
-            if slot.child is child:
+            fresh = await self._try_to_start(slot)
+            if fresh is not None and slot.child is child:
                 slot.child = fresh
-            else:
+            elif fresh is not None:
                 fresh.stop()
+
+    async def _try_to_start(self, slot: Slot) -> Child | None:
+        """Later there may be memory and descriptors again."""
+        try:
+            return await self._start(slot)
+        except OSError as error:
+            log.error("process %d cannot be started, trying again in %g s: %s", slot.number, BACKOFF_MAX_S, error)
+            await self._sleep(BACKOFF_MAX_S)
+            return None
 
     async def _rest(self, slot: Slot, died: Child, code: int) -> None:
         """Wait until a process that died is to be replaced."""
@@ -241,9 +250,9 @@ class Supervisor:
                 log.info("all processes are new")
 
     async def _renew_one(self, slot: Slot) -> bool:
-        new = await self._start(slot)
-        if not await new.is_up():
-            if not self._is_stopping:
+        new = await self._try_to_start(slot)
+        if new is None or not await new.is_up():
+            if new is not None and not self._is_stopping:
                 log.error("the new process %d %s before it was ready; the others stay", new.pid, fate(await new.ended))
             return False
         old, slot.child = slot.child, new

@@ -105,6 +105,17 @@ def test_a_process_that_somebody_stopped_is_replaced(start: Start, orders: rqsqs
     wait_for(lambda: before[0] not in program.children(), lambda: program.log)
 
 
+def test_a_process_that_is_frozen_is_not_ready(start: Start, orders: rqsqs.Queue) -> None:
+    program = start(*TWO)
+    first, _ = program.children()
+    os.kill(first, signal.SIGSTOP)
+    status = wait_for(lambda: (found := program.ask("/readyz"))[0] == 503 and found[1])
+    assert [p["is_ready"] for p in status["processes"]] == [False, True]
+    assert program.ask("/livez")[0] == 200  # for half a minute
+    os.kill(first, signal.SIGCONT)
+    assert program.children()[0] == first
+
+
 def test_one_that_dies_again_and_again_is_replaced_ever_later(start: Start, orders: rqsqs.Queue) -> None:
     program = start("app", "--processes", "2", "--health-port", "0")
     victim = program.children()[0]
