@@ -266,7 +266,9 @@ def _backoff(policy: RetryPolicy) -> dict[str, int]:
     base = milliseconds("base", policy.base, 365 * 86_400_000)
     cap = milliseconds("cap", policy.cap, 365 * 86_400_000)
     if not 0 < base <= cap:
-        raise InvalidParameterValue(f"base is {policy.base!r} and cap {policy.cap!r}: 0 < base <= cap seconds")
+        raise InvalidParameterValue(
+            f"base is {shown(policy.base)} and cap {shown(policy.cap)}: 0.001 <= base <= cap seconds"
+        )
     return {"base": base, "cap": cap}
 
 

@@ -116,6 +116,51 @@ CASES: list[Any] = [
          "deduplication_scope is for FIFO queues"),
     case("scope-unknown", lambda c, q, f: c.create_queue("a.fifo", deduplication_scope="group"),
          "deduplication_scope is 'group': it is 'queue' or 'messageGroup'"),
+    *[
+        case(f"{name}-retry-{value!r:.40}", lambda c, q, f, v=value, s=change: s(c, q, v), sentence)
+        for name, change in (
+            ("create", lambda c, q, v: c.create_queue("orders", retry_policy=v)),
+            ("create-fifo", lambda c, q, v: c.create_queue("orders.fifo", retry_policy=v)),
+            ("configure", lambda c, q, v: q.configure(retry_policy=v)),
+        )
+        for value, sentence in (
+            (5, "retry_policy is 5: it is a rqsqs.RetryPolicy"),
+            ({"base": 1}, "retry_policy is {'base': 1}: it is a rqsqs.RetryPolicy"),
+            (rqsqs.RetryPolicy, "retry_policy is <class 'rqsqs.RetryPolicy'>: it is a rqsqs.RetryPolicy"),
+            (rqsqs.RetryPolicy("1"), "base is '1': it is a number of seconds or a timedelta"),
+            (rqsqs.RetryPolicy(True), "base is True: it is a number of seconds or a timedelta"),
+            (rqsqs.RetryPolicy(math.nan), "base is nan: it is a number of seconds or a timedelta"),
+            (rqsqs.RetryPolicy(-1), "base is -1 s: it is between 0 and 31536000 s"),
+            (rqsqs.RetryPolicy(1, None), "cap is None: it is a number of seconds or a timedelta"),
+            (rqsqs.RetryPolicy(1, math.inf), "cap is inf: it is a number of seconds or a timedelta"),
+            (rqsqs.RetryPolicy(1, 31_536_001), "cap is 31536001 s: it is between 0 and 31536000 s"),
+            (rqsqs.RetryPolicy(0), "base is 0 and cap 300.0: 0.001 <= base <= cap seconds"),
+            (rqsqs.RetryPolicy(0.0004), "base is 0.0004 and cap 300.0: 0.001 <= base <= cap seconds"),
+            (rqsqs.RetryPolicy(301), "base is 301 and cap 300.0: 0.001 <= base <= cap seconds"),
+            (rqsqs.RetryPolicy(2, 1), "base is 2 and cap 1: 0.001 <= base <= cap seconds"),
+            (rqsqs.RetryPolicy(dead_letter="ValueError"), "dead_letter is 'ValueError': it is a tuple of exceptions"),
+            (rqsqs.RetryPolicy(dead_letter=ValueError),
+             "dead_letter is <class 'ValueError'>: it is a tuple of exceptions"),
+            (rqsqs.RetryPolicy(dead_letter=None), "dead_letter is None: it is a tuple of exceptions"),
+            (rqsqs.RetryPolicy(dead_letter=(int,)),
+             "<class 'int'> is no exception: it is a class or the name of one"),
+            (rqsqs.RetryPolicy(dead_letter=(ValueError(),)), "ValueError() is no exception"),
+            *[(rqsqs.RetryPolicy(dead_letter=(name,)), f"{name!r} is no exception: it is a class or the name of one")
+              for name in ("", "a b", "a..b", ".a", "1a", "a-b", 5, None, ["a"])],
+            (rqsqs.RetryPolicy(exceptions=[ValueError]),
+             "exceptions is [<class 'ValueError'>]: it maps exceptions to retry policies"),
+            (rqsqs.RetryPolicy(exceptions={ValueError: 5}),
+             "the policy for <class 'ValueError'> is 5: it is a rqsqs.RetryPolicy"),
+            (rqsqs.RetryPolicy(exceptions={int: rqsqs.RetryPolicy()}), "<class 'int'> is no exception"),
+            (rqsqs.RetryPolicy(exceptions={"E": rqsqs.RetryPolicy(0)}), "base is 0 and cap 300.0: 0.001 <= base"),
+            (rqsqs.RetryPolicy(exceptions={"E": rqsqs.RetryPolicy(1, "5")}), "cap is '5': it is a number of seconds"),
+        )
+    ],
+    *[
+        case(f"{order}-{value!r}", lambda c, q, f, v=value, o=order: getattr(q, o)(v),
+             f"consumer is {value!r}: it is text")
+        for order in ("drain", "evict") for value in (5, None, b"c")
+    ],
     case("configure-unknown", lambda c, q, f: q.configure(dealy=1), "'dealy' is not a setting: there are"),
     *[
         case(f"{name}-{value!r}", lambda c, q, f, v=value, t=tag: t(c, q, v), sentence)
