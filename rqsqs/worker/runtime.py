@@ -484,6 +484,7 @@ class Runtime:
             return
         since = time.monotonic()
         room = self.settings.concurrency - sum(other.running + other.reserved for other in self.lanes)
+        most = self.settings.max_crashes
         start: list[Job] = []
         for deliveries in lane.portions(got):
             job = Job(self, lane, deliveries, since)
@@ -491,7 +492,7 @@ class Runtime:
                 lane.held[d] = job
             if not lane.is_open:
                 self._return(job)
-            elif any(self._is_deadly(d) for d in deliveries):
+            elif any([d.receive_count > most and self._is_deadly(d) for d in deliveries]):
                 self._bury(job)
             elif len(start) < room:
                 start.append(job)
@@ -503,7 +504,7 @@ class Runtime:
         self._start(lane, start)
 
     def _is_deadly(self, d: Delivery) -> bool:
-        return d.receive_count > self.settings.max_crashes and d.silent_receives >= self.settings.max_crashes
+        return d.silent_receives >= self.settings.max_crashes
 
     def _bury(self, job: Job) -> None:
         """Some of its messages killed their workers again and again; the others go back."""
