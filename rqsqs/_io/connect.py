@@ -11,10 +11,20 @@ import redis
 
 from rqsqs import embedded
 from rqsqs._io import failures
+from rqsqs._io.addresses import place_of
 from rqsqs.errors import ServerTooOld, UsageError
 
 DEFAULT_URL = "redis://localhost:6379/0"
-SCHEMES = ("redis", "rediss", "unix", "embedded")
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "embedded",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+)
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 
 
@@ -28,6 +38,7 @@ def resolve(url: str | None) -> str:
         url = os.environ.get("RQSQS_URL") or DEFAULT_URL
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
         raise UsageError(f"cannot connect to {url!r}: a URL begins with {', '.join(s + '://' for s in SCHEMES)}")
+    place_of(url)
     parts = urlsplit(url)
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
         raise UsageError(f"cannot connect to {shown(url)!r}: behind the host stands the number of a database, as in /0")
@@ -37,7 +48,7 @@ def resolve(url: str | None) -> str:
 def shown(url: str) -> str:
     """The URL for messages: without the password."""
     parts = urlsplit(url)
-    if parts.password:
+    if parts.password:  # also before several hosts
         return url.replace(f":{parts.password}@", ":***@", 1)
     return url
 

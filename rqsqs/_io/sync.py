@@ -6,27 +6,28 @@ import atexit
 import contextlib
 import logging
 import os
+import selectors
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import redis.exceptions as rx
-from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
-from rqsqs._io import connect, failures, wire
-from rqsqs._io.wire import GRACE_S, LOADS, RETRY_AFTER_S, TEST_WAIT_MS
+from rqsqs._io import connect, failures, nodes, wire
+from rqsqs._io.addresses import Address, place_of, slot_of
+from rqsqs._io.nodes import Node
+from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
 
-IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
+WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
 
 
 class _Post:
@@ -37,7 +38,7 @@ class _Post:
     def __init__(self) -> None:
         self.condition = threading.Condition(threading.Lock())
         self.has_leader = False
-        self.blocked = 0  # CLIENT ID of the leader's connection, on a link whose waits can be interrupted
+        self.blocked: tuple[tuple[Node, int], ...] = ()  # the leader's connections: server and CLIENT ID, if needed
         self.in_tests = 0  # waiters under a test clock: they do not line up, as each has to look when it is moved
 
 
@@ -55,15 +56,13 @@ class Link:
         self.is_interruptible = is_interruptible
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
-        self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+        self.router = nodes.router_of(url, place_of(url), settings)
         self.users = 0
         self._start()
 
     def _start(self) -> None:
-        self._idle: deque[tuple[Any, float]] = deque()
         self._posts: dict[tuple[str, ...], _Post] = {}
         self._posts_lock = threading.Lock()
-        self._is_checked = False
         self.drivers: set[threading.Thread] = set()
 
     @classmethod
@@ -83,8 +82,8 @@ class Link:
             self.users -= 1
             if self.users > 0:
                 return
-        while self._idle:
-            self._idle.pop()[0].disconnect()
+        for node in self.router.nodes():
+            node.close()
         if self.server is not None:
             self.server.release()
 
@@ -94,90 +93,79 @@ class Link:
         cls._lock = threading.Lock()
         for link in list(cls._shared.values()):
             link._start()
-
-    # Connections
-
-    def _take(self) -> Any:
-        connection: Any
-        while True:
-            try:
-                connection, since = self._idle.pop()
-            except IndexError:
-                break
-            if time.monotonic() - since > IDLE_CHECK_S:
-                try:
-                    if connection.can_read(0):  # nothing should come unasked
-                        raise rx.ConnectionError("unexpected data")
-                except wire.BROKEN:
-                    connection.disconnect()
-                    continue
-            return connection
-        connection = self.pool.connection_class(**self.pool.connection_kwargs)
-        try:
-            connection.connect()
-            if not self._is_checked:
-                connection.send_command("INFO", "server")
-                reply: Any
-                try:
-                    reply = connection.read_response(disable_decoding=True)
-                except rx.ResponseError as e:
-                    reply = e
-                connect.check_version(reply, self.where)
-                self._is_checked = True
-        except BaseException:
-            connection.disconnect()
-            raise
-        return connection
-
-    def _give(self, connection: Any) -> None:
-        self._idle.append((connection, time.monotonic()))
+            link.router.after_fork()
 
     # Operations
 
     def execute(self, operation: Operation) -> Any:
-        """Run one operation, repeating it on a new connection where that is safe."""
+        """Run one operation, repeating it where that is safe, and where it has moved to."""
         packed = wire.call(operation)
-        for attempt in range(len(RETRY_AFTER_S) + 1):
+        key = operation.keys[0]
+        pauses = wire.pauses(self.router.is_dynamic)
+        asked: Node | None = None  # a slot is on its way there: it has to be asked in a special way
+        while True:
             sent = False
-            connection = None
+            node = connection = None
             try:
-                connection = self._take()
-                connection.send_packed_command([packed], check_health=False)
+                node = asked or self.router.node(key)
+                connection = node.take()
+                if asked is not None:
+                    connection.send_packed_command([wire.command("ASKING"), packed], check_health=False)
+                    connection.read_response(disable_decoding=True)
+                else:
+                    connection.send_packed_command([packed], check_health=False)
                 sent = True
                 try:
                     reply = connection.read_response(disable_decoding=True)
                 except rx.NoScriptError:
-                    reply = self._load_and_repeat(connection, operation, packed)
-                self._give(connection)
+                    reply = self._load_and_repeat(connection, operation, packed, is_asking=asked is not None)
+                node.give(connection)
                 break
             except rx.ResponseError as e:
-                if connection is not None:
+                if connection is not None and node is not None:
                     if isinstance(e, rx.AuthenticationError | rx.ReadOnlyError):  # a name may point elsewhere by now
                         connection.disconnect()
                     else:
-                        self._give(connection)
-                raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+                        node.give(connection)
+                pause = next(pauses, None) if self.router.is_dynamic and wire.is_elsewhere(e) else None
+                if pause is None:
+                    raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+                asked = None
+                if isinstance(e, rx.MovedError):
+                    self.router.moved(key, Address(e.host or (node.host if node else ""), e.port))
+                elif isinstance(e, rx.AskError):
+                    asked = self.router.at(Address(e.host or (node.host if node else ""), e.port))
+                else:
+                    time.sleep(pause)
+                    self.router.refresh()
             except wire.BROKEN as e:
                 if connection is not None:
                     connection.disconnect()
-                known = failures.server(e, sent=sent, where=self.where)
-                is_lost = isinstance(e, rx.TimeoutError) and sent
-                if isinstance(e, rx.BusyLoadingError | rx.AuthenticationError) or known is None:
+                known = failures.server(e, sent=sent, where=node.where if node else self.where)
+                is_lost = isinstance(e, rx.TimeoutError) and sent and not self.router.is_dynamic
+                if isinstance(e, rx.AuthenticationError) or known is None:
                     raise known or e from e
-                if attempt == len(RETRY_AFTER_S) or is_lost or (sent and not operation.is_repeatable):
+                if isinstance(e, rx.BusyLoadingError) and not self.router.is_dynamic:
                     raise known from e
-                time.sleep(RETRY_AFTER_S[attempt])
+                pause = None if is_lost or (sent and not operation.is_repeatable) else next(pauses, None)
+                if pause is None:
+                    raise known from e
+                time.sleep(pause)
+                asked = None
+                self.router.refresh()
             except BaseException:
                 if connection is not None:
                     connection.disconnect()
                 raise
         return reply if operation.parse is None else operation.parse(reply)
 
-    def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
+    def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes, *, is_asking: bool = False) -> Any:
         attempts = LOADS
+        again = [wire.command("ASKING"), packed] if is_asking else [packed]
         while True:
-            connection.send_packed_command([wire.load(operation), packed], check_health=False)
-            connection.read_response(disable_decoding=True)
+            connection.send_packed_command([wire.load(operation), *again], check_health=False)
+            for _ in again:
+                connection.read_response(disable_decoding=True)
             try:
                 return connection.read_response(disable_decoding=True)
             except rx.NoScriptError:  # flushed again
@@ -229,7 +217,7 @@ class Link:
         finally:
             with post.condition:
                 post.has_leader = False
-                post.blocked = 0
+                post.blocked = ()
                 post.condition.notify()
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
@@ -238,67 +226,128 @@ class Link:
 
         It may be about to block: call it again until it has left.
         """
-        number = self._post(bells).blocked
-        if number:
-            connection = self._take()
-            try:
-                connection.send_command("CLIENT", "UNBLOCK", number, "TIMEOUT")
-                connection.read_response(disable_decoding=True)
-            except rx.ResponseError:  # forbidden: it ends by itself
-                pass
-            except wire.BROKEN:
-                connection.disconnect()
-                return
-            self._give(connection)
+        for node, number in self._post(bells).blocked:
+            with contextlib.suppress(rx.ResponseError, *wire.BROKEN):  # if forbidden, it ends by itself
+                node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
 
     def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, post: _Post) -> Any:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
-        left = max(deadline - time.monotonic(), 0.001)
-        commands = [wire.command("BLPOP", *wait.bells, f"{left:.3f}")]
         operation = wait.then() if wait.then is not None and clock is None else None
-        if operation is not None:
-            commands.append(wire.call(operation))
-        connection = None
+        blocked: list[_Blocked] = []
+        result: Any = None
         try:
-            connection = self._take()
-            if self.is_interruptible:
-                post.blocked = _client_id(connection)
-            connection.send_packed_command(commands, check_health=False)
-            end = deadline + GRACE_S
-            while not connection.can_read(max(min(end, wake_at or end) - time.monotonic(), 0)):
-                if wake_at is None or time.monotonic() >= end:
-                    raise rx.ConnectionError("a blocked connection fell silent")
-                if time.monotonic() >= wake_at:
-                    assert wait.wake is not None
-                    again = self.execute(wait.wake)
-                    wake_at = time.monotonic() + again / 1000 if again else None
-            connection.read_response(disable_decoding=True)
-            reply: Any = None
+            left = max(deadline - time.monotonic(), 0.001)
+            nodes_of_bells = self._by_node(wait.bells)
+            for node, bells in nodes_of_bells:
+                commands = [wire.command("BLPOP", *bells, f"{left:.3f}")]
+                if operation is not None:
+                    commands.append(wire.call(operation))
+                one = _Blocked(node, node.take(), bells[0])
+                blocked.append(one)
+                if self.is_interruptible or len(nodes_of_bells) > 1:
+                    one.number = _client_id(one.connection)
+                    post.blocked = tuple((b.node, b.number) for b in blocked if b.number)
+                one.connection.send_packed_command(commands, check_health=False)
+            first = self._first(blocked, deadline + GRACE_S, wake_at, wait)
+            first.connection.read_response(disable_decoding=True)
             if operation is not None:
                 try:
-                    reply = connection.read_response(disable_decoding=True)
+                    result = first.connection.read_response(disable_decoding=True)
                 except rx.NoScriptError:
-                    reply = self._load_and_repeat(connection, operation, commands[1])
-            self._give(connection)
+                    result = self._load_and_repeat(first.connection, operation, commands[1])
+            blocked.remove(first)
+            first.node.give(first.connection)
+            for other in list(blocked):  # their tokens are ours as well: the caller looks everywhere
+                other.node.ask("CLIENT", "UNBLOCK", other.number, "TIMEOUT")
+                other.connection.read_response(disable_decoding=True)
+                blocked.remove(other)
+                other.node.give(other.connection)
         except rx.ResponseError as e:
-            if connection is not None:
-                connection.disconnect()
-            if operation is None or "UNBLOCKED" in str(e):
+            if isinstance(e, rx.MovedError) and blocked:
+                self.router.refresh()
+            if operation is None or "UNBLOCKED" in str(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
                 return None
             raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
         except wire.BROKEN:
-            if connection is not None:
-                connection.disconnect()
+            if self.router.is_dynamic:
+                self.router.refresh()
             return None  # the next operation reconnects, or says why it cannot
-        except BaseException:
-            if connection is not None:
-                connection.disconnect()
-            raise
+        finally:
+            for one in blocked:
+                one.connection.disconnect()
         if operation is not None:
-            return reply if operation.parse is None else operation.parse(reply)
+            return result if operation.parse is None else operation.parse(result)
         if wait.then is not None:  # under a test clock the time has to be told anew
             return self.execute(wait.then())
         return None
+
+    def _by_node(self, bells: tuple[str, ...]) -> list[tuple[Node, tuple[str, ...]]]:
+        """Bells that one connection can block on: those of one slot."""
+        if not self.router.is_dynamic:
+            return [(self.router.node(bells[0]), bells)]
+        slots: dict[int, list[str]] = {}
+        for bell in bells:
+            slots.setdefault(slot_of(bell), []).append(bell)
+        return [(self.router.node(found[0]), tuple(found)) for found in slots.values()]
+
+    def _first(self, blocked: Sequence[_Blocked], end: float, wake_at: float | None, wait: Wait) -> _Blocked:
+        """Wait until one of the connections has something to tell, keep due times on the way, and see to it that nobody
+        waits for a server that is no master any more.
+
+        Raises:
+            ConnectionError, TimeoutError: one of the servers fell silent.
+        """
+        while True:
+            now = time.monotonic()
+            until = min(end, wake_at or end, now + WATCHDOG_S if self.router.is_dynamic else end)
+            found = _readable(blocked, max(until - now, 0))
+            if found is not None:
+                return found
+            now = time.monotonic()
+            if now >= end:
+                raise rx.ConnectionError("a blocked connection fell silent")
+            if wake_at is not None and now >= wake_at:
+                assert wait.wake is not None
+                again = self.execute(wait.wake)
+                wake_at = time.monotonic() + again / 1000 if again else None
+            elif self.router.is_dynamic:
+                self._check(blocked)
+
+    def _check(self, blocked: Sequence[_Blocked]) -> None:
+        for one in blocked:
+            one.node.ask("PING")
+        self.router.refresh()
+        for one in blocked:
+            if self.router.node(one.bell) is not one.node:
+                raise rx.ConnectionError(f"{one.node.where} does not have {one.bell} any more")
+
+
+class _Blocked:
+    """A connection that blocks."""
+
+    __slots__ = ("bell", "connection", "node", "number")
+
+    def __init__(self, node: Node, connection: Any, bell: str) -> None:
+        self.node = node
+        self.connection = connection
+        self.bell = bell
+        self.number = 0  # CLIENT ID
+
+
+def _readable(blocked: Sequence[_Blocked], timeout: float) -> _Blocked | None:
+    """The first connection with something to read."""
+    if len(blocked) == 1:
+        return blocked[0] if blocked[0].connection.can_read(timeout) else None
+    for one in blocked:
+        if one.connection.can_read(0):
+            return one
+    with selectors.DefaultSelector() as selector:
+        for one in blocked:
+            selector.register(one.connection._sock, selectors.EVENT_READ, one)
+        for key, _ in selector.select(timeout):
+            found: _Blocked = key.data
+            return found
+    return None
 
 
 def _client_id(connection: Any) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import hiredis
@@ -12,11 +14,30 @@ from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
+FAILOVER_S = 20.0  # so long it is tried again where another server may take over
 LOADS = 4  # a script is loaded so often before we give in to somebody who flushes scripts all the time
 # What a connection raises that is lost: also by something that is no Redis.
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
+
+
+def pauses(is_dynamic: bool) -> Iterator[float]:
+    """Seconds to wait before one attempt after the other."""
+    if not is_dynamic:
+        yield from RETRY_AFTER_S
+        return
+    end = time.monotonic() + FAILOVER_S
+    pause = 0.0
+    while time.monotonic() < end:
+        yield pause
+        pause = min(max(2 * pause, 0.02), 0.25)
+
+
+def is_elsewhere(error: rx.ResponseError) -> bool:
+    """Does a server say that it cannot answer now, but another one or a later one can? Then nothing was done."""
+    kinds = (rx.AskError, rx.TryAgainError, rx.ClusterDownError, rx.ReadOnlyError)  # Moved is an Ask, MasterDown a Down
+    return isinstance(error, kinds) or str(error).startswith(("MASTERDOWN", "UNBLOCKED"))
 
 
 @functools.lru_cache(maxsize=20_000)

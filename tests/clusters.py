@@ -1,0 +1,148 @@
+"""A real cluster for tests, and a master with Sentinels: processes on free loopback ports.
+
+with Cluster() as cluster:                  # 3 masters, 3 replicas, in memory
+    rqsqs.connect(cluster.url)
+    cluster.kill_master(key="{orders/0}")   # its replica takes over
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+from redis.crc import key_slot
+
+from tests.servers import Kind, Server, free_port
+
+PATIENCE = 30.0
+
+
+def until(is_so: Any, what: str, patience: float = PATIENCE) -> None:
+    """Look again until it is so."""
+    deadline = time.monotonic() + patience
+    while True:
+        with contextlib.suppress(redis.RedisError, OSError):
+            if is_so():
+                return
+        assert time.monotonic() < deadline, f"after {patience} s it is not so that {what}"
+        time.sleep(0.02)
+
+
+class Cluster:
+    """Masters with one replica each.
+
+    Args:
+        kind: `valkey` or `redis`.
+        masters: how many.
+        replicas: of each master, 0 or 1.
+        node_timeout: ms until a node that does not answer is suspected.
+        options: of the servers.
+    """
+
+    def __init__(
+        self, kind: Kind = "valkey", masters: int = 3, replicas: int = 1, node_timeout: int = 1000, **options: str | int
+    ) -> None:
+        self.masters = masters
+        self.servers = [
+            Server(
+                kind,
+                cluster_enabled="yes",
+                cluster_port=free_port(),
+                cluster_config_file="nodes.conf",
+                cluster_node_timeout=node_timeout,
+                repl_diskless_sync_delay=0,
+                **options,
+            )
+            for _ in range(masters * (1 + replicas))
+        ]
+
+    @property
+    def url(self) -> str:
+        """The URL of the cluster, with three seeds."""
+        seeds = ",".join(f"127.0.0.1:{s.port}" for s in self.servers[:3])
+        return f"redis+cluster://{seeds}"
+
+    def client(self, server: Server) -> redis.Redis:
+        """A plain client of one server."""
+        return redis.Redis(port=server.port, socket_timeout=5)
+
+    def start(self) -> Self:
+        """Start and join everything; returns when all slots are served and all replicas in step."""
+        for server in self.servers:
+            server.start()
+        clients = [self.client(s) for s in self.servers]
+        share = 16_384 // self.masters
+        for i, client in enumerate(clients[: self.masters]):
+            last = 16_383 if i == self.masters - 1 else (i + 1) * share - 1
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", i * share, last)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+        for client in clients[1:]:
+            first = self.servers[0]
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.options["cluster_port"])
+        until(lambda: all(_field(c, "cluster_known_nodes") == str(len(clients)) for c in clients), "all know each other")
+        for i, client in enumerate(clients[self.masters :]):
+            number = _text(clients[i].execute_command("CLUSTER", "MYID"))
+            until(lambda c=client, n=number: _ok(c.execute_command("CLUSTER", "REPLICATE", n)), "it replicates")
+        until(lambda: all(_field(c, "cluster_state") == "ok" for c in clients), "all slots are served")
+        until(
+            lambda: all(c.info("replication")["master_link_status"] == "up" for c in clients[self.masters :]),
+            "replicas are in step",
+        )
+        for client in clients:
+            client.close()
+        return self
+
+    def stop(self) -> None:
+        """End all."""
+        for server in self.servers:
+            server.kill9()
+            server.stop()
+
+    def owner(self, key: str) -> Server:
+        """The master that has a key."""
+        slot = key_slot(key.encode())
+        for server in self.servers:
+            if server.process is None:
+                continue
+            with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
+                for first, last, master, *_ in client.execute_command("CLUSTER SLOTS"):
+                    if first <= slot <= last:
+                        port = int(master[1])
+                        return next(s for s in self.servers if s.port == port)
+        raise AssertionError(f"nobody has slot {slot}")
+
+    def kill_master(self, key: str) -> Server:
+        """SIGKILL the master of a key; returns it."""
+        server = self.owner(key)
+        server.kill9()
+        return server
+
+    def await_failover(self, key: str, old: Server) -> None:
+        """Until another one has the key's slot."""
+        until(lambda: self.owner(key) is not old, "a replica has taken over")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _ok(value: Any) -> bool:
+    return value is True or _text(value) == "OK"
+
+
+def _field(client: redis.Redis, name: str) -> str:
+    info: Any = client.execute_command("CLUSTER INFO")
+    if isinstance(info, dict):
+        return str(info[name])
+    return dict(line.split(":", 1) for line in _text(info).split() if ":" in line)[name]
