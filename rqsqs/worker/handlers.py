@@ -84,17 +84,19 @@ def make(queue: str, function: Any, weight: float, batch: int, timeout: float | 
         raise InvalidParameterValue(f"the handler of {queue!r} is {function!r}: it is a function")
     call = function if inspect.isroutine(function) else type(function).__call__
     try:
-        parameters = [
-            p
-            for p in inspect.signature(function).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-        ]
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin
-        parameters = [None]  # type: ignore[list-item]
-    if len(parameters) not in (1, 2):
+        count = 1
+    else:
+        count = sum(p.default is p.empty for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+        if count == 0 and any(p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters):
+            count = 1  # *args, or an argument with a default
+        if any(p.kind == p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+            count = 0
+    if count not in (1, 2):
         raise InvalidParameterValue(
-            f"the handler of {queue!r}, {function!r}, takes {len(parameters)} arguments: it takes a message (or a list "
-            "of them), and the context if it wants"
+            f"the handler of {queue!r}, {function!r}, cannot be called: it takes a message (or a list of them), and "
+            "the context if it wants, as positional arguments"
         )
     is_coroutine = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    return Handler(queue, function, weight, batch, timeout, is_coroutine, len(parameters) == 2)
+    return Handler(queue, function, weight, batch, timeout, is_coroutine, count == 2)

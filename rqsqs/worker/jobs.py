@@ -103,27 +103,21 @@ class Job:
 
     def run(self) -> None:
         """Run it in this thread."""
-        if self.lane.handler.timeout is None:
-            self._call()
-            return
-        self._interruption = Interruption()
-        self.runtime.soon(self._arm, self.lane.handler.timeout)
-        try:
-            try:
-                self._call()
-            finally:
-                self._interruption.end()
-        except HandlerTimeout as e:  # it came when the handler had ended already
-            self.outcomes = [e] * len(self.deliveries)
-        self.runtime.soon(self._disarm)
-
-    def _call(self) -> None:
         outcomes: Outcomes
         try:
-            outcomes = self.lane.handler.outcomes(self.deliveries, self._begin())
+            try:
+                if self.lane.handler.timeout is not None:
+                    self._interruption = Interruption()
+                    self.runtime.soon(self._arm, self.lane.handler.timeout)
+                outcomes = self.lane.handler.outcomes(self.deliveries, self._begin())
+            finally:
+                if self._interruption is not None:
+                    self._interruption.end()
         except BaseException as e:
             outcomes = [e] * len(self.deliveries)
         self._end(outcomes)
+        if self._interruption is not None:
+            self.runtime.soon(self._disarm)
 
     def _arm(self, timeout: float) -> None:
         self._timer = self.runtime.loop.call_later(timeout, self._expire)

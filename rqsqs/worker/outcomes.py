@@ -70,15 +70,13 @@ def back(delivery: Delivery) -> Verdict:
 
 def failed(delivery: Delivery, error: BaseException, worker: str) -> Verdict:
     """A handler raised `error`."""
-    after = getattr(error, "retry_after", None)
-    if isinstance(after, bool) or not isinstance(after, (int, float)) or not 0 <= after <= 315_360_000:
-        after = None
+    after = _wanted(error)
     return Verdict(
         delivery,
         "dead" if isinstance(error, (DeadLetter, WorkerDied)) else "fail",
         Cause(
             name_of(type(error)),
-            str(error)[:TEXT],
+            _text(error)[:TEXT],
             _traceback(error),
             worker,
             time.time_ns() // 1_000_000,
@@ -110,6 +108,23 @@ def kinds_of(kind: type) -> tuple[str, ...]:
         if issubclass(base, BaseException):
             found += (f"{base.__module__}.{base.__qualname__}", base.__qualname__)
     return tuple(found)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its author's matter
+        return "<its text cannot be had>"
+
+
+def _wanted(error: BaseException) -> float | None:
+    try:
+        after = getattr(error, "retry_after", None)
+    except Exception:
+        return None
+    if isinstance(after, bool) or not isinstance(after, (int, float)) or not 0 <= after <= 315_360_000:
+        return None
+    return after
 
 
 def _traceback(error: BaseException) -> str:

@@ -187,7 +187,7 @@ class Runtime:
     def _end_fetch(self, lane: Lane) -> None:
         while lane.is_asking and not self._is_closed:
             with contextlib.suppress(Exception):  # the fetch finds out for itself
-                self.transport.link.unblock((lane.ref.home.bell,))
+                self.transport.link.unblock(tuple(p.bell for p in lane.ref.partitions))
             time.sleep(0.005)
 
     def _give_back(self, lane: Lane) -> None:
@@ -286,8 +286,11 @@ class Runtime:
         try:
             self._tokens.get(timeout=seconds)
         except Empty:
-            with self._lock:  # if a token is on its way, somebody wakes for nothing
-                self._sleeping = max(self._sleeping - 1, 0)
+            with self._lock:
+                try:
+                    self._tokens.get_nowait()  # somebody counted on this one
+                except Empty:
+                    self._sleeping -= 1
 
     def _choose(self, burst: Burst) -> tuple[Lane | None, int, float | None]:
         """What a thread does next: run jobs, fetch for a lane so many slots full, settle for it (0 slots), or sleep."""
@@ -579,9 +582,11 @@ class Runtime:
             return [None] * len(outcomes)
         judged: list[Verdict | None] = []
         for d, error in zip(job.deliveries, outcomes, strict=True):
-            judged.append(None if error is None else failed(d, error, self.consumer_id))
+            judged.append(None)
             if error is not None:
-                log.warning("message %s of %s failed: %r", d.message_id, job.lane.ref.name, error, exc_info=error)
+                judged[-1] = verdict = failed(d, error, self.consumer_id)
+                log.warning("message %s of %s failed: %s", d.message_id, job.lane.ref.name,
+                            verdict.cause and verdict.cause.type, exc_info=error)  # fmt: skip
         return judged
 
     def _apply(self, job: Job, judged: Sequence[Verdict | None]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import rqsqs
 from tests.worker.programs import APP, Program
+from tests.worker.serving import App
 
 Start = Callable[..., Program]  # keywords are variables of its environment
 
@@ -30,3 +31,11 @@ def start(valkey_url: str, prefix: str, tmp_path: Path) -> Iterator[Start]:
     environment = {"RQSQS_URL": valkey_url, "RQSQS_PREFIX": prefix}
     with ExitStack() as stack:
         yield lambda *arguments, **extra: stack.enter_context(Program(tmp_path, environment | extra, *arguments))
+
+
+@pytest.fixture
+def app(valkey_url: str, prefix: str) -> Iterator[App]:
+    """Queues on a server, and workers in threads; all is ended with the test."""
+    one = App(valkey_url, prefix)
+    with one.stack:
+        yield one
