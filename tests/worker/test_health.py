@@ -144,11 +144,11 @@ def test_a_worker_without_its_server_is_live_but_not_ready(prefix: str) -> None:
         with rqsqs.connect(server.url, prefix=prefix) as connection:
             connection.create_queue("orders").send("x")
         worker = Worker(server.url, prefix=prefix, beat=0.05, grace=0.1)
-        hold = threading.Event()
-        worker.add("orders", lambda message: hold.wait())
+        begun, hold = threading.Event(), threading.Event()
+        worker.add("orders", lambda message: begun.set() or hold.wait())
         thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()
-        wait_for(lambda: worker.status()["is_ready"])
+        wait_for(begun.is_set)  # and so the heart does not rest
         runtime = worker._runtime
         assert runtime is not None
         runtime.heart.idle = 0.1  # instead of half a minute
