@@ -14,91 +14,25 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Coroutine, Iterable
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import redis.exceptions as rx
-from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
+from rqsqs._io import aio_nodes as nodes
 from rqsqs._io import connect, failures, wire
-from rqsqs._io.wire import GRACE_S, LOADS, RETRY_AFTER_S, TEST_WAIT_MS
+from rqsqs._io.addresses import Address, place_of, slot_of
+from rqsqs._io.aio_nodes import Node, Pipe
+from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
 
 ANSWER_S = 10.0  # so long an answer may take
-
-
-class _Pipe:
-    """One connection on which requests of many tasks follow each other."""
-
-    def __init__(self, connection: Any, orphaned: Callable[[Operation, Any], None]) -> None:
-        self.connection = connection
-        self.orphaned = orphaned
-        self.pending: deque[tuple[asyncio.Future[Any], Operation | None]] = deque()
-        self.failure: Exception | None = None
-        self.used = time.monotonic()
-        self.reader = asyncio.create_task(self._read())
-
-    async def ask(self, packed: bytes, operation: Operation | None = None) -> Any:
-        """Send a request and wait for its answer."""
-        if self.failure is not None:
-            raise self.failure
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.pending.append((answer, operation))
-        self.used = time.monotonic()
-        try:
-            await self.connection.send_packed_command([packed], check_health=False)
-        except wire.BROKEN as e:
-            self._fail(e)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            # The answer may have come in the same turn of the loop: then the reader found somebody waiting for it.
-            if operation is not None and not answer.cancelled() and answer.done() and answer.exception() is None:
-                self.orphaned(operation, answer.result())
-            raise
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                try:
-                    reply: Any = await self.connection.read_response(disable_decoding=True)
-                except rx.ResponseError as e:
-                    reply = e
-                answer, operation = self.pending.popleft()
-                if answer.cancelled():
-                    if operation is not None and not isinstance(reply, Exception):
-                        self.orphaned(operation, reply)
-                elif isinstance(reply, Exception):
-                    answer.set_exception(reply)
-                else:
-                    answer.set_result(reply)
-        except (rx.RedisError, OSError, IndexError) as e:
-            self._fail(e)
-        except asyncio.CancelledError:
-            self._fail(rx.ConnectionError("the connection was closed"))
-            raise
-
-    def _fail(self, error: Exception) -> None:
-        self.failure = error
-        while self.pending:
-            answer, _ = self.pending.popleft()
-            if not answer.done():
-                answer.set_exception(rx.ConnectionError(str(error)))
-
-    async def close(self) -> None:
-        """Let what was asked be answered, then hang up."""
-        if self.pending:
-            await asyncio.wait([answer for answer, _ in self.pending], timeout=2)
-        self.reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.reader
-        await self.connection.disconnect()
 
 
 class _Post:
@@ -119,8 +53,17 @@ class _Post:
                 return
 
 
+class _Blocked(NamedTuple):
+    """A connection that blocks, and its CLIENT ID."""
+
+    node: Node
+    connection: Any
+    number: int
+    bells: tuple[str, ...]
+
+
 class Link:
-    """One server as seen from one event loop."""
+    """One server or cluster as seen from one event loop."""
 
     _shared: ClassVar[weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Link]]] = weakref.WeakKeyDictionary()
 
@@ -129,14 +72,10 @@ class Link:
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
         settings["socket_timeout"] = None  # answers have a deadline of their own
-        self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+        self.router = nodes.router_of(url, place_of(url), settings, self._orphaned)
         self.users = 0
         self.pid = os.getpid()
-        self._pipe: _Pipe | None = None
-        self._opening = asyncio.Lock()
-        self._resting: list[tuple[Any, int]] = []
         self._posts: dict[tuple[str, ...], _Post] = {}
-        self._is_checked = False
         self.tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -159,11 +98,8 @@ class Link:
             await asyncio.wait(set(self.tasks), timeout=2)
             for task in list(self.tasks):
                 task.cancel()
-        if self._pipe is not None:
-            await self._pipe.close()
-            self._pipe = None
-        while self._resting:
-            await self._resting.pop()[0].disconnect()
+        for node in self.router.nodes():
+            await node.close()
         if self.server is not None:
             self.server.release()
 
@@ -174,80 +110,70 @@ class Link:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    # Connections
-
-    async def _connect(self) -> Any:
-        connection: Any = self.pool.connection_class(**self.pool.connection_kwargs)
-        try:
-            await connection.connect()
-            if not self._is_checked:
-                await connection.send_command("INFO", "server")
-                reply: Any
-                try:
-                    reply = await connection.read_response(disable_decoding=True)
-                except rx.ResponseError as e:
-                    reply = e
-                connect.check_version(reply, self.where)
-                self._is_checked = True
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        return connection
-
-    async def _open_pipe(self) -> _Pipe:
-        async with self._opening:
-            pipe = self._pipe
-            if pipe is not None and pipe.failure is None:
-                return pipe
-            self._pipe = pipe = _Pipe(await self._connect(), self._orphaned)
-            return pipe
-
     # Operations
 
     async def execute(self, operation: Operation) -> Any:
-        """Run one operation, repeating it on a new connection where that is safe."""
+        """Run one operation, repeating it where that is safe, and where it has moved to."""
         packed = wire.call(operation)
-        for attempt in range(len(RETRY_AFTER_S) + 1):
+        key = operation.keys[0]
+        pauses = wire.pauses(self.router.is_dynamic)
+        asked: Node | None = None  # a slot is on its way there: it has to be asked in a special way
+        while True:
             sent = False
+            node = pipe = None
             try:
-                pipe = self._pipe
-                if pipe is None or pipe.failure is not None:
-                    pipe = await self._open_pipe()
+                node = asked or await self.router.node(key)
+                pipe = await node.pipe()
                 sent = True
+                ahead = wire.command("ASKING") if asked is not None else None
                 try:
                     async with asyncio.timeout(ANSWER_S):
                         try:
-                            reply = await pipe.ask(packed, operation)
+                            reply = await pipe.ask(packed, operation, ahead=ahead)
                         except rx.NoScriptError:
-                            reply = await self._load_and_repeat(pipe, operation, packed)
+                            reply = await self._load_and_repeat(pipe, operation, packed, ahead)
                 except TimeoutError:
-                    if self._pipe is pipe:
-                        self._pipe = None
+                    node.drop(pipe)
                     self.background(pipe.close())
                     raise rx.TimeoutError("no answer in time") from None
                 break
             except rx.ResponseError as e:
-                if isinstance(e, rx.ReadOnlyError) and pipe is not None and self._pipe is pipe:
-                    self._pipe = None  # a name may point elsewhere by now
+                if isinstance(e, rx.ReadOnlyError) and pipe is not None and node is not None:
+                    node.drop(pipe)  # a name may point elsewhere by now
                     self.background(pipe.close())
-                raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+                pause = next(pauses, None) if self.router.is_dynamic and wire.is_elsewhere(e) else None
+                if pause is None:
+                    raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+                asked = None
+                if isinstance(e, rx.MovedError):
+                    self.router.moved(key, Address(e.host or (node.host if node else ""), e.port))
+                elif isinstance(e, rx.AskError):
+                    asked = self.router.at(Address(e.host or (node.host if node else ""), e.port))
+                else:
+                    await asyncio.sleep(pause)
+                    await self.router.refresh()
             except wire.BROKEN as e:
-                known = failures.server(e, sent=sent, where=self.where)
-                is_lost = isinstance(e, rx.TimeoutError) and sent
-                if isinstance(e, rx.BusyLoadingError | rx.AuthenticationError) or known is None:
+                known = failures.server(e, sent=sent, where=node.where if node else self.where)
+                is_lost = isinstance(e, rx.TimeoutError) and sent and not self.router.is_dynamic
+                if isinstance(e, rx.AuthenticationError) or known is None:
                     raise known or e from e
-                if attempt == len(RETRY_AFTER_S) or is_lost or (sent and not operation.is_repeatable):
+                if isinstance(e, rx.BusyLoadingError) and not self.router.is_dynamic:
                     raise known from e
-                await asyncio.sleep(RETRY_AFTER_S[attempt])
+                pause = None if is_lost or (sent and not operation.is_repeatable) else next(pauses, None)
+                if pause is None:
+                    raise known from e
+                await asyncio.sleep(pause)
+                asked = None
+                await self.router.refresh()
         return reply if operation.parse is None else operation.parse(reply)
 
-    async def _load_and_repeat(self, pipe: _Pipe, operation: Operation, packed: bytes) -> Any:
+    async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes, ahead: bytes | None) -> Any:
         for _ in range(LOADS - 1):
             await pipe.ask(wire.load(operation))
             with contextlib.suppress(rx.NoScriptError):  # flushed again
-                return await pipe.ask(packed, operation)
+                return await pipe.ask(packed, operation, ahead=ahead)
         await pipe.ask(wire.load(operation))
-        return await pipe.ask(packed, operation)
+        return await pipe.ask(packed, operation, ahead=ahead)
 
     def _orphaned(self, operation: Operation, reply: Any) -> None:
         """An answer came and nobody is there any more to take it."""
@@ -310,41 +236,40 @@ class Link:
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     async def _lead(self, wait: Wait, deadline: float, wake_at: float | None) -> Any:
+        blocked: list[_Blocked] = []
         try:
-            connection, number = await self._rested()
+            for node, bells in await self._by_node(wait.bells):
+                connection, number = await node.rested()
+                blocked.append(_Blocked(node, connection, number, bells))
         except wire.BROKEN:
+            for one in blocked:
+                one.node.rest(one.connection, one.number)
+            if self.router.is_dynamic:
+                await self.router.refresh()
             return None  # the next operation says why
         operation = wait.then() if wait.then is not None else None
-        exchange = self.background(self._exchange(connection, number, wait, operation, deadline, wake_at))
+        exchange = self.background(self._exchange(blocked, wait, operation, deadline, wake_at))
         try:
             return await asyncio.shield(exchange)
         except asyncio.CancelledError:
             if not exchange.done():
-                self.background(self._abandon(exchange, number, operation))
+                self.background(self._abandon(exchange, tuple(blocked), operation))
             elif not exchange.cancelled() and exchange.exception() is None:
                 self._give_back(operation, exchange.result())
             raise
 
-    async def _rested(self) -> tuple[Any, int]:
-        """A connection for blocking and its CLIENT ID."""
-        while self._resting:
-            connection, number = self._resting.pop()
-            if connection.is_connected:
-                return connection, number
-        connection = await self._connect()
-        try:
-            await connection.send_command("CLIENT", "ID")
-            return connection, int(await connection.read_response(disable_decoding=True))
-        except rx.ResponseError:
-            return connection, 0
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
+    async def _by_node(self, bells: tuple[str, ...]) -> list[tuple[Node, tuple[str, ...]]]:
+        """Bells that one connection can block on: those of one slot."""
+        if not self.router.is_dynamic:
+            return [(await self.router.node(bells[0]), bells)]
+        slots: dict[int, list[str]] = {}
+        for bell in bells:
+            slots.setdefault(slot_of(bell), []).append(bell)
+        return [(await self.router.node(found[0]), tuple(found)) for found in slots.values()]
 
     async def _exchange(
         self,
-        connection: Any,
-        number: int,
+        blocked: list[_Blocked],
         wait: Wait,
         operation: Operation | None,
         deadline: float,
@@ -352,18 +277,22 @@ class Link:
     ) -> Any:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         left = max(deadline - time.monotonic(), 0.001)
-        commands = [wire.command("BLPOP", *wait.bells, f"{left:.3f}")]
-        if operation is not None:
-            commands.append(wire.call(operation))
-        timer = None
+        beside = []
         if wake_at is not None and wait.wake is not None:
-            timer = self.background(self._watch(wait.wake, wake_at - time.monotonic()))
+            beside.append(self.background(self._watch(wait.wake, wake_at - time.monotonic())))
+        if self.router.is_dynamic:
+            beside.append(self.background(self._guard(tuple(blocked))))
         reply: Any = None
         try:
             async with asyncio.timeout(left + GRACE_S):
-                await connection.send_packed_command(commands, check_health=False)
-                await connection.read_response(disable_decoding=True)
+                for one in blocked:
+                    commands = [wire.command("BLPOP", *one.bells, f"{left:.3f}")]
+                    if operation is not None:
+                        commands.append(wire.call(operation))
+                    await one.connection.send_packed_command(commands, check_health=False)
+                await self._first(blocked)
                 if operation is not None:
+                    connection = blocked[0].connection
                     try:
                         reply = await connection.read_response(disable_decoding=True)
                     except rx.NoScriptError:
@@ -371,24 +300,61 @@ class Link:
                         await connection.read_response(disable_decoding=True)
                         await connection.send_packed_command([commands[1]], check_health=False)
                         reply = await connection.read_response(disable_decoding=True)
-            self._resting.append((connection, number))
+            while blocked:
+                one = blocked.pop()
+                one.node.rest(one.connection, one.number)
         except rx.ResponseError as e:
-            await connection.disconnect(nowait=True)
+            if self.router.is_dynamic and wire.is_elsewhere(e):
+                await self.router.refresh()
+                return None
             if operation is None or "UNBLOCKED" in str(e):
                 return None
             raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
         except wire.BROKEN:
-            await connection.disconnect(nowait=True)
+            if self.router.is_dynamic:
+                await self.router.refresh()
             return None  # the next operation reconnects, or says why it cannot
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            for task in beside:
+                task.cancel()
+            for one in blocked:
+                await one.connection.disconnect(nowait=True)
         if operation is None:
             return None
         return reply if operation.parse is None else operation.parse(reply)
+
+    async def _first(self, blocked: list[_Blocked]) -> None:
+        """Wait until one of the bells has rung, then end the waiting for the others; the caller looks everywhere."""
+        if len(blocked) == 1:
+            await blocked[0].connection.read_response(disable_decoding=True)
+            return
+        reads = [asyncio.create_task(one.connection.read_response(disable_decoding=True)) for one in blocked]
+        try:
+            await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+            for one, read in zip(blocked, reads, strict=True):
+                if not read.done():
+                    await one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
+            await asyncio.gather(*reads)
+        finally:
+            for read in reads:
+                read.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+
+    async def _guard(self, blocked: tuple[_Blocked, ...]) -> None:
+        """See to it that nobody waits for a server that is no master any more."""
+        while True:
+            await asyncio.sleep(WATCHDOG_S)
+            try:
+                for one in blocked:
+                    await one.node.ask("PING")
+                await self.router.refresh()
+                current = [await self.router.node(one.bells[0]) for one in blocked]
+            except (*wire.BROKEN, rx.ResponseError, RqsqsError):
+                current = []
+            if any(one.node is not node for one, node in zip(blocked, current, strict=False)) or not current:
+                for one in blocked:
+                    await one.connection.disconnect(nowait=True)
+                return
 
     async def _watch(self, wake: Operation, after_s: float) -> None:
         """What a waiter does that keeps a due time or looks after its keeper."""
@@ -397,11 +363,13 @@ class Link:
                 await asyncio.sleep(after_s)
                 after_s = (await self.execute(wake) or -1) / 1000
 
-    async def _abandon(self, exchange: asyncio.Task[Any], number: int, operation: Operation | None) -> None:
+    async def _abandon(
+        self, exchange: asyncio.Task[Any], blocked: Iterable[_Blocked], operation: Operation | None
+    ) -> None:
         """The leader was cancelled while it blocked: end that, and give back what the server handed out meanwhile."""
         try:
-            pipe = await self._open_pipe()
-            await pipe.ask(wire.command("CLIENT", "UNBLOCK", number, "TIMEOUT"))
+            for one in blocked:
+                await one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
             self._give_back(operation, await exchange)
         except (RqsqsError, rx.RedisError, OSError):
             exchange.cancel()

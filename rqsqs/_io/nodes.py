@@ -73,12 +73,12 @@ class Node:
         """Back; somebody else may use it."""
         self._idle.append((connection, time.monotonic()))
 
-    def ask(self, *words: Any, timeout: float = ASK_S) -> Any:
+    def ask(self, *words: Any) -> Any:
         """Send one command, with little patience."""
         connection = self.take()
         try:
             connection.send_command(*words)
-            if not connection.can_read(timeout):
+            if not connection.can_read(ASK_S):
                 raise rx.TimeoutError(f"{self.where} does not answer")
             reply = connection.read_response(disable_decoding=True)
         except rx.ResponseError:

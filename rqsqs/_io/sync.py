@@ -21,13 +21,11 @@ from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, nodes, wire
 from rqsqs._io.addresses import Address, place_of, slot_of
 from rqsqs._io.nodes import Node
-from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS
+from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
-
-WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
 
 
 class _Post:

@@ -19,6 +19,7 @@ LOADS = 4  # a script is loaded so often before we give in to somebody who flush
 # What a connection raises that is lost: also by something that is no Redis.
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
+WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
 
 
