@@ -12,8 +12,9 @@ KEYS   1 meta     HASH    queue attributes
        7 keeper   STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
-       3 group   "" = none, or not known
-       4 due_ms  "" = cancel; else the time at which it becomes visible
+       3 due_ms  "" = cancel; else the time at which it becomes visible
+       4 ready   "1" = look among the ready messages of these groups only
+       5... groups among whose ready messages it is looked for, beside those without one
 RETURN 1 done | 0 not found (here) | -1 in flight
 ERRORS QUEUE_NOT_FOUND
 ]]
@@ -23,7 +24,7 @@ local bell = require("lib.bell")
 local sorted = require("lib.sorted")
 
 local meta, ready, store, inflight, delayed, token, keeper = unpack(KEYS)
-local id, group, due = ARGV[2], ARGV[3], ARGV[4]
+local id, due = ARGV[2], ARGV[3]
 local settings = redis.call("HMGET", meta, "VisibilityTimeout", "unsorted")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -46,7 +47,11 @@ local function find(zset)
 end
 
 -- Ready? It leaves a hole in the list, which keeps its order; a hole weighs 25 bytes until it reaches the head.
-for _, place in ipairs({{ready, id}, {base .. "group:" .. group, id .. "@" .. group}}) do
+local places = {{ready, id}}
+for i = 5, #ARGV do
+  places[#places + 1] = {base .. "group:" .. ARGV[i], id .. "@" .. ARGV[i]}
+end
+for _, place in ipairs(places) do
   local list = place[1]
   local index = sorted.find(list, id)
   if not index or #redis.call("LINDEX", list, 2 * index) == 25 then -- a clock went back, or it left and came back
@@ -64,7 +69,9 @@ for _, place in ipairs({{ready, id}, {base .. "group:" .. group, id .. "@" .. gr
 end
 
 -- Delayed?
-if not key then
+if not key and ARGV[4] == "1" then
+  return 0
+elseif not key then
   key = redis.call("ZSCORE", delayed, id) and id or find(delayed)
   if key then
     record = redis.call("HGET", store, key)

@@ -11,9 +11,9 @@ KEYS   1 meta      HASH    queue attributes
        6 keeper    STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
        2 stamp   16 digits
-       3 group
-       4 due_ms  "" = cancel; else the time at which it becomes visible
-RETURN 1 done | 0 not found in this group | -1 in flight
+       3 due_ms  "" = cancel; else the time at which it becomes visible
+       4... groups among which it is looked for
+RETURN 1 done | 0 not found in these groups | -1 in flight
 ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
@@ -23,18 +23,25 @@ local fifo = require("lib.fifo")
 local sorted = require("lib.sorted")
 
 local meta, available, inflight, states, token, keeper = unpack(KEYS)
-local stamp, group, due = ARGV[2], ARGV[3], ARGV[4]
+local stamp, due = ARGV[2], ARGV[3]
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local now = string.sub(clock(ARGV[1]), 1, 13)
 local now_ms = tonumber(now)
 local base = string.sub(meta, 1, -5)
-local list, member = fifo.list(base, group), stamp .. group
-local index = sorted.find(list, stamp) or sorted.search(list, stamp)
+local group, list, index
+for i = 4, #ARGV do
+  group, list = ARGV[i], fifo.list(base, ARGV[i])
+  index = sorted.find(list, stamp) or sorted.search(list, stamp)
+  if index then
+    break
+  end
+end
 if not index then
   return 0
 end
+local member = stamp .. group
 local score = redis.call("ZSCORE", inflight, member)
 if score then
   if string.sub(score, 1, -4) > now then

@@ -20,7 +20,12 @@ AttributeValue = str | int | float | bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_CURSORS = {"visible": r"(\d+>)?(again|due|ready):\d+", "in_flight": r"inflight:\d+", "delayed": r"delayed:\d+"}
+_PLACE = r"\d:\d{1,15}:(-?\d+(\.\d+)?(e[+-]?\d+)?)?:.*"  # of a group, see rqsqs._core.browsing
+_CURSORS = {
+    "visible": rf"(again|due|ready):\d{{1,15}}|\+{_PLACE}",
+    "in_flight": r"inflight:\d{1,15}",
+    "delayed": r"delayed:\d{1,15}",
+}
 
 
 def shown(value: object) -> str:
@@ -117,8 +122,8 @@ def message_id(value: Any) -> str:
 
 def cursor(value: Any, state: str, is_fifo: bool) -> str:
     """What an earlier browse() of the same state and kind of queue returned."""
-    form = r"\d+:\d+" if is_fifo else _CURSORS[state]
-    if not isinstance(value, str) or not re.fullmatch(rf"(\d{{1,9}}\|({form})?)?", value):
+    form = _PLACE if is_fifo else _CURSORS[state]
+    if not isinstance(value, str) or not re.fullmatch(rf"(\d{{1,9}}\|({form})?)?", value, re.DOTALL):
         raise InvalidParameterValue(f"cursor is {shown(value)}: it is '' or what browse() of the same state returned")
     return value
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rqsqs._core.keys import Partition
 from rqsqs._core.messages import fifo_history, history
-from rqsqs._core.operation import Operation
+from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.records import Delivery
 
 SETS = "meta ring paused"
@@ -40,16 +41,13 @@ def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Ope
     def parse(reply: list[Any]) -> tuple[int, list[Delivery]]:
         found = []
         for i in range(2, len(reply), 3):
-            key, score, record = reply[i].decode(), reply[i + 1], reply[i + 2]
-            first, before, elsewhere, source, group = history(key)
+            key, score, record = reply[i : i + 3]
             receives, until = 0, None
             if section in ("again", "inflight"):
                 receives = int(score[-3:])
             if section in ("inflight", "delayed"):
                 until = int(float(score)) // 1000
-            d = Delivery(p, key, record, "", before + receives, first or None, 0, group, source, elsewhere)
-            d.visible_at_ms = until
-            found.append(d)
+            found.append(_seen(p, key, record, receives, until))
         return reply[0], found
 
     return Operation(
@@ -66,13 +64,8 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
     def parse(reply: list[Any]) -> tuple[int, list[tuple[str, Delivery]]]:
         found = []
         for i in range(2, len(reply), 6):
-            key, state, until, receives, first, record = reply[i : i + 6]
-            text = key.decode()
-            first_before, before, source = fifo_history(text)
-            first_ms = first_before or int(first) or None
-            d = Delivery(p, text, record, "", before + receives, first_ms, 0, group, source, before)
-            d.visible_at_ms = int(until) if until else None
-            found.append((state.decode(), d))
+            key, state, *facts = reply[i : i + 6]
+            found.append((state.decode(), _seen_fifo(p, group, key, *facts)))
         return reply[0], found
 
     return Operation(
@@ -83,18 +76,75 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
     )
 
 
-def cancel(p: Partition, key: str, group: str, due_ms: int | None) -> Operation:
-    """Cancel (due_ms None) or reschedule; the result is 1 done, 0 not found, -1 in flight."""
+def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:
+    """Ready messages of the groups of a standard queue; the result is ([Delivery], next cursor or "")."""
+
+    def parse(reply: list[Any]) -> tuple[list[Delivery], str]:
+        found = [_seen(p, reply[i], reply[i + 1], 0, None) for i in range(5, len(reply), 2)]
+        return found, _cursor(reply)
+
+    return Operation("browse_groups", p.keys("meta ring paused"), (*_place(cursor), limit), parse)
+
+
+def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation:
+    """Messages of a FIFO queue in one state, v, f or d; the result is ([Delivery], next cursor or "")."""
+
+    def parse(reply: list[Any]) -> tuple[list[Delivery], str]:
+        found = [_seen_fifo(p, reply[i].decode(), *reply[i + 1 : i + 6]) for i in range(6, len(reply), 6)]
+        return found, _cursor(reply[1:])
+
+    return Operation(
+        "browse_messages_fifo",
+        p.keys("meta available inflight state delayed postponed paused"),
+        (p.space.now_us(), letter, *_place(cursor), limit),
+        parse,
+    )
+
+
+def _place(cursor: str) -> list[str]:
+    """A cursor is PLACE:OFFSET:SCORE:MEMBER; see the scripts."""
+    return (cursor or "1:0::").split(":", 3)
+
+
+def _cursor(reply: list[Any]) -> str:
+    more, place, offset, score, member = reply[:5]
+    return f"{place}:{offset}:{score.decode()}:{member.decode()}" if more else ""
+
+
+def _seen(p: Partition, key: bytes, record: bytes, receives: int, until_ms: int | None) -> Delivery:
+    text = key.decode()
+    first, before, elsewhere, source, group = history(text)
+    d = Delivery(p, text, record, "", before + receives, first or None, 0, group, source, elsewhere)
+    d.visible_at_ms = until_ms
+    return d
+
+
+def _seen_fifo(
+    p: Partition, group: str, key: bytes, until_ms: bytes, receives: int, first: bytes, record: bytes
+) -> Delivery:
+    text = key.decode()
+    first_before, before, source = fifo_history(text)
+    first_ms = first_before or int(first) or None
+    d = Delivery(p, text, record, "", before + receives, first_ms, 0, group, source, before)
+    d.visible_at_ms = int(until_ms) if until_ms else None
+    return d
+
+
+def cancel(p: Partition, key: str, groups: Sequence[str], due_ms: int | None, *, ready_only: bool = False) -> Operation:
+    """Cancel (due_ms None) or reschedule; the result is 1 done, 0 not found, -1 in flight.
+
+    Args:
+        groups: among which it is looked for; a standard queue looks among what has no group as well.
+        ready_only: standard queues: not among what is delayed or was received.
+    """
+    due: Arg = "" if due_ms is None else due_ms
     if p.is_fifo:
         script, keys = "cancel_message_fifo", "meta available inflight state bell keeper"
+        args: tuple[Arg, ...] = (key, due, *groups)
     else:
         script, keys = "cancel_message", "meta ready store inflight delayed bell keeper"
-    return Operation(
-        script,
-        p.keys(keys),
-        (p.space.now_us(), key, group, "" if due_ms is None else due_ms),
-        is_repeatable=False,
-    )
+        args = (key, due, "1" if ready_only else "", *groups)
+    return Operation(script, p.keys(keys), (p.space.now_us(), *args), is_repeatable=False)
 
 
 def find_duplicate(p: Partition, key: str, *, forget: bool) -> Operation:

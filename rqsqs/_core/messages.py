@@ -68,9 +68,7 @@ def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) ->
             return [SentMessage(stamp + name, node) for name in names]
         stamp = reply[0].decode()
         return [
-            SentMessage(outcome.decode(), node, None, True)
-            if outcome
-            else SentMessage(stamp + name, node)
+            SentMessage(outcome.decode(), node, None, True) if outcome else SentMessage(stamp + name, node)
             for name, outcome in zip(names, reply[1:], strict=True)
         ]
 

@@ -112,30 +112,19 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
 
 
 def _browse_standard(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
-    """Cursor: SECTION:OFFSET of the messages without a group, or GROUP-NUMBER>ready:OFFSET."""
-    number, mark, rest = cursor.rpartition(">")
-    if not mark:
-        section, _, start = (rest or f"{_SECTIONS[state][0]}:0").partition(":")
-        seen, found = yield browsing.peek(p, section, "", int(start), limit)
-        following = _next(state, section, int(start), seen, limit)
-        return found, following or ("0>ready:0" if state == "visible" else "")
-    names = yield from _groups(p)
-    if int(number) >= len(names):
-        return [], ""
-    offset = int(rest.partition(":")[2])
-    seen, found = yield browsing.peek(p, "ready", names[int(number)], offset, limit)
-    return found, f"{number}>ready:{offset + seen}" if seen == limit else f"{int(number) + 1}>ready:0"
+    """Cursor: SECTION:OFFSET of what is not in the lists of groups, then `+` and a place among these."""
+    if cursor.startswith("+"):
+        found, following = yield browsing.browse_groups(p, cursor[1:], limit)
+        return found, f"+{following}" if following else ""
+    section, _, start = (cursor or f"{_SECTIONS[state][0]}:0").partition(":")
+    seen, found = yield browsing.peek(p, section, "", int(start), limit)
+    following = _next(state, section, int(start), seen, limit)
+    return found, following or ("+1:0::" if state == "visible" else "")
 
 
 def _browse_fifo(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
-    """Cursor: GROUP-NUMBER:OFFSET."""
-    number, _, start = (cursor or "0:0").partition(":")
-    names = yield from _groups(p)
-    if int(number) >= len(names):
-        return [], ""
-    seen, found = yield browsing.peek_group(p, names[int(number)], int(start), limit)
-    chosen = [d for letter, d in found if letter == _LETTERS[state]]
-    return chosen, f"{number}:{int(start) + seen}" if seen == limit else f"{int(number) + 1}:0"
+    found, following = yield browsing.browse_fifo(p, _LETTERS[state], cursor, limit)
+    return found, following
 
 
 def cancel(
@@ -196,22 +185,22 @@ def _everywhere(q: QueueRef, message_id: str, group: str | None, due_ms: int | N
 
 
 def _take(q: QueueRef, p: Partition, key: str, group: str | None, due_ms: int | None) -> Flow[bool]:
-    if group is not None:
-        candidates = [group]
-    elif p.is_fifo:
-        candidates = yield from _groups(p)
+    if group is None and p.is_fifo:
+        status = yield from _take_from_groups(p, key, due_ms)
     else:
-        candidates = [""]
-    in_flight = False
-    for name in candidates:
-        status = yield browsing.cancel(p, key, name, due_ms)
-        if status == 1:
-            return True
-        in_flight = in_flight or status == -1
-    if not in_flight and group is None and not p.is_fifo:
-        for name in (yield from _groups(p)):
-            if (yield browsing.cancel(p, key, name, due_ms)) == 1:
-                return True
-    if in_flight:
+        status = yield browsing.cancel(p, key, [] if group is None else [group], due_ms)
+        if status == 0 and group is None:
+            status = yield from _take_from_groups(p, key, due_ms)
+    if status == -1:
         raise MessageNotAvailable(f"the message is in flight in {q.name!r}: its receiver decides about it")
-    return False
+    return bool(status == 1)
+
+
+def _take_from_groups(p: Partition, key: str, due_ms: int | None) -> Flow[int]:
+    """Look through all groups, many at a time."""
+    names = yield from _groups(p)
+    for i in range(0, len(names), CHUNK):
+        status: int = yield browsing.cancel(p, key, names[i : i + CHUNK], due_ms, ready_only=True)
+        if status:
+            return status
+    return 0

@@ -1,0 +1,74 @@
+--[[
+Look at the ready messages of the groups of one partition of a standard queue without touching them, group by group.
+
+KEYS   1 meta   HASH  queue attributes
+       2 ring   ZSET  groups with ready messages -> virtual time
+       3 paused SET   paused message groups
+ARGV   1 place   1 = go on in ring, 2 = in paused
+       2 offset  messages to skip of the group that was met last, 0 = go on behind it
+       3 score   of the group that was met last, "" to begin
+       4 group   and its name
+       5 limit   at most 1000
+RETURN {more, place, offset, score, group, key, record, ...}; more = 0: the end. About 1,000 messages and groups are
+       looked at, so that there may be none of them
+ERRORS QUEUE_NOT_FOUND
+]]
+local walk = require("lib.walk")
+
+local meta, ring, paused = unpack(KEYS)
+local place, offset, score, group = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
+if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local base, places = string.sub(meta, 1, -5), {ring, paused}
+local reply = {0, 0, 0, "", ""}
+local room, looks = tonumber(ARGV[5]), 1000
+
+-- A group as long as there is room; offset is 0 when it has come to its end.
+local function show_group()
+  while room > 0 and looks > 0 do
+    local want = math.min(room, looks)
+    local found = redis.call("LRANGE", base .. "group:" .. group, 2 * offset, 2 * (offset + want) - 1)
+    for i = 1, #found, 2 do
+      looks = looks - 1
+      if #found[i] ~= 25 then -- no hole
+        reply[#reply + 1] = found[i]
+        reply[#reply + 1] = found[i + 1]
+        room = room - 1
+      end
+    end
+    if #found < 2 * want then
+      offset = 0
+      return
+    end
+    offset = offset + want
+  end
+end
+
+if offset > 0 then
+  show_group()
+end
+while places[place] do
+  local function step(name, at)
+    if room <= 0 or looks <= 0 or offset > 0 then
+      return false
+    end
+    score, group, looks = at, name, looks - 1
+    if name ~= "" and (place == 1 or not redis.call("ZSCORE", ring, name)) then -- "" stands for those without one
+      show_group()
+    end
+    return offset == 0
+  end
+  local is_over = offset == 0
+  if is_over and place == 1 then
+    is_over = walk.zset(ring, score, group, step)
+  elseif is_over then
+    is_over = walk.set(paused, group, step)
+  end
+  if not is_over then
+    reply[1], reply[2], reply[3], reply[4], reply[5] = 1, place, offset, score, group
+    return reply
+  end
+  place, score, group = place + 1, "", ""
+end
+return reply
