@@ -1,4 +1,5 @@
-"""What both machines share: a clock to turn, background work that runs at once, and a look at everything."""
+"""What both machines share: a clock to turn, background work that runs at once, a look at everything, and what a worker
+may say."""
 
 from __future__ import annotations
 
@@ -12,12 +13,15 @@ from typing import Any
 
 import redis
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
+from rqsqs import RetryPolicy, checks
 from rqsqs._core import flows
 from rqsqs._core.keys import Keyspace, QueueRef
+from rqsqs._core.messages import Verdict
 from rqsqs._io.sync import Transport
-from rqsqs.types import State
+from rqsqs.types import Cause, State
 
 START_US = 1_700_000_000_000_000
 SOAK_SECONDS = float(os.environ.get("RQSQS_SOAK_SECONDS", "0"))
@@ -48,6 +52,93 @@ class InlineTransport(Transport):
         self.run(make())
 
 
+@dataclass
+class Record:
+    """What workers said of a message."""
+
+    kind: str = ""  # of the last cause
+    failures: int = 0  # in the life it has now
+    told: int = 0  # receives up to the last word in this life
+    causes: tuple[int, int] = (0, 0)  # failures and receives that the last cause names
+    buried: int | None = None  # receives when it came to the dead-letter queue it is in
+
+    def cause(self) -> tuple[str, int, int] | None:
+        """Type, failures and receives of the cause it shows."""
+        if self.buried is not None and self.buried > self.told:
+            return "ReceivedTooOften", self.failures, self.buried
+        return (self.kind, *self.causes) if self.kind else None
+
+    def redriven(self) -> Record:
+        """The same message in its next life."""
+        return Record(self.kind, causes=self.causes)
+
+
+@dataclass(frozen=True)
+class Word:
+    """How a worker settles a message that it did not finish."""
+
+    verdict: str
+    kind: str = "Plain"
+    wanted_ms: int | None = None
+    chance: int = 0
+
+    def of(self, delivery: Any) -> Verdict:
+        """As it is said."""
+        if self.verdict == "back":
+            return Verdict(delivery, "back")
+        kinds = (self.kind, "Exception")
+        cause = Cause(self.kind, "", "", "w", 1, delivery.failures + 1, delivery.receive_count)
+        return Verdict(delivery, self.verdict, cause, kinds, self.wanted_ms, self.chance)
+
+    def delay_ms(self, policy: str, failures: int) -> int | None:
+        """When it is tried again; None = not at all."""
+        rule = RETRIES[policy]
+        if self.verdict == "dead" or self.kind in rule.dead_letter:
+            return None
+        if self.wanted_ms is not None:
+            return self.wanted_ms
+        rule = rule.exceptions.get(self.kind, rule)
+        return int(min(rule.cap * 1000, rule.base * 1000 * 2 ** (failures - 1)) * self.chance / 1_000_000)
+
+
+RETRIES = {
+    "": RetryPolicy(),
+    "short": RetryPolicy(0.5, 2),
+    "special": RetryPolicy(2, 100, dead_letter=("Final",), exceptions={"Special": RetryPolicy(7, 20)}),
+}
+WORDS = st.one_of(
+    st.just(Word("back")),
+    st.builds(
+        Word,
+        st.sampled_from(["fail", "fail", "fail", "dead"]),
+        st.sampled_from(["Plain", "Special", "Final"]),
+        st.sampled_from([None, None, 0, 5000]),
+        st.sampled_from([0, 1, 250_000, 1_000_000]),
+    ),
+)
+
+
+def some_word(draw: random.Random) -> Word:
+    """The same from plain random numbers."""
+    verdict = draw.choice(["back", "back", "fail", "fail", "fail", "dead"])
+    return Word(
+        verdict,
+        draw.choice(["Plain", "Special", "Final"]),
+        draw.choice([None, None, 0]),
+        draw.choice([0, 0, 1_000_000]),
+    )
+
+
+def retry_attribute(policy: str) -> str | None:
+    """The attribute RetryPolicy."""
+    return checks.retry_policy(RETRIES[policy]) if policy else None
+
+
+def shown_cause(delivery: Any) -> tuple[str, int, int] | None:
+    """What can be compared of a cause."""
+    return (delivery.cause.type, delivery.cause.failures, delivery.cause.receives) if delivery.cause else None
+
+
 @dataclass(frozen=True)
 class Seen:
     """A message as browsing shows it."""
@@ -62,6 +153,7 @@ class Seen:
     visible_at_ms: int | None
     message_id: str
     tag: str
+    cause: tuple[str, int, int] | None
 
 
 def look(transport: Transport, queue: QueueRef) -> list[tuple[Any, Seen]]:
@@ -83,6 +175,7 @@ def look(transport: Transport, queue: QueueRef) -> list[tuple[Any, Seen]]:
                     d.visible_at_ms,
                     d.message_id,
                     d.partition.tag,
+                    shown_cause(d),
                 )
                 found.append((d.body, seen))
             if not cursor:
@@ -97,10 +190,12 @@ def client(url: str) -> redis.Redis:
 
 
 def keys_left(url: str, space: Keyspace) -> list[str]:
-    """Keys under a prefix that will not go away by themselves."""
+    """Keys under a prefix that will not go away by themselves, or should not be there without their queue."""
     connection = client(url)
     return sorted(
-        key.decode() for key in connection.scan_iter(space.prefix + ":*", count=1000) if connection.ttl(key) < 0
+        key.decode()
+        for key in connection.scan_iter(space.prefix + ":*", count=1000)
+        if connection.ttl(key) < 0 or key.endswith((b":beats", b":consumers", b":orders"))
     )
 
 

@@ -16,7 +16,23 @@ from rqsqs._core import flows, records
 from rqsqs.errors import MessageNotAvailable, MoveTaskRefused, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.types import SentMessage
-from tests.model.harness import SOAK_TIMEOUT, InlineTransport, Seen, TurnedClock, client, keys_left, look, run_machine
+from tests.model.harness import (
+    RETRIES,
+    SOAK_TIMEOUT,
+    WORDS,
+    InlineTransport,
+    Record,
+    Seen,
+    TurnedClock,
+    Word,
+    client,
+    keys_left,
+    look,
+    retry_attribute,
+    run_machine,
+    shown_cause,
+    some_word,
+)
 
 WINDOW_MS = 300_000
 WORK, DEAD, GRAVE, OTHER = NAMES = ("work.fifo", "dead.fifo", "grave.fifo", "other.fifo")
@@ -44,6 +60,8 @@ class Message:
     first_ms: int | None = None
     source: str | None = None
     stay: int = 0  # handles of another stay do nothing
+    plan: str = ""  # what its key says of a delay
+    record: Record = field(default_factory=Record)
 
     @property
     def sent_ms(self) -> int:
@@ -60,8 +78,13 @@ class Handle:
     queue: str
     stay: int
     receive: int
-    text: str
+    delivery: Any
+    plan: str
     received_ms: int
+
+    @property
+    def text(self) -> str:
+        return str(self.delivery.receipt_handle)
 
 
 @dataclass
@@ -77,6 +100,7 @@ class Queue:
     delay_s: int = 0
     retention_s: int = 345_600
     max_receives: int | None = None
+    retries: str = ""
     by_content: bool = False
     by_group: bool = False
     is_paused: bool = False
@@ -97,7 +121,7 @@ SENDS = st.fixed_dictionaries(
     },
 )
 PICK = st.integers(0, 10_000)
-LETTERS = "ssrrrrtttddvvcp"
+LETTERS = "ssrrrrrttttddvvcpffffbg"
 
 
 class FifoMachine(RuleBasedStateMachine):
@@ -171,7 +195,9 @@ class FifoMachine(RuleBasedStateMachine):
         self.groups[m.place].remove(m)
         m.source, m.queue = m.queue, CHAIN[m.queue]
         m.born_ms, m.since_us = self.clock.ms, self.clock.us
-        m.count, m.stay, m.due_ms, m.is_postponed = 0, m.stay + 1, None, False
+        m.count, m.stay, m.due_ms, m.is_postponed, m.plan = 0, m.stay + 1, None, False, ""
+        m.invisible_until_ms = 0
+        m.record.buried = m.total
         self.groups.setdefault(m.place, []).append(m)
 
     # Rules
@@ -217,10 +243,10 @@ class FifoMachine(RuleBasedStateMachine):
             if out.delay_ms is not None:
                 due_ms = now_ms + out.delay_ms
             if due_ms is None and queue.delay_s:
-                m.is_postponed, m.since_us = True, sent_ms * 1000
+                m.is_postponed, m.since_us, m.plan = True, sent_ms * 1000, "q"
             elif due_ms is not None and due_ms > now_ms:
                 m.due_ms = m.born_ms = due_ms
-                m.since_us = due_ms * 1000
+                m.since_us, m.plan = due_ms * 1000, f"+{due_ms}"
             self.messages[body] = m
             self.groups.setdefault(m.place, []).append(m)
 
@@ -253,7 +279,7 @@ class FifoMachine(RuleBasedStateMachine):
             m = self.find(h)
             if m is not None and h.receive == m.count and (not limits.strict or self.state(m) == "in_flight"):
                 self.forget(m)
-            elif m is not None:
+            elif m is not None and m.count > 0:
                 expired.append(h)
         fronts = {place: self.front(place) for place in self.groups if place[0] == name}
         handles = [h.text for h in chosen]
@@ -270,6 +296,7 @@ class FifoMachine(RuleBasedStateMachine):
         delete: bool,
         answer: list[Any],
         fronts: dict[tuple[str, str, str], list[Message]],
+        per_group: int = 1000,
     ) -> list[Handle]:
         now_ms, queue = self.clock.ms, self.queues[name]
         handles = []
@@ -284,8 +311,9 @@ class FifoMachine(RuleBasedStateMachine):
         for place in served:
             mine = [m for m in received if m.place == place]
             assert mine == good[place][: len(mine)], "out of order, locked or not visible"
+            assert len(mine) <= per_group
             if len(good[place]) == len(fronts[place]) and place != served[-1]:
-                assert len(mine) == len(good[place]), "as many as possible of one group"
+                assert len(mine) == min(len(good[place]), per_group), "as many as possible of one group"
         # A group is met when its head became available. What is over or expired goes on the way to the first good one:
         # in the same visit, or the group lines up again by its next message.
         earliest = {place: front[0].since_us // 1000 for place, front in fronts.items() if front}
@@ -317,9 +345,10 @@ class FifoMachine(RuleBasedStateMachine):
             assert (d.receive_count, d.first_received_at_ms) == (m.total, m.first_ms)
             assert (d.message_id, d.sent_at_ms, d.dead_letter_source) == (m.message_id, m.sent_ms, m.source)
             assert (d.group, int(d.sequence_number)) == (m.group, m.stamp)
+            assert (d.failures, shown_cause(d)) == (m.record.failures, m.record.cause())
             m.invisible_until_ms = now_ms + (queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
             m.since_us = max(self.clock.us, m.invisible_until_ms * 1000)
-            h = Handle(m.body, name, m.stay, m.count, d.receipt_handle, now_ms)
+            h = Handle(m.body, name, m.stay, m.count, d, m.plan, now_ms)
             self.handles.append(h)
             handles.append(h)
             if delete:
@@ -370,7 +399,7 @@ class FifoMachine(RuleBasedStateMachine):
         answer = self.run(flows.delete_messages(self.ref(name), [h.text for h in chosen], limits))
         for h, failure in zip(chosen, answer, strict=True):
             m = self.find(h)
-            if m is None:
+            if m is None or m.count == 0:  # it came back: nothing is known of that receive
                 assert failure is None
             elif h.receive == m.count and (not limits.strict or self.state(m) == "in_flight"):
                 assert failure is None
@@ -395,7 +424,7 @@ class FifoMachine(RuleBasedStateMachine):
         due_ms = self.clock.ms + visibility_ms
         for h, failure in zip(chosen, answer, strict=True):
             m = self.find(h)
-            if m is None:
+            if m is None or m.count == 0:
                 assert failure is not None
                 assert isinstance(failure.error, MessageNotAvailable)
             elif h.receive != m.count or self.state(m) != "in_flight":
@@ -408,6 +437,88 @@ class FifoMachine(RuleBasedStateMachine):
                 assert failure is None
                 m.invisible_until_ms, m.since_us = due_ms, due_ms * 1000
         self.compare()
+
+    @rule(
+        name=st.sampled_from([WORK, WORK, DEAD, OTHER]),
+        numbers=st.lists(PICK, max_size=3),
+        count=st.sampled_from([1, 2, 3, 10]),
+        lease_ms=st.sampled_from([5000, 60_000]),
+        per_group=st.sampled_from([1, 1, 2, 3]),
+    )
+    def finish_and_receive(self, name: str, numbers: list[int], count: int, lease_ms: int, per_group: int) -> None:
+        chosen = self.chosen(numbers, name)
+        for h in chosen:
+            m = self.find(h)
+            if m is not None and h.receive == m.count:
+                self.forget(m)
+        fronts = {place: self.front(place) for place in self.groups if place[0] == name}
+        finished = [h.delivery for h in chosen]
+        answer = self.run(flows.finish_and_receive(self.ref(name), finished, count, lease_ms, 0, per_group))
+        self.take_over(name, count, lease_ms, False, answer, fronts, per_group)
+
+    @rule(
+        name=st.sampled_from([WORK, WORK, DEAD, GRAVE, OTHER]),
+        numbers=st.lists(PICK, min_size=1, max_size=4),
+        words=st.lists(WORDS, min_size=4, max_size=4),
+    )
+    def release(self, name: str, numbers: list[int], words: list[Word]) -> None:
+        chosen = list({h.body: h for h in self.chosen(numbers, name)}.values())
+        verdicts = [word.of(h.delivery) for h, word in zip(chosen, words, strict=False)]
+        answer = self.run(flows.release(self.ref(name), verdicts))
+        for h, word, status in zip(chosen, words, answer, strict=False):
+            m = self.find(h)
+            if m is None or m.plan != h.plan or m.count == 0:
+                assert status == -2
+            elif m.count != h.receive:
+                assert status == -1
+            elif word.verdict == "back":
+                assert status == 0
+                m.total, m.count, m.invisible_until_ms = m.total - 1, m.count - 1, 0
+                m.since_us = self.clock.us
+                if m.count == 0:
+                    m.since_us = m.born_ms * 1000 if m.plan or m.source else m.stamp
+                    m.first_ms = m.first_ms if m.source else None
+            else:
+                self.fail(m, h, word, status)
+        self.compare()
+
+    def fail(self, m: Message, h: Handle, word: Word, status: int) -> None:
+        queue = self.queues[m.queue]
+        failures = h.delivery.failures + 1
+        delay_ms = word.delay_ms(queue.retries, failures)
+        m.record.kind, m.record.failures, m.record.told = word.kind, failures, h.delivery.receive_count
+        m.record.causes = failures, h.delivery.receive_count
+        if queue.max_receives and (delay_ms is None or m.count >= queue.max_receives):
+            assert status == -3
+            self.bury(m)
+        else:
+            assert status == (RETRIES[queue.retries].cap * 1000 if delay_ms is None else delay_ms)
+            m.invisible_until_ms = self.clock.ms + status
+            m.since_us = m.invisible_until_ms * 1000
+
+    @rule(
+        name=st.sampled_from([WORK, WORK, DEAD, GRAVE, OTHER]),
+        numbers=st.lists(PICK, max_size=5),
+        lease_ms=st.sampled_from([1000, 20_000, 100_000]),
+    )
+    def beat(self, name: str, numbers: list[int], lease_ms: int) -> None:
+        chosen = self.chosen(numbers, name)
+        held = [h.delivery for h in chosen]
+        order, lost = self.run(flows.beat(self.ref(name), held, lease_ms, "worker", {"state": "running"}, lease_ms))
+        assert order == ""
+        for h in chosen:
+            m = self.find(h)
+            is_held = m is not None and m.count == h.receive and self.state(m) == "in_flight"
+            assert (h.delivery in lost) == (not is_held)
+            if is_held and m is not None:
+                m.invisible_until_ms = max(m.invisible_until_ms, self.clock.ms + lease_ms)
+                m.since_us = m.invisible_until_ms * 1000
+        self.compare()
+
+    @rule(name=st.sampled_from([WORK, DEAD]), policy=st.sampled_from(sorted(RETRIES)))
+    def set_retry_policy(self, name: str, policy: str) -> None:
+        self.run(flows.set_attributes(self.ref(name), {"RetryPolicy": retry_attribute(policy)}, NATIVE))
+        self.queues[name].retries = policy
 
     @precondition(lambda self: self.messages)
     @rule(number=PICK, tell_group=st.booleans(), due_in_ms=st.sampled_from([None, None, -1000, 0, 20_000, 2_000_000]))
@@ -429,6 +540,7 @@ class FifoMachine(RuleBasedStateMachine):
             self.forget(m)
         else:
             m.is_postponed, m.due_ms = False, due_ms if due_ms > self.clock.ms else None
+            m.plan = f"+{due_ms}" if m.due_ms else ""
             if m.source is None:
                 m.born_ms = m.due_ms or m.sent_ms
             if m.count == 0:
@@ -519,6 +631,7 @@ class FifoMachine(RuleBasedStateMachine):
         task_id = self.run(flows.start_move(self.ref(name), ref, None))
         task = next(t for t in self.run(flows.list_moves(self.ref(name))) if t.task_id == task_id)
         moved = self.compare(may_arrive=may_arrive)
+        self.clock.us += 1  # the next move gives other ids
         assert task.moved == len(moved)
         if task.status == "FAILED":
             assert task.failure_reason == "CouldNotDetermineMessageSource"
@@ -559,6 +672,14 @@ class FifoMachine(RuleBasedStateMachine):
                 self.delete(name, numbers, limits)
             elif letter == "v":
                 self.change_visibility(name, numbers, draw.choice([0, 1000, 5000]), NATIVE)
+            elif letter == "f" and draw.random() < 0.1:
+                self.set_retry_policy(draw.choice([WORK, DEAD]), draw.choice(sorted(RETRIES)))
+            elif letter == "f":
+                self.release(name, numbers, [some_word(draw) for _ in numbers])
+            elif letter == "b":
+                self.beat(name, numbers, draw.choice([1000, 20_000]))
+            elif letter == "g":
+                self.finish_and_receive(name, numbers, draw.choice([2, 10]), 5000, draw.choice([1, 2]))
             elif letter == "c" and self.messages:
                 self.cancel_or_reschedule(draw.randrange(100), draw.random() < 0.5, draw.choice([None, 0, 1000, 2000]))
             elif letter == "p" and draw.random() < 0.3:
@@ -606,6 +727,7 @@ class FifoMachine(RuleBasedStateMachine):
             s = seen[body]
             stamp = int(s.message_id.replace("-", "")[:12], 16) * 1000 + int(s.message_id[15:18], 16)
             new = Message(body, s.queue, s.tag, old.group, stamp, s.message_id, stamp // 1000, stamp, stay=old.stay + 1)
+            new.record = old.record.redriven()
             self.messages[body] = new
             queue = self.queues[s.queue]
             if s.tag == f"{s.queue}/0":
@@ -622,6 +744,7 @@ class FifoMachine(RuleBasedStateMachine):
             assert s.state == self.state(m), f"{m} is seen as {s}"
             expected = (m.total, m.first_ms, m.sent_ms, m.group, m.source, m.message_id, m.tag)
             shown = (s.receive_count, s.first_received_at_ms, s.sent_at_ms, s.group, s.source, s.message_id, s.tag)
+            assert s.cause == m.record.cause(), f"{m} is seen as {s}"
             assert shown == expected, f"{m} is seen as {s}"
             if s.state != "visible":
                 assert s.visible_at_ms == (m.invisible_until_ms if s.state == "in_flight" else self.delayed_until(m))

@@ -15,7 +15,23 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rqsqs._core import flows, records
 from rqsqs.errors import MessageNotAvailable, MoveTaskRefused
 from rqsqs.limits import AWS, NATIVE
-from tests.model.harness import SOAK_TIMEOUT, InlineTransport, Seen, TurnedClock, client, keys_left, look, run_machine
+from tests.model.harness import (
+    RETRIES,
+    SOAK_TIMEOUT,
+    WORDS,
+    InlineTransport,
+    Record,
+    Seen,
+    TurnedClock,
+    Word,
+    client,
+    keys_left,
+    look,
+    retry_attribute,
+    run_machine,
+    shown_cause,
+    some_word,
+)
 
 FAR_MS = 900_000  # a message that was scheduled further ahead lives from its due time on
 WINDOW_MS = 300_000
@@ -42,6 +58,7 @@ class Message:
     source: str | None = None
     stay: int = 0  # handles of another stay do nothing
     before: str | None = None  # the queue it was in before a move
+    record: Record = field(default_factory=Record)
 
 
 @dataclass
@@ -49,9 +66,14 @@ class Handle:
     body: int
     queue: str
     stay: int
-    text: str
+    delivery: Any
+    count: int
     received_ms: int
     is_certain: bool = True
+
+    @property
+    def text(self) -> str:
+        return str(self.delivery.receipt_handle)
 
 
 @dataclass
@@ -60,6 +82,7 @@ class Queue:
     delay_s: int = 0
     retention_s: int = 345_600
     max_receives: int | None = None
+    retries: str = ""
     is_paused: bool = False
     paused_groups: set[str] = field(default_factory=set)
     purged_us: int = 0
@@ -76,7 +99,7 @@ SENDS = st.fixed_dictionaries(
     },
 )
 PICK = st.integers(0, 10_000)
-LETTERS = "ssrrrrtttdvcp"
+LETTERS = "ssrrrrttttdvcpffffb"
 
 
 class StandardMachine(RuleBasedStateMachine):
@@ -132,6 +155,9 @@ class StandardMachine(RuleBasedStateMachine):
 
     def schedule(self, m: Message, due_ms: int) -> None:
         m.visible_at_ms, m.waits = due_ms, True
+        for h in self.handles:
+            if h.body == m.body and m.first_ms and m.total == 0:  # it came back: its next receive looks like the first
+                h.is_certain = False
         if due_ms - m.sent_ms > FAR_MS:
             m.base_ms = due_ms
         elif m.total == 0:  # it was never delivered, so that it does not remember an earlier plan
@@ -145,6 +171,7 @@ class StandardMachine(RuleBasedStateMachine):
         m.queue = CHAIN[m.queue]
         m.count, m.waits, m.visible_at_ms = 0, True, self.clock.ms
         m.stay += 1
+        m.record.buried = m.total
 
     def pick(self, things: list[Any], number: int) -> Any:
         return things[number % len(things)] if things else None
@@ -222,9 +249,10 @@ class StandardMachine(RuleBasedStateMachine):
             assert (d.receive_count, d.first_received_at_ms) == (m.total, m.first_ms)
             assert (d.message_id, d.sent_at_ms, d.dead_letter_source) == (m.message_id, m.sent_ms, m.source)
             assert d.group == m.group
+            assert (d.failures, shown_cause(d)) == (m.record.failures, m.record.cause())
             m.waits = False
             m.visible_at_ms = now_ms + (queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
-            self.handles.append(Handle(m.body, name, m.stay, d.receipt_handle, now_ms, not delete))
+            self.handles.append(Handle(m.body, name, m.stay, d, m.count, now_ms, not delete))
             if delete:
                 self.forget(m)
         held = {m.body for m in before if m.group in queue.paused_groups and self.is_visible(m)}
@@ -283,6 +311,69 @@ class StandardMachine(RuleBasedStateMachine):
             else:
                 assert failure is not None
                 assert isinstance(failure.error, MessageNotAvailable)
+
+    @rule(
+        name=st.sampled_from(["work", "work", "dead", "grave", "other"]),
+        numbers=st.lists(PICK, min_size=1, max_size=4),
+        words=st.lists(WORDS, min_size=4, max_size=4),
+    )
+    def release(self, name: str, numbers: list[int], words: list[Word]) -> None:
+        chosen = list({h.body: h for h in self.chosen(numbers, name) if h.is_certain}.values())
+        verdicts = [word.of(h.delivery) for h, word in zip(chosen, words, strict=False)]
+        answer = self.run(flows.release(self.ref(name), verdicts))
+        for h, word, status in zip(chosen, words, answer, strict=False):
+            m = self.messages.get(h.body)
+            if m is None or m.queue != name or m.stay != h.stay:
+                assert status == -2
+            elif status == -2:
+                assert self.is_expired(m)
+            elif m.count != h.count:
+                assert status == -1
+            elif word.verdict == "back":
+                assert status == 0
+                m.total, m.count = m.total - 1, m.count - 1
+                m.visible_at_ms, m.waits = self.clock.ms, False
+            else:
+                self.fail(m, h, word, status)
+        self.compare()
+
+    def fail(self, m: Message, h: Handle, word: Word, status: int) -> None:
+        queue = self.queues[m.queue]
+        failures = h.delivery.failures + 1
+        delay_ms = word.delay_ms(queue.retries, failures)
+        m.record.kind, m.record.failures, m.record.told = word.kind, failures, h.delivery.receive_count
+        m.record.causes = failures, h.delivery.receive_count
+        if queue.max_receives and (delay_ms is None or m.count >= queue.max_receives):
+            assert status == -3
+            self.bury(m)
+        else:
+            assert status == (RETRIES[queue.retries].cap * 1000 if delay_ms is None else delay_ms)
+            m.visible_at_ms, m.waits = self.clock.ms + status, False
+
+    @rule(
+        name=st.sampled_from(["work", "work", "dead", "grave", "other"]),
+        numbers=st.lists(PICK, max_size=5),
+        lease_ms=st.sampled_from([1000, 20_000, 100_000]),
+    )
+    def beat(self, name: str, numbers: list[int], lease_ms: int) -> None:
+        chosen = [h for h in self.chosen(numbers, name) if h.is_certain]
+        held = [h.delivery for h in chosen]
+        order, lost = self.run(flows.beat(self.ref(name), held, lease_ms, "worker", {"state": "running"}, lease_ms))
+        assert order == ""
+        for h in chosen:
+            m = self.messages.get(h.body)
+            if m is None or m.queue != name or m.stay != h.stay or m.count != h.count:
+                assert h.delivery in lost
+            elif h.delivery in lost:
+                assert self.is_expired(m)
+            else:
+                m.visible_at_ms = max(m.visible_at_ms, self.clock.ms + lease_ms)
+        self.compare()
+
+    @rule(name=st.sampled_from(["work", "dead"]), policy=st.sampled_from(sorted(RETRIES)))
+    def set_retry_policy(self, name: str, policy: str) -> None:
+        self.run(flows.set_attributes(self.ref(name), {"RetryPolicy": retry_attribute(policy)}, NATIVE))
+        self.queues[name].retries = policy
 
     @precondition(lambda self: self.messages)
     @rule(number=PICK, tell_group=st.booleans(), due_in_ms=st.sampled_from([None, None, -1000, 0, 20_000, 2_000_000]))
@@ -437,6 +528,12 @@ class StandardMachine(RuleBasedStateMachine):
                 self.delete(name, numbers[:1])
             elif letter == "v":
                 self.change_visibility(name, numbers, draw.choice([0, 1000]), NATIVE)
+            elif letter == "f" and draw.random() < 0.1:
+                self.set_retry_policy(draw.choice(["work", "dead"]), draw.choice(sorted(RETRIES)))
+            elif letter == "f":
+                self.release(name, numbers, [some_word(draw) for _ in numbers])
+            elif letter == "b":
+                self.beat(name, numbers, draw.choice([1000, 20_000]))
             elif letter == "c" and self.messages:
                 self.cancel_or_reschedule(draw.randrange(100), draw.random() < 0.5, draw.choice([None, 0, 1000, 2000]))
             elif letter == "p" and draw.random() < 0.3:
@@ -479,11 +576,19 @@ class StandardMachine(RuleBasedStateMachine):
                     now_ms = self.clock.ms
                     self.gone.append(Message(m.body, m.queue, m.sent_ms, m.message_id, m.group, 0, 0))
                     self.messages[m.body] = m = Message(
-                        m.body, s.queue, now_ms, s.message_id, m.group, now_ms, now_ms, stay=m.stay + 1
+                        m.body,
+                        s.queue,
+                        now_ms,
+                        s.message_id,
+                        m.group,
+                        now_ms,
+                        now_ms,
+                        stay=m.stay + 1,
+                        record=m.record.redriven(),
                     )
             assert s.state == self.state(m), f"{m} is seen as {s}"
-            expected = (m.total, m.first_ms, m.sent_ms, m.group or "", m.source, m.message_id)
-            shown = (s.receive_count, s.first_received_at_ms, s.sent_at_ms, s.group, s.source, s.message_id)
+            expected = (m.total, m.first_ms, m.sent_ms, m.group or "", m.source, m.message_id, m.record.cause())
+            shown = (s.receive_count, s.first_received_at_ms, s.sent_at_ms, s.group, s.source, s.message_id, s.cause)
             assert shown == expected, f"{m} is seen as {s}"
             if s.state != "visible":
                 assert s.visible_at_ms == m.visible_at_ms
