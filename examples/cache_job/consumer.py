@@ -1,18 +1,78 @@
-"""Apply operations to the cache until Ctrl-C. Start as many as you like."""
+"""Applies the operations to the cache, in order for each key.
 
-import contextlib
+rqsqs worker consumer:worker --processes 4    four processes; a process that dies is replaced
+python consumer.py                            one
+"""
+
+import logging
 import os
 
 import redis
+from queues import QUEUE
 
-import rqsqs
-from rqsqs.demo import cache_job
+from rqsqs.worker import Message, Worker
+
+URL = os.environ.get("RQSQS_URL", "redis://localhost:6379/0")
+cache = redis.Redis.from_url(os.environ.get("CACHE_URL", URL))
+worker = Worker(URL)
+
+# Applies operations in one round trip. KEYS: entry, its version, ...; ARGV: version, value, time to live, ...
+# A message may come twice, and a dead letter comes late: what is not newer than what was applied changes nothing.
+# Versions are remembered for longer than dead letters are kept; "" as time to live removes.
+apply_all = cache.register_script("""
+for i = 1, #KEYS, 2 do
+  local at = 3 * (i - 1) / 2
+  local version, value, ttl = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local known = redis.call("GET", KEYS[i + 1])
+  if not known or #version > #known or #version == #known and version > known then
+    redis.call("SET", KEYS[i + 1], version, "EX", 14 * 86400)
+    if ttl == "" then
+      redis.call("DEL", KEYS[i])
+    else
+      redis.call("SET", KEYS[i], value, "EX", ttl)
+    end
+  end
+end
+""")
+
+
+class CannotApply(ValueError):
+    """It would fail the next time as well: to the dead-letter queue with it (queues.py)."""
+
+
+@worker.handler(QUEUE, batch=50)
+def apply(messages: list[Message]) -> list[CannotApply | None]:
+    """Apply up to 50 operations; for each message: None = done, or why it failed.
+
+    If the cache does not answer, redis-py raises: all of them are tried again, later and later, still in order.
+    """
+    outcomes: list[CannotApply | None] = []
+    keys, values = [], []
+    for message in messages:
+        try:
+            key, version, value, ttl = change_of(message)
+        except CannotApply as error:
+            outcomes.append(error)
+        else:
+            keys += [f"cache:{key}", f"cache-version:{key}"]
+            values += [version, value, ttl]
+            outcomes.append(None)
+    if keys:
+        apply_all(keys, values)
+    return outcomes
+
+
+def change_of(message: Message) -> tuple[str, int, str, int | str]:
+    """Key, version, value and time to live."""
+    match message.body, message.attributes:
+        case {"operation": "store", "key": str(key), "value": str(value), "ttl": int(ttl)}, {"version": int(version)}:
+            if ttl > 0:
+                return key, version, value, ttl
+        case {"operation": "remove", "key": str(key)}, {"version": int(version)}:
+            return key, version, "", ""
+    raise CannotApply(f"not an operation on a cache: {message.body!r:.200}")
+
 
 if __name__ == "__main__":
-    url = os.environ.get("RQSQS_URL", "redis://localhost:6379/0")
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        rqsqs.connect(url, prefix="cache-job") as connection,
-        redis.Redis.from_url(url) as server,
-    ):
-        cache_job.consume(cache_job.create_queues(connection), cache_job.Cache(server, "cache-job"))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    worker.run()

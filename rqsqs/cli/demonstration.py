@@ -11,17 +11,17 @@ from rqsqs.cli.settings import Settings, common_options, pass_settings
 
 
 @click.command("demo", short_help="Show rqsqs at work, with everything that goes wrong.")
-@click.option("--messages", "-n", type=click.IntRange(200, 1_000_000), default=30_000, metavar="N",
-              help="About so many messages [30000].")  # fmt: skip
+@click.option("--messages", "-n", type=click.IntRange(1000, 1_000_000), default=10_000, metavar="N",
+              help="About so many messages [10000].")  # fmt: skip
 @common_options
 @pass_settings
 def demo(settings: Settings, messages: int) -> int:
     """Show rqsqs at work: a cache kept up to date through a FIFO queue, with everything that goes wrong in real life.
 
     Producers send operations on a cache, made from the files of Python's own library: store a digest, remove a key.
-    Four consumer processes apply them, in order for each key. Some messages are sent twice, some are poison and end
-    in the dead-letter queue until the bug is fixed, and one consumer is killed in the middle. In the end the cache is
-    compared with what the operations say; the exit code tells whether it is equal.
+    Four worker processes apply them, in order for each key. Some messages are sent twice, some cannot be applied and
+    end in the dead-letter queue until the bug is fixed, and one worker is killed in the middle. In the end the cache
+    is compared with what the operations say; the exit code tells whether it is equal.
 
     Without --url and RQSQS_URL it brings its own server, in memory, and leaves nothing behind.
     """

@@ -1,11 +1,12 @@
 """The application: operations on a cache go through a FIFO queue, so that they are applied in order for each key.
 
-The producer gives each operation its key as message group and a deduplication id, so that it may send a batch again
-when it does not know whether it arrived. The consumer may be killed at any moment: what it did not delete comes again,
-and applying an operation twice, or after a newer one of the same key, changes nothing.
+A producer gives each operation its key as message group and a deduplication id, so that it may send a batch again when
+it does not know whether it arrived. A worker applies a batch in one round trip. It may be killed at any moment: what it
+held comes again, and applying an operation twice, or after a newer one of the same key, changes nothing.
 
-    python -m rqsqs.demo.cache_job send OPERATIONS.jsonl      one operation per line
-    python -m rqsqs.demo.cache_job consume
+    python -m rqsqs.demo.cache_job OPERATIONS.jsonl                     send: one operation per line
+    rqsqs worker rqsqs.demo.cache_job:first_version --processes 4       apply; some it does not understand
+    rqsqs worker rqsqs.demo.cache_job:repaired --processes 4            it does now
 """
 
 from __future__ import annotations
@@ -14,47 +15,55 @@ import argparse
 import json
 import os
 import random
-import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import redis
 
 import rqsqs
 from rqsqs.demo.operations import WORDED_TTL, Operation
+from rqsqs.worker import Message, Worker
 
 QUEUE = "cache-operations.fifo"
 DEAD_LETTERS = "cache-operations-dead.fifo"
-VISIBILITY_S = 3  # a demo does not want to wait for long until the messages of a dead consumer come again
-MAX_RECEIVES = 3
+BEAT_S = 1.0  # a demo does not want to wait for long until the messages of a dead worker come again
 BATCH = 50
-CROWDED = 1500  # the producer lets the consumers catch up when so many messages wait
+CROWDED = 500  # the producer lets the workers catch up when so many messages wait
 
-# Apply one operation unless a newer one was applied. KEYS: the entry, the versions; ARGV: key, version, value, ttl
+# Apply operations unless a newer one of the same key was applied. KEYS: entry, version of the entry, ...;
+# ARGV: version, value, time to live, ...; without a time to live the entry is removed. A version is remembered for
+# longer than any queue keeps a message.
 APPLY = """
-local known = redis.call("HGET", KEYS[2], ARGV[1])
-if known and tonumber(known) >= tonumber(ARGV[2]) then return 0 end
-redis.call("HSET", KEYS[2], ARGV[1], ARGV[2])
-if ARGV[3] == "" then
-  redis.call("DEL", KEYS[1])
-else
-  redis.call("SET", KEYS[1], ARGV[3], "EX", ARGV[4])
+for i = 1, #KEYS, 2 do
+  local at = 3 * (i - 1) / 2
+  local version, value, ttl = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if tonumber(version) > tonumber(redis.call("GET", KEYS[i + 1]) or 0) then
+    redis.call("SET", KEYS[i + 1], version, "EX", 14 * 86400)
+    if ttl == "" then
+      redis.call("DEL", KEYS[i])
+    else
+      redis.call("SET", KEYS[i], value, "EX", ttl)
+    end
+  end
 end
-return 1
 """
+
+Change = tuple[str, int, str, int | str]  # key, version, value, time to live; "" removes
+
+
+class CannotApply(ValueError):
+    """An operation that will not be understood the next time either."""
 
 
 def create_queues(connection: rqsqs.Connection) -> rqsqs.Queue:
-    """The queue and its dead-letter queue."""
+    """The queue and its dead-letter queue; what cannot be applied goes there without being tried again."""
     dead_letters = connection.create_queue(DEAD_LETTERS)
-    return connection.create_queue(
-        QUEUE, visibility_timeout=VISIBILITY_S, dead_letter_queue=dead_letters, max_receive_count=MAX_RECEIVES
-    )
+    policy = rqsqs.RetryPolicy(base=0.5, cap=60, dead_letter=("CannotApply",))
+    return connection.create_queue(QUEUE, dead_letter_queue=dead_letters, max_receive_count=5, retry_policy=policy)
 
 
 class Cache:
@@ -68,32 +77,32 @@ class Cache:
     def __init__(self, server: redis.Redis, prefix: str) -> None:
         self._server = server
         self._prefix = prefix
-        self._versions = f"{prefix}:versions"
         self._apply = server.register_script(APPLY)
 
-    def apply_all(self, changes: Iterable[tuple[int, str, str, int]]) -> None:
-        """Apply changes, each of (version, key, value, time to live), in one round trip; value "" removes."""
-        pipeline = self._server.pipeline(transaction=False)
-        for version, key, value, ttl in changes:
-            self._apply(keys=[self._name(key), self._versions], args=[key, version, value, ttl], client=pipeline)
-        pipeline.execute()
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Apply changes, in order, in one round trip."""
+        names = [name for key, *_ in changes for name in (self._entry(key), f"{self._prefix}:version:{key}")]
+        values: list[int | str] = []
+        for _, version, value, ttl in changes:
+            values += (version, value, ttl)
+        self._apply(keys=names, args=values)
 
     def content(self) -> dict[str, tuple[str, int]]:
         """Everything in it: key -> (value, time to live)."""
-        names = list(self._server.scan_iter(match=f"{self._prefix}:entry:*", count=1000))
+        names = list(self._server.scan_iter(match=f"{self._entry('')}*", count=1000))
         pipeline = self._server.pipeline(transaction=False)
         for name in names:
             pipeline.get(name)
             pipeline.ttl(name)
         found = pipeline.execute()
-        start = len(self._name(""))
+        start = len(self._entry(""))
         return {
             name.decode()[start:]: (found[2 * i].decode(), found[2 * i + 1])
             for i, name in enumerate(names)
             if found[2 * i] is not None
         }
 
-    def _name(self, key: str) -> str:
+    def _entry(self, key: str) -> str:
         return f"{self._prefix}:entry:{key}"
 
 
@@ -127,18 +136,93 @@ class Report:
         return sorted(float(ms) for ms in found)
 
 
-def held_by(pid: int) -> str:
-    """The counter of the messages that a consumer has in hand."""
-    return f"held by {pid}"
+def in_hand(pid: int) -> str:
+    """The counter of the messages that a worker process is applying."""
+    return f"in hand of {pid}"
 
 
-def produce(
-    queue: rqsqs.Queue,
-    operations: Iterable[tuple[int, Operation]],
-    report: Report | None = None,
-    *,
-    repeat: float = 0.0,
-) -> None:
+# Workers
+
+
+def make_worker(*, is_repaired: bool) -> Worker:
+    """A worker that applies operations to the cache on the server of its queues.
+
+    Args:
+        is_repaired: understands a time to live in words, and what old producers call removing.
+    """
+    worker = Worker(beat=BEAT_S, concurrency=2)
+
+    @worker.handler(QUEUE, batch=BATCH)
+    def apply(messages: list[Message]) -> list[CannotApply | None]:
+        cache, report = _belongings()
+        report.add({in_hand(os.getpid()): len(messages)})
+        outcomes: list[CannotApply | None] = []
+        changes: list[Change] = []
+        for message in messages:
+            try:
+                changes.append(change_of(message, is_repaired))
+                outcomes.append(None)
+            except CannotApply as error:
+                outcomes.append(error)
+        cache.apply(changes)
+        now = time.time()
+        report.add(
+            {
+                "processed": len(changes),
+                "redelivered": sum(m.receive_count > 1 for m in messages),
+                in_hand(os.getpid()): -len(messages),
+            },
+            [(now - m.sent_at.timestamp()) * 1000 for m in messages],
+        )
+        return outcomes
+
+    return worker
+
+
+def change_of(message: rqsqs.Message | Message, is_repaired: bool) -> Change:
+    """What a message wants.
+
+    Raises:
+        CannotApply.
+    """
+    operation, version = message.body, int(message.attributes["version"])
+    verb = operation["operation"]
+    if verb == "remove" or (is_repaired and verb == "delete"):
+        return operation["key"], version, "", ""
+    if verb != "store":
+        raise CannotApply(f"unknown operation {verb!r}")
+    ttl = operation["ttl"]
+    if is_repaired and ttl in WORDED_TTL:
+        ttl = WORDED_TTL[ttl]
+    if not isinstance(ttl, int) or ttl <= 0:
+        raise CannotApply(f"the time to live is {ttl!r}, not a number of seconds")
+    return operation["key"], version, operation["value"], ttl
+
+
+_made: dict[str, tuple[Cache, Report]] = {}
+
+
+def _belongings() -> tuple[Cache, Report]:
+    url, prefix = _environment()
+    if url not in _made:
+        server = redis.Redis.from_url(url)
+        _made[url] = Cache(server, prefix), Report(server, prefix)
+    return _made[url]
+
+
+def _environment() -> tuple[str, str]:
+    """The server and what all keys begin with, as `rqsqs worker` understands them."""
+    return os.environ.get("RQSQS_URL") or "redis://localhost:6379/0", os.environ.get("RQSQS_PREFIX") or "rqsqs"
+
+
+first_version = make_worker(is_repaired=False)
+repaired = make_worker(is_repaired=True)
+
+
+# Producers
+
+
+def produce(queue: rqsqs.Queue, operations: Iterable[tuple[int, Operation]], report: Report, repeat: float) -> None:
     """Send operations, each with its number as version.
 
     Args:
@@ -155,64 +239,9 @@ def produce(
         ]
         for _ in range(2 if rng.random() < repeat else 1):
             sent = queue.send_batch(entries)
-            if report is not None:
-                duplicates = sum(s.is_duplicate for s in sent)
-                report.add({"sent": len(sent), "deduplicated": duplicates})
+            report.add({"sent": len(sent), "deduplicated": sum(s.is_duplicate for s in sent)})
         while queue.counts().visible > CROWDED:
-            time.sleep(0.01)
-
-
-def consume(
-    queue: rqsqs.Queue,
-    cache: Cache,
-    report: Report | None = None,
-    *,
-    is_fixed: bool = True,
-    goes_on: Callable[[], bool] = lambda: True,
-) -> None:
-    """Receive operations and apply them until `goes_on` says no.
-
-    Args:
-        is_fixed: understand a time to live in words. Without, such a message fails, again and again.
-    """
-    held = held_by(os.getpid())
-    while goes_on():
-        messages = queue.receive(BATCH, wait=0.5)
-        if report is not None and messages:
-            now = time.time()
-            first = [m for m in messages if m.receive_count == 1]
-            report.add(
-                {"received": len(messages), "redelivered": len(messages) - len(first), held: len(messages)},
-                ((now - m.sent_at.timestamp()) * 1000 for m in first),
-            )
-        done, changes = [], []
-        for message in messages:
-            try:
-                changes.append(change_of(message, is_fixed))
-            except ValueError:
-                message.release()  # to be tried again, and set aside after MAX_RECEIVES; newer ones need not wait
-            else:
-                done.append(message)
-        if done:
-            cache.apply_all(changes)
-            queue.delete_batch(done)
-        if report is not None and messages:
-            report.add({"applied": len(done), held: -len(messages)})
-
-
-def change_of(message: rqsqs.Message, is_fixed: bool) -> tuple[int, str, str, int]:
-    """What a message wants: (version, key, value, time to live); value "" removes.
-
-    Raises:
-        ValueError: the time to live is not understood.
-    """
-    operation, version = message.body, int(message.attributes["version"])
-    if operation["operation"] == "remove":
-        return version, operation["key"], "", 0
-    ttl = operation["ttl"]
-    if is_fixed and ttl in WORDED_TTL:
-        ttl = WORDED_TTL[ttl]
-    return version, operation["key"], operation["value"], int(ttl)
+            time.sleep(0.005)
 
 
 def read_operations(path: str, share: str = "0/1") -> Iterator[tuple[int, Operation]]:
@@ -225,37 +254,17 @@ def read_operations(path: str, share: str = "0/1") -> Iterator[tuple[int, Operat
                 yield number, operation
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run a producer or a consumer as a process."""
-    parser = argparse.ArgumentParser(prog="cache_job", description="Keep a cache up to date through a FIFO queue.")
-    parser.add_argument("role", choices=["send", "consume"])
-    parser.add_argument("path", nargs="?", help="send: a file with one operation per line")
-    parser.add_argument("--url", help="of the server; else RQSQS_URL, else redis://localhost:6379/0")
-    parser.add_argument("--prefix", default="cache-job", help="what all keys begin with")
-    parser.add_argument("--share", default="0/1", help="send: the share of this producer, 0/2 and 1/2 for two")
-    parser.add_argument("--repeat", type=float, default=0.0, help="send: how many batches are sent twice, 0 to 1")
-    parser.add_argument("--without-fix", action="store_true", help="consume: fail on a time to live in words")
-    given = parser.parse_args(arguments)
-    if given.role == "send" and (not given.path or not Path(given.path).is_file()):
-        parser.error("send needs a file with one operation per line")
-
-    url = given.url or os.environ.get("RQSQS_URL") or "redis://localhost:6379/0"
-    parent, ended = os.getppid(), []
-    if given.role == "consume":  # a consumer finishes what it has in hand, a producer ends at once
-        signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
-    with rqsqs.connect(url, prefix=given.prefix) as connection, redis.Redis.from_url(url) as server:
-        queue = create_queues(connection)
-        report = Report(server, given.prefix)
-        if given.role == "send":
-            produce(queue, read_operations(given.path, given.share), report, repeat=given.repeat)
-            return
-        consume(
-            queue,
-            Cache(server, given.prefix),
-            report,
-            is_fixed=not given.without_fix,
-            goes_on=lambda: not ended and os.getppid() == parent,
-        )
+def main() -> None:
+    """Run a producer as a process."""
+    parser = argparse.ArgumentParser(prog="cache_job", description="Send operations on a cache.")
+    parser.add_argument("path", help="a file with one operation per line")
+    parser.add_argument("--share", default="0/1", help="the share of this producer, 0/2 and 1/2 for two")
+    parser.add_argument("--repeat", type=float, default=0.0, help="how many batches are sent twice, 0 to 1")
+    given = parser.parse_args()
+    url, prefix = _environment()
+    with rqsqs.connect(url, prefix=prefix) as connection, redis.Redis.from_url(url) as server:
+        operations = read_operations(given.path, given.share)
+        produce(create_queues(connection), operations, Report(server, prefix), given.repeat)
 
 
 if __name__ == "__main__":

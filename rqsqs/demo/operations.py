@@ -16,7 +16,7 @@ from typing import Any
 Operation = dict[str, Any]
 
 READ = 1 << 16  # bytes of a file that count
-WORDED_TTL = {"1d": 86_400, "1h": 3600}  # what the first version of the consumer does not understand
+WORDED_TTL = {"1d": 86_400, "1h": 3600}  # what the first version of the worker does not understand
 
 
 def source_files(limit: int) -> list[Path]:
@@ -31,11 +31,15 @@ def source_files(limit: int) -> list[Path]:
     return found
 
 
-def make(about: int, poison: int = 6, seed: int = 1) -> list[Operation]:
+def make(about: int, poison: tuple[int, int] = (6, 3), seed: int = 1) -> list[Operation]:
     """About so many operations on the files of the standard library.
 
     The file seems to grow from round to round: each operation stores the digest of a longer beginning of it. One in
-    ten removes the key instead. Some have a time to live in words, which a consumer may not understand: the poison.
+    ten removes the key instead.
+
+    Args:
+        poison: so many have a time to live in words, and so many say "delete" for "remove": not every worker
+            understands that.
     """
     rng = random.Random(seed)
     files = source_files(max(about // 20, 10))
@@ -48,9 +52,17 @@ def make(about: int, poison: int = 6, seed: int = 1) -> list[Operation]:
         histories.append([_operation(key, content[: len(content) * i // rounds], rng) for i in range(1, rounds + 1)])
     operations = list(_interleaved(histories, rng))
     stores = [o for o in operations if o["operation"] == "store"]
-    for i, chosen in enumerate(rng.sample(stores, min(poison, len(stores)))):
+    removals = [o for o in operations if o["operation"] == "remove"]
+    for i, chosen in enumerate(rng.sample(stores, min(poison[0], len(stores)))):
         chosen["ttl"] = list(WORDED_TTL)[i % len(WORDED_TTL)]
+    for chosen in rng.sample(removals, min(poison[1], len(removals))):
+        chosen["operation"] = "delete"
     return operations
+
+
+def is_poison(operation: Operation) -> bool:
+    """Does the first version of the worker not understand it?"""
+    return operation["operation"] == "delete" or isinstance(operation.get("ttl"), str)
 
 
 def _operation(key: str, content: bytes, rng: random.Random) -> Operation:
@@ -72,7 +84,7 @@ def expected(operations: Iterable[Operation]) -> dict[str, tuple[str, int]]:
     """What the cache holds when all are done in order: key -> (value, time to live)."""
     cache: dict[str, tuple[str, int]] = {}
     for operation in operations:
-        if operation["operation"] == "remove":
+        if operation["operation"] in ("remove", "delete"):
             cache.pop(operation["key"], None)
         else:
             ttl = operation["ttl"]

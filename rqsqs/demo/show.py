@@ -1,14 +1,15 @@
 """The show: the application under everything that goes wrong in real life, and a proof that nothing was lost.
 
-producers (2 processes) ──▶ FIFO queue ──▶ consumers (4 processes) ──▶ cache
-                                │  one is killed in the middle
-                                ▼ received too often
-                        dead-letter queue ──▶ back to the queue, once the consumers are repaired
+2 producers ──▶ FIFO queue ──▶ 4 workers under `rqsqs worker`, one is killed in the middle ──▶ cache
+                     ▲ │
+              redrive│ ▼ cannot be applied
+              dead-letter queue
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 import subprocess
@@ -27,13 +28,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import rqsqs
 from rqsqs import embedded
+from rqsqs.cli.causes import Kinds
 from rqsqs.demo import operations
-from rqsqs.demo.cache_job import DEAD_LETTERS, Cache, Report, create_queues, held_by
+from rqsqs.demo.cache_job import BEAT_S, DEAD_LETTERS, Cache, Report, create_queues, in_hand
 from rqsqs.testing import remove_keys
 
-PRODUCERS, CONSUMERS, POISON = 2, 4, 6
+PRODUCERS, WORKERS = 2, 4
 REPEAT = 0.05  # of the batches are sent twice
 PATIENCE_S = 120.0  # for any step; a demo that takes longer has failed
+TWO_BEATS_S = 2 * BEAT_S
+SLACK_S = 0.25  # between looking at the clock and killing, on a busy machine
 
 
 class DemoFailed(Exception):
@@ -76,6 +80,7 @@ class Show:
     def __init__(self, url: str, prefix: str, messages: int, console: Console, stack: ExitStack) -> None:
         self.url, self.prefix, self.messages, self.console = url, prefix, messages, console
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rqsqs-demo-")))
+        self.log = self.folder / "log"
         self.server = stack.enter_context(redis.Redis.from_url(url))
         connection = stack.enter_context(rqsqs.connect(url, prefix=prefix))
         self.queue, self.dead_letters = create_queues(connection), connection.queue(DEAD_LETTERS)
@@ -85,64 +90,96 @@ class Show:
 
     def run(self, *, quiet: bool) -> dict[str, Any]:
         """All acts; returns the summary."""
-        todo = operations.make(self.messages, POISON)
-        poison = sum(isinstance(o.get("ttl"), str) for o in todo)
+        todo = operations.make(self.messages)
+        poison = sum(map(operations.is_poison, todo))
         path = self.folder / "operations.jsonl"
         path.write_text("".join(json.dumps(o) + "\n" for o in todo))
-        columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         is_shown = self.console.is_terminal and not quiet
         with Progress(*columns, console=self.console, disable=not is_shown) as progress:
 
             def say(text: str) -> None:
                 if not quiet:
-                    progress.console.print(text, soft_wrap=True)
+                    progress.console.print(text, soft_wrap=not is_shown, markup=False, highlight=False)
 
             sending = progress.add_task("sent", total=len(todo))
-            applying = progress.add_task("applied", total=len(todo))
+            processing = progress.add_task("processed", total=len(todo))
 
-            def look() -> tuple[int, int]:
+            def look() -> dict[str, int]:
                 counts = self.report.counts()
-                sent = counts.get("sent", 0) - counts.get("deduplicated", 0)
-                progress.update(sending, completed=sent)
-                progress.update(applying, completed=counts.get("applied", 0))
-                return sent, counts.get("applied", 0)
+                counts["stored"] = counts.get("sent", 0) - counts.get("deduplicated", 0)
+                progress.update(sending, completed=counts["stored"])
+                progress.update(processing, completed=min(counts.get("processed", 0), len(todo)))
+                return counts
 
-            say(f"{len(todo):,} operations on {len({o['key'] for o in todo}):,} keys, {poison} of them poison")
+            def is_drained() -> bool:
+                look()
+                return self.total(self.queue) == 0
+
+            say(f"{len(todo):,} operations on {len({o['key'] for o in todo}):,} keys of a cache, made from real files")
+            workers = self.start_workers("first_version")
+            self.wait_until(lambda: len(self.living()) == WORKERS, "all workers are ready")
             started = time.monotonic()
-            consumers = [self.start("consume", "--without-fix") for _ in range(CONSUMERS)]
-            producers = [
-                self.start("send", str(path), "--share", f"{i}/{PRODUCERS}", "--repeat", str(REPEAT))
-                for i in range(PRODUCERS)
-            ]
-            say(f"{PRODUCERS} producers send, {CONSUMERS} consumers apply")
+            producers = [self.start_producer(path, i) for i in range(PRODUCERS)]
+            say(f"{PRODUCERS} producers send, {WORKERS} workers apply")
 
-            self.wait_until(lambda: look()[1] >= len(todo) // 2, "half of the operations are applied")
-            self.kill(consumers.pop(), say)
-            self.wait_until(lambda: look()[0] >= len(todo), "all operations are sent")
-            self.wait_until(lambda: self.is_drained(look), "the queue is empty")
+            self.wait_until(lambda: look().get("processed", 0) >= len(todo) // 3, "a third is processed")
+            held, back_after = self.kill(say, look)
+            self.wait_until(lambda: look()["stored"] >= len(todo), "all operations are sent")
+            self.wait_until(is_drained, "the queue is empty")
             seconds = time.monotonic() - started
             for process in producers:
                 if process.wait(PATIENCE_S) != 0:
                     raise DemoFailed(f"a producer ended with exit code {process.returncode}")
+            redelivered = look().get("redelivered", 0)
+
             dead = self.dead_letters.counts().visible
-            say(f"the queue is empty; {dead} messages failed again and again and are in the dead-letter queue")
-
-            self.stop(consumers)
-            say("the consumers are repaired and started anew; the dead letters go back")
+            say(f"the queue is empty; {dead} operations could not be applied and are in the dead-letter queue:")
+            for line in self.causes():
+                say(f"  {line}")
+            self.stop([workers])
+            say("the workers are repaired and started again; the dead letters go back")
+            workers = self.start_workers("repaired")
             task_id = self.dead_letters.redrive()
-            consumers = [self.start("consume") for _ in range(CONSUMERS)]
             self.wait_until(lambda: self.task(task_id).status != "RUNNING", "the dead letters are moved")
-            self.wait_until(lambda: self.is_drained(look), "the queue is empty again")
-            self.stop(consumers)
-            look()
-        return self.summary(todo, poison, dead, self.task(task_id).moved, seconds)
+            self.wait_until(is_drained, "the queue is empty again")
+            self.stop([workers])
+            counts = look()
+        return self.summary(todo, counts) | self.proof(
+            todo,
+            {
+                "seconds": round(seconds, 2),
+                "messages_per_second": round(counts["stored"] / seconds),
+                "redelivered": redelivered,
+                "killed_worker_held": held,
+                "back_after_seconds": round(back_after, 2),
+                "dead_lettered": dead,
+                "redriven": self.task(task_id).moved,
+            },
+            {
+                "every operation was stored once": counts["stored"] == len(todo),
+                "what the killed worker held came back within two heartbeats": back_after <= TWO_BEATS_S + SLACK_S,
+                "all of it was received again": redelivered >= held,
+                "every operation that could not be applied became a dead letter": dead == poison,
+            },
+        )
 
-    def summary(
-        self, todo: list[operations.Operation], poison: int, dead: int, redriven: int, seconds: float
-    ) -> dict[str, Any]:
-        """Numbers, and whether everything is as it must be."""
-        counts = self.report.counts()
+    def summary(self, todo: list[operations.Operation], counts: dict[str, int]) -> dict[str, Any]:
+        """What was counted and timed on the way."""
         latencies = self.report.latencies_ms()
+        return {
+            "sent": counts.get("sent", 0),
+            "deduplicated": counts.get("deduplicated", 0),
+            "processed": counts.get("processed", 0),
+            "latency_p50_ms": percentile(latencies, 50),
+            "latency_p99_ms": percentile(latencies, 99),
+            "keys": len({o["key"] for o in todo}),
+        }
+
+    def proof(
+        self, todo: list[operations.Operation], numbers: dict[str, Any], checks: dict[str, bool]
+    ) -> dict[str, Any]:
+        """Is everything as it must be, and the cache above all?"""
         found, wanted = self.cache.content(), operations.expected(todo)
         wrong = [
             key
@@ -152,61 +189,133 @@ class Show:
             or found[key][0] != wanted[key][0]
             or not 0 < found[key][1] <= wanted[key][1]
         ]
-        stored = counts.get("sent", 0) - counts.get("deduplicated", 0)
-        checks = {
-            "every operation was stored once": stored == len(todo),
-            "every poisonous message became a dead letter": dead == poison,
-            "every dead letter went back": redriven == dead,
+        checks |= {
+            "every dead letter went back": numbers["redriven"] == numbers["dead_lettered"],
             "the dead-letter queue is empty": self.total(self.dead_letters) == 0,
             "the cache equals what the operations say": not wrong,
         }
-        return {
-            "sent": counts.get("sent", 0),
-            "deduplicated": counts.get("deduplicated", 0),
-            "received": counts.get("received", 0),
-            "redelivered": counts.get("redelivered", 0),
-            "dead_lettered": dead,
-            "redriven": redriven,
-            "seconds": round(seconds, 2),
-            "messages_per_second": round(stored / seconds),
-            "latency_p50_ms": percentile(latencies, 50),
-            "latency_p99_ms": percentile(latencies, 99),
-            "keys": len({o["key"] for o in todo}),
+        return numbers | {
             "cached": len(found),
             "wrong_keys": sorted(wrong)[:10],
             "failed": [text for text, holds in checks.items() if not holds],
             "equal": all(checks.values()),
         }
 
+    def causes(self) -> list[str]:
+        """What the dead letters died of, as `rqsqs dlq ls` puts it together."""
+        kinds, cursor = Kinds(), ""
+        while True:
+            page, cursor = self.dead_letters.browse(cursor=cursor, max_messages=500)
+            for message in page:
+                kinds.add(message)
+            if not cursor:
+                return [f"{kind.count:>3} x {kind.text}" for kind in kinds.most_frequent_first()]
+
+    # The killed worker
+
+    def kill(self, say: Callable[[str], object], look: Callable[[], object]) -> tuple[int, float]:
+        """Kill a worker while it holds messages, as the kernel does when memory is short.
+
+        Returns:
+            How many it held, and after how many seconds the last of them was visible to others.
+        """
+        victim, began = self.kill_one_that_works()
+        say(f"worker {victim} is killed with SIGKILL; `rqsqs worker` starts another one")
+        back = self.come_back(look)
+        if not back:
+            raise DemoFailed("the killed worker held messages, and they did not come back")
+        seconds = max(back) - began
+        say(f"it held {len(back)} messages: all visible to the others after {seconds:.2f} s, "
+            f"two heartbeats are {TWO_BEATS_S:g} s")  # fmt: skip
+        return len(back), seconds
+
+    def kill_one_that_works(self) -> tuple[int, float]:
+        """Its process id, and when (epoch, by the server's clock)."""
+        pids = [c.pid for c in self.living()]
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    if self.report.counts().get(in_hand(pid), 0) > 0:
+                        os.kill(pid, signal.SIGKILL)
+                        return pid, self.now()
+                finally:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+            time.sleep(0.002)
+        raise DemoFailed("no worker was ever at work")
+
+    def come_back(self, look: Callable[[], object]) -> list[float]:
+        """When the messages that are in flight now and whose worker is dead become visible (epoch).
+
+        A living worker deletes them before, or prolongs their time with its next heartbeat.
+        """
+        back: list[float] = []
+        watched = self.in_flight()
+        deadline = time.monotonic() + PATIENCE_S
+        while watched:
+            time.sleep(0.02)
+            look()
+            now, seen = self.now(), self.in_flight()
+            back += [visible_at for (_, visible_at) in watched - seen if visible_at <= now]
+            watched &= seen
+            if time.monotonic() > deadline:
+                raise DemoFailed("what the killed worker held does not come back")
+        return back
+
+    def now(self) -> float:
+        """The server's clock."""
+        found: Any = self.server.time()
+        return float(found[0] + found[1] / 1e6)
+
+    def living(self) -> list[rqsqs.Consumer]:
+        """The workers, those that were seen last in front."""
+        return sorted(
+            (c for c in self.queue.consumers() if c.is_alive and c.state == "running"), key=lambda c: -c.started_at_ms
+        )
+
+    def in_flight(self) -> set[tuple[str, float]]:
+        """Message id and time of return of everything that workers hold."""
+        found: set[tuple[str, float]] = set()
+        cursor = ""
+        while True:
+            page, cursor = self.queue.browse("in_flight", cursor, max_messages=1000)
+            found.update((m.message_id, m.visible_at.timestamp()) for m in page if m.visible_at)
+            if not cursor:
+                return found
+
     # Processes
 
+    def start_workers(self, version: str) -> subprocess.Popen[bytes]:
+        """Several, and their supervisor."""
+        target = f"rqsqs.demo.cache_job:{version}"
+        return self.start("rqsqs", "worker", target, "--processes", str(WORKERS), "--log-level", "warning")
+
+    def start_producer(self, path: Path, number: int) -> subprocess.Popen[bytes]:
+        """One that sends its share of the operations."""
+        share = f"{number}/{PRODUCERS}"
+        return self.start("rqsqs.demo.cache_job", str(path), "--share", share, "--repeat", str(REPEAT))
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """A producer or consumer."""
-        command = [sys.executable, "-m", "rqsqs.demo.cache_job", *arguments, "--url", self.url, "--prefix", self.prefix]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # Ctrl-C is for us
+        """A process that runs a module of ours."""
+        environment = os.environ | {"RQSQS_URL": self.url, "RQSQS_PREFIX": self.prefix}
+        with open(self.log, "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for us
+            )
         self.processes.append(process)
         return process
-
-    def kill(self, process: subprocess.Popen[bytes], say: Callable[[str], object]) -> None:
-        """As the kernel does when memory is short, at a moment when the consumer has messages in hand."""
-        held = 0
-        for _ in range(500):
-            process.send_signal(signal.SIGSTOP)
-            held = self.report.counts().get(held_by(process.pid), 0)
-            if held:
-                break
-            process.send_signal(signal.SIGCONT)
-            time.sleep(0.002)
-        process.kill()
-        process.wait()
-        self.processes.remove(process)
-        say(f"consumer {process.pid} was killed with SIGKILL; the {held} messages it had in hand come again")
 
     def stop(self, processes: list[subprocess.Popen[bytes]]) -> None:
         """In good order."""
         for process in processes:
             process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGCONT)  # it may be stopped, on its way to be killed
         deadline = time.monotonic() + 10
         for process in processes:
             try:
@@ -229,15 +338,11 @@ class Show:
         while not is_so():
             for process in self.processes:
                 if process.poll():
-                    raise DemoFailed(f"process {process.pid} ended with exit code {process.returncode}")
+                    said = self.log.read_text(errors="replace")[-2000:]
+                    raise DemoFailed(f"process {process.pid} ended with exit code {process.returncode}\n{said}")
             if time.monotonic() > deadline:
                 raise DemoFailed(f"after {PATIENCE_S:.0f} s it is still not so that {what}")
             time.sleep(0.05)
-
-    def is_drained(self, look: Callable[[], object]) -> bool:
-        """Is nothing left in the queue?"""
-        look()
-        return self.total(self.queue) == 0
 
     def total(self, queue: rqsqs.Queue) -> int:
         """All messages of a queue."""
@@ -257,19 +362,20 @@ def percentile(ordered: list[float], percent: int) -> float | None:
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """The summary for people."""
     p50, p99 = (f"{summary[f'latency_{p}_ms']:,.1f} ms" for p in ("p50", "p99"))
+    back, held = summary["back_after_seconds"], summary["killed_worker_held"]
     lines = [
         f"sent            {summary['sent']:>9,}",
         f"deduplicated    {summary['deduplicated']:>9,}   sent twice, stored once",
-        f"received        {summary['received']:>9,}",
-        f"redelivered     {summary['redelivered']:>9,}   of a killed consumer, or failed",
-        f"dead-lettered   {summary['dead_lettered']:>9,}",
-        f"redriven        {summary['redriven']:>9,}",
-        f"throughput      {summary['messages_per_second']:>9,}   messages/s, sent, applied and deleted",
-        f"latency         p50 {p50}, p99 {p99}   from send to receive; those behind the killed consumer wait longest",
+        f"processed       {summary['processed']:>9,}   applied to the cache",
+        f"redelivered     {summary['redelivered']:>9,}   of the killed worker: it held {held}, back after {back} s",
+        f"dead-lettered   {summary['dead_lettered']:>9,}   could not be applied",
+        f"redriven        {summary['redriven']:>9,}   and applied after the repair",
+        f"throughput      {summary['messages_per_second']:>9,}   messages/s: sent, applied, deleted",
+        f"latency         p50 {p50}, p99 {p99}   from sending to applied",
     ]
     if summary["equal"]:
         lines.append(f"proof           the cache equals what the operations say: {summary['cached']:,} of "
-                     f"{summary['keys']:,} keys are cached, the others were removed")  # fmt: skip
+                     f"{summary['keys']:,} keys, others removed")  # fmt: skip
     else:
         lines += [f"FAILED          it is not so that {text}" for text in summary["failed"]]
         if summary["wrong_keys"]:

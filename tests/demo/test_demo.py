@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 import rqsqs
 from rqsqs.demo import cache_job, operations
+from tests.servers import Server
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
@@ -32,45 +39,65 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+SUMMARY = ["sent", "deduplicated", "processed", "redelivered", "dead-lettered", "redriven", "throughput", "latency",
+           "proof"]  # fmt: skip
+
+
 def test_the_demo_comes_to_its_proof_without_a_server() -> None:
-    result = demo("--messages", "600")
+    result = demo("--messages", "3000")
     assert result.returncode == 0, result.stdout + result.stderr
-    lines = [line.split()[0] for line in result.stdout.splitlines()]
-    assert lines == ["sent", "deduplicated", "received", "redelivered", "dead-lettered", "redriven", "throughput",
-                     "latency", "proof"]  # fmt: skip
+    assert [line.split()[0] for line in result.stdout.splitlines()] == SUMMARY
     assert re.search(r"proof +the cache equals what the operations say: \d+ of \d+ keys", result.stdout)
-    assert "was killed with SIGKILL" in result.stderr
+    assert re.search(r"it held \d+ messages: all visible to the others after [\d.]+ s, two heartbeats", result.stderr)
+    assert re.search(r"6 x .*CannotApply: the time to live is '…'", result.stderr)
+    assert re.search(r"3 x .*CannotApply: unknown operation 'delete'", result.stderr)
     assert "\x1b" not in result.stdout + result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 100
 
 
 def test_the_demo_runs_on_a_server_and_leaves_nothing_there(valkey_url: str, prefix: str) -> None:
-    result = demo("--messages", "400", "--url", valkey_url, "--prefix", prefix, "--json")
+    result = demo("--messages", "2000", "--url", valkey_url, "--prefix", prefix, "--json")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
     summary = json.loads(result.stdout)
     assert summary["equal"] is True
-    assert summary["sent"] - summary["deduplicated"] == 400
-    assert summary["dead_lettered"] == summary["redriven"] == 6
-    assert summary["redelivered"] >= 6 * (cache_job.MAX_RECEIVES - 1)
-    assert summary["received"] >= 400 + 6 * (cache_job.MAX_RECEIVES - 1)
+    assert summary["failed"] == []
+    assert summary["sent"] - summary["deduplicated"] == 2000
+    assert summary["dead_lettered"] == summary["redriven"] == 9
+    assert summary["redelivered"] >= summary["killed_worker_held"] > 0
+    assert 0 < summary["back_after_seconds"] <= 2 * cache_job.BEAT_S + show.SLACK_S
+    assert summary["processed"] >= 2000
+    assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
     with redis.Redis.from_url(valkey_url) as server:
         assert list(server.scan_iter(match=f"{prefix}*")) == []
 
 
+def processes_with(prefix: str) -> set[int]:
+    """Those whose arguments or environment name it."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if prefix.encode() in (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes():
+                found.add(int(folder.name))
+    return found - {os.getpid()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes through /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_processes(valkey_url: str, prefix: str, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "rqsqs", "demo", "-n", "50000", "--url", valkey_url, "--prefix", prefix]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while "consumers apply" not in process.stderr.readline():
+    while "workers apply" not in process.stderr.readline():
         pass
+    mine = processes_with(prefix)
+    assert len(mine) >= 8  # the demo, a supervisor, four workers, two producers
     time.sleep(0.5)
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors.endswith("rqsqs: interrupted\n")
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert prefix not in found
+    assert processes_with(prefix) == set()
     with redis.Redis.from_url(valkey_url) as server:
         assert list(server.scan_iter(match=f"{prefix}*")) == []
 
@@ -86,7 +113,7 @@ def test_a_cache_that_differs_is_noticed(
         return cache
 
     monkeypatch.setattr(operations, "expected", wrong)
-    assert show.run(valkey_url, 200, prefix=prefix) == 1
+    assert show.run(valkey_url, 2000, prefix=prefix) == 1
     shown = capsys.readouterr().out
     assert "FAILED          it is not so that the cache equals what the operations say" in shown
     assert "nobody sent this" in shown
@@ -96,8 +123,9 @@ def test_operations_come_from_real_files_and_are_the_same_every_time() -> None:
     todo = operations.make(1000)
     assert todo == operations.make(1000)
     assert len(todo) == 1000
-    assert {o["operation"] for o in todo} == {"store", "remove"}
+    assert Counter(o["operation"] for o in todo).keys() == {"store", "remove", "delete"}
     assert sum(isinstance(o.get("ttl"), str) for o in todo) == 6
+    assert sum(map(operations.is_poison, todo)) == 9
     assert all(o["key"].endswith(".py") for o in todo)
 
 
@@ -115,22 +143,82 @@ def test_what_is_expected_follows_the_order_of_each_key() -> None:
 def test_applying_again_or_late_changes_nothing(valkey_url: str, prefix: str) -> None:
     with redis.Redis.from_url(valkey_url) as server:
         cache = cache_job.Cache(server, prefix)
-        cache.apply_all([(2, "a", "new", 60), (1, "a", "old", 60), (3, "b", "x", 60), (4, "b", "", 0)])
-        cache.apply_all([(3, "b", "x", 60), (2, "a", "again", 60)])
+        cache.apply([("a", 2, "new", 60), ("a", 1, "old", 60), ("b", 3, "x", 60), ("b", 4, "", "")])
+        cache.apply([("b", 3, "x", 60), ("a", 2, "again", 60)])
         assert {key: value for key, (value, _) in cache.content().items()} == {"a": "new"}
 
 
-def test_the_example_runs_as_its_readme_says(valkey_url: str) -> None:
-    environment = {**os.environ, "RQSQS_URL": valkey_url}
-    subprocess.run([sys.executable, EXAMPLE / "producer.py", "200"], check=True, timeout=30, env=environment)
-    consumer = subprocess.Popen([sys.executable, EXAMPLE / "consumer.py"], env=environment)
-    with rqsqs.connect(valkey_url, prefix="cache-job") as connection:
-        queue = connection.queue(cache_job.QUEUE)
-        deadline = time.monotonic() + 20
-        while (counts := queue.counts()).visible + counts.in_flight and time.monotonic() < deadline:
-            time.sleep(0.05)
-        consumer.send_signal(signal.SIGINT)
-        assert consumer.wait(10) == 0
-        assert queue.counts().visible == 0
-        for found in list(connection.queues()):
-            connection.delete_queue(found)
+def test_the_repaired_worker_understands_what_the_first_version_does_not() -> None:
+    class Message:
+        def __init__(self, **body: object) -> None:
+            self.body, self.attributes = body, {"version": 7}
+
+    poison: Any = (Message(operation="delete", key="a"), Message(operation="store", key="a", value="x", ttl="1h"))
+    for message in poison:
+        with pytest.raises(cache_job.CannotApply):
+            cache_job.change_of(message, is_repaired=False)
+    assert [cache_job.change_of(m, is_repaired=True) for m in poison] == [("a", 7, "", ""), ("a", 7, "x", 3600)]
+
+
+# The example
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Runs programs in a copy of the example, with a server of their own."""
+    folder = tmp_path / "cache_job"
+    shutil.copytree(EXAMPLE, folder)
+    server = Server("valkey").start()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RQSQS_")} | {"RQSQS_URL": server.url}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*arguments: str, wait: bool = True) -> Any:
+        process = subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment)
+        started.append(process)
+        if wait:
+            assert process.wait(30) == 0
+        return process
+
+    run.url, run.folder = server.url, folder  # type: ignore[attr-defined]
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    server.stop()
+
+
+def wait_for(is_so: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("command", [["consumer.py"], ["-m", "rqsqs", "worker", "consumer:worker", "--processes", "2"]])
+def test_the_example_runs_as_its_readme_says(example: Any, tmp_path: Path, command: list[str]) -> None:
+    files = {str(tmp_path / "data" / f"{i}.py"): f"content {i}" if i % 10 else "" for i in range(250)}
+    (tmp_path / "data").mkdir()
+    for name, content in files.items():
+        Path(name).write_text("before" if content else "there for now")
+    example("queues.py")
+    example("producer.py", str(tmp_path / "data"))
+    for name, content in files.items():
+        Path(name).write_text(content)
+    example("producer.py", str(tmp_path / "data"))
+    worker = example(*command, wait=False)
+    with rqsqs.connect(example.url) as connection, redis.Redis.from_url(example.url, decode_responses=True) as cache:
+        queue, dead = connection.queue("cache-operations.fifo"), connection.queue("cache-operations-dead.fifo")
+        queue.send({"operation": "store", "key": "a", "value": "x", "ttl": "1h"}, group="a", attributes={"version": 1})
+        wait_for(lambda: queue.counts().visible + queue.counts().in_flight == 0)
+        entries = {key.removeprefix("cache:"): cache.get(key) for key in cache.scan_iter("cache:*", count=1000)}
+        digests = {
+            name: hashlib.sha256(content.encode()).hexdigest()[:32] for name, content in files.items() if content
+        }
+        assert entries == digests
+        (letter,) = dead.peek(10)
+        assert letter.cause is not None
+        assert letter.cause.type.endswith("CannotApply")
+        assert letter.cause.failures == 1
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
