@@ -134,9 +134,9 @@ class Show:
             redelivered = look().get("redelivered", 0)
 
             dead = self.dead_letters.counts().visible
-            say(f"the queue is empty; {dead} operations could not be applied and are in the dead-letter queue:")
+            say(f"the queue is empty; {dead} operations cannot be applied and are dead letters:")
             for line in self.causes():
-                say(f"  {line}")
+                say(line)
             self.stop([workers])
             say("the workers are repaired and started again; the dead letters go back")
             workers = self.start_workers("repaired")
@@ -209,7 +209,10 @@ class Show:
             for message in page:
                 kinds.add(message)
             if not cursor:
-                return [f"{kind.count:>3} x {kind.text}" for kind in kinds.most_frequent_first()]
+                return [
+                    f"{kind.count:>4} x {(kind.type or '').rpartition('.')[2]}: {kind.message}"
+                    for kind in kinds.most_frequent_first()
+                ]
 
     # The killed worker
 
@@ -225,8 +228,8 @@ class Show:
         if not back:
             raise DemoFailed("the killed worker held messages, and they did not come back")
         seconds = max(back) - began
-        say(f"it held {len(back)} messages: all visible to the others after {seconds:.2f} s, "
-            f"two heartbeats are {TWO_BEATS_S:g} s")  # fmt: skip
+        say(f"it held {len(back)} messages: visible to the others after {seconds:.2f} s "
+            f"(two heartbeats: {TWO_BEATS_S:g} s)")  # fmt: skip
         return len(back), seconds
 
     def kill_one_that_works(self) -> tuple[int, float]:
@@ -370,12 +373,12 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"redelivered     {summary['redelivered']:>9,}   of the killed worker: it held {held}, back after {back} s",
         f"dead-lettered   {summary['dead_lettered']:>9,}   could not be applied",
         f"redriven        {summary['redriven']:>9,}   and applied after the repair",
-        f"throughput      {summary['messages_per_second']:>9,}   messages/s: sent, applied, deleted",
+        f"throughput      {summary['messages_per_second']:>9,}   messages/s, the wait for the killed worker included",
         f"latency         p50 {p50}, p99 {p99}   from sending to applied",
     ]
     if summary["equal"]:
         lines.append(f"proof           the cache equals what the operations say: {summary['cached']:,} of "
-                     f"{summary['keys']:,} keys, others removed")  # fmt: skip
+                     f"{summary['keys']:,} keys")  # fmt: skip
     else:
         lines += [f"FAILED          it is not so that {text}" for text in summary["failed"]]
         if summary["wrong_keys"]:
