@@ -176,7 +176,7 @@ class Worker:
         asyncio.run(self.serve(handle_signals=threading.current_thread() is threading.main_thread()))
 
     async def serve(self, *, handle_signals: bool = False) -> None:
-        """run() for programs that have an event loop of their own.
+        """run() for programs that have an event loop of their own. Cancelled, it gives everything back at once.
 
         Args:
             handle_signals: react to SIGTERM and SIGINT as run() does.

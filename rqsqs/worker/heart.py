@@ -56,7 +56,8 @@ class Heart:
         self.consumer_id = consumer_id
         self.beat = beat
         self.idle = max(beat, IDLE_S)
-        self.lease_ms = round(beat * LIVES * 1000)
+        self.lease_s = beat * LIVES
+        self.lease_ms = round(self.lease_s * 1000)
         self._max_hold = max_hold
         self._describe = describe
         self._lost = lost
@@ -64,7 +65,7 @@ class Heart:
         self._wake = threading.Event()
         self._is_stopped = False
         self._is_resting = False  # nothing is held: the next tick is far
-        self.last = 0.0  # when the last tick went well (monotonic)
+        self.last = 0.0  # when the last tick that went well began (monotonic)
         self._thread = threading.Thread(target=self._run, name="rqsqs-heartbeat", daemon=True)
 
     @property
@@ -78,9 +79,10 @@ class Heart:
         Raises:
             QueueDoesNotExist, ServerError.
         """
+        began = time.monotonic()
         for lane in self.lanes:
             self._tick(lane)
-        self.last = time.monotonic()
+        self.last = began
         self._thread.start()
 
     def quicken(self) -> None:
@@ -117,7 +119,8 @@ class Heart:
             elif self._wake.wait(max(due - time.monotonic(), 0)):
                 self._wake.clear()
                 continue
-            due = max(due + self.beat, time.monotonic())
+            began = time.monotonic()
+            due = max(due + self.beat, began)
             well = True
             for lane in self.lanes:
                 try:
@@ -131,7 +134,7 @@ class Heart:
                     well = False
                     log.exception("no heartbeat for %s", lane.ref.name)
             if well:
-                self.last = time.monotonic()
+                self.last = began
             else:
                 due = time.monotonic() + min(self.beat / 4, 1.0)
 

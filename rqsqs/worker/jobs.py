@@ -75,10 +75,15 @@ class Job:
         if self.task is not None and len(self.lost) == len(self.deliveries):
             self.runtime.soon(self.task.cancel)
 
+    def _is_doubtful(self) -> bool:
+        """About to begin: may others have its messages, because this process stood still for a while?"""
+        self.began = time.monotonic()
+        heart = self.runtime.heart
+        return bool(self.lost) or self.is_settled or self.began - max(self.since, heart.last) > heart.lease_s
+
     def _begin(self) -> Any:
         """Call the function; a coroutine function gives its coroutine."""
         handler, middleware = self.lane.handler, self.runtime.settings.middleware
-        self.began = time.monotonic()
         _current.set(self)
         if middleware:
             tell(middleware, "before", self.context)
@@ -103,6 +108,8 @@ class Job:
 
     def run(self) -> None:
         """Run it in this thread."""
+        if self._is_doubtful() and not self.runtime.confirm(self):
+            return
         outcomes: Outcomes
         try:
             try:
@@ -134,6 +141,12 @@ class Job:
 
     async def run_as_task(self) -> None:
         """Run it on the event loop."""
+        try:
+            if self._is_doubtful() and not await asyncio.to_thread(self.runtime.confirm, self):
+                return
+        except asyncio.CancelledError:  # lost or given back meanwhile
+            self.is_settled = True
+            return
         handler = self.lane.handler
         outcomes: Outcomes
         clock: Any = None

@@ -106,7 +106,7 @@ class Runtime:
     # Life
 
     async def serve(self) -> None:
-        """Serve until stop().
+        """Serve until stop(). If its task is cancelled, everything is given back at once.
 
         Raises:
             QueueDoesNotExist, ServerError: right at the start.
@@ -119,8 +119,14 @@ class Runtime:
             for _ in self.lanes:
                 with self._lock:
                     self._wake()
-            await self._stop.wait()
-            await self._wind_up()
+            try:
+                await self._stop.wait()
+                await self._wind_up()
+            except asyncio.CancelledError:
+                self._stop.set()
+                self._hurry.set()
+                await self._wind_up()
+                raise
         finally:
             self.state = "stopped"
             with self._lock:
@@ -147,9 +153,11 @@ class Runtime:
         with self._lock:
             if not any(lane.running for lane in self.lanes):
                 self._is_idle.set()
-        await asyncio.wait([hurry, idle], timeout=self.settings.grace, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        idle.cancel()
+        try:
+            await asyncio.wait([hurry, idle], timeout=self.settings.grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
+            idle.cancel()
         left = sum(lane.running for lane in self.lanes)
         if left:
             log.warning("%d handlers are still running; their messages are given back", left)
@@ -418,7 +426,11 @@ class Runtime:
         got: list[Delivery] = []
         error: Exception | None = None
         try:
-            got = self.transport.run(self._noting_waits(lane, finished, flow))
+            received = self.transport.run(self._noting_waits(lane, finished, flow))
+            if received and time.time() * 1000 - int(received[0].received_ms) > self.heart.lease_ms:
+                lost = self._lost_of(lane, received)  # this process stood still, or the clocks differ
+                received = [d for d in received if d not in lost]
+            got = received
         except Closed:
             pass
         except Exception as e:
@@ -521,6 +533,35 @@ class Runtime:
                 job.lane.verdicts.append(back(d))
 
     # Run
+
+    def confirm(self, job: Job) -> bool:
+        """Is a job that was not begun yet still ours? What is not is left out of it; if it cannot be told, all goes
+        back."""
+        lane = job.lane
+        try:
+            lost = self._lost_of(lane, job.deliveries)
+        except Exception as e:
+            log.warning("messages of %s are given back: %s", lane.ref.name, e)
+            lost = None
+        with self._lock:
+            if job.is_settled:
+                pass
+            elif lost is None:
+                self._return(job)
+            else:
+                for d in lost:
+                    lane.held.pop(d, None)
+                job.deliveries = [d for d in job.deliveries if d in lane.held]
+                job.lost = frozenset()
+                job.is_settled = not job.deliveries
+            return not job.is_settled
+
+    def _lost_of(self, lane: Lane, deliveries: Sequence[Delivery]) -> set[Delivery]:
+        """Which of these are not ours any more? The others are, for another two beats."""
+        try:
+            return set(self.transport.run(flows.beat(lane.ref, deliveries, self.heart.lease_ms, "", None, 0))[1])
+        except QueueDoesNotExist:
+            return set(deliveries)
 
     def _start(self, lane: Lane, jobs: list[Job]) -> None:
         lane.running += len(jobs)
