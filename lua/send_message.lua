@@ -9,9 +9,9 @@ ARGV   1 now_us    "" = the server's clock
        3 stride    2 or 6: how many arguments each message has
        4... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
-RETURN now_us when every message went straight to `ready`, else {now_us, outcome ...}: outcome "" = stored, else the id
-       of the message it duplicates
-ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE
+RETURN now_us when every message went straight to `ready`, else {now_us, topology, outcome ...}: topology changes when
+       the queue's partitions do; outcome "" = stored, else the id of the message it duplicates
+ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, PARTITION_MOVED
 ]]
 local call = redis.call
 local meta, ready, token = KEYS[1], KEYS[2], KEYS[3]

@@ -12,7 +12,7 @@ ARGV   1 now_us         "" = the server's clock
        4... record, group, dedup, due, window_ms per message
             dedup "=id" given, "#id" from the content, "" none; due "" = the queue's DelaySeconds, "+ms", "@ms"
 RETURN {outcome ...}: the message's stamp, or "=stamp" of the message it duplicates
-ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED
+ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED, PARTITION_MOVED
 ]]
 local call = redis.call
 local meta, token = KEYS[1], KEYS[3]
@@ -36,7 +36,14 @@ end
 local now_us = require("lib.clock")(ARGV[1])
 local last, messages = settings[4] or "", settings[5] or "0"
 local base = string.sub(meta, 1, -5)
-local special = settings[6] and call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups")
+local special = settings[6] and call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups", "partition")
+if special and special[4] then
+  for i = 4, #ARGV, 5 do
+    if not require("lib.partition")(special[4], ARGV[i + 1]) then
+      return redis.error_reply("PARTITION_MOVED " .. ARGV[i + 1])
+    end
+  end
+end
 local queue_delay = special and tonumber(special[1] or "0") * 1000 or 0
 local default_window = special and special[2] and special[2] * 1000 or 300000
 local reply, visible, earliest = {}, false, nil

@@ -353,6 +353,7 @@ class Connection:
         dead_letter_queue: str | Queue | None = None,
         max_receive_count: int | None = None,
         retry_policy: RetryPolicy | None = None,
+        partitions: int | None = None,
         content_based_deduplication: bool | None = None,
         deduplication_scope: str | None = None,
         deduplication_window: Seconds | None = None,

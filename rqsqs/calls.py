@@ -33,6 +33,7 @@ SETTINGS = frozenset(
         "dead_letter_queue",
         "max_receive_count",
         "retry_policy",
+        "partitions",
     }
 )
 

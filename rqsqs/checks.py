@@ -228,6 +228,8 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
         if scope not in ("queue", "messageGroup"):
             raise InvalidParameterValue(f"deduplication_scope is {shown(scope)}: it is 'queue' or 'messageGroup'")
         found["DeduplicationScope"] = scope
+    if given.get("partitions") is not None:
+        found["Partitions"] = str(count("partitions", given["partitions"], 64))
     if given.get("retry_policy") is not None:
         found["RetryPolicy"] = retry_policy(given["retry_policy"])
     target, receives = given.get("dead_letter_queue"), given.get("max_receive_count")

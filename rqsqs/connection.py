@@ -47,6 +47,7 @@ class Connection:
         dead_letter_queue: str | Queue | None = None,
         max_receive_count: int | None = None,
         retry_policy: RetryPolicy | None = None,
+        partitions: int | None = None,
         content_based_deduplication: bool | None = None,
         deduplication_scope: str | None = None,
         deduplication_window: Seconds | None = None,
@@ -65,6 +66,9 @@ class Connection:
             max_receive_count: how often is not too often, 1 to 1000 (10).
             retry_policy: when workers try a message again that failed (after 1 s, 2 s, 4 s ... up to 5 minutes at
                 most, a random part of that).
+            partitions: parts of the queue that lie in different hash slots, and so on different masters of a cluster,
+                1 to 64 (1). The more there are, the more the queue can carry; order and deduplication hold within a
+                message group. configure() can raise it, of a standard queue.
             content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
             deduplication_scope: FIFO: "queue", or "messageGroup" to tell equal ids of different groups apart.
             deduplication_window: seconds for which a deduplication id is remembered (300); 60 at least.

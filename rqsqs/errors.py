@@ -26,6 +26,7 @@
     │   ├── PurgeQueueInProgress
     │   ├── ReceiptHandleIsInvalid
     │   ├── ResourceNotFound
+    │   ├── PartitionMoved              (never leaves the library)
     │   └── OverLimit
     ├── BatchFailed                     some entries of a batch were not done
     ├── ServerError                     the server cannot do it now
@@ -224,6 +225,10 @@ class ResourceNotFound(RequestError, code="RESOURCE_NOT_FOUND"):
 
     sqs_code = sqs_shape = "ResourceNotFoundException"
     http_status = 404
+
+
+class PartitionMoved(RequestError, code="PARTITION_MOVED"):
+    """A message group belongs to another partition by now: look again, and send there."""
 
 
 class OverLimit(RequestError, code="OVER_LIMIT"):

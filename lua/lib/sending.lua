@@ -7,19 +7,27 @@ local ring = require("lib.ring")
 
 return function()
   local meta, ready, token = unpack(KEYS)
-  local more = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow")
+  local more = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow",
+    "topology", "partition")
   if not more[1] then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
   if tonumber(ARGV[2]) > tonumber(more[1]) then
     return redis.error_reply("MESSAGE_TOO_LARGE " .. more[1])
   end
+  if more[6] and ARGV[3] == "6" then
+    for i = 4, #ARGV, 6 do
+      if ARGV[i + 4] ~= "" and not require("lib.partition")(more[6], ARGV[i + 4]) then
+        return redis.error_reply("PARTITION_MOVED " .. ARGV[i + 4])
+      end
+    end
+  end
   local now_us = require("lib.clock")(ARGV[1])
   local now_ms = tonumber(string.sub(now_us, 1, 13))
   local stride, queue_delay, fair = tonumber(ARGV[3]), tonumber(more[2] or "0") * 1000, more[3]
   local base = string.sub(meta, 1, -5)
   local store, delayed, keeper, groups = base .. "store", base .. "delayed", base .. "keeper", base .. "ring"
-  local reply = {now_us}
+  local reply = {now_us, more[5] or ""}
   local earliest, visible
 
   for i = 4, #ARGV, stride do

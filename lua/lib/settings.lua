@@ -1,9 +1,9 @@
 --[[
 Queue attributes in `meta`: SQS's names and values as SQS shows them, and beside them in lower case what the scripts
 derive or keep: dlq and max_receives (from RedrivePolicy, sent along by the client), special (there is something the
-fast paths do not handle: a queue delay, fair groups, a pause, a deduplication window), plain (MaximumMessageSize, while
+fast paths do not handle: a queue delay, fair groups, a pause, a deduplication window, partitions), plain (MaximumMessageSize, while
 a send without options needs to know nothing else), delays (FIFO: some message is or was
-delayed), unsorted (lists that are not in the order of ids any more), topology, last, messages, holes, grouped,
+delayed), unsorted (lists that are not in the order of ids any more), topology, partition ("NUMBER/COUNT", if the queue has several), last, messages, holes, grouped,
 created_us, modified_us, deleting, purged_us, dlq_missing_until.
 ]]
 local settings = {}
@@ -22,14 +22,15 @@ end
 -- Keep `special` and `plain` true.
 function settings.mark(meta)
   local now = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "DeduplicationWindow", "fair", "paused",
-    "paused_groups")
+    "paused_groups", "partition")
   local delay = now[2] and now[2] ~= "0"
-  if delay or now[3] or now[4] or now[5] or now[6] then
+  if delay or now[3] or now[4] or now[5] or now[6] or now[7] then
     redis.call("HSET", meta, "special", "1")
   else
     redis.call("HDEL", meta, "special")
   end
-  if now[1] and not delay and not now[4] then
+  -- senders learn of other partitions from the home's replies
+  if now[1] and not delay and not now[4] and string.sub(now[7] or "1", 1, 2) ~= "0/" then
     redis.call("HSET", meta, "plain", now[1])
   else
     redis.call("HDEL", meta, "plain")

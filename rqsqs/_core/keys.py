@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import binascii
 import functools
 import hashlib
+import itertools
+import random
 from typing import Protocol
 
 FIFO_SUFFIX = ".fifo"
+SLOTS = 16_384  # of a Redis Cluster
+NEAR = 128  # so close to the slot that would be best a partition is
 
 
 class Clock(Protocol):
@@ -55,25 +60,48 @@ class Partition:
         return f"Partition({self.queue!r}, {self.tag!r})"
 
 
+@functools.lru_cache(maxsize=100_000)
+def partition_tag(name: str, number: int) -> str:
+    """The hash tag of a queue's partition: NAME/NUMBER, and .N behind it where that is needed to spread the partitions
+    of a queue evenly over the hash slots, and so over the masters of a cluster, however many of them there are."""
+    home = f"{name}/0"
+    if number == 0:
+        return home
+    fraction = int(f"{number:014b}"[::-1], 2) / 2**14  # van der Corput: 1/2, 1/4, 3/4, 1/8 ...
+    wanted = (_slot(home) + round(fraction * SLOTS)) % SLOTS
+    for n in itertools.count():
+        tag = f"{name}/{number}.{n}" if n else f"{name}/{number}"
+        if (_slot(tag) - wanted + NEAR) % SLOTS <= 2 * NEAR:
+            return tag
+    raise AssertionError(name)
+
+
+def _slot(tag: str) -> int:
+    return binascii.crc_hqx(tag.encode(), 0) % SLOTS
+
+
 class QueueRef:
     """A queue by name, with the partitions known so far.
 
     Attributes:
         home: the partition that holds what belongs to the queue as a whole.
-        partitions: the home and the shards of dead letters.
+        own: the home and the other partitions to which messages are sent.
+        partitions: these, and the shards of dead letters.
         topology: the server's version of `partitions`.
+        turn: counts calls, so that partitions take turns.
     """
 
-    __slots__ = ("_shards", "home", "is_fifo", "name", "partitions", "space", "topology", "turn")
+    __slots__ = ("_shards", "home", "is_fifo", "name", "own", "partitions", "space", "topology", "turn")
 
     def __init__(self, space: Keyspace, name: str) -> None:
         self.space = space
         self.name = name
         self.is_fifo = name.endswith(FIFO_SUFFIX)
-        self.home = Partition(space, name, f"{name}/0")
+        self.home = Partition(space, name, partition_tag(name, 0))
+        self.own: tuple[Partition, ...] = (self.home,)
         self.partitions: tuple[Partition, ...] = (self.home,)
         self.topology = b""
-        self.turn = 0
+        self.turn = random.randrange(1 << 16)
         self._shards: dict[str, Partition] = {self.home.tag: self.home}
 
     def partition(self, tag: str) -> Partition:
@@ -84,9 +112,26 @@ class QueueRef:
         return found
 
     def learn(self, topology: bytes, tags: list[str]) -> None:
-        """Take over what the server said about the shards."""
-        self.partitions = (self.home, *(self.partition(tag) for tag in sorted(tags) if tag != self.home.tag))
+        """Take over what the server said about partitions and shards."""
+        numbered = {self.home.tag: 0}
+        for tag in tags:
+            name, _, number = tag.rpartition("/")
+            if name == self.name:
+                numbered[tag] = int(number.partition(".")[0])
+        self.own = tuple(self.partition(tag) for tag in sorted(numbered, key=lambda tag: numbered[tag]))
+        self.partitions = (*self.own, *(self.partition(tag) for tag in sorted(set(tags) - set(numbered))))
         self.topology = topology
+
+    def owner(self, text: str) -> Partition:
+        """The partition that a message group (FIFO) or deduplication id (standard) belongs to."""
+        if len(self.own) == 1:
+            return self.home
+        return self.own[int(hashlib.sha1(text.encode()).hexdigest()[:8], 16) % len(self.own)]
+
+    def next_own(self) -> Partition:
+        """The partitions for messages without one, in turn."""
+        self.turn += 1
+        return self.own[self.turn % len(self.own)]
 
     def __repr__(self) -> str:
         return f"QueueRef({self.name!r})"

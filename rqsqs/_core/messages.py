@@ -41,8 +41,14 @@ def _due(message: Outgoing) -> str:
     return ""
 
 
-def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) -> Operation:
-    """Send one or many; the result is a list of SentMessage in the same order."""
+def send_messages(
+    p: Partition, messages: Sequence[Outgoing], limits: Limits, news: list[bytes] | None = None
+) -> Operation:
+    """Send one or many; the result is a list of SentMessage in the same order.
+
+    Args:
+        news: takes the topology of the queue, if the reply tells it.
+    """
     now = p.space.now_us()
     size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
@@ -67,9 +73,11 @@ def send_messages(p: Partition, messages: Sequence[Outgoing], limits: Limits) ->
             stamp = reply.decode()
             return [SentMessage(stamp + name, node) for name in names]
         stamp = reply[0].decode()
+        if news is not None:
+            news.append(reply[1])
         return [
             SentMessage(outcome.decode(), node, None, True) if outcome else SentMessage(stamp + name, node)
-            for name, outcome in zip(names, reply[1:], strict=True)
+            for name, outcome in zip(names, reply[2:], strict=True)
         ]
 
     return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False)

@@ -145,13 +145,20 @@ def attach_source(dlq: QueueRef, source: str, tags: list[str], *, detach: bool =
     )
 
 
-def put_shard(shard: Partition, source: Partition, fields: Mapping[str, str]) -> Operation:
-    """Copy the dead-letter queue's attributes to a shard."""
+def put_shard(shard: Partition, source: Partition, fields: Mapping[str, str], partition: str = "") -> Operation:
+    """Copy a queue's attributes to a shard, or to another partition.
+
+    Args:
+        source: the source of dead letters in the same hash slot; of a partition, itself.
+        partition: "NUMBER/COUNT" of a partition.
+    """
     copied = {
         name: value
         for name, value in fields.items()
         if name[0].isupper() or name in ("dlq", "max_receives", "paused", "created_us", "modified_us")
     }
+    if partition:
+        copied["partition"] = partition
     return Operation(
         "put_shard",
         (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),

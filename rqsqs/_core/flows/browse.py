@@ -147,13 +147,15 @@ def cancel(
     """
     if dedup_id is not None:
         tail = dedup_tail(dedup_id)
-        for key in (q.home.dedup("=", tail, ""), q.home.dedup("=", tail, group or "")):
-            found = yield browsing.find_duplicate(q.home, key, forget=False)
-            if found:
-                done = yield from _take(q, q.home, found, group, None)
-                if done:
-                    yield browsing.find_duplicate(q.home, key, forget=True)
-                return done
+        yield from refresh(q)
+        for p in q.own:
+            for key in dict.fromkeys((p.dedup("=", tail, ""), p.dedup("=", tail, group or ""))):
+                found = yield browsing.find_duplicate(p, key, forget=False)
+                if found:
+                    done = yield from _take(q, p, found, group, None)
+                    if done:
+                        yield browsing.find_duplicate(p, key, forget=True)
+                    return done
         return False
     return (yield from _everywhere(q, str(message_id), group, None))
 

@@ -17,6 +17,7 @@ from rqsqs.limits import NATIVE
 from rqsqs.types import Consumer
 
 GONE = -2
+STAY = 8  # so many calls after another a busy worker receives from the same partition
 
 
 def finish_and_receive(
@@ -28,13 +29,16 @@ def finish_and_receive(
         lease_ms: for how long the messages received are invisible without a heartbeat.
         per_group: so many messages of one message group at most (FIFO); 0 = no limit.
     """
-    at_home = [d for d in finished if d.partition is q.home]
-    if len(q.partitions) > 1 or len(at_home) < len(finished):
-        yield from finish(q, finished)
-        at_home = []
-    got, _ = yield from receive_after(
-        q, NATIVE, [d.receipt for d in at_home], max_messages, lease_ms, wait_ms, per_group
-    )
+    first: Sequence[Delivery] = finished
+    if len(q.partitions) > 1 or any([d.partition is not q.home for d in finished]):
+        parts = _by_partition(finished)
+        first = ()
+        if parts and parts[-1][0] in q.partitions and q.turn % STAY:  # for a while, then the next one
+            first = parts.pop()[1]
+        for _, part in parts:
+            yield from finish(q, part)
+        q.turn += 1
+    got, _ = yield from receive_after(q, NATIVE, [d.receipt for d in first], max_messages, lease_ms, wait_ms, per_group)
     return got
 
 

@@ -18,6 +18,7 @@ from rqsqs.errors import (
     InvalidParameterValue,
     MessageNotAvailable,
     MessageTooLarge,
+    PartitionMoved,
     QueueDoesNotExist,
     ReceiptHandleExpired,
     ReceiptHandleIsInvalid,
@@ -30,6 +31,7 @@ T = TypeVar("T")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
+TURNS = 10  # attempts to send to partitions that are being changed
 BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
 _waiter_numbers = itertools.count()
 
@@ -40,8 +42,49 @@ def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flo
     Raises:
         QueueDoesNotExist, DeduplicationIdRequired: nothing was sent.
     """
+    if len(q.own) == 1:
+        try:
+            return (yield from _send_to(q, q.home, batch, limits))
+        except PartitionMoved:
+            yield from refresh(q)
+    results: list[Any] = [None] * len(batch)
+    left = list(range(len(batch)))
+    for _ in range(TURNS):
+        turn = q.next_own()
+        places: dict[Partition, list[int]] = {}
+        for i in left:
+            places.setdefault(_place(q, batch[i], turn), []).append(i)
+        left = []
+        for p, indices in places.items():
+            try:
+                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits)
+            except (PartitionMoved, QueueDoesNotExist) as e:  # partitions were added, or the queue was made anew
+                if p is q.home and isinstance(e, QueueDoesNotExist):
+                    raise
+                left += indices
+                continue
+            for i, answer in zip(indices, answers, strict=True):
+                results[i] = Failure(i, answer.error) if isinstance(answer, Failure) else answer
+        if not left:
+            return results
+        yield from refresh(q)
+        yield Sleep(LOOK_AGAIN_MS // TURNS)
+    raise PartitionMoved(f"the partitions of {q.name!r} are being changed, and that takes too long")
+
+
+def _place(q: QueueRef, message: Outgoing, turn: Partition) -> Partition:
+    """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere."""
+    if q.is_fifo:
+        return q.owner(message.group or "")
+    return turn if message.dedup_id is None else q.owner(messages.dedup_tail(message.dedup_id))
+
+
+def _send_to(q: QueueRef, p: Partition, batch: Sequence[Outgoing], limits: Limits) -> Flow[list[SentMessage | Failure]]:
+    news: list[bytes] = []
     try:
-        sent: list[SentMessage | Failure] = yield messages.send_messages(q.home, batch, limits)
+        sent: list[SentMessage | Failure] = yield messages.send_messages(p, batch, limits, news)
+        if news and p is q.home and news[0] != q.topology:
+            yield from _holding((), refresh(q))
         return sent
     except MessageTooLarge as e:
         limit = int(e.detail)
@@ -50,7 +93,7 @@ def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flo
     ]
     rest = [m for m in batch if m.size <= limit]
     if rest:
-        answers = iter((yield from send_messages(q, rest, limits)))
+        answers = iter((yield from _send_to(q, p, rest, limits)))
         results = [next(answers) if r is None else r for r in results]
     return results
 
@@ -127,19 +170,20 @@ def receive_after(
     wait_ms: int | None,
     per_group: int = 0,
 ) -> Flow[tuple[list[Delivery], list[int]]]:
-    """Receive, and delete receipts of the home partition with the first call.
+    """Receive, and delete receipts with the first call; they are all of one partition.
 
     Returns:
         The messages received, and what became of the receipts, as messages.delete_messages() tells it (FIFO).
     """
     statuses: list[int] = []
+    start = finished[0].partition if finished else q.home
 
     def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
         return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter, per_group=per_group)
 
     def first(wait: str, waiter: str) -> Operation:
         return messages.receive_messages(
-            q.home,
+            start,
             limits,
             max_messages,
             visibility_ms,
@@ -150,7 +194,7 @@ def receive_after(
             per_group=per_group,
         )
 
-    received = yield from _receive(q, ask, max_messages, wait_ms, first if finished else None)
+    received = yield from _receive(q, ask, max_messages, wait_ms, first if finished else None, start)
     return received, statuses
 
 
@@ -160,10 +204,12 @@ def _receive(
     max_messages: int,
     wait_ms: int | None,
     first: Callable[[str, str], Operation] | None = None,
+    start: Partition | None = None,
 ) -> Flow[list[Delivery]]:
-    """Receive from a queue; `first` makes the first operation if it is another one than `ask` makes."""
+    """Receive from a queue; `first` makes the first operation if it is another one than `ask` makes, for the partition
+    `start`."""
     if len(q.partitions) > 1:
-        return (yield from _receive_everywhere(q, ask, max_messages, wait_ms))
+        return (yield from _receive_everywhere(q, ask, max_messages, wait_ms, start, first))
     home, bells = q.home, (q.home.bell,)
     wait = waiter = ""
     if wait_ms != 0:
@@ -193,6 +239,7 @@ def _receive(
             left = got.wait_until_ms - got.now_ms
             if len(q.partitions) > 1:
                 yield messages.ring(home, waiter)
+                yield messages.ring(home)  # the next waiter shall learn of it as well
                 return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0)))
             if got.missing_dlq or got.wake_at_ms == got.now_ms:
                 got = yield ask(home, wait, waiter, max_messages)
@@ -223,9 +270,14 @@ def _receive(
 
 
 def _receive_everywhere(
-    q: QueueRef, ask: Callable[[Partition, str, str, int], Operation], count: int, wait_ms: int | None
+    q: QueueRef,
+    ask: Callable[[Partition, str, str, int], Operation],
+    count: int,
+    wait_ms: int | None,
+    start: Partition | None = None,
+    first: Callable[[str, str], Operation] | None = None,
 ) -> Flow[list[Delivery]]:
-    """Receive from a queue of several partitions, each in its turn first."""
+    """Receive from a queue of several partitions, each in its turn first; begin with `first` at `start`, if given."""
     found: list[Delivery] = []
     wait = "?" if wait_ms is None else f"+{wait_ms}"
     waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
@@ -233,10 +285,16 @@ def _receive_everywhere(
         turn = q.turn = q.turn + 1
         partitions = q.partitions
         order = partitions[turn % len(partitions) :] + partitions[: turn % len(partitions)]
+        if start is not None and first is not None:
+            order = (start, *(p for p in order if p is not start))
         again = False
         look = "" if wait == "+0" else NOW
         for p in order:
-            got = yield from _holding(found, at(q, p, ask(p, look, "", count - len(found)), False))
+            if first is not None and p is start:
+                operation, first = first(look, ""), None
+            else:
+                operation = ask(p, look, "", count - len(found))
+            got = yield from _holding(found, at(q, p, operation, False))
             if got is None:
                 break
             if got is False:  # no such shard

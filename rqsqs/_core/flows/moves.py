@@ -161,9 +161,20 @@ def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple
             return 0, ""
     batch, name, messages = taken
     try:
-        yield moves.put(q.space.queue(name).home, batch, messages)
+        yield from _put(q.space.queue(name), batch, messages)
     except QueueDoesNotExist:
         yield moves.clear(p, batch, back=True)
         return 0, "AWS.SimpleQueueService.NonExistentQueue"
     yield moves.clear(p, batch)
     return len(messages) // 3, ""
+
+
+def _put(target: QueueRef, batch: str, messages: list[bytes]) -> Flow[None]:
+    """Second phase; each part has an id of its own, so that it is put once however often this is repeated."""
+    yield from refresh(target)
+    places: dict[Partition, list[bytes]] = {}
+    for i in range(0, len(messages), 3):
+        p = target.owner(messages[i + 1].decode() if target.is_fifo else batch)
+        places.setdefault(p, []).extend(messages[i : i + 3])
+    for p, part in places.items():
+        yield moves.put(p, batch, part)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from rqsqs._core import queues
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
-from rqsqs._core.keys import Keyspace, QueueRef
+from rqsqs._core.keys import Keyspace, QueueRef, partition_tag
 from rqsqs._core.operation import Flow
-from rqsqs.errors import QueueBeingDeleted, QueueDoesNotExist
+from rqsqs.errors import InvalidParameterValue, QueueBeingDeleted, QueueDoesNotExist
 from rqsqs.limits import Limits
 from rqsqs.types import QueueInfo
 
@@ -36,6 +36,15 @@ def create_queue(
         ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
     """
     policy = attributes.get("RedrivePolicy")
+    if (
+        q.is_fifo
+        and int(attributes.get("Partitions", "1")) > 1
+        and attributes.get("DeduplicationScope") != "messageGroup"
+    ):
+        raise InvalidParameterValue(
+            f"partitions is {attributes['Partitions']}: a FIFO queue of several partitions needs the deduplication "
+            "scope 'messageGroup', as they do not know of each other's deduplication ids"
+        )
     dlq = (yield from check_target(q, policy, arn)) if policy else None
     operation = queues.create_queue(q.home, attributes, tags or {}, limits)
     try:
@@ -47,9 +56,35 @@ def create_queue(
     if created:
         q.learn(b"", [])
     yield queues.register_queue(q.space, q.name, created_us)
+    if "Partitions" in attributes:
+        yield from spread(q, int(attributes["Partitions"]))
     if dlq is not None and created:
         yield from attach(dlq, q.name, [q.home])
     return bool(created)
+
+
+def spread(q: QueueRef, count: int) -> Flow[None]:
+    """Give a queue so many partitions; those that are there already stay. Can be repeated after an interruption."""
+    if count == 1:
+        return
+    own = [q.partition(partition_tag(q.name, n)) for n in range(count)]
+    fields = yield queues.attach_source(q, "", [p.tag for p in own])
+    for n, p in enumerate(own[1:], 1):
+        yield queues.put_shard(p, p, fields, f"{n}/{count}")
+    yield queues.set_attributes(q.home, {"partition": f"0/{count}"}, touch=False)
+    yield from refresh(q)
+
+
+def _check_growth(q: QueueRef, count: int) -> Flow[None]:
+    yield from refresh(q)
+    have = len(q.own)
+    if count < have:
+        raise InvalidParameterValue(f"partitions is {count}: {q.name!r} has {have}, and partitions are not taken away")
+    if q.is_fifo and count > have:
+        raise InvalidParameterValue(
+            f"partitions is {count}: the FIFO queue {q.name!r} keeps the {have} it was made with, as its message "
+            "groups would change places; make a new queue"
+        )
 
 
 def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
@@ -132,12 +167,16 @@ def set_attributes(
     """
     before: dict[str, str] = {}
     dlq = None
+    if "Partitions" in attributes:
+        yield from _check_growth(q, int(attributes["Partitions"] or 1))
     if "RedrivePolicy" in attributes:
         before = yield queues.get_queue(q.home)
         policy = attributes["RedrivePolicy"]
         if policy is not None:
             dlq = yield from check_target(q, policy, arn)
     yield queues.set_attributes(q.home, attributes)
+    if "Partitions" in attributes:
+        yield from spread(q, int(attributes["Partitions"] or 1))
     yield from _copy_to_shards(q)
     if dlq is not None:
         yield from attach(dlq, q.name, list(q.partitions))
