@@ -100,6 +100,8 @@ class Heart:
         for lane in self.lanes:
             try:
                 self.transport.run(flows.beat(lane.ref, (), 0, self.consumer_id, None, 0))
+            except QueueDoesNotExist:
+                continue
             except RqsqsError as e:
                 log.info("could not sign off from %s: %s", lane.ref.name, e)
 

@@ -99,6 +99,7 @@ class Runtime:
         self._watch_wanted = threading.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._is_told_to_stop = False
         self._is_idle = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: deque[Job] = deque()  # run by tasks, not concluded yet
@@ -140,14 +141,16 @@ class Runtime:
 
     def stop(self) -> None:
         """Take no more messages, finish those in hand, end. Called again: give everything back and end."""
-        if self._stop.is_set():
+        if self._is_told_to_stop:  # an order that drains the worker is no first time
             self._hurry.set()
+        self._is_told_to_stop = True
         self._stop.set()
 
     async def _wind_up(self) -> None:
         self.state = "stopping"
         for lane in self.lanes:
-            self._close(lane, "draining")
+            if lane.is_open:
+                self._close(lane, "draining")
         hurry = asyncio.create_task(self._hurry.wait())
         idle = asyncio.create_task(self._is_idle.wait())
         with self._lock:
@@ -160,7 +163,7 @@ class Runtime:
             idle.cancel()
         left = sum(lane.running for lane in self.lanes)
         if left:
-            log.warning("%d handlers are still running; their messages are given back", left)
+            log.warning("still running: %d handlers; their messages are given back", left)
             for lane in self.lanes:
                 self._give_back(lane)
         deadline = time.monotonic() + LAST_WORDS_S
@@ -236,6 +239,8 @@ class Runtime:
             self._give_back(lane)
         if not any(lane.is_open for lane in self.lanes):
             self.soon(self._stop.set)
+        if all(lane.state == "evicted" for lane in self.lanes):
+            self.soon(self._hurry.set)
 
     def _describe(self, lane: Lane) -> dict[str, Any]:
         held = list(lane.held.copy().items())

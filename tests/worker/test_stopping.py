@@ -409,3 +409,30 @@ def test_an_order_concerns_one_queue_the_others_are_served_on(app: App) -> None:
     assert {name: lane["state"] for name, lane in status["queues"].items()} == {"a": "evicted", "b": "running"}
     running.stop()
     assert a.counts().visible == 20
+
+
+def test_a_worker_that_is_being_drained_finishes_when_it_is_stopped(app: App) -> None:
+    go = threading.Event()
+    q = app.queue()
+    send(q, ["long"])
+    with released(go):
+        running = app.serve(lambda _: go.wait(20), beat=0.1)
+        until(lambda: q.counts().in_flight == 1)
+        q.drain(running.consumer_id)
+        until(lambda: running.worker.status()["state"] == "stopping")
+        running.worker.stop()  # its first stop: the order was none
+        go.set()
+        running.ended()
+    assert is_empty(q)
+
+
+def test_a_worker_that_was_evicted_from_all_queues_does_not_wait_for_its_handlers(app: App) -> None:
+    go = threading.Event()
+    q = app.queue()
+    send(q, ["long"])
+    with released(go):
+        running = app.serve(lambda _: go.wait(60), beat=0.1, grace=60)
+        until(lambda: q.counts().in_flight == 1)
+        q.evict(running.consumer_id)
+        running.ended()
+        assert q.counts().visible == 1
