@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 import threading
@@ -396,7 +397,7 @@ class Runtime:
         rivals = [other for other in self.lanes if other.is_backlogged and other.is_open and other is not lane]
         if free > 0 and rivals:
             weights = lane.handler.weight + sum(other.handler.weight for other in rivals)
-            share = max(1, round(self.settings.concurrency * lane.handler.weight / weights))
+            share = math.ceil(self.settings.concurrency * lane.handler.weight / weights)  # _by_need() does the rest
             free = min(free, share - lane.running)
         return max(free, 0)
 
@@ -446,6 +447,8 @@ class Runtime:
             if error is None:
                 lane.trouble = 0
                 lane.is_full = len(got) >= asked or not lane.is_open
+                if not lane.is_backlogged:
+                    self._forget_rest(lane)
                 self._deleted(lane, finished)
                 self._take(lane, got)
             else:
@@ -491,6 +494,11 @@ class Runtime:
             self._deleted(lane, finished)
             if self._has_calls():
                 self._wake()
+
+    def _forget_rest(self, lane: Lane) -> None:
+        """A lane that had nothing to do for a while is the next one now, but does not make up for what it missed."""
+        busy = [other.served for other in self.lanes if other.is_backlogged]
+        lane.served = max(lane.served, min(busy, default=0.0) - 1 / lane.handler.weight)
 
     def _deleted(self, lane: Lane, finished: list[Delivery]) -> None:
         for d in finished:
