@@ -692,7 +692,11 @@ class Runtime:
                     lane.held.pop(v.delivery, None)
             else:
                 lane.finished += finished
-                lane.verdicts += verdicts
+                for v in verdicts:
+                    if v.kind == "back" and getattr(error, "request_sent", False):
+                        lane.held.pop(v.delivery, None)  # perhaps another has it: it comes back by itself if not
+                    else:
+                        lane.verdicts.append(v)
                 pause = self._pause(lane, error)
         if error is not None:
             log.warning("cannot settle messages of %s, trying again in %g s: %s", lane.ref.name, pause, error,
