@@ -7,7 +7,9 @@ KEYS   1 meta     HASH  queue attributes
        3 sources  SET   queues whose redrive policy names this one
 ARGV   1 source  queue name, "" = only tags
        2 detach  "1" = the source names this queue no more
-       3... hash tags
+       3 before  how many partitions there were before more were added, while groups may be in their old places; "0" =
+                 they are not any more; "" = as it is
+       4... hash tags
 RETURN {field, value, ...}: the attributes, to be copied to the shards
 ERRORS QUEUE_NOT_FOUND
 ]]
@@ -22,9 +24,16 @@ elseif ARGV[1] ~= "" then
   redis.call("SADD", sources, ARGV[1])
 end
 local own = string.match(meta, "{(.-)}")
-for i = 3, #ARGV do
-  if ARGV[i] ~= own and redis.call("SADD", shards, ARGV[i]) == 1 then -- no two lives of a queue share a topology
-    redis.call("HSET", meta, "topology", state[1] .. ":" .. redis.call("SCARD", shards))
+local topology = redis.call("HGET", meta, "topology") or ""
+local before = ARGV[3] ~= "" and ARGV[3] or string.match(topology, "^%d+:%d+:(%d+)$") or "0"
+local added = 0
+for i = 4, #ARGV do
+  if ARGV[i] ~= own then
+    added = added + redis.call("SADD", shards, ARGV[i])
   end
+end
+if added > 0 or ARGV[3] ~= "" then -- no two lives of a queue share a topology
+  local new = state[1] .. ":" .. redis.call("SCARD", shards) .. (before ~= "0" and ":" .. before or "")
+  redis.call("HSET", meta, "topology", new)
 end
 return redis.call("HGETALL", meta)

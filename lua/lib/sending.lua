@@ -17,7 +17,7 @@ return function()
   end
   if more[6] and ARGV[3] == "6" then
     for i = 4, #ARGV, 6 do
-      if ARGV[i + 4] ~= "" and not require("lib.partition")(more[6], ARGV[i + 4]) then
+      if ARGV[i + 4] ~= "" and not require("lib.partition")(more[6], nil, ARGV[i + 4]) then
         return redis.error_reply("PARTITION_MOVED " .. ARGV[i + 4])
       end
     end

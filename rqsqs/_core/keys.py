@@ -88,10 +88,11 @@ class QueueRef:
         own: the home and the other partitions to which messages are sent.
         partitions: these, and the shards of dead letters.
         topology: the server's version of `partitions`.
+        before: how many partitions there were before more were added, while message groups may be in their old places.
         turn: counts calls, so that partitions take turns.
     """
 
-    __slots__ = ("_shards", "home", "is_fifo", "name", "own", "partitions", "space", "topology", "turn")
+    __slots__ = ("_shards", "before", "home", "is_fifo", "name", "own", "partitions", "space", "topology", "turn")
 
     def __init__(self, space: Keyspace, name: str) -> None:
         self.space = space
@@ -101,6 +102,7 @@ class QueueRef:
         self.own: tuple[Partition, ...] = (self.home,)
         self.partitions: tuple[Partition, ...] = (self.home,)
         self.topology = b""
+        self.before = 0
         self.turn = random.randrange(1 << 16)
         self._shards: dict[str, Partition] = {self.home.tag: self.home}
 
@@ -121,12 +123,14 @@ class QueueRef:
         self.own = tuple(self.partition(tag) for tag in sorted(numbered, key=lambda tag: numbered[tag]))
         self.partitions = (*self.own, *(self.partition(tag) for tag in sorted(set(tags) - set(numbered))))
         self.topology = topology
+        self.before = int((topology.split(b":") + [b"0"] * 3)[2])
 
-    def owner(self, text: str) -> Partition:
-        """The partition that a message group (FIFO) or deduplication id (standard) belongs to."""
+    def owner(self, text: str, count: int = 0) -> Partition:
+        """The partition that a message group (FIFO) or deduplication id (standard) belongs to, or belonged to when
+        there were `count` of them (lua/lib/partition.lua)."""
         if len(self.own) == 1:
             return self.home
-        return self.own[int(hashlib.sha1(text.encode()).hexdigest()[:8], 16) % len(self.own)]
+        return self.own[int(hashlib.sha1(text.encode()).hexdigest()[:8], 16) % (count or len(self.own))]
 
     def next_own(self) -> Partition:
         """The partitions for messages without one, in turn."""

@@ -42,17 +42,18 @@ def _due(message: Outgoing) -> str:
 
 
 def send_messages(
-    p: Partition, messages: Sequence[Outgoing], limits: Limits, news: list[bytes] | None = None
+    p: Partition, messages: Sequence[Outgoing], limits: Limits, news: list[bytes] | None = None, refused: str = ""
 ) -> Operation:
     """Send one or many; the result is a list of SentMessage in the same order.
 
     Args:
+        refused: what the partition said in which the message group was before (FIFO).
         news: takes the topology of the queue, if the reply tells it.
     """
     now = p.space.now_us()
     size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
-        return _send_fifo(p, messages, limits, now, size)
+        return _send_fifo(p, messages, limits, now, size, refused)
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
@@ -83,8 +84,10 @@ def send_messages(
     return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False)
 
 
-def _send_fifo(p: Partition, messages: Sequence[Outgoing], limits: Limits, now: str, size: int) -> Operation:
-    args: list[Arg] = [now, size, "1" if limits.strict else ""]
+def _send_fifo(
+    p: Partition, messages: Sequence[Outgoing], limits: Limits, now: str, size: int, refused: str
+) -> Operation:
+    args: list[Arg] = [now, size, "1" if limits.strict else "", refused]
     for m in messages:
         if m.dedup_id is not None:
             dedup = "=" + dedup_tail(m.dedup_id)

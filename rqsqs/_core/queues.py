@@ -135,12 +135,18 @@ def set_tags(q: QueueRef, tags: Mapping[str, str], remove: list[str], limit: int
     return Operation("set_queue_tags", q.home.keys("meta tags"), tuple(args))
 
 
-def attach_source(dlq: QueueRef, source: str, tags: list[str], *, detach: bool = False) -> Operation:
-    """The result is a dict of the dead-letter queue's fields."""
+def attach_source(
+    dlq: QueueRef, source: str, tags: list[str], *, detach: bool = False, before: int | None = None
+) -> Operation:
+    """The result is a dict of the dead-letter queue's fields.
+
+    Args:
+        before: how many partitions there were, while groups may be in their old places; 0 = they are not any more.
+    """
     return Operation(
         "attach_source",
         dlq.home.keys("meta shards sources"),
-        (source, "1" if detach else "", *tags),
+        (source, "1" if detach else "", "" if before is None else before, *tags),
         text_pairs,
     )
 

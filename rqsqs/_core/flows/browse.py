@@ -72,11 +72,11 @@ def groups(q: QueueRef) -> Flow[list[str]]:
     yield from refresh(q)
     names: set[str] = set()
     for p in q.partitions:
-        names.update((yield from _groups(p)))
+        names.update((yield from list_groups(p)))
     return sorted(names)
 
 
-def _groups(p: Partition) -> Flow[list[str]]:
+def list_groups(p: Partition) -> Flow[list[str]]:
     offset, names = 0, dict.fromkeys([""] if not p.is_fifo else [])
     while offset >= 0:
         offset, found = yield browsing.groups(p, offset, CHUNK)
@@ -200,7 +200,7 @@ def _take(q: QueueRef, p: Partition, key: str, group: str | None, due_ms: int | 
 
 def _take_from_groups(p: Partition, key: str, due_ms: int | None) -> Flow[int]:
     """Look through all groups, many at a time."""
-    names = yield from _groups(p)
+    names = yield from list_groups(p)
     for i in range(0, len(names), CHUNK):
         status: int = yield browsing.cancel(p, key, names[i : i + CHUNK], due_ms, ready_only=True)
         if status:

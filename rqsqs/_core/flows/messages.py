@@ -49,40 +49,52 @@ def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flo
             yield from refresh(q)
     results: list[Any] = [None] * len(batch)
     left = list(range(len(batch)))
+    refused: dict[int, str] = {}  # message -> what the old partition of its group said
     for _ in range(TURNS):
         turn = q.next_own()
-        places: dict[Partition, list[int]] = {}
+        places: dict[tuple[Partition, str, str | None], list[int]] = {}
         for i in left:
-            places.setdefault(_place(q, batch[i], turn), []).append(i)
+            places.setdefault(_place(q, batch[i], turn, refused.get(i, "")), []).append(i)
         left = []
-        for p, indices in places.items():
+        for (p, said, group), indices in places.items():
             try:
-                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits)
+                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, said)
             except (PartitionMoved, QueueDoesNotExist) as e:  # partitions were added, or the queue was made anew
-                if p is q.home and isinstance(e, QueueDoesNotExist):
+                if isinstance(e, QueueDoesNotExist) and p is q.home:
                     raise
+                for i in indices:
+                    refused.pop(i, None)
+                if isinstance(e, PartitionMoved) and group is not None and not said:
+                    refused.update(dict.fromkeys(indices, e.detail))
                 left += indices
                 continue
             for i, answer in zip(indices, answers, strict=True):
                 results[i] = Failure(i, answer.error) if isinstance(answer, Failure) else answer
         if not left:
             return results
-        yield from refresh(q)
-        yield Sleep(LOOK_AGAIN_MS // TURNS)
+        if not all(i in refused for i in left):
+            yield from refresh(q)
+            yield Sleep(LOOK_AGAIN_MS // TURNS)
     raise PartitionMoved(f"the partitions of {q.name!r} are being changed, and that takes too long")
 
 
-def _place(q: QueueRef, message: Outgoing, turn: Partition) -> Partition:
-    """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere."""
-    if q.is_fifo:
-        return q.owner(message.group or "")
-    return turn if message.dedup_id is None else q.owner(messages.dedup_tail(message.dedup_id))
+def _place(q: QueueRef, message: Outgoing, turn: Partition, refused: str) -> tuple[Partition, str, str | None]:
+    """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere. While groups
+    may be in their old places those are asked first, for each group."""
+    group = message.group or ""
+    if not q.is_fifo:
+        return (turn if message.dedup_id is None else q.owner(messages.dedup_tail(message.dedup_id))), "", None
+    if not q.before:
+        return q.owner(group), "", None
+    return q.owner(group, 0 if refused else q.before), refused, group
 
 
-def _send_to(q: QueueRef, p: Partition, batch: Sequence[Outgoing], limits: Limits) -> Flow[list[SentMessage | Failure]]:
+def _send_to(
+    q: QueueRef, p: Partition, batch: Sequence[Outgoing], limits: Limits, refused: str = ""
+) -> Flow[list[SentMessage | Failure]]:
     news: list[bytes] = []
     try:
-        sent: list[SentMessage | Failure] = yield messages.send_messages(p, batch, limits, news)
+        sent: list[SentMessage | Failure] = yield messages.send_messages(p, batch, limits, news, refused)
         if news and p is q.home and news[0] != q.topology:
             yield from _holding((), refresh(q))
         return sent
@@ -93,7 +105,7 @@ def _send_to(q: QueueRef, p: Partition, batch: Sequence[Outgoing], limits: Limit
     ]
     rest = [m for m in batch if m.size <= limit]
     if rest:
-        answers = iter((yield from _send_to(q, p, rest, limits)))
+        answers = iter((yield from _send_to(q, p, rest, limits, refused)))
         results = [next(answers) if r is None else r for r in results]
     return results
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from rqsqs._core import queues
+from rqsqs._core.flows.browse import list_groups
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
 from rqsqs._core.keys import Keyspace, QueueRef, partition_tag
 from rqsqs._core.operation import Flow
@@ -35,16 +36,13 @@ def create_queue(
         QueueDeletedRecently: within 60 s of the deletion, if the limits say so.
         ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
     """
-    policy = attributes.get("RedrivePolicy")
     if (
         q.is_fifo
         and int(attributes.get("Partitions", "1")) > 1
         and attributes.get("DeduplicationScope") != "messageGroup"
     ):
-        raise InvalidParameterValue(
-            f"partitions is {attributes['Partitions']}: a FIFO queue of several partitions needs the deduplication "
-            "scope 'messageGroup', as they do not know of each other's deduplication ids"
-        )
+        raise _needs_group_scope(attributes["Partitions"])
+    policy = attributes.get("RedrivePolicy")
     dlq = (yield from check_target(q, policy, arn)) if policy else None
     operation = queues.create_queue(q.home, attributes, tags or {}, limits)
     try:
@@ -63,28 +61,65 @@ def create_queue(
     return bool(created)
 
 
-def spread(q: QueueRef, count: int) -> Flow[None]:
-    """Give a queue so many partitions; those that are there already stay. Can be repeated after an interruption."""
+def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
+    """Give a queue so many partitions; those that are there already stay. Can be repeated after an interruption.
+
+    Args:
+        before: FIFO: so many there were; message groups go to their new places when they are empty.
+    """
     if count == 1:
         return
     own = [q.partition(partition_tag(q.name, n)) for n in range(count)]
-    fields = yield queues.attach_source(q, "", [p.tag for p in own])
-    for n, p in enumerate(own[1:], 1):
+    fields = yield queues.attach_source(q, "", [p.tag for p in own], before=before)
+    settings = {"before": str(before)} if before else {}
+    for n, p in enumerate(own[max(before, 1) :], max(before, 1)):  # the new ones first: the others send to them
         yield queues.put_shard(p, p, fields, f"{n}/{count}")
-    yield queues.set_attributes(q.home, {"partition": f"0/{count}"}, touch=False)
+        if before:
+            yield queues.set_attributes(p, settings, touch=False)
+    for n, p in enumerate(own[: max(before, 1)]):
+        yield queues.set_attributes(p, {"partition": f"{n}/{count}", **settings}, touch=False)
     yield from refresh(q)
 
 
-def _check_growth(q: QueueRef, count: int) -> Flow[None]:
+def settle_growth(q: QueueRef) -> Flow[bool]:
+    """If no message group is in its old place any more after partitions were added, say so to everybody."""
     yield from refresh(q)
+    if not q.before:
+        return True
+    for p in q.own:
+        for group in (yield from list_groups(p)):
+            if q.owner(group) is not p:
+                return False
+    for p in reversed(q.own):
+        yield queues.set_attributes(p, {"before": None}, touch=False)
+    yield queues.attach_source(q, "", [], before=0)
+    yield from refresh(q)
+    return True
+
+
+def _check_growth(q: QueueRef, count: int) -> Flow[int]:
+    """How many partitions there are, if there may be `count`."""
+    is_settled = yield from settle_growth(q)
     have = len(q.own)
     if count < have:
         raise InvalidParameterValue(f"partitions is {count}: {q.name!r} has {have}, and partitions are not taken away")
     if q.is_fifo and count > have:
-        raise InvalidParameterValue(
-            f"partitions is {count}: the FIFO queue {q.name!r} keeps the {have} it was made with, as its message "
-            "groups would change places; make a new queue"
-        )
+        fields: dict[str, str] = yield queues.get_queue(q.home)
+        if fields.get("DeduplicationScope") != "messageGroup":
+            raise _needs_group_scope(count)
+        if not is_settled:
+            raise InvalidParameterValue(
+                f"partitions is {count}: {q.name!r} got more partitions not long ago, and some message groups have not "
+                "gone to their new places yet; wait until these are empty"
+            )
+    return have
+
+
+def _needs_group_scope(count: int | str) -> InvalidParameterValue:
+    return InvalidParameterValue(
+        f"partitions is {count}: a FIFO queue of several partitions needs the deduplication scope 'messageGroup', as "
+        "they do not know of each other's deduplication ids"
+    )
 
 
 def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
@@ -166,9 +201,9 @@ def set_attributes(
         ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
     """
     before: dict[str, str] = {}
-    dlq = None
+    dlq, have = None, 1
     if "Partitions" in attributes:
-        yield from _check_growth(q, int(attributes["Partitions"] or 1))
+        have = yield from _check_growth(q, int(attributes["Partitions"] or 1))
     if "RedrivePolicy" in attributes:
         before = yield queues.get_queue(q.home)
         policy = attributes["RedrivePolicy"]
@@ -176,7 +211,9 @@ def set_attributes(
             dlq = yield from check_target(q, policy, arn)
     yield queues.set_attributes(q.home, attributes)
     if "Partitions" in attributes:
-        yield from spread(q, int(attributes["Partitions"] or 1))
+        count = int(attributes["Partitions"] or 1)
+        yield from spread(q, count, have if q.is_fifo and count > have else 0)
+        yield from settle_growth(q)
     yield from _copy_to_shards(q)
     if dlq is not None:
         yield from attach(dlq, q.name, list(q.partitions))
