@@ -260,7 +260,7 @@ class Show:
         while watched:
             time.sleep(0.02)
             look()
-            now, seen = self.now(), self.in_flight()
+            seen, now = self.in_flight(), self.now()  # in this order: what is not seen was over by now
             back += [visible_at for (_, visible_at) in watched - seen if visible_at <= now]
             watched &= seen
             if time.monotonic() > deadline:
