@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode
 
+import redis.exceptions as rx
 from redis.crc import key_slot
 
-from rqsqs.errors import UsageError
+from rqsqs._io import failures
+from rqsqs.errors import RqsqsError, UsageError
 
 SLOTS = 16_384
 DEFAULT_PORTS = {"cluster": 6379, "sentinel": 26_379}
+SILENT_S = 30.0  # who did not answer is asked last for so long
+
+_FORM = re.compile(r"(rediss?)\+(cluster|sentinel)://((?:[^?#]*@)?)([^/?#@]*)(/[^?#]*)?(?:\?(.*))?")
 
 
 class Address(NamedTuple):
@@ -52,6 +58,15 @@ class Place(NamedTuple):
         query = f"?{self.query}" if self.query else ""
         return f"{self.scheme}://{self.login}{address}/{self.db}{query}"
 
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.seeds))
+
+
+def shown(url: str) -> str:
+    """A URL for messages: without passwords."""
+    url = re.sub(r"(://[^/?#@:]*:)[^?#]+@", r"\1***@", url)
+    return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", url)
+
 
 def place_of(url: str) -> Place | None:
     """Read redis+cluster://HOST:PORT,HOST:PORT and redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB (also rediss+...);
@@ -60,35 +75,34 @@ def place_of(url: str) -> Place | None:
     Raises:
         UsageError.
     """
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
-    if not kind:
+    if "+" not in url.partition("://")[0]:
         return None
-    login, at, hosts = parts.netloc.rpartition("@")
-    path = [part for part in parts.path.split("/") if part]
-    shown = re.sub(r":[^:@/]*@", ":***@", url)
+    refused = f"cannot connect to {shown(url)!r}: "
+    match = _FORM.fullmatch(url)
+    if match is None:
+        raise UsageError(f"{refused}this is not redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://.../SERVICE/DB")
+    scheme, kind, login, hosts, path, query = match.groups(default="")
+    names = [name for name in path.split("/") if name]
+    service = ""
     if kind == "cluster":
-        service, numbers = "", path
-        if path not in ([], ["0"]):
-            raise UsageError(f"cannot connect to {shown!r}: a cluster has database 0 only")
+        if names not in ([], ["0"]) or re.search(r"(^|&)db=", query):
+            raise UsageError(f"{refused}a cluster has database 0 only")
     else:
-        service, numbers = (path[0], path[1:]) if path else ("", [])
-        if not service:
-            raise UsageError(
-                f"cannot connect to {shown!r}: behind the hosts stands the name of the master, as in /mymaster"
-            )
-    if len(numbers) > 1 or not all(n.isdigit() for n in numbers):
-        raise UsageError(f"cannot connect to {shown!r}: the number of a database comes last, as in /0")
-    seeds = tuple(_address(host, DEFAULT_PORTS[kind], shown) for host in hosts.split(",") if host)
+        if not names:
+            raise UsageError(f"{refused}behind the hosts stands the name of the master, as in /mymaster")
+        service = names.pop(0)
+    if len(names) > 1 or not all(name.isdigit() for name in names):
+        raise UsageError(f"{refused}the number of a database comes last, as in /0")
+    seeds = tuple(_address(host, DEFAULT_PORTS[kind], refused) for host in hosts.split(",") if host)
     if not seeds:
-        raise UsageError(f"cannot connect to {shown!r}: name one host at least")
-    return Place(kind, scheme, login + at, seeds, service, int(numbers[0]) if numbers else 0, parts.query)
+        raise UsageError(f"{refused}name one host at least")
+    return Place(kind, scheme, login, seeds, service, int(names[0]) if names else 0, query)
 
 
-def _address(text: str, default: int, shown: str) -> Address:
+def _address(text: str, default: int, refused: str) -> Address:
     match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
     if match is None or int(match[2] or default) > 65_535:
-        raise UsageError(f"cannot connect to {shown!r}: {text!r} is not HOST or HOST:PORT")
+        raise UsageError(f"{refused}{text!r} is not HOST or HOST:PORT")
     return Address(match[1].strip("[]"), int(match[2] or default))
 
 
@@ -98,27 +112,153 @@ def slot_of(key: str) -> int:
     return int(key_slot(key.encode()))
 
 
-class SlotMap:
-    """Which server has which slot of a cluster."""
+def by_slot(keys: Sequence[str]) -> list[tuple[str, ...]]:
+    """Keys that one command can name: those of one slot."""
+    found: dict[int, tuple[str, ...]] = {}
+    for key in keys:
+        found[slot_of(key)] = (*found.get(slot_of(key), ()), key)
+    return list(found.values())
 
-    def __init__(self) -> None:
-        self.owners: list[Address | None] = [None] * SLOTS
 
-    def learn(self, reply: Sequence[Any], asked: Address) -> None:
-        """Take over the answer to CLUSTER SLOTS of the server `asked`."""
-        owners: list[Address | None] = [None] * SLOTS
-        for first, last, master, *_replicas in reply:
-            host = master[0].decode() if master[0] else ""
-            address = Address(host if host not in ("", "?") else asked.host, int(master[1]))
-            for slot in range(first, last + 1):
-                owners[slot] = address
-        self.owners = owners
+class Directory:
+    """Which of several servers has a key, as far as one was told, and whom to ask."""
 
-    @property
-    def is_complete(self) -> bool:
-        """Is there an owner for every slot?"""
-        return None not in self.owners
+    question: tuple[str, ...]
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.trouble: Exception = rx.ConnectionError(f"none of {place} answers")  # why a key has no owner
+        self._turns: dict[Address, float] = {}  # when asked
+
+    def access(self, address: Address, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The URL of a server, and the settings for its connections."""
+        return self.place.url(address), settings
+
+    def owner(self, key: str) -> Address | None:
+        """The server that has a key."""
+        raise NotImplementedError
+
+    def masters(self) -> list[Address]:
+        """All servers that have keys."""
+        raise NotImplementedError
 
     def addresses(self) -> list[Address]:
-        """All masters."""
-        return list(dict.fromkeys(a for a in self.owners if a is not None))
+        """All servers that may be asked for anything."""
+        return list(dict.fromkeys((*self.masters(), *self.place.seeds)))
+
+    def informants(self) -> list[Address]:
+        """Whom to ask until one answers: everybody has a turn, and who was silent comes last."""
+        self._turns = {address: self._turns.get(address, 0.0) for address in self._known()}
+        self.trouble = rx.ConnectionError(f"none of {self.place} answers")
+        return sorted(self._turns, key=self._turns.__getitem__)
+
+    def _known(self) -> Sequence[Address]:
+        return self.addresses()
+
+    def told(self, asked: Address, reply: Any) -> bool:
+        """Take over an answer. False if it is of no use."""
+        self._turns[asked] = time.monotonic()
+        return self._learn(asked, reply)
+
+    def _learn(self, asked: Address, reply: Any) -> bool:
+        raise NotImplementedError
+
+    def failed(self, asked: Address, error: Exception) -> None:
+        """The one asked did not answer, or refused to."""
+        self._turns[asked] = time.monotonic() + SILENT_S
+        known = error if isinstance(error, RqsqsError) else failures.server(error, sent=False, where=str(asked))
+        if isinstance(error, rx.ResponseError) and known is None:
+            known = UsageError(f"{asked} is no {self.place.kind} ({error}): the URL of a single server begins redis://")
+        if isinstance(error, rx.ResponseError | rx.AuthenticationError | RqsqsError):
+            self.trouble = known or error
+        elif isinstance(self.trouble, rx.ConnectionError):
+            self.trouble = rx.ConnectionError(f"none of {self.place} answers; {asked}: {error}")
+
+    def moved(self, key: str, error: rx.MovedError, asked: str) -> None:
+        """A server, `asked`, said who has the slot of a key."""
+
+
+class ClusterDirectory(Directory):
+    """Of a cluster: each hash slot has a master."""
+
+    question = ("CLUSTER", "SLOTS")
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._owners: list[Address | None] = [None] * SLOTS
+
+    def owner(self, key: str) -> Address | None:
+        """The master that has a key's slot."""
+        return self._owners[slot_of(key)]
+
+    def masters(self) -> list[Address]:
+        """All that have slots."""
+        return [address for address in dict.fromkeys(self._owners) if address is not None]
+
+    def _learn(self, asked: Address, reply: Any) -> bool:
+        owners: list[Address | None] = [None] * SLOTS
+        for first, last, master, *_replicas in reply:
+            owners[first : last + 1] = [_named(master[0] or b"", int(master[1]), asked.host)] * (last + 1 - first)
+        if None in owners:
+            self.trouble = rx.ClusterDownError(f"{asked} knows no master of this hash slot")
+        if reply:
+            self._owners = owners
+        return bool(reply)
+
+    def moved(self, key: str, error: rx.MovedError, asked: str) -> None:
+        """Other slots may have moved too; that is found out one by one, or by asking."""
+        self._owners[slot_of(key)] = _named(error.host.encode(), error.port, asked)
+
+
+def _named(host: bytes, port: int, asked: str) -> Address:
+    """A server whose host is not told has the one of the server that was asked."""
+    name = host.decode()
+    return Address(asked if name in ("", "?") else name, port)
+
+
+class SentinelDirectory(Directory):
+    """Of Sentinels that watch over a master. They have a login of their own, or none: sentinel_username and
+    sentinel_password among the options."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", place.service)
+        self._master: Address | None = None
+
+    def access(self, address: Address, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The URL of the master or a Sentinel, and the settings for its connections."""
+        given = (*settings.items(), *parse_qsl(self.place.query))
+        theirs = {name.removeprefix("sentinel_"): value for name, value in given if name.startswith("sentinel_")}
+        others = {f"sentinel_{name}" for name in theirs}
+        place = self.place
+        if address in place.seeds:
+            others |= {"username", "password", "credential_provider", "db"}
+            place = place._replace(login="", db=0)
+        else:
+            theirs = {}
+        settings = {**{name: value for name, value in settings.items() if name not in others}, **theirs}
+        query = urlencode([(name, value) for name, value in parse_qsl(place.query) if name not in others])
+        return place._replace(query=query).url(address), settings
+
+    def owner(self, key: str) -> Address | None:
+        """The master."""
+        return self._master
+
+    def masters(self) -> list[Address]:
+        """The master."""
+        return [] if self._master is None else [self._master]
+
+    def _known(self) -> Sequence[Address]:
+        return self.place.seeds
+
+    def _learn(self, asked: Address, reply: Any) -> bool:
+        if not reply:
+            self.trouble = UsageError(f"the Sentinel {asked} knows no master {self.place.service!r}")
+            return False
+        self._master = Address(reply[0].decode(), int(reply[1]))
+        return True
+
+
+def directory_of(place: Place) -> Directory:
+    """An empty directory."""
+    return (ClusterDirectory if place.kind == "cluster" else SentinelDirectory)(place)

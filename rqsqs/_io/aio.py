@@ -14,7 +14,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import redis.exceptions as rx
@@ -24,15 +24,14 @@ from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import aio_nodes as nodes
 from rqsqs._io import connect, failures, wire
-from rqsqs._io.addresses import Address, place_of, slot_of
+from rqsqs._io.addresses import by_slot
 from rqsqs._io.aio_nodes import Node, Pipe
+from rqsqs._io.nodes import ASK_S
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
-
-ANSWER_S = 10.0  # so long an answer may take
 
 
 class _Post:
@@ -63,7 +62,7 @@ class _Blocked(NamedTuple):
 
 
 class Link:
-    """One server or cluster as seen from one event loop."""
+    """One server, or several, as seen from one event loop."""
 
     _shared: ClassVar[weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Link]]] = weakref.WeakKeyDictionary()
 
@@ -71,8 +70,7 @@ class Link:
         self.url = url
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
-        settings["socket_timeout"] = None  # answers have a deadline of their own
-        self.router = nodes.router_of(url, place_of(url), settings, self._orphaned)
+        self.router = nodes.router_of(url, settings, self._orphaned)
         self.users = 0
         self.pid = os.getpid()
         self._posts: dict[tuple[str, ...], _Post] = {}
@@ -98,8 +96,7 @@ class Link:
             await asyncio.wait(set(self.tasks), timeout=2)
             for task in list(self.tasks):
                 task.cancel()
-        for node in self.router.nodes():
-            await node.close()
+        await self.router.close()
         if self.server is not None:
             self.server.release()
 
@@ -114,66 +111,51 @@ class Link:
 
     async def execute(self, operation: Operation) -> Any:
         """Run one operation, repeating it where that is safe, and where it has moved to."""
-        packed = wire.call(operation)
-        key = operation.keys[0]
-        pauses = wire.pauses(self.router.is_dynamic)
-        asked: Node | None = None  # a slot is on its way there: it has to be asked in a special way
+        router = self.router
+        packed = wire.call(operation, router.is_cluster)
+        pauses = wire.pauses(router.is_dynamic)
         while True:
             sent = False
             node = pipe = None
             try:
-                node = asked or await self.router.node(key)
+                node = await router.node(operation.keys[0])
                 pipe = await node.pipe()
                 sent = True
-                ahead = wire.command("ASKING") if asked is not None else None
                 try:
-                    async with asyncio.timeout(ANSWER_S):
+                    async with asyncio.timeout(node.patience):
                         try:
-                            reply = await pipe.ask(packed, operation, ahead=ahead)
+                            reply = await pipe.ask(packed, operation)
                         except rx.NoScriptError:
-                            reply = await self._load_and_repeat(pipe, operation, packed, ahead)
+                            reply = await self._load_and_repeat(pipe, operation, packed)
                 except TimeoutError:
                     node.drop(pipe)
-                    self.background(pipe.close())
                     raise rx.TimeoutError("no answer in time") from None
                 break
             except rx.ResponseError as e:
                 if isinstance(e, rx.ReadOnlyError) and pipe is not None and node is not None:
                     node.drop(pipe)  # a name may point elsewhere by now
-                    self.background(pipe.close())
-                pause = next(pauses, None) if self.router.is_dynamic and wire.is_elsewhere(e) else None
+                pause = next(pauses, None) if router.is_dynamic and wire.is_elsewhere(e) else None
                 if pause is None:
-                    raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
-                asked = None
-                if isinstance(e, rx.MovedError):
-                    self.router.moved(key, Address(e.host or (node.host if node else ""), e.port))
-                elif isinstance(e, rx.AskError):
-                    asked = self.router.at(Address(e.host or (node.host if node else ""), e.port))
-                else:
-                    await asyncio.sleep(pause)
-                    await self.router.refresh()
-            except wire.BROKEN as e:
-                known = failures.server(e, sent=sent, where=node.where if node else self.where)
-                is_lost = isinstance(e, rx.TimeoutError) and sent and not self.router.is_dynamic
-                if isinstance(e, rx.AuthenticationError) or known is None:
-                    raise known or e from e
-                if isinstance(e, rx.BusyLoadingError) and not self.router.is_dynamic:
-                    raise known from e
-                pause = None if is_lost or (sent and not operation.is_repeatable) else next(pauses, None)
-                if pause is None:
-                    raise known from e
+                    where = node.where if node else self.where
+                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where) from e
                 await asyncio.sleep(pause)
-                asked = None
-                await self.router.refresh()
+                await router.follow(e, operation.keys[0], node)
+            except wire.BROKEN as e:
+                pause = next(pauses, None) if wire.is_worth_another(e, operation, sent, router.is_dynamic) else None
+                if pause is None:
+                    where = node.where if node else self.where
+                    raise failures.server(e, sent=sent, where=where) or e from e
+                await asyncio.sleep(pause)
+                await router.refresh()
         return reply if operation.parse is None else operation.parse(reply)
 
-    async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes, ahead: bytes | None) -> Any:
+    async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
         for _ in range(LOADS - 1):
             await pipe.ask(wire.load(operation))
             with contextlib.suppress(rx.NoScriptError):  # flushed again
-                return await pipe.ask(packed, operation, ahead=ahead)
+                return await pipe.ask(packed, operation)
         await pipe.ask(wire.load(operation))
-        return await pipe.ask(packed, operation, ahead=ahead)
+        return await pipe.ask(packed, operation)
 
     def _orphaned(self, operation: Operation, reply: Any) -> None:
         """An answer came and nobody is there any more to take it."""
@@ -236,36 +218,37 @@ class Link:
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     async def _lead(self, wait: Wait, deadline: float, wake_at: float | None) -> Any:
+        # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
+        operation: Operation | None = None
         blocked: list[_Blocked] = []
         try:
-            for node, bells in await self._by_node(wait.bells):
-                connection, number = await node.rested()
-                blocked.append(_Blocked(node, connection, number, bells))
-        except wire.BROKEN:
+            by_node = await self._by_node(wait.bells)
+            for node, bells in by_node:
+                blocked.append(_Blocked(node, *await node.rested(), bells))
+        except BaseException as e:
             for one in blocked:
-                one.node.rest(one.connection, one.number)
-            if self.router.is_dynamic:
+                await one.node.rest(one.connection, one.number)
+            if isinstance(e, (*wire.BROKEN, rx.ResponseError)):
                 await self.router.refresh()
-            return None  # the next operation says why
-        operation = wait.then() if wait.then is not None else None
+                return None  # the next operation says why
+            raise
+        if wait.then is not None and len(by_node) == 1:
+            operation = wait.then()
         exchange = self.background(self._exchange(blocked, wait, operation, deadline, wake_at))
         try:
-            return await asyncio.shield(exchange)
+            result = await asyncio.shield(exchange)
         except asyncio.CancelledError:
-            if not exchange.done():
-                self.background(self._abandon(exchange, tuple(blocked), operation))
-            elif not exchange.cancelled() and exchange.exception() is None:
-                self._give_back(operation, exchange.result())
+            self.background(self._give_up(exchange, tuple(blocked), wait, operation))
             raise
+        if operation is None and wait.then is not None:
+            return await self.execute(wait.then())
+        return result
 
     async def _by_node(self, bells: tuple[str, ...]) -> list[tuple[Node, tuple[str, ...]]]:
         """Bells that one connection can block on: those of one slot."""
-        if not self.router.is_dynamic:
+        if not self.router.is_cluster:
             return [(await self.router.node(bells[0]), bells)]
-        slots: dict[int, list[str]] = {}
-        for bell in bells:
-            slots.setdefault(slot_of(bell), []).append(bell)
-        return [(await self.router.node(found[0]), tuple(found)) for found in slots.values()]
+        return [(await self.router.node(found[0]), found) for found in by_slot(bells)]
 
     async def _exchange(
         self,
@@ -275,44 +258,32 @@ class Link:
         deadline: float,
         wake_at: float | None,
     ) -> Any:
-        # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         left = max(deadline - time.monotonic(), 0.001)
         beside = []
         if wake_at is not None and wait.wake is not None:
             beside.append(self.background(self._watch(wait.wake, wake_at - time.monotonic())))
-        if self.router.is_dynamic:
-            beside.append(self.background(self._guard(tuple(blocked))))
-        reply: Any = None
         try:
             async with asyncio.timeout(left + GRACE_S):
                 for one in blocked:
                     commands = [wire.command("BLPOP", *one.bells, f"{left:.3f}")]
                     if operation is not None:
-                        commands.append(wire.call(operation))
+                        commands.append(wire.call(operation, self.router.is_cluster))
                     await one.connection.send_packed_command(commands, check_health=False)
-                await self._first(blocked)
-                if operation is not None:
-                    connection = blocked[0].connection
-                    try:
-                        reply = await connection.read_response(disable_decoding=True)
-                    except rx.NoScriptError:
-                        await connection.send_packed_command([wire.load(operation)], check_health=False)
-                        await connection.read_response(disable_decoding=True)
-                        await connection.send_packed_command([commands[1]], check_health=False)
-                        reply = await connection.read_response(disable_decoding=True)
+                if self.router.is_dynamic:
+                    reply = await self._first(blocked, operation)
+                else:
+                    reply = await self._answer(blocked[0], operation)
             while blocked:
                 one = blocked.pop()
-                one.node.rest(one.connection, one.number)
+                await one.node.rest(one.connection, one.number)
         except rx.ResponseError as e:
-            if self.router.is_dynamic and wire.is_elsewhere(e):
-                await self.router.refresh()
-                return None
-            if operation is None or "UNBLOCKED" in str(e):
-                return None
-            raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+            if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
+                return None  # the next operation finds out
+            if operation is None:
+                raise failures.server(e, sent=True, where=self.where) or e from e
+            raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
         except wire.BROKEN:
-            if self.router.is_dynamic:
-                await self.router.refresh()
+            await self.router.refresh()
             return None  # the next operation reconnects, or says why it cannot
         finally:
             for task in beside:
@@ -323,38 +294,71 @@ class Link:
             return None
         return reply if operation.parse is None else operation.parse(reply)
 
-    async def _first(self, blocked: list[_Blocked]) -> None:
-        """Wait until one of the bells has rung, then end the waiting for the others; the caller looks everywhere."""
-        if len(blocked) == 1:
-            await blocked[0].connection.read_response(disable_decoding=True)
-            return
-        reads = [asyncio.create_task(one.connection.read_response(disable_decoding=True)) for one in blocked]
+    async def _answer(self, one: _Blocked, operation: Operation | None) -> Any:
+        """Read what a connection that blocked tells: what the operation behind it got, or the bell if there is none."""
+        connection, trouble = one.connection, None
+        reply: Any = None
         try:
-            await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
-            for one, read in zip(blocked, reads, strict=True):
-                if not read.done():
-                    await one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
-            await asyncio.gather(*reads)
-        finally:
-            for read in reads:
-                read.cancel()
-            await asyncio.gather(*reads, return_exceptions=True)
+            reply = await connection.read_response(disable_decoding=True)
+        except rx.ResponseError as e:
+            trouble = e
+        if operation is not None:
+            try:
+                reply = await connection.read_response(disable_decoding=True)
+            except rx.NoScriptError:
+                await connection.send_packed_command([wire.load(operation)], check_health=False)
+                await connection.read_response(disable_decoding=True)
+                packed = wire.call(operation, self.router.is_cluster)
+                await connection.send_packed_command([packed], check_health=False)
+                reply = await connection.read_response(disable_decoding=True)
+        if trouble is not None and (operation is None or not wire.is_elsewhere(trouble)):
+            raise trouble
+        return reply
 
-    async def _guard(self, blocked: tuple[_Blocked, ...]) -> None:
-        """See to it that nobody waits for a server that is no master any more."""
+    async def _first(self, blocked: list[_Blocked], operation: Operation | None) -> Any:
+        """Wait until one of the bells has rung, then end the waiting for the others. See to it that nobody waits for a
+        server that is no master any more.
+
+        Raises:
+            ConnectionError, TimeoutError, ResponseError: one of the servers fell silent, or said why it has no answer.
+        """
+        answers = [self.background(self._answer(one, operation)) for one in blocked]
+        guard = self.background(self._guard(blocked))
+        try:
+            await asyncio.wait((*answers, guard), return_when=asyncio.FIRST_COMPLETED)
+            if not any(answer.done() for answer in answers):
+                await guard  # raises
+            for one, answer in zip(blocked, answers, strict=True):
+                await self._end(one, answer)
+            told = [await answer for answer in answers]
+            if operation is not None:
+                return told[0]
+            rung = [one[0].decode() for one in told if one is not None]
+            self.background(self.ring(rung[1:]))  # the caller has use for one token only
+        finally:
+            for task in (guard, *answers):
+                task.cancel()
+            await asyncio.gather(guard, *answers, return_exceptions=True)
+
+    async def _end(self, one: _Blocked, answer: asyncio.Task[Any]) -> None:
+        """Let a connection block no more: then it has its answer."""
+        end = time.monotonic() + ASK_S
+        while not answer.done():
+            if not one.number or time.monotonic() > end:
+                raise rx.ConnectionError(f"a wait at {one.node.where} cannot be ended")
+            await one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
+            await asyncio.wait((answer,), timeout=0.05)  # it may be about to block
+
+    async def _guard(self, blocked: Sequence[_Blocked]) -> None:
         while True:
             await asyncio.sleep(WATCHDOG_S)
-            try:
-                for one in blocked:
+            for one in blocked:
+                with contextlib.suppress(rx.ResponseError):  # an answer is an answer
                     await one.node.ask("PING")
-                await self.router.refresh()
-                current = [await self.router.node(one.bells[0]) for one in blocked]
-            except (*wire.BROKEN, rx.ResponseError, RqsqsError):
-                current = []
-            if any(one.node is not node for one, node in zip(blocked, current, strict=False)) or not current:
-                for one in blocked:
-                    await one.connection.disconnect(nowait=True)
-                return
+            await self.router.refresh(WATCHDOG_S)
+            for one in blocked:
+                if await self.router.node(one.bells[0]) is not one.node:
+                    raise rx.ConnectionError(f"{one.node.where} does not have {one.bells[0]} any more")
 
     async def _watch(self, wake: Operation, after_s: float) -> None:
         """What a waiter does that keeps a due time or looks after its keeper."""
@@ -363,22 +367,28 @@ class Link:
                 await asyncio.sleep(after_s)
                 after_s = (await self.execute(wake) or -1) / 1000
 
-    async def _abandon(
-        self, exchange: asyncio.Task[Any], blocked: Iterable[_Blocked], operation: Operation | None
+    async def _give_up(
+        self, exchange: asyncio.Task[Any], blocked: Sequence[_Blocked], wait: Wait, operation: Operation | None
     ) -> None:
-        """The leader was cancelled while it blocked: end that, and give back what the server handed out meanwhile."""
+        """The leader was cancelled while it blocked: what was handed out meanwhile goes back, wake tokens are put out
+        again."""
         try:
             for one in blocked:
-                await one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
-            self._give_back(operation, await exchange)
+                await self._end(one, exchange)
+            result = await exchange
+            undo = operation.undo(result) if operation is not None and operation.undo is not None and result else None
+            if undo is not None:
+                await self._quietly(undo)
         except (RqsqsError, rx.RedisError, OSError):
             exchange.cancel()
+            await asyncio.wait((exchange,))
+        await self.ring(wait.bells)
 
-    def _give_back(self, operation: Operation | None, result: Any) -> None:
-        if operation is not None and operation.undo is not None and result is not None:
-            undo = operation.undo(result)
-            if undo is not None:
-                self.background(self._quietly(undo))
+    async def ring(self, bells: Sequence[str]) -> None:
+        """Put wake tokens out, as far as that can be done."""
+        for bell in bells:
+            with contextlib.suppress(RqsqsError):
+                await self.execute(Operation("ring_bell", (bell, bell), ("", "", "")))
 
 
 class Transport:

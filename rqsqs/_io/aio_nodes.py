@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._core.operation import Operation
 from rqsqs._io import connect, wire
-from rqsqs._io.addresses import Address, Place, SlotMap, slot_of
+from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.nodes import ASK_S, FRESH_S
 from rqsqs.errors import RqsqsError
 
@@ -28,26 +28,18 @@ class Pipe:
     def __init__(self, connection: Any, orphaned: Orphaned) -> None:
         self.connection = connection
         self.orphaned = orphaned
-        self.pending: deque[tuple[asyncio.Future[Any] | None, Operation | None]] = deque()
+        self.pending: deque[tuple[asyncio.Future[Any], Operation | None]] = deque()
         self.failure: Exception | None = None
         self.reader = asyncio.create_task(self._read())
 
-    async def ask(self, packed: bytes, operation: Operation | None = None, *, ahead: bytes | None = None) -> Any:
-        """Send a request and wait for its answer.
-
-        Args:
-            ahead: a request to be sent right before it, whose answer does not matter.
-        """
+    async def ask(self, packed: bytes, operation: Operation | None = None) -> Any:
+        """Send a request and wait for its answer."""
         if self.failure is not None:
             raise self.failure
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if ahead is not None:
-            self.pending.append((None, None))
         self.pending.append((answer, operation))
         try:
-            await self.connection.send_packed_command(
-                [packed] if ahead is None else [ahead, packed], check_health=False
-            )
+            await self.connection.send_packed_command([packed], check_health=False)
         except wire.BROKEN as e:
             self._fail(e)
         try:
@@ -66,8 +58,6 @@ class Pipe:
                 except rx.ResponseError as e:
                     reply = e
                 answer, operation = self.pending.popleft()
-                if answer is None:
-                    continue
                 if answer.cancelled():
                     if operation is not None and not isinstance(reply, Exception):
                         self.orphaned(operation, reply)
@@ -85,12 +75,12 @@ class Pipe:
         self.failure = error
         while self.pending:
             answer, _ = self.pending.popleft()
-            if answer is not None and not answer.done():
+            if not answer.done():
                 answer.set_exception(rx.ConnectionError(str(error)))
 
     async def close(self) -> None:
         """Let what was asked be answered, then hang up."""
-        pending = [answer for answer, _ in self.pending if answer is not None]
+        pending = [answer for answer, _ in self.pending]
         if pending:
             await asyncio.wait(pending, timeout=2)
         self.reader.cancel()
@@ -106,25 +96,29 @@ class Node:
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+        # Answers have a deadline of their own: connections may be silent for long.
+        self.patience: float | None = self.pool.connection_kwargs.pop("socket_timeout", None)
         self._orphaned = orphaned
         self._pipe: Pipe | None = None
         self._opening = asyncio.Lock()
         self._resting: list[tuple[Any, int]] = []
-        self._is_checked = False
+        self._closing: set[asyncio.Task[None]] = set()
+        self._is_checked = self._is_closed = False
 
     async def _connect(self) -> Any:
         connection: Any = self.pool.connection_class(**self.pool.connection_kwargs)
         try:
-            await connection.connect()
-            if not self._is_checked:
-                await connection.send_command("INFO", "server")
-                reply: Any
-                try:
-                    reply = await connection.read_response(disable_decoding=True)
-                except rx.ResponseError as e:
-                    reply = e
-                connect.check_version(reply, self.where)
-                self._is_checked = True
+            async with asyncio.timeout(self.patience):
+                await connection.connect()
+                if not self._is_checked:
+                    await connection.send_command("INFO", "server")
+                    reply: Any
+                    try:
+                        reply = await connection.read_response(disable_decoding=True)
+                    except rx.ResponseError as e:
+                        reply = e
+                    connect.check_version(reply, self.where)
+                    self._is_checked = True
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -145,6 +139,9 @@ class Node:
         """Use this pipe no more."""
         if self._pipe is pipe:
             self._pipe = None
+            task = asyncio.create_task(pipe.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def rested(self) -> tuple[Any, int]:
         """A connection for blocking and its CLIENT ID."""
@@ -154,191 +151,154 @@ class Node:
                 return connection, number
         connection = await self._connect()
         try:
-            await connection.send_command("CLIENT", "ID")
-            return connection, int(await connection.read_response(disable_decoding=True))
-        except rx.ResponseError:
+            async with asyncio.timeout(self.patience):
+                await connection.send_command("CLIENT", "ID")
+                return connection, int(await connection.read_response(disable_decoding=True))
+        except (rx.ResponseError, ValueError):
             return connection, 0
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
 
-    def rest(self, connection: Any, number: int) -> None:
+    async def rest(self, connection: Any, number: int) -> None:
         """It does not block any more."""
-        self._resting.append((connection, number))
+        if self._is_closed:
+            await connection.disconnect(nowait=True)
+        else:
+            self._resting.append((connection, number))
 
     async def ask(self, *words: Any) -> Any:
         """Send one command, with little patience."""
-        pipe = None
         try:
             async with asyncio.timeout(ASK_S):
-                pipe = await self.pipe()
-                return await pipe.ask(wire.command(*words))
+                return await (await self.pipe()).ask(wire.command(*words))
         except TimeoutError:
-            if pipe is not None:
-                self.drop(pipe)
             raise rx.TimeoutError(f"{self.where} does not answer") from None
 
     async def close(self) -> None:
         """Hang up."""
+        self._is_closed = True
         if self._pipe is not None:
-            await self._pipe.close()
-            self._pipe = None
+            self.drop(self._pipe)
         while self._resting:
-            await self._resting.pop()[0].disconnect()
+            await self._resting.pop()[0].disconnect(nowait=True)
+        await asyncio.gather(*self._closing)
 
 
 class Router(Protocol):
     """Knows which server has a key."""
 
     is_dynamic: bool  # it may change
+    is_cluster: bool
 
     async def node(self, key: str) -> Node:
-        """The server that has a key."""
+        """The server that has a key.
 
-    async def refresh(self) -> None:
-        """Something has changed: find out what. Does not fail; the next call says what is wrong."""
+        Raises:
+            ConnectionError, ResponseError, RqsqsError: nobody says which, and why.
+        """
 
-    def moved(self, key: str, address: Address) -> None:
-        """A server said where the slot of a key is."""
+    async def refresh(self, age: float = FRESH_S) -> None:
+        """Find out which server has what, unless that was done in the last `age` seconds. Does not fail; the next call
+        says what is wrong."""
 
-    def at(self, address: Address) -> Node:
-        """The server of an address."""
+    async def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
+        """A server refused a key: find out why, or whom to ask instead."""
 
-    def nodes(self) -> Iterable[Node]:
-        """All that are known."""
+    async def close(self) -> None:
+        """Hang up."""
 
 
 class Fixed:
     """One server, always the same."""
 
-    is_dynamic = False
+    is_dynamic = is_cluster = False
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, url: str, settings: dict[str, Any], orphaned: Orphaned) -> None:
+        self._node = Node(url, settings, orphaned)
+        self.close = self._node.close
 
     async def node(self, key: str) -> Node:
         """The server."""
         return self._node
 
-    async def refresh(self) -> None:
+    async def refresh(self, age: float = FRESH_S) -> None:
         """Nothing to be found out."""
 
-    def moved(self, key: str, address: Address) -> None:
-        """It is of a cluster, and the URL does not say so."""
-
-    def at(self, address: Address) -> Node:
-        """The server."""
-        return self._node
-
-    def nodes(self) -> Iterable[Node]:
-        """The server."""
-        return (self._node,)
+    async def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
+        """Nowhere to go."""
 
 
 class Several:
-    """What Sentinels and clusters have in common: servers by address, and news that one task asks for at a time."""
+    """Servers of which a directory tells. One task at a time asks for news."""
 
     is_dynamic = True
 
     def __init__(self, place: Place, settings: dict[str, Any], orphaned: Orphaned) -> None:
-        self.place = place
-        self.settings = settings
-        self.orphaned = orphaned
+        self.directory = directory_of(place)
+        self.is_cluster = place.kind == "cluster"
+        self._settings = settings
+        self._orphaned = orphaned
         self._nodes: dict[Address, Node] = {}
         self._guard = asyncio.Lock()
-        self._learned = 0.0
+        self._learned = -FRESH_S
+        self._closing: set[asyncio.Task[None]] = set()
+        for seed in place.seeds:  # tells at once whether the options exist
+            self._at(seed)
 
-    def at(self, address: Address) -> Node:
-        """The server of an address."""
+    async def node(self, key: str) -> Node:
+        """The server that has a key."""
+        address = self.directory.owner(key)
+        if address is None:
+            await self.refresh()
+            address = self.directory.owner(key)
+            if address is None:
+                raise self.directory.trouble
+        return self._at(address)
+
+    def _at(self, address: Address) -> Node:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes[address] = Node(self.place.url(address), self.settings, self.orphaned)
+            url, settings = self.directory.access(address, self._settings)
+            node = self._nodes[address] = Node(url, settings, self._orphaned)
         return node
 
-    def nodes(self) -> Iterable[Node]:
-        """All that are known."""
-        return list(self._nodes.values())
-
-    async def refresh(self) -> None:
+    async def refresh(self, age: float = FRESH_S) -> None:
         """Find out what has changed, unless somebody just did."""
         asked = time.monotonic()
         async with self._guard:
-            if self._learned < asked - FRESH_S:
+            if self._learned < asked - age:
                 await self._learn()
                 self._learned = time.monotonic()
 
     async def _learn(self) -> None:
-        raise NotImplementedError
+        for address in self.directory.informants():
+            try:
+                reply = await self._at(address).ask(*self.directory.question)
+            except (*wire.BROKEN, rx.ResponseError, RqsqsError) as e:
+                self.directory.failed(address, e)
+            else:
+                if self.directory.told(address, reply):
+                    break
+        for gone in self._nodes.keys() - self.directory.addresses():
+            task = asyncio.create_task(self._nodes.pop(gone).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
-    def moved(self, key: str, address: Address) -> None:
-        """Only servers of a cluster say so."""
+    async def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
+        """Ask for news, and believe what the server said about this key."""
+        await self.refresh()
+        if isinstance(error, rx.MovedError) and node is not None:
+            self.directory.moved(key, error, node.host)
 
-
-class Sentinels(Several):
-    """A master that Sentinels watch over."""
-
-    def __init__(self, place: Place, settings: dict[str, Any], orphaned: Orphaned) -> None:
-        super().__init__(place, settings, orphaned)
-        self._master: Address | None = None
-        plain = {name: value for name, value in settings.items() if name not in ("username", "password", "db")}
-        login = Place("", place.scheme, "", (), "", 0, place.query)
-        self._watchers = [Node(login.url(seed), plain, orphaned) for seed in place.seeds]
-
-    async def node(self, key: str) -> Node:
-        """The master."""
-        if self._master is None:
-            await self.refresh()
-        if self._master is None:
-            seeds = ", ".join(map(str, self.place.seeds))
-            raise rx.ConnectionError(f"none of the Sentinels {seeds} knows a master {self.place.service!r}")
-        return self.at(self._master)
-
-    def nodes(self) -> Iterable[Node]:
-        """All that are known."""
-        return [*super().nodes(), *self._watchers]
-
-    async def _learn(self) -> None:
-        for watcher in self._watchers:
-            with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
-                found = await watcher.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.place.service)
-                if found:
-                    self._master = Address(found[0].decode(), int(found[1]))
-                    return
+    async def close(self) -> None:
+        """Hang up."""
+        for node in list(self._nodes.values()):
+            await node.close()
+        await asyncio.gather(*self._closing)
 
 
-class Shards(Several):
-    """A cluster: each hash slot has a master."""
-
-    def __init__(self, place: Place, settings: dict[str, Any], orphaned: Orphaned) -> None:
-        super().__init__(place, settings, orphaned)
-        self.map = SlotMap()
-
-    async def node(self, key: str) -> Node:
-        """The master of the key's slot."""
-        address = self.map.owners[slot_of(key)]
-        if address is None:
-            await self.refresh()
-            address = self.map.owners[slot_of(key)]
-            if address is None:
-                raise rx.ClusterDownError("Hash slot not served")
-        return self.at(address)
-
-    def moved(self, key: str, address: Address) -> None:
-        """A server said where the slot of a key is."""
-        self.map.owners[slot_of(key)] = address
-
-    async def _learn(self) -> None:
-        known = list(dict.fromkeys((*self.map.addresses(), *self.place.seeds)))
-        for address in known:
-            with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
-                reply = await self.at(address).ask("CLUSTER", "SLOTS")
-                if reply:
-                    self.map.learn(reply, address)
-                    return
-
-
-def router_of(url: str, place: Place | None, settings: dict[str, Any], orphaned: Orphaned) -> Router:
+def router_of(url: str, settings: dict[str, Any], orphaned: Orphaned) -> Router:
     """The router of a URL."""
-    if place is None:
-        return Fixed(Node(url, settings, orphaned))
-    return (Shards if place.kind == "cluster" else Sentinels)(place, settings, orphaned)
+    place = place_of(url)
+    return Fixed(url, settings, orphaned) if place is None else Several(place, settings, orphaned)

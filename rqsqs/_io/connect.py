@@ -12,6 +12,7 @@ import redis
 from rqsqs import embedded
 from rqsqs._io import failures
 from rqsqs._io.addresses import place_of
+from rqsqs._io.addresses import shown as shown
 from rqsqs.errors import ServerTooOld, UsageError
 
 DEFAULT_URL = "redis://localhost:6379/0"
@@ -37,35 +38,30 @@ def resolve(url: str | None) -> str:
     if url is None:
         url = os.environ.get("RQSQS_URL") or DEFAULT_URL
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
-        raise UsageError(f"cannot connect to {url!r}: a URL begins with {', '.join(s + '://' for s in SCHEMES)}")
-    place_of(url)
+        named = shown(url) if isinstance(url, str) else url
+        raise UsageError(f"cannot connect to {named!r}: a URL begins with {', '.join(s + '://' for s in SCHEMES)}")
+    if place_of(url) is not None:
+        return url
     parts = urlsplit(url)
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
         raise UsageError(f"cannot connect to {shown(url)!r}: behind the host stands the number of a database, as in /0")
     return url
 
 
-def shown(url: str) -> str:
-    """The URL for messages: without the password."""
-    parts = urlsplit(url)
-    if parts.password:  # also before several hosts
-        return url.replace(f":{parts.password}@", ":***@", 1)
-    return url
-
-
 def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embedded.EmbeddedServer | None]:
     """Keyword arguments for redis-py's connections; the embedded server that has to be released after use, if any."""
+    is_one = place_of(url) is None  # of several another one may take over: less patience
     settings: dict[str, Any] = {
-        "socket_timeout": 10.0,
-        "socket_connect_timeout": 5.0,
+        "socket_timeout": 10.0 if is_one else 5.0,
+        "socket_connect_timeout": 5.0 if is_one else 3.0,
         "socket_keepalive": True,
         "protocol": 2,
         **options,
         "decode_responses": False,
     }
-    if "max_connections" in options or "max_connections" in dict(parse_qsl(urlsplit(url).query)):
+    if "max_connections" in options or "max_connections" in dict(parse_qsl(url.partition("?")[2])):
         raise UsageError("max_connections is not an option: each thread that calls has one connection, no more")
-    scheme = urlsplit(url).scheme
+    scheme = url.partition("://")[0]
     if scheme in ("embedded", "unix"):
         settings.pop("socket_keepalive")
     if scheme != "embedded":
@@ -80,7 +76,7 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
 def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connection: type[Any]) -> Any:
     """A redis-py pool of either colour, only used to make connections."""
     try:
-        if urlsplit(url).scheme == "embedded":
+        if url.startswith("embedded:"):
             made = pool(connection_class=unix_connection, **settings)
         else:
             made = pool.from_url(url, **settings)

@@ -29,7 +29,9 @@ _SQS_MESSAGES = {
 }
 
 
-def refused(error: rx.ResponseError, script: Script, keys: tuple[str, ...]) -> errors.RqsqsError:
+def refused(
+    error: rx.ResponseError, script: Script, keys: tuple[str, ...], where: str = "the server"
+) -> errors.RqsqsError:
     """An error reply of a script or of the server."""
     text = str(error)
     code, _, detail = text.partition(" ")
@@ -40,7 +42,7 @@ def refused(error: rx.ResponseError, script: Script, keys: tuple[str, ...]) -> e
         sentence = _SENTENCES.get(code, "{queue!r}: " + (detail or code)).format(**known)
         sqs = _SQS_MESSAGES.get(code)
         return cls(sentence, sqs_message=sqs.format(**known) if sqs else None, detail=detail)
-    known_error = server(error, sent=True)
+    known_error = server(error, sent=True, where=where)
     if known_error is not None:
         return known_error
     return errors.ScriptFailed(
@@ -48,9 +50,15 @@ def refused(error: rx.ResponseError, script: Script, keys: tuple[str, ...]) -> e
     )
 
 
-def server(error: Exception, *, sent: bool, where: str = "the server") -> errors.ServerError | None:
+def server(error: Exception, *, sent: bool, where: str = "the server") -> errors.RqsqsError | None:
     """Any other trouble with the server; None if it is none that we know."""
     text = str(error)
+    if isinstance(error, rx.MovedError) or "non local key" in text:
+        return errors.UsageError(
+            f"{where} is part of a cluster: its URL is redis+cluster://HOST:PORT,HOST:PORT (rediss+cluster:// with TLS)"
+        )
+    if isinstance(error, rx.AskError | rx.TryAgainError):
+        return errors.ServerLoading(f"{where} is moving the hash slot to another server ({text}): try again later")
     if isinstance(error, rx.OutOfMemoryError) or text.startswith("OOM"):
         return errors.ServerOutOfMemory(
             f"{where} has reached its maxmemory and stored nothing: consume messages, raise maxmemory, or add a node"
@@ -62,7 +70,7 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
     if isinstance(error, rx.NoPermissionError) or "user executing the script" in text or "ACL failure" in text:
         return errors.AuthenticationFailed(
             f"the ACL user may not do this ({text}); it needs ~PREFIX:* +@read +@write -@dangerous +time +evalsha "
-            "+script|load"
+            "+script|load, and +cluster|slots for a cluster"
         )
     if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(("NOAUTH", "WRONGPASS")):
         return errors.AuthenticationFailed(
@@ -74,7 +82,7 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
     if isinstance(error, (rx.ConnectionError, rx.InvalidResponse, OSError)):
         outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
         return errors.ConnectionFailed(f"no connection to {where} ({text}); {outcome}", request_sent=sent)
-    if isinstance(error, rx.ClusterDownError) or "CLUSTERDOWN" in text:  # MASTERDOWN too
+    if isinstance(error, rx.ClusterDownError):  # MASTERDOWN too
         return errors.ServerLoading(f"{where} has no primary at the moment ({text}): try again in a moment")
     if text.startswith("NOREPLICAS"):
         return errors.ServerReadOnly(f"{where} has too few replicas to accept writes ({text})")

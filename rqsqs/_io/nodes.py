@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import redis.exceptions as rx
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
-from rqsqs._io import connect, wire
-from rqsqs._io.addresses import Address, Place, SlotMap, slot_of
+from rqsqs._io import connect, failures, wire
+from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs.errors import RqsqsError
 
 IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
 ASK_S = 2.0  # so long a server may take to tell where others are
-FRESH_S = 0.05  # what was just learned is not asked for again
+FRESH_S = 0.2  # what was just learned is not asked for again
 
 
 class Node:
@@ -34,7 +32,7 @@ class Node:
     def forget(self) -> None:
         """Begin without connections."""
         self._idle: deque[tuple[Any, float]] = deque()
-        self._is_checked = False
+        self._is_checked = self._is_closed = False
 
     def take(self) -> Any:
         """A connection that works, as far as one can see."""
@@ -71,7 +69,10 @@ class Node:
 
     def give(self, connection: Any) -> None:
         """Back; somebody else may use it."""
-        self._idle.append((connection, time.monotonic()))
+        if self._is_closed:
+            connection.disconnect()
+        else:
+            self._idle.append((connection, time.monotonic()))
 
     def ask(self, *words: Any) -> Any:
         """Send one command, with little patience."""
@@ -92,6 +93,7 @@ class Node:
 
     def close(self) -> None:
         """Hang up."""
+        self._is_closed = True
         while self._idle:
             self._idle.pop()[0].disconnect()
 
@@ -100,162 +102,140 @@ class Router(Protocol):
     """Knows which server has a key."""
 
     is_dynamic: bool  # it may change
+    is_cluster: bool
 
     def node(self, key: str) -> Node:
-        """The server that has a key."""
+        """The server that has a key.
 
-    def refresh(self) -> None:
-        """Something has changed: find out what. Does not fail; the next call says what is wrong."""
+        Raises:
+            ConnectionError, ResponseError, RqsqsError: nobody says which, and why.
+        """
 
-    def moved(self, key: str, address: Address) -> None:
-        """A server said where the slot of a key is."""
+    def refresh(self, age: float = FRESH_S) -> None:
+        """Find out which server has what, unless that was done in the last `age` seconds. Does not fail; the next call
+        says what is wrong."""
 
-    def at(self, address: Address) -> Node:
-        """The server of an address."""
-
-    def nodes(self) -> Iterable[Node]:
-        """All that are known."""
+    def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
+        """A server refused a key: find out why, or whom to ask instead."""
 
     def after_fork(self) -> None:
         """In a child: the connections are the parent's."""
+
+    def close(self) -> None:
+        """Hang up."""
 
 
 class Fixed:
     """One server, always the same."""
 
-    is_dynamic = False
+    is_dynamic = is_cluster = False
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, url: str, settings: dict[str, Any]) -> None:
+        self._node = Node(url, settings)
+        self.after_fork = self._node.forget
+        self.close = self._node.close
 
     def node(self, key: str) -> Node:
         """The server."""
         return self._node
 
-    def refresh(self) -> None:
+    def refresh(self, age: float = FRESH_S) -> None:
         """Nothing to be found out."""
 
-    def moved(self, key: str, address: Address) -> None:
-        """It is of a cluster, and the URL does not say so."""
-
-    def at(self, address: Address) -> Node:
-        """The server."""
-        return self._node
-
-    def nodes(self) -> Iterable[Node]:
-        """The server."""
-        return (self._node,)
-
-    def after_fork(self) -> None:
-        """In a child: the connections are the parent's."""
-        self._node.forget()
+    def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
+        """Nowhere to go."""
 
 
 class Several:
-    """What Sentinels and clusters have in common: servers by address, and news that one thread asks for at a time."""
+    """Servers of which a directory tells. One thread at a time asks for news."""
 
     is_dynamic = True
 
     def __init__(self, place: Place, settings: dict[str, Any]) -> None:
-        self.place = place
-        self.settings = settings
+        self.directory = directory_of(place)
+        self.is_cluster = place.kind == "cluster"
+        self._settings = settings
         self._nodes: dict[Address, Node] = {}
         self._guard = threading.Lock()
-        self._learned = 0.0
+        self._learned = -FRESH_S
+        for seed in place.seeds:  # tells at once whether the options exist
+            self._at(seed)
 
-    def at(self, address: Address) -> Node:
-        """The server of an address."""
+    def node(self, key: str) -> Node:
+        """The server that has a key."""
+        address = self.directory.owner(key)
+        if address is None:
+            self.refresh()
+            address = self.directory.owner(key)
+            if address is None:
+                raise self.directory.trouble
+        return self._at(address)
+
+    def _at(self, address: Address) -> Node:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes.setdefault(address, Node(self.place.url(address), self.settings))
+            node = self._nodes.setdefault(address, Node(*self.directory.access(address, self._settings)))
         return node
 
-    def nodes(self) -> Iterable[Node]:
-        """All that are known."""
-        return list(self._nodes.values())
-
-    def after_fork(self) -> None:
-        """In a child: the connections are the parent's."""
-        self._guard = threading.Lock()
-        for node in self.nodes():
-            node.forget()
-
-    def refresh(self) -> None:
+    def refresh(self, age: float = FRESH_S) -> None:
         """Find out what has changed, unless somebody just did."""
         asked = time.monotonic()
         with self._guard:
-            if self._learned < asked - FRESH_S:
+            if self._learned < asked - age:
                 self._learn()
                 self._learned = time.monotonic()
 
     def _learn(self) -> None:
-        raise NotImplementedError
+        for address in self.directory.informants():
+            try:
+                reply = self._at(address).ask(*self.directory.question)
+            except (*wire.BROKEN, rx.ResponseError, RqsqsError) as e:
+                self.directory.failed(address, e)
+            else:
+                if self.directory.told(address, reply):
+                    break
+        for gone in self._nodes.keys() - self.directory.addresses():
+            self._nodes.pop(gone).close()
 
-    def moved(self, key: str, address: Address) -> None:
-        """Only servers of a cluster say so."""
+    def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
+        """Ask for news, and believe what the server said about this key."""
+        self.refresh()
+        if isinstance(error, rx.MovedError) and node is not None:
+            self.directory.moved(key, error, node.host)
 
+    def after_fork(self) -> None:
+        """In a child: the connections are the parent's."""
+        self._guard = threading.Lock()
+        for node in self._nodes.values():
+            node.forget()
 
-class Sentinels(Several):
-    """A master that Sentinels watch over."""
-
-    def __init__(self, place: Place, settings: dict[str, Any]) -> None:
-        super().__init__(place, settings)
-        self._master: Address | None = None
-        plain = {name: value for name, value in settings.items() if name not in ("username", "password", "db")}
-        login = Place("", place.scheme, "", (), "", 0, place.query)
-        self._watchers = [Node(login.url(seed), plain) for seed in place.seeds]
-
-    def node(self, key: str) -> Node:
-        """The master."""
-        if self._master is None:
-            self.refresh()
-        if self._master is None:
-            seeds = ", ".join(map(str, self.place.seeds))
-            raise rx.ConnectionError(f"none of the Sentinels {seeds} knows a master {self.place.service!r}")
-        return self.at(self._master)
-
-    def _learn(self) -> None:
-        for watcher in self._watchers:
-            with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
-                found = watcher.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.place.service)
-                if found:
-                    self._master = Address(found[0].decode(), int(found[1]))
-                    return
+    def close(self) -> None:
+        """Hang up."""
+        for node in list(self._nodes.values()):
+            node.close()
 
 
-class Shards(Several):
-    """A cluster: each hash slot has a master."""
-
-    def __init__(self, place: Place, settings: dict[str, Any]) -> None:
-        super().__init__(place, settings)
-        self.map = SlotMap()
-
-    def node(self, key: str) -> Node:
-        """The master of the key's slot."""
-        address = self.map.owners[slot_of(key)]
-        if address is None:
-            self.refresh()
-            address = self.map.owners[slot_of(key)]
-            if address is None:
-                raise rx.ClusterDownError("Hash slot not served")
-        return self.at(address)
-
-    def moved(self, key: str, address: Address) -> None:
-        """A server said where the slot of a key is."""
-        self.map.owners[slot_of(key)] = address
-
-    def _learn(self) -> None:
-        known = list(dict.fromkeys((*self.map.addresses(), *self.place.seeds)))
-        for address in known:
-            with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
-                reply = self.at(address).ask("CLUSTER", "SLOTS")
-                if reply:
-                    self.map.learn(reply, address)
-                    return
-
-
-def router_of(url: str, place: Place | None, settings: dict[str, Any]) -> Router:
+def router_of(url: str, settings: dict[str, Any]) -> Router:
     """The router of a URL."""
+    place = place_of(url)
+    return Fixed(url, settings) if place is None else Several(place, settings)
+
+
+def master_urls(url: str) -> list[str]:
+    """The URL of each server that has keys.
+
+    Raises:
+        RqsqsError: nobody says which.
+    """
+    place = place_of(url)
     if place is None:
-        return Fixed(Node(url, settings))
-    return (Shards if place.kind == "cluster" else Sentinels)(place, settings)
+        return [url]
+    several = Several(place, connect.settings_of(url, {})[0])
+    try:
+        several.refresh()
+        trouble, found = several.directory.trouble, several.directory.masters()
+    finally:
+        several.close()
+    if found:
+        return [several.directory.access(address, {})[0] for address in found]
+    raise failures.server(trouble, sent=False, where=connect.shown(url)) or trouble

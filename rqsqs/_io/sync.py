@@ -10,7 +10,7 @@ import selectors
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import redis.exceptions as rx
@@ -19,7 +19,7 @@ from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, nodes, wire
-from rqsqs._io.addresses import Address, place_of, slot_of
+from rqsqs._io.addresses import by_slot
 from rqsqs._io.nodes import Node
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S
 from rqsqs.errors import RqsqsError, UsageError
@@ -36,27 +36,25 @@ class _Post:
     def __init__(self) -> None:
         self.condition = threading.Condition(threading.Lock())
         self.has_leader = False
-        self.blocked: tuple[tuple[Node, int], ...] = ()  # the leader's connections: server and CLIENT ID, if needed
+        self.blocked: tuple[tuple[Node, int], ...] = ()  # the leader's connections: server and CLIENT ID
         self.in_tests = 0  # waiters under a test clock: they do not line up, as each has to look when it is moved
 
 
 class Link:
-    """One server as seen from this process, shared by every connection with the same URL and options.
-
-    Connections rest in a deque, so that threads take and return them without a lock.
-    """
+    """One server, or several, as seen from this process, shared by every connection with the same URL and options."""
 
     _shared: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Link]] = weakref.WeakValueDictionary()
+    _all: ClassVar[weakref.WeakSet[Link]] = weakref.WeakSet()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, url: str, options: dict[str, Any], *, is_interruptible: bool = False) -> None:
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
-        self.is_interruptible = is_interruptible
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
-        self.router = nodes.router_of(url, place_of(url), settings)
+        self.router = nodes.router_of(url, settings)
         self.users = 0
         self._start()
+        self._all.add(self)
 
     def _start(self) -> None:
         self._posts: dict[tuple[str, ...], _Post] = {}
@@ -80,8 +78,7 @@ class Link:
             self.users -= 1
             if self.users > 0:
                 return
-        for node in self.router.nodes():
-            node.close()
+        self.router.close()
         if self.server is not None:
             self.server.release()
 
@@ -89,7 +86,7 @@ class Link:
     def after_fork(cls) -> None:
         """In a child: its connections are the parent's, so it begins with none."""
         cls._lock = threading.Lock()
-        for link in list(cls._shared.values()):
+        for link in list(cls._all):
             link._start()
             link.router.after_fork()
 
@@ -97,79 +94,65 @@ class Link:
 
     def execute(self, operation: Operation) -> Any:
         """Run one operation, repeating it where that is safe, and where it has moved to."""
-        packed = wire.call(operation)
-        key = operation.keys[0]
-        pauses = wire.pauses(self.router.is_dynamic)
-        asked: Node | None = None  # a slot is on its way there: it has to be asked in a special way
+        router = self.router
+        packed = wire.call(operation, router.is_cluster)
+        pauses = wire.pauses(router.is_dynamic)
         while True:
             sent = False
             node = connection = None
             try:
-                node = asked or self.router.node(key)
+                node = router.node(operation.keys[0])
                 connection = node.take()
-                if asked is not None:
-                    connection.send_packed_command([wire.command("ASKING"), packed], check_health=False)
-                    connection.read_response(disable_decoding=True)
-                else:
-                    connection.send_packed_command([packed], check_health=False)
+                connection.send_packed_command([packed], check_health=False)
                 sent = True
                 try:
                     reply = connection.read_response(disable_decoding=True)
                 except rx.NoScriptError:
-                    reply = self._load_and_repeat(connection, operation, packed, is_asking=asked is not None)
+                    reply = self._load_and_repeat(connection, operation, packed)
                 node.give(connection)
                 break
             except rx.ResponseError as e:
                 if connection is not None and node is not None:
-                    if isinstance(e, rx.AuthenticationError | rx.ReadOnlyError):  # a name may point elsewhere by now
+                    if isinstance(e, rx.ReadOnlyError):  # a name may point elsewhere by now
                         connection.disconnect()
                     else:
                         node.give(connection)
-                pause = next(pauses, None) if self.router.is_dynamic and wire.is_elsewhere(e) else None
+                pause = next(pauses, None) if router.is_dynamic and wire.is_elsewhere(e) else None
                 if pause is None:
-                    raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
-                asked = None
-                if isinstance(e, rx.MovedError):
-                    self.router.moved(key, Address(e.host or (node.host if node else ""), e.port))
-                elif isinstance(e, rx.AskError):
-                    asked = self.router.at(Address(e.host or (node.host if node else ""), e.port))
-                else:
-                    time.sleep(pause)
-                    self.router.refresh()
+                    where = node.where if node else self.where
+                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where) from e
+                time.sleep(pause)
+                router.follow(e, operation.keys[0], node)
             except wire.BROKEN as e:
                 if connection is not None:
                     connection.disconnect()
-                known = failures.server(e, sent=sent, where=node.where if node else self.where)
-                is_lost = isinstance(e, rx.TimeoutError) and sent and not self.router.is_dynamic
-                if isinstance(e, rx.AuthenticationError) or known is None:
-                    raise known or e from e
-                if isinstance(e, rx.BusyLoadingError) and not self.router.is_dynamic:
-                    raise known from e
-                pause = None if is_lost or (sent and not operation.is_repeatable) else next(pauses, None)
+                pause = next(pauses, None) if wire.is_worth_another(e, operation, sent, router.is_dynamic) else None
                 if pause is None:
-                    raise known from e
+                    where = node.where if node else self.where
+                    raise failures.server(e, sent=sent, where=where) or e from e
                 time.sleep(pause)
-                asked = None
-                self.router.refresh()
+                router.refresh()
             except BaseException:
                 if connection is not None:
                     connection.disconnect()
                 raise
         return reply if operation.parse is None else operation.parse(reply)
 
-    def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes, *, is_asking: bool = False) -> Any:
+    def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
         attempts = LOADS
-        again = [wire.command("ASKING"), packed] if is_asking else [packed]
         while True:
-            connection.send_packed_command([wire.load(operation), *again], check_health=False)
-            for _ in again:
+            connection.send_packed_command([wire.load(operation), packed], check_health=False)
+            refusal: rx.ResponseError | None = None
+            try:
                 connection.read_response(disable_decoding=True)
+            except rx.ResponseError as e:
+                refusal = e
             try:
                 return connection.read_response(disable_decoding=True)
-            except rx.NoScriptError:  # flushed again
+            except rx.NoScriptError:
                 attempts -= 1
-                if not attempts:
-                    raise
+                if refusal is not None or not attempts:  # or flushed again
+                    raise refusal or rx.NoScriptError(f"{operation.script} is flushed all the time") from None
 
     # Waiting
 
@@ -220,7 +203,7 @@ class Link:
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     def unblock(self, bells: tuple[str, ...]) -> None:
-        """Let the thread that blocks on these bells go on as if its time were over, if the link is interruptible.
+        """Let the thread that blocks on these bells go on as if its time were over.
 
         It may be about to block: call it again until it has left.
         """
@@ -230,63 +213,108 @@ class Link:
 
     def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, post: _Post) -> Any:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
-        operation = wait.then() if wait.then is not None and clock is None else None
+        # Under a test clock it comes later, as the time has to be told anew.
+        operation: Operation | None = None
         blocked: list[_Blocked] = []
-        result: Any = None
         try:
+            by_node = self._by_node(wait.bells)
+            if wait.then is not None and clock is None and len(by_node) == 1:
+                operation = wait.then()
             left = max(deadline - time.monotonic(), 0.001)
-            nodes_of_bells = self._by_node(wait.bells)
-            for node, bells in nodes_of_bells:
-                commands = [wire.command("BLPOP", *bells, f"{left:.3f}")]
-                if operation is not None:
-                    commands.append(wire.call(operation))
+            for node, bells in by_node:
                 one = _Blocked(node, node.take(), bells[0])
                 blocked.append(one)
-                if self.is_interruptible or len(nodes_of_bells) > 1:
-                    one.number = _client_id(one.connection)
-                    post.blocked = tuple((b.node, b.number) for b in blocked if b.number)
+                one.number = _client_id(one.connection)
+                post.blocked = tuple((b.node, b.number) for b in blocked if b.number)
+                commands = [wire.command("BLPOP", *bells, f"{left:.3f}")]
+                if operation is not None:
+                    commands.append(wire.call(operation, self.router.is_cluster))
                 one.connection.send_packed_command(commands, check_health=False)
             first = self._first(blocked, deadline + GRACE_S, wake_at, wait)
-            first.connection.read_response(disable_decoding=True)
-            if operation is not None:
-                try:
-                    result = first.connection.read_response(disable_decoding=True)
-                except rx.NoScriptError:
-                    result = self._load_and_repeat(first.connection, operation, commands[1])
-            blocked.remove(first)
-            first.node.give(first.connection)
-            for other in list(blocked):  # their tokens are ours as well: the caller looks everywhere
-                other.node.ask("CLIENT", "UNBLOCK", other.number, "TIMEOUT")
-                other.connection.read_response(disable_decoding=True)
-                blocked.remove(other)
-                other.node.give(other.connection)
+            result = self._answer(first, operation)
+            for one in blocked:
+                if one is not first:
+                    self._end(one)
+                    rung = self._answer(one, operation)
+                    if rung is not None:  # the caller has use for one token only
+                        self.ring([rung[0].decode()])
+            while blocked:
+                one = blocked.pop()
+                one.node.give(one.connection)
         except rx.ResponseError as e:
-            if isinstance(e, rx.MovedError) and blocked:
-                self.router.refresh()
-            if operation is None or "UNBLOCKED" in str(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
-                return None
-            raise failures.refused(e, scripts.get(operation.script), operation.keys) from e
+            if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
+                return None  # the next operation finds out
+            if operation is None:
+                raise failures.server(e, sent=True, where=self.where) or e from e
+            raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
         except wire.BROKEN:
-            if self.router.is_dynamic:
-                self.router.refresh()
+            self.router.refresh()
             return None  # the next operation reconnects, or says why it cannot
+        except BaseException:
+            self._give_up(blocked, wait, operation)
+            raise
         finally:
             for one in blocked:
                 one.connection.disconnect()
         if operation is not None:
             return result if operation.parse is None else operation.parse(result)
-        if wait.then is not None:  # under a test clock the time has to be told anew
-            return self.execute(wait.then())
-        return None
+        return self.execute(wait.then()) if wait.then is not None else None
 
     def _by_node(self, bells: tuple[str, ...]) -> list[tuple[Node, tuple[str, ...]]]:
         """Bells that one connection can block on: those of one slot."""
-        if not self.router.is_dynamic:
+        if not self.router.is_cluster:
             return [(self.router.node(bells[0]), bells)]
-        slots: dict[int, list[str]] = {}
+        return [(self.router.node(found[0]), found) for found in by_slot(bells)]
+
+    def _answer(self, one: _Blocked, operation: Operation | None) -> Any:
+        """Read what a connection that blocked tells: what the operation behind it got, or the bell if there is none."""
+        one.number, trouble = 0, None
+        reply: Any = None
+        try:
+            reply = one.connection.read_response(disable_decoding=True)
+        except rx.ResponseError as e:
+            trouble = e
+        if operation is not None:
+            try:
+                reply = one.connection.read_response(disable_decoding=True)
+            except rx.NoScriptError:
+                packed = wire.call(operation, self.router.is_cluster)
+                reply = self._load_and_repeat(one.connection, operation, packed)
+        if trouble is not None and (operation is None or not wire.is_elsewhere(trouble)):
+            raise trouble
+        return reply
+
+    def _end(self, one: _Blocked) -> None:
+        """Let a connection block no more: then it has something to tell.
+
+        Raises:
+            ConnectionError, TimeoutError, ResponseError: that cannot be done.
+        """
+        end = time.monotonic() + nodes.ASK_S
+        while one.number and time.monotonic() < end:  # it may be about to block
+            one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
+            if one.connection.can_read(0.05):
+                return
+        raise rx.ConnectionError(f"a wait at {one.node.where} cannot be ended")
+
+    def _give_up(self, blocked: Sequence[_Blocked], wait: Wait, operation: Operation | None) -> None:
+        """The waiting is broken off: what was handed out meanwhile goes back, wake tokens are put out again."""
+        for one in blocked:
+            with contextlib.suppress(rx.RedisError, OSError, RqsqsError):
+                self._end(one)
+                reply = self._answer(one, operation)
+                if operation is not None and operation.undo is not None:
+                    undo = operation.undo(reply if operation.parse is None else operation.parse(reply))
+                    if undo is not None:
+                        self.execute(undo)
+        if blocked:
+            self.ring(wait.bells)
+
+    def ring(self, bells: Iterable[str]) -> None:
+        """Put wake tokens out, as far as that can be done."""
         for bell in bells:
-            slots.setdefault(slot_of(bell), []).append(bell)
-        return [(self.router.node(found[0]), tuple(found)) for found in slots.values()]
+            with contextlib.suppress(RqsqsError):
+                self.execute(Operation("ring_bell", (bell, bell), ("", "", "")))
 
     def _first(self, blocked: Sequence[_Blocked], end: float, wake_at: float | None, wait: Wait) -> _Blocked:
         """Wait until one of the connections has something to tell, keep due times on the way, and see to it that nobody
@@ -313,8 +341,9 @@ class Link:
 
     def _check(self, blocked: Sequence[_Blocked]) -> None:
         for one in blocked:
-            one.node.ask("PING")
-        self.router.refresh()
+            with contextlib.suppress(rx.ResponseError):  # an answer is an answer
+                one.node.ask("PING")
+        self.router.refresh(WATCHDOG_S)
         for one in blocked:
             if self.router.node(one.bell) is not one.node:
                 raise rx.ConnectionError(f"{one.node.where} does not have {one.bell} any more")
@@ -355,7 +384,7 @@ def _client_id(connection: Any) -> int:
         connection.send_command("CLIENT", "ID")
         try:
             number = int(connection.read_response(disable_decoding=True))
-        except rx.ResponseError:
+        except (rx.ResponseError, ValueError):
             number = 0
         connection.rqsqs_client_id = number
     return number
@@ -387,7 +416,7 @@ class Transport:
         self.url = connect.resolve(url)
         self.space = Keyspace(prefix, clock)
         if is_interruptible:
-            self.link = Link(self.url, options, is_interruptible=True)
+            self.link = Link(self.url, options)
             self.link.users = 1
         else:
             self.link = Link.share(self.url, options)
@@ -462,10 +491,7 @@ class Transport:
     def wake_waiters(self) -> None:
         """Let every waiter of this process look again (a test clock has moved)."""
         for bells in [] if self._is_closed else self.link.watched():
-            for bell in bells:
-                if bell.startswith(self.space.prefix + ":"):
-                    with contextlib.suppress(RqsqsError):
-                        self.link.execute(Operation("ring_bell", (bell, bell), ("", "", "")))
+            self.link.ring(bell for bell in bells if bell.startswith(self.space.prefix + ":"))
 
     def close(self) -> None:
         """Give the connections up; idempotent."""

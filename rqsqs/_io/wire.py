@@ -14,7 +14,7 @@ from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
-FAILOVER_S = 20.0  # so long it is tried again where another server may take over
+FAILOVER_S = 30.0  # so long it is tried again where another server may take over
 LOADS = 4  # a script is loaded so often before we give in to somebody who flushes scripts all the time
 # What a connection raises that is lost: also by something that is no Redis.
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
@@ -36,13 +36,34 @@ def pauses(is_dynamic: bool) -> Iterator[float]:
 
 
 def is_elsewhere(error: rx.ResponseError) -> bool:
-    """Does a server say that it cannot answer now, but another one or a later one can? Then nothing was done."""
+    """Does a server say that it cannot answer now, but another one or a later one can? Then nothing was done.
+
+    TRYAGAIN and ASK mean that a slot is on its way (see call): soon MOVED says where it is.
+    """
     kinds = (rx.AskError, rx.TryAgainError, rx.ClusterDownError, rx.ReadOnlyError)  # Moved is an Ask, MasterDown a Down
-    return isinstance(error, kinds) or str(error).startswith(("MASTERDOWN", "UNBLOCKED"))
+    return isinstance(error, kinds) or is_unblocked(error)
+
+
+def is_unblocked(error: rx.ResponseError) -> bool:
+    """Was a blocking command ended from outside?"""
+    return str(error).startswith("UNBLOCKED")
+
+
+def is_worth_another(error: Exception, operation: Operation, sent: bool, is_dynamic: bool) -> bool:
+    """May an operation be tried again whose connection failed?"""
+    if isinstance(error, rx.AuthenticationError | rx.AuthorizationError):
+        return False
+    if isinstance(error, rx.BusyLoadingError):  # nothing was done
+        return is_dynamic
+    if isinstance(error, rx.TimeoutError) and sent and not is_dynamic:
+        return False
+    return operation.is_repeatable or not sent
 
 
 @functools.lru_cache(maxsize=20_000)
-def _head(script: str, keys: tuple[str, ...]) -> tuple[Any, ...]:
+def _head(script: str, keys: tuple[str, ...], is_cluster: bool) -> tuple[Any, ...]:
+    if is_cluster:
+        keys = (*keys, f"{keys[0]}:none")
     return (b"EVALSHA", scripts.get(script).sha, len(keys), *keys)
 
 
@@ -52,9 +73,14 @@ def command(*words: Any) -> bytes:
     return packed
 
 
-def call(operation: Operation) -> bytes:
-    """The EVALSHA of an operation, packed."""
-    return command(*_head(operation.script, operation.keys), *operation.args)
+def call(operation: Operation, is_cluster: bool = False) -> bytes:
+    """The EVALSHA of an operation, packed.
+
+    In a cluster it names one more key, which never exists. So no server runs it while the slot is on its way from one
+    to another: scripts touch keys that they do not name, and would be stopped in the middle at the first that is not
+    there, with half of their writes done.
+    """
+    return command(*_head(operation.script, operation.keys, is_cluster), *operation.args)
 
 
 def load(operation: Operation) -> bytes:
