@@ -23,7 +23,7 @@ from rqsqs.message import Entry
 from tests.faults import handling
 from tests.faults.handling import BEAT_S, Record
 
-ROUNDS = int(os.environ.get("RQSQS_KILLS", "25"))
+ROUNDS = int(os.environ.get("RQSQS_KILLS", "10"))
 WORKERS = 4
 GROUPS = 20
 PATIENCE_S = 40.0

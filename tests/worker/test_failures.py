@@ -494,7 +494,7 @@ def test_an_interruption_never_hits_another_job(app: App) -> None:
     q = app.queue(retry_policy=RetryPolicy(base=0.001, cap=0.001))
     victims: list[Any] = []
     outcomes: dict[Any, list[str]] = {}
-    n = 300
+    n = 200
 
     def edgy(message: Message) -> None:
         outcomes.setdefault(message.body, []).append("begun")

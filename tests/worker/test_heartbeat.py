@@ -13,7 +13,7 @@ import rqsqs
 from rqsqs.worker import Context, Message, MessageLost, current
 from tests.worker.serving import App, is_empty, released, send, until
 
-BEAT_S = 0.25
+BEAT_S = 0.2
 
 
 def spin(seconds: float) -> None:
@@ -269,47 +269,45 @@ def test_an_idle_worker_stays_registered_and_a_busy_one_tells_what_it_holds(app:
     assert running.worker.status()["queues"]["q"]["succeeded"] == 2
 
 
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
-def test_what_was_not_begun_when_the_process_stood_still_is_not_begun_unasked(app: App, kind: str) -> None:
-    """The heartbeat stood still for longer than two beats, and another has the messages meanwhile."""
-    q = app.queue()
+def test_after_the_process_stood_still_a_worker_asks_before_it_begins(app: App, kind: str, name: str) -> None:
+    q = app.queue(name)
     begun: list[Any] = []
-    first = threading.Event()
-    go = threading.Event()
 
-    def handle(message: Message) -> None:
+    def plain(message: Message) -> None:
         begun.append(message.body)
-        if message.body == "first":
-            first.set()
-            go.wait(20)
 
     async def coroutine(message: Message) -> None:
         begun.append(message.body)
-        if message.body == "first":
-            first.set()
-            spin_until(go)
 
-    with released(go):
-        running = app.serve(handle if kind == "plain" else coroutine, beat=0.3, concurrency=2)
-        runtime = running.worker._runtime
-        assert runtime is not None
-        lane = runtime.lanes[0]
-        q.send("first")
-        assert first.wait(10)
-        with runtime._lock:  # nobody begins anything
-            runtime.heart._is_stopped = True
-            runtime.heart._wake.set()
-            runtime.heart._thread.join()
-            q.send("second")
-            until(lambda: q.counts().visible == 0, seconds=5) if lane.is_asking else None
-            time.sleep(0.8)
-            (taken,) = q.receive(2, visibility_timeout=60)[:1]
-        assert taken.body in ("first", "second")
-        go.set()
-        time.sleep(0.3)
-        assert begun.count("second") <= (0 if taken.body == "second" else 1)
+    running = app.serve({name: plain if kind == "plain" else coroutine}, concurrency=1)
+    runtime = running.worker._runtime
+    assert runtime is not None
+    confirm = runtime.confirm
 
+    def asked(job: Any) -> bool:
+        (d,) = job.deliveries
+        if d.body == "deleted":
+            q.delete(d.receipt_handle)
+        elif d.body == "taken":
+            q.change_visibility(d.receipt_handle, 0)
+            q.receive(visibility_timeout=60)
+        elif d.body == "trouble" and "trouble" not in begun:
+            begun.append("trouble")
+            runtime.transport.close()  # whatever is asked fails
+            try:
+                return confirm(job)
+            finally:
+                runtime.transport._is_closed = False
+        return confirm(job)
 
-def spin_until(event: threading.Event) -> None:
-    while not event.is_set():
-        time.sleep(0.01)
+    runtime.confirm = asked  # type: ignore[method-assign]
+    runtime.heart.lease_s = -1.0  # it is always too late
+    for n, body in enumerate(["a", "deleted", "b", "taken", "c", "trouble", "d"]):
+        q.send(body, group=f"g{n}" if q.is_fifo else None, deduplication_id=str(n))
+        held = 1 if n >= 3 else 0  # by us
+        until(lambda: (q.counts().visible, q.counts().in_flight) == (0, held), q.counts)  # noqa: B023
+    assert sorted(begun) == ["a", "b", "c", "d", "trouble", "trouble"]
+    (m,) = q.peek(2, state="in_flight")
+    assert m.body == "taken"

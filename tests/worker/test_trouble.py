@@ -15,7 +15,7 @@ import pytest
 import rqsqs
 from rqsqs import RetryPolicy
 from rqsqs.errors import ServerError
-from rqsqs.worker import Context, Message
+from rqsqs.worker import Context, Message, runtime
 from tests.servers import Server
 from tests.worker.serving import App, is_empty, released, send, until
 
@@ -93,7 +93,8 @@ def test_an_idle_worker_survives_a_restart_of_the_server(own: App, server: Serve
     running.stop()
 
 
-def test_a_worker_stops_while_the_server_is_away(own: App, server: Server) -> None:
+def test_a_worker_stops_while_the_server_is_away(own: App, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "LAST_WORDS_S", 1.0)
     q = own.queue()
     pace = Pace(0.05)
     send(q, range(50))
@@ -169,8 +170,6 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
 
 
 def test_a_queue_that_is_made_again_is_served_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rqsqs.worker import runtime
-
     monkeypatch.setattr(runtime, "PATIENCE_S", (0.05, 0.2))
     q = app.queue()
     pace = Pace()
@@ -252,9 +251,9 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
     with released(go):
         running = app.serve(handle, beat=0.3)
         until(lambda: q.counts().in_flight)
-        runtime = running.worker._runtime
-        assert runtime is not None
-        describe = runtime.heart._describe
+        found = running.worker._runtime
+        assert found is not None
+        describe = found.heart._describe
         times = 0
 
         def broken(lane: Any) -> Any:
@@ -264,7 +263,7 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
                 raise RuntimeError("a bug")
             return describe(lane)
 
-        runtime.heart._describe = broken
+        found.heart._describe = broken
         until(lambda: times > 3)
         assert q.counts().in_flight == 1
     until(lambda: is_empty(q))
@@ -296,9 +295,9 @@ def test_what_a_worker_is_told_twice_does_no_harm(app: App) -> None:
     with released(go):
         running = app.serve(handle, beat=0.3, grace=0.1)
         until(lambda: begun)
-        runtime = running.worker._runtime
-        assert runtime is not None
-        run = runtime.transport.run
+        found = running.worker._runtime
+        assert found is not None
+        run = found.transport.run
         taken: list[rqsqs.Message] = []
 
         def unlucky(flow: Any) -> Any:
@@ -308,7 +307,7 @@ def test_what_a_worker_is_told_twice_does_no_harm(app: App) -> None:
                 raise rqsqs.errors.ConnectionFailed("the answer was lost", request_sent=True)
             return result
 
-        runtime.transport.run = unlucky  # type: ignore[method-assign]
+        found.transport.run = unlucky  # type: ignore[method-assign]
         running.stop()
         assert [m.body for m in taken] == ["a"]
         assert q.counts().in_flight == 1, "it was taken from the one who has it"
