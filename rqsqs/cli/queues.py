@@ -12,7 +12,7 @@ import click
 from rqsqs.cli import output, scanning
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION, PAIR
+from rqsqs.cli.values import DURATION, PAIR, RETRY, retry_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +27,10 @@ def setting_options(command: F) -> F:
         click.option("--maximum-message-size", type=int, metavar="BYTES", help="Of body and attributes [1048576]."),
         click.option("--dead-letter-queue", "--dlq", type=QUEUE, metavar="QUEUE", help="Where failing messages go."),
         click.option("--max-receive-count", type=int, metavar="N", help="After how many receives [10]."),
+        click.option("--retry", "rules", type=RETRY, multiple=True, metavar="RULE",
+                     help="When workers try failed messages again, at first and at most: 1s..5m; for one exception: "
+                     "TimeoutError=10s..1h or ValueError=never (it goes to the dead-letter queue at once). May be "
+                     "repeated; the rules given replace all others."),
         click.option("--content-based-deduplication/--no-content-based-deduplication", default=None,
                      help="FIFO: equal bodies are duplicates."),
         click.option("--deduplication-scope", type=click.Choice(["queue", "messageGroup"]), help="FIFO [queue]."),
@@ -78,7 +82,9 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
       rqsqs create orders-dead
       rqsqs create orders --dlq orders-dead --max-receive-count 3
       rqsqs create payments.fifo --visibility-timeout 2m
+      rqsqs create mails --dlq orders-dead --retry 5s..1h --retry ValueError=never
     """
+    given["retry_policy"] = retry_policy(given.pop("rules"))
     settings.connect().create_queue(name, **given, tags=dict(tags) or None)
     if settings.as_json:
         output.emit({"queue": name, "created": True})
@@ -100,6 +106,7 @@ def change(settings: Settings, /, queue: str, no_dead_letter_queue: bool, **give
       rqsqs set orders --visibility-timeout 2m --delay 10s
       rqsqs set orders --dlq orders-dead --max-receive-count 5
     """
+    given["retry_policy"] = retry_policy(given.pop("rules"))
     chosen = {key: value for key, value in given.items() if value is not None}
     if no_dead_letter_queue:
         if "dead_letter_queue" in chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -87,9 +88,17 @@ def _readable(attribute: str, value: str) -> str:
         policy = json.loads(value)
         target = policy["deadLetterTargetArn"].rpartition(":")[2]
         return f"to {target} after {output.counted(int(policy['maxReceiveCount']), 'receive')}"
+    if attribute == "RetryPolicy":
+        policy = json.loads(value)
+        rules = {"": policy} | policy.get("exceptions", {})
+        return ", ".join(f"{name}{'=' if name else ''}{_backoff(rule)}" for name, rule in rules.items())
     if attribute.endswith(("Seconds", "Timeout", "Period", "Window")):
         return f"{output.age(int(value))}{f' ({value} s)' if int(value) >= 100 else ''}" if int(value) else "0 s"
     return value
+
+
+def _backoff(rule: Any) -> str:
+    return "never" if rule == "dead" else f"{output.age(rule['base'] / 1000)}..{output.age(rule['cap'] / 1000)}"
 
 
 def _show_message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import click
+
+import rqsqs
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -85,4 +89,36 @@ class Number(click.ParamType):  # type: ignore[type-arg]
 
 
 COUNT = Number()
-DURATION, MOMENT, PAIR = Duration(), Moment(), Pair()
+
+
+class RetryRule(click.ParamType):  # type: ignore[type-arg]
+    """`1s..5m`, `TimeoutError=10s..1h` or `ValueError=never`."""
+
+    name = "rule"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name of an exception, or None for all; base and cap in seconds, or None for never."""
+        if isinstance(value, tuple):
+            return value
+        name, _, times = value.rpartition("=")
+        if times == "never" and name:
+            return name, None
+        base, mark, cap = times.partition("..")
+        if not mark:
+            self.fail(f"{value!r} is not a rule: write 1s..5m, TimeoutError=10s..1h or ValueError=never", param, ctx)
+        return name or None, (DURATION.convert(base, param, ctx), DURATION.convert(cap, param, ctx))
+
+
+def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]]) -> rqsqs.RetryPolicy | None:
+    """All rules together; None if there are none."""
+    if not rules:
+        return None
+    general = next((times for name, times in rules if name is None and times), None)
+    policy = rqsqs.RetryPolicy(
+        dead_letter=tuple(name for name, times in rules if name and times is None),
+        exceptions={name: rqsqs.RetryPolicy(*times) for name, times in rules if name and times},
+    )
+    return policy if general is None else replace(policy, base=general[0], cap=general[1])
+
+
+DURATION, MOMENT, PAIR, RETRY = Duration(), Moment(), Pair(), RetryRule()

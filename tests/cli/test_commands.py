@@ -60,6 +60,17 @@ def test_settings_are_created_shown_and_changed(run: Run) -> None:
     assert "exclude" in run("set", "orders", "--dlq", "dead", "--no-dlq", code=2).stderr
 
 
+def test_retry_rules_are_set_shown_and_replaced(run: Run, connection: rqsqs.Connection) -> None:
+    run("create", "dead")
+    run("create", "q", "--dlq", "dead", "--retry", "5s..1h", "--retry", "ValueError=never", "--retry", "a.B=1s..2m")
+    stored = json.loads(connection.queue("q").info().attributes["RetryPolicy"])
+    rules = {"ValueError": "dead", "a.B": {"base": 1000, "cap": 120_000}}
+    assert stored == {"base": 5000, "cap": 3_600_000, "exceptions": rules}
+    assert re.search(r"RetryPolicy +5 s\.\.60 min, ", run("show", "q").output)
+    run("set", "q", "--retry", "1s..7s")
+    assert json.loads(connection.queue("q").info().attributes["RetryPolicy"]) == {"base": 1000, "cap": 7000}
+
+
 def test_the_dead_letter_queue_shows_its_sources(run: Run) -> None:
     run("create", "dead")
     run("create", "orders", "--dlq", "dead")
