@@ -184,7 +184,7 @@ def drain(settings: Settings, consumers: tuple[str, ...], queues: tuple[str, ...
     """Tell workers to finish what they hold and to take no more. One that is left without a queue ends, with exit code
     0; under `rqsqs worker --processes` it is not replaced.
 
-    They obey with their next heartbeat: within seconds if they are busy, within half a minute if they are idle.
+    They obey with their next heartbeat: within seconds if they are busy, within a minute if they are idle.
 
     \b
     Examples:

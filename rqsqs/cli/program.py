@@ -12,6 +12,7 @@ import click
 
 import rqsqs
 from rqsqs.cli import (
+    chaos,
     completion,
     consumers,
     dead_letters,
@@ -38,7 +39,7 @@ SECTIONS = {  # what `rqsqs --help` shows, in this order; a module lists its com
     "Messages": (messages, search, transfer),
     "Dead letters": (dead_letters,),
     "Fleet": (worker, consumers, statistics, top),
-    "Server": (doctor, server, completion, demonstration),
+    "Server": (doctor, chaos, server, completion, demonstration),
 }
 
 
@@ -145,7 +146,7 @@ def program() -> None:
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 trouble with the server,
-                4 nothing there (an empty receive, no queues, nothing to move)
+                4 nothing there (an empty receive, no queues, nothing found or moved)
     """
 
 

@@ -1,0 +1,195 @@
+"""A run of producers and consumers while things break, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import rqsqs
+from rqsqs.chaos import history
+
+PATIENCE_S = 60.0  # so long the rest may take to be consumed
+FAULT_S = 60.0  # and a command of the user
+
+Fault = Callable[["Trial"], str]  # breaks something, and says what
+
+
+@dataclass(slots=True)
+class Trial:
+    """One run.
+
+    Attributes:
+        url: of the server or cluster.
+        seconds: for so long messages are sent.
+        is_fifo: on a FIFO queue.
+        producers: processes that send.
+        consumers: processes that receive and delete.
+        rate: messages a second, of all producers together.
+        groups: message groups of a FIFO queue.
+        visibility_s: visibility timeout.
+        work_s: a consumer takes up to so long for what it received.
+        partitions: of the queue.
+        prefix: what all keys begin with; removed in the end.
+        say: told what happens.
+    """
+
+    url: str
+    seconds: float = 20.0
+    is_fifo: bool = False
+    producers: int = 2
+    consumers: int = 4
+    rate: float = 200.0
+    groups: int = 20
+    visibility_s: float = 2.0
+    work_s: float = 0.02
+    partitions: int = 1
+    prefix: str = field(default_factory=lambda: f"chaos-{secrets.token_hex(4)}")
+    say: Callable[[str], object] = print
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="rqsqs-chaos-")))
+    rng: random.Random = field(default_factory=random.Random)
+    faults: list[str] = field(default_factory=list)
+    left: int = 0
+    _senders: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _receivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def run(self, faults: Sequence[Fault] = (), every_s: float = 5.0) -> history.Verdict:
+        """Send and receive, break things in turn, let the rest be consumed, and judge.
+
+        Args:
+            faults: one after the other, from the beginning again.
+            every_s: about so long between two.
+        """
+        queue = self._create()
+        for index in range(self.producers):
+            self._senders.append(self._start("produce", index=index))
+        for _ in range(self.consumers):
+            self._receivers.append(self._start("consume"))
+        end, count = time.monotonic() + self.seconds, 0
+        following = time.monotonic() + every_s
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            self._look()
+            if faults and time.monotonic() > following:
+                said = faults[count % len(faults)](self)
+                self.faults.append(said)
+                self.say(said)
+                count += 1
+                following = time.monotonic() + every_s * self.rng.uniform(0.7, 1.3)
+        self._stop(self._senders)
+        self.left = self._drain(queue)
+        self._stop(self._receivers)
+        return history.check(history.read(self.folder))
+
+    # Faults
+
+    def kill_consumer(self) -> str:
+        """SIGKILL a consumer, and start another one."""
+        victim = self.rng.choice(self._receivers)
+        victim.kill()
+        victim.wait()
+        self._receivers.remove(victim)
+        self._receivers.append(self._start("consume"))
+        return f"consumer {victim.pid} was killed with SIGKILL and replaced"
+
+    def freeze_consumer(self) -> str:
+        """SIGSTOP a consumer for longer than its messages stay invisible."""
+        victim = self.rng.choice(self._receivers)
+        victim.send_signal(signal.SIGSTOP)
+        time.sleep(1.5 * self.visibility_s)
+        victim.send_signal(signal.SIGCONT)
+        return f"consumer {victim.pid} stood still for {1.5 * self.visibility_s:g} s"
+
+    @staticmethod
+    def command(line: str) -> Fault:
+        """Run a command of the user's."""
+
+        def fault(trial: Trial) -> str:
+            try:
+                done = subprocess.run(line, shell=True, capture_output=True, timeout=FAULT_S, check=False)
+            except subprocess.TimeoutExpired:
+                return f"{line!r} was given up after {FAULT_S:.0f} s"
+            return f"{line!r} was run" + (f", exit code {done.returncode}" if done.returncode else "")
+
+        return fault
+
+    # Processes
+
+    def _create(self) -> rqsqs.Queue:
+        connection = rqsqs.connect(self.url, prefix=self.prefix)
+        name = "chaos.fifo" if self.is_fifo else "chaos"
+        options: dict[str, Any] = {"deduplication_scope": "messageGroup"} if self.is_fifo else {}
+        return connection.create_queue(name, partitions=self.partitions, **options)
+
+    def _start(self, role: str, **more: Any) -> subprocess.Popen[bytes]:
+        settings = {
+            "url": self.url,
+            "prefix": self.prefix,
+            "queue": "chaos.fifo" if self.is_fifo else "chaos",
+            "folder": str(self.folder),
+            "producers": self.producers,
+            "rate": self.rate,
+            "groups": max(self.groups, self.producers),
+            "visibility_s": self.visibility_s,
+            "work_s": self.work_s,
+            **more,
+        }
+        command = [sys.executable, "-m", "rqsqs.chaos.roles", role, json.dumps(settings)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def _look(self) -> None:
+        for process in (*self._senders, *self._receivers):
+            if process.poll() is not None:
+                raise RuntimeError(f"process {process.pid} ended by itself with exit code {process.returncode}")
+
+    def _drain(self, queue: rqsqs.Queue) -> int:
+        """Until nothing is left; returns how many are, if that takes too long."""
+        deadline = time.monotonic() + PATIENCE_S
+        left = -1
+        while time.monotonic() < deadline:
+            with contextlib.suppress(rqsqs.ServerError):
+                counts = queue.counts()
+                left = counts.visible + counts.in_flight + counts.delayed
+                if not left:
+                    return 0
+            time.sleep(0.1)
+        return left
+
+    def _stop(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
+            process.terminate()
+            process.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + 30
+        for process in processes:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        processes.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for process in (*self._senders, *self._receivers):
+            process.kill()
+            process.wait()
+        with contextlib.suppress(rqsqs.RqsqsError), rqsqs.connect(self.url, prefix=self.prefix) as connection:
+            for queue in list(connection.queues()):
+                connection.delete_queue(queue)
+        shutil.rmtree(self.folder, ignore_errors=True)

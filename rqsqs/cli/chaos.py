@@ -1,0 +1,77 @@
+"""`rqsqs chaos`: try a set-up while things break."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from rqsqs.cli import output
+from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.values import DURATION
+
+
+@click.command("chaos", short_help="Break things, and see whether every promise holds.")
+@click.option("--seconds", "-s", type=DURATION, default=20.0, help="For so long messages are sent [20].")
+@click.option("--fifo", "is_fifo", is_flag=True, help="On a FIFO queue: order and exclusion are checked as well.")
+@click.option("--partitions", type=click.IntRange(1, 64), default=1, help="Of the queue [1].")
+@click.option("--producers", type=click.IntRange(1, 100), default=2, help="Processes that send [2].")
+@click.option("--consumers", type=click.IntRange(1, 100), default=4, help="Processes that receive [4].")
+@click.option("--rate", type=click.FloatRange(1, 100_000), default=200.0, help="Messages a second [200].")
+@click.option("--fault", "commands", multiple=True, metavar="COMMAND",
+              help="A command of yours that breaks something, as a restart of a server. Repeatable.")  # fmt: skip
+@click.option("--kill/--no-kill", default=True, help="Kill consumers with SIGKILL [yes].")
+@click.option("--freeze/--no-freeze", default=True, help="Let consumers stand still [yes].")
+@click.option("--every", type=DURATION, default=3.0, help="About so long between two faults [3].")
+@common_options
+@pass_settings
+def chaos(
+    settings: Settings, /, commands: tuple[str, ...], kill: bool, freeze: bool, every: float, **options: Any
+) -> int:
+    """Send and receive with many processes while things break, and prove from what each of them was told that every
+    acknowledged message was delivered, that none came back after it was deleted, and that FIFO groups kept their order.
+
+    It works on a queue of its own, under a key prefix of its own, and removes it in the end. Exits with 1 if a promise
+    was broken.
+
+    \b
+    Examples:
+      rqsqs chaos --fifo
+      rqsqs --url redis://db:6379/0 chaos --seconds 5m --fault "ssh db systemctl restart valkey"
+    """
+    from rqsqs.chaos.trial import Trial
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    faults: list[Any] = [Trial.command(line) for line in commands]
+    faults += [Trial.kill_consumer] * kill + [Trial.freeze_consumer] * freeze
+    with Trial(settings.server, say=output.note, **options) as trial:
+        verdict = trial.run(faults, every)
+    rows = {
+        "faults": len(trial.faults),
+        "sent": verdict.sent,
+        "outcome unknown": verdict.unknown,
+        "delivered": verdict.delivered,
+        "redelivered": verdict.redelivered,
+        "stored twice": len(verdict.doubled),
+        "calls that failed": verdict.troubles,
+        "longest pause": round(verdict.longest_pause_s, 3),
+        "left in the queue": trial.left,
+    }
+    broken = verdict.broken
+    if settings.as_json:
+        record = {name.replace(" ", "_"): value for name, value in rows.items()}
+        output.emit(record | {"broken": {name: [str(item) for item in items[:20]] for name, items in broken.items()}})
+    else:
+        rows["longest pause"] = output.age(verdict.longest_pause_s)  # type: ignore[assignment]
+        output.facts("chaos", [(name, str(value)) for name, value in rows.items()])
+    for name, items in broken.items():
+        output.note(f"BROKEN: {output.counted(len(items), 'message')} {name}: {', '.join(map(str, items[:5]))}")
+    if trial.left:
+        output.note(f"BROKEN: {output.counted(trial.left, 'message')} could not be received any more")
+    if not broken and not trial.left:
+        output.note("every promise was kept")
+    return 1 if broken or trial.left else 0
+
+
+COMMANDS = (chaos,)
