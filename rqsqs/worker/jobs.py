@@ -77,9 +77,10 @@ class Job:
 
     def _is_doubtful(self) -> bool:
         """About to begin: may others have its messages, because this process stood still for a while?"""
-        self.began = time.monotonic()
+        self.began = now = time.monotonic()
         heart = self.runtime.heart
-        return bool(self.lost) or self.is_settled or self.began - max(self.since, heart.last) > heart.lease_s
+        is_late = now - self.since > heart.lease_s and now - heart.last > heart.lease_s
+        return is_late or self.is_settled or len(self.lost) > 0
 
     def _begin(self) -> Any:
         """Call the function; a coroutine function gives its coroutine."""

@@ -187,8 +187,8 @@ def test_a_frozen_worker_learns_that_it_lost_its_messages(run: Run) -> None:
     for _ in range(max(ROUNDS // 5, 2)):
         time.sleep(run.chance.uniform(0.1, 0.4))
         victim = run.workers[run.chance.randrange(WORKERS)]
-        since = time.time()
         os.kill(victim.pid, signal.SIGSTOP)
+        since = time.time()
         time.sleep(4 * BEAT_S)
         frozen.append((victim.pid, since, time.time()))
         os.kill(victim.pid, signal.SIGCONT)
@@ -200,6 +200,7 @@ def test_a_frozen_worker_learns_that_it_lost_its_messages(run: Run) -> None:
             if receives < latest[tuple(body)]:
                 stale.append((pid, body, receives, at))
             latest[tuple(body)] = max(latest[tuple(body)], receives)
+    print(f"\n{run.name} {run.kind}: frozen {len(frozen)} times, {len(stale)} begun though another had it meanwhile")
     # One may be lost in the moment between the last look and its begin, on a machine that is very busy.
     assert len(stale) <= max(len(frozen) // 10, 1), f"begun though another had it meanwhile: {stale}"
     for pid, since, until in frozen:
