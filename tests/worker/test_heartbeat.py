@@ -285,6 +285,7 @@ def test_after_the_process_stood_still_a_worker_asks_before_it_begins(app: App, 
     runtime = running.worker._runtime
     assert runtime is not None
     confirm = runtime.confirm
+    stolen: list[rqsqs.Message] = []
 
     def asked(job: Any) -> bool:
         (d,) = job.deliveries
@@ -292,7 +293,7 @@ def test_after_the_process_stood_still_a_worker_asks_before_it_begins(app: App, 
             q.delete(d.receipt_handle)
         elif d.body == "taken":
             q.change_visibility(d.receipt_handle, 0)
-            q.receive(visibility_timeout=60)
+            stolen.extend(q.receive(visibility_timeout=60))
         elif d.body == "trouble" and "trouble" not in begun:
             begun.append("trouble")
             runtime.transport.close()  # whatever is asked fails
@@ -307,7 +308,6 @@ def test_after_the_process_stood_still_a_worker_asks_before_it_begins(app: App, 
     for n, body in enumerate(["a", "deleted", "b", "taken", "c", "trouble", "d"]):
         q.send(body, group=f"g{n}" if q.is_fifo else None, deduplication_id=str(n))
         held = 1 if n >= 3 else 0  # by us
-        until(lambda: (q.counts().visible, q.counts().in_flight) == (0, held), q.counts)  # noqa: B023
+        until(lambda: len(stolen) == held and (q.counts().visible, q.counts().in_flight) == (0, held))  # noqa: B023
     assert sorted(begun) == ["a", "b", "c", "d", "trouble", "trouble"]
-    (m,) = q.peek(2, state="in_flight")
-    assert m.body == "taken"
+    assert [m.body for m in stolen] == ["taken"]
