@@ -13,8 +13,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import redis
+from redis.cluster import ClusterNode
 from redis.crc import key_slot
 
+from rqsqs._io.addresses import place_of
 from tests.servers import Kind, Server, free_port
 
 PATIENCE = 30.0
@@ -29,6 +31,22 @@ def until(is_so: Any, what: str, patience: float = PATIENCE) -> None:
                 return
         assert time.monotonic() < deadline, f"after {patience} s it is not so that {what}"
         time.sleep(0.02)
+
+
+def client_of(url: str) -> Any:
+    """A plain client of a server or cluster, to look at keys."""
+    place = place_of(url)
+    if place is None:
+        return redis.Redis.from_url(url)
+    return redis.RedisCluster(startup_nodes=[ClusterNode(*seed) for seed in place.seeds])
+
+
+def infos(url: str, section: str) -> list[dict[str, Any]]:
+    """INFO of each server, or master of a cluster."""
+    with client_of(url) as client:
+        if isinstance(client, redis.RedisCluster):
+            return list(client.info(section, target_nodes=redis.RedisCluster.PRIMARIES).values())
+        return [client.info(section)]
 
 
 class Cluster:
@@ -82,7 +100,9 @@ class Cluster:
         for client in clients[1:]:
             first = self.servers[0]
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.options["cluster_port"])
-        until(lambda: all(_field(c, "cluster_known_nodes") == str(len(clients)) for c in clients), "all know each other")
+        until(
+            lambda: all(_field(c, "cluster_known_nodes") == str(len(clients)) for c in clients), "all know each other"
+        )
         for i, client in enumerate(clients[self.masters :]):
             number = _text(clients[i].execute_command("CLUSTER", "MYID"))
             until(lambda c=client, n=number: _ok(c.execute_command("CLUSTER", "REPLICATE", n)), "it replicates")

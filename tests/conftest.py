@@ -1,25 +1,48 @@
-"""Servers for all tests. Each xdist worker has its own; tests keep apart by prefix, nobody flushes."""
+"""Servers for all tests. Each xdist worker has its own; tests keep apart by prefix, nobody flushes.
+
+With RQSQS_TEST_CLUSTER=1 (make test-cluster) every test that asks for the URL of a server gets that of a cluster.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 
+from tests.clusters import Cluster
 from tests.servers import KINDS, Kind, Server, find_binary
+
+ALL_ON_CLUSTER = bool(os.environ.get("RQSQS_TEST_CLUSTER"))
+ON_CLUSTER = {"test_native_messages.py", "test_aio.py", "test_boto3_messages.py", "test_boto3_dead_letters.py"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On the cluster run some tests, or nothing but all."""
+    for_nothing = []
+    for item in items:
+        kind = item.callspec.params.get("server_url") if hasattr(item, "callspec") else None
+        if kind in KINDS if ALL_ON_CLUSTER else kind == "cluster" and item.path.name not in ON_CLUSTER:
+            for_nothing.append(item)
+    config.hook.pytest_deselected(items=for_nothing)
+    unwanted = set(for_nothing)
+    items[:] = [item for item in items if item not in unwanted]
 
 
 @pytest.fixture(scope="session")
-def server_of_kind() -> Iterator[Callable[[Kind], Server]]:
+def server_of_kind() -> Iterator[Callable[[Kind | Literal["cluster"]], Server | Cluster]]:
     """One running server per kind, started by the first test that wants it."""
-    servers: dict[Kind, Server] = {}
+    servers: dict[str, Server | Cluster] = {}
 
-    def get(kind: Kind) -> Server:
+    def get(kind: Kind | Literal["cluster"]) -> Server | Cluster:
+        if ALL_ON_CLUSTER:
+            kind = "cluster"
         if kind not in servers:
-            if find_binary(kind) is None:
+            if kind != "cluster" and find_binary(kind) is None:
                 pytest.skip(f"no {kind} server program here")
-            servers[kind] = Server(kind).start()
+            servers[kind] = Cluster(replicas=0).start() if kind == "cluster" else Server(kind).start()
         return servers[kind]
 
     yield get
@@ -28,20 +51,20 @@ def server_of_kind() -> Iterator[Callable[[Kind], Server]]:
 
 
 @pytest.fixture(scope="session")
-def valkey_url(server_of_kind: Callable[[Kind], Server]) -> str:
+def valkey_url(server_of_kind: Callable[[str], Server | Cluster]) -> str:
     """The URL of a Valkey."""
     return server_of_kind("valkey").url
 
 
 @pytest.fixture(scope="session")
-def redis_url(server_of_kind: Callable[[Kind], Server]) -> str:
+def redis_url(server_of_kind: Callable[[str], Server | Cluster]) -> str:
     """The URL of a Redis; skips where there is none."""
     return server_of_kind("redis").url
 
 
-@pytest.fixture(scope="session", params=KINDS)
-def server_url(request: pytest.FixtureRequest, server_of_kind: Callable[[Kind], Server]) -> str:
-    """The URL of a Valkey, then of a Redis: the test runs on both."""
+@pytest.fixture(scope="session", params=[*KINDS, "cluster"])
+def server_url(request: pytest.FixtureRequest, server_of_kind: Callable[[str], Server | Cluster]) -> str:
+    """The URL of a Valkey, then of a Redis, and for some tests of a cluster."""
     return server_of_kind(request.param).url
 
 

@@ -1,5 +1,4 @@
--- What deleting and purging have in common for both kinds of queue. KEYS and ARGV are those of delete_queue.lua; the
--- last five keys are tags, deleted, shards, sources and tasks.
+-- What deleting and purging have in common for both kinds of queue. KEYS and ARGV are those of delete_queue.lua.
 local ending = {}
 
 -- Checks and marks of the first step. Returns an error reply or nil, and created_us.
@@ -39,19 +38,19 @@ end
 
 -- The last step.
 function ending.finish(keys, argv)
-  local meta, n = keys[1], #keys
+  local meta = keys[1]
   if argv[2] == "1" then
     return
   end
   local base = string.sub(meta, 1, -5)
   redis.call("UNLINK", base .. "outbox", base .. "beats", base .. "consumers", base .. "orders")
-  redis.call("UNLINK", meta, keys[n - 4], keys[n - 2], keys[n - 1], keys[n])
+  redis.call("UNLINK", meta, base .. "tags", base .. "shards", base .. "sources", base .. "tasks")
   if redis.call("PTTL", keys[6]) == -1 then -- nobody took it; one that ends by itself is for the next waiter
     redis.call("UNLINK", keys[6])
   end
   local keep = tonumber(argv[3])
   if keep > 0 then
-    redis.call("SET", keys[n - 3], require("lib.clock")(argv[1]), "PX", string.format("%.0f", keep))
+    redis.call("SET", base .. "deleted", require("lib.clock")(argv[1]), "PX", string.format("%.0f", keep))
   end
 end
 

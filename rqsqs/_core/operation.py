@@ -54,7 +54,8 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Block until a bell rings. The result is (result of `then` or None, what is left of the time in ms).
+    """Block until a bell rings. The result is (result of `then`, what is left of the time in ms); without `then` it
+    begins with the bell that rang, or None.
 
     Attributes:
         bells: keys of the wake tokens.

@@ -291,7 +291,7 @@ class Link:
             for one in blocked:
                 await one.connection.disconnect(nowait=True)
         if operation is None:
-            return None
+            return reply
         return reply if operation.parse is None else operation.parse(reply)
 
     async def _answer(self, one: _Blocked, operation: Operation | None) -> Any:
@@ -299,7 +299,8 @@ class Link:
         connection, trouble = one.connection, None
         reply: Any = None
         try:
-            reply = await connection.read_response(disable_decoding=True)
+            rung = await connection.read_response(disable_decoding=True)
+            reply = rung[0].decode() if rung is not None else None
         except rx.ResponseError as e:
             trouble = e
         if operation is not None:
@@ -333,8 +334,9 @@ class Link:
             told = [await answer for answer in answers]
             if operation is not None:
                 return told[0]
-            rung = [one[0].decode() for one in told if one is not None]
+            rung = [bell for bell in told if bell is not None]
             self.background(self.ring(rung[1:]))  # the caller has use for one token only
+            return rung[0] if rung else None
         finally:
             for task in (guard, *answers):
                 task.cancel()

@@ -237,7 +237,7 @@ class Link:
                     self._end(one)
                     rung = self._answer(one, operation)
                     if rung is not None:  # the caller has use for one token only
-                        self.ring([rung[0].decode()])
+                        self.ring([rung])
             while blocked:
                 one = blocked.pop()
                 one.node.give(one.connection)
@@ -258,7 +258,9 @@ class Link:
                 one.connection.disconnect()
         if operation is not None:
             return result if operation.parse is None else operation.parse(result)
-        return self.execute(wait.then()) if wait.then is not None else None
+        if wait.then is not None:
+            return self.execute(wait.then())
+        return result
 
     def _by_node(self, bells: tuple[str, ...]) -> list[tuple[Node, tuple[str, ...]]]:
         """Bells that one connection can block on: those of one slot."""
@@ -271,7 +273,8 @@ class Link:
         one.number, trouble = 0, None
         reply: Any = None
         try:
-            reply = one.connection.read_response(disable_decoding=True)
+            rung = one.connection.read_response(disable_decoding=True)
+            reply = rung[0].decode() if rung is not None else None
         except rx.ResponseError as e:
             trouble = e
         if operation is not None:

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import redis
 
 import rqsqs
 from rqsqs import aio
+from tests.clusters import client_of, infos
 
 
 @asynccontextmanager
@@ -27,19 +27,13 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def blocked(url: str) -> int:
-    server = redis.Redis.from_url(url)
-    try:
-        return int(server.info("clients")["blocked_clients"])
-    finally:
-        server.close()
+    return sum(int(info["blocked_clients"]) for info in infos(url, "clients"))
 
 
 def commands(url: str) -> int:
-    server = redis.Redis.from_url(url)
-    try:
-        return sum(s["calls"] for name, s in server.info("commandstats").items() if name != "cmdstat_info")
-    finally:
-        server.close()
+    return sum(
+        stat["calls"] for info in infos(url, "commandstats") for name, stat in info.items() if name != "cmdstat_info"
+    )
 
 
 PAIRS = [(rqsqs.Connection, aio.Connection), (rqsqs.Queue, aio.Queue), (rqsqs.Message, aio.Message)]
@@ -256,7 +250,7 @@ def test_dropped_connections_are_replaced(valkey_url: str, prefix: str) -> None:
             queue = await connection.create_queue("q")
             task = asyncio.create_task(queue.receive(wait=20))
             await asyncio.sleep(0.2)
-            server = redis.Redis.from_url(valkey_url)
+            server = client_of(valkey_url)
             server.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             server.close()
             await asyncio.sleep(0.1)

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import redis
 
 import rqsqs
 from rqsqs.testing import VirtualClock
+from tests.clusters import client_of
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_queue_lives_and_ends_and_leaves_nothing(connection: rqsqs.Connection,
         with pytest.raises(rqsqs.QueueDoesNotExist):
             connection.delete_queue(name)
     assert list(connection.queues()) == []
-    with redis.Redis.from_url(server_url) as server:
+    with client_of(server_url) as server:
         left = {key for key in server.scan_iter(match=f"{prefix}:*") if server.pttl(key) < 0}
     assert left == set()
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
@@ -22,6 +21,7 @@ from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.messages import Verdict
 from rqsqs._io.sync import Transport
 from rqsqs.types import Cause, State
+from tests.clusters import client_of
 
 START_US = 1_700_000_000_000_000
 SOAK_SECONDS = float(os.environ.get("RQSQS_SOAK_SECONDS", "0"))
@@ -184,9 +184,9 @@ def look(transport: Transport, queue: QueueRef) -> list[tuple[Any, Seen]]:
 
 
 @functools.cache
-def client(url: str) -> redis.Redis:
+def client(url: str) -> Any:
     """A plain redis-py client."""
-    return redis.Redis.from_url(url)
+    return client_of(url)
 
 
 def keys_left(url: str, space: Keyspace) -> list[str]:

@@ -9,11 +9,10 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-import redis
-
 import rqsqs
 from rqsqs.message import Entry
 from rqsqs.worker import Worker
+from tests.clusters import client_of
 
 PATIENCE_S = 20.0
 
@@ -102,9 +101,9 @@ class App:
         """Start a worker; ended with the test."""
         return self.stack.enter_context(Running(worker))
 
-    def redis(self) -> redis.Redis:
+    def redis(self) -> Any:
         """A plain client."""
-        return self.stack.enter_context(redis.Redis.from_url(self.url))
+        return self.stack.enter_context(client_of(self.url))
 
 
 def is_empty(queue: rqsqs.Queue) -> bool:

@@ -297,7 +297,7 @@ def _receive_everywhere(
         turn = q.turn = q.turn + 1
         partitions = q.partitions
         order = partitions[turn % len(partitions) :] + partitions[: turn % len(partitions)]
-        if start is not None and first is not None:
+        if start is not None:
             order = (start, *(p for p in order if p is not start))
         again = False
         look = "" if wait == "+0" else NOW
@@ -321,6 +321,7 @@ def _receive_everywhere(
                 again = True
             if len(found) >= count:
                 break
+        start = None
         if found:
             return found
         if again:
@@ -349,7 +350,8 @@ def _receive_everywhere(
                     wakes.append((got.wake_at_ms - got.now_ms, p))
             wake_in, keeper_of = min(wakes, key=lambda pair: pair[0], default=(None, None))
             wake = messages.watch(keeper_of, waiter) if keeper_of else None
-            yield Wait(tuple(p.bell for p in partitions), min(left, BLOCK_MS), wake_in, wake)
+            rang, _ = yield Wait(tuple(p.bell for p in partitions), min(left, BLOCK_MS), wake_in, wake)
+            start = next((p for p in partitions if p.bell == rang), None)  # whoever takes a token looks there
         except BaseException as e:
             if not isinstance(e, GeneratorExit | ServerError):
                 yield from _leave(order, waiter)
