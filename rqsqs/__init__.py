@@ -19,6 +19,7 @@ from rqsqs.errors import (
     BatchRequestTooLong,
     ConnectionFailed,
     DeduplicationIdRequired,
+    DurabilityNotReached,
     EmbeddedServerUnavailable,
     EmptyBatchRequest,
     InvalidAttributeName,
@@ -55,7 +56,19 @@ from rqsqs.errors import (
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.message import Entry
 from rqsqs.queue import Message, Queue
-from rqsqs.types import Cause, Consumer, Counts, Failure, Held, MoveTask, QueueInfo, RetryPolicy, SentMessage
+from rqsqs.types import (
+    Cause,
+    Consumer,
+    Counts,
+    Durability,
+    Failure,
+    Held,
+    MoveTask,
+    QueueInfo,
+    Reached,
+    RetryPolicy,
+    SentMessage,
+)
 
 __version__ = "0.1.0"
 
@@ -73,6 +86,8 @@ __all__ = [
     "Consumer",
     "Counts",
     "DeduplicationIdRequired",
+    "Durability",
+    "DurabilityNotReached",
     "EmbeddedServerUnavailable",
     "EmptyBatchRequest",
     "Entry",
@@ -98,6 +113,7 @@ __all__ = [
     "QueueDoesNotExist",
     "QueueInfo",
     "QueueNameExists",
+    "Reached",
     "ReceiptHandleExpired",
     "ReceiptHandleIsInvalid",
     "RequestError",

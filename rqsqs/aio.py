@@ -33,7 +33,7 @@ from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Entry
-from rqsqs.types import Consumer, Counts, Failure, MoveTask, QueueInfo, RetryPolicy, SentMessage, State
+from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, RetryPolicy, SentMessage, State
 
 __all__ = ["Connection", "Entry", "Message", "Queue", "connect"]
 
@@ -45,10 +45,11 @@ class Queue:
     """
 
     __module__ = "rqsqs.aio"
-    __slots__ = ("_connection", "_ref", "_run")
+    __slots__ = ("_connection", "_durability", "_ref", "_run")
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, durability: Durability | None = None) -> None:
         self._connection = connection
+        self._durability = checks.durability(durability) or connection.durability
         self._ref = connection.transport.queue(name)
         self._run = connection.transport.run
 
@@ -82,12 +83,14 @@ class Queue:
         deduplication_id: str | None = None,
         deduplication_window: Seconds | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
+        durability: Durability | None = None,
     ) -> SentMessage:
         """Send one message."""
         return await self._run(
             calls.send(
                 self._ref,
                 self._connection.limits,
+                durability or self._durability,
                 body,
                 delay,
                 at,
@@ -98,9 +101,9 @@ class Queue:
             )
         )
 
-    async def send_batch(self, messages: Iterable[Any]) -> list[SentMessage]:
+    async def send_batch(self, messages: Iterable[Any], *, durability: Durability | None = None) -> list[SentMessage]:
         """Send up to 1,000 messages in one step, in order."""
-        return await self._run(calls.send_batch(self._ref, self.limits, messages))
+        return await self._run(calls.send_batch(self._ref, self.limits, durability or self._durability, messages))
 
     async def receive(
         self,
@@ -336,9 +339,11 @@ class Connection:
         prefix: str = "rqsqs",
         limits: str | Limits = "native",
         clock: Clock | None = None,
+        durability: Durability | None = None,
         **options: Any,
     ) -> None:
         self.limits = calls.limits_of(limits)
+        self.durability = checks.durability(durability)
         self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)
 
     async def create_queue(
@@ -365,9 +370,13 @@ class Connection:
         await self.transport.run(calls.create_queue(self.transport.queue(queue.name), self.limits, settings, tags))
         return queue
 
-    def queue(self, name: str) -> Queue:
-        """A queue by name, without asking whether it exists."""
-        return Queue(self, checks.queue_name(name))
+    def queue(self, name: str, *, durability: Durability | None = None) -> Queue:
+        """A queue by name, without asking whether it exists.
+
+        Args:
+            durability: how safe messages sent with this object have to be; None = as the connection says.
+        """
+        return Queue(self, checks.queue_name(name), durability)
 
     async def exists(self, name: str) -> bool:
         """Is there a queue of this name?"""
@@ -408,6 +417,7 @@ def connect(
     prefix: str = "rqsqs",
     limits: str | Limits = "native",
     clock: Clock | None = None,
+    durability: Durability | None = None,
     **options: Any,
 ) -> Connection:
     """Connect to a server. The first command opens the first connection.
@@ -424,4 +434,4 @@ def connect(
         UsageError: the URL has a scheme that is not known.
         EmbeddedServerUnavailable: no server binary can be had for embedded://.
     """
-    return Connection(url, prefix=prefix, limits=limits, clock=clock, **options)
+    return Connection(url, prefix=prefix, limits=limits, clock=clock, durability=durability, **options)

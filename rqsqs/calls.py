@@ -18,7 +18,7 @@ from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.errors import BatchFailed, InvalidParameterValue, MissingParameter, QueueDoesNotExist, UsageError
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.message import Entry
-from rqsqs.types import Counts, Failure, Outgoing, SentMessage, State
+from rqsqs.types import Counts, Durability, Failure, Outgoing, SentMessage, State
 
 SETTINGS = frozenset(
     {
@@ -134,12 +134,13 @@ def pack(
     )
 
 
-def send(q: QueueRef, limits: Limits, body: Any, *options: Any) -> Flow[SentMessage]:
+def send(q: QueueRef, limits: Limits, durability: Durability | None, body: Any, *options: Any) -> Flow[SentMessage]:
     """See Queue.send(); options as in pack()."""
     message = pack(q, limits, body, *options)
+    checks.durability(durability)
 
     def flow() -> Flow[SentMessage]:
-        answer = (yield from flows.send_messages(q, (message,), limits))[0]
+        answer = (yield from flows.send_messages(q, (message,), limits, durability))[0]
         if isinstance(answer, Failure):
             raise answer.error
         return answer
@@ -147,8 +148,11 @@ def send(q: QueueRef, limits: Limits, body: Any, *options: Any) -> Flow[SentMess
     return flow()
 
 
-def send_batch(q: QueueRef, limits: Limits, messages: Iterable[Any]) -> Flow[list[SentMessage]]:
+def send_batch(
+    q: QueueRef, limits: Limits, durability: Durability | None, messages: Iterable[Any]
+) -> Flow[list[SentMessage]]:
     """See Queue.send_batch()."""
+    checks.durability(durability)
     batch = [
         pack(q, limits, m.body, **m.options) if isinstance(m, Entry) else pack(q, limits, m)
         for m in checks.batch("messages", messages, limits.batch_entries)
@@ -156,7 +160,7 @@ def send_batch(q: QueueRef, limits: Limits, messages: Iterable[Any]) -> Flow[lis
     total = sum(m.size for m in batch)
     if limits.batch_bytes and total > limits.batch_bytes:
         raise InvalidParameterValue(f"the batch has {total} bytes: it has at most {limits.batch_bytes}")
-    return _settled(flows.send_messages(q, batch, limits))
+    return _settled(flows.send_messages(q, batch, limits, durability))
 
 
 def _times(limits: Limits, visibility_timeout: Seconds | None, wait: Seconds | None) -> tuple[int | None, int | None]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rqsqs.errors import InvalidParameterValue, MissingParameter
 from rqsqs.limits import Limits
-from rqsqs.types import RetryPolicy
+from rqsqs.types import Durability, RetryPolicy
 
 Seconds = float | int | timedelta
 Moment = datetime | float | int
@@ -249,6 +249,23 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
     elif receives is not None:
         raise MissingParameter("max_receive_count without dead_letter_queue: say where the messages go")
     return found
+
+
+def durability(value: Any) -> Durability | None:
+    """How safe sent messages have to be, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, Durability):
+        raise InvalidParameterValue(f"durability is {shown(value)}: it is a rqsqs.Durability")
+    count("replicas", value.replicas, 100, 0)
+    flag("aof", value.aof)
+    flag("required", value.required)
+    milliseconds("timeout", value.timeout, 60_000)
+    if not value.timeout or not (value.replicas or value.aof):
+        raise InvalidParameterValue(
+            f"durability is {value!r}: it asks for replicas or aof, and gives a timeout above 0 seconds"
+        )
+    return value
 
 
 def retry_policy(value: Any) -> str:

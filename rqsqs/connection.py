@@ -12,7 +12,7 @@ from rqsqs._io.sync import Transport
 from rqsqs.checks import Seconds
 from rqsqs.limits import Limits
 from rqsqs.queue import Queue
-from rqsqs.types import RetryPolicy
+from rqsqs.types import Durability, RetryPolicy
 
 
 class Connection:
@@ -30,9 +30,11 @@ class Connection:
         prefix: str = "rqsqs",
         limits: str | Limits = "native",
         clock: Clock | None = None,
+        durability: Durability | None = None,
         **options: Any,
     ) -> None:
         self.limits = calls.limits_of(limits)
+        self.durability = checks.durability(durability)
         self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)
 
     def create_queue(
@@ -84,9 +86,13 @@ class Connection:
         self.transport.run(calls.create_queue(self.transport.queue(queue.name), self.limits, settings, tags))
         return queue
 
-    def queue(self, name: str) -> Queue:
-        """A queue by name, without asking whether it exists."""
-        return Queue(self, checks.queue_name(name))
+    def queue(self, name: str, *, durability: Durability | None = None) -> Queue:
+        """A queue by name, without asking whether it exists.
+
+        Args:
+            durability: how safe messages sent with this object have to be; None = as the connection says.
+        """
+        return Queue(self, checks.queue_name(name), durability)
 
     def exists(self, name: str) -> bool:
         """Is there a queue of this name?"""
@@ -131,6 +137,7 @@ def connect(
     prefix: str = "rqsqs",
     limits: str | Limits = "native",
     clock: Clock | None = None,
+    durability: Durability | None = None,
     **options: Any,
 ) -> Connection:
     """Connect to a server. The first command opens the first connection.
@@ -141,10 +148,12 @@ def connect(
         prefix: what all keys begin with; connections with different prefixes do not see each other's queues.
         limits: "native", or "aws" for exactly what SQS allows.
         clock: tests only: an object whose now_us() the server shall believe; see rqsqs.testing.
+        durability: how safe sent messages have to be before a send returns; None = in the server's memory. See
+            Durability.
         options: for redis-py's connections, for example socket_timeout (seconds).
 
     Raises:
         UsageError: the URL has a scheme that is not known.
         EmbeddedServerUnavailable: no server binary can be had for embedded://.
     """
-    return Connection(url, prefix=prefix, limits=limits, clock=clock, **options)
+    return Connection(url, prefix=prefix, limits=limits, clock=clock, durability=durability, **options)

@@ -29,6 +29,7 @@
     │   ├── PartitionMoved              (never leaves the library)
     │   └── OverLimit
     ├── BatchFailed                     some entries of a batch were not done
+    ├── DurabilityNotReached            the messages are stored, but not as safely as was asked for
     ├── ServerError                     the server cannot do it now
     │   ├── ConnectionFailed            request_sent tells whether the outcome is unknown
     │   ├── ServerTimeout
@@ -48,7 +49,7 @@ that differs.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 BY_CODE: dict[str, type[RequestError]] = {}
 
@@ -254,6 +255,21 @@ class BatchFailed(RqsqsError):
     def __init__(self, message: str, results: list[object]) -> None:
         super().__init__(message)
         self.results = results
+
+
+class DurabilityNotReached(RqsqsError):
+    """Messages were sent and are stored, but not as safely as was asked for within the time given.
+
+    Attributes:
+        sent: the SentMessages; their `durability` tells what was reached. Sending again would store them twice, unless
+            they have deduplication ids.
+    """
+
+    __module__ = "rqsqs"
+
+    def __init__(self, message: str, sent: list[Any]) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class ServerError(RqsqsError):

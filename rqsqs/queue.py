@@ -11,7 +11,7 @@ from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage
-from rqsqs.types import Consumer, Counts, Failure, MoveTask, QueueInfo, SentMessage, State
+from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, SentMessage, State
 
 if TYPE_CHECKING:
     from rqsqs.connection import Connection
@@ -24,10 +24,11 @@ class Queue:
     """
 
     __module__ = "rqsqs"
-    __slots__ = ("_connection", "_ref", "_run")
+    __slots__ = ("_connection", "_durability", "_ref", "_run")
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, durability: Durability | None = None) -> None:
         self._connection = connection
+        self._durability = checks.durability(durability) or connection.durability
         self._ref = connection.transport.queue(name)
         self._run = connection.transport.run
 
@@ -61,6 +62,7 @@ class Queue:
         deduplication_id: str | None = None,
         deduplication_window: Seconds | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
+        durability: Durability | None = None,
     ) -> SentMessage:
         """Send one message.
 
@@ -73,17 +75,20 @@ class Queue:
             deduplication_id: 1 to 128 characters; a second message with it inside the window is not stored.
             deduplication_window: seconds, instead of the queue's (5 minutes).
             attributes: names to text, numbers or bytes, kept beside the body.
+            durability: how safe it has to be before this returns; None = as the queue or the connection says.
 
         Returns:
             SentMessage; is_duplicate tells that it was recognised and not stored again.
 
         Raises:
             QueueDoesNotExist, InvalidParameterValue, MissingParameter, MessageTooLarge, ServerError.
+            DurabilityNotReached: it is stored, but not as safely.
         """
         return self._run(
             calls.send(
                 self._ref,
                 self._connection.limits,
+                durability or self._durability,
                 body,
                 delay,
                 at,
@@ -94,17 +99,19 @@ class Queue:
             )
         )
 
-    def send_batch(self, messages: Iterable[Any]) -> list[SentMessage]:
+    def send_batch(self, messages: Iterable[Any], *, durability: Durability | None = None) -> list[SentMessage]:
         """Send up to 1,000 messages in one step, in order.
 
         Args:
             messages: bodies, or Entry objects for messages with options.
+            durability: as for send().
 
         Raises:
             BatchFailed: some messages were too large for the queue; its `results` tell which, the others were sent.
             QueueDoesNotExist, InvalidParameterValue, MissingParameter, ServerError: none was sent.
+            DurabilityNotReached: they are stored, but not as safely.
         """
-        return self._run(calls.send_batch(self._ref, self.limits, messages))
+        return self._run(calls.send_batch(self._ref, self.limits, durability or self._durability, messages))
 
     def receive(
         self,

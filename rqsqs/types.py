@@ -30,6 +30,47 @@ class Outgoing:
         return (self.delay_ms, self.due_ms, self.group, self.dedup_id) == (None, None, None, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """How safe a sent message has to be before a send returns.
+
+    A server acknowledges a write when it is in its memory. This asks for more, with WAIT or WAITAOF after the send, on
+    the same connection: one more round trip, and the time that replicas and disks take.
+
+    Attributes:
+        replicas: so many replicas have it, in their memory; with `aof` on their disks. 0 = none.
+        aof: the append-only file of the server has it on disk (fsync), also with `appendfsync everysec` (Redis 7.2,
+            Valkey 7.2).
+        timeout: seconds to wait for that, 0.001 to 60.
+        required: if it is not reached in time, raise DurabilityNotReached; else the send returns, and
+            SentMessage.durability tells. Either way the message is stored.
+    """
+
+    __module__ = "rqsqs"
+
+    replicas: int = 0
+    aof: bool = False
+    timeout: float = 1.0
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How safe a sent message is, as far as the server told in time.
+
+    Attributes:
+        replicas: so many replicas have it (with Durability.aof: on disk).
+        aof: the server has it on disk; None if that was not asked.
+        is_enough: that is what was asked for.
+    """
+
+    __module__ = "rqsqs"
+
+    replicas: int
+    aof: bool | None
+    is_enough: bool
+
+
 class SentMessage:
     """The server's answer to a send.
 
@@ -37,16 +78,18 @@ class SentMessage:
         message_id: UUID text; of the first message if this one was a duplicate.
         sequence_number: 20 digits, FIFO queues only.
         is_duplicate: the message was recognised as a duplicate and not stored again.
+        durability: what was reached, if a Durability was asked for; else None.
     """
 
     __module__ = "rqsqs"
-    __slots__ = ("_key", "_node", "is_duplicate", "sequence_number")
+    __slots__ = ("_key", "_node", "durability", "is_duplicate", "sequence_number")
 
     def __init__(self, key: str, node: int, sequence_number: str | None = None, is_duplicate: bool = False) -> None:
         self._key = key
         self._node = node
         self.sequence_number = sequence_number
         self.is_duplicate = is_duplicate
+        self.durability: Reached | None = None
 
     @property
     def message_id(self) -> str:

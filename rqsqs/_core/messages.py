@@ -13,7 +13,7 @@ from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
 from rqsqs.limits import Limits
-from rqsqs.types import Cause, Outgoing, SentMessage
+from rqsqs.types import Cause, Durability, Outgoing, SentMessage
 
 SEND = "meta ready bell"
 SEND_FIFO = "meta available bell keeper"
@@ -42,18 +42,24 @@ def _due(message: Outgoing) -> str:
 
 
 def send_messages(
-    p: Partition, messages: Sequence[Outgoing], limits: Limits, news: list[bytes] | None = None, refused: str = ""
+    p: Partition,
+    messages: Sequence[Outgoing],
+    limits: Limits,
+    news: list[bytes] | None = None,
+    refused: str = "",
+    durability: Durability | None = None,
 ) -> Operation:
     """Send one or many; the result is a list of SentMessage in the same order.
 
     Args:
         refused: what the partition said in which the message group was before (FIFO).
         news: takes the topology of the queue, if the reply tells it.
+        durability: how safe they have to be.
     """
     now = p.space.now_us()
     size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
-        return _send_fifo(p, messages, limits, now, size, refused)
+        return _send_fifo(p, messages, limits, now, size, refused, durability)
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
@@ -81,11 +87,17 @@ def send_messages(
             for name, outcome in zip(names, reply[2:], strict=True)
         ]
 
-    return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False)
+    return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False, durability=durability)
 
 
 def _send_fifo(
-    p: Partition, messages: Sequence[Outgoing], limits: Limits, now: str, size: int, refused: str
+    p: Partition,
+    messages: Sequence[Outgoing],
+    limits: Limits,
+    now: str,
+    size: int,
+    refused: str,
+    durability: Durability | None,
 ) -> Operation:
     args: list[Arg] = [now, size, "1" if limits.strict else "", refused]
     for m in messages:
@@ -112,7 +124,7 @@ def _send_fifo(
     is_repeatable = all(
         m.dedup_id is not None and (m.dedup_window_ms is None or m.dedup_window_ms >= MIN_WINDOW_MS) for m in messages
     )
-    return Operation("send_message_fifo", p.keys(SEND_FIFO), tuple(args), parse, is_repeatable)
+    return Operation("send_message_fifo", p.keys(SEND_FIFO), tuple(args), parse, is_repeatable, durability=durability)
 
 
 class Received:

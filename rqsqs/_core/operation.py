@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from rqsqs.types import Durability
+
 T = TypeVar("T")
 Arg = str | bytes | int
 Flow = Generator[Any, Any, T]
@@ -21,9 +23,10 @@ class Operation:
         parse: makes the result of the reply.
         is_repeatable: calling it again after a lost answer does no harm.
         undo: makes the operation that gives back what a result holds, if nobody is there any more to take it.
+        durability: how safe what it writes has to be.
     """
 
-    __slots__ = ("args", "is_repeatable", "keys", "parse", "script", "undo")
+    __slots__ = ("args", "durability", "is_repeatable", "keys", "parse", "script", "undo")
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Operation:
         parse: Callable[[Any], Any] | None = None,
         is_repeatable: bool = True,
         undo: Callable[[Any], Operation | None] | None = None,
+        durability: Durability | None = None,
     ) -> None:
         self.script = script
         self.keys = keys
@@ -40,6 +44,7 @@ class Operation:
         self.parse = parse
         self.is_repeatable = is_repeatable
         self.undo = undo
+        self.durability = durability
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Operation):

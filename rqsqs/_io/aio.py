@@ -119,6 +119,11 @@ class Link:
             node = pipe = None
             try:
                 node = await router.node(operation.keys[0])
+                if operation.durability is not None:  # waits on its connection, and so not on that of all
+                    async with node.durable:
+                        connection, number = await node.rested()
+                        sent = True
+                        return await self._confirmed(node, connection, number, operation, packed)
                 pipe = await node.pipe()
                 sent = True
                 try:
@@ -148,6 +153,46 @@ class Link:
                 await asyncio.sleep(pause)
                 await router.refresh()
         return reply if operation.parse is None else operation.parse(reply)
+
+    async def _confirmed(self, node: Node, connection: Any, number: int, operation: Operation, packed: bytes) -> Any:
+        """Run an operation, and wait until what it wrote is as safe as it has to be."""
+        durability, parse = operation.durability, operation.parse
+        assert durability is not None
+        assert parse is not None
+        answer: Any
+        try:
+            async with asyncio.timeout(node.patience):
+                await connection.send_packed_command([packed], check_health=False)
+                try:
+                    reply = await connection.read_response(disable_decoding=True)
+                except rx.NoScriptError:
+                    await connection.send_packed_command([wire.load(operation), packed], check_health=False)
+                    await connection.read_response(disable_decoding=True)
+                    reply = await connection.read_response(disable_decoding=True)
+        except rx.ResponseError:
+            await node.rest(connection, number)
+            raise
+        except TimeoutError:
+            await connection.disconnect(nowait=True)
+            raise rx.TimeoutError("no answer in time") from None
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        try:
+            async with asyncio.timeout(durability.timeout + GRACE_S):
+                await connection.send_packed_command([wire.confirm(durability)], check_health=False)
+                answer = await connection.read_response(disable_decoding=True)
+            await node.rest(connection, number)
+        except rx.ResponseError as e:
+            await node.rest(connection, number)
+            answer = e
+        except (TimeoutError, *wire.BROKEN) as e:
+            await connection.disconnect(nowait=True)
+            answer = e
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return wire.judge(durability, parse(reply), answer)
 
     async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
         for _ in range(LOADS - 1):

@@ -21,6 +21,8 @@ from rqsqs.errors import RqsqsError
 
 Orphaned = Callable[[Operation, Any], None]
 
+DURABLE = 16  # connections on which sends wait until they are safe enough
+
 
 class Pipe:
     """One connection on which requests of many tasks follow each other."""
@@ -101,6 +103,7 @@ class Node:
         self._orphaned = orphaned
         self._pipe: Pipe | None = None
         self._opening = asyncio.Lock()
+        self.durable = asyncio.Semaphore(DURABLE)
         self._resting: list[tuple[Any, int]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._is_checked = self._is_closed = False

@@ -109,6 +109,8 @@ class Link:
                     reply = connection.read_response(disable_decoding=True)
                 except rx.NoScriptError:
                     reply = self._load_and_repeat(connection, operation, packed)
+                if operation.durability is not None:
+                    return self._confirmed(node, connection, operation, reply)
                 node.give(connection)
                 break
             except rx.ResponseError as e:
@@ -137,6 +139,26 @@ class Link:
                     connection.disconnect()
                 raise
         return reply if operation.parse is None else operation.parse(reply)
+
+    def _confirmed(self, node: Node, connection: Any, operation: Operation, reply: Any) -> Any:
+        """The result of an operation, once it is as safe as it has to be."""
+        durability, parse = operation.durability, operation.parse
+        assert durability is not None
+        assert parse is not None
+        answer: Any
+        try:
+            connection.send_packed_command([wire.confirm(durability)], check_health=False)
+            if not connection.can_read(durability.timeout + GRACE_S):
+                raise rx.TimeoutError("no answer in time")
+            answer = connection.read_response(disable_decoding=True)
+            node.give(connection)
+        except rx.ResponseError as e:
+            node.give(connection)
+            answer = e
+        except wire.BROKEN as e:
+            connection.disconnect()
+            answer = e
+        return wire.judge(durability, parse(reply), answer)
 
     def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
         attempts = LOADS

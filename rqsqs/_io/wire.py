@@ -12,6 +12,8 @@ import redis.exceptions as rx
 
 from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
+from rqsqs.errors import DurabilityNotReached
+from rqsqs.types import Durability, Reached, SentMessage
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
 FAILOVER_S = 30.0  # so long it is tried again where another server may take over
@@ -86,3 +88,41 @@ def call(operation: Operation, is_cluster: bool = False) -> bytes:
 def load(operation: Operation) -> bytes:
     """The SCRIPT LOAD an operation needs when the server does not know its script, packed."""
     return command("SCRIPT", "LOAD", scripts.get(operation.script).source)
+
+
+def confirm(durability: Durability) -> bytes:
+    """The command that waits until what its connection wrote is as safe as that, packed."""
+    timeout_ms = max(round(durability.timeout * 1000), 1)  # 0 would be for ever
+    if durability.aof:
+        return command("WAITAOF", 1, durability.replicas, timeout_ms)
+    return command("WAIT", durability.replicas, timeout_ms)
+
+
+def judge(durability: Durability, sent: list[SentMessage], answer: Any) -> list[SentMessage]:
+    """Enter what was reached into the results of a send.
+
+    Args:
+        answer: of the server, or the exception that came instead.
+
+    Raises:
+        DurabilityNotReached.
+    """
+    trouble = ""
+    aof: bool | None = None
+    if isinstance(answer, Exception):
+        aof, replicas, trouble = (False if durability.aof else None), 0, f" ({answer})"
+    elif durability.aof:
+        aof, replicas = answer[0] >= 1, int(answer[1])
+    else:
+        replicas = int(answer)
+    is_enough = replicas >= durability.replicas and aof is not False and not trouble
+    for one in sent:
+        one.durability = Reached(replicas, aof, is_enough)
+    if durability.required and not is_enough:
+        disk = "" if aof is None else f", {'' if aof else 'not '}on the server's disk"
+        raise DurabilityNotReached(
+            f"the messages are stored, but within {durability.timeout:g} s {replicas} of {durability.replicas} "
+            f"replicas had them{disk}{trouble}",
+            sent,
+        )
+    return sent

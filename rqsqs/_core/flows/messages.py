@@ -15,6 +15,7 @@ from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
 from rqsqs.errors import (
+    DurabilityNotReached,
     InvalidParameterValue,
     MessageNotAvailable,
     MessageTooLarge,
@@ -25,7 +26,7 @@ from rqsqs.errors import (
     ServerError,
 )
 from rqsqs.limits import Limits
-from rqsqs.types import Failure, Outgoing, SentMessage
+from rqsqs.types import Durability, Failure, Outgoing, SentMessage
 
 T = TypeVar("T")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
@@ -36,7 +37,9 @@ BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened
 _waiter_numbers = itertools.count()
 
 
-def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flow[list[SentMessage | Failure]]:
+def send_messages(
+    q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None = None
+) -> Flow[list[SentMessage | Failure]]:
     """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge.
 
     Raises:
@@ -44,11 +47,12 @@ def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flo
     """
     if len(q.own) == 1:
         try:
-            return (yield from _send_to(q, q.home, batch, limits))
+            return (yield from _send_to(q, q.home, batch, limits, "", durability))
         except PartitionMoved:
             yield from refresh(q)
     results: list[Any] = [None] * len(batch)
     left = list(range(len(batch)))
+    weak: DurabilityNotReached | None = None
     refused: dict[int, str] = {}  # message -> what the old partition of its group said
     for _ in range(TURNS):
         turn = q.next_own()
@@ -58,7 +62,9 @@ def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flo
         left = []
         for (p, said, group), indices in places.items():
             try:
-                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, said)
+                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, said, durability)
+            except DurabilityNotReached as e:  # the others are sent all the same
+                answers, weak = e.sent, e
             except (PartitionMoved, QueueDoesNotExist) as e:  # partitions were added, or the queue was made anew
                 if isinstance(e, QueueDoesNotExist) and p is q.home:
                     raise
@@ -71,6 +77,8 @@ def send_messages(q: QueueRef, batch: Sequence[Outgoing], limits: Limits) -> Flo
             for i, answer in zip(indices, answers, strict=True):
                 results[i] = Failure(i, answer.error) if isinstance(answer, Failure) else answer
         if not left:
+            if weak is not None:
+                raise DurabilityNotReached(str(weak), results)
             return results
         if not all(i in refused for i in left):
             yield from refresh(q)
@@ -90,11 +98,16 @@ def _place(q: QueueRef, message: Outgoing, turn: Partition, refused: str) -> tup
 
 
 def _send_to(
-    q: QueueRef, p: Partition, batch: Sequence[Outgoing], limits: Limits, refused: str = ""
+    q: QueueRef,
+    p: Partition,
+    batch: Sequence[Outgoing],
+    limits: Limits,
+    refused: str,
+    durability: Durability | None,
 ) -> Flow[list[SentMessage | Failure]]:
     news: list[bytes] = []
     try:
-        sent: list[SentMessage | Failure] = yield messages.send_messages(p, batch, limits, news, refused)
+        sent: list[SentMessage | Failure] = yield messages.send_messages(p, batch, limits, news, refused, durability)
         if news and p is q.home and news[0] != q.topology:
             yield from _holding((), refresh(q))
         return sent
@@ -105,7 +118,7 @@ def _send_to(
     ]
     rest = [m for m in batch if m.size <= limit]
     if rest:
-        answers = iter((yield from _send_to(q, p, rest, limits, refused)))
+        answers = iter((yield from _send_to(q, p, rest, limits, refused, durability)))
         results = [next(answers) if r is None else r for r in results]
     return results
 
