@@ -85,19 +85,18 @@ def remove_keys(url: str, prefix: str) -> None:
     import redis
     from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
-    from rqsqs._io import connect
+    from rqsqs._io import connect, nodes
 
     settings, embedded_server = connect.settings_of(url, {})
-    pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
-    server = redis.Redis(connection_pool=pool)
-    batch: list[bytes] = []
-    for key in server.scan_iter(match=f"{prefix}:*", count=1000):
-        batch.append(key)
-        if len(batch) == 1000:
-            server.unlink(*batch)
-            batch.clear()
-    if batch:
-        server.unlink(*batch)
-    pool.disconnect()
+    for one in nodes.master_urls(url):
+        pool = connect.open_pool(one, settings, ConnectionPool, UnixDomainSocketConnection)
+        server = redis.Redis(connection_pool=pool)
+        batch = server.pipeline(transaction=False)
+        for key in server.scan_iter(match=f"{prefix}:*", count=1000):
+            batch.unlink(key)  # one by one: keys of a cluster are in many slots
+            if len(batch) == 1000:
+                batch.execute()
+        batch.execute()
+        pool.disconnect()
     if embedded_server is not None:
         embedded_server.release()

@@ -186,6 +186,7 @@ class ClusterDirectory(Directory):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self._owners: list[Address | None] = [None] * SLOTS
+        self._masters: list[Address] = []
 
     def owner(self, key: str) -> Address | None:
         """The master that has a key's slot."""
@@ -193,7 +194,7 @@ class ClusterDirectory(Directory):
 
     def masters(self) -> list[Address]:
         """All that have slots."""
-        return [address for address in dict.fromkeys(self._owners) if address is not None]
+        return self._masters
 
     def _learn(self, asked: Address, reply: Any) -> bool:
         owners: list[Address | None] = [None] * SLOTS
@@ -203,11 +204,13 @@ class ClusterDirectory(Directory):
             self.trouble = rx.ClusterDownError(f"{asked} knows no master of this hash slot")
         if reply:
             self._owners = owners
+            self._masters = [address for address in dict.fromkeys(owners) if address is not None]
         return bool(reply)
 
     def moved(self, key: str, error: rx.MovedError, asked: str) -> None:
         """Other slots may have moved too; that is found out one by one, or by asking."""
-        self._owners[slot_of(key)] = _named(error.host.encode(), error.port, asked)
+        self._owners[slot_of(key)] = owner = _named(error.host.encode(), error.port, asked)
+        self._masters = list(dict.fromkeys((*self._masters, owner)))
 
 
 def _named(host: bytes, port: int, asked: str) -> Address:

@@ -191,8 +191,11 @@ class Node:
 class Router(Protocol):
     """Knows which server has a key."""
 
-    is_dynamic: bool  # it may change
     is_cluster: bool
+
+    @property
+    def is_dynamic(self) -> bool:
+        """May another server take over?"""
 
     async def node(self, key: str) -> Node:
         """The server that has a key.
@@ -235,8 +238,6 @@ class Fixed:
 class Several:
     """Servers of which a directory tells. One task at a time asks for news."""
 
-    is_dynamic = True
-
     def __init__(self, place: Place, settings: dict[str, Any], orphaned: Orphaned) -> None:
         self.directory = directory_of(place)
         self.is_cluster = place.kind == "cluster"
@@ -248,6 +249,11 @@ class Several:
         self._closing: set[asyncio.Task[None]] = set()
         for seed in place.seeds:  # tells at once whether the options exist
             self._at(seed)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """May another server take over? Not before one is known: a URL that is wrong shall not be tried for long."""
+        return bool(self.directory.masters())
 
     async def node(self, key: str) -> Node:
         """The server that has a key."""

@@ -101,8 +101,11 @@ class Node:
 class Router(Protocol):
     """Knows which server has a key."""
 
-    is_dynamic: bool  # it may change
     is_cluster: bool
+
+    @property
+    def is_dynamic(self) -> bool:
+        """May another server take over?"""
 
     def node(self, key: str) -> Node:
         """The server that has a key.
@@ -149,8 +152,6 @@ class Fixed:
 class Several:
     """Servers of which a directory tells. One thread at a time asks for news."""
 
-    is_dynamic = True
-
     def __init__(self, place: Place, settings: dict[str, Any]) -> None:
         self.directory = directory_of(place)
         self.is_cluster = place.kind == "cluster"
@@ -160,6 +161,11 @@ class Several:
         self._learned = -FRESH_S
         for seed in place.seeds:  # tells at once whether the options exist
             self._at(seed)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """May another server take over? Not before one is known: a URL that is wrong shall not be tried for long."""
+        return bool(self.directory.masters())
 
     def node(self, key: str) -> Node:
         """The server that has a key."""

@@ -96,7 +96,7 @@ class Link:
         """Run one operation, repeating it where that is safe, and where it has moved to."""
         router = self.router
         packed = wire.call(operation, router.is_cluster)
-        pauses = wire.pauses(router.is_dynamic)
+        pauses = wire.pauses(router)
         while True:
             sent = False
             node = connection = None

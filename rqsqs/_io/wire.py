@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import hiredis
 import redis.exceptions as rx
@@ -25,9 +25,17 @@ WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right ser
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
 
 
-def pauses(is_dynamic: bool) -> Iterator[float]:
+class Changeable(Protocol):
+    """What has servers."""
+
+    @property
+    def is_dynamic(self) -> bool:
+        """May another server take over?"""
+
+
+def pauses(router: Changeable) -> Iterator[float]:
     """Seconds to wait before one attempt after the other."""
-    if not is_dynamic:
+    if not router.is_dynamic:
         yield from RETRY_AFTER_S
         return
     end = time.monotonic() + FAILOVER_S

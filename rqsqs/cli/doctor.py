@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
 import click
 import redis
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 import rqsqs
-from rqsqs._io import connect, failures
+from rqsqs._io import connect, failures, nodes
 from rqsqs.cli import output, scanning
 from rqsqs.cli.examination import Finding, Patient, examine_server
 from rqsqs.cli.settings import Settings, common_options, pass_settings
@@ -27,7 +29,7 @@ def doctor(settings: Settings) -> int:
 
     Looked at are the version, memory and eviction, persistence, replication, connections, clock, round trip, rights,
     scripts and errors of the server, then queues that are paused, have dead letters or no dead-letter queue. A probe
-    key is written that ends by itself after a second; nothing else is changed.
+    key is written that ends by itself after a second; nothing else is changed. Of a cluster every master is checked.
 
     \b
     Marks:
@@ -44,42 +46,47 @@ def doctor(settings: Settings) -> int:
       rqsqs doctor --json | jq -r 'select(.level == "fail") | .advice'
     """
     has_failed, advice = False, ""
-    where = connect.shown(settings.server)
-    client, release = _client(settings)
-    try:
-        try:
-            client.ping()
-        except redis.exceptions.NoPermissionError:
-            pass  # it is there, and `rights` will tell
-        except redis.RedisError as error:
-            raise failures.server(error, sent=False, where=where) or error from None
-        if not settings.as_json:
-            output.note(f"examining {where}")
-        for finding in _findings(settings, client):
-            has_failed |= finding.level == "fail"
-            _show(settings, finding, with_advice=finding.advice != advice)
-            advice = finding.advice
-    finally:
-        client.connection_pool.disconnect()
-        release()
+    for finding in _findings(settings):
+        has_failed |= finding.level == "fail"
+        _show(settings, finding, with_advice=finding.advice != advice)
+        advice = finding.advice
     return int(has_failed)
 
 
-def _findings(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
+def _findings(settings: Settings) -> Iterator[Finding]:
     is_too_old = False
-    for finding in examine_server(Patient(client, settings.prefix)):
-        is_too_old |= finding.check == "version" and finding.level == "fail"
-        yield finding
+    urls = nodes.master_urls(connect.resolve(settings.server))
+    for url in urls:
+        where = connect.shown(url)
+        with _client(url) as client:
+            try:
+                client.ping()
+            except redis.exceptions.NoPermissionError:
+                pass  # it is there, and `rights` will tell
+            except redis.RedisError as error:
+                raise failures.server(error, sent=False, where=where) or error from None
+            if not settings.as_json:
+                output.note(f"examining {where}")
+            for finding in examine_server(Patient(client, settings.prefix, is_cluster="+cluster:" in settings.server)):
+                is_too_old |= finding.check == "version" and finding.level == "fail"
+                if len(urls) > 1 and settings.as_json:
+                    finding = replace(finding, text=f"{where}: {finding.text}")
+                yield finding
     if not is_too_old:
         yield from examine_queues(settings.connect())
 
 
-def _client(settings: Settings) -> tuple[redis.Redis, Callable[[], None]]:
-    """A plain client for the same server, and what gives an embedded one up."""
-    url = connect.resolve(settings.server)
+@contextlib.contextmanager
+def _client(url: str) -> Iterator[redis.Redis]:
+    """A plain client for a server."""
     options, held = connect.settings_of(url, {})
     pool = connect.open_pool(url, options, ConnectionPool, UnixDomainSocketConnection)
-    return redis.Redis(connection_pool=pool), held.release if held else lambda: None
+    try:
+        yield redis.Redis(connection_pool=pool)
+    finally:
+        pool.disconnect()
+        if held:
+            held.release()
 
 
 def _show(settings: Settings, finding: Finding, *, with_advice: bool) -> None:

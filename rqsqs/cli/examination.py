@@ -47,10 +47,24 @@ class Finding:
 class Patient:
     """The server: a plain client and what INFO says, asked for once."""
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, *, is_cluster: bool = False) -> None:
         self.client = client
         self.prefix = prefix
-        self.probe = f"{prefix}:{{doctor}}:probe"
+        self.is_cluster = is_cluster  # known to be a master of one
+
+    @cached_property
+    def probe(self) -> str:
+        """A key that this server has, of a cluster too."""
+        for number in range(1000):
+            key = f"{self.prefix}:{{doctor{number or ''}}}:probe"
+            try:
+                self.client.exists(key)
+            except redis.exceptions.MovedError:
+                continue
+            except redis.ResponseError:
+                break
+            return key
+        return f"{self.prefix}:{{doctor}}:probe"
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -77,7 +91,13 @@ def version(patient: Patient) -> Iterator[Finding]:
     else:
         yield Finding("version", "ok", name)
     if int(info.get("cluster_enabled", 0)):
-        yield Finding("version", "warn", "the server is part of a cluster", "a cluster URL is not supported yet")
+        if not patient.is_cluster:
+            advice = "its URL is redis+cluster://HOST:PORT,HOST:PORT"
+            yield Finding("version", "fail", "the server is part of a cluster, and the URL does not say so", advice)
+        state: Any = patient.client.cluster("info")
+        if state["cluster_state"] != "ok":
+            text = f"the cluster is down: {state['cluster_slots_ok']} of 16384 hash slots are served"
+            yield Finding("version", "fail", text, "redis-cli --cluster check HOST:PORT tells more")
 
 
 def eviction(patient: Patient) -> Iterator[Finding]:
