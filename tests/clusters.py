@@ -8,7 +8,13 @@ with Cluster() as cluster:                  # 3 masters, 3 replicas, in memory
 from __future__ import annotations
 
 import contextlib
+import itertools
+import shutil
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -50,7 +56,7 @@ def infos(url: str, section: str) -> list[dict[str, Any]]:
 
 
 class Cluster:
-    """Masters with one replica each.
+    """Masters with one replica each, or none.
 
     Args:
         kind: `valkey` or `redis`.
@@ -140,17 +146,128 @@ class Cluster:
         server.kill9()
         return server
 
+    def name_on(self, server: Server, stem: str = "q") -> str:
+        """The name of a queue that lives on a master."""
+        names = (f"{stem}{i}" for i in itertools.count())
+        return next(name for name in names if self.owner(home_of(name)) is server)
+
+    def migrate(self, key: str, target: Server, between: Callable[[], Any] = lambda: None) -> None:
+        """Move the slot of a key to another master, key by key, while everybody works.
+
+        Args:
+            between: called when the slot is open, before its keys move, and again when half of them have moved.
+        """
+        slot, source = key_slot(key.encode()), self.owner(key)
+        with self.client(source) as old, self.client(target) as new:
+            ids = [_text(client.execute_command("CLUSTER", "MYID")) for client in (old, new)]
+            new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+            old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+            between()
+            first = True
+            while keys := old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1 if first else 100):
+                old.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+                if first:
+                    between()
+                first = False
+            for client in (new, old):
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        until(lambda: self.owner(key) is target, "the slot has moved")
+
     def await_failover(self, key: str, old: Server) -> None:
         """Until another one has the key's slot."""
         until(lambda: self.owner(key) is not old, "a replica has taken over")
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class Sentinels:
+    """A master, a replica, and three Sentinels that watch over the service "mymaster"."""
+
+    def __init__(self, kind: Kind = "valkey", down_after: int = 500, **options: str | int) -> None:
+        self.down_after = down_after
+        self.servers = [Server(kind, repl_diskless_sync_delay=0, **options) for _ in range(2)]
+        self.master, self.replica = self.servers
+        self.ports = [free_port() for _ in range(3)]
+        self._folder = Path(tempfile.mkdtemp(prefix="sentinels-"))
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def url(self) -> str:
+        """The URL of the service."""
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self.ports)}/mymaster"
+
+    def known(self) -> int:
+        """The port of the master, as two of the Sentinels say at least; 0 if they do not agree."""
+        told = []
+        for port in self.ports:
+            with contextlib.suppress(redis.RedisError, OSError), redis.Redis(port=port, socket_timeout=2) as client:
+                told.append(int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")[1]))
+        return next((port for port in told if told.count(port) > 1), 0)
+
+    def start(self) -> Self:
+        """Start everything; returns when all know each other and the replica is in step."""
+        for server in self.servers:
+            server.start()
+        with redis.Redis(port=self.replica.port) as replica:
+            replica.replicaof("127.0.0.1", self.master.port)
+            until(lambda: replica.info("replication")["master_link_status"] == "up", "the replica is in step")
+        for port in self.ports:
+            path = self._folder / f"{port}.conf"
+            path.write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {self._folder}\nlogfile {self._folder / f'{port}.log'}\n"
+                f"sentinel monitor mymaster 127.0.0.1 {self.master.port} 2\n"
+                f"sentinel down-after-milliseconds mymaster {self.down_after}\n"
+                "sentinel failover-timeout mymaster 3000\n"
+            )
+            self._processes.append(subprocess.Popen([self.master.binary, str(path), "--sentinel"]))
+        for port in self.ports:
+            with redis.Redis(port=port, socket_timeout=2) as client:
+                until(lambda c=client: _knows_all(c), "the Sentinels know each other")
+        return self
+
+    def stop(self) -> None:
+        """End all."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        for server in self.servers:
+            server.kill9()
+            server.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def home_of(queue: str) -> str:
+    """A key in the slot where a queue is at home."""
+    return f"{{{queue}/0}}"
+
+
+def _knows_all(sentinel: redis.Redis) -> bool:
+    raw: Any = sentinel.execute_command("SENTINEL", "MASTER", "mymaster")
+    fields = raw if isinstance(raw, dict) else dict(zip(raw[::2], raw[1::2], strict=True))
+    named = {_text(name).replace("_", "-"): _text(value) for name, value in fields.items()}
+    return named["num-other-sentinels"] == "2" and named["num-slaves"] == "1"
 
 
 def _text(value: Any) -> str:

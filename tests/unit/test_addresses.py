@@ -1,0 +1,174 @@
+"""URLs of several servers, and what clusters and Sentinels tell, without any server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis.exceptions as rx
+
+from rqsqs._io.addresses import Address, Directory, by_slot, directory_of, place_of, shown, slot_of
+from rqsqs._io.connect import resolve
+from rqsqs.errors import AuthenticationFailed, UsageError
+
+A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "seeds", "service", "db"),
+    [
+        ("redis+cluster://a:1,b:2", "cluster", (A, B), "", 0),
+        ("redis+cluster://a", "cluster", (Address("a", 6379),), "", 0),
+        ("redis+cluster://a:1,b:2/0", "cluster", (A, B), "", 0),
+        ("rediss+cluster://[::1]:1,b:2,[fe80::2]", "cluster", (Address("::1", 1), B, Address("fe80::2", 6379)), "", 0),
+        ("redis+cluster://u:p%40@a:1,b:2?socket_timeout=3", "cluster", (A, B), "", 0),
+        ("redis+sentinel://a:1,b/mymaster", "sentinel", (A, Address("b", 26_379)), "mymaster", 0),
+        ("redis+sentinel://:p@a:1/mymaster/3", "sentinel", (A,), "mymaster", 3),
+    ],
+)
+def test_urls_of_several_servers(url: str, kind: str, seeds: tuple[Address, ...], service: str, db: int) -> None:
+    assert resolve(url) == url
+    place = place_of(url)
+    assert place is not None
+    assert (place.kind, place.seeds, place.service, place.db) == (kind, seeds, service, db)
+
+
+def test_a_server_has_the_login_the_options_and_the_scheme_of_all() -> None:
+    place = place_of("rediss+cluster://u:p%40@a:1,[::1]:2?socket_timeout=3")
+    assert place is not None
+    assert place.url(Address("::1", 7)) == "rediss://u:p%40@[::1]:7/0?socket_timeout=3"
+    assert place_of("redis://a:1/0") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis+cluster://", "name one host at least"),
+        ("redis+cluster://a:1/2", "a cluster has database 0 only"),
+        ("redis+cluster://a:1?db=2", "a cluster has database 0 only"),
+        ("redis+cluster://:secret@a:x,b", "'a:x' is not HOST or HOST:PORT"),
+        ("redis+cluster://:secret@a:70000", "'a:70000' is not HOST or HOST:PORT"),
+        ("redis+cluster://:secret@::1", "'::1' is not HOST or HOST:PORT"),
+        ("redis+sentinel://u:se:cret@a:1", "the name of the master, as in /mymaster"),
+        ("redis+sentinel://a:1/mymaster/x", "the number of a database comes last"),
+        ("redis+sentinel://a:1/mymaster/1/2", "the number of a database comes last"),
+        ("redis-cluster://:secret@a:1", "a URL begins with redis://"),
+    ],
+)
+def test_urls_that_are_refused(url: str, says: str) -> None:
+    with pytest.raises(UsageError, match="cannot connect to") as refused:
+        resolve(url)
+    assert says in str(refused.value)
+    assert "cret@" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://:p@h:1/0", "redis://:***@h:1/0"),
+        ("redis://u:p:q@h:1/0", "redis://u:***@h:1/0"),
+        ("redis+cluster://u:p@a:1,b:2", "redis+cluster://u:***@a:1,b:2"),
+        ("redis://h:1/0?password=p&db=1", "redis://h:1/0?password=***&db=1"),
+        (
+            "redis+sentinel://a:1/m?db=1&sentinel_password=p&client_name=x@y",
+            "redis+sentinel://a:1/m?db=1&sentinel_password=***&client_name=x@y",
+        ),
+        ("redis://h:1/0?client_name=x@y", "redis://h:1/0?client_name=x@y"),
+        ("unix:///tmp/x.sock?db=1", "unix:///tmp/x.sock?db=1"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, text: str) -> None:
+    assert shown(url) == text
+
+
+def directory(url: str) -> Directory:
+    place = place_of(url)
+    assert place is not None
+    return directory_of(place)
+
+
+def test_the_login_of_a_master_is_not_told_to_sentinels() -> None:
+    known = directory("redis+sentinel://u:p@a:1/mymaster/3?sentinel_username=watch&password=q&socket_timeout=2&db=4")
+    settings = {"password": "x", "sentinel_password": "s", "credential_provider": object(), "protocol": 2}
+    assert known.access(A, settings) == (
+        "redis://a:1/0?socket_timeout=2",
+        {"protocol": 2, "username": "watch", "password": "s"},
+    )
+    url, left = known.access(B, settings)
+    assert url == "redis://u:p@b:2/3?password=q&socket_timeout=2&db=4"
+    assert left.keys() == {"password", "credential_provider", "protocol"}
+
+
+def slots(*ranges: tuple[int, int, Any, int]) -> list[Any]:
+    return [[first, last, [host, port, b"id", []], [b"replica", 9, b"id", []]] for first, last, host, port in ranges]
+
+
+def test_a_cluster_tells_who_has_a_slot() -> None:
+    known = directory("redis+cluster://a:1,b:2")
+    key = "x:{orders/0}:orders:meta"
+    slot = slot_of(key)
+    assert known.owner(key) is None
+    assert known.told(A, slots((0, slot, b"", 1), (slot + 1, 16_383, b"c", 3)))
+    assert known.owner(key) == A  # a host that is not told is that of the server asked
+    assert known.masters() == [A, C]
+    assert known.addresses() == [A, C, B]
+    known.moved(key, rx.MovedError(f"{slot} c:3"), "a")
+    assert known.owner(key) == C
+    known.moved(key, rx.MovedError(f"{slot} :5"), "h")
+    assert known.owner(key) == Address("h", 5)
+    known.moved(key, rx.MovedError(f"{slot} ::1:6"), "h")
+    assert known.owner(key) == Address("::1", 6)
+    known.told(B, slots((0, 16_383, None, 1)))
+    assert known.masters() == [Address("b", 1)]
+    known.told(B, slots((0, 16_383, b"?", 4)))
+    assert known.masters() == [Address("b", 4)]
+
+
+def test_slots_without_a_master_are_down() -> None:
+    known = directory("redis+cluster://a:1")
+    assert not known.told(A, [])
+    assert known.masters() == []
+    assert known.told(A, slots((0, 10, b"a", 1)))
+    assert known.owner("x:{orders/0}:orders:meta") is None
+    assert isinstance(known.trouble, rx.ClusterDownError)
+
+
+def test_everybody_is_asked_in_turn_and_the_silent_last() -> None:
+    known = directory("redis+cluster://a:1,b:2,c:3")
+    assert known.informants() == [A, B, C]
+    known.failed(A, rx.ConnectionError("gone"))
+    known.told(B, slots((0, 16_383, b"b", 2)))
+    assert known.informants() == [C, B, A]
+    known.told(C, slots((0, 16_383, b"d", 4)))
+    assert known.informants() == [Address("d", 4), B, C, A]
+
+
+def test_what_is_wrong_with_the_url_outweighs_who_is_silent() -> None:
+    known = directory("redis+cluster://a:1,b:2")
+    known.informants()
+    known.failed(A, rx.ResponseError("This instance has cluster support disabled"))
+    known.failed(B, rx.ConnectionError("gone"))
+    assert isinstance(known.trouble, UsageError)
+    assert "a:1 is no cluster" in str(known.trouble)
+    known.informants()
+    known.failed(A, rx.NoPermissionError("this user has no permissions to run the 'cluster|slots' command"))
+    assert isinstance(known.trouble, AuthenticationFailed)
+    known.informants()
+    known.failed(A, rx.ConnectionError("gone"))
+    assert isinstance(known.trouble, rx.ConnectionError)
+    assert "none of a:1, b:2 answers; a:1: gone" in str(known.trouble)
+
+
+def test_a_sentinel_tells_the_master() -> None:
+    known = directory("redis+sentinel://a:1,b:2/mymaster")
+    assert known.question == ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
+    assert not known.told(A, None)
+    assert "knows no master 'mymaster'" in str(known.trouble)
+    assert known.told(B, [b"c", b"3"])
+    assert known.owner("any") == C
+    assert set(known.informants()) == {A, B}
+    assert known.addresses() == [C, A, B]
+
+
+def test_keys_of_one_slot_go_together() -> None:
+    assert by_slot(["{a}x", "{b}x", "{a}y"]) == [("{a}x", "{a}y"), ("{b}x",)]
