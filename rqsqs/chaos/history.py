@@ -1,33 +1,42 @@
 """What producers and consumers were told, and the proof that it fits together.
 
-Times are of the monotonic clock, which all processes of a machine share. A process writes an event down when it has
-been told, before it goes on; what it was told and could not write down, because it was killed, nobody relies on.
+Times are of the monotonic clock, which all processes of a machine share. A process writes down what it is about to do,
+and what it was told as soon as it knows. So whatever it was killed at, the history says what may have happened.
+
+    sending -> sent        acknowledged
+            -> refused     certainly not stored
+            -> nothing     the outcome is unknown: the answer was lost, or the process was killed
+    received
+    deleting -> deleted | kept | nothing
 """
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Self, TextIO
 
-Kind = Literal["sent", "unknown", "received", "deleted", "trouble"]
+Kind = Literal["sending", "sent", "refused", "received", "deleting", "deleted", "kept", "trouble"]
+
+MARGIN_S = 0.01  # the server counts visibility timeouts in ms, and clocks are not of one speed
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing a process was told.
+    """One thing a process does or was told.
 
     Attributes:
-        kind: "sent" and acknowledged; "unknown": the answer to a send was lost; "received"; "deleted" and acknowledged;
-            "trouble": a call failed.
-        began: when the call was made (seconds).
+        kind: see above; "trouble": a call failed.
+        began: when the call was made (seconds); the same for all events of one call.
         ended: when it was answered.
         number: of the message; in its group they are sent in rising order.
         group: its message group, "" = none.
+        message: its message id (received).
         receives: its receive count.
         visible_s: received: for how long it is invisible to others.
         by: name of the process.
@@ -39,10 +48,16 @@ class Event:
     ended: float
     number: int = -1
     group: str = ""
+    message: str = ""
     receives: int = 0
     visible_s: float = 0.0
     by: str = ""
     text: str = ""
+
+    @property
+    def call(self) -> tuple[str, float]:
+        """What all events of one call have in common."""
+        return self.by, self.began
 
 
 class Journal:
@@ -58,15 +73,19 @@ class Journal:
         self._file.write(json.dumps({name: value for name, value in event.items() if value != ""}) + "\n")
         self._file.flush()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._file.close()
+
 
 def read(folder: Path) -> Iterator[Event]:
-    """All events of all journals in a folder; a line that a killed process did not finish is left out."""
+    """All events of all journals in a folder; a last line that a killed process did not finish is left out."""
     for path in sorted(folder.glob("*.journal")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
+        for line in path.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n"):
                 yield Event(**json.loads(line))
-            except ValueError:
-                continue
 
 
 @dataclass(slots=True)
@@ -75,18 +94,20 @@ class Verdict:
 
     Attributes:
         sent: acknowledged sends.
-        unknown: sends whose answer was lost; each may be there or not.
+        unknown: messages of which nobody knows whether they were stored.
         delivered: different messages that were received.
         deliveries: receives of messages.
         redelivered: deliveries beyond the first of a message.
         lost: numbers that were acknowledged and never delivered.
-        ghosts: numbers that were delivered although nobody sent them.
+        vanished: numbers that were delivered and are gone, although nobody tried to delete them since.
+        ghosts: numbers that were delivered although nobody sent them, or their send was refused.
         risen: numbers delivered after their delete was acknowledged.
-        disordered: (group, number, number before it) whose first deliveries came in the wrong order.
+        early: numbers delivered again before their visibility timeout was over.
+        doubled: numbers stored twice: they came with two message ids.
+        disordered: (group, number, earlier number) delivered although the earlier one was not deleted.
         shared: (group, number, other number) of which two consumers had one each at the same time.
-        doubled: numbers stored twice: two deliveries with the receive count 1.
         troubles: calls that failed.
-        longest_pause_s: longest time in which no call succeeded.
+        longest_pause_s: longest time in which no call succeeded, while messages were sent.
     """
 
     sent: int = 0
@@ -95,11 +116,13 @@ class Verdict:
     deliveries: int = 0
     redelivered: int = 0
     lost: list[int] = field(default_factory=list)
+    vanished: list[int] = field(default_factory=list)
     ghosts: list[int] = field(default_factory=list)
     risen: list[int] = field(default_factory=list)
+    early: list[int] = field(default_factory=list)
+    doubled: list[int] = field(default_factory=list)
     disordered: list[tuple[str, int, int]] = field(default_factory=list)
     shared: list[tuple[str, int, int]] = field(default_factory=list)
-    doubled: list[int] = field(default_factory=list)
     troubles: int = 0
     longest_pause_s: float = 0.0
 
@@ -108,73 +131,138 @@ class Verdict:
         """The promises that were broken, with the messages that show it."""
         found: dict[str, list[Any]] = {
             "acknowledged and never delivered": self.lost,
+            "delivered, not deleted, and gone": self.vanished,
             "delivered and never sent": self.ghosts,
             "delivered after its delete was acknowledged": self.risen,
+            "delivered again before its visibility timeout was over": self.early,
+            "stored twice": self.doubled,
             "delivered out of order": self.disordered,
             "with two consumers at a time": self.shared,
         }
         return {name: items for name, items in found.items() if items}
 
 
-def check(events: Iterable[Event]) -> Verdict:
-    """Hold a history against the promises."""
+def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
+    """Hold a history against the promises.
+
+    Args:
+        events: in any order, but those of a call in the order in which they were written.
+        is_drained: the queue is empty in the end; else what was not delivered may be in it.
+    """
     verdict = Verdict()
-    sends: dict[int, Event] = {}
-    maybe: set[int] = set()
-    receives: dict[int, list[Event]] = defaultdict(list)
-    deletes: dict[int, Event] = {}
-    good: list[float] = []
+    open_sends: Counter[int] = Counter()  # attempts whose outcome nobody knows
+    sends: set[int] = set()
+    received: dict[int, list[Event]] = defaultdict(list)
+    deleting: dict[tuple[int, str, float], Event] = {}
+    deleted: dict[int, Event] = {}
+    good: list[Event] = []
     for event in sorted(events, key=lambda e: e.ended):
-        if event.kind == "trouble":
-            verdict.troubles += 1
-            continue
-        if event.kind == "unknown":
-            verdict.unknown += 1
-            maybe.add(event.number)
-            continue
-        good.append(event.ended)
-        if event.kind == "sent":
-            sends[event.number] = event
-        elif event.kind == "received":
-            receives[event.number].append(event)
-        else:
-            deletes.setdefault(event.number, event)
+        number = event.number
+        match event.kind:
+            case "trouble":
+                verdict.troubles += 1
+            case "sending":
+                open_sends[number] += 1
+            case "sent":
+                open_sends[number] -= 1
+                sends.add(number)
+            case "refused":
+                open_sends[number] -= 1
+            case "received":
+                received[number].append(event)
+            case "deleting":
+                deleting[number, *event.call] = event
+            case "deleted":
+                deleted.setdefault(number, event)
+            case "kept":
+                deleting.pop((number, *event.call), None)
+        if event.kind in ("sent", "received", "deleted"):
+            good.append(event)
+    attempts: dict[int, list[Event]] = defaultdict(list)  # to delete it, that may have succeeded
+    for event in deleting.values():
+        attempts[event.number].append(event)
+    maybe = {n for n, count in open_sends.items() if count > 0} - sends
     verdict.sent = len(sends)
-    verdict.delivered = len(receives)
-    verdict.deliveries = sum(map(len, receives.values()))
+    verdict.unknown = len(maybe)
+    verdict.delivered = len(received)
+    verdict.deliveries = sum(map(len, received.values()))
     verdict.redelivered = verdict.deliveries - verdict.delivered
-    verdict.lost = sorted(set(sends) - set(receives))
-    verdict.ghosts = sorted(set(receives) - set(sends) - maybe)
-    verdict.doubled = sorted(n for n, found in receives.items() if sum(e.receives == 1 for e in found) > 1)
-    verdict.risen = sorted(n for n, gone in deletes.items() if any(e.began > gone.ended for e in receives.get(n, ())))
-    verdict.longest_pause_s = max((b - a for a, b in itertools.pairwise(good)), default=0.0)
+    if is_drained:
+        verdict.lost = sorted(sends - received.keys())
+        verdict.vanished = sorted(received.keys() - attempts.keys())
+    verdict.ghosts = sorted(received.keys() - sends - maybe)
+    verdict.doubled = sorted(n for n, found in received.items() if len({e.message for e in found}) > 1)
+    verdict.risen = sorted(n for n, gone in deleted.items() if any(e.began > gone.ended for e in received.get(n, ())))
+    verdict.early = sorted(n for n, found in received.items() if _is_early(found))
+    verdict.longest_pause_s = _longest_pause(good)
     groups: dict[str, list[Event]] = defaultdict(list)
-    for found in receives.values():
-        for event in found:
-            if event.group:
-                groups[event.group].append(event)
+    for event in good:
+        if event.kind == "received" and event.group:
+            groups[event.group].append(event)
     for group, found in groups.items():
-        _check_group(verdict, group, found, deletes)
+        calls: dict[tuple[str, float], list[Event]] = defaultdict(list)
+        for event in found:
+            calls[event.call].append(event)
+        verdict.disordered += _disorder(group, calls, attempts, set(verdict.vanished))
+        verdict.shared += _sharing(group, calls, attempts)
     return verdict
 
 
-def _check_group(verdict: Verdict, group: str, found: list[Event], deletes: dict[int, Event]) -> None:
-    found.sort(key=lambda e: (e.ended, e.number))
-    newest, known = -1, set()
-    for event in found:
-        if event.number not in known:
-            known.add(event.number)
-            if event.number < newest:
-                verdict.disordered.append((group, event.number, newest))
-            newest = max(newest, event.number)
-    for held, later in itertools.pairwise(found):
-        if held.by == later.by and held.ended == later.ended:
-            continue  # one receive
-        gone = deletes.get(held.number)
-        until = held.began + held.visible_s
-        if gone is not None and gone.by == held.by:
-            until = min(until, gone.ended)
-        if later.ended < until and later.number != held.number and later.began > held.ended:
-            if gone is not None and gone.began <= later.ended:
-                continue  # its delete was on its way
-            verdict.shared.append((group, held.number, later.number))
+def _longest_pause(good: list[Event]) -> float:
+    """Between two successes, from the first send to the last one: afterwards consumers may have nothing to do."""
+    sends = [e.ended for e in good if e.kind == "sent"]
+    times = [e.ended for e in good if sends and sends[0] <= e.ended <= sends[-1]]
+    return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
+
+
+def _is_early(found: list[Event]) -> bool:
+    """Was a message handed out twice within a visibility timeout? When the server did so lies between the beginning
+    and the end of a receive; whichever of two came first, it is certain if both fit into the timeout as a whole."""
+    ordered = sorted(found, key=lambda e: e.began)
+    for one, other in itertools.pairwise(ordered):
+        if max(one.ended, other.ended) - one.began < min(one.visible_s, other.visible_s) - MARGIN_S:
+            return True
+    return False
+
+
+def _disorder(
+    group: str,
+    calls: dict[tuple[str, float], list[Event]],
+    attempts: dict[int, list[Event]],
+    vanished: set[int],
+) -> Iterator[tuple[str, int, int]]:
+    """Whoever is given a message of a group is given all earlier ones with it, in order, unless they are deleted: so
+    before the receive was over somebody had begun to delete them."""
+    numbers = sorted({e.number for found in calls.values() for e in found})
+    forever = float("inf")
+    gone = {n: min((e.began for e in attempts.get(n, ())), default=forever) for n in numbers}
+    gone |= dict.fromkeys(vanished & gone.keys(), -forever)  # reported already
+    latest = list(itertools.accumulate((gone[n] for n in numbers), max))
+    for found in calls.values():
+        for one, other in itertools.pairwise(found):
+            if other.number < one.number:
+                yield group, one.number, other.number
+        together = {e.number for e in found}
+        first, last, ended = min(together), max(together), found[0].ended
+        place = bisect.bisect_left(numbers, first)
+        skipped = numbers[:place] if place and latest[place - 1] > ended else []
+        between = numbers[place : bisect.bisect_left(numbers, last)]
+        for number in itertools.chain(skipped, between):
+            if number not in together and gone[number] > ended:
+                yield group, first if number < first else last, number
+                break
+
+
+def _sharing(
+    group: str, calls: dict[tuple[str, float], list[Event]], attempts: dict[int, list[Event]]
+) -> Iterator[tuple[str, int, int]]:
+    """While a consumer certainly has a message, no other one asks for and is given something of its group."""
+    ordered = sorted(calls.values(), key=lambda found: found[0].began)
+    begins = [found[0].began for found in ordered]
+    for found in ordered:
+        for held in found:
+            own = [e.began for e in attempts.get(held.number, ()) if e.by == held.by and e.began >= held.ended]
+            until = min([held.began + held.visible_s - MARGIN_S, *own])
+            for later in ordered[bisect.bisect_right(begins, held.ended) : bisect.bisect_left(begins, until)]:
+                if later[0].by != held.by and later[0].ended < until and later[0].number != held.number:
+                    yield group, held.number, later[0].number

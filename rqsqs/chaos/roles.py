@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import signal
 import sys
 import time
@@ -37,14 +38,19 @@ class Stopped:
         return self._is_told or os.getppid() != self._parent
 
 
+def open_connection(settings: dict[str, Any]) -> rqsqs.Connection:
+    """To the server of the trial."""
+    return rqsqs.connect(settings["url"], prefix=settings["prefix"], **settings["options"])
+
+
 def produce(settings: dict[str, Any]) -> None:
-    """Send numbered messages until told to stop; on a FIFO queue each group has one producer, and a send whose outcome
-    is unknown is repeated, as its deduplication id lets one do."""
+    """Send numbered messages until told to stop; on a FIFO queue each group has one producer, and a send that failed is
+    repeated, as its deduplication id lets one do, before anything else is sent."""
     stopped, index, total = Stopped(), settings["index"], settings["producers"]
-    journal = Journal(Path(settings["folder"]) / f"producer-{index}.journal", f"producer-{index}")
+    path = Path(settings["folder"]) / f"producer-{index}.journal"
     rng = random.Random(index)
     number = index
-    with rqsqs.connect(settings["url"], prefix=settings["prefix"]) as connection:
+    with Journal(path, f"producer-{index}") as journal, open_connection(settings) as connection:
         queue = connection.queue(settings["queue"])
         groups = [f"g{n}" for n in range(index, settings["groups"], total)]
         pause = total / settings["rate"]
@@ -53,15 +59,17 @@ def produce(settings: dict[str, Any]) -> None:
             options: dict[str, Any] = {"group": group, "deduplication_id": str(number)} if queue.is_fifo else {}
             while not stopped:
                 began = time.monotonic()
+                journal.write("sending", began, began, number=number, group=group)
                 try:
                     queue.send({"n": number}, **options)
                 except rqsqs.RqsqsError as error:
-                    now, unknown = time.monotonic(), getattr(error, "request_sent", False)
+                    now = time.monotonic()
                     journal.write("trouble", began, now, number=number, group=group, text=str(error)[:200])
-                    if unknown:
-                        journal.write("unknown", began, now, number=number, group=group)
+                    # What is repeatable the library has perhaps tried before, and that may have been stored.
+                    if not queue.is_fifo and not getattr(error, "request_sent", False):
+                        journal.write("refused", began, now, number=number, group=group)
                     time.sleep(PAUSE_S)
-                    if unknown and not queue.is_fifo:
+                    if not queue.is_fifo:
                         break  # it would perhaps be stored twice
                 else:
                     journal.write("sent", began, time.monotonic(), number=number, group=group)
@@ -72,15 +80,17 @@ def produce(settings: dict[str, Any]) -> None:
 
 def consume(settings: dict[str, Any]) -> None:
     """Receive and delete until told to stop; what is in hand then is finished first."""
-    stopped, name = Stopped(), f"consumer-{os.getpid()}"
-    journal = Journal(Path(settings["folder"]) / f"{name}.journal", name)
+    stopped, name = Stopped(), f"consumer-{os.getpid()}-{secrets.token_hex(4)}"
+    path = Path(settings["folder"]) / f"{name}.journal"
     rng = random.Random()
-    with rqsqs.connect(settings["url"], prefix=settings["prefix"]) as connection:
+    with Journal(path, name) as journal, open_connection(settings) as connection:
         queue = connection.queue(settings["queue"])
         while not stopped:
             began = time.monotonic()
             try:
-                messages = queue.receive(5, wait=WAIT_S, visibility_timeout=settings["visibility_s"])
+                messages = queue.receive(
+                    rng.randint(1, 5), wait=rng.choice((0.02, WAIT_S)), visibility_timeout=settings["visibility_s"]
+                )
             except rqsqs.RqsqsError as error:
                 journal.write("trouble", began, time.monotonic(), text=str(error)[:200])
                 time.sleep(PAUSE_S)
@@ -93,20 +103,25 @@ def consume(settings: dict[str, Any]) -> None:
                     ended,
                     number=message.body["n"],
                     group=message.group or "",
+                    message=message.message_id,
                     receives=message.receive_count,
                     visible_s=settings["visibility_s"],
                 )
             time.sleep(rng.uniform(0, settings["work_s"]))
             for message in messages:
+                about = {"number": message.body["n"], "group": message.group or ""}
                 began = time.monotonic()
+                journal.write("deleting", began, began, **about)
                 try:
                     queue.delete(message)
                 except rqsqs.RqsqsError as error:
-                    journal.write("trouble", began, time.monotonic(), text=str(error)[:200])
+                    now = time.monotonic()
+                    if isinstance(error, rqsqs.ReceiptHandleExpired):  # it was too slow: an ordinary answer
+                        journal.write("kept", began, now, **about)
+                    else:
+                        journal.write("trouble", began, now, text=str(error)[:200], **about)
                 else:
-                    journal.write(
-                        "deleted", began, time.monotonic(), number=message.body["n"], group=message.group or ""
-                    )
+                    journal.write("deleted", began, time.monotonic(), **about)
 
 
 if __name__ == "__main__":

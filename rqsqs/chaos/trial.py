@@ -43,6 +43,7 @@ class Trial:
         work_s: a consumer takes up to so long for what it received.
         partitions: of the queue.
         prefix: what all keys begin with; removed in the end.
+        options: for the connections of producers and consumers.
         say: told what happens.
     """
 
@@ -57,6 +58,7 @@ class Trial:
     work_s: float = 0.02
     partitions: int = 1
     prefix: str = field(default_factory=lambda: f"chaos-{secrets.token_hex(4)}")
+    options: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], object] = print
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="rqsqs-chaos-")))
     rng: random.Random = field(default_factory=random.Random)
@@ -72,7 +74,7 @@ class Trial:
             faults: one after the other, from the beginning again.
             every_s: about so long between two.
         """
-        queue = self._create()
+        self._create()
         for index in range(self.producers):
             self._senders.append(self._start("produce", index=index))
         for _ in range(self.consumers):
@@ -89,9 +91,13 @@ class Trial:
                 count += 1
                 following = time.monotonic() + every_s * self.rng.uniform(0.7, 1.3)
         self._stop(self._senders)
-        self.left = self._drain(queue)
+        self.left = self._drain()
         self._stop(self._receivers)
-        return history.check(history.read(self.folder))
+        return history.check(self.events(), is_drained=self.left == 0)
+
+    def events(self) -> list[history.Event]:
+        """What everybody wrote down so far."""
+        return list(history.read(self.folder))
 
     # Faults
 
@@ -127,17 +133,22 @@ class Trial:
 
     # Processes
 
-    def _create(self) -> rqsqs.Queue:
-        connection = rqsqs.connect(self.url, prefix=self.prefix)
-        name = "chaos.fifo" if self.is_fifo else "chaos"
+    @property
+    def queue(self) -> str:
+        """The name of the queue."""
+        return "chaos.fifo" if self.is_fifo else "chaos"
+
+    def _create(self) -> None:
         options: dict[str, Any] = {"deduplication_scope": "messageGroup"} if self.is_fifo else {}
-        return connection.create_queue(name, partitions=self.partitions, **options)
+        with rqsqs.connect(self.url, prefix=self.prefix) as connection:
+            connection.create_queue(self.queue, partitions=self.partitions, **options)
 
     def _start(self, role: str, **more: Any) -> subprocess.Popen[bytes]:
         settings = {
             "url": self.url,
             "prefix": self.prefix,
-            "queue": "chaos.fifo" if self.is_fifo else "chaos",
+            "options": self.options,
+            "queue": self.queue,
             "folder": str(self.folder),
             "producers": self.producers,
             "rate": self.rate,
@@ -154,17 +165,19 @@ class Trial:
             if process.poll() is not None:
                 raise RuntimeError(f"process {process.pid} ended by itself with exit code {process.returncode}")
 
-    def _drain(self, queue: rqsqs.Queue) -> int:
-        """Until nothing is left; returns how many are, if that takes too long."""
+    def _drain(self) -> int:
+        """Until nothing is left; returns how many are, if that takes too long; -1: nobody can tell."""
         deadline = time.monotonic() + PATIENCE_S
         left = -1
-        while time.monotonic() < deadline:
-            with contextlib.suppress(rqsqs.ServerError):
-                counts = queue.counts()
-                left = counts.visible + counts.in_flight + counts.delayed
-                if not left:
-                    return 0
-            time.sleep(0.1)
+        with rqsqs.connect(self.url, prefix=self.prefix) as connection:
+            queue = connection.queue(self.queue)
+            while time.monotonic() < deadline:
+                with contextlib.suppress(rqsqs.ServerError):
+                    counts = queue.counts()
+                    left = counts.visible + counts.in_flight + counts.delayed
+                    if not left:
+                        return 0
+                time.sleep(0.1)
         return left
 
     def _stop(self, processes: list[subprocess.Popen[bytes]]) -> None:

@@ -67,8 +67,10 @@ def chaos(
         output.facts("chaos", [(name, str(value)) for name, value in rows.items()])
     for name, items in broken.items():
         output.note(f"BROKEN: {output.counted(len(items), 'message')} {name}: {', '.join(map(str, items[:5]))}")
-    if trial.left:
+    if trial.left > 0:
         output.note(f"BROKEN: {output.counted(trial.left, 'message')} could not be received any more")
+    elif trial.left:
+        output.note("BROKEN: the server could not tell any more what is left")
     if not broken and not trial.left:
         output.note("every promise was kept")
     return 1 if broken or trial.left else 0
