@@ -360,6 +360,8 @@ class Runtime:
             while looks < WATCHES and not self._is_closed:
                 time.sleep(WATCH_S)
                 looks += 1
+                if any(lane.held for lane in self.lanes):  # not the fetch, which wants to start handlers
+                    self.heart.quicken()
                 with self._lock:
                     done = self._take_over()
                     if self._jobs or self._has_calls():
@@ -528,7 +530,6 @@ class Runtime:
                 lane.waiting.append(job)
             else:
                 self._return(job)
-        self.heart.quicken()
         self._start(lane, start)
 
     def _is_deadly(self, d: Delivery) -> bool:
@@ -581,6 +582,7 @@ class Runtime:
         lane.served += len(jobs) / lane.handler.weight
         if lane.handler.is_coroutine:
             self.soon(self._start_tasks, jobs)
+            self._want_watch()
         else:
             self._jobs.extend(jobs)
 
