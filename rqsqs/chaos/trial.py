@@ -79,6 +79,7 @@ class Trial:
             self._senders.append(self._start("produce", index=index))
         for _ in range(self.consumers):
             self._receivers.append(self._start("consume"))
+        self._await_all()
         end, count = time.monotonic() + self.seconds, 0
         following = time.monotonic() + every_s
         while time.monotonic() < end:
@@ -160,20 +161,33 @@ class Trial:
         command = [sys.executable, "-m", "rqsqs.chaos.roles", role, json.dumps(settings)]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
+    def _await_all(self) -> None:
+        """Until everybody keeps a journal."""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(list(self.folder.glob("*.journal"))) < self.producers + self.consumers:
+            self._look()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"producers and consumers did not start within {PATIENCE_S:.0f} s")
+            time.sleep(0.02)
+
     def _look(self) -> None:
         for process in (*self._senders, *self._receivers):
             if process.poll() is not None:
                 raise RuntimeError(f"process {process.pid} ended by itself with exit code {process.returncode}")
 
     def _drain(self) -> int:
-        """Until nothing is left; returns how many are, if that takes too long; -1: nobody can tell."""
+        """Until nothing is left; returns how many are, if that takes too long; -1: nobody can tell. If the queue itself
+        is gone, so is what was in it."""
         deadline = time.monotonic() + PATIENCE_S
         left = -1
         with rqsqs.connect(self.url, prefix=self.prefix) as connection:
             queue = connection.queue(self.queue)
             while time.monotonic() < deadline:
                 with contextlib.suppress(rqsqs.ServerError):
-                    counts = queue.counts()
+                    try:
+                        counts = queue.counts()
+                    except rqsqs.QueueDoesNotExist:
+                        return 0
                     left = counts.visible + counts.in_flight + counts.delayed
                     if not left:
                         return 0
