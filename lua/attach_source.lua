@@ -1,20 +1,21 @@
 --[[
 A queue becomes (or ceases to be) the dead-letter queue of another: remember the source and the hash tags under which
-its dead letters will be. Run on the dead-letter queue's home partition.
+its dead letters will be. Or it gets more partitions: remember their hash tags. Run on the queue's home partition.
 
 KEYS   1 meta     HASH  queue attributes
-       2 shards   SET   hash tags of the dead letters' partitions
+       2 shards   SET   hash tags of the other partitions: its own, and those of its dead letters
        3 sources  SET   queues whose redrive policy names this one
 ARGV   1 source  queue name, "" = only tags
        2 detach  "1" = the source names this queue no more
-       3 before  how many partitions there were before more were added, while groups may be in their old places; "0" =
-                 they are not any more; "" = as it is
+       3 spread  "" or how many partitions of its own it has: COUNT, or COUNT/BEFORE while there may be groups in their
+                 old places. An earlier state than the present one changes nothing; neither does one whose BEFORE is not
+                 the present COUNT
        4... hash tags
-RETURN {field, value, ...}: the attributes, to be copied to the shards
+RETURN {field, value, ...}: the attributes, to be copied to the shards; `spread` tells the state there is
 ERRORS QUEUE_NOT_FOUND
 ]]
 local meta, shards, sources = unpack(KEYS)
-local state = redis.call("HMGET", meta, "created_us", "deleting")
+local state = redis.call("HMGET", meta, "created_us", "deleting", "spread", "partition")
 if not state[1] or state[2] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
@@ -23,17 +24,30 @@ if ARGV[2] == "1" then
 elseif ARGV[1] ~= "" then
   redis.call("SADD", sources, ARGV[1])
 end
+local spread, is_news = state[3], false
+if ARGV[3] ~= "" and spread ~= ARGV[3] then
+  local before = string.match(ARGV[3], "/(.*)$")
+  -- a queue that is being created says the count in `partition` from its first moment on
+  local present = spread or string.match(state[4] or "0/1", "/(.*)$")
+  if before and not string.find(meta, "%.fifo:meta$") then -- a standard queue may grow again before it has settled
+    present = string.match(present, "^%d+")
+  end
+  if before and present ~= before or not before and not spread and present ~= ARGV[3]
+    or not require("lib.growth")(ARGV[3], spread) then
+    return redis.call("HGETALL", meta)
+  end
+  spread, is_news = ARGV[3], true
+  redis.call("HSET", meta, "spread", spread, "Partitions", string.match(spread, "^%d+"))
+end
 local own = string.match(meta, "{(.-)}")
-local topology = redis.call("HGET", meta, "topology") or ""
-local before = ARGV[3] ~= "" and ARGV[3] or string.match(topology, "^%d+:%d+:(%d+)$") or "0"
 local added = 0
 for i = 4, #ARGV do
   if ARGV[i] ~= own then
     added = added + redis.call("SADD", shards, ARGV[i])
   end
 end
-if added > 0 or ARGV[3] ~= "" then -- no two lives of a queue share a topology
-  local new = state[1] .. ":" .. redis.call("SCARD", shards) .. (before ~= "0" and ":" .. before or "")
-  redis.call("HSET", meta, "topology", new)
+if added > 0 or is_news then -- no two lives of a queue share a topology
+  local before = string.match(spread or "", "/.*$") or "/0"
+  redis.call("HSET", meta, "topology", state[1] .. ":" .. redis.call("SCARD", shards) .. ":" .. string.sub(before, 2))
 end
 return redis.call("HGETALL", meta)

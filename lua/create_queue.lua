@@ -23,7 +23,8 @@ if state[2] then
 end
 if state[1] then
   for i = 5, 4 + 2 * compared, 2 do
-    if (redis.call("HGET", meta, ARGV[i]) or "") ~= ARGV[i + 1] then
+    local missing = ARGV[i] == "Partitions" and "1" or ""
+    if (redis.call("HGET", meta, ARGV[i]) or missing) ~= ARGV[i + 1] then
       return redis.error_reply("QUEUE_NAME_EXISTS " .. ARGV[i])
     end
   end

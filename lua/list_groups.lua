@@ -15,7 +15,7 @@ local offset, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply, skipped = {-1}, 0
 for i = 2, #KEYS do
   local members
-  if i == #KEYS then
+  if string.find(KEYS[i], ":paused$") then
     members = redis.call("SMEMBERS", KEYS[i])
     table.sort(members)
     members = {unpack(members, math.max(offset - skipped, 0) + 1, math.min(#members, math.max(offset - skipped, 0) + limit))}

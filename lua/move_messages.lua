@@ -8,7 +8,8 @@ ARGV   1 now_us       "" = the server's clock
        3 destination  queue name; "" = each message's own source
        4 fifo         "1" = FIFO queues
        5 tail         5 characters, unique to the call
-RETURN {moved, stop}: stop = "" while it went well, "no_source", or the name of a queue that has no partition here
+RETURN {moved, stop}: stop = "" while it went well, "no_source", or the name of a queue that has no partition here that
+       takes the message
 ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
@@ -21,7 +22,13 @@ if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
 end
 local now_us = clock(ARGV[1])
 local known = {}
-local function accept(source)
+-- Would the partition of that base take a message of the group?
+local function takes(base, group)
+  local partition = is_fifo and redis.call("HGET", base .. "meta", "partition")
+  local place = partition and require("lib.partition")(partition, group, "") or "here"
+  return place == "here" or place == "old" and redis.call("EXISTS", base .. "group:" .. group) == 1
+end
+local function accept(source, group)
   local name = destination ~= "" and destination or source
   if name == "" then
     return "no_source"
@@ -29,7 +36,7 @@ local function accept(source)
   if known[name] == nil then
     known[name] = redis.call("HEXISTS", deadletter.base(meta, name) .. "meta", "VisibilityTimeout") == 1
   end
-  return not known[name] and name or nil
+  return not (known[name] and takes(deadletter.base(meta, name), group)) and name or nil
 end
 
 local taken, stop = transfer.take(meta, is_fifo, now_us, tonumber(ARGV[2]), accept)

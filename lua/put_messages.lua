@@ -1,27 +1,62 @@
 --[[
 Second phase of moving messages from another hash slot: append them, once.
 
-KEYS   1 meta   HASH    attributes of the destination
-       2 batch  STRING  stands when this hand-over has been done
+KEYS   1 meta   HASH  attributes of the destination
+       2 batch  SET   message groups of which this hand-over has been done; standard: "" when all has
 ARGV   1 now_us  "" = the server's clock
        2 fifo    "1" = FIFO queues
        3 tail    5 characters, unique to the call
-       4... group, record per message
-RETURN how many were appended; 0 = the hand-over had been done before
+       4 pass    as in send_message_fifo.lua
+       5... group, record per message
+RETURN {outcome ...}: "1" appended, "0" that had been done before, else "!PASS" as in send_message_fifo.lua
 ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
 local transfer = require("lib.transfer")
 
 local meta, batch = unpack(KEYS)
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+local state = redis.call("HMGET", meta, "VisibilityTimeout", "partition", "last")
+if not state[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-if not redis.call("SET", batch, "1", "NX", "PX", "86400000") then
-  return 0
+local now_us, is_fifo, last = clock(ARGV[1]), ARGV[2] == "1", state[3] or "0"
+local base = string.sub(meta, 1, -5)
+local outcomes, reply = {}, {}
+
+-- What becomes of all messages of a group.
+local function outcome(group)
+  if redis.call("SISMEMBER", batch, group) == 1 then
+    return "0"
+  end
+  local place, count = "here", nil
+  if is_fifo and state[2] then
+    place, count = require("lib.partition")(state[2], group, ARGV[4])
+  end
+  if place == "elsewhere" then
+    return "!"
+  elseif place == "old" and redis.call("EXISTS", base .. "group:" .. group) == 0 then
+    return "!" .. count .. ":" .. last
+  end
+  return "1"
 end
-local now_us = clock(ARGV[1])
-for i = 4, #ARGV, 2 do
-  transfer.put(meta, ARGV[2] == "1", now_us, ARGV[3] .. string.format("%03d", (i - 4) / 2), ARGV[i], ARGV[i + 1])
+
+local stamp_of_pass = is_fifo and string.match(ARGV[4], ":(%d+)$")
+if stamp_of_pass and stamp_of_pass > last then
+  redis.call("HSET", meta, "last", stamp_of_pass)
 end
-return (#ARGV - 3) / 2
+for i = 5, #ARGV, 2 do
+  local group = is_fifo and ARGV[i] or ""
+  outcomes[group] = outcomes[group] or outcome(group)
+  if outcomes[group] == "1" then
+    local position = string.format("%03d", (i - 5) / 2)
+    transfer.put(meta, is_fifo, now_us, ARGV[3] .. position, ARGV[i], ARGV[i + 1])
+  end
+  reply[#reply + 1] = outcomes[group]
+end
+for group, what in pairs(outcomes) do
+  if what == "1" then
+    redis.call("SADD", batch, group)
+    redis.call("PEXPIRE", batch, "86400000")
+  end
+end
+return reply

@@ -1,6 +1,6 @@
 --[[
-Create or renew the shard that holds a queue's dead letters in the hash slot of their source: its attributes are a
-copy of the home partition's.
+Create or renew the shard that holds a queue's dead letters in the hash slot of their source, or another partition: its
+attributes are a copy of the home partition's.
 
 KEYS   1 meta    HASH    attributes of the shard
        2 source  HASH    attributes of the source partition in the same slot
@@ -8,8 +8,10 @@ KEYS   1 meta    HASH    attributes of the shard
        4 keeper  STRING  who rings for the shard's next due time
 ARGV   1 modified_us  of the home partition: an older copy does not overwrite a newer one; with argument 2: now_us
        2 missing      "" = the queue exists; "+ms" = it does not, and the source stops looking for it so long
-       3... field, value
-RETURN 1 written | 0 a newer copy is there
+       3 partition    "" = a shard of dead letters; a partition: NUMBER/COUNT or NUMBER/COUNT/BEFORE (lib/partition.lua)
+                      as which it is created, "?" = it is only renewed
+       4... field, value
+RETURN 1 written | 0 a newer copy is there, or nothing to renew
 ERRORS -
 ]]
 local clock = require("lib.clock")
@@ -23,11 +25,21 @@ if ARGV[2] ~= "" then
   return 1
 end
 local have = redis.call("HGET", meta, "modified_us")
+if not have and ARGV[3] == "?" then
+  return 0
+end
+local place = string.match(ARGV[3], "/(.*)$")
+if place then
+  local present = redis.call("HGET", meta, "partition")
+  if require("lib.growth")(place, present and string.match(present, "/(.*)$")) then
+    settings.write(meta, {"partition", ARGV[3]}, {})
+  end
+end
 if have and tonumber(have) > tonumber(ARGV[1]) then
   return 0
 end
 local changes, removals, new = {}, {}, {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   changes[#changes + 1], changes[#changes + 2] = ARGV[i], ARGV[i + 1]
   new[ARGV[i]] = true
 end

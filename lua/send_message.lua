@@ -6,12 +6,14 @@ KEYS   1 meta   HASH  queue attributes
        3 bell   LIST  wake token
 ARGV   1 now_us    "" = the server's clock
        2 max_size  the largest message of this call, bytes
-       3 stride    2 or 6: how many arguments each message has
+       3 stride    2 or 6: how many arguments each message has; 6/PASS with what the ids' old partition gave the sender
+                   for the new one (lib/partition.lua)
        4... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
 RETURN now_us when every message went straight to `ready`, else {now_us, topology, outcome ...}: topology changes when
-       the queue's partitions do; outcome "" = stored, else the id of the message it duplicates
-ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, PARTITION_MOVED
+       the queue's partitions do; outcome "" = stored, "!PASS" = not for this partition (as send_message_fifo.lua),
+       else the id of the message it duplicates
+ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE
 ]]
 local call = redis.call
 local meta, ready, token = KEYS[1], KEYS[2], KEYS[3]

@@ -9,12 +9,12 @@ KEYS   1 meta      HASH  queue attributes; last = stamp of the newest message, m
 ARGV   1 now_us         "" = the server's clock
        2 max_size       the largest message of this call, bytes
        3 require_dedup  "1" = a message needs a deduplication id or ContentBasedDeduplication (SQS's rule)
-       4 refused        "" or, from a sender that the group's old partition refused, the stamp it told
+       4 pass           "", or what the groups' old partition gave the sender for the new one (lib/partition.lua)
        5... record, group, dedup, due, window_ms per message
             dedup "=id" given, "#id" from the content, "" none; due "" = the queue's DelaySeconds, "+ms", "@ms"
-RETURN {outcome ...}: the message's stamp, or "=stamp" of the message it duplicates
-       PARTITION_MOVED tells the stamp of the partition's newest message, which those of the group have to follow
-ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED, PARTITION_MOVED
+RETURN {outcome ...}: the message's stamp, "=stamp" of the message it duplicates, or, if it is not for this partition,
+       "!" and a pass for the group's new one ("" = another one has to be asked). The group goes as a whole
+ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED
 ]]
 local call = redis.call
 local meta, token = KEYS[1], KEYS[3]
@@ -38,27 +38,11 @@ end
 local now_us = require("lib.clock")(ARGV[1])
 local last, messages = settings[4] or "", settings[5] or "0"
 local base = string.sub(meta, 1, -5)
-local special = settings[6]
-  and call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups", "partition", "before")
--- The key that remembers a deduplication id, or nil if there is none.
-local function memory(dedup, group)
-  return dedup ~= "" and (by_content or string.sub(dedup, 1, 1) == "=")
-    and base .. "dedup:" .. #dedup .. ":" .. string.sub(dedup, 2) .. ":" .. (by_group and group or "") or nil
-end
-if special and special[4] then
-  for i = 5, #ARGV, 5 do
-    local group = ARGV[i + 1]
-    local function is_there()
-      local name = memory(ARGV[i + 2], group)
-      return call("EXISTS", base .. "group:" .. group) == 1 or name and call("EXISTS", name) == 1
-    end
-    if not require("lib.partition")(special[4], special[5], group, ARGV[4] ~= "", is_there) then
-      return redis.error_reply("PARTITION_MOVED " .. (last ~= "" and last or "0"))
-    end
-  end
-  if ARGV[4] > last then
-    last = ARGV[4]
-  end
+local special = settings[6] and call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups", "partition")
+local partition = special and special[4]
+local stamp_of_pass = partition and string.match(ARGV[4], ":(%d+)$")
+if stamp_of_pass and stamp_of_pass > last then -- sequence numbers of a group grow, wherever it is
+  last = stamp_of_pass
 end
 local queue_delay = special and tonumber(special[1] or "0") * 1000 or 0
 local default_window = special and special[2] and special[2] * 1000 or 300000
@@ -66,22 +50,37 @@ local reply, visible, earliest = {}, false, nil
 
 for i = 5, #ARGV, 5 do
   local group, dedup, due = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local place = partition and require("lib.partition")(partition, group, ARGV[4]) or "here"
+  local is_old = place == "old" and call("EXISTS", base .. "group:" .. group) == 1
   local stamp = now_us
   if stamp <= last then
     stamp = string.format("%.0f", tonumber(last) + 1)
   end
 
   local duplicate_of
-  local name = memory(dedup, group)
-  if name then
+  -- The key that remembers the deduplication id, if there is one.
+  local name = dedup ~= "" and (by_content or string.sub(dedup, 1, 1) == "=")
+    and base .. "dedup:" .. #dedup .. ":" .. string.sub(dedup, 2) .. ":" .. (by_group and group or "")
+  if name and place ~= "elsewhere" then
     local window = ARGV[i + 4] ~= "" and tonumber(ARGV[i + 4]) or default_window
-    if window > 0 and not call("SET", name, stamp, "NX", "PX", window) then
-      duplicate_of = require("lib.dedup")(meta, name, stamp, window, now_us)
+    if place == "old" or ARGV[i + 4] ~= "" then
+      require("lib.remembered")(meta, place, is_old, window, now_us)
+    end
+    if window > 0 and (place == "here" or is_old) then
+      if not call("SET", name, stamp, "NX", "PX", window) then
+        duplicate_of = require("lib.dedup")(meta, name, stamp, window, now_us)
+      end
+    elseif window > 0 and call("EXISTS", name) == 1 then
+      duplicate_of = require("lib.dedup")(meta, name, nil, window, now_us)
     end
   end
 
   if duplicate_of then
     reply[#reply + 1] = "=" .. duplicate_of
+  elseif place == "elsewhere" then
+    reply[#reply + 1] = "!"
+  elseif place == "old" and not is_old then
+    reply[#reply + 1] = "!" .. string.match(partition, "/(%d+)") .. ":" .. (last ~= "" and last or "0")
   else
     last = stamp
     messages = messages + 1
@@ -103,7 +102,9 @@ for i = 5, #ARGV, 5 do
     reply[#reply + 1] = stamp
   end
 end
-call("HSET", meta, "last", last, "messages", messages)
+if last ~= "" then
+  call("HSET", meta, "last", last, "messages", messages)
+end
 
 if visible then
   if call("EXISTS", token) == 0 then -- ring the bell

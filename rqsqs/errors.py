@@ -228,7 +228,7 @@ class ResourceNotFound(RequestError, code="RESOURCE_NOT_FOUND"):
     http_status = 404
 
 
-class PartitionMoved(RequestError, code="PARTITION_MOVED"):
+class PartitionMoved(RequestError):
     """A message group belongs to another partition by now: look again, and send there."""
 
 

@@ -2,7 +2,7 @@
 Deduplication: one key per deduplication id, SET NX with the window as its life; the value begins with the time of the
 first send (16 digits, us). This is the case that the id is taken: returns the value of the message that holds it, or
 nil if it holds it no more, by the clock of a test or because the queue was purged or created anew since; then the id
-belongs to `value`.
+belongs to `value`, if that is not nil.
 ]]
 return function(meta, name, value, window_ms, now_us)
   local first = redis.call("GET", name)
@@ -13,6 +13,8 @@ return function(meta, name, value, window_ms, now_us)
       return first
     end
   end
-  redis.call("SET", name, value, "PX", string.format("%.0f", window_ms))
+  if value then
+    redis.call("SET", name, value, "PX", string.format("%.0f", window_ms))
+  end
   return nil
 end

@@ -15,36 +15,41 @@ return function()
   if tonumber(ARGV[2]) > tonumber(more[1]) then
     return redis.error_reply("MESSAGE_TOO_LARGE " .. more[1])
   end
-  if more[6] and ARGV[3] == "6" then
-    for i = 4, #ARGV, 6 do
-      if ARGV[i + 4] ~= "" and not require("lib.partition")(more[6], nil, ARGV[i + 4]) then
-        return redis.error_reply("PARTITION_MOVED " .. ARGV[i + 4])
-      end
-    end
-  end
   local now_us = require("lib.clock")(ARGV[1])
   local now_ms = tonumber(string.sub(now_us, 1, 13))
-  local stride, queue_delay, fair = tonumber(ARGV[3]), tonumber(more[2] or "0") * 1000, more[3]
+  local stride, pass = string.match(ARGV[3], "^(%d)/?(.*)$")
+  local queue_delay, fair = tonumber(more[2] or "0") * 1000, more[3]
   local base = string.sub(meta, 1, -5)
   local store, delayed, keeper, groups = base .. "store", base .. "delayed", base .. "keeper", base .. "ring"
   local reply = {now_us, more[5] or ""}
   local earliest, visible
 
-  for i = 4, #ARGV, stride do
+  for i = 4, #ARGV, tonumber(stride) do
     local key, record = now_us .. ARGV[i], ARGV[i + 1]
     local due, group, dedup_id, window = "", "", "", ""
-    if stride == 6 then
+    if stride == "6" then
       due, group, dedup_id, window = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
     end
-    local duplicate_of = ""
+    local outcome = ""
     if dedup_id ~= "" then
       local name = base .. "dedup:" .. dedup_id
       local span = tonumber(window ~= "" and window or more[4] or "300") * (window ~= "" and 1 or 1000)
-      if span > 0 and not redis.call("SET", name, key, "NX", "PX", string.format("%.0f", span)) then
-        duplicate_of = deduplication(meta, name, key, span, now_us) or ""
+      local place, count = "here", nil
+      if more[6] then
+        place, count = require("lib.partition")(more[6], dedup_id, pass)
+      end
+      if window ~= "" and place == "here" then
+        require("lib.remembered")(meta, place, true, span, now_us)
+      end
+      if place == "elsewhere" then
+        outcome = "!"
+      elseif place == "old" then -- it knows ids of the time before; new ones go to their new place
+        outcome = span > 0 and deduplication(meta, name, nil, span, now_us) or "!" .. count .. ":0"
+      elseif span > 0 and not redis.call("SET", name, key, "NX", "PX", string.format("%.0f", span)) then
+        outcome = deduplication(meta, name, key, span, now_us) or ""
       end
     end
-    if duplicate_of == "" then
+    if outcome == "" then
       local due_ms = now_ms + queue_delay
       if due ~= "" then
         due_ms = tonumber(string.sub(due, 2)) + (string.sub(due, 1, 1) == "+" and now_ms or 0)
@@ -72,7 +77,7 @@ return function()
         visible = true
       end
     end
-    reply[#reply + 1] = duplicate_of
+    reply[#reply + 1] = outcome
   end
 
   if visible then

@@ -12,7 +12,7 @@ local bell = require("lib.bell")
 local transfer = {}
 
 -- Take up to `limit` visible messages out of a partition, oldest first: {{key, source, group, record} ...}. Stops before a
--- message that `accept(source)` refuses and returns its source as second value.
+-- message that `accept(source, group)` refuses and returns what that said as second value.
 function transfer.take(meta, is_fifo, now_us, limit, accept)
   local base, now = string.sub(meta, 1, -5), string.sub(now_us, 1, 13)
   local taken = {}
@@ -26,7 +26,7 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
       local group = head[1]
       local pair = redis.call("LRANGE", fifo.list(base, group), "0", "1")
       local _, _, _, source = born.history(pair[1])
-      local refusal = accept(source or "")
+      local refusal = accept(source or "", group)
       if refusal then
         redis.call("ZADD", base .. "available", head[2], group)
         return taken, refusal

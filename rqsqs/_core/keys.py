@@ -56,6 +56,10 @@ class Partition:
             return f"{self.base}dedup:{len(kind + dedup_id)}:{dedup_id}:{group}"
         return f"{self.base}dedup:{dedup_id}"
 
+    def attempt(self, attempt_id: str) -> str:
+        """The key that remembers what a ReceiveRequestAttemptId was answered (lua/lib/attempt.lua)."""
+        return f"{self.base}attempt:{attempt_id}"
+
     def __repr__(self) -> str:
         return f"Partition({self.queue!r}, {self.tag!r})"
 
@@ -88,11 +92,26 @@ class QueueRef:
         own: the home and the other partitions to which messages are sent.
         partitions: these, and the shards of dead letters.
         topology: the server's version of `partitions`.
-        before: how many partitions there were before more were added, while message groups may be in their old places.
-        turn: counts calls, so that partitions take turns.
+        before: how many partitions there were before more were added, while something may be in its old place.
+        turn, sends, stays, moves: count receives from another partition than the last, sends, receives from the same
+            one, and messages that were not in their old place any more.
     """
 
-    __slots__ = ("_shards", "before", "home", "is_fifo", "name", "own", "partitions", "space", "topology", "turn")
+    __slots__ = (
+        "_shards",
+        "before",
+        "home",
+        "is_fifo",
+        "moves",
+        "name",
+        "own",
+        "partitions",
+        "sends",
+        "space",
+        "stays",
+        "topology",
+        "turn",
+    )
 
     def __init__(self, space: Keyspace, name: str) -> None:
         self.space = space
@@ -103,7 +122,8 @@ class QueueRef:
         self.partitions: tuple[Partition, ...] = (self.home,)
         self.topology = b""
         self.before = 0
-        self.turn = random.randrange(1 << 16)
+        self.turn, self.sends = random.randrange(1 << 16), random.randrange(1 << 16)
+        self.stays = self.moves = 0
         self._shards: dict[str, Partition] = {self.home.tag: self.home}
 
     def partition(self, tag: str) -> Partition:
@@ -128,14 +148,27 @@ class QueueRef:
     def owner(self, text: str, count: int = 0) -> Partition:
         """The partition that a message group (FIFO) or deduplication id (standard) belongs to, or belonged to when
         there were `count` of them (lua/lib/partition.lua)."""
-        if len(self.own) == 1:
+        own = self.own
+        if len(own) == 1:
             return self.home
-        return self.own[int(hashlib.sha1(text.encode()).hexdigest()[:8], 16) % (count or len(self.own))]
+        number = int(hashlib.sha1(text.encode()).hexdigest()[:8], 16)
+        return own[number % (count if 0 < count < len(own) else len(own))]
 
     def next_own(self) -> Partition:
         """The partitions for messages without one, in turn."""
-        self.turn += 1
-        return self.own[self.turn % len(self.own)]
+        self.sends += 1
+        own = self.own
+        return own[self.sends % len(own)]
+
+    def in_turn(self, first: Partition | None = None) -> tuple[Partition, ...]:
+        """All partitions, beginning with `first` or the next one."""
+        partitions = self.partitions
+        if first in partitions:
+            n = partitions.index(first)
+        else:
+            self.turn += 1
+            n = self.turn % len(partitions)
+        return partitions[n:] + partitions[:n]
 
     def __repr__(self) -> str:
         return f"QueueRef({self.name!r})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,29 +42,42 @@ def _due(message: Outgoing) -> str:
     return ""
 
 
+class Moved:
+    """A message that belongs to another partition.
+
+    Attributes:
+        permit: the pass for it (lua/lib/partition.lua), or "".
+    """
+
+    __slots__ = ("permit",)
+
+    def __init__(self, permit: str) -> None:
+        self.permit = permit
+
+
 def send_messages(
     p: Partition,
     messages: Sequence[Outgoing],
     limits: Limits,
     news: list[bytes] | None = None,
-    refused: str = "",
+    permit: str = "",
     durability: Durability | None = None,
 ) -> Operation:
-    """Send one or many; the result is a list of SentMessage in the same order.
+    """Send one or many; the result is a list in the same order: SentMessage, or Moved if it is not for this partition.
 
     Args:
-        refused: what the partition said in which the message group was before (FIFO).
+        permit: the pass that the partition gave in which they would have been before (lua/lib/partition.lua).
         news: takes the topology of the queue, if the reply tells it.
         durability: how safe they have to be.
     """
     now = p.space.now_us()
     size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
-        return _send_fifo(p, messages, limits, now, size, refused, durability)
+        return _send_fifo(p, messages, limits, now, size, permit, durability)
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
-    args: list[Arg] = [now, size, 6 if special else 2]
+    args: list[Arg] = [now, size, (f"6/{permit}" if permit else 6) if special else 2]
     for name, m in zip(names, messages, strict=True):
         args.append(name)
         args.append(m.record)
@@ -75,17 +89,22 @@ def send_messages(
                 "" if m.dedup_window_ms is None else m.dedup_window_ms,
             )
 
-    def parse(reply: bytes | list[bytes]) -> list[SentMessage]:
+    def parse(reply: bytes | list[bytes]) -> list[SentMessage | Moved]:
         if isinstance(reply, bytes):
             stamp = reply.decode()
             return [SentMessage(stamp + name, node) for name in names]
         stamp = reply[0].decode()
         if news is not None:
             news.append(reply[1])
-        return [
-            SentMessage(outcome.decode(), node, None, True) if outcome else SentMessage(stamp + name, node)
-            for name, outcome in zip(names, reply[2:], strict=True)
-        ]
+        sent: list[SentMessage | Moved] = []
+        for name, outcome in zip(names, reply[2:], strict=True):
+            if not outcome:
+                sent.append(SentMessage(stamp + name, node))
+            elif outcome[:1] == b"!":
+                sent.append(Moved(outcome[1:].decode()))
+            else:
+                sent.append(SentMessage(outcome.decode(), node, None, True))
+        return sent
 
     return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False, durability=durability)
 
@@ -96,10 +115,10 @@ def _send_fifo(
     limits: Limits,
     now: str,
     size: int,
-    refused: str,
+    permit: str,
     durability: Durability | None,
 ) -> Operation:
-    args: list[Arg] = [now, size, "1" if limits.strict else "", refused]
+    args: list[Arg] = [now, size, "1" if limits.strict else "", permit]
     for m in messages:
         if m.dedup_id is not None:
             dedup = "=" + dedup_tail(m.dedup_id)
@@ -110,10 +129,13 @@ def _send_fifo(
         window = "" if m.dedup_window_ms is None else m.dedup_window_ms
         args += (m.record, m.group or "", dedup, _due(m), window)
 
-    def parse(reply: list[bytes]) -> list[SentMessage]:
-        sent = []
+    def parse(reply: list[bytes]) -> list[SentMessage | Moved]:
+        sent: list[SentMessage | Moved] = []
         for outcome in reply:
             stamp = outcome.decode()
+            if stamp[0] == "!":
+                sent.append(Moved(stamp[1:]))
+                continue
             is_duplicate = stamp[0] == "="
             if is_duplicate:
                 stamp = stamp[1:]
@@ -378,3 +400,26 @@ def ring(p: Partition, waiter: str = "") -> Operation:
 def watch(p: Partition, waiter: str) -> Operation:
     """Ring if it is time, as the keeper or for it; the result is in how many ms the waiter comes again, or 0."""
     return Operation("ring_bell", p.keys("bell keeper"), (p.space.now_us(), waiter, "1"))
+
+
+def watch_all(times: Sequence[tuple[int, Partition]], waiter: str) -> tuple[int | None, Operation | None]:
+    """watch() several partitions, each after so many ms: when to begin, and an operation that goes from one to the
+    next."""
+    if not times:
+        return None, None
+    ahead = [(ms, n, p) for n, (ms, p) in enumerate(times)]
+    heapq.heapify(ahead)
+    operation = watch(ahead[0][2], waiter)
+
+    def parse(again_ms: int) -> int:
+        passed, n, p = heapq.heappop(ahead)
+        if again_ms:
+            heapq.heappush(ahead, (passed + again_ms, n, p))
+        if not ahead:
+            return 0
+        following = watch(ahead[0][2], waiter)
+        operation.keys, operation.args = following.keys, following.args
+        return max(ahead[0][0] - passed, 1)
+
+    operation.parse = parse
+    return ahead[0][0], operation

@@ -34,14 +34,19 @@ def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
     )
 
 
-def put(p: Partition, batch: str, taken: list[bytes]) -> Operation:
-    """Second phase."""
+def put(p: Partition, batch: str, taken: list[bytes], permit: str = "") -> Operation:
+    """Second phase; the result is a list: for each message None, or a pass for the partition that takes it.
+
+    Args:
+        permit: the pass that the old partition of its group gave.
+    """
     key = p.base + "batch:" + batch
     messages = [item for i, item in enumerate(taken) if i % 3]
     return Operation(
         "put_messages",
         (*p.keys("meta"), key),
-        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), *messages),
+        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), permit, *messages),
+        lambda r: [outcome[1:].decode() if outcome[:1] == b"!" else None for outcome in r],
     )
 
 

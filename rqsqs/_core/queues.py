@@ -56,6 +56,8 @@ def create_queue(p: Partition, attributes: Mapping[str, str], tags: Mapping[str,
     defaults = FIFO_DEFAULTS if p.is_fifo else DEFAULTS
     fields = {**attributes, **{k: v for k, v in defaults.items() if k not in attributes}}
     fields.update({k: v for k, v in derived(attributes).items() if v is not None})
+    if int(attributes.get("Partitions", "1")) > 1:  # from its first moment on it takes only what belongs to it
+        fields["partition"] = f"0/{attributes['Partitions']}"
     args: list[Arg] = [
         p.space.now_us(),
         "1" if limits.recreate_interval_s else "",
@@ -135,18 +137,16 @@ def set_tags(q: QueueRef, tags: Mapping[str, str], remove: list[str], limit: int
     return Operation("set_queue_tags", q.home.keys("meta tags"), tuple(args))
 
 
-def attach_source(
-    dlq: QueueRef, source: str, tags: list[str], *, detach: bool = False, before: int | None = None
-) -> Operation:
+def attach_source(dlq: QueueRef, source: str, tags: list[str], *, detach: bool = False, spread: str = "") -> Operation:
     """The result is a dict of the dead-letter queue's fields.
 
     Args:
-        before: how many partitions there were, while groups may be in their old places; 0 = they are not any more.
+        spread: how many partitions of its own it has: COUNT, or COUNT/BEFORE while something may be in its old place.
     """
     return Operation(
         "attach_source",
         dlq.home.keys("meta shards sources"),
-        (source, "1" if detach else "", "" if before is None else before, *tags),
+        (source, "1" if detach else "", spread, *tags),
         text_pairs,
     )
 
@@ -156,19 +156,30 @@ def put_shard(shard: Partition, source: Partition, fields: Mapping[str, str], pa
 
     Args:
         source: the source of dead letters in the same hash slot; of a partition, itself.
-        partition: "NUMBER/COUNT" of a partition.
+        partition: of a partition: as which it is created (lua/lib/partition.lua), or "?" if it is only renewed.
     """
     copied = {
         name: value
         for name, value in fields.items()
         if name[0].isupper() or name in ("dlq", "max_receives", "paused", "created_us", "modified_us")
     }
-    if partition:
-        copied["partition"] = partition
     return Operation(
         "put_shard",
         (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),
-        (fields["modified_us"], "", *(item for pair in copied.items() for item in pair)),
+        (fields["modified_us"], "", partition, *(item for pair in copied.items() for item in pair)),
+    )
+
+
+def set_partition(p: Partition, partition: str, *, look: bool = False) -> Operation:
+    """Tell a partition how many there are by now (lua/lib/partition.lua), or only look whether it may be told; the
+    result is 0 or why not, see the script."""
+    return Operation("set_partition", p.keys("meta bell keeper"), (p.space.now_us(), partition, "1" if look else ""))
+
+
+def paused_groups(p: Partition, offset: int, limit: int) -> Operation:
+    """The result is (next offset or -1, names)."""
+    return Operation(
+        "list_groups", p.keys("meta paused"), (offset, limit), lambda r: (int(r[0]), [g.decode() for g in r[1:]])
     )
 
 
@@ -183,7 +194,7 @@ def suspend_dlq(source: Partition, dlq: QueueRef, duration_ms: int) -> Operation
     return Operation(
         "put_shard",
         (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),
-        (source.space.now_us(), f"+{duration_ms}"),
+        (source.space.now_us(), f"+{duration_ms}", ""),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rqsqs._core import consumers, messages
-from rqsqs._core.flows.messages import receive_after
+from rqsqs._core.flows.messages import may_stay, receive_after
 from rqsqs._core.flows.topology import adopt_shard, at
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.messages import MISSING_DLQ, Verdict
@@ -17,7 +17,6 @@ from rqsqs.limits import NATIVE
 from rqsqs.types import Consumer
 
 GONE = -2
-STAY = 8  # so many calls after another a busy worker receives from the same partition
 
 
 def finish_and_receive(
@@ -32,12 +31,9 @@ def finish_and_receive(
     first: Sequence[Delivery] = finished
     if len(q.partitions) > 1 or any([d.partition is not q.home for d in finished]):
         parts = _by_partition(finished)
-        first = ()
-        if parts and parts[-1][0] in q.partitions and q.turn % STAY:  # for a while, then the next one
-            first = parts.pop()[1]
+        first = parts.pop()[1] if parts and may_stay(q, parts[-1][0]) else ()
         for _, part in parts:
             yield from finish(q, part)
-        q.turn += 1
     got, _ = yield from receive_after(q, NATIVE, [d.receipt for d in first], max_messages, lease_ms, wait_ms, per_group)
     return got
 

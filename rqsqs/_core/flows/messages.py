@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rqsqs._core import messages, receipts
+from rqsqs._core import browsing, messages, receipts
+from rqsqs._core.flows.partitions import complete, settle
 from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.messages import Moved
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
@@ -32,7 +35,10 @@ T = TypeVar("T")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
+STAY = 8  # one call of so many goes to another partition than the last one
 TURNS = 10  # attempts to send to partitions that are being changed
+PATIENT_TURNS = 2  # after so many an interrupted change is completed
+SETTLE_AFTER = 256  # messages that were not in their old place any more, until somebody looks whether any is
 BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
 _waiter_numbers = itertools.count()
 
@@ -40,61 +46,98 @@ _waiter_numbers = itertools.count()
 def send_messages(
     q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None = None
 ) -> Flow[list[SentMessage | Failure]]:
-    """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge.
+    """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge. Of a queue
+    of several partitions each gets its messages in one call; if one cannot be asked, the others' are sent.
 
     Raises:
         QueueDoesNotExist, DeduplicationIdRequired: nothing was sent.
     """
+    weak: DurabilityNotReached | None = None
+    answers: list[Any]
+    results: list[Any] = [None] * len(batch)
+    left: Sequence[int] = range(len(batch))
+    permits: dict[int, str] = {}  # message -> the pass that its old partition gave
     if len(q.own) == 1:
         try:
-            return (yield from _send_to(q, q.home, batch, limits, "", durability))
-        except PartitionMoved:
-            yield from refresh(q)
-    results: list[Any] = [None] * len(batch)
-    left = list(range(len(batch)))
-    weak: DurabilityNotReached | None = None
-    refused: dict[int, str] = {}  # message -> what the old partition of its group said
-    for _ in range(TURNS):
-        turn = q.next_own()
-        places: dict[tuple[Partition, str, str | None], list[int]] = {}
-        for i in left:
-            places.setdefault(_place(q, batch[i], turn, refused.get(i, "")), []).append(i)
-        left = []
-        for (p, said, group), indices in places.items():
-            try:
-                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, said, durability)
-            except DurabilityNotReached as e:  # the others are sent all the same
-                answers, weak = e.sent, e
-            except (PartitionMoved, QueueDoesNotExist) as e:  # partitions were added, or the queue was made anew
-                if isinstance(e, QueueDoesNotExist) and p is q.home:
-                    raise
-                for i in indices:
-                    refused.pop(i, None)
-                if isinstance(e, PartitionMoved) and group is not None and not said:
-                    refused.update(dict.fromkeys(indices, e.detail))
-                left += indices
-                continue
-            for i, answer in zip(indices, answers, strict=True):
-                results[i] = Failure(i, answer.error) if isinstance(answer, Failure) else answer
-        if not left:
+            answers = yield from _send_to(q, q.home, batch, limits, "", durability)
+        except DurabilityNotReached as e:
+            answers, weak = list(e.sent), e
+        if not any([type(answer) is Moved for answer in answers]):
             if weak is not None:
-                raise DurabilityNotReached(str(weak), results)
-            return results
-        if not all(i in refused for i in left):
+                raise weak
+            return answers
+        left = _take_in(results, permits, left, answers)
+        yield from refresh(q)
+    trouble: ServerError | None = None
+    for turn in range(TURNS):
+        anywhere = q.next_own()
+        places: dict[tuple[Partition, str], list[int]] = {}
+        for i in left:
+            places.setdefault(_place(q, batch[i], anywhere, permits.get(i, "")), []).append(i)
+        left = []
+        # what may be refused as a whole goes first
+        for (p, permit), indices in sorted(places.items(), key=lambda item: _has_ids([batch[i] for i in item[1]])):
+            try:
+                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, permit, durability)
+            except DurabilityNotReached as e:  # the others are sent all the same
+                answers, weak = list(e.sent), e
+            except QueueDoesNotExist:
+                if p is q.home:
+                    raise
+                answers = [Moved("")] * len(indices)
+            except ServerError as e:
+                answers, trouble = [Failure(i, e) for i in indices], e
+            left += _take_in(results, permits, indices, answers)
+        if not left:
+            break
+        if any(not permits[i].startswith(f"{len(q.own)}:") for i in left):  # there are others than we know
             yield from refresh(q)
-            yield Sleep(LOOK_AGAIN_MS // TURNS)
-    raise PartitionMoved(f"the partitions of {q.name!r} are being changed, and that takes too long")
+            if turn >= PATIENT_TURNS:
+                with contextlib.suppress(InvalidParameterValue):
+                    yield from complete(q)
+            if turn:
+                yield Sleep(LOOK_AGAIN_MS // TURNS)
+        left.sort()
+    if left:
+        raise PartitionMoved(f"the partitions of {q.name!r} are being changed, and that takes too long")
+    if trouble is not None and all(isinstance(r, Failure) and isinstance(r.error, ServerError) for r in results):
+        raise trouble
+    q.moves += len(permits)
+    if q.moves >= SETTLE_AFTER:  # many messages take the long way: is it still needed?
+        q.moves = 0
+        with contextlib.suppress(ServerError, QueueDoesNotExist):
+            yield from settle(q)
+    if weak is not None:
+        raise DurabilityNotReached(str(weak), results)
+    return results
 
 
-def _place(q: QueueRef, message: Outgoing, turn: Partition, refused: str) -> tuple[Partition, str, str | None]:
-    """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere. While groups
-    may be in their old places those are asked first, for each group."""
-    group = message.group or ""
-    if not q.is_fifo:
-        return (turn if message.dedup_id is None else q.owner(messages.dedup_tail(message.dedup_id))), "", None
-    if not q.before:
-        return q.owner(group), "", None
-    return q.owner(group, 0 if refused else q.before), refused, group
+def _take_in(results: list[Any], permits: dict[int, str], indices: Sequence[int], answers: Sequence[Any]) -> list[int]:
+    """Put what became of messages into the results; returns those that have to go elsewhere."""
+    left = []
+    for i, answer in zip(indices, answers, strict=True):
+        if type(answer) is Moved:
+            permits[i] = answer.permit
+            left.append(i)
+        else:
+            results[i] = Failure(i, answer.error) if type(answer) is Failure else answer
+    return left
+
+
+def _has_ids(batch: Sequence[Outgoing]) -> bool:
+    return all([m.dedup_id is not None for m in batch])
+
+
+def _place(q: QueueRef, message: Outgoing, anywhere: Partition, permit: str) -> tuple[Partition, str]:
+    """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere. While it may
+    have something in its old place that is asked first, and gives a pass for the new one."""
+    if q.is_fifo:
+        text = message.group or ""
+    elif message.dedup_id is not None:
+        text = messages.dedup_tail(message.dedup_id)
+    else:
+        return anywhere, ""
+    return q.owner(text, 0 if permit else q.before), permit
 
 
 def _send_to(
@@ -102,12 +145,12 @@ def _send_to(
     p: Partition,
     batch: Sequence[Outgoing],
     limits: Limits,
-    refused: str,
+    permit: str,
     durability: Durability | None,
-) -> Flow[list[SentMessage | Failure]]:
+) -> Flow[list[Any]]:
     news: list[bytes] = []
     try:
-        sent: list[SentMessage | Failure] = yield messages.send_messages(p, batch, limits, news, refused, durability)
+        sent: list[Any] = yield messages.send_messages(p, batch, limits, news, permit, durability)
         if news and p is q.home and news[0] != q.topology:
             yield from _holding((), refresh(q))
         return sent
@@ -117,9 +160,16 @@ def _send_to(
         Failure(i, _too_large(m.size, limit)) if m.size > limit else None for i, m in enumerate(batch)
     ]
     rest = [m for m in batch if m.size <= limit]
-    if rest:
-        answers = iter((yield from _send_to(q, p, rest, limits, refused, durability)))
-        results = [next(answers) if r is None else r for r in results]
+    if not rest:
+        return results
+    weak: DurabilityNotReached | None = None
+    try:
+        answers = iter((yield from _send_to(q, p, rest, limits, permit, durability)))
+    except DurabilityNotReached as e:
+        answers, weak = iter(e.sent), e
+    results = [next(answers) if r is None else r for r in results]
+    if weak is not None:
+        raise DurabilityNotReached(str(weak), results)
     return results
 
 
@@ -152,6 +202,14 @@ def receive_messages(
     def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
         return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter, attempt_id, delete)
 
+    if attempt_id and len(q.partitions) > 1:
+        again: list[Delivery] = []  # what the attempt was answered before
+        for p in q.partitions:
+            if (yield from at(q, p, browsing.find_duplicate(p, p.attempt(attempt_id), forget=False), "")):
+                got = yield from _holding(again, at(q, p, ask(p, "", "", max_messages), None))
+                again += got.messages if got else ()
+        if again:
+            return again
     return (yield from _receive(q, ask, max_messages, wait_ms))
 
 
@@ -169,21 +227,26 @@ def delete_and_receive(
         The messages received, and the failures of delete_messages().
     """
     results: list[Failure | None] = [None] * len(handles)
-    at_home: tuple[list[int], list[Receipt]] = ([], [])
-    for p, indices, found in _by_partition(q, handles, results):
-        if p is q.home and len(q.partitions) == 1:
-            at_home = indices, found
-        else:
-            _fail_expired(
-                results,
-                handles,
-                indices,
-                (yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))),
-            )
-    indices, finished = at_home
+    parts = _by_partition(q, handles, results)
+    last: tuple[list[int], list[Receipt]] = ([], [])
+    if parts and may_stay(q, parts[-1][0]):
+        last = parts.pop()[1:]
+    for p, indices, found in parts:
+        statuses = yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))
+        _fail_expired(results, handles, indices, statuses)
+    indices, finished = last
     received, statuses = yield from receive_after(q, limits, finished, max_messages, visibility_ms, wait_ms)
     _fail_expired(results, handles, indices, statuses)
     return received, [r for r in results if r is not None]
+
+
+def may_stay(q: QueueRef, p: Partition) -> bool:
+    """Shall a caller that has something to delete in a partition receive from the same one? So it does both in one
+    call; but now and then it goes on to the others."""
+    if len(q.partitions) == 1:
+        return p is q.home
+    q.stays += 1
+    return q.stays % STAY > 0 and p in q.partitions
 
 
 def receive_after(
@@ -234,7 +297,7 @@ def _receive(
     """Receive from a queue; `first` makes the first operation if it is another one than `ask` makes, for the partition
     `start`."""
     if len(q.partitions) > 1:
-        return (yield from _receive_everywhere(q, ask, max_messages, wait_ms, start, first))
+        return (yield from _receive_everywhere(q, ask, max_messages, wait_ms, first, start if first else None))
     home, bells = q.home, (q.home.bell,)
     wait = waiter = ""
     if wait_ms != 0:
@@ -299,82 +362,113 @@ def _receive_everywhere(
     ask: Callable[[Partition, str, str, int], Operation],
     count: int,
     wait_ms: int | None,
-    start: Partition | None = None,
     first: Callable[[str, str], Operation] | None = None,
+    start: Partition | None = None,
 ) -> Flow[list[Delivery]]:
-    """Receive from a queue of several partitions, each in its turn first; begin with `first` at `start`, if given."""
-    found: list[Delivery] = []
-    wait = "?" if wait_ms is None else f"+{wait_ms}"
-    waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
-    while True:
-        turn = q.turn = q.turn + 1
-        partitions = q.partitions
-        order = partitions[turn % len(partitions) :] + partitions[: turn % len(partitions)]
-        if start is not None:
-            order = (start, *(p for p in order if p is not start))
-        again = False
-        look = "" if wait == "+0" else NOW
-        for p in order:
-            if first is not None and p is start:
-                operation, first = first(look, ""), None
-            else:
-                operation = ask(p, look, "", count - len(found))
-            got = yield from _holding(found, at(q, p, operation, False))
-            if got is None:
-                break
-            if got is False:  # no such shard
-                continue
-            found += got.messages
-            if got.missing_dlq:
-                yield from _holding(found, adopt_shard(q, p, got.missing_dlq))
-                again = True
-            again = again or (got.wake_at_ms == got.now_ms and not got.messages)
-            if p is q.home and got.topology != q.topology:
-                yield from _holding(found, refresh(q))
-                again = True
-            if len(found) >= count:
-                break
-        start = None
-        if found:
-            return found
-        if again:
-            continue
-        if wait == "+0":
-            return []
-        # Nothing anywhere: register as a waiter with every partition, then block on all their bells.
-        try:
-            wakes: list[tuple[int, Partition]] = []
-            left = 0
+    """Receive from a queue of several partitions, each in its turn first; begin at `start`, with `first` if given.
+
+    One round over all partitions finds messages, or makes the caller a waiter of every one. A bell that rings tells
+    where to look first. What holds of tokens and due times (lua/lib/bell.lua) holds for each partition by itself:
+    whoever takes a token receives there, and whoever may keep a due time and goes away gives that up.
+    """
+    wait, waiter, left = "", "", 0
+    heard: tuple[Partition, ...] = ()  # the partitions whose bells were listened to
+    if wait_ms != 0:
+        wait = "?" if wait_ms is None else f"+{wait_ms}"
+        waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
+        bells = tuple([p.bell for p in q.partitions])
+        if wait_ms and first is None and (yield IsWatched(bells)):
+            # Nothing is visible, or the one who watches would have it: line up behind it without asking.
+            heard = q.partitions
+            rang, spare = yield Wait(bells, min(wait_ms, BLOCK_MS))
+            wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + spare, 0)
+            if not wait_ms and rang is None:
+                return []
+            wait, start = f"+{wait_ms}", _with_bell(heard, rang)
+    ends: dict[Partition, str] = {}  # when the waiting ends, by the clock of the partition's server
+    duties: dict[Partition, int] = {}  # where the caller may be the keeper of a due time: in so many ms
+    try:
+        while True:
+            partitions = order = q.in_turn(start)
+            if first is not None and start is not None and start not in partitions:
+                order = (start, *partitions)
+            found: list[Delivery] = []
+            again = is_limited = False
             for p in order:
-                got = yield from at(q, p, ask(p, wait, waiter, count), None)
+                look = NOW if waiter and found else ends.get(p, wait)
+                if first is not None and p is start:
+                    operation, first = first(look, waiter), None
+                else:
+                    operation = ask(p, look, waiter if look != NOW or p in duties else "", count - len(found))
+                got = yield from _holding(found, at(q, p, operation, False))
                 if got is None:
+                    break
+                if got is False:  # no such shard, or not yet
+                    duties.pop(p, None)
                     continue
+                found += got.messages
+                if got.missing_dlq:
+                    yield from _holding(found, adopt_shard(q, p, got.missing_dlq))
+                if p is q.home and got.topology != q.topology:
+                    yield from _holding(found, refresh(q))
+                    again = True
                 if got.messages:
-                    yield from _holding(got.messages, _leave(order, waiter))
-                    return list(got.messages)
-                if wait[0] in "?+":
-                    wait = str(got.wait_until_ms)
-                left = got.wait_until_ms - got.now_ms
-                if left <= 0:
-                    return []
+                    duties.pop(p, None)
+                    if len(found) >= count:
+                        break
+                    continue
+                if waiter and look != NOW:
+                    left = got.wait_until_ms - got.now_ms
+                    ends[p], wait = str(got.wait_until_ms), f"+{max(left, 0)}"
+                again = again or bool(got.missing_dlq) or got.wake_at_ms == got.now_ms
                 if got.wake_at_ms == AT_LIMIT:
-                    wakes.append((LOOK_AGAIN_MS, p))
-                elif got.wake_at_ms:
-                    wakes.append((got.wake_at_ms - got.now_ms, p))
-            wake_in, keeper_of = min(wakes, key=lambda pair: pair[0], default=(None, None))
-            wake = messages.watch(keeper_of, waiter) if keeper_of else None
-            rang, _ = yield Wait(tuple(p.bell for p in partitions), min(left, BLOCK_MS), wake_in, wake)
-            start = next((p for p in partitions if p.bell == rang), None)  # whoever takes a token looks there
-        except BaseException as e:
-            if not isinstance(e, GeneratorExit | ServerError):
-                yield from _leave(order, waiter)
-            raise
-        yield from _leave(order, waiter)
+                    is_limited = True
+                elif got.wake_at_ms > got.now_ms:
+                    duties[p] = got.wake_at_ms - got.now_ms
+                elif not got.wake_at_ms:
+                    duties.pop(p, None)
+            if heard and heard != q.partitions:
+                yield from _holding(found, _ring(q.home))  # whoever listens to the same bells shall learn of the others
+                heard = ()
+            if not found and again:
+                start = None
+                continue
+            if found or left <= 0:
+                yield from _holding(found, _leave(duties, waiter))
+                return found
+            if partitions != q.partitions and set(partitions) != set(q.partitions):
+                continue
+            # Nothing anywhere: block on all bells.
+            heard = q.partitions
+            block = min(left, BLOCK_MS, LOOK_AGAIN_MS if is_limited else left)
+            wake_in, wake = messages.watch_all([(ms, p) for p, ms in duties.items()], waiter)
+            rang, spare = yield Wait(tuple([p.bell for p in heard]), block, wake_in, wake)
+            left -= block - spare
+            if rang is None and left <= 0:
+                yield from _leave(duties, waiter)
+                return []
+            start = _with_bell(heard, rang)
+    except QueueDoesNotExist:
+        if heard or ends:
+            yield messages.ring(q.home)  # whoever else waits finds out as well
+        raise
+    except BaseException as e:
+        if not isinstance(e, GeneratorExit | ServerError):
+            yield from _leave(duties, waiter)
+        raise
 
 
-def _leave(partitions: Sequence[Partition], waiter: str) -> Flow[None]:
-    for p in partitions:
-        yield messages.ring(p, waiter)
+def _with_bell(partitions: Sequence[Partition], bell: str | None) -> Partition | None:
+    return next((p for p in partitions if p.bell == bell), None) if bell else None
+
+
+def _leave(duties: dict[Partition, int], waiter: str) -> Flow[None]:
+    while duties:
+        yield messages.ring(duties.popitem()[0], waiter)
+
+
+def _ring(p: Partition) -> Flow[None]:
+    yield messages.ring(p)
 
 
 def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:

@@ -11,13 +11,15 @@ import uuid
 
 from rqsqs._core import moves
 from rqsqs._core.flows.browse import counts
-from rqsqs._core.flows.topology import refresh
+from rqsqs._core.flows.partitions import complete
+from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep, Spawn
-from rqsqs.errors import MoveTaskRefused, QueueDoesNotExist, ResourceNotFound
+from rqsqs.errors import MoveTaskRefused, PartitionMoved, QueueDoesNotExist, ResourceNotFound
 from rqsqs.types import MoveTask
 
 STEP = 100  # messages in one script
+TURNS, PAUSE_MS = 10, 50  # attempts to put messages into partitions that are being changed
 
 
 def start_move(q: QueueRef, destination: QueueRef | None = None, max_per_second: int | None = None) -> Flow[str]:
@@ -140,13 +142,14 @@ def _drive(q: QueueRef, task_id: str) -> Flow[None]:
 
 def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple[int, str]]:
     """Move up to `limit` messages; returns how many, and why it cannot go on ("" if it can)."""
-    taken = yield moves.take(p, 0, destination, "")  # a hand-over that was interrupted goes on first
+    # a hand-over that was interrupted goes on first
+    taken = yield from at(q, p, moves.take(p, 0, destination, ""), None)
     if taken is None:
         if limit <= 0:
             return 0, ""
         moved, stop = 0, "more"
         while stop == "more" and not moved:
-            moved, stop = yield moves.move(p, limit, destination)
+            moved, stop = yield from at(q, p, moves.move(p, limit, destination), (0, ""))
         if moved or not stop:
             return moved, ""
         if stop == "no_source":
@@ -156,7 +159,8 @@ def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple
             yield from counts(target)
         except QueueDoesNotExist:
             return 0, "AWS.SimpleQueueService.NonExistentQueue"
-        taken = yield moves.take(p, limit, destination, str(uuid.uuid4()))
+        own = len(target.own)
+        taken = yield moves.take(p, limit, destination, f"{uuid.uuid4()}:{target.before or own}:{own}")
         if taken is None:
             return 0, ""
     batch, name, messages = taken
@@ -170,11 +174,32 @@ def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple
 
 
 def _put(target: QueueRef, batch: str, messages: list[bytes]) -> Flow[None]:
-    """Second phase; each part has an id of its own, so that it is put once however often this is repeated."""
+    """Second phase; the partitions remember the batch, so that each message is put once however often this is repeated.
+    The batch names the numbers of partitions at its time: it may have been put there before more were added."""
     yield from refresh(target)
-    places: dict[Partition, list[bytes]] = {}
-    for i in range(0, len(messages), 3):
-        p = target.owner(messages[i + 1].decode() if target.is_fifo else batch)
-        places.setdefault(p, []).extend(messages[i : i + 3])
-    for p, part in places.items():
-        yield moves.put(p, batch, part)
+    left = [messages[i : i + 3] for i in range(0, len(messages), 3)]
+    counts = [int(count) for count in batch.split(":")[1:]]
+    if not target.is_fifo:
+        yield moves.put(target.owner(batch, counts[-1] if counts else 1), batch, messages)
+        return
+    for turn in range(TURNS):
+        permits: dict[bytes, str] = {}
+        for count in dict.fromkeys((*counts, target.before or len(target.own), len(target.own))):
+            places: dict[tuple[Partition, str], list[list[bytes]]] = {}
+            for message in left:
+                p = target.owner(message[1].decode(), count)
+                places.setdefault((p, permits.get(message[1], "")), []).append(message)
+            left = []
+            for (p, permit), part in places.items():
+                flat = [item for message in part for item in message]
+                answers = yield from at(target, p, moves.put(p, batch, flat, permit), [""] * len(part))
+                for message, answer in zip(part, answers, strict=True):
+                    if answer is not None:
+                        permits[message[1]] = answer
+                        left.append(message)
+            if not left:
+                return
+        yield from complete(target)
+        if turn:
+            yield Sleep(PAUSE_MS)
+    raise PartitionMoved(f"the partitions of {target.name!r} are being changed, and that takes too long")

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from rqsqs._core import queues
-from rqsqs._core.flows.browse import list_groups
+from rqsqs._core.flows.partitions import check_growth, needs_group_scope, settle, spread
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
-from rqsqs._core.keys import Keyspace, QueueRef, partition_tag
+from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.operation import Flow
-from rqsqs.errors import InvalidParameterValue, QueueBeingDeleted, QueueDoesNotExist
-from rqsqs.limits import Limits
+from rqsqs.errors import QueueBeingDeleted, QueueDoesNotExist
+from rqsqs.limits import NATIVE, Limits
 from rqsqs.types import QueueInfo
 
 
@@ -41,7 +41,7 @@ def create_queue(
         and int(attributes.get("Partitions", "1")) > 1
         and attributes.get("DeduplicationScope") != "messageGroup"
     ):
-        raise _needs_group_scope(attributes["Partitions"])
+        raise needs_group_scope(attributes["Partitions"])
     policy = attributes.get("RedrivePolicy")
     dlq = (yield from check_target(q, policy, arn)) if policy else None
     operation = queues.create_queue(q.home, attributes, tags or {}, limits)
@@ -61,67 +61,6 @@ def create_queue(
     return bool(created)
 
 
-def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
-    """Give a queue so many partitions; those that are there already stay. Can be repeated after an interruption.
-
-    Args:
-        before: FIFO: so many there were; message groups go to their new places when they are empty.
-    """
-    if count == 1:
-        return
-    own = [q.partition(partition_tag(q.name, n)) for n in range(count)]
-    fields = yield queues.attach_source(q, "", [p.tag for p in own], before=before)
-    settings = {"before": str(before)} if before else {}
-    for n, p in enumerate(own[max(before, 1) :], max(before, 1)):  # the new ones first: the others send to them
-        yield queues.put_shard(p, p, fields, f"{n}/{count}")
-        if before:
-            yield queues.set_attributes(p, settings, touch=False)
-    for n, p in enumerate(own[: max(before, 1)]):
-        yield queues.set_attributes(p, {"partition": f"{n}/{count}", **settings}, touch=False)
-    yield from refresh(q)
-
-
-def settle_growth(q: QueueRef) -> Flow[bool]:
-    """If no message group is in its old place any more after partitions were added, say so to everybody."""
-    yield from refresh(q)
-    if not q.before:
-        return True
-    for p in q.own:
-        for group in (yield from list_groups(p)):
-            if q.owner(group) is not p:
-                return False
-    for p in reversed(q.own):
-        yield queues.set_attributes(p, {"before": None}, touch=False)
-    yield queues.attach_source(q, "", [], before=0)
-    yield from refresh(q)
-    return True
-
-
-def _check_growth(q: QueueRef, count: int) -> Flow[int]:
-    """How many partitions there are, if there may be `count`."""
-    is_settled = yield from settle_growth(q)
-    have = len(q.own)
-    if count < have:
-        raise InvalidParameterValue(f"partitions is {count}: {q.name!r} has {have}, and partitions are not taken away")
-    if q.is_fifo and count > have:
-        fields: dict[str, str] = yield queues.get_queue(q.home)
-        if fields.get("DeduplicationScope") != "messageGroup":
-            raise _needs_group_scope(count)
-        if not is_settled:
-            raise InvalidParameterValue(
-                f"partitions is {count}: {q.name!r} got more partitions not long ago, and some message groups have not "
-                "gone to their new places yet; wait until these are empty"
-            )
-    return have
-
-
-def _needs_group_scope(count: int | str) -> InvalidParameterValue:
-    return InvalidParameterValue(
-        f"partitions is {count}: a FIFO queue of several partitions needs the deduplication scope 'messageGroup', as "
-        "they do not know of each other's deduplication ids"
-    )
-
-
 def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
     """Delete a queue with everything in it, its dead letters in other slots included; or finish a deletion that was
     interrupted.
@@ -130,9 +69,9 @@ def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
         QueueDoesNotExist.
     """
     fields: dict[str, str] = yield queues.get_queue(q.home, being_deleted=True)
-    yield from refresh(q)
     _, created_us = yield queues.delete_queue(q.home, limits, purge=False, first=True)
-    yield from _end_shards(q, limits, purge=False)
+    yield from refresh(q)  # from now on there are no new ones
+    yield from _end_shards(q, purge=False)
     yield queues.register_queue(q.space, q.name, created_us, remove=True)
     if fields.get("dlq") and fields["dlq"] != q.name:
         yield from detach(q.space.queue(fields["dlq"]), q.name)
@@ -154,17 +93,17 @@ def purge_queue(q: QueueRef, limits: Limits) -> Flow[None]:
     """
     yield from refresh(q)
     done, _ = yield queues.delete_queue(q.home, limits, purge=True, first=True)
-    yield from _end_shards(q, limits, purge=True)
+    yield from _end_shards(q, purge=True)
     while not done:
         done, _ = yield queues.delete_queue(q.home, limits, purge=True, first=False)
 
 
-def _end_shards(q: QueueRef, limits: Limits, *, purge: bool) -> Flow[None]:
+def _end_shards(q: QueueRef, *, purge: bool) -> Flow[None]:
     for shard in q.partitions[1:]:
         first, done = True, False
         while not done:
             try:
-                done, _ = yield queues.delete_queue(shard, limits, purge=purge, first=first, keep_name=False)
+                done, _ = yield queues.delete_queue(shard, NATIVE, purge=purge, first=first, keep_name=False)
             except QueueDoesNotExist:
                 break
             first = False
@@ -201,19 +140,18 @@ def set_attributes(
         ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
     """
     before: dict[str, str] = {}
-    dlq, have = None, 1
-    if "Partitions" in attributes:
-        have = yield from _check_growth(q, int(attributes["Partitions"] or 1))
+    dlq, have, count = None, 1, int(attributes.get("Partitions") or 1)
+    if "Partitions" in attributes or "DeduplicationScope" in attributes:
+        have = yield from check_growth(q, attributes)
     if "RedrivePolicy" in attributes:
         before = yield queues.get_queue(q.home)
         policy = attributes["RedrivePolicy"]
         if policy is not None:
             dlq = yield from check_target(q, policy, arn)
-    yield queues.set_attributes(q.home, attributes)
-    if "Partitions" in attributes:
-        count = int(attributes["Partitions"] or 1)
-        yield from spread(q, count, have if q.is_fifo and count > have else 0)
-        yield from settle_growth(q)
+    yield queues.set_attributes(q.home, {k: v for k, v in attributes.items() if k != "Partitions"})
+    if count > have:
+        yield from spread(q, count, have)
+        yield from settle(q)
     yield from _copy_to_shards(q)
     if dlq is not None:
         yield from attach(dlq, q.name, list(q.partitions))
@@ -226,7 +164,7 @@ def _copy_to_shards(q: QueueRef) -> Flow[None]:
     if len(q.partitions) > 1:
         fields = yield queues.get_queue(q.home)
         for shard in q.partitions[1:]:
-            yield queues.put_shard(shard, shard, fields)
+            yield queues.put_shard(shard, shard, fields, "?" if shard in q.own else "")
 
 
 def pause(q: QueueRef, *, resume: bool, group: str | None = None) -> Flow[None]:

@@ -1,0 +1,44 @@
+#!lua flags=allow-oom
+--[[
+Tell a partition how many there are by now: groups go to their new places when they are empty. Or that no group is in an
+old place any more.
+
+KEYS   1 meta    HASH    attributes of the partition
+       2 bell    LIST    wake token
+       3 keeper  STRING  who rings for the next due time
+ARGV   1 now_us     "" = the server's clock
+       2 partition  NUMBER/COUNT/BEFORE or NUMBER/COUNT (lib/partition.lua); an earlier state changes nothing
+       3 look       "1" = only tell whether NUMBER/COUNT may come
+RETURN 0, or for how many ms more it has to remember deduplication ids of what is elsewhere now; -1 = it does not know of
+       that count yet
+ERRORS QUEUE_NOT_FOUND
+]]
+local meta, token, keeper = unpack(KEYS)
+local state = redis.call("HMGET", meta, "created_us", "deleting", "partition", "ids_until", "last", "DeduplicationWindow",
+  "longest_window")
+if not state[1] or state[2] then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
+local new, have = string.match(ARGV[2], "/(.*)$"), state[3] and string.match(state[3], "/(.*)$")
+if ARGV[3] == "1" then
+  if not have or string.match(have, "^%d+") ~= new then
+    return -1
+  end
+  return have == new and 0 or math.max(tonumber(state[4] or "0") - now_ms, 0)
+end
+if not require("lib.growth")(new, have) then
+  return 0
+end
+local changes = {"partition", ARGV[2]}
+if string.find(new, "/") then
+  local is_fifo = string.find(meta, "%.fifo:meta$")
+  local window = math.max(tonumber(state[6] or "300") * 1000, tonumber(state[7] or "0"), 60000)
+  local since = is_fifo and (state[5] and tonumber(string.sub(state[5], 1, 13)) or -window) or now_ms
+  changes[3], changes[4] = "ids_until", string.format("%.0f", since + window)
+end
+require("lib.settings").write(meta, changes, {})
+-- What waits looks again, and learns of the others.
+redis.call("DEL", keeper)
+require("lib.bell").ring(token)
+return 0

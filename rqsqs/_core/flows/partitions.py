@@ -1,0 +1,146 @@
+"""Flows that spread a queue over partitions, and add partitions to it while it works.
+
+What the queue's home says of its partitions (attach_source.lua, `spread`) is the intent; the partitions follow. A step
+that was done, or comes too late, changes nothing when it is done again: whoever meets a queue whose creation or growth
+was interrupted goes on with it (complete).
+
+    COUNT/BEFORE at the home ──▶ the new partitions ──▶ the old ones: from now on groups that are empty go elsewhere
+    no group is in an old place any more: the new partitions ──▶ COUNT at the home ──▶ the old ones
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+from rqsqs._core import browsing, queues
+from rqsqs._core.flows.topology import refresh
+from rqsqs._core.keys import Partition, QueueRef, partition_tag
+from rqsqs._core.operation import Flow
+from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist
+
+CHUNK = 500  # message groups in one reply
+
+
+def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
+    """Give a queue so many partitions; those that are there already stay. Can be repeated after an interruption.
+
+    Args:
+        before: so many there were; what belongs elsewhere now goes there little by little.
+
+    Raises:
+        QueueDoesNotExist.
+        InvalidParameterValue: somebody else gives it another number of partitions.
+    """
+    if count == 1:
+        return
+    state = f"{count}/{before}" if before else str(count)
+    own = [q.partition(partition_tag(q.name, n)) for n in range(count)]
+    tags = [p.tag for p in own]
+    fields = yield queues.attach_source(q, "", tags, spread=state)
+    while True:
+        if fields.get("spread", "1").partition("/")[0] != str(count):
+            raise InvalidParameterValue(
+                f"partitions is {count}: {q.name!r} is getting {fields.get('Partitions', '1')} right now, or has not "
+                "settled since it did"
+            )
+        state = fields["spread"]
+        have = max(before, 1)
+        for n, p in enumerate(own[have:], have):
+            yield queues.put_shard(p, p, fields, f"{n}/{state}")
+        yield from _copy_paused_groups(q, own[have:])
+        try:
+            for n, p in enumerate(own[:have]):
+                yield from _tell(p, f"{n}/{state}", fields)
+            now: Mapping[str, str] = yield queues.attach_source(q, "", tags, spread=state)
+        except QueueDoesNotExist:  # it was deleted meanwhile: no partition without a queue
+            for p in own[have:]:
+                with contextlib.suppress(QueueDoesNotExist):
+                    yield queues.remove_shard(p)
+            raise
+        if (now["created_us"], now["modified_us"]) == (fields["created_us"], fields["modified_us"]):
+            break
+        fields = now
+    yield from refresh(q)
+
+
+def _tell(p: Partition, state: str, fields: Mapping[str, str]) -> Flow[None]:
+    try:
+        yield queues.set_partition(p, state)
+    except QueueDoesNotExist:
+        if state.startswith("0/"):
+            raise
+        yield queues.put_shard(p, p, fields, state)  # it was lost with its server
+
+
+def _copy_paused_groups(q: QueueRef, to: list[Partition]) -> Flow[None]:
+    offset = 0
+    while offset >= 0:
+        offset, names = yield queues.paused_groups(q.home, offset, CHUNK)
+        for p in to if names else ():
+            for name in names:
+                yield queues.pause_group(p, name, resume=False)
+
+
+def complete(q: QueueRef) -> Flow[int]:
+    """Go on where a creation or a growth was interrupted; the result is how many partitions there are."""
+    fields: dict[str, str] = yield queues.get_queue(q.home)
+    present = fields.get("spread") or fields.get("partition", "0/1").partition("/")[2]
+    count, _, before = present.partition("/")
+    yield from spread(q, int(count), int(before or 0))
+    return int(count)
+
+
+def settle(q: QueueRef) -> Flow[bool]:
+    """If nothing is in its old place any more after partitions were added, say so to everybody."""
+    yield from refresh(q)
+    own, before = q.own, q.before
+    if not before:
+        return True
+    for p in own[:before] if q.is_fifo else ():
+        offset = 0
+        while offset >= 0:
+            offset, names = yield browsing.groups(p, offset, CHUNK)
+            if any([q.owner(name) is not p for name in names]):
+                return False
+    states = [f"{n}/{len(own)}" for n in range(len(own))]
+    for p, state in zip(own[:before], states, strict=False):
+        if (yield queues.set_partition(p, state, look=True)):
+            return False
+    for p, state in [*zip(own, states, strict=True)][before:]:
+        yield queues.set_partition(p, state)
+    yield queues.attach_source(q, "", [], spread=str(len(own)))
+    for p, state in zip(own[:before], states, strict=False):
+        yield queues.set_partition(p, state)
+    yield from refresh(q)
+    return True
+
+
+def check_growth(q: QueueRef, attributes: Mapping[str, str | None]) -> Flow[int]:
+    """How many partitions there are, if the attributes may be set.
+
+    Raises:
+        InvalidParameterValue: there would be fewer, or they do not fit to the queue's deduplication.
+    """
+    count, scope = int(attributes.get("Partitions") or 0), attributes.get("DeduplicationScope")
+    fields: dict[str, str] = yield queues.get_queue(q.home)
+    have = yield from complete(q)
+    if count and count < have:
+        raise InvalidParameterValue(f"partitions is {count}: {q.name!r} has {have}, and partitions are not taken away")
+    if q.is_fifo and max(count, have) > 1 and (scope or fields.get("DeduplicationScope")) != "messageGroup":
+        raise needs_group_scope(max(count, have))
+    is_settled = yield from settle(q)
+    if q.is_fifo and count > have and not is_settled:
+        raise InvalidParameterValue(
+            f"partitions is {count}: {q.name!r} got more partitions not long ago, and some message groups have not "
+            "gone to their new places yet, or their deduplication ids are remembered in the old ones: try again later"
+        )
+    return have
+
+
+def needs_group_scope(count: int | str) -> InvalidParameterValue:
+    """What is wrong with another scope."""
+    return InvalidParameterValue(
+        f"partitions is {count}: a FIFO queue of several partitions needs the deduplication scope 'messageGroup', as "
+        "they do not know of each other's deduplication ids"
+    )
