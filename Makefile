@@ -11,10 +11,10 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test soak demo lint format bench coverage clean
+.PHONY: help install test test-cluster soak demo lint format bench coverage clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## Make the virtual environment with everything in it
 
@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-cluster: $(STAMP) ## Run the tests of faces, workers and clusters on a cluster
+	RQSQS_TEST_CLUSTER=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/cluster tests/faces tests/worker
 
 soak: $(STAMP) ## Drive the models for ten minutes each (RQSQS_SOAK_SECONDS=600)
 	RQSQS_SOAK_SECONDS=$${RQSQS_SOAK_SECONDS:-600} $(BIN)/python -m pytest tests/model -s -k valkey -n 2

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -129,8 +129,12 @@ class Cluster:
 
     def owner(self, key: str) -> Server:
         """The master that has a key."""
+        return self.owner_as_told_by(self.servers, key)
+
+    def owner_as_told_by(self, servers: Sequence[Server], key: str) -> Server:
+        """The master that has a key, as the first of some servers says that answers."""
         slot = key_slot(key.encode())
-        for server in self.servers:
+        for server in servers:
             if server.process is None:
                 continue
             with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
@@ -139,6 +143,21 @@ class Cluster:
                         port = int(master[1])
                         return next(s for s in self.servers if s.port == port)
         raise AssertionError(f"nobody has slot {slot}")
+
+    def is_replica(self, server: Server) -> bool:
+        """Has it become one?"""
+        with self.client(server) as client:
+            return client.info("replication")["role"] == "slave"
+
+    def replicates(self, server: Server, master: Server) -> bool:
+        """Is it a replica of that master?"""
+        with self.client(server) as client:
+            return client.info("replication").get("master_port") == master.port
+
+    def is_up(self, servers: Sequence[Server]) -> bool:
+        """Do all of these say that all slots are served?"""
+        with contextlib.ExitStack() as stack:
+            return all(_field(stack.enter_context(self.client(s)), "cluster_state") == "ok" for s in servers)
 
     def kill_master(self, key: str) -> Server:
         """SIGKILL the master of a key; returns it."""

@@ -9,6 +9,7 @@ import redis.exceptions as rx
 
 from rqsqs._io.addresses import Address, Directory, by_slot, directory_of, place_of, shown, slot_of
 from rqsqs._io.connect import resolve
+from rqsqs._io.nodes import Node, Several
 from rqsqs.errors import AuthenticationFailed, UsageError
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
@@ -172,3 +173,24 @@ def test_a_sentinel_tells_the_master() -> None:
 
 def test_keys_of_one_slot_go_together() -> None:
     assert by_slot(["{a}x", "{b}x", "{a}y"]) == [("{a}x", "{a}y"), ("{b}x",)]
+
+
+def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Connection:
+        is_open = True
+
+        def disconnect(self) -> None:
+            self.is_open = False
+
+    place = place_of("redis+cluster://a:1")
+    assert place is not None
+    router = Several(place, {})
+    router.directory.told(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
+    node, resting, busy = router._at(C), Connection(), Connection()
+    node.give(resting)
+    monkeypatch.setattr(Node, "ask", lambda *_: slots((0, 16_383, b"a", 1)))
+    router.refresh(0)
+    assert router._nodes.keys() == {A}
+    node.give(busy)
+    assert not resting.is_open
+    assert not busy.is_open
