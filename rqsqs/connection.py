@@ -143,8 +143,9 @@ def connect(
     """Connect to a server. The first command opens the first connection.
 
     Args:
-        url: redis://, rediss://, unix://, embedded:// or embedded:///some/folder; None = the environment variable
-            RQSQS_URL, else redis://localhost:6379/0.
+        url: redis://, rediss://, unix://, embedded://, embedded:///some/folder, redis+cluster://HOST:PORT,HOST:PORT or
+            redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB; None = the environment variable RQSQS_URL, else
+            redis://localhost:6379/0.
         prefix: what all keys begin with; connections with different prefixes do not see each other's queues.
         limits: "native", or "aws" for exactly what SQS allows.
         clock: tests only: an object whose now_us() the server shall believe; see rqsqs.testing.

@@ -95,8 +95,19 @@ class Cluster:
 
     def start(self) -> Self:
         """Start and join everything; returns when all slots are served and all replicas in step."""
+        try:
+            return self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> Self:
         for server in self.servers:
-            server.start()
+            try:
+                server.start()
+            except RuntimeError:  # somebody took the port of its bus
+                server.options["cluster_port"] = free_port()
+                server.start()
         clients = [self.client(s) for s in self.servers]
         share = 16_384 // self.masters
         for i, client in enumerate(clients[: self.masters]):
@@ -197,11 +208,7 @@ class Cluster:
         until(lambda: self.owner(key) is not old, "a replica has taken over")
 
     def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -235,6 +242,13 @@ class Sentinels:
 
     def start(self) -> Self:
         """Start everything; returns when all know each other and the replica is in step."""
+        try:
+            return self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> Self:
         for server in self.servers:
             server.start()
         with redis.Redis(port=self.replica.port) as replica:
@@ -265,11 +279,7 @@ class Sentinels:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

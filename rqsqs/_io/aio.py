@@ -442,7 +442,7 @@ class Transport:
     """Runs flows on one server and key prefix, for the tasks of one event loop.
 
     Args:
-        url: redis://, rediss://, unix:// or embedded://; None = RQSQS_URL or redis://localhost:6379/0.
+        url: see rqsqs.connect().
         prefix: what all keys begin with.
         clock: tests only: the time scripts shall believe in.
         options: for redis-py's connections.

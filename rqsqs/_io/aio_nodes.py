@@ -98,8 +98,8 @@ class Node:
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
-        # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send goes
-        # through asyncio.wait_for(), which swallows cancellations before Python 3.12.
+        # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send
+        # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
         self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
         self.pool.connection_kwargs["socket_timeout"] = None
         self._orphaned = orphaned

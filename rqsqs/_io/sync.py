@@ -422,7 +422,7 @@ class Transport:
     """Runs flows on one server and key prefix.
 
     Args:
-        url: redis://, rediss://, unix:// or embedded://; None = RQSQS_URL or redis://localhost:6379/0.
+        url: see rqsqs.connect().
         prefix: what all keys begin with.
         clock: tests only: the time scripts shall believe in.
         is_interruptible: it has a link of its own, whose waits can be ended with link.unblock().
