@@ -24,7 +24,7 @@ from tests.clusters import Cluster, until
 from tests.proxy import Proxy
 from tests.servers import KINDS, Kind, Server, find_binary
 
-SECONDS = float(os.environ.get("RQSQS_CHAOS_SECONDS", "3"))
+SECONDS = float(os.environ.get("RQSQS_CHAOS_SECONDS", "2"))
 IS_LONG = "RQSQS_CHAOS_SECONDS" in os.environ
 FAILOVERS = int(os.environ.get("RQSQS_FAILOVERS", "2"))
 ALWAYS = {"appendonly": "yes", "appendfsync": "always"}
@@ -39,6 +39,9 @@ FORGOTTEN = {
     "with two consumers at a time",
 }
 
+rather_fifo = pytest.mark.parametrize(
+    "is_fifo", [False, True] if IS_LONG else [True], ids=["standard", "fifo"] if IS_LONG else ["fifo"]
+)
 pytestmark = pytest.mark.timeout(90 + 3 * SECONDS + 20 * FAILOVERS)
 
 
@@ -66,7 +69,7 @@ def run(
     url: str, faults: list[Fault], every_s: float = 1.0, *, seconds: float = SECONDS, **options: Any
 ) -> tuple[Verdict, list[Event]]:
     """A trial to its end; prints its figures."""
-    settings: dict[str, Any] = {"consumers": 3, "visibility_s": 1.0, "rate": 200, **options}
+    settings: dict[str, Any] = {"consumers": 3, "visibility_s": 0.8, "rate": 200, **options}
     with Trial(url, seconds, say=lambda _: None, **settings) as trial:
         verdict = trial.run(faults, every_s)
         assert trial.left == 0, f"{trial.left} could not be received any more"
@@ -119,6 +122,7 @@ def test_a_killed_server_that_writes_every_second_breaks_no_promise(make_server:
     assert not verdict.broken
 
 
+@rather_fifo
 def test_a_power_failure_costs_what_was_not_yet_on_disk(make_server: Callable[..., Server], is_fifo: bool) -> None:
     """Of the append-only file the last half second is missing."""
     server = make_server(appendonly="yes", appendfsync="everysec", auto_aof_rewrite_percentage=0)
@@ -133,7 +137,7 @@ def test_a_power_failure_costs_what_was_not_yet_on_disk(make_server: Callable[..
         os.truncate(file, length)
         server.restart()
 
-    verdict, events = run(server.url, [Broken("power failure", lose_power)], 1.5, is_fifo=is_fifo)
+    verdict, events = run(server.url, [Broken("power failure", lose_power)], 1.0, is_fifo=is_fifo)
     assert set(verdict.broken) <= FORGOTTEN
     lost = set(verdict.lost)
     for event in events:
@@ -141,6 +145,7 @@ def test_a_power_failure_costs_what_was_not_yet_on_disk(make_server: Callable[..
             assert any(at <= event.ended <= dead for at, dead in cuts), "acknowledged, written, and lost"
 
 
+@rather_fifo
 def test_a_server_without_persistence_forgets_what_it_had_and_nothing_later(
     make_server: Callable[..., Server], is_fifo: bool, prefix: str
 ) -> None:
@@ -153,7 +158,7 @@ def test_a_server_without_persistence_forgets_what_it_had_and_nothing_later(
             connection.create_queue(name)
 
     fault = Broken("SIGKILL without persistence", forget)
-    verdict, events = run(server.url, [fault], 1.5, is_fifo=is_fifo, prefix=prefix, consumers=1, work_s=0.1)
+    verdict, events = run(server.url, [fault], 1.5, is_fifo=is_fifo, prefix=prefix, consumers=1, work_s=0.15)
     assert set(verdict.broken) <= FORGOTTEN
     last = fault.times[-1][1]
     lost = set(verdict.lost)
@@ -161,6 +166,7 @@ def test_a_server_without_persistence_forgets_what_it_had_and_nothing_later(
     assert all(e.ended <= last for e in events if e.kind == "sent" and e.number in lost)
 
 
+@rather_fifo
 def test_a_frozen_server_breaks_no_promise(make_server: Callable[..., Server], is_fifo: bool) -> None:
     server = make_server()
 
@@ -175,6 +181,7 @@ def test_a_frozen_server_breaks_no_promise(make_server: Callable[..., Server], i
     assert verdict.troubles
 
 
+@rather_fifo
 def test_forgotten_scripts_break_no_promise(make_server: Callable[..., Server], is_fifo: bool) -> None:
     server = make_server()
     with redis.Redis.from_url(server.url) as client:
@@ -231,7 +238,7 @@ def test_a_bad_network_breaks_no_promise(make_server: Callable[..., Server], is_
             Broken("nobody can connect", switch("is_closed", True, False, 0.7)),
         ]
         options = {"socket_timeout": 0.4}
-        verdict, _ = run(proxy.url, faults, 0.3, seconds=max(SECONDS, 5), is_fifo=is_fifo, options=options)
+        verdict, _ = run(proxy.url, faults, 0.3, seconds=max(SECONDS, 3.5), is_fifo=is_fifo, options=options)
         assert not verdict.broken
         assert proxy.lost
         assert verdict.troubles
@@ -359,11 +366,11 @@ def test_after_the_death_of_a_master_all_go_on_with_its_replica(cluster: Cluster
         killed = cluster.kill_master(key)
         cluster.await_failover(key, killed)
         announced.append((died, time.monotonic()))
-        time.sleep(RESUMED_S)
+        time.sleep(0.5)
         killed.restart()
         until(lambda: is_in_step(cluster), "all are in step")
 
-    seconds = 5.0 * FAILOVERS if not IS_LONG else max(SECONDS, 8.0 * FAILOVERS)
+    seconds = 4.0 * FAILOVERS  # about
     faults: list[Fault] = [Broken("SIGKILL of the master", fail_over)]
     verdict, events = run(cluster.url, faults, 0.5, seconds=seconds, is_fifo=is_fifo)
     assert set(verdict.broken) <= FORGOTTEN
@@ -373,6 +380,7 @@ def test_after_the_death_of_a_master_all_go_on_with_its_replica(cluster: Cluster
         for name in {e.by for e in good}:
             late.append(min(e.ended for e in good if e.by == name and e.ended > at) - at)
         print(f"announced after {at - died:.2f} s, everybody at work {max(late[-5:]):.2f} s later")
+    assert announced
     print(f"{len(announced)} failovers, at most {max(late):.2f} s")
     assert len({e.by for e in good}) == 5, "no process was replaced"
     assert max(late) <= RESUMED_S
@@ -395,6 +403,7 @@ def test_the_death_of_a_replica_is_not_noticed(cluster: Cluster) -> None:
     assert not verdict.troubles
 
 
+@rather_fifo
 def test_a_whole_cluster_that_writes_always_comes_back_with_everything(cluster: Cluster, is_fifo: bool) -> None:
     def kill_all() -> None:
         masters = []
