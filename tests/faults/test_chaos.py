@@ -287,7 +287,7 @@ def test_a_thousand_clients_that_lose_their_connections_come_back(tmp_path: Path
                     blocked: Any = client.info("clients")
                     if blocked["blocked_clients"] >= clients:
                         return time.monotonic() - began
-                    assert time.monotonic() < began + 40, blocked
+                    assert time.monotonic() < began + 60, blocked
                     await asyncio.sleep(0.05)
 
         async with contextlib.AsyncExitStack() as stack:
@@ -305,7 +305,7 @@ def test_a_thousand_clients_that_lose_their_connections_come_back(tmp_path: Path
             again = await all_wait()
             await queue.send_batch(range(clients))
             began = time.monotonic()
-            await asyncio.wait_for(asyncio.gather(*tasks), 40)
+            await asyncio.wait_for(asyncio.gather(*tasks), 60)
             spent = time.monotonic() - began
             assert sorted(got) == list(range(clients))
             assert await queue.counts() == rqsqs.Counts()
