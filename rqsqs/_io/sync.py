@@ -97,6 +97,7 @@ class Link:
         router = self.router
         packed = wire.call(operation, router.is_cluster)
         pauses = wire.pauses(router)
+        is_open = False  # an answer was lost: it may have been done
         while True:
             sent = False
             node = connection = None
@@ -129,9 +130,10 @@ class Link:
                 if connection is not None:
                     connection.disconnect()
                 pause = next(pauses, None) if wire.is_worth_another(e, operation, sent, router.is_dynamic) else None
+                is_open = is_open or sent
                 if pause is None:
                     where = node.where if node else self.where
-                    raise failures.server(e, sent=sent, where=where) or e from e
+                    raise failures.server(e, sent=is_open, where=where) or e from e
                 time.sleep(pause)
                 router.refresh()
             except BaseException:
