@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rqsqs._core import browsing, ids
-from rqsqs._core.flows.topology import at, refresh
+from rqsqs._core.flows.topology import at, at_all, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.messages import dedup_tail
 from rqsqs._core.operation import Flow
@@ -30,7 +30,7 @@ def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
             for state in ("visible", "in_flight", "delayed"):
                 cursor: str | None = ""
                 while cursor is not None:
-                    found, cursor = yield from _of_group(p, state, group, cursor)
+                    found, cursor = yield from at_all(q, p, _of_group(p, state, group, cursor), ([], None))
                     for d in found:
                         oldest = min(oldest or d.sent_at_ms, d.sent_at_ms)
                     visible += len(found) * (state == "visible")
@@ -72,7 +72,7 @@ def groups(q: QueueRef) -> Flow[list[str]]:
     yield from refresh(q)
     names: set[str] = set()
     for p in q.partitions:
-        names.update((yield from list_groups(p)))
+        names.update((yield from at_all(q, p, list_groups(p), [])))
     return sorted(names)
 
 
@@ -104,7 +104,7 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
     while index < len(q.partitions) and len(found) < limit:
         p = q.partitions[index]
         step = _browse_fifo if p.is_fifo else _browse_standard
-        more, rest = yield from step(p, state, rest, limit - len(found))
+        more, rest = yield from at_all(q, p, step(p, state, rest, limit - len(found)), ([], ""))
         found += more
         if not rest:
             index += 1
@@ -152,7 +152,7 @@ def cancel(
             for key in dict.fromkeys((p.dedup("=", tail, ""), p.dedup("=", tail, group or ""))):
                 found = yield browsing.find_duplicate(p, key, forget=False)
                 if found:
-                    done = yield from _take(q, p, found, group, None)
+                    done: bool = yield from at_all(q, p, _take(q, p, found, group, None), False)
                     if done:
                         yield browsing.find_duplicate(p, key, forget=True)
                     return done
@@ -179,7 +179,7 @@ def _everywhere(q: QueueRef, message_id: str, group: str | None, due_ms: int | N
         key = ids.key_of(message_id, p.node, p.is_fifo)
         if key is not None:
             known = True
-            if (yield from _take(q, p, key, group, due_ms)):
+            if (yield from at_all(q, p, _take(q, p, key, group, due_ms), False)):
                 return True
     if not known:
         raise InvalidParameterValue(f"{message_id!r} is not a MessageId of the queue {q.name!r}")

@@ -327,8 +327,7 @@ def _receive(
             left = got.wait_until_ms - got.now_ms
             if len(q.partitions) > 1:
                 yield messages.ring(home, waiter)
-                yield messages.ring(home)  # the next waiter shall learn of it as well
-                return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0)))
+                return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0), heard=(home,)))
             if got.missing_dlq or got.wake_at_ms == got.now_ms:
                 got = yield ask(home, wait, waiter, max_messages)
                 continue
@@ -364,20 +363,23 @@ def _receive_everywhere(
     wait_ms: int | None,
     first: Callable[[str, str], Operation] | None = None,
     start: Partition | None = None,
+    heard: tuple[Partition, ...] = (),
 ) -> Flow[list[Delivery]]:
     """Receive from a queue of several partitions, each in its turn first; begin at `start`, with `first` if given.
 
     One round over all partitions finds messages, or makes the caller a waiter of every one. A bell that rings tells
-    where to look first. What holds of tokens and due times (lua/lib/bell.lua) holds for each partition by itself:
-    whoever takes a token receives there, and whoever may keep a due time and goes away gives that up.
+    where to look then, and only there: what holds of tokens and due times (lua/lib/bell.lua) holds for each partition
+    by itself. Whoever takes a token receives there, and whoever may keep a due time and goes away gives that up.
+
+    Args:
+        heard: the partitions whose bells were listened to.
     """
     wait, waiter, left = "", "", 0
-    heard: tuple[Partition, ...] = ()  # the partitions whose bells were listened to
     if wait_ms != 0:
         wait = "?" if wait_ms is None else f"+{wait_ms}"
         waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
         bells = tuple([p.bell for p in q.partitions])
-        if wait_ms and first is None and (yield IsWatched(bells)):
+        if wait_ms and first is None and not heard and (yield IsWatched(bells)):
             # Nothing is visible, or the one who watches would have it: line up behind it without asking.
             heard = q.partitions
             rang, spare = yield Wait(bells, min(wait_ms, BLOCK_MS))
@@ -387,11 +389,13 @@ def _receive_everywhere(
             wait, start = f"+{wait_ms}", _with_bell(heard, rang)
     ends: dict[Partition, str] = {}  # when the waiting ends, by the clock of the partition's server
     duties: dict[Partition, int] = {}  # where the caller may be the keeper of a due time: in so many ms
+    rung: Partition | None = None
     try:
         while True:
-            partitions = order = q.in_turn(start)
-            if first is not None and start is not None and start not in partitions:
-                order = (start, *partitions)
+            partitions = q.partitions
+            order = (rung,) if rung is not None else q.in_turn(start)
+            if first is not None and start is not None and start not in order:
+                order = (start, *order)
             found: list[Delivery] = []
             again = is_limited = False
             for p in order:
@@ -427,17 +431,14 @@ def _receive_everywhere(
                     duties[p] = got.wake_at_ms - got.now_ms
                 elif not got.wake_at_ms:
                     duties.pop(p, None)
-            if heard and heard != q.partitions:
-                yield from _holding(found, _ring(q.home))  # whoever listens to the same bells shall learn of the others
-                heard = ()
-            if not found and again:
-                start = None
+            start = rung = None
+            if not found and (again or partitions != q.partitions):
                 continue
+            if heard and heard != q.partitions and (found or left > 0):
+                yield from _holding(found, _ring(q.home))  # whoever listens to the same bells learns of the others
             if found or left <= 0:
                 yield from _holding(found, _leave(duties, waiter))
                 return found
-            if partitions != q.partitions and set(partitions) != set(q.partitions):
-                continue
             # Nothing anywhere: block on all bells.
             heard = q.partitions
             block = min(left, BLOCK_MS, LOOK_AGAIN_MS if is_limited else left)
@@ -447,7 +448,7 @@ def _receive_everywhere(
             if rang is None and left <= 0:
                 yield from _leave(duties, waiter)
                 return []
-            start = _with_bell(heard, rang)
+            rung = _with_bell(heard, rang)
     except QueueDoesNotExist:
         if heard or ends:
             yield messages.ring(q.home)  # whoever else waits finds out as well

@@ -46,15 +46,15 @@ def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
             )
         state = fields["spread"]
         have = max(before, 1)
-        for n, p in enumerate(own[have:], have):
-            yield queues.put_shard(p, p, fields, f"{n}/{state}")
-        yield from _copy_paused_groups(q, own[have:])
         try:
+            for n, p in enumerate(own[have:], have):
+                yield queues.put_shard(p, p, fields, f"{n}/{state}")
+            yield from _copy_paused_groups(q, own[have:])
             for n, p in enumerate(own[:have]):
                 yield from _tell(p, f"{n}/{state}", fields)
             now: Mapping[str, str] = yield queues.attach_source(q, "", tags, spread=state)
         except QueueDoesNotExist:  # it was deleted meanwhile: no partition without a queue
-            for p in own[have:]:
+            for p in own[1:]:
                 with contextlib.suppress(QueueDoesNotExist):
                     yield queues.remove_shard(p)
             raise
@@ -79,7 +79,8 @@ def _copy_paused_groups(q: QueueRef, to: list[Partition]) -> Flow[None]:
         offset, names = yield queues.paused_groups(q.home, offset, CHUNK)
         for p in to if names else ():
             for name in names:
-                yield queues.pause_group(p, name, resume=False)
+                with contextlib.suppress(QueueDoesNotExist):  # the home tells
+                    yield queues.pause_group(p, name, resume=False)
 
 
 def complete(q: QueueRef) -> Flow[int]:

@@ -35,6 +35,17 @@ def at(q: QueueRef, p: Partition, operation: Operation, if_gone: object) -> Flow
         return if_gone
 
 
+def at_all(q: QueueRef, p: Partition, steps: Flow[Any], if_gone: object) -> Flow[Any]:
+    """The same for several steps."""
+    try:
+        return (yield from steps)
+    except QueueDoesNotExist:
+        if p is q.home:
+            raise
+        yield from refresh(q)
+        return if_gone
+
+
 def adopt_shard(q: QueueRef, p: Partition, dlq_name: str) -> Flow[None]:
     """A partition met dead letters and its dead-letter queue has no shard there: make one, or stop looking a while."""
     dlq = q.space.queue(dlq_name)
