@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import client, memory, report, scripts, targets, throughput, waiting
+from benchmarks import client, memory, partitioned, report, scripts, targets, throughput, waiting
 from benchmarks.contestants import FLOORS, OURS, PEERS, DropIn, Fleet, Lists, Native, Streams, available, missing
 from benchmarks.processes import awake
 from benchmarks.report import Rows
@@ -268,6 +268,25 @@ def measure_hand_over(r: Results) -> None:
     r.goal("send to handler of an idle worker, p50 over BLPOP", over_list, targets.HAND_OVER, " ×")
 
 
+def measure_partitions(r: Results) -> None:
+    """Several partitions over one."""
+    messages = 10 * r.scale.messages
+    with awake():
+        one = partitioned.one_server(r.kind, (1, 2, 4, 8), r.scale.rounds, messages)
+        three = partitioned.three_masters(r.kind, (1, 8), r.scale.rounds, messages)
+    rows = [["queue", "messages/s", "client CPU µs", "server CPU µs", "commands", "server CPU over one partition"]]
+    for where, results in (("one server", one), ("three masters", three)):
+        base = statistics.median(results["1 partition"].server_us)
+        for name, found in results.items():
+            costs = [statistics.median(v) for v in (found.client_us, found.server_us, found.commands)]
+            ratio = costs[1] / base
+            cells = [f"{found.per_second:,.0f}", *(f"{c:.1f}" for c in costs), f"{ratio:.2f}"]
+            rows.append([f"{name}, {where}", *cells])
+            if name != "1 partition":
+                r.goal(f"server CPU, {name}, {where}", ratio, targets.PARTITIONS, " ×")
+    r.show("Partitions", rows, "One client, batches of 10; a message is sent, received and deleted; bodies of 1 KiB.")
+
+
 SCRIPTS_NOTE = (
     "T = a trivial EVALSHA; the minimum = scripts of nothing but the redis calls a standard queue needs. "
     "10,000 messages waiting, bodies of 100 bytes."
@@ -280,6 +299,7 @@ SECTIONS: dict[str, Callable[[Results], None]] = {
     "idle": measure_idle,
     "hand-over": measure_hand_over,
     "alone": measure_alone,
+    "partitions": measure_partitions,
     "fleets": measure_fleets,
 }
 

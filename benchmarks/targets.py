@@ -26,6 +26,7 @@ DROP_IN_CLIENT = 1.5  # client CPU per call, over a boto3 client with a constant
 FLEET = {1: 1.5, 10: 1.2}  # batch -> messages per second, in S
 WORKERS = 1.5  # messages per second of a fleet of workers, over the best other queue, bare streams included
 HAND_OVER = 1.5  # p50, over a blocked XREADGROUP
+PARTITIONS = 1.3  # server CPU per message of a queue of several partitions, over one of a single partition
 IDLE = 20  # commands per second of 50 idle consumers
 
 
