@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from benchmarks import throughput
 from benchmarks.contestants import QUEUE, Native
 from benchmarks.server import Bench, Cost, Costs
 from benchmarks.throughput import Alone
+from rqsqs._core.keys import partition_tag
 from tests.clusters import Cluster
 from tests.servers import Kind
 
@@ -26,6 +28,35 @@ def of(count: int) -> type[Native]:
             self.connection.create_queue(QUEUE, partitions=count)
 
     return Partitioned
+
+
+class EightQueues(Native):
+    """Eight queues in turn: what it costs a cluster that its masters take turns, whatever they do."""
+
+    name = "8 queues"
+
+    def open(self) -> None:
+        super().open()
+        tags = [partition_tag(QUEUE, n) for n in range(8)]
+        self.queues = [self.connection.queue(tag.translate(str.maketrans("/.", "--"))) for tag in tags]
+        self.turns = itertools.count()
+
+    def create(self) -> None:
+        for queue in self.queues:
+            self.connection.create_queue(queue.name)
+
+    def send(self, bodies: Sequence[str]) -> None:
+        self.queue = self.queues[next(self.turns) % 8]
+        super().send(bodies)
+
+    def turn(self, finished: Sequence[Any], count: int, wait: float = 0) -> list[tuple[str, Any]]:
+        for _ in self.queues:
+            found = super().turn(finished, count, wait)
+            finished = ()
+            if found:
+                break
+            self.queue = self.queues[next(self.turns) % 8]
+        return found
 
 
 class Masters:
@@ -77,7 +108,7 @@ def one_server(kind: Kind, counts: Sequence[int], rounds: int, messages: int) ->
 
 
 def three_masters(kind: Kind, counts: Sequence[int], rounds: int, messages: int) -> dict[str, Alone]:
-    """Queues of so many partitions on a cluster of three masters."""
+    """Queues of so many partitions, and eight of one, on a cluster of three masters."""
     with Masters(kind) as masters:
         bench: Any = masters
-        return throughput.alone(bench, [of(count) for count in counts], BATCH, rounds, messages)
+        return throughput.alone(bench, [*[of(count) for count in counts], EightQueues], BATCH, rounds, messages)

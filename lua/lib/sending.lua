@@ -23,6 +23,7 @@ return function()
   local store, delayed, keeper, groups = base .. "store", base .. "delayed", base .. "keeper", base .. "ring"
   local reply = {now_us, more[5] or ""}
   local earliest, visible
+  local pushed = {} -- of a batch without options: at once
 
   for i = 4, #ARGV, tonumber(stride) do
     local key, record = now_us .. ARGV[i], ARGV[i + 1]
@@ -71,6 +72,8 @@ return function()
         if fair then
           ring.push(base, groups, ready, group, key, record)
           redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)
+        elseif stride == "2" then
+          pushed[#pushed + 1], pushed[#pushed + 2] = key, record
         else
           redis.call("RPUSH", ready, key, record)
         end
@@ -80,6 +83,9 @@ return function()
     reply[#reply + 1] = outcome
   end
 
+  if #pushed > 0 then
+    redis.call("RPUSH", ready, unpack(pushed))
+  end
   if visible then
     bell.ring(token)
   elseif earliest then
