@@ -31,6 +31,9 @@ def setting_options(command: F) -> F:
                      help="When workers try failed messages again, at first and at most: 1s..5m; for one exception: "
                      "TimeoutError=10s..1h or ValueError=never (it goes to the dead-letter queue at once). May be "
                      "repeated; the rules given replace all others."),
+        click.option("--partitions", type=int, metavar="N",
+                     help="Parts in different hash slots, and so on different masters of a cluster [1]. There can be "
+                     "more later, not fewer; a FIFO queue needs --deduplication-scope messageGroup."),
         click.option("--content-based-deduplication/--no-content-based-deduplication", default=None,
                      help="FIFO: equal bodies are duplicates."),
         click.option("--deduplication-scope", type=click.Choice(["queue", "messageGroup"]), help="FIFO [queue]."),
@@ -83,6 +86,7 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
       rqsqs create orders --dlq orders-dead --max-receive-count 3
       rqsqs create payments.fifo --visibility-timeout 2m
       rqsqs create mails --dlq orders-dead --retry 5s..1h --retry ValueError=never
+      rqsqs create clicks --partitions 8
     """
     given["retry_policy"] = retry_policy(given.pop("rules"))
     settings.connect().create_queue(name, **given, tags=dict(tags) or None)
@@ -105,6 +109,7 @@ def change(settings: Settings, /, queue: str, no_dead_letter_queue: bool, **give
     Examples:
       rqsqs set orders --visibility-timeout 2m --delay 10s
       rqsqs set orders --dlq orders-dead --max-receive-count 5
+      rqsqs set clicks --partitions 16
     """
     given["retry_policy"] = retry_policy(given.pop("rules"))
     chosen = {key: value for key, value in given.items() if value is not None}

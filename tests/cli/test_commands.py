@@ -42,6 +42,19 @@ def test_queues_are_listed_in_order_and_by_beginning(run: Run) -> None:
     assert run("ls", "x", code=4).stderr == "no queues that start with 'x'\n"
 
 
+def test_partitions_are_created_shown_and_added(run: Run) -> None:
+    run("create", "clicks", "--partitions", "2")
+    assert re.search(r"^ *Partitions +2$", run("show", "clicks").stdout, re.MULTILINE)
+    for n in range(5):
+        run("send", "clicks", str(n))
+    run("set", "clicks", "--partitions", "4")
+    (record,) = records(run("show", "clicks", "--json"))
+    assert (record["attributes"]["Partitions"], record["visible"]) == ("4", 5)
+    assert "not taken away" in run("set", "clicks", "--partitions", "3", code=2).stderr
+    assert "messageGroup" in run("create", "clicks.fifo", "--partitions", "2", code=2).stderr
+    run("create", "clicks.fifo", "--partitions", "2", "--deduplication-scope", "messageGroup")
+
+
 def test_settings_are_created_shown_and_changed(run: Run) -> None:
     run("create", "dead")
     run("create", "orders", "--dlq", "dead", "--max-receive-count", "3", "--visibility-timeout", "2m",

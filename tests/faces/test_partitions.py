@@ -1,0 +1,193 @@
+"""Queues of several partitions, as users see them: one queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import rqsqs
+from rqsqs import aio
+from rqsqs.worker import Worker
+
+SOON_S = 5.0
+
+
+def scope(name: str) -> dict[str, Any]:
+    return {"deduplication_scope": "messageGroup"} if name.endswith(".fifo") else {}
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_a_day_of_a_partitioned_queue(server_url: str, prefix: str, name: str) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        connection.create_queue("dead" + name, **scope(name))
+        queue = connection.create_queue(
+            name, partitions=4, dead_letter_queue="dead" + name, max_receive_count=1, **scope(name)
+        )
+        sent = queue.send_batch([rqsqs.Entry([g, i], group=g) for i in range(5) for g in "abcdefgh"])
+        assert len({s.message_id for s in sent}) == 40
+        assert queue.counts().visible == 40
+        queue.pause()
+        assert queue.receive(10) == []
+        queue.resume()
+        assert queue.groups() == list("abcdefgh")
+        seen: list[Any] = []
+        batch = queue.receive(10)
+        while batch:
+            seen += [m.body for m in batch]
+            batch, failures = queue.delete_and_receive(batch, 10)
+            assert failures == []
+        for g in "abcdefgh":
+            assert sorted(b for b in seen if b[0] == g) == [[g, i] for i in range(5)]
+            assert name == "q" or [b for b in seen if b[0] == g] == [[g, i] for i in range(5)]
+        queue.configure(partitions=6)
+        (first,) = queue.send_batch([rqsqs.Entry("twice", group="a", deduplication_id="x")])
+        (second,) = queue.send_batch([rqsqs.Entry("twice", group="a", deduplication_id="x")])
+        assert second.is_duplicate
+        assert second.message_id == first.message_id
+        assert queue.info().attributes["Partitions"] == "6"
+        (message,) = queue.receive(visibility_timeout=0)
+        assert queue.receive() == []
+        dead = connection.queue("dead" + name)
+        assert dead.counts().visible == 1
+        dead.redrive()
+        (again,) = queue.receive(wait=5)
+        assert again.body == message.body
+        queue.delete(again)
+        queue.purge()
+        assert queue.counts() == rqsqs.Counts()
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_a_waiting_receive_is_woken_by_a_message_in_any_partition(valkey_url: str, prefix: str, name: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue(name, partitions=8, **scope(name))
+        for n in range(16):
+            timer = threading.Timer(0.05, queue.send, (n,), {"group": f"g{n}"})
+            timer.start()
+            start = time.monotonic()
+            (message,) = queue.receive(wait=20)
+            assert time.monotonic() - start < SOON_S
+            queue.delete(message)
+            timer.join()
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_waiters_from_before_partitions_were_added_get_messages_from_these(
+    valkey_url: str, prefix: str, name: str
+) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection, rqsqs.connect(valkey_url, prefix=prefix) as other:
+        queue = connection.create_queue(name, partitions=2, **scope(name))
+        got: list[Any] = []
+        threads = [threading.Thread(target=lambda: got.extend(queue.receive(wait=20))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        theirs = other.queue(name)
+        theirs.configure(partitions=8)
+        start = time.monotonic()
+        for n in range(8):
+            theirs.send(n, group=f"g{n}")
+        for thread in threads:
+            thread.join(SOON_S)
+        assert sorted(m.body for m in got) == list(range(8))
+        assert time.monotonic() - start < SOON_S
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_tasks_wait_work_and_are_cancelled_while_partitions_are_added(valkey_url: str, prefix: str, name: str) -> None:
+    async def main() -> None:
+        async with aio.connect(valkey_url, prefix=prefix) as connection:
+            queue = await connection.create_queue(name, partitions=2, **scope(name))
+            got: list[Any] = []
+            done = asyncio.Event()
+
+            async def work() -> None:
+                while True:
+                    for message in await queue.receive(3, wait=20):
+                        got.append(message.body)
+                        await queue.delete(message)
+                        if len(got) >= 400:
+                            done.set()
+
+            async def be_impatient() -> None:
+                while not done.is_set():
+                    task = asyncio.create_task(queue.receive(wait=20))
+                    await asyncio.sleep(0.005)
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        for message in await task:
+                            await queue.change_visibility(message, 0)
+
+            tasks = [asyncio.create_task(work()) for _ in range(10)]
+            impatient = asyncio.create_task(be_impatient())
+            for n in range(400):
+                await queue.send(n, group=f"g{n % 20}")
+                if n == 150:
+                    await queue.configure(partitions=5)
+                if n % 10 == 0:
+                    await asyncio.sleep(0.01)
+            await asyncio.wait_for(done.wait(), 20)
+            await impatient
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert sorted(set(got)) == list(range(400))
+            if name == "q.fifo":
+                for g in range(20):
+                    assert [n for n in dict.fromkeys(got) if n % 20 == g] == list(range(g, 400, 20))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_a_worker_serves_all_partitions_also_those_that_come(valkey_url: str, prefix: str, name: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue(name, partitions=2, **scope(name))
+        got: list[Any] = []
+        worker = Worker(valkey_url, prefix=prefix)
+        worker.add(name, lambda message: got.append(message.body))
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        try:
+            for n in range(300):
+                queue.send(n, group=f"g{n % 12}")
+                if n == 100:
+                    queue.configure(partitions=7)
+            end = time.monotonic() + 20
+            while len(got) < 300 and time.monotonic() < end:
+                time.sleep(0.02)
+        finally:
+            worker.stop()
+            thread.join(20)
+        assert sorted(got) == list(range(300))
+        if queue.is_fifo:
+            for g in range(12):
+                assert [n for n in got if n % 12 == g] == list(range(g, 300, 12))
+
+
+def test_idle_waiters_of_a_process_share_one_place_in_the_line(valkey_url: str, prefix: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue("q", partitions=8)
+        threads = [threading.Thread(target=queue.receive, kwargs={"wait": 1.5}) for _ in range(20)]
+        threads[0].start()
+        time.sleep(0.3)
+        count = commands(connection)
+        for thread in threads[1:]:
+            thread.start()
+        time.sleep(0.5)
+        assert commands(connection) - count < 10
+        for thread in threads:
+            thread.join()
+
+
+def commands(connection: rqsqs.Connection) -> int:
+    import redis
+
+    with redis.Redis.from_url(connection.transport.url) as client:
+        stats: Any = client.info("commandstats")
+        return int(stats["cmdstat_evalsha"]["calls"])
