@@ -47,12 +47,14 @@ class Moved:
 
     Attributes:
         permit: the pass for it (lua/lib/partition.lua), or "".
+        durability: nothing was stored, however safely.
     """
 
-    __slots__ = ("permit",)
+    __slots__ = ("durability", "permit")
 
     def __init__(self, permit: str) -> None:
         self.permit = permit
+        self.durability: object = None
 
 
 def send_messages(

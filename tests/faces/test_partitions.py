@@ -170,6 +170,24 @@ def test_a_worker_serves_all_partitions_also_those_that_come(valkey_url: str, pr
                 assert [n for n in got if n % 12 == g] == list(range(g, 300, 12))
 
 
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_sends_that_have_to_be_safe_find_their_partitions(valkey_url: str, prefix: str, name: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection, rqsqs.connect(valkey_url, prefix=prefix) as other:
+        queue = connection.create_queue(name, **scope(name))
+        safe = connection.queue(name, durability=rqsqs.Durability(replicas=1, timeout=0.01))
+        other.queue(name).configure(partitions=5)
+        with pytest.raises(
+            rqsqs.DurabilityNotReached
+        ) as weak:  # there are no replicas, and they are stored all the same
+            safe.send_batch([rqsqs.Entry(n, group=f"g{n}", deduplication_id=f"{n}") for n in range(20)])
+        assert len({sent.message_id for sent in weak.value.sent}) == 20
+        assert queue.counts().visible == 20
+        hopeful = connection.queue(name, durability=rqsqs.Durability(replicas=1, timeout=0.01, required=False))
+        sent = hopeful.send_batch([rqsqs.Entry(n, group=f"g{n}", deduplication_id=f"{n}") for n in range(20, 40)])
+        assert len(sent) == 20
+        assert queue.counts().visible == 40
+
+
 def test_idle_waiters_of_a_process_share_one_place_in_the_line(valkey_url: str, prefix: str) -> None:
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
         queue = connection.create_queue("q", partitions=8)

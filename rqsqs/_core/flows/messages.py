@@ -61,7 +61,7 @@ def send_messages(
         try:
             answers = yield from _send_to(q, q.home, batch, limits, "", durability)
         except DurabilityNotReached as e:
-            answers, weak = list(e.sent), e
+            answers, weak = list(e.sent), _if_stored(e)
         if not any([type(answer) is Moved for answer in answers]):
             if weak is not None:
                 raise weak
@@ -80,7 +80,7 @@ def send_messages(
             try:
                 answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, permit, durability)
             except DurabilityNotReached as e:  # the others are sent all the same
-                answers, weak = list(e.sent), e
+                answers, weak = list(e.sent), _if_stored(e) or weak
             except QueueDoesNotExist:
                 if p is q.home:
                     raise
@@ -122,6 +122,10 @@ def _take_in(results: list[Any], permits: dict[int, str], indices: Sequence[int]
         else:
             results[i] = Failure(i, answer.error) if type(answer) is Failure else answer
     return left
+
+
+def _if_stored(error: DurabilityNotReached) -> DurabilityNotReached | None:
+    return None if all([type(answer) is Moved for answer in error.sent]) else error
 
 
 def _has_ids(batch: Sequence[Outgoing]) -> bool:
