@@ -11,7 +11,7 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster soak demo lint format bench coverage clean
+.PHONY: help install test test-cluster test-faults soak demo lint format bench coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ test: $(STAMP) ## Run the tests
 
 test-cluster: $(STAMP) ## Run the tests of faces, workers and clusters on a cluster
 	RQSQS_TEST_CLUSTER=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/cluster tests/faces tests/worker
+
+test-faults: $(STAMP) ## Kill, cut off and freeze fleets of processes, on servers and clusters
+	RQSQS_TEST_FAULTS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
 
 soak: $(STAMP) ## Drive the models for ten minutes each (RQSQS_SOAK_SECONDS=600)
 	RQSQS_SOAK_SECONDS=$${RQSQS_SOAK_SECONDS:-600} $(BIN)/python -m pytest tests/model -s -k valkey -n 2

@@ -1,6 +1,8 @@
 """Servers for all tests. Each xdist worker has its own; tests keep apart by prefix, nobody flushes.
 
-With RQSQS_TEST_CLUSTER=1 (make test-cluster) every test that asks for the URL of a server gets that of a cluster.
+With RQSQS_TEST_CLUSTER=1 (make test-cluster) every test that asks for the URL of a server gets that of a cluster, and
+with RQSQS_TEST_FAULTS=1 (make test-faults) fleets of processes are killed, cut off and frozen: both take their time, and
+processors that are not busy otherwise.
 """
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ from tests.clusters import Cluster
 from tests.servers import KINDS, Kind, Server, find_binary
 
 ALL_ON_CLUSTER = bool(os.environ.get("RQSQS_TEST_CLUSTER"))
-ON_CLUSTER = {"test_native_messages.py", "test_aio.py", "test_boto3_messages.py", "test_boto3_dead_letters.py"}
+WITH_FAULTS = bool(os.environ.get("RQSQS_TEST_FAULTS"))
+OF_FAULTS = {"test_chaos.py", "test_worker_kills.py"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On the cluster run some tests, or nothing but all."""
+    """Leave out what needs a cluster or is about faults, unless it was asked for."""
     for_nothing = []
     for item in items:
         kind = item.callspec.params.get("server_url") if hasattr(item, "callspec") else None
-        if kind in KINDS if ALL_ON_CLUSTER else kind == "cluster" and item.path.name not in ON_CLUSTER:
+        is_on_cluster = kind == "cluster" or item.path.parent.name == "cluster"
+        if (kind in KINDS if ALL_ON_CLUSTER else is_on_cluster) or (
+            not WITH_FAULTS and item.path.parent.name == "faults" and item.path.name in OF_FAULTS
+        ):
             for_nothing.append(item)
     config.hook.pytest_deselected(items=for_nothing)
     unwanted = set(for_nothing)
@@ -64,7 +70,7 @@ def redis_url(server_of_kind: Callable[[str], Server | Cluster]) -> str:
 
 @pytest.fixture(scope="session", params=[*KINDS, "cluster"])
 def server_url(request: pytest.FixtureRequest, server_of_kind: Callable[[str], Server | Cluster]) -> str:
-    """The URL of a Valkey, then of a Redis, and for some tests of a cluster."""
+    """The URL of a Valkey, then of a Redis; with RQSQS_TEST_CLUSTER of a cluster."""
     return server_of_kind(request.param).url
 
 
