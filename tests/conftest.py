@@ -1,8 +1,8 @@
 """Servers for all tests. Each xdist worker has its own; tests keep apart by prefix, nobody flushes.
 
 With RQSQS_TEST_CLUSTER=1 (make test-cluster) every test that asks for the URL of a server gets that of a cluster, and
-with RQSQS_TEST_FAULTS=1 (make test-faults) fleets of processes are killed, cut off and frozen: both take their time, and
-processors that are not busy otherwise.
+with RQSQS_TEST_FAULTS=1 (make test-faults) fleets of processes are killed, cut off and frozen: both take their time,
+and processors that are not busy otherwise.
 """
 
 from __future__ import annotations
