@@ -8,9 +8,9 @@ KEYS   1 meta    HASH    attributes of the partition
        3 keeper  STRING  who rings for the next due time
 ARGV   1 now_us     "" = the server's clock
        2 partition  NUMBER/COUNT/BEFORE or NUMBER/COUNT (lib/partition.lua); an earlier state changes nothing
-       3 look       "1" = only tell whether NUMBER/COUNT may come
+       3 look       "" or only tell whether NUMBER/COUNT may come; FIFO: if there are not more groups than this number
 RETURN 0, or for how many ms more it has to remember deduplication ids of what is elsewhere now; -1 = it does not know of
-       that count yet
+       that count yet, or some group is in its old place, or there are too many
 ERRORS QUEUE_NOT_FOUND
 ]]
 local meta, token, keeper = unpack(KEYS)
@@ -21,18 +21,51 @@ if not state[1] or state[2] then
 end
 local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
 local new, have = string.match(ARGV[2], "/(.*)$"), state[3] and string.match(state[3], "/(.*)$")
-if ARGV[3] == "1" then
+
+-- Is a message group in its old place? In one step, as groups go from set to set.
+local function has_old_groups(limit)
+  local base, total = string.sub(meta, 1, -5), 0
+  local sets = {"available", "inflight", "delayed", "postponed"}
+  for _, name in ipairs(sets) do
+    total = total + redis.call("ZCARD", base .. name)
+  end
+  if total + redis.call("SCARD", base .. "paused") > limit then
+    return true
+  end
+  local function is_old(group)
+    return require("lib.partition")(state[3], group, "") == "old" and redis.call("EXISTS", base .. "group:" .. group) == 1
+  end
+  for _, name in ipairs(sets) do
+    for _, member in ipairs(redis.call("ZRANGE", base .. name, "0", "-1")) do
+      if is_old(name == "available" and member or string.sub(member, 17)) then
+        return true
+      end
+    end
+  end
+  for _, group in ipairs(redis.call("SMEMBERS", base .. "paused")) do
+    if is_old(group) then
+      return true
+    end
+  end
+  return false
+end
+
+local is_fifo = string.find(meta, "%.fifo:meta$")
+if ARGV[3] ~= "" then
   if not have or string.match(have, "^%d+") ~= new then
     return -1
+  elseif have == new then
+    return 0
+  elseif is_fifo and has_old_groups(tonumber(ARGV[3])) then
+    return -1
   end
-  return have == new and 0 or math.max(tonumber(state[4] or "0") - now_ms, 0)
+  return math.max(tonumber(state[4] or "0") - now_ms, 0)
 end
 if not require("lib.growth")(new, have) then
   return 0
 end
 local changes = {"partition", ARGV[2]}
 if string.find(new, "/") then
-  local is_fifo = string.find(meta, "%.fifo:meta$")
   local window = math.max(tonumber(state[6] or "300") * 1000, tonumber(state[7] or "0"), 60000)
   local since = is_fifo and (state[5] and tonumber(string.sub(state[5], 1, 13)) or -window) or now_ms
   changes[3], changes[4] = "ids_until", string.format("%.0f", since + window)

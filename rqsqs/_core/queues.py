@@ -170,10 +170,13 @@ def put_shard(shard: Partition, source: Partition, fields: Mapping[str, str], pa
     )
 
 
-def set_partition(p: Partition, partition: str, *, look: bool = False) -> Operation:
-    """Tell a partition how many there are by now (lua/lib/partition.lua), or only look whether it may be told; the
-    result is 0 or why not, see the script."""
-    return Operation("set_partition", p.keys("meta bell keeper"), (p.space.now_us(), partition, "1" if look else ""))
+def set_partition(p: Partition, partition: str, look: int = 0) -> Operation:
+    """Tell a partition how many there are by now (lua/lib/partition.lua); the result is 0 or why not, see the script.
+
+    Args:
+        look: only look whether it may be told; if it has more message groups than this, it may not.
+    """
+    return Operation("set_partition", p.keys("meta bell keeper"), (p.space.now_us(), partition, look or ""))
 
 
 def paused_groups(p: Partition, offset: int, limit: int) -> Operation:

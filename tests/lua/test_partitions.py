@@ -159,6 +159,7 @@ def test_any_order_of_steps_of_a_growth_and_of_everybody_else_keeps_order_and_lo
     engine: Engine, name: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = random.Random(seed)
+    random.seed(seed)  # where everybody begins
     monkeypatch.setattr("rqsqs._core.flows.messages.SETTLE_AFTER", draw.choice([1, 256]))
     q = make(engine, name, draw.choice([1, 2, 3]))
     is_fifo = q.is_fifo
@@ -328,6 +329,23 @@ def test_groups_are_settled_when_they_are_empty_and_their_ids_forgotten(engine: 
     assert q.before == 0
     engine.run(grow(q, 5))
     assert len(q.own) == 5
+
+
+def test_senders_do_not_look_through_very_many_groups(engine: Engine) -> None:
+    q = make(engine, "q.fifo", 1)
+    stay = [g for i in range(50) if number_of(g := f"g{i}", 2) == 0][:3]
+    go = group_that_goes(1, 2)
+    for g in (*stay, go):
+        engine.send(q, g, group=g)
+    engine.run(grow(q, 2))
+    found = {d.body: d for d in engine.receive(q, 10)}
+    engine.run(flows.pause(q, resume=False, group=stay[0]))
+    engine.clock.advance_ms(20_000)
+    assert not engine.run(partitions.settle(q))
+    engine.delete(q, found[go])
+    engine.clock.advance_ms(20_000)  # the visibility timeouts are over
+    assert not engine.run(partitions.settle(q, 2))
+    assert engine.run(partitions.settle(q, 4))
 
 
 def test_an_empty_fifo_queue_settles_at_once(engine: Engine) -> None:

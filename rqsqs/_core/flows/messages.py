@@ -38,7 +38,8 @@ LOOK_AGAIN_MS = 500
 STAY = 8  # one call of so many goes to another partition than the last one
 TURNS = 10  # attempts to send to partitions that are being changed
 PATIENT_TURNS = 2  # after so many an interrupted change is completed
-SETTLE_AFTER = 256  # messages that were not in their old place any more, until somebody looks whether any is
+SETTLE_AFTER = 256  # messages that were not in their old place any more, until a sender looks whether any is,
+SETTLE_UP_TO = 10_000  # among so many message groups
 BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
 _waiter_numbers = itertools.count()
 
@@ -106,7 +107,7 @@ def send_messages(
     if q.moves >= SETTLE_AFTER:  # many messages take the long way: is it still needed?
         q.moves = 0
         with contextlib.suppress(ServerError, QueueDoesNotExist):
-            yield from settle(q)
+            yield from settle(q, SETTLE_UP_TO)
     if weak is not None:
         raise DurabilityNotReached(str(weak), results)
     return results

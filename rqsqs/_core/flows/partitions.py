@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
-from rqsqs._core import browsing, queues
+from rqsqs._core import queues
 from rqsqs._core.flows.topology import refresh
 from rqsqs._core.keys import Partition, QueueRef, partition_tag
 from rqsqs._core.operation import Flow
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist
 
 CHUNK = 500  # message groups in one reply
+AT_MOST = 1_000_000
 
 
 def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
@@ -92,21 +93,19 @@ def complete(q: QueueRef) -> Flow[int]:
     return int(count)
 
 
-def settle(q: QueueRef) -> Flow[bool]:
-    """If nothing is in its old place any more after partitions were added, say so to everybody."""
+def settle(q: QueueRef, at_most: int = AT_MOST) -> Flow[bool]:
+    """If nothing is in its old place any more after partitions were added, say so to everybody.
+
+    Args:
+        at_most: not if a partition has more message groups, as looking takes the server about 1 s for a million.
+    """
     yield from refresh(q)
     own, before = q.own, q.before
     if not before:
         return True
-    for p in own[:before] if q.is_fifo else ():
-        offset = 0
-        while offset >= 0:
-            offset, names = yield browsing.groups(p, offset, CHUNK)
-            if any([q.owner(name) is not p for name in names]):
-                return False
     states = [f"{n}/{len(own)}" for n in range(len(own))]
     for p, state in zip(own[:before], states, strict=False):
-        if (yield queues.set_partition(p, state, look=True)):
+        if (yield queues.set_partition(p, state, at_most)):
             return False
     for p, state in [*zip(own, states, strict=True)][before:]:
         yield queues.set_partition(p, state)
