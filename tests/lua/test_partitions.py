@@ -338,6 +338,7 @@ def test_senders_do_not_look_through_very_many_groups(engine: Engine) -> None:
     for g in (*stay, go):
         engine.send(q, g, group=g)
     engine.run(grow(q, 2))
+    engine.clock.advance_ms(WINDOW_MS)
     found = {d.body: d for d in engine.receive(q, 10)}
     engine.run(flows.pause(q, resume=False, group=stay[0]))
     engine.clock.advance_ms(20_000)
