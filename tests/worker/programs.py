@@ -63,6 +63,11 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def _hears_hangups() -> None:
+    """Also where the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Program:
     """`rqsqs worker` with some arguments, in a folder, on a server.
 
@@ -83,6 +88,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=_hears_hangups,
             )
 
     @property
