@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hiredis
 import redis
 
 from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
+from rqsqs._io import wire
 from tests.servers import Kind, Server
 
 PIPELINE = 50  # calls in one write: the server has always something to do
+LANE = wire.Lane()  # of the one client that calls
 _STAT = re.compile(rb"cmdstat_([^:]+):calls=(\d+),usec=(\d+)")
 
 
@@ -97,11 +98,8 @@ class Bench:
 
 def pack(operation: Operation) -> bytes:
     """An operation as the bytes of its EVALSHA."""
-    script = scripts.get(operation.script)
-    packed: bytes = hiredis.pack_command(
-        (b"EVALSHA", script.sha, len(operation.keys), *operation.keys, *operation.args)
-    )
-    return packed
+    LANE.number += 1
+    return wire.call(operation, False, LANE if scripts.get(operation.script).has_lane else None)
 
 
 def use_scripts_of(folder: Path) -> None:

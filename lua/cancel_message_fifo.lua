@@ -16,63 +16,65 @@ ARGV   1 now_us  "" = the server's clock
 RETURN 1 done | 0 not found in these groups | -1 in flight
 ERRORS QUEUE_NOT_FOUND
 ]]
-local clock = require("lib.clock")
-local bell = require("lib.bell")
-local offer = require("lib.offer")
-local fifo = require("lib.fifo")
-local sorted = require("lib.sorted")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
+  local bell = require("lib.bell")
+  local offer = require("lib.offer")
+  local fifo = require("lib.fifo")
+  local sorted = require("lib.sorted")
 
-local meta, available, inflight, states, token, keeper = unpack(KEYS)
-local stamp, due = ARGV[2], ARGV[3]
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-local now = string.sub(clock(ARGV[1]), 1, 13)
-local now_ms = tonumber(now)
-local base = string.sub(meta, 1, -5)
-local group, list, index
-for i = 4, #ARGV do
-  group, list = ARGV[i], fifo.list(base, ARGV[i])
-  index = sorted.find(list, stamp) or sorted.search(list, stamp)
-  if index then
-    break
+  local meta, available, inflight, states, token, keeper = unpack(KEYS)
+  local stamp, due = ARGV[2], ARGV[3]
+  if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-end
-if not index then
-  return 0
-end
-local member = stamp .. group
-local score = redis.call("ZSCORE", inflight, member)
-if score then
-  if string.sub(score, 1, -4) > now then
-    return -1
+  local now = string.sub(clock(ARGV[1]), 1, 13)
+  local now_ms = tonumber(now)
+  local base = string.sub(meta, 1, -5)
+  local group, list, index
+  for i = 4, #ARGV do
+    group, list = ARGV[i], fifo.list(base, ARGV[i])
+    index = sorted.find(list, stamp) or sorted.search(list, stamp)
+    if index then
+      break
+    end
   end
-  fifo.expire(base, member, now_ms)
-end
+  if not index then
+    return 0
+  end
+  local member = stamp .. group
+  local score = redis.call("ZSCORE", inflight, member)
+  if score then
+    if string.sub(score, 1, -4) > now then
+      return -1
+    end
+    fifo.expire(base, member, now_ms)
+  end
 
-redis.call("ZREM", base .. "delayed", member)
-redis.call("ZREM", base .. "postponed", member)
-if due == "" then
-  fifo.remove_at(list, index)
-  redis.call("HDEL", states, stamp)
-  redis.call("HINCRBY", meta, "messages", -1)
-else
-  local key = redis.call("LINDEX", list, 2 * index)
-  local history = string.match(key, "/.*$") or ""
-  local due_ms = tonumber(due)
-  if due_ms > now_ms then
-    redis.call("LSET", list, 2 * index, stamp .. "+" .. due .. history)
-    redis.call("ZADD", base .. "delayed", due, member)
-    redis.call("HSET", meta, "delays", "1")
-    bell.ring_for(token, keeper, now_ms, due_ms)
+  redis.call("ZREM", base .. "delayed", member)
+  redis.call("ZREM", base .. "postponed", member)
+  if due == "" then
+    fifo.remove_at(list, index)
+    redis.call("HDEL", states, stamp)
+    redis.call("HINCRBY", meta, "messages", -1)
   else
-    redis.call("LSET", list, 2 * index, stamp .. history)
+    local key = redis.call("LINDEX", list, 2 * index)
+    local history = string.match(key, "/.*$") or ""
+    local due_ms = tonumber(due)
+    if due_ms > now_ms then
+      redis.call("LSET", list, 2 * index, stamp .. "+" .. due .. history)
+      redis.call("ZADD", base .. "delayed", due, member)
+      redis.call("HSET", meta, "delays", "1")
+      bell.ring_for(token, keeper, now_ms, due_ms)
+    else
+      redis.call("LSET", list, 2 * index, stamp .. history)
+    end
   end
-end
-if index == 0 then
-  redis.call("ZREM", available, group)
-  if offer(base, group) then
-    bell.ring(token)
+  if index == 0 then
+    redis.call("ZREM", available, group)
+    if offer(base, group) then
+      bell.ring(token)
+    end
   end
-end
-return 1
+  return 1
+end)

@@ -14,42 +14,44 @@ ARGV   1 now_us    "" = the server's clock
 RETURN {status ...}: 1 changed, -2 no such message, -3 beyond total_ms
 ERRORS QUEUE_NOT_FOUND
 ]]
-local clock = require("lib.clock")
-local bell = require("lib.bell")
-local message = require("lib.message")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
+  local bell = require("lib.bell")
+  local message = require("lib.message")
 
-local meta, _, inflight, token, keeper = unpack(KEYS)
-local settings = redis.call("HGET", meta, "MessageRetentionPeriod")
-if not settings then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
-local oldest = string.format("%.0f", now_ms - tonumber(settings) * 1000)
-local total = tonumber(ARGV[2])
-local reply, earliest = {}, nil
+  local meta, _, inflight, token, keeper = unpack(KEYS)
+  local settings = redis.call("HGET", meta, "MessageRetentionPeriod")
+  if not settings then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local oldest = string.format("%.0f", now_ms - tonumber(settings) * 1000)
+  local total = tonumber(ARGV[2])
+  local reply, earliest = {}, nil
 
-for i = 3, #ARGV, 3 do
-  local member, due_ms = ARGV[i], now_ms + tonumber(ARGV[i + 2])
-  local score = redis.call("ZSCORE", inflight, member)
-  local status = 1
-  if not score or message.expired(member, oldest) then
-    status = -2
-  elseif total > 0 and due_ms > tonumber(ARGV[i + 1]) + total then
-    status = -3
-  else
-    redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
-    if not earliest or due_ms < earliest then
-      earliest = due_ms
+  for i = 3, #ARGV, 3 do
+    local member, due_ms = ARGV[i], now_ms + tonumber(ARGV[i + 2])
+    local score = redis.call("ZSCORE", inflight, member)
+    local status = 1
+    if not score or message.expired(member, oldest) then
+      status = -2
+    elseif total > 0 and due_ms > tonumber(ARGV[i + 1]) + total then
+      status = -3
+    else
+      redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
+      if not earliest or due_ms < earliest then
+        earliest = due_ms
+      end
+    end
+    reply[#reply + 1] = status
+  end
+
+  if earliest then
+    if earliest <= now_ms then
+      bell.ring(token)
+    else
+      bell.ring_for(token, keeper, now_ms, earliest)
     end
   end
-  reply[#reply + 1] = status
-end
-
-if earliest then
-  if earliest <= now_ms then
-    bell.ring(token)
-  else
-    bell.ring_for(token, keeper, now_ms, earliest)
-  end
-end
-return reply
+  return reply
+end)

@@ -15,46 +15,48 @@ ARGV   1 now_us    "" = the server's clock
 RETURN {status ...}: 1 changed, -1 the receipt has expired, -2 no such message, -3 beyond total_ms
 ERRORS QUEUE_NOT_FOUND
 ]]
-local clock = require("lib.clock")
-local bell = require("lib.bell")
-local fifo = require("lib.fifo")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
+  local bell = require("lib.bell")
+  local fifo = require("lib.fifo")
 
-local meta, _, inflight, states, token, keeper = unpack(KEYS)
-if redis.call("EXISTS", meta) == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
-local total = tonumber(ARGV[2])
-local base = string.sub(meta, 1, -5)
-local reply, earliest, visible = {}, nil, false
-
-for i = 3, #ARGV, 5 do
-  local stamp, group, receives = string.sub(ARGV[i], 1, 16), ARGV[i + 1], tonumber(ARGV[i + 2])
-  local member, due_ms = stamp .. group, now_ms + tonumber(ARGV[i + 4])
-  local score = redis.call("ZSCORE", inflight, member)
-  local status = 1
-  if not score then
-    status = redis.call("HEXISTS", states, stamp) == 1 and -1 or -2
-  elseif tonumber(string.sub(score, -3)) ~= math.min(receives, 999)
-    or (receives >= 999 and string.match(redis.call("HGET", states, stamp) or "", "^%d+") ~= ARGV[i + 2])
-    or tonumber(string.sub(score, 1, -4)) <= now_ms then
-    status = -1
-  elseif total > 0 and due_ms > tonumber(ARGV[i + 3]) + total then
-    status = -3
-  elseif due_ms <= now_ms then
-    visible = fifo.expire(base, member, now_ms) or visible
-  else
-    redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
-    if not earliest or due_ms < earliest then
-      earliest = due_ms
-    end
+  local meta, _, inflight, states, token, keeper = unpack(KEYS)
+  if redis.call("EXISTS", meta) == 0 then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  reply[#reply + 1] = status
-end
+  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local total = tonumber(ARGV[2])
+  local base = string.sub(meta, 1, -5)
+  local reply, earliest, visible = {}, nil, false
 
-if visible then
-  bell.ring(token)
-elseif earliest then
-  bell.ring_for(token, keeper, now_ms, earliest)
-end
-return reply
+  for i = 3, #ARGV, 5 do
+    local stamp, group, receives = string.sub(ARGV[i], 1, 16), ARGV[i + 1], tonumber(ARGV[i + 2])
+    local member, due_ms = stamp .. group, now_ms + tonumber(ARGV[i + 4])
+    local score = redis.call("ZSCORE", inflight, member)
+    local status = 1
+    if not score then
+      status = redis.call("HEXISTS", states, stamp) == 1 and -1 or -2
+    elseif tonumber(string.sub(score, -3)) ~= math.min(receives, 999)
+      or (receives >= 999 and string.match(redis.call("HGET", states, stamp) or "", "^%d+") ~= ARGV[i + 2])
+      or tonumber(string.sub(score, 1, -4)) <= now_ms then
+      status = -1
+    elseif total > 0 and due_ms > tonumber(ARGV[i + 3]) + total then
+      status = -3
+    elseif due_ms <= now_ms then
+      visible = fifo.expire(base, member, now_ms) or visible
+    else
+      redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
+      if not earliest or due_ms < earliest then
+        earliest = due_ms
+      end
+    end
+    reply[#reply + 1] = status
+  end
+
+  if visible then
+    bell.ring(token)
+  elseif earliest then
+    bell.ring_for(token, keeper, now_ms, earliest)
+  end
+  return reply
+end)

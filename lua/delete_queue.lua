@@ -25,31 +25,33 @@ ARGV   1 now_us      "" = the server's clock
 RETURN {1 done | 0 repeat, created_us}
 ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
 ]]
-local clock = require("lib.clock")
-local ending = require("lib.ending")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
+  local ending = require("lib.ending")
 
-local meta, ready, store, inflight, delayed, _, keeper, groups, paused = unpack(KEYS)
-local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
-if refused then
-  return refused
-elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
-  return {0, created} -- marked: what belongs to it elsewhere goes first
-end
-
--- Groups of a fair queue: a thousand lists a step.
-local names = redis.call("ZRANGE", groups, "0", "999")
-if #names > 0 then
-  ending.unlink_groups(meta, names, "grouped")
-  redis.call("ZREM", groups, unpack(names))
-  if #names == 1000 then
-    return {0, created}
+  local meta, ready, store, inflight, delayed, _, keeper, groups, paused = unpack(KEYS)
+  local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
+  if refused then
+    return refused
+  elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
+    return {0, created} -- marked: what belongs to it elsewhere goes first
   end
-end
-ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "grouped") -- set by people, one by one: few
-if ARGV[2] ~= "1" then
-  redis.call("UNLINK", paused)
-end
-redis.call("UNLINK", ready, store, inflight, delayed, keeper)
-redis.call("HDEL", meta, "holes", "grouped")
-ending.finish(KEYS, ARGV)
-return {1, created}
+
+  -- Groups of a fair queue: a thousand lists a step.
+  local names = redis.call("ZRANGE", groups, "0", "999")
+  if #names > 0 then
+    ending.unlink_groups(meta, names, "grouped")
+    redis.call("ZREM", groups, unpack(names))
+    if #names == 1000 then
+      return {0, created}
+    end
+  end
+  ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "grouped") -- set by people, one by one: few
+  if ARGV[2] ~= "1" then
+    redis.call("UNLINK", paused)
+  end
+  redis.call("UNLINK", ready, store, inflight, delayed, keeper)
+  redis.call("HDEL", meta, "holes", "grouped")
+  ending.finish(KEYS, ARGV)
+  return {1, created}
+end)

@@ -21,37 +21,39 @@ ARGV   as in delete_queue.lua
 RETURN {1 done | 0 repeat, created_us}
 ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
 ]]
-local clock = require("lib.clock")
-local ending = require("lib.ending")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
+  local ending = require("lib.ending")
 
-local meta, available, inflight, state, delayed, _, keeper, postponed, paused = unpack(KEYS)
-local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
-if refused then
-  return refused
-elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
-  return {0, created} -- marked: what belongs to it elsewhere goes first
-end
+  local meta, available, inflight, state, delayed, _, keeper, postponed, paused = unpack(KEYS)
+  local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
+  if refused then
+    return refused
+  elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
+    return {0, created} -- marked: what belongs to it elsewhere goes first
+  end
 
--- A group with messages is in `available`, or paused, or one of its messages is in flight or delayed.
-for _, set in ipairs({available, inflight, delayed, postponed}) do
-  local members = redis.call("ZRANGE", set, "0", "999")
-  if #members > 0 then
-    local groups = {}
-    for i = 1, #members do
-      groups[i] = set == available and members[i] or string.sub(members[i], 17)
-    end
-    ending.unlink_groups(meta, groups, "messages")
-    redis.call("ZREM", set, unpack(members))
-    if #members == 1000 then
-      return {0, created}
+  -- A group with messages is in `available`, or paused, or one of its messages is in flight or delayed.
+  for _, set in ipairs({available, inflight, delayed, postponed}) do
+    local members = redis.call("ZRANGE", set, "0", "999")
+    if #members > 0 then
+      local groups = {}
+      for i = 1, #members do
+        groups[i] = set == available and members[i] or string.sub(members[i], 17)
+      end
+      ending.unlink_groups(meta, groups, "messages")
+      redis.call("ZREM", set, unpack(members))
+      if #members == 1000 then
+        return {0, created}
+      end
     end
   end
-end
-ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "messages") -- set by people, one by one: few
-if ARGV[2] ~= "1" then
-  redis.call("UNLINK", paused)
-end
-redis.call("UNLINK", state, keeper)
-redis.call("HDEL", meta, "messages", "delays")
-ending.finish(KEYS, ARGV)
-return {1, created}
+  ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "messages") -- set by people, one by one: few
+  if ARGV[2] ~= "1" then
+    redis.call("UNLINK", paused)
+  end
+  redis.call("UNLINK", state, keeper)
+  redis.call("HDEL", meta, "messages", "delays")
+  ending.finish(KEYS, ARGV)
+  return {1, created}
+end)

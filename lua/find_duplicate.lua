@@ -1,9 +1,9 @@
 --[[
 Find the message that holds a deduplication id, and forget the id if asked to.
 
-KEYS   1 dedup  STRING  time of the first send (standard: id, FIFO: stamp)
+KEYS   1 dedup  STRING  id (FIFO: stamp and number of the call, lib/once.lua) of the message
 ARGV   1 forget  "1" = forget it
-RETURN its id or stamp, "" if the id is not remembered
+RETURN that, "" if the id is not remembered
 ERRORS -
 ]]
 local value = redis.call("GET", KEYS[1]) or ""

@@ -12,36 +12,38 @@ RETURN {moved, stop}: stop = "" while it went well, "no_source", or the name of 
        takes the message
 ERRORS QUEUE_NOT_FOUND
 ]]
-local clock = require("lib.clock")
-local deadletter = require("lib.deadletter")
-local transfer = require("lib.transfer")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
+  local deadletter = require("lib.deadletter")
+  local transfer = require("lib.transfer")
 
-local meta, destination, is_fifo = KEYS[1], ARGV[3], ARGV[4] == "1"
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-local now_us = clock(ARGV[1])
-local known = {}
--- Would the partition of that base take a message of the group?
-local function takes(base, group)
-  local partition = is_fifo and redis.call("HGET", base .. "meta", "partition")
-  local place = partition and require("lib.partition")(partition, group, "") or "here"
-  return place == "here" or place == "old" and redis.call("EXISTS", base .. "group:" .. group) == 1
-end
-local function accept(source, group)
-  local name = destination ~= "" and destination or source
-  if name == "" then
-    return "no_source"
+  local meta, destination, is_fifo = KEYS[1], ARGV[3], ARGV[4] == "1"
+  if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  if known[name] == nil then
-    known[name] = redis.call("HEXISTS", deadletter.base(meta, name) .. "meta", "VisibilityTimeout") == 1
+  local now_us = clock(ARGV[1])
+  local known = {}
+  -- Would the partition of that base take a message of the group?
+  local function takes(base, group)
+    local partition = is_fifo and redis.call("HGET", base .. "meta", "partition")
+    local place = partition and require("lib.partition")(partition, group, "") or "here"
+    return place == "here" or place == "old" and redis.call("EXISTS", base .. "group:" .. group) == 1
   end
-  return not (known[name] and takes(deadletter.base(meta, name), group)) and name or nil
-end
+  local function accept(source, group)
+    local name = destination ~= "" and destination or source
+    if name == "" then
+      return "no_source"
+    end
+    if known[name] == nil then
+      known[name] = redis.call("HEXISTS", deadletter.base(meta, name) .. "meta", "VisibilityTimeout") == 1
+    end
+    return not (known[name] and takes(deadletter.base(meta, name), group)) and name or nil
+  end
 
-local taken, stop = transfer.take(meta, is_fifo, now_us, tonumber(ARGV[2]), accept)
-for i, m in ipairs(taken) do
-  local target = deadletter.base(meta, destination ~= "" and destination or m.source) .. "meta"
-  transfer.put(target, is_fifo, now_us, ARGV[5] .. string.format("%03d", i - 1), m.group, m.record)
-end
-return {#taken, stop or ""}
+  local taken, stop = transfer.take(meta, is_fifo, now_us, tonumber(ARGV[2]), accept)
+  for i, m in ipairs(taken) do
+    local target = deadletter.base(meta, destination ~= "" and destination or m.source) .. "meta"
+    transfer.put(target, is_fifo, now_us, ARGV[5] .. string.format("%03d", i - 1), m.group, m.record)
+  end
+  return {#taken, stop or ""}
+end)

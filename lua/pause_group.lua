@@ -12,34 +12,36 @@ ARGV   1 group
 RETURN 1 changed | 0 it was so before
 ERRORS QUEUE_NOT_FOUND
 ]]
-local bell = require("lib.bell")
-local fifo = require("lib.fifo")
-local ring = require("lib.ring")
-local settings = require("lib.settings")
+return require("lib.once").run(function()
+  local bell = require("lib.bell")
+  local fifo = require("lib.fifo")
+  local ring = require("lib.ring")
+  local settings = require("lib.settings")
 
-local meta, paused, order, ready, token = unpack(KEYS)
-local group = ARGV[1]
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-if ARGV[2] == "1" then
-  if redis.call("SREM", paused, group) == 0 then
+  local meta, paused, order, ready, token = unpack(KEYS)
+  local group = ARGV[1]
+  if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  if ARGV[2] == "1" then
+    if redis.call("SREM", paused, group) == 0 then
+      return 0
+    end
+    if redis.call("EXISTS", paused) == 0 then
+      settings.write(meta, {}, {"paused_groups"})
+    end
+    if ARGV[3] == "1" then
+      require("lib.offer")(string.sub(meta, 1, -5), group)
+    else
+      ring.resume(string.sub(meta, 1, -5), order, ready, group)
+    end
+    bell.ring(token)
+    return 1
+  end
+  if redis.call("SADD", paused, group) == 0 then
     return 0
   end
-  if redis.call("EXISTS", paused) == 0 then
-    settings.write(meta, {}, {"paused_groups"})
-  end
-  if ARGV[3] == "1" then
-    require("lib.offer")(string.sub(meta, 1, -5), group)
-  else
-    ring.resume(string.sub(meta, 1, -5), order, ready, group)
-  end
-  bell.ring(token)
+  settings.write(meta, {"paused_groups", "1"}, {})
+  redis.call("ZREM", order, group)
   return 1
-end
-if redis.call("SADD", paused, group) == 0 then
-  return 0
-end
-settings.write(meta, {"paused_groups", "1"}, {})
-redis.call("ZREM", order, group)
-return 1
+end)

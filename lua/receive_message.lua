@@ -3,21 +3,23 @@
 Receive messages from one partition of a standard queue (ReceiveMessage); what was received too often moves to the
 dead-letter queue on the way.
 
-KEYS   1 meta     HASH  queue attributes
-       2 ready    LIST  key, record, key, record ...
-       3 store    HASH  key -> record of what is delayed or in flight
-       4 inflight ZSET  member -> visible again (ms * 1000) + receives of this stay
-       5 bell     LIST  wake token
-ARGV   1 now_us         "" = the server's clock
-       2 count          how many messages at most
-       3 visibility_ms  "" = the queue's VisibilityTimeout
-       4 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
-       5 waiter         name of the caller as a keeper; "" if it cannot be one. It gives the duty up when it gets
-                        messages after having waited (4 is an absolute time then)
-       6 flight_limit   at so many messages in flight nothing is handed out, and a caller that does not wait gets
+KEYS   1 lane     STRING  the caller's last call (lib/once.lua)
+       2 meta     HASH    queue attributes
+       3 ready    LIST    key, record, key, record ...
+       4 store    HASH    key -> record of what is delayed or in flight
+       5 inflight ZSET    member -> visible again (ms * 1000) + receives of this stay
+       6 bell     LIST    wake token
+ARGV   1 number         of the call
+       2 now_us         "" = the server's clock
+       3 count          how many messages at most
+       4 visibility_ms  "" = the queue's VisibilityTimeout
+       5 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
+       6 waiter         name of the caller as a keeper; "" if it cannot be one. It gives the duty up when it gets
+                        messages after having waited (5 is an absolute time then)
+       7 flight_limit   at so many messages in flight nothing is handed out, and a caller that does not wait gets
                         OVER_LIMIT; 0 = no limit
-       7 settle         "1" = delete at once what is received
-       8... members of `inflight` to delete first: what the caller has finished
+       8 settle         "1" = delete at once what is received
+       9... members of `inflight` to delete first: what the caller has finished
 RETURN {key, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
        retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
@@ -27,27 +29,33 @@ RETURN {key, record, ..., topology, now_ms} if there are messages and all are re
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]
 local call = redis.call
-local meta, ready, store, inflight, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local count = tonumber(ARGV[2])
+local lane, meta, ready, store, inflight, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local count = tonumber(ARGV[3])
 
 local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_us = require("lib.clock")(ARGV[1])
+local now_us = require("lib.clock")(ARGV[2])
 local now = string.sub(now_us, 1, 13)
 local now_ms = tonumber(now)
 local topology = settings[4] or ""
 
-if ARGV[8] then
-  require("lib.deletion")(store, inflight, 8)
+if ARGV[9] then
+  require("lib.deletion")(store, inflight, 9)
+end
+if #ARGV[1] > 8 then -- repeated
+  local again = require("lib.received")(lane, string.sub(meta, 1, -5), false, topology, now)
+  if again then
+    return again
+  end
 end
 local limited = false
-if ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
-  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6]) then
+if ARGV[7] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[7])
+  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[7]) then
   -- who waits gets no error, not even in the end, and who deletes has been served
-  if not ARGV[8] and not string.find(ARGV[4], "^%d") and require("lib.bell").wait_until(meta, ARGV[4], now_ms) <= now_ms then
-    return redis.error_reply("OVER_LIMIT " .. ARGV[6])
+  if not ARGV[9] and not string.find(ARGV[5], "^%d") and require("lib.bell").wait_until(meta, ARGV[5], now_ms) <= now_ms then
+    return redis.error_reply("OVER_LIMIT " .. ARGV[7])
   end
   count, limited = 0, true
 end
@@ -56,7 +64,7 @@ if special and special[2] then
   count = 0
 end
 
-local visibility = ARGV[3] ~= "" and tonumber(ARGV[3]) or tonumber(settings[1]) * 1000
+local visibility = ARGV[4] ~= "" and tonumber(ARGV[4]) or tonumber(settings[1]) * 1000
 local deadline_ms = now_ms + visibility
 local score = deadline_ms .. "001"
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
@@ -141,7 +149,8 @@ if room > 0 then
 end
 
 if room < count then
-  if ARGV[7] == "1" then
+  local settles = ARGV[8] == "1"
+  if settles then
     require("lib.delivery").settle(uncommon())
   else
     if #fresh == plain then
@@ -152,25 +161,33 @@ if room < count then
       require("lib.delivery").keep(uncommon())
     end
     call("ZADD", inflight, unpack(scores))
+    local number = #ARGV[1] > 8 and string.sub(ARGV[1], 1, 8) or ARGV[1]
+    local saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores)
+    call("SET", lane, saved .. number, "PX", "120000")
   end
-  if string.find(ARGV[4], "^%d") then -- it has waited before: it may be the keeper
-    require("lib.bell").leave(token, base .. "keeper", ARGV[5])
+  if string.find(ARGV[5], "^%d") then -- it has waited before: it may be the keeper
+    require("lib.bell").leave(token, base .. "keeper", ARGV[6])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
     require("lib.delivery").wake(uncommon())
   end
+  local reply = fresh
   if #retried == 0 and missing_dlq == "" then
     fresh[#fresh + 1] = topology
     fresh[#fresh + 1] = now
-    return fresh
+  else
+    reply = {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
   end
-  return {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
+  if settles then
+    call("SET", lane, "=" .. cmsgpack.pack(reply) .. string.sub(ARGV[1], 1, 8), "PX", "120000")
+  end
+  return reply
 end
 
 if limited then -- the token is for those who can take messages: the caller looks again after a while
-  return {now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, retried, fresh}
+  return {now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, retried, fresh}
 elseif in_the_way then -- what was dropped or moved may hide visible messages: the caller comes again at once
-  return {now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, retried, fresh}
+  return {now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, retried, fresh}
 end
-local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, count > 0 and timers() or {}, ARGV[5])
+local wake_at, wait_until = require("lib.bell").rest(base, ARGV[5], now_ms, count > 0 and timers() or {}, ARGV[6])
 return {now_ms, topology, wake_at, wait_until, missing_dlq, retried, fresh}

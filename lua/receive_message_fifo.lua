@@ -4,22 +4,24 @@ Receive messages from one partition of a FIFO queue (ReceiveMessage): as many as
 next, groups in the order in which their heads became available. What was received too often moves to the dead-letter
 queue on the way.
 
-KEYS   1 meta      HASH    queue attributes
-       2 available ZSET    group -> since when its head can be received (us)
-       3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this stay
-       4 state     HASH    stamp -> receives/first_ms/available_us
-       5 bell      LIST    wake token
-ARGV   1 now_us         "" = the server's clock
-       2 count          how many messages at most
-       3 visibility_ms  "" = the queue's VisibilityTimeout
-       4 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
-       5 waiter         name of the caller as a keeper; "" if it cannot be one
-       6 flight_limit   nothing is handed out at so many messages in flight; 0 = no limit
-       7 settle         "1" = delete at once what is received
-       8 attempt        ReceiveRequestAttemptId, "" = none
-       9 strict         as in delete_message_fifo.lua
-       10 per_group     how many messages of one group at most; 0 = no limit
-       11... key, group, receives of each message to delete first: what the caller has finished
+KEYS   1 lane      STRING  the caller's last call (lib/once.lua)
+       2 meta      HASH    queue attributes
+       3 available ZSET    group -> since when its head can be received (us)
+       4 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this stay
+       5 state     HASH    stamp -> receives/first_ms/available_us
+       6 bell      LIST    wake token
+ARGV   1 number         of the call
+       2 now_us         "" = the server's clock
+       3 count          how many messages at most
+       4 visibility_ms  "" = the queue's VisibilityTimeout
+       5 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
+       6 waiter         name of the caller as a keeper; "" if it cannot be one
+       7 flight_limit   nothing is handed out at so many messages in flight; 0 = no limit
+       8 settle         "1" = delete at once what is received
+       9 attempt        ReceiveRequestAttemptId, "" = none
+       10 strict        as in delete_message_fifo.lua
+       11 per_group     how many messages of one group at most; 0 = no limit
+       12... key, group, receives of each message to delete first: what the caller has finished
 RETURN {key, group, history, record, ..., topology, now_ms} if there are messages, else
        {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages} with messages = {key, group, history, ...}
        history = "" for the first receive of this stay, else receives/first_ms/received_ms; the rest as in
@@ -27,31 +29,37 @@ RETURN {key, group, history, record, ..., topology, now_ms} if there are message
 ERRORS QUEUE_NOT_FOUND
 ]]
 local call = redis.call
-local meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local count = tonumber(ARGV[2])
+local lane, meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local count = tonumber(ARGV[3])
 
 local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology", "delays")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_us = require("lib.clock")(ARGV[1])
+local now_us = require("lib.clock")(ARGV[2])
 local now = string.sub(now_us, 1, 13)
 local now_ms = tonumber(now)
 local topology = settings[4] or ""
 local base = string.sub(meta, 1, -5)
-local visibility = ARGV[3] ~= "" and tonumber(ARGV[3]) or tonumber(settings[1]) * 1000
+local visibility = ARGV[4] ~= "" and tonumber(ARGV[4]) or tonumber(settings[1]) * 1000
 local deadline_ms = now_ms + visibility
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 
-local finished = ARGV[11] and require("lib.deletion_fifo")(base, now, ARGV[9] == "1", 11)
+local finished = ARGV[12] and require("lib.deletion_fifo")(base, now, ARGV[10] == "1", 12)
 local function answer(reply)
   reply[#reply + 1] = finished
   return reply
 end
+if #ARGV[1] > 8 then -- repeated
+  local again = require("lib.received")(lane, base, true, topology, now)
+  if again then
+    return answer(again)
+  end
+end
 
 local special = settings[3] and call("HMGET", meta, "paused", "DelaySeconds")
-local limited = ARGV[6] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[6])
-  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[6])
+local limited = ARGV[7] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[7])
+  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[7])
 if limited or special and special[1] then
   count = 0
 end
@@ -70,7 +78,7 @@ if settings[5] then
   again = require("lib.fifo").promote_due(base, now_ms, queue_delay, 100) or again
 end
 
-local attempt = ARGV[8] ~= "" and count > 0 and require("lib.attempt")(base, now_ms, deadline_ms) or nil
+local attempt = ARGV[9] ~= "" and count > 0 and require("lib.attempt")(base, now_ms, deadline_ms) or nil
 if attempt then
   local saved = attempt.repeated()
   if saved then
@@ -84,7 +92,7 @@ end
 local reply, scores, seen, offers = {}, {}, {}, nil
 local missing_dlq = ""
 local score, state = deadline_ms .. "001", "1/" .. now .. "/" .. now_us
-local per_group = ARGV[10] == "0" and count or tonumber(ARGV[10])
+local per_group = ARGV[11] == "0" and count or tonumber(ARGV[11])
 local delivered, removed, budget = 0, 0, 100 -- at most so many messages are dropped or moved in one call
 while delivered < count and budget > 0 do
   local head = call("ZPOPMIN", available)
@@ -108,7 +116,7 @@ while delivered < count and budget > 0 do
   for i = 1, #stamps do
     plain = plain and not histories[i] and not flights[i]
   end
-  if plain and visibility > 0 and ARGV[7] ~= "1" then
+  if plain and visibility > 0 and ARGV[8] ~= "1" then
     for i = 1, #stamps do
       local n = #reply
       reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = stamps[i], group, "", entries[2 * i]
@@ -121,7 +129,7 @@ while delivered < count and budget > 0 do
   else -- received before, delayed, expired, in flight further on, not to be kept
     local r = require("lib.delivery_fifo")({
       meta = meta, base = base, now = now, now_us = now_us, now_ms = now_ms, oldest = oldest,
-      deadline = deadline_ms, visibility = visibility, settle = ARGV[7] == "1",
+      deadline = deadline_ms, visibility = visibility, settle = ARGV[8] == "1",
       reply = reply, scores = scores, seen = seen, budget = budget,
     }, group, entries, members, stamps, histories, flights)
     delivered, removed, budget = delivered + r.delivered, removed + r.removed, r.budget
@@ -157,8 +165,8 @@ if attempt and #scores > 0 then
 end
 
 if delivered > 0 then
-  if string.find(ARGV[4], "^%d") then -- it has waited before: it may be the keeper
-    require("lib.bell").leave(token, base .. "keeper", ARGV[5])
+  if string.find(ARGV[5], "^%d") then -- it has waited before: it may be the keeper
+    require("lib.bell").leave(token, base .. "keeper", ARGV[6])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
     if again or call("EXISTS", available) == 1 or require("lib.bell").is_unguarded(base .. "keeper", now_ms, timers()) then
@@ -168,15 +176,23 @@ if delivered > 0 then
   if missing_dlq == "" then
     reply[#reply + 1] = topology
     reply[#reply + 1] = now
-    return answer(reply)
+  else
+    reply = {now_ms, topology, 0, 0, missing_dlq, reply}
   end
-  return answer({now_ms, topology, 0, 0, missing_dlq, reply})
+  local saved
+  if ARGV[8] == "1" then
+    saved = "=" .. cmsgpack.pack(reply)
+  else
+    saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores)
+  end
+  call("SET", lane, saved .. string.sub(ARGV[1], 1, 8), "PX", "120000")
+  return answer(reply)
 end
 
 if limited then -- the token is for those who can take messages: the caller looks again after a while
-  return answer({now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, reply})
+  return answer({now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, reply})
 elseif (again or budget <= 0) and count > 0 then -- there is more to expire or drop: the caller comes again at once
-  return answer({now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[4], now_ms), missing_dlq, reply})
+  return answer({now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, reply})
 end
-local wake_at, wait_until = require("lib.bell").rest(base, ARGV[4], now_ms, count > 0 and timers() or {}, ARGV[5])
+local wake_at, wait_until = require("lib.bell").rest(base, ARGV[5], now_ms, count > 0 and timers() or {}, ARGV[6])
 return answer({now_ms, topology, wake_at, wait_until, missing_dlq, reply})

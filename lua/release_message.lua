@@ -17,70 +17,72 @@ RETURN {status ..., missing_dlq}: >= 0 visible again in so many ms, -1 another r
        went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
 ERRORS QUEUE_NOT_FOUND
 ]]
-local bell = require("lib.bell")
-local message = require("lib.message")
+return require("lib.once").run(function()
+  local bell = require("lib.bell")
+  local message = require("lib.message")
 
-local meta, store, inflight, token, keeper = unpack(KEYS)
-if redis.call("EXISTS", meta) == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
-local reply, missing_dlq, earliest, visible = {}, "", nil, false
-local dlq, retry -- read when the first message has failed
-local moves = {}
+  local meta, store, inflight, token, keeper = unpack(KEYS)
+  if redis.call("EXISTS", meta) == 0 then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
+  local reply, missing_dlq, earliest, visible = {}, "", nil, false
+  local dlq, retry -- read when the first message has failed
+  local moves = {}
 
-for i = 2, #ARGV, 9 do
-  local member, receives, verdict, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local score = redis.call("ZSCORE", inflight, member)
-  local status
-  if not score then
-    status = -2
-  elseif tonumber(string.sub(score, -3)) ~= tonumber(receives) then
-    status = -1
-  elseif verdict == "back" then
-    redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms, receives - 1), member)
-    status = 0
-  else
-    dlq = dlq or require("lib.deadletter").policy(meta) or {}
-    retry = retry or require("lib.retry")(meta)
-    local delay, cap = retry(ARGV[i + 8], tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7]))
-    if verdict == "dead" then
-      delay = nil
-    end
-    local field = message.field(member)
-    local record = redis.call("HGET", store, field) or ""
-    if cause ~= "" then
-      record = string.sub(record, 1, ARGV[i + 4]) .. cause
-    end
-    local last = dlq.name and (not delay or receives + message.parse(member).count >= dlq.max_receives)
-    if last and not dlq.missing then
-      moves[#moves + 1], moves[#moves + 2], moves[#moves + 3] = member, receives, record
-      redis.call("HDEL", store, field)
-      redis.call("ZREM", inflight, member)
-      status = -3
-    elseif last and not dlq.suspended(now_ms) then
-      status, missing_dlq = -4, dlq.name
+  for i = 2, #ARGV, 9 do
+    local member, receives, verdict, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    local score = redis.call("ZSCORE", inflight, member)
+    local status
+    if not score then
+      status = -2
+    elseif tonumber(string.sub(score, -3)) ~= tonumber(receives) then
+      status = -1
+    elseif verdict == "back" then
+      redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms, receives - 1), member)
+      status = 0
     else
-      status = delay or cap
-      redis.call("HSET", store, field, record)
-      redis.call("ZADD", inflight, string.format("%.0f", now_ms + status) .. string.sub(score, -3), member)
+      dlq = dlq or require("lib.deadletter").policy(meta) or {}
+      retry = retry or require("lib.retry")(meta)
+      local delay, cap = retry(ARGV[i + 8], tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7]))
+      if verdict == "dead" then
+        delay = nil
+      end
+      local field = message.field(member)
+      local record = redis.call("HGET", store, field) or ""
+      if cause ~= "" then
+        record = string.sub(record, 1, ARGV[i + 4]) .. cause
+      end
+      local last = dlq.name and (not delay or receives + message.parse(member).count >= dlq.max_receives)
+      if last and not dlq.missing then
+        moves[#moves + 1], moves[#moves + 2], moves[#moves + 3] = member, receives, record
+        redis.call("HDEL", store, field)
+        redis.call("ZREM", inflight, member)
+        status = -3
+      elseif last and not dlq.suspended(now_ms) then
+        status, missing_dlq = -4, dlq.name
+      else
+        status = delay or cap
+        redis.call("HSET", store, field, record)
+        redis.call("ZADD", inflight, string.format("%.0f", now_ms + status) .. string.sub(score, -3), member)
+      end
     end
+    if status == 0 then
+      visible = true
+    elseif status > 0 and (not earliest or status < earliest) then
+      earliest = status
+    end
+    reply[#reply + 1] = status
   end
-  if status == 0 then
-    visible = true
-  elseif status > 0 and (not earliest or status < earliest) then
-    earliest = status
-  end
-  reply[#reply + 1] = status
-end
 
-if #moves > 0 then
-  require("lib.deadletter").move(meta, moves)
-end
-if visible then
-  bell.ring(token)
-elseif earliest then
-  bell.ring_for(token, keeper, now_ms, now_ms + earliest)
-end
-reply[#reply + 1] = missing_dlq
-return reply
+  if #moves > 0 then
+    require("lib.deadletter").move(meta, moves)
+  end
+  if visible then
+    bell.ring(token)
+  elseif earliest then
+    bell.ring_for(token, keeper, now_ms, now_ms + earliest)
+  end
+  reply[#reply + 1] = missing_dlq
+  return reply
+end)

@@ -15,89 +15,91 @@ ARGV   1 now_us  "" = the server's clock
 RETURN as release_message.lua
 ERRORS QUEUE_NOT_FOUND
 ]]
-local bell = require("lib.bell")
-local fifo = require("lib.fifo")
-local offer = require("lib.offer")
+return require("lib.once").run(function()
+  local bell = require("lib.bell")
+  local fifo = require("lib.fifo")
+  local offer = require("lib.offer")
 
-local meta, available, inflight, states, token, keeper = unpack(KEYS)
-if redis.call("EXISTS", meta) == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-local now_us = require("lib.clock")(ARGV[1])
-local now_ms = tonumber(string.sub(now_us, 1, 13))
-local base = string.sub(meta, 1, -5)
-local reply, missing_dlq, earliest, visible = {}, "", nil, false
-local dlq, retry -- read when the first message has failed
+  local meta, available, inflight, states, token, keeper = unpack(KEYS)
+  if redis.call("EXISTS", meta) == 0 then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  local now_us = require("lib.clock")(ARGV[1])
+  local now_ms = tonumber(string.sub(now_us, 1, 13))
+  local base = string.sub(meta, 1, -5)
+  local reply, missing_dlq, earliest, visible = {}, "", nil, false
+  local dlq, retry -- read when the first message has failed
 
-for i = 2, #ARGV, 10 do
-  local key, group, receives, verdict, cause = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
-  local stamp, list = string.sub(key, 1, 16), fifo.list(base, group)
-  local member = stamp .. group
-  local state = redis.call("HGET", states, stamp)
-  local position = state and redis.call("LPOS", list, key) -- none if it was given another time since
-  local status
-  if not position then
-    status = -2
-  elseif string.match(state, "^%d+") ~= ARGV[i + 2] then
-    status = -1
-  elseif verdict == "back" then
-    local first = string.match(state, "/(%d+)/")
-    if receives > 1 then
-      redis.call("HSET", states, stamp, string.format("%.0f/%s/%s", receives - 1, first, now_us))
-    else
-      redis.call("HDEL", states, stamp)
-    end
-    redis.call("ZREM", inflight, member)
-    status = 0
-  else
-    dlq = dlq or require("lib.deadletter").policy(meta) or {}
-    retry = retry or require("lib.retry")(meta)
-    local delay, cap = retry(ARGV[i + 9], tonumber(ARGV[i + 6]), ARGV[i + 7], tonumber(ARGV[i + 8]))
-    if verdict == "dead" then
-      delay = nil
-    end
-    local record = redis.call("LINDEX", list, position + 1)
-    if cause ~= "" then
-      record = string.sub(record, 1, ARGV[i + 5]) .. cause
-    end
-    local last = dlq.name and (not delay or receives >= dlq.max_receives)
-    if last and not dlq.missing then
-      fifo.remove_at(list, position / 2)
-      redis.call("HDEL", states, stamp)
-      redis.call("ZREM", inflight, member)
-      redis.call("HINCRBY", meta, "messages", -1)
+  for i = 2, #ARGV, 10 do
+    local key, group, receives, verdict, cause = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
+    local stamp, list = string.sub(key, 1, 16), fifo.list(base, group)
+    local member = stamp .. group
+    local state = redis.call("HGET", states, stamp)
+    local position = state and redis.call("LPOS", list, key) -- none if it was given another time since
+    local status
+    if not position then
+      status = -2
+    elseif string.match(state, "^%d+") ~= ARGV[i + 2] then
+      status = -1
+    elseif verdict == "back" then
       local first = string.match(state, "/(%d+)/")
-      require("lib.deadletter").push_fifo(meta, dlq, group, {key = key, first = first, receives = receives, record = record}, now_us)
-      status = -3
-    elseif last and not dlq.suspended(now_ms) then
-      status, missing_dlq = -4, dlq.name
-    else
-      status = delay or cap
-      redis.call("LSET", list, position + 1, record)
-      if status == 0 then
-        fifo.expire(base, member, now_ms)
+      if receives > 1 then
+        redis.call("HSET", states, stamp, string.format("%.0f/%s/%s", receives - 1, first, now_us))
       else
-        redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms + status, math.min(receives, 999)), member)
+        redis.call("HDEL", states, stamp)
+      end
+      redis.call("ZREM", inflight, member)
+      status = 0
+    else
+      dlq = dlq or require("lib.deadletter").policy(meta) or {}
+      retry = retry or require("lib.retry")(meta)
+      local delay, cap = retry(ARGV[i + 9], tonumber(ARGV[i + 6]), ARGV[i + 7], tonumber(ARGV[i + 8]))
+      if verdict == "dead" then
+        delay = nil
+      end
+      local record = redis.call("LINDEX", list, position + 1)
+      if cause ~= "" then
+        record = string.sub(record, 1, ARGV[i + 5]) .. cause
+      end
+      local last = dlq.name and (not delay or receives >= dlq.max_receives)
+      if last and not dlq.missing then
+        fifo.remove_at(list, position / 2)
+        redis.call("HDEL", states, stamp)
+        redis.call("ZREM", inflight, member)
+        redis.call("HINCRBY", meta, "messages", -1)
+        local first = string.match(state, "/(%d+)/")
+        require("lib.deadletter").push_fifo(meta, dlq, group, {key = key, first = first, receives = receives, record = record}, now_us)
+        status = -3
+      elseif last and not dlq.suspended(now_ms) then
+        status, missing_dlq = -4, dlq.name
+      else
+        status = delay or cap
+        redis.call("LSET", list, position + 1, record)
+        if status == 0 then
+          fifo.expire(base, member, now_ms)
+        else
+          redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms + status, math.min(receives, 999)), member)
+        end
       end
     end
-  end
-  if status >= 0 or status == -3 then
-    if offer(base, group) then
-      visible = true
-    else -- its head may have been visible
-      redis.call("ZREM", available, group)
+    if status >= 0 or status == -3 then
+      if offer(base, group) then
+        visible = true
+      else -- its head may have been visible
+        redis.call("ZREM", available, group)
+      end
     end
+    if status > 0 and (not earliest or status < earliest) then
+      earliest = status
+    end
+    reply[#reply + 1] = status
   end
-  if status > 0 and (not earliest or status < earliest) then
-    earliest = status
-  end
-  reply[#reply + 1] = status
-end
 
-if visible then
-  bell.ring(token)
-elseif earliest then
-  bell.ring_for(token, keeper, now_ms, now_ms + earliest)
-end
-reply[#reply + 1] = missing_dlq
-return reply
+  if visible then
+    bell.ring(token)
+  elseif earliest then
+    bell.ring_for(token, keeper, now_ms, now_ms + earliest)
+  end
+  reply[#reply + 1] = missing_dlq
+  return reply
+end)

@@ -1,9 +1,10 @@
 --[[
 Send messages to a standard queue (SendMessage, SendMessageBatch): all of them, or none.
 
-KEYS   1 meta   HASH  queue attributes
-       2 ready  LIST  key, record, key, record ... in sending order
-       3 bell   LIST  wake token
+KEYS   1 lane   STRING  the caller's last call (lib/once.lua)
+       2 meta   HASH    queue attributes
+       3 ready  LIST    key, record, key, record ... in sending order
+       4 bell   LIST    wake token
 ARGV   1 now_us    "" = the server's clock
        2 max_size  the largest message of this call, bytes
        3 stride    2 or 6: how many arguments each message has; 6/PASS with what the ids' old partition gave the sender
@@ -16,19 +17,24 @@ RETURN now_us when every message went straight to `ready`, else {now_us, topolog
 ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE
 ]]
 local call = redis.call
-local meta, ready, token = KEYS[1], KEYS[2], KEYS[3]
+local lane, meta, ready, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 -- The common case: visible at once, no group, no deduplication, a plain queue (lib/settings.lua).
 local plain = call("HGET", meta, "plain")
 if not plain or ARGV[3] ~= "2" then
-  return require("lib.sending")()
+  return require("lib.once").run(require("lib.sending"), ARGV[4])
 end
 if tonumber(ARGV[2]) > tonumber(plain) then
   return redis.error_reply("MESSAGE_TOO_LARGE " .. plain)
 end
 local now_us = require("lib.clock")(ARGV[1])
+local key = now_us .. ARGV[4] -- of the first message; the call is named by its tail
+local known = call("SET", lane, key, "PX", "120000", "GET")
+if known and string.sub(known, -8) == ARGV[4] then
+  return require("lib.once").again(lane, known)
+end
 if #ARGV == 5 then
-  call("RPUSH", ready, now_us .. ARGV[4], ARGV[5])
+  call("RPUSH", ready, key, ARGV[5])
 else
   local messages = {}
   for i = 4, #ARGV, 2 do

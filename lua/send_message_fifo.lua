@@ -2,55 +2,64 @@
 Send messages to a FIFO queue (SendMessage, SendMessageBatch): all of them in order, or none. Duplicates inside the
 deduplication window are answered with the first message's stamp and not stored.
 
-KEYS   1 meta      HASH  queue attributes; last = stamp of the newest message, messages = how many there are
-       2 available ZSET  group -> since when its head can be received (us)
-       3 bell      LIST  wake token
-       4 keeper    STRING who rings for the next due time
-ARGV   1 now_us         "" = the server's clock
-       2 max_size       the largest message of this call, bytes
-       3 require_dedup  "1" = a message needs a deduplication id or ContentBasedDeduplication (SQS's rule)
-       4 pass           "", or what the groups' old partition gave the sender for the new one (lib/partition.lua)
-       5... record, group, dedup, due, window_ms per message
+KEYS   1 lane      STRING the caller's last call (lib/once.lua)
+       2 meta      HASH   queue attributes; last = stamp of the newest message, messages = how many there are
+       3 available ZSET   group -> since when its head can be received (us)
+       4 bell      LIST   wake token
+       5 keeper    STRING who rings for the next due time
+ARGV   1 number         of the call
+       2 now_us         "" = the server's clock
+       3 max_size       the largest message of this call, bytes
+       4 require_dedup  "1" = a message needs a deduplication id or ContentBasedDeduplication (SQS's rule), with a window
+                        that outlasts all repetitions of a call: then the call needs no lane
+       5 pass           "", or what the groups' old partition gave the sender for the new one (lib/partition.lua)
+       6... record, group, dedup, due, window_ms per message
             dedup "=id" given, "#id" from the content, "" none; due "" = the queue's DelaySeconds, "+ms", "@ms"
 RETURN {outcome ...}: the message's stamp, "=stamp" of the message it duplicates, or, if it is not for this partition,
        "!" and a pass for the group's new one ("" = another one has to be asked). The group goes as a whole
 ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED
 ]]
 local call = redis.call
-local meta, token = KEYS[1], KEYS[3]
+local lane, meta, token = KEYS[1], KEYS[2], KEYS[4]
 local settings = call("HMGET", meta, "MaximumMessageSize", "ContentBasedDeduplication", "DeduplicationScope",
   "last", "messages", "special")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-if tonumber(ARGV[2]) > tonumber(settings[1]) then
+if tonumber(ARGV[3]) > tonumber(settings[1]) then
   return redis.error_reply("MESSAGE_TOO_LARGE " .. settings[1])
 end
 local by_content, by_group = settings[2] == "true", settings[3] == "messageGroup"
-if ARGV[3] == "1" and not by_content then
-  for i = 7, #ARGV, 5 do
+if ARGV[4] == "1" and not by_content then
+  for i = 8, #ARGV, 5 do
     if string.sub(ARGV[i], 1, 1) ~= "=" then
       return redis.error_reply("DEDUPLICATION_ID_REQUIRED " .. meta)
     end
   end
 end
 
-local now_us = require("lib.clock")(ARGV[1])
+local now_us = require("lib.clock")(ARGV[2])
 local last, messages = settings[4] or "", settings[5] or "0"
 local base = string.sub(meta, 1, -5)
 local special = settings[6] and call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups", "partition")
 local partition = special and special[4]
-local stamp_of_pass = partition and string.match(ARGV[4], ":(%d+)$")
+local stamp_of_pass = partition and string.match(ARGV[5], ":(%d+)$")
 if stamp_of_pass and stamp_of_pass > last then -- sequence numbers of a group grow, wherever it is
   last = stamp_of_pass
 end
 local queue_delay = special and tonumber(special[1] or "0") * 1000 or 0
 local default_window = special and special[2] and special[2] * 1000 or 300000
+local number = string.sub(ARGV[1], 1, 8)
+local needs_lane = ARGV[4] ~= "1" or default_window < 120000
+local known = needs_lane and call("GET", lane)
+if known and string.sub(known, -8) == number then
+  return require("lib.once").again(lane, known)
+end
 local reply, visible, earliest = {}, false, nil
 
-for i = 5, #ARGV, 5 do
+for i = 6, #ARGV, 5 do
   local group, dedup, due = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local place = partition and require("lib.partition")(partition, group, ARGV[4]) or "here"
+  local place = partition and require("lib.partition")(partition, group, ARGV[5]) or "here"
   local is_old = place == "old" and call("EXISTS", base .. "group:" .. group) == 1
   local stamp = now_us
   if stamp <= last then
@@ -67,8 +76,8 @@ for i = 5, #ARGV, 5 do
       require("lib.remembered")(meta, place, is_old, window, now_us)
     end
     if window > 0 and (place == "here" or is_old) then
-      if not call("SET", name, stamp, "NX", "PX", window) then
-        duplicate_of = require("lib.dedup")(meta, name, stamp, window, now_us)
+      if not call("SET", name, stamp .. number, "NX", "PX", window) then
+        duplicate_of = require("lib.dedup")(meta, name, stamp .. number, window, now_us)
       end
     elseif window > 0 and call("EXISTS", name) == 1 then
       duplicate_of = require("lib.dedup")(meta, name, nil, window, now_us)
@@ -76,7 +85,8 @@ for i = 5, #ARGV, 5 do
   end
 
   if duplicate_of then
-    reply[#reply + 1] = "=" .. duplicate_of
+    local is_mine = #ARGV[1] > 8 and string.sub(duplicate_of, 17) == number -- the call is repeated
+    reply[#reply + 1] = (is_mine and "" or "=") .. string.sub(duplicate_of, 1, 16)
   elseif place == "elsewhere" then
     reply[#reply + 1] = "!"
   elseif place == "old" and not is_old then
@@ -95,7 +105,7 @@ for i = 5, #ARGV, 5 do
       if special then
         visible = require("lib.offer")(base, group) or visible
       else
-        call("ZADD", KEYS[2], stamp, group)
+        call("ZADD", KEYS[3], stamp, group)
         visible = true
       end
     end
@@ -111,6 +121,9 @@ if visible then
     call("RPUSH", token, "1")
   end
 elseif earliest then
-  require("lib.bell").ring_for(token, KEYS[4], tonumber(string.sub(now_us, 1, 13)), earliest)
+  require("lib.bell").ring_for(token, KEYS[5], tonumber(string.sub(now_us, 1, 13)), earliest)
+end
+if needs_lane then
+  call("SET", lane, "=" .. cmsgpack.pack(reply) .. number, "PX", "120000")
 end
 return reply

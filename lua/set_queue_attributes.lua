@@ -13,31 +13,33 @@ ARGV   1 now_us    "" = the server's clock
 RETURN 1 done | 0 the condition did not hold
 ERRORS QUEUE_NOT_FOUND
 ]]
-local clock = require("lib.clock")
-local settings = require("lib.settings")
-local bell = require("lib.bell")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
+  local settings = require("lib.settings")
+  local bell = require("lib.bell")
 
-local meta, token, keeper = unpack(KEYS)
-local state = redis.call("HMGET", meta, "created_us", "deleting")
-if not state[1] or state[2] then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-if ARGV[3] ~= "" and (redis.call("HGET", meta, ARGV[3]) or "") ~= ARGV[4] then
-  return 0
-end
-local removals, changes = {}, {}
-for i = 6, 5 + tonumber(ARGV[5]) do
-  removals[#removals + 1] = ARGV[i]
-end
-for i = 6 + #removals, #ARGV do
-  changes[#changes + 1] = ARGV[i]
-end
-if ARGV[2] == "1" then
-  changes[#changes + 1] = "modified_us"
-  changes[#changes + 1] = clock(ARGV[1])
-end
-settings.write(meta, changes, removals)
--- A shorter delay, a resumed queue: what waits looks again.
-redis.call("DEL", keeper)
-bell.ring(token)
-return 1
+  local meta, token, keeper = unpack(KEYS)
+  local state = redis.call("HMGET", meta, "created_us", "deleting")
+  if not state[1] or state[2] then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  if ARGV[3] ~= "" and (redis.call("HGET", meta, ARGV[3]) or "") ~= ARGV[4] then
+    return 0
+  end
+  local removals, changes = {}, {}
+  for i = 6, 5 + tonumber(ARGV[5]) do
+    removals[#removals + 1] = ARGV[i]
+  end
+  for i = 6 + #removals, #ARGV do
+    changes[#changes + 1] = ARGV[i]
+  end
+  if ARGV[2] == "1" then
+    changes[#changes + 1] = "modified_us"
+    changes[#changes + 1] = clock(ARGV[1])
+  end
+  settings.write(meta, changes, removals)
+  -- A shorter delay, a resumed queue: what waits looks again.
+  redis.call("DEL", keeper)
+  bell.ring(token)
+  return 1
+end)

@@ -13,36 +13,38 @@ ARGV   1 now_us           "" = the server's clock
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED
 ]]
-local clock = require("lib.clock")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
 
-local meta, sources, tasks = unpack(KEYS)
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-end
-if redis.call("EXISTS", sources) == 0 then
-  return redis.error_reply("MOVE_TASK_REFUSED not_dead_letter_queue")
-end
-local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
-local all = redis.call("HGETALL", tasks)
-local ended = {}
-for i = 1, #all, 2 do
-  local task = cjson.decode(all[i + 1])
-  if task.status == "RUNNING" or task.status == "CANCELLING" then
-    return redis.error_reply("MOVE_TASK_REFUSED already_running")
+  local meta, sources, tasks = unpack(KEYS)
+  if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  ended[#ended + 1] = {all[i], task.started}
-end
-table.sort(ended, function(a, b) return a[2] > b[2] end)
-for i = 10, #ended do
-  redis.call("HDEL", tasks, ended[i][1])
-end
-redis.call("HSET", tasks, ARGV[2], cjson.encode({
-  status = "RUNNING",
-  destination = ARGV[3],
-  rate = ARGV[4],
-  to_move = tonumber(ARGV[5]),
-  moved = 0,
-  started = now_ms,
-  lease = now_ms + tonumber(ARGV[6]),
-}))
-return 1
+  if redis.call("EXISTS", sources) == 0 then
+    return redis.error_reply("MOVE_TASK_REFUSED not_dead_letter_queue")
+  end
+  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local all = redis.call("HGETALL", tasks)
+  local ended = {}
+  for i = 1, #all, 2 do
+    local task = cjson.decode(all[i + 1])
+    if task.status == "RUNNING" or task.status == "CANCELLING" then
+      return redis.error_reply("MOVE_TASK_REFUSED already_running")
+    end
+    ended[#ended + 1] = {all[i], task.started}
+  end
+  table.sort(ended, function(a, b) return a[2] > b[2] end)
+  for i = 10, #ended do
+    redis.call("HDEL", tasks, ended[i][1])
+  end
+  redis.call("HSET", tasks, ARGV[2], cjson.encode({
+    status = "RUNNING",
+    destination = ARGV[3],
+    rate = ARGV[4],
+    to_move = tonumber(ARGV[5]),
+    moved = 0,
+    started = now_ms,
+    lease = now_ms + tonumber(ARGV[6]),
+  }))
+  return 1
+end)

@@ -12,34 +12,36 @@ ARGV   1 now_us    "" = the server's clock
 RETURN {status, moved}; adopt of a task that is driven by somebody: {"", 0}
 ERRORS RESOURCE_NOT_FOUND, MOVE_TASK_REFUSED
 ]]
-local clock = require("lib.clock")
+return require("lib.once").run(function()
+  local clock = require("lib.clock")
 
-local tasks, id, verb = KEYS[1], ARGV[2], ARGV[3]
-local json = redis.call("HGET", tasks, id)
-if not json then
-  return redis.error_reply("RESOURCE_NOT_FOUND task")
-end
-local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
-local task = cjson.decode(json)
-local active = task.status == "RUNNING" or task.status == "CANCELLING"
-if verb == "cancel" then
-  if task.status ~= "RUNNING" then
-    return redis.error_reply("MOVE_TASK_REFUSED not_running")
+  local tasks, id, verb = KEYS[1], ARGV[2], ARGV[3]
+  local json = redis.call("HGET", tasks, id)
+  if not json then
+    return redis.error_reply("RESOURCE_NOT_FOUND task")
   end
-  task.status = "CANCELLING"
-elseif verb == "adopt" then
-  if not active or task.lease > now_ms then
-    return {"", 0}
+  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local task = cjson.decode(json)
+  local active = task.status == "RUNNING" or task.status == "CANCELLING"
+  if verb == "cancel" then
+    if task.status ~= "RUNNING" then
+      return redis.error_reply("MOVE_TASK_REFUSED not_running")
+    end
+    task.status = "CANCELLING"
+  elseif verb == "adopt" then
+    if not active or task.lease > now_ms then
+      return {"", 0}
+    end
   end
-end
-if verb ~= "cancel" then
-  task.lease = now_ms + tonumber(ARGV[5])
-end
-task.moved = task.moved + tonumber(ARGV[4])
-if verb == "complete" and active then
-  task.status = task.status == "CANCELLING" and "CANCELLED" or "COMPLETED"
-elseif verb == "fail" and active then
-  task.status, task.reason = "FAILED", ARGV[6]
-end
-redis.call("HSET", tasks, id, cjson.encode(task))
-return {task.status, task.moved}
+  if verb ~= "cancel" then
+    task.lease = now_ms + tonumber(ARGV[5])
+  end
+  task.moved = task.moved + tonumber(ARGV[4])
+  if verb == "complete" and active then
+    task.status = task.status == "CANCELLING" and "CANCELLED" or "COMPLETED"
+  elseif verb == "fail" and active then
+    task.status, task.reason = "FAILED", ARGV[6]
+  end
+  redis.call("HSET", tasks, id, cjson.encode(task))
+  return {task.status, task.moved}
+end)

@@ -3,7 +3,7 @@ ReceiveRequestAttemptId: a retry under the same id within five minutes gets the 
 their visibility timeout begins anew, while none of them was touched since. ARGV is that of receive_message_fifo.lua.
 ]]
 return function(base, now_ms, deadline_ms)
-  local name, inflight = base .. "attempt:" .. ARGV[8], base .. "inflight"
+  local name, inflight = base .. "attempt:" .. ARGV[9], base .. "inflight"
   local attempt = {}
 
   -- The reply of the first call again, or nil.

@@ -1,5 +1,6 @@
 --[[
-The uncommon cases of send_message.lua, whose KEYS and ARGV these are: delays, message groups, deduplication.
+The uncommon cases of send_message.lua, whose KEYS and ARGV these are without the lane: delays, message groups,
+deduplication.
 ]]
 local bell = require("lib.bell")
 local deduplication = require("lib.dedup")

@@ -144,9 +144,10 @@ def cancel(p: Partition, key: str, groups: Sequence[str], due_ms: int | None, *,
     else:
         script, keys = "cancel_message", "meta ready store inflight delayed bell keeper"
         args = (key, due, "1" if ready_only else "", *groups)
-    return Operation(script, p.keys(keys), (p.space.now_us(), *args), is_repeatable=False)
+    return Operation(script, p.keys(keys), (p.space.now_us(), *args))
 
 
 def find_duplicate(p: Partition, key: str, *, forget: bool) -> Operation:
     """The id or stamp behind a deduplication key, or ""."""
-    return Operation("find_duplicate", (key,), ("1" if forget else "",), lambda r: r.decode())
+    length = 16 if p.is_fifo else 24  # the number of the call stands behind a stamp
+    return Operation("find_duplicate", (key,), ("1" if forget else "",), lambda r: r.decode()[:length])

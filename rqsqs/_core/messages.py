@@ -22,7 +22,7 @@ RECEIVE = "meta ready store inflight bell"
 RECEIVE_FIFO = "meta available inflight state bell"
 DELETE = "meta store inflight"
 DELETE_FIFO = "meta available inflight state bell"
-MIN_WINDOW_MS = 60_000  # a deduplication window that outlasts all repetitions of a call
+MIN_WINDOW_MS = 120_000  # a deduplication window that outlasts all repetitions of a call
 CHANGE = "meta store inflight bell keeper"
 CHANGE_FIFO = "meta available inflight state bell keeper"
 
@@ -108,7 +108,7 @@ def send_messages(
                 sent.append(SentMessage(outcome.decode(), node, None, True))
         return sent
 
-    return Operation("send_message", p.keys(SEND), tuple(args), parse, is_repeatable=False, durability=durability)
+    return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, is_numbered=True)
 
 
 def _send_fifo(
@@ -120,7 +120,10 @@ def _send_fifo(
     permit: str,
     durability: Durability | None,
 ) -> Operation:
-    args: list[Arg] = [now, size, "1" if limits.strict else "", permit]
+    all_have_ids = limits.strict or all(
+        [m.dedup_id is not None and (m.dedup_window_ms is None or m.dedup_window_ms >= MIN_WINDOW_MS) for m in messages]
+    )
+    args: list[Arg] = [now, size, "1" if all_have_ids else "", permit]
     for m in messages:
         if m.dedup_id is not None:
             dedup = "=" + dedup_tail(m.dedup_id)
@@ -144,11 +147,7 @@ def _send_fifo(
             sent.append(SentMessage(stamp, p.node, ids.sequence_number(stamp), is_duplicate))
         return sent
 
-    # A repeated send is recognised as a duplicate when every message has a deduplication id of its own.
-    is_repeatable = all(
-        m.dedup_id is not None and (m.dedup_window_ms is None or m.dedup_window_ms >= MIN_WINDOW_MS) for m in messages
-    )
-    return Operation("send_message_fifo", p.keys(SEND_FIFO), tuple(args), parse, is_repeatable, durability=durability)
+    return Operation("send_message_fifo", p.keys(SEND_FIFO), tuple(args), parse, durability=durability)
 
 
 class Received:
@@ -388,10 +387,8 @@ def release_messages(p: Partition, verdicts: Sequence[Verdict]) -> Operation:
             v.chance,
             " ".join(v.kinds),
         )
-    # Said twice, the second could meet another receive that looks the same: one that was not begun does not count.
-    is_repeatable = all(v.kind != "back" for v in verdicts)
     name, keys = ("release_message_fifo", CHANGE_FIFO) if p.is_fifo else ("release_message", CHANGE)
-    return Operation(name, p.keys(keys), tuple(args), lambda r: (r[:-1], r[-1].decode()), is_repeatable)
+    return Operation(name, p.keys(keys), tuple(args), lambda r: (r[:-1], r[-1].decode()))
 
 
 def ring(p: Partition, waiter: str = "") -> Operation:

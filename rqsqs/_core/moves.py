@@ -20,7 +20,6 @@ def move(p: Partition, limit: int, destination: str) -> Operation:
         p.keys("meta"),
         (p.space.now_us(), limit, destination, "1" if p.is_fifo else "", ids.tails()),
         lambda r: (r[0], r[1].decode()),
-        is_repeatable=False,
     )
 
 
@@ -61,7 +60,6 @@ def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move
         "start_message_move_task",
         q.home.keys("meta sources tasks"),
         (q.space.now_us(), task_id, destination, rate or "", to_move, LEASE_MS),
-        is_repeatable=False,
     )
 
 
@@ -72,7 +70,6 @@ def update(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "
         q.home.keys("tasks"),
         (q.space.now_us(), task_id, verb, moved, LEASE_MS, reason),
         lambda r: (r[0].decode(), r[1]),
-        is_repeatable=False,
     )
 
 

@@ -14,19 +14,20 @@ Flow = Generator[Any, Any, T]
 
 
 class Operation:
-    """One script call.
+    """One script call. After a lost answer it can be repeated: the script does it once (lua/lib/once.lua), or twice is
+    as good as once.
 
     Attributes:
         script: name of the file in lua/.
         keys: full key names, all of one hash tag.
         args: arguments of the script.
         parse: makes the result of the reply.
-        is_repeatable: calling it again after a lost answer does no harm.
         undo: makes the operation that gives back what a result holds, if nobody is there any more to take it.
         durability: how safe what it writes has to be.
+        is_numbered: its arguments tell it from other calls, as a script wants that is called in a lane.
     """
 
-    __slots__ = ("args", "durability", "is_repeatable", "keys", "parse", "script", "undo")
+    __slots__ = ("args", "durability", "is_numbered", "keys", "parse", "script", "undo")
 
     def __init__(
         self,
@@ -34,17 +35,17 @@ class Operation:
         keys: tuple[str, ...],
         args: tuple[Arg, ...],
         parse: Callable[[Any], Any] | None = None,
-        is_repeatable: bool = True,
         undo: Callable[[Any], Operation | None] | None = None,
         durability: Durability | None = None,
+        is_numbered: bool = False,
     ) -> None:
         self.script = script
         self.keys = keys
         self.args = args
         self.parse = parse
-        self.is_repeatable = is_repeatable
         self.undo = undo
         self.durability = durability
+        self.is_numbered = is_numbered
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Operation):

@@ -89,9 +89,7 @@ def set_attributes(
         *removals,
         *(item for name, value in fields.items() if value is not None for item in (name, value)),
     ]
-    return Operation(
-        "set_queue_attributes", p.keys("meta bell keeper"), tuple(args), lambda r: r == 1, is_repeatable=not field
-    )
+    return Operation("set_queue_attributes", p.keys("meta bell keeper"), tuple(args), lambda r: r == 1)
 
 
 def get_queue(p: Partition, *, being_deleted: bool = False) -> Operation:
@@ -112,7 +110,6 @@ def delete_queue(p: Partition, limits: Limits, *, purge: bool, first: bool, keep
             "1" if first else "",
         ),
         lambda r: (r[0] == 1, r[1].decode()),
-        is_repeatable=not (purge and first),
     )
 
 

@@ -22,12 +22,14 @@ class Script:
         source: with all its modules in front.
         sha: hex SHA-1, as EVALSHA wants it.
         lines: for each line of `source` from 1, the file and line it came from.
+        has_lane: it is called with a lane in front (lua/lib/once.lua), so that it can be repeated.
     """
 
     name: str
     source: str
     sha: bytes
     lines: tuple[str, ...]
+    has_lane: bool
 
     def locate(self, message: str) -> str:
         """Rewrite `user_script:LINE` in an error message to the file and line of origin."""
@@ -91,4 +93,6 @@ def get(name: str) -> Script:
     main = expand(file, (folder / file).read_text("utf-8"), ())
     lines = [(flag, file) for flag in flags[:1]] + body + main
     source = "\n".join(line for line, _ in lines) + "\n"
-    return Script(name, source, hashlib.sha1(source.encode()).hexdigest().encode(), tuple(place for _, place in lines))
+    sha = hashlib.sha1(source.encode()).hexdigest().encode()
+    has_lane = "lib.once" in done or "lib.received" in done
+    return Script(name, source, sha, tuple(place for _, place in lines), has_lane)

@@ -27,7 +27,7 @@ from rqsqs._io import connect, failures, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.aio_nodes import Node, Pipe
 from rqsqs._io.nodes import ASK_S
-from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S
+from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
@@ -74,6 +74,7 @@ class Link:
         self.users = 0
         self.pid = os.getpid()
         self._posts: dict[tuple[str, ...], _Post] = {}
+        self.lanes = wire.Lanes()
         self.tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -109,12 +110,17 @@ class Link:
 
     # Operations
 
-    async def execute(self, operation: Operation) -> Any:
-        """Run one operation, repeating it where that is safe, and where it has moved to."""
+    async def execute(self, operation: Operation, lane: Lane | None = None) -> Any:
+        """Run one operation, and again if its answer is lost, also where it has moved to.
+
+        Args:
+            lane: that of an earlier attempt of the same call, whose answer was lost.
+        """
         router = self.router
-        packed = wire.call(operation, router.is_cluster)
+        is_open = lane is not None  # an answer was lost: it may have been done
+        lane = lane or self.lanes.take(operation)
+        packed = wire.call(operation, router.is_cluster, lane, is_open)
         pauses = wire.pauses(router)
-        is_open = False  # an answer was lost: it may have been done
         while True:
             sent = False
             node = pipe = None
@@ -124,7 +130,10 @@ class Link:
                     async with node.durable:
                         connection, number = await node.rested()
                         sent = True
-                        return await self._confirmed(node, connection, number, operation, packed)
+                        result = await self._confirmed(node, connection, number, operation, packed)
+                    if not is_open:
+                        self.lanes.give(lane)
+                    return result
                 pipe = await node.pipe()
                 sent = True
                 try:
@@ -142,18 +151,24 @@ class Link:
                     node.drop(pipe)  # a name may point elsewhere by now
                 pause = next(pauses, None) if router.is_dynamic and wire.is_elsewhere(e) else None
                 if pause is None:
+                    if not is_open:
+                        self.lanes.give(lane)
                     where = node.where if node else self.where
-                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where) from e
+                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where, is_open) from e
                 await asyncio.sleep(pause)
                 await router.follow(e, operation.keys[0], node)
             except wire.BROKEN as e:
-                pause = next(pauses, None) if wire.is_worth_another(e, operation, sent, router.is_dynamic) else None
-                is_open = is_open or sent
+                pause = next(pauses, None) if wire.is_worth_another(e, sent, router.is_dynamic) else None
+                if sent and not is_open:
+                    is_open = True
+                    packed = wire.call(operation, router.is_cluster, lane, is_open)
                 if pause is None:
                     where = node.where if node else self.where
                     raise failures.server(e, sent=is_open, where=where) or e from e
                 await asyncio.sleep(pause)
                 await router.refresh()
+        if not is_open:
+            self.lanes.give(lane)
         return reply if operation.parse is None else operation.parse(reply)
 
     async def _confirmed(self, node: Node, connection: Any, number: int, operation: Operation, packed: bytes) -> Any:
@@ -306,6 +321,8 @@ class Link:
         wake_at: float | None,
     ) -> Any:
         left = max(deadline - time.monotonic(), 0.001)
+        lane = self.lanes.take(operation) if operation is not None else None
+        packed = wire.call(operation, self.router.is_cluster, lane) if operation is not None else b""
         beside = []
         if wake_at is not None and wait.wake is not None:
             beside.append(self.background(self._watch(wait.wake, wake_at - time.monotonic())))
@@ -314,12 +331,13 @@ class Link:
                 for one in blocked:
                     commands = [wire.command("BLPOP", *one.bells, f"{left:.3f}")]
                     if operation is not None:
-                        commands.append(wire.call(operation, self.router.is_cluster))
+                        commands.append(packed)
                     await one.connection.send_packed_command(commands, check_health=False)
                 if self.router.is_dynamic:
-                    reply = await self._first(blocked, operation)
+                    reply = await self._first(blocked, operation, packed)
                 else:
-                    reply = await self._answer(blocked[0], operation)
+                    reply = await self._answer(blocked[0], operation, packed)
+            self.lanes.give(lane)
             while blocked:
                 one = blocked.pop()
                 await one.node.rest(one.connection, one.number)
@@ -331,6 +349,8 @@ class Link:
             raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
         except wire.BROKEN:
             await self.router.refresh()
+            if operation is not None:
+                return await self.execute(operation, lane)
             return None  # the next operation reconnects, or says why it cannot
         finally:
             for task in beside:
@@ -341,7 +361,7 @@ class Link:
             return reply
         return reply if operation.parse is None else operation.parse(reply)
 
-    async def _answer(self, one: _Blocked, operation: Operation | None) -> Any:
+    async def _answer(self, one: _Blocked, operation: Operation | None, packed: bytes) -> Any:
         """Read what a connection that blocked tells: what the operation behind it got, or the bell if there is none."""
         connection, trouble = one.connection, None
         reply: Any = None
@@ -356,21 +376,20 @@ class Link:
             except rx.NoScriptError:
                 await connection.send_packed_command([wire.load(operation)], check_health=False)
                 await connection.read_response(disable_decoding=True)
-                packed = wire.call(operation, self.router.is_cluster)
                 await connection.send_packed_command([packed], check_health=False)
                 reply = await connection.read_response(disable_decoding=True)
         if trouble is not None and (operation is None or not wire.is_elsewhere(trouble)):
             raise trouble
         return reply
 
-    async def _first(self, blocked: list[_Blocked], operation: Operation | None) -> Any:
+    async def _first(self, blocked: list[_Blocked], operation: Operation | None, packed: bytes) -> Any:
         """Wait until one of the bells has rung, then end the waiting for the others. See to it that nobody waits for a
         server that is no master any more.
 
         Raises:
             ConnectionError, TimeoutError, ResponseError: one of the servers fell silent, or said why it has no answer.
         """
-        answers = [self.background(self._answer(one, operation)) for one in blocked]
+        answers = [self.background(self._answer(one, operation, packed)) for one in blocked]
         guard = self.background(self._guard(blocked))
         try:
             await asyncio.wait((*answers, guard), return_when=asyncio.FIRST_COMPLETED)

@@ -30,9 +30,13 @@ _SQS_MESSAGES = {
 
 
 def refused(
-    error: rx.ResponseError, script: Script, keys: tuple[str, ...], where: str = "the server"
+    error: rx.ResponseError, script: Script, keys: tuple[str, ...], where: str = "the server", is_open: bool = False
 ) -> errors.RqsqsError:
-    """An error reply of a script or of the server."""
+    """An error reply of a script or of the server.
+
+    Args:
+        is_open: an earlier attempt got no answer.
+    """
     text = str(error)
     code, _, detail = text.partition(" ")
     cls = errors.BY_CODE.get(code)
@@ -43,6 +47,8 @@ def refused(
         sqs = _SQS_MESSAGES.get(code)
         return cls(sentence, sqs_message=sqs.format(**known) if sqs else None, detail=detail)
     known_error = server(error, sent=True, where=where)
+    if known_error is not None and is_open:
+        return type(known_error)(f"{known_error}; an earlier attempt got no answer, its outcome is unknown")
     if known_error is not None:
         return known_error
     return errors.ScriptFailed(

@@ -21,7 +21,7 @@ from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, nodes, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.nodes import Node
-from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S
+from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class Link:
     def _start(self) -> None:
         self._posts: dict[tuple[str, ...], _Post] = {}
         self._posts_lock = threading.Lock()
+        self.lanes = wire.Lanes()
         self.drivers: set[threading.Thread] = set()
 
     @classmethod
@@ -92,12 +93,17 @@ class Link:
 
     # Operations
 
-    def execute(self, operation: Operation) -> Any:
-        """Run one operation, repeating it where that is safe, and where it has moved to."""
+    def execute(self, operation: Operation, lane: Lane | None = None) -> Any:
+        """Run one operation, and again if its answer is lost, also where it has moved to.
+
+        Args:
+            lane: that of an earlier attempt of the same call, whose answer was lost.
+        """
         router = self.router
-        packed = wire.call(operation, router.is_cluster)
+        is_open = lane is not None  # an answer was lost: it may have been done
+        lane = lane or self.lanes.take(operation)
+        packed = wire.call(operation, router.is_cluster, lane, is_open)
         pauses = wire.pauses(router)
-        is_open = False  # an answer was lost: it may have been done
         while True:
             sent = False
             node = connection = None
@@ -110,6 +116,8 @@ class Link:
                     reply = connection.read_response(disable_decoding=True)
                 except rx.NoScriptError:
                     reply = self._load_and_repeat(connection, operation, packed)
+                if not is_open:
+                    self.lanes.give(lane)
                 if operation.durability is not None:
                     return self._confirmed(node, connection, operation, reply)
                 node.give(connection)
@@ -122,15 +130,19 @@ class Link:
                         node.give(connection)
                 pause = next(pauses, None) if router.is_dynamic and wire.is_elsewhere(e) else None
                 if pause is None:
+                    if not is_open:
+                        self.lanes.give(lane)
                     where = node.where if node else self.where
-                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where) from e
+                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where, is_open) from e
                 time.sleep(pause)
                 router.follow(e, operation.keys[0], node)
             except wire.BROKEN as e:
                 if connection is not None:
                     connection.disconnect()
-                pause = next(pauses, None) if wire.is_worth_another(e, operation, sent, router.is_dynamic) else None
-                is_open = is_open or sent
+                pause = next(pauses, None) if wire.is_worth_another(e, sent, router.is_dynamic) else None
+                if sent and not is_open:
+                    is_open = True
+                    packed = wire.call(operation, router.is_cluster, lane, is_open)
                 if pause is None:
                     where = node.where if node else self.where
                     raise failures.server(e, sent=is_open, where=where) or e from e
@@ -239,11 +251,14 @@ class Link:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         # Under a test clock it comes later, as the time has to be told anew.
         operation: Operation | None = None
+        packed, lane = b"", None
         blocked: list[_Blocked] = []
         try:
             by_node = self._by_node(wait.bells)
             if wait.then is not None and clock is None and len(by_node) == 1:
                 operation = wait.then()
+                lane = self.lanes.take(operation)
+                packed = wire.call(operation, self.router.is_cluster, lane)
             left = max(deadline - time.monotonic(), 0.001)
             for node, bells in by_node:
                 one = _Blocked(node, node.take(), bells[0])
@@ -252,14 +267,15 @@ class Link:
                 post.blocked = tuple((b.node, b.number) for b in blocked if b.number)
                 commands = [wire.command("BLPOP", *bells, f"{left:.3f}")]
                 if operation is not None:
-                    commands.append(wire.call(operation, self.router.is_cluster))
+                    commands.append(packed)
                 one.connection.send_packed_command(commands, check_health=False)
             first = self._first(blocked, deadline + GRACE_S, wake_at, wait)
-            result = self._answer(first, operation)
+            result = self._answer(first, operation, packed)
+            self.lanes.give(lane)
             for one in blocked:
                 if one is not first:
                     self._end(one)
-                    rung = self._answer(one, operation)
+                    rung = self._answer(one)
                     if rung is not None:  # the caller has use for one token only
                         self.ring([rung])
             while blocked:
@@ -273,9 +289,11 @@ class Link:
             raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
         except wire.BROKEN:
             self.router.refresh()
+            if operation is not None:
+                return self.execute(operation, lane)
             return None  # the next operation reconnects, or says why it cannot
         except BaseException:
-            self._give_up(blocked, wait, operation)
+            self._give_up(blocked, wait, operation, packed)
             raise
         finally:
             for one in blocked:
@@ -292,7 +310,7 @@ class Link:
             return [(self.router.node(bells[0]), bells)]
         return [(self.router.node(found[0]), found) for found in by_slot(bells)]
 
-    def _answer(self, one: _Blocked, operation: Operation | None) -> Any:
+    def _answer(self, one: _Blocked, operation: Operation | None = None, packed: bytes = b"") -> Any:
         """Read what a connection that blocked tells: what the operation behind it got, or the bell if there is none."""
         one.number, trouble = 0, None
         reply: Any = None
@@ -305,7 +323,6 @@ class Link:
             try:
                 reply = one.connection.read_response(disable_decoding=True)
             except rx.NoScriptError:
-                packed = wire.call(operation, self.router.is_cluster)
                 reply = self._load_and_repeat(one.connection, operation, packed)
         if trouble is not None and (operation is None or not wire.is_elsewhere(trouble)):
             raise trouble
@@ -324,12 +341,12 @@ class Link:
                 return
         raise rx.ConnectionError(f"a wait at {one.node.where} cannot be ended")
 
-    def _give_up(self, blocked: Sequence[_Blocked], wait: Wait, operation: Operation | None) -> None:
+    def _give_up(self, blocked: Sequence[_Blocked], wait: Wait, operation: Operation | None, packed: bytes) -> None:
         """The waiting is broken off: what was handed out meanwhile goes back, wake tokens are put out again."""
         for one in blocked:
             with contextlib.suppress(rx.RedisError, OSError, RqsqsError):
                 self._end(one)
-                reply = self._answer(one, operation)
+                reply = self._answer(one, operation, packed)
                 if operation is not None and operation.undo is not None:
                     undo = operation.undo(reply if operation.parse is None else operation.parse(reply))
                     if undo is not None:

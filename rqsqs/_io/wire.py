@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import os
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -22,7 +24,48 @@ LOADS = 4  # a script is loaded so often before we give in to somebody who flush
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
 WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
+FIRST_NUMBER, LAST_NUMBER = 10_000_000, 99_999_999  # of the calls in a lane
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
+
+
+class Lane:
+    """Names one call after another, so that a script knows one that is repeated (lua/lib/once.lua).
+
+    Attributes:
+        name: which nobody else has.
+        number: of the present call.
+    """
+
+    __slots__ = ("name", "number")
+
+    def __init__(self) -> None:
+        self.name = base64.urlsafe_b64encode(os.urandom(9)).decode()
+        self.number = FIRST_NUMBER
+
+
+class Lanes:
+    """As many lanes as there were calls at the same time."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self) -> None:
+        self._free: list[Lane] = []
+
+    def take(self, operation: Operation) -> Lane | None:
+        """A lane with the number of a new call, if the operation's script wants one."""
+        if not scripts.get(operation.script).has_lane:
+            return None
+        try:
+            lane = self._free.pop()
+        except IndexError:
+            lane = Lane()
+        lane.number += 1
+        return lane
+
+    def give(self, lane: Lane | None) -> None:
+        """The lane's call is over: it was answered at the first attempt. Otherwise nobody may use the lane again."""
+        if lane is not None and lane.number < LAST_NUMBER:
+            self._free.append(lane)
 
 
 class Changeable(Protocol):
@@ -59,21 +102,21 @@ def is_unblocked(error: rx.ResponseError) -> bool:
     return str(error).startswith("UNBLOCKED")
 
 
-def is_worth_another(error: Exception, operation: Operation, sent: bool, is_dynamic: bool) -> bool:
+def is_worth_another(error: Exception, sent: bool, is_dynamic: bool) -> bool:
     """May an operation be tried again whose connection failed?"""
     if isinstance(error, rx.AuthenticationError | rx.AuthorizationError):
         return False
     if isinstance(error, rx.BusyLoadingError):  # nothing was done
         return is_dynamic
-    if isinstance(error, rx.TimeoutError) and sent and not is_dynamic:
-        return False
-    return operation.is_repeatable or not sent
+    return not (isinstance(error, rx.TimeoutError) and sent and not is_dynamic)
 
 
 @functools.lru_cache(maxsize=20_000)
-def _head(script: str, keys: tuple[str, ...], is_cluster: bool) -> tuple[Any, ...]:
+def _head(script: str, keys: tuple[str, ...], is_cluster: bool, lane: str) -> tuple[Any, ...]:
+    if lane:
+        keys = (f"{keys[0].rpartition(':')[0]}:call:{lane}", *keys)
     if is_cluster:
-        keys = (*keys, f"{keys[0]}:none")
+        keys = (*keys, f"{keys[-1]}:none")
     return (b"EVALSHA", scripts.get(script).sha, len(keys), *keys)
 
 
@@ -83,14 +126,23 @@ def command(*words: Any) -> bytes:
     return packed
 
 
-def call(operation: Operation, is_cluster: bool = False) -> bytes:
+def call(operation: Operation, is_cluster: bool, lane: Lane | None, repeated: bool = False) -> bytes:
     """The EVALSHA of an operation, packed.
+
+    Args:
+        lane: what Lanes.take() gave for it.
+        repeated: it may have been done before.
 
     In a cluster it names one more key, which never exists. So no server runs it while the slot is on its way from one
     to another: scripts touch keys that they do not name, and would be stopped in the middle at the first that is not
     there, with half of their writes done.
     """
-    return command(*_head(operation.script, operation.keys, is_cluster), *operation.args)
+    if lane is None:
+        return command(*_head(operation.script, operation.keys, is_cluster, ""), *operation.args)
+    head = _head(operation.script, operation.keys, is_cluster, lane.name)
+    if operation.is_numbered:
+        return command(*head, *operation.args)
+    return command(*head, f"{lane.number}r" if repeated else lane.number, *operation.args)
 
 
 def load(operation: Operation) -> bytes:

@@ -51,24 +51,15 @@ class Busy:
     def done(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
-    def note(self, error: rqsqs.ConnectionFailed) -> None:
-        """A send whose answer is lost is not repeated; any other failure is too much."""
-        if not error.request_sent:
-            self.errors.append(error)
-
     def produce(self) -> None:
         queues = [self.connection.queue(name) for name in (self.name, f"{self.name}w")]
         while not self.is_over.is_set():
             for queue in queues:
                 body = next(self.numbers)
-                try:
-                    queue.send(body)
-                except rqsqs.ConnectionFailed as e:
-                    self.note(e)
-                else:
-                    self.done("send")
-                    if queue is queues[0]:
-                        self.sent.add(body)
+                queue.send(body)
+                self.done("send")
+                if queue is queues[0]:
+                    self.sent.add(body)
             time.sleep(0.005)
 
     def consume(self) -> None:

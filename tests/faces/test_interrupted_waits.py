@@ -39,7 +39,7 @@ def blocked(valkey_url: str) -> Callable[[], int]:
 
 
 def names(url: str, prefix: str) -> list[bytes]:
-    return list(client(url).scan_iter(prefix + ":*", count=1000))
+    return [key for key in client(url).scan_iter(prefix + ":*", count=1000) if b":call:" not in key]  # these end
 
 
 class Waiting(threading.Thread):

@@ -305,7 +305,7 @@ def test_refusals_of_the_server_have_a_type_and_an_advice(reply: bytes, error: t
         assert isinstance(refused.value, rqsqs.ServerError)
 
 
-def test_a_lost_answer_to_a_send_is_not_repeated_and_its_outcome_is_called_unknown() -> None:
+def test_a_send_that_is_never_answered_is_repeated_and_its_outcome_is_called_unknown() -> None:
     seen: list[bytes] = []
 
     def answer(request: bytes) -> bytes:
@@ -318,11 +318,7 @@ def test_a_lost_answer_to_a_send_is_not_repeated_and_its_outcome_is_called_unkno
         with pytest.raises(rqsqs.ConnectionFailed, match="the outcome of the request is unknown") as failed:
             connection.queue("orders").send("x")
         assert failed.value.request_sent
-        assert len(seen) == 1
-        seen.clear()
-        with pytest.raises(rqsqs.ConnectionFailed):
-            connection.queue("orders.fifo").send("x", group="a", deduplication_id="1")
-        assert len(seen) > 1  # a repetition would be recognised
+        assert len(seen) > 1
 
 
 def test_something_that_is_no_redis_is_trouble_with_the_server() -> None:

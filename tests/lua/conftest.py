@@ -10,7 +10,8 @@ import redis
 
 from rqsqs._core import flows, records
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow
+from rqsqs._core.operation import Flow, Operation
+from rqsqs._io import wire
 from rqsqs.limits import NATIVE, Limits
 from tests.model.harness import InlineTransport, TurnedClock, client
 
@@ -57,15 +58,43 @@ class Engine:
         return c.visible, c.in_flight, c.delayed
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Names without the prefix."""
+        """Names without the prefix; not those of the callers' lanes, which end by themselves."""
         prefix = self.transport.space.prefix + ":"
-        return sorted(key.decode().removeprefix(prefix) for key in self.redis.scan_iter(prefix + pattern, count=1000))
+        found = [key.decode().removeprefix(prefix) for key in self.redis.scan_iter(prefix + pattern, count=1000)]
+        return sorted(name for name in found if ":call:" not in name)
 
     def token(self, p: Partition) -> bool:
         """Is a wake token out?"""
         length = self.redis.llen(p.bell)
         assert length <= 1
         return length == 1
+
+
+class Lost:
+    """A call whose answer is lost. The first attempt has arrived; repeat() is what the caller does next."""
+
+    def __init__(self, engine: Engine, operation: Operation) -> None:
+        self.engine, self.operation = engine, operation
+        link = engine.transport.link
+        self.lane = link.lanes.take(operation)
+        self.packed = wire.call(operation, link.router.is_cluster, self.lane)
+        self.reply = self.arrive()
+
+    def arrive(self) -> Any:
+        """The first attempt arrives (again, as if it had been on its way all the time)."""
+        node = self.engine.transport.link.router.node(self.operation.keys[0])
+        connection = node.take()
+        for command in (wire.load(self.operation), self.packed):
+            connection.send_packed_command([command], check_health=False)
+            reply = connection.read_response(disable_decoding=True)
+        node.give(connection)
+        return reply
+
+    def first(self) -> Any:
+        return self.reply if self.operation.parse is None else self.operation.parse(self.reply)
+
+    def repeat(self) -> Any:
+        return self.engine.transport.link.execute(self.operation, self.lane)
 
 
 def policy(dlq: str, max_receives: int) -> str:

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, ids, messages, moves, records
+from rqsqs._core import flows, moves
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operation import Operation
-from rqsqs.limits import AWS, NATIVE
+from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
 
 HOUR_MS = 3_600_000
@@ -184,34 +183,3 @@ def test_a_move_gets_over_thousands_of_holes_and_moves_everything(engine: Engine
     assert (task.status, task.moved) == ("COMPLETED", 2)
     assert sorted(engine.bodies(destination)) == ["first", "last"]
     assert engine.counts(holes.dlq) == (0, 0, 0)
-
-
-# Sending twice
-
-
-@pytest.mark.parametrize("window_ms", [0, 1, 59_999])
-def test_a_send_with_a_short_deduplication_window_is_not_repeated(engine: Engine, window_ms: int) -> None:
-    q = engine.queue("q.fifo")
-    short = records.outgoing("x", group="g", dedup_id="d", dedup_window_ms=window_ms)
-    long = records.outgoing("x", group="g", dedup_id="e", dedup_window_ms=60_000)
-    plain = records.outgoing("x", group="g", dedup_id="f")
-
-    def repeatable(*batch: Any) -> bool:
-        return messages.send_messages(q.home, batch, AWS).is_repeatable
-
-    assert not repeatable(short)
-    assert not repeatable(plain, short)
-    assert repeatable(long)
-    assert repeatable(plain, long)
-
-
-def test_what_is_repeatable_is_recognised_when_it_comes_again(engine: Engine) -> None:
-    q = engine.queue("q.fifo")
-    operation: Operation = messages.send_messages(
-        q.home, [records.outgoing("x", group="g", dedup_id="d", dedup_window_ms=60_000)], NATIVE
-    )
-    assert operation.is_repeatable
-    (first,), (second,) = engine.execute(operation), engine.execute(operation)
-    assert first.message_id == second.message_id
-    assert engine.counts(q) == (1, 0, 0)
-    assert ids.key_of(first.message_id, q.home.node, True)

@@ -1,0 +1,37 @@
+--[[
+Do something once, however often it is asked for. A caller that got no answer asks again and gets the first one.
+
+KEYS[1] is the caller's lane, a STRING, which ends by itself after two minutes: the answer to the last call in it, and
+behind it the number of that call, 8 characters. A lane has one call at a time, and none after one that was repeated, so
+a call that arrives later than its repetition is recognised as well. The runners put the lane in front of KEYS, and the
+number in front of ARGV (send_message.lua takes the name of its first message), with "r" behind it if the call is
+repeated.
+]]
+local once = {}
+
+-- The answer that the lane knew, which may have another one by now. A write, so that waiting for replicas after it means
+-- something.
+function once.again(lane, known)
+  redis.call("SET", lane, known, "PX", "120000")
+  if string.sub(known, 1, 1) == "=" then
+    return cmsgpack.unpack(string.sub(known, 2, -9))
+  end
+  return string.sub(known, 1, -9)
+end
+
+-- Do `work` if it was not done yet, without lane and number in KEYS and ARGV. An error is not an answer.
+function once.run(work, number)
+  local lane = table.remove(KEYS, 1)
+  number = number or string.sub(table.remove(ARGV, 1), 1, 8)
+  local known = redis.call("GET", lane)
+  if known and string.sub(known, -8) == number then
+    return once.again(lane, known)
+  end
+  local answer = work()
+  if type(answer) ~= "table" or not answer.err then
+    redis.call("SET", lane, "=" .. cmsgpack.pack(answer) .. number, "PX", "120000")
+  end
+  return answer
+end
+
+return once

@@ -1,0 +1,49 @@
+--[[
+A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its lane has
+(lib/once.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=", if
+they were deleted at once, the whole answer. Returns the answer, or nil if there is none: then it receives anew.
+]]
+return function(lane, base, is_fifo, topology, now)
+  local known = redis.call("GET", lane)
+  if not known or string.sub(known, -8) ~= string.sub(ARGV[1], 1, 8) then
+    return nil
+  elseif string.sub(known, 1, 1) == "=" then
+    return cmsgpack.unpack(string.sub(known, 2, -9))
+  end
+  local scores, held, reply = nil, {}, {}
+  if string.find(known, "^%d") then -- of one message
+    scores = {string.sub(known, 1, 16), string.sub(known, 17, -9)}
+  else
+    scores = cmsgpack.unpack(string.sub(known, 1, -9))
+  end
+  for i = 1, #scores, 2 do
+    if redis.call("ZSCORE", base .. "inflight", scores[i + 1]) == scores[i] then
+      held[#held + 1] = {score = scores[i], member = scores[i + 1]}
+    end
+  end
+  if #held == 0 then
+    return nil
+  elseif not is_fifo then
+    local message = require("lib.message")
+    for _, m in ipairs(held) do
+      reply[#reply + 1] = m.member
+      reply[#reply + 1] = tonumber(string.sub(m.score, -3))
+      reply[#reply + 1] = redis.call("HGET", base .. "store", message.field(m.member))
+    end
+    return {tonumber(now), topology, 0, 0, "", reply, {}}
+  end
+  for _, m in ipairs(held) do
+    local stamp, group = string.sub(m.member, 1, 16), string.sub(m.member, 17)
+    local list = redis.call("LRANGE", base .. "group:" .. group, "0", #scores - 1)
+    for i = 1, #list, 2 do
+      if string.sub(list[i], 1, 16) == stamp then
+        local history = redis.call("HGET", base .. "state", stamp)
+        local receives, first, received = string.match(history, "^(%d+)/(%d+)/(%d%d%d%d%d%d%d%d%d%d%d%d%d)")
+        for _, value in ipairs({list[i], group, receives .. "/" .. first .. "/" .. received, list[i + 1]}) do
+          reply[#reply + 1] = value
+        end
+      end
+    end
+  end
+  return {tonumber(now), topology, 0, 0, "", reply}
+end
