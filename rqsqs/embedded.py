@@ -55,6 +55,7 @@ SOCKET_PATH_LIMIT = 100  # bytes; the kernels allow 103 (macOS) and 107 (Linux)
 LOG_LIMIT = 1 << 20  # bytes; a longer log is set aside as server.log.1 at the next start
 PATIENCE = 10.0  # seconds for steps that take milliseconds, before we say that something is wrong
 STEP = 0.0005  # seconds between two looks
+TITLE = "rqsqs {title} {unixsocket}"  # of the process; tells also its clients what it is
 
 # $1 folder, $2 signal that stops the server (KILL: the folder goes too), $3 socket, then the command.
 # stdin is the reading end of `users`, stdout the locked server.lock (only the server keeps it), stderr the log.
@@ -304,7 +305,7 @@ def _start(folder: Path, signal: str, socket_path: str, command: list[str]) -> i
         if log_path.stat().st_size > LOG_LIMIT:
             log_path.replace(folder / "server.log.1")
     command += ["--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700", "--save", ""]
-    command += ["--daemonize", "no", "--dir", str(folder), "--logfile", str(log_path)]
+    command += ["--daemonize", "no", "--proc-title-template", TITLE, "--dir", str(folder), "--logfile", str(log_path)]
     with contextlib.ExitStack() as stack:
         lock = _opened(stack, folder / "server.lock", os.O_RDWR | os.O_CREAT)
         _outlast(lock, folder)

@@ -23,7 +23,7 @@ from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import aio_nodes as nodes
-from rqsqs._io import connect, failures, wire
+from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.aio_nodes import Node, Pipe
 from rqsqs._io.nodes import ASK_S
@@ -145,6 +145,9 @@ class Link:
                 except TimeoutError:
                     node.drop(pipe)
                     raise rx.TimeoutError("no answer in time") from None
+                if (copied := node.copied) is not None and fitness.is_unsafe(operation):
+                    fitness.warn_of_replicas(copied)
+                    node.copied = None
                 break
             except rx.ResponseError as e:
                 if isinstance(e, rx.ReadOnlyError) and pipe is not None and node is not None:

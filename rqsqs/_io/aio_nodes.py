@@ -14,7 +14,7 @@ import redis.exceptions as rx
 from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._core.operation import Operation
-from rqsqs._io import connect, wire
+from rqsqs._io import connect, fitness, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.nodes import ASK_S, FRESH_S
 from rqsqs.errors import RqsqsError
@@ -92,12 +92,17 @@ class Pipe:
 
 
 class Node:
-    """One server: a pipe for requests, and connections that block or rest until one has to."""
+    """One server: a pipe for requests, and connections that block or rest until one has to.
+
+    Attributes:
+        copied: what it told, if it has replicas; None after the first send.
+    """
 
     def __init__(self, url: str, settings: dict[str, Any], orphaned: Orphaned) -> None:
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+        self.copied: fitness.Told | None = None
         # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send
         # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
         self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
@@ -116,18 +121,23 @@ class Node:
             async with asyncio.timeout(self.patience):
                 await connection.connect()
                 if not self._is_checked:
-                    await connection.send_command("INFO", "server")
-                    reply: Any
-                    try:
-                        reply = await connection.read_response(disable_decoding=True)
-                    except rx.ResponseError as e:
-                        reply = e
-                    connect.check_version(reply, self.where)
-                    self._is_checked = True
+                    await self._check(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         return connection
+
+    async def _check(self, connection: Any) -> None:
+        await connection.send_packed_command([fitness.QUESTIONS], check_health=False)
+        replies: list[Any] = []
+        for _ in range(2):
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except rx.ResponseError as e:
+                replies.append(e)
+        told = fitness.judge(self.where, *replies)
+        self._is_checked = told.is_master  # what becomes one is asked again
+        self.copied = told if told.replicas else None
 
     async def pipe(self) -> Pipe:
         """The pipe, opened if need be."""

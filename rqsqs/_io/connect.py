@@ -7,13 +7,10 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import redis
-
 from rqsqs import embedded
-from rqsqs._io import failures
 from rqsqs._io.addresses import place_of
 from rqsqs._io.addresses import shown as shown
-from rqsqs.errors import ServerTooOld, UsageError
+from rqsqs.errors import UsageError
 
 DEFAULT_URL = "redis://localhost:6379/0"
 SCHEMES = (
@@ -26,7 +23,6 @@ SCHEMES = (
     "redis+sentinel",
     "rediss+sentinel",
 )
-OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 
 
 def resolve(url: str | None) -> str:
@@ -84,25 +80,3 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
     except (ValueError, TypeError) as e:
         raise UsageError(f"cannot connect to {shown(url)!r}: {e}") from e
     return made
-
-
-def check_version(reply: bytes | redis.exceptions.ResponseError, where: str) -> None:
-    """Judge a server by its answer to INFO server. An ACL that forbids INFO is respected.
-
-    Raises:
-        ServerTooOld: it cannot run the scripts.
-        ServerError: it answered with an error that we know.
-    """
-    if isinstance(reply, redis.exceptions.ResponseError):
-        known = None
-        if not isinstance(reply, redis.exceptions.NoPermissionError):
-            known = failures.server(reply, sent=False, where=where)
-        if known is not None:
-            raise known from reply
-        return
-    found = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
-    name = "valkey" if "valkey_version" in found else "redis"
-    version = found.get(f"{name}_version", "")
-    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
-    if numbers and numbers < OLDEST[name]:
-        raise ServerTooOld(f"{where} is {name} {version}; rqsqs needs Redis 7.0 or Valkey 7.2 or newer")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import redis.exceptions as rx
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
-from rqsqs._io import connect, failures, wire
+from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs.errors import RqsqsError
 
@@ -21,12 +21,17 @@ FRESH_S = 0.2  # what was just learned is not asked for again
 
 
 class Node:
-    """One server. Connections rest in a deque, so that threads take and return them without a lock."""
+    """One server. Connections rest in a deque, so that threads take and return them without a lock.
+
+    Attributes:
+        copied: what it told, if it has replicas; None after the first send.
+    """
 
     def __init__(self, url: str, settings: dict[str, Any]) -> None:
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+        self.copied: fitness.Told | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -54,18 +59,23 @@ class Node:
         try:
             connection.connect()
             if not self._is_checked:
-                connection.send_command("INFO", "server")
-                reply: Any
-                try:
-                    reply = connection.read_response(disable_decoding=True)
-                except rx.ResponseError as e:
-                    reply = e
-                connect.check_version(reply, self.where)
-                self._is_checked = True
+                self._check(connection)
         except BaseException:
             connection.disconnect()
             raise
         return connection
+
+    def _check(self, connection: Any) -> None:
+        connection.send_packed_command([fitness.QUESTIONS], check_health=False)
+        replies: list[Any] = []
+        for _ in range(2):
+            try:
+                replies.append(connection.read_response(disable_decoding=True))
+            except rx.ResponseError as e:
+                replies.append(e)
+        told = fitness.judge(self.where, *replies)
+        self._is_checked = told.is_master  # what becomes one is asked again
+        self.copied = told if told.replicas else None
 
     def give(self, connection: Any) -> None:
         """Back; somebody else may use it."""

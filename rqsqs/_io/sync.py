@@ -18,7 +18,7 @@ import redis.exceptions as rx
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
-from rqsqs._io import connect, failures, nodes, wire
+from rqsqs._io import connect, failures, fitness, nodes, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.nodes import Node
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
@@ -121,6 +121,9 @@ class Link:
                 if operation.durability is not None:
                     return self._confirmed(node, connection, operation, reply)
                 node.give(connection)
+                if (copied := node.copied) is not None and fitness.is_unsafe(operation):
+                    fitness.warn_of_replicas(copied)
+                    node.copied = None
                 break
             except rx.ResponseError as e:
                 if connection is not None and node is not None:

@@ -6,6 +6,7 @@ python -m rqsqs.chaos.roles produce|consume JSON
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import secrets
@@ -125,4 +126,5 @@ def consume(settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("rqsqs.server").setLevel(logging.ERROR)  # doctor tells
     {"produce": produce, "consume": consume}[sys.argv[1]](json.loads(sys.argv[2]))

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from rqsqs._core import scripts
-from rqsqs._io.connect import OLDEST
+from rqsqs._io.fitness import OLDEST
 from rqsqs.cli import output
 
 PINGS = 20
@@ -69,8 +69,8 @@ class Patient:
     @cached_property
     def info(self) -> dict[str, Any]:
         """All sections that any check needs."""
-        sections = ("server", "clients", "memory", "persistence", "stats", "replication", "errorstats", "cluster")
-        found: dict[str, Any] = self.client.info(*sections)
+        sections = "server clients memory persistence stats replication errorstats commandstats cluster"
+        found: dict[str, Any] = self.client.info(*sections.split())
         return found
 
     def config(self, name: str) -> str:
@@ -180,16 +180,26 @@ def replication(patient: Patient) -> Iterator[Finding]:
     if not number:
         yield Finding("replication", "ok", "no replica: there is one copy of the queues, on this server")
         return
-    text = f"{output.counted(number, 'replica')}: a failover may cost what was not copied yet"
+    copies = output.counted(number, "replica")
     behind = [
         int(info["master_repl_offset"]) - int(entry["offset"])
         for key, entry in info.items()
         if key.startswith("slave") and isinstance(entry, dict)
     ]
     if behind and max(behind) > 1 << 20:
-        yield Finding("replication", "warn", f"{text}; one is {_size(max(behind))} behind", "see its network and disk")
-    else:
+        text = f"{copies}, one of them {_size(max(behind))} behind"
+        yield Finding("replication", "warn", text, "see its network and disk")
+    waits = sum(_calls(info, name) for name in ("wait", "waitaof"))
+    if waits:
+        text = f"{copies}, for which sends have waited {output.counted(waits, 'time')} since the server started"
         yield Finding("replication", "ok", text)
+    else:
+        text = f"{copies}, for which no send has waited: a failover may cost what was acknowledged and not copied yet"
+        yield Finding("replication", "warn", text, "rqsqs.connect(..., durability=rqsqs.Durability(replicas=1)) waits")
+
+
+def _calls(info: dict[str, Any], command: str) -> int:
+    return int(info.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 def connections(patient: Patient) -> Iterator[Finding]:

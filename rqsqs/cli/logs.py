@@ -31,6 +31,7 @@ def install(level: str, *, as_json: bool, consumer: Callable[[], str | None] = l
     handler.is_rqsqs = True  # type: ignore[attr-defined]
     root.addHandler(handler)
     root.setLevel(level.upper())
+    logging.getLogger("rqsqs.server").setLevel(logging.NOTSET)
     if level == "debug":
         logging.getLogger("asyncio").setLevel(logging.INFO)
         logging.getLogger("watchfiles").setLevel(logging.INFO)

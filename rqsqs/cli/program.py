@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ class Program(click.Group):
     ) -> NoReturn:
         """Run a command and exit."""
         extra |= {"standalone_mode": False}
+        logging.getLogger("rqsqs.server").setLevel(logging.ERROR)  # what connections warn of, doctor tells
         settings = Settings(os.environ.get("RQSQS_URL") or None, os.environ.get("RQSQS_PREFIX") or "rqsqs")
         try:
             code = super().main(args, prog_name or "rqsqs", obj=settings, **extra) or OK

@@ -98,7 +98,12 @@ def test_a_replica_fails_and_the_primary_counts_it(run: Run, start: Start) -> No
     replica = start(replicaof=f"127.0.0.1 {primary.port}")
     with redis.Redis.from_url(primary.url) as client:
         wait_for(lambda: client.info("replication")["connected_slaves"])
-    assert "1 replica: a failover may cost" in run("--url", primary.url, "doctor").stdout
+    shown = run("--url", primary.url, "doctor").stdout
+    assert "warn  1 replica, for which no send has waited: a failover may cost what was acknowledged and not" in shown
+    assert "durability=rqsqs.Durability(replicas=1)" in shown
+    with rqsqs.connect(primary.url, durability=rqsqs.Durability(replicas=1, timeout=20)) as connection:
+        connection.create_queue("orders").send("x")
+    assert "ok    1 replica, for which sends have waited 1 time since" in run("--url", primary.url, "doctor").stdout
     shown = run("--url", replica.url, "doctor", code=1).stdout
     assert "this is a replica, which takes no writes" in shown
     assert f"connect to the primary, 127.0.0.1:{primary.port}" in shown

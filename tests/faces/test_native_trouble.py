@@ -62,7 +62,7 @@ def greet(info: str) -> Callable[[bytes], bytes]:
 
     def answer(request: bytes) -> bytes:
         if b"INFO" in request:
-            return f"${len(info)}\r\n{info}\r\n".encode()
+            return f"${len(info)}\r\n{info}\r\n".encode() + b"+OK\r\n" * (request.count(b"*") - 1)
         return b"+OK\r\n" * request.count(b"*")
 
     return answer
