@@ -11,10 +11,10 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-faults soak demo lint format bench coverage clean
+.PHONY: help install test test-cluster test-faults soak demo lint format bench bench-scaling coverage clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## Make the virtual environment with everything in it
 
@@ -50,6 +50,9 @@ format: $(STAMP) ## Put the code in its usual form
 bench: $(STAMP) ## Measure, and write docs/performance.md (BENCH_ARGS=--quick only prints)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks $(or $(BENCH_ARGS),--write docs/performance.md)
+
+bench-scaling: $(STAMP) ## Measure growth, and write docs/scaling.md (BENCH_ARGS=--quick only prints)
+	$(BIN)/python -m benchmarks scaling $(or $(BENCH_ARGS),--write docs/scaling.md)
 
 coverage: $(STAMP) ## Run the tests and show what they did not reach
 	$(BIN)/coverage erase

@@ -1,4 +1,5 @@
-"""The command line: `python -m benchmarks` measures everything, `python -m benchmarks scripts` the scripts alone."""
+"""The command line: `python -m benchmarks` measures all of docs/performance.md, `python -m benchmarks scaling` all of
+docs/scaling.md, `python -m benchmarks scripts` the scripts alone."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import report, scripts, suite
+from benchmarks import report, scaling, scripts, suite
 from benchmarks.processes import awake, prepare
 from benchmarks.server import Bench, use_scripts_of
 from tests.servers import KINDS
@@ -14,12 +15,11 @@ from tests.servers import KINDS
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--server", choices=KINDS, default="redis")
-    parser.add_argument("--quick", action="store_true", help="less of everything: 2 minutes instead of 10")
-    parser.add_argument("--only", metavar="SECTION", help=f"one of {', '.join(suite.SECTIONS)}")
-    parser.add_argument("--huge", action="store_true", help="growth up to 5 million waiting messages")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the results between the markers of this file")
+    _add_options(parser, suite.SECTIONS)
     commands = parser.add_subparsers(dest="command")
+    more = commands.add_parser("scaling", help="does what a message costs grow as there is more of everything?")
+    _add_options(more, scaling.SECTIONS)
+    more.add_argument("--huge", action="store_true", help="FIFO queues up to 5 million waiting messages, too (2 GB)")
     one = commands.add_parser("scripts", help="server time of the scripts over that of a trivial one")
     one.add_argument("--server", choices=KINDS, default="redis")
     one.add_argument("--quick", action="store_true", help="about 10 seconds instead of 40")
@@ -32,10 +32,20 @@ def main(argv: list[str] | None = None) -> int:
         return measure_scripts(args)
 
     scale = suite.QUICK if args.quick else suite.FULL
-    text = suite.run(args.server, scale, only=args.only, is_huge=args.huge)
+    if args.command == "scaling":
+        text = suite.run(args.server, scale, args.only, args.huge, scaling.SECTIONS)
+    else:
+        text = suite.run(args.server, scale, args.only)
     if args.write:
         report.put_between_markers(args.write, text)
     return 0
+
+
+def _add_options(parser: argparse.ArgumentParser, sections: suite.Sections) -> None:
+    parser.add_argument("--server", choices=KINDS, default="redis")
+    parser.add_argument("--quick", action="store_true", help="less of everything: 2 minutes instead of 10")
+    parser.add_argument("--only", choices=sections, metavar="SECTION", help=f"one of {', '.join(sections)}")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the results between the markers of this file")
 
 
 def measure_scripts(args: argparse.Namespace) -> int:

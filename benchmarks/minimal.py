@@ -58,40 +58,56 @@ return redis.call("HDEL", KEYS[1], unpack(fields))
 
 
 class Minimal:
-    """A backlog, and the three scripts on it."""
+    """Queues with a backlog, and the three scripts on them.
 
-    def __init__(self, bench: Bench, backlog: int, body: str) -> None:
+    Args:
+        backlog: messages waiting in each queue.
+        queues: how many there are; each call goes to the next one.
+    """
+
+    def __init__(self, bench: Bench, backlog: int, body: str, queues: int = 1) -> None:
         self.bench = bench
         self.body = body
         self.shas = [str(bench.client.script_load(source)) for source in (SEND, RECEIVE, DELETE)]
-        self.keys = {name: f"bench:{{minimal}}:{name}" for name in ("meta", "ready", "store", "inflight", "bell")}
         self._numbers = itertools.count(10_000_000)
-        settings = {"plain": "1048576", "VisibilityTimeout": "30", "MessageRetentionPeriod": "345600"}
-        bench.client.hset(self.keys["meta"], mapping=settings)
-        bench.client.rpush(self.keys["bell"], "1")
-        bench.pipeline([self._send(100) for _ in range(backlog // 100)])
+        self._turns = itertools.cycle(range(queues))
+        settings = ("plain", "1048576", "VisibilityTimeout", "30", "MessageRetentionPeriod", "345600")
+        for n in range(queues):
+            meta, bell, store, inflight = self._keys(n, "meta bell store inflight")
+            commands = (
+                ("HSET", meta, *settings),
+                ("RPUSH", bell, "1"),
+                ("HSET", store, "other", body),  # so that the keys do not come and go
+                ("ZADD", inflight, "9e15", "other"),
+            )
+            bench.pipeline([hiredis.pack_command(command) for command in commands])
+            bench.pipeline([self._send(n, min(100, backlog)) for _ in range(max(1, backlog // 100))])
 
-    def _call(self, script: int, names: str, *args: str | bytes) -> bytes:
-        keys = [self.keys[name] for name in names.split()]
+    def _keys(self, n: int, names: str) -> list[str]:
+        return [f"bench:{{minimal-{n}}}:{name}" for name in names.split()]
+
+    def _call(self, script: int, n: int, names: str, *args: str | bytes) -> bytes:
+        keys = self._keys(n, names)
         packed: bytes = hiredis.pack_command(("EVALSHA", self.shas[script], len(keys), *keys, *args))
         return packed
 
-    def _send(self, batch: int) -> bytes:
+    def _send(self, n: int, batch: int) -> bytes:
         pairs = ((f"{next(self._numbers):08d}", self.body) for _ in range(batch))
-        return self._call(0, "meta ready bell", *itertools.chain.from_iterable(pairs))
+        return self._call(0, n, "meta ready bell", *itertools.chain.from_iterable(pairs))
 
     def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
         """Send, receive and delete `count` messages; the server's costs of each step."""
+        turns = list(itertools.islice(self._turns, count // batch))
         replies: list[list[bytes]] = []
         for step in ("send", "receive", "delete"):
             if step == "send":
-                calls = [self._send(batch) for _ in range(count // batch)]
+                calls = [self._send(n, batch) for n in turns]
             elif step == "receive":
-                call = self._call(1, "meta ready store inflight bell", str(batch), str(2 * batch))
-                calls = [call] * (count // batch)
+                names, args = "meta ready store inflight bell", (str(batch), str(2 * batch))
+                calls = [self._call(1, n, names, *args) for n in turns]
             else:
                 members = [[key + reply[-1] for key in reply[:-1:2]] for reply in replies]
-                calls = [self._call(2, "store inflight", *some) for some in members]
+                calls = [self._call(2, n, "store inflight", *some) for n, some in zip(turns, members, strict=True)]
             before = self.bench.costs()
             replies = self.bench.pipeline(calls)
             yield step, spent(before, self.bench.costs())

@@ -14,7 +14,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def prepare() -> None:
-    """Let the fork server import the contestants beforehand."""
+    """Let the fork server import the contestants beforehand. That servers keep everything in memory is meant."""
+    logging.getLogger("rqsqs.server").setLevel(logging.ERROR)
     CONTEXT.set_forkserver_preload(["benchmarks.processes", "benchmarks.contestants", "rqsqs", "rqsqs.boto3"])
 
 

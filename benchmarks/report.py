@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 from collections.abc import Sequence
@@ -43,8 +42,7 @@ def machine() -> str:
         except PackageNotFoundError:
             continue
     versions = ", ".join(f"{name} {number}" for name, number in found.items())
-    today = datetime.datetime.now(datetime.UTC).date()
-    return f"{today}, {os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, {versions}"
+    return f"{os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, {versions}"
 
 
 def _processor() -> str:

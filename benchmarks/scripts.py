@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import hiredis
 
@@ -23,12 +23,14 @@ from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
+from rqsqs.types import Outgoing
 
 BODY = "x" * 100
 GROUPS = 1000  # message groups of the FIFO queue
 LOW = 0.2  # the percentile that counts
 STEPS = ("send", "receive", "delete")
 TURN = "delete + receive"  # what is finished and what comes next, in one call
+RECEIVE_DELETE = "receive, delete"  # one call after the other
 
 Step = tuple[str, str, int]  # kind of queue, send | receive | delete, batch
 FLOOR: Step = ("trivial", "(T)", 0)
@@ -60,21 +62,29 @@ class Sample:
 
 
 class Load:
-    """One queue with a backlog, and the operations of a producer and a consumer on it."""
+    """One queue with a backlog, and the operations of a producer and a consumer on it.
 
-    def __init__(self, bench: Bench, kind: str, backlog: int, in_flight: int = 0) -> None:
+    Args:
+        kind: `standard`, `fair` (standard with message groups) or `fifo`.
+        in_flight: so many messages more were received and not deleted; of a FIFO queue each in a group of its own.
+        groups: over how many message groups the backlog and what is sent later are spread, in turn.
+    """
+
+    def __init__(self, bench: Bench, kind: str, backlog: int, in_flight: int = 0, groups: int = GROUPS) -> None:
         self.bench = bench
         self.kind = kind
-        self.queue = Keyspace("bench").queue(f"q{backlog}-{in_flight}" + (".fifo" if kind == "fifo" else ""))
-        suffix = "_fifo" if kind == "fifo" else ""
-        bench.load(*(f"{step}_message{suffix}" for step in STEPS), "create_queue", "register_queue")
+        name = f"{kind}-{backlog}-{in_flight}-{groups}"
+        self.queue = Keyspace("bench").queue(name + (".fifo" if kind == "fifo" else ""))
         self._numbers = itertools.count()
+        self._groups, self._group = in_flight, "flying"
         drive(bench, flows.create_queue(self.queue, {}, NATIVE, None))
-        self._send_many(backlog + in_flight)
+        self._send_many(in_flight)
         while in_flight > 0:
             count = min(in_flight, 500)
             self.bench.run([self.receive(count, visibility_ms=86_400_000)])
             in_flight -= count
+        self._groups, self._group = groups, "group"
+        self._send_many(backlog)
 
     def _send_many(self, count: int) -> None:
         for start in range(0, count, 5000):
@@ -83,12 +93,16 @@ class Load:
 
     def send(self, batch: int) -> Operation:
         """Send a batch; to a FIFO queue with deduplication ids."""
-        batch_ = []
-        for _ in range(batch):
-            n = next(self._numbers)
-            fifo = {"group": f"group-{n % GROUPS}", "dedup_id": f"message-{n:012d}"} if self.kind == "fifo" else {}
-            batch_.append(records.outgoing(BODY, **fifo))
+        batch_ = [self._outgoing(next(self._numbers)) for _ in range(batch)]
         return messages.send_messages(self.queue.home, batch_, NATIVE)
+
+    def _outgoing(self, n: int) -> Outgoing:
+        if self.kind == "standard":
+            return records.outgoing(BODY)
+        group = f"{self._group}-{n % self._groups}"
+        if self.kind == "fair":
+            return records.outgoing(BODY, group=group)
+        return records.outgoing(BODY, group=group, dedup_id=f"message-{n:012d}")
 
     def receive(self, batch: int, visibility_ms: int | None = None, finished: Sequence[Delivery] = ()) -> Operation:
         """Receive a batch without waiting, and delete what is finished."""
@@ -124,6 +138,22 @@ class Load:
                 got = sum(len(found) for found in received)
                 assert got == count, f"{got} of {count} messages received"
             yield step, costs
+
+
+class OneByOne(Load):
+    """The same where a consumer has one call at a time: what a single message group allows."""
+
+    def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
+        """Send `count` messages, then receive and delete them in turns: the costs of each step."""
+        before = self.bench.costs()
+        self.bench.run([self.send(batch) for _ in range(count // batch)])
+        sent = self.bench.costs()
+        yield "send", spent(before, sent)
+        for _ in range(count // batch):
+            (got,) = self.bench.run([self.receive(batch)])
+            assert len(got.messages) == batch, f"{len(got.messages)} of {batch} messages received"
+            self.bench.run([self.delete(got.messages)])
+        yield RECEIVE_DELETE, spent(sent, self.bench.costs())
 
 
 class Streams:
@@ -180,10 +210,18 @@ def trivial(bench: Bench, calls: int, keys: tuple[Any, ...] = ("bench:{0}:key",)
     return spent(before, bench.costs())
 
 
+class Cycles(Protocol):
+    """Something that can be measured."""
+
+    def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
+        """Do the steps with `count` messages: what each cost the server."""
+        ...
+
+
 def measure(
     bench: Bench,
     seconds: float,
-    loads: dict[str, Load | Streams | Minimal],
+    loads: Mapping[str, Cycles],
     batches: tuple[int, ...] = (1, 10),
     slice_: int = 200,
 ) -> dict[Step, Sample]:
@@ -264,4 +302,5 @@ def profile(samples: dict[Step, Sample]) -> list[list[str]]:
 
 
 def _place(step: str) -> int:
-    return (*STEPS, TURN).index(step) if step in (*STEPS, TURN) else 0
+    order = (*STEPS, TURN, RECEIVE_DELETE)
+    return order.index(step) if step in order else 0

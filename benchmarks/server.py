@@ -38,22 +38,25 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Bench:
-    """A fresh server in memory and one connection to it."""
+    """A fresh server in memory, or a master of a cluster that runs, and one connection to it."""
 
-    def __init__(self, kind: Kind) -> None:
-        self.server = Server(kind).start()
+    def __init__(self, kind: Kind, master: Server | None = None) -> None:
+        self.server = master or Server(kind).start()
+        self.is_cluster = master is not None
         self.client = redis.Redis.from_url(self.server.url)
         self.version = str(
             self.client.info("server").get("valkey_version") or self.client.info("server")["redis_version"]
         )
         self._connection: Any = redis.ConnectionPool.from_url(self.server.url, protocol=2).make_connection()
         self._connection.connect()
+        self._loaded: set[str] = set()
         self.trivial = str(self.client.script_load("return 1")).encode()
 
     def close(self) -> None:
         self._connection.disconnect()
         self.client.close()
-        self.server.stop()
+        if not self.is_cluster:
+            self.server.stop()
 
     def __enter__(self) -> Bench:
         return self
@@ -62,11 +65,6 @@ class Bench:
         self.close()
 
     # Calls
-
-    def load(self, *names: str) -> None:
-        """Load scripts, so that EVALSHA finds them."""
-        for name in names:
-            self.client.script_load(scripts.get(name).source)
 
     def pipeline(self, calls: Sequence[bytes]) -> list[Any]:
         """Run packed calls in pipelines; their replies."""
@@ -79,7 +77,10 @@ class Bench:
 
     def run(self, operations: Sequence[Operation]) -> list[Any]:
         """Run operations in pipelines; their parsed results."""
-        replies = self.pipeline([pack(o) for o in operations])
+        for name in {o.script for o in operations} - self._loaded:
+            self.client.script_load(scripts.get(name).source)
+            self._loaded.add(name)
+        replies = self.pipeline([pack(o, self.is_cluster) for o in operations])
         return [o.parse(r) if o.parse else r for o, r in zip(operations, replies, strict=True)]
 
     # What the server says
@@ -96,10 +97,10 @@ class Bench:
         return float((info["used_cpu_user"] + info["used_cpu_sys"]) * 1e6)
 
 
-def pack(operation: Operation) -> bytes:
+def pack(operation: Operation, is_cluster: bool = False) -> bytes:
     """An operation as the bytes of its EVALSHA."""
     LANE.number += 1
-    return wire.call(operation, False, LANE if scripts.get(operation.script).has_lane else None)
+    return wire.call(operation, is_cluster, LANE if scripts.get(operation.script).has_lane else None)
 
 
 def use_scripts_of(folder: Path) -> None:

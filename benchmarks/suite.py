@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks import client, memory, partitioned, report, scripts, targets, throughput, waiting
+from benchmarks import client, memory, report, scripts, targets, throughput, waiting
 from benchmarks.contestants import FLOORS, OURS, PEERS, DropIn, Fleet, Lists, Native, Streams, available, missing
 from benchmarks.processes import awake
 from benchmarks.report import Rows
@@ -21,9 +21,14 @@ class Scale:
     """How much of everything."""
 
     scripts_s: float
-    growth_s: float
-    backlog: int  # the large one
-    in_flight: int  # the many
+    growth_s: float  # for each kind of growth
+    backlogs: tuple[int, ...]  # numbers of messages waiting,
+    flights: tuple[int, ...]  # in flight,
+    groups: tuple[int, ...]  # of message groups,
+    partitions: tuple[int, ...]
+    queues: tuple[int, ...]
+    waited: tuple[int, ...]  # partitions waited for
+    masters: int  # at most
     rounds: int  # of one client alone
     messages: int  # in each of them
     fleet_rounds: int
@@ -39,8 +44,13 @@ class Scale:
 FULL = Scale(
     scripts_s=40,
     growth_s=30,
-    backlog=1_000_000,
-    in_flight=100_000,
+    backlogs=(1_000, 100_000, 1_000_000, 5_000_000),
+    flights=(1, 1_000, 100_000),
+    groups=(1, 1_000, 100_000, 1_000_000),
+    partitions=(1, 2, 8, 64),
+    queues=(1, 100, 10_000),
+    waited=(1, 8, 64),
+    masters=4,
     rounds=15,
     messages=100,
     fleet_rounds=4,
@@ -54,9 +64,14 @@ FULL = Scale(
 )
 QUICK = Scale(
     scripts_s=8,
-    growth_s=6,
-    backlog=200_000,
-    in_flight=20_000,
+    growth_s=8,
+    backlogs=(1_000, 200_000),
+    flights=(1, 20_000),
+    groups=(1, 1_000, 50_000),
+    partitions=(1, 8, 64),
+    queues=(1, 1_000),
+    waited=(1, 8),
+    masters=3,
     rounds=3,
     messages=100,
     fleet_rounds=1,
@@ -71,8 +86,13 @@ QUICK = Scale(
 TINY = Scale(
     scripts_s=0.1,
     growth_s=0.1,
-    backlog=2_000,
-    in_flight=500,
+    backlogs=(300, 600),
+    flights=(1, 500),
+    groups=(1, 500, 600),
+    partitions=(1, 8),
+    queues=(1, 20),
+    waited=(1, 8),
+    masters=2,
     rounds=1,
     messages=20,
     fleet_rounds=1,
@@ -92,6 +112,7 @@ class Results:
 
     Attributes:
         goals: rows of the summary: what, reached, target, verdict.
+        facts: what later sections compute with.
         text: the sections in Markdown.
     """
 
@@ -100,6 +121,7 @@ class Results:
     is_huge: bool = False
     goals: list[list[str]] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
+    facts: dict[str, float] = field(default_factory=dict)
 
     def show(self, title: str, rows: Rows, note: str = "") -> None:
         """A table that is done."""
@@ -133,31 +155,6 @@ def measure_scripts(r: Results) -> None:
             for (queue, batch), target in targets.SUMS.items():
                 ours, bare = (sum(samples[q, s, batch].low for s in scripts.STEPS) for q in (queue, "streams"))
                 r.goal(f"server time, send + receive + delete, batch of {batch}", ours / bare, target, " S")
-
-
-def measure_growth(r: Results) -> None:
-    """Does server time grow with what is there?"""
-    sizes = [(10_000, 1), (r.scale.backlog, 1), (10_000, r.scale.in_flight)]
-    if r.is_huge:
-        sizes.append((5_000_000, 1))
-    with Bench(r.kind) as bench, awake():
-        loads: dict[str, scripts.Load | scripts.Streams | scripts.Minimal] = {
-            f"{waiting_:,} waiting, {flying:,} in flight": scripts.Load(bench, "standard", waiting_, flying)
-            for waiting_, flying in sizes
-        }
-        samples = scripts.measure(bench, r.scale.growth_s, loads)
-    rows = [["queue", "batch", "send", "receive", "delete", "together", "growth"]]
-    small = next(iter(loads))
-    for batch in (1, 10):
-        base = sum(samples[small, step, batch].low for step in scripts.STEPS)
-        for name in loads:
-            lows = [samples[name, step, batch].low for step in scripts.STEPS]
-            growth = sum(lows) / base
-            cells = [f"{low:.2f}" for low in (*lows, sum(lows))]
-            rows.append([name, str(batch), *cells, f"{growth:.2f}"])
-            if name != small:
-                r.goal(f"growth to {name}, batch of {batch}", growth, targets.GROWTH, " ×")
-    r.show("Growth: server µs per message", rows)
 
 
 def measure_alone(r: Results) -> None:
@@ -268,59 +265,34 @@ def measure_hand_over(r: Results) -> None:
     r.goal("send to handler of an idle worker, p50 over BLPOP", over_list, targets.HAND_OVER, " ×")
 
 
-def measure_partitions(r: Results) -> None:
-    """Several partitions over one."""
-    messages = 10 * r.scale.messages
-    with awake():
-        one = partitioned.one_server(r.kind, (1, 2, 4, 8), r.scale.rounds, messages)
-        three = partitioned.three_masters(r.kind, (1, 8), r.scale.rounds, messages)
-    rows = [["queue", "messages/s", "client CPU µs", "server CPU µs", "commands", "server CPU over one partition"]]
-    for where, results in (("one server", one), ("three masters", three)):
-        base = statistics.median(results["1 partition"].server_us)
-        for name, found in results.items():
-            costs = [statistics.median(v) for v in (found.client_us, found.server_us, found.commands)]
-            ratio = costs[1] / base
-            cells = [f"{found.per_second:,.0f}", *(f"{c:.1f}" for c in costs), f"{ratio:.2f}"]
-            rows.append([f"{name}, {where}", *cells])
-            if "partitions" in name and where == "one server":
-                r.goal(f"server CPU, {name}, {where}", ratio, targets.PARTITIONS, " ×")
-            elif "partitions" in name:
-                queues = statistics.median(results["8 queues"].server_us)
-                r.goal(f"server CPU, {name}, {where}, over 8 queues", costs[1] / queues, targets.PARTITIONS, " ×")
-    r.show("Partitions", rows, PARTITIONS_NOTE)
-
-
-PARTITIONS_NOTE = (
-    "One client, batches of 10; a message is sent, received and deleted; bodies of 1 KiB. Eight queues of one "
-    "partition, used in turn, show what it costs three masters on few processors that they take turns."
-)
 SCRIPTS_NOTE = (
     "T = a trivial EVALSHA; the minimum = scripts of nothing but the redis calls a standard queue needs. "
     "10,000 messages waiting, bodies of 100 bytes."
 )
-SECTIONS: dict[str, Callable[[Results], None]] = {
+Sections = Mapping[str, Callable[[Results], None]]
+SECTIONS: Sections = {
     "scripts": measure_scripts,
-    "growth": measure_growth,
     "client": measure_client,
     "memory": measure_memory,
     "idle": measure_idle,
     "hand-over": measure_hand_over,
     "alone": measure_alone,
-    "partitions": measure_partitions,
     "fleets": measure_fleets,
 }
 
 
-def run(kind: Kind, scale: Scale, only: str | None = None, is_huge: bool = False) -> str:
+def run(kind: Kind, scale: Scale, only: str | None = None, is_huge: bool = False, sections: Sections = SECTIONS) -> str:
     """Measure; the results as Markdown."""
     began = time.monotonic()
     results = Results(kind, scale, is_huge)
-    for name, measure in SECTIONS.items():
+    for name, measure in sections.items():
         if only in (None, name):
             measure(results)
     head = [["what", "reached", "target", "verdict"]]
     summary = [*head, *results.goals]
-    note = f"{report.machine()}. Measured in {(time.monotonic() - began) / 60:.1f} minutes."
+    with Bench(kind) as bench:
+        server = f"{kind.title()} {bench.version}"
+    note = f"{server}, {report.machine()}. Measured in {(time.monotonic() - began) / 60:.1f} minutes."
     if missing():
         note += f" Not installed and left out: {', '.join(missing())}."
     print(f"\nTargets\n{report.plain(summary)}\n\n{note}", flush=True)

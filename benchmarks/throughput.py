@@ -91,7 +91,7 @@ def fleets(
     """`each` producer and as many consumer processes work on one queue; bare streams stand at both ends of a round."""
     results: dict[str, Fleet] = defaultdict(Fleet)
     for _ in range(rounds):
-        row = [(cls, _fleet(bench, cls, batch, seconds, each)) for cls in (Streams, *classes, Streams)]
+        row = [(cls, fleet(bench, cls, batch, seconds, each)) for cls in (Streams, *classes, Streams)]
         bare = statistics.mean(rate for cls, (rate, _, _) in row if cls is Streams)
         bare_us = statistics.mean(client_us + server_us for cls, (_, client_us, server_us) in row if cls is Streams)
         for cls, (rate, client_us, server_us) in row:
@@ -104,7 +104,8 @@ def fleets(
     return results
 
 
-def _fleet(bench: Bench, cls: type[Contestant], batch: int, seconds: float, each: int) -> tuple[float, float, float]:
+def fleet(bench: Bench, cls: type[Contestant], batch: int, seconds: float, each: int) -> tuple[float, float, float]:
+    """One round: messages per second, and CPU of the clients and the server, in µs per message."""
     bench.client.flushall()
     contestant = cls(bench.server.url)
     contestant.create()

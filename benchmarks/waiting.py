@@ -43,7 +43,7 @@ def idle(
             contestant.create()
             contestant.close()
             for _ in range(count // per_process):
-                children.append(processes.start(_wait, cls, bench.server.url, per_process, ready))
+                children.append(processes.start(wait_for_ever, cls, bench.server.url, per_process, ready))
         for _ in range(len(children)):
             assert ready.acquire(timeout=60)
         time.sleep(1)
@@ -59,7 +59,8 @@ def idle(
     return results
 
 
-def _wait(cls: type[Contestant], url: str, count: int, ready: Any) -> None:
+def wait_for_ever(cls: type[Contestant], url: str, count: int, ready: Any) -> None:
+    """In a child: `count` threads that wait."""
     processes.quietly()
 
     def one() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, scripts, suite
+from benchmarks import report, scaling, scripts, suite
 from benchmarks.__main__ import main
 from benchmarks.processes import prepare
 from benchmarks.server import Bench
@@ -16,13 +16,25 @@ KIND = next((kind for kind in KINDS if find_binary(kind)), KINDS[0])
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("section", suite.SECTIONS)
-def test_every_section_gives_a_table(section: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("sections", "section"),
+    [pytest.param(s, name, id=name) for s in (suite.SECTIONS, scaling.SECTIONS) for name in s if name != "shards"],
+)
+def test_every_section_gives_a_table(
+    sections: suite.Sections, section: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     prepare()
-    text = suite.run(KIND, suite.TINY, only=section)
+    text = suite.run(KIND, suite.TINY, only=section, sections=sections)
     assert "### Targets" in text
     assert text.count("|---|") >= 2
     assert "Targets" in capsys.readouterr().out
+
+
+def test_what_many_shards_give_is_computed_from_what_was_measured() -> None:
+    facts = {"server µs": 10.0, "bytes 1024": 3000.0, "replica bytes 1024": 2000.0, "bytes waiting": 160.0}
+    results = suite.Results(KIND, suite.TINY, facts=facts)
+    scaling.compute_shards(results)
+    assert "| 10 | 500,000 | 1.5 | 1 | 500,000,000 |" in results.text[0]
 
 
 def test_the_scripts_can_be_profiled(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,121 @@
+"""Loads that differ in one size alone: waiting, in flight, message groups, partitions, queues."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from benchmarks.scripts import BODY, Cycles, Load, OneByOne, drive
+from benchmarks.server import Bench, Cost, Costs, spent
+from rqsqs._core import flows, messages, receipts, records
+from rqsqs._core.keys import Keyspace, Partition, QueueRef
+from rqsqs._core.records import Delivery
+from rqsqs.limits import NATIVE
+
+EACH = 10  # messages in each of many partitions or queues at the beginning
+DAY_MS = 86_400_000
+
+
+def waiting(bench: Bench, kind: str, size: int) -> Cycles:
+    """So many messages are waiting."""
+    return Load(bench, kind, size)
+
+
+def in_flight(bench: Bench, kind: str, size: int) -> Cycles:
+    """So many messages are in flight, 10,000 are waiting."""
+    return Load(bench, kind, 10_000, size)
+
+
+def groups(bench: Bench, kind: str, size: int) -> Cycles:
+    """So many message groups have one message each; one group has 1,000."""
+    make = OneByOne if kind == "fifo" else Load
+    return make(bench, kind, max(size, 1000), groups=size)
+
+
+def queues(bench: Bench, kind: str, size: int) -> Cycles:
+    """So many queues are used in turn."""
+    space = Keyspace("bench")
+    refs = [space.queue(f"{kind}-{n}" + (".fifo" if kind == "fifo" else "")) for n in range(size)]
+    for ref in refs:
+        drive(bench, flows.create_queue(ref, {}, NATIVE, None))
+    return Many(bench, refs, [ref.home for ref in refs])
+
+
+def partitions(bench: Any, kind: str, size: int) -> Many:
+    """One queue has so many partitions, used in turn."""
+    ref = Keyspace("bench").queue(f"parts-{size}" + (".fifo" if kind == "fifo" else ""))
+    attributes = {"Partitions": str(size)} if size > 1 else {}
+    if kind == "fifo":
+        attributes["DeduplicationScope"] = "messageGroup"
+    drive(bench, flows.create_queue(ref, attributes, NATIVE, None))
+    return Many(bench, [ref], ref.own)
+
+
+class Many:
+    """Partitions, of one queue or of several, that are used in turn: each call goes to the next one. All have something
+    waiting and something in flight, so that it is not measured how keys come and go.
+
+    Args:
+        bench: or Masters.
+    """
+
+    def __init__(self, bench: Any, refs: Sequence[QueueRef], parts: Sequence[Partition]) -> None:
+        self.bench = bench
+        self.refs = {ref.name: ref for ref in refs}
+        self.is_fifo = refs[0].is_fifo
+        self._parts = itertools.cycle(parts)
+        self._numbers = itertools.count()
+        self._groups = {p: self._groups_of(p, "flying") for p in parts} if self.is_fifo else {}
+        for start in range(0, len(parts), 1000):
+            some = parts[start : start + 1000]
+            bench.run([self._send(p, 1) for p in some])
+            bench.run([messages.receive_messages(p, NATIVE, 1, DAY_MS, "", "") for p in some])
+        self._groups = {p: self._groups_of(p, "group") for p in self._groups}
+        for start in range(0, len(parts), 1000):
+            bench.run([self._send(p, EACH) for p in parts[start : start + 1000]])
+
+    def _groups_of(self, p: Partition, stem: str) -> Iterator[str]:
+        """Message groups that belong to a partition, round and round."""
+        ref = self.refs[p.queue]
+        return (group for n in itertools.count() if ref.owner(group := f"{stem}-{n % 1000}") is p)
+
+    def _send(self, p: Partition, batch: int) -> Any:
+        fifo = [{}] * batch
+        if self.is_fifo:
+            fifo = [
+                {"group": next(self._groups[p]), "dedup_id": f"message-{next(self._numbers):012d}"}
+                for _ in range(batch)
+            ]
+        return messages.send_messages(p, [records.outgoing(BODY, **options) for options in fifo], NATIVE)
+
+    def steps(self, batch: int, count: int) -> Iterator[str]:
+        """Send, receive and delete `count` messages; comes back after each step."""
+        parts = list(itertools.islice(self._parts, count // batch))
+        self.bench.run([self._send(p, batch) for p in parts])
+        yield "send"
+        got = self.bench.run([messages.receive_messages(p, NATIVE, batch, None, "", "") for p in parts])
+        assert sum(len(r.messages) for r in got) == count
+        yield "receive"
+        self.bench.run([self._delete(p, r.messages) for p, r in zip(parts, got, strict=True)])
+        yield "delete"
+
+    def _delete(self, p: Partition, found: Sequence[Delivery]) -> Any:
+        handles = [receipts.decode(self.refs[p.queue], d.receipt_handle) for d in found]
+        return messages.delete_messages(p, handles, NATIVE)
+
+    def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
+        """The same, with the costs of each step."""
+        before = self.bench.costs()
+        for step in self.steps(batch, count):
+            yield step, spent(before, self.bench.costs())
+            before = self.bench.costs()
+
+
+def cost_of_creating(bench: Bench, count: int) -> float:
+    """Server µs for one more queue."""
+    space = Keyspace("bench")
+    before = bench.costs().get("evalsha", Cost())
+    for n in range(count):
+        drive(bench, flows.create_queue(space.queue(f"late-{n}"), {}, NATIVE, None))
+    return (bench.costs()["evalsha"].usec - before.usec) / count

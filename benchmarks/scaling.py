@@ -1,0 +1,274 @@
+"""The sections of docs/scaling.md: what a message costs as there is more of everything, and what that makes of many
+masters."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+
+from benchmarks import connections, growth, masters, memory, network, partitioned, scripts, targets
+from benchmarks.contestants import Native
+from benchmarks.minimal import Minimal
+from benchmarks.processes import awake
+from benchmarks.scripts import RECEIVE_DELETE, Cycles, Sample, Step
+from benchmarks.server import Bench
+from benchmarks.suite import Results, Sections
+
+SIZES = (100, 1024)  # bytes of bodies
+SHARE = 0.5  # of its core a server may be busy with, in what is computed
+SHARDS = (1, 10, 100, 1000)
+
+Build = Callable[[Bench, str, int], Cycles]
+
+
+def measure_waiting(r: Results) -> None:
+    """More messages waiting."""
+    fifo = [size for size in r.scale.backlogs if r.is_huge or size <= 1_000_000]
+    _grow(r, "Messages waiting", "waiting", growth.waiting, {"standard": r.scale.backlogs, "fifo": fifo})
+
+
+def measure_in_flight(r: Results) -> None:
+    """More messages in flight."""
+    kinds = dict.fromkeys(("standard", "fifo"), r.scale.flights)
+    _grow(r, "Messages in flight", "in flight", growth.in_flight, kinds, "10,000 more are waiting.")
+
+
+def measure_groups(r: Results) -> None:
+    """More message groups."""
+    note = (
+        "One message waits in each group, 1,000 in a single one. Ten messages of one group are one list, ten of "
+        "ten groups are ten: batches of ten are compared from the second row on. FIFO: one consumer, one call "
+        "after the other."
+    )
+    _grow(r, "Message groups", "groups", growth.groups, dict.fromkeys(("fair", "fifo"), r.scale.groups), note)
+
+
+def measure_partitions(r: Results) -> None:
+    """More partitions on one server."""
+    kinds = dict.fromkeys(("standard", "fifo"), r.scale.partitions)
+    _grow(r, "Partitions on one server", "partitions", growth.partitions, kinds, "Used in turn.")
+    messages = 10 * r.scale.messages
+    with awake():
+        one = partitioned.one_server(r.kind, r.scale.partitions, r.scale.rounds, messages)
+        three = partitioned.three_masters(r.kind, (1, 8), r.scale.rounds, messages)
+    rows = [["queue", "messages/s", "client CPU µs", "server CPU µs", "commands", "server CPU over one partition"]]
+    for where, results in (("one server", one), ("three masters", three)):
+        base = statistics.median(results["1 partition"].server_us)
+        for name, found in results.items():
+            costs = [statistics.median(v) for v in (found.client_us, found.server_us, found.commands)]
+            ratio = costs[1] / base
+            cells = [f"{found.per_second:,.0f}", *(f"{c:.1f}" for c in costs), f"{ratio:.2f}"]
+            rows.append([f"{name}, {where}", *cells])
+            if "partitions" in name and where == "three masters":
+                queues = statistics.median(results["8 queues"].server_us)
+                r.goal(f"one client: {name}, {where}, over 8 queues", costs[1] / queues, targets.PARTITIONS, " ×")
+    r.show("One client of a partitioned queue", rows, CLIENT_NOTE)
+
+
+def measure_queues(r: Results) -> None:
+    """More queues."""
+    create = {}
+
+    def build(bench: Bench, kind: str, size: int) -> Cycles:
+        if kind == "minimum":
+            return Minimal(bench, growth.EACH, scripts.BODY, size)
+        load = growth.queues(bench, kind, size)
+        if kind == "standard":
+            create[size] = growth.cost_of_creating(bench, 100)
+        return load
+
+    kinds = dict.fromkeys(("standard", "minimum"), r.scale.queues)
+
+    def note() -> str:
+        costs = ", ".join(f"{us:.0f} µs of scripts beside {size:,}" for size, us in create.items())
+        return (
+            "Used in turn. The minimum are scripts of nothing but the redis calls a standard queue needs: they grow as "
+            f"keys fall out of the processor's caches. Creating one more queue takes {costs}."
+        )
+
+    _grow(r, "Queues", "queues", build, kinds, note)
+
+
+def _grow(
+    r: Results,
+    title: str,
+    unit: str,
+    build: Build,
+    kinds: Mapping[str, Iterable[int]],
+    note: str | Callable[[], str] = "",
+) -> None:
+    """Measure loads that differ in size alone, each on a server of its own, and show them."""
+    with ExitStack() as stack:
+        stack.enter_context(awake())
+        loads: dict[str, Cycles] = {}
+        sizes: dict[str, tuple[str, int]] = {}
+        first: Bench | None = None
+        for kind, some in kinds.items():
+            for size in some:
+                bench = stack.enter_context(Bench(r.kind))
+                name = f"{kind}, {size:,}"
+                loads[name], sizes[name] = build(bench, kind, size), (kind, size)
+                first = first or bench
+        assert first is not None
+        samples = scripts.measure(first, r.scale.growth_s, loads)
+    rows = [["queue", unit, "batch", "send", "receive", "delete", "together", "growth"]]
+    for batch in (1, 10):
+        bases: dict[str, float] = {}
+        growths: dict[tuple[str, int], float] = {}
+        for name, (kind, size) in sizes.items():
+            steps = _steps(samples, name, batch)
+            whole = sum(steps)
+            is_base = kind not in bases or (unit == "groups" and batch > 1 and size == list(kinds[kind])[1])
+            if is_base:
+                bases[kind] = whole
+            ratio = whole / bases[kind]
+            cells = [f"{us:.1f}" for us in steps]
+            if len(cells) == 2:  # receive and delete together
+                cells.insert(1, "")
+            rows.append([kind, f"{size:,}", str(batch), *cells, f"{whole:.1f}", f"{ratio:.2f}"])
+            growths[kind, size] = ratio
+            if not is_base and kind != "minimum":
+                r.goal(f"{kind}, {size:,} {unit}, batch of {batch}", ratio, targets.GROWTH, " ×")
+            elif not is_base:
+                over = growths["standard", size] / ratio
+                what = f"standard, {size:,} {unit}, batch of {batch}, over the minimum's growth"
+                r.goal(what, over, targets.GROWTH, " ×")
+    r.show(f"{title}: server µs per message", rows, note if isinstance(note, str) else note())
+
+
+def _steps(samples: dict[Step, Sample], name: str, batch: int) -> list[float]:
+    steps = ("send", RECEIVE_DELETE) if (name, RECEIVE_DELETE, batch) in samples else scripts.STEPS
+    return [samples[name, step, batch].low for step in steps]
+
+
+def measure_masters(r: Results) -> None:
+    """More masters."""
+    scale = r.scale
+    counts = tuple(range(1, scale.masters + 1))
+    found = masters.measure(
+        r.kind,
+        counts,
+        scale.rounds,
+        20 * scale.messages,
+        scale.fleet_rounds,
+        scale.fleet_s,
+        max(1, scale.fleet_each // 2),
+    )
+    middle = {place: masters.Found(*([statistics.median(v)] for v in _values(one))) for place, one in found.items()}
+    rows = [
+        [
+            "masters",
+            "partitions",
+            "in scripts, µs",
+            "server CPU, µs",
+            "over one partition",
+            "fleet, messages/s",
+            "its server CPU, µs",
+            "its client CPU, µs",
+        ]
+    ]
+    for (count, partitions), one in middle.items():
+        ratio = one.cpu_us[0] / middle[count, 1].cpu_us[0]
+        fleet = [f"{one.per_second[0]:,.0f}", f"{one.fleet_server_us[0]:.1f}", f"{one.fleet_client_us[0]:.1f}"]
+        rows.append(
+            [str(count), str(partitions), f"{one.script_us[0]:.2f}", f"{one.cpu_us[0]:.2f}", f"{ratio:.2f}", *fleet]
+        )
+        if partitions > 1 and count > 1:
+            what = f"server CPU, {partitions} partitions on {count} masters, over one partition"
+            r.goal(what, ratio, targets.PARTITIONS, " ×")
+            r.facts["server µs"] = one.cpu_us[0]  # the most masters come last
+    r.show("Masters", rows, MASTERS_NOTE)
+
+
+def _values(one: masters.Found) -> list[list[float]]:
+    return [one.script_us, one.cpu_us, one.per_second, one.fleet_server_us, one.fleet_client_us]
+
+
+def measure_network(r: Results) -> None:
+    """Bytes on the wire."""
+    rows = [["queue", "body", "batch", "step", "to the server", "from it", "to each replica"]]
+    calls = max(2, r.scale.messages // 2)
+    for size in SIZES:
+        for batch in (1, 10):
+            found = network.measure(r.kind, size, batch, calls)
+            for (kind, step), amounts in found.items():
+                rows.append([kind, str(size), str(batch), step, *(f"{amount:,.0f}" for amount in amounts)])
+            whole = [sum(found["standard", step][i] for step in scripts.STEPS) for i in range(3)]
+            r.facts[f"bytes {size}"] = whole[0] + whole[1]
+            r.facts[f"replica bytes {size}"] = whole[2]
+    r.show(
+        "Bytes per message on the wire", rows, "Without the headers of TCP and IP; the queue's name has 8 characters."
+    )
+
+
+def measure_memory(r: Results) -> None:
+    """Bytes of everything."""
+    with Bench(r.kind) as bench:
+        small, large = (memory.of_everything(bench, size, r.scale.memory) for size in SIZES)
+    rows = [["what", *(f"body of {size:,} B" for size in SIZES)]]
+    rows += [[what, f"{small[what]:,.0f}", f"{large[what]:,.0f}"] for what in small]
+    r.facts["bytes waiting"] = small["standard, waiting"] + SIZES[0]
+    r.show("Bytes of memory, of messages over their body", rows)
+
+
+def measure_connections(r: Results) -> None:
+    """Connections of processes that wait."""
+    rows = [["where", "process", "partitions", "connections", "of these blocked", "commands/s"]]
+    threads, count, seconds = 10, min(4, r.scale.fleet_each), r.scale.idle_s / 3
+    for where, number in (("one server", 0), ("three masters", 3)):
+        found = connections.measure(r.kind, number, r.scale.waited, threads, count, seconds)
+        for (name, partitions), held in found.items():
+            process = f"{threads} waiting threads" if name == Native.name else "a worker"
+            cells = [f"{held.connections:.1f}", f"{held.blocked:.1f}", f"{held.commands:.1f}"]
+            rows.append([where, process, str(partitions), *cells])
+    r.show("Processes that wait", rows, f"For each process, with {count} of them; over {seconds:.0f} s.")
+
+
+def compute_shards(r: Results) -> None:
+    """What follows for many masters; nothing if it was not measured."""
+    if not {"server µs", "bytes 1024", "bytes waiting"} <= r.facts.keys():
+        return
+    each = SHARE * 1e6 / r.facts["server µs"]
+    gigabytes = each * r.facts["bytes 1024"] / 1e9
+    rows = [["shards", "messages/s", "network of all shards, GB/s", "to replicas, GB/s", "waiting in 8 GB each"]]
+    for n in SHARDS:
+        waiting = n * 8e9 / r.facts["bytes waiting"]
+        replicas = n * each * r.facts["replica bytes 1024"] / 1e9
+        rows.append([f"{n:,}", _rough(n * each), f"{n * gigabytes:.2g}", f"{replicas:.2g}", _rough(waiting)])
+    r.show("Computed, not measured: many shards", rows, SHARDS_NOTE)
+
+
+def _rough(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+CLIENT_NOTE = (
+    "Batches of 10; a message is sent, received and deleted; bodies of 1 KiB; the queue is empty before and "
+    "after, so that the last receives look in vain. Eight queues of one partition, used in turn, show what it "
+    "costs three masters on few processors that they take turns."
+)
+MASTERS_NOTE = (
+    "Clusters without replicas, batches of 10; all masters together, per message sent, received and deleted. "
+    "The first figures are of masters that are kept busy with pipelines, one after the other, bodies of 100 "
+    "bytes. The fleet are processes that use the native face at the same time, bodies of 1 KiB; it shares the "
+    "processors of the machine with all masters, so more masters cannot make it faster here."
+)
+SHARDS_NOTE = (
+    "From the server CPU per message of the most masters above, every master busy for half of one core; from "
+    "the bytes on the wire and to one replica in batches of 10 with bodies of 1 KiB; from the memory of a "
+    "waiting message with a body of 100 bytes. All in as many partitions as it takes, none of them hotter than "
+    "the others."
+)
+SECTIONS: Sections = {
+    "waiting": measure_waiting,
+    "in-flight": measure_in_flight,
+    "groups": measure_groups,
+    "partitions": measure_partitions,
+    "queues": measure_queues,
+    "masters": measure_masters,
+    "network": measure_network,
+    "footprint": measure_memory,
+    "connections": measure_connections,
+    "shards": compute_shards,
+}
