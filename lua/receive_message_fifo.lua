@@ -180,7 +180,7 @@ if delivered > 0 then
     reply = {now_ms, topology, 0, 0, missing_dlq, reply}
   end
   local saved
-  if ARGV[8] == "1" then
+  if ARGV[8] == "1" or visibility == 0 then
     saved = "=" .. cmsgpack.pack(reply)
   else
     saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores)

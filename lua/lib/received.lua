@@ -1,7 +1,7 @@
 --[[
 A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its lane has
 (lib/once.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=", if
-they were deleted at once, the whole answer. Returns the answer, or nil if there is none: then it receives anew.
+they were deleted at once or (FIFO) stay visible, the whole answer. Returns the answer, or nil if there is none: then it receives anew.
 ]]
 return function(lane, base, is_fifo, topology, now)
   local known = redis.call("GET", lane)

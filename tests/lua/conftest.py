@@ -11,9 +11,8 @@ import redis
 from rqsqs._core import flows, records
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
-from rqsqs._io import wire
 from rqsqs.limits import NATIVE, Limits
-from tests.model.harness import InlineTransport, TurnedClock, client
+from tests.model.harness import InlineTransport, Lost, TurnedClock, client
 
 
 class Engine:
@@ -31,6 +30,9 @@ class Engine:
 
     def execute(self, operation: Any) -> Any:
         return self.transport.link.execute(operation)
+
+    def lost(self, operation: Operation) -> Lost:
+        return Lost(self.transport.link, operation)
 
     def queue(self, name: str, dlq: str | None = None, max_receives: int = 1, **attributes: Any) -> QueueRef:
         """Create a queue."""
@@ -68,33 +70,6 @@ class Engine:
         length = self.redis.llen(p.bell)
         assert length <= 1
         return length == 1
-
-
-class Lost:
-    """A call whose answer is lost. The first attempt has arrived; repeat() is what the caller does next."""
-
-    def __init__(self, engine: Engine, operation: Operation) -> None:
-        self.engine, self.operation = engine, operation
-        link = engine.transport.link
-        self.lane = link.lanes.take(operation)
-        self.packed = wire.call(operation, link.router.is_cluster, self.lane)
-        self.reply = self.arrive()
-
-    def arrive(self) -> Any:
-        """The first attempt arrives (again, as if it had been on its way all the time)."""
-        node = self.engine.transport.link.router.node(self.operation.keys[0])
-        connection = node.take()
-        for command in (wire.load(self.operation), self.packed):
-            connection.send_packed_command([command], check_health=False)
-            reply = connection.read_response(disable_decoding=True)
-        node.give(connection)
-        return reply
-
-    def first(self) -> Any:
-        return self.reply if self.operation.parse is None else self.operation.parse(self.reply)
-
-    def repeat(self) -> Any:
-        return self.engine.transport.link.execute(self.operation, self.lane)
 
 
 def policy(dlq: str, max_receives: int) -> str:

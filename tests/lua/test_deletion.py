@@ -14,7 +14,7 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.limits import NATIVE
-from tests.lua.conftest import Engine, Lost
+from tests.lua.conftest import Engine
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def finish(engine: Engine, flow: Flow[Any], step: Any = None, is_lossy: bool = F
         while True:
             lost = None
             with contextlib.suppress(redis.ResponseError):
-                lost = Lost(engine, step) if is_lossy else None
+                lost = engine.lost(step) if is_lossy else None
             try:
                 result = lost.repeat() if lost else engine.execute(step)
             except RqsqsError as e:

@@ -10,7 +10,7 @@ from rqsqs._core import browsing, flows, ids, messages, moves, queues, records
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.types import Outgoing
-from tests.lua.conftest import Engine, Lost
+from tests.lua.conftest import Engine
 
 
 @pytest.fixture(params=["q", "q.fifo"], ids=["standard", "fifo"])
@@ -39,7 +39,7 @@ SENDS: list[dict[str, Any]] = [
 def test_a_send_is_stored_once(engine: Engine, name: str, bodies: list[str], options: dict[str, Any]) -> None:
     q = engine.queue(name)
     batch = outgoing(name, *bodies, **options)
-    lost = Lost(engine, messages.send_messages(q.home, batch, NATIVE))
+    lost = engine.lost(messages.send_messages(q.home, batch, NATIVE))
     expected = [(m.message_id, m.sequence_number) for m in lost.first()]
     engine.clock.advance_ms(3)
     again = lost.repeat()
@@ -54,7 +54,7 @@ def test_a_send_is_stored_once(engine: Engine, name: str, bodies: list[str], opt
 @pytest.mark.parametrize("options", SENDS, ids=str)
 def test_a_send_whose_message_is_gone_is_not_stored_again(engine: Engine, name: str, options: dict[str, Any]) -> None:
     q = engine.queue(name)
-    lost = Lost(engine, messages.send_messages(q.home, outgoing(name, "a", **options), NATIVE))
+    lost = engine.lost(messages.send_messages(q.home, outgoing(name, "a", **options), NATIVE))
     engine.clock.advance_ms(6000)
     engine.delete(q, *engine.receive(q))
     assert lost.repeat()[0].message_id == lost.first()[0].message_id
@@ -65,7 +65,7 @@ def test_a_send_whose_message_is_gone_is_not_stored_again(engine: Engine, name: 
 def test_a_duplicate_is_called_one_also_when_its_send_is_repeated(engine: Engine) -> None:
     q = engine.queue("q.fifo")
     (first,) = engine.send(q, "a", group="g", dedup_id="d")
-    lost = Lost(engine, messages.send_messages(q.home, outgoing("q.fifo", "b", dedup_id="d"), NATIVE))
+    lost = engine.lost(messages.send_messages(q.home, outgoing("q.fifo", "b", dedup_id="d"), NATIVE))
     again = lost.repeat()[0]
     assert again.is_duplicate
     assert again.message_id == first.message_id
@@ -90,7 +90,7 @@ def test_a_lane_ends_by_itself(engine: Engine, name: str) -> None:
 
 def test_a_lane_in_which_a_call_was_repeated_is_not_used_again(engine: Engine) -> None:
     q = engine.queue("q")
-    lost = Lost(engine, messages.send_messages(q.home, outgoing("q", "a"), NATIVE))
+    lost = engine.lost(messages.send_messages(q.home, outgoing("q", "a"), NATIVE))
     lost.repeat()
     engine.send(q, "b")
     lost.arrive()
@@ -106,7 +106,7 @@ def test_a_receive_gets_the_same_messages(engine: Engine, name: str, count: int,
     if received_before:
         engine.receive(q, count, visibility_ms=1000)
         engine.clock.advance_ms(1001)
-    lost = Lost(engine, messages.receive_messages(q.home, NATIVE, count, None, "", ""))
+    lost = engine.lost(messages.receive_messages(q.home, NATIVE, count, None, "", ""))
     first = lost.first().messages
     engine.clock.advance_ms(5)
     again = lost.repeat().messages
@@ -125,7 +125,7 @@ def test_messages_that_others_have_by_now_are_not_received_again(engine: Engine,
     q = engine.queue(name)
     for n in range(4):
         engine.send(q, n, **({"group": str(n)} if q.is_fifo else {}))
-    lost = Lost(engine, messages.receive_messages(q.home, NATIVE, 2, 1000, "", ""))
+    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 2, 1000, "", ""))
     engine.clock.advance_ms(1001)
     other = engine.receive(q, 1)
     again = lost.repeat().messages
@@ -136,7 +136,7 @@ def test_messages_that_others_have_by_now_are_not_received_again(engine: Engine,
 
 def test_a_receive_that_got_nothing_receives_when_it_is_repeated(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    lost = Lost(engine, messages.receive_messages(q.home, NATIVE, 2, None, "", ""))
+    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 2, None, "", ""))
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     assert [d.body for d in lost.repeat().messages] == ["a"]
     assert [d.body for d in lost.repeat().messages] == ["a"]
@@ -147,7 +147,7 @@ def test_what_was_deleted_at_once_is_not_lost_with_the_answer(engine: Engine, na
     q = engine.queue(name)
     for body in "abc":
         engine.send(q, body, **({"group": "g"} if q.is_fifo else {}))
-    lost = Lost(engine, messages.receive_messages(q.home, NATIVE, count, None, "", "", delete=True))
+    lost = engine.lost(messages.receive_messages(q.home, NATIVE, count, None, "", "", delete=True))
     assert [d.body for d in lost.repeat().messages] == list("abc")[:count]
     assert engine.counts(q) == (3 - count, 0, 0)
 
@@ -160,7 +160,7 @@ def test_deletes_and_the_receive_behind_them_come_again(engine: Engine, name: st
     statuses: list[int] = []
     receipts = [d.receipt for d in done]
     operation = messages.receive_messages(q.home, AWS, 1, None, "", "", finished=receipts, statuses=statuses)
-    lost = Lost(engine, operation)
+    lost = engine.lost(operation)
     assert [d.body for d in lost.repeat().messages] == ["b"]
     assert all(status != -1 for status in statuses)
     assert engine.counts(q) == (1, 1, 0)
@@ -170,7 +170,7 @@ def test_a_visibility_change_does_not_end_the_receive_of_somebody_else(engine: E
     q = engine.queue(name)
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     (mine,) = engine.receive(q)
-    lost = Lost(engine, messages.change_visibility(q.home, [(mine.receipt, 0)], 0))
+    lost = engine.lost(messages.change_visibility(q.home, [(mine.receipt, 0)], 0))
     engine.clock.advance_ms(1)
     assert engine.bodies(q) == ["a"]
     assert lost.repeat() == lost.first() == [1]
@@ -182,7 +182,7 @@ def test_a_release_does_not_end_the_receive_of_somebody_else(engine: Engine, nam
     q = engine.queue(name)
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     (mine,) = engine.receive(q)
-    lost = Lost(engine, messages.release_messages(q.home, [messages.Verdict(mine, kind)]))
+    lost = engine.lost(messages.release_messages(q.home, [messages.Verdict(mine, kind)]))
     engine.clock.advance_ms(24 * 3600 * 1000)
     assert engine.bodies(q) == ["a"]
     assert lost.repeat() == lost.first()
@@ -195,7 +195,7 @@ def test_a_cancel_says_what_it_said(engine: Engine, name: str) -> None:
     (sent,) = engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     key = ids.key_of(sent.message_id, q.home.node, q.is_fifo)
     assert key
-    lost = Lost(engine, browsing.cancel(q.home, key, ["g"], None))
+    lost = engine.lost(browsing.cancel(q.home, key, ["g"], None))
     assert lost.first() == 1
     assert lost.repeat() == 1
 
@@ -203,7 +203,7 @@ def test_a_cancel_says_what_it_said(engine: Engine, name: str) -> None:
 def test_a_purge_is_not_refused_because_it_was_done(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
-    lost = Lost(engine, queues.delete_queue(q.home, AWS, purge=True, first=True))
+    lost = engine.lost(queues.delete_queue(q.home, AWS, purge=True, first=True))
     assert lost.repeat() == lost.first()
     with pytest.raises(PurgeQueueInProgress):
         engine.execute(queues.delete_queue(q.home, AWS, purge=True, first=True))
@@ -218,14 +218,14 @@ def test_a_move_task_is_started_once_and_moves_what_its_answer_says(engine: Engi
     engine.receive(q, 10, visibility_ms=0)
     engine.clock.advance_ms(1)
     assert engine.receive(q, 10) == []
-    lost = Lost(engine, moves.start(dlq, "task", "", None, 5))
+    lost = engine.lost(moves.start(dlq, "task", "", None, 5))
     assert lost.repeat() == lost.first()
     shard = dlq.partition(q.home.tag)
-    moved = Lost(engine, moves.move(shard, 2, ""))
+    moved = engine.lost(moves.move(shard, 2, ""))
     assert moved.repeat() == moved.first()
     assert moved.first()[0] == 2
     assert engine.counts(q)[0] == 2
-    told = Lost(engine, moves.update(dlq, "task", "advance", 2))
+    told = engine.lost(moves.update(dlq, "task", "advance", 2))
     assert told.repeat() == told.first() == ("RUNNING", 2)
 
 
@@ -234,6 +234,6 @@ def test_an_error_is_no_answer(engine: Engine, name: str) -> None:
     operation = messages.send_messages(q.home, outgoing(name, "x" * 2000), NATIVE)
     engine.run(flows.set_attributes(q, {"MaximumMessageSize": "1024"}, NATIVE))
     with pytest.raises(Exception, match="MESSAGE_TOO_LARGE"):
-        Lost(engine, operation)
+        engine.lost(operation)
     engine.run(flows.set_attributes(q, {"MaximumMessageSize": "4096"}, NATIVE))
     assert len(engine.execute(operation)) == 1

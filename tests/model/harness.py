@@ -11,15 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from rqsqs import RetryPolicy, checks
 from rqsqs._core import flows
-from rqsqs._core.keys import Keyspace, QueueRef
+from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.messages import Verdict
-from rqsqs._io.sync import Transport
+from rqsqs._core.operation import Operation
+from rqsqs._io import wire
+from rqsqs._io.sync import Link, Transport
 from rqsqs.types import Cause, State
 from tests.clusters import client_of
 
@@ -45,8 +48,74 @@ class TurnedClock:
         self.us += ms * 1000
 
 
+class Lost:
+    """A call whose answer is lost. The first attempt has arrived; repeat() is what the caller does next."""
+
+    def __init__(self, link: Link, operation: Operation) -> None:
+        self.link, self.operation = link, operation
+        self.lane = link.lanes.take(operation)
+        self.packed = wire.call(operation, link.router.is_cluster, self.lane)
+        self.reply = self.arrive()
+
+    def arrive(self) -> Any:
+        """The first attempt arrives (again, as if it had been on its way all the time)."""
+        node = self.link.router.node(self.operation.keys[0])
+        connection = node.take()
+        try:
+            connection.send_packed_command([self.packed], check_health=False)
+            return connection.read_response(disable_decoding=True)
+        except redis.exceptions.NoScriptError:
+            return self.link._load_and_repeat(connection, self.operation, self.packed)
+        finally:
+            node.give(connection)
+
+    def first(self) -> Any:
+        """The answer that was lost."""
+        return self.reply if self.operation.parse is None else self.operation.parse(self.reply)
+
+    def repeat(self) -> Any:
+        """The answer to the repetition."""
+        return self.link.execute(self.operation, self.lane)
+
+
+class Lossy:
+    """A link that loses every fourth answer, and now and then lets a first attempt arrive after its repetition."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._draw = random.Random(0)
+        self.lost = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    def execute(self, operation: Operation) -> Any:
+        """Run one operation."""
+        # To delete again what another consumer had is no failure any more when it is gone.
+        if self._draw.random() < 0.75 or operation.script == "delete_message_fifo":
+            return self._link.execute(operation)
+        try:
+            lost = Lost(self._link, operation)
+        except redis.ResponseError:  # nothing was done
+            return self._link.execute(operation)
+        self.lost += 1
+        answer = lost.repeat()
+        if lost.lane is not None and self._draw.random() < 0.25 and not operation.script.startswith("receive"):
+            lost.arrive()
+        return answer
+
+
 class InlineTransport(Transport):
-    """Background flows run to their end before the caller goes on."""
+    """Background flows run to their end before the caller goes on.
+
+    Args:
+        is_lossy: answers are lost.
+    """
+
+    def __init__(self, url: str, prefix: str, clock: Clock | None = None, *, is_lossy: bool = False) -> None:
+        super().__init__(url, prefix, clock)
+        if is_lossy:
+            self.link = Lossy(self.link)  # type: ignore[assignment]
 
     def spawn(self, make: Callable[[], Any], name: str) -> None:
         self.run(make())

@@ -130,7 +130,7 @@ class FifoMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = TurnedClock()
-        self.transport = InlineTransport(self.url, f"m{secrets.token_hex(6)}", clock=self.clock)
+        self.transport = InlineTransport(self.url, f"m{secrets.token_hex(6)}", clock=self.clock, is_lossy=True)
         self.bodies = itertools.count()
         self.messages: dict[int, Message] = {}
         self.groups: dict[tuple[str, str, str], list[Message]] = {}

@@ -108,7 +108,7 @@ class StandardMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = TurnedClock()
-        self.transport = InlineTransport(self.url, f"m{secrets.token_hex(6)}", clock=self.clock)
+        self.transport = InlineTransport(self.url, f"m{secrets.token_hex(6)}", clock=self.clock, is_lossy=True)
         self.bodies = itertools.count()
         self.messages: dict[int, Message] = {}
         self.gone: list[Message] = []
