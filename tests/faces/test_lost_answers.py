@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from urllib.parse import urlsplit
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 import rqsqs
 from rqsqs import aio
+from tests.clusters import infos
 from tests.proxy import Proxy
+
+
+def blocked_clients(url: str) -> int:
+    return sum(int(info["blocked_clients"]) for info in infos(url, "clients"))
 
 
 def send_sync(url: str, prefix: str, after: Callable[[], None]) -> None:
@@ -35,11 +42,15 @@ def send_async(url: str, prefix: str, after: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize("send", [send_sync, send_async], ids=["sync", "asyncio"])
 def test_a_send_that_was_perhaps_done_is_never_said_not_to_have_been(
-    valkey_url: str, prefix: str, send: Callable[[str, str, Callable[[], None]], None]
+    valkey_url: str,
+    prefix: str,
+    send: Callable[[str, str, Callable[[], None]], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("rqsqs._io.wire.FAILOVER_S", 1.0)
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
         queue = connection.create_queue("f.fifo")
-        with Proxy(urlsplit(valkey_url).port or 0) as proxy:
+        with Proxy(valkey_url) as proxy:
 
             def trouble() -> None:
                 proxy.lose_replies(1)
@@ -49,3 +60,90 @@ def test_a_send_that_was_perhaps_done_is_never_said_not_to_have_been(
                 send(proxy.url, prefix, trouble)
         assert caught.value.request_sent
         assert queue.counts().visible == 2
+
+
+# Calls that lose their answers, and do what they would have done.
+
+
+@pytest.fixture
+def proxy(valkey_url: str) -> Iterator[Proxy]:
+    with Proxy(valkey_url) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_calls_whose_answers_are_lost_are_done_once(proxy: Proxy, prefix: str, name: str) -> None:
+    group: Any = {"group": "g"} if name.endswith(".fifo") else {}
+    with rqsqs.connect(proxy.url, prefix=prefix) as connection:
+        queue = connection.create_queue(name)
+        queue.send(0, **group)
+        queue.receive(delete=True)
+
+        def lossy(call: Callable[[], Any]) -> Any:
+            before = proxy.lost
+            proxy.lose_replies(1)
+            result = call()
+            assert proxy.lost == before + 1
+            return result
+
+        lossy(lambda: queue.send(1, **group))
+        lossy(lambda: queue.send_batch([rqsqs.Entry(n, **group) for n in (2, 3, 4)]))
+        assert queue.counts().visible == 4
+        first, second = lossy(lambda: queue.receive(2))
+        assert (first.body, second.body) == (1, 2)
+        assert queue.counts().in_flight == 2
+        lossy(lambda: second.change_visibility(60))
+        lossy(first.delete)
+        assert queue.counts().in_flight == 1
+        lossy(second.delete)
+        assert [m.body for m in lossy(lambda: queue.receive(delete=True))] == [3]
+        lossy(queue.purge)
+        assert queue.counts().visible == 0
+
+
+def test_tasks_whose_answers_are_lost_are_done_once(proxy: Proxy, prefix: str) -> None:
+    async def main() -> None:
+        async with aio.connect(proxy.url, prefix=prefix) as connection:
+            queue = await connection.create_queue("q")
+            await queue.send(0)
+            await queue.receive(delete=True)
+            proxy.lose_replies(1)
+            await asyncio.gather(*(queue.send(n) for n in range(1, 21)))
+            assert (await queue.counts()).visible == 20
+            proxy.lose_replies(1)
+            received = await asyncio.gather(*(queue.receive(3) for _ in range(5)))
+            assert proxy.lost == 2
+            bodies = [m.body for messages in received for m in messages]
+            assert (len(bodies), len(set(bodies))) == (15, 15)
+            assert (await queue.counts()).in_flight == 15
+
+    asyncio.run(main())
+
+
+def receive_sync(url: str, prefix: str) -> list[Any]:
+    with rqsqs.connect(url, prefix=prefix) as connection:
+        return [(m.body, m.receive_count) for m in connection.queue("q").receive(wait=30)]
+
+
+def receive_async(url: str, prefix: str) -> list[Any]:
+    async def main() -> list[Any]:
+        async with aio.connect(url, prefix=prefix) as connection:
+            return [(m.body, m.receive_count) for m in await connection.queue("q").receive(wait=30)]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("receive", [receive_sync, receive_async], ids=["sync", "asyncio"])
+def test_what_a_waiter_was_handed_out_with_a_lost_answer_it_gets(
+    proxy: Proxy, valkey_url: str, prefix: str, receive: Callable[[str, str], list[Any]]
+) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection, ThreadPoolExecutor() as pool:
+        queue = connection.create_queue("q")
+        before = blocked_clients(valkey_url)
+        waiting = pool.submit(receive, proxy.url, prefix)
+        while blocked_clients(valkey_url) == before:
+            time.sleep(0.01)
+        proxy.lose_replies(1)
+        queue.send("x")
+        assert waiting.result(20) == [("x", 1)]
+        assert proxy.lost == 1
