@@ -24,7 +24,7 @@ LOADS = 4  # a script is loaded so often before we give in to somebody who flush
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
 WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
-FIRST_NUMBER, LAST_NUMBER = 10_000_000, 99_999_999  # of the calls in a lane
+FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a lane: 8 characters, and no names of messages
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
 
 
