@@ -68,6 +68,7 @@ from rqsqs.types import (
     Reached,
     RetryPolicy,
     SentMessage,
+    Statistics,
 )
 
 __version__ = "0.1.0"
@@ -128,6 +129,7 @@ __all__ = [
     "ServerReadOnly",
     "ServerTimeout",
     "ServerTooOld",
+    "Statistics",
     "TooManyEntriesInBatchRequest",
     "UnsupportedOperation",
     "UsageError",

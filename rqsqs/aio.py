@@ -33,7 +33,18 @@ from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Entry
-from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, RetryPolicy, SentMessage, State
+from rqsqs.types import (
+    Consumer,
+    Counts,
+    Durability,
+    Failure,
+    MoveTask,
+    QueueInfo,
+    RetryPolicy,
+    SentMessage,
+    State,
+    Statistics,
+)
 
 __all__ = ["Connection", "Entry", "Message", "Queue", "connect"]
 
@@ -396,6 +407,10 @@ class Connection:
     async def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it."""
         await self.transport.run(flows.delete_queue(self.transport.queue(calls.name_of(name)), self.limits))
+
+    def statistics(self) -> Statistics:
+        """What the connections of this event loop to this URL, with these options, went through."""
+        return self.transport.statistics()
 
     async def close(self) -> None:
         """Give the connections up, and back what is still on its way; idempotent."""

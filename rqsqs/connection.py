@@ -12,7 +12,7 @@ from rqsqs._io.sync import Transport
 from rqsqs.checks import Seconds
 from rqsqs.limits import Limits
 from rqsqs.queue import Queue
-from rqsqs.types import Durability, RetryPolicy
+from rqsqs.types import Durability, RetryPolicy, Statistics
 
 
 class Connection:
@@ -116,6 +116,10 @@ class Connection:
             QueueDoesNotExist.
         """
         self.transport.run(flows.delete_queue(self.transport.queue(calls.name_of(name)), self.limits))
+
+    def statistics(self) -> Statistics:
+        """What the connections of this process to this URL, with these options, went through: counts that grow."""
+        return self.transport.link.counters.statistics()
 
     def close(self) -> None:
         """Give the connections up; idempotent."""

@@ -221,6 +221,7 @@ class Consumer:
         held: some of them, those it has longest first.
         succeeded: messages it finished.
         failed: messages it could not finish.
+        statistics: what the connections with which it fetches and settles went through.
     """
 
     __module__ = "rqsqs"
@@ -238,6 +239,29 @@ class Consumer:
     held: tuple[Held, ...]
     succeeded: int
     failed: int
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What the connections of a process went through since they were opened. Everything went on after it.
+
+    Attributes:
+        connections_lost: connections that broke; the next call opened another one.
+        repeated_calls: calls that were repeated because their answer was lost. They were done once.
+        failovers: masters in whose place another server was found.
+        wait_checks: how often a waiting receive made sure that it waits at the right server: every 5 s, where another
+            one can take over.
+        broken_waits: waits that were broken off because their server was no master any more, or fell silent.
+    """
+
+    __module__ = "rqsqs"
+
+    connections_lost: int = 0
+    repeated_calls: int = 0
+    failovers: int = 0
+    wait_checks: int = 0
+    broken_waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Any
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.records import Delivery
-from rqsqs.types import Consumer, Held
+from rqsqs.types import Consumer, Held, Statistics
 
+COUNTS = frozenset(Statistics.__slots__)  # others are those of a newer worker
 LISTED = 1000
 
 
@@ -69,6 +70,7 @@ def _consumer(queue: str, now_ms: int, name: bytes, until: bytes, description: b
         held=tuple(Held(str(number), int(since)) for number, since in says.get("held", ())),
         succeeded=int(says.get("succeeded", 0)),
         failed=int(says.get("failed", 0)),
+        statistics=Statistics(**{n: int(v) for n, v in says.get("statistics", {}).items() if n in COUNTS}),
     )
 
 

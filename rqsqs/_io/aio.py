@@ -26,9 +26,11 @@ from rqsqs._io import aio_nodes as nodes
 from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.aio_nodes import Node, Pipe
-from rqsqs._io.nodes import ASK_S
+from rqsqs._io.counters import Counters
+from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
+from rqsqs.types import Statistics
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
@@ -70,7 +72,8 @@ class Link:
         self.url = url
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
-        self.router = nodes.router_of(url, settings, self._orphaned)
+        self.counters = Counters()
+        self.router = nodes.router_of(url, settings, self.counters, self._orphaned)
         self.users = 0
         self.pid = os.getpid()
         self._posts: dict[tuple[str, ...], _Post] = {}
@@ -143,7 +146,7 @@ class Link:
                         except rx.NoScriptError:
                             reply = await self._load_and_repeat(pipe, operation, packed)
                 except TimeoutError:
-                    node.drop(pipe)
+                    node.lose(pipe)
                     raise rx.TimeoutError("no answer in time") from None
                 if (copied := node.copied) is not None and fitness.is_unsafe(operation):
                     fitness.warn_of_replicas(copied)
@@ -161,6 +164,8 @@ class Link:
                 await asyncio.sleep(pause)
                 await router.follow(e, operation.keys[0], node)
             except wire.BROKEN as e:
+                if sent and pipe is None:
+                    self.counters.count("connections_lost")
                 pause = next(pauses, None) if wire.is_worth_another(e, sent, router.is_dynamic) else None
                 if sent and not is_open:
                     is_open = True
@@ -168,6 +173,8 @@ class Link:
                 if pause is None:
                     where = node.where if node else self.where
                     raise failures.server(e, sent=is_open, where=where) or e from e
+                if sent:
+                    self.counters.count("repeated_calls")
                 await asyncio.sleep(pause)
                 await router.refresh()
         if not is_open:
@@ -346,13 +353,16 @@ class Link:
                 await one.node.rest(one.connection, one.number)
         except rx.ResponseError as e:
             if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
+                self.counters.count("broken_waits")
                 return None  # the next operation finds out
             if operation is None:
                 raise failures.server(e, sent=True, where=self.where) or e from e
             raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
-        except wire.BROKEN:
+        except wire.BROKEN as e:
+            self.counters.count("broken_waits" if isinstance(e, BrokenOff) else "connections_lost")
             await self.router.refresh()
             if operation is not None:
+                self.counters.count("repeated_calls")
                 return await self.execute(operation, lane)
             return None  # the next operation reconnects, or says why it cannot
         finally:
@@ -423,13 +433,18 @@ class Link:
     async def _guard(self, blocked: Sequence[_Blocked]) -> None:
         while True:
             await asyncio.sleep(WATCHDOG_S)
+            self.counters.count("wait_checks")
             for one in blocked:
-                with contextlib.suppress(rx.ResponseError):  # an answer is an answer
+                try:
                     await one.node.ask("PING")
+                except rx.ResponseError:
+                    pass  # an answer is an answer
+                except wire.BROKEN as e:
+                    raise BrokenOff(f"{one.node.where} is silent") from e
             await self.router.refresh(WATCHDOG_S)
             for one in blocked:
                 if await self.router.node(one.bells[0]) is not one.node:
-                    raise rx.ConnectionError(f"{one.node.where} does not have {one.bells[0]} any more")
+                    raise BrokenOff(f"{one.node.where} does not have {one.bells[0]} any more")
 
     async def _watch(self, wake: Operation, after_s: float) -> None:
         """What a waiter does that keeps a due time or looks after its keeper."""
@@ -506,6 +521,10 @@ class Transport:
         elif self._loop is not loop or self._link.pid != os.getpid():
             raise UsageError("an asyncio connection belongs to one event loop of one process; open one in each")
         return self._link
+
+    def statistics(self) -> Statistics:
+        """What its link went through; from any thread."""
+        return Statistics() if self._link is None else self._link.counters.statistics()
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end. If the task is cancelled, the flow may give back what it holds."""

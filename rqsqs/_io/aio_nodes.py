@@ -16,6 +16,7 @@ from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 from rqsqs._core.operation import Operation
 from rqsqs._io import connect, fitness, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
+from rqsqs._io.counters import Counters
 from rqsqs._io.nodes import ASK_S, FRESH_S
 from rqsqs.errors import RqsqsError
 
@@ -27,8 +28,9 @@ DURABLE = 16  # connections on which sends wait until they are safe enough
 class Pipe:
     """One connection on which requests of many tasks follow each other."""
 
-    def __init__(self, connection: Any, orphaned: Orphaned) -> None:
+    def __init__(self, connection: Any, counters: Counters, orphaned: Orphaned) -> None:
         self.connection = connection
+        self.counters = counters
         self.orphaned = orphaned
         self.pending: deque[tuple[asyncio.Future[Any], Operation | None]] = deque()
         self.failure: Exception | None = None
@@ -43,7 +45,7 @@ class Pipe:
         try:
             await self.connection.send_packed_command([packed], check_health=False)
         except wire.BROKEN as e:
-            self._fail(e)
+            self._break(e)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -68,10 +70,15 @@ class Pipe:
                 else:
                     answer.set_result(reply)
         except (rx.RedisError, OSError, IndexError) as e:
-            self._fail(e)
+            self._break(e)
         except asyncio.CancelledError:
             self._fail(rx.ConnectionError("the connection was closed"))
             raise
+
+    def _break(self, error: Exception) -> None:
+        if self.failure is None:
+            self.counters.count("connections_lost")
+        self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         self.failure = error
@@ -98,7 +105,7 @@ class Node:
         copied: what it told, if it has replicas; None after the first send.
     """
 
-    def __init__(self, url: str, settings: dict[str, Any], orphaned: Orphaned) -> None:
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
@@ -107,6 +114,7 @@ class Node:
         # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
         self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
         self.pool.connection_kwargs["socket_timeout"] = None
+        self._counters = counters
         self._orphaned = orphaned
         self._pipe: Pipe | None = None
         self._opening = asyncio.Lock()
@@ -147,8 +155,14 @@ class Node:
         async with self._opening:
             pipe = self._pipe
             if pipe is None or pipe.failure is not None:
-                self._pipe = pipe = Pipe(await self._connect(), self._orphaned)
+                self._pipe = pipe = Pipe(await self._connect(), self._counters, self._orphaned)
             return pipe
+
+    def lose(self, pipe: Pipe) -> None:
+        """It does not answer."""
+        if self._pipe is pipe:
+            self._counters.count("connections_lost")
+            self.drop(pipe)
 
     def drop(self, pipe: Pipe) -> None:
         """Use this pipe no more."""
@@ -232,8 +246,8 @@ class Fixed:
 
     is_dynamic = is_cluster = False
 
-    def __init__(self, url: str, settings: dict[str, Any], orphaned: Orphaned) -> None:
-        self._node = Node(url, settings, orphaned)
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
+        self._node = Node(url, settings, counters, orphaned)
         self.close = self._node.close
 
     async def node(self, key: str) -> Node:
@@ -250,8 +264,9 @@ class Fixed:
 class Several:
     """Servers of which a directory tells. One task at a time asks for news."""
 
-    def __init__(self, place: Place, settings: dict[str, Any], orphaned: Orphaned) -> None:
+    def __init__(self, place: Place, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
         self.directory = directory_of(place)
+        self._counters = counters
         self.is_cluster = place.kind == "cluster"
         self._settings = settings
         self._orphaned = orphaned
@@ -281,7 +296,7 @@ class Several:
         node = self._nodes.get(address)
         if node is None:
             url, settings = self.directory.access(address, self._settings)
-            node = self._nodes[address] = Node(url, settings, self._orphaned)
+            node = self._nodes[address] = Node(url, settings, self._counters, self._orphaned)
         return node
 
     async def refresh(self, age: float = FRESH_S) -> None:
@@ -293,6 +308,7 @@ class Several:
                 self._learned = time.monotonic()
 
     async def _learn(self) -> None:
+        before = set(self.directory.masters())
         for address in self.directory.informants():
             try:
                 reply = await self._at(address).ask(*self.directory.question)
@@ -301,6 +317,7 @@ class Several:
             else:
                 if self.directory.told(address, reply):
                     break
+        self._counters.count("failovers", len(before.difference(self.directory.masters())))
         for gone in self._nodes.keys() - self.directory.addresses():
             task = asyncio.create_task(self._nodes.pop(gone).close())
             self._closing.add(task)
@@ -319,7 +336,9 @@ class Several:
         await asyncio.gather(*self._closing)
 
 
-def router_of(url: str, settings: dict[str, Any], orphaned: Orphaned) -> Router:
+def router_of(url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> Router:
     """The router of a URL."""
     place = place_of(url)
-    return Fixed(url, settings, orphaned) if place is None else Several(place, settings, orphaned)
+    if place is None:
+        return Fixed(url, settings, counters, orphaned)
+    return Several(place, settings, counters, orphaned)

@@ -13,11 +13,16 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
+from rqsqs._io.counters import Counters
 from rqsqs.errors import RqsqsError
 
 IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
 ASK_S = 2.0  # so long a server may take to tell where others are
 FRESH_S = 0.2  # what was just learned is not asked for again
+
+
+class BrokenOff(rx.ConnectionError):
+    """Somebody waited for a server that is silent, or no master any more."""
 
 
 class Node:
@@ -27,11 +32,12 @@ class Node:
         copied: what it told, if it has replicas; None after the first send.
     """
 
-    def __init__(self, url: str, settings: dict[str, Any]) -> None:
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
         self.copied: fitness.Told | None = None
+        self._counters = counters
         self.forget()
 
     def forget(self) -> None:
@@ -52,7 +58,7 @@ class Node:
                     if connection.can_read(0):  # nothing should come unasked
                         raise rx.ConnectionError("unexpected data")
                 except wire.BROKEN:
-                    connection.disconnect()
+                    self.lose(connection)
                     continue
             return connection
         connection = self.pool.connection_class(**self.pool.connection_kwargs)
@@ -84,6 +90,11 @@ class Node:
         else:
             self._idle.append((connection, time.monotonic()))
 
+    def lose(self, connection: Any) -> None:
+        """It broke."""
+        connection.disconnect()
+        self._counters.count("connections_lost")
+
     def ask(self, *words: Any) -> Any:
         """Send one command, with little patience."""
         connection = self.take()
@@ -94,6 +105,9 @@ class Node:
             reply = connection.read_response(disable_decoding=True)
         except rx.ResponseError:
             self.give(connection)
+            raise
+        except wire.BROKEN:
+            self.lose(connection)
             raise
         except BaseException:
             connection.disconnect()
@@ -143,8 +157,8 @@ class Fixed:
 
     is_dynamic = is_cluster = False
 
-    def __init__(self, url: str, settings: dict[str, Any]) -> None:
-        self._node = Node(url, settings)
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
+        self._node = Node(url, settings, counters)
         self.after_fork = self._node.forget
         self.close = self._node.close
 
@@ -162,8 +176,9 @@ class Fixed:
 class Several:
     """Servers of which a directory tells. One thread at a time asks for news."""
 
-    def __init__(self, place: Place, settings: dict[str, Any]) -> None:
+    def __init__(self, place: Place, settings: dict[str, Any], counters: Counters) -> None:
         self.directory = directory_of(place)
+        self._counters = counters
         self.is_cluster = place.kind == "cluster"
         self._settings = settings
         self._nodes: dict[Address, Node] = {}
@@ -190,7 +205,8 @@ class Several:
     def _at(self, address: Address) -> Node:
         node = self._nodes.get(address)
         if node is None:
-            node = self._nodes.setdefault(address, Node(*self.directory.access(address, self._settings)))
+            url, settings = self.directory.access(address, self._settings)
+            node = self._nodes.setdefault(address, Node(url, settings, self._counters))
         return node
 
     def refresh(self, age: float = FRESH_S) -> None:
@@ -202,6 +218,7 @@ class Several:
                 self._learned = time.monotonic()
 
     def _learn(self) -> None:
+        before = set(self.directory.masters())
         for address in self.directory.informants():
             try:
                 reply = self._at(address).ask(*self.directory.question)
@@ -210,6 +227,7 @@ class Several:
             else:
                 if self.directory.told(address, reply):
                     break
+        self._counters.count("failovers", len(before.difference(self.directory.masters())))
         for gone in self._nodes.keys() - self.directory.addresses():
             self._nodes.pop(gone).close()
 
@@ -231,10 +249,10 @@ class Several:
             node.close()
 
 
-def router_of(url: str, settings: dict[str, Any]) -> Router:
+def router_of(url: str, settings: dict[str, Any], counters: Counters) -> Router:
     """The router of a URL."""
     place = place_of(url)
-    return Fixed(url, settings) if place is None else Several(place, settings)
+    return Fixed(url, settings, counters) if place is None else Several(place, settings, counters)
 
 
 def master_urls(url: str) -> list[str]:
@@ -246,7 +264,7 @@ def master_urls(url: str) -> list[str]:
     place = place_of(url)
     if place is None:
         return [url]
-    several = Several(place, connect.settings_of(url, {})[0])
+    several = Several(place, connect.settings_of(url, {})[0], Counters())
     try:
         several.refresh()
         trouble, found = several.directory.trouble, several.directory.masters()

@@ -20,6 +20,7 @@ from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, fitness, nodes, wire
 from rqsqs._io.addresses import by_slot
+from rqsqs._io.counters import Counters
 from rqsqs._io.nodes import Node
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
@@ -51,7 +52,8 @@ class Link:
         self.url = url
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
-        self.router = nodes.router_of(url, settings)
+        self.counters = Counters()
+        self.router = nodes.router_of(url, settings, self.counters)
         self.users = 0
         self._start()
         self._all.add(self)
@@ -89,6 +91,7 @@ class Link:
         cls._lock = threading.Lock()
         for link in list(cls._all):
             link._start()
+            link.counters.forget()
             link.router.after_fork()
 
     # Operations
@@ -140,8 +143,8 @@ class Link:
                 time.sleep(pause)
                 router.follow(e, operation.keys[0], node)
             except wire.BROKEN as e:
-                if connection is not None:
-                    connection.disconnect()
+                if connection is not None and node is not None:
+                    node.lose(connection)
                 pause = next(pauses, None) if wire.is_worth_another(e, sent, router.is_dynamic) else None
                 if sent and not is_open:
                     is_open = True
@@ -149,6 +152,8 @@ class Link:
                 if pause is None:
                     where = node.where if node else self.where
                     raise failures.server(e, sent=is_open, where=where) or e from e
+                if sent:
+                    self.counters.count("repeated_calls")
                 time.sleep(pause)
                 router.refresh()
             except BaseException:
@@ -286,11 +291,13 @@ class Link:
                 one.node.give(one.connection)
         except rx.ResponseError as e:
             if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
+                self.counters.count("broken_waits")
                 return None  # the next operation finds out
             if operation is None:
                 raise failures.server(e, sent=True, where=self.where) or e from e
             raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
-        except wire.BROKEN:
+        except wire.BROKEN as e:
+            self._broke(e, blocked, operation)
             self.router.refresh()
             if operation is not None:
                 return self.execute(operation, lane)
@@ -306,6 +313,12 @@ class Link:
         if wait.then is not None:
             return self.execute(wait.then())
         return result
+
+    def _broke(self, error: Exception, blocked: Sequence[_Blocked], operation: Operation | None) -> None:
+        if blocked:
+            self.counters.count("broken_waits" if isinstance(error, nodes.BrokenOff) else "connections_lost")
+            if operation is not None:
+                self.counters.count("repeated_calls")
 
     def _by_node(self, bells: tuple[str, ...]) -> list[tuple[Node, tuple[str, ...]]]:
         """Bells that one connection can block on: those of one slot."""
@@ -387,13 +400,18 @@ class Link:
                 self._check(blocked)
 
     def _check(self, blocked: Sequence[_Blocked]) -> None:
+        self.counters.count("wait_checks")
         for one in blocked:
-            with contextlib.suppress(rx.ResponseError):  # an answer is an answer
+            try:
                 one.node.ask("PING")
+            except rx.ResponseError:
+                pass  # an answer is an answer
+            except wire.BROKEN as e:
+                raise nodes.BrokenOff(f"{one.node.where} is silent") from e
         self.router.refresh(WATCHDOG_S)
         for one in blocked:
             if self.router.node(one.bell) is not one.node:
-                raise rx.ConnectionError(f"{one.node.where} does not have {one.bell} any more")
+                raise nodes.BrokenOff(f"{one.node.where} does not have {one.bell} any more")
 
 
 class _Blocked:

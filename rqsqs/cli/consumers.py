@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,6 +134,7 @@ def _record(consumer: rqsqs.Consumer, with_held: bool) -> dict[str, Any]:
         "oldest_since": oldest and _moment(oldest.since_ms),
         "succeeded": consumer.succeeded,
         "failed": consumer.failed,
+        "statistics": asdict(consumer.statistics),
     }
     if with_held:
         record["held"] = [{"message_id": h.message_id, "since": _moment(h.since_ms)} for h in consumer.held]

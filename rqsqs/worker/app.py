@@ -224,6 +224,7 @@ class Worker:
             is_ready: it has started, was not stopped, and the server answered its last heartbeat.
             is_live: its event loop turns and its heartbeat goes on.
             consumer_id, queues: while it is running.
+            statistics: what the connections with which it fetches and settles went through; see rqsqs.Statistics.
         """
         runtime, pulse = self._runtime, self._pulse
         if runtime is None or pulse is None:
@@ -243,4 +244,5 @@ class Worker:
                 }
                 for lane in runtime.lanes
             },
+            "statistics": dataclasses.asdict(runtime.statistics()),
         }

@@ -25,6 +25,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -34,6 +35,7 @@ from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.records import Delivery
 from rqsqs._io import sync
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
+from rqsqs.types import Statistics
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.heart import SHOWN, Heart, consumer_id
 from rqsqs.worker.jobs import Job
@@ -243,6 +245,10 @@ class Runtime:
         if all(lane.state == "evicted" for lane in self.lanes):
             self.soon(self._hurry.set)
 
+    def statistics(self) -> Statistics:
+        """What the connections with which it fetches and settles went through; from any thread."""
+        return self.transport.link.counters.statistics()
+
     def _describe(self, lane: Lane) -> dict[str, Any]:
         held = list(lane.held.copy().items())
         offset = time.time() - time.monotonic()
@@ -256,6 +262,7 @@ class Runtime:
             "held": [[d.message_id, round((job.since + offset) * 1000)] for d, job in held[:SHOWN]],
             "succeeded": lane.succeeded,
             "failed": lane.failed,
+            "statistics": {name: number for name, number in asdict(self.statistics()).items() if number},
         }
 
     # Threads

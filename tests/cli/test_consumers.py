@@ -37,6 +37,7 @@ def beat(queue: rqsqs.Queue, name: str, life_ms: int = 60_000, **says: Any) -> N
         "held": [],
         "succeeded": 1234,
         "failed": 5,
+        "statistics": {"connections_lost": 3},
     }
     queue._run(flows.beat(queue._ref, (), 0, name, description | says, life_ms))
 
@@ -92,6 +93,13 @@ def test_json(run: Run, orders: rqsqs.Queue) -> None:
         "concurrency": 10,
     }
     assert (record["in_flight"], record["succeeded"], record["failed"]) == (2, 1234, 5)
+    assert record["statistics"] == {
+        "connections_lost": 3,
+        "repeated_calls": 0,
+        "failovers": 0,
+        "wait_checks": 0,
+        "broken_waits": 0,
+    }
     assert record["oldest_message_id"] == "0b0c-oldest"
     assert "held" not in record
     (record,) = records(run("consumers", "--held", "orders", "--json"))

@@ -11,7 +11,7 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.types import Consumer, Held
+from rqsqs.types import Consumer, Held, Statistics
 from tests.lua.conftest import Engine
 from tests.lua.test_wake_tokens import ask
 from tests.lua.verdicts import BURIED, again, back, fail, group, received, release
@@ -27,6 +27,7 @@ SAYS: dict[str, Any] = {
     "held": [["id", 1_700_000_000_456]],
     "succeeded": 3,
     "failed": 4,
+    "statistics": {"failovers": 1, "of a newer version": 2},
 }
 
 
@@ -230,6 +231,7 @@ def test_a_consumer_is_listed_as_it_describes_itself(engine: Engine, name: str) 
             held=(Held("id", 1_700_000_000_456),),
             succeeded=3,
             failed=4,
+            statistics=Statistics(failovers=1),
         )
     ]
     beat(engine, q, says={"state": "draining"}, life_ms=5000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 
 import rqsqs
 from rqsqs.worker import Worker, pulse
@@ -134,6 +136,7 @@ def test_a_worker_tells_its_state(valkey_url: str, prefix: str) -> None:
         assert status["state"] == "running"
         assert status["is_live"]
         assert status["queues"] == {"orders": {"state": "running", "in_flight": 0, "succeeded": 0, "failed": 0}}
+        assert status["statistics"] == dataclasses.asdict(rqsqs.Statistics())
         worker.stop()
         thread.join()
     assert worker.status()["state"] == "stopped"
@@ -159,6 +162,25 @@ def test_a_worker_without_its_server_is_live_but_not_ready(prefix: str) -> None:
         with rqsqs.connect(server.url, prefix=prefix) as connection:
             connection.create_queue("orders")
         wait_for(lambda: worker.status()["is_ready"])
+        hold.set()
+        worker.stop()
+        thread.join()
+
+
+def test_a_worker_tells_what_its_connections_went_through(prefix: str) -> None:
+    with Server("valkey") as server, rqsqs.connect(server.url, prefix=prefix) as connection:
+        queue = connection.create_queue("orders")
+        queue.send("x")
+        worker = Worker(server.url, prefix=prefix, beat=0.05, concurrency=2)
+        hold = threading.Event()
+        worker.add("orders", lambda message: hold.wait())
+        thread = threading.Thread(target=worker.run, daemon=True)
+        thread.start()
+        with redis.Redis.from_url(server.url) as client:
+            wait_for(lambda: client.info("clients")["blocked_clients"])
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        wait_for(lambda: worker.status()["statistics"]["connections_lost"])
+        wait_for(lambda: queue.consumers()[0].statistics.connections_lost)
         hold.set()
         worker.stop()
         thread.join()
