@@ -40,6 +40,7 @@ from rqsqs.types import (
     Failure,
     MoveTask,
     QueueInfo,
+    Reached,
     RetryPolicy,
     SentMessage,
     State,
@@ -58,7 +59,7 @@ class Queue:
     __module__ = "rqsqs.aio"
     __slots__ = ("_connection", "_durability", "_ref", "_run")
 
-    def __init__(self, connection: Connection, name: str, durability: Durability | None = None) -> None:
+    def __init__(self, connection: Connection, name: str, durability: Durability | str | None = None) -> None:
         self._connection = connection
         self._durability = checks.durability(durability) or connection.durability
         self._ref = connection.transport.queue(name)
@@ -94,14 +95,14 @@ class Queue:
         deduplication_id: str | None = None,
         deduplication_window: Seconds | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
-        durability: Durability | None = None,
+        durability: Durability | str | None = None,
     ) -> SentMessage:
         """Send one message."""
         return await self._run(
             calls.send(
                 self._ref,
                 self._connection.limits,
-                durability or self._durability,
+                self._durability if durability is None else durability,
                 body,
                 delay,
                 at,
@@ -112,9 +113,12 @@ class Queue:
             )
         )
 
-    async def send_batch(self, messages: Iterable[Any], *, durability: Durability | None = None) -> list[SentMessage]:
+    async def send_batch(
+        self, messages: Iterable[Any], *, durability: Durability | str | None = None
+    ) -> list[SentMessage]:
         """Send up to 1,000 messages in one step, in order."""
-        return await self._run(calls.send_batch(self._ref, self.limits, durability or self._durability, messages))
+        safe = self._durability if durability is None else durability
+        return await self._run(calls.send_batch(self._ref, self.limits, safe, messages))
 
     async def receive(
         self,
@@ -150,18 +154,19 @@ class Queue:
                     yield batch.pop()
         finally:
             if batch:
-                await self.change_visibility_batch([(m, 0) for m in batch])
+                unused = [(m, 0) for m in batch]
+                await self._run(calls.change_visibility_batch(self._ref, self.limits, None, unused))
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
 
-    async def delete(self, message: Message | str) -> None:
+    async def delete(self, message: Message | str) -> Reached | None:
         """Delete a message by itself or its receipt handle; deleting what is gone succeeds."""
-        await self._run(calls.delete(self._ref, self._connection.limits, message))
+        return await self._run(calls.delete(self._ref, self._connection.limits, self._durability, message))
 
-    async def delete_batch(self, messages: Iterable[Message | str]) -> None:
+    async def delete_batch(self, messages: Iterable[Message | str]) -> Reached | None:
         """Delete up to 1,000 messages in one step."""
-        await self._run(calls.delete_batch(self._ref, self.limits, messages))
+        return await self._run(calls.delete_batch(self._ref, self.limits, self._durability, messages))
 
     async def delete_and_receive(
         self,
@@ -173,17 +178,19 @@ class Queue:
     ) -> tuple[list[Message], list[Failure]]:
         """Delete what is finished and receive what comes next, in one call: what a busy consumer does."""
         found, failures = await self._run(
-            calls.delete_and_receive(self._ref, self.limits, finished, max_messages, wait, visibility_timeout)
+            calls.delete_and_receive(
+                self._ref, self.limits, self._durability, finished, max_messages, wait, visibility_timeout
+            )
         )
         return [Message(self, d) for d in found], failures
 
-    async def change_visibility(self, message: Message | str, timeout: Seconds) -> None:  # noqa: ASYNC109 - a visibility timeout
+    async def change_visibility(self, message: Message | str, timeout: Seconds) -> Reached | None:  # noqa: ASYNC109 - a visibility timeout
         """Let a message become visible `timeout` seconds from now; 0 = at once."""
-        await self._run(calls.change_visibility(self._ref, self.limits, message, timeout))
+        return await self._run(calls.change_visibility(self._ref, self.limits, self._durability, message, timeout))
 
-    async def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> None:
+    async def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> Reached | None:
         """Change the visibility of up to 1,000 messages in one step: pairs of message and seconds from now."""
-        await self._run(calls.change_visibility_batch(self._ref, self.limits, changes))
+        return await self._run(calls.change_visibility_batch(self._ref, self.limits, self._durability, changes))
 
     # What waits
 
@@ -259,11 +266,11 @@ class Queue:
 
     async def redrive(self, destination: Queue | str | None = None, *, max_per_second: int | None = None) -> str:
         """Move the messages of this dead-letter queue back to their sources, or to `destination`, in the background."""
-        return await self._run(calls.redrive(self._ref, destination, max_per_second))
+        return await self._run(calls.redrive(self._ref, destination, max_per_second, self._durability))
 
     async def move_tasks(self) -> list[MoveTask]:
         """The last move tasks of this queue, newest first."""
-        return await self._run(flows.list_moves(self._ref))
+        return await self._run(flows.list_moves(self._ref, durability=self._durability))
 
     async def cancel_redrive(self, task_id: str) -> int:
         """Cancel a running move task; returns how many messages were moved."""
@@ -310,17 +317,17 @@ class Message(BaseMessage):
         super().__init__(delivery)
         self.queue = queue
 
-    async def delete(self) -> None:
+    async def delete(self) -> Reached | None:
         """It is done with: delete it. See Queue.delete()."""
-        await self.queue.delete(self)
+        return await self.queue.delete(self)
 
-    async def change_visibility(self, timeout: Seconds) -> None:  # noqa: ASYNC109 - a visibility timeout
+    async def change_visibility(self, timeout: Seconds) -> Reached | None:  # noqa: ASYNC109 - a visibility timeout
         """Stay invisible for `timeout` seconds from now."""
-        await self.queue.change_visibility(self, timeout)
+        return await self.queue.change_visibility(self, timeout)
 
-    async def release(self, delay: Seconds = 0) -> None:
+    async def release(self, delay: Seconds = 0) -> Reached | None:
         """Give it back: visible to others after `delay` seconds."""
-        await self.queue.change_visibility(self, delay)
+        return await self.queue.change_visibility(self, delay)
 
     async def __aenter__(self) -> Message:
         return self
@@ -329,7 +336,7 @@ class Message(BaseMessage):
         if kind is None:
             await self.delete()
         else:
-            await self.release()
+            await self.queue._run(calls.change_visibility(self.queue._ref, self.queue.limits, None, self, 0))
 
     def __repr__(self) -> str:
         return f"<rqsqs.aio.Message {self.message_id} of {self.queue.name!r}>"
@@ -350,11 +357,11 @@ class Connection:
         prefix: str = "rqsqs",
         limits: str | Limits = "native",
         clock: Clock | None = None,
-        durability: Durability | None = None,
+        durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
         self.limits = calls.limits_of(limits)
-        self.durability = checks.durability(durability)
+        self.durability = checks.default_durability(durability)
         self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)
 
     async def create_queue(
@@ -381,11 +388,12 @@ class Connection:
         await self.transport.run(calls.create_queue(self.transport.queue(queue.name), self.limits, settings, tags))
         return queue
 
-    def queue(self, name: str, *, durability: Durability | None = None) -> Queue:
+    def queue(self, name: str, *, durability: Durability | str | None = None) -> Queue:
         """A queue by name, without asking whether it exists.
 
         Args:
-            durability: how safe messages sent with this object have to be; None = as the connection says.
+            durability: how safe messages sent with this object have to be, a Durability or its text; None = as the
+                connection says.
         """
         return Queue(self, checks.queue_name(name), durability)
 
@@ -432,7 +440,7 @@ def connect(
     prefix: str = "rqsqs",
     limits: str | Limits = "native",
     clock: Clock | None = None,
-    durability: Durability | None = None,
+    durability: Durability | str | None = None,
     **options: Any,
 ) -> Connection:
     """Connect to a server. The first command opens the first connection.

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from rqsqs import checks
 from rqsqs._core import flows, records
+from rqsqs._core.durability import least, not_reached
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
@@ -18,7 +19,7 @@ from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.errors import BatchFailed, InvalidParameterValue, MissingParameter, QueueDoesNotExist, UsageError
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.message import Entry
-from rqsqs.types import Counts, Durability, Failure, Outgoing, SentMessage, State
+from rqsqs.types import Counts, Durability, Failure, Outgoing, Reached, SentMessage, State
 
 SETTINGS = frozenset(
     {
@@ -134,13 +135,15 @@ def pack(
     )
 
 
-def send(q: QueueRef, limits: Limits, durability: Durability | None, body: Any, *options: Any) -> Flow[SentMessage]:
+def send(
+    q: QueueRef, limits: Limits, durability: Durability | str | None, body: Any, *options: Any
+) -> Flow[SentMessage]:
     """See Queue.send(); options as in pack()."""
     message = pack(q, limits, body, *options)
-    checks.durability(durability)
+    safe = checks.durability(durability)
 
     def flow() -> Flow[SentMessage]:
-        answer = (yield from flows.send_messages(q, (message,), limits, durability))[0]
+        answer = (yield from flows.send_messages(q, (message,), limits, safe))[0]
         if isinstance(answer, Failure):
             raise answer.error
         return answer
@@ -149,10 +152,10 @@ def send(q: QueueRef, limits: Limits, durability: Durability | None, body: Any, 
 
 
 def send_batch(
-    q: QueueRef, limits: Limits, durability: Durability | None, messages: Iterable[Any]
+    q: QueueRef, limits: Limits, durability: Durability | str | None, messages: Iterable[Any]
 ) -> Flow[list[SentMessage]]:
     """See Queue.send_batch()."""
-    checks.durability(durability)
+    safe = checks.durability(durability)
     batch = [
         pack(q, limits, m.body, **m.options) if isinstance(m, Entry) else pack(q, limits, m)
         for m in checks.batch("messages", messages, limits.batch_entries)
@@ -160,7 +163,7 @@ def send_batch(
     total = sum(m.size for m in batch)
     if limits.batch_bytes and total > limits.batch_bytes:
         raise InvalidParameterValue(f"the batch has {total} bytes: it has at most {limits.batch_bytes}")
-    return _settled(flows.send_messages(q, batch, limits, durability))
+    return _settled(flows.send_messages(q, batch, limits, safe))
 
 
 def _times(limits: Limits, visibility_timeout: Seconds | None, wait: Seconds | None) -> tuple[int | None, int | None]:
@@ -192,20 +195,23 @@ def receive(
     )
 
 
-def delete(q: QueueRef, limits: Limits, message: Handle) -> Flow[None]:
+def delete(q: QueueRef, limits: Limits, durability: Durability | None, message: Handle) -> Flow[Reached | None]:
     """See Queue.delete()."""
-    return _single(flows.delete_messages(q, (handle_of(message),), limits))
+    return _single(flows.delete_messages(q, (handle_of(message),), limits, durability), durability, flows.DELETED)
 
 
-def delete_batch(q: QueueRef, limits: Limits, messages: Iterable[Handle]) -> Flow[Any]:
+def delete_batch(
+    q: QueueRef, limits: Limits, durability: Durability | None, messages: Iterable[Handle]
+) -> Flow[Reached | None]:
     """See Queue.delete_batch()."""
     handles = [handle_of(m) for m in checks.batch("messages", messages, limits.batch_entries)]
-    return _settled(flows.delete_messages(q, handles, limits))
+    return _as_safe(_settled(flows.delete_messages(q, handles, limits, durability)), durability, flows.DELETED)
 
 
 def delete_and_receive(
     q: QueueRef,
     limits: Limits,
+    durability: Durability | None,
     finished: Iterable[Handle],
     max_messages: int,
     wait: Seconds | None,
@@ -218,29 +224,52 @@ def delete_and_receive(
         [handle_of(m) for m in checks.batch("finished", finished, limits.batch_entries, minimum=0)],
         checks.count("max_messages", max_messages, limits.receive_messages),
         *_times(limits, visibility_timeout, wait),
+        durability,
     )
 
 
-def change_visibility(q: QueueRef, limits: Limits, message: Handle, timeout: Seconds) -> Flow[None]:
+def change_visibility(
+    q: QueueRef, limits: Limits, durability: Durability | None, message: Handle, timeout: Seconds
+) -> Flow[Reached | None]:
     """See Queue.change_visibility()."""
     ms = checks.milliseconds("timeout", timeout, limits.visibility_ms)
-    return _single(flows.change_visibility(q, ((handle_of(message), ms),), limits))
+    changes = ((handle_of(message), ms),)
+    return _single(flows.change_visibility(q, changes, limits, durability), durability, flows.CHANGED)
 
 
-def change_visibility_batch(q: QueueRef, limits: Limits, changes: Iterable[tuple[Handle, Seconds]]) -> Flow[Any]:
+def change_visibility_batch(
+    q: QueueRef, limits: Limits, durability: Durability | None, changes: Iterable[tuple[Handle, Seconds]]
+) -> Flow[Reached | None]:
     """See Queue.change_visibility_batch()."""
     wanted = []
     for pair in checks.batch("changes", changes, limits.batch_entries):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InvalidParameterValue(f"{checks.shown(pair)} is not a pair of a message and seconds from now")
         wanted.append((handle_of(pair[0]), checks.milliseconds("timeout", pair[1], limits.visibility_ms)))
-    return _settled(flows.change_visibility(q, wanted, limits))
+    return _as_safe(_settled(flows.change_visibility(q, wanted, limits, durability)), durability, flows.CHANGED)
 
 
-def _single(batch: Flow[list[Failure | None]]) -> Flow[None]:
-    result = (yield from batch)[0]
-    if result is not None:
+def _single(
+    batch: Flow[list[Failure | Reached | None]], durability: Durability | None, done: str
+) -> Flow[Reached | None]:
+    (result,) = yield from batch
+    if isinstance(result, Failure):
         raise result.error
+    if result is None:
+        return None
+    return _checked([result], durability, done)
+
+
+def _as_safe(batch: Flow[list[Any]], durability: Durability | None, done: str) -> Flow[Reached | None]:
+    return _checked((yield from batch), durability, done)
+
+
+def _checked(results: list[Any], durability: Durability | None, done: str) -> Reached | None:
+    """What was reached for all of them; raises if that is not enough."""
+    weak = not_reached(durability, results, done)
+    if weak is not None:
+        raise weak
+    return least(results)
 
 
 def _settled(batch: Flow[list[Any]]) -> Flow[list[Any]]:
@@ -317,7 +346,9 @@ def order_consumer(q: QueueRef, consumer: Any, order: str) -> Flow[bool]:
 # Whole queues
 
 
-def redrive(q: QueueRef, destination: Named | str | None, max_per_second: int | None) -> Flow[str]:
+def redrive(
+    q: QueueRef, destination: Named | str | None, max_per_second: int | None, durability: Durability | None
+) -> Flow[str]:
     """See Queue.redrive()."""
     target = None
     if destination is not None:
@@ -329,7 +360,7 @@ def redrive(q: QueueRef, destination: Named | str | None, max_per_second: int | 
         target = q.space.queue(name)
     if max_per_second is not None:
         checks.count("max_per_second", max_per_second, 500)
-    return flows.start_move(q, target, max_per_second)
+    return flows.start_move(q, target, max_per_second, durability)
 
 
 def attributes_of(name: str, settings: Mapping[str, Any], limits: Limits) -> dict[str, str | None]:

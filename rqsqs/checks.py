@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ AttributeValue = str | int | float | bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DECIMAL = r"\d{1,9}(\.\d{1,9})?"
 _PLACE = r"\d:\d{1,15}:(-?\d+(\.\d+)?(e[+-]?\d+)?)?:.*"  # of a group, see rqsqs._core.browsing
 _CURSORS = {
     "visible": rf"(again|due|ready):\d{{1,15}}|\+{_PLACE}",
@@ -252,20 +254,53 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
 
 
 def durability(value: Any) -> Durability | None:
-    """How safe sent messages have to be, or None."""
+    """How safe sent messages have to be: a Durability, or its text; None = it does not matter."""
     if value is None:
         return None
+    if isinstance(value, str):
+        value = _durability_of(value)
     if not isinstance(value, Durability):
-        raise InvalidParameterValue(f"durability is {shown(value)}: it is a rqsqs.Durability")
+        raise InvalidParameterValue(f"durability is {shown(value)}: it is a rqsqs.Durability, or text")
     count("replicas", value.replicas, 100, 0)
     flag("aof", value.aof)
     flag("required", value.required)
+    flag("deletes", value.deletes)
     milliseconds("timeout", value.timeout, 60_000)
     if not value.timeout or not (value.replicas or value.aof):
         raise InvalidParameterValue(
             f"durability is {value!r}: it asks for replicas or aof, and gives a timeout above 0 seconds"
         )
     return value
+
+
+def _durability_of(text: str) -> Durability:
+    found: dict[str, Any] = {}
+    for word in [word.strip() for word in text.split(",")]:
+        name, _, number = word.partition("=")
+        if name in ("replicas", "timeout") and re.fullmatch(r"\d{1,9}" if name == "replicas" else _DECIMAL, number):
+            value: Any = int(number) if name == "replicas" else float(number)
+        elif word in ("aof", "deletes", "optional"):
+            name, value = ("required", False) if word == "optional" else (word, True)
+        else:
+            raise InvalidParameterValue(
+                f"durability is {shown(text)}, of which {shown(word)} is not understood: it is one or several, with "
+                "commas between them, of replicas=1, aof, timeout=0.5 (seconds), optional and deletes"
+            )
+        if name in found:
+            raise InvalidParameterValue(f"durability is {shown(text)}: it says {name} twice")
+        found[name] = value
+    return Durability(**found)
+
+
+def default_durability(value: Any) -> Durability | None:
+    """The same, for a connection; None = what RQSQS_DURABILITY says."""
+    if value is not None:
+        return durability(value)
+    text = os.environ.get("RQSQS_DURABILITY", "")
+    try:
+        return durability(text) if text else None
+    except InvalidParameterValue as e:
+        raise InvalidParameterValue(f"the environment variable RQSQS_DURABILITY cannot be used: {e}") from None
 
 
 def retry_policy(value: Any) -> str:

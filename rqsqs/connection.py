@@ -30,11 +30,11 @@ class Connection:
         prefix: str = "rqsqs",
         limits: str | Limits = "native",
         clock: Clock | None = None,
-        durability: Durability | None = None,
+        durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
         self.limits = calls.limits_of(limits)
-        self.durability = checks.durability(durability)
+        self.durability = checks.default_durability(durability)
         self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)
 
     def create_queue(
@@ -86,11 +86,12 @@ class Connection:
         self.transport.run(calls.create_queue(self.transport.queue(queue.name), self.limits, settings, tags))
         return queue
 
-    def queue(self, name: str, *, durability: Durability | None = None) -> Queue:
+    def queue(self, name: str, *, durability: Durability | str | None = None) -> Queue:
         """A queue by name, without asking whether it exists.
 
         Args:
-            durability: how safe messages sent with this object have to be; None = as the connection says.
+            durability: how safe messages sent with this object have to be, a Durability or its text; None = as the
+                connection says.
         """
         return Queue(self, checks.queue_name(name), durability)
 
@@ -141,7 +142,7 @@ def connect(
     prefix: str = "rqsqs",
     limits: str | Limits = "native",
     clock: Clock | None = None,
-    durability: Durability | None = None,
+    durability: Durability | str | None = None,
     **options: Any,
 ) -> Connection:
     """Connect to a server. The first command opens the first connection.
@@ -153,8 +154,8 @@ def connect(
         prefix: what all keys begin with; connections with different prefixes do not see each other's queues.
         limits: "native", or "aws" for exactly what SQS allows.
         clock: tests only: an object whose now_us() the server shall believe; see rqsqs.testing.
-        durability: how safe sent messages have to be before a send returns; None = in the server's memory. See
-            Durability.
+        durability: how safe sent messages have to be before a send returns, a Durability or its text; None = as the
+            environment variable RQSQS_DURABILITY says, else in the server's memory. See Durability.
         options: for redis-py's connections, for example socket_timeout (seconds).
 
     Raises:

@@ -29,7 +29,7 @@
     │   ├── PartitionMoved              (never leaves the library)
     │   └── OverLimit
     ├── BatchFailed                     some entries of a batch were not done
-    ├── DurabilityNotReached            the messages are stored, but not as safely as was asked for
+    ├── DurabilityNotReached            it was done, but is not as safe as was asked for
     ├── ServerError                     the server cannot do it now
     │   ├── ConnectionFailed            request_sent tells whether the outcome is unknown
     │   ├── ServerTimeout
@@ -49,7 +49,11 @@ that differs.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from rqsqs.types import Reached
 
 BY_CODE: dict[str, type[RequestError]] = {}
 
@@ -258,18 +262,25 @@ class BatchFailed(RqsqsError):
 
 
 class DurabilityNotReached(RqsqsError):
-    """Messages were sent and are stored, but not as safely as was asked for within the time given.
+    """It was done, but is not as safe as was asked for within the time given: messages are stored, or deleted.
 
     Attributes:
-        sent: the SentMessages; their `durability` tells what was reached. Sending again would store them twice, unless
-            they have deduplication ids.
+        reached: what was reached; of several partitions the least.
+        sent: of a send, the SentMessages; their `durability` tells what was reached. Sending again would store them
+            twice, unless they have deduplication ids. Deleting again does no harm, and waits again.
     """
 
     __module__ = "rqsqs"
 
-    def __init__(self, message: str, sent: list[Any]) -> None:
+    sqs_code: ClassVar[str] = "DurabilityNotReached"
+    sqs_shape: ClassVar[str] = "DurabilityNotReached"
+    http_status: ClassVar[int] = 400  # nothing that retries by itself tries a 400 again
+    sender_fault: ClassVar[bool] = False
+
+    def __init__(self, message: str, reached: Reached, sent: Sequence[Any] = ()) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.reached = reached
+        self.sent = list(sent)
 
 
 class ServerError(RqsqsError):

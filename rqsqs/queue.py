@@ -11,7 +11,7 @@ from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage
-from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, SentMessage, State
+from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, Reached, SentMessage, State
 
 if TYPE_CHECKING:
     from rqsqs.connection import Connection
@@ -26,7 +26,7 @@ class Queue:
     __module__ = "rqsqs"
     __slots__ = ("_connection", "_durability", "_ref", "_run")
 
-    def __init__(self, connection: Connection, name: str, durability: Durability | None = None) -> None:
+    def __init__(self, connection: Connection, name: str, durability: Durability | str | None = None) -> None:
         self._connection = connection
         self._durability = checks.durability(durability) or connection.durability
         self._ref = connection.transport.queue(name)
@@ -62,7 +62,7 @@ class Queue:
         deduplication_id: str | None = None,
         deduplication_window: Seconds | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
-        durability: Durability | None = None,
+        durability: Durability | str | None = None,
     ) -> SentMessage:
         """Send one message.
 
@@ -75,7 +75,8 @@ class Queue:
             deduplication_id: 1 to 128 characters; a second message with it inside the window is not stored.
             deduplication_window: seconds, instead of the queue's (5 minutes).
             attributes: names to text, numbers or bytes, kept beside the body.
-            durability: how safe it has to be before this returns; None = as the queue or the connection says.
+            durability: how safe it has to be before this returns, a Durability or its text; None = as the queue or the
+                connection says.
 
         Returns:
             SentMessage; is_duplicate tells that it was recognised and not stored again.
@@ -88,7 +89,7 @@ class Queue:
             calls.send(
                 self._ref,
                 self._connection.limits,
-                durability or self._durability,
+                self._durability if durability is None else durability,
                 body,
                 delay,
                 at,
@@ -99,7 +100,7 @@ class Queue:
             )
         )
 
-    def send_batch(self, messages: Iterable[Any], *, durability: Durability | None = None) -> list[SentMessage]:
+    def send_batch(self, messages: Iterable[Any], *, durability: Durability | str | None = None) -> list[SentMessage]:
         """Send up to 1,000 messages in one step, in order.
 
         Args:
@@ -111,7 +112,8 @@ class Queue:
             QueueDoesNotExist, InvalidParameterValue, MissingParameter, ServerError: none was sent.
             DurabilityNotReached: they are stored, but not as safely.
         """
-        return self._run(calls.send_batch(self._ref, self.limits, durability or self._durability, messages))
+        safe = self._durability if durability is None else durability
+        return self._run(calls.send_batch(self._ref, self.limits, safe, messages))
 
     def receive(
         self,
@@ -166,27 +168,36 @@ class Queue:
                     yield batch.pop()
         finally:
             if batch:
-                self.change_visibility_batch([(m, 0) for m in batch[::-1]])
+                backwards = [(m, 0) for m in batch[::-1]]
+                self._run(calls.change_visibility_batch(self._ref, self.limits, None, backwards))
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
 
-    def delete(self, message: Message | str) -> None:
+    def delete(self, message: Message | str) -> Reached | None:
         """Delete a message by itself or its receipt handle; deleting what is gone succeeds.
+
+        Returns:
+            What was reached, if the Durability of the queue or connection says that deletes have to be safe; else None.
 
         Raises:
             ReceiptHandleIsInvalid: it is no handle, or of another queue.
             ReceiptHandleExpired: FIFO: the message was received again by somebody else.
+            DurabilityNotReached: it is deleted, but not as safely.
         """
-        self._run(calls.delete(self._ref, self._connection.limits, message))
+        return self._run(calls.delete(self._ref, self._connection.limits, self._durability, message))
 
-    def delete_batch(self, messages: Iterable[Message | str]) -> None:
+    def delete_batch(self, messages: Iterable[Message | str]) -> Reached | None:
         """Delete up to 1,000 messages in one step.
+
+        Returns:
+            As delete(); of several partitions the least.
 
         Raises:
             BatchFailed: some could not be deleted; its `results` tell which, the others were.
+            DurabilityNotReached: they are deleted, but not as safely.
         """
-        self._run(calls.delete_batch(self._ref, self.limits, messages))
+        return self._run(calls.delete_batch(self._ref, self.limits, self._durability, messages))
 
     def delete_and_receive(
         self,
@@ -203,28 +214,36 @@ class Queue:
             max_messages, wait, visibility_timeout: as for receive().
 
         Returns:
-            The messages received, and a Failure (index and error) for each that could not be deleted.
+            The messages received, and a Failure (index and error) for each that could not be deleted, or not as safely
+            as required: deletes that have to be safe go first, in a call of their own.
         """
         found, failures = self._run(
-            calls.delete_and_receive(self._ref, self.limits, finished, max_messages, wait, visibility_timeout)
+            calls.delete_and_receive(
+                self._ref, self.limits, self._durability, finished, max_messages, wait, visibility_timeout
+            )
         )
         return [Message(self, d) for d in found], failures
 
-    def change_visibility(self, message: Message | str, timeout: Seconds) -> None:
+    def change_visibility(self, message: Message | str, timeout: Seconds) -> Reached | None:
         """Let a message become visible `timeout` seconds from now; 0 = at once.
+
+        Returns:
+            As delete().
 
         Raises:
             ReceiptHandleIsInvalid, ReceiptHandleExpired (FIFO), MessageNotAvailable: it was deleted.
+            DurabilityNotReached: it was done, but not as safely.
         """
-        self._run(calls.change_visibility(self._ref, self.limits, message, timeout))
+        return self._run(calls.change_visibility(self._ref, self.limits, self._durability, message, timeout))
 
-    def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> None:
+    def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> Reached | None:
         """Change the visibility of up to 1,000 messages in one step: pairs of message and seconds from now.
 
         Raises:
             BatchFailed: some could not be changed; its `results` tell which, the others were.
+            DurabilityNotReached: they were changed, but not as safely.
         """
-        self._run(calls.change_visibility_batch(self._ref, self.limits, changes))
+        return self._run(calls.change_visibility_batch(self._ref, self.limits, self._durability, changes))
 
     # What waits
 
@@ -354,11 +373,11 @@ class Queue:
             ResourceNotFound: a queue does not exist.
             MoveTaskRefused: this is no dead-letter queue, or a task is running.
         """
-        return self._run(calls.redrive(self._ref, destination, max_per_second))
+        return self._run(calls.redrive(self._ref, destination, max_per_second, self._durability))
 
     def move_tasks(self) -> list[MoveTask]:
         """The last move tasks of this queue, newest first."""
-        return self._run(flows.list_moves(self._ref))
+        return self._run(flows.list_moves(self._ref, durability=self._durability))
 
     def cancel_redrive(self, task_id: str) -> int:
         """Cancel a running move task; returns how many messages were moved."""
@@ -408,17 +427,17 @@ class Message(BaseMessage):
         super().__init__(delivery)
         self.queue = queue
 
-    def delete(self) -> None:
+    def delete(self) -> Reached | None:
         """It is done with: delete it. See Queue.delete()."""
-        self.queue.delete(self)
+        return self.queue.delete(self)
 
-    def change_visibility(self, timeout: Seconds) -> None:
+    def change_visibility(self, timeout: Seconds) -> Reached | None:
         """Stay invisible for `timeout` seconds from now."""
-        self.queue.change_visibility(self, timeout)
+        return self.queue.change_visibility(self, timeout)
 
-    def release(self, delay: Seconds = 0) -> None:
+    def release(self, delay: Seconds = 0) -> Reached | None:
         """Give it back: visible to others after `delay` seconds."""
-        self.queue.change_visibility(self, delay)
+        return self.queue.change_visibility(self, delay)
 
     def __enter__(self) -> Message:
         return self
@@ -427,7 +446,7 @@ class Message(BaseMessage):
         if kind is None:
             self.delete()
         else:
-            self.release()
+            self.queue._run(calls.change_visibility(self.queue._ref, self.queue.limits, None, self, 0))
 
     def __repr__(self) -> str:
         return f"<rqsqs.Message {self.message_id} of {self.queue.name!r}>"

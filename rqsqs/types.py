@@ -32,18 +32,22 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """How safe a sent message has to be before a send returns.
+    """How safe a sent message has to be before a send returns, and, if wanted, a delete before a delete returns.
 
-    A server acknowledges a write when it is in its memory. This asks for more, with WAIT or WAITAOF after the send, on
+    A server acknowledges a write when it is in its memory. This asks for more, with WAIT or WAITAOF after the call, on
     the same connection: one more round trip, and the time that replicas and disks take.
+
+    As text, where one is asked for (RQSQS_DURABILITY, for example): "replicas=1,aof,timeout=0.5,optional,deletes".
 
     Attributes:
         replicas: so many replicas have it, in their memory; with `aof` on their disks. 0 = none.
         aof: the append-only file of the server has it on disk (fsync), also with `appendfsync everysec` (Redis 7.2,
             Valkey 7.2).
         timeout: seconds to wait for that, 0.001 to 60.
-        required: if it is not reached in time, raise DurabilityNotReached; else the send returns, and
-            SentMessage.durability tells. Either way the message is stored.
+        required: if it is not reached in time, raise DurabilityNotReached; else the call returns what was reached (a
+            send in SentMessage.durability). Either way the message is stored. False = "optional".
+        deletes: deletes, changes of visibility, and what a worker releases have to be as safe. A delete that a failover
+            forgets lets the message come again.
     """
 
     __module__ = "rqsqs"
@@ -52,16 +56,18 @@ class Durability:
     aof: bool = False
     timeout: float = 1.0
     required: bool = True
+    deletes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How safe a sent message is, as far as the server told in time.
+    """How safe a sent message, or a delete, is, as far as the server told in time.
 
     Attributes:
         replicas: so many replicas have it (with Durability.aof: on disk).
         aof: the server has it on disk; None if that was not asked.
         is_enough: that is what was asked for.
+        trouble: why the server could not tell, or "".
     """
 
     __module__ = "rqsqs"
@@ -69,6 +75,7 @@ class Reached:
     replicas: int
     aof: bool | None
     is_enough: bool
+    trouble: str = ""
 
 
 class SentMessage:

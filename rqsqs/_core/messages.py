@@ -47,14 +47,12 @@ class Moved:
 
     Attributes:
         permit: the pass for it (lua/lib/partition.lua), or "".
-        durability: nothing was stored, however safely.
     """
 
-    __slots__ = ("durability", "permit")
+    __slots__ = ("permit",)
 
     def __init__(self, permit: str) -> None:
         self.permit = permit
-        self.durability: object = None
 
 
 def send_messages(
@@ -318,18 +316,28 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
     return messages
 
 
-def delete_messages(p: Partition, receipts: Sequence[Receipt], limits: Limits) -> Operation:
+def delete_messages(
+    p: Partition, receipts: Sequence[Receipt], limits: Limits, durability: Durability | None = None
+) -> Operation:
     """Delete by receipts of one partition; the result is a list of status numbers (1, 0 gone, -1 expired)."""
     if p.is_fifo:
         args: list[Arg] = [p.space.now_us(), "1" if limits.strict else ""]
         for r in receipts:
             args += (r.key, r.group, r.receives)
-        return Operation("delete_message_fifo", p.keys(DELETE_FIFO), tuple(args))
+        return Operation("delete_message_fifo", p.keys(DELETE_FIFO), tuple(args), durability=durability)
     count = len(receipts)
-    return Operation("delete_message", p.keys(DELETE), tuple([r.key for r in receipts]), lambda deleted: [1] * count)
+    return Operation(
+        "delete_message",
+        p.keys(DELETE),
+        tuple([r.key for r in receipts]),
+        lambda deleted: [1] * count,
+        durability=durability,
+    )
 
 
-def change_visibility(p: Partition, changes: Sequence[tuple[Receipt, int]], total_ms: int) -> Operation:
+def change_visibility(
+    p: Partition, changes: Sequence[tuple[Receipt, int]], total_ms: int, durability: Durability | None = None
+) -> Operation:
     """Change visibility by receipts of one partition; the result is a list of status numbers (see the scripts).
 
     Args:
@@ -342,9 +350,8 @@ def change_visibility(p: Partition, changes: Sequence[tuple[Receipt, int]], tota
             args += (r.key, r.group, r.receives, r.received_ms, visibility_ms)
         else:
             args += (r.key, r.received_ms, visibility_ms)
-    if p.is_fifo:
-        return Operation("change_message_visibility_fifo", p.keys(CHANGE_FIFO), tuple(args))
-    return Operation("change_message_visibility", p.keys(CHANGE), tuple(args))
+    name, keys = ("change_message_visibility_fifo", CHANGE_FIFO) if p.is_fifo else ("change_message_visibility", CHANGE)
+    return Operation(name, p.keys(keys), tuple(args), durability=durability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,7 +378,7 @@ class Verdict:
 MISSING_DLQ = -4  # release_messages(): nothing was done, the dead-letter queue has no shard beside the partition
 
 
-def release_messages(p: Partition, verdicts: Sequence[Verdict]) -> Operation:
+def release_messages(p: Partition, verdicts: Sequence[Verdict], durability: Durability | None = None) -> Operation:
     """Say what was not finished; the result is (status numbers as the script tells them, missing_dlq)."""
     args: list[Arg] = [p.space.now_us()]
     for v in verdicts:
@@ -388,7 +395,7 @@ def release_messages(p: Partition, verdicts: Sequence[Verdict]) -> Operation:
             " ".join(v.kinds),
         )
     name, keys = ("release_message_fifo", CHANGE_FIFO) if p.is_fifo else ("release_message", CHANGE)
-    return Operation(name, p.keys(keys), tuple(args), lambda r: (r[:-1], r[-1].decode()))
+    return Operation(name, p.keys(keys), tuple(args), lambda r: (r[:-1], r[-1].decode()), durability=durability)
 
 
 def ring(p: Partition, waiter: str = "") -> Operation:
@@ -422,3 +429,8 @@ def watch_all(times: Sequence[tuple[int, Partition]], waiter: str) -> tuple[int 
 
     operation.parse = parse
     return ahead[0][0], operation
+
+
+def mark_connection(operation: Operation) -> Operation:
+    """Write something where an operation may have found nothing to write."""
+    return Operation("mark_connection", (operation.keys[0].rpartition(":")[0] + ":call:mark",), ())

@@ -8,7 +8,7 @@ from typing import Any
 from rqsqs._core import ids
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Operation
-from rqsqs.types import MoveTask
+from rqsqs.types import Durability, MoveTask
 
 LEASE_MS = 10_000  # a task whose driver is silent for so long is taken over by whoever asks about it
 
@@ -33,11 +33,14 @@ def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
     )
 
 
-def put(p: Partition, batch: str, taken: list[bytes], permit: str = "") -> Operation:
+def put(
+    p: Partition, batch: str, taken: list[bytes], permit: str = "", durability: Durability | None = None
+) -> Operation:
     """Second phase; the result is a list: for each message None, or a pass for the partition that takes it.
 
     Args:
         permit: the pass that the old partition of its group gave.
+        durability: how safe they have to be before the third phase.
     """
     key = p.base + "batch:" + batch
     messages = [item for i, item in enumerate(taken) if i % 3]
@@ -46,6 +49,7 @@ def put(p: Partition, batch: str, taken: list[bytes], permit: str = "") -> Opera
         (*p.keys("meta"), key),
         (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), permit, *messages),
         lambda r: [outcome[1:].decode() if outcome[:1] == b"!" else None for outcome in r],
+        durability=durability,
     )
 
 

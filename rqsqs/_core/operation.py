@@ -23,7 +23,7 @@ class Operation:
         args: arguments of the script.
         parse: makes the result of the reply.
         undo: makes the operation that gives back what a result holds, if nobody is there any more to take it.
-        durability: how safe what it writes has to be.
+        durability: how safe what it writes has to be. Then the result is a pair: the result, and what was Reached.
         is_numbered: its arguments tell it from other calls, as a script wants that is called in a lane.
     """
 

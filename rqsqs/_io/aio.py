@@ -30,7 +30,7 @@ from rqsqs._io.counters import Counters
 from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
-from rqsqs.types import Statistics
+from rqsqs.types import Reached, Statistics
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
@@ -133,7 +133,18 @@ class Link:
                     async with node.durable:
                         connection, number = await node.rested()
                         sent = True
-                        result = await self._confirmed(node, connection, number, operation, packed)
+                        try:
+                            result = await self._confirmed(connection, node.patience, operation, packed)
+                        except rx.ResponseError as e:
+                            if isinstance(e, rx.ReadOnlyError):  # a name may point elsewhere by now
+                                await connection.disconnect(nowait=True)
+                            else:
+                                await node.rest(connection, number)
+                            raise
+                        except BaseException:
+                            await connection.disconnect(nowait=True)
+                            raise
+                        await node.rest(connection, number)
                     if not is_open:
                         self.lanes.give(lane)
                     return result
@@ -181,45 +192,38 @@ class Link:
             self.lanes.give(lane)
         return reply if operation.parse is None else operation.parse(reply)
 
-    async def _confirmed(self, node: Node, connection: Any, number: int, operation: Operation, packed: bytes) -> Any:
-        """Run an operation, and wait until what it wrote is as safe as it has to be."""
-        durability, parse = operation.durability, operation.parse
-        assert durability is not None
-        assert parse is not None
-        answer: Any
+    async def _confirmed(
+        self, connection: Any, patience: float | None, operation: Operation, packed: bytes
+    ) -> tuple[Any, Reached]:
+        """Run an operation, and wait until what it wrote is as safe as it has to be, or its time is over."""
+        assert operation.durability is not None
         try:
-            async with asyncio.timeout(node.patience):
-                await connection.send_packed_command([packed], check_health=False)
-                try:
-                    reply = await connection.read_response(disable_decoding=True)
-                except rx.NoScriptError:
-                    await connection.send_packed_command([wire.load(operation), packed], check_health=False)
-                    await connection.read_response(disable_decoding=True)
-                    reply = await connection.read_response(disable_decoding=True)
-        except rx.ResponseError:
-            await node.rest(connection, number)
-            raise
+            async with asyncio.timeout(patience):
+                (reply,) = await self._exchanged(connection, [packed])
+                if isinstance(reply, rx.NoScriptError):
+                    _, reply = await self._exchanged(connection, [wire.load(operation), packed])
+            if isinstance(reply, rx.ResponseError):
+                raise reply
+            async with asyncio.timeout(operation.durability.timeout + GRACE_S):
+                steps = wire.confirmation(operation, self.router)
+                commands = next(steps)
+                while True:
+                    commands = steps.send(await self._exchanged(connection, commands))
+        except StopIteration as end:
+            return reply if operation.parse is None else operation.parse(reply), end.value
         except TimeoutError:
-            await connection.disconnect(nowait=True)
             raise rx.TimeoutError("no answer in time") from None
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        try:
-            async with asyncio.timeout(durability.timeout + GRACE_S):
-                await connection.send_packed_command([wire.confirm(durability)], check_health=False)
-                answer = await connection.read_response(disable_decoding=True)
-            await node.rest(connection, number)
-        except rx.ResponseError as e:
-            await node.rest(connection, number)
-            answer = e
-        except (TimeoutError, *wire.BROKEN) as e:
-            await connection.disconnect(nowait=True)
-            answer = e
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        return wire.judge(durability, parse(reply), answer)
+
+    async def _exchanged(self, connection: Any, commands: list[bytes]) -> list[Any]:
+        """The answers to commands, errors among them."""
+        await connection.send_packed_command(commands, check_health=False)
+        answers: list[Any] = []
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response(disable_decoding=True))
+            except rx.ResponseError as e:
+                answers.append(e)
+        return answers
 
     async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
         for _ in range(LOADS - 1):

@@ -24,6 +24,7 @@ from rqsqs._io.counters import Counters
 from rqsqs._io.nodes import Node
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
+from rqsqs.types import Reached
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
@@ -119,10 +120,9 @@ class Link:
                     reply = connection.read_response(disable_decoding=True)
                 except rx.NoScriptError:
                     reply = self._load_and_repeat(connection, operation, packed)
+                reached = self._confirm(connection, operation) if operation.durability is not None else None
                 if not is_open:
                     self.lanes.give(lane)
-                if operation.durability is not None:
-                    return self._confirmed(node, connection, operation, reply)
                 node.give(connection)
                 if (copied := node.copied) is not None and fitness.is_unsafe(operation):
                     fitness.warn_of_replicas(copied)
@@ -160,27 +160,30 @@ class Link:
                 if connection is not None:
                     connection.disconnect()
                 raise
-        return reply if operation.parse is None else operation.parse(reply)
+        result = reply if operation.parse is None else operation.parse(reply)
+        return result if reached is None else (result, reached)
 
-    def _confirmed(self, node: Node, connection: Any, operation: Operation, reply: Any) -> Any:
-        """The result of an operation, once it is as safe as it has to be."""
-        durability, parse = operation.durability, operation.parse
-        assert durability is not None
-        assert parse is not None
-        answer: Any
-        try:
-            connection.send_packed_command([wire.confirm(durability)], check_health=False)
-            if not connection.can_read(durability.timeout + GRACE_S):
-                raise rx.TimeoutError("no answer in time")
-            answer = connection.read_response(disable_decoding=True)
-            node.give(connection)
-        except rx.ResponseError as e:
-            node.give(connection)
-            answer = e
-        except wire.BROKEN as e:
-            connection.disconnect()
-            answer = e
-        return wire.judge(durability, parse(reply), answer)
+    def _confirm(self, connection: Any, operation: Operation) -> Reached:
+        """Wait until what an operation wrote is as safe as it has to be, or its time is over."""
+        assert operation.durability is not None
+        patience = operation.durability.timeout + GRACE_S
+        steps = wire.confirmation(operation, self.router)
+        commands = next(steps)
+        while True:
+            connection.send_packed_command(commands, check_health=False)
+            answers: list[Any] = []
+            for _ in commands:
+                if not connection.can_read(patience):
+                    raise rx.TimeoutError("no answer in time")
+                try:
+                    answers.append(connection.read_response(disable_decoding=True))
+                except rx.ResponseError as e:
+                    answers.append(e)
+            try:
+                commands = steps.send(answers)
+            except StopIteration as end:
+                reached: Reached = end.value
+                return reached
 
     def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
         attempts = LOADS

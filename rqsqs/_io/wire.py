@@ -6,16 +6,15 @@ import base64
 import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 import hiredis
 import redis.exceptions as rx
 
-from rqsqs._core import scripts
+from rqsqs._core import messages, scripts
 from rqsqs._core.operation import Operation
-from rqsqs.errors import DurabilityNotReached
-from rqsqs.types import Durability, Reached, SentMessage
+from rqsqs.types import Reached
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
 FAILOVER_S = 30.0  # so long it is tried again where another server may take over
@@ -97,6 +96,11 @@ def is_elsewhere(error: rx.ResponseError) -> bool:
     return isinstance(error, kinds) or is_unblocked(error)
 
 
+def _is_demoted(error: rx.ResponseError) -> bool:
+    """Has the server become a replica, which waits for nobody?"""
+    return is_elsewhere(error) or "cannot be used with replica instances" in str(error)
+
+
 def is_unblocked(error: rx.ResponseError) -> bool:
     """Was a blocking command ended from outside?"""
     return str(error).startswith("UNBLOCKED")
@@ -150,39 +154,35 @@ def load(operation: Operation) -> bytes:
     return command("SCRIPT", "LOAD", scripts.get(operation.script).source)
 
 
-def confirm(durability: Durability) -> bytes:
-    """The command that waits until what its connection wrote is as safe as that, packed."""
-    timeout_ms = max(round(durability.timeout * 1000), 1)  # 0 would be for ever
-    if durability.aof:
-        return command("WAITAOF", 1, durability.replicas, timeout_ms)
-    return command("WAIT", durability.replicas, timeout_ms)
+def confirmation(operation: Operation, router: Changeable) -> Generator[list[bytes], list[Any], Reached]:
+    """Find out on the connection of an operation, after its answer, how safe is what it wrote: yields commands, is sent
+    their answers, of which each may be an error.
 
-
-def judge(durability: Durability, sent: list[SentMessage], answer: Any) -> list[SentMessage]:
-    """Enter what was reached into the results of a send.
-
-    Args:
-        answer: of the server, or the exception that came instead.
+    The server waits until replicas and disk have what this connection wrote. If a script found that it had nothing to
+    do, as somebody did it before, that could be nothing: so a mark is written first. In a lane there is always a write.
 
     Raises:
-        DurabilityNotReached.
+        ConnectionError: the server is no master any more. The operation has to be repeated at its successor.
     """
-    trouble = ""
-    aof: bool | None = None
-    if isinstance(answer, Exception):
-        aof, replicas, trouble = (False if durability.aof else None), 0, f" ({answer})"
-    elif durability.aof:
-        aof, replicas = answer[0] >= 1, int(answer[1])
+    durability = operation.durability
+    assert durability is not None
+    timeout_ms = max(round(durability.timeout * 1000), 1)  # 0 would be for ever
+    if durability.aof:
+        wait = command("WAITAOF", 1, durability.replicas, timeout_ms)
     else:
-        replicas = int(answer)
-    is_enough = replicas >= durability.replicas and aof is not False and not trouble
-    for one in sent:
-        one.durability = Reached(replicas, aof, is_enough)
-    if durability.required and not is_enough:
-        disk = "" if aof is None else f", {'' if aof else 'not '}on the server's disk"
-        raise DurabilityNotReached(
-            f"the messages are stored, but within {durability.timeout:g} s {replicas} of {durability.replicas} "
-            f"replicas had them{disk}{trouble}",
-            sent,
-        )
-    return sent
+        wait = command("WAIT", durability.replicas, timeout_ms)
+    if scripts.get(operation.script).has_lane:
+        answers = yield [wait]
+    else:
+        mark = messages.mark_connection(operation)
+        packed = call(mark, False, None)
+        answers = yield [packed, wait]
+        if isinstance(answers[0], rx.NoScriptError):
+            answers = yield [load(mark), packed, wait]
+    for answer in answers:
+        if isinstance(answer, Exception):
+            if router.is_dynamic and isinstance(answer, rx.ResponseError) and _is_demoted(answer):
+                raise rx.ConnectionError(str(answer))
+            return Reached(0, False if durability.aof else None, False, str(answer))
+    aof, replicas = (answers[-1][0] >= 1, int(answers[-1][1])) if durability.aof else (None, int(answers[-1]))
+    return Reached(replicas, aof, replicas >= durability.replicas and aof is not False)

@@ -31,6 +31,8 @@ from rqsqs.limits import AWS, Limits
 from rqsqs.sqs import Context, Failed, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.names import endpoint_of, is_account
+from rqsqs.sqs.safety import NotSafeEnough
+from rqsqs.types import Durability
 
 from .parameters import plain
 from .trouble import as_botocore_error
@@ -51,13 +53,22 @@ class Answering:
         url: of the server.
         limits: what requests may ask for.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
+        durability: how safe messages have to be.
         options: for the transport: `prefix` of the keys, and options of redis-py's connections.
     """
 
-    def __init__(self, url: str, limits: Limits = AWS, account: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        limits: Limits = AWS,
+        account: str | None = None,
+        durability: Durability | None = None,
+        **options: Any,
+    ) -> None:
         self.url = url
         self._options = options
         self._limits = limits
+        self._durability = durability
         account = account or os.environ.get("AWS_ACCOUNT_ID", "")
         self._account = account if is_account(account) else DEFAULT_ACCOUNT
         self._transport: Transport | None = None
@@ -89,7 +100,14 @@ class Answering:
             transport = self._transport or self._open()
             params = plain(context.pop(_PARAMS))
             parsed = transport.run(perform(self._context(transport, region), model.name, params))
+            headers.update(parsed.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
             status, body = 200, _Body(parsed)
+        except NotSafeEnough as error:
+            failed = describe(error)
+            headers.update(error.response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
+            headers["x-amzn-query-error"] = failed.query_error
+            parsed = {**error.response, **error_response(failed)}
+            status, body = failed.status, _Body(failed.body())
         except RequestError as error:
             failed = describe(error)
             headers["x-amzn-query-error"] = failed.query_error
@@ -116,7 +134,9 @@ class Answering:
     def _context(self, transport: Transport, region: str) -> Context:
         found = self._contexts.get(region)
         if found is None:
-            found = self._contexts[region] = Context(transport.space, region, self._account, self._limits)
+            found = self._contexts[region] = Context(
+                transport.space, region, self._account, self._limits, durability=self._durability
+            )
         return found
 
 

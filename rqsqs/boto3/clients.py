@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from rqsqs import checks
 from rqsqs._io.connect import DEFAULT_URL, SCHEMES
 from rqsqs.limits import AWS, Limits
+from rqsqs.types import Durability
 
 from .answering import Answering
 from .savings import save_repeated_work
@@ -45,6 +47,7 @@ def attach(
     limits: Limits = AWS,
     account: str | None = None,
     prefix: str = "rqsqs",
+    durability: Durability | str | None = None,
     **options: Any,
 ) -> None:
     """Let an existing client, resource or session be answered by Redis instead of AWS.
@@ -56,12 +59,16 @@ def attach(
         limits: what requests may ask for: `rqsqs.limits.AWS` or `rqsqs.limits.NATIVE`.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
         prefix: what all keys in Redis begin with.
+        durability: how safe messages have to be before a send returns, a rqsqs.Durability or its text; None = as the
+            environment variable RQSQS_DURABILITY says, else in the server's memory.
         options: for redis-py's connections, for example socket_timeout in seconds.
 
     Raises:
         TypeError: `target` is something else, or a client of another service.
+        InvalidParameterValue: the durability makes no sense.
     """
-    answering = Answering(url or server_url() or DEFAULT_URL, limits, account, prefix=prefix, **options)
+    safe = checks.default_durability(durability)
+    answering = Answering(url or server_url() or DEFAULT_URL, limits, account, safe, prefix=prefix, **options)
     if hasattr(target, "create_client") and hasattr(target, "get_component"):  # a session of botocore
         answering.register(target.get_component("event_emitter"), ".sqs")
     elif hasattr(target, "events") and hasattr(target, "get_available_services"):  # a session of boto3

@@ -227,7 +227,7 @@ def release(settings: Settings, queue: str, handles: tuple[str, ...], delay: flo
 
 
 def _settle(
-    settings: Settings, queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[list[str]], None]
+    settings: Settings, queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[list[str]], object]
 ) -> int:
     """Do something with messages by their receipt handles, 1,000 at a time; name those that were refused."""
     wanted: list[str] = []

@@ -59,10 +59,12 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
         params: the parameters of the request; members that are None count as absent.
 
     Returns:
-        The response; members that would be empty are left out.
+        The response; members that would be empty are left out. ResponseMetadata is among them, with headers to add, if
+        there is something to tell of the context's durability.
 
     Raises:
         RequestError: the request is refused; its `sqs_message` is SQS's text.
+        safety.NotSafeEnough: it was done, and is not as safe as required.
         ServerError: Redis is in trouble.
     """
     try:

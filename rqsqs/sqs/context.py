@@ -10,6 +10,7 @@ from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import AWS, Limits
+from rqsqs.types import Durability
 
 from .names import QUEUE_DOES_NOT_EXIST, Arn, endpoint_of, partition_of, queue_name_of_url
 
@@ -34,6 +35,7 @@ class Context:
         account: AWS account number in URLs and ARNs, and the SenderId of messages.
         limits: what requests may ask for.
         endpoint: what queue URLs start with; None = the address of SQS in the region.
+        durability: how safe messages have to be, and deletes if it says so.
     """
 
     space: Keyspace
@@ -41,6 +43,7 @@ class Context:
     account: str = DEFAULT_ACCOUNT
     limits: Limits = AWS
     endpoint: str | None = None
+    durability: Durability | None = None
 
     def queue(self, name: str) -> QueueRef:
         """The engine's handle of a queue; there need not be one of this name."""

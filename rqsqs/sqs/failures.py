@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rqsqs.errors import (
+    DurabilityNotReached,
     InvalidParameterValue,
     MessageTooLarge,
     ReceiptHandleExpired,
@@ -15,7 +16,7 @@ from rqsqs.errors import (
 
 _UNMODELLED = frozenset(
     {"InvalidParameterValueException", "MissingRequiredParameterException", "UnknownOperationException",
-     "SerializationException", "InternalFailure"}
+     "SerializationException", "InternalFailure", "DurabilityNotReached"}
 )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def describe(error: Exception) -> Failed:
     """Say an error the way SQS does; anything unknown is the server's fault."""
     if isinstance(error, RequestError):
         return Failed(error.http_status, error.sqs_code, error.sqs_shape, error.sqs_message, error.sender_fault)
-    if isinstance(error, ServerError):
+    if isinstance(error, ServerError | DurabilityNotReached):
         return Failed(error.http_status, error.sqs_code, error.sqs_shape, str(error), error.sender_fault)
     return Failed(500, "InternalError", "InternalFailure", f"{type(error).__name__}: {error}", False)
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from rqsqs._core import flows, records
-from rqsqs.errors import InvalidParameterValue, MessageTooLarge, RequestError
+from rqsqs._core.durability import not_reached
+from rqsqs._core.operation import Flow
+from rqsqs.errors import DurabilityNotReached, InvalidParameterValue, MessageTooLarge, RequestError
 from rqsqs.limits import Limits
-from rqsqs.types import Failure, Outgoing, SentMessage
+from rqsqs.types import Failure, Outgoing, Reached, SentMessage
 
 from . import batches
 from .context import Context, Params, Response, ResponseFlow
@@ -25,6 +27,7 @@ from .message_attributes import (
     size_of,
 )
 from .names import check_id, invalid, missing
+from .safety import told
 
 if TYPE_CHECKING:
     from rqsqs._core.keys import QueueRef
@@ -48,10 +51,19 @@ def send_message(ctx: Context, params: Params) -> ResponseFlow:
     """SendMessage."""
     queue = ctx.queue_of(params)
     message = _check_message(ctx.limits, queue, params, "SendMessage")
-    [outcome] = yield from flows.send_messages(queue, [message.outgoing], ctx.limits)
+    weak, [outcome] = yield from _send(ctx, queue, [message.outgoing])
     if isinstance(outcome, Failure):
         raise _send_error(outcome, in_batch=False)
-    return _sent(message, outcome)
+    return told(_sent(message, outcome), [outcome], weak)
+
+
+def _send(
+    ctx: Context, queue: QueueRef, outgoing: list[Outgoing]
+) -> Flow[tuple[DurabilityNotReached | None, list[SentMessage | Failure]]]:
+    try:
+        return None, (yield from flows.send_messages(queue, outgoing, ctx.limits, ctx.durability))
+    except DurabilityNotReached as error:
+        return error, error.sent
 
 
 def send_message_batch(ctx: Context, params: Params) -> ResponseFlow:
@@ -67,10 +79,13 @@ def send_message_batch(ctx: Context, params: Params) -> ResponseFlow:
     if queue.is_fifo and any(entry.get("MessageGroupId") is None for entry in entries):
         raise InvalidParameterValue(str(missing("MessageGroupId")))
     to_send = [each.outgoing for each in checked if isinstance(each, _Checked)]
-    sent: Iterator[SentMessage | Failure] = iter(())
+    weak: DurabilityNotReached | None = None
+    results: list[SentMessage | Failure] = []
     if to_send:
-        sent = iter((yield from flows.send_messages(queue, to_send, ctx.limits)))
-    return (yield from batches.respond(queue, entries, [_send_outcome(each, sent) for each in checked]))
+        weak, results = yield from _send(ctx, queue, to_send)
+    sent = iter(results)
+    response = yield from batches.respond(queue, entries, [_send_outcome(each, sent) for each in checked])
+    return told(response, results, weak)
 
 
 def receive_message(ctx: Context, params: Params) -> ResponseFlow:
@@ -104,10 +119,8 @@ def delete_message(ctx: Context, params: Params) -> ResponseFlow:
     queue, handle = ctx.queue_of(params), params.get("ReceiptHandle")
     if not handle:
         raise missing("ReceiptHandle")
-    [failure] = yield from flows.delete_messages(queue, [handle], ctx.limits)
-    if failure is not None:
-        raise failure.error
-    return {}
+    results = yield from flows.delete_messages(queue, [handle], ctx.limits, ctx.durability)
+    return _single(ctx, results, flows.DELETED)
 
 
 def delete_message_batch(ctx: Context, params: Params) -> ResponseFlow:
@@ -116,20 +129,18 @@ def delete_message_batch(ctx: Context, params: Params) -> ResponseFlow:
     entries = batches.check_envelope(params, "DeleteMessageBatchRequestEntry", ctx.limits)
     checked = [_attempt(_check_handle, entry) for entry in entries]
     handles = [each for each in checked if isinstance(each, str)]
-    results: Iterator[Failure | None] = iter(())
+    results: list[Failure | Reached | None] = []
     if handles:
-        results = iter((yield from flows.delete_messages(queue, handles, ctx.limits)))
-    return (yield from batches.respond(queue, entries, [_outcome(each, results) for each in checked]))
+        results = yield from flows.delete_messages(queue, handles, ctx.limits, ctx.durability)
+    return (yield from _respond(ctx, queue, entries, checked, results, flows.DELETED))
 
 
 def change_message_visibility(ctx: Context, params: Params) -> ResponseFlow:
     """ChangeMessageVisibility."""
     queue = ctx.queue_of(params)
     handle, seconds = _check_visibility(ctx.limits, params)
-    [failure] = yield from flows.change_visibility(queue, [(handle, seconds * 1000)], ctx.limits)
-    if failure is not None:
-        raise failure.error
-    return {}
+    results = yield from flows.change_visibility(queue, [(handle, seconds * 1000)], ctx.limits, ctx.durability)
+    return _single(ctx, results, flows.CHANGED)
 
 
 def change_message_visibility_batch(ctx: Context, params: Params) -> ResponseFlow:
@@ -138,10 +149,10 @@ def change_message_visibility_batch(ctx: Context, params: Params) -> ResponseFlo
     entries = batches.check_envelope(params, "ChangeMessageVisibilityBatchRequestEntry", ctx.limits)
     checked = [_attempt(lambda entry: _check_visibility(ctx.limits, entry), entry) for entry in entries]
     changes = [(each[0], each[1] * 1000) for each in checked if isinstance(each, tuple)]
-    results: Iterator[Failure | None] = iter(())
+    results: list[Failure | Reached | None] = []
     if changes:
-        results = iter((yield from flows.change_visibility(queue, changes, ctx.limits)))
-    return (yield from batches.respond(queue, entries, [_outcome(each, results) for each in checked]))
+        results = yield from flows.change_visibility(queue, changes, ctx.limits, ctx.durability)
+    return (yield from _respond(ctx, queue, entries, checked, results, flows.CHANGED))
 
 
 def _attempt(check: Callable[[batches.Entry], T], entry: batches.Entry) -> T | RequestError:
@@ -252,12 +263,38 @@ def _sent(message: _Checked, sent: SentMessage) -> Response:
     return response
 
 
-def _outcome(checked: object, results: Iterator[Failure | None]) -> Response | Exception:
+def _single(ctx: Context, results: list[Failure | Reached | None], done: str) -> Response:
+    """The response to a request with one receipt handle."""
+    if isinstance(results[0], Failure):
+        raise results[0].error
+    return told({}, results, not_reached(ctx.durability, results, done))
+
+
+def _respond(
+    ctx: Context,
+    queue: QueueRef,
+    entries: Sequence[batches.Entry],
+    checked: Sequence[object],
+    results: list[Failure | Reached | None],
+    done: str,
+) -> ResponseFlow:
+    """The response to a batch with receipt handles. An entry that is not as safe as required has failed: unlike a send
+    it can be repeated."""
+    weak, outcomes = not_reached(ctx.durability, results, done), iter(results)
+    response = yield from batches.respond(queue, entries, [_outcome(each, outcomes, weak) for each in checked])
+    return told(response, results)
+
+
+def _outcome(
+    checked: object, results: Iterator[Failure | Reached | None], weak: DurabilityNotReached | None
+) -> Response | Exception:
     """What became of an entry with a receipt handle: it failed its checks, or the engine tells."""
     if isinstance(checked, RequestError):
         return checked
-    failure = next(results)
-    return {} if failure is None else failure.error
+    result = next(results)
+    if isinstance(result, Failure):
+        return result.error
+    return weak if weak is not None and result is not None and not result.is_enough else {}
 
 
 def _received(

@@ -46,7 +46,7 @@ def start_message_move_task(ctx: Context, params: Params) -> ResponseFlow:
         destination = yield from _existing(ctx, destination_name, "DestinationArn")
         yield from _check_pair(source, destination)
     try:
-        task_id = yield from flows.start_move(source, destination, rate)
+        task_id = yield from flows.start_move(source, destination, rate, ctx.durability)
     except ResourceNotFound as error:
         raise _not_found("DestinationArn" if error.detail == "destination" else "SourceArn") from None
     except MoveTaskRefused as error:
@@ -64,7 +64,7 @@ def list_message_move_tasks(ctx: Context, params: Params) -> ResponseFlow:
             f"{MAX_LISTED}."
         )
     source = yield from _existing(ctx, name, "SourceArn")
-    tasks = yield from flows.list_moves(source, 1 if limit is None else limit)
+    tasks = yield from flows.list_moves(source, 1 if limit is None else limit, ctx.durability)
     return {"Results": [_entry(ctx, task) for task in tasks]} if tasks else {}
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from rqsqs import checks
 from rqsqs.errors import InvalidParameterValue, UsageError
+from rqsqs.types import Durability
 from rqsqs.worker import handlers, lambdas
 from rqsqs.worker.handlers import Handler, Middleware
 from rqsqs.worker.pulse import Pulse
@@ -41,6 +42,8 @@ class Worker:
         max_crashes: a message that was received so often, one time after the other, without any worker living to tell
             the outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
         middleware: objects with methods of Middleware, called around each handler; errors pass them in reverse order.
+        durability: with `deletes`, how safe its deletes and releases have to be, a batch at a time; None = as the
+            environment variable RQSQS_DURABILITY says. If that is required and not reached, the log tells.
         options: for redis-py's connections.
 
     Raises:
@@ -61,10 +64,11 @@ class Worker:
         max_hold: float = 43_200.0,
         max_crashes: int = 5,
         middleware: Iterable[Middleware] = (),
+        durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
         self.settings = Settings(
-            url, prefix, concurrency, beat, grace, linger, max_hold, max_crashes, tuple(middleware), options
+            url, prefix, concurrency, beat, grace, linger, max_hold, max_crashes, tuple(middleware), durability, options
         )
         self.handlers: dict[str, Handler] = {}
         self._runtime: Runtime | None = None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -29,12 +30,13 @@ from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from rqsqs import checks
 from rqsqs._core import flows
 from rqsqs._core.messages import Verdict
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.records import Delivery
 from rqsqs._io import sync
-from rqsqs.errors import QueueDoesNotExist, RqsqsError
+from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist, RqsqsError
 from rqsqs.types import Statistics
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.heart import SHOWN, Heart, consumer_id
@@ -74,6 +76,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, handlers: Iterable[Handler]) -> None:
         self.settings = settings
+        self.durability = checks.default_durability(settings.durability)
         self.consumer_id = consumer_id()
         self.transport = sync.Transport(settings.url, settings.prefix, is_interruptible=True, **settings.options)
         beats = sync.Transport(settings.url, settings.prefix, **settings.options)
@@ -436,7 +439,10 @@ class Runtime:
         handler = lane.handler
         asked = min(slots * handler.size, 1000)
         per_group = handler.size if lane.ref.is_fifo else 0
-        flow = flows.finish_and_receive(lane.ref, finished, asked, self.heart.lease_ms, WAIT_MS, per_group)
+        weak = functools.partial(self._warn, lane)
+        flow = flows.finish_and_receive(
+            lane.ref, finished, asked, self.heart.lease_ms, WAIT_MS, per_group, self.durability, weak
+        )
         lane.is_backlogged = True
         got: list[Delivery] = []
         error: Exception | None = None
@@ -683,12 +689,13 @@ class Runtime:
             if lane.reserved == 0 if lane.is_asking else not self._wanted(lane):
                 finished, lane.finished = lane.finished, []
         statuses: list[int] = []
+        weak = functools.partial(self._warn, lane)
         error: Exception | None = None
         try:
             if finished:
-                self.transport.run(flows.finish(lane.ref, finished))
+                self.transport.run(flows.finish(lane.ref, finished, self.durability, weak))
             if verdicts:
-                statuses = self.transport.run(flows.release(lane.ref, verdicts))
+                statuses = self.transport.run(flows.release(lane.ref, verdicts, self.durability, weak))
         except QueueDoesNotExist:
             pass
         except Exception as e:
@@ -711,6 +718,9 @@ class Runtime:
             log.warning("cannot settle messages of %s, trying again in %g s: %s", lane.ref.name, pause, error,
                         exc_info=None if isinstance(error, RqsqsError) else error)  # fmt: skip
         self._report(lane, verdicts, statuses)
+
+    def _warn(self, lane: Lane, error: DurabilityNotReached) -> None:
+        log.warning("%s: %s", lane.ref.name, error)
 
     def _report(self, lane: Lane, verdicts: Sequence[Verdict], statuses: Sequence[int]) -> None:
         for v, status in zip(verdicts, statuses, strict=False):

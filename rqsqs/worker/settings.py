@@ -7,6 +7,7 @@ from typing import Any
 
 from rqsqs import calls, checks
 from rqsqs.errors import InvalidParameterValue
+from rqsqs.types import Durability
 from rqsqs.worker.handlers import Middleware
 
 
@@ -23,6 +24,7 @@ class Settings:
     max_hold: float = 43_200.0
     max_crashes: int = 5
     middleware: tuple[Middleware, ...] = ()
+    durability: Durability | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -33,6 +35,7 @@ class Settings:
         seconds("linger", self.linger, 0, 1)
         seconds("max_hold", self.max_hold, 1, 315_360_000)
         checks.count("max_crashes", self.max_crashes, 1000)
+        checks.durability(self.durability)
 
 
 def seconds(what: str, value: Any, low: float, high: float) -> float:

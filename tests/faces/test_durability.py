@@ -1,10 +1,12 @@
-"""How safe a sent message has to be before a send returns: replicas, append-only files."""
+"""How safe a sent message has to be before a send returns, or a delete: replicas, append-only files."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,30 +14,36 @@ import redis
 
 import rqsqs
 from rqsqs import aio
+from rqsqs.checks import durability as durability_of
+from rqsqs.worker import Worker
 from tests.clusters import until
+from tests.proxy import Proxy
 from tests.servers import Server
 
 ONE = rqsqs.Durability(replicas=1, timeout=5)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
-    """A primary that writes an append-only file, and its replica."""
-    folder: Path = tmp_path_factory.mktemp("primary")
-    options: dict[str, Any] = {"repl_diskless_sync_delay": 0}
-    with (
-        Server("valkey", folder=folder, appendonly="yes", appendfsync="everysec", **options) as primary,
-        Server("valkey", replicaof=f"127.0.0.1 {primary.port}", **options) as replica,
-    ):
-        with redis.Redis.from_url(replica.url) as client:
-            until(lambda: client.info("replication")["master_link_status"] == "up", "the replica is in step")
-        yield primary, replica
+SETTLED = rqsqs.Durability(replicas=1, timeout=5, deletes=True)
+HASTY = rqsqs.Durability(replicas=1, timeout=0.1, required=False, deletes=True)
+STRICT = rqsqs.Durability(replicas=2, timeout=0.05, deletes=True)
+HAS, HAS_NOT = rqsqs.Reached(1, None, True), rqsqs.Reached(0, None, False)
 
 
 @pytest.fixture
 def queue(pair: tuple[Server, Server], prefix: str) -> Iterator[rqsqs.Queue]:
     with rqsqs.connect(pair[0].url, prefix=prefix) as connection:
         yield connection.create_queue("q")
+
+
+@contextlib.contextmanager
+def frozen(pair: tuple[Server, Server]) -> Iterator[None]:
+    """While the replica stands still."""
+    primary, replica = pair
+    replica.freeze()
+    try:
+        yield
+    finally:
+        replica.thaw()
+    with redis.Redis.from_url(primary.url) as client:
+        until(lambda: client.set("in step", "1") and client.wait(1, 100) == 1, "the replica is back")
 
 
 def test_without_one_nothing_is_waited_for(queue: rqsqs.Queue) -> None:
@@ -123,12 +131,20 @@ def test_tasks_wait_side_by_side(pair: tuple[Server, Server], prefix: str) -> No
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
-        ("1", "it is a rqsqs.Durability"),
+        (1, "it is a rqsqs.Durability"),
+        ("", "is not understood"),
+        ("1", "'1' is not understood"),
+        ("replicas=two", "'replicas=two' is not understood"),
+        ("aof,timeout=-1", "'timeout=-1' is not understood"),
+        ("aof,aof", "says aof twice"),
+        ("timeout=1", "asks for replicas or aof"),
+        ("aof,timeout=61", "timeout"),
         (rqsqs.Durability(), "asks for replicas or aof"),
         (rqsqs.Durability(replicas=-1), "replicas"),
         (rqsqs.Durability(replicas=1, timeout=0), "timeout"),
         (rqsqs.Durability(replicas=1, timeout=61), "timeout"),
         (rqsqs.Durability(aof=1), "aof is 1"),  # type: ignore[arg-type]
+        (rqsqs.Durability(aof=True, deletes=1), "deletes is 1"),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_sent(queue: rqsqs.Queue, wrong: Any, part: str) -> None:
@@ -136,3 +152,293 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(queue: rqsqs.Que
         with pytest.raises(rqsqs.InvalidParameterValue, match=part):
             call()
     assert queue.counts().visible == 0
+
+
+def test_as_text() -> None:
+    assert durability_of("replicas=2,aof,timeout=0.5,optional,deletes") == rqsqs.Durability(2, True, 0.5, False, True)
+    assert durability_of(" aof , timeout=2 ") == rqsqs.Durability(aof=True, timeout=2)
+
+
+def test_the_environment_says_it_for_connections_that_do_not(
+    pair: tuple[Server, Server], prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RQSQS_DURABILITY", "replicas=1,timeout=5")
+    with (
+        rqsqs.connect(pair[0].url, prefix=prefix) as connection,
+        rqsqs.connect(pair[0].url, prefix=prefix, durability="aof,timeout=5") as other,
+    ):
+        assert connection.create_queue("q").send("a").durability == HAS
+        assert other.queue("q").send("a").durability == rqsqs.Reached(0, True, True)
+    monkeypatch.setenv("RQSQS_DURABILITY", "safe")
+    for face in (rqsqs, aio):
+        with pytest.raises(rqsqs.InvalidParameterValue, match=r"variable RQSQS_DURABILITY cannot be used: .* 'safe'"):
+            face.connect(pair[0].url, prefix=prefix)
+
+
+# Deletes
+
+
+def test_deletes_wait_if_that_is_wanted(pair: tuple[Server, Server], prefix: str) -> None:
+    with rqsqs.connect(pair[0].url, prefix=prefix, durability=SETTLED) as connection:
+        queue = connection.create_queue("q")
+        queue.send_batch(range(6))
+        one, two, three, *rest = queue.receive(10)
+        assert queue.delete(one) == two.delete() == HAS
+        assert queue.delete_batch([three, rest[0]]) == HAS
+        assert rest[1].change_visibility(60) == queue.change_visibility_batch([(rest[2], 60)]) == HAS
+        with rest[1]:
+            pass
+        assert rest[2].release() == HAS
+        plain = connection.queue("q", durability=ONE)
+        (last,) = plain.receive()
+        assert last.change_visibility(60) is last.delete() is None
+        assert queue.counts() == rqsqs.Counts()
+
+
+def test_deletes_wait_for_tasks_too(pair: tuple[Server, Server], prefix: str) -> None:
+    async def main() -> None:
+        async with aio.connect(pair[0].url, prefix=prefix, durability=SETTLED) as connection:
+            queue = await connection.create_queue("q.fifo")
+            await queue.send_batch([rqsqs.Entry(n, group=f"g{n}") for n in range(6)])
+            one, two, *rest = await queue.receive(10)
+            assert await one.delete() == await queue.delete_batch([two]) == HAS
+            assert await rest[0].change_visibility(60) == await rest[1].release() == HAS
+            hopeless = connection.queue("q.fifo", durability=STRICT)
+            with pytest.raises(rqsqs.DurabilityNotReached, match=r"the messages are deleted, but within 0.05 s 1 of 2"):
+                await hopeless.delete(rest[2])
+            got, failures = await hopeless.delete_and_receive([rest[3]], 5)
+            assert [type(f.error) for f in failures] == [rqsqs.DurabilityNotReached]
+            assert [m.message_id for m in got] == [rest[1].message_id]
+            assert (await queue.counts()).in_flight == 2
+
+    asyncio.run(main())
+
+
+def test_a_delete_that_is_not_safe_enough_is_an_error_and_done(
+    queue: rqsqs.Queue, pair: tuple[Server, Server], prefix: str
+) -> None:
+    with rqsqs.connect(pair[0].url, prefix=prefix, durability=STRICT) as connection:
+        strict = connection.queue("q")
+        queue.send_batch(range(5))
+        one, two, three, four, five = queue.receive(5)
+        for call in (lambda: strict.delete(one), lambda: strict.delete_batch([two, three])):
+            with pytest.raises(rqsqs.DurabilityNotReached, match="1 of 2 replicas had done so") as caught:
+                call()
+            assert (caught.value.reached, caught.value.sent) == (rqsqs.Reached(1, None, False), [])
+        with pytest.raises(rqsqs.DurabilityNotReached, match="the visibility is changed, but"):
+            strict.change_visibility(four, 60)
+        with pytest.raises(rqsqs.BatchFailed) as failed:
+            strict.delete_batch(["nonsense", four])
+        assert failed.value.results[1] == rqsqs.Reached(1, None, False)
+        queue.send("next")
+        got, failures = strict.delete_and_receive([five], 5)  # what was received is not lost for that
+        assert [m.body for m in got] == ["next"]
+        assert [(f.index, type(f.error)) for f in failures] == [(0, rqsqs.DurabilityNotReached)]
+        optional = connection.queue("q", durability="replicas=2,timeout=0.05,optional,deletes")
+        assert optional.delete(got[0]) == rqsqs.Reached(1, None, False)
+        assert queue.counts() == rqsqs.Counts()
+
+
+def test_what_goes_wrong_in_a_with_block_is_not_hidden(pair: tuple[Server, Server], prefix: str) -> None:
+    with rqsqs.connect(pair[0].url, prefix=prefix, durability=STRICT) as connection:
+        queue = connection.create_queue("q")
+        connection.queue("q", durability=ONE).send("a")
+        (message,) = queue.receive()
+        with pytest.raises(KeyError), message:
+            raise KeyError
+        assert queue.counts().visible == 1
+
+
+def test_a_delete_of_what_another_deleted_is_as_safe_as_that_one(pair: tuple[Server, Server], prefix: str) -> None:
+    """A connection that wrote nothing has nothing to wait for: it has to wait nevertheless."""
+    with (
+        rqsqs.connect(pair[0].url, prefix=prefix) as connection,
+        rqsqs.connect(pair[0].url, prefix=prefix, durability=HASTY, client_name="other") as other,
+    ):
+        for name in ("q", "q.fifo"):
+            queue = connection.create_queue(name)
+            queue.send("a", group="g")
+            (message,) = queue.receive()
+            with frozen(pair):
+                queue.delete(message)
+                assert other.queue(name).delete(message.receipt_handle) == HAS_NOT
+            assert connection.queue(name, durability=SETTLED).delete(message) == HAS
+
+
+def test_a_duplicate_is_as_safe_as_the_message_it_repeats(pair: tuple[Server, Server], prefix: str) -> None:
+    with (
+        rqsqs.connect(pair[0].url, prefix=prefix) as connection,
+        rqsqs.connect(pair[0].url, prefix=prefix, durability=HASTY, client_name="other") as other,
+    ):
+        for name in ("q", "q.fifo"):
+            queue = connection.create_queue(name)
+            with frozen(pair):
+                queue.send("a", group="g", deduplication_id="1")
+                sent = other.queue(name).send("a", group="g", deduplication_id="1")
+                assert sent.is_duplicate
+                assert sent.durability == HAS_NOT
+            sent = connection.queue(name, durability=SETTLED).send("a", group="g", deduplication_id="1")
+            assert sent.is_duplicate
+            assert sent.durability == HAS
+
+
+def call_sync(url: str, prefix: str, durability: rqsqs.Durability, work: str, before: Callable[[], None]) -> Any:
+    """What was reached by one call; `before` happens right before it, on a connection that did the same already."""
+    with rqsqs.connect(url, prefix=prefix, durability=durability) as connection:
+        queue = connection.queue(work.partition(" ")[0])
+        for number in range(2):
+            options: dict[str, Any] = {"group": "g"} if queue.is_fifo else {}
+            if work.endswith("ids"):
+                options["deduplication_id"] = str(number)
+            if "send" in work:
+                if number:
+                    before()
+                reached = queue.send("x", **options).durability
+                continue
+            (message,) = queue.receive()
+            if number:
+                before()
+            reached = message.delete() if "delete" in work else message.change_visibility(50)
+        return reached
+
+
+def call_async(url: str, prefix: str, durability: rqsqs.Durability, work: str, before: Callable[[], None]) -> Any:
+    async def main() -> Any:
+        async with aio.connect(url, prefix=prefix, durability=durability) as connection:
+            queue = connection.queue(work.partition(" ")[0])
+            for number in range(2):
+                options: dict[str, Any] = {"group": "g"} if queue.is_fifo else {}
+                if work.endswith("ids"):
+                    options["deduplication_id"] = str(number)
+                if "send" in work:
+                    if number:
+                        before()
+                    reached = (await queue.send("x", **options)).durability
+                    continue
+                (message,) = await queue.receive()
+                if number:
+                    before()
+                reached = await (message.delete() if "delete" in work else message.change_visibility(50))
+            return reached
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("call", [call_sync, call_async], ids=["sync", "asyncio"])
+@pytest.mark.parametrize(
+    "work", ["q send", "q send ids", "f.fifo send", "f.fifo send ids", "q delete", "f.fifo delete", "q change"]
+)
+def test_a_call_whose_answer_was_lost_is_repeated_and_tells_what_was_reached(
+    pair: tuple[Server, Server], prefix: str, call: Callable[..., Any], work: str
+) -> None:
+    """On a new connection, which wrote nothing before; the first attempt did, on one that is gone."""
+    for n, (durability, expected) in enumerate(((SETTLED, HAS), (HASTY, HAS_NOT))):
+        with (
+            rqsqs.connect(pair[0].url, prefix=f"{prefix}-{n}") as connection,
+            Proxy(pair[0].url) as proxy,
+            contextlib.ExitStack() as stack,
+        ):
+            queue = connection.create_queue(work.partition(" ")[0])
+            if "send" not in work:
+                queue.send_batch([rqsqs.Entry(n, group=f"g{n}") for n in range(2)])
+
+            def lose(expected: rqsqs.Reached = expected) -> None:
+                if expected == HAS_NOT:
+                    stack.enter_context(frozen(pair))
+                proxy.lose_replies(1)
+
+            assert call(proxy.url, f"{prefix}-{n}", durability, work, lose) == expected
+            assert proxy.lost == 1
+            counts = queue.counts()
+            assert counts.visible + counts.in_flight == (0 if "delete" in work else 2)
+
+
+@pytest.mark.parametrize("call", [call_sync, call_async], ids=["sync", "asyncio"])
+def test_a_wait_that_breaks_off_is_begun_again(
+    pair: tuple[Server, Server], prefix: str, call: Callable[..., Any]
+) -> None:
+    with (
+        rqsqs.connect(pair[0].url, prefix=prefix) as connection,
+        redis.Redis.from_url(pair[0].url) as client,
+        Proxy(pair[0].url) as proxy,
+        contextlib.ExitStack() as stack,
+    ):
+        queue = connection.create_queue("q")
+        got: list[Any] = []
+
+        def work() -> None:
+            got.append(call(proxy.url, prefix, SETTLED, "q send", lambda: stack.enter_context(frozen(pair))))
+
+        def is_waiting() -> bool:
+            told: Any = client.info("clients")
+            return bool(told["blocked_clients"] == 1)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        until(is_waiting, "it waits")
+        connections = proxy.connections
+        proxy.cut()
+        until(lambda: proxy.connections > connections and is_waiting(), "it waits again")
+        stack.close()
+        thread.join()
+        assert got == [HAS]
+        assert queue.counts().visible == 2
+
+
+def test_dead_letters_go_to_another_slot_safely(pair: tuple[Server, Server], prefix: str) -> None:
+    """They are not forgotten where they were before they are as safe where they go."""
+    with rqsqs.connect(pair[0].url, prefix=prefix, durability=ONE) as connection:
+        dead = connection.create_queue("dead")
+        source = connection.create_queue("work", dead_letter_queue="dead", max_receive_count=1)
+        other = connection.create_queue("other")
+        source.send_batch(range(3))
+        source.receive(3, visibility_timeout=0)
+        assert source.receive() == []
+        with frozen(pair):
+            anxious = connection.queue("dead", durability=rqsqs.Durability(replicas=1, timeout=0.05))
+            anxious.redrive(other)
+            until(lambda: other.counts().visible == 3, "they are there")
+            with redis.Redis.from_url(pair[0].url) as client:
+                assert client.exists(f"{prefix}:{{work/0}}:dead:outbox"), "and here"
+            assert dead.move_tasks()[0].status == "RUNNING"
+        until(lambda: dead.move_tasks()[0].status == "COMPLETED", "the replica has them")
+        assert dead.move_tasks()[0].moved == other.counts().visible == 3
+
+
+# Workers
+
+
+@pytest.mark.parametrize(
+    ("durability", "is_warned"), [(SETTLED, False), (STRICT, True)], ids=["reached", "not reached"]
+)
+def test_a_worker_waits_for_its_deletes_a_batch_at_a_time(
+    pair: tuple[Server, Server],
+    prefix: str,
+    caplog: pytest.LogCaptureFixture,
+    durability: rqsqs.Durability,
+    is_warned: bool,
+) -> None:
+    count = 200
+    worker = Worker(pair[0].url, prefix=prefix, durability=durability, concurrency=50)
+    worker.add("q", lambda message: None)
+    with rqsqs.connect(pair[0].url, prefix=prefix) as connection, redis.Redis.from_url(pair[0].url) as client:
+        queue = connection.create_queue("q")
+        queue.send_batch(range(count))
+
+        def waits() -> int:
+            told: Any = client.info("commandstats")
+            return int(told.get("cmdstat_wait", {"calls": 0})["calls"])
+
+        before = waits()
+
+        async def serve() -> None:
+            serving = asyncio.create_task(worker.serve())
+            await asyncio.to_thread(until, lambda: queue.counts() == rqsqs.Counts(), "all are deleted")
+            worker.stop()
+            await serving
+
+        with caplog.at_level(logging.WARNING, "rqsqs.worker"):
+            asyncio.run(serve())
+        assert 1 <= waits() - before < count / 4
+        told = [r.getMessage() for r in caplog.records]
+        assert any("q: the messages are deleted, but within" in text for text in told) is is_warned, told

@@ -40,6 +40,7 @@ OPERATIONS: list[Operation] = [
     messages.ring(Q.home),
     messages.ring(F.home, "w"),
     messages.watch(Q.home, "w"),
+    messages.mark_connection(messages.watch(Q.home, "w")),
     browsing.count(Q.home),
     browsing.count(F.home),
     browsing.groups(Q.home, 0, 10),

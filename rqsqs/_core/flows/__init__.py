@@ -7,6 +7,8 @@ formats are the faces' business.
 from rqsqs._core.flows.browse import browse, cancel, counts, groups, reschedule
 from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, list_consumers, order_consumer, release
 from rqsqs._core.flows.messages import (
+    CHANGED,
+    DELETED,
     change_visibility,
     delete_and_receive,
     delete_messages,
@@ -31,6 +33,8 @@ from rqsqs._core.flows.queues import (
 )
 
 __all__ = [
+    "CHANGED",
+    "DELETED",
     "beat",
     "browse",
     "cancel",

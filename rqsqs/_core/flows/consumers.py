@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rqsqs._core import consumers, messages
-from rqsqs._core.flows.messages import may_stay, receive_after
-from rqsqs._core.flows.topology import adopt_shard, at
+from rqsqs._core.durability import for_deletes, not_reached
+from rqsqs._core.flows.messages import DELETED, may_stay, receive_after, safely
+from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.messages import MISSING_DLQ, Verdict
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
-from rqsqs.errors import QueueDoesNotExist
+from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.types import Consumer
+from rqsqs.types import Consumer, Durability
 
 GONE = -2
+Weak = Callable[[DurabilityNotReached], object]  # takes what is not as safe as required
 
 
 def finish_and_receive(
-    q: QueueRef, finished: Sequence[Delivery], max_messages: int, lease_ms: int, wait_ms: int, per_group: int
+    q: QueueRef,
+    finished: Sequence[Delivery],
+    max_messages: int,
+    lease_ms: int,
+    wait_ms: int,
+    per_group: int,
+    durability: Durability | None = None,
+    weak: Weak | None = None,
 ) -> Flow[list[Delivery]]:
-    """Delete what is finished and receive what comes next, in one call.
+    """Delete what is finished and receive what comes next, in one call; in two if deletes have to be safe.
 
     Args:
         lease_ms: for how long the messages received are invisible without a heartbeat.
         per_group: so many messages of one message group at most (FIFO); 0 = no limit.
+        weak: as for finish().
     """
     first: Sequence[Delivery] = finished
-    if len(q.partitions) > 1 or any([d.partition is not q.home for d in finished]):
+    if finished and for_deletes(durability):
+        first = ()
+        yield from finish(q, finished, durability, weak)
+    elif len(q.partitions) > 1 or any([d.partition is not q.home for d in finished]):
         parts = _by_partition(finished)
         first = parts.pop()[1] if parts and may_stay(q, parts[-1][0]) else ()
         for _, part in parts:
@@ -38,28 +51,55 @@ def finish_and_receive(
     return got
 
 
-def finish(q: QueueRef, finished: Sequence[Delivery]) -> Flow[None]:
-    """Delete what is finished. What is gone, or was received by another meanwhile (FIFO), does not matter."""
+def finish(
+    q: QueueRef,
+    finished: Sequence[Delivery],
+    durability: Durability | None = None,
+    weak: Weak | None = None,
+) -> Flow[None]:
+    """Delete what is finished. What is gone, or was received by another meanwhile (FIFO), does not matter.
+
+    Args:
+        weak: called with an exception if that is not as safe as required.
+    """
+    safe = for_deletes(durability)
+    results: list[Any] = []
     for p, found in _by_partition(finished):
-        operation = messages.delete_messages(p, [d.receipt for d in found], NATIVE)
-        yield from at(q, p, operation, None)
+        operation = messages.delete_messages(p, [d.receipt for d in found], NATIVE, safe)
+        yield from safely(q, p, operation, None, results)
+    _tell(weak, not_reached(safe, results, DELETED))
 
 
-def release(q: QueueRef, verdicts: Sequence[Verdict]) -> Flow[list[int]]:
+def _tell(weak: Weak | None, error: DurabilityNotReached | None) -> None:
+    if weak is not None and error is not None:
+        weak(error)
+
+
+def release(
+    q: QueueRef,
+    verdicts: Sequence[Verdict],
+    durability: Durability | None = None,
+    weak: Weak | None = None,
+) -> Flow[list[int]]:
     """Say what was not finished.
+
+    Args:
+        weak: as for finish().
 
     Returns:
         A status for each: >= 0 visible again in so many ms, -1 another receive has it, -2 it does not exist any more,
         -3 it went to the dead-letter queue.
     """
     results = [GONE] * len(verdicts)
+    safe = for_deletes(durability)
+    told: list[Any] = []
     left = list(enumerate(verdicts))
     while left:
         again = []
         for p in dict.fromkeys(v.delivery.partition for _, v in left):
             part = [(i, v) for i, v in left if v.delivery.partition is p]
-            operation = messages.release_messages(p, [v for _, v in part])
-            statuses, missing_dlq = yield from at(q, p, operation, ([GONE] * len(part), ""))
+            operation = messages.release_messages(p, [v for _, v in part], safe)
+            statuses, missing_dlq = yield from safely(q, p, operation, ([GONE] * len(part), ""), told)
             for (i, v), status in zip(part, statuses, strict=True):
                 if status == MISSING_DLQ:
                     again.append((i, v))
@@ -68,6 +108,7 @@ def release(q: QueueRef, verdicts: Sequence[Verdict]) -> Flow[list[int]]:
             if missing_dlq:
                 yield from adopt_shard(q, p, missing_dlq)
         left = again
+    _tell(weak, not_reached(safe, told, "the messages are released"))
     return results
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rqsqs._core import browsing, messages, receipts
+from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.partitions import complete, settle
 from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
@@ -29,7 +30,7 @@ from rqsqs.errors import (
     ServerError,
 )
 from rqsqs.limits import Limits
-from rqsqs.types import Durability, Failure, Outgoing, SentMessage
+from rqsqs.types import Durability, Failure, Outgoing, Reached, SentMessage
 
 T = TypeVar("T")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
@@ -41,6 +42,7 @@ PATIENT_TURNS = 2  # after so many an interrupted change is completed
 SETTLE_AFTER = 256  # messages that were not in their old place any more, until a sender looks whether any is,
 SETTLE_UP_TO = 10_000  # among so many message groups
 BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
+DELETED, CHANGED = "the messages are deleted", "the visibility is changed"
 _waiter_numbers = itertools.count()
 
 
@@ -52,20 +54,25 @@ def send_messages(
 
     Raises:
         QueueDoesNotExist, DeduplicationIdRequired: nothing was sent.
+        DurabilityNotReached: they are stored, as far as nothing failed, but not as safely as required.
     """
-    weak: DurabilityNotReached | None = None
+    results = yield from _send(q, batch, limits, durability)
+    weak = not_reached(durability, results, "the messages are stored", "had them")
+    if weak is not None:
+        raise weak
+    return results
+
+
+def _send(
+    q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None
+) -> Flow[list[SentMessage | Failure]]:
     answers: list[Any]
     results: list[Any] = [None] * len(batch)
     left: Sequence[int] = range(len(batch))
     permits: dict[int, str] = {}  # message -> the pass that its old partition gave
     if len(q.own) == 1:
-        try:
-            answers = yield from _send_to(q, q.home, batch, limits, "", durability)
-        except DurabilityNotReached as e:
-            answers, weak = list(e.sent), _if_stored(e)
+        answers = yield from _send_to(q, q.home, batch, limits, "", durability)
         if not any([type(answer) is Moved for answer in answers]):
-            if weak is not None:
-                raise weak
             return answers
         left = _take_in(results, permits, left, answers)
         yield from refresh(q)
@@ -80,8 +87,6 @@ def send_messages(
         for (p, permit), indices in sorted(places.items(), key=lambda item: _has_ids([batch[i] for i in item[1]])):
             try:
                 answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, permit, durability)
-            except DurabilityNotReached as e:  # the others are sent all the same
-                answers, weak = list(e.sent), _if_stored(e) or weak
             except QueueDoesNotExist:
                 if p is q.home:
                     raise
@@ -108,8 +113,6 @@ def send_messages(
         q.moves = 0
         with contextlib.suppress(ServerError, QueueDoesNotExist):
             yield from settle(q, SETTLE_UP_TO)
-    if weak is not None:
-        raise DurabilityNotReached(str(weak), results)
     return results
 
 
@@ -123,10 +126,6 @@ def _take_in(results: list[Any], permits: dict[int, str], indices: Sequence[int]
         else:
             results[i] = Failure(i, answer.error) if type(answer) is Failure else answer
     return left
-
-
-def _if_stored(error: DurabilityNotReached) -> DurabilityNotReached | None:
-    return None if all([type(answer) is Moved for answer in error.sent]) else error
 
 
 def _has_ids(batch: Sequence[Outgoing]) -> bool:
@@ -155,10 +154,16 @@ def _send_to(
 ) -> Flow[list[Any]]:
     news: list[bytes] = []
     try:
-        sent: list[Any] = yield messages.send_messages(p, batch, limits, news, permit, durability)
+        sent: Any = yield messages.send_messages(p, batch, limits, news, permit, durability)
+        if durability is not None:
+            sent, reached = sent
+            for one in sent:
+                if type(one) is SentMessage:
+                    one.durability = reached
         if news and p is q.home and news[0] != q.topology:
             yield from _holding((), refresh(q))
-        return sent
+        answers: list[Any] = sent
+        return answers
     except MessageTooLarge as e:
         limit = int(e.detail)
     results: list[Any] = [
@@ -167,15 +172,8 @@ def _send_to(
     rest = [m for m in batch if m.size <= limit]
     if not rest:
         return results
-    weak: DurabilityNotReached | None = None
-    try:
-        answers = iter((yield from _send_to(q, p, rest, limits, permit, durability)))
-    except DurabilityNotReached as e:
-        answers, weak = iter(e.sent), e
-    results = [next(answers) if r is None else r for r in results]
-    if weak is not None:
-        raise DurabilityNotReached(str(weak), results)
-    return results
+    others = iter((yield from _send_to(q, p, rest, limits, permit, durability)))
+    return [next(others) if r is None else r for r in results]
 
 
 def _too_large(size: int, limit: int) -> MessageTooLarge:
@@ -225,13 +223,22 @@ def delete_and_receive(
     max_messages: int = 1,
     visibility_ms: int | None = None,
     wait_ms: int | None = 0,
+    durability: Durability | None = None,
 ) -> Flow[tuple[list[Delivery], list[Failure]]]:
-    """Delete what is finished and receive what comes next, in one call; arguments as above.
+    """Delete what is finished and receive what comes next, in one call; arguments as above. If deletes have to be safe,
+    they go first, in a call of their own.
 
     Returns:
-        The messages received, and the failures of delete_messages().
+        The messages received, and the failures of delete_messages(), to which what is not as safe as required belongs.
     """
-    results: list[Failure | None] = [None] * len(handles)
+    results: list[Any] = [None] * len(handles)
+    if handles and for_deletes(durability):
+        results = list((yield from delete_messages(q, handles, limits, durability)))
+        weak = not_reached(durability, results, DELETED)
+        if weak is not None:
+            results = [_weak(i, r, weak) for i, r in enumerate(results)]
+        received, _ = yield from receive_after(q, limits, (), max_messages, visibility_ms, wait_ms)
+        return received, [r for r in results if isinstance(r, Failure)]
     parts = _by_partition(q, handles, results)
     last: tuple[list[int], list[Receipt]] = ([], [])
     if parts and may_stay(q, parts[-1][0]):
@@ -242,7 +249,11 @@ def delete_and_receive(
     indices, finished = last
     received, statuses = yield from receive_after(q, limits, finished, max_messages, visibility_ms, wait_ms)
     _fail_expired(results, handles, indices, statuses)
-    return received, [r for r in results if r is not None]
+    return received, [r for r in results if isinstance(r, Failure)]
+
+
+def _weak(index: int, result: Any, weak: DurabilityNotReached) -> Any:
+    return Failure(index, weak) if isinstance(result, Reached) and not result.is_enough else result
 
 
 def may_stay(q: QueueRef, p: Partition) -> bool:
@@ -493,52 +504,68 @@ def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
         raise
 
 
-def delete_messages(q: QueueRef, handles: Sequence[str], limits: Limits) -> Flow[list[Failure | None]]:
+def delete_messages(
+    q: QueueRef, handles: Sequence[str], limits: Limits, durability: Durability | None = None
+) -> Flow[list[Failure | Reached | None]]:
     """Delete by receipt handles. Deleting what is gone succeeds.
 
     Returns:
-        For each handle None or a Failure: ReceiptHandleIsInvalid, or ReceiptHandleExpired (FIFO).
+        For each handle None, what was reached if deletes have to be safe, or a Failure: ReceiptHandleIsInvalid, or
+        ReceiptHandleExpired (FIFO).
     """
-    results: list[Failure | None] = [None] * len(handles)
+    results: list[Any] = [None] * len(handles)
+    safe = for_deletes(durability)
     for p, indices, found in _by_partition(q, handles, results):
-        _fail_expired(
-            results,
-            handles,
-            indices,
-            (yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))),
-        )
+        operation = messages.delete_messages(p, found, limits, safe)
+        told: list[Any] = []
+        statuses = yield from safely(q, p, operation, [0] * len(found), told)
+        for i in indices if told else ():
+            results[i] = told[0]
+        _fail_expired(results, handles, indices, statuses)
     return results
 
 
-def _fail_expired(
-    results: list[Failure | None], handles: Sequence[str], indices: list[int], statuses: list[int]
-) -> None:
+def safely(q: QueueRef, p: Partition, operation: Operation, if_gone: Any, told: list[Any]) -> Flow[Any]:
+    """topology.at() of an operation that may have to be safe: `told` takes what was reached."""
+    if operation.durability is None:
+        return (yield from at(q, p, operation, if_gone))
+    result, reached = yield from at(q, p, operation, (if_gone, None))
+    told.append(reached)
+    return result
+
+
+def _fail_expired(results: list[Any], handles: Sequence[str], indices: list[int], statuses: list[int]) -> None:
     for i, status in zip(indices, statuses, strict=False):  # standard queues have none: deleting always succeeds
         if status == -1:
             results[i] = Failure(i, _expired(handles[i]))
 
 
-def change_visibility(q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits) -> Flow[list[Failure | None]]:
+def change_visibility(
+    q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits, durability: Durability | None = None
+) -> Flow[list[Failure | Reached | None]]:
     """Set how long from now messages stay invisible, by receipt handle and milliseconds.
 
     Returns:
-        For each change None or a Failure: ReceiptHandleIsInvalid, ReceiptHandleExpired (FIFO), MessageNotAvailable,
-        or InvalidParameterValue with detail "total_visibility".
+        For each change None, what was reached if deletes have to be safe, or a Failure: ReceiptHandleIsInvalid,
+        ReceiptHandleExpired (FIFO), MessageNotAvailable, or InvalidParameterValue with detail "total_visibility".
     """
-    results: list[Failure | None] = [None] * len(changes)
+    results: list[Any] = [None] * len(changes)
+    safe = for_deletes(durability)
     handles = [handle for handle, _ in changes]
     for p, indices, found in _by_partition(q, handles, results):
         changed = [(receipt, changes[i][1]) for receipt, i in zip(found, indices, strict=True)]
-        operation = messages.change_visibility(p, changed, limits.total_visibility_ms)
-        statuses = yield from at(q, p, operation, [-2] * len(found))
+        operation = messages.change_visibility(p, changed, limits.total_visibility_ms, safe)
+        told: list[Any] = []
+        statuses = yield from safely(q, p, operation, [-2] * len(found), told)
         for i, status in zip(indices, statuses, strict=True):
+            results[i] = told[0] if told else None
             if status != 1:
                 results[i] = Failure(i, _not_changed(status, *changes[i], limits))
     return results
 
 
 def _by_partition(
-    q: QueueRef, handles: Sequence[str], results: list[Failure | None]
+    q: QueueRef, handles: Sequence[str], results: list[Any]
 ) -> list[tuple[Partition, list[int], list[Receipt]]]:
     found: dict[Partition, tuple[list[int], list[Receipt]]] = {}
     for i, handle in enumerate(handles):

@@ -8,22 +8,41 @@ once, clear), which can be interrupted anywhere and go on without losing or doub
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from rqsqs._core import moves
+from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.browse import counts
+from rqsqs._core.flows.messages import safely
 from rqsqs._core.flows.partitions import complete
 from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep, Spawn
-from rqsqs.errors import MoveTaskRefused, PartitionMoved, QueueDoesNotExist, ResourceNotFound
-from rqsqs.types import MoveTask
+from rqsqs.errors import (
+    DurabilityNotReached,
+    MoveTaskRefused,
+    PartitionMoved,
+    QueueDoesNotExist,
+    ResourceNotFound,
+)
+from rqsqs.types import Durability, MoveTask
 
 STEP = 100  # messages in one script
+WEAK_PAUSE_MS = 1000  # until messages are put once more that are not safe enough where they went
 TURNS, PAUSE_MS = 10, 50  # attempts to put messages into partitions that are being changed
 
 
-def start_move(q: QueueRef, destination: QueueRef | None = None, max_per_second: int | None = None) -> Flow[str]:
+def start_move(
+    q: QueueRef,
+    destination: QueueRef | None = None,
+    max_per_second: int | None = None,
+    durability: Durability | None = None,
+) -> Flow[str]:
     """Start moving the dead letters of `q` to their sources, or to `destination`.
+
+    Args:
+        durability: what goes to another slot, and so perhaps to another master, is not forgotten here before it is as
+            safe there.
 
     Returns:
         The task's id.
@@ -48,7 +67,7 @@ def start_move(q: QueueRef, destination: QueueRef | None = None, max_per_second:
         yield moves.start(q, task_id, destination.name if destination else "", max_per_second, visible)
     except MoveTaskRefused as e:
         raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
-    yield _driver(q, task_id)
+    yield _driver(q, task_id, durability)
     return task_id
 
 
@@ -60,15 +79,15 @@ def _refusals(name: str) -> dict[str, str]:
     }
 
 
-def _driver(q: QueueRef, task_id: str) -> Spawn:
+def _driver(q: QueueRef, task_id: str, durability: Durability | None) -> Spawn:
     def make() -> Flow[None]:
-        return drive_move(q, task_id)
+        return drive_move(q, task_id, durability)
 
     return Spawn(make, f"rqsqs-move-{q.name}")
 
 
-def list_moves(q: QueueRef, limit: int = 10) -> Flow[list[MoveTask]]:
-    """The move tasks of a queue, newest first. One whose driver is gone is taken over.
+def list_moves(q: QueueRef, limit: int = 10, durability: Durability | None = None) -> Flow[list[MoveTask]]:
+    """The move tasks of a queue, newest first. One whose driver is gone is taken over, with this durability.
 
     Raises:
         QueueDoesNotExist.
@@ -78,7 +97,7 @@ def list_moves(q: QueueRef, limit: int = 10) -> Flow[list[MoveTask]]:
         if is_orphan:
             status, _ = yield moves.update(q, task.task_id, "adopt")
             if status:
-                yield _driver(q, task.task_id)
+                yield _driver(q, task.task_id, durability)
     return [task for task, _ in found[:limit]]
 
 
@@ -101,15 +120,15 @@ def cancel_move(q: QueueRef, task_id: str) -> Flow[int]:
     return int(moved)
 
 
-def drive_move(q: QueueRef, task_id: str) -> Flow[None]:
+def drive_move(q: QueueRef, task_id: str, durability: Durability | None = None) -> Flow[None]:
     """Run a task to its end. It moves what was visible at its start, so that it ends even if messages keep dying."""
     try:
-        yield from _drive(q, task_id)
+        yield from _drive(q, task_id, durability)
     except ResourceNotFound:
         return  # the queue was deleted with its tasks
 
 
-def _drive(q: QueueRef, task_id: str) -> Flow[None]:
+def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[None]:
     tasks = yield moves.list_tasks(q)
     task: MoveTask | None = next((t for t, _ in tasks if t.task_id == task_id), None)
     if task is None:
@@ -122,12 +141,21 @@ def _drive(q: QueueRef, task_id: str) -> Flow[None]:
     for p in q.partitions:
         while True:
             allowed = min(step, left)
-            moved, failure = yield from _step(q, p, allowed, task.destination or "")
+            is_weak = False
+            try:
+                moved, failure = yield from _step(q, p, allowed, task.destination or "", durability)
+            except DurabilityNotReached:  # they are there and still here: once more
+                moved, failure, is_weak = 0, "", True
             left -= moved
             if failure:
                 yield moves.update(q, task_id, "fail", moved, failure)
                 return
             status, _ = yield moves.update(q, task_id, "advance", moved)
+            if is_weak and status == "RUNNING":
+                yield Sleep(WEAK_PAUSE_MS)
+                continue
+            if is_weak:  # cancelled: what is there stays there, however safely
+                yield from _step(q, p, 0, task.destination or "", None)
             if status == "CANCELLING":
                 yield moves.update(q, task_id, "complete")
                 return
@@ -140,8 +168,14 @@ def _drive(q: QueueRef, task_id: str) -> Flow[None]:
     yield moves.update(q, task_id, "complete")
 
 
-def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple[int, str]]:
-    """Move up to `limit` messages; returns how many, and why it cannot go on ("" if it can)."""
+def _step(
+    q: QueueRef, p: Partition, limit: int, destination: str, durability: Durability | None
+) -> Flow[tuple[int, str]]:
+    """Move up to `limit` messages; returns how many, and why it cannot go on ("" if it can).
+
+    Raises:
+        DurabilityNotReached: they were put into another slot, not as safely as required, and are not forgotten here.
+    """
     # a hand-over that was interrupted goes on first
     taken = yield from at(q, p, moves.take(p, 0, destination, ""), None)
     if taken is None:
@@ -165,7 +199,7 @@ def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple
             return 0, ""
     batch, name, messages = taken
     try:
-        yield from _put(q.space.queue(name), batch, messages)
+        yield from _put(q.space.queue(name), batch, messages, durability)
     except QueueDoesNotExist:
         yield moves.clear(p, batch, back=True)
         return 0, "AWS.SimpleQueueService.NonExistentQueue"
@@ -173,14 +207,27 @@ def _step(q: QueueRef, p: Partition, limit: int, destination: str) -> Flow[tuple
     return len(messages) // 3, ""
 
 
-def _put(target: QueueRef, batch: str, messages: list[bytes]) -> Flow[None]:
+def _put(target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None) -> Flow[None]:
     """Second phase; the partitions remember the batch, so that each message is put once however often this is repeated.
     The batch names the numbers of partitions at its time: it may have been put there before more were added."""
+    told: list[Any] = []
+    yield from _put_all(target, batch, messages, durability, told)
+    weak = not_reached(durability, told, "the messages are stored", "had them")
+    if weak is not None:
+        raise weak
+
+
+def _put_all(
+    target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None, told: list[Any]
+) -> Flow[None]:
     yield from refresh(target)
     left = [messages[i : i + 3] for i in range(0, len(messages), 3)]
     counts = [int(count) for count in batch.split(":")[1:]]
     if not target.is_fifo:
-        yield moves.put(target.owner(batch, counts[-1] if counts else 1), batch, messages)
+        owner = target.owner(batch, counts[-1] if counts else 1)
+        answers = yield moves.put(owner, batch, messages, durability=durability)
+        if durability is not None:
+            told.append(answers[1])
         return
     for turn in range(TURNS):
         permits: dict[bytes, str] = {}
@@ -192,7 +239,8 @@ def _put(target: QueueRef, batch: str, messages: list[bytes]) -> Flow[None]:
             left = []
             for (p, permit), part in places.items():
                 flat = [item for message in part for item in message]
-                answers = yield from at(target, p, moves.put(p, batch, flat, permit), [""] * len(part))
+                operation = moves.put(p, batch, flat, permit, durability)
+                answers = yield from safely(target, p, operation, [""] * len(part), told)
                 for message, answer in zip(part, answers, strict=True):
                     if answer is not None:
                         permits[message[1]] = answer
