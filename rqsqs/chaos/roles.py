@@ -41,7 +41,8 @@ class Stopped:
 
 def open_connection(settings: dict[str, Any]) -> rqsqs.Connection:
     """To the server of the trial."""
-    return rqsqs.connect(settings["url"], prefix=settings["prefix"], **settings["options"])
+    durability = settings["durability"] or None
+    return rqsqs.connect(settings["url"], prefix=settings["prefix"], durability=durability, **settings["options"])
 
 
 def produce(settings: dict[str, Any]) -> None:
@@ -67,7 +68,8 @@ def produce(settings: dict[str, Any]) -> None:
                     now = time.monotonic()
                     journal.write("trouble", began, now, number=number, group=group, text=str(error)[:200])
                     # What is repeatable the library has perhaps tried before, and that may have been stored.
-                    if not queue.is_fifo and not getattr(error, "request_sent", False):
+                    is_stored = isinstance(error, rqsqs.DurabilityNotReached) or getattr(error, "request_sent", False)
+                    if not queue.is_fifo and not is_stored:
                         journal.write("refused", began, now, number=number, group=group)
                     time.sleep(PAUSE_S)
                     if not queue.is_fifo:

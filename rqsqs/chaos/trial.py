@@ -42,6 +42,7 @@ class Trial:
         visibility_s: visibility timeout.
         work_s: a consumer takes up to so long for what it received.
         partitions: of the queue.
+        durability: of producers and consumers, as text; "" = none.
         prefix: what all keys begin with; removed in the end.
         options: for the connections of producers and consumers.
         say: told what happens.
@@ -57,6 +58,7 @@ class Trial:
     visibility_s: float = 2.0
     work_s: float = 0.02
     partitions: int = 1
+    durability: str = ""
     prefix: str = field(default_factory=lambda: f"chaos-{secrets.token_hex(4)}")
     options: dict[str, Any] = field(default_factory=dict)
     say: Callable[[str], object] = print
@@ -148,6 +150,7 @@ class Trial:
         settings = {
             "url": self.url,
             "prefix": self.prefix,
+            "durability": self.durability,
             "options": self.options,
             "queue": self.queue,
             "folder": str(self.folder),

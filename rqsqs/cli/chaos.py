@@ -9,7 +9,7 @@ import click
 
 from rqsqs.cli import output
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION
+from rqsqs.cli.values import DURABILITY, DURATION
 
 
 @click.command("chaos", short_help="Break things, and see whether every promise holds.")
@@ -19,6 +19,9 @@ from rqsqs.cli.values import DURATION
 @click.option("--producers", type=click.IntRange(1, 100), default=2, help="Processes that send [2].")
 @click.option("--consumers", type=click.IntRange(1, 100), default=4, help="Processes that receive [4].")
 @click.option("--rate", type=click.FloatRange(1, 100_000), default=200.0, help="Messages a second [200].")
+@click.option("--durability", type=DURABILITY, metavar="TEXT", default="",
+              help="What sends wait for, and deletes if it says so: replicas=1,deletes or aof,timeout=0.5. Else the "
+              "variable RQSQS_DURABILITY.")  # fmt: skip
 @click.option("--fault", "commands", multiple=True, metavar="COMMAND",
               help="A command of yours that breaks something, as a restart of a server. Repeatable.")  # fmt: skip
 @click.option("--kill/--no-kill", default=True, help="Kill consumers with SIGKILL [yes].")
@@ -39,6 +42,7 @@ def chaos(
     Examples:
       rqsqs chaos --fifo
       rqsqs --url redis://db:6379/0 chaos --seconds 5m --fault "ssh db systemctl restart valkey"
+      rqsqs --url redis+cluster://db1:6379,db2:6379 chaos --durability replicas=1,deletes --fault ./kill-a-master
     """
     from rqsqs.chaos.trial import Trial
 

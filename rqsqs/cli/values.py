@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import rqsqs
+from rqsqs import checks
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -50,6 +51,20 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
                 f"{value!r} is not a time: write 2030-01-31T08:00, with +01:00 or Z, or epoch seconds", param, ctx
             )
         return found if found.tzinfo else found.astimezone()
+
+
+class Durability(click.ParamType):  # type: ignore[type-arg]
+    """The text of a rqsqs.Durability, `replicas=1,aof,timeout=0.5,optional,deletes`, checked."""
+
+    name = "durability"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same text."""
+        try:
+            checks.durability(value or None)
+        except rqsqs.InvalidParameterValue as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
 class Pair(click.ParamType):  # type: ignore[type-arg]
@@ -121,4 +136,4 @@ def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]])
     return policy if general is None else replace(policy, base=general[0], cap=general[1])
 
 
-DURATION, MOMENT, PAIR, RETRY = Duration(), Moment(), Pair(), RetryRule()
+DURABILITY, DURATION, MOMENT, PAIR, RETRY = Durability(), Duration(), Moment(), Pair(), RetryRule()

@@ -54,8 +54,19 @@ def test_a_broken_promise_is_exit_code_1(run: Run, server: Server) -> None:
     assert "was run" in result.stderr
 
 
+def test_what_is_asked_for_safety_is_waited_for(run: Run, server: Server) -> None:
+    """The server has no replica: nothing is acknowledged, and all is delivered."""
+    safe = ("--durability", "replicas=1,timeout=0.01,deletes")
+    (found,) = records(run("--url", server.url, "chaos", *QUICK, *safe, "--no-kill", "--json"))
+    assert found["broken"] == {}
+    assert found["sent"] == 0
+    assert found["outcome_unknown"] == found["delivered"] > 10
+    assert found["calls_that_failed"] >= 2 * found["delivered"]
+
+
 def test_a_wrong_call_and_no_server_have_their_exit_codes(run: Run) -> None:
     run("chaos", "--seconds", "soon", code=2)
+    assert "'safe' is not understood" in run("chaos", "--durability", "safe", code=2).stderr
     run("--url", "redis://localhost:1/0", "chaos", "--seconds", "1", code=3)
 
 
