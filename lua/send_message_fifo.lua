@@ -101,8 +101,8 @@ for i = 6, #ARGV, 5 do
     local length = call("RPUSH", base .. "group:" .. group, key, ARGV[i])
     if due_ms then
       earliest = math.min(due_ms, earliest or due_ms)
-    elseif length == 2 then
-      if special then
+    elseif length == 2 then -- it is the head
+      if special and special[3] then
         visible = require("lib.offer")(base, group) or visible
       else
         call("ZADD", KEYS[3], stamp, group)
