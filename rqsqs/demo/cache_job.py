@@ -25,6 +25,8 @@ from typing import Any
 import redis
 
 import rqsqs
+from rqsqs._io.addresses import place_of
+from rqsqs._io.nodes import master_urls
 from rqsqs.demo.operations import WORDED_TTL, Operation
 from rqsqs.worker import Message, Worker
 
@@ -34,24 +36,22 @@ BEAT_S = 1.0  # a demo does not want to wait for long until the messages of a de
 BATCH = 50
 CROWDED = 500  # the producer lets the workers catch up when so many messages wait
 
-# Apply operations unless a newer one of the same key was applied. KEYS: entry, version of the entry, ...;
-# ARGV: version, value, time to live, ...; without a time to live the entry is removed. A version is remembered for
-# longer than any queue keeps a message.
+# Apply an operation unless a newer one of the same key was applied. KEYS: entry, version of the entry; ARGV: version,
+# value, time to live; without a time to live the entry is removed. A version is remembered for longer than any queue
+# keeps a message.
 APPLY = """
-for i = 1, #KEYS, 2 do
-  local at = 3 * (i - 1) / 2
-  local version, value, ttl = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if tonumber(version) > tonumber(redis.call("GET", KEYS[i + 1]) or 0) then
-    redis.call("SET", KEYS[i + 1], version, "EX", 14 * 86400)
-    if ttl == "" then
-      redis.call("DEL", KEYS[i])
-    else
-      redis.call("SET", KEYS[i], value, "EX", ttl)
-    end
+local entry, known, version, value, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
+if tonumber(version) > tonumber(redis.call("GET", known) or 0) then
+  redis.call("SET", known, version, "EX", 14 * 86400)
+  if ttl == "" then
+    redis.call("DEL", entry)
+  else
+    redis.call("SET", entry, value, "EX", ttl)
   end
 end
 """
 
+Server = redis.Redis | redis.RedisCluster
 Change = tuple[str, int, str, int | str]  # key, version, value, time to live; "" removes
 
 
@@ -66,50 +66,59 @@ def create_queues(connection: rqsqs.Connection) -> rqsqs.Queue:
     return connection.create_queue(QUEUE, dead_letter_queue=dead_letters, max_receive_count=5, retry_policy=policy)
 
 
+def client_of(url: str) -> Server:
+    """A redis-py client of the server or cluster that rqsqs means by a URL."""
+    place, master = place_of(url), master_urls(url)[0]
+    if place is not None and place.kind == "cluster":
+        return redis.RedisCluster.from_url(master)
+    return redis.Redis.from_url(master)
+
+
 class Cache:
-    """A cache in Redis whose entries know the version of their last operation.
+    """A cache in Redis whose entries know the version of their last operation. In a cluster it lies on all masters, an
+    entry in one slot with its version.
 
     Args:
         server: a redis-py client.
         prefix: what its keys begin with.
     """
 
-    def __init__(self, server: redis.Redis, prefix: str) -> None:
+    def __init__(self, server: Server, prefix: str) -> None:
         self._server = server
         self._prefix = prefix
-        self._apply = server.register_script(APPLY)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Apply changes, in order, in one round trip."""
-        names = [name for key, *_ in changes for name in (self._entry(key), f"{self._prefix}:version:{key}")]
-        values: list[int | str] = []
-        for _, version, value, ttl in changes:
-            values += (version, value, ttl)
-        self._apply(keys=names, args=values)
+        """Apply changes, in order for each key, in one round trip to each server."""
+        pipeline = self._server.pipeline(transaction=False)
+        for key, version, value, ttl in changes:
+            pipeline.execute_command(
+                "EVAL", APPLY, 2, self._name("entry", key), self._name("version", key), version, value, ttl
+            )
+        pipeline.execute()
 
     def content(self) -> dict[str, tuple[str, int]]:
         """Everything in it: key -> (value, time to live)."""
-        names = list(self._server.scan_iter(match=f"{self._entry('')}*", count=1000))
+        first, _, last = self._name("entry", "*").partition("*")
+        names = list(self._server.scan_iter(match=f"{first}*{last}", count=1000))
         pipeline = self._server.pipeline(transaction=False)
         for name in names:
             pipeline.get(name)
             pipeline.ttl(name)
         found = pipeline.execute()
-        start = len(self._entry(""))
         return {
-            name.decode()[start:]: (found[2 * i].decode(), found[2 * i + 1])
+            name.decode()[len(first) : -len(last)]: (found[2 * i].decode(), found[2 * i + 1])
             for i, name in enumerate(names)
             if found[2 * i] is not None
         }
 
-    def _entry(self, key: str) -> str:
-        return f"{self._prefix}:entry:{key}"
+    def _name(self, kind: str, key: str) -> str:
+        return f"{self._prefix}:{kind}:{{{key}}}"
 
 
 class Report:
     """What the processes did, kept in Redis, so that it is there even if one of them is killed."""
 
-    def __init__(self, server: redis.Redis, prefix: str) -> None:
+    def __init__(self, server: Server, prefix: str) -> None:
         self._server = server
         self._counters, self._latencies = f"{prefix}:report", f"{prefix}:latencies"
 
@@ -205,7 +214,7 @@ _made: dict[str, tuple[Cache, Report]] = {}
 def _belongings() -> tuple[Cache, Report]:
     url, prefix = _environment()
     if url not in _made:
-        server = redis.Redis.from_url(url)
+        server = client_of(url)
         _made[url] = Cache(server, prefix), Report(server, prefix)
     return _made[url]
 
@@ -262,7 +271,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=float, default=0.0, help="how many batches are sent twice, 0 to 1")
     given = parser.parse_args()
     url, prefix = _environment()
-    with rqsqs.connect(url, prefix=prefix) as connection, redis.Redis.from_url(url) as server:
+    with rqsqs.connect(url, prefix=prefix) as connection, client_of(url) as server:
         operations = read_operations(given.path, given.share)
         produce(create_queues(connection), operations, Report(server, prefix), given.repeat)
 

@@ -30,7 +30,7 @@ import rqsqs
 from rqsqs import embedded
 from rqsqs.cli.causes import Kinds
 from rqsqs.demo import operations
-from rqsqs.demo.cache_job import BEAT_S, DEAD_LETTERS, Cache, Report, create_queues, in_hand
+from rqsqs.demo.cache_job import BEAT_S, DEAD_LETTERS, Cache, Report, client_of, create_queues, in_hand
 from rqsqs.testing import remove_keys
 
 PRODUCERS, WORKERS = 2, 4
@@ -81,7 +81,7 @@ class Show:
         self.url, self.prefix, self.messages, self.console = url, prefix, messages, console
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rqsqs-demo-")))
         self.log = self.folder / "log"
-        self.server = stack.enter_context(redis.Redis.from_url(url))
+        self.server = stack.enter_context(client_of(url))
         connection = stack.enter_context(rqsqs.connect(url, prefix=prefix))
         self.queue, self.dead_letters = create_queues(connection), connection.queue(DEAD_LETTERS)
         self.cache, self.report = Cache(self.server, prefix), Report(self.server, prefix)
@@ -268,9 +268,9 @@ class Show:
         return back
 
     def now(self) -> float:
-        """The server's clock."""
-        found: Any = self.server.time()
-        return float(found[0] + found[1] / 1e6)
+        """The clock of the server that has the queue."""
+        found: Any = self.server.eval("return redis.call('TIME')", 1, self.queue._ref.home.bell)
+        return int(found[0]) + int(found[1]) / 1e6
 
     def living(self) -> list[rqsqs.Consumer]:
         """The workers, those that were seen last in front."""
@@ -332,7 +332,7 @@ class Show:
     def clean_up(self) -> None:
         """At the end, however it came."""
         self.stop([p for p in self.processes if p.poll() is None])
-        with suppress(redis.RedisError):
+        with suppress(redis.RedisError, rqsqs.RqsqsError):
             remove_keys(self.url, self.prefix)
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:

@@ -22,6 +22,7 @@ import redis
 
 import rqsqs
 from rqsqs.demo import cache_job, operations
+from tests.clusters import client_of
 from tests.servers import Server
 
 pytest.importorskip("click")
@@ -69,7 +70,7 @@ def test_the_demo_runs_on_a_server_and_leaves_nothing_there(valkey_url: str, pre
     assert 0 < summary["back_after_seconds"] <= 2 * cache_job.BEAT_S + show.SLACK_S
     assert summary["processed"] >= 2000
     assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
-    with redis.Redis.from_url(valkey_url) as server:
+    with client_of(valkey_url) as server:
         assert list(server.scan_iter(match=f"{prefix}*")) == []
 
 
@@ -89,8 +90,11 @@ def test_a_signal_ends_all_processes(valkey_url: str, prefix: str, number: signa
     command = [sys.executable, "-m", "rqsqs", "demo", "-n", "50000", "--url", valkey_url, "--prefix", prefix]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while "workers apply" not in process.stderr.readline():
-        pass
+    said = ""
+    while "workers apply" not in said:
+        line = process.stderr.readline()
+        assert line, f"it ended: {said}"
+        said += line
     mine = processes_with(prefix)
     assert len(mine) >= 8  # the demo, a supervisor, four workers, two producers
     time.sleep(0.5)
@@ -99,7 +103,7 @@ def test_a_signal_ends_all_processes(valkey_url: str, prefix: str, number: signa
     assert process.returncode == 130
     assert errors.endswith("rqsqs: interrupted\n")
     assert processes_with(prefix) == set()
-    with redis.Redis.from_url(valkey_url) as server:
+    with client_of(valkey_url) as server:
         assert list(server.scan_iter(match=f"{prefix}*")) == []
 
 
@@ -142,8 +146,9 @@ def test_what_is_expected_follows_the_order_of_each_key() -> None:
 
 
 def test_applying_again_or_late_changes_nothing(valkey_url: str, prefix: str) -> None:
-    with redis.Redis.from_url(valkey_url) as server:
+    with cache_job.client_of(valkey_url) as server:
         cache = cache_job.Cache(server, prefix)
+        cache.apply([])
         cache.apply([("a", 2, "new", 60), ("a", 1, "old", 60), ("b", 3, "x", 60), ("b", 4, "", "")])
         cache.apply([("b", 3, "x", 60), ("a", 2, "again", 60)])
         assert {key: value for key, (value, _) in cache.content().items()} == {"a": "new"}
@@ -165,12 +170,13 @@ def test_the_repaired_worker_understands_what_the_first_version_does_not() -> No
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Runs programs in a copy of the example, with a server of their own."""
+def example(tmp_path: Path, valkey_url: str) -> Iterator[Callable[..., Any]]:
+    """Runs programs in a copy of the example, with a server of their own for the cache."""
     folder = tmp_path / "cache_job"
     shutil.copytree(EXAMPLE, folder)
     server = Server("valkey").start()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RQSQS_")} | {"RQSQS_URL": server.url}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RQSQS_")}
+    environment |= {"RQSQS_URL": valkey_url, "CACHE_URL": server.url}
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*arguments: str, wait: bool = True) -> Any:
@@ -180,13 +186,16 @@ def example(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             assert process.wait(30) == 0
         return process
 
-    run.url, run.folder = server.url, folder  # type: ignore[attr-defined]
+    run.cache_url = server.url  # type: ignore[attr-defined]
     yield run
     for process in started:
         if process.poll() is None:
             process.kill()
             process.wait()
     server.stop()
+    with rqsqs.connect(valkey_url) as connection:
+        for queue in connection.queues(prefix="cache-operations"):
+            connection.delete_queue(queue)
 
 
 def wait_for(is_so: Callable[[], Any]) -> None:
@@ -197,7 +206,7 @@ def wait_for(is_so: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("command", [["consumer.py"], ["-m", "rqsqs", "worker", "consumer:worker", "--processes", "2"]])
-def test_the_example_runs_as_its_readme_says(example: Any, tmp_path: Path, command: list[str]) -> None:
+def test_the_example_runs_as_its_readme_says(example: Any, valkey_url: str, tmp_path: Path, command: list[str]) -> None:
     files = {str(tmp_path / "data" / f"{i}.py"): f"content {i}" if i % 10 else "" for i in range(250)}
     (tmp_path / "data").mkdir()
     for name, content in files.items():
@@ -208,7 +217,10 @@ def test_the_example_runs_as_its_readme_says(example: Any, tmp_path: Path, comma
         Path(name).write_text(content)
     example("producer.py", str(tmp_path / "data"))
     worker = example(*command, wait=False)
-    with rqsqs.connect(example.url) as connection, redis.Redis.from_url(example.url, decode_responses=True) as cache:
+    with (
+        rqsqs.connect(valkey_url) as connection,
+        redis.Redis.from_url(example.cache_url, decode_responses=True) as cache,
+    ):
         queue, dead = connection.queue("cache-operations.fifo"), connection.queue("cache-operations-dead.fifo")
         queue.send({"operation": "store", "key": "a", "value": "x", "ttl": "1h"}, group="a", attributes={"version": 1})
         wait_for(lambda: queue.counts().visible + queue.counts().in_flight == 0)
