@@ -65,6 +65,7 @@ def _held(benches: Sequence[Bench], cls: type[Contestant], threads: int, count: 
         time.sleep(seconds)
         commands = (_commands(benches) - before) / seconds
         connected, blocked = (now - then for now, then in zip(_clients(benches), idle, strict=True))
+        assert blocked >= count, f"{cls.name}: {blocked} connections of {count} processes wait"
     finally:
         processes.end(children)
     return Held(connected / count, blocked / count, commands / count)

@@ -14,10 +14,12 @@ from redis.crc import key_slot
 from benchmarks import growth, throughput
 from benchmarks.contestants import QUEUE, Native
 from benchmarks.processes import awake
-from benchmarks.server import Bench, Cost, Costs, spent
+from benchmarks.scripts import LOW
+from benchmarks.server import Bench, Cost, Costs, percentile, spent
 from rqsqs._core.keys import SLOTS
 from rqsqs._core.operation import Operation
-from tests.clusters import Cluster
+from rqsqs._io.wire import command
+from tests.clusters import Cluster, until
 from tests.servers import Kind
 
 PARTITIONS = 8
@@ -133,3 +135,41 @@ def measure(
                     one.fleet_client_us.append(client_us)
                     one.fleet_server_us.append(server_us)
     return found
+
+
+def directory(kind: Kind, counts: Sequence[int], calls: int = 50) -> dict[int, tuple[float, float]]:
+    """Server µs and bytes of one CLUSTER SLOTS of a cluster with so many ranges of slots. Two masters own them in turn,
+    as more would not fit on the machine.
+
+    Returns:
+        By number of ranges.
+    """
+    found = {}
+    with Masters(kind, 2) as masters:
+        ids = [bench.client.cluster("MYID") for bench in masters.benches]
+        for count in counts:
+            owners = (ids[slot * count // SLOTS % 2] for slot in range(SLOTS))
+            moves = [command("CLUSTER", "SETSLOT", slot, "NODE", owner) for slot, owner in enumerate(owners)]
+            asked = masters.benches[0]
+
+            def told(moves: Sequence[bytes] = moves, asked: Bench = asked, count: int = count) -> bool:
+                for bench in reversed(masters.benches):  # what one knows first it may lose again to the other's gossip
+                    bench.pipeline(moves)
+                return len(asked.pipeline([command("CLUSTER", "SLOTS")])[0]) == count
+
+            until(told, "the ranges are known")
+            usec = []
+            for _ in range(calls):
+                before = asked.costs()
+                (ranges,) = asked.pipeline([command("CLUSTER", "SLOTS")])
+                usec.append(spent(before, asked.costs())["cluster|slots"].usec)
+            found[count] = percentile(usec, LOW), _size(ranges)
+    return found
+
+
+def _size(reply: Any) -> int:
+    """Bytes of a reply on the wire."""
+    if isinstance(reply, list):
+        return len(f"*{len(reply)}\r\n") + sum(map(_size, reply))
+    text = str(reply) if isinstance(reply, int) else reply.decode()
+    return len(f":{text}\r\n") if isinstance(reply, int) else len(f"${len(text)}\r\n{text}\r\n")

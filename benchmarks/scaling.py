@@ -215,9 +215,10 @@ def measure_memory(r: Results) -> None:
 def measure_connections(r: Results) -> None:
     """Connections of processes that wait."""
     rows = [["where", "process", "partitions", "connections", "of these blocked", "commands/s"]]
-    threads, count, seconds = 10, min(4, r.scale.fleet_each), r.scale.idle_s / 3
+    threads, count, seconds = 10, min(4, r.scale.fleet_each), r.scale.idle_s / 2
     for where, number in (("one server", 0), ("three masters", 3)):
-        found = connections.measure(r.kind, number, r.scale.waited, threads, count, seconds)
+        partitions_ = r.scale.waited if number else r.scale.waited[:2]
+        found = connections.measure(r.kind, number, partitions_, threads, count, seconds)
         for (name, partitions), held in found.items():
             process = f"{threads} waiting threads" if name == Native.name else "a worker"
             cells = [f"{held.connections:.1f}", f"{held.blocked:.1f}", f"{held.commands:.1f}"]
@@ -225,22 +226,30 @@ def measure_connections(r: Results) -> None:
     r.show("Processes that wait", rows, f"For each process, with {count} of them; over {seconds:.0f} s.")
 
 
+def measure_directory(r: Results) -> None:
+    """Where the slots are."""
+    rows = [["ranges of slots", "server µs", "bytes"]]
+    for count, (usec, size) in masters.directory(r.kind, r.scale.ranges).items():
+        rows.append([f"{count:,}", f"{usec:.0f}", f"{size:,}"])
+    r.show("CLUSTER SLOTS", rows, "As many ranges as a cluster has masters, if nobody split them; without replicas.")
+
+
 def compute_shards(r: Results) -> None:
     """What follows for many masters; nothing if it was not measured."""
     if not {"server µs", "bytes 1024", "bytes waiting"} <= r.facts.keys():
         return
     each = SHARE * 1e6 / r.facts["server µs"]
-    gigabytes = each * r.facts["bytes 1024"] / 1e9
+    gigabytes, replicas = (r.facts[name] / 1e9 for name in ("bytes 1024", "replica bytes 1024"))
     rows = [["shards", "messages/s", "network of all shards, GB/s", "to replicas, GB/s", "waiting in 8 GB each"]]
     for n in SHARDS:
-        waiting = n * 8e9 / r.facts["bytes waiting"]
-        replicas = n * each * r.facts["replica bytes 1024"] / 1e9
-        rows.append([f"{n:,}", _rough(n * each), f"{n * gigabytes:.2g}", f"{replicas:.2g}", _rough(waiting)])
+        amounts = (n * each, n * each * gigabytes, n * each * replicas, n * 8e9 / r.facts["bytes waiting"])
+        rows.append([f"{n:,}", *map(_rough, amounts)])
     r.show("Computed, not measured: many shards", rows, SHARDS_NOTE)
 
 
 def _rough(value: float) -> str:
-    return f"{float(f'{value:.2g}'):,.0f}"
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
 CLIENT_NOTE = (
@@ -270,5 +279,6 @@ SECTIONS: Sections = {
     "network": measure_network,
     "footprint": measure_memory,
     "connections": measure_connections,
+    "directory": measure_directory,
     "shards": compute_shards,
 }

@@ -29,6 +29,7 @@ class Scale:
     queues: tuple[int, ...]
     waited: tuple[int, ...]  # partitions waited for
     masters: int  # at most
+    ranges: tuple[int, ...]  # of slots in a directory
     rounds: int  # of one client alone
     messages: int  # in each of them
     fleet_rounds: int
@@ -51,6 +52,7 @@ FULL = Scale(
     queues=(1, 100, 10_000),
     waited=(1, 8, 64),
     masters=4,
+    ranges=(10, 100, 1_000),
     rounds=15,
     messages=100,
     fleet_rounds=4,
@@ -72,6 +74,7 @@ QUICK = Scale(
     queues=(1, 1_000),
     waited=(1, 8),
     masters=3,
+    ranges=(10, 1_000),
     rounds=3,
     messages=100,
     fleet_rounds=1,
@@ -93,6 +96,7 @@ TINY = Scale(
     queues=(1, 20),
     waited=(1, 8),
     masters=2,
+    ranges=(2, 100),
     rounds=1,
     messages=20,
     fleet_rounds=1,
