@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ import redis
 from redis.cluster import ClusterNode
 from redis.crc import key_slot
 
+from rqsqs._io import nodes
 from rqsqs._io.addresses import place_of
 from tests.servers import Kind, Server, free_port
 
@@ -47,12 +49,34 @@ def client_of(url: str) -> Any:
     return redis.RedisCluster(startup_nodes=[ClusterNode(*seed) for seed in place.seeds])
 
 
+@contextlib.contextmanager
+def masters_of(url: str) -> Iterator[list[redis.Redis]]:
+    """A plain client of each master; of a single server one."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(redis.Redis.from_url(one)) for one in nodes.master_urls(url)]
+
+
 def infos(url: str, section: str) -> list[dict[str, Any]]:
-    """INFO of each server, or master of a cluster."""
-    with client_of(url) as client:
-        if isinstance(client, redis.RedisCluster):
-            return list(client.info(section, target_nodes=redis.RedisCluster.PRIMARIES).values())
-        return [client.info(section)]
+    """INFO of each master."""
+    with masters_of(url) as masters:
+        found: list[Any] = [master.info(section) for master in masters]
+        return found
+
+
+def blocked(url: str) -> int:
+    """How many connections wait for something."""
+    return sum(int(info["blocked_clients"]) for info in infos(url, "clients"))
+
+
+def calls(masters: Sequence[redis.Redis]) -> Counter[str]:
+    """How often each command was called, apart from INFO and what replicas say."""
+    found: Counter[str] = Counter()
+    for master in masters:
+        info: Any = master.info("commandstats")
+        found.update({name.removeprefix("cmdstat_"): int(values["calls"]) for name, values in info.items()})
+    for name in ("info", "replconf"):
+        found.pop(name, None)
+    return found
 
 
 class Cluster:
@@ -64,12 +88,15 @@ class Cluster:
         replicas: of each master, 0 or 1.
         node_timeout: ms until a node that does not answer is suspected.
         options: of the servers.
+
+    Attributes:
+        servers: all, masters first.
+        masters: those that are masters as long as none fails.
     """
 
     def __init__(
         self, kind: Kind = "valkey", masters: int = 3, replicas: int = 1, node_timeout: int = 1000, **options: str | int
     ) -> None:
-        self.masters = masters
         self.servers = [
             Server(
                 kind,
@@ -82,11 +109,12 @@ class Cluster:
             )
             for _ in range(masters * (1 + replicas))
         ]
+        self.masters = self.servers[:masters]
 
     @property
     def url(self) -> str:
         """The URL of the cluster, with three seeds."""
-        seeds = ",".join(f"127.0.0.1:{s.port}" for s in self.servers[:3])
+        seeds = ",".join(f"127.0.0.1:{s.port}" for s in self.masters[:3])
         return f"redis+cluster://{seeds}"
 
     def client(self, server: Server) -> redis.Redis:
@@ -109,9 +137,10 @@ class Cluster:
                 server.options["cluster_port"] = free_port()
                 server.start()
         clients = [self.client(s) for s in self.servers]
-        share = 16_384 // self.masters
-        for i, client in enumerate(clients[: self.masters]):
-            last = 16_383 if i == self.masters - 1 else (i + 1) * share - 1
+        count = len(self.masters)
+        share = 16_384 // count
+        for i, client in enumerate(clients[:count]):
+            last = 16_383 if i == count - 1 else (i + 1) * share - 1
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", i * share, last)
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
         for client in clients[1:]:
@@ -120,12 +149,12 @@ class Cluster:
         until(
             lambda: all(_field(c, "cluster_known_nodes") == str(len(clients)) for c in clients), "all know each other"
         )
-        for i, client in enumerate(clients[self.masters :]):
+        for i, client in enumerate(clients[count:]):
             number = _text(clients[i].execute_command("CLUSTER", "MYID"))
             until(lambda c=client, n=number: _ok(c.execute_command("CLUSTER", "REPLICATE", n)), "it replicates")
         until(lambda: all(_field(c, "cluster_state") == "ok" for c in clients), "all slots are served")
         until(
-            lambda: all(c.info("replication")["master_link_status"] == "up" for c in clients[self.masters :]),
+            lambda: all(c.info("replication")["master_link_status"] == "up" for c in clients[count:]),
             "replicas are in step",
         )
         for client in clients:

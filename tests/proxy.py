@@ -1,6 +1,6 @@
-"""A network that misbehaves as a test wants: a TCP proxy in front of a server.
+"""A network that misbehaves as a test wants: a TCP proxy in front of a server, or of every master of a cluster.
 
-with Proxy(server.port) as proxy:
+with Proxy(server.url) as proxy:
     rqsqs.connect(proxy.url)
     proxy.cut()                     # all connections, at once
     proxy.lose_replies(3)           # of the next three answers nothing arrives; their connections are cut
@@ -13,20 +13,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from typing import Self
+from urllib.parse import urlsplit
+
+from rqsqs._io import nodes
+from rqsqs._io.addresses import place_of
 
 
 class Proxy:
-    """Listens on a free loopback port while the context lasts.
+    """Listens on free loopback ports while the context lasts.
 
     Args:
-        target: port of the server.
+        target: URL of a server with a port, or of a cluster, whose masters are named by the proxy's ports then.
     """
 
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.port = 0
+    def __init__(self, target: str) -> None:
+        self.is_cluster = place_of(target) is not None
+        self.targets = [urlsplit(url).port or 0 for url in nodes.master_urls(target)]
+        self.ports: list[int] = []
         self.delay_s = 0.0
         self.is_silent = False
         self.is_closed = False
@@ -39,7 +45,8 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return f"redis+cluster://{hosts}" if self.is_cluster else f"redis://{hosts}/0"
 
     def cut(self) -> None:
         """Cut all connections."""
@@ -53,14 +60,14 @@ class Proxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         if self.is_closed:
             writer.transport.abort()
             return
         ends = [writer]
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+            there, back = await asyncio.open_connection("127.0.0.1", target)
             ends.append(back)
             self._writers.update(ends)
             both = [
@@ -85,6 +92,9 @@ class Proxy:
                     return
                 if is_reply and self.delay_s:
                     await asyncio.sleep(self.delay_s)
+                if is_reply and self.is_cluster:
+                    for target, port in zip(self.targets, self.ports, strict=True):  # CLUSTER SLOTS and MOVED
+                        data = data.replace(b":%d\r\n" % target, b":%d\r\n" % port)
                 sink.write(data)
                 await sink.drain()
 
@@ -94,16 +104,20 @@ class Proxy:
     def __enter__(self) -> Self:
         self._thread.start()
 
-        async def listen() -> asyncio.Server:
-            return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        async def listen() -> list[asyncio.Server]:
+            return [
+                await asyncio.start_server(functools.partial(self._serve, target), "127.0.0.1", 0)
+                for target in self.targets
+            ]
 
-        self._server: asyncio.Server = self._do(listen())  # type: ignore[assignment]
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._servers: list[asyncio.Server] = self._do(listen())  # type: ignore[assignment]
+        self.ports = [server.sockets[0].getsockname()[1] for server in self._servers]
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         async def hang_up() -> None:
-            self._server.close()
+            for server in self._servers:
+                server.close()
             self._cut()
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:

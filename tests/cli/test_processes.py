@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import redis
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
 from tests.cli.tools import COMMAND, in_terminal, wait_for
+from tests.clusters import blocked
 
 
 def run(*arguments: str, **extra: object) -> subprocess.CompletedProcess[str]:
@@ -56,8 +56,7 @@ def test_errors_are_one_line_without_a_traceback() -> None:
 def test_ctrl_c_ends_a_waiting_receive(valkey_url: str) -> None:
     run("create", "orders")
     process = subprocess.Popen([*COMMAND, "receive", "orders", "--wait", "60"], stderr=subprocess.PIPE, text=True)
-    with redis.Redis.from_url(valkey_url) as server:
-        wait_for(lambda: server.info("clients")["blocked_clients"])
+    wait_for(lambda: blocked(valkey_url))
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -18,5 +18,5 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def steady(server_of_kind: Callable[[str], Cluster]) -> Cluster:
-    """One of three masters that all tests share."""
+    """One of three masters and their replicas that all tests share; nobody is killed."""
     return server_of_kind("cluster")

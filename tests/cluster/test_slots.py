@@ -61,7 +61,7 @@ def test_a_busy_queue_moves_to_another_master_and_loses_nothing(steady: Cluster,
         queue = connection.create_queue(name, visibility_timeout=30)
         key = home_of(name)
         source = steady.owner(key)
-        target = next(s for s in steady.servers if s is not source)
+        target = next(s for s in steady.masters if s is not source)
 
         def produce() -> None:
             n = len(sent)
@@ -110,7 +110,7 @@ def test_who_waits_follows_a_slot_that_moves(steady: Cluster, connection: rqsqs.
     threads = Threads(lambda: bodies.extend(m.body for m in queue.receive(wait=20)))
     with threads.working():
         until(lambda: connection.transport.link.watched(), "it waits")
-        steady.migrate(key, next(s for s in steady.servers if s is not source))
+        steady.migrate(key, next(s for s in steady.masters if s is not source))
         queue.send("found")
         until(lambda: bodies == ["found"], "the message arrives")
         threads.is_over.set()
@@ -122,7 +122,7 @@ def test_nothing_is_done_by_halves_while_a_slot_is_open(steady: Cluster, prefix:
     """An operation waits until the slot has arrived, wherever its keys are."""
     key = home_of("half")
     source = steady.owner(key)
-    target = next(s for s in steady.servers if s is not source)
+    target = next(s for s in steady.masters if s is not source)
     with rqsqs.connect(steady.url, prefix=prefix) as connection:
         queue = connection.create_queue("half")
         queue.send_batch(list(range(50)))
@@ -165,7 +165,7 @@ def test_scripts_that_all_masters_forget_are_loaded_again(
 
     with Threads(produce, consume).working():
         for _ in range(20):
-            for server in steady.servers:
+            for server in steady.masters:
                 with steady.client(server) as client:
                     client.script_flush()
             n = len(sent)
@@ -179,7 +179,7 @@ def test_dead_letters_of_sources_on_all_masters_are_one_queue(
     steady: Cluster, connection: rqsqs.Connection, prefix: str, suffix: str
 ) -> None:
     dead = connection.create_queue("dead" + suffix)
-    names = [steady.name_on(server, f"source{i}-")[:70] for i, server in enumerate(steady.servers)]
+    names = [steady.name_on(server, f"source{i}-")[:70] for i, server in enumerate(steady.masters)]
     options: dict[str, Any] = {"group": "g"} if suffix else {}
     sources = []
     for name in names:
@@ -218,7 +218,7 @@ def test_who_waits_for_dead_letters_is_woken_by_every_source(
         connection.create_queue(
             steady.name_on(server, f"woken{i}-"), dead_letter_queue=dead, max_receive_count=1, visibility_timeout=0
         )
-        for i, server in enumerate(steady.servers)
+        for i, server in enumerate(steady.masters)
     ]
     got: list[Any] = []
 
@@ -256,7 +256,7 @@ def test_cancelled_waits_for_several_slots_swallow_no_token(
     dead = connection.create_queue("dead")
     sources = [
         connection.create_queue(steady.name_on(server, f"c{i}-"), dead_letter_queue=dead, max_receive_count=1)
-        for i, server in enumerate(steady.servers)
+        for i, server in enumerate(steady.masters)
     ]
     got: list[Any] = []
     threads = Threads(lambda: got.extend(m.body for m in dead.receive(wait=20) if m.delete() is None))

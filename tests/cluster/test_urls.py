@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
@@ -34,17 +34,17 @@ def refused(url: str, error: type[Exception], text: str) -> None:
 
 
 @pytest.fixture
-def server(server_of_kind: Callable[[str], Server]) -> Server:
-    found = server_of_kind("valkey")
-    if not isinstance(found, Server):
-        pytest.skip("there is no single server")
-    return found
+def server() -> Iterator[Server]:
+    with Server() as one:
+        yield one
 
 
 def test_a_node_of_a_cluster_is_no_single_server(steady: Cluster) -> None:
     owner = steady.owner(home_of("orders"))
-    other = next(s for s in steady.servers if s is not owner)
-    refused(other.url, rqsqs.UsageError, r"is part of a cluster: its URL is redis\+cluster://HOST:PORT")
+    master = next(s for s in steady.masters if s is not owner)
+    replica = next(s for s in steady.servers if steady.replicates(s, owner))
+    for other in (master, replica):
+        refused(other.url, rqsqs.UsageError, r"is part of a cluster: its URL is redis\+cluster://HOST:PORT")
 
 
 def test_a_single_server_is_no_cluster(server: Server) -> None:
@@ -73,7 +73,7 @@ def test_seeds_that_are_dead_are_skipped(steady: Cluster, prefix: str) -> None:
 def test_options_hold_for_all_nodes(steady: Cluster, prefix: str) -> None:
     url = f"{steady.url}?client_name={prefix}"
     with rqsqs.connect(url, prefix=prefix) as connection:
-        for server in steady.servers:
+        for server in steady.masters:
             connection.create_queue(steady.name_on(server))
             with steady.client(server) as client:
                 assert prefix in {c["name"] for c in client.client_list()}

@@ -13,7 +13,7 @@ import pytest
 
 import rqsqs
 from rqsqs import aio
-from tests.clusters import client_of, infos
+from tests.clusters import blocked, calls, masters_of
 
 
 @asynccontextmanager
@@ -24,16 +24,6 @@ async def connected(url: str, prefix: str) -> AsyncIterator[aio.Connection]:
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 40))
-
-
-def blocked(url: str) -> int:
-    return sum(int(info["blocked_clients"]) for info in infos(url, "clients"))
-
-
-def commands(url: str) -> int:
-    return sum(
-        stat["calls"] for info in infos(url, "commandstats") for name, stat in info.items() if name != "cmdstat_info"
-    )
 
 
 PAIRS = [(rqsqs.Connection, aio.Connection), (rqsqs.Queue, aio.Queue), (rqsqs.Message, aio.Message)]
@@ -114,9 +104,10 @@ def test_thousands_of_tasks_wait_on_one_connection(valkey_url: str, prefix: str)
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.2)
             assert blocked(valkey_url) == before + 1
-            start = commands(valkey_url)
-            await asyncio.sleep(0.5)
-            assert commands(valkey_url) - start < 20
+            with masters_of(valkey_url) as masters:
+                start = calls(masters)
+                await asyncio.sleep(0.5)
+                assert (calls(masters) - start).total() < 20
             await queue.send_batch(range(1000))
             await queue.send_batch(range(1000, 2000))
             bodies = [m.body for found in await asyncio.gather(*waiting) for m in found]
@@ -250,9 +241,9 @@ def test_dropped_connections_are_replaced(valkey_url: str, prefix: str) -> None:
             queue = await connection.create_queue("q")
             task = asyncio.create_task(queue.receive(wait=20))
             await asyncio.sleep(0.2)
-            server = client_of(valkey_url)
-            server.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            server.close()
+            with masters_of(valkey_url) as masters:
+                for master in masters:
+                    master.client_kill_filter(_type="normal")
             await asyncio.sleep(0.1)
             await queue.counts()
             await queue.send("after")

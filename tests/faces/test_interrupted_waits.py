@@ -13,7 +13,7 @@ import pytest
 
 import rqsqs
 from rqsqs import aio
-from tests.clusters import infos
+from tests import clusters
 from tests.model.harness import client
 
 SOON_S = 2.5  # a busy machine may be late; a waiter that was forgotten waits for many seconds more
@@ -30,12 +30,8 @@ def until(condition: Callable[[], Any], seconds: float = 10) -> None:
 @pytest.fixture
 def blocked(valkey_url: str) -> Callable[[], int]:
     """How many connections block more than at the beginning?"""
-
-    def count() -> int:
-        return sum(int(info["blocked_clients"]) for info in infos(valkey_url, "clients"))
-
-    before = count()
-    return lambda: count() - before
+    before = clusters.blocked(valkey_url)
+    return lambda: clusters.blocked(valkey_url) - before
 
 
 def names(url: str, prefix: str) -> list[bytes]:

@@ -13,6 +13,7 @@ import pytest
 import rqsqs
 from rqsqs import aio
 from rqsqs.worker import Worker
+from tests.clusters import calls, masters_of
 
 SOON_S = 5.0
 
@@ -174,15 +175,13 @@ def test_a_worker_serves_all_partitions_also_those_that_come(valkey_url: str, pr
 def test_sends_that_have_to_be_safe_find_their_partitions(valkey_url: str, prefix: str, name: str) -> None:
     with rqsqs.connect(valkey_url, prefix=prefix) as connection, rqsqs.connect(valkey_url, prefix=prefix) as other:
         queue = connection.create_queue(name, **scope(name))
-        safe = connection.queue(name, durability=rqsqs.Durability(replicas=1, timeout=0.01))
+        safe = connection.queue(name, durability=rqsqs.Durability(replicas=3, timeout=0.01))
         other.queue(name).configure(partitions=5)
-        with pytest.raises(
-            rqsqs.DurabilityNotReached
-        ) as weak:  # there are no replicas, and they are stored all the same
+        with pytest.raises(rqsqs.DurabilityNotReached) as weak:  # they are stored all the same
             safe.send_batch([rqsqs.Entry(n, group=f"g{n}", deduplication_id=f"{n}") for n in range(20)])
         assert len({sent.message_id for sent in weak.value.sent}) == 20
         assert queue.counts().visible == 20
-        hopeful = connection.queue(name, durability=rqsqs.Durability(replicas=1, timeout=0.01, required=False))
+        hopeful = connection.queue(name, durability=rqsqs.Durability(replicas=3, timeout=0.01, required=False))
         sent = hopeful.send_batch([rqsqs.Entry(n, group=f"g{n}", deduplication_id=f"{n}") for n in range(20, 40)])
         assert len(sent) == 20
         assert queue.counts().visible == 40
@@ -194,18 +193,11 @@ def test_idle_waiters_of_a_process_share_one_place_in_the_line(valkey_url: str, 
         threads = [threading.Thread(target=queue.receive, kwargs={"wait": 1.5}) for _ in range(20)]
         threads[0].start()
         time.sleep(0.3)
-        count = commands(connection)
-        for thread in threads[1:]:
-            thread.start()
-        time.sleep(0.5)
-        assert commands(connection) - count < 10
+        with masters_of(valkey_url) as masters:
+            before = calls(masters)
+            for thread in threads[1:]:
+                thread.start()
+            time.sleep(0.5)
+            assert (calls(masters) - before)["evalsha"] < 10
         for thread in threads:
             thread.join()
-
-
-def commands(connection: rqsqs.Connection) -> int:
-    import redis
-
-    with redis.Redis.from_url(connection.transport.url) as client:
-        stats: Any = client.info("commandstats")
-        return int(stats["cmdstat_evalsha"]["calls"])

@@ -16,7 +16,7 @@ import pytest
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.message import Entry
 from rqsqs.worker import Context, LogFilter, Message, current
-from tests.clusters import infos
+from tests.clusters import calls, masters_of
 from tests.worker.serving import App, is_empty, released, send, until
 
 
@@ -231,14 +231,12 @@ def test_a_busy_worker_makes_about_one_call_for_a_batch(app: App) -> None:
     done: list[Any] = []
     send(q, [b"x"] * n)
 
-    def calls_so_far() -> int:
-        return sum(info.get("cmdstat_evalsha", {"calls": 0})["calls"] for info in infos(app.url, "commandstats"))
-
-    before = calls_so_far()
-    app.serve(lambda m: done.append(1), concurrency=20, beat=5.0)
-    until(lambda: len(done) == n and is_empty(q))
-    calls = calls_so_far() - before
-    assert calls <= n / 20 * 1.3 + 60 + 200, calls  # those of our looking included
+    with masters_of(app.url) as masters:
+        before = calls(masters)
+        app.serve(lambda m: done.append(1), concurrency=20, beat=5.0)
+        until(lambda: len(done) == n and is_empty(q))
+        made = calls(masters) - before
+    assert made["evalsha"] <= n / 20 * 1.3 + 60 + 200, made  # those of our looking included
 
 
 def test_a_message_that_arrives_is_handled_at_once(app: App) -> None:

@@ -16,6 +16,7 @@ import rqsqs
 from rqsqs import RetryPolicy
 from rqsqs.errors import ServerError
 from rqsqs.worker import Context, Message, runtime
+from tests.clusters import masters_of
 from tests.servers import Server
 from tests.worker.serving import App, is_empty, released, send, until
 
@@ -112,7 +113,6 @@ def test_a_worker_stops_while_the_server_is_away(own: App, server: Server, monke
 
 def test_connections_are_cut_and_scripts_forgotten(app: App) -> None:
     q = app.queue(retry_policy=SOON)
-    r = app.redis()
     done: Counter[Any] = Counter()
     failed: Counter[Any] = Counter()
 
@@ -126,14 +126,13 @@ def test_connections_are_cut_and_scripts_forgotten(app: App) -> None:
     send(q, range(800))
     app.serve(handle, concurrency=5, beat=0.2)
     n = 0
-    while not is_empty(q):
-        n += 1
-        if n % 2:
-            r.script_flush()
-        else:
-            r.client_kill_filter(_type="normal", skipme=True)
-        time.sleep(0.02)
-        assert n < 600, (q.counts(), len(done))
+    with masters_of(app.url) as masters:
+        while not is_empty(q):
+            n += 1
+            for master in masters:
+                master.script_flush() if n % 2 else master.client_kill_filter(_type="normal")
+            time.sleep(0.02)
+            assert n < 600, (q.counts(), len(done))
     assert set(done) == set(range(800))
     assert n > 5
 
