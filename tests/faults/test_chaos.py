@@ -20,7 +20,7 @@ import rqsqs
 from rqsqs import aio
 from rqsqs.chaos.history import Event, Verdict
 from rqsqs.chaos.trial import Fault, Trial
-from tests.clusters import Cluster, until
+from tests.clusters import Cluster, home_of, until
 from tests.proxy import Proxy
 from tests.servers import KINDS, Kind, Server, find_binary
 
@@ -387,6 +387,49 @@ def test_after_the_death_of_a_master_all_go_on_with_its_replica(cluster: Cluster
     print(f"{len(announced)} failovers, at most {max(late):.2f} s")
     assert len({e.by for e in good}) == 5, "no process was replaced"
     assert max(late) <= RESUMED_S
+
+
+@pytest.mark.parametrize(
+    ("durability", "is_fifo"),
+    [("replicas=1,timeout=2,deletes", False), ("replicas=1,timeout=2,deletes", True), ("", False)],
+    ids=["standard", "fifo", "standard-without"],
+)
+def test_what_a_replica_has_survives_its_master(cluster: Cluster, durability: str, is_fifo: bool) -> None:
+    """Each master has one replica. It is cut off for a while, and then the master dies: what was sent and deleted
+    meanwhile is lost, but nobody was told that it was done."""
+    deaths = 0
+
+    def fail_over() -> None:
+        nonlocal deaths
+        pairs = [(master, replica) for master in cluster.servers for replica in cluster.servers
+                 if cluster.replicates(replica, master)]  # fmt: skip
+        master, replica = pairs[deaths % len(pairs)]
+        key = home_of(cluster.name_on(master))
+        deaths += 1
+        with cluster.client(master) as client:
+            replica.freeze()
+            client.client_kill_filter(_type="replica")
+            time.sleep(0.4)
+        master.kill9()
+        replica.thaw()
+        cluster.await_failover(key, master)
+        time.sleep(0.5)
+        master.restart()
+        until(lambda: is_in_step(cluster), "all are in step")
+
+    fault = Broken("a replica is cut off, and its master killed", fail_over)
+    options: dict[str, Any] = {"partitions": 6, "durability": durability, "is_fifo": is_fifo}
+    verdict, events = run(cluster.url, [fault], 0.5, seconds=4.0 * FAILOVERS, **options)
+    if not durability:
+        assert verdict.lost, "the trial tells whether something is lost"
+        return
+    acknowledged = {event.number for event in events if event.kind == "sent"}
+    assert len(acknowledged) > 20 * FAILOVERS
+    assert not verdict.lost
+    assert not verdict.risen
+    assert not set(verdict.vanished) & acknowledged
+    # Receives are forgotten nevertheless, and sends that nobody was told of, which are repeated.
+    assert set(verdict.broken) <= FORGOTTEN
 
 
 def test_the_death_of_a_replica_is_not_noticed(cluster: Cluster) -> None:
