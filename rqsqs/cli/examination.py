@@ -255,6 +255,8 @@ def rights(patient: Patient) -> Iterator[Finding]:
     except redis.ResponseError:
         user = "this user"
     advice = f"give it ~{patient.prefix}:* +@read +@write -@dangerous +time +evalsha +script|load"
+    if patient.is_cluster:
+        advice += " +cluster|slots"
     try:
         sha = client.script_load("redis.call('TIME') return redis.call('SET', KEYS[1], '1', 'PX', '1000')")
         client.evalsha(sha, 1, probe)
