@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.scripts import BODY, Cycles, Load, OneByOne, drive
-from benchmarks.server import Bench, Cost, Costs, spent
-from rqsqs._core import flows, messages, receipts, records
+from benchmarks.scripts import BODY, LOW, Cycles, Load, OneByOne, drive
+from benchmarks.server import Bench, Cost, Costs, percentile, spent
+from rqsqs._core import consumers, flows, messages, receipts, records
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
@@ -119,3 +119,18 @@ def cost_of_creating(bench: Bench, count: int) -> float:
     for n in range(count):
         drive(bench, flows.create_queue(space.queue(f"late-{n}"), {}, NATIVE, None))
     return (bench.costs()["evalsha"].usec - before.usec) / count
+
+
+def cost_of_beating(bench: Bench, workers: int, slices: int = 20) -> float:
+    """Server µs of one idle worker's heartbeat, at the home of a queue that so many workers serve."""
+    ref = Keyspace("bench").queue(f"served-by-{workers}")
+    drive(bench, flows.create_queue(ref, {}, NATIVE, None))
+    says = {"host": "host", "pid": 1, "state": "running", "started": 1}
+    beats = [consumers.beat(ref.home, [], 10_000, f"consumer-{n}", says, 10_000) for n in range(workers)]
+    bench.run(beats)
+    turns, usec = itertools.cycle(beats), []
+    for _ in range(slices):
+        before = bench.costs()
+        bench.run(list(itertools.islice(turns, 200)))
+        usec.append(spent(before, bench.costs())["evalsha"].usec / 200)
+    return percentile(usec, LOW)

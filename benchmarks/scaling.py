@@ -226,6 +226,19 @@ def measure_connections(r: Results) -> None:
     r.show("Processes that wait", rows, f"For each process, with {count} of them; over {seconds:.0f} s.")
 
 
+def measure_beats(r: Results) -> None:
+    """More workers of one queue."""
+    rows = [["workers", "server µs", "growth"]]
+    with Bench(r.kind) as bench, awake():
+        costs = {count: growth.cost_of_beating(bench, count) for count in r.scale.workers}
+    base = next(iter(costs.values()))
+    for count, cost in costs.items():
+        rows.append([f"{count:,}", f"{cost:.1f}", f"{cost / base:.2f}"])
+        if count != r.scale.workers[0]:
+            r.goal(f"heartbeat, {count:,} workers of a queue", cost / base, targets.GROWTH, " ×")
+    r.show("A worker's heartbeat", rows, "Of a worker that holds nothing, at the home of its queue.")
+
+
 def measure_directory(r: Results) -> None:
     """Where the slots are."""
     rows = [["ranges of slots", "server µs", "bytes"]]
@@ -266,8 +279,8 @@ MASTERS_NOTE = (
 SHARDS_NOTE = (
     "From the server CPU per message of the most masters above, every master busy for half of one core; from "
     "the bytes on the wire and to one replica in batches of 10 with bodies of 1 KiB; from the memory of a "
-    "waiting message with a body of 100 bytes. All in as many partitions as it takes, none of them hotter than "
-    "the others."
+    "waiting message with a body of 100 bytes. The load lies evenly on as many queues and partitions as it "
+    "takes: one queue has 64 partitions at most."
 )
 SECTIONS: Sections = {
     "waiting": measure_waiting,
@@ -279,6 +292,7 @@ SECTIONS: Sections = {
     "network": measure_network,
     "footprint": measure_memory,
     "connections": measure_connections,
+    "beats": measure_beats,
     "directory": measure_directory,
     "shards": compute_shards,
 }

@@ -30,6 +30,7 @@ class Scale:
     waited: tuple[int, ...]  # partitions waited for
     masters: int  # at most
     ranges: tuple[int, ...]  # of slots in a directory
+    workers: tuple[int, ...]  # of one queue
     rounds: int  # of one client alone
     messages: int  # in each of them
     fleet_rounds: int
@@ -53,6 +54,7 @@ FULL = Scale(
     waited=(1, 8, 64),
     masters=4,
     ranges=(10, 100, 1_000),
+    workers=(10, 1_000, 10_000),
     rounds=15,
     messages=100,
     fleet_rounds=4,
@@ -75,6 +77,7 @@ QUICK = Scale(
     waited=(1, 8),
     masters=3,
     ranges=(10, 1_000),
+    workers=(10, 10_000),
     rounds=3,
     messages=100,
     fleet_rounds=1,
@@ -97,6 +100,7 @@ TINY = Scale(
     waited=(1, 8),
     masters=2,
     ranges=(2, 100),
+    workers=(2, 20),
     rounds=1,
     messages=20,
     fleet_rounds=1,
