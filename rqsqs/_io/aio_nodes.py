@@ -176,8 +176,9 @@ class Node:
         """A connection for blocking and its CLIENT ID."""
         while self._resting:
             connection, number = self._resting.pop()
-            if connection.is_connected:
+            if connection.is_connected and not connection._reader.at_eof():
                 return connection, number
+            await connection.disconnect(nowait=True)
         connection = await self._connect()
         try:
             async with asyncio.timeout(self.patience):

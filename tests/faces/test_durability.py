@@ -128,6 +128,19 @@ def test_tasks_wait_side_by_side(pair: tuple[Server, Server], prefix: str) -> No
     asyncio.run(main())
 
 
+def test_tasks_do_not_mind_that_all_connections_were_cut(pair: tuple[Server, Server], prefix: str) -> None:
+    async def main() -> None:
+        async with aio.connect(pair[0].url, prefix=prefix, durability=ONE) as connection:
+            queue = await connection.create_queue("q")
+            await asyncio.gather(*(queue.send(n) for n in range(50)))
+            with redis.Redis.from_url(pair[0].url) as client:
+                client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            assert (await queue.send("a")).durability == HAS
+            assert (await queue.counts()).visible == 51
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
