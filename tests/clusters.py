@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ from rqsqs._io import nodes
 from rqsqs._io.addresses import place_of
 from tests.servers import Kind, Server, free_port
 
+ALL_ON_CLUSTER = bool(os.environ.get("RQSQS_TEST_CLUSTER"))
 PATIENCE = 30.0
 
 

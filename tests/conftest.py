@@ -14,13 +14,12 @@ from typing import Literal
 
 import pytest
 
-from tests.clusters import Cluster
+from tests.clusters import ALL_ON_CLUSTER, Cluster
 from tests.servers import KINDS, Kind, Server, find_binary
 
-ALL_ON_CLUSTER = bool(os.environ.get("RQSQS_TEST_CLUSTER"))
 PATIENT_MS = 15_000  # a cluster on a busy machine; nobody is to be replaced
 WITH_FAULTS = bool(os.environ.get("RQSQS_TEST_FAULTS"))
-OF_FAULTS = {"test_chaos.py", "test_worker_kills.py"}
+OF_FAULTS = {"test_chaos.py", "test_sentinels.py", "test_worker_kills.py"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

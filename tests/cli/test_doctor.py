@@ -16,7 +16,7 @@ import redis
 import rqsqs
 from rqsqs.cli.examination import CHECKS, Patient, examine_server
 from tests.cli.tools import Run, records, wait_for
-from tests.servers import Server
+from tests.servers import Kind, Server, find_binary
 
 Start = Callable[..., Server]
 
@@ -26,8 +26,10 @@ def start() -> Iterator[Start]:
     """Start a server with options of its own."""
     started: list[Server] = []
 
-    def start(**options: Any) -> Server:
-        started.append(Server("valkey", **options).start())
+    def start(kind: Kind = "valkey", **options: Any) -> Server:
+        if find_binary(kind) is None:
+            pytest.skip(f"no {kind} server program here")
+        started.append(Server(kind, **options).start())
         return started[-1]
 
     yield start
@@ -57,8 +59,8 @@ def test_a_healthy_server_is_fit(run: Run, start: Start) -> None:
     assert result.stderr == f"examining {server.url}\n"
 
 
-def test_redis_is_examined_as_well(run: Run, redis_url: str) -> None:
-    assert "the server is Redis" in run("--url", redis_url, "doctor").stdout
+def test_redis_is_examined_as_well(run: Run, start: Start) -> None:
+    assert "the server is Redis" in run("--url", start("redis").url, "doctor").stdout
 
 
 def test_eviction_fails(run: Run, start: Start) -> None:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import redis
 
 from rqsqs import embedded
+from tests.clusters import client_of
 
 pytest_plugins = "pytester"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
@@ -90,25 +90,25 @@ def test_the_boto3_client_is_genuine_and_shares_queues_and_clock(pytester: pytes
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
 
 
-def test_the_server_fixture_can_be_overridden(pytester: pytest.Pytester, redis_url: str) -> None:
+def test_the_server_fixture_can_be_overridden(pytester: pytest.Pytester, server_url: str) -> None:
     pytester.makeconftest(
         f"""
         import pytest
 
         @pytest.fixture(scope="session")
         def rqsqs_server():
-            return {redis_url!r}
+            return {server_url!r}
         """
     )
     pytester.makepyfile(
-        """
+        f"""
         def test_it(rqsqs_connection, rqsqs_server):
-            assert rqsqs_server.startswith("redis://")
+            assert rqsqs_server == {server_url!r}
             rqsqs_connection.create_queue("orders").send("x")
         """
     )
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
-    with redis.Redis.from_url(redis_url) as server:
+    with client_of(server_url) as server:
         assert list(server.scan_iter(match="test-*")) == []
 
 

@@ -381,7 +381,7 @@ def test_evict_gives_everything_back_at_once(app: App, kind: str) -> None:
         until(lambda: len(contexts) == 2)
         assert q.evict(running.consumer_id)
         until(lambda: (q.counts().visible, q.counts().in_flight) == (10, 0))
-        assert all(c.is_lost for c in contexts)
+        until(lambda: all(c.is_lost for c in contexts))
         running.ended()
         if kind == "coroutine":
             until(lambda: len(ends) == 2)
