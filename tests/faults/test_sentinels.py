@@ -1,0 +1,84 @@
+"""Masters that Sentinels watch over die under load, and what everybody was told holds nevertheless.
+
+RQSQS_FAILOVERS=50 python -m pytest tests/faults/test_sentinels.py -s      10 minutes each
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from rqsqs.chaos.trial import Fault
+from tests.clusters import Sentinels, until
+from tests.faults.test_chaos import ALWAYS, FAILOVERS, FORGOTTEN, RESUMED_S, Broken, rather_fifo, run
+from tests.servers import Server
+
+CYCLE_S = 8.0  # about so long from one failover to the next: Sentinels rest in between
+pytestmark = pytest.mark.timeout(120 + 4 * CYCLE_S * FAILOVERS)
+
+
+@pytest.fixture
+def sentinels() -> Iterator[Sentinels]:
+    with Sentinels(**ALWAYS) as sentinels:
+        for port in sentinels.ports:
+            with redis.Redis(port=port) as client:
+                client.execute_command("SENTINEL", "SET", "mymaster", "failover-timeout", "2000")
+        yield sentinels
+
+
+def is_replica_of(server: Server, master: Server) -> bool:
+    with redis.Redis(port=server.port, socket_timeout=2) as client:
+        info: Any = client.info("replication")
+        return bool(info.get("master_port") == master.port and info["master_link_status"] == "up")
+
+
+def may_be_chosen(sentinels: Sentinels, server: Server) -> bool:
+    """Do all Sentinels know it as a replica in good order?"""
+    for port in sentinels.ports:
+        with redis.Redis(port=port, socket_timeout=2, decode_responses=True) as client:
+            (fields,) = client.execute_command("SENTINEL", "REPLICAS", "mymaster")
+            known = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+            if (int(known["port"]), known["flags"], known["master-link-status"]) != (server.port, "slave", "ok"):
+                return False
+    return True
+
+
+@rather_fifo
+def test_after_the_death_of_a_master_all_go_on_with_the_one_that_sentinels_choose(
+    sentinels: Sentinels, is_fifo: bool
+) -> None:
+    """Without a restart of anybody, and soon. What the dead one had not passed on is lost: replication is
+    asynchronous."""
+    announced: list[tuple[float, float]] = []
+
+    def fail_over() -> None:
+        master = next(server for server in sentinels.servers if server.port == sentinels.known())
+        replica = next(server for server in sentinels.servers if server is not master)
+        died = time.monotonic()
+        master.kill9()
+        until(lambda: sentinels.known() == replica.port, "the replica has been chosen")
+        announced.append((died, time.monotonic()))
+        time.sleep(0.5)
+        replica.options.pop("replicaof", None)
+        master.options["replicaof"] = f"127.0.0.1 {replica.port}"
+        master.restart()
+        until(lambda: is_replica_of(master, replica), "the old master is a replica in step")
+        until(lambda: may_be_chosen(sentinels, master), "it may be chosen")
+
+    faults: list[Fault] = [Broken("SIGKILL of the master", fail_over)]
+    verdict, events = run(sentinels.url, faults, 0.5, seconds=CYCLE_S * FAILOVERS, is_fifo=is_fifo)
+    assert set(verdict.broken) <= FORGOTTEN
+    assert announced
+    good = [e for e in events if e.kind in ("sent", "received", "deleted")]
+    late = []
+    for died, at in announced:
+        for name in {e.by for e in good}:
+            late.append(min(e.ended for e in good if e.by == name and e.ended > at) - at)
+        print(f"announced after {at - died:.2f} s, everybody at work {max(late[-5:]):.2f} s later")
+    print(f"{len(announced)} failovers, at most {max(late):.2f} s")
+    assert len({e.by for e in good}) == 5, "no process was replaced"
+    assert max(late) <= RESUMED_S
