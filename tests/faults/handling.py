@@ -17,9 +17,8 @@ import time
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import redis
-
 from rqsqs.worker import Context, Message, Worker
+from tests.clusters import client_of
 
 BEAT_S = 0.25
 _context = multiprocessing.get_context("forkserver")
@@ -44,7 +43,7 @@ def serve(url: str, prefix: str, queue: str, kind: str, log: str, slow: float) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("rqsqs.worker").setLevel(logging.CRITICAL)
     worker = Worker(url, prefix=prefix, concurrency=4, beat=BEAT_S)
-    connection = redis.Redis.from_url(url)
+    connection = client_of(url)
     chance = random.Random(os.getpid())
 
     def tell(what: str, message: Message) -> None:
@@ -78,7 +77,7 @@ def serve(url: str, prefix: str, queue: str, kind: str, log: str, slow: float) -
 Record = tuple[str, int, Any, int, float]
 
 
-def records(connection: redis.Redis, log: str) -> list[Record]:
+def records(connection: Any, log: str) -> list[Record]:
     """What all have told, in order."""
     found: Any = connection.lrange(log, 0, -1)
     return [tuple(json.loads(line)) for line in found]

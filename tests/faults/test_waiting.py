@@ -5,17 +5,16 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 
 from rqsqs._core import flows, records
 from rqsqs._core.keys import QueueRef
 from rqsqs._io.sync import Transport
 from rqsqs.limits import NATIVE
+from tests.clusters import calls, masters_of
 from tests.faults.conftest import Fleet, create, total
 
 AIM_S = 0.15  # the aim is 10 ms on a machine that has nothing else to do
@@ -66,11 +65,6 @@ class Waiter(threading.Thread):
         assert not self.is_alive(), "it still waits"
         assert self.error is None, self.error
         return self.bodies
-
-
-def commands(connection: redis.Redis) -> Counter[str]:
-    stats = connection.info("commandstats")
-    return Counter({name.removeprefix("cmdstat_"): int(values["calls"]) for name, values in stats.items()})
 
 
 def in_time(once: Callable[[], float]) -> None:
@@ -183,51 +177,46 @@ def test_no_wake_up_is_lost_among_many_waiters_in_several_processes(
 
 
 def test_waiting_costs_no_commands(server_url: str, transport: Transport, q: QueueRef) -> None:
-    connection = redis.Redis.from_url(server_url)
     waiters = [Waiter(transport, q) for _ in range(10)]
     time.sleep(0.3)
-    before = commands(connection)
-    time.sleep(1.2)
-    spent = commands(connection) - before
-    spent.pop("info", None)
-    spent.pop("config|get", None)
+    with masters_of(server_url) as masters:
+        before = calls(masters)
+        time.sleep(1.2)
+        spent = calls(masters) - before
     assert not spent, f"while nothing happened: {spent}"
     for n in range(10):
         send(transport, q, n)
     assert sorted(body for w in waiters for body in w.done()) == list(range(10))
-    connection.close()
 
 
 def test_waiting_for_a_due_time_costs_a_few_commands(server_url: str, transport: Transport, q: QueueRef) -> None:
-    connection = redis.Redis.from_url(server_url)
     send(transport, q, "a", delay_ms=1000)
     waiters = [Waiter(transport, q, 1500) for _ in range(5)]
     time.sleep(0.3)
-    before = commands(connection)
-    for w in waiters:
-        w.done()
-    spent = commands(connection) - before
+    with masters_of(server_url) as masters:
+        before = calls(masters)
+        for w in waiters:
+            w.done()
+        spent = calls(masters) - before
     assert sum(spent[name] for name in ("evalsha", "blpop")) <= 25, spent
-    connection.close()
 
 
 def test_waiters_survive_that_their_connections_are_cut(server_url: str, transport: Transport, q: QueueRef) -> None:
-    connection = redis.Redis.from_url(server_url)
     waiters = [Waiter(transport, q) for _ in range(4)]
-    for _ in range(5):
-        time.sleep(0.1)
-        connection.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    with masters_of(server_url) as masters:
+        for _ in range(5):
+            time.sleep(0.1)
+            for master in masters:
+                master.client_kill_filter(_type="normal")
     time.sleep(0.1)
     for n in range(4):
         send(transport, q, n)
     assert sorted(body for w in waiters for body in w.done()) == list(range(4))
-    connection.close()
 
 
 def test_work_goes_on_while_connections_are_cut_and_scripts_forgotten(
     server_url: str, transport: Transport, q: QueueRef
 ) -> None:
-    connection = redis.Redis.from_url(server_url)
     stop = threading.Event()
     got: list[Any] = []
     errors: list[Exception] = []
@@ -244,13 +233,14 @@ def test_work_goes_on_while_connections_are_cut_and_scripts_forgotten(
     threads = [threading.Thread(target=consume) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for n in range(200):
-        if n % 10 == 0:
-            connection.script_flush()
-        send(transport, q, n)
+    with masters_of(server_url) as masters:
+        for n in range(200):
+            if n % 10 == 0:
+                for master in masters:
+                    master.script_flush() if n % 20 else master.client_kill_filter(_type="normal")
+            send(transport, q, n)
     stop.set()
     for thread in threads:
         thread.join(20)
     assert not errors
     assert sorted(got) == list(range(200))
-    connection.close()

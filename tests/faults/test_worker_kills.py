@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import redis
 
 import rqsqs
 from rqsqs import RetryPolicy
 from rqsqs.message import Entry
+from tests.clusters import client_of
 from tests.faults import handling
 from tests.faults.handling import BEAT_S, Record
 
@@ -41,7 +41,7 @@ class Run:
         self.chance = random.Random(SEED)
         self.connection = rqsqs.connect(url, prefix=prefix)
         self.queue = self.connection.create_queue(name, retry_policy=RetryPolicy(base=0.05, cap=0.2))
-        self.redis = redis.Redis.from_url(url)
+        self.redis = client_of(url)
         self.log = f"{prefix}:log"
         self.sent: list[Any] = []
         self.workers: list[Any] = []
