@@ -95,7 +95,7 @@ class Run:
         self.stop_producing()
         self.wait_for(self.is_empty, "something is stuck")
         for worker in self.workers:
-            worker.terminate()
+            self.terminate(worker)
         for worker in self.workers:
             worker.join(PATIENCE_S)
             assert worker.exitcode == 0
@@ -105,6 +105,11 @@ class Run:
         ended = {tuple(body) for what, _, body, *_ in found if what == "end"}
         assert ended == set(self.sent), f"lost: {set(self.sent) - ended}, RQSQS_SEED={SEED}"
         return found
+
+    def terminate(self, worker: Any) -> None:
+        """Ask a worker to stop, once it listens to signals."""
+        self.wait_for(lambda: worker.pid in {c.pid for c in self.queue.consumers()}, "it has not begun")
+        worker.terminate()
 
     def is_empty(self) -> bool:
         counts = self.queue.counts()
@@ -215,7 +220,7 @@ def test_a_rolling_restart_touches_no_message_twice(run: Run) -> None:
         time.sleep(run.chance.uniform(0.02, 0.2))
         run.add()
         oldest = run.workers.pop(0)
-        oldest.terminate()
+        run.terminate(oldest)
         gone.append(oldest)
     for worker in gone:
         worker.join(PATIENCE_S)
