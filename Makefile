@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-cluster: $(STAMP) ## Run the tests of faces, workers and clusters on a cluster
-	RQSQS_TEST_CLUSTER=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/cluster tests/faces tests/worker
+test-cluster: $(STAMP) ## Run the tests on a cluster of three masters and three replicas
+	RQSQS_TEST_CLUSTER=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-faults: $(STAMP) ## Kill, cut off and freeze fleets of processes, on servers and clusters
 	RQSQS_TEST_FAULTS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults

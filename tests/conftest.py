@@ -1,8 +1,9 @@
 """Servers for all tests. Each xdist worker has its own; tests keep apart by prefix, nobody flushes.
 
-With RQSQS_TEST_CLUSTER=1 (make test-cluster) every test that asks for the URL of a server gets that of a cluster, and
-with RQSQS_TEST_FAULTS=1 (make test-faults) fleets of processes are killed, cut off and frozen: both take their time,
-and processors that are not busy otherwise.
+With RQSQS_TEST_CLUSTER=1 (make test-cluster) every test that asks for the URL of a server gets that of a cluster of
+three masters and three replicas; tests of what only one server has (persistence, settings of its own, sockets) start
+theirs as always. With RQSQS_TEST_FAULTS=1 (make test-faults) fleets of processes are killed, cut off and frozen: both
+take their time, and processors that are not busy otherwise.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def server_of_kind() -> Iterator[Callable[[Kind | Literal["cluster"]], Server | 
 
 @pytest.fixture(scope="session")
 def valkey_url(server_of_kind: Callable[[str], Server | Cluster]) -> str:
-    """The URL of a Valkey."""
+    """The URL of a Valkey; with RQSQS_TEST_CLUSTER of a cluster, as those below."""
     return server_of_kind("valkey").url
 
 
@@ -70,7 +71,7 @@ def redis_url(server_of_kind: Callable[[str], Server | Cluster]) -> str:
 
 @pytest.fixture(scope="session", params=[*KINDS, "cluster"])
 def server_url(request: pytest.FixtureRequest, server_of_kind: Callable[[str], Server | Cluster]) -> str:
-    """The URL of a Valkey, then of a Redis; with RQSQS_TEST_CLUSTER of a cluster."""
+    """The URL of a Valkey, then of a Redis."""
     return server_of_kind(request.param).url
 
 

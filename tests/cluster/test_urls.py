@@ -90,6 +90,7 @@ def test_doctor_examines_every_master(steady: Cluster, prefix: str) -> None:
     result = CliRunner().invoke(program, ["--url", steady.url, "--prefix", prefix, "doctor"])
     assert result.exit_code == 0, result.output
     assert result.output.count("may load and run scripts") == 3
+    assert result.output.count("1 replica") == 3
     assert "0 queues under the prefix" in result.output
     result = CliRunner().invoke(program, ["--url", steady.servers[0].url, "--prefix", prefix, "doctor"])
     assert result.exit_code == 1
