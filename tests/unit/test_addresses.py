@@ -9,6 +9,7 @@ import redis.exceptions as rx
 
 from rqsqs._io.addresses import Address, Directory, by_slot, directory_of, place_of, shown, slot_of
 from rqsqs._io.connect import resolve
+from rqsqs._io.counters import Counters
 from rqsqs._io.nodes import Node, Several
 from rqsqs.errors import AuthenticationFailed, UsageError
 
@@ -184,7 +185,7 @@ def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.Mo
 
     place = place_of("redis+cluster://a:1")
     assert place is not None
-    router = Several(place, {})
+    router = Several(place, {}, Counters())
     router.directory.told(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
     node, resting, busy = router._at(C), Connection(), Connection()
     node.give(resting)
