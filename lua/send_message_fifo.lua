@@ -55,7 +55,7 @@ local known = needs_lane and call("GET", lane)
 if known and string.sub(known, -8) == number then
   return require("lib.once").again(lane, known)
 end
-local reply, visible, earliest = {}, false, nil
+local reply, visible, earliest, mine = {}, false, nil, {}
 
 for i = 6, #ARGV, 5 do
   local group, dedup, due = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
@@ -85,7 +85,11 @@ for i = 6, #ARGV, 5 do
   end
 
   if duplicate_of then
-    local is_mine = #ARGV[1] > 8 and string.sub(duplicate_of, 17) == number -- the call is repeated
+    local is_mine = false
+    if #ARGV[1] > 8 then -- the call is repeated
+      is_mine = string.sub(duplicate_of, 17) == number and not mine[name]
+      mine[name] = true
+    end
     reply[#reply + 1] = (is_mine and "" or "=") .. string.sub(duplicate_of, 1, 16)
   elseif place == "elsewhere" then
     reply[#reply + 1] = "!"

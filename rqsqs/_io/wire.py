@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+import random
 import time
 from collections.abc import Generator, Iterator
 from typing import Any, Protocol
@@ -39,7 +40,7 @@ class Lane:
 
     def __init__(self) -> None:
         self.name = base64.urlsafe_b64encode(os.urandom(9)).decode()
-        self.number = FIRST_NUMBER
+        self.number = random.randrange(FIRST_NUMBER, (FIRST_NUMBER + LAST_NUMBER) // 2)  # deduplication ids keep it
 
 
 class Lanes:
