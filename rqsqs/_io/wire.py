@@ -15,7 +15,7 @@ import redis.exceptions as rx
 
 from rqsqs._core import messages, scripts
 from rqsqs._core.operation import Operation
-from rqsqs.types import Reached
+from rqsqs.types import Durability, Reached
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
 FAILOVER_S = 30.0  # so long it is tried again where another server may take over
@@ -97,11 +97,6 @@ def is_elsewhere(error: rx.ResponseError) -> bool:
     return isinstance(error, kinds) or is_unblocked(error)
 
 
-def _is_demoted(error: rx.ResponseError) -> bool:
-    """Has the server become a replica, which waits for nobody?"""
-    return is_elsewhere(error) or "cannot be used with replica instances" in str(error)
-
-
 def is_unblocked(error: rx.ResponseError) -> bool:
     """Was a blocking command ended from outside?"""
     return str(error).startswith("UNBLOCKED")
@@ -172,18 +167,21 @@ def confirmation(operation: Operation, router: Changeable) -> Generator[list[byt
         wait = command("WAITAOF", 1, durability.replicas, timeout_ms)
     else:
         wait = command("WAIT", durability.replicas, timeout_ms)
-    if scripts.get(operation.script).has_lane:
-        answers = yield [wait]
-    else:
-        mark = messages.mark_connection(operation)
-        packed = call(mark, False, None)
-        answers = yield [packed, wait]
-        if isinstance(answers[0], rx.NoScriptError):
-            answers = yield [load(mark), packed, wait]
+    mark = messages.mark_connection(operation)
+    marking = [load(mark), call(mark, False, None)]
+    answers = yield [wait] if scripts.get(operation.script).has_lane else [*marking, wait]
+    reached = _reached(durability, answers)
+    if router.is_dynamic and not reached.is_enough:  # is it a replica by now? WAIT does not tell
+        answers += yield marking
+        for answer in answers:
+            if isinstance(answer, rx.ResponseError) and is_elsewhere(answer):
+                raise rx.ConnectionError(str(answer))
+    return reached
+
+
+def _reached(durability: Durability, answers: list[Any]) -> Reached:
     for answer in answers:
         if isinstance(answer, Exception):
-            if router.is_dynamic and isinstance(answer, rx.ResponseError) and _is_demoted(answer):
-                raise rx.ConnectionError(str(answer))
             return Reached(0, False if durability.aof else None, False, str(answer))
     aof, replicas = (answers[-1][0] >= 1, int(answers[-1][1])) if durability.aof else (None, int(answers[-1]))
     return Reached(replicas, aof, replicas >= durability.replicas and aof is not False)

@@ -240,3 +240,47 @@ def test_a_master_that_became_a_replica_is_left(prefix: str) -> None:
         before = set(busy.sent)
         busy.all_go_on(SOON_S)
         busy.drained(busy.sent - before)
+
+
+def test_what_waits_for_replicas_goes_on_at_the_new_master(cluster: Cluster, prefix: str) -> None:
+    """A server that becomes a replica breaks the wait off: the call is repeated where it matters now."""
+    hopeful = rqsqs.Durability(replicas=2, timeout=5, required=False, deletes=True)
+    with rqsqs.connect(cluster.url, prefix=prefix) as connection:
+        queue = connection.create_queue("q")
+        queue.send_batch(["a", "b"])
+        first, second = queue.receive(2)
+        reached: list[rqsqs.Reached | None] = []
+
+        def send_and_delete() -> None:
+            with rqsqs.connect(cluster.url, prefix=prefix, durability=hopeful) as mine:
+                other = threading.Thread(target=lambda: reached.append(mine.queue("q").send("c").durability))
+                other.start()
+                reached.append(mine.queue("q").delete(first.receipt_handle))
+                other.join()
+
+        async def in_tasks() -> None:
+            async with aio.connect(cluster.url, prefix=prefix, durability=hopeful) as mine:
+                send, delete = mine.queue("q").send("d"), mine.queue("q").delete(second.receipt_handle)
+                sent, deleted = await asyncio.gather(send, delete)
+                reached.extend((sent.durability, deleted))
+
+        threads = [threading.Thread(target=work) for work in (send_and_delete, lambda: asyncio.run(in_tasks()))]
+        for thread in threads:
+            thread.start()
+        master = cluster.owner(home_of("q"))
+        (replica,) = [server for server in cluster.servers if cluster.replicates(server, master)]
+        with cluster.client(master) as old, cluster.client(replica) as new:
+            until(lambda: _blocked(old) == 4, "all wait")
+            new.execute_command("CLUSTER", "FAILOVER")
+            for thread in threads:
+                thread.join()
+            told: Any = new.info("commandstats")
+        assert told["cmdstat_wait"]["calls"] == 4
+        assert [r and (r.is_enough, r.trouble) for r in reached] == [(False, "")] * 4
+        assert sorted(m.body for m in queue.receive(5)) == ["c", "d"]
+        assert queue.counts().in_flight == 2
+
+
+def _blocked(client: redis.Redis) -> int:
+    told: Any = client.info("clients")
+    return int(told["blocked_clients"])
