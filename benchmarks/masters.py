@@ -108,6 +108,7 @@ def measure(
     Returns:
         By number of masters and partitions.
     """
+    assert max(counts) <= PARTITIONS
     found: dict[tuple[int, int], Found] = defaultdict(Found)
     with ExitStack() as stack:
         clusters = {count: stack.enter_context(Masters(kind, count)) for count in counts}
@@ -120,11 +121,12 @@ def measure(
                 for place, load in loads.items():
                     masters = clusters[place[0]]
                     costs, cpu = masters.costs(), masters.cpu_us()
-                    deque(load.steps(BATCH, messages), 0)
+                    share = messages * min(place)  # as much for each master that takes part
+                    deque(load.steps(BATCH, share), 0)
                     cpu = masters.cpu_us() - cpu
                     if number:  # the first one warms up
-                        found[place].cpu_us.append(cpu / messages)
-                        found[place].script_us.append(spent(costs, masters.costs())["evalsha"].usec / messages)
+                        found[place].cpu_us.append(cpu / share)
+                        found[place].script_us.append(spent(costs, masters.costs())["evalsha"].usec / share)
         for _ in range(fleet_rounds):
             for count, masters in clusters.items():
                 for partitions, cls in ((1, Native), (PARTITIONS, Eight)):
