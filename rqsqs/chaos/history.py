@@ -36,7 +36,7 @@ class Event:
         ended: when it was answered.
         number: of the message; in its group they are sent in rising order.
         group: its message group, "" = none.
-        message: its message id (received).
+        message: its message id (received, deleted).
         receives: its receive count.
         visible_s: received: for how long it is invisible to others.
         by: name of the process.
@@ -101,7 +101,7 @@ class Verdict:
         lost: numbers that were acknowledged and never delivered.
         vanished: numbers that were delivered and are gone, although nobody tried to delete them since.
         ghosts: numbers that were delivered although nobody sent them, or their send was refused.
-        risen: numbers delivered after their delete was acknowledged.
+        risen: numbers delivered after their delete was acknowledged, with the same message id.
         early: numbers delivered again before their visibility timeout was over.
         doubled: numbers stored twice: they came with two message ids.
         disordered: (group, number, earlier number) delivered although the earlier one was not deleted.
@@ -154,7 +154,7 @@ def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
     sends: set[int] = set()
     received: dict[int, list[Event]] = defaultdict(list)
     deleting: dict[tuple[int, str, float], Event] = {}
-    deleted: dict[int, Event] = {}
+    deleted: dict[tuple[int, str], Event] = {}
     good: list[Event] = []
     for event in sorted(events, key=lambda e: e.ended):
         number = event.number
@@ -173,7 +173,7 @@ def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
             case "deleting":
                 deleting[number, *event.call] = event
             case "deleted":
-                deleted.setdefault(number, event)
+                deleted.setdefault((number, event.message), event)
             case "kept":
                 deleting.pop((number, *event.call), None)
         if event.kind in ("sent", "received", "deleted"):
@@ -192,7 +192,8 @@ def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
         verdict.vanished = sorted(received.keys() - attempts.keys())
     verdict.ghosts = sorted(received.keys() - sends - maybe)
     verdict.doubled = sorted(n for n, found in received.items() if len({e.message for e in found}) > 1)
-    verdict.risen = sorted(n for n, gone in deleted.items() if any(e.began > gone.ended for e in received.get(n, ())))
+    risen = {number for (number, _), gone in deleted.items() if _came_after(gone, received.get(number, []))}
+    verdict.risen = sorted(risen)
     verdict.early = sorted(n for n, found in received.items() if _is_early(found))
     verdict.longest_pause_s = _longest_pause(good)
     groups: dict[str, list[Event]] = defaultdict(list)
@@ -206,6 +207,10 @@ def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
         verdict.disordered += _disorder(group, calls, attempts, set(verdict.vanished))
         verdict.shared += _sharing(group, calls, attempts)
     return verdict
+
+
+def _came_after(gone: Event, received: list[Event]) -> bool:
+    return any(e.began > gone.ended and e.message == gone.message for e in received)
 
 
 def _longest_pause(good: list[Event]) -> float:

@@ -112,7 +112,7 @@ def consume(settings: dict[str, Any]) -> None:
                 )
             time.sleep(rng.uniform(0, settings["work_s"]))
             for message in messages:
-                about = {"number": message.body["n"], "group": message.group or ""}
+                about = {"number": message.body["n"], "group": message.group or "", "message": message.message_id}
                 began = time.monotonic()
                 journal.write("deleting", began, began, **about)
                 try:

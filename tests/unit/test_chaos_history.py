@@ -47,11 +47,13 @@ class Story:
             self._add("received", at, took, number, by, **more)
         return self
 
-    def delete(self, by: str, *numbers: int, at: float, took: float = 0.01, outcome: str = "deleted") -> Story:
+    def delete(
+        self, by: str, *numbers: int, at: float, took: float = 0.01, outcome: str = "deleted", copy: str = "m"
+    ) -> Story:
         for number in numbers:
-            self._add("deleting", at, 0, number, by)
+            self._add("deleting", at, 0, number, by, message=f"{copy}{number}")
             if outcome:
-                self._add(outcome, at, took, number, by)
+                self._add(outcome, at, took, number, by, message=f"{copy}{number}")
         return self
 
     def judged(self, is_drained: bool = True) -> Verdict:
@@ -101,6 +103,12 @@ def test_a_message_whose_send_was_never_made_or_was_refused_is_a_ghost() -> None
 def test_a_delivery_after_the_acknowledged_delete_is_found() -> None:
     story = Story().send(1).receive("a", 1, at=1).delete("a", 1, at=2).receive("b", 1, at=9, count=2)
     assert breaks(story, "risen").risen == [1]
+
+
+def test_a_message_that_was_stored_again_has_not_risen() -> None:
+    story = Story().send(1).receive("a", 1, at=1).delete("a", 1, at=2).receive("b", 1, at=9, copy="n")
+    breaks(story.delete("b", 1, at=10, copy="n"), "doubled")
+    breaks(story.receive("b", 1, at=19, count=2), "doubled", "risen")
 
 
 @pytest.mark.parametrize("group", ["", "g"])
