@@ -31,10 +31,16 @@ def test_every_section_gives_a_table(
 
 
 def test_what_many_shards_give_is_computed_from_what_was_measured() -> None:
-    facts = {"server µs": 10.0, "bytes 1024": 3000.0, "replica bytes 1024": 2000.0, "bytes waiting": 160.0}
+    facts = {
+        "pipelined µs": 10.0,
+        "fleet µs": 20.0,
+        "bytes 1024": 3000.0,
+        "replica bytes 1024": 2000.0,
+        "bytes waiting": 160.0,
+    }
     results = suite.Results(KIND, suite.TINY, facts=facts)
     scaling.compute_shards(results)
-    assert "| 10 | 500,000 | 1.5 | 1 | 500,000,000 |" in results.text[0]
+    assert "| 10 | 250,000 | 500,000 | 1.5 | 1 | 500,000,000 |" in results.text[0]
 
 
 def test_the_scripts_can_be_profiled(capsys: pytest.CaptureFixture[str]) -> None:
