@@ -11,9 +11,9 @@ ARGV   1 now_us    "" = the server's clock
                    for the new one (lib/partition.lua)
        4... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
-RETURN now_us when every message went straight to `ready`, else {now_us, topology, outcome ...}: topology changes when
-       the queue's partitions do; outcome "" = stored, "!PASS" = not for this partition (as send_message_fifo.lua),
-       else the id of the message it duplicates
+RETURN now_us when every message went straight to `ready` ({now_us, topology} in the home of several partitions), else
+       {now_us, topology, outcome ...}: topology changes when the queue's partitions do; outcome "" = stored, "!PASS" =
+       not for this partition (as send_message_fifo.lua), else the id of the message it duplicates
 ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE
 ]]
 local call = redis.call
@@ -24,8 +24,12 @@ local plain = call("HGET", meta, "plain")
 if not plain or ARGV[3] ~= "2" then
   return require("lib.once").run(require("lib.sending"), ARGV[4])
 end
-if tonumber(ARGV[2]) > tonumber(plain) then
-  return redis.error_reply("MESSAGE_TOO_LARGE " .. plain)
+local limit, topology = plain, nil
+if string.sub(plain, -1) == "/" then -- the home of several partitions
+  limit, topology = string.sub(plain, 1, -2), call("HGET", meta, "topology")
+end
+if tonumber(ARGV[2]) > tonumber(limit) then
+  return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
 end
 local now_us = require("lib.clock")(ARGV[1])
 local key = now_us .. ARGV[4] -- of the first message; the call is named by its tail
@@ -46,4 +50,4 @@ end
 if call("EXISTS", token) == 0 then -- ring the bell
   call("RPUSH", token, "1")
 end
-return now_us
+return topology and {now_us, topology} or now_us

@@ -1,11 +1,12 @@
 --[[
 Queue attributes in `meta`: SQS's names and values as SQS shows them, and beside them in lower case what the scripts
 derive or keep: dlq and max_receives (from RedrivePolicy, sent along by the client), special (there is something the
-fast paths do not handle: a queue delay, fair groups, a pause, a deduplication window, partitions), plain (MaximumMessageSize, while
-a send without options needs to know nothing else), delays (FIFO: some message is or was
-delayed), unsorted (lists that are not in the order of ids any more), topology, spread (of the home: how many partitions
-the queue has, lib/growth.lua), partition (lib/partition.lua), ids_until and longest_window (lib/remembered.lua), last,
-messages, holes, grouped, created_us, modified_us, deleting, purged_us, dlq_missing_until.
+fast paths do not handle: a queue delay, fair groups, a pause, a deduplication window, partitions), plain
+(MaximumMessageSize, while a send without options needs to know nothing else but, if a "/" is behind it, the
+topology), delays (FIFO: some message is or was delayed), unsorted (lists that are not in the order of ids any more),
+topology, spread (of the home: how many partitions the queue has, lib/growth.lua), partition (lib/partition.lua),
+ids_until and longest_window (lib/remembered.lua), last, messages, holes, grouped, created_us, modified_us, deleting,
+purged_us, dlq_missing_until.
 ]]
 local settings = {}
 
@@ -30,9 +31,9 @@ function settings.mark(meta)
   else
     redis.call("HDEL", meta, "special")
   end
-  -- senders learn of other partitions from the home's replies
-  if now[1] and not delay and not now[4] and string.sub(now[7] or "1", 1, 2) ~= "0/" then
-    redis.call("HSET", meta, "plain", now[1])
+  if now[1] and not delay and not now[4] then
+    local is_home = string.sub(now[7] or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
+    redis.call("HSET", meta, "plain", now[1] .. (is_home and "/" or ""))
   else
     redis.call("HDEL", meta, "plain")
   end
