@@ -182,7 +182,8 @@ class Queue:
 
         Raises:
             ReceiptHandleIsInvalid: it is no handle, or of another queue.
-            ReceiptHandleExpired: FIFO: the message was received again by somebody else.
+            ReceiptHandleExpired: FIFO, and where deletes have to be safe: the message was received again by somebody
+                else.
             DurabilityNotReached: it is deleted, but not as safely.
         """
         return self._run(calls.delete(self._ref, self._connection.limits, self._durability, message))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -276,6 +277,49 @@ def test_a_delete_of_what_another_deleted_is_as_safe_as_that_one(pair: tuple[Ser
                 queue.delete(message)
                 assert other.queue(name).delete(message.receipt_handle) == HAS_NOT
             assert connection.queue(name, durability=SETTLED).delete(message) == HAS
+
+
+@contextlib.contextmanager
+def forgotten(server: Server, prefix: str) -> Iterator[None]:
+    """What happens here is forgotten, as after a failover."""
+    with redis.Redis.from_url(server.url) as client:
+        before = {key: client.dump(key) for key in client.scan_iter(f"{prefix}:*")}
+        yield
+        client.delete(*client.scan_iter(f"{prefix}:*"))
+        for key, content in before.items():
+            client.restore(key, 0, content)
+
+
+@pytest.mark.parametrize(("name", "group"), [("q", None), ("q", "g"), ("q.fifo", "g")])
+def test_a_delete_finds_a_message_whose_receive_was_forgotten(
+    pair: tuple[Server, Server], prefix: str, name: str, group: str | None
+) -> None:
+    """It waits again, and is not in flight, as if it was gone. A delete that is acknowledged holds."""
+    with rqsqs.connect(pair[0].url, prefix=prefix, durability=SETTLED) as connection:
+        queue = connection.create_queue(name)
+        queue.send_batch([rqsqs.Entry(n, group=group) for n in range(4)])
+        with forgotten(pair[0], prefix):
+            one, two, three = queue.receive(3)
+        assert queue.counts().visible == 4
+        assert one.delete() == queue.delete_batch([one, two]) == HAS
+        got, failures = queue.delete_and_receive([three], 5)
+        assert ([m.body for m in got], failures) == ([3], [])
+        assert (queue.counts().visible, queue.counts().in_flight) == (0, 1)
+
+
+def test_a_delete_of_what_another_has_since_the_receive_was_forgotten_is_refused(
+    pair: tuple[Server, Server], prefix: str
+) -> None:
+    with rqsqs.connect(pair[0].url, prefix=prefix, durability=SETTLED) as connection:
+        queue = connection.create_queue("q")
+        queue.send("a")
+        with forgotten(pair[0], prefix):
+            (mine,) = queue.receive()
+        time.sleep(0.01)  # receives are told apart by the millisecond
+        (theirs,) = queue.receive()
+        with pytest.raises(rqsqs.ReceiptHandleExpired):
+            mine.delete()
+        assert theirs.delete() == HAS
 
 
 def test_a_duplicate_is_as_safe_as_the_message_it_repeats(pair: tuple[Server, Server], prefix: str) -> None:

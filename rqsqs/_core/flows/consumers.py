@@ -7,7 +7,7 @@ from typing import Any
 
 from rqsqs._core import consumers, messages
 from rqsqs._core.durability import for_deletes, not_reached
-from rqsqs._core.flows.messages import DELETED, may_stay, receive_after, safely
+from rqsqs._core.flows.messages import DELETED, delete_at, may_stay, receive_after, safely
 from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.messages import MISSING_DLQ, Verdict
@@ -65,8 +65,9 @@ def finish(
     safe = for_deletes(durability)
     results: list[Any] = []
     for p, found in _by_partition(finished):
-        operation = messages.delete_messages(p, [d.receipt for d in found], NATIVE, safe)
-        yield from safely(q, p, operation, None, results)
+        told: list[Any] = []
+        yield from delete_at(q, p, [d.receipt for d in found], NATIVE, safe, told)
+        results += told
     _tell(weak, not_reached(safe, results, DELETED))
 
 

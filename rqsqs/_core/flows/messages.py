@@ -516,13 +516,38 @@ def delete_messages(
     results: list[Any] = [None] * len(handles)
     safe = for_deletes(durability)
     for p, indices, found in _by_partition(q, handles, results):
-        operation = messages.delete_messages(p, found, limits, safe)
         told: list[Any] = []
-        statuses = yield from safely(q, p, operation, [0] * len(found), told)
+        statuses = yield from delete_at(q, p, found, limits, safe, told)
         for i in indices if told else ():
             results[i] = told[0]
         _fail_expired(results, handles, indices, statuses)
     return results
+
+
+def delete_at(
+    q: QueueRef, p: Partition, found: Sequence[Receipt], limits: Limits, safe: Durability | None, told: list[Any]
+) -> Flow[list[int]]:
+    """Delete receipts of a partition; returns what became of them, as messages.delete_messages() tells it.
+
+    A failover may have forgotten that a message was received. Then it waits again and is not found in flight: it looks
+    as if it was gone. A delete that has to be safe looks for it.
+    """
+    operation = messages.delete_messages(p, found, limits, safe)
+    statuses: list[int] = yield from safely(q, p, operation, [0] * len(found), told)
+    if safe is None or 0 not in statuses:
+        return statuses
+    looked: list[int] = []
+    for receipt, status in zip(found, statuses, strict=True):
+        if p.is_fifo:
+            key, groups = receipt.key[:16], [receipt.group]
+        else:
+            key, group = receipt.key[:24], messages.history(receipt.key)[4]
+            groups = [group] if group else []
+        looked.append(status if status else (yield from at(q, p, browsing.cancel(p, key, groups, None), 0)))
+    if 1 in [new for new, old in zip(looked, statuses, strict=True) if old == 0]:
+        told.clear()
+        yield from safely(q, p, operation, None, told)  # waits for all that was written before
+    return looked
 
 
 def safely(q: QueueRef, p: Partition, operation: Operation, if_gone: Any, told: list[Any]) -> Flow[Any]:
