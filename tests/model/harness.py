@@ -313,4 +313,4 @@ def run_machine(machine: Any, url: str, *, examples: int, steps: int, letters: s
     print(f"{machine.__name__}: {runs * 50} examples, {runs * 100} days of 60 steps")
 
 
-SOAK_TIMEOUT = SOAK_SECONDS + 900 if SOAK_SECONDS else 120
+SOAK_TIMEOUT = SOAK_SECONDS + 900 if SOAK_SECONDS else 300
