@@ -11,7 +11,7 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-faults soak demo lint format bench bench-scaling coverage clean
+.PHONY: help install test test-cluster test-faults soak demo lint format fault-report bench bench-scaling coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,13 @@ test-cluster: $(STAMP) ## Run the tests on a cluster of three masters and three 
 
 test-faults: $(STAMP) ## Kill, cut off and freeze fleets of processes, on servers and clusters
 	RQSQS_TEST_FAULTS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
+
+fault-report: $(STAMP) ## Break things for long, and write what was seen to docs/guarantees.md
+	rm -f .fault-report
+	RQSQS_FAULT_REPORT=.fault-report RQSQS_TEST_FAULTS=1 RQSQS_CHAOS_SECONDS=$${RQSQS_CHAOS_SECONDS:-10} \
+		RQSQS_FAILOVERS=$${RQSQS_FAILOVERS:-25} $(BIN)/python -m pytest tests/faults/test_chaos.py tests/faults/test_sentinels.py
+	RQSQS_FAULT_REPORT=.fault-report $(BIN)/python -m tests.faults.report
+	rm .fault-report
 
 soak: $(STAMP) ## Drive the models for ten minutes each (RQSQS_SOAK_SECONDS=600)
 	RQSQS_SOAK_SECONDS=$${RQSQS_SOAK_SECONDS:-600} $(BIN)/python -m pytest tests/model -s -k valkey -n 2

@@ -21,6 +21,7 @@ from rqsqs import aio
 from rqsqs.chaos.history import Event, Verdict
 from rqsqs.chaos.trial import Fault, Trial
 from tests.clusters import Cluster, home_of, until
+from tests.faults import report
 from tests.proxy import Proxy
 from tests.servers import KINDS, Kind, Server, find_binary
 
@@ -80,6 +81,7 @@ def run(
             f"{verdict.redelivered} redelivered, {verdict.troubles} calls failed, "
             f"longest pause {verdict.longest_pause_s:.2f} s, {counted or 'nothing broken'}"
         )
+        report.note_verdict(verdict, len(trial.faults), seconds)
         assert verdict.sent > 20
         return verdict, trial.events()
 
@@ -385,6 +387,7 @@ def test_after_the_death_of_a_master_all_go_on_with_its_replica(cluster: Cluster
         print(f"announced after {at - died:.2f} s, everybody at work {max(late[-5:]):.2f} s later")
     assert announced
     print(f"{len(announced)} failovers, at most {max(late):.2f} s")
+    report.note(late=late)
     assert len({e.by for e in good}) == 5, "no process was replaced"
     assert max(late) <= RESUMED_S
 
@@ -409,7 +412,7 @@ def test_what_a_replica_has_survives_its_master(cluster: Cluster, durability: st
         with cluster.client(master) as client:
             replica.freeze()
             client.client_kill_filter(_type="replica")
-            time.sleep(0.4)
+            time.sleep(0.6)
         master.kill9()
         replica.thaw()
         cluster.await_failover(key, master)
@@ -418,7 +421,13 @@ def test_what_a_replica_has_survives_its_master(cluster: Cluster, durability: st
         until(lambda: is_in_step(cluster), "all are in step")
 
     fault = Broken("a replica is cut off, and its master killed", fail_over)
-    options: dict[str, Any] = {"partitions": 6, "producers": 6, "durability": durability, "is_fifo": is_fifo}
+    options: dict[str, Any] = {
+        "partitions": 6,
+        "producers": 6,
+        "rate": 400,
+        "durability": durability,
+        "is_fifo": is_fifo,
+    }
     verdict, events = run(cluster.url, [fault], 0.5, seconds=4.0 * FAILOVERS, **options)
     if not durability:
         assert verdict.lost or verdict.risen, "the trial tells whether something is lost"

@@ -16,6 +16,7 @@ import redis
 import rqsqs
 from rqsqs.chaos.trial import Fault
 from tests.clusters import Sentinels, until
+from tests.faults import report
 from tests.faults.test_chaos import ALWAYS, FAILOVERS, FORGOTTEN, RESUMED_S, Broken, rather_fifo, run
 from tests.servers import Server
 
@@ -87,6 +88,7 @@ def test_after_the_death_of_a_master_all_go_on_with_the_one_that_sentinels_choos
             late.append(min(e.ended for e in good if e.by == name and e.ended > at) - at)
         print(f"announced after {at - died:.2f} s, everybody at work {max(late[-5:]):.2f} s later")
     print(f"{len(announced)} failovers, at most {max(late):.2f} s")
+    report.note(late=late)
     assert len({e.by for e in good}) == 5, "no process was replaced"
     assert max(late) <= RESUMED_S
 
