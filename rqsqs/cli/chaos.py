@@ -42,7 +42,7 @@ def chaos(
     Examples:
       rqsqs chaos --fifo
       rqsqs --url redis://db:6379/0 chaos --seconds 5m --fault "ssh db systemctl restart valkey"
-      rqsqs --url redis+cluster://db1,db2 chaos --durability replicas=1,deletes --fault ./kill-a-master
+      rqsqs --url redis+cluster://db1,db2 chaos --durability replicas=1 --fault ./kill-a-master
     """
     from rqsqs.chaos.trial import Trial
 
