@@ -14,6 +14,7 @@ from rqsqs._core import flows, messages, queues, records
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import Partition, QueueRef, partition_tag
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
+from rqsqs._io.sync import Link
 from rqsqs.errors import (
     InvalidParameterValue,
     PurgeQueueInProgress,
@@ -573,16 +574,25 @@ def take_token(engine: Engine, p: Partition) -> str:
     return p.bell
 
 
+class Counting:
+    """A link that counts operations."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    def execute(self, operation: Operation) -> Any:
+        self.calls += 1
+        return self._link.execute(operation)
+
+
 def calls(engine: Engine) -> Callable[[], int]:
-    counted = [0]
-    execute = engine.transport.link.execute
-
-    def counting(operation: Any) -> Any:
-        counted[0] += 1
-        return execute(operation)
-
-    engine.transport.link.execute = counting  # type: ignore[method-assign]
-    return lambda: counted[0]
+    counting = Counting(engine.transport.link)
+    engine.transport.link = counting  # type: ignore[assignment]
+    return lambda: counting.calls
 
 
 def test_a_bell_tells_where_to_look(engine: Engine, name: str) -> None:
