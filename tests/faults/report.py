@@ -15,6 +15,7 @@ from rqsqs.chaos.history import Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 FILE = "RQSQS_FAULT_REPORT"  # names the file that takes what tests note
+CONTROL = " (the same without `Durability`)"
 BEGIN, END = "<!-- begin of runs -->\n", "<!-- end of runs -->\n"
 
 
@@ -22,9 +23,10 @@ def note(**figures: Any) -> None:
     """Keep figures of the test that runs, if they are wanted."""
     path = os.environ.get(FILE)
     if path:
-        test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].partition("[")[0]
+        found = re.search(r"::(\w+)(\[.*-without\])?", os.environ["PYTEST_CURRENT_TEST"])
+        assert found
         with open(path, "a") as file:
-            file.write(json.dumps({"test": test, **figures}) + "\n")
+            file.write(json.dumps({"test": found[1], "is_control": found[2] is not None, **figures}) + "\n")
 
 
 def note_verdict(verdict: Verdict, faults: int, seconds: float) -> None:
@@ -41,14 +43,14 @@ def note_verdict(verdict: Verdict, faults: int, seconds: float) -> None:
 
 def rows(lines: list[dict[str, Any]], letters: dict[str, str]) -> list[str]:
     """The table, in the order of the letters."""
-    tests: dict[str, list[dict[str, Any]]] = {}
+    tests: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for line in lines:
-        tests.setdefault(line["test"], []).append(line)
+        tests.setdefault((line["test"], line["is_control"]), []).append(line)
     out = [
         "| Test | Trials | Faults | Acknowledged sends | Failed calls | Longest pause | Back at work | Broken |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
-    for test, found in sorted(tests.items(), key=lambda item: letters.get(item[0], "~")):
+    for (test, is_control), found in sorted(tests.items(), key=lambda item: (letters[item[0][0]], item[0][1])):
         trials = [line for line in found if "sent" in line]
         if not trials:
             continue
@@ -58,7 +60,7 @@ def rows(lines: list[dict[str, Any]], letters: dict[str, str]) -> list[str]:
             for name, count in line["broken"].items():
                 broken[name] = broken.get(name, 0) + count
         out.append(
-            f"| [{letters.get(test, '')}] {test.removeprefix('test_').replace('_', ' ')} "
+            f"| [{letters[test]}] {test.removeprefix('test_').replace('_', ' ')}{CONTROL if is_control else ''} "
             f"| {len(trials)} | {sum(line['faults'] for line in trials):,} | {sum(line['sent'] for line in trials):,} "
             f"| {sum(line['failed'] for line in trials):,} | {max(line['pause'] for line in trials):.1f} s "
             f"| {f'{max(late):.2f} s' if late else ''} "
