@@ -91,6 +91,21 @@ def succeeded(events: list[Event], *kinds: str, since: float, to: float) -> int:
     return sum(e.kind in kinds and e.began > since and e.ended < to for e in events)
 
 
+def check_all_go_on(events: list[Event], announced: list[tuple[float, float]]) -> None:
+    """After each failover (death, announcement of the new master) every process succeeds soon, and is the same."""
+    good = [e for e in events if e.kind in ("sent", "received", "deleted")]
+    late = []
+    for died, at in announced:
+        for name in {e.by for e in good}:
+            late.append(min(e.ended for e in good if e.by == name and e.ended > at) - at)
+        print(f"announced after {at - died:.2f} s, everybody at work {max(late[-5:]):.2f} s later")
+    assert announced
+    print(f"{len(announced)} failovers, at most {max(late):.2f} s")
+    report.note(late=late)
+    assert len({e.by for e in good}) == 5, "no process was replaced"
+    assert max(late) <= RESUMED_S
+
+
 # A server
 
 
@@ -379,17 +394,7 @@ def test_after_the_death_of_a_master_all_go_on_with_its_replica(cluster: Cluster
     faults: list[Fault] = [Broken("SIGKILL of the master", fail_over)]
     verdict, events = run(cluster.url, faults, 0.5, seconds=seconds, is_fifo=is_fifo)
     assert set(verdict.broken) <= FORGOTTEN
-    good = [e for e in events if e.kind in ("sent", "received", "deleted")]
-    late = []
-    for died, at in announced:
-        for name in {e.by for e in good}:
-            late.append(min(e.ended for e in good if e.by == name and e.ended > at) - at)
-        print(f"announced after {at - died:.2f} s, everybody at work {max(late[-5:]):.2f} s later")
-    assert announced
-    print(f"{len(announced)} failovers, at most {max(late):.2f} s")
-    report.note(late=late)
-    assert len({e.by for e in good}) == 5, "no process was replaced"
-    assert max(late) <= RESUMED_S
+    check_all_go_on(events, announced)
 
 
 @pytest.mark.parametrize(
