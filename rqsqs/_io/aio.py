@@ -338,6 +338,7 @@ class Link:
         lane = self.lanes.take(operation) if operation is not None else None
         packed = wire.call(operation, self.router.is_cluster, lane) if operation is not None else b""
         beside = []
+        is_broken = False
         if wake_at is not None and wait.wake is not None:
             beside.append(self.background(self._watch(wait.wake, wake_at - time.monotonic())))
         try:
@@ -365,15 +366,17 @@ class Link:
         except wire.BROKEN as e:
             self.counters.count("broken_waits" if isinstance(e, BrokenOff) else "connections_lost")
             await self.router.refresh()
-            if operation is not None:
-                self.counters.count("repeated_calls")
-                return await self.execute(operation, lane)
-            return None  # the next operation reconnects, or says why it cannot
+            is_broken = True
         finally:
             for task in beside:
                 task.cancel()
             for one in blocked:
                 await one.connection.disconnect(nowait=True)
+        if is_broken:  # what waited can receive no more: the next operation reconnects, or says why it cannot
+            if operation is None:
+                return None
+            self.counters.count("repeated_calls")
+            return await self.execute(operation, lane)
         if operation is None:
             return reply
         return reply if operation.parse is None else operation.parse(reply)

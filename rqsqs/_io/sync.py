@@ -262,7 +262,7 @@ class Link:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         # Under a test clock it comes later, as the time has to be told anew.
         operation: Operation | None = None
-        packed, lane = b"", None
+        packed, lane, is_broken = b"", None, False
         blocked: list[_Blocked] = []
         try:
             by_node = self._by_node(wait.bells)
@@ -302,15 +302,15 @@ class Link:
         except wire.BROKEN as e:
             self._broke(e, blocked, operation)
             self.router.refresh()
-            if operation is not None:
-                return self.execute(operation, lane)
-            return None  # the next operation reconnects, or says why it cannot
+            is_broken = True
         except BaseException:
             self._give_up(blocked, wait, operation, packed)
             raise
         finally:
             for one in blocked:
                 one.connection.disconnect()
+        if is_broken:  # what waited can receive no more: the next operation reconnects, or says why it cannot
+            return None if operation is None else self.execute(operation, lane)
         if operation is not None:
             return result if operation.parse is None else operation.parse(result)
         if wait.then is not None:
