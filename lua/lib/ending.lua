@@ -39,10 +39,11 @@ end
 -- The last step.
 function ending.finish(keys, argv)
   local meta = keys[1]
+  local base = string.sub(meta, 1, -5)
+  redis.call("UNLINK", base .. "moved")
   if argv[2] == "1" then
     return
   end
-  local base = string.sub(meta, 1, -5)
   redis.call("UNLINK", base .. "outbox", base .. "beats", base .. "consumers", base .. "orders")
   redis.call("UNLINK", meta, base .. "tags", base .. "shards", base .. "sources", base .. "tasks")
   if redis.call("PTTL", keys[6]) == -1 then -- nobody took it; one that ends by itself is for the next waiter
