@@ -44,7 +44,7 @@ local topology = settings[4] or ""
 if ARGV[9] then
   require("lib.deletion")(store, inflight, 9)
 end
-if #ARGV[1] > 8 then -- repeated
+if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its repetition
   local again = require("lib.received")(lane, string.sub(meta, 1, -5), false, topology, now)
   if again then
     return again
@@ -163,7 +163,7 @@ if room < count then
     call("ZADD", inflight, unpack(scores))
     local number = #ARGV[1] > 8 and string.sub(ARGV[1], 1, 8) or ARGV[1]
     local saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores)
-    call("SET", lane, saved .. number, "PX", "120000")
+    call("SET", lane, saved .. number, "PX", #ARGV[1] > 8 and "3600000" or "120000")
   end
   if string.find(ARGV[5], "^%d") then -- it has waited before: it may be the keeper
     require("lib.bell").leave(token, base .. "keeper", ARGV[6])
@@ -179,7 +179,7 @@ if room < count then
     reply = {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
   end
   if settles then
-    call("SET", lane, "=" .. cmsgpack.pack(reply) .. string.sub(ARGV[1], 1, 8), "PX", "120000")
+    call("SET", lane, "=" .. cmsgpack.pack(reply) .. string.sub(ARGV[1], 1, 8), "PX", require("lib.once").life(#ARGV[1] > 8))
   end
   return reply
 end

@@ -79,6 +79,9 @@ for i = 6, #ARGV, 5 do
       if not call("SET", name, stamp .. number, "NX", "PX", window) then
         duplicate_of = require("lib.dedup")(meta, name, stamp .. number, window, now_us)
       end
+      if #ARGV[1] > 8 then -- repeated: the first attempt may arrive long after
+        call("PEXPIRE", name, math.max(window, 3600000))
+      end
     elseif window > 0 and call("EXISTS", name) == 1 then
       duplicate_of = require("lib.dedup")(meta, name, nil, window, now_us)
     end
@@ -128,6 +131,6 @@ elseif earliest then
   require("lib.bell").ring_for(token, KEYS[5], tonumber(string.sub(now_us, 1, 13)), earliest)
 end
 if needs_lane then
-  call("SET", lane, "=" .. cmsgpack.pack(reply) .. number, "PX", "120000")
+  call("SET", lane, "=" .. cmsgpack.pack(reply) .. number, "PX", require("lib.once").life(#ARGV[1] > 8))
 end
 return reply

@@ -2,17 +2,22 @@
 Do something once, however often it is asked for. A caller that got no answer asks again and gets the first one.
 
 KEYS[1] is the caller's lane, a STRING, which ends by itself after two minutes: the answer to the last call in it, and
-behind it the number of that call, 8 characters. A lane has one call at a time, and none after one that was repeated, so
-a call that arrives later than its repetition is recognised as well. The runners put the lane in front of KEYS, and the
-number in front of ARGV (send_message.lua takes the name of its first message), with "r" behind it if the call is
-repeated.
+behind it the number of that call, 8 characters. No caller repeats what it sent more than 100 s ago. A lane has one call
+at a time, and none after one that was repeated, so a call that arrives later than its repetition is recognised as well:
+a lane in which a call was repeated stays an hour. The runners put the lane in front of KEYS, and the number in front of
+ARGV (send_message.lua takes the name of its first message), with "r" behind it if the call is repeated.
 ]]
 local once = {}
+
+-- How long a lane stays.
+function once.life(is_repeated)
+  return is_repeated and "3600000" or "120000"
+end
 
 -- The answer that the lane knew, which may have another one by now. A write, so that waiting for replicas after it means
 -- something.
 function once.again(lane, known)
-  redis.call("SET", lane, known, "PX", "120000")
+  redis.call("SET", lane, known, "PX", once.life(true))
   if string.sub(known, 1, 1) == "=" then
     return cmsgpack.unpack(string.sub(known, 2, -9))
   end
@@ -20,16 +25,20 @@ function once.again(lane, known)
 end
 
 -- Do `work` if it was not done yet, without lane and number in KEYS and ARGV. An error is not an answer.
-function once.run(work, number)
+function once.run(work, number, is_repeated)
   local lane = table.remove(KEYS, 1)
-  number = number or string.sub(table.remove(ARGV, 1), 1, 8)
+  if not number then
+    number = table.remove(ARGV, 1)
+    is_repeated = #number > 8
+    number = string.sub(number, 1, 8)
+  end
   local known = redis.call("GET", lane)
   if known and string.sub(known, -8) == number then
     return once.again(lane, known)
   end
   local answer = work()
   if type(answer) ~= "table" or not answer.err then
-    redis.call("SET", lane, "=" .. cmsgpack.pack(answer) .. number, "PX", "120000")
+    redis.call("SET", lane, "=" .. cmsgpack.pack(answer) .. number, "PX", once.life(is_repeated))
   end
   return answer
 end

@@ -1,13 +1,19 @@
 --[[
 A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its lane has
 (lib/once.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=", if
-they were deleted at once or (FIFO) stay visible, the whole answer. Returns the answer, or nil if there is none: then it receives anew.
+they were deleted at once or (FIFO) stay visible, the whole answer: "!" once the caller has that (forget_answer.lua), "?"
+if it is large and they are still there. Returns the answer, or nil if there is none: then it receives anew.
 ]]
 return function(lane, base, is_fifo, topology, now)
   local known = redis.call("GET", lane)
   if not known or string.sub(known, -8) ~= string.sub(ARGV[1], 1, 8) then
     return nil
+  elseif string.sub(known, 1, 1) == "?" then
+    return nil
+  elseif string.sub(known, 1, 1) == "!" then -- this is an attempt that arrives late
+    return is_fifo and {tonumber(now), topology, 0, 0, "", {}} or {tonumber(now), topology, 0, 0, "", {}, {}}
   elseif string.sub(known, 1, 1) == "=" then
+    redis.call("PEXPIRE", lane, require("lib.once").life(true))
     return cmsgpack.unpack(string.sub(known, 2, -9))
   end
   local scores, held, reply = nil, {}, {}

@@ -108,7 +108,7 @@ def send_messages(
                 sent.append(SentMessage(outcome.decode(), node, None, True))
         return sent
 
-    return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, is_numbered=True)
+    return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, marked=2)
 
 
 def _send_fifo(
@@ -228,9 +228,9 @@ def receive_messages(
         strict = "1" if limits.strict else ""
         finished_args = (a for r in finished for a in (r.key, r.group, r.receives))
         args = (*args, attempt_id or "", strict, per_group, *finished_args)
-        return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo)
+        return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo, keeps_answer=delete)
     args = (*args, *[r.key for r in finished])
-    return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo)
+    return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo, keeps_answer=delete)
 
 
 def give_back(p: Partition, deliveries: Sequence[Delivery]) -> Operation:
@@ -433,6 +433,11 @@ def watch_all(times: Sequence[tuple[int, Partition]], waiter: str) -> tuple[int 
 
     operation.parse = parse
     return ahead[0][0], operation
+
+
+def forget_answer(lane: str, number: int) -> Operation:
+    """The caller has the answer to a call: its lane, by its key, need not keep it."""
+    return Operation("forget_answer", (lane,), (number,))
 
 
 def mark_connection(operation: Operation) -> Operation:

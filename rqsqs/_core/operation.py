@@ -24,10 +24,12 @@ class Operation:
         parse: makes the result of the reply.
         undo: makes the operation that gives back what a result holds, if nobody is there any more to take it.
         durability: how safe what it writes has to be. Then the result is a pair: the result, and what was Reached.
-        is_numbered: its arguments tell it from other calls, as a script wants that is called in a lane.
+        marked: its arguments tell it from other calls, as a script wants that is called in a lane; the index of the one
+            that says with an "r" at its end that the call is repeated.
+        keeps_answer: its lane keeps the whole answer, with the messages: a large one is to be forgotten there.
     """
 
-    __slots__ = ("args", "durability", "is_numbered", "keys", "parse", "script", "undo")
+    __slots__ = ("args", "durability", "keeps_answer", "keys", "marked", "parse", "script", "undo")
 
     def __init__(
         self,
@@ -37,7 +39,8 @@ class Operation:
         parse: Callable[[Any], Any] | None = None,
         undo: Callable[[Any], Operation | None] | None = None,
         durability: Durability | None = None,
-        is_numbered: bool = False,
+        marked: int | None = None,
+        keeps_answer: bool = False,
     ) -> None:
         self.script = script
         self.keys = keys
@@ -45,7 +48,8 @@ class Operation:
         self.parse = parse
         self.undo = undo
         self.durability = durability
-        self.is_numbered = is_numbered
+        self.marked = marked
+        self.keeps_answer = keeps_answer
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Operation):

@@ -132,6 +132,8 @@ class Link:
                 if operation.durability is not None:  # waits on its connection, and so not on that of all
                     async with node.durable:
                         connection, number = await node.rested()
+                        if is_open and lane is not None:
+                            lane.check()
                         sent = True
                         try:
                             result = await self._confirmed(connection, node.patience, operation, packed)
@@ -149,6 +151,8 @@ class Link:
                         self.lanes.give(lane)
                     return result
                 pipe = await node.pipe()
+                if is_open and lane is not None:
+                    lane.check()
                 sent = True
                 try:
                     async with asyncio.timeout(node.patience):
@@ -190,7 +194,15 @@ class Link:
                 await router.refresh()
         if not is_open:
             self.lanes.give(lane)
+        if operation.keeps_answer:
+            self._forget(operation, lane, reply)
         return reply if operation.parse is None else operation.parse(reply)
+
+    def _forget(self, operation: Operation, lane: Lane | None, reply: Any) -> None:
+        """The answer has arrived: the server need not keep a large one."""
+        forgetting = wire.forgetting(operation, lane, reply)
+        if forgetting is not None:
+            self.background(self._quietly(forgetting, "a large answer stays in the server's memory for two minutes"))
 
     async def _confirmed(
         self, connection: Any, patience: float | None, operation: Operation, packed: bytes
@@ -242,11 +254,15 @@ class Link:
         if undo is not None:
             self.background(self._quietly(undo))
 
-    async def _quietly(self, operation: Operation) -> None:
+    async def _quietly(
+        self,
+        operation: Operation,
+        otherwise: str = "what a cancelled receive got stays invisible until its visibility timeout",
+    ) -> None:
         try:
             await self.execute(operation)
         except RqsqsError:
-            log.warning("what a cancelled receive got stays invisible until its visibility timeout", exc_info=True)
+            log.warning(otherwise, exc_info=True)
 
     # Waiting
 
@@ -379,6 +395,8 @@ class Link:
             return await self.execute(operation, lane)
         if operation is None:
             return reply
+        if operation.keeps_answer:
+            self._forget(operation, lane, reply)
         return reply if operation.parse is None else operation.parse(reply)
 
     async def _answer(self, one: _Blocked, operation: Operation | None, packed: bytes) -> Any:

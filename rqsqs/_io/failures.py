@@ -6,6 +6,7 @@ import redis.exceptions as rx
 
 from rqsqs import errors
 from rqsqs._core.scripts import Script
+from rqsqs._io import wire
 
 _SENTENCES = {
     "QUEUE_NOT_FOUND": "the queue {queue!r} does not exist",
@@ -85,6 +86,12 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
     if isinstance(error, rx.TimeoutError):
         outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
         return errors.ServerTimeout(f"{where} did not answer in time; {outcome}", request_sent=sent)
+    if isinstance(error, wire.TooLate):
+        return errors.ConnectionFailed(
+            f"the answer of {where} was lost and the request cannot be repeated any more: {text}; its outcome is "
+            "unknown",
+            request_sent=True,
+        )
     if isinstance(error, (rx.ConnectionError, rx.InvalidResponse, OSError)):
         outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
         return errors.ConnectionFailed(f"no connection to {where} ({text}); {outcome}", request_sent=sent)

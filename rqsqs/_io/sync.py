@@ -114,6 +114,8 @@ class Link:
             try:
                 node = router.node(operation.keys[0])
                 connection = node.take()
+                if is_open and lane is not None:
+                    lane.check()
                 connection.send_packed_command([packed], check_health=False)
                 sent = True
                 try:
@@ -160,8 +162,17 @@ class Link:
                 if connection is not None:
                     connection.disconnect()
                 raise
+        if operation.keeps_answer:
+            self._forget(operation, lane, reply)
         result = reply if operation.parse is None else operation.parse(reply)
         return result if reached is None else (result, reached)
+
+    def _forget(self, operation: Operation, lane: Lane | None, reply: Any) -> None:
+        """The answer has arrived: the server need not keep a large one."""
+        forgetting = wire.forgetting(operation, lane, reply)
+        if forgetting is not None:
+            with contextlib.suppress(RqsqsError):  # it ends by itself
+                self.execute(forgetting)
 
     def _confirm(self, connection: Any, operation: Operation) -> Reached:
         """Wait until what an operation wrote is as safe as it has to be, or its time is over."""
@@ -312,6 +323,8 @@ class Link:
         if is_broken:  # what waited can receive no more: the next operation reconnects, or says why it cannot
             return None if operation is None else self.execute(operation, lane)
         if operation is not None:
+            if operation.keeps_answer:
+                self._forget(operation, lane, result)
             return result if operation.parse is None else operation.parse(result)
         if wait.then is not None:
             return self.execute(wait.then())

@@ -24,8 +24,14 @@ LOADS = 4  # a script is loaded so often before we give in to somebody who flush
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
 WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
+COVERED_S = 100.0  # so long after it was begun a call may be repeated: lanes surely know it (lua/lib/once.lua)
+LARGE_ANSWER = 8192  # bytes that a lane need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a lane: 8 characters, and no names of messages
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
+
+
+class TooLate(rx.ConnectionError):
+    """A call cannot be repeated any more."""
 
 
 class Lane:
@@ -34,13 +40,32 @@ class Lane:
     Attributes:
         name: which nobody else has.
         number: of the present call.
+        since: when that was begun, by both clocks: one of them may leave out the time in which the machine was
+            suspended, the other one can be set.
     """
 
-    __slots__ = ("name", "number")
+    __slots__ = ("name", "number", "since")
 
     def __init__(self) -> None:
+        self.since = (0.0, 0.0)
         self.name = base64.urlsafe_b64encode(os.urandom(9)).decode()
         self.number = random.randrange(FIRST_NUMBER, (FIRST_NUMBER + LAST_NUMBER) // 2)  # deduplication ids keep it
+
+    def begin(self) -> None:
+        """The next call begins."""
+        self.number += 1
+        self.since = (time.monotonic(), time.time())
+
+    def check(self) -> None:
+        """May the present call be repeated, so that it is done once?
+
+        Raises:
+            TooLate.
+        """
+        monotonic, wall = self.since
+        passed = max(time.monotonic() - monotonic, time.time() - wall)
+        if passed > COVERED_S:
+            raise TooLate(f"it was sent {passed:.0f} s ago, and done twice if it was repeated so late")
 
 
 class Lanes:
@@ -59,7 +84,7 @@ class Lanes:
             lane = self._free.pop()
         except IndexError:
             lane = Lane()
-        lane.number += 1
+        lane.begin()
         return lane
 
     def give(self, lane: Lane | None) -> None:
@@ -104,7 +129,7 @@ def is_unblocked(error: rx.ResponseError) -> bool:
 
 def is_worth_another(error: Exception, sent: bool, is_dynamic: bool) -> bool:
     """May an operation be tried again whose connection failed?"""
-    if isinstance(error, rx.AuthenticationError | rx.AuthorizationError):
+    if isinstance(error, rx.AuthenticationError | rx.AuthorizationError | TooLate):
         return False
     if isinstance(error, rx.BusyLoadingError):  # nothing was done
         return is_dynamic
@@ -114,10 +139,27 @@ def is_worth_another(error: Exception, sent: bool, is_dynamic: bool) -> bool:
 @functools.lru_cache(maxsize=20_000)
 def _head(script: str, keys: tuple[str, ...], is_cluster: bool, lane: str) -> tuple[Any, ...]:
     if lane:
-        keys = (f"{keys[0].rpartition(':')[0]}:call:{lane}", *keys)
+        keys = (_slot(keys, lane), *keys)
     if is_cluster:
         keys = (*keys, f"{keys[-1]}:none")
     return (b"EVALSHA", scripts.get(script).sha, len(keys), *keys)
+
+
+def _slot(keys: tuple[str, ...], lane: str) -> str:
+    return f"{keys[0].rpartition(':')[0]}:call:{lane}"
+
+
+def forgetting(operation: Operation, lane: Lane | None, reply: Any) -> Operation | None:
+    """What to do when an operation has been answered, if its lane keeps the answer and that is a large one."""
+    if lane is None or not operation.keeps_answer or _bytes_of(reply) <= LARGE_ANSWER:
+        return None
+    return messages.forget_answer(_slot(operation.keys, lane.name), lane.number)
+
+
+def _bytes_of(reply: Any) -> int:
+    if type(reply) is list:
+        return sum([len(item) if type(item) is bytes else _bytes_of(item) for item in reply])
+    return len(reply) if type(reply) is bytes else 0
 
 
 def command(*words: Any) -> bytes:
@@ -140,8 +182,11 @@ def call(operation: Operation, is_cluster: bool, lane: Lane | None, repeated: bo
     if lane is None:
         return command(*_head(operation.script, operation.keys, is_cluster, ""), *operation.args)
     head = _head(operation.script, operation.keys, is_cluster, lane.name)
-    if operation.is_numbered:
-        return command(*head, *operation.args)
+    marked, args = operation.marked, operation.args
+    if marked is not None and repeated:
+        return command(*head, *args[:marked], f"{args[marked]!s}r", *args[marked + 1 :])
+    if marked is not None:
+        return command(*head, *args)
     return command(*head, f"{lane.number}r" if repeated else lane.number, *operation.args)
 
 

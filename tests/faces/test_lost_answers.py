@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._io import nodes
 from tests.clusters import infos
 from tests.proxy import Proxy
 
@@ -147,3 +149,104 @@ def test_what_a_waiter_was_handed_out_with_a_lost_answer_it_gets(
         queue.send("x")
         assert waiting.result(20) == [("x", 1)]
         assert proxy.lost == 1
+
+
+# What is repeated so late that the server may have forgotten the first attempt would be done twice.
+
+
+@pytest.mark.parametrize("send", [send_sync, send_async], ids=["sync", "asyncio"])
+def test_a_send_is_not_repeated_late(
+    proxy: Proxy,
+    valkey_url: str,
+    prefix: str,
+    send: Callable[[str, str, Callable[[], None]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue("f.fifo")
+
+        def fall_asleep() -> None:
+            monkeypatch.setattr("rqsqs._io.wire.COVERED_S", -1.0)
+            proxy.lose_replies(1)
+
+        with pytest.raises(rqsqs.ConnectionFailed, match="cannot be repeated any more") as caught:
+            send(proxy.url, prefix, fall_asleep)
+        assert caught.value.request_sent
+        assert queue.counts().visible == 2
+        with pytest.raises(rqsqs.ConnectionFailed):
+            send(proxy.url, prefix, fall_asleep)  # the connection is well again for what comes next
+        monkeypatch.undo()
+        queue.receive(10, delete=True)
+        send(proxy.url, prefix, lambda: None)
+
+
+@pytest.mark.parametrize("receive", [receive_sync, receive_async], ids=["sync", "asyncio"])
+def test_a_wait_is_not_repeated_late(
+    proxy: Proxy,
+    valkey_url: str,
+    prefix: str,
+    receive: Callable[[str, str], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection, ThreadPoolExecutor() as pool:
+        queue = connection.create_queue("q")
+        before = blocked_clients(valkey_url)
+        waiting = pool.submit(receive, proxy.url, prefix)
+        while blocked_clients(valkey_url) == before:
+            time.sleep(0.01)
+        monkeypatch.setattr("rqsqs._io.wire.COVERED_S", -1.0)
+        proxy.lose_replies(1)
+        queue.send("x")
+        with pytest.raises(rqsqs.ConnectionFailed) as caught:
+            waiting.result(20)
+        assert caught.value.request_sent
+        assert queue.counts().in_flight == 1
+
+
+def take_sync(url: str, prefix: str, name: str, **options: Any) -> list[Any]:
+    with rqsqs.connect(url, prefix=prefix) as connection:
+        return [m.body for m in connection.queue(name).receive(10, delete=True, **options)]
+
+
+def take_async(url: str, prefix: str, name: str, **options: Any) -> list[Any]:
+    async def main() -> list[Any]:
+        async with aio.connect(url, prefix=prefix) as connection:
+            return [m.body for m in await connection.queue(name).receive(10, delete=True, **options)]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("wait", [0, 20])
+@pytest.mark.parametrize("is_lossy", [False, True], ids=["answered", "repeated"])
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+@pytest.mark.parametrize("take", [take_sync, take_async], ids=["sync", "asyncio"])
+def test_what_was_deleted_at_once_takes_no_memory_once_it_has_arrived(
+    proxy: Proxy, valkey_url: str, prefix: str, take: Callable[..., list[Any]], name: str, is_lossy: bool, wait: int
+) -> None:
+    group: Any = {"group": "g"} if name.endswith(".fifo") else {}
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection, ThreadPoolExecutor() as pool:
+        queue = connection.create_queue(name)
+        body = b"x" * 20_000
+        if wait:
+            before = blocked_clients(valkey_url)
+            taking = pool.submit(take, proxy.url, prefix, name, wait=wait)
+            while blocked_clients(valkey_url) == before:
+                time.sleep(0.01)
+            proxy.lose_replies(int(is_lossy))
+            queue.send(body, **group)
+        else:
+            queue.send(body, **group)
+            proxy.lose_replies(0)
+            taking = pool.submit(take, proxy.url, prefix, name)
+        assert taking.result(20) == [body]
+        assert largest_keys(valkey_url, prefix) < 10_000
+
+
+def largest_keys(url: str, prefix: str) -> int:
+    """Bytes of the largest string that is left."""
+    found = [0]
+    for master in nodes.master_urls(url):
+        with redis.Redis.from_url(master) as client:
+            keys = [k for k in client.scan_iter(f"{prefix}:*", _type="string", count=10_000)]
+            found += [client.strlen(key) for key in keys]
+    return max(found)

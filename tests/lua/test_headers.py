@@ -41,6 +41,7 @@ OPERATIONS: list[Operation] = [
     messages.ring(F.home, "w"),
     messages.watch(Q.home, "w"),
     messages.mark_connection(messages.watch(Q.home, "w")),
+    messages.forget_answer("p:{q/0}:q:call:x", -1234567),
     browsing.count(Q.home),
     browsing.count(F.home),
     browsing.groups(Q.home, 0, 10),

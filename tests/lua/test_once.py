@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from rqsqs._core import browsing, flows, ids, messages, moves, queues, records
+from rqsqs._io import wire
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.types import Outgoing
@@ -237,3 +239,103 @@ def test_an_error_is_no_answer(engine: Engine, name: str) -> None:
         engine.lost(operation)
     engine.run(flows.set_attributes(q, {"MaximumMessageSize": "4096"}, NATIVE))
     assert len(engine.execute(operation)) == 1
+
+
+# What arrives late.
+
+
+def late(engine: Engine, operation: Any) -> Callable[[], Any]:
+    """Only the repetition of a call arrives; what is returned lets the first attempt arrive, and gives its reply."""
+    link = engine.transport.link
+    lane = link.lanes.take(operation)
+    first = wire.call(operation, link.router.is_cluster, lane)
+    link.execute(operation, lane)
+
+    def arrive() -> Any:
+        node = link.router.node(operation.keys[0])
+        connection = node.take()
+        try:
+            connection.send_packed_command([first], check_health=False)
+            return connection.read_response(disable_decoding=True)
+        finally:
+            node.give(connection)
+
+    return arrive
+
+
+def age(engine: Engine, ms: int) -> None:
+    """Time passes, for keys that end by themselves as well."""
+    engine.clock.advance_ms(ms)
+    for key in engine.redis.scan_iter(engine.transport.space.prefix + ":*", count=1000):
+        left = engine.redis.pttl(key)
+        if left >= 0:  # type: ignore[operator]
+            engine.redis.pexpire(key, max(left - ms, 1))  # type: ignore[operator]
+            if left <= ms:  # type: ignore[operator]
+                engine.redis.delete(key)
+
+
+@pytest.mark.parametrize("minutes", [1, 30])
+@pytest.mark.parametrize("bodies", [["a"], ["a", "b"]], ids=["one", "batch"])
+@pytest.mark.parametrize(
+    "options",
+    [*SENDS, {"dedup_id": "d", "dedup_window_ms": 130_000}, {"dedup_id": "d", "dedup_window_ms": 10**7}],
+    ids=str,
+)
+def test_a_first_attempt_that_arrives_long_after_its_repetition_stores_nothing(
+    engine: Engine, name: str, bodies: list[str], options: dict[str, Any], minutes: int
+) -> None:
+    q = engine.queue(name)
+    arrive = late(engine, messages.send_messages(q.home, outgoing(name, *bodies, **options), NATIVE))
+    stored = sum(engine.counts(q))
+    age(engine, minutes * 60_000)
+    arrive()
+    assert sum(engine.counts(q)) == stored > 0
+
+
+def test_an_id_may_be_used_again_after_its_window_also_if_its_send_was_repeated(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    batch = outgoing(name, "a", dedup_id="d")
+    late(engine, messages.send_messages(q.home, batch, NATIVE))
+    age(engine, 299_000)
+    assert engine.run(flows.send_messages(q, batch, NATIVE))[0].is_duplicate
+    age(engine, 2_000)
+    assert not engine.run(flows.send_messages(q, batch, NATIVE))[0].is_duplicate
+    assert engine.counts(q)[0] == 2
+
+
+@pytest.mark.parametrize("size", [10, 20_000])
+@pytest.mark.parametrize("repetitions", [0, 1, 2])
+def test_a_late_receive_that_deletes_takes_nothing(engine: Engine, name: str, size: int, repetitions: int) -> None:
+    q = engine.queue(name)
+    for body in "abc":
+        engine.send(q, body * size, **({"group": "g"} if q.is_fifo else {}))
+    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 1, None, "", "", delete=True))
+    for _ in range(repetitions):
+        lost.repeat()
+    if repetitions:
+        age(engine, 30 * 60_000)
+    lost.arrive()
+    assert engine.counts(q) == (2, 0, 0)
+
+
+def test_a_receive_that_was_not_deleted_and_stays_visible_comes_again_whatever_its_size(engine: Engine) -> None:
+    q = engine.queue("q.fifo")
+    engine.send(q, "x" * 20_000, group="g")
+    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 1, 0, "", ""))
+    assert max(engine.redis.strlen(key) for key in engine.redis.scan_iter(q.home.base + "call:*")) < 10_000
+    assert [d.body for d in lost.repeat().messages] == ["x" * 20_000]
+    assert engine.counts(q) == (1, 0, 0)
+
+
+def test_forgetting_an_answer_leaves_the_next_one_in_its_lane(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, "a", "b")
+    operation = messages.receive_messages(q.home, NATIVE, 1, None, "", "", delete=True)
+    lost = engine.lost(operation)
+    lane = q.home.base + "call:" + lost.lane.name
+    known = engine.redis.get(lane)
+    assert engine.execute(messages.forget_answer(lane, lost.lane.number - 1)) == 0
+    assert engine.redis.get(lane) == known
+    assert engine.execute(messages.forget_answer(lane, lost.lane.number)) == 1
+    assert engine.redis.strlen(lane) == 9
+    assert 0 < engine.redis.pttl(lane) <= 120_000
