@@ -27,6 +27,8 @@
     │   ├── ReceiptHandleIsInvalid
     │   ├── ResourceNotFound
     │   ├── PartitionMoved              (never leaves the library)
+    │   ├── QueueDamaged                what is stored cannot be read
+    │   ├── FormatNewer                 what is stored was written by a newer version
     │   └── OverLimit
     ├── BatchFailed                     some entries of a batch were not done
     ├── DurabilityNotReached            it was done, but is not as safe as was asked for
@@ -241,6 +243,62 @@ class OverLimit(RequestError, code="OVER_LIMIT"):
 
     sqs_code = sqs_shape = "OverLimit"
     http_status = 403
+
+
+class QueueDamaged(RequestError, code="QUEUE_DAMAGED"):
+    """Something that is stored of the queue cannot be read: a setting, a key or a message was changed by something
+    else, or restored in part. `rqsqs doctor` finds what is damaged; the queue can be purged and deleted as ever.
+
+    Attributes:
+        queue: its name.
+        key: of the server, in full.
+        field: of a hash, or the id of a message; "" if the key as a whole is meant.
+    """
+
+    sqs_code = "InternalError"
+    sqs_shape = "InternalFailure"
+    http_status = 500
+    sender_fault = False
+
+    def __init__(self, message: str, *, sqs_message: str | None = None, detail: str = "") -> None:
+        super().__init__(message, sqs_message=sqs_message, detail=detail)
+        self.key, self.field, _ = f"{detail}\t\t".split("\t", 2)
+        self.queue = self.key.partition("}:")[2].partition(":")[0]
+
+    @classmethod
+    def told(cls, detail: str) -> QueueDamaged:
+        """From what lua/lib/damaged.lua tells: KEY, FIELD, FOUND and WANTED with tabs between them."""
+        key, field, found, wanted = f"{detail}\t\t\t".split("\t")[:4]
+        way_out = "purge or delete the queue"
+        if not field:
+            place = f"the key {key!r}"
+        elif key.endswith(":meta"):
+            place = f"the field {field!r} of the key {key!r}"
+            if field[0].isupper():
+                way_out = "set the attribute again, or delete the queue"
+        else:
+            place = f"{field!r} in the key {key!r}"
+        queue = key.partition("}:")[2].partition(":")[0]
+        return cls(
+            f"the queue {queue!r} is damaged: {place} {found}{f'; it has to be {wanted}' if wanted else ''}. rqsqs "
+            f"doctor tells what else is damaged. To mend it, {way_out}",
+            detail=detail,
+        )
+
+    @classmethod
+    def at(cls, key: str, field: str, found: str, wanted: str = "") -> QueueDamaged:
+        """Name the place, what is found there and what should be."""
+        return cls.told("\t".join((key, field, found, wanted)))
+
+
+class FormatNewer(RequestError):
+    """What is stored was written by a newer version of rqsqs, in a format that this one does not know. Nothing was
+    changed."""
+
+    sqs_code = "InternalError"
+    sqs_shape = "InternalFailure"
+    http_status = 500
+    sender_fault = False
 
 
 class MoveTaskRefused(InvalidParameterValue, code="MOVE_TASK_REFUSED"):

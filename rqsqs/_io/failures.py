@@ -41,6 +41,8 @@ def refused(
     text = str(error)
     code, _, detail = text.partition(" ")
     cls = errors.BY_CODE.get(code)
+    if cls is errors.QueueDamaged:
+        return errors.QueueDamaged.told(detail)
     if cls is not None:
         queue = keys[0].rsplit(":", 2)[-2] if keys else ""
         known = {"queue": queue, "detail": detail}

@@ -187,7 +187,7 @@ def test_error_codes_are_those_of_the_header_and_all_registered(script: str) -> 
 
 def test_every_registered_code_is_raised_by_a_script_or_by_the_flows() -> None:
     raised = set().union(*(header_of(script).errors for script in scripts.names()))
-    of_flows = {"RECEIPT_HANDLE_EXPIRED", "MESSAGE_NOT_AVAILABLE", "INVALID_PARAMETER"}
+    of_flows = {"QUEUE_DAMAGED", "RECEIPT_HANDLE_EXPIRED", "MESSAGE_NOT_AVAILABLE", "INVALID_PARAMETER"}
     assert raised | of_flows == set(BY_CODE)
 
 

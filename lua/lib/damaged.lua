@@ -1,0 +1,130 @@
+--[[
+The errors about what cannot be read: somebody edited it, or a restore was partial. To be required in the rare branch
+only, before the first write:
+
+  if not settings[1] then -- no queue, or one that lacks it
+    return require("lib.damaged").absent(meta, "VisibilityTimeout")
+  elseif string.find(settings[1], "%D") or #settings[1] > 9 then
+    return require("lib.damaged").settings(meta)
+  end
+
+A script that fails nevertheless (WRONGTYPE, arithmetic on garbage) is no bug if something is damaged: the client then
+looks what it is.
+
+The detail of QUEUE_DAMAGED is KEY, FIELD, FOUND and WANTED with tabs between them (errors.QueueDamaged.told).
+]]
+local damaged = {}
+
+-- Text that an error reply can carry.
+local function shown(text)
+  if #text > 60 then
+    text = string.sub(text, 1, 57) .. "..."
+  end
+  return (string.gsub(text, "[^\32-\126]", "?"))
+end
+
+local function refuse(key, field, found, wanted)
+  return redis.error_reply("QUEUE_DAMAGED " .. shown(key) .. "\t" .. shown(field) .. "\t" .. found .. "\t" .. wanted)
+end
+
+-- What the field of a hash (or "" for the key itself) holds is not what is wanted; false = it is missing.
+function damaged.value(key, field, value, wanted)
+  return refuse(key, field, value and "holds '" .. shown(value) .. "'" or "is missing", wanted)
+end
+
+-- A whole number of at most so many digits, 9 unless told otherwise?
+function damaged.is_whole(value, digits)
+  return value and #value <= (digits or 9) and string.find(value, "^%d+$") ~= nil
+end
+
+-- Numbers in `meta`, with how many digits they have at most: those that must be there, and others.
+local needed = {VisibilityTimeout = 9, MessageRetentionPeriod = 9, MaximumMessageSize = 10, created_us = 16,
+  modified_us = 16}
+local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, DeduplicationWindow = 9, max_receives = 9,
+  Partitions = 9, dlq_missing_until = 16, ids_until = 16, longest_window = 16, purged_us = 16, large = 12, last = 16}
+-- Values of other forms.
+local forms = {
+  {"plain", "^%d+/?$", "a whole number"},
+  {"partition", "^%d+/%d+/?%d*$", "NUMBER/COUNT or NUMBER/COUNT/BEFORE"},
+  {"spread", "^%d+/?%d*$", "COUNT or COUNT/BEFORE"},
+  {"topology", "^%d+:%d+:?%d*$", "CREATED:COUNT:BEFORE"},
+  {"grouped", "^-?%d+$", "a whole number"},
+  {"holes", "^-?%d+$", "a whole number"},
+  {"messages", "^-?%d+$", "a whole number"},
+}
+
+local function is_backoff(rule)
+  for _, name in ipairs({"base", "cap"}) do
+    local ms = rule[name]
+    if ms ~= nil and (type(ms) ~= "number" or not (ms > 0 and ms <= 31536000000)) then
+      return false
+    end
+  end
+  return true
+end
+
+-- Is it what lib/retry.lua can use?
+local function is_retry_policy(policy)
+  if not is_backoff(policy) or policy.exceptions ~= nil and type(policy.exceptions) ~= "table" then
+    return false
+  end
+  for _, rule in pairs(policy.exceptions or {}) do
+    if rule ~= "dead" and (type(rule) ~= "table" or not is_backoff(rule)) then
+      return false
+    end
+  end
+  return true
+end
+
+local function is_redrive_policy(policy)
+  return type(policy.deadLetterTargetArn) == "string"
+end
+
+-- The error reply about the first field of `meta` that is damaged; nil if none is, and if there is no queue.
+function damaged.settings(meta)
+  local kind = redis.call("TYPE", meta).ok
+  if kind ~= "hash" then
+    return kind ~= "none" and refuse(meta, "", "is a " .. kind, "a hash") or nil
+  end
+  local flat, have = redis.call("HGETALL", meta), {}
+  for i = 1, #flat, 2 do
+    have[flat[i]] = flat[i + 1]
+  end
+  for _, names in ipairs({needed, possible}) do
+    for name, digits in pairs(names) do
+      local value = have[name] or false
+      if not damaged.is_whole(value, digits) and (value or names == needed) then
+        return damaged.value(meta, name, value, "a whole number of at most " .. digits .. " digits")
+      end
+    end
+  end
+  for _, form in ipairs(forms) do
+    local value = have[form[1]]
+    if value and not string.find(value, form[2]) then
+      return damaged.value(meta, form[1], value, form[3])
+    end
+  end
+  if have.dlq and not have.max_receives then
+    return damaged.value(meta, "max_receives", false, "a whole number, as there is a dead-letter queue")
+  end
+  for name, is_right in pairs({RetryPolicy = is_retry_policy, RedrivePolicy = is_redrive_policy}) do
+    local is_json, found = pcall(cjson.decode, have[name] or "")
+    if have[name] and not (is_json and type(found) == "table" and is_right(found)) then
+      return damaged.value(meta, name, have[name], "such a policy, as JSON")
+    end
+  end
+  return nil
+end
+
+-- What needs a field of `meta` did not find it: the error reply, whether there is no queue or one without that field.
+function damaged.absent(meta, field)
+  local refused = damaged.settings(meta)
+  if refused then
+    return refused
+  elseif redis.call("EXISTS", meta) == 1 then
+    return damaged.value(meta, field, false, "there")
+  end
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+end
+
+return damaged
