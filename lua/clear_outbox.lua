@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 --[[
 Third phase of moving messages to another hash slot: they have arrived, forget them here; or they cannot arrive, put
-them back.
+them back. What remains says that the destination has to forget the hand-over, too (end_handover.lua); then it goes.
 
-KEYS   1 outbox  LIST  batch id, destination, then key, group, record ...
+KEYS   1 outbox  LIST  batch id, destination, then key, group, record, past ...
        2 meta    HASH  attributes of the partition they were taken from
 ARGV   1 batch
-       2 back    "1" = put them back
+       2 what    "arrived", "back" = put them back, "end" = what remained goes
        3 fifo    "1" = FIFO queues
 RETURN 1 | 0 it was another batch
 ERRORS -
@@ -15,8 +15,11 @@ local outbox, meta = KEYS[1], KEYS[2]
 if redis.call("LINDEX", outbox, "0") ~= ARGV[1] then
   return 0
 end
-if ARGV[2] == "1" then
+if ARGV[2] == "end" then
+  redis.call("UNLINK", outbox)
+  return 1
+elseif ARGV[2] == "back" then
   require("lib.transfer").put_back(meta, ARGV[3] == "1", redis.call("LRANGE", outbox, "2", "-1"))
 end
-redis.call("UNLINK", outbox)
+redis.call("LTRIM", outbox, "0", "1")
 return 1

@@ -22,19 +22,21 @@ ARGV   1 now_us      "" = the server's clock
        3 keep_ms     how long the name counts as deleted recently; 0 = not at all
        4 interval_ms refuse a purge so soon after the last one; 0 = never (first step only)
        5 first       "1" = first step; of a deletion it only marks the partition
-RETURN {1 done | 0 repeat, created_us}
+       6 cursor      "0", then what the last step returned
+RETURN {1 done | 0 repeat, created_us, cursor [, batch, destination]}; batch: of a hand-over to another slot that was not
+       finished: the destination has to forget it
 ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")
   local ending = require("lib.ending")
 
-  local meta, ready, store, inflight, delayed, _, keeper, groups, paused = unpack(KEYS)
+  local meta, ready, store, inflight, delayed, _, keeper, groups = unpack(KEYS)
   local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
   if refused then
     return refused
   elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
-    return {0, created} -- marked: what belongs to it elsewhere goes first
+    return {0, created, "0"} -- marked: what belongs to it elsewhere goes first
   end
 
   -- Groups of a fair queue: a thousand lists a step.
@@ -43,15 +45,14 @@ return require("lib.once").run(function()
     ending.unlink_groups(meta, names, "grouped")
     redis.call("ZREM", groups, unpack(names))
     if #names == 1000 then
-      return {0, created}
+      return {0, created, ARGV[6]}
     end
   end
-  ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "grouped") -- set by people, one by one: few
-  if ARGV[2] ~= "1" then
-    redis.call("UNLINK", paused)
+  local cursor = ending.unlink_paused(KEYS, ARGV, "grouped")
+  if cursor then
+    return {0, created, cursor}
   end
   redis.call("UNLINK", ready, store, inflight, delayed, keeper)
   redis.call("HDEL", meta, "holes", "grouped")
-  ending.finish(KEYS, ARGV)
-  return {1, created}
+  return {1, created, "0", ending.finish(KEYS, ARGV)}
 end)

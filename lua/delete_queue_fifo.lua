@@ -18,24 +18,25 @@ KEYS   1 meta      HASH    queue attributes
        13 sources  SET     queues whose redrive policy names this one
        14 tasks    HASH    message move tasks
 ARGV   as in delete_queue.lua
-RETURN {1 done | 0 repeat, created_us}
+RETURN as delete_queue.lua
 ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")
   local ending = require("lib.ending")
 
-  local meta, available, inflight, state, delayed, _, keeper, postponed, paused = unpack(KEYS)
+  local meta, available, inflight, state, delayed, _, keeper, postponed = unpack(KEYS)
   local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
   if refused then
     return refused
   elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
-    return {0, created} -- marked: what belongs to it elsewhere goes first
+    return {0, created, "0"} -- marked: what belongs to it elsewhere goes first
   end
 
   -- A group with messages is in `available`, or paused, or one of its messages is in flight or delayed.
+  local left = 1000
   for _, set in ipairs({available, inflight, delayed, postponed}) do
-    local members = redis.call("ZRANGE", set, "0", "999")
+    local members = redis.call("ZRANGE", set, "0", left - 1)
     if #members > 0 then
       local groups = {}
       for i = 1, #members do
@@ -43,17 +44,17 @@ return require("lib.once").run(function()
       end
       ending.unlink_groups(meta, groups, "messages")
       redis.call("ZREM", set, unpack(members))
-      if #members == 1000 then
-        return {0, created}
+      left = left - #members
+      if left == 0 then
+        return {0, created, ARGV[6]}
       end
     end
   end
-  ending.unlink_groups(meta, redis.call("SMEMBERS", paused), "messages") -- set by people, one by one: few
-  if ARGV[2] ~= "1" then
-    redis.call("UNLINK", paused)
+  local cursor = ending.unlink_paused(KEYS, ARGV, "messages")
+  if cursor then
+    return {0, created, cursor}
   end
   redis.call("UNLINK", state, keeper)
   redis.call("HDEL", meta, "messages", "delays")
-  ending.finish(KEYS, ARGV)
-  return {1, created}
+  return {1, created, "0", ending.finish(KEYS, ARGV)}
 end)

@@ -4,12 +4,12 @@ task.
 
 KEYS   1 meta  HASH  attributes of the partition to move from
 ARGV   1 now_us       "" = the server's clock
-       2 limit        at most so many messages, up to 1000
+       2 limit        at most so many messages, up to 100 (FIFO: 50) and 4 MiB
        3 destination  queue name; "" = each message's own source
        4 fifo         "1" = FIFO queues
        5 tail         5 characters, unique to the call
-RETURN {moved, stop}: stop = "" while it went well, "no_source", or the name of a queue that has no partition here that
-       takes the message
+RETURN {moved, stop}: stop = "" while it went well, "more" = there is more to look through, "no_source", or the name of a
+       queue that has no partition here that takes the message
 ERRORS QUEUE_NOT_FOUND
 ]]
 return require("lib.once").run(function()

@@ -3,13 +3,14 @@ First phase of moving messages to another hash slot: put them into the partition
 is returned as it is, so that a hand-over that was interrupted goes on.
 
 KEYS   1 meta    HASH    attributes of the partition to move from
-       2 outbox  LIST    batch id, destination, then key, group, record ...
+       2 outbox  LIST    batch id, destination, then key, group, record, past ...
 ARGV   1 now_us       "" = the server's clock
-       2 limit        at most so many messages, up to 1000
+       2 limit        at most so many messages, up to 100 (FIFO: 50) and 4 MiB
        3 destination  queue name; "" = the source of the first message
        4 fifo         "1" = FIFO queues
        5 batch        unique id of this hand-over
-RETURN {batch, destination, key, group, record, ...}; empty when nothing is to be moved
+RETURN {batch, destination, key, group, record, past, ...}; without messages when they have arrived and the hand-over is
+       to be forgotten; empty when nothing is to be moved
 ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
@@ -42,6 +43,7 @@ for _, m in ipairs(taken) do
   entries[#entries + 1] = m.key
   entries[#entries + 1] = m.group
   entries[#entries + 1] = m.record
+  entries[#entries + 1] = m.past
 end
 redis.call("RPUSH", outbox, unpack(entries))
 return entries

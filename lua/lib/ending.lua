@@ -23,20 +23,38 @@ function ending.begin(keys, argv, now_us)
   return nil, state[1]
 end
 
--- Remove the lists of message groups; `field` of meta counts the messages in them.
+-- Remove the lists of message groups, a thousand at most; `field` of meta counts the messages in them.
 function ending.unlink_groups(meta, groups, field)
+  if #groups == 0 then
+    return
+  end
   local base, lists, messages = string.sub(meta, 1, -5), {}, 0
   for i = 1, #groups do
     lists[i] = base .. "group:" .. groups[i]
     messages = messages + redis.call("LLEN", lists[i]) / 2
-    redis.call("UNLINK", lists[i])
   end
+  redis.call("UNLINK", unpack(lists))
   if messages > 0 then
     redis.call("HINCRBY", meta, field, -messages)
   end
 end
 
--- The last step.
+-- The same for paused groups, some of them. A purge leaves them paused and goes through them by the cursor of SSCAN.
+-- Returns the next one, or nil at the end.
+function ending.unlink_paused(keys, argv, field)
+  local meta, paused = keys[1], keys[9]
+  if argv[2] ~= "1" then
+    local names = redis.call("SPOP", paused, "500")
+    ending.unlink_groups(meta, names, field)
+    return #names == 500 and "0" or nil
+  end
+  local page = redis.call("SSCAN", paused, argv[6], "COUNT", "500")
+  ending.unlink_groups(meta, page[2], field)
+  return page[1] ~= "0" and page[1] or nil
+end
+
+-- The last step. Returns batch id and destination of a hand-over that was not finished, if there is one: the destination
+-- has to forget it.
 function ending.finish(keys, argv)
   local meta = keys[1]
   local base = string.sub(meta, 1, -5)
@@ -44,7 +62,8 @@ function ending.finish(keys, argv)
   if argv[2] == "1" then
     return
   end
-  redis.call("UNLINK", base .. "outbox", base .. "beats", base .. "consumers", base .. "orders")
+  local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
+  redis.call("UNLINK", base .. "outbox", base .. "handovers", base .. "beats", base .. "consumers", base .. "orders")
   redis.call("UNLINK", meta, base .. "tags", base .. "shards", base .. "sources", base .. "tasks")
   if redis.call("PTTL", keys[6]) == -1 then -- nobody took it; one that ends by itself is for the next waiter
     redis.call("UNLINK", keys[6])
@@ -53,6 +72,7 @@ function ending.finish(keys, argv)
   if keep > 0 then
     redis.call("SET", base .. "deleted", require("lib.clock")(argv[1]), "PX", string.format("%.0f", keep))
   end
+  return unpack(handover)
 end
 
 return ending

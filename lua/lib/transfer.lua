@@ -11,130 +11,189 @@ local bell = require("lib.bell")
 
 local transfer = {}
 
--- Take up to `limit` visible messages out of a partition, oldest first: {{key, source, group, record} ...}. Stops before a
--- message that `accept(source, group)` refuses and returns what that said as second value.
-function transfer.take(meta, is_fifo, now_us, limit, accept)
-  local base, now = string.sub(meta, 1, -5), string.sub(now_us, 1, 13)
-  local taken = {}
-  if is_fifo then
-    fifo.expire_due(base, now, 1000)
-    while #taken < limit do
-      local head = redis.call("ZPOPMIN", base .. "available")
-      if #head == 0 then
-        break
-      end
-      local group = head[1]
-      local pair = redis.call("LRANGE", fifo.list(base, group), "0", "1")
-      local _, _, _, source = born.history(pair[1])
-      local refusal = accept(source or "", group)
-      if refusal then
-        redis.call("ZADD", base .. "available", head[2], group)
-        return taken, refusal
-      end
-      redis.call("LPOP", fifo.list(base, group), "2")
-      redis.call("HDEL", base .. "state", string.sub(pair[1], 1, 16))
-      redis.call("HINCRBY", meta, "messages", -1)
-      taken[#taken + 1] = {key = pair[1], source = source or "", group = group, record = pair[2]}
-      offer(base, group)
-    end
-    return taken
+local BYTES = 4194304 -- of records in one step, beyond one message
+local LOOKED_AT = 50 -- so many holes, or visibility timeouts that are over, are done away with in one step
+
+-- What a step of `take` has taken, up to `limit` messages.
+local function taking(limit)
+  local step = {taken = {}, received = {}, bytes = 0}
+
+  function step.has_room(record)
+    return #step.taken < limit and (#step.taken == 0 or step.bytes + #(record or "") <= BYTES)
   end
 
-  local ready, store, inflight, groups = base .. "ready", base .. "store", base .. "inflight", base .. "ring"
+  -- A message; `id` if it was received here: a handle of it may be used still.
+  function step.add(m, id)
+    step.taken[#step.taken + 1] = m
+    step.bytes = step.bytes + #m.record
+    step.received[#step.received + 1] = id
+  end
+
+  return step
+end
+
+local function take_fifo(base, meta, now, step, accept)
+  local more = fifo.expire_due(base, now, LOOKED_AT) and "more" or nil
+  local stamps, refusal = {}, nil
+  while step.has_room() do
+    local head = redis.call("ZPOPMIN", base .. "available")
+    if #head == 0 then
+      refusal = more
+      break
+    end
+    local group = head[1]
+    local pair = redis.call("LRANGE", fifo.list(base, group), "0", "1")
+    local _, _, _, source = born.history(pair[1])
+    refusal = accept(source or "", group)
+    if refusal or not step.has_room(pair[2]) then
+      redis.call("ZADD", base .. "available", head[2], group)
+      break
+    end
+    redis.call("LPOP", fifo.list(base, group), "2")
+    local stamp = string.sub(pair[1], 1, 16)
+    local state = redis.call("HGET", base .. "state", stamp)
+    stamps[#stamps + 1] = stamp
+    step.add({key = pair[1], source = source or "", group = group, record = pair[2], past = state or ""},
+      state and stamp or nil)
+    offer(base, group)
+  end
+  if #stamps > 0 then
+    redis.call("HDEL", base .. "state", unpack(stamps))
+    redis.call("HINCRBY", meta, "messages", -#stamps)
+  end
+  return refusal
+end
+
+local function take_ready(base, meta, step, accept)
+  local ready, groups = base .. "ready", base .. "ring"
   local fair = redis.call("HGET", meta, "fair")
   local holes = 0
-  while #taken < limit do
+  while step.has_room() do
     local group, list = "", ready
     if fair then
       group = redis.call("ZRANGE", groups, "0", "0")[1]
       if not group then
-        break
+        return nil
       end
       list = ring.list(base, ready, group)
     end
     local pair = redis.call("LRANGE", list, "0", "1")
     if #pair == 0 then
-      if fair then
-        redis.call("ZREM", groups, group)
-      else
-        break
+      if not fair then
+        return nil
       end
+      redis.call("ZREM", groups, group)
     else
-      local part = message.parse(pair[1])
       if #pair[1] == 25 then
         redis.call("HINCRBY", meta, "holes", -1)
         holes = holes + 1
-        if holes == 1000 then
-          redis.call("LPOP", list, "2")
-          redis.call("HINCRBY", meta, "grouped", group ~= "" and -1 or 0)
-          return taken, "more"
-        end
       else
+        local part = message.parse(pair[1])
         local refusal = accept(part.source)
-        if refusal then
-          return taken, refusal
+        if refusal or not step.has_room(pair[2]) then
+          return refusal or "more"
         end
-        taken[#taken + 1] = {key = pair[1], source = part.source, group = part.group or "", record = pair[2]}
+        step.add({key = pair[1], source = part.source, group = part.group or "", record = pair[2],
+          past = group ~= "" and "group" or ""}, part.count > 0 and part.id or nil)
       end
       redis.call("LPOP", list, "2")
       if group ~= "" then
         redis.call("HINCRBY", meta, "grouped", -1)
       end
+      if holes == LOOKED_AT then
+        return "more"
+      end
     end
   end
-  local again = redis.call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", limit - #taken)
-  for i = 1, #again, 2 do
-    local member, receives = again[i], tonumber(string.sub(again[i + 1], -3))
-    local part = message.parse(member)
-    local refusal = accept(part.source)
-    if refusal then
-      return taken, refusal
-    end
-    local field = message.field(member)
-    local record = redis.call("HGET", store, field)
-    part.total, part.count = part.total + receives, part.count + receives
-    taken[#taken + 1] = {key = message.format(part), source = part.source, group = part.group or "", record = record}
-    redis.call("HDEL", store, field)
-    redis.call("ZREM", inflight, member)
-  end
-  local delayed = base .. "delayed"
-  for _, key in ipairs(redis.call("ZRANGEBYSCORE", delayed, "-inf", now .. "999", "LIMIT", "0", limit - #taken)) do
-    local part = message.parse(key)
-    local refusal = accept(part.source)
-    if refusal then
-      return taken, refusal
-    end
-    taken[#taken + 1] = {key = key, source = part.source, group = part.group or "", record = redis.call("HGET", store, key)}
-    redis.call("HDEL", store, key)
-    redis.call("ZREM", delayed, key)
-  end
-  return taken
+  return nil
 end
 
--- Put messages back that were taken last and cannot arrive: a flat array key, group, record ...
+-- Messages whose time has come in `inflight` or `delayed`.
+local function take_due(base, set, now, limit, step, accept)
+  local store = base .. "store"
+  local due = redis.call("ZRANGEBYSCORE", base .. set, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", limit)
+  for i = 1, #due, 2 do
+    local member, score = due[i], due[i + 1]
+    local receives = set == "inflight" and tonumber(string.sub(score, -3)) or 0
+    local part = message.parse(member)
+    local refusal = step.has_room() and accept(part.source) or nil
+    local field = set == "inflight" and message.field(member) or member
+    local record = redis.call("HGET", store, field) or ""
+    if refusal or not step.has_room(record) then
+      return refusal
+    end
+    part.total, part.count = part.total + receives, part.count + receives
+    step.add({key = message.format(part), source = part.source, group = part.group or "", record = record,
+      past = set .. " " .. score .. " " .. member}, (part.first ~= "" or part.count > 0) and part.id or nil)
+    redis.call("HDEL", store, field)
+    redis.call("ZREM", base .. set, member)
+  end
+  return nil
+end
+
+-- Take up to `limit` visible messages out of a partition, at most 100 and 4 MiB, oldest first:
+-- {{key, source, group, record, past} ...}; `past` is what put_back() needs. Stops before a message that
+-- `accept(source, group)` refuses and returns what that said as second value, or "more" if there may be more although
+-- it took none.
+function transfer.take(meta, is_fifo, now_us, limit, accept)
+  local base, now = string.sub(meta, 1, -5), string.sub(now_us, 1, 13)
+  limit = math.min(limit, is_fifo and 50 or 100)
+  local step = taking(limit)
+  local refusal
+  if is_fifo then
+    refusal = take_fifo(base, meta, now, step, accept)
+  else
+    refusal = take_ready(base, meta, step, accept)
+    for _, set in ipairs({"inflight", "delayed"}) do
+      if not refusal and step.has_room() then
+        refusal = take_due(base, set, now, limit - #step.taken, step, accept)
+      end
+    end
+  end
+  require("lib.moved").mark(base, tonumber(now), step.received)
+  return step.taken, refusal
+end
+
+-- Put messages back that were taken last and cannot arrive, as they were: a flat array key, group, record, past ...
 function transfer.put_back(meta, is_fifo, messages)
   local base = string.sub(meta, 1, -5)
   if is_fifo then
-    local groups = {}
-    for i = #messages - 2, 1, -3 do
+    local groups, states = {}, {}
+    for i = #messages - 3, 1, -4 do
       redis.call("LPUSH", fifo.list(base, messages[i + 1]), messages[i + 2], messages[i])
       groups[messages[i + 1]] = true
+      if messages[i + 3] ~= "" then
+        states[#states + 1], states[#states + 2] = string.sub(messages[i], 1, 16), messages[i + 3]
+      end
     end
-    redis.call("HINCRBY", meta, "messages", #messages / 3)
+    if #states > 0 then
+      redis.call("HSET", base .. "state", unpack(states))
+    end
+    redis.call("HINCRBY", meta, "messages", #messages / 4)
     for group in pairs(groups) do
       redis.call("ZREM", base .. "available", group)
       offer(base, group)
     end
   else
-    local flat = {}
-    for i = #messages - 2, 1, -3 do
-      flat[#flat + 1], flat[#flat + 2] = messages[i + 2], messages[i]
+    local fair = redis.call("HGET", meta, "fair")
+    for i = #messages - 3, 1, -4 do
+      local key, group, record, past = messages[i], messages[i + 1], messages[i + 2], messages[i + 3]
+      local set, score, member = string.match(past, "^(%a+) (%S+) (.*)$")
+      if set then
+        redis.call("HSET", base .. "store", set == "inflight" and message.field(member) or member, record)
+        redis.call("ZADD", base .. set, score, member)
+      else
+        local name = past == "group" and group or ""
+        redis.call("LPUSH", ring.list(base, base .. "ready", name), record, key)
+        if name ~= "" then
+          redis.call("HINCRBY", meta, "grouped", 1)
+        end
+        if fair then
+          ring.resume(base, base .. "ring", base .. "ready", name)
+        end
+      end
     end
-    redis.call("LPUSH", base .. "ready", unpack(flat))
     redis.call("HSET", meta, "unsorted", "1")
-    if redis.call("HGET", meta, "fair") then
-      ring.resume(base, base .. "ring", base .. "ready", "")
-    end
   end
   bell.ring(base .. "bell")
 end
@@ -142,6 +201,7 @@ end
 -- Append a message to a partition as a new one. `tail` makes ids of one microsecond distinct (8 characters).
 function transfer.put(meta, is_fifo, now_us, tail, group, record)
   local base = string.sub(meta, 1, -5)
+  require("lib.large").note(meta, #record)
   if is_fifo then
     local last = redis.call("HGET", meta, "last") or ""
     local stamp = now_us

@@ -24,7 +24,8 @@ def move(p: Partition, limit: int, destination: str) -> Operation:
 
 
 def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
-    """First phase towards another slot; the result is (batch, destination, [key, group, record, ...]) or None."""
+    """First phase towards another slot; the result is (batch, destination, [key, group, record, past, ...]) or None.
+    Without messages: they have arrived, and the hand-over is to be forgotten."""
     return Operation(
         "take_messages",
         p.keys("meta outbox"),
@@ -42,20 +43,28 @@ def put(
         permit: the pass that the old partition of its group gave.
         durability: how safe they have to be before the third phase.
     """
-    key = p.base + "batch:" + batch
-    messages = [item for i, item in enumerate(taken) if i % 3]
+    messages = [item for i, item in enumerate(taken) if i % 4 in (1, 2)]
     return Operation(
         "put_messages",
-        (*p.keys("meta"), key),
-        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), permit, *messages),
+        (*p.keys("meta handovers"), _over(p, batch)),
+        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), permit, batch, *messages),
         lambda r: [outcome[1:].decode() if outcome[:1] == b"!" else None for outcome in r],
         durability=durability,
     )
 
 
-def clear(p: Partition, batch: str, *, back: bool = False) -> Operation:
-    """Third phase; back: they cannot arrive."""
-    return Operation("clear_outbox", p.keys("outbox meta"), (batch, "1" if back else "", "1" if p.is_fifo else ""))
+def _over(p: Partition, batch: str) -> str:
+    return f"{p.base}handover:{batch}"
+
+
+def clear(p: Partition, batch: str, what: str) -> Operation:
+    """Third phase; `what` is "arrived", or "back" if they cannot arrive, and "end" when both sides have forgotten."""
+    return Operation("clear_outbox", p.keys("outbox meta"), (batch, what, "1" if p.is_fifo else ""))
+
+
+def end(p: Partition, batch: str) -> Operation:
+    """Fourth phase: a partition of the destination forgets the hand-over."""
+    return Operation("end_handover", (*p.keys("handovers"), _over(p, batch)), (batch,))
 
 
 def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move: int) -> Operation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
@@ -97,8 +97,32 @@ def get_queue(p: Partition, *, being_deleted: bool = False) -> Operation:
     return Operation("get_queue", p.keys("meta"), ("1" if being_deleted else "",), text_pairs)
 
 
-def delete_queue(p: Partition, limits: Limits, *, purge: bool, first: bool, keep_name: bool = True) -> Operation:
-    """One step; the result is (done, created_us)."""
+class Ending(NamedTuple):
+    """How far a partition's deletion or purge got.
+
+    Attributes:
+        is_done: else there is more to do.
+        created_us: of the queue.
+        cursor: for the next step.
+        handover: batch and destination of a hand-over that was not finished.
+    """
+
+    is_done: bool
+    created_us: str
+    cursor: str
+    handover: tuple[str, str] | None
+
+
+def _ending(reply: list[Any]) -> Ending:
+    done, created_us, cursor, *handover = reply
+    batch = (handover[0].decode(), handover[1].decode()) if handover else None
+    return Ending(done == 1, created_us.decode(), cursor.decode(), batch)
+
+
+def delete_queue(
+    p: Partition, limits: Limits, *, purge: bool, first: bool, keep_name: bool = True, cursor: str = "0"
+) -> Operation:
+    """One step; the result is an Ending."""
     return Operation(
         "delete_queue_fifo" if p.is_fifo else "delete_queue",
         p.keys(DELETE_FIFO if p.is_fifo else DELETE),
@@ -108,8 +132,9 @@ def delete_queue(p: Partition, limits: Limits, *, purge: bool, first: bool, keep
             limits.recreate_interval_s * 1000 if keep_name else 0,
             limits.purge_interval_s * 1000,
             "1" if first else "",
+            cursor,
         ),
-        lambda r: (r[0] == 1, r[1].decode()),
+        _ending,
     )
 
 

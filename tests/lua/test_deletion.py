@@ -104,8 +104,7 @@ def test_a_deletion_that_is_only_marked_still_knows_its_shards(engine: Engine, n
     dlq = engine.queue(dead)
     q = engine.queue(name, dead)
     die(engine, q, "a")
-    done, _ = engine.execute(queues.delete_queue(dlq.home, NATIVE, purge=False, first=True))
-    assert not done
+    assert not engine.execute(queues.delete_queue(dlq.home, NATIVE, purge=False, first=True)).is_done
     _, tags, _ = engine.execute(queues.get_members(dlq))
     assert q.home.tag in tags
     assert dead in in_list(engine)
@@ -232,8 +231,7 @@ def many(engine: Engine, name: str) -> QueueRef:
 
 
 def test_counts_hold_after_the_first_step_of_a_purge(engine: Engine, many: QueueRef) -> None:
-    done, _ = engine.execute(queues.delete_queue(many.home, NATIVE, purge=True, first=True))
-    assert not done
+    assert not engine.execute(queues.delete_queue(many.home, NATIVE, purge=True, first=True)).is_done
     visible, in_flight, delayed = engine.counts(many)
     assert 0 < visible < 1500
     assert (in_flight, delayed) == (0, 0)
@@ -312,3 +310,29 @@ def test_a_paused_group_of_a_standard_dead_letter_queue_hands_nothing_out(engine
     engine.run(flows.pause(dlq, resume=True, group="g"))
     (letter,) = engine.receive(dlq)
     assert (letter.body, letter.receive_count, letter.dead_letter_source) == ("g", 2, "q")
+
+
+@pytest.mark.parametrize("purge", [True, False], ids=["purged", "deleted"])
+def test_thousands_of_paused_groups_go_in_steps(engine: Engine, name: str, purge: bool) -> None:
+    q = engine.queue(name)
+    groups = [f"g{n}" for n in range(2600)]
+    for group in groups[::100]:
+        engine.send(q, 1, group=group)
+    engine.run(flows.pause(q, resume=False, group="first"))
+    engine.redis.sadd(q.home.base + "paused", *groups)
+    engine.redis.zrem(q.home.base + ("available" if q.is_fifo else "ring"), *groups)
+    steps, cursor = 0, "0"
+    first = True
+    while True:
+        step = engine.execute(queues.delete_queue(q.home, NATIVE, purge=purge, first=first, cursor=cursor))
+        first, cursor, steps = False, step.cursor, steps + 1
+        if step.is_done:
+            break
+    assert steps > 4
+    left = [key for key in engine.names() if key.startswith(f"{{{q.home.tag}}}") and key.rsplit(":", 1)[1] != "bell"]
+    if purge:
+        assert engine.counts(q) == (0, 0, 0)
+        assert engine.redis.scard(q.home.base + "paused") == 2601
+        assert not [key for key in left if ":group:" in key]
+    else:
+        assert left == []

@@ -85,9 +85,30 @@ def test_to_another_slot_everything_arrives_once_and_in_order(dead: Setup) -> No
     assert not [key for key in dead.engine.names() if key.endswith("outbox")]
 
 
-@pytest.mark.parametrize("after", range(2, 30, 3))
+def age(engine: Engine, ms: int) -> None:
+    """Time passes, for keys that end by themselves as well."""
+    engine.clock.advance_ms(ms)
+    for key in engine.redis.scan_iter(engine.transport.space.prefix + ":*", count=1000):
+        left: Any = engine.redis.pttl(key)
+        if 0 <= left <= ms:
+            engine.redis.delete(key)
+        elif left > 0:
+            engine.redis.pexpire(key, left - ms)
+
+
+def left_of_moves(engine: Engine) -> list[str]:
+    """Keys that only moves have."""
+    return [
+        name for name in engine.names() if name.rsplit(":", 1)[1] in ("outbox", "handovers") or ":handover:" in name
+    ]
+
+
+@pytest.mark.parametrize("later_ms", [moves.LEASE_MS + 1, 3 * 24 * 3_600_000], ids=["soon", "days later"])
+@pytest.mark.parametrize("after", range(2, 45, 3))
 @pytest.mark.parametrize("to_other", [False, True], ids=["same slot", "other slot"])
-def test_whatever_moment_the_driver_dies_at_another_finishes_the_task(dead: Setup, after: int, to_other: bool) -> None:
+def test_whatever_moment_the_driver_dies_at_another_finishes_the_task(
+    dead: Setup, after: int, to_other: bool, later_ms: int
+) -> None:
     engine = dead.engine
     destination = dead.other if to_other else None
     task_id = start_without_driver(dead, destination)
@@ -95,7 +116,7 @@ def test_whatever_moment_the_driver_dies_at_another_finishes_the_task(dead: Setu
     if dead.task(task_id).status == "RUNNING":
         with pytest.raises(MoveTaskRefused):
             engine.run(flows.start_move(dead.dlq))
-    engine.clock.advance_ms(moves.LEASE_MS + 1)
+    age(engine, later_ms)
     engine.run(flows.list_moves(dead.dlq))  # takes the orphan over
     task = dead.task(task_id)
     assert task.status == "COMPLETED"
@@ -104,6 +125,66 @@ def test_whatever_moment_the_driver_dies_at_another_finishes_the_task(dead: Setu
     assert len(arrived) == len(set(arrived))
     left = dead.drain(dead.dlq)
     assert sorted(arrived + left) == list(range(250))
+    age(engine, 3_600_001)
+    assert left_of_moves(engine) == []
+
+
+def hand_over(dead: Setup) -> Any:
+    """Take the first messages out, towards the other queue."""
+    return dead.engine.execute(moves.take(dead.dlq.partition(dead.q.home.tag), 100, dead.other.name, "b:1:1"))
+
+
+def test_a_put_that_arrives_when_all_is_over_stores_nothing(dead: Setup) -> None:
+    engine, shard, home = dead.engine, dead.dlq.partition(dead.q.home.tag), dead.other.home
+    batch, _, messages = hand_over(dead)
+    put = moves.put(home, batch, messages)
+    assert set(engine.execute(put)) == {None}
+    engine.execute(moves.clear(shard, batch, "arrived"))
+    for step in (moves.end(home, batch), moves.clear(shard, batch, "end"), put, put):
+        engine.execute(step)
+    assert engine.counts(dead.other)[0] == len(messages) // 4
+    assert [name for name in left_of_moves(engine) if engine.redis.pttl(f"{home.space.prefix}:{name}") == -1] == []
+
+
+def test_a_queue_that_is_deleted_takes_its_hand_overs_along(dead: Setup) -> None:
+    engine, shard = dead.engine, dead.dlq.partition(dead.q.home.tag)
+    batch, _, messages = hand_over(dead)
+    engine.execute(moves.put(dead.other.home, batch, messages))
+    engine.run(flows.delete_queue(dead.dlq, NATIVE))
+    age(engine, 3_600_001)
+    assert left_of_moves(engine) == []
+    assert not engine.redis.exists(shard.base + "outbox")
+
+
+@pytest.mark.parametrize("how", ["timed out", "rescheduled", "never"])
+def test_what_is_put_back_is_as_it_was(dead: Setup, how: str) -> None:
+    engine, shard = dead.engine, dead.dlq.partition(dead.q.home.tag)
+    before = {}
+    if how != "never":
+        before = {d.body: d for d in engine.receive(dead.dlq, 9, 5000)}
+        if how == "rescheduled":
+            handles = [(d.receipt_handle, 1000) for d in before.values()]
+            assert set(engine.run(flows.change_visibility(dead.dlq, handles, NATIVE))) == {None}
+        engine.clock.advance_ms(6000)
+    batch, _, messages = engine.execute(moves.take(shard, 100, "other", "b:1:1"))
+    engine.execute(moves.clear(shard, batch, "back"))
+    engine.execute(moves.clear(shard, batch, "back"))  # its answer was lost
+    engine.execute(moves.clear(shard, batch, "end"))
+    assert engine.counts(dead.dlq) == (250, 0, 0)
+    assert engine.delete(dead.dlq, *before.values()) == [None] * len(before)
+    assert engine.counts(dead.dlq)[0] == 250 - len(before)
+    seen = engine.receive(dead.dlq, 250) + engine.receive(dead.dlq, 250) + engine.receive(dead.dlq, 250)
+    assert not {d.body for d in seen} & set(before)
+    assert all(d.receive_count == 2 for d in seen[:5])
+
+
+def test_who_has_a_handle_of_a_message_that_was_moved_can_be_told(dead: Setup) -> None:
+    engine, shard = dead.engine, dead.dlq.partition(dead.q.home.tag)
+    held = engine.receive(dead.dlq, 5, 0)
+    engine.clock.advance_ms(1)
+    engine.run(flows.start_move(dead.dlq, dead.other))
+    moved = engine.redis.zrange(shard.base + "moved", 0, -1)
+    assert {key.decode() for key in moved} == {d.receipt.key[: 16 if dead.q.is_fifo else 24] for d in held}
 
 
 def test_a_task_that_is_driven_is_not_taken_over(dead: Setup) -> None:
@@ -143,7 +224,7 @@ def test_a_cancelled_task_stops_and_what_moved_stays_moved(dead: Setup) -> None:
     engine = dead.engine
     task_id = start_without_driver(dead)
     assert kill_after(engine, flows.drive_move(dead.dlq, task_id), 8)
-    assert engine.run(flows.cancel_move(dead.dlq, task_id)) == 100
+    assert engine.run(flows.cancel_move(dead.dlq, task_id)) == (50 if dead.q.is_fifo else 100)
     assert dead.task(task_id).status == "CANCELLING"
     with pytest.raises(MoveTaskRefused):
         engine.run(flows.cancel_move(dead.dlq, task_id))

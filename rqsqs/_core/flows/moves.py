@@ -1,13 +1,15 @@
 """Flows of message move tasks: dead letters go back, or elsewhere.
 
 The process that starts a task drives it in the background; should it end, the next one that lists the tasks of the
-queue takes over. Within a hash slot a step is one script; to another slot messages go in three phases (outbox, put
-once, clear), which can be interrupted anywhere and go on without losing or doubling a message.
+queue takes over. Within a hash slot a step is one script; to another slot messages go in phases (outbox, put once,
+clear, forget), which can be interrupted anywhere and go on without losing or doubling a message, however much later.
 """
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from rqsqs._core import moves
@@ -178,6 +180,9 @@ def _step(
     """
     # a hand-over that was interrupted goes on first
     taken = yield from at(q, p, moves.take(p, 0, destination, ""), None)
+    if taken is not None and not taken[2]:
+        yield from _forget(p, taken[0], q.space.queue(taken[1]))
+        taken = None
     if taken is None:
         if limit <= 0:
             return 0, ""
@@ -198,37 +203,57 @@ def _step(
         if taken is None:
             return 0, ""
     batch, name, messages = taken
+    target = q.space.queue(name)
     try:
-        yield from _put(q.space.queue(name), batch, messages, durability)
+        places = yield from _put(target, batch, messages, durability)
     except QueueDoesNotExist:
-        yield moves.clear(p, batch, back=True)
+        yield moves.clear(p, batch, "back")
+        yield from _forget(p, batch, target)
         return 0, "AWS.SimpleQueueService.NonExistentQueue"
-    yield moves.clear(p, batch)
-    return len(messages) // 3, ""
+    yield moves.clear(p, batch, "arrived")
+    yield from _forget(p, batch, target, places)
+    return len(messages) // 4, ""
 
 
-def _put(target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None) -> Flow[None]:
+def _forget(p: Partition, batch: str, target: QueueRef, places: Sequence[Partition] = ()) -> Flow[None]:
+    """Last phases: the destination's partitions forget a hand-over, all of them if nobody knows any more which ones
+    took part in it; then the source does."""
+    if not places:
+        with contextlib.suppress(QueueDoesNotExist):  # what they knew went with them
+            yield from refresh(target)
+        places = target.own
+    for place in places:
+        yield moves.end(place, batch)
+    yield moves.clear(p, batch, "end")
+
+
+def _put(
+    target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None
+) -> Flow[tuple[Partition, ...]]:
     """Second phase; the partitions remember the batch, so that each message is put once however often this is repeated.
-    The batch names the numbers of partitions at its time: it may have been put there before more were added."""
+    The batch names the numbers of partitions at its time: it may have been put there before more were added. Returns
+    the partitions that took part."""
     told: list[Any] = []
-    yield from _put_all(target, batch, messages, durability, told)
+    places = yield from _put_all(target, batch, messages, durability, told)
     weak = not_reached(durability, told, "the messages are stored", "had them")
     if weak is not None:
         raise weak
+    return places
 
 
 def _put_all(
     target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None, told: list[Any]
-) -> Flow[None]:
+) -> Flow[tuple[Partition, ...]]:
     yield from refresh(target)
-    left = [messages[i : i + 3] for i in range(0, len(messages), 3)]
+    left = [messages[i : i + 4] for i in range(0, len(messages), 4)]
+    asked: dict[Partition, None] = {}
     counts = [int(count) for count in batch.split(":")[1:]]
     if not target.is_fifo:
         owner = target.owner(batch, counts[-1] if counts else 1)
         answers = yield moves.put(owner, batch, messages, durability=durability)
         if durability is not None:
             told.append(answers[1])
-        return
+        return (owner,)
     for turn in range(TURNS):
         permits: dict[bytes, str] = {}
         for count in dict.fromkeys((*counts, target.before or len(target.own), len(target.own))):
@@ -240,13 +265,14 @@ def _put_all(
             for (p, permit), part in places.items():
                 flat = [item for message in part for item in message]
                 operation = moves.put(p, batch, flat, permit, durability)
+                asked[p] = None
                 answers = yield from safely(target, p, operation, [""] * len(part), told)
                 for message, answer in zip(part, answers, strict=True):
                     if answer is not None:
                         permits[message[1]] = answer
                         left.append(message)
             if not left:
-                return
+                return tuple(asked)
         yield from complete(target)
         if turn:
             yield Sleep(PAUSE_MS)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
-from rqsqs._core import queues
+from rqsqs._core import moves, queues
 from rqsqs._core.flows.partitions import check_growth, needs_group_scope, settle, spread
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
-from rqsqs._core.keys import Keyspace, QueueRef
+from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Flow
+from rqsqs._core.queues import Ending
 from rqsqs.errors import QueueBeingDeleted, QueueDoesNotExist
 from rqsqs.limits import NATIVE, Limits
 from rqsqs.types import QueueInfo
@@ -69,18 +70,13 @@ def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
         QueueDoesNotExist.
     """
     fields: dict[str, str] = yield queues.get_queue(q.home, being_deleted=True)
-    _, created_us = yield queues.delete_queue(q.home, limits, purge=False, first=True)
+    created_us = (yield queues.delete_queue(q.home, limits, purge=False, first=True)).created_us
     yield from refresh(q)  # from now on there are no new ones
     yield from _end_shards(q, purge=False)
     yield queues.register_queue(q.space, q.name, created_us, remove=True)
     if fields.get("dlq") and fields["dlq"] != q.name:
         yield from detach(q.space.queue(fields["dlq"]), q.name)
-    done = False
-    while not done:
-        try:
-            done, _ = yield queues.delete_queue(q.home, limits, purge=False, first=False)
-        except QueueDoesNotExist:  # a lost answer, or somebody else was faster
-            break
+    yield from _end(q.home, limits, purge=False, first=False)
     q.learn(b"", [])
 
 
@@ -92,21 +88,36 @@ def purge_queue(q: QueueRef, limits: Limits) -> Flow[None]:
         PurgeQueueInProgress: within 60 s of the last purge, if the limits say so.
     """
     yield from refresh(q)
-    done, _ = yield queues.delete_queue(q.home, limits, purge=True, first=True)
+    step: Ending = yield queues.delete_queue(q.home, limits, purge=True, first=True)
     yield from _end_shards(q, purge=True)
-    while not done:
-        done, _ = yield queues.delete_queue(q.home, limits, purge=True, first=False)
+    while not step.is_done:
+        step = yield queues.delete_queue(q.home, limits, purge=True, first=False, cursor=step.cursor)
 
 
 def _end_shards(q: QueueRef, *, purge: bool) -> Flow[None]:
     for shard in q.partitions[1:]:
-        first, done = True, False
-        while not done:
-            try:
-                done, _ = yield queues.delete_queue(shard, NATIVE, purge=purge, first=first, keep_name=False)
-            except QueueDoesNotExist:
-                break
-            first = False
+        yield from _end(shard, NATIVE, purge=purge, first=True, keep_name=False)
+
+
+def _end(p: Partition, limits: Limits, *, purge: bool, first: bool, keep_name: bool = True) -> Flow[None]:
+    cursor = "0"
+    while True:
+        try:
+            step: Ending = yield queues.delete_queue(
+                p, limits, purge=purge, first=first, keep_name=keep_name, cursor=cursor
+            )
+        except QueueDoesNotExist:  # a lost answer, or somebody else was faster
+            return
+        if step.is_done:
+            break
+        first, cursor = False, step.cursor
+    if step.handover is not None:  # what was on its way is gone, if it did not arrive
+        batch, destination = step.handover
+        target = p.space.queue(destination)
+        with contextlib.suppress(QueueDoesNotExist):
+            yield from refresh(target)
+        for place in target.own:
+            yield moves.end(place, batch)
 
 
 def queue_info(q: QueueRef) -> Flow[QueueInfo]:
