@@ -31,7 +31,7 @@ return require("lib.once").run(function()
   local clock = require("lib.clock")
   local ending = require("lib.ending")
 
-  local meta, ready, store, inflight, delayed, _, keeper, groups = unpack(KEYS)
+  local meta, ready, store, inflight, delayed, _, _, groups = unpack(KEYS)
   local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
   if refused then
     return refused
@@ -52,7 +52,7 @@ return require("lib.once").run(function()
   if cursor then
     return {0, created, cursor}
   end
-  redis.call("UNLINK", ready, store, inflight, delayed, keeper)
+  redis.call("UNLINK", ready, store, inflight, delayed)
   redis.call("HDEL", meta, "holes", "grouped")
   return {1, created, "0", ending.finish(KEYS, ARGV)}
 end)

@@ -25,7 +25,7 @@ return require("lib.once").run(function()
   local clock = require("lib.clock")
   local ending = require("lib.ending")
 
-  local meta, available, inflight, state, delayed, _, keeper, postponed = unpack(KEYS)
+  local meta, available, inflight, state, delayed, _, _, postponed = unpack(KEYS)
   local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
   if refused then
     return refused
@@ -54,7 +54,7 @@ return require("lib.once").run(function()
   if cursor then
     return {0, created, cursor}
   end
-  redis.call("UNLINK", state, keeper)
+  redis.call("UNLINK", state)
   redis.call("HDEL", meta, "messages", "delays")
   return {1, created, "0", ending.finish(KEYS, ARGV)}
 end)

@@ -5,7 +5,7 @@ attributes are a copy of the home partition's.
 KEYS   1 meta    HASH    attributes of the shard
        2 source  HASH    attributes of the source partition in the same slot
        3 bell    LIST    wake token of the shard
-       4 keeper  STRING  who rings for the shard's next due time
+       4 keeper  STRING  who guards the shard's next due time
 ARGV   1 modified_us  of the home partition: an older copy does not overwrite a newer one; with argument 2: now_us
        2 missing      "" = the queue exists; "+ms" = it does not, and the source stops looking for it so long
        3 partition    "" = a shard of dead letters; a partition: NUMBER/COUNT or NUMBER/COUNT/BEFORE (lib/partition.lua)
@@ -49,6 +49,5 @@ for _, field in ipairs(redis.call("HKEYS", meta)) do
   end
 end
 settings.write(meta, changes, removals)
-redis.call("DEL", keeper)
-bell.ring(token)
+bell.reset(token, keeper)
 return 1

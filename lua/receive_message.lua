@@ -14,8 +14,8 @@ ARGV   1 number         of the call
        3 count          how many messages at most
        4 visibility_ms  "" = the queue's VisibilityTimeout
        5 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
-       6 waiter         name of the caller as a keeper; "" if it cannot be one. It gives the duty up when it gets
-                        messages after having waited (5 is an absolute time then)
+       6 waiter         name of the caller, PROCESS-NUMBER (lib/bell.lua); "" if it does not wait. It gives a duty up when
+                        it gets messages after having waited (5 is an absolute time then)
        7 flight_limit   at so many messages in flight nothing is handed out, and a caller that does not wait gets
                         OVER_LIMIT; 0 = no limit
        8 settle         "1" = delete at once what is received
@@ -23,8 +23,9 @@ ARGV   1 number         of the call
 RETURN {key, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
        retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
-       `inflight`. topology changes when the queue's partitions do. wake_at_ms > now_ms: the caller keeps a due time
-       or looks after its keeper (ring_bell.lua, watch) then; = now_ms: it comes again at once; -1: it is at flight_limit and comes again after a while.
+       `inflight`. topology changes when the queue's partitions do. wake_at_ms = 0: nothing to do;
+       {ring_at_ms, look_at_ms}: the caller has a duty (lib/bell.lua); now_ms: it comes again at once; -1: it is at
+       flight_limit and comes again after a while.
        missing_dlq: a dead-letter queue that has no shard here yet
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]
@@ -165,7 +166,7 @@ if room < count then
     local saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores)
     call("SET", lane, saved .. number, "PX", #ARGV[1] > 8 and "3600000" or "120000")
   end
-  if string.find(ARGV[5], "^%d") then -- it has waited before: it may be the keeper
+  if string.find(ARGV[5], "^%d") then -- it has waited before: it may have a duty
     require("lib.bell").leave(token, base .. "keeper", ARGV[6])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
@@ -185,7 +186,8 @@ if room < count then
 end
 
 if limited then -- the token is for those who can take messages: the caller looks again after a while
-  return {now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, retried, fresh}
+  local wait_until = require("lib.bell").step_aside(base, ARGV[5], now_ms, timers(), ARGV[6])
+  return {now_ms, topology, -1, wait_until, missing_dlq, retried, fresh}
 elseif in_the_way then -- what was dropped or moved may hide visible messages: the caller comes again at once
   return {now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, retried, fresh}
 end

@@ -15,7 +15,7 @@ ARGV   1 number         of the call
        3 count          how many messages at most
        4 visibility_ms  "" = the queue's VisibilityTimeout
        5 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
-       6 waiter         name of the caller as a keeper; "" if it cannot be one
+       6 waiter         name of the caller, PROCESS-NUMBER (lib/bell.lua); "" if it does not wait
        7 flight_limit   nothing is handed out at so many messages in flight; 0 = no limit
        8 settle         "1" = delete at once what is received
        9 attempt        ReceiveRequestAttemptId, "" = none
@@ -165,7 +165,7 @@ if attempt and #scores > 0 then
 end
 
 if delivered > 0 then
-  if string.find(ARGV[5], "^%d") then -- it has waited before: it may be the keeper
+  if string.find(ARGV[5], "^%d") then -- it has waited before: it may have a duty
     require("lib.bell").leave(token, base .. "keeper", ARGV[6])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
@@ -193,7 +193,8 @@ if delivered > 0 then
 end
 
 if limited then -- the token is for those who can take messages: the caller looks again after a while
-  return answer({now_ms, topology, -1, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, reply})
+  local wait_until = require("lib.bell").step_aside(base, ARGV[5], now_ms, timers(), ARGV[6])
+  return answer({now_ms, topology, -1, wait_until, missing_dlq, reply})
 elseif (again or budget <= 0) and count > 0 then -- there is more to expire or drop: the caller comes again at once
   return answer({now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, reply})
 end

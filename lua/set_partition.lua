@@ -5,7 +5,7 @@ old place any more.
 
 KEYS   1 meta    HASH    attributes of the partition
        2 bell    LIST    wake token
-       3 keeper  STRING  who rings for the next due time
+       3 keeper  STRING  who guards the next due time
 ARGV   1 now_us     "" = the server's clock
        2 partition  NUMBER/COUNT/BEFORE or NUMBER/COUNT (lib/partition.lua); an earlier state changes nothing
        3 look       "" or only tell whether NUMBER/COUNT may come; FIFO: if there are not more groups than this number
@@ -72,6 +72,5 @@ if string.find(new, "/") then
 end
 require("lib.settings").write(meta, changes, {})
 -- What waits looks again, and learns of the others.
-redis.call("DEL", keeper)
-require("lib.bell").ring(token)
+require("lib.bell").reset(token, keeper)
 return 0

@@ -3,7 +3,7 @@ Set and remove attributes of one partition (SetQueueAttributes, pause, resume).
 
 KEYS   1 meta    HASH    queue attributes
        2 bell    LIST    wake token
-       3 keeper  STRING  who rings for the next due time
+       3 keeper  STRING  who guards the next due time
 ARGV   1 now_us    "" = the server's clock
        2 touch     "1" = it is a change of the queue: modified_us is set
        3 field     a field that must still have the value below, "" = no condition
@@ -39,7 +39,6 @@ return require("lib.once").run(function()
   end
   settings.write(meta, changes, removals)
   -- A shorter delay, a resumed queue: what waits looks again.
-  redis.call("DEL", keeper)
-  bell.ring(token)
+  bell.reset(token, keeper)
   return 1
 end)

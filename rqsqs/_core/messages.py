@@ -156,13 +156,23 @@ class Received:
     Attributes:
         now_ms: the server's time.
         topology: version of the queue's partitions.
-        wake_at_ms: > now_ms: the caller comes to watch() then; = now_ms: it receives again at once.
+        wake_at_ms: > now_ms: the caller owns a due time and comes to watch() then; = now_ms: it receives again at once.
+        look_at_ms: the caller has a duty, as the owner or a backup, and receives then; 0 = it has none.
         wait_until_ms: until when the caller waits; 0 if there are messages.
         missing_dlq: name of a dead-letter queue that has no shard here, or "".
         messages: what was received.
     """
 
-    __slots__ = ("messages", "missing_dlq", "now_ms", "partition", "topology", "wait_until_ms", "wake_at_ms")
+    __slots__ = (
+        "look_at_ms",
+        "messages",
+        "missing_dlq",
+        "now_ms",
+        "partition",
+        "topology",
+        "wait_until_ms",
+        "wake_at_ms",
+    )
 
     def __init__(self, partition: Partition, reply: list[Any]) -> None:
         self.partition = partition
@@ -170,12 +180,13 @@ class Received:
             self.topology: bytes = reply[-2]
             now = reply[-1].decode()
             self.now_ms = int(now)
-            self.wake_at_ms = self.wait_until_ms = 0
+            self.wake_at_ms = self.wait_until_ms = self.look_at_ms = 0
             self.missing_dlq = ""
             del reply[-2:]
             self.messages = _fifo(partition, reply, now) if partition.is_fifo else _fresh(partition, reply, now)
             return
-        self.now_ms, self.topology, self.wake_at_ms, self.wait_until_ms = reply[:4]
+        self.now_ms, self.topology, duty, self.wait_until_ms = reply[:4]
+        self.wake_at_ms, self.look_at_ms = duty if isinstance(duty, list) else (duty, 0)
         self.missing_dlq = reply[4].decode()
         now = str(self.now_ms)
         if partition.is_fifo:
@@ -222,7 +233,9 @@ def receive_messages(
     def undo(got: Received) -> Operation | None:
         if got.messages:
             return None if delete else give_back(p, got.messages)
-        return ring(p, waiter) if got.wake_at_ms > got.now_ms else None
+        if got.wake_at_ms == got.now_ms and waiter:  # something may be visible, and it may have taken a token
+            return ring(p)
+        return ring(p, waiter) if got.look_at_ms else None
 
     if p.is_fifo:
         strict = "1" if limits.strict else ""
@@ -403,12 +416,12 @@ def release_messages(p: Partition, verdicts: Sequence[Verdict], durability: Dura
 
 
 def ring(p: Partition, waiter: str = "") -> Operation:
-    """Wake one waiter; with a waiter's name: give its duty as keeper up, and wake another if it had it."""
+    """Wake one waiter; with a waiter's name: it goes away, and if it has a duty another one takes it over."""
     return Operation("ring_bell", p.keys("bell keeper"), (p.space.now_us(), waiter, ""))
 
 
 def watch(p: Partition, waiter: str) -> Operation:
-    """Ring if it is time, as the keeper or for it; the result is in how many ms the waiter comes again, or 0."""
+    """Wake one waiter if the time has come that this one owns; the result is in how many ms it comes again, or 0."""
     return Operation("ring_bell", p.keys("bell keeper"), (p.space.now_us(), waiter, "1"))
 
 

@@ -64,16 +64,17 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Block until a bell rings. The result is (result of `then`, what is left of the time in ms); without `then` it
-    begins with the bell that rang, or None.
+    """Block until a wakeup list has a token. The result is (result of `then`, what is left of the time in ms); without
+    `then` it begins with the list that had one, or None.
 
     Attributes:
-        bells: keys of the wake tokens.
+        bells: the wakeup lists of partitions. Waiters of one process with the same lists line up: one of them blocks.
         timeout_ms: at most so long.
-        wake: the caller keeps a due time, or looks after its keeper: run this operation after `wake_in_ms`, and
-            again after as many milliseconds as it returns, if not 0.
-        then: makes the operation to run at once when a bell has rung or the time is over. Its result is None if it was
-            not run, because another waiter of this process kept watch all the time or the connection broke.
+        wake: the caller owns a due time: run this operation after `wake_in_ms`, and again after as many milliseconds
+            as it returns, if not 0.
+        then: makes the operation to run at once when there was a token or the time is over. Its result is None if it
+            was not run, because another waiter of this process kept watch all the time or the connection broke.
+        also: more lists on which this waiter blocks, if it is the one who blocks.
     """
 
     bells: tuple[str, ...]
@@ -81,6 +82,7 @@ class Wait:
     wake_in_ms: int | None = None
     wake: Operation | None = None
     then: Callable[[], Operation] | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

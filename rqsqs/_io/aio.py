@@ -314,7 +314,7 @@ class Link:
         operation: Operation | None = None
         blocked: list[_Blocked] = []
         try:
-            by_node = await self._by_node(wait.bells)
+            by_node = await self._by_node(wait.bells + wait.also)
             for node, bells in by_node:
                 blocked.append(_Blocked(node, *await node.rested(), bells))
         except BaseException as e:

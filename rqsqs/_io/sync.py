@@ -276,7 +276,7 @@ class Link:
         packed, lane, is_broken = b"", None, False
         blocked: list[_Blocked] = []
         try:
-            by_node = self._by_node(wait.bells)
+            by_node = self._by_node(wait.bells + wait.also)
             if wait.then is not None and clock is None and len(by_node) == 1:
                 operation = wait.then()
                 lane = self.lanes.take(operation)

@@ -342,7 +342,7 @@ def test_the_bell_rings_for_what_becomes_due(engine: Engine, name: str) -> None:
     assert release(engine, q, fail(d)) == [1000]
     assert engine.token(q.home)  # sooner than anybody guards
     assert ask(engine, q, "w1").wake_at_ms == engine.clock.ms + 1000
-    assert ask(engine, q, "w2").wake_at_ms == engine.clock.ms + 1500  # it looks after the keeper
+    assert ask(engine, q, "w2").look_at_ms == engine.clock.ms + 1300  # it looks after the owner
     engine.clock.advance_ms(1000)
     assert [d.body for d in ask(engine, q, "w1").messages] == ["a"]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rqsqs._core import flows
+from rqsqs._core.keys import QueueRef
 from rqsqs.errors import InvalidParameterValue, MessageNotAvailable
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
@@ -136,9 +139,14 @@ def test_retention_is_enforced_in_bounded_steps(engine: Engine) -> None:
     engine.clock.advance_ms(60_001)
     engine.send(q, "fresh")
     assert engine.redis.llen(q.home.base + "ready") == 6002
-    assert engine.bodies(q) == ["fresh"]
+    assert polled(engine, q) == ["fresh"]
     assert engine.redis.llen(q.home.base + "ready") == 0
     assert engine.counts(q) == (0, 1, 0)
+
+
+def polled(engine: Engine, q: QueueRef) -> list[Any]:
+    """What short polls find; each one drops only a part of what lies in front."""
+    return next(found for _ in range(100) if (found := engine.bodies(q)))
 
 
 def test_counting_drops_what_is_too_old_in_bounded_steps(engine: Engine) -> None:

@@ -1,7 +1,8 @@
-"""Bell and keeper: a token wakes one waiter, a keeper guards the next due time (lua/lib/bell.lua)."""
+"""Wakeup tokens: one wakes a waiter; owners and backups guard the next due time (lua/lib/bell.lua)."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from rqsqs._core import flows, messages, records
 from rqsqs._core.keys import QueueRef
-from rqsqs.limits import NATIVE
+from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
 
 
@@ -20,6 +21,36 @@ def ask(engine: Engine, q: QueueRef, waiter: str, wait: str = "+20000", count: i
 def keeper(engine: Engine, q: QueueRef) -> str | None:
     value = engine.redis.get(q.home.base + "keeper")
     return value.decode() if value else None
+
+
+def duty(got: Any) -> tuple[int, int]:
+    assert got.messages == []
+    return got.wake_at_ms, got.look_at_ms
+
+
+def asked_for(engine: Engine, q: QueueRef) -> Any:
+    """How many backups are asked for."""
+    return engine.redis.llen(q.home.backup)
+
+
+def called(engine: Engine, q: QueueRef) -> list[str]:
+    """Waiters with a duty that are told of another due time."""
+    return [key.rpartition(":")[2] for key in engine.names("*:wake:*")]
+
+
+def later(engine: Engine, q: QueueRef, delay_ms: int = 5000, group: str = "g") -> int:
+    """Send a message that is due so much later; returns when."""
+    engine.send(q, "later", group=group if q.is_fifo else None, delay_ms=delay_ms)
+    return int(engine.clock.ms) + delay_ms
+
+
+def waited(engine: Engine, q: QueueRef, waiter: str, left_ms: int = 15_000, count: int = 1) -> Any:
+    """What a waiter gets that was woken; 0 = its wait is over."""
+    return ask(engine, q, waiter, str(engine.clock.ms + left_ms), count)
+
+
+def leave(engine: Engine, q: QueueRef, waiter: str) -> None:
+    engine.execute(messages.ring(q.home, waiter))
 
 
 def test_a_send_puts_one_token_out_however_many_there_are(engine: Engine, name: str) -> None:
@@ -39,15 +70,20 @@ def test_a_waiter_takes_the_token_away_and_guards_nothing_while_nothing_is_due(e
     assert keeper(engine, q) is None
 
 
-def test_the_first_waiter_guards_the_next_due_time_and_others_rely_on_it(engine: Engine, name: str) -> None:
+def test_the_first_waiter_owns_the_next_due_time_and_two_others_are_its_backups(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
     due = engine.clock.ms + 5000
     assert engine.token(q.home)  # somebody has to look at the new due time
-    assert ask(engine, q, "w1").wake_at_ms == due
-    assert keeper(engine, q) == f"{due}:w1"
-    assert ask(engine, q, "w2").wake_at_ms == due + 500  # it looks after the keeper
-    assert keeper(engine, q) == f"{due}:w1"
+    assert duty(ask(engine, q, "w1")) == (due, due + 700)
+    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w1", 2)
+    assert duty(ask(engine, q, "w2")) == (0, due + 300)
+    assert duty(ask(engine, q, "w3")) == (0, due + 500)
+    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w1:w2:w3", 0)
+    assert duty(ask(engine, q, "w4")) == (0, 0)
+    assert duty(ask(engine, q, "w1")) == (due, due + 700)  # who has a duty keeps it
+    assert duty(ask(engine, q, "w3")) == (0, due + 500)
+    assert keeper(engine, q) == f"{due}:w1:w2:w3"
 
 
 def test_an_earlier_due_time_wakes_a_waiter_and_a_later_one_does_not(engine: Engine, name: str) -> None:
@@ -192,31 +228,219 @@ def test_dead_letters_wake_the_waiters_of_their_shard(engine: Engine, name: str)
     assert engine.token(shard)
 
 
-def test_a_waiter_looks_after_the_keeper_and_rings_for_one_that_died(engine: Engine, name: str) -> None:
+# Owners and backups
+
+
+def test_the_owner_wakes_somebody_when_the_time_has_come_and_not_before(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
-    due = ask(engine, q, "dead").wake_at_ms
-    assert ask(engine, q, "alive").wake_at_ms == due + 500
-    assert engine.execute(messages.watch(q.home, "alive")) == 5500  # too early: it comes again
+    later(engine, q)
+    ask(engine, q, "w1")
+    engine.clock.advance_ms(4999)
+    assert engine.execute(messages.watch(q.home, "w1")) == 1  # its clock is fast: it comes again
     assert not engine.token(q.home)
-    engine.clock.advance_ms(5500)
-    assert engine.execute(messages.watch(q.home, "alive")) == 0
+    engine.clock.advance_ms(1)
+    assert engine.execute(messages.watch(q.home, "w1")) == 0
     assert engine.token(q.home)
 
 
-def test_who_looks_after_a_keeper_that_did_its_duty_does_nothing(engine: Engine, name: str) -> None:
+def test_who_owns_a_time_no_more_wakes_nobody(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    group = "g" if q.is_fifo else None
-    engine.send(q, "soon", group=group, delay_ms=1000)
-    engine.send(q, "later", group=group, delay_ms=9000)
-    assert ask(engine, q, "w1").wake_at_ms == engine.clock.ms + 1000
-    assert ask(engine, q, "w2").wake_at_ms == engine.clock.ms + 1500
-    engine.clock.advance_ms(1000)
+    later(engine, q, 5000)
+    ask(engine, q, "w1")
+    later(engine, q, 1000, "h")
+    engine.redis.delete(q.home.bell)
+    due = engine.clock.ms + 1000
+    assert duty(waited(engine, q, "w2")) == (due, due + 700)
     assert engine.execute(messages.watch(q.home, "w1")) == 0
-    assert len(ask(engine, q, "w1").messages) == 1
-    assert engine.redis.delete(q.home.bell) == 1  # w2 looks, as the next due time is unguarded
-    next_due = ask(engine, q, "w2").wake_at_ms
-    engine.clock.advance_ms(500)
-    left = engine.execute(messages.watch(q.home, "w3"))
-    assert left == next_due - engine.clock.ms + 500
     assert not engine.token(q.home)
+
+
+@pytest.mark.parametrize("look_ms", [300, 500])
+def test_a_backup_gets_the_message_itself_if_the_owner_died(engine: Engine, name: str, look_ms: int) -> None:
+    q = engine.queue(name)
+    later(engine, q)
+    ask(engine, q, "dead")
+    backups = {duty(ask(engine, q, w))[1] - engine.clock.ms - 5000: w for w in ("w1", "w2")}
+    engine.clock.advance_ms(5000 + look_ms)
+    assert [d.body for d in waited(engine, q, backups[look_ms]).messages] == ["later"]
+
+
+def test_a_waiter_that_blocked_before_there_was_a_due_time_becomes_a_backup(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    for waiter in ("w1", "w2", "w3"):
+        assert duty(ask(engine, q, waiter)) == (0, 0)
+    due = later(engine, q)
+    assert engine.redis.lpop(q.home.bell)  # one is woken
+    assert asked_for(engine, q) == 1  # and another, in case that one dies
+    assert duty(waited(engine, q, "w1")) == (due, due + 700)
+    for waiter, look in (("w2", 300), ("w3", 500)):
+        assert engine.redis.lpop(q.home.backup)
+        assert duty(waited(engine, q, waiter)) == (0, due + look)
+    assert asked_for(engine, q) == 0
+
+
+def test_if_the_waiter_that_was_woken_dies_the_second_one_owns_the_due_time(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    assert engine.redis.delete(q.home.bell)  # taken by somebody who dies
+    assert engine.redis.lpop(q.home.backup)
+    assert duty(waited(engine, q, "w2")) == (due, due + 700)
+
+
+def test_the_owner_that_leaves_is_replaced_and_keeps_its_backups(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    for waiter in ("w1", "w2", "w3"):
+        ask(engine, q, waiter)
+    leave(engine, q, "w1")
+    assert (keeper(engine, q), engine.token(q.home)) == (f"{due}:-:w2:w3", True)
+    engine.redis.delete(q.home.bell)
+    assert duty(waited(engine, q, "w4")) == (due, due + 700)
+    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w4:w2:w3", 0)
+
+
+def test_a_backup_that_takes_over_from_the_owner_is_replaced(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    for waiter in ("w1", "w2", "w3"):
+        ask(engine, q, waiter)
+    leave(engine, q, "w1")
+    assert duty(waited(engine, q, "w2")) == (due, due + 700)
+    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w2:w3", 1)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "over", "served"])
+def test_a_backup_that_leaves_is_replaced(engine: Engine, name: str, how: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    for waiter in ("w1", "w2", "w3"):
+        ask(engine, q, waiter)
+    if how == "cancelled":
+        leave(engine, q, "w2")
+    elif how == "over":
+        assert duty(waited(engine, q, "w2", 0)) == (0, 0)
+    else:
+        engine.send(q, "now", group="h" if q.is_fifo else None)
+        assert waited(engine, q, "w2").messages
+    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w1:w3", 1)
+    assert duty(waited(engine, q, "w4")) == (0, due + 500)
+
+
+def test_backups_are_in_other_processes_than_the_owner(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    assert duty(ask(engine, q, "p-1")) == (due, due + 700)
+    assert duty(ask(engine, q, "p-2")) == (0, 0)
+    assert asked_for(engine, q) == 2
+    assert duty(ask(engine, q, "r-1")) == (0, due + 300)
+    assert duty(ask(engine, q, "r-2")) == (0, 0)
+    assert duty(ask(engine, q, "s-1")) == (0, due + 500)
+    assert asked_for(engine, q) == 0
+
+
+def test_who_takes_a_token_that_is_for_another_process_does_not_take_it_again(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    ask(engine, q, "p-1")
+    engine.redis.lpop(q.home.backup)
+    assert duty(waited(engine, q, "p-2")) == (0, due + 300)  # it has a duty: it does not block on the list any more
+    assert asked_for(engine, q) == 2  # and others are asked
+    for n in range(3, 20):
+        assert duty(waited(engine, q, f"p-{n}"))[1] > due
+    assert len(str(keeper(engine, q)).split(":")) == 10
+    assert asked_for(engine, q) == 2
+
+
+def test_an_earlier_due_time_is_told_to_all_who_have_a_duty(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    later(engine, q, 60_000)
+    for waiter in ("w1", "w2", "w3"):
+        ask(engine, q, waiter)
+    engine.redis.delete(q.home.bell)
+    due = later(engine, q, 1000, "h")
+    assert duty(waited(engine, q, "w2")) == (due, due + 700)
+    assert called(engine, q) == ["w1", "w3"]
+    assert keeper(engine, q) == f"{due}:w2"
+    assert duty(waited(engine, q, "w1")) == (0, due + 300)
+    assert duty(waited(engine, q, "w3")) == (0, due + 500)
+    assert called(engine, q) == []
+    assert asked_for(engine, q) == 0
+
+
+def test_changed_settings_are_told_to_all_who_have_a_duty(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    for waiter in ("w1", "w2"):
+        ask(engine, q, waiter)
+    engine.run(flows.set_attributes(q, {"VisibilityTimeout": "77"}, NATIVE))
+    assert (keeper(engine, q), engine.token(q.home)) == (None, True)
+    assert called(engine, q) == ["w1", "w2"]
+    assert duty(waited(engine, q, "w2")) == (due, due + 700)
+
+
+def test_a_due_time_that_nothing_needs_any_more_is_kept_and_its_backups_too(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "a", group="g" if q.is_fifo else None)
+    (d,) = engine.receive(q, visibility_ms=5000)
+    due = engine.clock.ms + 5000
+    assert duty(ask(engine, q, "w1")) == (due, due + 700)
+    engine.delete(q, d)
+    assert duty(waited(engine, q, "w1")) == (due, due + 700)
+    later(engine, q, 9000)
+    assert not engine.token(q.home)  # w1 looks before
+    assert duty(waited(engine, q, "w2")) == (0, due + 300)
+
+
+@pytest.mark.parametrize("waiter", ["w1", ""])
+def test_a_token_that_comes_at_the_end_of_a_wait_is_passed_on(engine: Engine, name: str, waiter: str) -> None:
+    q = engine.queue(name)
+    later(engine, q)
+    assert engine.redis.delete(q.home.bell, q.home.backup)  # taken just before the wait was over
+    ask(engine, q, waiter, "0")
+    assert engine.token(q.home)
+    ask(engine, q, "w2")
+    assert engine.redis.delete(q.home.backup)
+    ask(engine, q, waiter, "0")
+    assert not engine.token(q.home)  # w2 guards it
+    assert asked_for(engine, q) == 2
+
+
+def test_a_short_poll_leaves_tokens_alone(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    later(engine, q)
+    assert engine.redis.delete(q.home.bell, q.home.backup)
+    ask(engine, q, "", "")
+    assert not engine.token(q.home)
+    assert asked_for(engine, q) == 0
+
+
+def test_a_waiter_at_its_limit_gives_up_what_it_has(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    one = dataclasses.replace(AWS, in_flight=1)
+    due = later(engine, q)
+    assert duty(ask(engine, q, "w1")) == (due, due + 700)
+    engine.send(q, "a", "b", group="h" if q.is_fifo else None)
+    assert len(engine.receive(q, 1, 60_000)) == 1
+    engine.redis.delete(q.home.bell)  # w1 is woken
+    until = str(engine.clock.ms + 15_000)
+    got = engine.execute(messages.receive_messages(q.home, one, 1, None, until, "w1"))
+    assert (duty(got), keeper(engine, q), engine.token(q.home)) == ((-1, 0), None, True)
+
+
+def test_a_deleted_queue_leaves_no_duties_behind(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    later(engine, q)
+    for waiter in ("w1", "w2"):
+        ask(engine, q, waiter)
+    assert (keeper(engine, q), asked_for(engine, q)) != (None, 0)
+    engine.run(flows.delete_queue(q, NATIVE))
+    assert (keeper(engine, q), asked_for(engine, q)) == (None, 0)
+
+
+def test_a_purge_leaves_duties_alone(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    due = later(engine, q)
+    for waiter in ("w1", "w2"):
+        ask(engine, q, waiter)
+    engine.run(flows.purge_queue(q, NATIVE))
+    assert keeper(engine, q) == f"{due}:w1:w2"

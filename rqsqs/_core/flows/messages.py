@@ -6,6 +6,8 @@ import contextlib
 import functools
 import itertools
 import os
+import secrets
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +38,7 @@ T = TypeVar("T")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
+POLL_CALLS = 10  # after so many calls a receive whose time is over goes on no longer, whatever lies in front
 STAY = 8  # one call of so many goes to another partition than the last one
 TURNS = 10  # attempts to send to partitions that are being changed
 PATIENT_TURNS = 2  # after so many an interrupted change is completed
@@ -43,6 +46,7 @@ SETTLE_AFTER = 256  # messages that were not in their old place any more, until 
 SETTLE_UP_TO = 10_000  # among so many message groups
 BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
 DELETED, CHANGED = "the messages are deleted", "the visibility is changed"
+_HERE = secrets.token_hex(4)  # with the process's number it names a process among all on all machines
 _waiter_numbers = itertools.count()
 
 
@@ -318,20 +322,28 @@ def _receive(
     wait = waiter = ""
     if wait_ms != 0:
         wait = "?" if wait_ms is None else f"+{wait_ms}"
-        waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
+        waiter = _waiter_name()
         if wait_ms and first is None and (yield IsWatched(bells)):
             # Nothing is visible, or the one who watches would have it: line up behind it without asking.
-            got, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), then=lambda: ask(home, NOW, "", max_messages))
+            then = functools.partial(ask, home, NOW, "", max_messages)
+            got, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), then=then, also=(home.backup,))
             wait_ms -= min(wait_ms, BLOCK_MS) - spare
             if got is not None and got.messages:
                 return list(got.messages)
             if wait_ms <= 0:
+                if got is not None and got.wake_at_ms == got.now_ms:
+                    yield messages.ring(home)  # something may be visible, and it may have taken a token
                 return []
             wait = f"+{wait_ms}"
 
+    end = _now_ms(q) + (wait_ms or 0)
+    calls, again = 1, False
     got = yield first(wait, waiter) if first else ask(home, wait, waiter, max_messages)
+    if wait_ms is None:
+        end = _now_ms(q) + got.wait_until_ms - got.now_ms
     try:
         while True:
+            again = bool(got.missing_dlq) or got.wake_at_ms == got.now_ms
             if got.missing_dlq:
                 yield from _holding(got.messages, adopt_shard(q, home, got.missing_dlq))
             if got.topology != q.topology:
@@ -339,36 +351,50 @@ def _receive(
             if got.messages:
                 return list(got.messages)
             if waiter:
-                wait = str(got.wait_until_ms)  # from now on the caller may be the keeper of a due time
-            left = got.wait_until_ms - got.now_ms
+                wait = str(got.wait_until_ms)  # from now on the caller may have a duty
+            left = min(got.wait_until_ms - got.now_ms, end - _now_ms(q))
             if len(q.partitions) > 1:
-                yield messages.ring(home, waiter)
+                if waiter:
+                    yield messages.ring(home, waiter)
                 return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0), heard=(home,)))
-            if got.missing_dlq or got.wake_at_ms == got.now_ms:
+            if again and (left > 0 or calls < POLL_CALLS):
                 got = yield ask(home, wait, waiter, max_messages)
+                calls += 1
                 continue
             if left <= 0:
+                if waiter and (again or got.look_at_ms):
+                    yield messages.ring(home, waiter)
+                    if again:
+                        yield messages.ring(home)
                 return []
             if got.wake_at_ms == AT_LIMIT:
                 yield Sleep(min(left, LOOK_AGAIN_MS))
                 got = yield ask(home, wait, waiter, max_messages)
                 continue
-            block = min(left, BLOCK_MS)
-            wake_in = got.wake_at_ms - got.now_ms if got.wake_at_ms else None
+            block, wake_in, wake, also = min(left, BLOCK_MS), None, None, (home.backup,)
+            if got.look_at_ms:
+                block = min(block, max(got.look_at_ms - got.now_ms, 1))
+                also = (home.wake(waiter),)
+                if got.wake_at_ms:
+                    wake_in, wake = got.wake_at_ms - got.now_ms, messages.watch(home, waiter)
             then = functools.partial(ask, home, wait, waiter, max_messages)
-            got, spare = yield Wait(bells, block, wake_in, messages.watch(home, waiter), then)
+            duty = got.look_at_ms
+            got, spare = yield Wait(bells, block, wake_in, wake, then, also)
             if got is None:
                 if left <= block - spare:
-                    if wake_in is not None:
-                        yield messages.ring(home, waiter)  # another one has to keep the time
+                    if duty:
+                        yield messages.ring(home, waiter)  # another one has to take it over
                     return []
                 got = yield ask(home, wait, waiter, max_messages)
+            calls += 1
     except QueueDoesNotExist:
         yield messages.ring(home)  # whoever else waits finds out as well
         raise
     except BaseException as e:
         if waiter and not isinstance(e, GeneratorExit | ServerError):
             yield messages.ring(home, waiter)
+            if again:
+                yield messages.ring(home)
         raise
 
 
@@ -383,105 +409,154 @@ def _receive_everywhere(
 ) -> Flow[list[Delivery]]:
     """Receive from a queue of several partitions, each in its turn first; begin at `start`, with `first` if given.
 
-    One round over all partitions finds messages, or makes the caller a waiter of every one. A bell that rings tells
-    where to look then, and only there: what holds of tokens and due times (lua/lib/bell.lua) holds for each partition
-    by itself. Whoever takes a token receives there, and whoever may keep a due time and goes away gives that up.
+    One round over all partitions finds messages, or makes the caller a waiter of every one. A token tells where to look
+    then, and only there: what holds of tokens and due times (lua/lib/bell.lua) holds for each partition by itself.
+    Whoever takes a token receives there, and whoever has duties and goes away gives them up.
 
     Args:
-        heard: the partitions whose bells were listened to.
+        heard: the partitions whose wakeup lists were listened to.
     """
-    wait, waiter, left = "", "", 0
-    if wait_ms != 0:
-        wait = "?" if wait_ms is None else f"+{wait_ms}"
-        waiter = f"{os.getpid()}-{next(_waiter_numbers)}"
-        bells = tuple([p.bell for p in q.partitions])
-        if wait_ms and first is None and not heard and (yield IsWatched(bells)):
-            # Nothing is visible, or the one who watches would have it: line up behind it without asking.
-            heard = q.partitions
-            rang, spare = yield Wait(bells, min(wait_ms, BLOCK_MS))
-            wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + spare, 0)
-            if not wait_ms and rang is None:
-                return []
-            wait, start = f"+{wait_ms}", _with_bell(heard, rang)
+    wait, waiter, end = "", "", _now_ms(q) + (wait_ms or 0)
     ends: dict[Partition, str] = {}  # when the waiting ends, by the clock of the partition's server
-    duties: dict[Partition, int] = {}  # where the caller may be the keeper of a due time: in so many ms
-    rung: Partition | None = None
+    duties: dict[Partition, tuple[int, int]] = {}  # when to wake somebody (0 = not) and to look, by the client's clock
+    owed: dict[Partition, None] = {}  # where a token may have been taken and nobody looked yet
+    calls = left = 0
     try:
+        if wait_ms != 0:
+            wait = "?" if wait_ms is None else f"+{wait_ms}"
+            waiter = _waiter_name()
+            bells = tuple([p.bell for p in q.partitions])
+            if wait_ms and first is None and not heard and (yield IsWatched(bells)):
+                # Nothing is visible, or the one who watches would have it: line up behind it without asking.
+                heard = q.partitions
+                rang, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), also=tuple([p.backup for p in heard]))
+                wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + spare, 0)
+                if not wait_ms and rang is None:
+                    return []
+                wait, start = f"+{wait_ms}" if wait_ms else NOW, _with_list(heard, rang)
+                if start is not None:
+                    owed[start] = None
+        order = q.in_turn(start)
+        if first is not None and start is not None and start not in order:
+            order = (start, *order)
         while True:
             partitions = q.partitions
-            order = (rung,) if rung is not None else q.in_turn(start)
-            if first is not None and start is not None and start not in order:
-                order = (start, *order)
             found: list[Delivery] = []
-            again = is_limited = False
+            again: list[Partition] = []
+            limited: list[Partition] = []
+            is_stale = False
             for p in order:
                 look = NOW if waiter and found else ends.get(p, wait)
                 if first is not None and p is start:
                     operation, first = first(look, waiter), None
                 else:
                     operation = ask(p, look, waiter if look != NOW or p in duties else "", count - len(found))
+                calls += 1
                 got = yield from _holding(found, at(q, p, operation, False))
                 if got is None:
                     break
+                owed.pop(p, None)
                 if got is False:  # no such shard, or not yet
                     duties.pop(p, None)
                     continue
                 found += got.messages
+                if waiter and (got.missing_dlq or got.wake_at_ms == got.now_ms):
+                    owed[p] = None
                 if got.missing_dlq:
                     yield from _holding(found, adopt_shard(q, p, got.missing_dlq))
                 if p is q.home and got.topology != q.topology:
                     yield from _holding(found, refresh(q))
-                    again = True
+                    is_stale = True
                 if got.messages:
                     duties.pop(p, None)
                     if len(found) >= count:
                         break
                     continue
+                now = _now_ms(q)
                 if waiter and look != NOW:
-                    left = got.wait_until_ms - got.now_ms
+                    if wait_ms is None and not ends:
+                        end = now + got.wait_until_ms - got.now_ms
+                    left = min(got.wait_until_ms - got.now_ms, end - now)
                     ends[p], wait = str(got.wait_until_ms), f"+{max(left, 0)}"
-                again = again or bool(got.missing_dlq) or got.wake_at_ms == got.now_ms
-                if got.wake_at_ms == AT_LIMIT:
-                    is_limited = True
-                elif got.wake_at_ms > got.now_ms:
-                    duties[p] = got.wake_at_ms - got.now_ms
-                elif not got.wake_at_ms:
+                if got.missing_dlq or got.wake_at_ms == got.now_ms:
+                    again.append(p)
+                elif got.look_at_ms:
+                    duties[p] = (
+                        got.wake_at_ms and now + got.wake_at_ms - got.now_ms,
+                        now + got.look_at_ms - got.now_ms,
+                    )
+                else:
                     duties.pop(p, None)
-            start = rung = None
-            if not found and (again or partitions != q.partitions):
+                    if got.wake_at_ms == AT_LIMIT:
+                        limited.append(p)
+            left = min(left, end - _now_ms(q))
+            if not found and (again or is_stale or partitions != q.partitions) and (left > 0 or calls < POLL_CALLS):
+                order = q.in_turn(None) if is_stale or partitions != q.partitions else tuple(again)
+                if left <= 0:
+                    order = order[: POLL_CALLS - calls]
                 continue
             if heard and heard != q.partitions and (found or left > 0):
-                yield from _holding(found, _ring(q.home))  # whoever listens to the same bells learns of the others
+                yield from _holding(found, _ring(q.home))  # whoever listens to the same lists learns of the others
             if found or left <= 0:
-                yield from _holding(found, _leave(duties, waiter))
+                yield from _holding(found, _leave(duties, waiter, owed))
                 return found
-            # Nothing anywhere: block on all bells.
+            # Nothing anywhere: block on the lists of all.
             heard = q.partitions
-            block = min(left, BLOCK_MS, LOOK_AGAIN_MS if is_limited else left)
-            wake_in, wake = messages.watch_all([(ms, p) for p, ms in duties.items()], waiter)
-            rang, spare = yield Wait(tuple([p.bell for p in heard]), block, wake_in, wake)
-            left -= block - spare
-            if rang is None and left <= 0:
-                yield from _leave(duties, waiter)
+            block = min(left, BLOCK_MS, LOOK_AGAIN_MS if limited else left)
+            if duties:
+                block = min(block, max(min([at for _, at in duties.values()]) - _now_ms(q), 1))
+            listened = [p for p in heard if p not in limited]
+            if not listened:
+                yield Sleep(block)
+                order = heard
+                continue
+            wake_in, wake = messages.watch_all(
+                [(max(at - _now_ms(q), 0), p) for p, (at, _) in duties.items() if at], waiter
+            )
+            also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
+            rang, spare = yield Wait(tuple([p.bell for p in listened]), block, wake_in, wake, also=also)
+            if rang is not None:
+                rung = _with_list(heard, rang)
+                order = (rung,) if rung is not None else heard
+                owed.update(dict.fromkeys(order))
+                continue
+            if left <= block - spare:
+                yield from _leave(duties, waiter, owed)
                 return []
-            rung = _with_bell(heard, rang)
+            now = _now_ms(q)
+            come = [p for p, (wake_at, look_at) in duties.items() if (wake_at or look_at) <= now or look_at <= now]
+            order = tuple(come) or (tuple(limited) if limited and spare == 0 else q.in_turn(None))
     except QueueDoesNotExist:
         if heard or ends:
             yield messages.ring(q.home)  # whoever else waits finds out as well
         raise
     except BaseException as e:
         if not isinstance(e, GeneratorExit | ServerError):
-            yield from _leave(duties, waiter)
+            yield from _leave(duties, waiter, owed)
         raise
 
 
-def _with_bell(partitions: Sequence[Partition], bell: str | None) -> Partition | None:
-    return next((p for p in partitions if p.bell == bell), None) if bell else None
+def _waiter_name() -> str:
+    """PROCESS-NUMBER, as lua/lib/bell.lua wants it."""
+    return f"{_HERE}.{os.getpid():x}-{next(_waiter_numbers)}"
 
 
-def _leave(duties: dict[Partition, int], waiter: str) -> Flow[None]:
+def _now_ms(q: QueueRef) -> int:
+    """A clock to measure time with, or the test clock."""
+    clock = q.space.clock
+    return clock.now_us() // 1000 if clock is not None else time.monotonic_ns() // 1_000_000
+
+
+def _with_list(partitions: Sequence[Partition], key: str | None) -> Partition | None:
+    """The partition to which a wakeup list belongs."""
+    return next((p for p in partitions if key.startswith(p.base)), None) if key else None
+
+
+def _leave(duties: dict[Partition, tuple[int, int]], waiter: str, owed: dict[Partition, None]) -> Flow[None]:
     while duties:
         yield messages.ring(duties.popitem()[0], waiter)
+    while owed:
+        yield messages.ring(owed.popitem()[0])
 
 
 def _ring(p: Partition) -> Flow[None]:
