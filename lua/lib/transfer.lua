@@ -12,7 +12,7 @@ local bell = require("lib.bell")
 local transfer = {}
 
 local BYTES = 4194304 -- of records in one step, beyond one message
-local LOOKED_AT = 50 -- so many holes, or visibility timeouts that are over, are done away with in one step
+local HOLES, EXPIRED = 300, 50 -- so many holes, or visibility timeouts that are over, are done away with in one step
 
 -- What a step of `take` has taken, up to `limit` messages.
 local function taking(limit)
@@ -33,7 +33,7 @@ local function taking(limit)
 end
 
 local function take_fifo(base, meta, now, step, accept)
-  local more = fifo.expire_due(base, now, LOOKED_AT) and "more" or nil
+  local more = fifo.expire_due(base, now, EXPIRED) and "more" or nil
   local stamps, refusal = {}, nil
   while step.has_room() do
     local head = redis.call("ZPOPMIN", base .. "available")
@@ -67,45 +67,49 @@ end
 local function take_ready(base, meta, step, accept)
   local ready, groups = base .. "ready", base .. "ring"
   local fair = redis.call("HGET", meta, "fair")
-  local holes = 0
+  local holes, grouped, refusal = 0, 0, nil
   while step.has_room() do
     local group, list = "", ready
     if fair then
       group = redis.call("ZRANGE", groups, "0", "0")[1]
       if not group then
-        return nil
+        break
       end
       list = ring.list(base, ready, group)
     end
     local pair = redis.call("LRANGE", list, "0", "1")
     if #pair == 0 then
       if not fair then
-        return nil
+        break
       end
       redis.call("ZREM", groups, group)
     else
       if #pair[1] == 25 then
-        redis.call("HINCRBY", meta, "holes", -1)
         holes = holes + 1
       else
         local part = message.parse(pair[1])
-        local refusal = accept(part.source)
-        if refusal or not step.has_room(pair[2]) then
-          return refusal or "more"
+        refusal = accept(part.source) or not step.has_room(pair[2]) and "more" or nil
+        if refusal then
+          break
         end
         step.add({key = pair[1], source = part.source, group = part.group or "", record = pair[2],
           past = group ~= "" and "group" or ""}, part.count > 0 and part.id or nil)
       end
       redis.call("LPOP", list, "2")
-      if group ~= "" then
-        redis.call("HINCRBY", meta, "grouped", -1)
-      end
-      if holes == LOOKED_AT then
-        return "more"
+      grouped = grouped + (group ~= "" and 1 or 0)
+      if holes == HOLES then
+        refusal = "more"
+        break
       end
     end
   end
-  return nil
+  if holes > 0 then
+    redis.call("HINCRBY", meta, "holes", -holes)
+  end
+  if grouped > 0 then
+    redis.call("HINCRBY", meta, "grouped", -grouped)
+  end
+  return refusal
 end
 
 -- Messages whose time has come in `inflight` or `delayed`.

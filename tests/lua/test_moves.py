@@ -166,7 +166,7 @@ def test_what_is_put_back_is_as_it_was(dead: Setup, how: str) -> None:
             handles = [(d.receipt_handle, 1000) for d in before.values()]
             assert set(engine.run(flows.change_visibility(dead.dlq, handles, NATIVE))) == {None}
         engine.clock.advance_ms(6000)
-    batch, _, messages = engine.execute(moves.take(shard, 100, "other", "b:1:1"))
+    batch = engine.execute(moves.take(shard, 100, "other", "b:1:1"))[0]
     engine.execute(moves.clear(shard, batch, "back"))
     engine.execute(moves.clear(shard, batch, "back"))  # its answer was lost
     engine.execute(moves.clear(shard, batch, "end"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rqsqs._core import consumers, messages
+from rqsqs._core import consumers, messages, portions
 from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.messages import DELETED, delete_at, may_stay, receive_after, safely
 from rqsqs._core.flows.topology import adopt_shard
@@ -18,6 +18,8 @@ from rqsqs.limits import NATIVE
 from rqsqs.types import Consumer, Durability
 
 GONE = -2
+PROLONGED = 1000  # messages in one heartbeat
+MOST_OF_CAUSE = 10_000  # bytes
 Weak = Callable[[DurabilityNotReached], object]  # takes what is not as safe as required
 
 
@@ -47,6 +49,10 @@ def finish_and_receive(
         first = parts.pop()[1] if parts and may_stay(q, parts[-1][0]) else ()
         for _, part in parts:
             yield from finish(q, part)
+    most = portions.ORDERED if q.is_fifo else portions.PLAIN
+    if len(first) > most:
+        yield from finish(q, first[:-most])
+        first = first[-most:]
     got, _ = yield from receive_after(q, NATIVE, [d.receipt for d in first], max_messages, lease_ms, wait_ms, per_group)
     return got
 
@@ -95,12 +101,18 @@ def release(
     safe = for_deletes(durability)
     told: list[Any] = []
     left = list(enumerate(verdicts))
+    most = portions.ORDERED if q.is_fifo else portions.SPECIAL
     while left:
         again = []
         for p in dict.fromkeys(v.delivery.partition for _, v in left):
             part = [(i, v) for i, v in left if v.delivery.partition is p]
-            operation = messages.release_messages(p, [v for _, v in part], safe)
-            statuses, missing_dlq = yield from safely(q, p, operation, ([GONE] * len(part), ""), told)
+            statuses: list[int] = []
+            missing_dlq = ""
+            for some in portions.portions([v for _, v in part], most, _size):
+                operation = messages.release_messages(p, some, safe)
+                found, missing = yield from safely(q, p, operation, ([GONE] * len(some), ""), told)
+                statuses += found
+                missing_dlq = missing_dlq or missing
             for (i, v), status in zip(part, statuses, strict=True):
                 if status == MISSING_DLQ:
                     again.append((i, v))
@@ -111,6 +123,10 @@ def release(
         left = again
     _tell(weak, not_reached(safe, told, "the messages are released"))
     return results
+
+
+def _size(verdict: Verdict) -> int:
+    return 0 if verdict.kind == "back" else len(verdict.delivery.record) + MOST_OF_CAUSE
 
 
 def beat(
@@ -132,19 +148,19 @@ def beat(
     order, lost = "", []
     parts = dict(_by_partition(held))
     for p in (q.home, *(p for p in parts if p is not q.home)):
-        mine = parts.get(p, [])
-        try:
-            if p is q.home:
-                order, positions = yield consumers.beat(p, mine, lease_ms, consumer_id, description, life_ms)
-                if order == "evict":
-                    return order, []
-            else:
-                _, positions = yield consumers.beat(p, mine, lease_ms)
-        except QueueDoesNotExist:
-            if p is q.home:
-                raise
-            positions = range(len(mine))
-        lost += [mine[i] for i in positions]
+        for n, mine in enumerate(portions.portions(parts.get(p, []), PROLONGED) or [()]):
+            try:
+                if p is q.home and n == 0:
+                    order, positions = yield consumers.beat(p, mine, lease_ms, consumer_id, description, life_ms)
+                    if order == "evict":
+                        return order, []
+                else:
+                    _, positions = yield consumers.beat(p, mine, lease_ms)
+            except QueueDoesNotExist:
+                if p is q.home:
+                    raise
+                positions = range(len(mine))
+            lost += [mine[i] for i in positions]
     return order, lost
 
 

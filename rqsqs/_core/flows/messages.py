@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rqsqs._core import browsing, messages, receipts
+from rqsqs._core import browsing, messages, portions, receipts
 from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.partitions import complete, settle
 from rqsqs._core.flows.topology import adopt_shard, at, refresh
@@ -29,6 +29,7 @@ from rqsqs.errors import (
     QueueDoesNotExist,
     ReceiptHandleExpired,
     ReceiptHandleIsInvalid,
+    RqsqsError,
     ServerError,
 )
 from rqsqs.limits import Limits
@@ -54,7 +55,8 @@ def send_messages(
     q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None = None
 ) -> Flow[list[SentMessage | Failure]]:
     """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge. Of a queue
-    of several partitions each gets its messages in one call; if one cannot be asked, the others' are sent.
+    of several partitions each gets its messages in one call; if one cannot be asked, the others' are sent. Very many
+    messages, or large ones, take several calls (portions): if one of them fails, what comes behind it is not sent.
 
     Raises:
         QueueDoesNotExist, DeduplicationIdRequired: nothing was sent.
@@ -156,6 +158,9 @@ def _send_to(
     permit: str,
     durability: Durability | None,
 ) -> Flow[list[Any]]:
+    parts = portions.portions(batch, _at_once(p, batch), _length) if len(batch) > 1 else ()
+    if len(parts) > 1:
+        return (yield from _send_parts(q, p, parts, limits, permit, durability))
     news: list[bytes] = []
     try:
         sent: Any = yield messages.send_messages(p, batch, limits, news, permit, durability)
@@ -177,7 +182,44 @@ def _send_to(
     if not rest:
         return results
     others = iter((yield from _send_to(q, p, rest, limits, permit, durability)))
-    return [next(others) if r is None else r for r in results]
+    return _numbered([next(others) if r is None else r for r in results])
+
+
+def _send_parts(
+    q: QueueRef,
+    p: Partition,
+    parts: Sequence[Sequence[Outgoing]],
+    limits: Limits,
+    permit: str,
+    durability: Durability | None,
+) -> Flow[list[Any]]:
+    answers: list[Any] = []
+    trouble: ServerError | None = None
+    for part in parts:
+        if trouble is None:
+            try:
+                answers += yield from _send_to(q, p, part, limits, permit, durability)
+                continue
+            except ServerError as e:
+                if not answers:
+                    raise
+                trouble = e
+        answers += [Failure(0, trouble)] * len(part)
+    return _numbered(answers)
+
+
+def _numbered(answers: list[Any]) -> list[Any]:
+    return [Failure(i, a.error) if type(a) is Failure else a for i, a in enumerate(answers)]
+
+
+def _at_once(p: Partition, batch: Sequence[Outgoing]) -> int:
+    if p.is_fifo:
+        return portions.ORDERED
+    return portions.PLAIN if all([m.is_plain for m in batch]) else portions.SPECIAL
+
+
+def _length(message: Outgoing) -> int:
+    return len(message.record)
 
 
 def _too_large(size: int, limit: int) -> MessageTooLarge:
@@ -217,7 +259,30 @@ def receive_messages(
                 again += got.messages if got else ()
         if again:
             return again
-    return (yield from _receive(q, ask, max_messages, wait_ms))
+    received = yield from _receive(q, ask, max_messages, wait_ms)
+    return received if attempt_id else (yield from _fill(q, ask, received, max_messages))
+
+
+def _fill(
+    q: QueueRef, ask: Callable[[Partition, str, str, int], Operation], received: list[Delivery], count: int
+) -> Flow[list[Delivery]]:
+    """Receive more where one call handed out as much as it may, until there are `count` messages or no more come."""
+    if len(received) >= count or not portions.is_cut(received):
+        return received
+
+    def look(p: Partition) -> Flow[Any]:
+        try:
+            return (yield ask(p, NOW, "", count - len(received)))
+        except RqsqsError:  # what is in hand is not lost with it
+            return None
+
+    for p in {d.partition: None for d in received}:
+        last = [d for d in received if d.partition is p]
+        while len(received) < count and portions.is_cut(last):
+            got = yield from _holding(received, look(p))
+            last = got.messages if got is not None else []
+            received += last
+    return received
 
 
 def delete_and_receive(
@@ -247,10 +312,13 @@ def delete_and_receive(
     last: tuple[list[int], list[Receipt]] = ([], [])
     if parts and may_stay(q, parts[-1][0]):
         last = parts.pop()[1:]
-    for p, indices, found in parts:
-        statuses = yield from at(q, p, messages.delete_messages(p, found, limits), [0] * len(found))
-        _fail_expired(results, handles, indices, statuses)
     indices, finished = last
+    most = portions.ORDERED if q.is_fifo else portions.PLAIN
+    if len(finished) > most:
+        parts.append((finished[0].partition, indices[:-most], finished[:-most]))
+        indices, finished = indices[-most:], finished[-most:]
+    for p, others, found in parts:
+        _fail_expired(results, handles, others, (yield from delete_at(q, p, found, limits, None, [])))
     received, statuses = yield from receive_after(q, limits, finished, max_messages, visibility_ms, wait_ms)
     _fail_expired(results, handles, indices, statuses)
     return received, [r for r in results if isinstance(r, Failure)]
@@ -303,7 +371,7 @@ def receive_after(
         )
 
     received = yield from _receive(q, ask, max_messages, wait_ms, first if finished else None, start)
-    return received, statuses
+    return (yield from _fill(q, ask, received, max_messages)), statuses
 
 
 def _receive(
@@ -575,7 +643,9 @@ def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
     except BaseException as e:
         if not isinstance(e, GeneratorExit):
             for p in {d.partition: None for d in deliveries}:
-                yield messages.give_back(p, [d for d in deliveries if d.partition is p])
+                held = [d for d in deliveries if d.partition is p]
+                for part in reversed(portions.portions(held, portions.ORDERED if p.is_fifo else portions.PLAIN)):
+                    yield messages.give_back(p, part)
         raise
 
 
@@ -594,7 +664,7 @@ def delete_messages(
         told: list[Any] = []
         statuses = yield from delete_at(q, p, found, limits, safe, told)
         for i in indices if told else ():
-            results[i] = told[0]
+            results[i] = worst(told)
         _fail_expired(results, handles, indices, statuses)
     return results
 
@@ -602,11 +672,20 @@ def delete_messages(
 def delete_at(
     q: QueueRef, p: Partition, found: Sequence[Receipt], limits: Limits, safe: Durability | None, told: list[Any]
 ) -> Flow[list[int]]:
-    """Delete receipts of a partition; returns what became of them, as messages.delete_messages() tells it.
+    """Delete receipts of a partition, in as many calls as they take; returns what became of them, as
+    messages.delete_messages() tells it.
 
     A failover may have forgotten that a message was received. Then it waits again and is not found in flight: it looks
     as if it was gone. A delete that has to be safe looks for it.
     """
+    parts = portions.portions(found, portions.ORDERED if p.is_fifo else portions.PLAIN)
+    if len(parts) > 1:
+        all_statuses: list[int] = []
+        for part in parts:
+            of_part: list[Any] = []
+            all_statuses += yield from delete_at(q, p, part, limits, safe, of_part)
+            told += of_part
+        return all_statuses
     operation = messages.delete_messages(p, found, limits, safe)
     statuses: list[int] = yield from safely(q, p, operation, [0] * len(found), told)
     if safe is None or 0 not in statuses:
@@ -634,6 +713,11 @@ def safely(q: QueueRef, p: Partition, operation: Operation, if_gone: Any, told: 
     return result
 
 
+def worst(told: Sequence[Reached]) -> Reached | None:
+    """What all calls for a partition reached at least."""
+    return min(told, key=lambda reached: reached.is_enough) if told else None
+
+
 def _fail_expired(results: list[Any], handles: Sequence[str], indices: list[int], statuses: list[int]) -> None:
     for i, status in zip(indices, statuses, strict=False):  # standard queues have none: deleting always succeeds
         if status == -1:
@@ -654,11 +738,13 @@ def change_visibility(
     handles = [handle for handle, _ in changes]
     for p, indices, found in _by_partition(q, handles, results):
         changed = [(receipt, changes[i][1]) for receipt, i in zip(found, indices, strict=True)]
-        operation = messages.change_visibility(p, changed, limits.total_visibility_ms, safe)
         told: list[Any] = []
-        statuses = yield from safely(q, p, operation, [-2] * len(found), told)
+        statuses: list[int] = []
+        for part in portions.portions(changed, portions.ORDERED if p.is_fifo else portions.SPECIAL):
+            operation = messages.change_visibility(p, part, limits.total_visibility_ms, safe)
+            statuses += yield from safely(q, p, operation, [-2] * len(part), told)
         for i, status in zip(indices, statuses, strict=True):
-            results[i] = told[0] if told else None
+            results[i] = worst(told)
             if status != 1:
                 results[i] = Failure(i, _not_changed(status, *changes[i], limits))
     return results

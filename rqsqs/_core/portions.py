@@ -1,0 +1,40 @@
+"""How much one call carries. The server does nothing else while a script runs: large requests become several calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from rqsqs._core.records import Delivery
+
+T = TypeVar("T")
+BYTES = 4 * 1024 * 1024  # of records in one call, beyond one message
+ORDERED = 100  # messages of a FIFO queue in one call
+SPECIAL = 250  # of a standard queue, where each takes several steps
+PLAIN = 1000  # of a standard queue, where all take one step together
+CUT_BYTES = BYTES // 2  # so much a receive hands out at least before it stops for their size
+
+
+def portions(items: Sequence[T], count: int, size: Callable[[T], int] | None = None) -> list[Sequence[T]]:
+    """Cut items into runs of at most `count`, which have at most BYTES together or are one item.
+
+    Args:
+        size: bytes of an item.
+    """
+    if len(items) <= count and (size is None or len(items) == 1 or sum([size(item) for item in items]) <= BYTES):
+        return [items] if items else []
+    found: list[Sequence[T]] = []
+    start = total = 0
+    for i, item in enumerate(items):
+        more = size(item) if size is not None else 0
+        if i > start and (i - start >= count or total + more > BYTES):
+            found.append(items[start:i])
+            start, total = i, 0
+        total += more
+    found.append(items[start:])
+    return found
+
+
+def is_cut(received: Sequence[Delivery]) -> bool:
+    """May there be more where one call received these?"""
+    return len(received) >= ORDERED or sum([len(d.record) for d in received]) >= CUT_BYTES
