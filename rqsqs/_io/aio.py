@@ -1,8 +1,8 @@
 """The asyncio runner: drives flows for any number of tasks of one event loop.
 
 All tasks share one connection: requests are written as they come and answers read in order (a *pipe*). Waiting takes
-one connection more for each set of bells, however many tasks wait. A task that is cancelled loses nothing: what the
-server had already handed out to it is given back at once.
+one connection more for each of the first few sets of bells, however many tasks wait, and one for all others. A task
+that is cancelled loses nothing: what the server had already handed out to it is given back at once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import aio_nodes as nodes
 from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import by_slot
-from rqsqs._io.aio_nodes import Node, Pipe
+from rqsqs._io.aio_nodes import Hub, Node, Pipe
 from rqsqs._io.counters import Counters
+from rqsqs._io.listening import Closed, Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
@@ -61,6 +62,21 @@ class _Blocked(NamedTuple):
     connection: Any
     number: int
     bells: tuple[str, ...]
+
+
+def _occupy(nodes: Sequence[Node], occupied: list[Node], always: bool = False) -> bool:
+    """May a connection to each of these servers block, or one more for each time it is named?"""
+    for node in nodes:
+        if not node.occupy(always):
+            _vacate(occupied)
+            return False
+        occupied.append(node)
+    return True
+
+
+def _vacate(occupied: list[Node]) -> None:
+    while occupied:
+        occupied.pop().blocking -= 1
 
 
 class Link:
@@ -313,20 +329,31 @@ class Link:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         operation: Operation | None = None
         blocked: list[_Blocked] = []
+        occupied: list[Node] = []
         try:
             by_node = await self._by_node(wait.bells + wait.also)
-            for node, bells in by_node:
+            hubs: list[tuple[Hub, tuple[str, ...]]] = []
+            if not _occupy([node for node, _ in by_node], occupied):
+                hubs = [(hub, lists) for node, lists in by_node if (hub := await node.open_hub(self._hub)) is not None]
+                if len(hubs) < len(by_node):  # somebody does not let us listen
+                    _occupy([node for node, _ in by_node], occupied, always=True)
+                    hubs = []
+            for node, bells in () if hubs else by_node:
                 blocked.append(_Blocked(node, *await node.rested(), bells))
         except BaseException as e:
             for one in blocked:
                 await one.node.rest(one.connection, one.number)
+            _vacate(occupied)
             if isinstance(e, (*wire.BROKEN, rx.ResponseError)):
                 await self.router.refresh()
                 return None  # the next operation says why
             raise
+        if hubs:
+            return await self._listen(hubs, wait, deadline, wake_at)
         if wait.then is not None and len(by_node) == 1:
             operation = wait.then()
         exchange = self.background(self._exchange(blocked, wait, operation, deadline, wake_at))
+        exchange.add_done_callback(lambda _: _vacate(occupied))
         try:
             result = await asyncio.shield(exchange)
         except asyncio.CancelledError:
@@ -335,6 +362,111 @@ class Link:
         if operation is None and wait.then is not None:
             return await self.execute(wait.then())
         return result
+
+    def _hub(self, connection: Any) -> Hub:
+        hub = Hub(connection, lambda bells: self.background(self.ring(bells)), self._orphaned_listener)
+        if self.router.is_dynamic:
+            hub.beside(self._guard_hub(hub))
+        return hub
+
+    def _orphaned_listener(self, listener: Listener, reply: Any) -> None:
+        if listener.operation is not None and not isinstance(reply, Exception):
+            self._orphaned(listener.operation, reply)
+        self.background(self.ring(listener.bells))  # its receive may have taken on a duty
+
+    async def _listen(
+        self, hubs: list[tuple[Hub, tuple[str, ...]]], wait: Wait, deadline: float, wake_at: float | None
+    ) -> Any:
+        """Wait without a connection of one's own (listening.py)."""
+        operation = wait.then() if wait.then is not None and len(hubs) == 1 else None
+        lane = self.lanes.take(operation) if operation is not None else None
+        packed = wire.call(operation, self.router.is_cluster, lane) if operation is not None else b""
+        told = asyncio.Event()
+        listener = Listener(packed, told.set, operation, wait.bells)
+        watch = None
+        if wake_at is not None and wait.wake is not None:
+            watch = self.background(self._watch(wait.wake, wake_at - time.monotonic()))
+        try:
+            for hub, lists in hubs:
+                hub.listen(listener, lists)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await told.wait()
+            if listener.is_receiving and not listener.is_done:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GRACE_S):
+                        await told.wait()
+        except asyncio.CancelledError:
+            if not listener.finish(None):
+                self._not_wanted(listener)
+            raise
+        except wire.BROKEN as e:
+            listener.finish(e)
+        finally:
+            if watch is not None:
+                watch.cancel()
+            for hub, _ in hubs:
+                hub.leave(listener)
+                if not listener.is_done:  # nothing came: is the server there?
+                    hub.probe()
+        if not listener.is_done:
+            listener.finish(rx.TimeoutError("no answer in time") if listener.is_receiving else None)
+        return await self._outcome(listener, lane, wait)
+
+    def _not_wanted(self, listener: Listener) -> None:
+        """A waiter was cancelled when its outcome had come."""
+        if listener.is_receiving:
+            self._orphaned_listener(listener, listener.outcome)
+        elif isinstance(listener.outcome, str):
+            self.background(self.ring([listener.outcome]))
+
+    async def _outcome(self, listener: Listener, lane: Lane | None, wait: Wait) -> Any:
+        outcome, operation = listener.outcome, listener.operation
+        if isinstance(outcome, Closed):
+            raise asyncio.CancelledError(str(outcome))
+        if isinstance(outcome, rx.NoScriptError):  # nothing was done
+            self.lanes.give(lane)
+        elif isinstance(outcome, rx.ResponseError):
+            if wire.is_elsewhere(outcome):
+                self.counters.count("broken_waits")
+                await self.router.refresh()
+                return None  # the next operation finds out
+            if operation is None:
+                raise failures.server(outcome, sent=True, where=self.where) or outcome from outcome
+            raise failures.refused(outcome, scripts.get(operation.script), operation.keys, self.where) from outcome
+        elif isinstance(outcome, Exception):
+            self.counters.count("broken_waits" if isinstance(outcome, BrokenOff) else "connections_lost")
+            await self.router.refresh()
+            if operation is not None and listener.is_receiving:
+                self.counters.count("repeated_calls")
+                return await self.execute(operation, lane)
+            self.lanes.give(lane)
+        elif listener.is_receiving and operation is not None:
+            self.lanes.give(lane)
+            return outcome if operation.parse is None else operation.parse(outcome)
+        else:
+            self.lanes.give(lane)
+            if wait.then is None:
+                return outcome
+        # The time is over, or the connection broke before there was anything to receive.
+        return await self.execute(operation or wait.then()) if wait.then is not None else None
+
+    async def _guard_hub(self, hub: Hub) -> None:
+        while True:
+            await asyncio.sleep(WATCHDOG_S)
+            if not hub.switch.is_used:
+                continue
+            self.counters.count("wait_checks")
+            hub.probe()  # if it does not answer, the hub fails
+            await self.router.refresh(WATCHDOG_S)
+            gone = []
+            for bell in hub.switch.lists:
+                with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
+                    if (await self.router.node(bell)).hub is hub:
+                        continue
+                gone.append(bell)
+            if gone:
+                hub.switch.fail(BrokenOff("the server does not have the wakeup list any more"), gone)
 
     async def _by_node(self, bells: tuple[str, ...]) -> list[tuple[Node, tuple[str, ...]]]:
         """Bells that one connection can block on: those of one slot."""

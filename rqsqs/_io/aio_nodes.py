@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import hiredis
 import redis.exceptions as rx
 from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 
@@ -17,11 +18,14 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import connect, fitness, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.counters import Counters
-from rqsqs._io.nodes import ASK_S, FRESH_S
+from rqsqs._io.listening import START, START_ANSWERS, Closed, Listener, Switch
+from rqsqs._io.nodes import ASK_S, BLOCKING, FRESH_S
+from rqsqs._io.wire import GRACE_S
 from rqsqs.errors import RqsqsError
 
 Orphaned = Callable[[Operation, Any], None]
 
+_MORE = object()  # told by a parser that needs more bytes
 DURABLE = 16  # connections on which sends wait until they are safe enough
 
 
@@ -98,10 +102,100 @@ class Pipe:
         await self.connection.disconnect()
 
 
+class Hub:
+    """One connection over which any number of tasks listen (listening.py)."""
+
+    def __init__(
+        self, connection: Any, spare: Callable[[list[str]], object], orphaned: Callable[[Listener, Any], None]
+    ) -> None:
+        self.connection = connection
+        self.switch = Switch()
+        self.failure: Exception | None = None
+        self._spare = spare
+        self._orphaned = orphaned
+        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        self._tasks = [asyncio.create_task(self._read())]
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something as long as this connection lives."""
+        self._tasks.append(asyncio.create_task(work))
+
+    def listen(self, listener: Listener, lists: Sequence[str]) -> None:
+        """Hear of tokens.
+
+        Raises:
+            ConnectionError: it broke.
+        """
+        if self.failure is not None:
+            raise rx.ConnectionError(str(self.failure))
+        self._send(self.switch.listen(listener, lists))
+
+    def leave(self, listener: Listener) -> None:
+        """A task waits no more."""
+        out = self.switch.leave(listener)
+        if self.failure is None:
+            self._send(out)
+
+    def probe(self) -> None:
+        """See to it that a server that is silent is found out."""
+        if self.failure is None and not self.switch.is_silent:
+            self._send(self.switch.probe())
+
+    def fail(self, error: Exception) -> None:
+        """It is of no use any more."""
+        if self.failure is None:
+            self.failure = error
+            self.switch.fail(error)
+            for task in self._tasks:
+                if task is not asyncio.current_task():
+                    task.cancel()
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            self.connection._writer.write(data)
+
+    async def _read(self) -> None:
+        stream, reader, switch = self.connection._reader, self._reader, self.switch
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(GRACE_S) as patience:
+                        data = await stream.read(65_536)
+                except TimeoutError:
+                    if switch.is_silent and patience.expired():
+                        raise rx.TimeoutError("no answer in time") from None
+                    continue
+                if not data:
+                    raise rx.ConnectionError("the server closed the connection")
+                reader.feed(data)
+                out = b""
+                while (reply := reader.gets(False)) is not _MORE:
+                    if isinstance(reply, rx.ConnectionError):
+                        raise reply
+                    out += switch.told(reply)
+                self._send(out)
+                if switch.spare:
+                    self._spare(switch.spare)
+                    switch.spare = []
+                while switch.orphans:
+                    self._orphaned(*switch.orphans.pop())
+        except (rx.RedisError, OSError) as e:
+            self.fail(e)
+        finally:
+            await self.connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Hang up."""
+        self.fail(Closed("the connection was closed"))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
 class Node:
-    """One server: a pipe for requests, and connections that block or rest until one has to.
+    """One server: a pipe for requests, connections that block or rest until one has to, and one to listen.
 
     Attributes:
+        blocking: how many connections block; no more than BLOCKING, unless the server lets nobody listen.
+        hub: what listens, if somebody had to.
         copied: what it told, if it has replicas; None after the first send.
     """
 
@@ -120,11 +214,15 @@ class Node:
         self._opening = asyncio.Lock()
         self.durable = asyncio.Semaphore(DURABLE)
         self._resting: list[tuple[Any, int]] = []
+        self.blocking = 0
+        self.is_hub_refused = False
+        self.hub: Hub | None = None
+        self._opening_hub: asyncio.Task[Hub | None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_checked = self._is_closed = False
 
-    async def _connect(self) -> Any:
-        connection: Any = self.pool.connection_class(**self.pool.connection_kwargs)
+    async def _connect(self, **options: Any) -> Any:
+        connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         try:
             async with asyncio.timeout(self.patience):
                 await connection.connect()
@@ -197,6 +295,55 @@ class Node:
         else:
             self._resting.append((connection, number))
 
+    def occupy(self, always: bool) -> bool:
+        """May one more connection block?"""
+        if self.blocking >= BLOCKING and not (always or self.is_hub_refused):
+            return False
+        self.blocking += 1
+        return True
+
+    async def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        """The connection to listen, opened if need be; None if the server does not let us listen."""
+        if self.hub is not None and self.hub.failure is None:
+            return self.hub
+        if self.is_hub_refused:
+            return None
+        if self._opening_hub is None:
+            self._opening_hub = asyncio.create_task(self._open_hub(make))
+            self._opening_hub.add_done_callback(self._hub_is_open)
+        return await asyncio.shield(self._opening_hub)
+
+    def _hub_is_open(self, opening: asyncio.Task[Hub | None]) -> None:
+        self._opening_hub = None
+        if not opening.cancelled():
+            opening.exception()  # those who waited for it tell
+
+    async def _open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        try:
+            connection = await self._connect(protocol=3)
+        except rx.ResponseError:
+            self.is_hub_refused = True
+            return None
+        try:
+            async with asyncio.timeout(self.patience):
+                await connection.send_packed_command([START], check_health=False)
+                for _ in range(START_ANSWERS):
+                    await connection.read_response(disable_decoding=True)
+        except rx.ResponseError as e:
+            if wire.is_elsewhere(e):
+                raise rx.ConnectionError(str(e)) from e
+            self.is_hub_refused = True
+            await connection.disconnect(nowait=True)
+            return None
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        if self._is_closed:
+            await connection.disconnect(nowait=True)
+            raise rx.ConnectionError("the connection was closed")
+        self.hub = hub = make(connection)
+        return hub
+
     async def ask(self, *words: Any) -> Any:
         """Send one command, with little patience."""
         try:
@@ -208,6 +355,8 @@ class Node:
     async def close(self) -> None:
         """Hang up."""
         self._is_closed = True
+        if self.hub is not None:
+            await self.hub.close()
         if self._pipe is not None:
             self.drop(self._pipe)
         while self._resting:

@@ -17,6 +17,7 @@ from rqsqs._io.counters import Counters
 from rqsqs.errors import RqsqsError
 
 IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
+BLOCKING = 4  # so many connections to a server block, each for one partition; further waiters share one (listening.py)
 ASK_S = 2.0  # so long a server may take to tell where others are
 FRESH_S = 0.2  # what was just learned is not asked for again
 

@@ -1,0 +1,234 @@
+"""How any number of waiters share one connection to a server. No I/O.
+
+A blocking command occupies its connection, names keys of one hash slot only, and has to be given again, with all keys,
+when one is added. So whoever waits beyond the first few partitions does not block: the server remembers which wakeup
+lists this connection has looked at (CLIENT TRACKING) and says when one of them changes. Then a token is taken from that
+list, if it is still there, and the waiter's receive follows at once. All processes that listen are told of a token; one
+of them takes it.
+
+    EXISTS list          0: from now on we are told
+      <- invalidate list
+    LPOP list, EVALSHA   the token, and behind it the receive of the first waiter of the list
+
+A process that came too late for the last token of a list waits until it has the next one before it receives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import redis.exceptions as rx
+
+from rqsqs._core.operation import Operation
+from rqsqs._io import wire
+
+# RESP3: what we have not asked for comes between the answers. OPTIN: what a receive reads is not tracked.
+START = wire.command("CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP") + wire.command("CLIENT", "CACHING", "YES")
+START_ANSWERS = 2
+_TRACK = wire.command("CLIENT", "CACHING", "YES")
+_LASTING = (b":bell", b":backup")  # what such a list is called is used again
+
+
+class Closed(rx.ConnectionError):
+    """The user closed it while somebody waited."""
+
+
+class Listener:
+    """One waiter.
+
+    Attributes:
+        packed: the receive that follows a token; b"" = the waiter wants to know which list had one.
+        operation: the same, not packed.
+        bells: to be rung if the outcome comes too late.
+        is_receiving: its receive is on its way, or answered.
+        is_done: it listens no more: the outcome is a reply, the list that had a token, or an error.
+    """
+
+    __slots__ = ("_done", "bells", "is_done", "is_receiving", "lists", "operation", "outcome", "packed")
+
+    def __init__(
+        self, packed: bytes, done: Callable[[], object], operation: Operation | None, bells: tuple[str, ...]
+    ) -> None:
+        self.packed = packed
+        self._done = done
+        self.operation = operation
+        self.bells = bells
+        self.is_receiving = self.is_done = False
+        self.outcome: Any = None
+        self.lists: list[tuple[Switch, bytes]] = []
+
+    def finish(self, outcome: Any) -> bool:
+        """The outcome is known. False if that is too late."""
+        if self.is_done:
+            return False
+        self.is_done, self.outcome = True, outcome
+        self._done()
+        return True
+
+
+class Switch:
+    """What is listened to over one connection. Its methods return what has to be sent there, in that order.
+
+    Attributes:
+        spare: bells to be rung, as tokens were taken that nobody had use for.
+        orphans: receives that were answered when their waiter was gone: listener and reply.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[bytes, list[Listener]] = {}
+        self._expected: deque[tuple[Callable[..., bytes], Any]] = deque()
+        self._trying: set[bytes] = set()
+        self._lost: set[bytes] = set()  # lists whose last token another process had first
+        self._receiving: set[Listener] = set()
+        self.spare: list[str] = []
+        self.orphans: list[tuple[Listener, Any]] = []
+
+    def listen(self, listener: Listener, lists: Iterable[str]) -> bytes:
+        """Hear of the tokens of these lists, also of those that are there already."""
+        out = b""
+        for name in lists:
+            key = name.encode()
+            self._at.setdefault(key, []).append(listener)
+            listener.lists.append((self, key))
+            out += self._track(key)
+        return out
+
+    def leave(self, listener: Listener) -> bytes:
+        """A waiter goes away. If its receive is on its way that still has an outcome."""
+        out = b""
+        for switch, key in listener.lists:
+            if switch is self:
+                out += self._unhook(listener, key)
+        listener.lists = [one for one in listener.lists if one[0] is not self]
+        return out
+
+    @property
+    def lists(self) -> list[str]:
+        """All that are listened to."""
+        return [key.decode() for key in self._at]
+
+    @property
+    def is_used(self) -> bool:
+        """Does anybody wait?"""
+        return bool(self._at or self._receiving)
+
+    @property
+    def is_silent(self) -> bool:
+        """Is an answer owed?"""
+        return bool(self._expected)
+
+    def probe(self) -> bytes:
+        """Ask something, to see whether the server answers."""
+        for key in self._at:
+            return self._track(key)
+        return b""
+
+    def fail(self, error: Exception, lists: Iterable[str] | None = None) -> None:
+        """Tell those who listen to some lists, or everybody, that it has no purpose."""
+        for key in list(self._at) if lists is None else [name.encode() for name in lists]:
+            for listener in self._at.pop(key, ()):
+                listener.finish(error)
+        if lists is None:
+            for listener in self._receiving:
+                listener.finish(error)
+            self._receiving.clear()
+
+    def told(self, reply: Any) -> bytes:
+        """The server said something."""
+        if isinstance(reply, list) and len(reply) == 2 and reply[0] == b"invalidate":
+            out = b""
+            for key in list(self._at) if reply[1] is None else reply[1]:  # None: everything was flushed
+                out += self._try(key)
+            return out
+        if not self._expected:
+            raise rx.InvalidResponse("an answer that nobody asked for")
+        take, about = self._expected.popleft()
+        return take(about, reply)
+
+    def _track(self, key: bytes) -> bytes:
+        self._expected.append((self._ignore, None))
+        self._expected.append((self._tracked, key))
+        return _TRACK + wire.command("EXISTS", key)
+
+    def _ignore(self, about: Any, reply: Any) -> bytes:
+        return b""
+
+    def _tracked(self, key: bytes, reply: Any) -> bytes:
+        if isinstance(reply, Exception):
+            self.fail(reply, [key.decode()])
+            return b""
+        return self._try(key) if reply else b""
+
+    def _try(self, key: bytes) -> bytes:
+        """Take a token, if there is one, and receive; behind it the list is tracked again for those who go on."""
+        if key in self._trying or key not in self._at:
+            return b""
+        self._trying.add(key)
+        first = self._at[key][0]
+        out = wire.command("LPOP", key)
+        if first.packed and key not in self._lost:
+            self._expected.append((self._taken, (key, first)))
+            out += self._receive(first)
+        else:
+            self._expected.append((self._taken, (key, None)))
+        if key in self._at:
+            out += self._track(key)
+        return out
+
+    def _receive(self, listener: Listener) -> bytes:
+        listener.is_receiving = True
+        self._receiving.add(listener)
+        self._expected.append((self._received, listener))
+        return listener.packed + self.leave(listener)
+
+    def _taken(self, about: tuple[bytes, Listener | None], reply: Any) -> bytes:
+        key, receiver = about
+        self._trying.discard(key)
+        if isinstance(reply, Exception):
+            self.fail(reply, [key.decode()])
+            return b""
+        if reply is None:
+            self._lost.add(key)
+            return b""
+        self._lost.discard(key)
+        if receiver is not None:
+            return b""
+        out = b""
+        while key in self._at:
+            first = self._at[key][0]
+            if first.packed:
+                return out + self._receive(first)
+            out += self.leave(first)
+            if first.finish(key.decode()):
+                return out
+        self._spare(key)
+        return out
+
+    def _spare(self, key: bytes) -> None:
+        """Nobody has use for a token: let another process look."""
+        if key.endswith(_LASTING):
+            self.spare.append(key.rpartition(b":")[0].decode() + ":bell")
+
+    def _received(self, listener: Listener, reply: Any) -> bytes:
+        self._receiving.discard(listener)
+        if not listener.finish(reply):
+            self.orphans.append((listener, reply))
+        return b""
+
+    def _unhook(self, listener: Listener, key: bytes) -> bytes:
+        others = self._at.get(key)
+        if others is None or listener not in others:
+            return b""
+        others.remove(listener)
+        if others:
+            return b""
+        del self._at[key]
+        if key.endswith(_LASTING):
+            return b""
+        self._lost.discard(key)
+        # A name that is not used again: the server forgets that it is tracked when it changes.
+        self._expected.append((self._ignore, None))
+        self._expected.append((self._ignore, None))
+        return wire.command("RPUSH", key, "1") + wire.command("DEL", key)
