@@ -5,7 +5,7 @@ flight and delayed in the order of their time.
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received
        3 inflight  ZSET  stamp group -> visible again (ms * 1000) + receives
-       4 state     HASH  stamp -> receives/first_ms/available_us
+       4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 delayed   ZSET  stamp group -> due (ms)
        6 postponed ZSET  stamp group -> sent (ms)
        7 paused    SET   paused message groups
@@ -58,8 +58,8 @@ local function show(group, key, record)
   local mark, until_ms = state_of(key, stamp .. group)
   looks = looks - 1
   if mark == wanted then
-    local receives, first = string.match(redis.call("HGET", states, stamp) or "0/0/0", "^(%d+)/(%d+)")
-    for _, value in ipairs({group, key, until_ms, tonumber(receives), first, record}) do
+    local receives, first = fifo.shown(redis.call("HGET", states, stamp))
+    for _, value in ipairs({group, key, until_ms, receives, first, record}) do
       reply[#reply + 1] = value
     end
     room = room - 1

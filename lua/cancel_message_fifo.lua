@@ -6,7 +6,7 @@ flight is left alone.
 KEYS   1 meta      HASH    queue attributes
        2 available ZSET    group -> since when its head can be received
        3 inflight  ZSET    stamp group -> visible again + receives
-       4 state     HASH    stamp -> receives/first_ms/available_us
+       4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 bell      LIST    wake token
        6 keeper    STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock

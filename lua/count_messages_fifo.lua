@@ -6,7 +6,7 @@ groups that can be served.
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received (us)
        3 inflight  ZSET  stamp group -> visible again (ms * 1000) + receives
-       4 state     HASH  stamp -> receives/first_ms/available_us
+       4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 delayed   ZSET  stamp group -> due (ms)
        6 postponed ZSET  stamp group -> sent (ms)
 ARGV   1 now_us  "" = the server's clock

@@ -6,7 +6,7 @@ open; afterwards it is refused (strict, as in SQS) or works until the message is
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received
        3 inflight  ZSET  stamp group -> visible again (ms * 1000) + receives
-       4 state     HASH  stamp -> receives/first_ms/available_us
+       4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 bell      LIST  wake token
 ARGV   1 now_us  "" = the server's clock
        2 strict  "1" = a receipt whose visibility timeout is over is refused

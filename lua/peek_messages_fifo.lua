@@ -3,7 +3,7 @@ Look at the messages of one group of a FIFO queue, in order, without touching th
 
 KEYS   1 meta      HASH  queue attributes
        2 inflight  ZSET  stamp group -> visible again (ms * 1000) + receives
-       3 state     HASH  stamp -> receives/first_ms/available_us
+       3 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        4 delayed   ZSET  stamp group -> due (ms)
        5 postponed ZSET  stamp group -> sent (ms)
 ARGV   1 now_us  "" = the server's clock
@@ -43,8 +43,8 @@ for i = 1, #found, 2 do
       mark, until_ms = "d", string.format("%.0f", due_ms)
     end
   end
-  local receives, first = string.match(redis.call("HGET", states, stamp) or "0/0/0", "^(%d+)/(%d+)")
-  for _, value in ipairs({key, mark, until_ms, tonumber(receives), first, found[i + 1]}) do
+  local receives, first = fifo.shown(redis.call("HGET", states, stamp))
+  for _, value in ipairs({key, mark, until_ms, receives, first, found[i + 1]}) do
     reply[#reply + 1] = value
   end
 end

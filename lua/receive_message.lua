@@ -42,14 +42,15 @@ local now = string.sub(now_us, 1, 13)
 local now_ms = tonumber(now)
 local topology = settings[4] or ""
 
-if ARGV[9] then
+local repeated, known
+if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its repetition
+  repeated, known = require("lib.received")(lane, string.sub(meta, 1, -5), false, topology, now)
+end
+if ARGV[9] and not known then -- a repeated call has deleted already
   require("lib.deletion")(store, inflight, 9)
 end
-if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its repetition
-  local again = require("lib.received")(lane, string.sub(meta, 1, -5), false, topology, now)
-  if again then
-    return again
-  end
+if repeated then
+  return repeated
 end
 local limited = false
 if ARGV[7] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[7])

@@ -8,7 +8,7 @@ KEYS   1 lane      STRING  the caller's last call (lib/once.lua)
        2 meta      HASH    queue attributes
        3 available ZSET    group -> since when its head can be received (us)
        4 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this stay
-       5 state     HASH    stamp -> receives/first_ms/available_us
+       5 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        6 bell      LIST    wake token
 ARGV   1 number         of the call
        2 now_us         "" = the server's clock
@@ -24,7 +24,7 @@ ARGV   1 number         of the call
        12... key, group, receives of each message to delete first: what the caller has finished
 RETURN {key, group, history, record, ..., topology, now_ms} if there are messages, else
        {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages} with messages = {key, group, history, ...}
-       history = "" for the first receive of this stay, else receives/first_ms/received_ms; the rest as in
+       history = "" for the first receive of this stay, else N/first_ms/received_ms[/B] (lib/fifo.lua); the rest as in
        receive_message.lua. If messages were to be deleted, {status ...} of delete_message_fifo.lua comes last
 ERRORS QUEUE_NOT_FOUND
 ]]
@@ -45,16 +45,19 @@ local visibility = ARGV[4] ~= "" and tonumber(ARGV[4]) or tonumber(settings[1]) 
 local deadline_ms = now_ms + visibility
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 
-local finished = ARGV[12] and require("lib.deletion_fifo")(base, now, ARGV[10] == "1", 12)
+local finished, repeated, known
+if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its repetition
+  repeated, known = require("lib.received")(lane, base, true, topology, now)
+end
+if ARGV[12] then
+  finished = require("lib.deletion_fifo")(base, now, ARGV[10] == "1", 12, known)
+end
 local function answer(reply)
   reply[#reply + 1] = finished
   return reply
 end
-if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its repetition
-  local again = require("lib.received")(lane, base, true, topology, now)
-  if again then
-    return answer(again)
-  end
+if repeated then
+  return answer(repeated)
 end
 
 local special = settings[3] and call("HMGET", meta, "paused", "DelaySeconds")

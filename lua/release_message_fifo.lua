@@ -7,7 +7,7 @@ visibility timeout.
 KEYS   1 meta      HASH    queue attributes
        2 available ZSET    group -> since when its head can be received
        3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives
-       4 state     HASH    stamp -> receives/first_ms/available_us
+       4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 bell      LIST    wake token
        6 keeper    STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
@@ -42,11 +42,12 @@ return require("lib.once").run(function()
     elseif string.match(state, "^%d+") ~= ARGV[i + 2] then
       status = -1
     elseif verdict == "back" then
-      local first = string.match(state, "/(%d+)/")
-      if receives > 1 then
-        redis.call("HSET", states, stamp, string.format("%.0f/%s/%s", receives - 1, first, now_us))
+      local n, first, _, b = fifo.parse(state)
+      n, b = n + 1, b + 2
+      if n == b then
+        redis.call("HSET", states, stamp, fifo.state(n, "0", fifo.since(key), b))
       else
-        redis.call("HDEL", states, stamp)
+        redis.call("HSET", states, stamp, fifo.state(n, first, now_us, b))
       end
       redis.call("ZREM", inflight, member)
       status = 0
@@ -61,14 +62,14 @@ return require("lib.once").run(function()
       if cause ~= "" then
         record = string.sub(record, 1, ARGV[i + 5]) .. cause
       end
-      local last = dlq.name and (not delay or receives >= dlq.max_receives)
+      local counted, first = fifo.shown(state)
+      local last = dlq.name and (not delay or counted >= dlq.max_receives)
       if last and not dlq.missing then
         fifo.remove_at(list, position / 2)
         redis.call("HDEL", states, stamp)
         redis.call("ZREM", inflight, member)
         redis.call("HINCRBY", meta, "messages", -1)
-        local first = string.match(state, "/(%d+)/")
-        require("lib.deadletter").push_fifo(meta, dlq, group, {key = key, first = first, receives = receives, record = record}, now_us)
+        require("lib.deadletter").push_fifo(meta, dlq, group, {key = key, first = first, receives = counted, record = record}, now_us)
         status = -3
       elseif last and not dlq.suspended(now_ms) then
         status, missing_dlq = -4, dlq.name

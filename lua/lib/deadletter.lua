@@ -61,6 +61,7 @@ function deadletter.push_fifo(meta, dlq, group, m, now_us)
   if length == 2 and redis.call("SISMEMBER", dlq.base .. "paused", group) == 0 then
     redis.call("ZADD", dlq.base .. "available", now_us, group)
   end
+  require("lib.moved").mark(string.sub(meta, 1, -5), tonumber(string.sub(now_us, 1, 13)), {string.sub(m.key, 1, 16)})
   bell.ring(dlq.base .. "bell")
 end
 

@@ -1,6 +1,7 @@
 -- Delete messages of a FIFO queue: key, group, receives of each from ARGV[first] on. Returns a status for each (1 deleted,
--- 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available.
-return function(base, now, strict, first)
+-- 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available. `is_done`: they
+-- were deleted before, by the call that this one repeats; what is there still was not to be deleted.
+return function(base, now, strict, first, is_done)
   local call = redis.call
   local inflight, states = base .. "inflight", base .. "state"
   local reply, groups, members, stamps, deleted, visible = {}, {}, {}, {}, 0, false
@@ -17,11 +18,13 @@ return function(base, now, strict, first)
       if same and receives >= 999 then -- the score counts no further
         same = string.match(call("HGET", states, stamp) or "", "^%d+") == ARGV[i + 2]
       end
-      status = same and (not strict or string.sub(score, 1, -4) > now) and 1 or -1
+      status = same and not is_done and (not strict or string.sub(score, 1, -4) > now) and 1 or -1
     elseif not members[member] then
       local state = call("HGET", states, stamp)
       if state then
-        status = not strict and string.match(state, "^%d+") == ARGV[i + 2] and 1 or -1
+        status = not strict and not is_done and string.match(state, "^%d+") == ARGV[i + 2] and 1 or -1
+      elseif require("lib.moved").has(base, stamp) then
+        status = -1
       end
     end
     if status == 1 then

@@ -17,10 +17,11 @@ return function(r, group, entries, members, stamps, histories, flights)
   r.delivered, r.removed = 0, 0
   for i = 1, #stamps do
     local key, record, stamp = entries[2 * i - 1], entries[2 * i], stamps[i]
-    local receives, first = 0, r.now
+    local n, first, b, receives = 0, r.now, 0, 0
     if histories[i] then
-      receives, first = string.match(histories[i], "^(%d+)/(%d+)")
-      receives = tonumber(receives)
+      local n_, first_, _, b_ = fifo.parse(histories[i])
+      n, b, receives = n_, b_, n_ - b_
+      first = receives > 0 and first_ or r.now
     end
     if flights[i] or (#key > 16 and born.is_delayed(r.base, key, members[i])) then
       stopped = true
@@ -49,18 +50,18 @@ return function(r, group, entries, members, stamps, histories, flights)
       end
       break
     else
-      local n = #r.reply
-      r.reply[n + 1], r.reply[n + 2], r.reply[n + 4] = key, group, record
-      r.reply[n + 3] = string.format("%.0f/%s/%s", receives + 1, first, r.now)
+      local at = #r.reply
+      r.reply[at + 1], r.reply[at + 2], r.reply[at + 4] = key, group, record
+      r.reply[at + 3] = fifo.state(n + 1, first, r.now, b)
       if r.settle then
         fifo.remove_at(list, index)
         redis.call("HDEL", states, stamp)
         r.removed = r.removed + 1
       else
         r.seen[#r.seen + 1] = stamp
-        r.seen[#r.seen + 1] = string.format("%.0f/%s/%s", receives + 1, first, r.now_us)
+        r.seen[#r.seen + 1] = fifo.state(n + 1, first, r.now_us, b)
         if r.visibility > 0 then
-          r.scores[#r.scores + 1] = string.format("%.0f%03d", r.deadline, math.min(receives + 1, 999))
+          r.scores[#r.scores + 1] = string.format("%.0f%03d", r.deadline, math.min(n + 1, 999))
           r.scores[#r.scores + 1] = members[i]
         end
         index = index + 1

@@ -9,7 +9,10 @@ slash, for a dead letter: first receive (ms), receives so far, when it moved (ms
 
   available  ZSET  group -> since when (us) its head can be received; all groups that can be served, and no other
   inflight   ZSET  STAMP GROUP -> visible again (ms * 1000) + receives of this stay
-  state      HASH  STAMP -> "receives/first_ms/available_us" of what was received before and not deleted
+  state      HASH  STAMP -> "N/first_ms/available_us[/B]" of what was received before and not deleted. N never goes down:
+                   it counts what the message went through, a receive once, its return unbegun once more, and so tells
+                   receives apart in handles and scores. B is what of N is no receive, two for each return: N - B receives
+                   count, and at none of them first_ms is 0
   delayed    ZSET  STAMP GROUP -> due (ms)
   postponed  ZSET  STAMP GROUP -> sent (ms); due at + the queue's DelaySeconds
 
@@ -18,6 +21,30 @@ A group is locked while its head is in flight: it is not in `available` then.
 local offer = require("lib.offer")
 
 local fifo = {}
+
+-- What a state says: N, first_ms (string), available_us (string), B.
+function fifo.parse(state)
+  local n, first, since, b = string.match(state, "^(%d+)/(%d+)/(%d+)/?(%d*)$")
+  return tonumber(n), first, since, b == "" and 0 or tonumber(b)
+end
+
+function fifo.state(n, first, since, b)
+  return string.format(b > 0 and "%.0f/%s/%s/%.0f" or "%.0f/%s/%s", n, first, since, b)
+end
+
+-- What is shown of a message: receives and first receive (ms, string), of a state or nil.
+function fifo.shown(state)
+  if not state then
+    return 0, "0"
+  end
+  local n, first, _, b = fifo.parse(state)
+  return n - b, first
+end
+
+-- Since when (us, string) a message that no receive counts for can be received, by its key.
+function fifo.since(key)
+  return #key == 16 and key or string.format("%.0f", require("lib.born").born_ms(key) * 1000)
+end
 
 function fifo.list(base, group)
   return base .. "group:" .. group
@@ -29,8 +56,8 @@ function fifo.expire(base, member, at_ms)
   redis.call("ZREM", base .. "inflight", member)
   local state = redis.call("HGET", base .. "state", stamp)
   if state then -- no state: the message was deleted together with its group
-    local receives, first = string.match(state, "^(%d+)/(%d+)")
-    redis.call("HSET", base .. "state", stamp, receives .. "/" .. first .. "/" .. string.format("%.0f", at_ms * 1000))
+    local n, first, _, b = fifo.parse(state)
+    redis.call("HSET", base .. "state", stamp, fifo.state(n, first, string.format("%.0f", at_ms * 1000), b))
     local key = redis.call("LINDEX", fifo.list(base, group), "0")
     if key and string.sub(key, 1, 16) == stamp then
       return offer(base, group)

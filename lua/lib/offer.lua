@@ -16,7 +16,7 @@ return function(base, group)
   local since = stamp
   local state = call("HGET", base .. "state", stamp)
   if state then
-    since = string.match(state, "/(%d+)$")
+    since = string.match(state, "^%d+/%d+/(%d+)")
   elseif #key > 16 then
     since = string.format("%.0f", require("lib.born").born_ms(key) * 1000)
   end

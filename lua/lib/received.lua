@@ -2,19 +2,21 @@
 A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its lane has
 (lib/once.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=", if
 they were deleted at once or (FIFO) stay visible, the whole answer: "!" once the caller has that (forget_answer.lua), "?"
-if it is large and they are still there. Returns the answer, or nil if there is none: then it receives anew.
+if it is large and they are still there. Returns the answer, or nil if there is none: then it receives anew. The second
+value is true if the lane knows the call: then what was to be deleted with it was deleted before anything was handed out,
+and must not be deleted again, as a message received since may look the same.
 ]]
 return function(lane, base, is_fifo, topology, now)
   local known = redis.call("GET", lane)
   if not known or string.sub(known, -8) ~= string.sub(ARGV[1], 1, 8) then
-    return nil
+    return nil, false
   elseif string.sub(known, 1, 1) == "?" then
-    return nil
+    return nil, true
   elseif string.sub(known, 1, 1) == "!" then -- this is an attempt that arrives late
-    return is_fifo and {tonumber(now), topology, 0, 0, "", {}} or {tonumber(now), topology, 0, 0, "", {}, {}}
+    return is_fifo and {tonumber(now), topology, 0, 0, "", {}} or {tonumber(now), topology, 0, 0, "", {}, {}}, true
   elseif string.sub(known, 1, 1) == "=" then
     redis.call("PEXPIRE", lane, require("lib.once").life(true))
-    return cmsgpack.unpack(string.sub(known, 2, -9))
+    return cmsgpack.unpack(string.sub(known, 2, -9)), true
   end
   local scores, held, reply = nil, {}, {}
   if string.find(known, "^%d") then -- of one message
@@ -28,7 +30,7 @@ return function(lane, base, is_fifo, topology, now)
     end
   end
   if #held == 0 then
-    return nil
+    return nil, true
   elseif not is_fifo then
     local message = require("lib.message")
     for _, m in ipairs(held) do
@@ -36,7 +38,7 @@ return function(lane, base, is_fifo, topology, now)
       reply[#reply + 1] = tonumber(string.sub(m.score, -3))
       reply[#reply + 1] = redis.call("HGET", base .. "store", message.field(m.member))
     end
-    return {tonumber(now), topology, 0, 0, "", reply, {}}
+    return {tonumber(now), topology, 0, 0, "", reply, {}}, true
   end
   for _, m in ipairs(held) do
     local stamp, group = string.sub(m.member, 1, 16), string.sub(m.member, 17)
@@ -44,12 +46,12 @@ return function(lane, base, is_fifo, topology, now)
     for i = 1, #list, 2 do
       if string.sub(list[i], 1, 16) == stamp then
         local history = redis.call("HGET", base .. "state", stamp)
-        local receives, first, received = string.match(history, "^(%d+)/(%d+)/(%d%d%d%d%d%d%d%d%d%d%d%d%d)")
-        for _, value in ipairs({list[i], group, receives .. "/" .. first .. "/" .. received, list[i + 1]}) do
+        local n, first, since, b = require("lib.fifo").parse(history)
+        for _, value in ipairs({list[i], group, require("lib.fifo").state(n, first, string.sub(since, 1, 13), b), list[i + 1]}) do
           reply[#reply + 1] = value
         end
       end
     end
   end
-  return {tonumber(now), topology, 0, 0, "", reply}
+  return {tonumber(now), topology, 0, 0, "", reply}, true
 end

@@ -309,10 +309,12 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
     messages = []
     for i in range(0, len(flat), 4):
         key, group = flat[i].decode(), flat[i + 1].decode()
-        receives, first, received = 1, now, now
+        receives, first, received, counted = 1, now, now, 1
         if flat[i + 2]:
-            text, first, received = flat[i + 2].decode().split("/")
-            receives = int(text)
+            text, first, received, *returned = flat[i + 2].decode().split("/")
+            receives = counted = int(text)
+            if returned:  # it came back unbegun once
+                counted -= int(returned[0])
         first_before, before, source = fifo_history(key) if len(key) > 16 else (None, 0, None)
         messages.append(
             Delivery(
@@ -320,7 +322,7 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
                 key,
                 flat[i + 3],
                 received,
-                before + receives,
+                before + counted,
                 first_before or int(first),
                 receives,
                 group,

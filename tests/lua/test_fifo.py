@@ -8,6 +8,7 @@ import pytest
 
 from rqsqs._core import flows, records
 from rqsqs._core.keys import QueueRef
+from rqsqs._core.messages import Verdict
 from rqsqs.errors import DeduplicationIdRequired, MessageNotAvailable, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
@@ -131,6 +132,36 @@ def test_dead_letters_of_a_fifo_queue_can_be_deleted_and_extended(engine: Engine
     assert change(engine, dlq, first, 60_000) is None
     assert engine.run(flows.delete_messages(dlq, [first.receipt_handle, second.receipt_handle], AWS)) == [None, None]
     assert engine.counts(dlq) == (0, 0, 0)
+
+
+def test_a_late_delete_of_what_became_a_dead_letter_is_refused(engine: Engine) -> None:
+    dlq = engine.queue("dead.fifo")
+    q = engine.queue("q.fifo", "dead.fifo")
+    send(engine, q, "g-1")
+    (d,) = engine.receive(q, visibility_ms=0)
+    assert engine.bodies(q) == []
+    for limits in (AWS, NATIVE):
+        (failure,) = engine.run(flows.delete_messages(q, [d.receipt_handle], limits))
+        assert isinstance(failure.error, ReceiptHandleExpired)
+    (letter,) = engine.receive(dlq, visibility_ms=0)
+    engine.run(flows.start_move(dlq, None, None))
+    (failure,) = engine.delete(dlq, letter)
+    assert isinstance(failure.error, ReceiptHandleExpired)
+    assert engine.bodies(q) == ["g-1"]
+
+
+def test_a_receive_that_was_given_back_has_no_say_any_more(engine: Engine, q: QueueRef) -> None:
+    send(engine, q, "g-1")
+    (old,) = engine.receive(q)
+    assert engine.run(flows.release(q, [Verdict(old, "back")])) == [0]
+    for _ in range(2):
+        for limits in (AWS, NATIVE):
+            (failure,) = engine.run(flows.delete_messages(q, [old.receipt_handle], limits))
+            assert isinstance(failure.error, ReceiptHandleExpired)
+        assert isinstance(change(engine, q, old, 5).error, ReceiptHandleExpired)
+        for d in engine.receive(q):
+            assert (d.receive_count, d.first_received_at_ms) == (1, engine.clock.ms)
+    assert engine.counts(q) == (0, 1, 0)
 
 
 def test_sequence_numbers_grow_while_the_clock_steps_back(engine: Engine, q: QueueRef) -> None:

@@ -179,6 +179,40 @@ def test_a_visibility_change_does_not_end_the_receive_of_somebody_else(engine: E
     assert engine.counts(q) == (0, 1, 0)
 
 
+def test_a_repeated_receive_does_not_delete_what_its_first_attempt_handed_out(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "a", group="g" if q.is_fifo else None)
+    (d,) = engine.receive(q)
+    assert engine.run(flows.release(q, [messages.Verdict(d, "back")])) == [0]
+    statuses: list[int] = []
+    lost = engine.lost(
+        messages.receive_messages(q.home, NATIVE, 10, 5000, "", "", finished=[d.receipt], statuses=statuses)
+    )
+    first = [d.body for d in lost.first().messages]
+    assert not q.is_fifo or first == ["a"]  # a standard queue may know by that name what came back
+    told = list(statuses)
+    for _ in range(2):
+        assert [d.body for d in lost.repeat().messages] == first
+        assert statuses == told
+    assert engine.counts(q) == (0, len(first), 0)
+
+
+def test_a_repeated_receive_tells_that_what_it_was_to_delete_is_gone(engine: Engine) -> None:
+    q = engine.queue("q.fifo")
+    engine.send(q, "a", "b", "c", group="g")
+    (old,) = engine.receive(q, 1, 0)
+    a, b = engine.receive(q, 2)
+    statuses: list[int] = []
+    finished = [a.receipt, old.receipt, b.receipt]
+    lost = engine.lost(
+        messages.receive_messages(q.home, NATIVE, 10, 5000, "", "", finished=finished, statuses=statuses)
+    )
+    assert [d.body for d in lost.first().messages] == ["c"]
+    assert statuses == [1, 0, 1]
+    assert [d.body for d in lost.repeat().messages] == ["c"]
+    assert statuses == [0, 0, 0]
+
+
 @pytest.mark.parametrize("kind", ["back", "fail", "dead"])
 def test_a_release_does_not_end_the_receive_of_somebody_else(engine: Engine, name: str, kind: str) -> None:
     q = engine.queue(name)

@@ -7,7 +7,7 @@ import functools
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -268,15 +268,19 @@ def keys_left(url: str, space: Keyspace) -> list[str]:
     )
 
 
-def run_machine(machine: Any, url: str, *, examples: int, steps: int, letters: str) -> None:
-    """Run a machine the same way every time; with RQSQS_SOAK_SECONDS at random for so long.
+def run_machine(machine: Any, url: str, *, examples: int, steps: int, letters: str, seeds: Sequence[int] = ()) -> None:
+    """Run a machine; with RQSQS_SOAK_SECONDS for so long.
 
-    Hypothesis tries the odd and the short; long ordinary days (work_for_a_while) come from plain random numbers.
+    Hypothesis tries the odd and the short, the same every time without a soak; long ordinary days (work_for_a_while)
+    come from plain random numbers, others in every run: a failure names its seed.
+
+    Args:
+        seeds: of days that found something once.
     """
     bound: Any = type(machine.__name__, (machine,), {"url": url})
 
-    def days(seeds: range) -> None:
-        for number in seeds:
+    def days(numbers: Iterable[int]) -> None:
+        for number in numbers:
             draw, one = random.Random(number), bound()
             try:
                 one.work_for_a_while([(draw.choice(letters), draw.randrange(2**20)) for _ in range(60)])
@@ -295,7 +299,10 @@ def run_machine(machine: Any, url: str, *, examples: int, steps: int, letters: s
     )
     if not SOAK_SECONDS:
         run_state_machine_as_test(bound, settings=settings(common, max_examples=examples, derandomize=True))  # type: ignore[no-untyped-call]
-        days(range(3 * examples))
+        first = random.SystemRandom().getrandbits(40)
+        print(f"{machine.__name__}: the seeds {seeds} and {first} to {first + 3 * examples - 1}")
+        days(seeds)
+        days(range(first, first + 3 * examples))
         return
     deadline = time.monotonic() + SOAK_SECONDS
     runs = 0
