@@ -60,14 +60,21 @@ return require("lib.once").run(function()
   else
     local key = redis.call("LINDEX", list, 2 * index)
     local history = string.match(key, "/.*$") or ""
-    local due_ms = tonumber(due)
+    local due_ms, new = tonumber(due), stamp .. history
     if due_ms > now_ms then
-      redis.call("LSET", list, 2 * index, stamp .. "+" .. due .. history)
+      new = stamp .. "+" .. due .. history
+    end
+    redis.call("LSET", list, 2 * index, new)
+    local state = redis.call("HGET", states, stamp)
+    if state then -- its turn comes when it can be received
+      local n, first, since, b = fifo.parse(state)
+      since = n == b and fifo.since(new) or due_ms > now_ms and string.format("%.0f", due_ms * 1000) or since
+      redis.call("HSET", states, stamp, fifo.state(n, first, since, b))
+    end
+    if due_ms > now_ms then
       redis.call("ZADD", base .. "delayed", due, member)
       redis.call("HSET", meta, "delays", "1")
       bell.ring_for(token, keeper, now_ms, due_ms)
-    else
-      redis.call("LSET", list, 2 * index, stamp .. history)
     end
   end
   if index == 0 then

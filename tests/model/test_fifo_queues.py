@@ -194,6 +194,10 @@ class FifoMachine(RuleBasedStateMachine):
         self.groups[m.place].remove(m)
         self.gone.append(self.messages.pop(m.body))
 
+    def is_gone(self, h: Handle) -> bool:
+        m = self.find(h)
+        return self.is_expired(m) if m is not None else not self.has_left(h)
+
     def has_left(self, h: Handle) -> bool:
         """Did the message go to another queue? Then the handle is refused, as nobody deletes it by that one."""
         return (h.queue, h.stamp) in self.left
@@ -292,8 +296,10 @@ class FifoMachine(RuleBasedStateMachine):
         fronts = {place: self.front(place) for place in self.groups if place[0] == name}
         handles = [h.text for h in chosen]
         answer, failures = self.run(flows.delete_and_receive(self.ref(name), limits, handles, count, visibility_ms, 0))
-        assert [type(f.error) for f in failures] == [ReceiptHandleExpired] * len(expired)
-        assert [chosen[f.index] for f in failures] == expired
+        assert all(isinstance(f.error, ReceiptHandleExpired) for f in failures)
+        failed = [chosen[f.index] for f in failures]
+        # If the answer was lost, the repetition may find gone what an earlier handle could not delete.
+        assert failed == [h for h in expired if h in failed or not self.is_gone(h)]
         self.take_over(name, count, visibility_ms, False, answer, fronts)
 
     def take_over(
@@ -554,6 +560,8 @@ class FifoMachine(RuleBasedStateMachine):
                 m.born_ms = m.due_ms or m.sent_ms
             if m.count == 0:
                 m.since_us = m.born_ms * 1000
+            elif m.due_ms:
+                m.since_us = m.due_ms * 1000
         self.compare()
 
     @rule(name=st.sampled_from([WORK, OTHER]), dedup_id=st.sampled_from(["d1", "d2"]), group=st.sampled_from(GROUPS))
