@@ -4,7 +4,7 @@
 return function(base, now, strict, first, is_done)
   local call = redis.call
   local inflight, states = base .. "inflight", base .. "state"
-  local reply, groups, members, stamps, deleted, visible = {}, {}, {}, {}, 0, false
+  local reply, groups, members, stamps, visible = {}, {}, {}, {}, false
 
   for i = first, #ARGV, 3 do
     local key, group = ARGV[i], ARGV[i + 1]
@@ -28,36 +28,37 @@ return function(base, now, strict, first, is_done)
       end
     end
     if status == 1 then
-      local list = base .. "group:" .. group
-      local head = call("LPOP", list, "2")
-      if not head then
-        status = 0
-      elseif head[1] ~= key then -- not the first of those in flight
-        call("LPUSH", list, head[2], head[1])
-        local position = call("LPOS", list, key)
-        if not position then -- it was given another time since
-          call("ZREM", base .. "delayed", member)
-        end
-        local sorted = require("lib.sorted")
-        local index = position and position / 2 or sorted.find(list, stamp) or sorted.search(list, stamp)
-        if index then
-          require("lib.fifo").remove_at(list, index)
-        else
-          status = 0
-        end
-      end
-      deleted = deleted + status
       members[member] = true
       members[#members + 1] = member
       stamps[#stamps + 1] = stamp
-      if groups[#groups] ~= group then
+      local of_group = groups[group]
+      if not of_group then
         groups[#groups + 1] = group
+        groups[group] = {key}
+      else
+        of_group[#of_group + 1] = key
       end
     end
     reply[#reply + 1] = status
   end
 
+  local deleted = #members
   if deleted > 0 then
+    for i = 1, #groups do
+      local keys = groups[groups[i]]
+      local list = base .. "group:" .. groups[i]
+      if keys[2] then
+        require("lib.removal")(base, list, groups[i], keys)
+      else
+        local head = call("LPOP", list, "2")
+        if not head or head[1] ~= keys[1] then -- not the first of those in flight
+          if head then
+            call("LPUSH", list, head[2], head[1])
+          end
+          require("lib.removal")(base, list, groups[i], keys)
+        end
+      end
+    end
     call("ZREM", inflight, unpack(members))
     call("HDEL", states, unpack(stamps))
     call("HINCRBY", base .. "meta", "messages", -deleted)

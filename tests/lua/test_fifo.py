@@ -263,3 +263,44 @@ def test_in_flight_at_the_limit_nothing_is_handed_out_and_nothing_raised(engine:
     assert engine.run(flows.receive_messages(q, limits, 2)) == []
     engine.delete(q, got[0])
     assert len(engine.run(flows.receive_messages(q, limits, 2))) == 1
+
+
+@pytest.mark.parametrize("step", [1, -1, 3, 7])
+def test_a_batch_is_deleted_in_any_order_and_the_rest_stays_in_order(engine: Engine, q: QueueRef, step: int) -> None:
+    engine.send(q, *range(40), group="g")
+    got = engine.receive(q, 30)
+    chosen = got[::step] if step < 7 else [got[i * step % 30] for i in range(20)]
+    assert engine.delete(q, *chosen) == [None] * len(chosen)
+    engine.clock.advance_ms(30_000)
+    gone = {d.body for d in chosen}
+    assert engine.bodies(q, 100) == [i for i in range(40) if i not in gone]
+    assert engine.counts(q) == (0, 40 - len(gone), 0)
+
+
+@pytest.mark.parametrize("due_in_ms", [-5, 1000, 100_000])
+def test_a_batch_deletes_what_was_given_another_time(engine: Engine, q: QueueRef, due_in_ms: int) -> None:
+    sent = send(engine, q, *[f"g-{i}" for i in range(6)])
+    got = engine.receive(q, 5, 0)
+    for i in (1, 3):
+        engine.run(flows.reschedule(q, sent[i].message_id, engine.clock.ms + due_in_ms))
+    engine.clock.advance_ms(2000)
+    assert engine.delete(q, *reversed(got)) == [None] * 5
+    engine.clock.advance_ms(100_000)
+    assert engine.bodies(q) == ["g-5"]
+    assert engine.counts(q) == (0, 1, 0)
+
+
+def test_a_batch_deleted_in_reverse_takes_as_few_calls_as_in_order(engine: Engine, q: QueueRef) -> None:
+    def calls() -> int:
+        stats: dict[str, Any] = engine.redis.info("commandstats")  # type: ignore[assignment]
+        return sum(s["calls"] for name, s in stats.items() if name not in ("cmdstat_info", "cmdstat_evalsha"))
+
+    took = []
+    for step in (1, -1):
+        engine.send(q, *range(300), group="g")
+        got = engine.receive(q, 300)[100:]
+        before = calls()
+        engine.delete(q, *got[::step])
+        took.append(calls() - before)
+        engine.run(flows.purge_queue(q, NATIVE))
+    assert took[0] == took[1]

@@ -1,0 +1,72 @@
+--[[
+Take messages out of the list of a FIFO group, by the keys in their receipts, in any order and wherever they stand. No
+record passes through Lua. Those at the head go in one step; others are looked for, each behind the one before it first.
+All of them must be there: something is known of them in `inflight` or `state`.
+]]
+return function(base, list, group, keys)
+  local call = redis.call
+  local wanted = {} -- stamp -> key
+  for i = 1, #keys do
+    wanted[string.sub(keys[i], 1, 16)] = keys[i]
+  end
+
+  local function met(key)
+    local stamp = string.sub(key, 1, 16)
+    if wanted[stamp] ~= key then -- it was given another time since
+      call("ZREM", base .. "delayed", stamp .. group)
+    end
+    wanted[stamp] = nil
+  end
+
+  -- Where a message is that was given another time since it was received: its key says so now.
+  local function search(key)
+    local stamp, history = string.sub(key, 1, 16), string.match(key, "/.*$") or ""
+    local since = string.match(call("HGET", base .. "state", stamp) or "", "^%d+/%d+/(%d+)%d%d%d")
+    for _, name in ipairs({key, stamp .. history, stamp .. "+" .. (since or "") .. history}) do
+      local position = call("LPOS", list, name)
+      if position then
+        return position
+      end
+    end
+    local index = require("lib.sorted").find(list, stamp)
+    return index and 2 * index
+  end
+
+  local head, holes = 0, 0
+  while head < 2 * #keys do
+    local key = call("LINDEX", list, head)
+    if not key or not wanted[string.sub(key, 1, 16)] then
+      break
+    end
+    met(key)
+    head = head + 2
+  end
+
+  local left = {}
+  for _, key in pairs(wanted) do
+    left[#left + 1] = key
+  end
+  table.sort(left)
+  local position = head
+  for i = 1, #left do
+    local key = call("LINDEX", list, position)
+    if not key or string.sub(key, 1, 16) ~= string.sub(left[i], 1, 16) then
+      position = search(left[i])
+      key = position and call("LINDEX", list, position)
+    end
+    if key then
+      met(key)
+      call("LSET", list, position, "")
+      call("LSET", list, position + 1, "")
+      holes, position = holes + 2, position + 2
+    else
+      position = head
+    end
+  end
+  if holes > 0 then
+    call("LREM", list, holes, "")
+  end
+  if head > 0 then
+    call("LTRIM", list, head, "-1")
+  end
+end
