@@ -20,8 +20,8 @@ What holds while somebody is blocked:
      on which it is blocked, or those who took one are about to receive. So it matters to nobody who of them dies.
   4. A duty that is given up (the wait is over, there are messages, it is cancelled) is asked for again at once.
 A waiter of one partition sends BLPOP and receive together, and the server runs both even if the waiter has died
-meanwhile. Between the two a waiter of several partitions can die with the token it took: a due time is looked at by
-the backups all the same, but a visible message waits for the next token, or until somebody looks again after a minute.
+meanwhile. Between the two a waiter of several partitions can die with the token it took: what becomes due is looked at
+by others all the same, but a visible message waits for the next token, or until somebody looks again after a minute.
 ]]
 local bell = {}
 
@@ -130,22 +130,6 @@ function bell.guarded(keeper, now_ms)
   return guard and guard.due > now_ms and guard.owner ~= NOBODY and guard.due or nil
 end
 
--- A message will become visible at due_ms: wake a waiter if nobody guards a time that early. A backup is called at
--- once, in case that waiter dies before it receives.
-function bell.ring_for(list, keeper, now_ms, due_ms)
-  if redis.call("EXISTS", list) == 0 then
-    local due = bell.guarded(keeper, now_ms)
-    if not due or due > due_ms then
-      local backup = string.sub(list, 1, -5) .. "backup"
-      redis.call("RPUSH", list, "1")
-      if redis.call("EXISTS", backup) == 0 then
-        redis.call("RPUSH", backup, "1")
-        redis.call("PEXPIRE", backup, string.format("%.0f", math.max(due_ms - now_ms, 0) + 1000))
-      end
-    end
-  end
-end
-
 -- Due times have changed: what is guarded is not to be relied on.
 function bell.reset(list, keeper)
   local guard = read(keeper)
@@ -154,6 +138,26 @@ function bell.reset(list, keeper)
     redis.call("DEL", keeper)
   end
   bell.ring(list)
+end
+
+-- A message will become visible at due_ms: wake a waiter if nobody guards a time that early. One more is woken, and all
+-- who have a duty, in case the first one dies before it receives.
+function bell.ring_for(list, keeper, now_ms, due_ms)
+  local guard, backup = read(keeper), string.sub(list, 1, -5) .. "backup"
+  if guard and guard.due > now_ms then
+    if guard.due <= due_ms and guard.owner ~= NOBODY then
+      return
+    end
+    bell.reset(list, keeper)
+  elseif redis.call("EXISTS", list, backup) == 2 then
+    return
+  else
+    bell.ring(list)
+  end
+  if redis.call("EXISTS", backup) == 0 then
+    redis.call("RPUSH", backup, "1")
+    redis.call("PEXPIRE", backup, string.format("%.0f", math.max(due_ms - now_ms, 0) + 1000))
+  end
 end
 
 -- Find a duty for a waiter, if it shall have one. Returns what it has to do as block() does, and whether that is new.
