@@ -8,7 +8,7 @@ ARGV   1 now_us        "" = the server's clock
        2 recent        "1" = refuse a name that was deleted recently (SQS's rule)
        3 compared      how many of the attributes below the caller named: an existing queue must have these values
        4 fields        how many attributes there are
-       5... name, value of every attribute (the compared ones first), then tag, value of every tag
+       5... name, value of every attribute (the compared ones first), then tag, value of up to 1,000 tags
 RETURN {1 created | 0 existed, created_us}
 ERRORS QUEUE_NAME_EXISTS, QUEUE_DELETED_RECENTLY, QUEUE_BEING_DELETED
 ]]
@@ -43,7 +43,7 @@ for i = 5, 4 + 2 * fields do
   changes[#changes + 1] = ARGV[i]
 end
 settings.write(meta, changes, {})
-for i = 5 + 2 * fields, #ARGV, 2 do
-  redis.call("HSET", tags, ARGV[i], ARGV[i + 1])
+if #ARGV >= 5 + 2 * fields then
+  redis.call("HSET", tags, unpack(ARGV, 5 + 2 * fields))
 end
 return {1, now_us}

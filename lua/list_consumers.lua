@@ -17,11 +17,17 @@ end
 local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
 local since = string.format("(%.0f", now_ms - 60000)
 local found = redis.call("ZRANGE", beats, "+inf", since, "BYSCORE", "REV", "LIMIT", "0", ARGV[2], "WITHSCORES")
-local reply = {}
+local reply, names = {}, {}
 for i = 1, #found, 2 do
-  local n = #reply
-  reply[n + 1], reply[n + 2] = found[i], found[i + 1]
-  reply[n + 3] = redis.call("HGET", consumers, found[i]) or "{}"
-  reply[n + 4] = redis.call("HGET", orders, found[i]) or ""
+  names[#names + 1] = found[i]
+end
+if #names > 0 then
+  local described = redis.call("HMGET", consumers, unpack(names))
+  local ordered = redis.call("HMGET", orders, unpack(names))
+  for i = 1, #names do
+    local n = #reply
+    reply[n + 1], reply[n + 2] = names[i], found[2 * i]
+    reply[n + 3], reply[n + 4] = described[i] or "{}", ordered[i] or ""
+  end
 end
 return {now_ms, reply}

@@ -4,7 +4,7 @@ Set and remove a queue's tags (TagQueue, UntagQueue).
 KEYS   1 meta  HASH  queue attributes
        2 tags  HASH  tag -> value
 ARGV   1 limit     how many tags a queue may have; 0 = no limit
-       2 removals  how many tags to remove
+       2 removals  how many tags to remove, up to 1,000, and as many to set
        3... tags to remove, then tag, value to set
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
@@ -15,17 +15,22 @@ if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
 end
 local limit, removals = tonumber(ARGV[1]), tonumber(ARGV[2])
 local first = 3 + removals
-local total = redis.call("HLEN", tags)
-for i = first, #ARGV, 2 do
-  total = total + 1 - redis.call("HEXISTS", tags, ARGV[i])
+if limit > 0 and first <= #ARGV then
+  local total, names = redis.call("HLEN", tags), {}
+  for i = first, #ARGV, 2 do
+    names[#names + 1] = ARGV[i]
+  end
+  for _, value in ipairs(redis.call("HMGET", tags, unpack(names))) do
+    total = total + (value and 0 or 1)
+  end
+  if total > limit then
+    return redis.error_reply("OVER_LIMIT tags")
+  end
 end
-if limit > 0 and total > limit then
-  return redis.error_reply("OVER_LIMIT tags")
+if removals > 0 then
+  redis.call("HDEL", tags, unpack(ARGV, 3, first - 1))
 end
-for i = 3, first - 1 do
-  redis.call("HDEL", tags, ARGV[i])
-end
-for i = first, #ARGV, 2 do
-  redis.call("HSET", tags, ARGV[i], ARGV[i + 1])
+if first <= #ARGV then
+  redis.call("HSET", tags, unpack(ARGV, first))
 end
 return 1

@@ -20,7 +20,7 @@ from rqsqs._core.operation import Flow
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist
 
 CHUNK = 500  # message groups in one reply
-AT_MOST = 1_000_000
+AT_MOST = 25_000  # one step looks through them, which takes the server some 25 ms
 
 
 def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
@@ -97,7 +97,8 @@ def settle(q: QueueRef, at_most: int = AT_MOST) -> Flow[bool]:
     """If nothing is in its old place any more after partitions were added, say so to everybody.
 
     Args:
-        at_most: not if a partition has more message groups, as looking takes the server about 1 s for a million.
+        at_most: not if a partition has more message groups and messages in flight or delayed, as a step looks through
+            all of them; 25,000 are the most that it may.
     """
     yield from refresh(q)
     own, before = q.own, q.before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
-from rqsqs._core import moves, queues
+from rqsqs._core import moves, portions, queues
 from rqsqs._core.flows.partitions import check_growth, needs_group_scope, settle, spread
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
@@ -14,6 +14,8 @@ from rqsqs._core.queues import Ending
 from rqsqs.errors import QueueBeingDeleted, QueueDoesNotExist
 from rqsqs.limits import NATIVE, Limits
 from rqsqs.types import QueueInfo
+
+TAGS = 1000  # in one call
 
 
 def create_queue(
@@ -45,7 +47,8 @@ def create_queue(
         raise needs_group_scope(attributes["Partitions"])
     policy = attributes.get("RedrivePolicy")
     dlq = (yield from check_target(q, policy, arn)) if policy else None
-    operation = queues.create_queue(q.home, attributes, tags or {}, limits)
+    first, *others = portions.portions(list((tags or {}).items()), TAGS) or [()]
+    operation = queues.create_queue(q.home, attributes, dict(first), limits)
     try:
         created, created_us = yield operation
     except QueueBeingDeleted:  # somebody's deletion was interrupted: finish it
@@ -54,6 +57,8 @@ def create_queue(
         created, created_us = yield operation
     if created:
         q.learn(b"", [])
+        for part in others:
+            yield queues.set_tags(q, dict(part), [], 0)
     yield queues.register_queue(q.space, q.name, created_us)
     if "Partitions" in attributes:
         yield from spread(q, int(attributes["Partitions"]))
@@ -227,9 +232,14 @@ def set_tags(q: QueueRef, tags: Mapping[str, str], max_tags: int = 0) -> Flow[No
     Raises:
         OverLimit: there would be more than max_tags (0 = no limit); nothing was set.
     """
-    yield queues.set_tags(q, tags, [], max_tags)
+    if max_tags:  # all or none
+        yield queues.set_tags(q, tags, [], max_tags)
+        return
+    for part in portions.portions(list(tags.items()), TAGS):
+        yield queues.set_tags(q, dict(part), [], 0)
 
 
 def remove_tags(q: QueueRef, names: list[str]) -> Flow[None]:
     """Remove tags; unknown ones are ignored."""
-    yield queues.set_tags(q, {}, list(names), 0)
+    for part in portions.portions(names, TAGS):
+        yield queues.set_tags(q, {}, list(part), 0)
