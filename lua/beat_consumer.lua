@@ -23,7 +23,9 @@ local meta, inflight, beats, consumers, orders = unpack(KEYS)
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
+local now_us = require("lib.clock")(ARGV[1])
+local now_ms = tonumber(string.sub(now_us, 1, 13))
+local base, is_fifo = string.sub(meta, 1, -5), string.find(meta, "%.fifo:meta$")
 local consumer = ARGV[3]
 local reply = {""}
 
@@ -47,9 +49,9 @@ if consumer ~= "" then
   end
 end
 
-local until_ms = string.format("%.0f", now_ms + tonumber(ARGV[2]))
+local until_ms = string.format("%.0f", require("lib.after")(now_us) + tonumber(ARGV[2]))
 for i = 6, #ARGV, 2 do
-  local score = redis.call("ZSCORE", inflight, ARGV[i])
+  local score = is_fifo and redis.call("ZSCORE", inflight, ARGV[i]) or not is_fifo and require("lib.recall")(base, ARGV[i])
   if not score or tonumber(string.sub(score, -3)) ~= tonumber(ARGV[i + 1]) then
     reply[#reply + 1] = (i - 6) / 2
   elseif reply[1] ~= "evict" then

@@ -1,47 +1,67 @@
 --[[
-Look at the ready messages of the groups of one partition of a standard queue without touching them, group by group.
+Look at the visible messages of the groups of one partition of a fair queue without touching them, group by group: first
+those that were not received yet.
 
 KEYS   1 meta   HASH  queue attributes
-       2 ring   ZSET  groups with ready messages -> virtual time
+       2 ring   ZSET  groups with ready messages, in the order of their turns
        3 paused SET   paused message groups
 ARGV   1 place   1 = go on in ring, 2 = in paused
        2 offset  messages to skip of the group that was met last, 0 = go on behind it
        3 score   of the group that was met last, "" to begin
        4 group   and its name
        5 limit   at most 1000
-RETURN {more, place, offset, score, group, key, record, ...}; more = 0: the end. About 1,000 messages and groups are
-       looked at, so that there may be none of them
+RETURN {more, place, offset, score, group, key, receives, record, ...}; more = 0: the end. About 1,000 messages and
+       groups are looked at, so that there may be none of them
 ERRORS QUEUE_NOT_FOUND
 ]]
+local ring_of = require("lib.ring")
+local large = require("lib.large")
 local walk = require("lib.walk")
 
 local meta, ring, paused = unpack(KEYS)
 local place, offset, score, group = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+local settings = redis.call("HMGET", meta, "VisibilityTimeout", "large")
+if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local base, places = string.sub(meta, 1, -5), {ring, paused}
 local reply = {0, 0, 0, "", ""}
-local room, looks = tonumber(ARGV[5]), 1000
+local room, looks, bytes = tonumber(ARGV[5]), 1000, large.BYTES
+
+local function show(key, receives, record)
+  local n = #reply
+  reply[n + 1], reply[n + 2], reply[n + 3] = key, receives, record
+  room, bytes = room - 1, bytes - #record
+end
 
 -- A group as long as there is room; offset is 0 when it has come to its end.
 local function show_group()
-  while room > 0 and looks > 0 do
-    local want = math.min(room, looks)
-    local found = redis.call("LRANGE", base .. "group:" .. group, 2 * offset, 2 * (offset + want) - 1)
-    for i = 1, #found, 2 do
-      looks = looks - 1
-      if #found[i] ~= 25 then -- no hole
-        reply[#reply + 1] = found[i]
-        reply[#reply + 1] = found[i + 1]
-        room = room - 1
+  local list, again = ring_of.list(base, group), ring_of.again(base, group)
+  local length = redis.call("LLEN", list) / 2
+  while room > 0 and looks > 0 and bytes > 0 do
+    local want = large.chunk(settings[2], math.min(room, looks), bytes)
+    if offset < length then
+      local found = redis.call("LRANGE", list, 2 * offset, 2 * (offset + want) - 1)
+      for i = 1, #found, 2 do
+        if #found[i] ~= 25 then -- no hole
+          show(found[i], 0, found[i + 1])
+        end
+      end
+      offset, looks = offset + #found / 2, looks - #found / 2
+    else
+      local found = redis.call("ZRANGE", again, offset - length, offset - length + want - 1, "WITHSCORES")
+      for i = 1, #found, 2 do
+        local record = redis.call("HGET", base .. "store", found[i])
+        if record then
+          show(found[i], tonumber(string.sub(found[i + 1], -3)), record)
+        end
+      end
+      offset, looks = offset + #found / 2, looks - #found / 2
+      if #found < 2 * want then
+        offset = 0
+        return
       end
     end
-    if #found < 2 * want then
-      offset = 0
-      return
-    end
-    offset = offset + want
   end
 end
 
@@ -50,7 +70,7 @@ if offset > 0 then
 end
 while places[place] do
   local function step(name, at)
-    if room <= 0 or looks <= 0 or offset > 0 then
+    if room <= 0 or looks <= 0 or bytes <= 0 or offset > 0 then
       return false
     end
     score, group, looks = at, name, looks - 1

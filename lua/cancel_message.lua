@@ -5,9 +5,9 @@ left alone. Among very many in flight or delayed ones, the first 100,000 or so a
 
 KEYS   1 meta     HASH    queue attributes
        2 ready    LIST    key, record ...
-       3 store    HASH    key -> record
+       3 store    HASH    member -> record
        4 inflight ZSET    member -> visible again + receives
-       5 delayed  ZSET    key -> due (ms * 1000)
+       5 delayed  ZSET    key or member -> due (ms * 1000) + receives
        6 bell     LIST    wake token
        7 keeper   STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
@@ -22,22 +22,23 @@ return require("lib.once").run(function()
   local clock = require("lib.clock")
   local message = require("lib.message")
   local bell = require("lib.bell")
+  local ring = require("lib.ring")
   local sorted = require("lib.sorted")
 
   local meta, ready, store, inflight, delayed, token, keeper = unpack(KEYS)
   local id, due = ARGV[2], ARGV[3]
-  local settings = redis.call("HMGET", meta, "VisibilityTimeout", "unsorted")
+  local settings = redis.call("HMGET", meta, "VisibilityTimeout", "unsorted", "fair", "large")
   if not settings[1] then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
   local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
   local base = string.sub(meta, 1, -5)
-  local key, record
+  local key, record, receives = nil, nil, "000"
 
   -- The member of a ZSET that begins with the id, and its score.
-  local function find(zset)
+  local function find(zset, pages)
     local cursor = "0"
-    for _ = 1, 10 do
+    for _ = 1, pages do
       local page = redis.call("ZSCAN", zset, cursor, "MATCH", id .. "*", "COUNT", "10000")
       cursor = page[1]
       if #page[2] > 0 or cursor == "0" then
@@ -57,7 +58,7 @@ return require("lib.once").run(function()
     local index = sorted.find(list, id)
     if not index or #redis.call("LINDEX", list, 2 * index) == 25 then -- a clock went back, or it left and came back
       local position = redis.call("LPOS", list, place[2], "MAXLEN", "20000")
-      index = position and position / 2 or (settings[2] and sorted.search(list, id))
+      index = position and position / 2 or (settings[2] and sorted.search(list, id, settings[4]))
     end
     local found = index and redis.call("LINDEX", list, 2 * index)
     if found and #found ~= 25 then
@@ -69,38 +70,64 @@ return require("lib.once").run(function()
     end
   end
 
+  -- It leaves a ZSET; its receives of this stay are the last digits of the score.
+  local function take(zset, member, score)
+    key, receives, record = member, string.sub(score, -3), redis.call("HGET", store, member)
+    redis.call("ZREM", zset, member)
+    redis.call("HDEL", store, member)
+  end
+
+  -- Visible again in a group?
+  for i = 4, not key and settings[3] and #ARGV or 0 do
+    local again = ring.again(base, i == 4 and "" or ARGV[i])
+    local member, score = find(again, #ARGV < 7 and 10 or 1)
+    if member then
+      take(again, member, score)
+      redis.call("HINCRBY", meta, receives == "000" and "arrived" or "returned", "-1")
+      break
+    end
+  end
+
   -- Delayed?
   if not key and ARGV[4] == "1" then
     return 0
   elseif not key then
-    key = redis.call("ZSCORE", delayed, id) and id or find(delayed)
-    if key then
-      record = redis.call("HGET", store, key)
-      redis.call("HDEL", store, key)
-      redis.call("ZREM", delayed, key)
+    local score = redis.call("ZSCORE", delayed, id)
+    local member = score and id
+    if not score then
+      member, score = find(delayed, 10)
+    end
+    if member then
+      take(delayed, member, score)
     end
   end
 
   -- In flight? Received before and visible again?
   if not key then
-    local member, score = find(inflight)
+    local member, score = find(inflight, 10)
     if not member then
       return 0
     elseif tonumber(string.sub(score, 1, -4)) > now_ms then
       return -1
     end
-    record = redis.call("HGET", store, message.field(member))
-    redis.call("HDEL", store, message.field(member))
-    redis.call("ZREM", inflight, member)
-    local part, receives = message.parse(member), tonumber(string.sub(score, -3))
-    part.total, part.count = part.total + receives, part.count + receives
-    key = message.format(part)
+    take(inflight, member, score)
   end
 
   if due ~= "" then
-    local due_ms = tonumber(due)
-    redis.call("HSET", store, key, record)
-    redis.call("ZADD", delayed, string.format("%.0f", math.max(due_ms, now_ms) * 1000), key)
+    -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
+    local due_ms = math.max(tonumber(due), now_ms)
+    local scheduled = message.scheduled(key, due_ms)
+    if scheduled ~= key and receives ~= "000" then
+      local part = message.parse(scheduled)
+      part.total, part.count = part.total + receives, part.count + receives
+      scheduled, receives = message.format(part), "000"
+      require("lib.moved").mark(base, now_ms, {key})
+    end
+    redis.call("HSET", store, scheduled, record)
+    redis.call("ZADD", delayed, string.format("%d", due_ms) .. receives, scheduled)
+    if redis.call("HSET", meta, "delays", "1") == 1 then
+      require("lib.settings").mark(meta)
+    end
     if due_ms > now_ms then
       bell.ring_for(token, keeper, now_ms, due_ms)
     else

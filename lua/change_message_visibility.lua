@@ -4,7 +4,7 @@ Change when messages of a standard queue become visible again (ChangeMessageVisi
 receipt of a message works, also after its visibility timeout, as in SQS.
 
 KEYS   1 meta     HASH    queue attributes
-       2 store    HASH    key -> record
+       2 store    HASH    member -> record
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
        4 bell     LIST    wake token
        5 keeper   STRING  who rings for the next due time
@@ -24,18 +24,21 @@ return require("lib.once").run(function()
   if not settings then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local now_us = clock(ARGV[1])
+  local now_ms, base = tonumber(string.sub(now_us, 1, 13)), string.sub(meta, 1, -5)
+  local after_ms = require("lib.after")(now_us)
   local oldest = string.format("%.0f", now_ms - tonumber(settings) * 1000)
   local total = tonumber(ARGV[2])
   local reply, earliest = {}, nil
 
   for i = 3, #ARGV, 3 do
-    local member, due_ms = ARGV[i], now_ms + tonumber(ARGV[i + 2])
-    local score = redis.call("ZSCORE", inflight, member)
+    local member, visibility = ARGV[i], tonumber(ARGV[i + 2])
+    local due_ms = visibility > 0 and after_ms + visibility or now_ms
+    local score = require("lib.recall")(base, member)
     local status = 1
     if not score or message.expired(member, oldest) then
       status = -2
-    elseif total > 0 and due_ms > tonumber(ARGV[i + 1]) + total then
+    elseif total > 0 and now_ms + visibility > tonumber(ARGV[i + 1]) + total then
       status = -3
     else
       redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)

@@ -1,114 +1,131 @@
 #!lua flags=allow-oom
 --[[
-Count the messages of one partition of a standard queue, exactly, after dropping those whose retention is over.
+Count the messages of one partition of a standard queue, exactly, after dropping those whose retention is over: of every
+line up to 1,000 message groups, and among the first and last 1,000 in flight and the first 1,000 delayed.
 
 KEYS   1 meta     HASH  queue attributes
        2 ready    LIST  key, record ...
-       3 store    HASH  key -> record
+       3 store    HASH  member -> record
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
-       5 delayed  ZSET  key -> due (ms * 1000)
+       5 delayed  ZSET  key or member -> due (ms * 1000) + receives
        6 ring     ZSET  message groups
 ARGV   1 now_us  "" = the server's clock
-RETURN {visible, in_flight, delayed, oldest_ms or "", more}; more = 1: drop on, call again
+       2 group   of the ring, counted from 0, with which to go on
+RETURN {visible, in_flight, delayed, oldest_ms or "", next}: next = the group with which the caller goes on, -1 at the end;
+       oldest_ms is that of the groups that were looked at
 ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
 local message = require("lib.message")
 local ring = require("lib.ring")
+local trim = require("lib.trim")
 
-local meta, ready, store, inflight, delayed, groups = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "holes", "grouped", "fair", "paused_groups")
+local meta, _, store, inflight, delayed, groups = unpack(KEYS)
+local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "fair", "paused_groups")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local now = string.sub(clock(ARGV[1]), 1, 13)
-local oldest_kept = string.format("%.0f", tonumber(now) - tonumber(settings[1]) * 1000)
+local retention = tonumber(settings[1]) * 1000
+local oldest_kept = string.format("%d", tonumber(now) - retention)
 local base = string.sub(meta, 1, -5)
-local holes, grouped = tonumber(settings[2] or "0"), tonumber(settings[3] or "0")
-local more, oldest = 0, nil
+local drops, oldest, start = 1000, nil, tonumber(ARGV[2])
 
--- The head of a list: drop what is expired or cancelled, at most 500, and see how old the rest is.
-local progress = false
-local function trim(list, group)
-  local head = redis.call("LRANGE", list, "0", "0")
-  local dropped = 0
-  while head[1] and dropped < 500 do
-    local hole = #head[1] == 25
-    if not hole and not message.expired(head[1], oldest_kept) then
-      local sent = string.sub(head[1], 1, 13)
-      if not oldest or sent < oldest then
-        oldest = sent
-      end
-      return
-    end
-    redis.call("LPOP", list, "2")
-    dropped, progress = dropped + 1, true
-    if hole then
-      holes = holes - 1
-      redis.call("HINCRBY", meta, "holes", -1)
-    end
-    if group ~= "" then
-      grouped = grouped - 1
-      redis.call("HINCRBY", meta, "grouped", -1)
-    end
-    head = redis.call("LRANGE", list, "0", "0")
-  end
-  if head[1] then
-    more = 1
-  elseif settings[4] then
-    redis.call("ZREM", groups, group)
+local function count(field, by)
+  if by ~= 0 then
+    redis.call("HINCRBY", meta, field, by)
   end
 end
 
-trim(ready, "")
-if settings[4] then
-  local names = redis.call("ZRANGE", groups, "0", "99")
-  if settings[5] then
-    for _, group in ipairs(redis.call("SRANDMEMBER", base .. "paused", "100")) do
-      names[#names + 1] = group
-    end
-  end
-  for _, group in ipairs(names) do
-    if group ~= "" then
-      trim(ring.list(base, ready, group), group)
-    end
-  end
-  if progress and #names >= 100 then -- the next ones have come to the front
-    more = 1
-  end
-end
-
-local function drop_expired(zset, members)
-  for _, member in ipairs(members) do
-    local field = zset == inflight and message.field(member) or member
-    if message.expired(member, oldest_kept) then
-      redis.call("ZREM", zset, member)
-      redis.call("HDEL", store, field)
-    else
-      local sent = string.sub(member, 1, 13)
-      if not oldest or sent < oldest then
-        oldest = sent
-      end
-    end
-  end
-end
-drop_expired(inflight, redis.call("ZRANGE", inflight, "0", "999"))
-if redis.call("ZCARD", inflight) > 1000 then -- the others are in flight longest; those due were looked at
-  drop_expired(inflight, redis.call("ZRANGE", inflight, "-1000", "-1"))
-end
-for _, member in ipairs(redis.call("ZRANGE", delayed, "0", "99")) do
-  local sent = string.sub(member, 1, 13)
+local function see(key)
+  local sent = string.sub(key, 1, 13)
   if not oldest or sent < oldest then
     oldest = sent
   end
 end
 
-local visible = redis.call("LLEN", ready) / 2 + grouped - holes
+-- Drop what is expired among members of a ZSET.
+local function drop_expired(zset, members)
+  local ended = {}
+  for _, member in ipairs(members) do
+    if message.expired(member, oldest_kept) then
+      ended[#ended + 1] = member
+    else
+      see(member)
+    end
+  end
+  if #ended > 0 then
+    redis.call("ZREM", zset, unpack(ended))
+    redis.call("HDEL", store, unpack(ended))
+  end
+  return ended
+end
+
+-- The messages of a group, or those without one.
+local function look(group)
+  local list = ring.list(base, group)
+  local dropped, holes = trim(list, oldest_kept, drops)
+  drops = drops - dropped
+  count("holes", -holes)
+  count("grouped", group ~= "" and -dropped or 0)
+  local head = redis.call("LINDEX", list, "0")
+  if head then
+    see(head)
+  end
+  if settings[2] then
+    local again = ring.again(base, group)
+    local found, arrived = redis.call("ZRANGE", again, "0", "99", "WITHSCORES"), {}
+    local members = {}
+    for i = 1, #found, 2 do
+      members[#members + 1] = found[i]
+      arrived[found[i]] = string.sub(found[i + 1], -3) == "000"
+    end
+    local ended = drop_expired(again, members)
+    for _, member in ipairs(ended) do
+      count(arrived[member] and "arrived" or "returned", -1)
+    end
+    drops = drops - 2 * #ended
+  end
+  return drops > 0
+end
+
+local next_group = -1
+if not settings[2] then
+  next_group = look("") and -1 or 0
+else
+  local names = redis.call("ZRANGE", groups, start, math.min(start + 99, 999))
+  if start == 0 and settings[3] then
+    for _, group in ipairs(redis.call("SRANDMEMBER", base .. "paused", "50")) do
+      names[#names + 1] = group
+    end
+  end
+  for i, group in ipairs(names) do
+    if not look(group) then
+      next_group = start + i - 1
+      break
+    end
+  end
+  if next_group < 0 and #names >= 100 and start + 100 < 1000 then
+    next_group = start + 100
+  end
+end
+
+if start == 0 then
+  drop_expired(inflight, redis.call("ZRANGE", inflight, "0", "999"))
+  if redis.call("ZCARD", inflight) > 1000 then
+    drop_expired(inflight, redis.call("ZRANGE", inflight, "-1000", "-1"))
+  end
+  drop_expired(delayed, redis.call("ZRANGE", delayed, "0", retention < 900000 and "999" or "99"))
+end
+
+local kept = redis.call("HMGET", meta, "grouped", "holes", "returned", "arrived")
+local visible = redis.call("LLEN", base .. "ready") / 2 + tonumber(kept[1] or "0") - tonumber(kept[2] or "0")
+  + tonumber(kept[3] or "0") + tonumber(kept[4] or "0")
   + redis.call("ZCOUNT", inflight, "-inf", now .. "999") + redis.call("ZCOUNT", delayed, "-inf", now .. "999")
 return {
   visible,
   redis.call("ZCOUNT", inflight, "(" .. now .. "999", "+inf"),
   redis.call("ZCOUNT", delayed, "(" .. now .. "999", "+inf"),
   oldest or "",
-  more,
+  next_group,
 }

@@ -53,6 +53,6 @@ return require("lib.once").run(function()
     return {0, created, cursor}
   end
   redis.call("UNLINK", ready, store, inflight, delayed)
-  redis.call("HDEL", meta, "holes", "grouped")
+  redis.call("HDEL", meta, "holes", "grouped", "returned", "arrived", "large")
   return {1, created, "0", ending.finish(KEYS, ARGV)}
 end)

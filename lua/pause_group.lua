@@ -18,7 +18,7 @@ return require("lib.once").run(function()
   local ring = require("lib.ring")
   local settings = require("lib.settings")
 
-  local meta, paused, order, ready, token = unpack(KEYS)
+  local meta, paused, order, _, token = unpack(KEYS)
   local group = ARGV[1]
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -33,7 +33,7 @@ return require("lib.once").run(function()
     if ARGV[3] == "1" then
       require("lib.offer")(string.sub(meta, 1, -5), group)
     else
-      ring.resume(string.sub(meta, 1, -5), order, ready, group)
+      ring.resume(string.sub(meta, 1, -5), group)
     end
     bell.ring(token)
     return 1
@@ -42,6 +42,9 @@ return require("lib.once").run(function()
     return 0
   end
   settings.write(meta, {"paused_groups", "1"}, {})
+if ARGV[3] ~= "1" and redis.call("HEXISTS", meta, "fair") == 0 then
+  ring.open(string.sub(meta, 1, -5)) -- who pauses groups has some, if only among dead letters
+end
   redis.call("ZREM", order, group)
   return 1
 end)

@@ -3,55 +3,58 @@ Look at messages of one partition of a standard queue without touching them.
 
 KEYS   1 meta     HASH  queue attributes
        2 ready    LIST  key, record ...
-       3 store    HASH  key -> record
+       3 store    HASH  member -> record
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
-       5 delayed  ZSET  key -> due (ms * 1000)
+       5 delayed  ZSET  key or member -> due (ms * 1000) + receives
 ARGV   1 now_us   "" = the server's clock
-       2 section  ready | again (received before, visible) | inflight | delayed | due (delayed, visible now)
-       3 group    whose list "ready" means, "" = the messages without one
+       2 section  ready | again (received before, visible) | returned (visible in the group of a fair queue) | inflight |
+                  delayed | due (delayed, visible now)
+       3 group    whose messages "ready" and "returned" mean, "" = those without one
        4 offset   messages to skip
        5 limit    at most 1000
-RETURN {seen, now_ms, key, score or "", record, ...}; seen < limit: the section ends here
+RETURN {seen, end, key, score or "", record, ...}; end = 1: the section ends here. So many messages as fit in 4 MiB
 ERRORS QUEUE_NOT_FOUND
 ]]
 local clock = require("lib.clock")
-local message = require("lib.message")
+local ring = require("lib.ring")
 
-local meta, ready, store, inflight, delayed = unpack(KEYS)
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+local meta, _, store, inflight, delayed = unpack(KEYS)
+local settings = redis.call("HMGET", meta, "VisibilityTimeout", "large")
+if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now = string.sub(clock(ARGV[1]), 1, 13)
-local section, offset, limit = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
-local reply = {0, tonumber(now)}
+local now, base = string.sub(clock(ARGV[1]), 1, 13), string.sub(meta, 1, -5)
+local section, offset = ARGV[2], tonumber(ARGV[4])
+local limit = require("lib.large").chunk(settings[2], tonumber(ARGV[5]))
+local reply = {0, 0}
 
 if section == "ready" then
-  local list = ARGV[3] == "" and ready or string.sub(meta, 1, -5) .. "group:" .. ARGV[3]
-  local found = redis.call("LRANGE", list, 2 * offset, 2 * (offset + limit) - 1)
-  reply[1] = #found / 2
+  local found = redis.call("LRANGE", ring.list(base, ARGV[3]), 2 * offset, 2 * (offset + limit) - 1)
+  reply[1], reply[2] = #found / 2, #found < 2 * limit and 1 or 0
   for i = 1, #found, 2 do
     if #found[i] ~= 25 then
-      reply[#reply + 1] = found[i]
-      reply[#reply + 1] = ""
-      reply[#reply + 1] = found[i + 1]
+      reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = found[i], "", found[i + 1]
     end
   end
   return reply
 end
 
-local zset = (section == "again" or section == "inflight") and inflight or delayed
-local from, to = "-inf", now .. "999"
+local zset = delayed
+if section == "again" or section == "inflight" then
+  zset = inflight
+elseif section == "returned" then
+  zset = ring.again(base, ARGV[3])
+end
+local from, to = "-inf", section == "returned" and "+inf" or now .. "999"
 if section == "inflight" or section == "delayed" then
   from, to = "(" .. to, "+inf"
 end
 local found = redis.call("ZRANGEBYSCORE", zset, from, to, "WITHSCORES", "LIMIT", offset, limit)
-reply[1] = #found / 2
+reply[1], reply[2] = #found / 2, #found < 2 * limit and 1 or 0
 for i = 1, #found, 2 do
-  local record = redis.call("HGET", store, zset == inflight and message.field(found[i]) or found[i])
+  local record = redis.call("HGET", store, found[i])
   if record then
-    reply[#reply + 1] = found[i]
-    reply[#reply + 1] = found[i + 1]
-    reply[#reply + 1] = record
+    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = found[i], found[i + 1], record
   end
 end
 return reply

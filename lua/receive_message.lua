@@ -6,7 +6,7 @@ dead-letter queue on the way.
 KEYS   1 lane     STRING  the caller's last call (lib/once.lua)
        2 meta     HASH    queue attributes
        3 ready    LIST    key, record, key, record ...
-       4 store    HASH    key -> record of what is delayed or in flight
+       4 store    HASH    member -> record of what is delayed or was received
        5 inflight ZSET    member -> visible again (ms * 1000) + receives of this stay
        6 bell     LIST    wake token
 ARGV   1 number         of the call
@@ -20,13 +20,13 @@ ARGV   1 number         of the call
                         OVER_LIMIT; 0 = no limit
        8 settle         "1" = delete at once what is received
        9... members of `inflight` to delete first: what the caller has finished
-RETURN {key, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
-       else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, retried, fresh}:
-       retried = {member, receives, record, ...}, fresh = {key, record, ...}; lib/message.lua tells the members of
-       `inflight`. topology changes when the queue's partitions do. wake_at_ms = 0: nothing to do;
+RETURN {member, record, ..., topology, now_ms} if there are messages and all are received for the first time in this stay,
+       else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages}:
+       messages = {member, receives, record, ...}, receives = 0: for the first time in this stay; member: of `inflight`, see
+       lib/message.lua. topology changes when the queue's partitions do. wake_at_ms = 0: nothing to do;
        {ring_at_ms, look_at_ms}: the caller has a duty (lib/bell.lua); now_ms: it comes again at once; -1: it is at
-       flight_limit and comes again after a while.
-       missing_dlq: a dead-letter queue that has no shard here yet
+       flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet.
+       If receipts of argument 9 are refused, the second form has {status ...} of delete_message.lua behind it
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 ]]
 local call = redis.call
@@ -42,15 +42,16 @@ local now = string.sub(now_us, 1, 13)
 local now_ms = tonumber(now)
 local topology = settings[4] or ""
 
-local repeated, known
+local again, is_known
 if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its repetition
-  repeated, known = require("lib.received")(lane, string.sub(meta, 1, -5), false, topology, now)
+  again, is_known = require("lib.received")(lane, string.sub(meta, 1, -5), false, topology, now)
 end
-if ARGV[9] and not known then -- a repeated call has deleted already
-  require("lib.deletion")(store, inflight, 9)
+local _, refused
+if ARGV[9] then
+  _, refused = require("lib.deletion")(string.sub(meta, 1, -5), 9, is_known)
 end
-if repeated then
-  return repeated
+if again then
+  return require("lib.delivery").with_refused(again, refused)
 end
 local limited = false
 if ARGV[7] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[7])
@@ -61,107 +62,73 @@ if ARGV[7] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[7])
   end
   count, limited = 0, true
 end
-local special = settings[3] and call("HMGET", meta, "fair", "paused", "paused_groups")
+local special = settings[3] and call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large", "unsorted")
 if special and special[2] then
   count = 0
 end
 
 local visibility = ARGV[4] ~= "" and tonumber(ARGV[4]) or tonumber(settings[1]) * 1000
-local deadline_ms = now_ms + visibility
-local score = deadline_ms .. "001"
-local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
-local retried, fresh, scores = {}, {}, {}
-local room, missing_dlq, in_the_way = count, "", false
+local deadline = string.format("%d", now_ms + visibility)
+if visibility > 0 and string.sub(now_us, -3) ~= "000" then -- never early
+  deadline = string.format("%d", now_ms + visibility + 1)
+end
+local score = deadline .. "001"
+local oldest = string.format("%d", now_ms - tonumber(settings[2]) * 1000)
+local scores, fresh, taken = {}, {}, 0
 local base = string.sub(meta, 1, -5)
-local plain = 0 -- so long is `fresh` while its keys are fields of `store` as they are
+local r -- the state of the slow path
 
 local function timers()
   return {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}}
 end
 
--- The uncommon cases share this state.
-local function uncommon()
-  return {
-    meta = meta,
-    base = base,
-    now = now,
-    now_ms = now_ms,
-    timers = timers,
-    deadline = deadline_ms .. "",
-    oldest = oldest,
-    paused_groups = special and special[3],
-    retried = retried,
-    fresh = fresh,
-    scores = scores,
+local function slow_path(popped)
+  r = {
+    popped = popped,
+    meta = meta, base = base, now = now, now_ms = now_ms, oldest = oldest, score = score, deadline = deadline,
+    messages = {}, scores = {}, missing_dlq = "",
+    fair = special and special[1], paused_groups = special and special[3], delays = special and special[4],
+    large = special and special[5],
   }
+  require("lib.delivery").receive(r, count)
 end
 
--- Messages whose visibility timeout is over come first.
 if count > 0 then
-  local due = call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", count)
-  if #due > 0 then
-    missing_dlq, in_the_way = require("lib.delivery").retry(uncommon(), due)
-    room = count - #retried / 3
-  end
-end
-
-local function take_delayed()
-  local delivered, dropped = require("lib.delivery").delayed(uncommon(), room)
-  room, in_the_way = room - delivered, in_the_way or dropped
-end
-
--- In one call of ten what was delayed and is due goes before the ready ones, else it follows them.
-if room > 0 and string.sub(now_us, -1) == "0" then
-  take_delayed()
-end
-
--- Then the ready ones, oldest first.
-if room > 0 then
-  local popped, dropped
-  if special and special[1] then
-    room, dropped = require("lib.delivery").fair(uncommon(), room)
+  if special and (special[1] or special[4] or special[5] or special[6])
+    or #call("ZRANGEBYSCORE", inflight, "-inf", now .. "999", "LIMIT", "0", "1") > 0 then
+    slow_path()
   else
-    popped = call("LPOP", ready, 2 * room)
-  end
-  if popped then
-    local taken = 0
-    for i = 1, #popped, 2 do
-      local key = popped[i]
-      if #key ~= 24 or key < oldest then
+    fresh = call("LPOP", ready, 2 * count) or {}
+    taken = #fresh / 2
+    for i = 1, #fresh, 2 do
+      local key = fresh[i]
+      if #key ~= 24 or key < oldest then -- a history, the hole of a cancelled message, or expired
+        for j = 1, i - 1, 2 do
+          fresh[j] = string.sub(fresh[j], 1, 24)
+        end
+        slow_path(fresh)
+        taken = 0
         break
       end
-      taken = taken + 1
-      scores[#scores + 1] = score
-      scores[#scores + 1] = key .. now
+      local member = key .. now
+      fresh[i], scores[i], scores[i + 1] = member, score, member
     end
-    if taken == #popped / 2 and #fresh == 0 then
-      fresh, plain = popped, #popped
-      room = room - taken
-    else -- messages with a history, holes of cancelled ones, expired ones
-      for _ = 1, 2 * taken do
-        table.remove(scores)
-      end
-      room, dropped = require("lib.delivery").ready(uncommon(), popped, room)
-    end
-  end
-  in_the_way = in_the_way or dropped
-  if room > 0 then
-    take_delayed()
   end
 end
 
-if room < count then
+if taken > 0 or r and #r.messages > 0 then
   local settles = ARGV[8] == "1"
-  if settles then
-    require("lib.delivery").settle(uncommon())
-  else
-    if #fresh == plain then
-      if plain > 0 then
-        call("HSET", store, unpack(fresh))
-      end
+  if r then
+    scores = r.scores
+    if settles then
+      require("lib.delivery").settle(r)
     else
-      require("lib.delivery").keep(uncommon())
+      require("lib.delivery").keep(r)
     end
+  elseif not settles then
+    call("HSET", store, unpack(fresh))
+  end
+  if not settles then
     call("ZADD", inflight, unpack(scores))
     local number = #ARGV[1] > 8 and string.sub(ARGV[1], 1, 8) or ARGV[1]
     local saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores)
@@ -171,14 +138,15 @@ if room < count then
     require("lib.bell").leave(token, base .. "keeper", ARGV[6])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
-    require("lib.delivery").wake(uncommon())
+    require("lib.delivery").wake(base, now_ms, timers())
   end
   local reply = fresh
-  if #retried == 0 and missing_dlq == "" then
+  if r or refused then
+    local messages = r and r.messages or require("lib.delivery").as_messages(fresh)
+    reply = {now_ms, topology, 0, 0, r and r.missing_dlq or "", messages, refused}
+  else
     fresh[#fresh + 1] = topology
     fresh[#fresh + 1] = now
-  else
-    reply = {now_ms, topology, 0, 0, missing_dlq, retried, fresh}
   end
   if settles then
     call("SET", lane, "=" .. cmsgpack.pack(reply) .. string.sub(ARGV[1], 1, 8), "PX", require("lib.once").life(#ARGV[1] > 8))
@@ -186,11 +154,12 @@ if room < count then
   return reply
 end
 
+local wake_at, wait_until
 if limited then -- the token is for those who can take messages: the caller looks again after a while
-  local wait_until = require("lib.bell").step_aside(base, ARGV[5], now_ms, timers(), ARGV[6])
-  return {now_ms, topology, -1, wait_until, missing_dlq, retried, fresh}
-elseif in_the_way then -- what was dropped or moved may hide visible messages: the caller comes again at once
-  return {now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, retried, fresh}
+  wake_at, wait_until = -1, require("lib.bell").step_aside(base, ARGV[5], now_ms, timers(), ARGV[6])
+elseif r and (r.has_more or r.missing_dlq ~= "") then -- visible messages may be left: the caller comes again at once
+  wake_at, wait_until = now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms)
+else
+  wake_at, wait_until = require("lib.bell").rest(base, ARGV[5], now_ms, count > 0 and timers() or {}, ARGV[6])
 end
-local wake_at, wait_until = require("lib.bell").rest(base, ARGV[5], now_ms, count > 0 and timers() or {}, ARGV[6])
-return {now_ms, topology, wake_at, wait_until, missing_dlq, retried, fresh}
+return {now_ms, topology, wake_at, wait_until, r and r.missing_dlq or "", {}, refused}

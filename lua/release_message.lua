@@ -5,7 +5,7 @@ failed message gets its cause behind its record, and becomes visible again when 
 last failure, or if it shall not be tried again, it goes to the dead-letter queue at once.
 
 KEYS   1 meta     HASH    queue attributes
-       2 store    HASH    key -> record
+       2 store    HASH    member -> record
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
        4 bell     LIST    wake token
        5 keeper   STRING  who rings for the next due time
@@ -25,21 +25,27 @@ return require("lib.once").run(function()
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
+  local now_us = require("lib.clock")(ARGV[1])
+  local now_ms, base = tonumber(string.sub(now_us, 1, 13)), string.sub(meta, 1, -5)
+  local after_ms = require("lib.after")(now_us)
   local reply, missing_dlq, earliest, visible = {}, "", nil, false
   local dlq, retry -- read when the first message has failed
   local moves = {}
 
   for i = 2, #ARGV, 9 do
     local member, receives, verdict, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-    local score = redis.call("ZSCORE", inflight, member)
+    local score = require("lib.recall")(base, member)
     local status
     if not score then
       status = -2
     elseif tonumber(string.sub(score, -3)) ~= tonumber(receives) then
       status = -1
     elseif verdict == "back" then
-      redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms, receives - 1), member)
+      if tonumber(receives) == 1 then
+        require("lib.put_first")(base, member)
+      else
+        redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms, receives - 1), member)
+      end
       status = 0
     else
       dlq = dlq or require("lib.deadletter").policy(meta) or {}
@@ -48,23 +54,24 @@ return require("lib.once").run(function()
       if verdict == "dead" then
         delay = nil
       end
-      local field = message.field(member)
-      local record = redis.call("HGET", store, field) or ""
+      local record = redis.call("HGET", store, member) or ""
       if cause ~= "" then
         record = string.sub(record, 1, ARGV[i + 4]) .. cause
       end
       local last = dlq.name and (not delay or receives + message.parse(member).count >= dlq.max_receives)
       if last and not dlq.missing then
         moves[#moves + 1], moves[#moves + 2], moves[#moves + 3] = member, receives, record
-        redis.call("HDEL", store, field)
+        redis.call("HDEL", store, member)
         redis.call("ZREM", inflight, member)
         status = -3
       elseif last and not dlq.suspended(now_ms) then
         status, missing_dlq = -4, dlq.name
       else
         status = delay or cap
-        redis.call("HSET", store, field, record)
-        redis.call("ZADD", inflight, string.format("%.0f", now_ms + status) .. string.sub(score, -3), member)
+        redis.call("HSET", store, member, record)
+        require("lib.large").note(meta, #record)
+        local due_ms = status > 0 and after_ms + status or now_ms
+        redis.call("ZADD", inflight, string.format("%.0f", due_ms) .. string.sub(score, -3), member)
       end
     end
     if status == 0 then
@@ -76,12 +83,12 @@ return require("lib.once").run(function()
   end
 
   if #moves > 0 then
-    require("lib.deadletter").move(meta, moves)
+    require("lib.deadletter").move(meta, moves, now_ms)
   end
   if visible then
     bell.ring(token)
   elseif earliest then
-    bell.ring_for(token, keeper, now_ms, now_ms + earliest)
+    bell.ring_for(token, keeper, now_ms, after_ms + earliest)
   end
   reply[#reply + 1] = missing_dlq
   return reply

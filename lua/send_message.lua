@@ -30,8 +30,11 @@ local limit, topology = plain, nil
 if string.sub(plain, -1) == "/" then -- the home of several partitions
   limit, topology = string.sub(plain, 1, -2), call("HGET", meta, "topology")
 end
-if tonumber(ARGV[2]) > tonumber(limit) then
+local size = tonumber(ARGV[2])
+if size > tonumber(limit) then
   return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
+elseif size > 4096 then
+  require("lib.large").note(meta, size)
 end
 local now_us = require("lib.clock")(ARGV[1])
 local key = now_us .. ARGV[4] -- of the first message; the call is named by its tail

@@ -24,7 +24,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DECIMAL = r"\d{1,9}(\.\d{1,9})?"
 _PLACE = r"\d:\d{1,15}:(-?\d+(\.\d+)?(e[+-]?\d+)?)?:.*"  # of a group, see rqsqs._core.browsing
 _CURSORS = {
-    "visible": rf"(again|due|ready):\d{{1,15}}|\+{_PLACE}",
+    "visible": rf"(again|due|returned|ready):\d{{1,15}}|\+{_PLACE}",
     "in_flight": r"inflight:\d{1,15}",
     "delayed": r"delayed:\d{1,15}",
 }

@@ -53,6 +53,9 @@ class VirtualClock:
     def advance(self, seconds: Seconds | timedelta) -> None:
         """Put the clock forward; receives that wait look at once whether something has become visible.
 
+        Scripts count in milliseconds and end no timeout too early. So that what began before is over afterwards, the
+        clock comes to the next whole millisecond.
+
         Args:
             seconds: a number of seconds or a timedelta, 0 or more.
 
@@ -61,7 +64,7 @@ class VirtualClock:
         """
         ms = milliseconds("seconds", seconds, _LONGEST_MS)
         with self._lock:
-            self._base_us += ms * 1000
+            self._base_us += ms * 1000 + -self.now_us() % 1000
             watchers = list(self._watchers)
         for watcher in watchers:
             watcher.wake_waiters()

@@ -32,22 +32,25 @@ function deadletter.policy(meta)
 end
 
 -- Move messages of a standard queue: a flat array member, receives, record ...
-function deadletter.move(meta, moves)
+function deadletter.move(meta, moves, now_ms)
   local name = redis.call("HGET", meta, "dlq")
   local base = deadletter.base(meta, name)
   local source = string.match(meta, "([^:]+):meta$")
-  local letters = {}
+  local letters, left = {}, {}
   for i = 1, #moves, 3 do
     local part = message.parse(moves[i])
     part.total, part.count = part.total + moves[i + 1], 0
-    part.source = source
+    part.moved, part.source = string.format("%d", now_ms), source
+    left[#left + 1] = moves[i]
     letters[#letters + 1] = message.format(part)
     letters[#letters + 1] = moves[i + 2]
+    require("lib.large").note(base .. "meta", #moves[i + 2])
   end
   if redis.call("RPUSH", base .. "ready", unpack(letters)) == #letters and redis.call("HGET", base .. "meta", "fair") then
-    require("lib.ring").resume(base, base .. "ring", base .. "ready", "")
+    require("lib.ring").enter(base, "")
   end
-  redis.call("HSET", base .. "meta", "unsorted", "1")
+  require("lib.settings").unsort(base .. "meta")
+  require("lib.moved").mark(string.sub(meta, 1, -5), now_ms, left)
   bell.ring(base .. "bell")
 end
 

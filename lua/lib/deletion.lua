@@ -1,13 +1,54 @@
--- Delete messages of a standard queue: members of `inflight` from ARGV[first] on. Returns how many were there.
-return function(store, inflight, first)
-  local deleted = redis.call("ZREM", inflight, unpack(ARGV, first))
-  if deleted > 0 then
-    local fields = {}
-    for i = first, #ARGV do
-      local member = ARGV[i]
-      fields[#fields + 1] = #member == 37 and string.sub(member, 1, 24) or member -- lib/message.lua: field()
-    end
-    redis.call("HDEL", store, unpack(fields))
+--[[
+Delete messages of a standard queue: members of `inflight` from ARGV[first] on. A receipt handle works as long as the
+message stays in the queue, also when it is visible again or was given another time. Returns how many were there and, if
+some receipts are refused, a status for each: 1 deleted or gone, -1 the message is not deleted but left under another key
+(lib/moved.lua). is_done: they were deleted before, by the first attempt of a call that is repeated.
+]]
+-- A status for each if some are refused, else nil.
+local function refused(base, members)
+  if redis.call("EXISTS", base .. "moved") == 0 then
+    return nil
   end
-  return deleted
+  local left, statuses = redis.call("ZMSCORE", base .. "moved", unpack(members)), {}
+  local is_any = false
+  for i = 1, #members do
+    statuses[i] = left[i] and -1 or 1
+    is_any = is_any or left[i]
+  end
+  return is_any and statuses or nil
+end
+
+-- Not all of them are in flight: the others may be delayed, or wait in the group of a fair queue.
+local function find_others(base, members, deleted)
+  deleted = deleted + redis.call("ZREM", base .. "delayed", unpack(members))
+  local groups = {}
+  for _, member in ipairs(members) do
+    local group = #member ~= 37 and require("lib.message").group(member) or ""
+    groups[group] = groups[group] or {}
+    table.insert(groups[group], member)
+  end
+  local is_fair = redis.call("HEXISTS", base .. "meta", "fair") == 1
+  for group, found in pairs(is_fair and groups or {}) do
+    local removed = redis.call("ZREM", base .. "again:" .. group, unpack(found))
+    if removed > 0 then
+      redis.call("HINCRBY", base .. "meta", "returned", -removed)
+      deleted = deleted + removed
+    end
+  end
+  return deleted, deleted < #members and refused(base, members) or nil
+end
+
+return function(base, first, is_done)
+  local members, statuses = {unpack(ARGV, first)}, nil
+  if is_done then
+    return 0, refused(base, members)
+  end
+  local deleted = redis.call("ZREM", base .. "inflight", unpack(members))
+  if deleted < #members then
+    deleted, statuses = find_others(base, members, deleted)
+  end
+  if deleted > 0 then
+    redis.call("HDEL", base .. "store", unpack(members))
+  end
+  return deleted, statuses
 end

@@ -1,205 +1,413 @@
 --[[
-The uncommon cases of receive_message.lua. `r` is the state of the receive (its local function uncommon()).
+The uncommon cases of receive_message.lua: something became visible again or was delayed, message groups, messages with a
+history, expired or cancelled ones, large records. `r` is the state of the receive (its local function slow_path()).
+
+What waits is handed out in the order in which it became visible. A *line* is what shares one order: the whole queue, or
+one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible at
+its score; `serve` merges them.
 ]]
 local message = require("lib.message")
 local ring = require("lib.ring")
+local large = require("lib.large")
+local sorted = require("lib.sorted")
 
 local delivery = {}
 
-local function is_paused(r, group)
-  return r.paused_groups and group and redis.call("SISMEMBER", r.base .. "paused", group) == 1
+local DROPS = 1000 -- so much one call drops, moves to the dead-letter queue or passes over,
+local FAIR_DROPS = 400 -- on a fair queue: there it also goes round
+local TURNS = 120 -- groups at most, of which it hands out
+local FAIR = 100 -- messages at most, and brings
+local PROMOTED = 75 -- messages of each set to their groups
+local LOOKS = 250 -- members of a set that are read at once after some were dropped
+
+local function count(r, field, by)
+  r.counts[field] = (r.counts[field] or 0) + by
 end
 
--- Put a message of a paused group (back) into its list.
-local function park(r, group, key, record)
-  if redis.call("HEXISTS", r.meta, "fair") == 0 then
-    ring.open(r.meta, r.base .. "ring", r.base .. "ready")
+-- The dead-letter policy, read once.
+local function policy(r)
+  if r.dlq == nil then
+    r.dlq = require("lib.deadletter").policy(r.meta) or false
   end
-  ring.push(r.base, r.base .. "ring", r.base .. "ready", group, key, record)
-  redis.call("HINCRBY", r.meta, "grouped", 1)
-  redis.call("HSET", r.meta, "unsorted", "1")
+  return r.dlq
 end
 
--- Messages whose visibility timeout is over (member, score, ...): hand them out again, or move them to the dead-letter
--- queue. Returns the name of a dead-letter queue that has no shard here, or "", and whether any was taken out of the way.
-function delivery.retry(r, due)
-  local deadletter = require("lib.deadletter")
-  local meta, store, inflight = r.meta, r.base .. "store", r.base .. "inflight"
-  local fields, moves, missing_dlq, dropped = {}, {}, "", false
-  for i = 1, #due, 2 do
-    fields[#fields + 1] = message.field(due[i])
+-- Shall a message that was received so often go to the dead-letter queue? "wait" = yes, when there is a shard.
+local function fate(r, receives)
+  local dlq = receives > 0 and policy(r)
+  if not dlq or receives < dlq.max_receives then
+    return "deliver"
+  elseif not dlq.missing then
+    return "bury"
+  elseif dlq.suspended(r.now_ms) then
+    return "deliver"
   end
-  local records = redis.call("HMGET", store, unpack(fields))
-  local dlq = deadletter.policy(meta)
-  for i = 1, #due, 2 do
-    local member, field, record = due[i], fields[(i + 1) / 2], records[(i + 1) / 2]
-    local receives = tonumber(string.sub(due[i + 1], -3))
-    local part = (#member ~= 37 or receives == 999) and message.parse(member) or nil
-    local over = dlq and receives + (part and part.count or 0) >= dlq.max_receives
-    local function forget()
-      redis.call("HDEL", store, field)
-      redis.call("ZREM", inflight, member)
-      dropped = true
-    end
-    if not record or message.expired(member, r.oldest) then
-      forget()
-    elseif part and is_paused(r, part.group) then
-      forget()
-      part.total, part.count = part.total + receives, part.count + receives
-      park(r, part.group, message.format(part), record)
-    elseif over and not dlq.missing then
-      moves[#moves + 1] = member
-      moves[#moves + 1] = receives
-      moves[#moves + 1] = record
-      forget()
-    elseif over and not dlq.suspended(r.now_ms) then
-      missing_dlq = dlq.name
-    else
-      if receives == 999 then -- the score counts to 999: carry over into the key
-        forget()
-        part.total, part.count, receives = part.total + 999, part.count + 999, 0
-        member = message.format(part)
-        redis.call("HSET", store, member, record)
-      end
-      r.retried[#r.retried + 1] = member
-      r.retried[#r.retried + 1] = receives + 1
-      r.retried[#r.retried + 1] = record
-      r.scores[#r.scores + 1] = r.deadline .. string.sub("00" .. receives + 1, -3)
-      r.scores[#r.scores + 1] = member
-    end
-  end
-  if #moves > 0 then
-    deadletter.move(meta, moves)
-  end
-  return missing_dlq, dropped
+  r.missing_dlq = dlq.name
+  return "wait"
 end
 
--- Was a message that has a history received too often already? Then it goes to the dead-letter queue, if there is one.
-local function bury(r, key, record)
-  local deadletter = require("lib.deadletter")
-  local part = message.parse(key)
-  local dlq = part.count > 0 and deadletter.policy(r.meta)
-  if not dlq or part.count < dlq.max_receives or (dlq.missing and dlq.suspended(r.now_ms)) then
-    return false
-  end
-  if dlq.missing then -- as visible again: the next receive names the dead-letter queue to its caller
-    local member = message.member(key, r.now)
-    redis.call("HSET", r.base .. "store", message.field(member), record)
-    redis.call("ZADD", r.base .. "inflight", r.now .. "000", member)
-  else
-    deadletter.move(r.meta, {key, 0, record})
-  end
-  return true
-end
-
--- One message that is received for the first time in this stay. Returns 1, or 0 if its retention is over or it went to
--- the dead-letter queue.
+-- A message begins a stay: it is received for the first time under this key.
 local function deliver(r, key, record)
-  if message.expired(key, r.oldest) or (string.find(key, "^%d*/", 25) and bury(r, key, record)) then
-    return 0
-  end
-  r.fresh[#r.fresh + 1] = key
-  r.fresh[#r.fresh + 1] = record
-  r.scores[#r.scores + 1] = r.deadline .. "001"
-  r.scores[#r.scores + 1] = message.member(key, r.now)
-  return 1
+  local n, member = #r.messages, message.member(key, r.now)
+  r.messages[n + 1], r.messages[n + 2], r.messages[n + 3] = member, 0, record
+  r.scores[#r.scores + 1], r.scores[#r.scores + 2] = r.score, member
+  r.bytes = r.bytes - #record
 end
 
--- What was delayed and is due. Returns how many were delivered, and whether any was only taken out of the way.
-function delivery.delayed(r, room)
-  local store, delayed = r.base .. "store", r.base .. "delayed"
-  local due = redis.call("ZRANGEBYSCORE", delayed, "-inf", r.now .. "999", "WITHSCORES", "LIMIT", "0", room)
-  if #due == 0 then
-    return 0, false
+-- One message from a list. Returns 1, or 0 if it was not handed out.
+local function hand_out(r, line, key, record)
+  if line.group ~= "" then
+    count(r, "grouped", -1)
   end
-  local keys, delivered = {}, 0
-  for i = 1, #due, 2 do
-    keys[#keys + 1] = due[i]
-  end
-  local records = redis.call("HMGET", store, unpack(keys))
-  redis.call("ZREM", delayed, unpack(keys))
-  redis.call("HDEL", store, unpack(keys))
-  for i = 1, #keys do
-    local key = message.scheduled(keys[i], tonumber(due[2 * i]) / 1000)
-    local group = r.paused_groups and message.parse(key).group
-    if is_paused(r, group) then
-      park(r, group, key, records[i])
-    elseif records[i] then
-      delivered = delivered + deliver(r, key, records[i])
-    end
-  end
-  return delivered, delivered < #keys
-end
-
--- Deliver what was popped from a list. Returns how much room is left.
-local function hand_out(r, popped, room)
-  for i = 1, #popped, 2 do
-    local group = r.paused_groups and #popped[i] > 25 and message.parse(popped[i]).group
-    if #popped[i] == 25 then -- the hole of a cancelled message
-      redis.call("HINCRBY", r.meta, "holes", -1)
-    elseif is_paused(r, group) then -- dead letters stand outside of their groups' lists
-      park(r, group, popped[i], popped[i + 1])
+  if #key == 25 then -- the hole of a cancelled message
+    count(r, "holes", -1)
+  elseif not message.expired(key, r.oldest) then
+    local part = #key > 38 and message.parse(key)
+    local group = r.paused_groups and line.group == "" and message.group(key) or ""
+    if group ~= "" and redis.call("SISMEMBER", r.base .. "paused", group) == 1 then
+      ring.push(r.base, group, key, record) -- dead letters stand outside of their groups' lists
+      count(r, "grouped", 1)
+      require("lib.settings").unsort(r.meta)
     else
-      room = room - deliver(r, popped[i], popped[i + 1])
+      local what = part and fate(r, part.count) or "deliver"
+      if what == "deliver" then
+        deliver(r, key, record)
+        return 1
+      elseif what == "bury" then
+        r.moves[#r.moves + 1], r.moves[#r.moves + 2], r.moves[#r.moves + 3] = key, "0", record
+        r.bytes = r.bytes - #record
+      else -- as visible again: the next receive names the dead-letter queue to its caller
+        local member = message.member(key, r.now)
+        redis.call("HSET", r.base .. "store", member, record)
+        redis.call("ZADD", r.base .. "inflight", r.now .. "000", member)
+      end
     end
   end
-  return room
+  r.drops, line.has_dropped = r.drops - 1, true
+  return 0
 end
 
--- Popped from `ready`, some with a history, expired or cancelled: fill up again, twice at most. Returns the room left
--- and whether dropped messages are still in the way.
-function delivery.ready(r, popped, room)
-  for _ = 1, 3 do
-    local asked = room
-    room = hand_out(r, popped, room)
-    if room == 0 or #popped < 2 * asked then
-      return room, false
+-- Take up to n messages from the list of a line. Returns how many were handed out.
+local function serve_list(r, line, n)
+  if line.has_dropped then -- more of them may be in front
+    local dropped, holes = require("lib.trim")(line.list, r.oldest, r.drops)
+    r.drops = r.drops - dropped
+    count(r, "holes", -holes)
+    if line.group ~= "" then
+      count(r, "grouped", -dropped)
     end
-    popped = redis.call("LPOP", r.base .. "ready", 2 * room) or {}
-  end
-  return hand_out(r, popped, room), true
-end
-
--- The same round the ring of message groups.
-function delivery.fair(r, room)
-  for _ = 1, 3 do
-    local popped, grouped = ring.take(r.base, r.base .. "ring", r.base .. "ready", room)
-    if grouped > 0 then
-      redis.call("HINCRBY", r.meta, "grouped", -grouped)
-    end
-    local asked = room
-    room = hand_out(r, popped, room)
-    if room == 0 or #popped < 2 * asked then
-      return room, false
+    line.has_dropped = false
+    if dropped > 0 then
+      return 0
     end
   end
-  return room, true
+  local popped = line.popped -- by the fast path, which cannot hand it out
+  line.popped = nil
+  if not popped then
+    popped = redis.call("LPOP", line.list, string.format("%d", 2 * large.chunk(r.large, n, r.bytes))) or {}
+  end
+  local handed = 0
+  for i = 1, #popped, 2 do
+    handed = handed + hand_out(r, line, popped[i], popped[i + 1])
+  end
+  return handed
 end
 
--- Keep the records of what was received for the first time: the members stand at the end of `scores`.
+-- The next of what became visible in the sets of a line, in order; empty when there is no more.
+local function look(r, line, n)
+  local due = {}
+  for _, set in ipairs(line.sets) do
+    if not set.is_over then
+      local found = redis.call("ZRANGEBYSCORE", set.name, "-inf", line.until_score, "WITHSCORES", "LIMIT", set.skip, n)
+      set.is_over = #found < 2 * n
+      for i = 1, #found, 2 do
+        due[#due + 1] = {member = found[i], score = found[i + 1], time = string.sub(found[i + 1], 1, 13), set = set}
+      end
+    end
+  end
+  if #line.sets > 1 then
+    table.sort(due, function(a, b) return a.time < b.time or a.time == b.time and a.score < b.score end)
+    for i = #due, n + 1, -1 do -- looked at again
+      due[i].set.is_over = false
+      due[i] = nil
+    end
+  end
+  return due
+end
+
+-- Hand out what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up to n
+-- messages. Returns how many were handed out and where to go on.
+local function serve_due(r, line, due, at, limit, n)
+  local chosen, members, ended, gone, handed = {}, {}, {}, {}, 0
+  local most = large.chunk(r.large, LOOKS, r.bytes)
+  while due[at] and handed < n and #chosen < most and r.drops > 0 and not (limit and due[at].time > limit) do
+    local d = due[at]
+    at = at + 1
+    local receives = tonumber(string.sub(d.score, -3))
+    local part = #d.member ~= 37 and message.parse(d.member)
+    if message.expired(d.member, r.oldest) then
+      d.what = "drop"
+    else
+      d.what = fate(r, receives + (part and part.count or 0))
+    end
+    if d.what == "deliver" or d.what == "bury" then
+      d.receives = receives
+      chosen[#chosen + 1] = d
+      members[#members + 1] = d.member
+    end
+    if d.what == "deliver" then
+      handed = handed + 1
+    else
+      r.drops = r.drops - 1
+    end
+    if d.what == "wait" then
+      d.set.skip = d.set.skip + 1
+    elseif d.what ~= "deliver" then
+      ended[#ended + 1] = d.member
+    end
+    if d.what ~= "wait" then
+      gone[#gone + 1] = d
+    end
+  end
+
+  local records = #members > 0 and redis.call("HMGET", r.base .. "store", unpack(members)) or {}
+  for i, d in ipairs(chosen) do
+    local record = records[i]
+    d.stays = false
+    if not record then -- damaged: nothing to hand out
+      handed = handed - (d.what == "deliver" and 1 or 0)
+    elseif d.what == "bury" then
+      r.moves[#r.moves + 1], r.moves[#r.moves + 2], r.moves[#r.moves + 3] = d.member, d.receives, record
+      r.bytes = r.bytes - #record
+    else
+      local key = d.member
+      if d.receives == 999 then -- the score counts no further: the key takes it over
+        local part = message.parse(key)
+        part.total, part.count = part.total + d.receives, part.count + d.receives
+        key, d.receives = message.format(part), 0
+        r.left[#r.left + 1] = d.member
+      end
+      if d.receives == 0 then
+        ended[#ended + 1] = d.member
+        deliver(r, key, record)
+      else
+        local m, receives = #r.messages, d.receives + 1
+        r.messages[m + 1], r.messages[m + 2], r.messages[m + 3] = d.member, receives, record
+        r.scores[#r.scores + 1], r.scores[#r.scores + 2] = string.format("%s%03d", r.deadline, receives), d.member
+        r.bytes = r.bytes - #record
+        d.stays = d.set.name == r.base .. "inflight"
+      end
+    end
+  end
+
+  local removals = {}
+  for _, d in ipairs(gone) do
+    if d.stays then
+      d.set.skip = d.set.skip + 1
+    else
+      removals[d.set.name] = removals[d.set.name] or {}
+      table.insert(removals[d.set.name], d.member)
+      if line.is_group then
+        count(r, string.sub(d.score, -3) == "000" and "arrived" or "returned", -1)
+      end
+    end
+  end
+  if #ended > 0 then
+    redis.call("HDEL", r.base .. "store", unpack(ended))
+  end
+  for name, removed in pairs(removals) do
+    redis.call("ZREM", name, unpack(removed))
+  end
+  return handed, at
+end
+
+-- Hand out up to n messages of a line. Returns how many.
+local function serve(r, line, n)
+  local due, at, handed = {}, 1, 0
+  while handed < n and r.drops > 0 and r.bytes > 0 do
+    if not due[at] then
+      due, at = look(r, line, line.has_looked and math.max(n, LOOKS) or n), 1
+      line.has_looked = true
+    end
+    local wanted = n - handed
+    local first = due[at]
+    local ready = first and sorted.count(line.list, function(key) return message.since(key) <= first.time end, wanted)
+      or wanted
+    if ready > 0 then
+      local before, drops = handed, r.drops
+      handed = handed + serve_list(r, line, ready)
+      if handed == before and r.drops == drops and not first then
+        break -- the list is empty
+      end
+    else
+      local head = redis.call("LINDEX", line.list, "0")
+      local got
+      got, at = serve_due(r, line, due, at, head and message.since(head) or nil, wanted)
+      handed = handed + got
+    end
+  end
+  return handed
+end
+
+-- What became visible in a set of a fair queue goes to its group.
+local function promote(r, name, is_delayed)
+  local found = redis.call("ZRANGEBYSCORE", name, "-inf", r.now .. "999", "WITHSCORES", "LIMIT", "0", PROMOTED)
+  local groups, members, ended = {}, {}, {}
+  for i = 1, #found, 2 do
+    local member, score = found[i], found[i + 1]
+    members[#members + 1] = member
+    if message.expired(member, r.oldest) then
+      ended[#ended + 1] = member
+      r.drops = r.drops - 1
+    else
+      local group = message.group(member)
+      local entries = groups[group] or {}
+      groups[group] = entries
+      entries[#entries + 1], entries[#entries + 2] = score, member
+      count(r, string.sub(score, -3) == "000" and "arrived" or "returned", 1)
+    end
+  end
+  if #members > 0 then
+    redis.call("ZREM", name, unpack(members))
+  end
+  if #ended > 0 then
+    redis.call("HDEL", r.base .. "store", unpack(ended))
+  end
+  for group, entries in pairs(groups) do
+    redis.call("ZADD", ring.again(r.base, group), unpack(entries))
+    ring.enter(r.base, group)
+  end
+  if #found == 0 and is_delayed then
+    delivery.forget_delays(r)
+  end
+  return #found == 2 * PROMOTED
+end
+
+-- Round the ring of message groups.
+local function serve_groups(r, n)
+  local has_more = promote(r, r.base .. "inflight")
+  if r.delays then
+    has_more = promote(r, r.base .. "delayed", true) or has_more
+  end
+  n = math.min(n, FAIR)
+  local handed, turns, quantum = 0, TURNS, math.ceil(n / 4)
+  while handed < n and turns > 0 and r.drops > 0 and r.bytes > 0 and r.missing_dlq == "" do
+    local first = redis.call("ZRANGE", r.base .. "ring", "0", "1")
+    local group = first[1]
+    if not group then
+      break
+    end
+    local line = {
+      group = group,
+      is_group = true,
+      list = ring.list(r.base, group),
+      sets = {{name = ring.again(r.base, group), skip = 0}},
+      until_score = "+inf",
+    }
+    handed = handed + serve(r, line, first[2] and math.min(quantum, n - handed) or n - handed)
+    turns = turns - 1
+    if redis.call("EXISTS", line.list, line.sets[1].name) == 0 then
+      redis.call("ZREM", r.base .. "ring", group)
+    elseif first[2] then
+      ring.to_end(r.base, group)
+    end
+  end
+  r.has_more = has_more or turns == 0
+  return handed
+end
+
+-- Nothing is delayed any more: later receives need not look.
+function delivery.forget_delays(r)
+  if redis.call("EXISTS", r.base .. "delayed") == 0 then
+    redis.call("HDEL", r.meta, "delays")
+    require("lib.settings").mark(r.meta)
+  end
+end
+
+-- Receive up to n messages. Afterwards r.has_more says whether the caller shall come again at once if it got none.
+function delivery.receive(r, n)
+  r.drops, r.bytes, r.moves, r.counts, r.left, r.missing_dlq = DROPS, large.BYTES, {}, {}, {}, ""
+  r.has_more = false
+  local handed
+  if r.fair then
+    r.drops = FAIR_DROPS
+    handed = serve_groups(r, n)
+  else
+    local sets = {{name = r.base .. "inflight", skip = 0}}
+    if r.delays then
+      sets[2] = {name = r.base .. "delayed", skip = 0}
+    end
+    local line = {group = "", list = r.base .. "ready", sets = sets, until_score = r.now .. "999", popped = r.popped}
+    handed = serve(r, line, n)
+    if r.delays and handed < n then
+      delivery.forget_delays(r)
+    end
+  end
+  r.has_more = handed < n and (r.has_more or r.drops <= 0 or r.bytes <= 0)
+  if #r.moves > 0 then
+    require("lib.deadletter").move(r.meta, r.moves, r.now_ms)
+  end
+  require("lib.moved").mark(r.base, r.now_ms, r.left)
+  for field, by in pairs(r.counts) do
+    if by ~= 0 then
+      redis.call("HINCRBY", r.meta, field, by)
+    end
+  end
+end
+
+-- Keep the records of what was received for the first time.
 function delivery.keep(r)
-  local kept, offset = {}, #r.scores - #r.fresh
-  for i = 1, #r.fresh, 2 do
-    kept[i] = message.field(r.scores[offset + i + 1])
-    kept[i + 1] = r.fresh[i + 1]
+  local kept = {}
+  for i = 1, #r.messages, 3 do
+    if r.messages[i + 1] == 0 then
+      kept[#kept + 1], kept[#kept + 2] = r.messages[i], r.messages[i + 2]
+    end
   end
-  redis.call("HSET", r.base .. "store", unpack(kept))
+  if #kept > 0 then
+    redis.call("HSET", r.base .. "store", unpack(kept))
+  end
 end
 
 -- Delete at once what was received again.
 function delivery.settle(r)
-  for i = 1, #r.retried, 3 do
-    redis.call("HDEL", r.base .. "store", message.field(r.retried[i]))
-    redis.call("ZREM", r.base .. "inflight", r.retried[i])
+  local members = {}
+  for i = 1, #r.messages, 3 do
+    if r.messages[i + 1] ~= 0 then
+      members[#members + 1] = r.messages[i]
+    end
   end
+  if #members > 0 then
+    redis.call("HDEL", r.base .. "store", unpack(members))
+    redis.call("ZREM", r.base .. "inflight", unpack(members))
+  end
+end
+
+-- The answer of the fast path in the form of the slow one.
+function delivery.as_messages(fresh)
+  local messages = {}
+  for i = 1, #fresh, 2 do
+    local n = #messages
+    messages[n + 1], messages[n + 2], messages[n + 3] = fresh[i], 0, fresh[i + 1]
+  end
+  return messages
+end
+
+-- The saved answer of a receive, with what is refused of the receipts it was to delete.
+function delivery.with_refused(reply, refused)
+  if refused and type(reply[1]) ~= "number" then
+    local topology, now = table.remove(reply, #reply - 1), table.remove(reply)
+    reply = {tonumber(now), topology, 0, 0, "", delivery.as_messages(reply)}
+  end
+  reply[#reply + 1] = refused
+  return reply
 end
 
 -- Messages were handed out while somebody may be waiting: wake a waiter if more are visible, or become so and nobody
 -- guards the time.
-function delivery.wake(r)
-  if require("lib.bell").is_unguarded(r.base .. "keeper", r.now_ms, r.timers())
-    or redis.call("EXISTS", r.base .. "ready", r.base .. "ring") > 0 then
-    redis.call("RPUSH", r.base .. "bell", "1")
+function delivery.wake(base, now_ms, timers)
+  if require("lib.bell").is_unguarded(base .. "keeper", now_ms, timers)
+    or redis.call("EXISTS", base .. "ready", base .. "ring") > 0 then
+    redis.call("RPUSH", base .. "bell", "1")
   end
 end
 

@@ -13,7 +13,7 @@ return function(lane, base, is_fifo, topology, now)
   elseif string.sub(known, 1, 1) == "?" then
     return nil, true
   elseif string.sub(known, 1, 1) == "!" then -- this is an attempt that arrives late
-    return is_fifo and {tonumber(now), topology, 0, 0, "", {}} or {tonumber(now), topology, 0, 0, "", {}, {}}, true
+    return {tonumber(now), topology, 0, 0, "", {}}, true
   elseif string.sub(known, 1, 1) == "=" then
     redis.call("PEXPIRE", lane, require("lib.once").life(true))
     return cmsgpack.unpack(string.sub(known, 2, -9)), true
@@ -32,13 +32,12 @@ return function(lane, base, is_fifo, topology, now)
   if #held == 0 then
     return nil, true
   elseif not is_fifo then
-    local message = require("lib.message")
     for _, m in ipairs(held) do
       reply[#reply + 1] = m.member
       reply[#reply + 1] = tonumber(string.sub(m.score, -3))
-      reply[#reply + 1] = redis.call("HGET", base .. "store", message.field(m.member))
+      reply[#reply + 1] = redis.call("HGET", base .. "store", m.member)
     end
-    return {tonumber(now), topology, 0, 0, "", reply, {}}, true
+    return {tonumber(now), topology, 0, 0, "", reply}, true
   end
   for _, m in ipairs(held) do
     local stamp, group = string.sub(m.member, 1, 16), string.sub(m.member, 17)

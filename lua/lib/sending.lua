@@ -21,9 +21,13 @@ return function()
   local stride, pass = string.match(ARGV[3], "^(%d)/?(.*)$")
   local queue_delay, fair = tonumber(more[2] or "0") * 1000, more[3]
   local base = string.sub(meta, 1, -5)
-  local store, delayed, keeper, groups = base .. "store", base .. "delayed", base .. "keeper", base .. "ring"
+  local store, delayed, keeper = base .. "store", base .. "delayed", base .. "keeper"
+  local after_ms = require("lib.after")(now_us)
   local reply = {now_us, more[5] or ""}
   local earliest, visible
+  if tonumber(ARGV[2]) > 4096 then
+    require("lib.large").note(meta, tonumber(ARGV[2]))
+  end
   local pushed = {} -- of a batch without options: at once
 
   for i = 4, #ARGV, tonumber(stride) do
@@ -52,14 +56,19 @@ return function()
       end
     end
     if outcome == "" then
-      local due_ms = now_ms + queue_delay
-      if due ~= "" then
-        due_ms = tonumber(string.sub(due, 2)) + (string.sub(due, 1, 1) == "+" and now_ms or 0)
+      local due_ms = queue_delay > 0 and after_ms + queue_delay or now_ms
+      if string.sub(due, 1, 1) == "+" then
+        due_ms = due == "+0" and now_ms or after_ms + tonumber(string.sub(due, 2))
+      elseif due ~= "" then
+        due_ms = tonumber(string.sub(due, 2))
       end
       if group ~= "" then
         key = key .. "@" .. group
       end
       if due_ms > now_ms then
+        if due_ms - now_ms > 900000 then
+          key = require("lib.message").scheduled(key, due_ms)
+        end
         redis.call("HSET", store, key, record)
         redis.call("ZADD", delayed, string.format("%.0f", due_ms * 1000), key)
         if not earliest or due_ms < earliest then
@@ -67,11 +76,11 @@ return function()
         end
       else
         if group ~= "" and not fair then
-          ring.open(meta, groups, ready)
+          ring.open(base)
           fair = "1"
         end
         if fair then
-          ring.push(base, groups, ready, group, key, record)
+          ring.push(base, group, key, record)
           redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)
         elseif stride == "2" then
           pushed[#pushed + 1], pushed[#pushed + 2] = key, record
@@ -84,6 +93,9 @@ return function()
     reply[#reply + 1] = outcome
   end
 
+  if earliest and redis.call("HSET", meta, "delays", "1") == 1 then
+    require("lib.settings").mark(meta)
+  end
   if #pushed > 0 then
     redis.call("RPUSH", ready, unpack(pushed))
   end

@@ -2,7 +2,7 @@
 Queue attributes in `meta`: SQS's names and values as SQS shows them, and beside them in lower case what the scripts
 derive or keep: dlq and max_receives (from RedrivePolicy, sent along by the client), special (there is something the
 fast paths do not handle: a queue delay, fair groups, a pause, a deduplication window, partitions, delayed messages,
-large records), plain (MaximumMessageSize, while a send without options needs to know nothing else but, if a "/" is
+large records, unsorted lists), plain (MaximumMessageSize, while a send without options needs to know nothing else but, if a "/" is
 behind it, the topology), delays (some message is or was delayed), large (lib/large.lua), unsorted (lists that are not
 in the order of ids any more), topology, spread (of the home: how many partitions the queue has, lib/growth.lua),
 partition (lib/partition.lua), ids_until and longest_window (lib/remembered.lua), last, messages, holes, grouped,
@@ -24,9 +24,9 @@ end
 -- Keep `special` and `plain` true.
 function settings.mark(meta)
   local now = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "DeduplicationWindow", "fair", "paused",
-    "paused_groups", "partition", "delays", "large")
+    "paused_groups", "partition", "delays", "large", "unsorted")
   local delay = now[2] and now[2] ~= "0"
-  if delay or now[3] or now[4] or now[5] or now[6] or now[7] or now[8] or now[9] then
+  if delay or now[3] or now[4] or now[5] or now[6] or now[7] or now[8] or now[9] or now[10] then
     redis.call("HSET", meta, "special", "1")
   else
     redis.call("HDEL", meta, "special")
@@ -36,6 +36,13 @@ function settings.mark(meta)
     redis.call("HSET", meta, "plain", now[1] .. (is_home and "/" or ""))
   else
     redis.call("HDEL", meta, "plain")
+  end
+end
+
+-- The lists of a standard queue are not in the order of ids any more.
+function settings.unsort(meta)
+  if redis.call("HSET", meta, "unsorted", "1") == 1 then
+    settings.mark(meta)
   end
 end
 

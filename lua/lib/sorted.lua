@@ -19,16 +19,42 @@ function sorted.find(list, prefix)
   return nil
 end
 
--- The same message by message, among the first 10,000, and past holes (lib/message.lua).
-function sorted.search(list, prefix)
-  for start = 0, 9800, 200 do
-    local pairs_ = redis.call("LRANGE", list, 2 * start, 2 * start + 399)
+-- How many of the first n messages of a list come before another one, if `is_before(key)` says so of each and holds up to
+-- some place.
+function sorted.count(list, is_before, n)
+  local function holds(index)
+    local key = redis.call("LINDEX", list, string.format("%d", 2 * index))
+    return key and is_before(key)
+  end
+  if not holds(0) then
+    return 0
+  elseif n == 1 or holds(n - 1) then
+    return n
+  end
+  local low, high = 1, n - 1
+  while low < high do
+    local middle = math.floor((low + high + 1) / 2)
+    if holds(middle - 1) then
+      low = middle
+    else
+      high = middle - 1
+    end
+  end
+  return low
+end
+
+-- The same message by message, past holes (lib/message.lua), among the first 10,000, or as many as fit in 4 MiB: `largest`
+-- is the field `large` of meta (lib/large.lua).
+function sorted.search(list, prefix, largest)
+  local step = require("lib.large").chunk(largest, 200)
+  for start = 0, math.min(50 * step, largest and step or 10000) - 1, step do
+    local pairs_ = redis.call("LRANGE", list, 2 * start, 2 * (start + step) - 1)
     for i = 1, #pairs_, 2 do
       if string.sub(pairs_[i], 1, #prefix) == prefix and #pairs_[i] ~= 25 then
         return start + (i - 1) / 2
       end
     end
-    if #pairs_ < 400 then
+    if #pairs_ < 2 * step then
       break
     end
   end

@@ -22,11 +22,11 @@ local function taking(limit)
     return #step.taken < limit and (#step.taken == 0 or step.bytes + #(record or "") <= BYTES)
   end
 
-  -- A message; `id` if it was received here: a handle of it may be used still.
-  function step.add(m, id)
+  -- A message; `member` (FIFO: stamp) if it was received here: a handle of it may be used still.
+  function step.add(m, member)
     step.taken[#step.taken + 1] = m
     step.bytes = step.bytes + #m.record
-    step.received[#step.received + 1] = id
+    step.received[#step.received + 1] = member
   end
 
   return step
@@ -64,6 +64,24 @@ local function take_fifo(base, meta, now, step, accept)
   return refusal
 end
 
+-- A message of a ZSET.
+local function take_member(base, set, member, score, step, accept)
+  local part, receives = message.parse(member), tonumber(string.sub(score, -3))
+  local refusal = accept(part.source)
+  local record = redis.call("HGET", base .. "store", member) or ""
+  if refusal or not step.has_room(record) then
+    return refusal or "more"
+  end
+  part.total, part.count = part.total + receives, part.count + receives
+  local past = set == "delayed" and set or "inflight" -- there those of a group come from
+  step.add({key = message.format(part), source = part.source, group = part.group or "", record = record,
+    past = past .. " " .. score .. " " .. member}, receives > 0 and member or nil)
+  redis.call("HDEL", base .. "store", member)
+  redis.call("ZREM", base .. set, member)
+  return nil
+end
+
+-- What is visible in the groups of a fair queue, or in the list of another one.
 local function take_ready(base, meta, step, accept)
   local ready, groups = base .. "ready", base .. "ring"
   local fair = redis.call("HGET", meta, "fair")
@@ -75,14 +93,23 @@ local function take_ready(base, meta, step, accept)
       if not group then
         break
       end
-      list = ring.list(base, ready, group)
+      list = ring.list(base, group)
     end
     local pair = redis.call("LRANGE", list, "0", "1")
     if #pair == 0 then
       if not fair then
         break
       end
-      redis.call("ZREM", groups, group)
+      local again = redis.call("ZRANGE", ring.again(base, group), "0", "0", "WITHSCORES")
+      if again[1] then
+        local refusal = take_member(base, "again:" .. group, again[1], again[2], step, accept)
+        if refusal then
+          return refusal
+        end
+        redis.call("HINCRBY", meta, string.sub(again[2], -3) == "000" and "arrived" or "returned", "-1")
+      else
+        redis.call("ZREM", groups, group)
+      end
     else
       if #pair[1] == 25 then
         holes = holes + 1
@@ -93,7 +120,7 @@ local function take_ready(base, meta, step, accept)
           break
         end
         step.add({key = pair[1], source = part.source, group = part.group or "", record = pair[2],
-          past = group ~= "" and "group" or ""}, part.count > 0 and part.id or nil)
+          past = group ~= "" and "group" or ""})
       end
       redis.call("LPOP", list, "2")
       grouped = grouped + (group ~= "" and 1 or 0)
@@ -114,23 +141,12 @@ end
 
 -- Messages whose time has come in `inflight` or `delayed`.
 local function take_due(base, set, now, limit, step, accept)
-  local store = base .. "store"
   local due = redis.call("ZRANGEBYSCORE", base .. set, "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", limit)
   for i = 1, #due, 2 do
-    local member, score = due[i], due[i + 1]
-    local receives = set == "inflight" and tonumber(string.sub(score, -3)) or 0
-    local part = message.parse(member)
-    local refusal = step.has_room() and accept(part.source) or nil
-    local field = set == "inflight" and message.field(member) or member
-    local record = redis.call("HGET", store, field) or ""
-    if refusal or not step.has_room(record) then
+    local refusal = take_member(base, set, due[i], due[i + 1], step, accept)
+    if refusal then
       return refusal
     end
-    part.total, part.count = part.total + receives, part.count + receives
-    step.add({key = message.format(part), source = part.source, group = part.group or "", record = record,
-      past = set .. " " .. score .. " " .. member}, (part.first ~= "" or part.count > 0) and part.id or nil)
-    redis.call("HDEL", store, field)
-    redis.call("ZREM", base .. set, member)
   end
   return nil
 end
@@ -179,25 +195,30 @@ function transfer.put_back(meta, is_fifo, messages)
       offer(base, group)
     end
   else
-    local fair = redis.call("HGET", meta, "fair")
+    local fair, is_delayed = redis.call("HGET", meta, "fair"), false
     for i = #messages - 3, 1, -4 do
       local key, group, record, past = messages[i], messages[i + 1], messages[i + 2], messages[i + 3]
       local set, score, member = string.match(past, "^(%a+) (%S+) (.*)$")
       if set then
-        redis.call("HSET", base .. "store", set == "inflight" and message.field(member) or member, record)
+        redis.call("HSET", base .. "store", member, record)
         redis.call("ZADD", base .. set, score, member)
+        redis.call("ZREM", base .. "moved", member)
+        is_delayed = is_delayed or set == "delayed"
       else
         local name = past == "group" and group or ""
-        redis.call("LPUSH", ring.list(base, base .. "ready", name), record, key)
+        redis.call("LPUSH", ring.list(base, name), record, key)
         if name ~= "" then
           redis.call("HINCRBY", meta, "grouped", 1)
         end
         if fair then
-          ring.resume(base, base .. "ring", base .. "ready", name)
+          ring.resume(base, name)
         end
       end
     end
-    redis.call("HSET", meta, "unsorted", "1")
+    require("lib.settings").unsort(meta)
+    if is_delayed then
+      require("lib.settings").write(meta, {"delays", "1"}, {})
+    end
   end
   bell.ring(base .. "bell")
 end
@@ -221,11 +242,11 @@ function transfer.put(meta, is_fifo, now_us, tail, group, record)
     local key = now_us .. tail .. (group ~= "" and "@" .. group or "")
     local fair = redis.call("HGET", meta, "fair")
     if group ~= "" and not fair then
-      ring.open(meta, base .. "ring", base .. "ready")
+      ring.open(base)
       fair = "1"
     end
     if fair then
-      ring.push(base, base .. "ring", base .. "ready", group, key, record)
+      ring.push(base, group, key, record)
       redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)
     else
       redis.call("RPUSH", base .. "ready", key, record)

@@ -14,14 +14,18 @@ SETS = "meta ring paused"
 SETS_FIFO = "meta available inflight delayed postponed paused"
 
 
-def count(p: Partition) -> Operation:
-    """The result is (visible, in flight, delayed, oldest in epoch ms or None, more)."""
+def count(p: Partition, start: int = 0) -> Operation:
+    """The result is (visible, in flight, delayed, oldest in epoch ms or None, where to go on or -1).
+
+    Args:
+        start: with what the last call said to go on.
+    """
     keys = "meta available inflight state delayed postponed" if p.is_fifo else "meta ready store inflight delayed ring"
     return Operation(
         "count_messages_fifo" if p.is_fifo else "count_messages",
         p.keys(keys),
-        (p.space.now_us(),),
-        lambda r: (int(r[0]), r[1], r[2], int(r[3]) if r[3] else None, r[4] == 1),
+        (p.space.now_us(),) if p.is_fifo else (p.space.now_us(), start),
+        lambda r: (int(r[0]), r[1], r[2], int(r[3]) if r[3] else None, r[4] - 1 if p.is_fifo else r[4]),
     )
 
 
@@ -36,19 +40,16 @@ def groups(p: Partition, offset: int, limit: int) -> Operation:
 
 
 def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Operation:
-    """Standard queues; the result is (seen, [Delivery])."""
+    """Standard queues; the result is (seen, is that all, [Delivery])."""
 
-    def parse(reply: list[Any]) -> tuple[int, list[Delivery]]:
+    def parse(reply: list[Any]) -> tuple[int, bool, list[Delivery]]:
         found = []
         for i in range(2, len(reply), 3):
             key, score, record = reply[i : i + 3]
-            receives, until = 0, None
-            if section in ("again", "inflight"):
-                receives = int(score[-3:])
-            if section in ("inflight", "delayed"):
-                until = int(float(score)) // 1000
+            receives = int(score[-3:]) if score else 0
+            until = int(score[:-3]) if section in ("inflight", "delayed") else None
             found.append(_seen(p, key, record, receives, until))
-        return reply[0], found
+        return reply[0], reply[1] == 1, found
 
     return Operation(
         "peek_messages",
@@ -77,10 +78,10 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
 
 
 def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:
-    """Ready messages of the groups of a standard queue; the result is ([Delivery], next cursor or "")."""
+    """Visible messages of the groups of a standard queue; the result is ([Delivery], next cursor or "")."""
 
     def parse(reply: list[Any]) -> tuple[list[Delivery], str]:
-        found = [_seen(p, reply[i], reply[i + 1], 0, None) for i in range(5, len(reply), 2)]
+        found = [_seen(p, reply[i], reply[i + 2], reply[i + 1], None) for i in range(5, len(reply), 3)]
         return found, _cursor(reply)
 
     return Operation("browse_groups", p.keys("meta ring paused"), (*_place(cursor), limit), parse)

@@ -192,7 +192,7 @@ class Received:
         if partition.is_fifo:
             self.messages = _fifo(partition, reply[5], now)
         else:
-            self.messages = _retried(partition, reply[5], now) + _fresh(partition, reply[6], now)
+            self.messages = _of_any_stay(partition, reply[5], now)
 
 
 def receive_messages(
@@ -226,8 +226,9 @@ def receive_messages(
     )
 
     def parse(reply: list[Any]) -> Received:
-        if finished and p.is_fifo and statuses is not None:
-            statuses[:] = reply.pop()
+        if finished and statuses is not None:
+            if p.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes)):
+                statuses[:] = reply.pop()
         return Received(p, reply)
 
     def undo(got: Received) -> Operation | None:
@@ -252,15 +253,6 @@ def give_back(p: Partition, deliveries: Sequence[Delivery]) -> Operation:
     return release_messages(p, [Verdict(d, "back") for d in reversed(deliveries)])
 
 
-def member_of(key: str, now: str) -> str:
-    """lua/lib/message.lua: message.member()."""
-    if len(key) == 24:
-        return key + now
-    if key[24] in "@/":
-        return key[:24] + now + key[24:]
-    return key
-
-
 def history(member: str) -> tuple[int, int, int, str | None, str]:
     """What a member of `inflight` (standard) says of its past: first receive (ms), receives before this stay, those of
     them in other queues, source, group."""
@@ -268,32 +260,24 @@ def history(member: str) -> tuple[int, int, int, str | None, str]:
     first, _, past = rest.partition("/")
     if not past:
         return int(first or 0), 0, 0, None, group
-    total, count, _moved, source = past.split("/", 3)
+    total, count, _due, _moved, source = past.split("/", 4)
     return int(first or 0), int(total), int(total) - int(count), source or None, group
 
 
-def _retried(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
+def _of_any_stay(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
     messages = []
     for i in range(0, len(flat), 3):
-        member = flat[i].decode()
+        member, receives = flat[i].decode(), flat[i + 1]
         first, before, elsewhere, source, group = history(member)
-        receives = flat[i + 1]  # in the handle it tells two receives within a millisecond apart
-        total = before + receives
+        total = before + max(receives, 1)
+        # in the handle the receives tell two of them within a millisecond apart
         messages.append(Delivery(p, member, flat[i + 2], now, total, first, receives, group, source, elsewhere))
     return messages
 
 
 def _fresh(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
-    messages = []
-    for i in range(0, len(flat), 2):
-        key = flat[i].decode()
-        if len(key) == 24:
-            messages.append(Delivery(p, key + now, flat[i + 1], now, 1, int(now)))
-        else:
-            member = member_of(key, now)
-            first, before, elsewhere, source, group = history(member)
-            messages.append(Delivery(p, member, flat[i + 1], now, before + 1, first, 0, group, source, elsewhere))
-    return messages
+    """Messages without group and history."""
+    return [Delivery(p, flat[i].decode(), flat[i + 1], now, 1, int(now)) for i in range(0, len(flat), 2)]
 
 
 def fifo_history(key: str) -> tuple[int | None, int, str | None]:
@@ -338,7 +322,7 @@ def delete_messages(
 ) -> Operation:
     """Delete by receipts of one partition; the result is a list of status numbers (1, 0 gone, -1 expired).
 
-    The script of standard queues only counts: if one was gone, all are 0."""
+    The script of standard queues only counts, unless it refuses some: if one was gone, all are 0."""
     if p.is_fifo:
         args: list[Arg] = [p.space.now_us(), "1" if limits.strict else ""]
         for r in receipts:
@@ -349,7 +333,7 @@ def delete_messages(
         "delete_message",
         p.keys(DELETE),
         tuple([r.key for r in receipts]),
-        lambda deleted: [int(deleted == count)] * count,
+        lambda reply: reply if isinstance(reply, list) else [int(reply == count)] * count,
         durability=durability,
     )
 

@@ -201,7 +201,7 @@ def test_the_number_of_calls_grows_with_the_number_of_groups_and_no_faster(
         assert queue.cancel(sent[-1])
         assert not queue.cancel(sent[-1])
         assert queue.reschedule(sent[-2], delay=60)
-        assert len(calls) <= 50
+        assert len(calls) <= 130  # a hundred groups a call
         assert queue.counts().delayed == 1
 
 

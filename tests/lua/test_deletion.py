@@ -293,7 +293,10 @@ def test_young_messages_behind_expired_ones_of_many_fair_groups_are_counted(engi
         engine.send(q, i, group=f"g{i}")
     engine.clock.advance_ms(30_001)
     assert engine.counts(q) == (50, 0, 0)
-    assert sorted(engine.bodies(q, 1000)) == list(range(0, 250, 5))
+    bodies: list[int] = []
+    while found := engine.bodies(q, 1000):  # one receive goes past some hundred groups
+        bodies += found
+    assert sorted(bodies) == list(range(0, 250, 5))
 
 
 def test_a_paused_group_of_a_standard_dead_letter_queue_hands_nothing_out(engine: Engine) -> None:

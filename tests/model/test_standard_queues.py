@@ -57,6 +57,8 @@ class Message:
     first_ms: int | None = None
     source: str | None = None
     stay: int = 0  # handles of another stay do nothing
+    received: int = 0  # receives of this stay
+    since_ms: int = 0  # when it became visible before its last receive
     before: str | None = None  # the queue it was in before a move
     record: Record = field(default_factory=Record)
 
@@ -84,6 +86,7 @@ class Queue:
     max_receives: int | None = None
     retries: str = ""
     is_paused: bool = False
+    is_fair: bool = False  # its groups take turns
     paused_groups: set[str] = field(default_factory=set)
     purged_us: int = 0
     dedup: dict[str, tuple[int, str, int]] = field(default_factory=dict)
@@ -113,6 +116,7 @@ class StandardMachine(RuleBasedStateMachine):
         self.messages: dict[int, Message] = {}
         self.gone: list[Message] = []
         self.handles: list[Handle] = []
+        self.left: set[tuple[int, int]] = set()  # (body, stay) of handles whose message left them behind
         self.queues = {name: Queue() for name in NAMES}
         for name in reversed(NAMES):
             attributes: dict[str, str] = {}
@@ -153,15 +157,21 @@ class StandardMachine(RuleBasedStateMachine):
     def state(self, m: Message) -> str:
         return "visible" if self.is_visible(m) else "delayed" if m.waits else "in_flight"
 
+    def after(self, span_ms: int) -> int:
+        """When a time span that begins now is over: never too early, at most a millisecond late."""
+        return self.clock.ms + span_ms + (self.clock.us % 1000 > 0 and span_ms > 0)
+
     def schedule(self, m: Message, due_ms: int) -> None:
         m.visible_at_ms, m.waits = due_ms, True
-        for h in self.handles:
-            if h.body == m.body and m.first_ms and m.total == 0:  # it came back: its next receive looks like the first
-                h.is_certain = False
-        if due_ms - m.sent_ms > FAR_MS:
-            m.base_ms = due_ms
-        elif m.total == 0:  # it was never delivered, so that it does not remember an earlier plan
-            m.base_ms = m.sent_ms
+        base_ms = due_ms if due_ms - m.sent_ms > FAR_MS else m.sent_ms
+        if base_ms != m.base_ms:  # its key remembers that
+            m.base_ms = base_ms
+            if m.received:
+                self.end_stay(m)
+
+    def end_stay(self, m: Message) -> None:
+        self.left.add((m.body, m.stay))
+        m.stay, m.received = m.stay + 1, 0
 
     def forget(self, m: Message) -> None:
         self.gone.append(self.messages.pop(m.body))
@@ -170,7 +180,7 @@ class StandardMachine(RuleBasedStateMachine):
         m.before = m.source = m.queue
         m.queue = CHAIN[m.queue]
         m.count, m.waits, m.visible_at_ms = 0, True, self.clock.ms
-        m.stay += 1
+        self.end_stay(m)
         m.record.buried = m.total
 
     def pick(self, things: list[Any], number: int) -> Any:
@@ -206,10 +216,11 @@ class StandardMachine(RuleBasedStateMachine):
             if out.due_ms is not None:
                 self.schedule(m, max(out.due_ms, now_ms))
             elif out.delay_ms is not None:
-                self.schedule(m, now_ms + out.delay_ms)
+                self.schedule(m, self.after(out.delay_ms))
             else:
-                self.schedule(m, now_ms + queue.delay_s * 1000)
+                self.schedule(m, self.after(queue.delay_s * 1000))
             self.messages[body] = m
+            queue.is_fair = queue.is_fair or (m.group is not None and self.is_visible(m))
 
     @rule(
         name=st.sampled_from(["work", "work", "work", "dead", "grave", "other"]),
@@ -223,6 +234,7 @@ class StandardMachine(RuleBasedStateMachine):
     ) -> None:
         now_ms, queue = self.clock.ms, self.queues[name]
         done = [h for h in self.chosen(finished, name) if h.is_certain] if finished and not delete else []
+        refused = [i for i, h in enumerate(done) if self.is_left(h)]
         for h in done:
             if (m := self.messages.get(h.body)) and m.queue == name and m.stay == h.stay:
                 self.forget(m)
@@ -234,7 +246,7 @@ class StandardMachine(RuleBasedStateMachine):
             answer, failures = self.run(
                 flows.delete_and_receive(self.ref(name), NATIVE, handles, count, visibility_ms, 0)
             )
-            assert not failures
+            assert [f.index for f in failures] == refused
         else:
             answer = self.run(flows.receive_messages(self.ref(name), NATIVE, count, visibility_ms, 0, delete=delete))
         bodies = [d.body for d in answer]
@@ -250,16 +262,25 @@ class StandardMachine(RuleBasedStateMachine):
             assert (d.message_id, d.sent_at_ms, d.dead_letter_source) == (m.message_id, m.sent_ms, m.source)
             assert d.group == m.group
             assert (d.failures, shown_cause(d)) == (m.record.failures, m.record.cause())
-            m.waits = False
-            m.visible_at_ms = now_ms + (queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
+            m.waits, m.received, m.since_ms = False, m.received + 1, m.visible_at_ms
+            m.visible_at_ms = self.after(queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
             self.handles.append(Handle(m.body, name, m.stay, d, m.count, now_ms, not delete))
             if delete:
                 self.forget(m)
-        held = {m.body for m in before if m.group in queue.paused_groups and self.is_visible(m)}
-        for h in self.handles:
-            if h.body in held:  # it may have been put back into its group, where old handles do not find it
-                h.is_certain = False
+        if name not in CHAIN.values():
+            self.in_order(name, [m for m in ready if m.body in bodies], [m for m in ready if m.body not in bodies])
         self.compare(may_die=due_to_die)
+
+    def in_order(self, name: str, handed_out: list[Message], rest: list[Message]) -> None:
+        """What became visible first is handed out first, in a fair queue within each group."""
+        for m in handed_out:
+            for other in rest:
+                if not self.queues[name].is_fair or m.group == other.group:
+                    assert m.since_ms <= other.visible_at_ms or self.is_over(other), f"{m} before {other}"
+
+    def is_left(self, h: Handle) -> bool:
+        """Will a delete by this handle be refused, as it found nothing and the message is not deleted?"""
+        return (h.body, h.stay) in self.left
 
     def chosen(self, numbers: list[int], name: str) -> list[Handle]:
         of_queue = [h for h in self.handles if h.queue == name]
@@ -271,7 +292,7 @@ class StandardMachine(RuleBasedStateMachine):
         if not chosen:
             return
         answer = self.run(flows.delete_messages(self.ref(name), [h.text for h in chosen], NATIVE))
-        assert answer == [None] * len(chosen)
+        assert [failure is not None for failure in answer] == [self.is_left(h) for h in chosen]
         may_go = set()
         for h in chosen:
             m = self.messages.get(h.body)
@@ -299,15 +320,17 @@ class StandardMachine(RuleBasedStateMachine):
             is_there = m is not None and m.queue == name and m.stay == h.stay
             if is_there and m is not None:
                 due_ms = self.clock.ms + visibility_ms
+                is_delayed = m.waits and m.received > 0
                 if failure is None:
+                    assert not is_delayed
                     assert not limits.total_visibility_ms or due_ms <= h.received_ms + limits.total_visibility_ms
-                    m.visible_at_ms, m.waits = due_ms, False
+                    m.visible_at_ms, m.waits = self.after(visibility_ms), False
                 elif not isinstance(failure.error, MessageNotAvailable):
                     assert failure.error.detail == "total_visibility"
                     assert limits.total_visibility_ms
                     assert due_ms > h.received_ms + limits.total_visibility_ms
                 else:
-                    assert self.is_expired(m) or not h.is_certain
+                    assert self.is_expired(m) or not h.is_certain or is_delayed
             else:
                 assert failure is not None
                 assert isinstance(failure.error, MessageNotAvailable)
@@ -326,13 +349,22 @@ class StandardMachine(RuleBasedStateMachine):
             if m is None or m.queue != name or m.stay != h.stay:
                 assert status == -2
             elif status == -2:
-                assert self.is_expired(m)
+                assert self.is_expired(m) or m.waits
             elif m.count != h.count:
                 assert status == -1
             elif word.verdict == "back":
                 assert status == 0
                 m.total, m.count = m.total - 1, m.count - 1
-                m.visible_at_ms, m.waits = self.clock.ms, False
+                if m.received == 1:  # as if it had not been received
+                    m.visible_at_ms, m.waits = m.since_ms, True
+                    m.first_ms = m.first_ms if m.total else None
+                    m.received = 0
+                    for other in self.handles:  # its next receive may look like this one, if it comes at once
+                        if (other.body, other.stay) == (m.body, m.stay):
+                            other.is_certain = False
+                else:
+                    m.received -= 1
+                    m.visible_at_ms, m.waits = self.clock.ms, False
             else:
                 self.fail(m, h, word, status)
         self.compare()
@@ -348,7 +380,7 @@ class StandardMachine(RuleBasedStateMachine):
             self.bury(m)
         else:
             assert status == (RETRIES[queue.retries].cap * 1000 if delay_ms is None else delay_ms)
-            m.visible_at_ms, m.waits = self.clock.ms + status, False
+            m.visible_at_ms, m.waits = self.after(status), False
 
     @rule(
         name=st.sampled_from(["work", "work", "dead", "grave", "other"]),
@@ -365,9 +397,9 @@ class StandardMachine(RuleBasedStateMachine):
             if m is None or m.queue != name or m.stay != h.stay or m.count != h.count:
                 assert h.delivery in lost
             elif h.delivery in lost:
-                assert self.is_expired(m)
+                assert self.is_expired(m) or m.waits
             else:
-                m.visible_at_ms = max(m.visible_at_ms, self.clock.ms + lease_ms)
+                m.visible_at_ms = max(m.visible_at_ms, self.after(lease_ms))
         self.compare()
 
     @rule(name=st.sampled_from(["work", "dead"]), policy=st.sampled_from(sorted(RETRIES)))
@@ -396,7 +428,6 @@ class StandardMachine(RuleBasedStateMachine):
         elif due_ms is None:
             self.forget(m)
         else:
-            m.stay += 1
             self.schedule(m, max(due_ms, self.clock.ms))
         self.compare()
 
@@ -439,6 +470,7 @@ class StandardMachine(RuleBasedStateMachine):
         paused = self.queues[name].paused_groups
         self.run(flows.pause(self.ref(name), resume=group in paused, group=group))
         paused.symmetric_difference_update({group})
+        self.queues[name].is_fair = True
 
     @rule(
         name=st.sampled_from(["work", "dead", "other"]),
@@ -469,6 +501,7 @@ class StandardMachine(RuleBasedStateMachine):
         self.run(flows.purge_queue(self.ref(name), NATIVE))
         for m in self.of(name):
             self.forget(m)
+        self.left -= {(h.body, h.stay) for h in self.handles if h.queue == name}
         self.queues[name].purged_us = self.clock.us
         self.clock.us += 1
 
@@ -575,6 +608,8 @@ class StandardMachine(RuleBasedStateMachine):
                     arrived.add(m.body)
                     now_ms = self.clock.ms
                     self.gone.append(Message(m.body, m.queue, m.sent_ms, m.message_id, m.group, 0, 0))
+                    if m.group is not None:
+                        self.queues[s.queue].is_fair = True
                     self.messages[m.body] = m = Message(
                         m.body,
                         s.queue,
@@ -607,10 +642,10 @@ class StandardMachine(RuleBasedStateMachine):
 
     def every_record_has_one_owner(self, base: str) -> None:
         connection = client(self.url)
-        members = [m.decode() for m in connection.zrange(base + "inflight", 0, -1)]
-        owners = [m[:24] if len(m) == 37 else m for m in members]
-        owners += [m.decode() for m in connection.zrange(base + "delayed", 0, -1)]
-        assert sorted(owners) == sorted(field.decode() for field in connection.hkeys(base + "store"))
+        owners = connection.zrange(base + "inflight", 0, -1) + connection.zrange(base + "delayed", 0, -1)
+        for group in {m.group or "" for m in self.messages.values()}:
+            owners += connection.zrange(f"{base}again:{group}", 0, -1)
+        assert sorted(owners) == sorted(connection.hkeys(base + "store"))
 
     def teardown(self) -> None:
         try:

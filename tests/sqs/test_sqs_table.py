@@ -46,7 +46,7 @@ def test_every_error_is_modelled_or_known_not_to_be(model: Any, cls: type[errors
     is_in_model = failed.shape in {shape.name for shape in model.error_shapes}
     assert failed.is_modelled == is_in_model
     assert failed.fault == ("Sender" if cls.sender_fault else "Receiver")
-    assert failed.query_error == f"{failed.code};Sender"
+    assert failed.query_error == f"{failed.code};{failed.fault}"
     namespace = "com.amazonaws.sqs" if is_in_model else "com.amazon.coral.service"
     assert failed.body() == {"__type": f"{namespace}#{failed.shape}", "message": "text"}
 

@@ -12,7 +12,8 @@ from rqsqs.errors import InvalidParameterValue, MessageNotAvailable
 from rqsqs.types import Counts, State
 
 CHUNK = 500
-_SECTIONS = {"visible": ("again", "due", "ready"), "in_flight": ("inflight",), "delayed": ("delayed",)}
+GROUPS = 100  # groups among which one call looks for a message
+_SECTIONS = {"visible": ("again", "due", "returned", "ready"), "in_flight": ("inflight",), "delayed": ("delayed",)}
 _LETTERS = {"visible": "v", "in_flight": "f", "delayed": "d"}
 
 
@@ -37,12 +38,12 @@ def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
                     in_flight += len(found) * (state == "in_flight")
                     delayed += len(found) * (state == "delayed")
             continue
-        more = True
-        while more:
-            v, f, d_, first, more = yield from at(q, p, browsing.count(p), (0, 0, 0, None, False))
+        start = 0
+        while start >= 0:
+            v, f, d_, first, start = yield from at(q, p, browsing.count(p, start), (0, 0, 0, None, -1))
+            if first is not None:
+                oldest = min(oldest or first, first)
         visible, in_flight, delayed = visible + v, in_flight + f, delayed + d_
-        if first is not None:
-            oldest = min(oldest or first, first)
     return Counts(visible, in_flight, delayed, oldest)
 
 
@@ -54,13 +55,13 @@ def _of_group(p: Partition, state: State, group: str, cursor: str) -> Flow[tuple
         return chosen, str(offset + seen) if seen == CHUNK else None
     section, _, start = (cursor or f"{_SECTIONS[state][0]}:0").partition(":")
     offset = int(start)
-    seen, messages = yield browsing.peek(p, section, group, offset, CHUNK)
+    seen, is_over, messages = yield browsing.peek(p, section, group, offset, CHUNK)
     chosen = [d for d in messages if d.group_name == group]
-    return chosen, _next(state, section, offset, seen, CHUNK)
+    return chosen, _next(state, section, offset, seen, is_over)
 
 
-def _next(state: State, section: str, offset: int, seen: int, limit: int) -> str | None:
-    if seen == limit:
+def _next(state: State, section: str, offset: int, seen: int, is_over: bool) -> str | None:
+    if not is_over:
         return f"{section}:{offset + seen}"
     sections = _SECTIONS[state]
     i = sections.index(section) + 1
@@ -117,8 +118,8 @@ def _browse_standard(p: Partition, state: State, cursor: str, limit: int) -> Flo
         found, following = yield browsing.browse_groups(p, cursor[1:], limit)
         return found, f"+{following}" if following else ""
     section, _, start = (cursor or f"{_SECTIONS[state][0]}:0").partition(":")
-    seen, found = yield browsing.peek(p, section, "", int(start), limit)
-    following = _next(state, section, int(start), seen, limit)
+    seen, is_over, found = yield browsing.peek(p, section, "", int(start), limit)
+    following = _next(state, section, int(start), seen, is_over)
     return found, following or ("+1:0::" if state == "visible" else "")
 
 
@@ -201,8 +202,8 @@ def _take(q: QueueRef, p: Partition, key: str, group: str | None, due_ms: int | 
 def _take_from_groups(p: Partition, key: str, due_ms: int | None) -> Flow[int]:
     """Look through all groups, many at a time."""
     names = yield from list_groups(p)
-    for i in range(0, len(names), CHUNK):
-        status: int = yield browsing.cancel(p, key, names[i : i + CHUNK], due_ms, ready_only=True)
+    for i in range(0, len(names), GROUPS):
+        status: int = yield browsing.cancel(p, key, names[i : i + GROUPS], due_ms, ready_only=True)
         if status:
             return status
     return 0

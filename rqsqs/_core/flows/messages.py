@@ -318,9 +318,9 @@ def delete_and_receive(
         parts.append((finished[0].partition, indices[:-most], finished[:-most]))
         indices, finished = indices[-most:], finished[-most:]
     for p, others, found in parts:
-        _fail_expired(results, handles, others, (yield from delete_at(q, p, found, limits, None, [])))
+        _fail_refused(q, limits, results, handles, others, (yield from delete_at(q, p, found, limits, None, [])))
     received, statuses = yield from receive_after(q, limits, finished, max_messages, visibility_ms, wait_ms)
-    _fail_expired(results, handles, indices, statuses)
+    _fail_refused(q, limits, results, handles, indices, statuses)
     return received, [r for r in results if isinstance(r, Failure)]
 
 
@@ -656,7 +656,7 @@ def delete_messages(
 
     Returns:
         For each handle None, what was reached if deletes have to be safe, or a Failure: ReceiptHandleIsInvalid, or
-        ReceiptHandleExpired (FIFO).
+        ReceiptHandleExpired (FIFO: its visibility timeout is over; standard: the message left).
     """
     results: list[Any] = [None] * len(handles)
     safe = for_deletes(durability)
@@ -665,7 +665,7 @@ def delete_messages(
         statuses = yield from delete_at(q, p, found, limits, safe, told)
         for i in indices if told else ():
             results[i] = worst(told)
-        _fail_expired(results, handles, indices, statuses)
+        _fail_refused(q, limits, results, handles, indices, statuses)
     return results
 
 
@@ -718,10 +718,21 @@ def worst(told: Sequence[Reached]) -> Reached | None:
     return min(told, key=lambda reached: reached.is_enough) if told else None
 
 
-def _fail_expired(results: list[Any], handles: Sequence[str], indices: list[int], statuses: list[int]) -> None:
-    for i, status in zip(indices, statuses, strict=False):  # standard queues have none: deleting always succeeds
-        if status == -1:
-            results[i] = Failure(i, _expired(handles[i]))
+def _fail_refused(
+    q: QueueRef, limits: Limits, results: list[Any], handles: Sequence[str], indices: list[int], statuses: list[int]
+) -> None:
+    """Turn refusals into failures. SQS says of a standard queue's message that moved away that it is deleted."""
+    for i, status in zip(indices, statuses, strict=False):  # standard queues have none if nothing is refused
+        if status == -1 and (q.is_fifo or not limits.strict):
+            results[i] = Failure(i, _expired(handles[i]) if q.is_fifo else _left(handles[i]))
+
+
+def _left(handle: str) -> ReceiptHandleExpired:
+    return ReceiptHandleExpired(
+        "the receipt handle does not delete any more: the message was moved to another queue, or given another time, "
+        "since it was received; receive it again to delete it",
+        sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+    )
 
 
 def change_visibility(
