@@ -24,14 +24,16 @@ return require("lib.once").run(function()
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local now_us = clock(ARGV[1])
+  local now_ms = tonumber(string.sub(now_us, 1, 13))
   local total = tonumber(ARGV[2])
   local base = string.sub(meta, 1, -5)
   local reply, earliest, visible = {}, nil, false
 
   for i = 3, #ARGV, 5 do
     local stamp, group, receives = string.sub(ARGV[i], 1, 16), ARGV[i + 1], tonumber(ARGV[i + 2])
-    local member, due_ms = stamp .. group, now_ms + tonumber(ARGV[i + 4])
+    local member, span = stamp .. group, tonumber(ARGV[i + 4])
+    local due_ms = span > 0 and math.ceil(now_us / 1000) + span or now_ms -- late, but never early
     local score = redis.call("ZSCORE", inflight, member)
     local status = 1
     if not score then
@@ -40,7 +42,7 @@ return require("lib.once").run(function()
       or (receives >= 999 and string.match(redis.call("HGET", states, stamp) or "", "^%d+") ~= ARGV[i + 2])
       or tonumber(string.sub(score, 1, -4)) <= now_ms then
       status = -1
-    elseif total > 0 and due_ms > tonumber(ARGV[i + 3]) + total then
+    elseif total > 0 and now_ms + span > tonumber(ARGV[i + 3]) + total then
       status = -3
     elseif due_ms <= now_ms then
       visible = fifo.expire(base, member, now_ms) or visible

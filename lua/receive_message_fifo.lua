@@ -42,7 +42,7 @@ local now_ms = tonumber(now)
 local topology = settings[4] or ""
 local base = string.sub(meta, 1, -5)
 local visibility = ARGV[4] ~= "" and tonumber(ARGV[4]) or tonumber(settings[1]) * 1000
-local deadline_ms = now_ms + visibility
+local deadline_ms = visibility > 0 and math.ceil(now_us / 1000) + visibility or now_ms -- late, but never early
 local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 
 local finished, repeated, known

@@ -79,7 +79,7 @@ return require("lib.once").run(function()
         if status == 0 then
           fifo.expire(base, member, now_ms)
         else
-          redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms + status, math.min(receives, 999)), member)
+          redis.call("ZADD", inflight, string.format("%.0f%03d", math.ceil(now_us / 1000) + status, math.min(receives, 999)), member)
         end
       end
     end
@@ -99,7 +99,7 @@ return require("lib.once").run(function()
   if visible then
     bell.ring(token)
   elseif earliest then
-    bell.ring_for(token, keeper, now_ms, now_ms + earliest)
+    bell.ring_for(token, keeper, now_ms, math.ceil(now_us / 1000) + earliest)
   end
   reply[#reply + 1] = missing_dlq
   return reply

@@ -14,7 +14,7 @@ slash, for a dead letter: first receive (ms), receives so far, when it moved (ms
                    receives apart in handles and scores. B is what of N is no receive, two for each return: N - B receives
                    count, and at none of them first_ms is 0
   delayed    ZSET  STAMP GROUP -> due (ms)
-  postponed  ZSET  STAMP GROUP -> sent (ms); due at + the queue's DelaySeconds
+  postponed  ZSET  STAMP GROUP -> sent (ms, rounded up); due at + the queue's DelaySeconds
 
 A group is locked while its head is in flight: it is not in `available` then.
 ]]

@@ -47,7 +47,7 @@ def test_a_group_is_delivered_up_to_the_first_that_is_still_invisible(
     send(engine, q, "g1-m1", "g1-m2", "g1-m3")
     got = engine.receive(q, visibility_ms=1000)
     change(engine, q, got[extended], 60_000)
-    engine.clock.advance_ms(1000)
+    engine.clock.advance_ms(1001)
     assert engine.bodies(q) == visible
 
 
@@ -79,7 +79,7 @@ def test_a_late_delete_of_the_head_does_not_hand_out_what_is_in_flight(engine: E
     send(engine, q, "g1-m1", "g1-m2")
     first, second = engine.receive(q, 2, 1000)
     change(engine, q, second, 60_000)
-    engine.clock.advance_ms(1000)
+    engine.clock.advance_ms(1001)
     engine.counts(q)  # the first one is visible again
     assert engine.delete(q, first) == [None]
     assert engine.bodies(q, 1) == []
@@ -304,3 +304,32 @@ def test_a_batch_deleted_in_reverse_takes_as_few_calls_as_in_order(engine: Engin
         took.append(calls() - before)
         engine.run(flows.purge_queue(q, NATIVE))
     assert took[0] == took[1]
+
+
+@pytest.mark.parametrize("us", [0, 1, 999])
+@pytest.mark.parametrize("how", ["timeout", "change", "delay", "queue delay", "retry", "attempt"])
+def test_nothing_is_visible_before_its_time(engine: Engine, how: str, us: int) -> None:
+    q = engine.queue("q.fifo", VisibilityTimeout="1", DelaySeconds="1" if how == "queue delay" else "0")
+    engine.clock.us += us
+    engine.send(q, "a", group="g", **({"delay_ms": 1000} if how == "delay" else {}))
+    if "delay" not in how:
+        (d,) = engine.receive(q, visibility_ms=1000 if how == "timeout" else 60_000, attempt_id="x")
+        if how == "change":
+            assert change(engine, q, d, 1000) is None
+        elif how == "retry":
+            assert engine.run(flows.release(q, [Verdict(d, "fail", wanted_ms=1000)])) == [1000]
+        elif how == "attempt":
+            assert len(engine.receive(q, visibility_ms=1000, attempt_id="x")) == 1
+    engine.clock.us += 999_999
+    assert engine.bodies(q) == []
+    engine.clock.us += 1 + (1000 - us) % 1000
+    assert engine.bodies(q) == ["a"]
+
+
+def test_a_timeout_of_nothing_is_over_at_once(engine: Engine, q: QueueRef) -> None:
+    engine.clock.us += 999
+    engine.send(q, "a", group="g", delay_ms=0)
+    (d,) = engine.receive(q, visibility_ms=0)
+    (d,) = engine.receive(q)
+    assert change(engine, q, d, 0) is None
+    assert engine.bodies(q) == ["a"]

@@ -171,7 +171,7 @@ class FifoMachine(RuleBasedStateMachine):
 
     def delayed_until(self, m: Message) -> int:
         if m.is_postponed:
-            return m.sent_ms + self.queues[m.queue].delay_s * 1000
+            return -(-m.stamp // 1000) + self.queues[m.queue].delay_s * 1000
         return m.due_ms or 0
 
     def state(self, m: Message) -> str:
@@ -193,6 +193,10 @@ class FifoMachine(RuleBasedStateMachine):
     def forget(self, m: Message) -> None:
         self.groups[m.place].remove(m)
         self.gone.append(self.messages.pop(m.body))
+
+    def after(self, span_ms: int) -> int:
+        """When a time from now is over: late rather than early."""
+        return self.clock.ms + span_ms + (self.clock.us % 1000 > 0 and span_ms > 0)
 
     def is_gone(self, h: Handle) -> bool:
         m = self.find(h)
@@ -253,7 +257,7 @@ class FifoMachine(RuleBasedStateMachine):
             m = Message(body, name, f"{name}/0", out.group, stamp, answer.message_id, sent_ms, stamp)
             due_ms = out.due_ms if out.due_ms is not None else None
             if out.delay_ms is not None:
-                due_ms = now_ms + out.delay_ms
+                due_ms = self.after(out.delay_ms)
             if due_ms is None and queue.delay_s:
                 m.is_postponed, m.since_us, m.plan = True, sent_ms * 1000, "q"
             elif due_ms is not None and due_ms > now_ms:
@@ -360,7 +364,7 @@ class FifoMachine(RuleBasedStateMachine):
             assert (d.message_id, d.sent_at_ms, d.dead_letter_source) == (m.message_id, m.sent_ms, m.source)
             assert (d.group, int(d.sequence_number)) == (m.group, m.stamp)
             assert (d.failures, shown_cause(d)) == (m.record.failures, m.record.cause())
-            m.invisible_until_ms = now_ms + (queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
+            m.invisible_until_ms = self.after(queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
             m.since_us = max(self.clock.us, m.invisible_until_ms * 1000)
             h = Handle(m.body, name, m.stay, m.hand_outs, d, m.plan, now_ms, m.stamp)
             self.handles.append(h)
@@ -378,7 +382,7 @@ class FifoMachine(RuleBasedStateMachine):
         saved = queue.attempts.get(attempt)
         fronts = {place: self.front(place) for place in self.groups if place[0] == WORK}
         flow = flows.receive_messages(self.ref(WORK), NATIVE, count, visibility_ms, 0, attempt_id=attempt)
-        deadline_ms = self.clock.ms + (queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
+        deadline_ms = self.after(queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
         answer = self.run(flow)
         if saved and saved.expires_ms > self.clock.ms and not queue.is_paused:
             of_saved = [self.find(h) for h in saved.handles]
@@ -435,7 +439,7 @@ class FifoMachine(RuleBasedStateMachine):
             return
         changes = [(h.text, visibility_ms) for h in chosen]
         answer = self.run(flows.change_visibility(self.ref(name), changes, limits))
-        due_ms = self.clock.ms + visibility_ms
+        due_ms = self.after(visibility_ms)
         for h, failure in zip(chosen, answer, strict=True):
             m = self.find(h)
             if m is None:
@@ -444,7 +448,10 @@ class FifoMachine(RuleBasedStateMachine):
             elif h.receive != m.hand_outs or self.state(m) != "in_flight":
                 assert failure is not None
                 assert isinstance(failure.error, ReceiptHandleExpired)
-            elif limits.total_visibility_ms and due_ms > h.received_ms + limits.total_visibility_ms:
+            elif (
+                limits.total_visibility_ms
+                and self.clock.ms + visibility_ms > h.received_ms + limits.total_visibility_ms
+            ):
                 assert failure is not None
                 assert failure.error.detail == "total_visibility"
             else:
@@ -508,7 +515,7 @@ class FifoMachine(RuleBasedStateMachine):
             self.bury(m)
         else:
             assert status == (RETRIES[queue.retries].cap * 1000 if delay_ms is None else delay_ms)
-            m.invisible_until_ms = self.clock.ms + status
+            m.invisible_until_ms = self.after(status)
             m.since_us = m.invisible_until_ms * 1000
 
     @rule(
@@ -526,7 +533,10 @@ class FifoMachine(RuleBasedStateMachine):
             is_held = m is not None and m.hand_outs == h.receive and self.state(m) == "in_flight"
             assert (h.delivery in lost) == (not is_held)
             if is_held and m is not None:
-                m.invisible_until_ms = max(m.invisible_until_ms, self.clock.ms + lease_ms)
+                score = client(self.url).zscore(h.delivery.partition.base + "inflight", h.delivery.held[0])
+                until_ms = int(score // 1000)
+                assert until_ms - max(m.invisible_until_ms, self.after(lease_ms)) in (0, -1)
+                m.invisible_until_ms = until_ms
                 m.since_us = m.invisible_until_ms * 1000
         self.compare()
 
