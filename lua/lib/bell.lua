@@ -20,8 +20,9 @@ What holds while somebody is blocked:
      on which it is blocked, or those who took one are about to receive. So it matters to nobody who of them dies.
   4. A duty that is given up (the wait is over, there are messages, it is cancelled) is asked for again at once.
 A waiter of one partition sends BLPOP and receive together, and the server runs both even if the waiter has died
-meanwhile. Between the two a waiter of several partitions can die with the token it took: what becomes due is looked at
-by others all the same, but a visible message waits for the next token, or until somebody looks again after a minute.
+meanwhile. Between the two a waiter of several partitions can die with the token it took. For a new due time there is a
+second token, so that another process looks at it all the same; a visible message waits for the next token, or until
+somebody looks again after a minute.
 ]]
 local bell = {}
 
@@ -285,9 +286,8 @@ function bell.rest(base, wait, now_ms, timers, waiter)
     local list, keeper = base .. "bell", base .. "keeper"
     bell.leave(list, keeper, waiter)
     local next_due = bell.next_due(timers)
-    local guarded = next_due and bell.guarded(keeper, now_ms)
-    if next_due and (not guarded or next_due < guarded) then
-      bell.ring(list)
+    if next_due then
+      bell.ring_for(list, keeper, now_ms, next_due)
     end
   end
   return 0, wait_until

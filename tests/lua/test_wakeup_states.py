@@ -310,11 +310,8 @@ def test_a_process_that_is_killed_costs_nobody_a_wakeup(engine: Engine, name: st
     walk(engine, name, ONE, (60_000, 5000), is_one_step, kills=1)
 
 
-@BOTH
-def test_a_process_with_several_waiters_that_is_killed_costs_nobody_a_wakeup(
-    engine: Engine, name: str, is_one_step: bool
-) -> None:
-    walk(engine, name, SHARED, (5000,), is_one_step, kills=1, ends=1, cancels=int(is_one_step))
+def test_a_process_with_several_waiters_that_is_killed_costs_nobody_a_wakeup(engine: Engine, name: str) -> None:
+    walk(engine, name, SHARED, (5000,), True, kills=1, ends=1, cancels=1)
 
 
 def test_a_visible_message_among_those_that_wait_for_a_due_time(engine: Engine, name: str) -> None:
