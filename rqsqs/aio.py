@@ -31,6 +31,7 @@ from rqsqs._core.records import Delivery
 from rqsqs._io.aio import Transport
 from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
+from rqsqs.errors import MessageDamaged
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Entry
 from rqsqs.types import (
@@ -144,9 +145,12 @@ class Queue:
         batch: list[Message] = []
         try:
             while True:
-                batch = await self.receive(
-                    prefetch, wait=20 if wait is None else wait, visibility_timeout=visibility_timeout
-                )
+                try:
+                    batch = await self.receive(
+                        prefetch, wait=20 if wait is None else wait, visibility_timeout=visibility_timeout
+                    )
+                except MessageDamaged:  # others are not
+                    continue
                 batch.reverse()
                 if not batch and wait is not None:
                     return
@@ -204,8 +208,7 @@ class Queue:
 
     async def peek(self, max_messages: int = 1, state: State = "visible") -> list[Message]:
         """Look at the first messages of a state (visible, in_flight, delayed) without receiving them."""
-        found, _ = await self.browse(state, max_messages=checks.count("max_messages", max_messages, 1000))
-        return found
+        return [Message(self, d) for d in await self._run(calls.peek(self._ref, max_messages, state))]
 
     async def browse(
         self, state: State = "visible", cursor: str = "", max_messages: int = 100

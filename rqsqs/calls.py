@@ -185,13 +185,15 @@ def receive(
     attempt_id: str | None = None,
 ) -> Flow[list[Delivery]]:
     """See Queue.receive()."""
-    return flows.receive_messages(
-        q,
-        limits,
-        checks.count("max_messages", max_messages, limits.receive_messages),
-        *_times(limits, visibility_timeout, wait),
-        None if attempt_id is None else checks.label("attempt_id", attempt_id),
-        checks.flag("delete", delete),
+    return flows.only_readable(
+        flows.receive_messages(
+            q,
+            limits,
+            checks.count("max_messages", max_messages, limits.receive_messages),
+            *_times(limits, visibility_timeout, wait),
+            None if attempt_id is None else checks.label("attempt_id", attempt_id),
+            checks.flag("delete", delete),
+        )
     )
 
 
@@ -218,7 +220,7 @@ def delete_and_receive(
     visibility_timeout: Seconds | None,
 ) -> Flow[tuple[list[Delivery], list[Failure]]]:
     """See Queue.delete_and_receive()."""
-    return flows.delete_and_receive(
+    flow = flows.delete_and_receive(
         q,
         limits,
         [handle_of(m) for m in checks.batch("finished", finished, limits.batch_entries, minimum=0)],
@@ -226,6 +228,12 @@ def delete_and_receive(
         *_times(limits, visibility_timeout, wait),
         durability,
     )
+
+    def readable() -> Flow[tuple[list[Delivery], list[Failure]]]:
+        received, failures = yield from flow
+        return flows.readable(received, must=not failures), failures
+
+    return readable()
 
 
 def change_visibility(
@@ -294,10 +302,37 @@ def counts(q: QueueRef, group: str | None) -> Flow[Counts]:
 
 def browse(q: QueueRef, state: State, cursor: str, max_messages: int) -> Flow[tuple[list[Delivery], str]]:
     """See Queue.browse()."""
+    flow = _browse(q, state, cursor, max_messages)
+
+    def readable() -> Flow[tuple[list[Delivery], str]]:
+        found, following = yield from flow
+        return flows.readable(found, must=False), following
+
+    return readable()
+
+
+def _browse(q: QueueRef, state: State, cursor: str, max_messages: int) -> Flow[tuple[list[Delivery], str]]:
     if state not in ("visible", "in_flight", "delayed"):
         raise InvalidParameterValue(f"state is {state!r}: it is 'visible', 'in_flight' or 'delayed'")
     limit = checks.count("max_messages", max_messages, 1000)
     return flows.browse(q, state, checks.cursor(cursor, state, q.is_fifo), limit)
+
+
+def peek(q: QueueRef, max_messages: int, state: State) -> Flow[list[Delivery]]:
+    """See Queue.peek()."""
+    first = _browse(q, state, "", max_messages)
+
+    def readable() -> Flow[list[Delivery]]:
+        found, cursor = yield from first
+        good = flows.readable(found, must=False)
+        met: list[Delivery] = list(found)
+        while len(good) < max_messages and len(good) < len(met) and cursor:  # look behind what cannot be read
+            found, cursor = yield from flows.browse(q, state, cursor, max_messages - len(good))
+            met += found
+            good += flows.readable(found, must=False)
+        return good or flows.readable(met, must=True)
+
+    return readable()
 
 
 def cancel(q: QueueRef, message: Any, deduplication_id: str | None, group: str | None) -> Flow[bool]:

@@ -28,6 +28,7 @@
     │   ├── ResourceNotFound
     │   ├── PartitionMoved              (never leaves the library)
     │   ├── QueueDamaged                what is stored cannot be read
+    │   │   └── MessageDamaged
     │   ├── FormatNewer                 what is stored was written by a newer version
     │   └── OverLimit
     ├── BatchFailed                     some entries of a batch were not done
@@ -289,6 +290,29 @@ class QueueDamaged(RequestError, code="QUEUE_DAMAGED"):
     def at(cls, key: str, field: str, found: str, wanted: str = "") -> QueueDamaged:
         """Name the place, what is found there and what should be."""
         return cls.told("\t".join((key, field, found, wanted)))
+
+
+class MessageDamaged(QueueDamaged):
+    """A message cannot be read; others can. Its receive counts as any: it becomes visible again after its visibility
+    timeout, and goes to the dead-letter queue when it was received too often.
+
+    Attributes:
+        message_id: of the message, for Queue.cancel() while it waits.
+        receipt_handle: of this receive, for Queue.delete(); "" if it was only looked at.
+    """
+
+    message_id = receipt_handle = ""
+
+    @classmethod
+    def of(cls, base: str, message_id: str, receipt_handle: str, what: str) -> MessageDamaged:
+        """Say what is wrong with a message of the partition whose keys begin with `base`."""
+        error = cls(
+            f"the message {message_id} of the queue {base.rsplit(':', 2)[1]!r} is damaged: its record below {base!r} "
+            f"{what}. Delete it by its receipt handle, cancel() it while it waits, or let a dead-letter queue take it",
+            detail=f"{base}\t{message_id}\t{what}",
+        )
+        error.message_id, error.receipt_handle = message_id, receipt_handle
+        return error
 
 
 class FormatNewer(RequestError):

@@ -9,6 +9,7 @@ from rqsqs import calls, checks
 from rqsqs._core import flows
 from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
+from rqsqs.errors import MessageDamaged
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage
 from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, Reached, SentMessage, State
@@ -134,10 +135,14 @@ class Queue:
             attempt_id: FIFO: a repetition under the same id within 5 minutes gives the same messages again.
 
         Returns:
-            As many as there are, up to max_messages; an empty list if none came in time.
+            As many as there are, up to max_messages; an empty list if none came in time. A message that cannot be read
+            is passed over, with a warning to the logger `rqsqs.damage`.
 
         Raises:
             QueueDoesNotExist, InvalidParameterValue, ServerError.
+            MessageDamaged: only such were received.
+            QueueDamaged: the settings of the queue cannot be read.
+            FormatNewer: a newer version of rqsqs wrote them; they are given back.
         """
         found = self._run(
             calls.receive(
@@ -159,9 +164,12 @@ class Queue:
         batch: list[Message] = []
         try:
             while True:
-                batch = self.receive(
-                    prefetch, wait=20 if wait is None else wait, visibility_timeout=visibility_timeout
-                )[::-1]
+                try:
+                    batch = self.receive(
+                        prefetch, wait=20 if wait is None else wait, visibility_timeout=visibility_timeout
+                    )[::-1]
+                except MessageDamaged:  # others are not
+                    continue
                 if not batch and wait is not None:
                     return
                 while batch:
@@ -258,8 +266,7 @@ class Queue:
 
     def peek(self, max_messages: int = 1, state: State = "visible") -> list[Message]:
         """Look at the first messages of a state (visible, in_flight, delayed) without receiving them."""
-        found, _ = self.browse(state, max_messages=checks.count("max_messages", max_messages, 1000))
-        return found
+        return [Message(self, d) for d in self._run(calls.peek(self._ref, max_messages, state))]
 
     def browse(self, state: State = "visible", cursor: str = "", max_messages: int = 100) -> tuple[list[Message], str]:
         """Look at messages page by page, without any effect on them.

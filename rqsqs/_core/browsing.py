@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rqsqs._core.keys import Partition
-from rqsqs._core.messages import fifo_history, history
+from rqsqs._core.messages import ODD, fifo_history, history, key_text, pass_over, stamp_text
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.records import Delivery
 
@@ -42,13 +42,15 @@ def groups(p: Partition, offset: int, limit: int) -> Operation:
 def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Operation:
     """Standard queues; the result is (seen, is that all, [Delivery])."""
 
+    def seen(key: bytes, score: bytes, record: bytes) -> Delivery:
+        receives = int(score[-3:]) if score else 0
+        until = int(score[:-3]) if section in ("inflight", "delayed") else None
+        return _seen(p, key, record, receives, until)
+
     def parse(reply: list[Any]) -> tuple[int, bool, list[Delivery]]:
-        found = []
+        found: list[Delivery] = []
         for i in range(2, len(reply), 3):
-            key, score, record = reply[i : i + 3]
-            receives = int(score[-3:]) if score else 0
-            until = int(score[:-3]) if section in ("inflight", "delayed") else None
-            found.append(_seen(p, key, record, receives, until))
+            _take_in(found, p, section, seen, reply[i : i + 3])
         return reply[0], reply[1] == 1, found
 
     return Operation(
@@ -63,10 +65,13 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
     """FIFO queues; the result is (seen, [(state letter, Delivery)])."""
 
     def parse(reply: list[Any]) -> tuple[int, list[tuple[str, Delivery]]]:
-        found = []
+        found: list[tuple[str, Delivery]] = []
+
+        def seen(key: bytes, state: bytes, *facts: Any) -> tuple[str, Delivery]:
+            return state.decode(), _seen_fifo(p, group, key, *facts)
+
         for i in range(2, len(reply), 6):
-            key, state, *facts = reply[i : i + 6]
-            found.append((state.decode(), _seen_fifo(p, group, key, *facts)))
+            _take_in(found, p, f"group:{group}", seen, reply[i : i + 6])
         return reply[0], found
 
     return Operation(
@@ -80,8 +85,13 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
 def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:
     """Visible messages of the groups of a standard queue; the result is ([Delivery], next cursor or "")."""
 
+    def seen(key: bytes, receives: int, record: bytes) -> Delivery:
+        return _seen(p, key, record, receives, None)
+
     def parse(reply: list[Any]) -> tuple[list[Delivery], str]:
-        found = [_seen(p, reply[i], reply[i + 2], reply[i + 1], None) for i in range(5, len(reply), 3)]
+        found: list[Delivery] = []
+        for i in range(5, len(reply), 3):
+            _take_in(found, p, "ring", seen, reply[i : i + 3])
         return found, _cursor(reply)
 
     return Operation("browse_groups", p.keys("meta ring paused"), (*_place(cursor), limit), parse)
@@ -91,7 +101,13 @@ def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation
     """Messages of a FIFO queue in one state, v, f or d; the result is ([Delivery], next cursor or "")."""
 
     def parse(reply: list[Any]) -> tuple[list[Delivery], str]:
-        found = [_seen_fifo(p, reply[i].decode(), *reply[i + 1 : i + 6]) for i in range(6, len(reply), 6)]
+        found: list[Delivery] = []
+
+        def seen(group: bytes, *facts: Any) -> Delivery:
+            return _seen_fifo(p, group.decode(), *facts)
+
+        for i in range(6, len(reply), 6):
+            _take_in(found, p, "available", seen, reply[i : i + 6])
         return found, _cursor(reply[1:])
 
     return Operation(
@@ -100,6 +116,14 @@ def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation
         (p.space.now_us(), letter, *_place(cursor), limit),
         parse,
     )
+
+
+def _take_in(found: list[Any], p: Partition, where: str, seen: Callable[..., Any], facts: list[Any]) -> None:
+    """Append what was seen, unless its key is none of ours."""
+    try:
+        found.append(seen(*facts))
+    except ODD:
+        pass_over(p, where, facts[0])
 
 
 def _place(cursor: str) -> list[str]:
@@ -113,7 +137,7 @@ def _cursor(reply: list[Any]) -> str:
 
 
 def _seen(p: Partition, key: bytes, record: bytes, receives: int, until_ms: int | None) -> Delivery:
-    text = key.decode()
+    text = key_text(key)
     first, before, elsewhere, source, group = history(text)
     d = Delivery(p, text, record, "", before + receives, first or None, 0, group, source, elsewhere)
     d.visible_at_ms = until_ms
@@ -123,7 +147,7 @@ def _seen(p: Partition, key: bytes, record: bytes, receives: int, until_ms: int 
 def _seen_fifo(
     p: Partition, group: str, key: bytes, until_ms: bytes, receives: int, first: bytes, record: bytes
 ) -> Delivery:
-    text = key.decode()
+    text = stamp_text(key)
     first_before, before, source = fifo_history(text)
     first_ms = first_before or int(first) or None
     d = Delivery(p, text, record, "", before + receives, first_ms, 0, group, source, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,12 @@ from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
+from rqsqs.errors import QueueDamaged
 from rqsqs.limits import Limits
 from rqsqs.types import Cause, Durability, Outgoing, SentMessage
 
+log = logging.getLogger("rqsqs.damage")
+ODD = (AttributeError, LookupError, TypeError, ValueError)  # what parsers raise about what they do not understand
 SEND = "meta ready bell"
 SEND_FIFO = "meta available bell keeper"
 RECEIVE = "meta ready store inflight bell"
@@ -253,6 +257,33 @@ def give_back(p: Partition, deliveries: Sequence[Delivery]) -> Operation:
     return release_messages(p, [Verdict(d, "back") for d in reversed(deliveries)])
 
 
+def key_text(key: bytes) -> str:
+    """The key of a standard message as text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = key.decode()
+    if len(text) < 24 or not (text[:16].isdigit() and text[21:24].isdigit()):
+        raise ValueError(text)
+    return text
+
+
+def stamp_text(key: bytes) -> str:
+    """The same of FIFO messages."""
+    text = key.decode()
+    if not (text[:16].isdigit() and len(text) >= 16):
+        raise ValueError(text)
+    return text
+
+
+def pass_over(p: Partition, where: str, member: object) -> None:
+    """Something in a list or set is no message of ours. Nobody could do anything with it but purge the queue."""
+    key = p.base + where
+    error = QueueDamaged.at(key, str(member)[2:62], "is no message of rqsqs")
+    log.warning("passed over: %s", error, extra={"damage": error})
+
+
 def history(member: str) -> tuple[int, int, int, str | None, str]:
     """What a member of `inflight` (standard) says of its past: first receive (ms), receives before this stay, those of
     them in other queues, source, group."""
@@ -267,17 +298,26 @@ def history(member: str) -> tuple[int, int, int, str | None, str]:
 def _of_any_stay(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
     messages = []
     for i in range(0, len(flat), 3):
-        member, receives = flat[i].decode(), flat[i + 1]
-        first, before, elsewhere, source, group = history(member)
-        total = before + max(receives, 1)
-        # in the handle the receives tell two of them within a millisecond apart
-        messages.append(Delivery(p, member, flat[i + 2], now, total, first, receives, group, source, elsewhere))
+        try:
+            member, receives = key_text(flat[i]), flat[i + 1]
+            first, before, elsewhere, source, group = history(member)
+            total = before + max(receives, 1)
+            # in the handle the receives tell two of them within a millisecond apart
+            messages.append(Delivery(p, member, flat[i + 2], now, total, first, receives, group, source, elsewhere))
+        except ODD:
+            pass_over(p, "inflight", flat[i])
     return messages
 
 
 def _fresh(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
     """Messages without group and history."""
-    return [Delivery(p, flat[i].decode(), flat[i + 1], now, 1, int(now)) for i in range(0, len(flat), 2)]
+    try:
+        return [Delivery(p, key_text(flat[i]), flat[i + 1], now, 1, int(now)) for i in range(0, len(flat), 2)]
+    except ODD:
+        if len(flat) > 2:
+            return [d for i in range(0, len(flat), 2) for d in _fresh(p, flat[i : i + 2], now)]
+        pass_over(p, "ready", flat[0])
+        return []
 
 
 def fifo_history(key: str) -> tuple[int | None, int, str | None]:
@@ -292,14 +332,19 @@ def fifo_history(key: str) -> tuple[int | None, int, str | None]:
 def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
     messages = []
     for i in range(0, len(flat), 4):
-        key, group = flat[i].decode(), flat[i + 1].decode()
-        receives, first, received, counted = 1, now, now, 1
-        if flat[i + 2]:
-            text, first, received, *returned = flat[i + 2].decode().split("/")
-            receives = counted = int(text)
-            if returned:  # it came back unbegun once
-                counted -= int(returned[0])
-        first_before, before, source = fifo_history(key) if len(key) > 16 else (None, 0, None)
+        try:
+            key, group = stamp_text(flat[i]), flat[i + 1].decode()
+            receives, first, received, counted = 1, now, now, 1
+            if flat[i + 2]:
+                text, first, received, *returned = flat[i + 2].decode().split("/")
+                receives = counted = int(text)
+                if returned:  # it came back unbegun once
+                    counted -= int(returned[0])
+            first_before, before, source = fifo_history(key) if len(key) > 16 else (None, 0, None)
+            first_ms = first_before or int(first)
+        except ODD:
+            pass_over(p, f"group:{flat[i + 1]!r}", flat[i])
+            continue
         messages.append(
             Delivery(
                 p,
@@ -307,7 +352,7 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
                 flat[i + 3],
                 received,
                 before + counted,
-                first_before or int(first),
+                first_ms,
                 receives,
                 group,
                 source,

@@ -1,6 +1,7 @@
 """The record of a message: one msgpack envelope that the scripts never open, and what comes out of it.
 
 [KIND, BODY]  or  [KIND, BODY, HEADERS]      KIND 0 text, 1 bytes, 2 any other msgpack-able object
+                                             + 4 for each format after the first
 HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
 
 Behind the envelope of a message that failed stands the cause, an object of its own: [STAMP, FAILURES, TYPE, MESSAGE,
@@ -20,10 +21,14 @@ import msgpack
 
 from rqsqs._core import ids, receipts
 from rqsqs._core.keys import Partition
-from rqsqs.errors import InvalidParameterValue
+from rqsqs.errors import FormatNewer, InvalidParameterValue, MessageDamaged
 from rqsqs.types import Cause, Outgoing
 
 TEXT, BYTES, OBJECT = 0, 1, 2
+KINDS = 4  # so many numbers KIND has in each format
+FORMAT = 1  # of records, and of all keys under a prefix, that this version writes; it reads this one and earlier ones
+_ODD = (AttributeError, LookupError, TypeError, ValueError)
+_UNREADABLE = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
 
 
 def outgoing(
@@ -47,7 +52,8 @@ def outgoing(
         size: bytes that count against MaximumMessageSize; None = body and attributes.
 
     Raises:
-        InvalidParameterValue: msgpack cannot pack the body, or it is text that is not valid Unicode.
+        InvalidParameterValue: msgpack cannot pack the body, or what it packs cannot be read, or it is text that is not
+            valid Unicode.
     """
     headers: dict[str, Any] = {}
     if attributes:
@@ -58,21 +64,28 @@ def outgoing(
         headers["g"] = group
     if dedup_id is not None:
         headers["d"] = dedup_id
-    kind = TEXT if isinstance(body, str) else BYTES if isinstance(body, (bytes, bytearray, memoryview)) else OBJECT
+    if isinstance(body, memoryview):
+        body = bytes(body)
+    kind = TEXT if isinstance(body, str) else BYTES if isinstance(body, (bytes, bytearray)) else OBJECT
     try:
         record = msgpack.packb((kind, body, headers)) if headers else msgpack.packb((kind, body))
+        if kind == OBJECT:
+            _unpack(record)
         if size is None:
             if kind == TEXT:
                 size = len(body) if body.isascii() else len(body.encode())
+            elif kind == BYTES:
+                size = len(body)
             else:
-                size = len(body) if kind == BYTES else len(msgpack.packb(body))
+                size = len(record) - 2 - (len(msgpack.packb(headers)) if headers else 0)
             if attributes:
                 for name, (data_type, value) in attributes.items():
                     size += len(name.encode()) + len(data_type.encode())
                     size += len(value.encode() if isinstance(value, str) else value)
-    except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as e:
+    except (*_UNREADABLE, OverflowError, BufferError) as e:
         raise InvalidParameterValue(
-            f"the message cannot be packed: {e}; a body is text, bytes or what msgpack can pack"
+            f"the message cannot be packed: {e}; a body is text, bytes, or None, "
+            "booleans, numbers of 64 bits, and lists and dicts of all these, whose keys are no lists or tuples"
         ) from e
     return Outgoing(record, size, group, dedup_id, content_hash, delay_ms, due_ms, dedup_window_ms)
 
@@ -191,15 +204,63 @@ class Delivery:
 
     @property
     def envelope(self) -> tuple[Any, ...]:
-        """The unpacked record: (kind, body) or (kind, body, headers)."""
+        """The unpacked record: (kind, body, headers).
+
+        Raises:
+            MessageDamaged: it cannot be read.
+            FormatNewer: a newer version wrote it.
+        """
         if self._envelope is None:
-            self._envelope, self._trailer = _unpack(self.record, use_list=False)
+            try:
+                found, trailer = _unpack(self.record)
+            except _UNREADABLE as e:
+                raise self._damaged(f"cannot be unpacked: {type(e).__name__}: {e}") from e
+            if is_newer(self.record):
+                raise FormatNewer(
+                    f"the message {self.message_id} of {self.partition.queue!r} has format "
+                    f"{found[0] // KINDS + 1}, this version of rqsqs reads formats up to {FORMAT}: run a newer "
+                    "one (see docs/upgrading.md)"
+                )
+            kind, body, headers = (*found, {})[:3] if type(found) is list and 2 <= len(found) <= 3 else (None, None, {})
+            if not isinstance(headers, dict) or not (
+                (kind == TEXT and type(body) is str) or (kind == BYTES and type(body) is bytes) or kind == OBJECT
+            ):
+                raise self._damaged("is no [KIND, BODY] or [KIND, BODY, HEADERS]")
+            self._envelope, self._trailer = (kind, body, headers), trailer
         return self._envelope
+
+    def _damaged(self, what: str) -> MessageDamaged:
+        return MessageDamaged.of(self.partition.base, self.message_id, self.receipt_handle, what)
+
+    @property
+    def damage(self) -> MessageDamaged | None:
+        """Why it cannot be read, or None.
+
+        Raises:
+            FormatNewer: a newer version wrote it.
+        """
+        try:
+            self._told()
+            pairs: Any = self.attributes.values() if self.envelope[2] else ()
+            for data_type, value in pairs:
+                if not (isinstance(data_type, str) and isinstance(value, str | bytes)):
+                    return self._damaged("has attributes that are no pairs of type and value")
+            for name in "tgd" if self.envelope[2] else "":
+                if not isinstance(self.header(name), str | None):
+                    return self._damaged("has odd headers")
+        except MessageDamaged as e:
+            return e
+        except _ODD as e:
+            return self._damaged(f"has odd headers: {type(e).__name__}: {e}")
+        return None
 
     @property
     def trailer(self) -> bytes:
         """What stands behind the envelope: the packed cause, or nothing."""
-        return self._trailer if self.envelope else b""
+        try:
+            return self._trailer if self.envelope else b""
+        except MessageDamaged:
+            return b""
 
     @property
     def size(self) -> int:
@@ -213,21 +274,31 @@ class Delivery:
 
     def _told(self) -> tuple[Cause | None, int, int]:
         """The recorded cause; failures and receives up to then, 0 if it was before a redrive."""
-        if not self.trailer:
+        if not (self.envelope and self._trailer):
             return None, 0, 0
-        stamp, failures, kind, message, traceback, worker, at_ms, receives = msgpack.unpackb(self.trailer)
-        found = Cause(kind, message, traceback, worker, at_ms, failures, receives)
+        try:
+            stamp, failures, kind, message, traceback, worker, at_ms, receives = msgpack.unpackb(self.trailer)
+            found = Cause(str(kind), str(message), str(traceback), str(worker), at_ms, failures + 0, receives + 0)
+        except _UNREADABLE as e:
+            raise self._damaged(f"has something behind it that is no cause: {type(e).__name__}: {e}") from e
         return (found, failures, receives) if stamp == self.stamp else (found, 0, 0)
 
     @property
     def failures(self) -> int:
-        """How often it failed since it was sent or redriven last."""
-        return self._told()[1]
+        """How often it failed since it was sent or redriven last; 0 if that cannot be read."""
+        try:
+            return self._told()[1]
+        except MessageDamaged:
+            return 0
 
     @property
     def silent_receives(self) -> int:
         """Receives in this queue, before this one, since the last about which a worker said something."""
-        return self.receive_count - 1 - max(self._told()[2], self.received_before)
+        try:
+            told = self._told()[2]
+        except MessageDamaged:
+            told = 0
+        return self.receive_count - 1 - max(told, self.received_before)
 
     @property
     def cause(self) -> Cause | None:
@@ -250,29 +321,32 @@ class Delivery:
     @property
     def body(self) -> Any:
         """The body as it was sent: text, bytes or object."""
-        kind, body = self.envelope[:2]
-        if kind == OBJECT:  # lists stay lists
-            return _unpack(self.record, use_list=True)[0][1]
-        return body
+        return self.envelope[1]
 
     def text(self) -> str:
-        """The body as SQS shows it: text as it is, bytes as base64, an object as JSON."""
-        kind, body = self.envelope[:2]
+        """The body as SQS shows it: text as it is, bytes as base64, an object as JSON. One that has too many levels for
+        JSON is shown as msgpack in base64."""
+        kind, body, _ = self.envelope
         if kind == TEXT:
             return str(body)
         if kind == BYTES:
             return base64.b64encode(body).decode()
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":"), default=_jsonable)
+        try:
+            return _json(body)
+        except TypeError:  # keys that JSON does not know
+            return _json(_with_text_keys(body))
+        except RecursionError:
+            return base64.b64encode(msgpack.packb(body)).decode()
 
     def header(self, name: str) -> Any:
         """One of the headers, or None."""
-        envelope = self.envelope
-        return envelope[2].get(name) if len(envelope) > 2 else None
+        return self.envelope[2].get(name)
 
     @property
     def attributes(self) -> dict[str, tuple[str, str | bytes]]:
         """Message attributes: name -> (data type, value)."""
-        return self.header("a") or {}
+        found: dict[str, list[Any]] = self.header("a") or {}
+        return {name: (pair[0], pair[1]) for name, pair in found.items()}
 
     @property
     def trace_header(self) -> str | None:
@@ -290,15 +364,33 @@ class Delivery:
         return value
 
 
-def _unpack(record: bytes, *, use_list: bool) -> tuple[Any, bytes]:
+def is_newer(record: bytes) -> bool:
+    """Has it a format that this version does not read? (Of a record that is none, no.)"""
+    return b"\x04" <= record[1:2] < b"\x80" and b"\x90" <= record[:1] < b"\xa0"
+
+
+def _unpack(record: bytes) -> tuple[Any, bytes]:
     """The envelope and what stands behind it."""
     try:
-        return msgpack.unpackb(record, use_list=use_list, strict_map_key=False), b""
+        return msgpack.unpackb(record, strict_map_key=False), b""
     except msgpack.ExtraData as e:
         return e.unpacked, bytes(e.extra)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_jsonable)
 
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return str(value)
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str | int | float | None) else _jsonable(key): _with_text_keys(each)
+            for key, each in value.items()
+        }
+    return [_with_text_keys(each) for each in value] if isinstance(value, list) else value

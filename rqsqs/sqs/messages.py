@@ -99,13 +99,15 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
         raise invalid("MaxNumberOfMessages", max_messages, reason)
     wait_ms = _optional_seconds(params, "WaitTimeSeconds", limits.wait_ms)
     visibility_ms = _optional_seconds(params, "VisibilityTimeout", limits.visibility_ms)
-    deliveries = yield from flows.receive_messages(
-        queue,
-        limits,
-        max_messages=max_messages,
-        visibility_ms=visibility_ms,
-        wait_ms=wait_ms,
-        attempt_id=_check_attempt_id(queue, params.get("ReceiveRequestAttemptId")),
+    deliveries = yield from flows.only_readable(
+        flows.receive_messages(
+            queue,
+            limits,
+            max_messages=max_messages,
+            visibility_ms=visibility_ms,
+            wait_ms=wait_ms,
+            attempt_id=_check_attempt_id(queue, params.get("ReceiveRequestAttemptId")),
+        )
     )
     if not deliveries:
         return {}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import os
 import secrets
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +21,7 @@ from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.messages import Moved
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
 from rqsqs._core.receipts import Receipt
-from rqsqs._core.records import Delivery
+from rqsqs._core.records import Delivery, is_newer
 from rqsqs.errors import (
     DurabilityNotReached,
     InvalidParameterValue,
@@ -36,6 +38,7 @@ from rqsqs.limits import Limits
 from rqsqs.types import Durability, Failure, Outgoing, Reached, SentMessage
 
 T = TypeVar("T")
+log = logging.getLogger("rqsqs.damage")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
@@ -260,7 +263,10 @@ def receive_messages(
         if again:
             return again
     received = yield from _receive(q, ask, max_messages, wait_ms)
-    return received if attempt_id else (yield from _fill(q, ask, received, max_messages))
+    if not attempt_id:
+        received = yield from _fill(q, ask, received, max_messages)
+    yield from _stop_at_newer(q, received, limits, deleted=delete)
+    return received
 
 
 def _fill(
@@ -283,6 +289,51 @@ def _fill(
             last = got.messages if got is not None else []
             received += last
     return received
+
+
+def _stop_at_newer(q: QueueRef, received: Sequence[Delivery], limits: Limits, *, deleted: bool = False) -> Flow[None]:
+    """A newer version wrote one of these messages: whoever cannot read it receives no more, and gives them back.
+
+    Args:
+        deleted: they were deleted when they were received, and have to be sent again.
+
+    Raises:
+        FormatNewer.
+    """
+    if not any([is_newer(d.record) for d in received]):
+        return
+    if not deleted:
+        yield from _give_back(received)
+    for d in received if deleted else ():
+        dedup_id = str(uuid.uuid4()) if q.is_fifo else None
+        message = Outgoing(d.record, 0, d.group_name or None, dedup_id, None, None, None)
+        yield from _send(q, [message], limits, None)
+    for d in received:
+        d.damage  # noqa: B018 - raises
+
+
+def only_readable(flow: Flow[list[Delivery]]) -> Flow[list[Delivery]]:
+    """What a flow receives, without what cannot be read."""
+    return readable((yield from flow), must=True)
+
+
+def readable(found: Sequence[Delivery], *, must: bool) -> list[Delivery]:
+    """Pass over what cannot be read, and tell the logger.
+
+    Raises:
+        MessageDamaged: there is nothing else, and there must be.
+    """
+    good, trouble = [], None
+    for d in found:
+        damage = d.damage
+        if damage is None:
+            good.append(d)
+        else:
+            trouble = trouble or damage
+            log.warning("passed over: %s", damage, extra={"damage": damage})
+    if trouble is not None and must and not good:
+        raise trouble
+    return good
 
 
 def delete_and_receive(
@@ -371,7 +422,9 @@ def receive_after(
         )
 
     received = yield from _receive(q, ask, max_messages, wait_ms, first if finished else None, start)
-    return (yield from _fill(q, ask, received, max_messages)), statuses
+    received = yield from _fill(q, ask, received, max_messages)
+    yield from _stop_at_newer(q, received, limits)
+    return received, statuses
 
 
 def _receive(
@@ -642,11 +695,15 @@ def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
         return None
     except BaseException as e:
         if not isinstance(e, GeneratorExit):
-            for p in {d.partition: None for d in deliveries}:
-                held = [d for d in deliveries if d.partition is p]
-                for part in reversed(portions.portions(held, portions.ORDERED if p.is_fifo else portions.PLAIN)):
-                    yield messages.give_back(p, part)
+            yield from _give_back(deliveries)
         raise
+
+
+def _give_back(deliveries: Sequence[Delivery]) -> Flow[None]:
+    for p in {d.partition: None for d in deliveries}:
+        held = [d for d in deliveries if d.partition is p]
+        for part in reversed(portions.portions(held, portions.ORDERED if p.is_fifo else portions.PLAIN)):
+            yield messages.give_back(p, part)
 
 
 def delete_messages(
