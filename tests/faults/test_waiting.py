@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -19,6 +20,10 @@ from tests.faults.conftest import Fleet, create, total
 
 AIM_S = 0.15  # the aim is 10 ms on a machine that has nothing else to do
 TRIES = 5  # a busy machine may be late now and then, but not always
+ROUNDS = int(os.environ.get("RQSQS_KILLS", "6"))
+SEED = int(os.environ.get("RQSQS_SEED", "0")) or random.randrange(1 << 30)
+LATE_S = 3.0  # the aim is one second if somebody was killed; a waiter that does not know of the due time waits for 20
+LOST_S = 15.0
 
 
 @pytest.fixture
@@ -189,6 +194,22 @@ def test_waiting_costs_no_commands(server_url: str, transport: Transport, q: Que
     assert sorted(body for w in waiters for body in w.done()) == list(range(10))
 
 
+def test_many_waiters_of_many_processes_send_nothing_while_nothing_is_due(
+    server_url: str, prefix: str, fleet: Fleet, transport: Transport, q: QueueRef
+) -> None:
+    send(transport, q, "much later", delay_ms=600_000)
+    for role in ("wait", "wait_aio", "wait", "wait_aio", "wait"):
+        fleet.start(role, server_url, prefix, q.name, threads=10)
+    fleet.wait_for("waiting", 5)
+    with masters_of(server_url) as masters:
+        deadline, spent = time.monotonic() + 15, None
+        while spent != {} and time.monotonic() < deadline:  # until they have found out who does what
+            before = calls(masters)
+            time.sleep(1.5)
+            spent = dict(calls(masters) - before)
+    assert spent == {}
+
+
 def test_waiting_for_a_due_time_costs_a_few_commands(server_url: str, transport: Transport, q: QueueRef) -> None:
     send(transport, q, "a", delay_ms=1000)
     waiters = [Waiter(transport, q, 1500) for _ in range(5)]
@@ -244,3 +265,63 @@ def test_work_goes_on_while_connections_are_cut_and_scripts_forgotten(
         thread.join(20)
     assert not errors
     assert sorted(got) == list(range(200))
+
+
+class Herd:
+    """Processes that wait, in threads and in tasks, for long and for short; they come, end and are killed at random."""
+
+    def __init__(self, fleet: Fleet, url: str, prefix: str, q: QueueRef, random_: random.Random) -> None:
+        self.fleet, self.url, self.prefix, self.q, self.random = fleet, url, prefix, q, random_
+        self.alive: list[Any] = []
+
+    def grow(self, count: int) -> None:
+        while len(self.alive) < count:
+            waits = self.random.choice([(20_000, 20_000), (20_000, 20_000), (50, 1500)])
+            role, threads = self.random.choice(["wait", "wait_aio"]), self.random.choice([1, 1, 3])
+            self.alive.append(
+                self.fleet.start(role, self.url, self.prefix, self.q.name, threads=threads, wait_ms=waits)
+            )
+        self.fleet.wait_for("waiting", len(self.fleet.processes))
+
+    def kill(self) -> None:
+        victim = self.alive.pop(self.random.randrange(len(self.alive)))
+        victim.kill()
+        victim.wait()
+
+
+def test_whoever_dies_or_leaves_what_is_due_is_handed_out_in_time(
+    server_url: str, prefix: str, fleet: Fleet, transport: Transport, q: QueueRef
+) -> None:
+    print(f"RQSQS_SEED={SEED}")
+    random_ = random.Random(SEED)
+    herd = Herd(fleet, server_url, prefix, q, random_)
+    late: list[tuple[float, bool]] = []
+    for n in range(ROUNDS):
+        herd.grow(3)
+        due = {}
+        for i in range(random_.choice([1, 1, 2, 3])):
+            delay_ms = random_.randint(150, 900)
+            due[f"{n}.{i}"] = time.time() + delay_ms / 1000
+            group = f"g{n}.{i}" if q.is_fifo else None
+            batch = [records.outgoing(f"{n}.{i}", group=group, delay_ms=delay_ms)]
+            transport.run(flows.send_messages(q, batch, NATIVE))
+        is_killed = random_.random() < 0.7
+        if is_killed:
+            time.sleep(max(min(due.values()) - time.time() - random_.choice([0.005, 0.05, 0.1]), 0))
+            herd.kill()
+        deadline = time.monotonic() + LOST_S
+        while (missing := set(due) - set(fleet.bodies("got"))) and time.monotonic() < deadline:
+            if total(transport, q) == 0 and is_killed:
+                time.sleep(0.2)  # one of those who live may be about to tell
+                break  # else the one that was killed had it
+            time.sleep(0.01)
+        assert not missing or is_killed, f"seed {SEED}, round {n}: {missing} not received"
+        assert total(transport, q) == 0, f"seed {SEED}, round {n}: {missing} not received"
+        for line in fleet.lines("got"):
+            if line["body"] in due:
+                late.append((line["at"] - due[line["body"]], is_killed))
+    assert max(late)[0] < LATE_S, f"seed {SEED}: {sorted(late)[-5:]}"
+    assert min(late)[0] > -0.02, f"seed {SEED}: too early"
+    undisturbed = sorted(at for at, is_killed in late if not is_killed)
+    if undisturbed:
+        assert undisturbed[len(undisturbed) // 2] < AIM_S, f"seed {SEED}: {undisturbed}"

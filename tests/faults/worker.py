@@ -5,14 +5,17 @@ Lines are written at once and whole, so that several workers can share a file an
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import random
 import sys
 import threading
 import time
 from typing import Any
 
 from rqsqs._core import flows, records
+from rqsqs._io.aio import Transport as AsyncTransport
 from rqsqs._io.sync import Transport
 from rqsqs.errors import QueueDoesNotExist, ServerError
 from rqsqs.limits import AWS, NATIVE
@@ -78,7 +81,7 @@ class Worker:
         def one() -> None:
             while True:
                 try:
-                    got = self.transport.run(flows.receive_messages(self.queue, NATIVE, 1, None, 20_000, delete=True))
+                    got = self.transport.run(self.waiting())
                 except QueueDoesNotExist:
                     return
                 for d in got:
@@ -89,6 +92,27 @@ class Worker:
         self.tell("waiting")
         sys.stdin.read()
         os._exit(0)
+
+    def wait_aio(self) -> None:
+        """The same in several tasks."""
+
+        async def one(transport: AsyncTransport) -> None:
+            while True:
+                for d in await transport.run(self.waiting()):
+                    self.tell("got", body=d.body)
+
+        async def all_of_them() -> None:
+            transport = AsyncTransport(self.job["url"], self.job["prefix"])
+            tasks = [asyncio.create_task(one(transport)) for _ in range(self.job["threads"])]
+            self.tell("waiting")
+            await asyncio.gather(*tasks)
+
+        asyncio.run(all_of_them())
+
+    def waiting(self) -> Any:
+        """A receive that waits for 20 seconds, or for as long as the job says: for at least and at most so many ms."""
+        wait_ms = random.randint(*self.job.get("wait_ms", (20_000, 20_000)))
+        return flows.receive_messages(self.queue, NATIVE, 1, None, wait_ms, delete=True)
 
     def fork(self) -> None:
         """Fork while a thread waits and connections are open; both go on."""

@@ -686,6 +686,24 @@ def test_one_waiter_keeps_the_due_times_of_all_partitions(engine: Engine, name: 
     assert other.is_done
 
 
+def test_the_due_time_of_one_partition_is_kept_though_tokens_come_from_another(engine: Engine, name: str) -> None:
+    q = make(engine, name, 3)
+    put(engine, q, 1, "due", delay_ms=5000)
+    waiter = waiting(engine, q)
+    assert waiter.until_it_waits().wake_in_ms == 5000
+    engine.clock.advance_ms(3000)
+    waiter.wake(q.own[0].bell, 57_000)  # in vain
+    wait = waiter.until_it_waits()
+    assert (wait.wake_in_ms, wait.timeout_ms) == (2000, 2700)
+    assert wait.also == (q.own[0].backup, wait.also[1], q.own[2].backup)
+    assert wait.also[1].startswith(q.own[1].base + "wake:")
+    engine.clock.advance_ms(2700)
+    before = calls(engine)
+    waiter.wake(None, 0)
+    assert [d.body for d in waiter.finish()] == ["due"]
+    assert before() == 1  # it looks where something is due
+
+
 def renew(engine: Engine, operation: Operation) -> None:
     """The time has moved on, as it does on a server."""
     operation.args = (str(engine.clock.us), *operation.args[1:])
