@@ -18,6 +18,7 @@ ARGV   1 now_us       "" = the server's clock
 RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged); n = position, from 0, of a message above that
        it does not hold any more
 ERRORS QUEUE_NOT_FOUND
+BOUND  2100 calls, 256 KiB
 ]]
 local meta, inflight, beats, consumers, orders = unpack(KEYS)
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then

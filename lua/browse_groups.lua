@@ -13,6 +13,7 @@ ARGV   1 place   1 = go on in ring, 2 = in paused
 RETURN {more, place, offset, score, group, key, receives, record, ...}; more = 0: the end. About 1,000 messages and
        groups are looked at, so that there may be none of them
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 4 MiB
 ]]
 local ring_of = require("lib.ring")
 local large = require("lib.large")

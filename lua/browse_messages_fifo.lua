@@ -19,6 +19,7 @@ ARGV   1 now_us  "" = the server's clock
 RETURN {now_ms, more, place, offset, score, member, group, key, until_ms, receives, first_ms, record, ...}; more = 0: the
        end. About 1,000 messages and groups are looked at, so that there may be none of them
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 4 MiB
 ]]
 local clock = require("lib.clock")
 local fifo = require("lib.fifo")

@@ -17,6 +17,7 @@ ARGV   1 now_us  "" = the server's clock
        5... groups among whose ready messages it is looked for, beside those without one
 RETURN 1 done | 0 not found (here) | -1 in flight
 ERRORS QUEUE_NOT_FOUND
+BOUND  500 calls, 4 MiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

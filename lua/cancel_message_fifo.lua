@@ -15,6 +15,7 @@ ARGV   1 now_us  "" = the server's clock
        4... groups among which it is looked for
 RETURN 1 done | 0 not found in these groups | -1 in flight
 ERRORS QUEUE_NOT_FOUND
+BOUND  600 calls, 4 MiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

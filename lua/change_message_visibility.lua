@@ -13,6 +13,7 @@ ARGV   1 now_us    "" = the server's clock
        3... member, received_ms, visibility_ms per message
 RETURN {status ...}: 1 changed, -2 no such message, -3 beyond total_ms
 ERRORS QUEUE_NOT_FOUND
+BOUND  2000 calls, 64 KiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

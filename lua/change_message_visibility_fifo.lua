@@ -14,6 +14,7 @@ ARGV   1 now_us    "" = the server's clock
        3... key, group, receives, received_ms, visibility_ms per message
 RETURN {status ...}: 1 changed, -1 the receipt has expired, -2 no such message, -3 beyond total_ms
 ERRORS QUEUE_NOT_FOUND
+BOUND  1500 calls, 64 KiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

@@ -10,6 +10,7 @@ ARGV   1 batch
        3 fifo    "1" = FIFO queues
 RETURN 1 | 0 it was another batch
 ERRORS -
+BOUND  1000 calls, 4 MiB
 ]]
 local outbox, meta = KEYS[1], KEYS[2]
 if redis.call("LINDEX", outbox, "0") ~= ARGV[1] then

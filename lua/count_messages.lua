@@ -14,6 +14,7 @@ ARGV   1 now_us  "" = the server's clock
 RETURN {visible, in_flight, delayed, oldest_ms or "", next}: next = the group with which the caller goes on, -1 at the end;
        oldest_ms is that of the groups that were looked at
 ERRORS QUEUE_NOT_FOUND
+BOUND  1000 calls, 64 KiB
 ]]
 local clock = require("lib.clock")
 local message = require("lib.message")

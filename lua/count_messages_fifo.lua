@@ -12,6 +12,7 @@ KEYS   1 meta      HASH  queue attributes
 ARGV   1 now_us  "" = the server's clock
 RETURN {visible, in_flight, delayed, oldest_ms or "", more}; more = 1: drop on, call again
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 64 KiB
 ]]
 local clock = require("lib.clock")
 local born = require("lib.born")
@@ -27,9 +28,9 @@ local now = string.sub(clock(ARGV[1]), 1, 13)
 local now_ms = tonumber(now)
 local retention, queue_delay = tonumber(settings[1]) * 1000, tonumber(settings[2] or "0") * 1000
 local base = string.sub(meta, 1, -5)
-local budget, oldest = 500, nil
-local more = fifo.expire_due(base, now, 500)
-more = fifo.promote_due(base, now_ms, queue_delay, 500) or more
+local budget, oldest = 100, nil
+local more = fifo.expire_due(base, now, 70)
+more = fifo.promote_due(base, now_ms, queue_delay, 25) or more
 
 local function see(stamp)
   local sent = string.sub(stamp, 1, 13)
@@ -40,7 +41,8 @@ end
 
 -- A group came into `available` after its head was born: those that came before the limit may hold expired heads.
 local late = string.format("%.0f", (now_ms - retention) * 1000)
-for _, group in ipairs(redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIMIT", "0", "500")) do
+local groups = redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIMIT", "0", "100")
+for _, group in ipairs(groups) do
   local list, dropped = fifo.list(base, group), 0
   local key = redis.call("LINDEX", list, "0")
   while key and budget > 0 and born.born_ms(key) + retention < now_ms
@@ -58,7 +60,7 @@ for _, group in ipairs(redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIM
     offer(base, group)
   end
 end
-if budget <= 0 then
+if budget <= 0 or budget < 100 and #groups == 100 then
   more = true
 end
 

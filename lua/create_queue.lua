@@ -11,6 +11,7 @@ ARGV   1 now_us        "" = the server's clock
        5... name, value of every attribute (the compared ones first), then tag, value of up to 1,000 tags
 RETURN {1 created | 0 existed, created_us}
 ERRORS QUEUE_NAME_EXISTS, QUEUE_DELETED_RECENTLY, QUEUE_BEING_DELETED
+BOUND  100 calls, 1 MiB
 ]]
 local clock = require("lib.clock")
 local settings = require("lib.settings")

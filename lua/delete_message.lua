@@ -9,6 +9,7 @@ KEYS   1 meta     HASH  queue attributes
 ARGV   1... member of `inflight`, from the receipt handle
 RETURN how many messages were there; {status ...} if some receipts are refused, see lib/deletion.lua
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 4 MiB
 ]]
 if #ARGV == 1 and redis.call("ZREM", KEYS[3], ARGV[1]) == 1 then
   redis.call("HDEL", KEYS[2], ARGV[1])

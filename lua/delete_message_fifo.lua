@@ -13,6 +13,7 @@ ARGV   1 now_us  "" = the server's clock
        3... key, group, receives per message, from the receipt handle
 RETURN {status ...}: 1 deleted, 0 was gone, -1 the receipt has expired
 ERRORS QUEUE_NOT_FOUND
+BOUND  2000 calls, 4 MiB
 ]]
 local base = string.sub(KEYS[1], 1, -5)
 local now = string.sub(require("lib.clock")(ARGV[1]), 1, 13)

@@ -20,6 +20,7 @@ KEYS   1 meta      HASH    queue attributes
 ARGV   as in delete_queue.lua
 RETURN as delete_queue.lua
 ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
+BOUND  1600 calls, 64 KiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

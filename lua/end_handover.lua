@@ -8,6 +8,7 @@ KEYS   1 handovers  HASH    batch -> message groups of which the hand-over has b
 ARGV   1 batch
 RETURN 1 | 0 it was not known here
 ERRORS -
+BOUND  20 calls, 64 KiB
 ]]
 redis.call("SET", KEYS[2], "1", "PX", "3600000")
 return redis.call("HDEL", KEYS[1], ARGV[1])

@@ -5,6 +5,7 @@ KEYS   1 dedup  STRING  id (FIFO: stamp and number of the call, lib/once.lua) of
 ARGV   1 forget  "1" = forget it
 RETURN that, "" if the id is not remembered
 ERRORS -
+BOUND  20 calls, 64 KiB
 ]]
 local value = redis.call("GET", KEYS[1]) or ""
 if ARGV[1] == "1" then

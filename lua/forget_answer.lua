@@ -8,6 +8,7 @@ KEYS   1 call    STRING  the caller's lane (lib/once.lua)
 ARGV   1 number  of the call
 RETURN 1 | 0 the lane has another call by now
 ERRORS -
+BOUND  20 calls, 64 KiB
 ]]
 if redis.call("GETRANGE", KEYS[1], "-8", "-1") ~= ARGV[1] then
   return 0

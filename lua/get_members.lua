@@ -7,6 +7,7 @@ KEYS   1 meta     HASH  queue attributes
 ARGV   -
 RETURN {topology, {tag ...}, {source ...}}
 ERRORS QUEUE_NOT_FOUND
+BOUND  3 calls, 4 MiB
 ]]
 local state = redis.call("HMGET", KEYS[1], "created_us", "topology")
 if not state[1] then

@@ -5,6 +5,7 @@ KEYS   1 meta  HASH  queue attributes
 ARGV   1 being_deleted  "1" = also while its deletion is not finished
 RETURN {field, value, ...}
 ERRORS QUEUE_NOT_FOUND
+BOUND  2 calls, 256 KiB
 ]]
 local all = redis.call("HGETALL", KEYS[1])
 for i = 1, #all, 2 do

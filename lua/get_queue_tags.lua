@@ -6,6 +6,7 @@ KEYS   1 meta  HASH  queue attributes
 ARGV   -
 RETURN {tag, value, ...}
 ERRORS QUEUE_NOT_FOUND
+BOUND  2 calls, 4 MiB
 ]]
 if redis.call("HEXISTS", KEYS[1], "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])

@@ -9,6 +9,7 @@ ARGV   1 now_us  "" = the server's clock
        2 limit   at most so many
 RETURN {now_ms, {consumer, alive_until_ms, description, order or "", ...}}: those that lapse last come first
 ERRORS QUEUE_NOT_FOUND
+BOUND  4 calls, 4 MiB
 ]]
 local meta, beats, consumers, orders = unpack(KEYS)
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then

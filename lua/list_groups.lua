@@ -7,6 +7,7 @@ ARGV   1 offset  where to go on, counted over all of them
        2 limit
 RETURN {next_offset or -1, group ...}
 ERRORS QUEUE_NOT_FOUND
+BOUND  20 calls, 4 MiB
 ]]
 if redis.call("HEXISTS", KEYS[1], "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])

@@ -6,6 +6,7 @@ KEYS   1 meta   HASH  attributes of the dead-letter queue
 ARGV   1 now_us  "" = the server's clock
 RETURN {now_ms, task_id, json, ...}
 ERRORS QUEUE_NOT_FOUND
+BOUND  20 calls, 64 KiB
 ]]
 local clock = require("lib.clock")
 

@@ -7,6 +7,7 @@ ARGV   1 prefix  "" = all
        3 limit
 RETURN {name, ...}
 ERRORS -
+BOUND  1 calls, 256 KiB
 ]]
 local from = "-"
 if ARGV[1] ~= "" then

@@ -7,6 +7,7 @@ KEYS   1 mark  STRING  ends at once
 ARGV   -
 RETURN 1
 ERRORS -
+BOUND  20 calls, 64 KiB
 ]]
 redis.call("SET", KEYS[1], "", "PX", "1")
 return 1

@@ -11,6 +11,7 @@ ARGV   1 now_us       "" = the server's clock
 RETURN {moved, stop}: stop = "" while it went well, "more" = there is more to look through, "no_source", or the name of a
        queue that has no partition here that takes the message
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

@@ -7,6 +7,7 @@ ARGV   1 consumer
        2 order  "drain" = finish what it holds and take no more; "evict" = give all back and take no more
 RETURN 1 done | 0 there is no such consumer
 ERRORS -
+BOUND  20 calls, 64 KiB
 ]]
 local beats, orders = unpack(KEYS)
 if not redis.call("ZSCORE", beats, ARGV[1]) then

@@ -11,6 +11,7 @@ ARGV   1 group
        3 fifo    "1" = a FIFO queue
 RETURN 1 changed | 0 it was so before
 ERRORS QUEUE_NOT_FOUND
+BOUND  20 calls, 64 KiB
 ]]
 return require("lib.once").run(function()
   local bell = require("lib.bell")

@@ -14,6 +14,7 @@ ARGV   1 now_us   "" = the server's clock
        5 limit    at most 1000
 RETURN {seen, end, key, score or "", record, ...}; end = 1: the section ends here. So many messages as fit in 4 MiB
 ERRORS QUEUE_NOT_FOUND
+BOUND  1100 calls, 4 MiB
 ]]
 local clock = require("lib.clock")
 local ring = require("lib.ring")

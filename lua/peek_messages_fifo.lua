@@ -13,6 +13,7 @@ ARGV   1 now_us  "" = the server's clock
 RETURN {seen, now_ms, key, state, until_ms, receives, first_ms, record, ...}; state v visible, f in flight, d delayed;
        seen < limit: the group ends here
 ERRORS QUEUE_NOT_FOUND
+BOUND  1100 calls, 4 MiB
 ]]
 local clock = require("lib.clock")
 local fifo = require("lib.fifo")

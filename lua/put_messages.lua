@@ -12,6 +12,7 @@ ARGV   1 now_us  "" = the server's clock
        6... group, record per message
 RETURN {outcome ...}: "1" appended, "0" that had been done before, else "!PASS" as in send_message_fifo.lua
 ERRORS QUEUE_NOT_FOUND
+BOUND  2000 calls, 4 MiB
 ]]
 local clock = require("lib.clock")
 local transfer = require("lib.transfer")

@@ -13,6 +13,7 @@ ARGV   1 modified_us  of the home partition: an older copy does not overwrite a 
        4... field, value
 RETURN 1 written | 0 a newer copy is there, or nothing to renew
 ERRORS -
+BOUND  30 calls, 256 KiB
 ]]
 local clock = require("lib.clock")
 local settings = require("lib.settings")

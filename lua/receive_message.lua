@@ -28,6 +28,7 @@ RETURN {member, record, ..., topology, now_ms} if there are messages and all are
        flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet.
        If receipts of argument 9 are refused, the second form has {status ...} of delete_message.lua behind it
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
+BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local lane, meta, ready, store, inflight, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

@@ -27,6 +27,7 @@ RETURN {key, group, history, record, ..., topology, now_ms} if there are message
        history = "" for the first receive of this stay, else N/first_ms/received_ms[/B] (lib/fifo.lua); the rest as in
        receive_message.lua. If messages were to be deleted, {status ...} of delete_message_fifo.lua comes last
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local lane, meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -60,7 +61,7 @@ if repeated then
   return answer(repeated)
 end
 
-local special = settings[3] and call("HMGET", meta, "paused", "DelaySeconds")
+local special = settings[3] and call("HMGET", meta, "paused", "DelaySeconds", "large")
 local limited = ARGV[7] ~= "0" and call("ZCARD", inflight) >= tonumber(ARGV[7])
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(ARGV[7])
 if limited or special and special[1] then
@@ -74,11 +75,14 @@ end
 
 -- Visibility timeouts and delays that are over make groups available.
 local again = false
-if call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then
+local steps, room = 1700, 4194304 -- redis calls, about, and bytes of records until it stops: the caller comes again
+local over = call("ZCOUNT", inflight, "-inf", now .. "999")
+if over > 0 then
   again = require("lib.fifo").expire_due(base, now, 100)
+  steps = steps - 10 * math.min(over, 100)
 end
 if settings[5] then
-  again = require("lib.fifo").promote_due(base, now_ms, queue_delay, 100) or again
+  again = require("lib.fifo").promote_due(base, now_ms, queue_delay, 25) or again
 end
 
 local attempt = ARGV[9] ~= "" and count > 0 and require("lib.attempt")(base, now_ms, deadline_ms) or nil
@@ -96,14 +100,18 @@ local reply, scores, seen, offers = {}, {}, {}, nil
 local missing_dlq = ""
 local score, state = deadline_ms .. "001", "1/" .. now .. "/" .. now_us
 local per_group = ARGV[11] == "0" and count or tonumber(ARGV[11])
-local delivered, removed, budget = 0, 0, 100 -- at most so many messages are dropped or moved in one call
-while delivered < count and budget > 0 do
+local delivered, removed = 0, 0
+while delivered < count and steps > 0 and room > 0 do
   local head = call("ZPOPMIN", available)
   local group = head[1]
   if not group then
     break
   end
-  local entries = call("LRANGE", base .. "group:" .. group, "0", 2 * math.min(count - delivered, per_group) - 1)
+  local most = math.min(count - delivered, per_group)
+  if special and special[3] then
+    most = require("lib.large").chunk(special[3], most, room)
+  end
+  local entries = call("LRANGE", base .. "group:" .. group, "0", string.format("%d", 2 * most - 1))
   local members, stamps, plain = {}, {}, true
   for i = 1, #entries, 2 do
     local stamp = entries[i]
@@ -114,6 +122,12 @@ while delivered < count and budget > 0 do
     stamps[#stamps + 1] = stamp
     members[#members + 1] = stamp .. group
   end
+  if special and special[3] then
+    for i = 2, #entries, 2 do
+      room = room - #entries[i]
+    end
+  end
+  steps = steps - 4
   local histories = call("HMGET", states, unpack(stamps))
   local flights = #members > 1 and call("ZMSCORE", inflight, unpack(members)) or {}
   for i = 1, #stamps do
@@ -133,16 +147,18 @@ while delivered < count and budget > 0 do
     local r = require("lib.delivery_fifo")({
       meta = meta, base = base, now = now, now_us = now_us, now_ms = now_ms, oldest = oldest,
       deadline = deadline_ms, visibility = visibility, settle = ARGV[8] == "1",
-      reply = reply, scores = scores, seen = seen, budget = budget,
+      reply = reply, scores = scores, seen = seen, steps = steps,
     }, group, entries, members, stamps, histories, flights)
-    delivered, removed, budget = delivered + r.delivered, removed + r.removed, r.budget
+    delivered, removed, steps = delivered + r.delivered, removed + r.removed, r.steps
     if r.missing_dlq then
       missing_dlq = r.missing_dlq
       call("ZADD", available, head[2], group)
       break
     elseif r.offer and r.delivered == 0 then
-      require("lib.offer")(base, group) -- what stands behind the dropped ones comes next
+      -- what stands behind the dropped ones comes next
+      steps = steps - (require("lib.offer")(base, group) == nil and 1 or 6)
     elseif r.offer then
+      steps = steps - 6
       offers = offers or {}
       offers[#offers + 1] = group
     end
@@ -198,7 +214,7 @@ end
 if limited then -- the token is for those who can take messages: the caller looks again after a while
   local wait_until = require("lib.bell").step_aside(base, ARGV[5], now_ms, timers(), ARGV[6])
   return answer({now_ms, topology, -1, wait_until, missing_dlq, reply})
-elseif (again or budget <= 0) and count > 0 then -- there is more to expire or drop: the caller comes again at once
+elseif (again or steps <= 0 or room <= 0) and count > 0 then -- there is more to expire or drop: the caller comes again at once
   return answer({now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, reply})
 end
 local wake_at, wait_until = require("lib.bell").rest(base, ARGV[5], now_ms, count > 0 and timers() or {}, ARGV[6])

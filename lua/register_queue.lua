@@ -9,6 +9,7 @@ ARGV   1 name
        3 remove  "1" = take it out
 RETURN 1 done | 0 a later life is entered
 ERRORS -
+BOUND  20 calls, 64 KiB
 ]]
 local names, created = KEYS[1], KEYS[2]
 local since = redis.call("HGET", created, ARGV[1])

@@ -16,6 +16,7 @@ ARGV   1 now_us  "" = the server's clock
 RETURN {status ..., missing_dlq}: >= 0 visible again in so many ms, -1 another receive has it, -2 no such message, -3 it
        went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.once").run(function()
   local bell = require("lib.bell")

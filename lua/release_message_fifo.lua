@@ -14,6 +14,7 @@ ARGV   1 now_us  "" = the server's clock
        2... key, group, receives, then as in release_message.lua from the verdict on, per message
 RETURN as release_message.lua
 ERRORS QUEUE_NOT_FOUND
+BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.once").run(function()
   local bell = require("lib.bell")
@@ -76,6 +77,7 @@ return require("lib.once").run(function()
       else
         status = delay or cap
         redis.call("LSET", list, position + 1, record)
+        require("lib.large").note(meta, #record)
         if status == 0 then
           fifo.expire(base, member, now_ms)
         else

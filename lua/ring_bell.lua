@@ -10,6 +10,7 @@ ARGV   1 now_us  "" = the server's clock
                  duty (lib/bell.lua), another one takes it over
 RETURN 0, or in how many ms a waiter that watches comes again
 ERRORS -
+BOUND  20 calls, 64 KiB
 ]]
 local bell = require("lib.bell")
 

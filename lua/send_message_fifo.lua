@@ -18,6 +18,7 @@ ARGV   1 number         of the call
 RETURN {outcome ...}: the message's stamp, "=stamp" of the message it duplicates, or, if it is not for this partition,
        "!" and a pass for the group's new one ("" = another one has to be asked). The group goes as a whole
 ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED
+BOUND  2000 calls, 4 MiB
 ]]
 local call = redis.call
 local lane, meta, token = KEYS[1], KEYS[2], KEYS[4]
@@ -38,6 +39,9 @@ if ARGV[4] == "1" and not by_content then
   end
 end
 
+if #ARGV[3] > 3 then -- at 4,096 bytes they begin
+  require("lib.large").note(meta, tonumber(ARGV[3]))
+end
 local now_us = require("lib.clock")(ARGV[2])
 local last, messages = settings[4] or "", settings[5] or "0"
 local base = string.sub(meta, 1, -5)

@@ -12,6 +12,7 @@ ARGV   1 now_us    "" = the server's clock
        6... fields to remove, then name, value of fields to set
 RETURN 1 done | 0 the condition did not hold
 ERRORS QUEUE_NOT_FOUND
+BOUND  30 calls, 256 KiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

@@ -8,6 +8,7 @@ ARGV   1 limit     how many tags a queue may have; 0 = no limit
        3... tags to remove, then tag, value to set
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
+BOUND  10 calls, 1 MiB
 ]]
 local meta, tags = KEYS[1], KEYS[2]
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then

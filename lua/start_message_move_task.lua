@@ -12,6 +12,7 @@ ARGV   1 now_us           "" = the server's clock
        6 lease_ms         how long the caller may be silent before another takes the task over
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED
+BOUND  20 calls, 64 KiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

@@ -12,6 +12,7 @@ ARGV   1 now_us       "" = the server's clock
 RETURN {batch, destination, key, group, record, past, ...}; without messages when they have arrived and the hand-over is
        to be forgotten; empty when nothing is to be moved
 ERRORS QUEUE_NOT_FOUND
+BOUND  2000 calls, 4 MiB
 ]]
 local clock = require("lib.clock")
 local transfer = require("lib.transfer")

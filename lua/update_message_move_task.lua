@@ -11,6 +11,7 @@ ARGV   1 now_us    "" = the server's clock
        6 reason    of the failure
 RETURN {status, moved}; adopt of a task that is driven by somebody: {"", 0}
 ERRORS RESOURCE_NOT_FOUND, MOVE_TASK_REFUSED
+BOUND  20 calls, 64 KiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")

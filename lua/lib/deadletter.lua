@@ -61,6 +61,7 @@ function deadletter.push_fifo(meta, dlq, group, m, now_us)
     m.receives + tonumber(total or "0"), string.sub(now_us, 1, 13), string.match(meta, "([^:]+):meta$"))
   local length = redis.call("RPUSH", dlq.base .. "group:" .. group, key, m.record)
   redis.call("HINCRBY", dlq.base .. "meta", "messages", 1)
+  require("lib.large").note(dlq.base .. "meta", #m.record)
   if length == 2 and redis.call("SISMEMBER", dlq.base .. "paused", group) == 0 then
     redis.call("ZADD", dlq.base .. "available", now_us, group)
   end

@@ -32,7 +32,7 @@ function ending.unlink_groups(meta, groups, field)
   for i = 1, #groups do
     lists[i] = base .. "group:" .. groups[i]
     messages = messages + redis.call("LLEN", lists[i]) / 2
-    redis.call("UNLINK", base .. "again:" .. groups[i])
+    lists[#groups + i] = base .. "again:" .. groups[i]
   end
   redis.call("UNLINK", unpack(lists))
   if messages > 0 then

@@ -111,12 +111,12 @@ def header_of(script: str) -> Header:
     parts: dict[str, list[str]] = {}
     current = ""
     for line in match[1].splitlines():
-        word = re.match(r"(KEYS|ARGV|RETURN|ERRORS) ", line + " ")
+        word = re.match(r"(KEYS|ARGV|RETURN|ERRORS|BOUND) ", line + " ")
         if word:
             current = word[1]
         if current:
             parts.setdefault(current, []).append(line.removeprefix(current).strip())
-    assert list(parts) == ["KEYS", "ARGV", "RETURN", "ERRORS"], f"{script}: {list(parts)}"
+    assert list(parts) == ["KEYS", "ARGV", "RETURN", "ERRORS", "BOUND"], f"{script}: {list(parts)}"
 
     def numbered(lines: list[str]) -> tuple[int | None, bool]:
         if lines[0].startswith("as in "):

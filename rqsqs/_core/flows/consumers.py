@@ -49,7 +49,7 @@ def finish_and_receive(
         first = parts.pop()[1] if parts and may_stay(q, parts[-1][0]) else ()
         for _, part in parts:
             yield from finish(q, part)
-    most = portions.ORDERED if q.is_fifo else portions.PLAIN
+    most = portions.BESIDE if q.is_fifo else portions.PLAIN
     if len(first) > most:
         yield from finish(q, first[:-most])
         first = first[-most:]

@@ -364,7 +364,7 @@ def delete_and_receive(
     if parts and may_stay(q, parts[-1][0]):
         last = parts.pop()[1:]
     indices, finished = last
-    most = portions.ORDERED if q.is_fifo else portions.PLAIN
+    most = portions.BESIDE if q.is_fifo else portions.PLAIN
     if len(finished) > most:
         parts.append((finished[0].partition, indices[:-most], finished[:-most]))
         indices, finished = indices[-most:], finished[-most:]
