@@ -27,7 +27,7 @@ from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.aio_nodes import Hub, Node, Pipe
 from rqsqs._io.counters import Counters
-from rqsqs._io.listening import Closed, Listener
+from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
@@ -422,8 +422,8 @@ class Link:
 
     async def _outcome(self, listener: Listener, lane: Lane | None, wait: Wait) -> Any:
         outcome, operation = listener.outcome, listener.operation
-        if isinstance(outcome, Closed):
-            raise asyncio.CancelledError(str(outcome))
+        if isinstance(outcome, Exception) and self.users <= 0:
+            raise asyncio.CancelledError("the connection was closed")
         if isinstance(outcome, rx.NoScriptError):  # nothing was done
             self.lanes.give(lane)
         elif isinstance(outcome, rx.ResponseError):
@@ -443,6 +443,8 @@ class Link:
             self.lanes.give(lane)
         elif listener.is_receiving and operation is not None:
             self.lanes.give(lane)
+            if operation.keeps_answer:
+                self._forget(operation, lane, outcome)
             return outcome if operation.parse is None else operation.parse(outcome)
         else:
             self.lanes.give(lane)

@@ -18,15 +18,14 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import connect, fitness, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.counters import Counters
-from rqsqs._io.listening import START, START_ANSWERS, Closed, Listener, Switch
-from rqsqs._io.nodes import ASK_S, BLOCKING, FRESH_S
+from rqsqs._io.listening import START, START_ANSWERS, Listener, Switch
+from rqsqs._io.nodes import ASK_S, BLOCKING, DURABLE, FRESH_S, BrokenOff
 from rqsqs._io.wire import GRACE_S
 from rqsqs.errors import RqsqsError
 
 Orphaned = Callable[[Operation, Any], None]
 
 _MORE = object()  # told by a parser that needs more bytes
-DURABLE = 16  # connections on which sends wait until they are safe enough
 
 
 class Pipe:
@@ -186,7 +185,7 @@ class Hub:
 
     async def close(self) -> None:
         """Hang up."""
-        self.fail(Closed("the connection was closed"))
+        self.fail(BrokenOff("the connection was closed"))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

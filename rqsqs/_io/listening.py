@@ -31,10 +31,6 @@ _TRACK = wire.command("CLIENT", "CACHING", "YES")
 _LASTING = (b":bell", b":backup")  # what such a list is called is used again
 
 
-class Closed(rx.ConnectionError):
-    """The user closed it while somebody waited."""
-
-
 class Listener:
     """One waiter.
 

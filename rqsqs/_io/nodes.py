@@ -2,34 +2,301 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import hiredis
 import redis.exceptions as rx
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.counters import Counters
+from rqsqs._io.listening import START, START_ANSWERS, Listener, Switch
 from rqsqs.errors import RqsqsError
 
 IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
 BLOCKING = 4  # so many connections to a server block, each for one partition; further waiters share one (listening.py)
+OWN = 5  # so many connections to a server one call or waiter has to itself for a while; further calls share one
+DURABLE = 16  # connections on which sends wait until they are safe enough
+HUB_REST_S = 60.0  # so long after the last waiter the connection to listen is kept
 ASK_S = 2.0  # so long a server may take to tell where others are
 FRESH_S = 0.2  # what was just learned is not asked for again
+_MORE = object()  # told by a parser that needs more bytes
 
 
 class BrokenOff(rx.ConnectionError):
     """Somebody waited for a server that is silent, or no master any more."""
 
 
-class Node:
-    """One server. Connections rest in a deque, so that threads take and return them without a lock.
+class Pool:
+    """Connections for one caller at a time. They rest in a deque, so that threads take and return them without a lock.
+
+    Args:
+        open: makes a connection.
+        most: so many at most.
+    """
+
+    def __init__(self, open: Callable[[], Any], most: int, lost: Callable[[], None]) -> None:
+        self._open = open
+        self._most = most
+        self._lost = lost
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._own: set[Any] = set()
+        self._guard = threading.Lock()
+        self._is_closed = False
+
+    def take(self, beyond: bool = False) -> Any | None:
+        """A connection that works, as far as one can see; None if all are in use.
+
+        Args:
+            beyond: open one even so.
+        """
+        while True:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                break
+            if time.monotonic() - since > IDLE_CHECK_S:
+                try:
+                    if connection.can_read(0):  # nothing should come unasked
+                        raise rx.ConnectionError("unexpected data")
+                except wire.BROKEN:
+                    self.lose(connection)
+                    continue
+            if connection in self._own:  # not dropped by somebody who was interrupted
+                return connection
+        place = object()
+        with self._guard:
+            if len(self._own) >= self._most and not beyond:
+                return None
+            self._own.add(place)
+        try:
+            connection = self._open()
+            self._own.add(connection)
+        finally:
+            self._own.discard(place)
+        return connection
+
+    def give(self, connection: Any) -> None:
+        """Back; somebody else may use it."""
+        if self._is_closed:
+            self.drop(connection)
+        else:
+            self._idle.append((connection, time.monotonic()))
+
+    def drop(self, connection: Any) -> None:
+        """It is of no use any more."""
+        self._own.discard(connection)
+        connection.disconnect()
+
+    def lose(self, connection: Any) -> None:
+        """It broke."""
+        self.drop(connection)
+        self._lost()
+
+    def shrink(self) -> None:
+        """Hang up what is beyond the limit."""
+        with contextlib.suppress(IndexError):
+            while len(self._own) > self._most:
+                self.drop(self._idle.pop()[0])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._is_closed = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self.drop(self._idle.pop()[0])
+
+
+class Pipe:
+    """A connection on which requests of many threads follow each other. Each reads its own answer, and then it is the
+    next one's turn."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.failure: BaseException | None = None
+        self._guard = threading.Lock()
+        self._turns: deque[threading.Lock] = deque()  # of those who wait for an answer; the first one reads
+
+    def ask(self, packed: bytes) -> Any:
+        """Send a request and wait for its answer.
+
+        Raises:
+            ConnectionError, TimeoutError: it broke; so it did for all others.
+        """
+        turn = threading.Lock()
+        try:
+            with self._guard:
+                if self.failure is not None:
+                    raise rx.ConnectionError(str(self.failure))
+                self.connection.send_packed_command([packed], check_health=False)
+                if self._turns:
+                    turn.acquire()
+                self._turns.append(turn)
+            turn.acquire()
+            if self.failure is not None:
+                raise rx.ConnectionError(str(self.failure))
+            try:
+                reply = self.connection.read_response(disable_decoding=True)
+            except rx.ResponseError as e:
+                reply = e
+            with self._guard:
+                if self._turns:
+                    self._turns.popleft()
+                if self._turns:
+                    self._turns[0].release()
+        except BaseException as e:  # nobody can tell any more which answer is whose
+            is_hung_up = self.failure is not None and isinstance(e, Exception)
+            self.fail(e)
+            if is_hung_up and not isinstance(e, rx.RedisError):
+                raise rx.ConnectionError(str(self.failure)) from e
+            raise
+        if isinstance(reply, rx.ResponseError):
+            raise reply
+        return reply
+
+    def fail(self, error: BaseException) -> None:
+        """It is of no use any more: for nobody."""
+        with self._guard:
+            if self.failure is None:
+                self.failure = error
+                while self._turns:
+                    turn = self._turns.popleft()
+                    with contextlib.suppress(RuntimeError):  # it is reading
+                        turn.release()
+        self.connection.disconnect()
+
+
+class Hub:
+    """One connection over which any number of threads listen (listening.py); a thread of its own reads from it.
 
     Attributes:
+        guard: to be held by whoever touches the switch or a listener; one for all hubs.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        guard: threading.Lock,
+        spare: Callable[[list[str]], None],
+        orphaned: Callable[[Listener, Any], None],
+    ) -> None:
+        self.connection = connection
+        self.guard = guard
+        self.switch = Switch()
+        self.failure: Exception | None = None
+        self.ended = threading.Event()
+        self._spare = spare
+        self._orphaned = orphaned
+        self._socket = connection._sock
+        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        threading.Thread(target=self._read, name="rqsqs-hub", daemon=True).start()
+
+    def listen(self, listener: Listener, lists: Sequence[str]) -> None:
+        """Hear of tokens.
+
+        Raises:
+            ConnectionError: it broke.
+        """
+        with self.guard:
+            if self.failure is not None:
+                raise rx.ConnectionError(str(self.failure))
+            self._send(self.switch.listen(listener, lists))
+
+    def leave(self, listener: Listener) -> None:
+        """A thread waits no more."""
+        with self.guard:
+            if self.failure is None:
+                self._send(self.switch.leave(listener))
+
+    def probe(self) -> None:
+        """See to it that a server that is silent is found out."""
+        with self.guard:
+            if self.failure is None and not self.switch.is_silent:
+                self._send(self.switch.probe())
+
+    def fail(self, error: Exception) -> None:
+        """It is of no use any more."""
+        with self.guard:
+            if self.failure is None:
+                self.failure = error
+                self.switch.fail(error)
+        self.ended.set()
+        with contextlib.suppress(OSError):  # the thread that reads sees it
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            with contextlib.suppress(OSError):  # the thread that reads sees it
+                self._socket.sendall(data)
+
+    def _read(self) -> None:
+        switch, reader = self.switch, self._reader
+        heard = time.monotonic()
+        try:
+            self._socket.settimeout(wire.GRACE_S)
+            while True:
+                try:
+                    data = self._socket.recv(65_536)
+                except TimeoutError:
+                    with self.guard:
+                        if switch.is_silent and time.monotonic() - heard >= wire.GRACE_S:
+                            raise rx.TimeoutError("no answer in time") from None
+                        if not switch.is_used and time.monotonic() - heard > HUB_REST_S:
+                            self.failure = rx.ConnectionError("nobody listens any more")
+                            return
+                    continue
+                if not data:
+                    raise rx.ConnectionError("the server closed the connection")
+                heard = time.monotonic()
+                with self.guard:
+                    reader.feed(data)
+                    out = b""
+                    while (reply := reader.gets(False)) is not _MORE:
+                        if isinstance(reply, rx.ConnectionError):
+                            raise reply
+                        out += switch.told(reply)
+                    self._send(out)
+                    spare, orphans = switch.spare, switch.orphans
+                    switch.spare, switch.orphans = [], []
+                if spare or orphans:
+                    threading.Thread(target=self._return, args=(spare, orphans), daemon=True).start()
+        except (rx.RedisError, OSError) as e:
+            self.fail(e)
+        finally:
+            self.ended.set()
+            self.connection.disconnect()
+
+    def _return(self, spare: list[str], orphans: list[tuple[Listener, Any]]) -> None:
+        self._spare(spare)
+        for orphan in orphans:
+            self._orphaned(*orphan)
+
+
+class _Opening:
+    """Somebody opens a connection for all who need it now."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.made: Any = None
+        self.error: Exception | None = None
+
+
+class Node:
+    """One server.
+
+    Attributes:
+        calls: connections that one call or waiter has to itself for a while. Calls beyond these share a pipe.
+        durable: the same for calls that wait until they are safe enough; `turns` counts them.
+        blocking: how many connections block; no more than BLOCKING, unless the server lets nobody listen.
+        hub: what listens, if somebody had to.
         copied: what it told, if it has replicas; None after the first send.
     """
 
@@ -43,26 +310,20 @@ class Node:
 
     def forget(self) -> None:
         """Begin without connections."""
-        self._idle: deque[tuple[Any, float]] = deque()
+        self.calls = Pool(self._connect, OWN, self._count_lost)
+        self.durable = Pool(self._connect, DURABLE, self._count_lost)
+        self.turns = threading.Semaphore(DURABLE)
+        self.blocking = 0
+        self.is_hub_refused = False
+        self.hub: Hub | None = None
+        self._pipe: Pipe | None = None
+        self._openings: dict[str, _Opening] = {}
+        self._guard = threading.Lock()
+        self._asking = threading.Lock()
         self._is_checked = self._is_closed = False
 
-    def take(self) -> Any:
-        """A connection that works, as far as one can see."""
-        connection: Any
-        while True:
-            try:
-                connection, since = self._idle.pop()
-            except IndexError:
-                break
-            if time.monotonic() - since > IDLE_CHECK_S:
-                try:
-                    if connection.can_read(0):  # nothing should come unasked
-                        raise rx.ConnectionError("unexpected data")
-                except wire.BROKEN:
-                    self.lose(connection)
-                    continue
-            return connection
-        connection = self.pool.connection_class(**self.pool.connection_kwargs)
+    def _connect(self, **options: Any) -> Any:
+        connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         try:
             connection.connect()
             if not self._is_checked:
@@ -84,43 +345,157 @@ class Node:
         self._is_checked = told.is_master  # what becomes one is asked again
         self.copied = told if told.replicas else None
 
+    def _count_lost(self) -> None:
+        self._counters.count("connections_lost")
+
+    def take(self) -> Any | None:
+        """A connection for one call; None if so many are in use that further calls share the pipe."""
+        return self.calls.take()
+
     def give(self, connection: Any) -> None:
         """Back; somebody else may use it."""
-        if self._is_closed:
-            connection.disconnect()
-        else:
-            self._idle.append((connection, time.monotonic()))
+        self.calls.give(connection)
 
     def lose(self, connection: Any) -> None:
         """It broke."""
-        connection.disconnect()
-        self._counters.count("connections_lost")
+        self.calls.lose(connection)
+
+    def pipe(self) -> Pipe:
+        """The pipe, opened if need be."""
+        pipe = self._pipe
+        if pipe is not None and pipe.failure is None:
+            return pipe
+        opened: Pipe = self._opened("pipe", self._open_pipe)
+        return opened
+
+    def _open_pipe(self) -> Pipe:
+        self._pipe = pipe = Pipe(self._connect())
+        return pipe
+
+    def lose_pipe(self, pipe: Pipe, error: Exception, is_lost: bool = True) -> None:
+        """Use this pipe no more."""
+        with self._guard:
+            is_mine, self._pipe = self._pipe is pipe, None if self._pipe is pipe else self._pipe
+        if is_mine:
+            pipe.fail(error)
+            if is_lost:
+                self._count_lost()
+
+    def block(self, always: bool = False) -> Any | None:
+        """A connection that is going to block; to be followed by vacate(). None if there are enough."""
+        with self._guard:
+            if self.blocking >= BLOCKING and not (always or self.is_hub_refused):
+                return None
+            self.blocking += 1
+        connection = None
+        try:
+            connection = self.calls.take(beyond=always or self.is_hub_refused)
+        finally:
+            if connection is None:
+                self.vacate()
+        return connection
+
+    def vacate(self) -> None:
+        """It does not block any more."""
+        with self._guard:
+            self.blocking -= 1
+
+    def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        """The connection to listen, opened if need be; None if the server does not let us listen."""
+        hub = self.hub
+        if hub is not None and hub.failure is None:
+            return hub
+        if self.is_hub_refused:
+            return None
+        opened: Hub | None = self._opened("hub", lambda: self._open_hub(make))
+        return opened
+
+    def _open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        try:
+            connection = self._connect(protocol=3)
+        except rx.ResponseError:
+            self.is_hub_refused = True
+            return None
+        try:
+            connection.send_packed_command([START], check_health=False)
+            for _ in range(START_ANSWERS):
+                connection.read_response(disable_decoding=True)
+        except rx.ResponseError as e:
+            connection.disconnect()
+            if wire.is_elsewhere(e):
+                raise rx.ConnectionError(str(e)) from e
+            self.is_hub_refused = True
+            return None
+        except BaseException:
+            connection.disconnect()
+            raise
+        self.hub = hub = make(connection)
+        return hub
+
+    def _opened(self, name: str, make: Callable[[], Any]) -> Any:
+        """What somebody makes for all who need it now: it is made once, and fails once."""
+        with self._guard:
+            current = getattr(self, "_pipe" if name == "pipe" else "hub")
+            if current is not None and current.failure is None:
+                return current
+            opening = self._openings.get(name)
+            is_mine = opening is None
+            if opening is None:
+                opening = self._openings[name] = _Opening()
+        if is_mine:
+            try:
+                opening.made = make()
+            except BaseException as e:
+                opening.error = e if isinstance(e, Exception) else rx.ConnectionError("interrupted")
+                raise
+            finally:
+                with self._guard:
+                    del self._openings[name]
+                opening.ended.set()
+        else:
+            opening.ended.wait()
+            if opening.error is not None:
+                raise opening.error
+        return opening.made
 
     def ask(self, *words: Any) -> Any:
         """Send one command, with little patience."""
-        connection = self.take()
+        connection = self.calls.take()
+        if connection is not None:
+            return self._ask(connection, words)
+        with self._asking:  # all are in use: one more for a moment
+            try:
+                return self._ask(self.calls.take(beyond=True), words)
+            finally:
+                self.calls.shrink()
+
+    def _ask(self, connection: Any, words: Sequence[Any]) -> Any:
         try:
             connection.send_command(*words)
             if not connection.can_read(ASK_S):
                 raise rx.TimeoutError(f"{self.where} does not answer")
             reply = connection.read_response(disable_decoding=True)
         except rx.ResponseError:
-            self.give(connection)
+            self.calls.give(connection)
             raise
         except wire.BROKEN:
             self.lose(connection)
             raise
         except BaseException:
-            connection.disconnect()
+            self.calls.drop(connection)
             raise
-        self.give(connection)
+        self.calls.give(connection)
         return reply
 
     def close(self) -> None:
         """Hang up."""
         self._is_closed = True
-        while self._idle:
-            self._idle.pop()[0].disconnect()
+        self.calls.close()
+        self.durable.close()
+        if self._pipe is not None:
+            self.lose_pipe(self._pipe, rx.ConnectionError("the connection was closed"), is_lost=False)
+        if self.hub is not None:
+            self.hub.fail(BrokenOff(f"{self.where} is not used any more"))
 
 
 class Router(Protocol):

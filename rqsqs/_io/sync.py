@@ -21,7 +21,8 @@ from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, fitness, nodes, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.counters import Counters
-from rqsqs._io.nodes import Node
+from rqsqs._io.listening import Listener
+from rqsqs._io.nodes import Hub, Node
 from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.types import Reached
@@ -33,12 +34,13 @@ log = logging.getLogger("rqsqs")
 class _Post:
     """Where the waiters of one set of bells line up: one leads and blocks on the server, the others follow."""
 
-    __slots__ = ("blocked", "condition", "has_leader", "in_tests")
+    __slots__ = ("blocked", "condition", "has_leader", "in_tests", "listener")
 
     def __init__(self) -> None:
         self.condition = threading.Condition(threading.Lock())
         self.has_leader = False
         self.blocked: tuple[tuple[Node, int], ...] = ()  # the leader's connections: server and CLIENT ID
+        self.listener: Listener | None = None  # the leader, if it listens
         self.in_tests = 0  # waiters under a test clock: they do not line up, as each has to look when it is moved
 
 
@@ -62,6 +64,7 @@ class Link:
     def _start(self) -> None:
         self._posts: dict[tuple[str, ...], _Post] = {}
         self._posts_lock = threading.Lock()
+        self._switches = threading.Lock()  # guards the hubs and their listeners
         self.lanes = wire.Lanes()
         self.drivers: set[threading.Thread] = set()
 
@@ -110,32 +113,47 @@ class Link:
         pauses = wire.pauses(router)
         while True:
             sent = False
-            node = connection = None
+            node = pool = connection = pipe = None
             try:
                 node = router.node(operation.keys[0])
-                connection = node.take()
+                if operation.durability is None:
+                    pool = node.calls
+                else:  # waits on its connection
+                    node.turns.acquire()
+                    pool = node.durable
+                connection = pool.take(beyond=operation.durability is not None)
+                if connection is None:
+                    shared = node.pipe()
                 if is_open and lane is not None:
                     lane.check()
-                connection.send_packed_command([packed], check_health=False)
-                sent = True
-                try:
-                    reply = connection.read_response(disable_decoding=True)
-                except rx.NoScriptError:
-                    reply = self._load_and_repeat(connection, operation, packed)
+                if connection is None:
+                    pipe, sent = shared, True
+                    try:
+                        reply = shared.ask(packed)
+                    except rx.NoScriptError:
+                        reply = self._load_and_repeat_on(shared, operation, packed)
+                else:
+                    connection.send_packed_command([packed], check_health=False)
+                    sent = True
+                    try:
+                        reply = connection.read_response(disable_decoding=True)
+                    except rx.NoScriptError:
+                        reply = self._load_and_repeat(connection, operation, packed)
                 reached = self._confirm(connection, operation) if operation.durability is not None else None
                 if not is_open:
                     self.lanes.give(lane)
-                node.give(connection)
+                if connection is not None:
+                    pool.give(connection)
                 if (copied := node.copied) is not None and fitness.is_unsafe(operation):
                     fitness.warn_of_replicas(copied)
                     node.copied = None
                 break
             except rx.ResponseError as e:
-                if connection is not None and node is not None:
-                    if isinstance(e, rx.ReadOnlyError):  # a name may point elsewhere by now
-                        connection.disconnect()
-                    else:
-                        node.give(connection)
+                is_readonly = isinstance(e, rx.ReadOnlyError)  # a name may point elsewhere by now
+                if connection is not None and pool is not None:
+                    (pool.drop if is_readonly else pool.give)(connection)
+                elif pipe is not None and node is not None and is_readonly:
+                    node.lose_pipe(pipe, e, is_lost=False)
                 pause = next(pauses, None) if router.is_dynamic and wire.is_elsewhere(e) else None
                 if pause is None:
                     if not is_open:
@@ -145,8 +163,10 @@ class Link:
                 time.sleep(pause)
                 router.follow(e, operation.keys[0], node)
             except wire.BROKEN as e:
-                if connection is not None and node is not None:
-                    node.lose(connection)
+                if connection is not None and pool is not None:
+                    pool.lose(connection)
+                elif pipe is not None and node is not None:
+                    node.lose_pipe(pipe, e)
                 pause = next(pauses, None) if wire.is_worth_another(e, sent, router.is_dynamic) else None
                 if sent and not is_open:
                     is_open = True
@@ -159,9 +179,12 @@ class Link:
                 time.sleep(pause)
                 router.refresh()
             except BaseException:
-                if connection is not None:
-                    connection.disconnect()
+                if connection is not None and pool is not None:
+                    pool.drop(connection)
                 raise
+            finally:
+                if pool is not None and node is not None and pool is node.durable:
+                    node.turns.release()
         if operation.keeps_answer:
             self._forget(operation, lane, reply)
         result = reply if operation.parse is None else operation.parse(reply)
@@ -211,6 +234,14 @@ class Link:
                 attempts -= 1
                 if refusal is not None or not attempts:  # or flushed again
                     raise refusal or rx.NoScriptError(f"{operation.script} is flushed all the time") from None
+
+    def _load_and_repeat_on(self, pipe: nodes.Pipe, operation: Operation, packed: bytes) -> Any:
+        for _ in range(LOADS - 1):
+            pipe.ask(wire.load(operation))
+            with contextlib.suppress(rx.NoScriptError):  # flushed again
+                return pipe.ask(packed)
+        pipe.ask(wire.load(operation))
+        return pipe.ask(packed)
 
     # Waiting
 
@@ -265,7 +296,11 @@ class Link:
 
         It may be about to block: call it again until it has left.
         """
-        for node, number in self._post(bells).blocked:
+        post = self._post(bells)
+        with self._switches:
+            if post.listener is not None and not post.listener.is_receiving:
+                post.listener.finish(None)
+        for node, number in post.blocked:
             with contextlib.suppress(rx.ResponseError, *wire.BROKEN):  # if forbidden, it ends by itself
                 node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
 
@@ -277,14 +312,22 @@ class Link:
         blocked: list[_Blocked] = []
         try:
             by_node = self._by_node(wait.bells + wait.also)
+            connections, hubs = self._means(by_node)
+        except rx.ResponseError as e:
+            raise failures.server(e, sent=False, where=self.where) or e from e
+        except wire.BROKEN:
+            self.router.refresh()
+            return None  # the next operation says why
+        if hubs:
+            return self._listen(hubs, wait, deadline, wake_at, clock, post)
+        try:
             if wait.then is not None and clock is None and len(by_node) == 1:
                 operation = wait.then()
                 lane = self.lanes.take(operation)
                 packed = wire.call(operation, self.router.is_cluster, lane)
             left = max(deadline - time.monotonic(), 0.001)
-            for node, bells in by_node:
-                one = _Blocked(node, node.take(), bells[0])
-                blocked.append(one)
+            blocked = [_Blocked(node, connections.pop(0), bells[0]) for node, bells in by_node]
+            for one, (_, bells) in zip(blocked, by_node, strict=True):
                 one.number = _client_id(one.connection)
                 post.blocked = tuple((b.node, b.number) for b in blocked if b.number)
                 commands = [wire.command("BLPOP", *bells, f"{left:.3f}")]
@@ -302,6 +345,7 @@ class Link:
                         self.ring([rung])
             while blocked:
                 one = blocked.pop()
+                one.node.vacate()
                 one.node.give(one.connection)
         except rx.ResponseError as e:
             if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
@@ -319,7 +363,8 @@ class Link:
             raise
         finally:
             for one in blocked:
-                one.connection.disconnect()
+                one.node.vacate()
+                one.node.calls.drop(one.connection)
         if is_broken:  # what waited can receive no more: the next operation reconnects, or says why it cannot
             return None if operation is None else self.execute(operation, lane)
         if operation is not None:
@@ -329,6 +374,155 @@ class Link:
         if wait.then is not None:
             return self.execute(wait.then())
         return result
+
+    def _means(
+        self, by_node: list[tuple[Node, tuple[str, ...]]]
+    ) -> tuple[list[Any], list[tuple[Hub, tuple[str, ...]]]]:
+        """What to wait with: connections that block, or those over which all others listen."""
+        connections: list[Any] = []
+        hubs: list[tuple[Hub, tuple[str, ...]]] = []
+        try:
+            for node, _ in by_node:
+                connection = node.block()
+                if connection is None:
+                    break
+                connections.append(connection)
+            if len(connections) == len(by_node):
+                return connections, []
+            hubs = [(hub, lists) for node, lists in by_node if (hub := node.open_hub(self._hub)) is not None]
+            if len(hubs) < len(by_node):  # somebody does not let us listen
+                for node, _ in by_node[len(connections) :]:
+                    connections.append(node.block(always=True))
+                return connections, []
+        except BaseException:
+            hubs = []
+            raise
+        finally:
+            if len(connections) < len(by_node):
+                for (node, _), connection in zip(by_node, connections, strict=False):
+                    node.vacate()
+                    node.give(connection)
+        return [], hubs
+
+    def _hub(self, connection: Any) -> Hub:
+        hub = Hub(connection, self._switches, self.ring, self._orphaned)
+        if self.router.is_dynamic:
+            threading.Thread(target=self._guard_hub, args=(hub,), name="rqsqs-hub-guard", daemon=True).start()
+        return hub
+
+    def _guard_hub(self, hub: Hub) -> None:
+        while not hub.ended.wait(WATCHDOG_S):
+            with self._switches:
+                lists = hub.switch.lists
+            if not lists:
+                continue
+            self.counters.count("wait_checks")
+            hub.probe()  # if it does not answer, the hub fails
+            self.router.refresh(WATCHDOG_S)
+            gone = []
+            for name in lists:
+                with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
+                    if self.router.node(name).hub is hub:
+                        continue
+                gone.append(name)
+            with self._switches:
+                hub.switch.fail(nodes.BrokenOff("the server does not have the wakeup list any more"), gone)
+
+    def _orphaned(self, listener: Listener, reply: Any) -> None:
+        """A receive was answered when its waiter was gone."""
+        operation = listener.operation
+        with contextlib.suppress(RqsqsError):
+            if operation is not None and operation.undo is not None and not isinstance(reply, Exception):
+                undo = operation.undo(reply if operation.parse is None else operation.parse(reply))
+                if undo is not None:
+                    self.execute(undo)
+        self.ring(listener.bells)  # the receive may have taken on a duty
+
+    def _listen(
+        self,
+        hubs: list[tuple[Hub, tuple[str, ...]]],
+        wait: Wait,
+        deadline: float,
+        wake_at: float | None,
+        clock: Clock | None,
+        post: _Post,
+    ) -> Any:
+        """Wait without a connection of one's own (listening.py)."""
+        operation = wait.then() if wait.then is not None and clock is None and len(hubs) == 1 else None
+        lane = self.lanes.take(operation) if operation is not None else None
+        packed = wire.call(operation, self.router.is_cluster, lane) if operation is not None else b""
+        told = threading.Lock()
+        told.acquire()
+        listener = Listener(packed, told.release, operation, wait.bells)
+        try:
+            post.listener = listener
+            for hub, lists in hubs:
+                hub.listen(listener, lists)
+            while not listener.is_done:
+                now = time.monotonic()
+                if told.acquire(timeout=max(min(deadline, wake_at or deadline) - now, 0)) or now >= deadline:
+                    break
+                if wake_at is not None and time.monotonic() >= wake_at:
+                    assert wait.wake is not None
+                    again = self.execute(wait.wake)
+                    wake_at = time.monotonic() + again / 1000 if again else None
+            if listener.is_receiving and not listener.is_done:
+                told.acquire(timeout=GRACE_S)
+        except wire.BROKEN as e:
+            with self._switches:
+                listener.finish(e)
+        except BaseException:
+            with self._switches:
+                is_late = not listener.finish(None)
+            if is_late and listener.is_receiving:
+                self._orphaned(listener, listener.outcome)
+            elif is_late and isinstance(listener.outcome, str):
+                self.ring([listener.outcome])
+            raise
+        finally:
+            post.listener = None
+            for hub, _ in hubs:
+                hub.leave(listener)
+                if not listener.is_done:  # nothing came: is the server there?
+                    hub.probe()
+        with self._switches:
+            if not listener.is_done:
+                listener.finish(rx.TimeoutError("no answer in time") if listener.is_receiving else None)
+        return self._outcome(listener, lane, wait)
+
+    def _outcome(self, listener: Listener, lane: Lane | None, wait: Wait) -> Any:
+        outcome, operation = listener.outcome, listener.operation
+        if isinstance(outcome, Exception) and self.users <= 0:
+            raise UsageError("the connection was closed while this waited")
+        if isinstance(outcome, rx.NoScriptError):  # nothing was done
+            self.lanes.give(lane)
+        elif isinstance(outcome, rx.ResponseError):
+            if wire.is_elsewhere(outcome):
+                self.counters.count("broken_waits")
+                self.router.refresh()
+                return None  # the next operation finds out
+            if operation is None:
+                raise failures.server(outcome, sent=True, where=self.where) or outcome from outcome
+            raise failures.refused(outcome, scripts.get(operation.script), operation.keys, self.where) from outcome
+        elif isinstance(outcome, Exception):
+            is_off = isinstance(outcome, nodes.BrokenOff)
+            self.counters.count("broken_waits" if is_off else "connections_lost")
+            self.router.refresh()
+            if operation is not None and listener.is_receiving:
+                self.counters.count("repeated_calls")
+                return self.execute(operation, lane)
+            self.lanes.give(lane)
+        elif listener.is_receiving and operation is not None:
+            if operation.keeps_answer:
+                self._forget(operation, lane, outcome)
+            self.lanes.give(lane)
+            return outcome if operation.parse is None else operation.parse(outcome)
+        else:
+            self.lanes.give(lane)
+            if wait.then is None:
+                return outcome
+        # The time is over, or the connection broke before there was anything to receive.
+        return self.execute(operation or wait.then()) if wait.then is not None else None
 
     def _broke(self, error: Exception, blocked: Sequence[_Blocked], operation: Operation | None) -> None:
         if blocked:
