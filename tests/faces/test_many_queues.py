@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -53,14 +52,14 @@ def test_tasks_that_wait_on_a_thousand_queues_share_few_connections(server: Serv
         ):
             queues = [await connection.create_queue(f"q{i}") for i in range(MANY)]
             await sender.exists("q0")
-            one = statistics.median([await hand_over(sender, queues[0]) for _ in range(50)])
+            one = min([await hand_over(sender, queues[0]) for _ in range(50)])
             before = connections(server)
             waiting = [asyncio.create_task(queue.receive(wait=60, delete=True)) for queue in queues[: MANY - 1]]
             await asyncio.sleep(1)
             while connections(server) - before < nodes.BLOCKING:
                 await asyncio.sleep(0.01)
-            many = statistics.median([await hand_over(sender, queues[-1]) for _ in range(50)])
-            assert many < 2 * one + 0.001
+            many = min([await hand_over(sender, queues[-1]) for _ in range(50)])
+            assert many < 2 * one + 0.001  # the shortest of each, as the machine may be busy
             for i in range(MANY - 1):
                 await sender.queue(f"q{i}").send(i)
                 if i % 100 == 0:
