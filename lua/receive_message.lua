@@ -139,7 +139,7 @@ if taken > 0 or r and #r.messages > 0 then
     require("lib.bell").leave(token, base .. "keeper", ARGV[6])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
-    require("lib.delivery").wake(base, now_ms, timers())
+    require("lib.wake")(base, now_ms, timers)
   end
   local reply = fresh
   if r or refused then

@@ -1,3 +1,4 @@
+-- hot
 -- The server's clock, read once per script. A non-empty argument wins: only tests use it.
 -- Gives the time as a string of 16 digits: microseconds since 1970.
 return function(given)

@@ -402,13 +402,4 @@ function delivery.with_refused(reply, refused)
   return reply
 end
 
--- Messages were handed out while somebody may be waiting: wake a waiter if more are visible, or become so and nobody
--- guards the time.
-function delivery.wake(base, now_ms, timers)
-  if require("lib.bell").is_unguarded(base .. "keeper", now_ms, timers)
-    or redis.call("EXISTS", base .. "ready", base .. "ring") > 0 then
-    redis.call("RPUSH", base .. "bell", "1")
-  end
-end
-
 return delivery

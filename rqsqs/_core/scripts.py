@@ -58,18 +58,19 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Script:
     """Read a script and the modules it requires.
 
-    Every module stands once, as a function in front of its first user; `require` calls it. A module that only a rare
-    branch requires therefore costs the common one next to nothing. Modules have no state.
+    Every module stands once, as a function that `require` calls; modules have no state. All that only rare branches
+    need lie inside of one function, `rare`, so that they cost the common one next to nothing: creating a function takes
+    about as long as a small Redis command. A module whose first line is `-- hot` stands outside, for common branches.
 
     Raises:
         ValueError: modules require each other in a circle.
     """
     folder = _folder()
     flags: list[str] = []
-    body: list[tuple[str, str]] = []
-    done: dict[str, str] = {}
+    modules: dict[str, list[tuple[str, str]]] = {}  # in the order in which they must stand
+    hot: set[str] = set()
 
-    def expand(path: str, text: str, trail: tuple[str, ...]) -> list[tuple[str, str]]:
+    def expand(path: str, text: str, trail: tuple[str, ...], is_rare: bool) -> list[tuple[str, str]]:
         out = []
         for number, line in enumerate(text.splitlines(), 1):
             if line.startswith("#!"):
@@ -78,21 +79,36 @@ def get(name: str) -> Script:
             for module in _REQUIRE.findall(line):
                 if module in trail:
                     raise ValueError(f"Lua modules require each other: {' -> '.join((*trail, module))}")
-                if module not in done:
+                identifier = module.replace(".", "_")
+                if module not in modules:
                     file = module.replace(".", "/") + ".lua"
-                    inner = expand(file, (folder / file).read_text("utf-8"), (*trail, module))
-                    done[module] = module.replace(".", "_")
-                    body.append((f"local function {done[module]}()", file))
-                    body.extend(inner)
-                    body.append(("end", file))
-                line = line.replace(f'require("{module}")', f"{done[module]}()")
+                    code = (folder / file).read_text("utf-8")
+                    if code.startswith("-- hot\n"):
+                        hot.add(module)
+                    inner = expand(file, code, (*trail, module), module not in hot)
+                    modules[module] = [(f"local function {identifier}()", file), *inner, ("end", file)]
+                direct = is_rare or module in hot
+                line = line.replace(f'require("{module}")', f"{identifier}()" if direct else f'rare("{identifier}")')
             out.append((line, f"{path}:{number}"))
         return out
 
     file = f"{name}.lua"
-    main = expand(file, (folder / file).read_text("utf-8"), ())
-    lines = [(flag, file) for flag in flags[:1]] + body + main
+    main = expand(file, (folder / file).read_text("utf-8"), (), False)
+    lines = [(flag, file) for flag in flags[:1]]
+    rare = [module for module in modules if module not in hot]
+    if rare:
+        lines.append(("local rare, modules", file))
+    for module in modules:
+        if module in hot:
+            lines += modules[module]
+    if rare:
+        lines += [("function rare(name)", file), ("if not modules then", file)]
+        for module in rare:
+            lines += modules[module]
+        entries = ", ".join(f"{m} = {m}" for m in (module.replace(".", "_") for module in rare))
+        lines += [(f"modules = {{{entries}}}", file), ("end", file), ("return modules[name]()", file), ("end", file)]
+    lines += main
     source = "\n".join(line for line, _ in lines) + "\n"
     sha = hashlib.sha1(source.encode()).hexdigest().encode()
-    has_lane = "lib.once" in done or "lib.received" in done
+    has_lane = "lib.once" in modules or "lib.received" in modules
     return Script(name, source, sha, tuple(place for _, place in lines), has_lane)

@@ -77,7 +77,7 @@ class Server:
         self.start_ms = engine.clock.ms
         base = q.home.base
         self.lists = ["bell", "backup", *[f"wake:{name}" for name in names]]
-        self.sets = ["delayed", "postponed", "inflight", "available", "ready", "store", "state"]
+        self.sets = ["meta", "delayed", "postponed", "inflight", "available", "ready", "store", "state"]
         groups = [f"group:g{delay_ms}" for delay_ms in delays_ms]
         self.keys = [base + name for name in (*self.lists, "keeper", *self.sets, *groups)]
         self.dumps: list[list[bytes | None]] = []

@@ -73,3 +73,18 @@ def test_a_module_stands_once_before_its_first_user(tmp_path: Path, monkeypatch:
     source = scripts.get.__wrapped__("s").source
     assert source.startswith("#!lua flags=allow-oom\n")
     assert source.count("return {n = 5}") == 1
+
+
+def test_what_is_rare_is_made_only_when_it_is_required(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "hot.lua").write_text("-- hot\nreturn 1\n")
+    (tmp_path / "lib" / "a.lua").write_text('return require("lib.hot")\n')
+    (tmp_path / "lib" / "b.lua").write_text('return require("lib.a")\n')
+    (tmp_path / "s.lua").write_text('if x then\n  return require("lib.b")\nend\nreturn require("lib.hot")\n')
+    monkeypatch.setattr(scripts, "_folder", lambda: tmp_path)
+    script = scripts.get.__wrapped__("s")
+    hot, rare = script.source.index("local function lib_hot()"), script.source.index("function rare(name)")
+    assert hot < rare < script.source.index("local function lib_a()") < script.source.index("local function lib_b()")
+    assert 'return rare("lib_b")' in script.source
+    assert "return lib_a()" in script.source
+    assert script.source.count("return lib_hot()") == 2
