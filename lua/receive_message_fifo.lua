@@ -75,14 +75,11 @@ end
 
 -- Visibility timeouts and delays that are over make groups available.
 local again = false
-local steps, room = 1700, 4194304 -- redis calls, about, and bytes of records until it stops: the caller comes again
-local over = call("ZCOUNT", inflight, "-inf", now .. "999")
-if over > 0 then
+if call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then
   again = require("lib.fifo").expire_due(base, now, 100)
-  steps = steps - 10 * math.min(over, 100)
 end
 if settings[5] then
-  again = require("lib.fifo").promote_due(base, now_ms, queue_delay, 25) or again
+  again = require("lib.fifo").promote_due(base, now_ms, queue_delay, 100) or again
 end
 
 local attempt = ARGV[9] ~= "" and count > 0 and require("lib.attempt")(base, now_ms, deadline_ms) or nil
@@ -100,7 +97,9 @@ local reply, scores, seen, offers = {}, {}, {}, nil
 local missing_dlq = ""
 local score, state = deadline_ms .. "001", "1/" .. now .. "/" .. now_us
 local per_group = ARGV[11] == "0" and count or tonumber(ARGV[11])
-local delivered, removed = 0, 0
+-- Redis calls, about, and bytes of records until it stops: the caller comes again.
+local steps, room = 2000 - (finished and 8 * #finished or 0), 4194304
+local delivered, removed, rest = 0, 0, nil
 while delivered < count and steps > 0 and room > 0 do
   local head = call("ZPOPMIN", available)
   local group = head[1]
@@ -144,11 +143,13 @@ while delivered < count and steps > 0 and room > 0 do
     end
     delivered = delivered + #stamps
   else -- received before, delayed, expired, in flight further on, not to be kept
-    local r = require("lib.delivery_fifo")({
+    rest = rest or {
       meta = meta, base = base, now = now, now_us = now_us, now_ms = now_ms, oldest = oldest,
       deadline = deadline_ms, visibility = visibility, settle = ARGV[8] == "1",
-      reply = reply, scores = scores, seen = seen, steps = steps,
-    }, group, entries, members, stamps, histories, flights)
+      reply = reply, scores = scores, seen = seen,
+    }
+    rest.steps = steps
+    local r = require("lib.delivery_fifo")(rest, group, entries, members, stamps, histories, flights)
     delivered, removed, steps = delivered + r.delivered, removed + r.removed, r.steps
     if r.missing_dlq then
       missing_dlq = r.missing_dlq
@@ -158,7 +159,7 @@ while delivered < count and steps > 0 and room > 0 do
       -- what stands behind the dropped ones comes next
       steps = steps - (require("lib.offer")(base, group) == nil and 1 or 6)
     elseif r.offer then
-      steps = steps - 6
+      steps = steps - 2
       offers = offers or {}
       offers[#offers + 1] = group
     end
@@ -175,9 +176,7 @@ if #scores > 0 then
   call("ZADD", inflight, unpack(scores))
 end
 if offers then
-  for _, group in ipairs(offers) do
-    require("lib.offer")(base, group)
-  end
+  require("lib.fifo").offer_all(base, offers)
 end
 if attempt and #scores > 0 then
   attempt.save(reply, scores)

@@ -70,7 +70,9 @@ return require("lib.once").run(function()
         redis.call("HDEL", states, stamp)
         redis.call("ZREM", inflight, member)
         redis.call("HINCRBY", meta, "messages", -1)
-        require("lib.deadletter").push_fifo(meta, dlq, group, {key = key, first = first, receives = counted, record = record}, now_us)
+        require("lib.deadletter").push_fifo(meta, dlq, group, {
+          {key = key, first = first, receives = counted, record = record},
+        }, now_us)
         status = -3
       elseif last and not dlq.suspended(now_ms) then
         status, missing_dlq = -4, dlq.name

@@ -13,14 +13,20 @@ return function(base, now_ms, deadline_ms)
     if not first or first.expires <= now_ms then
       return nil
     end
-    local scores, reply = {}, {}
+    local scores, reply, members, lists = {}, {}, {}, {}
     for i, m in ipairs(first.messages) do
-      if redis.call("ZSCORE", inflight, m.stamp .. m.group) ~= m.score then
+      members[i] = m.stamp .. m.group
+    end
+    local found = redis.call("ZMSCORE", inflight, unpack(members))
+    for i, m in ipairs(first.messages) do
+      if found[i] ~= m.score then
         return nil
       end
       m.score = deadline_ms .. string.sub(m.score, -3)
       scores[2 * i - 1], scores[2 * i] = m.score, m.stamp .. m.group
-      local list = redis.call("LRANGE", base .. "group:" .. m.group, "0", "4095")
+      -- nothing that is not of this attempt stands in front of them
+      local list = lists[m.group] or redis.call("LRANGE", base .. "group:" .. m.group, "0", 2 * #members - 1)
+      lists[m.group] = list
       for j = 1, #list, 2 do
         if string.sub(list[j], 1, 16) == m.stamp then
           for _, value in ipairs({list[j], m.group, m.history, list[j + 1]}) do

@@ -54,18 +54,25 @@ function deadletter.move(meta, moves, now_ms)
   bell.ring(base .. "bell")
 end
 
--- Move a message {key, first, receives, record} to its group in the dead-letter queue's FIFO shard.
-function deadletter.push_fifo(meta, dlq, group, m, now_us)
-  local first, total = require("lib.born").history(m.key)
-  local key = string.format("%s/%s/%.0f/%s/%s", string.sub(m.key, 1, 16), first or m.first,
-    m.receives + tonumber(total or "0"), string.sub(now_us, 1, 13), string.match(meta, "([^:]+):meta$"))
-  local length = redis.call("RPUSH", dlq.base .. "group:" .. group, key, m.record)
-  redis.call("HINCRBY", dlq.base .. "meta", "messages", 1)
-  require("lib.large").note(dlq.base .. "meta", #m.record)
-  if length == 2 and redis.call("SISMEMBER", dlq.base .. "paused", group) == 0 then
+-- Move messages {key, first, receives, record} to their group in the dead-letter queue's FIFO shard, in order.
+function deadletter.push_fifo(meta, dlq, group, letters, now_us)
+  local source, now = string.match(meta, "([^:]+):meta$"), string.sub(now_us, 1, 13)
+  local flat, stamps, largest = {}, {}, 0
+  for i, m in ipairs(letters) do
+    local first, total = require("lib.born").history(m.key)
+    stamps[i] = string.sub(m.key, 1, 16)
+    flat[2 * i - 1] = string.format("%s/%s/%.0f/%s/%s", stamps[i], first or m.first, m.receives + tonumber(total or "0"),
+      now, source)
+    flat[2 * i] = m.record
+    largest = math.max(largest, #m.record)
+  end
+  require("lib.large").note(dlq.base .. "meta", largest)
+  local length = redis.call("RPUSH", dlq.base .. "group:" .. group, unpack(flat))
+  redis.call("HINCRBY", dlq.base .. "meta", "messages", #letters)
+  if length == #flat and redis.call("SISMEMBER", dlq.base .. "paused", group) == 0 then
     redis.call("ZADD", dlq.base .. "available", now_us, group)
   end
-  require("lib.moved").mark(string.sub(meta, 1, -5), tonumber(string.sub(now_us, 1, 13)), {string.sub(m.key, 1, 16)})
+  require("lib.moved").mark(string.sub(meta, 1, -5), tonumber(now), stamps)
   bell.ring(dlq.base .. "bell")
 end
 

@@ -66,13 +66,68 @@ function fifo.expire(base, member, at_ms)
   return false
 end
 
+local function split(members)
+  local groups, stamps = {}, {}
+  for i = 1, #members do
+    stamps[i], groups[i] = string.sub(members[i], 1, 16), string.sub(members[i], 17)
+  end
+  return groups, stamps
+end
+
 -- End the visibility timeouts that are over, at most `limit` of them. Returns true if there may be more.
 function fifo.expire_due(base, now, limit)
   local due = redis.call("ZRANGEBYSCORE", base .. "inflight", "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", limit)
+  local members, states = {}, {}
   for i = 1, #due, 2 do
-    fifo.expire(base, due[i], math.floor(tonumber(due[i + 1]) / 1000))
+    members[#members + 1] = due[i]
   end
+  if #members == 0 then
+    return false
+  end
+  redis.call("ZREM", base .. "inflight", unpack(members))
+  local groups, stamps = split(members)
+  local known = redis.call("HMGET", base .. "state", unpack(stamps))
+  for i = 1, #stamps do
+    if known[i] then -- else the message was deleted together with its group
+      local n, first, _, b = fifo.parse(known[i])
+      local since = string.format("%.0f", math.floor(tonumber(due[2 * i]) / 1000) * 1000)
+      states[#states + 1], states[#states + 2] = stamps[i], fifo.state(n, first, since, b)
+    end
+  end
+  if #states > 0 then
+    redis.call("HSET", base .. "state", unpack(states))
+  end
+  fifo.offer_all(base, groups, stamps)
   return #due == 2 * limit
+end
+
+-- As lib/offer.lua, for many groups. With `stamps`, only those groups whose head has the stamp.
+function fifo.offer_all(base, groups, stamps)
+  local heads, members, found, of_head = {}, {}, {}, {}
+  for i = 1, #groups do
+    local key = redis.call("LINDEX", fifo.list(base, groups[i]), "0")
+    local stamp = key and string.sub(key, 1, 16)
+    if key and (not stamps or stamps[i] == stamp) then
+      heads[#heads + 1], found[#found + 1], of_head[#of_head + 1] = key, groups[i], stamp
+      members[#members + 1] = stamp .. groups[i]
+    end
+  end
+  if #heads == 0 then
+    return
+  end
+  local flights = redis.call("ZMSCORE", base .. "inflight", unpack(members))
+  local states = redis.call("HMGET", base .. "state", unpack(of_head))
+  local paused = redis.call("SMISMEMBER", base .. "paused", unpack(found))
+  local born, sinces = require("lib.born"), {}
+  for i = 1, #heads do
+    if not flights[i] and paused[i] == 0 and not (#heads[i] > 16 and born.is_delayed(base, heads[i], members[i])) then
+      sinces[#sinces + 1] = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo.since(heads[i])
+      sinces[#sinces + 1] = found[i]
+    end
+  end
+  if #sinces > 0 then
+    redis.call("ZADD", base .. "available", unpack(sinces))
+  end
 end
 
 -- Take out of the delayed sets what is due, at most `limit` of each. Returns true if there may be more.
@@ -82,13 +137,7 @@ function fifo.promote_due(base, now_ms, queue_delay_ms, limit)
     local due = redis.call("ZRANGEBYSCORE", set[1], "-inf", string.format("%.0f", set[2]), "LIMIT", "0", limit)
     if #due > 0 then
       redis.call("ZREM", set[1], unpack(due))
-      for i = 1, #due do
-        local stamp, group = string.sub(due[i], 1, 16), string.sub(due[i], 17)
-        local key = redis.call("LINDEX", fifo.list(base, group), "0")
-        if key and string.sub(key, 1, 16) == stamp then
-          offer(base, group)
-        end
-      end
+      fifo.offer_all(base, split(due))
     end
     more = more or #due == limit
   end

@@ -24,8 +24,13 @@ return function(lane, base, is_fifo, topology, now)
   else
     scores = cmsgpack.unpack(string.sub(known, 1, -9))
   end
+  local members = {}
+  for i = 2, #scores, 2 do
+    members[#members + 1] = scores[i]
+  end
+  local found = redis.call("ZMSCORE", base .. "inflight", unpack(members))
   for i = 1, #scores, 2 do
-    if redis.call("ZSCORE", base .. "inflight", scores[i + 1]) == scores[i] then
+    if found[(i + 1) / 2] == scores[i] then
       held[#held + 1] = {score = scores[i], member = scores[i + 1]}
     end
   end
@@ -39,9 +44,11 @@ return function(lane, base, is_fifo, topology, now)
     end
     return {tonumber(now), topology, 0, 0, "", reply}, true
   end
+  local lists = {}
   for _, m in ipairs(held) do
     local stamp, group = string.sub(m.member, 1, 16), string.sub(m.member, 17)
-    local list = redis.call("LRANGE", base .. "group:" .. group, "0", #scores - 1)
+    local list = lists[group] or redis.call("LRANGE", base .. "group:" .. group, "0", #scores - 1)
+    lists[group] = list
     for i = 1, #list, 2 do
       if string.sub(list[i], 1, 16) == stamp then
         local history = redis.call("HGET", base .. "state", stamp)

@@ -1,0 +1,40 @@
+--[[
+Drop the messages at the head of a FIFO group whose retention is over, many in one step and without their records passing
+through Lua. `free`: only up to the first that is in flight or delayed. Returns how many were dropped, at most `limit`;
+the caller takes them off `messages` and looks whether the group is available.
+]]
+return function(base, group, oldest_ms, limit, free)
+  local call, born = redis.call, require("lib.born")
+  local list, members, stamps = base .. "group:" .. group, {}, {}
+  while #stamps < limit do
+    local key = call("LINDEX", list, 2 * #stamps)
+    if not key or born.born_ms(key) >= oldest_ms then
+      break
+    end
+    stamps[#stamps + 1] = string.sub(key, 1, 16)
+    members[#members + 1] = stamps[#stamps] .. group
+  end
+  local dropped = #stamps
+  for _, set in ipairs(free and dropped > 0 and {"inflight", "postponed"} or {}) do
+    local scores = call("ZMSCORE", base .. set, unpack(members, 1, dropped))
+    for i = 1, dropped do
+      if scores[i] then
+        dropped = i - 1
+        break
+      end
+    end
+    if dropped == 0 then
+      break
+    end
+  end
+  if dropped > 0 then
+    call("LTRIM", list, 2 * dropped, "-1")
+    call("HDEL", base .. "state", unpack(stamps, 1, dropped))
+    if not free then
+      for _, set in ipairs({"inflight", "postponed", "delayed"}) do
+        call("ZREM", base .. set, unpack(members, 1, dropped))
+      end
+    end
+  end
+  return dropped
+end
