@@ -621,6 +621,43 @@ def group_in(q: QueueRef, n: int) -> str | None:
     return next(g for i in range(1000) if number_of(g := f"g{i}", len(q.own)) == n) if q.is_fifo else None
 
 
+def in_the_way(engine: Engine, q: QueueRef, waiter: Actor, call_ms: int) -> int:
+    """What lies in front never ends; returns how many receives there were."""
+    count = 0
+    while not waiter.is_done:
+        step = waiter.next
+        if isinstance(step, Operation) and step.script.startswith("receive_message"):
+            engine.clock.advance_ms(call_ms)
+            wait, now = str(step.args[3]), engine.clock.ms
+            until = now + int(wait[1:]) if wait.startswith("+") else int(wait or now)
+            p = next(p for p in q.partitions if step.keys[-1] == p.bell)
+            end = [[]] if step.script.endswith("fifo") else [[], []]
+            got = messages.Received(p, [now, q.topology, now, until, b"", *end])
+            waiter._go(lambda got=got: waiter.flow.send(got))
+            count += 1
+        else:
+            waiter.step()
+    assert waiter.result == []
+    return count
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_receive_that_does_not_wait_makes_few_calls_whatever_lies_in_front(
+    engine: Engine, name: str, count: int
+) -> None:
+    q = make(engine, name, count)
+    assert in_the_way(engine, q, waiting(engine, q, 0), 1) == 10
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_receive_keeps_its_wait_whatever_lies_in_front(engine: Engine, name: str, count: int) -> None:
+    q = make(engine, name, count)
+    began = engine.clock.ms
+    in_the_way(engine, q, waiting(engine, q, 1000), 30)
+    assert began + 1000 <= engine.clock.ms <= began + 1000 + count * 30
+    assert set(tokens(engine, q)) == set(range(count))  # others look whether something is visible
+
+
 def put(engine: Engine, q: QueueRef, n: int, body: Any, **options: Any) -> None:
     """Send to partition n."""
     outgoing = records.outgoing(body, group=group_in(q, n), **options)

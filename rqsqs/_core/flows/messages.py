@@ -42,7 +42,7 @@ log = logging.getLogger("rqsqs.damage")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
-POLL_CALLS = 10  # after so many calls a receive whose time is over goes on no longer, whatever lies in front
+POLL_CALLS = 10  # a receive that does not wait makes at most so many calls, whatever lies in front
 STAY = 8  # one call of so many goes to another partition than the last one
 TURNS = 10  # attempts to send to partitions that are being changed
 PATIENT_TURNS = 2  # after so many an interrupted change is completed
@@ -478,7 +478,7 @@ def _receive(
                 if waiter:
                     yield messages.ring(home, waiter)
                 return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0), heard=(home,)))
-            if again and (left > 0 or calls < POLL_CALLS):
+            if again and (left > 0 or (not waiter and calls < POLL_CALLS)):
                 got = yield ask(home, wait, waiter, max_messages)
                 calls += 1
                 continue
@@ -611,9 +611,11 @@ def _receive_everywhere(
                     if got.wake_at_ms == AT_LIMIT:
                         limited.append(p)
             left = min(left, end - _now_ms(q))
-            if not found and (again or is_stale or partitions != q.partitions) and (left > 0 or calls < POLL_CALLS):
-                order = q.in_turn(None) if is_stale or partitions != q.partitions else tuple(again)
-                if left <= 0:
+            is_stale = is_stale or partitions != q.partitions
+            goes_on = left > 0 or (not waiter and calls < POLL_CALLS)
+            if not found and (again or is_stale) and goes_on:
+                order = q.in_turn(None) if is_stale else tuple(again)
+                if not waiter:
                     order = order[: POLL_CALLS - calls]
                 continue
             if heard and heard != q.partitions and (found or left > 0):
