@@ -25,7 +25,7 @@ ARGV   1 now_us      "" = the server's clock
        6 cursor      "0", then what the last step returned
 RETURN {1 done | 0 repeat, created_us, cursor [, batch, destination]}; batch: of a hand-over to another slot that was not
        finished: the destination has to forget it
-ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, PURGE_QUEUE_IN_PROGRESS
 BOUND  1600 calls, 64 KiB
 ]]
 return require("lib.once").run(function()

@@ -19,7 +19,7 @@ KEYS   1 meta      HASH    queue attributes
        14 tasks    HASH    message move tasks
 ARGV   as in delete_queue.lua
 RETURN as delete_queue.lua
-ERRORS QUEUE_NOT_FOUND, PURGE_QUEUE_IN_PROGRESS
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, PURGE_QUEUE_IN_PROGRESS
 BOUND  1600 calls, 64 KiB
 ]]
 return require("lib.once").run(function()

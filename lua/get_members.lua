@@ -9,8 +9,8 @@ RETURN {topology, {tag ...}, {source ...}}
 ERRORS QUEUE_NOT_FOUND
 BOUND  3 calls, 4 MiB
 ]]
-local state = redis.call("HMGET", KEYS[1], "created_us", "topology")
-if not state[1] then
+local topology = redis.call("HGET", KEYS[1], "topology")
+if not topology and redis.call("EXISTS", KEYS[1]) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])
 end
-return {state[2] or "", redis.call("SMEMBERS", KEYS[2]), redis.call("SMEMBERS", KEYS[3])}
+return {topology or "", redis.call("SMEMBERS", KEYS[2]), redis.call("SMEMBERS", KEYS[3])}

@@ -27,7 +27,7 @@ RETURN {member, record, ..., topology, now_ms} if there are messages and all are
        {ring_at_ms, look_at_ms}: the caller has a duty (lib/bell.lua); now_ms: it comes again at once; -1: it is at
        flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet.
        If receipts of argument 9 are refused, the second form has {status ...} of delete_message.lua behind it
-ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, OVER_LIMIT
 BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
@@ -37,6 +37,8 @@ local count = tonumber(ARGV[3])
 local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+elseif #settings[1] > 9 or string.find(settings[1] .. (settings[2] or "x"), "%D") or #settings[2] > 9 then
+  return require("lib.damaged").settings(meta)
 end
 local now_us = require("lib.clock")(ARGV[2])
 local now = string.sub(now_us, 1, 13)

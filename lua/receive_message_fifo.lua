@@ -26,16 +26,20 @@ RETURN {key, group, history, record, ..., topology, now_ms} if there are message
        {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, messages} with messages = {key, group, history, ...}
        history = "" for the first receive of this stay, else N/first_ms/received_ms[/B] (lib/fifo.lua); the rest as in
        receive_message.lua. If messages were to be deleted, {status ...} of delete_message_fifo.lua comes last
-ERRORS QUEUE_NOT_FOUND
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local lane, meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local count = tonumber(ARGV[3])
 
-local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology", "delays")
+local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology", "delays",
+  "MaximumMessageSize")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+elseif #settings[1] > 9 or string.find(settings[1] .. (settings[2] or "x") .. (settings[6] or "x"), "%D") or #settings[2] > 9
+  or #settings[6] == 0 or #settings[6] > 10 then
+  return require("lib.damaged").settings(meta)
 end
 local now_us = require("lib.clock")(ARGV[2])
 local now = string.sub(now_us, 1, 13)

@@ -8,13 +8,14 @@ KEYS   1 lane   STRING  the caller's last call (lib/once.lua)
 ARGV   1 now_us    "" = the server's clock
        2 max_size  the largest message of this call, bytes
        3 stride    2 or 6: how many arguments each message has; 6/PASS with what the ids' old partition gave the sender
-                   for the new one (lib/partition.lua); an "r" behind it: the call is repeated
+                   for the new one (lib/partition.lua); an "r" behind it: the call is repeated; "c" behind it: check the settings
+                   of the queue first, as a receive could not use damaged ones
        4... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
 RETURN now_us when every message went straight to `ready` ({now_us, topology} in the home of several partitions), else
        {now_us, topology, outcome ...}: topology changes when the queue's partitions do; outcome "" = stored, "!PASS" =
        not for this partition (as send_message_fifo.lua), else the id of the message it duplicates
-ERRORS QUEUE_NOT_FOUND, MESSAGE_TOO_LARGE
+ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, MESSAGE_TOO_LARGE
 BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call

@@ -265,6 +265,7 @@ class QueueDamaged(RequestError, code="QUEUE_DAMAGED"):
         super().__init__(message, sqs_message=sqs_message, detail=detail)
         self.key, self.field, _ = f"{detail}\t\t".split("\t", 2)
         self.queue = self.key.partition("}:")[2].partition(":")[0]
+        self.is_vague = False  # it may be another key
 
     @classmethod
     def told(cls, detail: str) -> QueueDamaged:

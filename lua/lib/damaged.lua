@@ -3,9 +3,9 @@ The errors about what cannot be read: somebody edited it, or a restore was parti
 only, before the first write:
 
   if not settings[1] then -- no queue, or one that lacks it
-    return require("lib.damaged").absent(meta, "VisibilityTimeout")
+    return damaged.absent(meta, "VisibilityTimeout")
   elseif string.find(settings[1], "%D") or #settings[1] > 9 then
-    return require("lib.damaged").settings(meta)
+    return damaged.settings(meta)
   end
 
 A script that fails nevertheless (WRONGTYPE, arithmetic on garbage) is no bug if something is damaged: the client then
@@ -91,7 +91,7 @@ function damaged.settings(meta)
     have[flat[i]] = flat[i + 1]
   end
   for _, names in ipairs({needed, possible}) do
-    for name, digits in pairs(names) do
+    for name, digits in pairs(names) do -- in any order
       local value = have[name] or false
       if not damaged.is_whole(value, digits) and (value or names == needed) then
         return damaged.value(meta, name, value, "a whole number of at most " .. digits .. " digits")
@@ -116,12 +116,122 @@ function damaged.settings(meta)
   return nil
 end
 
+-- The error reply if a receive could not use the settings: then nothing is sent either.
+function damaged.for_receivers(meta)
+  local values = redis.call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize")
+  local is_fifo = string.find(meta, ".fifo:meta", 1, true)
+  if not (damaged.is_whole(values[1]) and damaged.is_whole(values[2]))
+    or is_fifo and not damaged.is_whole(values[3], 10) then
+    return damaged.settings(meta)
+  end
+end
+
+-- The types of all keys that are not named after something else.
+local kinds = {
+  list = {"ready", "bell", "outbox", "backup"},
+  hash = {"store", "state", "tags", "tasks", "consumers", "orders", "handovers", "receives"},
+  zset = {"inflight", "delayed", "postponed", "available", "ring", "beats", "moved"},
+  set = {"paused", "shards", "sources"},
+  string = {"keeper", "deleted"},
+}
+
+local function is_type(key, wanted)
+  local kind = redis.call("TYPE", key).ok
+  return kind == wanted or kind == "none", kind
+end
+
+-- Take keys of wrong types away, so that a queue can be deleted.
+function damaged.clear(base)
+  for wanted, names in pairs(kinds) do
+    for _, name in ipairs(names) do
+      if not is_type(base .. name, wanted) then
+        redis.call("UNLINK", base .. name)
+      end
+    end
+  end
+end
+
+-- See find_damage.lua.
+function damaged.find(meta, limit)
+  local base, is_fifo, found = string.sub(meta, 1, -5), string.find(meta, "%.fifo:meta$") ~= nil, {0}
+  local function tell(refused)
+    found[#found + 1] = string.sub(refused.err, #"QUEUE_DAMAGED " + 1)
+  end
+  if redis.call("EXISTS", meta) == 0 then
+    return found
+  end
+  local refused = is_type(meta, "hash") and redis.call("HEXISTS", meta, "deleting") == 0 and damaged.settings(meta)
+    or not is_type(meta, "hash") and damaged.settings(meta)
+  if refused then
+    tell(refused)
+  end
+  local usable = {}
+  for wanted, names in pairs(kinds) do
+    for _, name in ipairs(names) do
+      local is_right, kind = is_type(base .. name, wanted)
+      usable[name] = is_right
+      if not is_right then
+        tell(refuse(base .. name, "", "is a " .. kind, "a " .. wanted))
+      end
+    end
+  end
+  local function look(name, member, pattern, wanted)
+    found[1] = found[1] + 1
+    if not string.find(member, pattern) then
+      tell(refuse(base .. name, member, "is no " .. wanted, ""))
+    end
+  end
+  local function look_at_list(name, pattern, most)
+    local is_right, kind = is_type(base .. name, "list")
+    if not is_right then
+      return tell(refuse(base .. name, "", "is a " .. kind, "a list"))
+    end
+    local length = redis.call("LLEN", base .. name)
+    for i = 0, math.min(length, 2 * most) - 1, 2 do -- one by one: records may be large
+      look(name, redis.call("LINDEX", base .. name, i), pattern, "message of rqsqs")
+    end
+    if length % 2 == 1 then
+      tell(refuse(base .. name, "", "has an odd number of entries", "pairs of key and record"))
+    end
+  end
+  local pattern = is_fifo and "^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d" or "^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d.....%d%d%d"
+  for _, name in ipairs({"inflight", "delayed", "postponed"}) do
+    local flat = usable[name] and redis.call("ZRANGE", base .. name, "0", limit - 1, "WITHSCORES") or {}
+    for i = 1, #flat, 2 do
+      look(name, flat[i], pattern, "message of rqsqs")
+      if not string.find(flat[i + 1], "^%d+$") then
+        tell(damaged.value(base .. name, flat[i], flat[i + 1], "a time"))
+      end
+    end
+  end
+  if usable.ready then
+    look_at_list("ready", pattern, limit)
+  end
+  local groups = is_fifo and "available" or "ring"
+  for _, group in ipairs(usable[groups] and redis.call("ZRANGE", base .. groups, "0", limit - 1) or {}) do
+    if group ~= "" then
+      look_at_list("group:" .. group, pattern, 5)
+    end
+  end
+  for _, name in ipairs({"tasks", "consumers"}) do
+    local flat = usable[name] and redis.call("HSCAN", base .. name, "0", "COUNT", limit)[2] or {}
+    for i = 1, #flat, 2 do
+      found[1] = found[1] + 1
+      local is_json, value = pcall(cjson.decode, flat[i + 1])
+      if not is_json or type(value) ~= "table" then
+        tell(damaged.value(base .. name, flat[i], flat[i + 1], "a JSON object"))
+      end
+    end
+  end
+  return found
+end
+
 -- What needs a field of `meta` did not find it: the error reply, whether there is no queue or one without that field.
 function damaged.absent(meta, field)
-  local refused = damaged.settings(meta)
+  local refused = redis.call("HEXISTS", meta, "deleting") == 0 and damaged.settings(meta)
   if refused then
     return refused
-  elseif redis.call("EXISTS", meta) == 1 then
+  elseif redis.call("EXISTS", meta) == 1 and redis.call("HEXISTS", meta, "deleting") == 0 then
     return damaged.value(meta, field, false, "there")
   end
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)

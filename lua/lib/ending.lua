@@ -5,12 +5,18 @@ local ending = {}
 function ending.begin(keys, argv, now_us)
   local meta = keys[1]
   local purge, first = argv[2] == "1", argv[5] == "1"
+  if first then
+    if redis.call("TYPE", meta).ok ~= "hash" and redis.call("DEL", meta) == 1 then -- damaged: nothing is left of it
+      redis.call("HSET", meta, "created_us", now_us)
+    end
+    require("lib.damaged").clear(string.sub(meta, 1, -5))
+  end
   local state = redis.call("HMGET", meta, "created_us", "deleting", "purged_us", "last")
-  if not state[1] or (purge and state[2]) then
+  if redis.call("EXISTS", meta) == 0 or (purge and state[2]) then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta), nil
   end
   if first and purge then
-    if tonumber(argv[4]) > 0 and state[3]
+    if tonumber(argv[4]) > 0 and state[3] and tonumber(state[3])
       and tonumber(now_us) - tonumber(state[3]) < tonumber(argv[4]) * 1000 then
       return redis.error_reply("PURGE_QUEUE_IN_PROGRESS " .. meta), nil
     end
@@ -20,7 +26,7 @@ function ending.begin(keys, argv, now_us)
     redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain")
     require("lib.bell").ring(keys[6]) -- a waiter finds the queue gone and tells the next one
   end
-  return nil, state[1]
+  return nil, state[1] and string.match(state[1], "^%d+$") or now_us
 end
 
 -- Remove the lists of message groups, a thousand at most; `field` of meta counts the messages in them.

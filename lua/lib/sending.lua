@@ -10,6 +10,13 @@ return function()
   local meta, ready, token = unpack(KEYS)
   local more = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow",
     "topology", "partition")
+  if string.sub(ARGV[3], -1) == "c" then
+    local refused = require("lib.damaged").for_receivers(meta)
+    if refused then
+      return refused
+    end
+    more[1] = string.match(redis.call("HGET", meta, "plain") or more[1] or "", "^%d+") or more[1] -- as sends see it that do not look
+  end
   if not more[1] then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -18,7 +25,7 @@ return function()
   end
   local now_us = require("lib.clock")(ARGV[1])
   local now_ms = tonumber(string.sub(now_us, 1, 13))
-  local stride, pass = string.match(ARGV[3], "^(%d)/?(.*)$")
+  local stride, pass = string.match(ARGV[3], "^(%d)/?(.-)c?$")
   local queue_delay, fair = tonumber(more[2] or "0") * 1000, more[3]
   local base = string.sub(meta, 1, -5)
   local store, delayed, keeper = base .. "store", base .. "delayed", base .. "keeper"

@@ -99,6 +99,7 @@ class QueueRef:
         partitions: these, and the shards of dead letters.
         topology: the server's version of `partitions`.
         before: how many partitions there were before more were added, while something may be in its old place.
+        checked: counts sends, of which one in many looks whether the settings are damaged.
         turn, sends, stays, moves: count receives from another partition than the last, sends, receives from the same
             one, and messages that were not in their old place any more.
     """
@@ -106,6 +107,7 @@ class QueueRef:
     __slots__ = (
         "_shards",
         "before",
+        "checked",
         "home",
         "is_fifo",
         "moves",
@@ -129,7 +131,7 @@ class QueueRef:
         self.topology = b""
         self.before = 0
         self.turn, self.sends = random.randrange(1 << 16), random.randrange(1 << 16)
-        self.stays = self.moves = 0
+        self.stays = self.moves = self.checked = 0
         self._shards: dict[str, Partition] = {self.home.tag: self.home}
 
     def partition(self, tag: str) -> Partition:
@@ -144,12 +146,13 @@ class QueueRef:
         numbered = {self.home.tag: 0}
         for tag in tags:
             name, _, number = tag.rpartition("/")
-            if name == self.name:
+            if name == self.name and number.partition(".")[0].isdecimal():
                 numbered[tag] = int(number.partition(".")[0])
         self.own = tuple(self.partition(tag) for tag in sorted(numbered, key=lambda tag: numbered[tag]))
         self.partitions = (*self.own, *(self.partition(tag) for tag in sorted(set(tags) - set(numbered))))
         self.topology = topology
-        self.before = int((topology.split(b":") + [b"0"] * 3)[2])
+        before = (topology.split(b":") + [b"0"] * 3)[2]
+        self.before = int(before) if before.isdigit() else 0
 
     def owner(self, text: str, count: int = 0) -> Partition:
         """The partition that a message group (FIFO) or deduplication id (standard) belongs to, or belonged to when

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
+from rqsqs.errors import QueueDamaged
 from rqsqs.limits import NATIVE, Limits
 
 DELETE = "meta ready store inflight delayed bell keeper ring paused tags deleted shards sources tasks"
@@ -32,7 +33,7 @@ FIFO_DEFAULTS: Mapping[str, str] = {
 
 def text_pairs(flat: list[bytes]) -> dict[str, str]:
     """A flat reply as a dict of text."""
-    text = [item.decode() for item in flat]
+    text = [item.decode(errors="replace") for item in flat]
     return dict(zip(text[::2], text[1::2], strict=True))
 
 
@@ -66,7 +67,9 @@ def create_queue(p: Partition, attributes: Mapping[str, str], tags: Mapping[str,
         *(item for pair in fields.items() for item in pair),
         *(item for pair in tags.items() for item in pair),
     ]
-    return Operation("create_queue", p.keys("meta tags deleted"), tuple(args), lambda r: (r[0] == 1, r[1].decode()))
+    return Operation(
+        "create_queue", p.keys("meta tags deleted"), tuple(args), lambda r: (r[0] == 1, r[1].decode(errors="replace"))
+    )
 
 
 def set_attributes(
@@ -117,6 +120,13 @@ def _ending(reply: list[Any]) -> Ending:
     done, created_us, cursor, *handover = reply
     batch = (handover[0].decode(), handover[1].decode()) if handover else None
     return Ending(done == 1, created_us.decode(), cursor.decode(), batch)
+
+
+def find_damage(meta: str, limit: int = 100) -> Operation:
+    """The result is (how many members were looked at, [QueueDamaged])."""
+    return Operation(
+        "find_damage", (meta,), (limit,), lambda r: (r[0], [QueueDamaged.told(text.decode()) for text in r[1:]])
+    )
 
 
 def delete_queue(

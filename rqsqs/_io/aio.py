@@ -698,7 +698,7 @@ class Transport:
                 try:
                     result = await self._perform(link, step)
                 except RqsqsError as e:
-                    step = flow.throw(e)
+                    step = flow.throw(await self._explained(link, e, step))
                 except asyncio.CancelledError as e:
                     step = flow.throw(e)  # raises it again, unless there is something to give back
                     link.background(self._finish(link, flow, step))
@@ -713,6 +713,16 @@ class Transport:
         with contextlib.suppress(StopIteration, asyncio.CancelledError, RqsqsError):
             while True:
                 step = flow.send(await self._perform(link, step))
+
+    async def _explained(self, link: Link, error: RqsqsError, step: Any) -> BaseException:
+        """Is something damaged behind an error?"""
+        look = failures.doubtful(error, step)
+        if look is None:
+            return error
+        try:
+            return failures.explained(error, (await link.execute(look))[1])
+        except RqsqsError:
+            return error
 
     async def _perform(self, link: Link, step: Any) -> Any:
         if type(step) is Operation:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import redis.exceptions as rx
 
 from rqsqs import errors
+from rqsqs._core import queues
+from rqsqs._core.operation import Operation, Wait
 from rqsqs._core.scripts import Script
 from rqsqs._io import wire
 
@@ -54,6 +58,10 @@ def refused(
         return type(known_error)(f"{known_error}; an earlier attempt got no answer, its outcome is unknown")
     if known_error is not None:
         return known_error
+    if text.startswith("WRONGTYPE"):
+        vague = errors.QueueDamaged.at(keys[0], "", f"or one beside it has another type ({text})")
+        vague.is_vague = True
+        return vague
     return errors.ScriptFailed(
         f"{script.locate(text)} (script {script.name}); this is a bug of rqsqs, please report it"
     )
@@ -104,3 +112,30 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
     if text.startswith("MISCONF"):
         return errors.ServerReadOnly(f"{where} cannot persist and accepts no writes ({text})")
     return None
+
+
+_OF_QUEUE = re.compile(r"(.*?\}:[^:]+:)", re.DOTALL)
+
+
+def doubtful(error: BaseException, step: object) -> Operation | None:
+    """An operation that tells whether something damaged is behind an error, or None where that cannot be.
+
+    Scripts check what they read on their common way only as far as that costs nothing: what is garbage makes them
+    fail, and what is missing looks like a queue that is. Then somebody looks closer.
+    """
+    kind = type(error)
+    if kind is not errors.ScriptFailed and kind is not errors.QueueDoesNotExist and kind is not errors.QueueDamaged:
+        return None
+    if isinstance(error, errors.QueueDamaged) and not error.is_vague:
+        return None
+    key = step.keys[0] if isinstance(step, Operation) else step.bells[0] if isinstance(step, Wait) else ""
+    found = _OF_QUEUE.match(key)
+    return queues.find_damage(found[1] + "meta") if found and "{queues}" not in key else None
+
+
+def explained(error: BaseException, damage: list[errors.QueueDamaged]) -> BaseException:
+    """The error to raise instead, when find_damage() has told."""
+    if not damage:
+        return error
+    damage[0].__cause__ = error
+    return damage[0]

@@ -727,12 +727,22 @@ class Transport:
                 try:
                     result = execute(step) if type(step) is Operation else self._other(step)
                 except BaseException as e:  # a flow may answer an error, and give back what it holds when interrupted
-                    step = flow.throw(e)
+                    step = flow.throw(self._explained(e, step))
                 else:
                     step = flow.send(result)
         except StopIteration as end:
             value: T = end.value
             return value
+
+    def _explained(self, error: BaseException, step: Any) -> BaseException:
+        """Is something damaged behind an error?"""
+        look = failures.doubtful(error, step)
+        if look is None:
+            return error
+        try:
+            return failures.explained(error, self.link.execute(look)[1])
+        except RqsqsError:
+            return error
 
     def _other(self, step: Any) -> Any:
         if type(step) is Wait:

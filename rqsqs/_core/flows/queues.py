@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 
 from rqsqs._core import moves, portions, queues
@@ -11,7 +12,7 @@ from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.queues import Ending
-from rqsqs.errors import QueueBeingDeleted, QueueDoesNotExist
+from rqsqs.errors import QueueBeingDeleted, QueueDamaged, QueueDoesNotExist
 from rqsqs.limits import NATIVE, Limits
 from rqsqs.types import QueueInfo
 
@@ -74,7 +75,9 @@ def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
     Raises:
         QueueDoesNotExist.
     """
-    fields: dict[str, str] = yield queues.get_queue(q.home, being_deleted=True)
+    fields: dict[str, str] = {}
+    with contextlib.suppress(QueueDamaged):
+        fields = yield queues.get_queue(q.home, being_deleted=True)
     created_us = (yield queues.delete_queue(q.home, limits, purge=False, first=True)).created_us
     yield from refresh(q)  # from now on there are no new ones
     yield from _end_shards(q, purge=False)
@@ -132,13 +135,13 @@ def queue_info(q: QueueRef) -> Flow[QueueInfo]:
         QueueDoesNotExist.
     """
     fields: dict[str, str] = yield queues.get_queue(q.home)
-    return QueueInfo(
-        q.name,
-        {name: value for name, value in fields.items() if name[0].isupper()},
-        int(fields["created_us"]) // 1000,
-        int(fields["modified_us"]) // 1000,
-        "paused" in fields,
-    )
+
+    def ms(name: str) -> int:
+        text = fields.get(name, "")
+        return int(text) // 1000 if re.fullmatch(r"\d{1,16}", text) else 0
+
+    attributes = {name: value for name, value in fields.items() if name[:1].isupper()}
+    return QueueInfo(q.name, attributes, ms("created_us"), ms("modified_us"), "paused" in fields)
 
 
 def queue_exists(q: QueueRef) -> Flow[None]:

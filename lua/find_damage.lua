@@ -1,0 +1,13 @@
+--[[
+Look what is damaged in one partition: settings, types of keys, members of sets and lists. Bounded work: so many of each
+are looked at.
+
+KEYS   1 meta  HASH  queue attributes
+ARGV   1 limit  how many members of each set and list are looked at, 100 at most
+RETURN {looked, damage ...}: how many members were looked at; KEY, FIELD, FOUND and WANTED with tabs between them, as
+       lib/damaged.lua tells them. No damage is told of a queue that does not exist
+ERRORS QUEUE_DAMAGED, QUEUE_NOT_FOUND
+BOUND  1200 calls, 1 MiB
+]]
+local damaged = require("lib.damaged")
+return damaged.find(KEYS[1], tonumber(ARGV[1]))
