@@ -1,7 +1,9 @@
 #!lua flags=allow-oom
 --[[
-Count the messages of one partition of a FIFO queue, exactly, after dropping those whose retention is over from the
-groups that can be served.
+Count the messages of one partition of a FIFO queue, after dropping those whose retention is over, wherever they are: also
+in flight, delayed, or behind such a head. Counted too long are only expired messages behind a head that is not over its
+retention (it was scheduled for later, or is a dead letter that came later), and those of a group whose messages in
+flight are not among the 1,000 that become visible first.
 
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received (us)
@@ -12,15 +14,14 @@ KEYS   1 meta      HASH  queue attributes
 ARGV   1 now_us  "" = the server's clock
 RETURN {visible, in_flight, delayed, oldest_ms or "", more}; more = 1: drop on, call again
 ERRORS QUEUE_NOT_FOUND
-BOUND  2500 calls, 64 KiB
+BOUND  2500 calls, 1 MiB
 ]]
 local clock = require("lib.clock")
-local born = require("lib.born")
 local offer = require("lib.offer")
 local fifo = require("lib.fifo")
 
 local meta, available, inflight, states, delayed, postponed = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "DelaySeconds")
+local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "DelaySeconds", "paused_groups")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
@@ -28,9 +29,9 @@ local now = string.sub(clock(ARGV[1]), 1, 13)
 local now_ms = tonumber(now)
 local retention, queue_delay = tonumber(settings[1]) * 1000, tonumber(settings[2] or "0") * 1000
 local base = string.sub(meta, 1, -5)
-local budget, oldest = 100, nil
-local more = fifo.expire_due(base, now, 70)
-more = fifo.promote_due(base, now_ms, queue_delay, 25) or more
+local steps, oldest = 1600, nil -- redis calls, about, to drop what is over its retention
+local more = fifo.expire_due(base, now, 100)
+more = fifo.promote_due(base, now_ms, queue_delay, 100) or more
 
 local function see(stamp)
   local sent = string.sub(stamp, 1, 13)
@@ -39,29 +40,53 @@ local function see(stamp)
   end
 end
 
--- A group came into `available` after its head was born: those that came before the limit may hold expired heads.
-local late = string.format("%.0f", (now_ms - retention) * 1000)
-local groups = redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIMIT", "0", "100")
-for _, group in ipairs(groups) do
-  local list, dropped = fifo.list(base, group), 0
-  local key = redis.call("LINDEX", list, "0")
-  while key and budget > 0 and born.born_ms(key) + retention < now_ms
-    and not redis.call("ZSCORE", inflight, string.sub(key, 1, 16) .. group) do
-    redis.call("LPOP", list, "2")
-    redis.call("HDEL", states, string.sub(key, 1, 16))
-    redis.call("ZREM", delayed, string.sub(key, 1, 16) .. group)
-    redis.call("ZREM", postponed, string.sub(key, 1, 16) .. group)
-    dropped, budget = dropped + 1, budget - 1
-    key = redis.call("LINDEX", list, "0")
-  end
-  if dropped > 0 then
-    redis.call("HINCRBY", meta, "messages", -dropped)
-    redis.call("ZREM", available, group)
-    offer(base, group)
+-- Groups whose head may be over its retention: those that came into `available` before the limit, as that was after
+-- their head was born, and those of old messages in flight, delayed by the queue, or paused.
+local LOOKED_AT = 300
+local limit_ms, groups, seen = now_ms - retention, {}, {}
+local late = string.format("%.0f", limit_ms * 1000)
+
+local function suspect(group)
+  if not seen[group] then
+    seen[group], groups[#groups + 1] = true, group
   end
 end
-if budget <= 0 or budget < 100 and #groups == 100 then
-  more = true
+
+for _, group in ipairs(redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIMIT", "0", LOOKED_AT)) do
+  suspect(group)
+end
+for _, member in ipairs(redis.call("ZRANGEBYSCORE", postponed, "-inf", limit_ms .. "", "LIMIT", "0", LOOKED_AT)) do
+  suspect(string.sub(member, 17))
+end
+for _, member in ipairs(redis.call("ZRANGE", inflight, "0", "999")) do
+  if string.sub(member, 1, 16) < late then
+    suspect(string.sub(member, 17))
+  end
+end
+for _, group in ipairs(settings[3] and redis.call("SSCAN", base .. "paused", "0", "COUNT", "100")[2] or {}) do
+  suspect(group)
+end
+
+local total, visible = 0, false
+for i = 1, #groups do
+  if steps <= 0 then
+    more = true
+    break
+  end
+  local dropped = require("lib.sweep")(base, groups[i], limit_ms, math.min(steps, 1000), false)
+  steps = steps - 1 - dropped
+  if dropped > 0 then
+    total, steps = total + dropped, steps - 12
+    local was = redis.call("ZREM", available, groups[i])
+    visible = offer(base, groups[i]) and was == 0 or visible
+  end
+end
+if total > 0 then
+  redis.call("HINCRBY", meta, "messages", -total)
+  more = more or #groups >= LOOKED_AT
+end
+if visible then -- behind one that was in flight or delayed
+  require("lib.bell").ring(base .. "bell")
 end
 
 for _, group in ipairs(redis.call("ZRANGE", available, "0", "99")) do
@@ -79,5 +104,5 @@ end
 local in_flight = redis.call("ZCOUNT", inflight, "(" .. now .. "999", "+inf")
 local waiting = redis.call("ZCOUNT", delayed, "(" .. now, "+inf")
   + redis.call("ZCOUNT", postponed, "(" .. string.format("%.0f", now_ms - queue_delay), "+inf")
-local total = tonumber(redis.call("HGET", meta, "messages") or "0")
-return {total - in_flight - waiting, in_flight, waiting, oldest or "", more and 1 or 0}
+local messages = tonumber(redis.call("HGET", meta, "messages") or "0")
+return {messages - in_flight - waiting, in_flight, waiting, oldest or "", more and 1 or 0}

@@ -333,3 +333,31 @@ def test_a_timeout_of_nothing_is_over_at_once(engine: Engine, q: QueueRef) -> No
     (d,) = engine.receive(q)
     assert change(engine, q, d, 0) is None
     assert engine.bodies(q) == ["a"]
+
+
+@pytest.mark.parametrize("where", ["visible", "in flight", "partly in flight", "queue delay", "paused"])
+def test_what_is_over_its_retention_is_not_counted(engine: Engine, where: str) -> None:
+    q = engine.queue("q.fifo", MessageRetentionPeriod="60", DelaySeconds="900" if where == "queue delay" else "0")
+    engine.send(q, *range(5), group="g")
+    if "in flight" in where:
+        engine.receive(q, 5 if where == "in flight" else 1, 600_000)
+    elif where == "paused":
+        engine.run(flows.pause(q, resume=False, group="g"))
+    engine.clock.advance_ms(50_000)
+    engine.send(q, "fresh", group="g", delay_ms=0)
+    assert sum(engine.counts(q)) == 6
+    engine.clock.advance_ms(20_000)
+    assert engine.counts(q) == (1, 0, 0)
+    assert engine.bodies(q) == ([] if where == "paused" else ["fresh"])
+
+
+def test_a_waiter_learns_of_what_was_behind_an_expired_message_in_flight(engine: Engine) -> None:
+    q = engine.queue("q.fifo", MessageRetentionPeriod="60")
+    engine.send(q, "old", group="g")
+    engine.receive(q, 1, 600_000)
+    engine.clock.advance_ms(50_000)
+    engine.send(q, "fresh", group="g")
+    engine.redis.delete(q.home.bell)
+    engine.clock.advance_ms(20_000)
+    assert engine.counts(q) == (1, 0, 0)
+    assert engine.token(q.home)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, messages
+from rqsqs._core import browsing, flows, messages
 from rqsqs._core.keys import QueueRef
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
@@ -89,3 +89,15 @@ def test_a_receive_stops_at_four_mebibytes(engine: Engine) -> None:
     bodies = [d.body[:1] for d in got]
     bodies += [d.body[:1] for d in engine.receive(q, 1000)]
     assert bodies.count("x") == 4
+
+
+def test_a_count_of_many_groups_is_bounded(engine: Engine) -> None:
+    q = engine.queue("q.fifo", MessageRetentionPeriod="60")
+    in_groups(engine, q, 700)
+    engine.clock.advance_ms(61_000)
+    for _ in range(20):
+        calls, (_, _, _, _, more) = calls_of(engine, browsing.count(q.home))
+        assert calls <= CALLS
+        if more < 0:
+            break
+    assert engine.counts(q) == (0, 0, 0)
