@@ -152,7 +152,7 @@ if taken > 0 or r and #r.messages > 0 then
     fresh[#fresh + 1] = now
   end
   if settles then
-    call("SET", lane, "=" .. cmsgpack.pack(reply) .. string.sub(ARGV[1], 1, 8), "PX", require("lib.once").life(#ARGV[1] > 8))
+    call("SET", lane, "=" .. cmsgpack.pack(reply) .. string.sub(ARGV[1], 1, 8), "PX", #ARGV[1] > 8 and "3600000" or "120000")
   end
   return reply
 end

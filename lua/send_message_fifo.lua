@@ -142,6 +142,6 @@ elseif earliest then
   require("lib.bell").ring_for(token, KEYS[5], tonumber(string.sub(now_us, 1, 13)), earliest)
 end
 if needs_lane then
-  call("SET", lane, "=" .. cmsgpack.pack(reply) .. number, "PX", require("lib.once").life(#ARGV[1] > 8))
+  call("SET", lane, "=" .. cmsgpack.pack(reply) .. number, "PX", #ARGV[1] > 8 and "3600000" or "120000")
 end
 return reply

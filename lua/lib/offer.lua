@@ -1,3 +1,4 @@
+-- hot
 -- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so, nil if
 -- the group is empty.
 return function(base, group)

@@ -234,9 +234,9 @@ def receive_messages(
     )
 
     def parse(reply: list[Any]) -> Received:
-        if finished and statuses is not None:
-            if p.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes)):
-                statuses[:] = reply.pop()
+        has_statuses = p.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes))  # else none is refused
+        if finished and statuses is not None and has_statuses:
+            statuses[:] = reply.pop()
         return Received(p, reply)
 
     def undo(got: Received) -> Operation | None:
