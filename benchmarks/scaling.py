@@ -14,6 +14,8 @@ from benchmarks.processes import awake
 from benchmarks.scripts import LOW, RECEIVE_DELETE, Cycles, Sample, Step
 from benchmarks.server import Bench, percentile
 from benchmarks.suite import Results, Sections
+from tests.largest import SCENARIOS, Meter, attributes_of
+from tests.lua.conftest import Engine
 
 SIZES = (100, 1024)  # bytes of bodies
 SHARE = 0.5  # of its core a server may be busy with, in what is computed
@@ -250,6 +252,35 @@ def measure_directory(r: Results) -> None:
     r.show("CLUSTER SLOTS", rows, "As many ranges as a cluster has masters, if nobody split them; without replicas.")
 
 
+def measure_longest(r: Results) -> None:
+    """The longest call of each script, whatever a client asks for."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for _ in range(min(r.scale.rounds, 3)):
+        for script, most in _largest_requests(r).items():
+            found[script] = min(found.get(script, most), most)
+    rows = [["script", "ms", "redis calls", "KiB"]]
+    for script, (usec, calls, size) in sorted(found.items(), key=lambda item: -item[1][0]):
+        rows.append([script, f"{usec / 1000:.1f}", f"{calls:,}", f"{size / 1024:,.0f}"])
+    r.show("The longest call of each script", rows, LONGEST_NOTE)
+    r.goal("the longest call", max(usec for usec, _, _ in found.values()) / 1000, targets.LONGEST_MS, " ms")
+
+
+def _largest_requests(r: Results) -> dict[str, tuple[int, int, int]]:
+    """Microseconds, redis calls and bytes, the most of each, per script."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for name in ("q", "q.fifo"):
+        for scenario, (_, make_requests) in SCENARIOS.items():
+            with Bench(r.kind) as bench:
+                engine = Engine(bench.server.url, scenario)
+                meter = Meter(engine)
+                make_requests(engine, meter, engine.queue(name, **attributes_of(name)))
+                engine.transport.close()
+            for script, usec in meter.usec.items():
+                us, calls, size = found.get(script, (0, 0, 0))
+                found[script] = max(us, usec), max(calls, meter.calls[script]), max(size, meter.bytes[script])
+    return found
+
+
 def compute_shards(r: Results) -> None:
     """What follows for many masters; nothing if it was not measured."""
     if not {"fleet µs", "bytes 1024", "bytes waiting"} <= r.facts.keys():
@@ -282,6 +313,12 @@ CLIENT_NOTE = (
     "after, so that the last receives look in vain. Eight queues of one partition, used in turn, show what it "
     "costs three masters on few processors that they take turns."
 )
+LONGEST_NOTE = (
+    "Nobody else is served while a script runs. The largest requests that clients can make: batches of 1,000 in as "
+    "many message groups, 3,000 messages settled, moved, dead, expired or deleted, messages of 3 MiB, thousands of "
+    "groups, tags, workers and queues; clients make several calls of them. The most of each column, from different "
+    "calls, in the quickest of some rounds: what else the machine does is in these times."
+)
 MASTERS_NOTE = (
     "Clusters without replicas, batches of 10; all masters together, per message sent, received and deleted. "
     "The first figures are of masters that are kept busy with pipelines, one after the other, bodies of 100 "
@@ -308,5 +345,6 @@ SECTIONS: Sections = {
     "connections": measure_connections,
     "beats": measure_beats,
     "directory": measure_directory,
+    "longest": measure_longest,
     "shards": compute_shards,
 }

@@ -28,6 +28,7 @@ WORKERS = 1.5  # messages per second of a fleet of workers, over the best other 
 HAND_OVER = 1.5  # p50, over a blocked XREADGROUP
 PARTITIONS = 1.3  # server CPU per message of a queue of several partitions, over one of a single partition
 IDLE = 20  # commands per second of 50 idle consumers
+LONGEST_MS = 25  # the longest script call that a client can cause
 
 
 def verdict(reached: float, target: float | None, *, at_least: bool = False) -> str:

@@ -110,11 +110,12 @@ while delivered < count and steps > 0 and room > 0 do
   if not group then
     break
   end
-  local most = math.min(count - delivered, per_group)
+  local most, entries = math.min(count - delivered, per_group), nil
   if special and special[3] then
-    most = require("lib.large").chunk(special[3], most, room)
+    entries, room, steps = require("lib.large").range(special[3], base .. "group:" .. group, most, room, steps)
+  else
+    entries = call("LRANGE", base .. "group:" .. group, "0", 2 * most - 1)
   end
-  local entries = call("LRANGE", base .. "group:" .. group, "0", string.format("%d", 2 * most - 1))
   local members, stamps, plain = {}, {}, true
   for i = 1, #entries, 2 do
     local stamp = entries[i]
@@ -124,11 +125,6 @@ while delivered < count and steps > 0 and room > 0 do
     end
     stamps[#stamps + 1] = stamp
     members[#members + 1] = stamp .. group
-  end
-  if special and special[3] then
-    for i = 2, #entries, 2 do
-      room = room - #entries[i]
-    end
   end
   steps = steps - 4
   local histories = call("HMGET", states, unpack(stamps))

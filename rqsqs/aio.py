@@ -117,7 +117,7 @@ class Queue:
     async def send_batch(
         self, messages: Iterable[Any], *, durability: Durability | str | None = None
     ) -> list[SentMessage]:
-        """Send up to 1,000 messages in one step, in order."""
+        """Send up to 1,000 messages in order; very many or large ones take several steps (docs/native.md)."""
         safe = self._durability if durability is None else durability
         return await self._run(calls.send_batch(self._ref, self.limits, safe, messages))
 
@@ -169,7 +169,7 @@ class Queue:
         return await self._run(calls.delete(self._ref, self._connection.limits, self._durability, message))
 
     async def delete_batch(self, messages: Iterable[Message | str]) -> Reached | None:
-        """Delete up to 1,000 messages in one step."""
+        """Delete up to 1,000 messages; of a FIFO queue 100 are one step."""
         return await self._run(calls.delete_batch(self._ref, self.limits, self._durability, messages))
 
     async def delete_and_receive(
@@ -193,7 +193,7 @@ class Queue:
         return await self._run(calls.change_visibility(self._ref, self.limits, self._durability, message, timeout))
 
     async def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> Reached | None:
-        """Change the visibility of up to 1,000 messages in one step: pairs of message and seconds from now."""
+        """Change the visibility of up to 1,000 messages: pairs of message and seconds from now."""
         return await self._run(calls.change_visibility_batch(self._ref, self.limits, self._durability, changes))
 
     # What waits

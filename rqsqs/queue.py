@@ -102,7 +102,7 @@ class Queue:
         )
 
     def send_batch(self, messages: Iterable[Any], *, durability: Durability | str | None = None) -> list[SentMessage]:
-        """Send up to 1,000 messages in one step, in order.
+        """Send up to 1,000 messages in order; very many or large ones take several steps (docs/native.md).
 
         Args:
             messages: bodies, or Entry objects for messages with options.
@@ -197,7 +197,7 @@ class Queue:
         return self._run(calls.delete(self._ref, self._connection.limits, self._durability, message))
 
     def delete_batch(self, messages: Iterable[Message | str]) -> Reached | None:
-        """Delete up to 1,000 messages in one step.
+        """Delete up to 1,000 messages; of a FIFO queue 100 are one step.
 
         Returns:
             As delete(); of several partitions the least.
@@ -246,7 +246,7 @@ class Queue:
         return self._run(calls.change_visibility(self._ref, self.limits, self._durability, message, timeout))
 
     def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> Reached | None:
-        """Change the visibility of up to 1,000 messages in one step: pairs of message and seconds from now.
+        """Change the visibility of up to 1,000 messages: pairs of message and seconds from now.
 
         Raises:
             BatchFailed: some could not be changed; its `results` tell which, the others were.

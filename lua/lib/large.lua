@@ -30,4 +30,23 @@ function large.chunk(field, room, left)
   return math.max(1, math.min(room, math.floor((left or large.BYTES) / tonumber(field))))
 end
 
+-- Read up to `count` records, with their keys, from the head of a list, no more than `left` bytes beyond one of them.
+-- Returns them, and what is left of the bytes and of `steps`, the redis calls.
+function large.range(field, list, count, left, steps)
+  local entries = {}
+  while #entries < 2 * count and left > 0 and steps > 0 do
+    local want = large.chunk(field, count - #entries / 2, left)
+    local more = redis.call("LRANGE", list, #entries, string.format("%d", #entries + 2 * want - 1))
+    for i = 1, #more, 2 do
+      entries[#entries + 1], entries[#entries + 2] = more[i], more[i + 1]
+      left = left - #more[i + 1]
+    end
+    steps = steps - 1
+    if #more < 2 * want then
+      break
+    end
+  end
+  return entries, left, steps
+end
+
 return large

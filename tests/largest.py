@@ -1,0 +1,357 @@
+"""The largest requests that clients can make, of every script, and a meter that lets the server count what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rqsqs._core import browsing, flows, ids, messages, moves, records
+from rqsqs._core.flows import partitions
+from rqsqs._core.keys import QueueRef
+from rqsqs._core.operation import IsWatched, Operation, Sleep, Spawn
+from rqsqs._io import wire
+from rqsqs.limits import NATIVE
+from rqsqs.types import Cause
+from tests.clusters import infos
+from tests.lua.conftest import Engine, policy
+
+MIB = 1024 * 1024
+LARGEST = 3 * MIB + 1024  # message
+OUTSIDE = {"evalsha", "info", "script|load", "cluster|slots", "client|setinfo", "hello", "ping", "readonly", "mget"}
+MANY = 3000  # groups, tags, sources ...
+
+
+@dataclass
+class Meter:
+    """Runs operations and flows, and notes the longest call of each script: redis calls, bytes of arguments or of the
+    reply, and microseconds."""
+
+    engine: Engine
+    calls: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    usec: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, what: Any) -> Any:
+        if isinstance(what, Operation):
+            return self.execute(what)
+        try:
+            step = next(what)
+            while True:
+                try:
+                    result = self.other(step)
+                except Exception as e:
+                    step = what.throw(e)
+                else:
+                    step = what.send(result)
+        except StopIteration as end:
+            return end.value
+
+    def other(self, step: Any) -> Any:
+        if isinstance(step, Operation):
+            return self.execute(step)
+        if isinstance(step, Spawn):
+            return self(step.flow())
+        assert isinstance(step, IsWatched | Sleep), step
+        return False
+
+    def execute(self, operation: Operation) -> Any:
+        calls, usec = self.count()
+        replies: list[Any] = []
+        parse = operation.parse
+
+        def read(reply: Any) -> Any:
+            replies.append(wire._bytes_of(reply))
+            return reply if parse is None else parse(reply)
+
+        operation.parse = read
+        try:
+            return self.engine.execute(operation)
+        finally:
+            script, now = operation.script, self.count()
+            sent = sum([len(arg) for arg in operation.args if isinstance(arg, str | bytes)])
+            self.calls[script] = max(self.calls.get(script, 0), now[0] - calls)
+            self.usec[script] = max(self.usec.get(script, 0), now[1] - usec)
+            self.bytes[script] = max(self.bytes.get(script, 0), sent, *replies or [0])
+
+    def count(self) -> tuple[int, int]:
+        """Redis calls so far, those inside scripts, and microseconds of all scripts."""
+        calls = usec = 0
+        for info in infos(self.engine.url, "commandstats"):
+            for name, stats in info.items():
+                command = name.removeprefix("cmdstat_")
+                if command not in OUTSIDE:
+                    calls += stats["calls"]
+                elif command == "evalsha":
+                    usec += stats["usec"]
+        return calls, usec
+
+
+Scenario = Callable[[Engine, Meter, QueueRef], Any]
+SCENARIOS: dict[str, tuple[str, Scenario]] = {}
+
+
+def scenario(covers: str) -> Callable[[Scenario], Scenario]:
+    """A scenario that calls these scripts; "standard" and "fifo" come from its queue."""
+
+    def note(function: Scenario) -> Scenario:
+        SCENARIOS[function.__name__] = (covers, function)
+        return function
+
+    return note
+
+
+def attributes_of(name: str) -> dict[str, str]:
+    """Of a queue for scenarios."""
+    attributes = {"MaximumMessageSize": str(4 * MIB)}
+    return {**attributes, "DeduplicationScope": "messageGroup"} if name.endswith(".fifo") else attributes
+
+
+def batch(q: QueueRef, n: int, size: int = 1, groups: int = 0, **options: Any) -> list[Any]:
+    """n messages, each in a group of its own or of so many."""
+    names = [f"g{i % groups if groups else i}" for i in range(n)] if q.is_fifo or groups >= 0 else [None] * n
+    return [
+        records.outgoing(b"x" * size, group=group, **{k: v(i) if callable(v) else v for k, v in options.items()})
+        for i, group in enumerate(names)
+    ]
+
+
+def fill(engine: Engine, q: QueueRef, n: int, **options: Any) -> None:
+    for start in range(0, n, 1000):
+        some = batch(q, min(1000, n - start), **options)
+        engine.run(flows.send_messages(q, some, NATIVE))
+
+
+def drain(engine: Engine, meter: Meter, q: QueueRef, visibility_ms: int | None = None, **options: Any) -> list[Any]:
+    found: list[Any] = []
+    while got := meter(flows.receive_messages(q, NATIVE, 1000, visibility_ms, **options)):
+        found += got
+        if visibility_ms == 0:
+            break
+    return found
+
+
+@scenario("send_message send_message_fifo")
+def sending(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    def send(**options: Any) -> None:
+        assert len(meter(flows.send_messages(q, batch(q, 1000, **options), NATIVE))) == 1000
+
+    if not q.is_fifo:
+        send(groups=-1)
+        send(groups=-1, delay_ms=5)
+    send(groups=1)
+    send(groups=1, dedup_id=str, dedup_window_ms=100_000)
+    send(dedup_id=lambda i: f"a{i}", dedup_window_ms=600_000)
+    send(dedup_id=lambda i: f"a{i}", dedup_window_ms=600_000)  # duplicates
+    engine.clock.advance_ms(700_000)
+    send(dedup_id=lambda i: f"a{i}", dedup_window_ms=600_000)  # of a past that the keys outlived
+    send(dedup_id=lambda i: f"b{i}", delay_ms=lambda i: i + 1)
+    send(groups=300, due_ms=lambda i: engine.clock.ms + i)
+    engine.run(flows.pause(q, resume=False, group="g1"))
+    send(dedup_id=lambda i: f"c{i}", dedup_window_ms=600_000)
+    engine.run(flows.set_attributes(q, {"DelaySeconds": "3"}, NATIVE))
+    send(dedup_id=lambda i: f"d{i}", dedup_window_ms=600_000)
+    meter(flows.send_messages(q, batch(q, 7, size=3 * MIB), NATIVE))
+
+
+@scenario("receive_message receive_message_fifo delete_message delete_message_fifo")
+def receiving(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    fill(engine, q, 2000, groups=10 if q.is_fifo else -1)
+    drain(engine, meter, q, 1000)
+    engine.clock.advance_ms(2000)
+    deleted = drain(engine, meter, q)  # expired
+    meter(flows.delete_messages(q, [d.receipt_handle for d in reversed(deleted)], NATIVE))
+    fill(engine, q, 2000)
+    drain(engine, meter, q, 1000)
+    engine.clock.advance_ms(2000)
+    drain(engine, meter, q, 0)
+    engine.clock.advance_ms(1)
+    deleted = drain(engine, meter, q, 1000)
+    engine.clock.advance_ms(2000)
+    meter(flows.delete_messages(q, [d.receipt_handle for d in deleted], NATIVE))
+    fill(engine, q, 1000, delay_ms=lambda i: i + 1)
+    engine.clock.advance_ms(2000)
+    drain(engine, meter, q, delete=True)
+    fill(engine, q, 1000)
+    received = drain(engine, meter, q)
+    fill(engine, q, 1000)
+    meter(flows.delete_and_receive(q, NATIVE, [d.receipt_handle for d in received], 1000))
+    assert engine.redis.ping()
+
+
+@scenario("receive_message receive_message_fifo")
+def receiving_what_is_gone_or_dead(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    dead = engine.queue("dead.fifo" if q.is_fifo else "dead", MaximumMessageSize=str(4 * MIB))
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1)}, NATIVE))
+    fill(engine, q, 3000)
+    drain(engine, meter, q, 1000)
+    engine.clock.advance_ms(2000)
+    drain(engine, meter, q)  # dies
+    assert engine.counts(dead)[0] > 500
+    engine.run(flows.set_attributes(dead, {"MessageRetentionPeriod": "60"}, NATIVE))
+    engine.clock.advance_ms(61_000)
+    drain(engine, meter, dead)  # too old
+    fill(engine, dead, 500, groups=1)
+    fill(engine, dead, 500, groups=1, delay_ms=1000)
+    engine.clock.advance_ms(62_000)
+    drain(engine, meter, dead)
+
+
+@scenario("receive_message receive_message_fifo")
+def receiving_large_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    fill(engine, q, 9, size=3 * MIB)
+    drain(engine, meter, q, 1000)
+    engine.clock.advance_ms(2000)
+    drain(engine, meter, q, 1000)
+    engine.clock.advance_ms(2000)
+    drain(engine, meter, q, delete=True)
+    assert engine.counts(q) == (0, 0, 0)
+    fill(engine, q, 9, size=MIB, groups=1)
+    assert drain(engine, meter, q)
+
+
+@scenario("change_message_visibility change_message_visibility_fifo release_message release_message_fifo beat_consumer")
+def settling(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    dead = engine.queue("dead.fifo" if q.is_fifo else "dead", MaximumMessageSize=str(4 * MIB))
+    fill(engine, q, 3000)
+    held = drain(engine, meter, q)
+    for ms in (1000, 5000, 0):
+        meter(flows.change_visibility(q, [(d.receipt_handle, ms) for d in held], NATIVE))
+    engine.clock.advance_ms(1)
+    held = drain(engine, meter, q)
+    meter(flows.beat(q, held, 60_000, "c", {"state": "running"}, 60_000))
+    cause = Cause("ValueError", "no" * 2000, "t" * 2000, "c", 1, 1, 1)
+    meter(flows.release(q, [messages.Verdict(d, "fail", cause, ("ValueError",), 5) for d in held]))
+    engine.clock.advance_ms(10)
+    held = drain(engine, meter, q)
+    meter(flows.release(q, [messages.Verdict(d, "back") for d in held]))
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1)}, NATIVE))
+    engine.clock.advance_ms(1)
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 100)}, NATIVE))
+    held = drain(engine, meter, q)
+    assert set(meter(flows.release(q, [messages.Verdict(d, "dead", cause) for d in held]))) == {-3}
+    fill(engine, q, 9, size=MIB)
+    held = drain(engine, meter, q)
+    meter(flows.release(q, [messages.Verdict(d, "fail", cause) for d in held]))
+
+
+@scenario(
+    "move_messages take_messages put_messages clear_outbox end_handover start_message_move_task "
+    "update_message_move_task list_message_move_tasks"
+)
+def moving(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    dead = engine.queue("dead.fifo" if q.is_fifo else "dead", MaximumMessageSize=str(4 * MIB))
+    other = engine.queue("other.fifo" if q.is_fifo else "other", MaximumMessageSize=str(4 * MIB))
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1)}, NATIVE))
+
+    def die(n: int, **options: Any) -> None:
+        fill(engine, q, n, **options)
+        while engine.receive(q, 1000, 1000):
+            pass
+        engine.clock.advance_ms(2000)
+        while engine.receive(q, 1000):
+            pass
+
+    die(500)
+    held = engine.receive(dead, 250, 1000)
+    engine.clock.advance_ms(2000)
+    assert held
+    shard = dead.partition(q.home.tag)
+    name, _, _ = meter(moves.take(shard, 1000, other.name, "batch:1:1"))
+    meter(moves.clear(shard, name, "back"))
+    meter(moves.clear(shard, name, "end"))
+    while engine.receive(dead, 1000, 1000):
+        pass
+    engine.clock.advance_ms(2000)
+    meter(flows.start_move(dead, other))
+    die(500)
+    meter(flows.start_move(dead))
+    die(3, size=3 * MIB)
+    meter(flows.start_move(dead))
+    die(3, size=3 * MIB)
+    meter(flows.start_move(dead, other))
+    for _ in range(12):
+        engine.clock.advance_ms(1)
+        meter(flows.start_move(dead))
+    assert len(meter(flows.list_moves(dead))) == 10
+    assert engine.counts(dead) == (0, 0, 0)
+
+
+@scenario("delete_queue delete_queue_fifo pause_group list_groups count_messages count_messages_fifo")
+def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    for purge in (True, False):
+        fill(engine, q, 2000)
+        engine.receive(q, 100)
+        fill(engine, q, 1000, delay_ms=10_000)
+        meter(flows.pause(q, resume=False, group="g5"))
+        engine.redis.sadd(q.home.base + "paused", *[f"g{n}" for n in range(MANY)])
+        meter(flows.counts(q))
+        meter(flows.groups(q))
+        meter(flows.purge_queue(q, NATIVE) if purge else flows.delete_queue(q, NATIVE))
+
+
+@scenario(
+    "browse_groups browse_messages_fifo peek_messages peek_messages_fifo cancel_message cancel_message_fifo "
+    "find_duplicate"
+)
+def looking(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    sent: list[Any] = []
+    for delay_ms in (None, 50_000):
+        sent += engine.run(flows.send_messages(q, batch(q, 1000, delay_ms=delay_ms, dedup_id=str), NATIVE))
+        engine.clock.advance_ms(400_000)
+    engine.receive(q, 100)
+    for state in ("visible", "in_flight", "delayed"):
+        meter(flows.browse(q, state, "", 1000))
+    meter(browsing.peek_group(q.home, "g500", 0, 1000) if q.is_fifo else browsing.peek(q.home, "ready", "g1", 0, 1000))
+    for one in sent[999], sent[-1]:
+        groups = [f"g{n}" for n in range(1000)]
+        key = ids.key_of(one.message_id, q.home.node, q.is_fifo)
+        assert key
+        meter(browsing.cancel(q.home, key, groups[900:] if q.is_fifo else groups[999:], None))
+    meter(flows.cancel(q, sent[500].message_id))
+    meter(browsing.find_duplicate(q.home, q.home.dedup("=", "1"), forget=False))
+
+
+@scenario(
+    "create_queue set_queue_attributes set_queue_tags get_queue_tags get_queue register_queue list_queues "
+    "forget_answer attach_source put_shard get_members set_partition list_consumers order_consumer ring_bell "
+    "mark_connection"
+)
+def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    tags = {f"tag{n}": "v" * 250 for n in range(MANY)}
+    other = engine.transport.queue("more.fifo" if q.is_fifo else "more")
+    meter(flows.create_queue(other, {"DeduplicationScope": "messageGroup"} if q.is_fifo else {}, NATIVE, tags))
+    meter(flows.set_tags(other, tags))
+    assert len(meter(flows.get_tags(other))) == MANY
+    meter(flows.remove_tags(other, list(tags)))
+    names = [f"queue{n:05}" for n in range(MANY)]
+    engine.redis.zadd(engine.transport.space.names, dict.fromkeys(names, 0))
+    assert meter(flows.list_queues(engine.transport.space, "queue", "", 1000)) == names[:1000]
+    engine.redis.sadd(other.home.base + "sources", *names)
+    assert len(meter(flows.dead_letter_sources(other, limit=1000))) == 1000
+    meter(flows.set_attributes(q, {"RedrivePolicy": policy(other.name, 5)}, NATIVE))
+    meter(flows.set_attributes(other, {"Partitions": "64"}, NATIVE))
+    for n in range(5):
+        meter(flows.beat(other, [], 1000, f"c{n}", {"state": "running", "statistics": {}}, 60_000))
+    beats = {f"w{n}": engine.clock.ms + 50_000 for n in range(MANY)}
+    engine.redis.zadd(other.home.base + "beats", beats)
+    engine.redis.hset(other.home.base + "consumers", mapping=dict.fromkeys(beats, '{"state":"running"}'))
+    assert len(meter(flows.list_consumers(other))) >= 1000
+    assert meter(flows.order_consumer(other, "c1", "drain"))
+    meter(messages.forget_answer(other.home.base + "call:x", -1234567))
+    meter(messages.ring(other.home))
+    meter(messages.watch(other.home, "w"))
+    meter(messages.mark_connection(messages.watch(other.home, "w")))
+
+
+@scenario("set_partition")
+def growing(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    attributes = {"DeduplicationScope": "messageGroup"} if q.is_fifo else {}
+    grown = engine.queue("grown.fifo" if q.is_fifo else "grown", **attributes)
+    for n in range(10):
+        fill(engine, grown, 1000, **({"dedup_id": lambda i, n=n: f"{n}/{i}"} if q.is_fifo else {"groups": -1}))
+    members = {f"h{n}": n for n in range(20_000)}
+    if q.is_fifo:
+        engine.redis.zadd(grown.home.base + "available", members)  # of groups that are empty by now
+    meter(flows.set_attributes(grown, {"Partitions": "2"}, NATIVE))
+    assert not meter(partitions.settle(grown))
