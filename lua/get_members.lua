@@ -7,7 +7,7 @@ KEYS   1 meta     HASH  queue attributes
 ARGV   -
 RETURN {topology, {tag ...}, {source ...}}
 ERRORS QUEUE_NOT_FOUND
-BOUND  3 calls, 4 MiB
+BOUND  4 calls, 4 MiB
 ]]
 local topology = redis.call("HGET", KEYS[1], "topology")
 if not topology and redis.call("EXISTS", KEYS[1]) == 0 then

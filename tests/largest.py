@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rqsqs._core import browsing, flows, ids, messages, moves, records
+from rqsqs._core import browsing, flows, ids, messages, moves, queues, records
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import IsWatched, Operation, Sleep, Spawn
@@ -292,7 +292,7 @@ def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
 
 @scenario(
     "browse_groups browse_messages_fifo peek_messages peek_messages_fifo cancel_message cancel_message_fifo "
-    "find_duplicate"
+    "find_duplicate find_damage"
 )
 def looking(engine: Engine, meter: Meter, q: QueueRef) -> None:
     sent: list[Any] = []
@@ -310,6 +310,7 @@ def looking(engine: Engine, meter: Meter, q: QueueRef) -> None:
         meter(browsing.cancel(q.home, key, groups[900:] if q.is_fifo else groups[999:], None))
     meter(flows.cancel(q, sent[500].message_id))
     meter(browsing.find_duplicate(q.home, q.home.dedup("=", "1"), forget=False))
+    assert not meter(queues.find_damage(q.home.base + "meta"))[1]
 
 
 @scenario(

@@ -58,6 +58,8 @@ def refused(
         return type(known_error)(f"{known_error}; an earlier attempt got no answer, its outcome is unknown")
     if known_error is not None:
         return known_error
+    if "proto-max-bulk-len" in text or "invalid bulk length" in text or "max bulk count" in text:
+        return errors.MessageTooLarge(_TOO_LONG.format(where=where))
     if text.startswith("WRONGTYPE"):
         vague = errors.QueueDamaged.at(keys[0], "", f"or one beside it has another type ({text})")
         vague.is_vague = True
@@ -67,8 +69,12 @@ def refused(
     )
 
 
-def server(error: Exception, *, sent: bool, where: str = "the server") -> errors.RqsqsError | None:
-    """Any other trouble with the server; None if it is none that we know."""
+def server(error: Exception, *, sent: bool, where: str = "the server", size: int = 0) -> errors.RqsqsError | None:
+    """Any other trouble with the server; None if it is none that we know.
+
+    Args:
+        size: bytes of the request.
+    """
     text = str(error)
     if isinstance(error, rx.MovedError) or "non local key" in text:
         return errors.UsageError(
@@ -104,6 +110,15 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
         )
     if isinstance(error, (rx.ConnectionError, rx.InvalidResponse, OSError)):
         outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
+        if "max number of clients" in text:
+            outcome += "; raise its maxclients, or close connections"
+        elif "DENIED" in text:
+            outcome += "; it is in protected mode: give it a password, or let it bind to an address of its own"
+        elif size > LARGE:
+            outcome += (
+                f"; the request has {size} bytes: servers hang up at more than their client-query-buffer-limit and "
+                "proto-max-bulk-len allow"
+            )
         return errors.ConnectionFailed(f"no connection to {where} ({text}); {outcome}", request_sent=sent)
     if isinstance(error, rx.ClusterDownError):  # MASTERDOWN too
         return errors.ServerLoading(f"{where} has no primary at the moment ({text}): try again in a moment")
@@ -114,6 +129,11 @@ def server(error: Exception, *, sent: bool, where: str = "the server") -> errors
     return None
 
 
+LARGE = 1_000_000  # the smallest value of both limits of a server is about that
+_TOO_LONG = (
+    "the message is larger than {where} takes at once: its setting proto-max-bulk-len (or client-query-buffer-limit) "
+    "has to be above the queue's maximum_message_size"
+)
 _OF_QUEUE = re.compile(r"(.*?\}:[^:]+:)", re.DOTALL)
 
 

@@ -173,7 +173,7 @@ class Link:
                     packed = wire.call(operation, router.is_cluster, lane, is_open)
                 if pause is None:
                     where = node.where if node else self.where
-                    raise failures.server(e, sent=is_open, where=where) or e from e
+                    raise failures.server(e, sent=is_open, where=where, size=len(packed)) or e from e
                 if sent:
                     self.counters.count("repeated_calls")
                 time.sleep(pause)

@@ -180,6 +180,8 @@ def _send_to(
         answers: list[Any] = sent
         return answers
     except MessageTooLarge as e:
+        if not e.detail:  # for the server, whatever the queue says
+            raise
         limit = int(e.detail)
     results: list[Any] = [
         Failure(i, _too_large(m.size, limit)) if m.size > limit else None for i, m in enumerate(batch)
