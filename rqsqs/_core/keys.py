@@ -197,6 +197,7 @@ class Keyspace:
         self.queue = functools.lru_cache(maxsize=10_000)(self._queue)
         self.names = f"{prefix}:{{queues}}:names"
         self.created = f"{prefix}:{{queues}}:created"
+        self.format = f"{prefix}:{{queues}}:format"
 
     def _queue(self, name: str) -> QueueRef:
         return QueueRef(self, name)

@@ -677,6 +677,7 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._link is None:
             self._link, self._loop = Link.share(self.url, self.options), loop
+            self._link.counters.know(self.space.format)
         elif self._loop is not loop or self._link.pid != os.getpid():
             raise UsageError("an asyncio connection belongs to one event loop of one process; open one in each")
         return self._link

@@ -219,13 +219,14 @@ class Node:
         self._opening_hub: asyncio.Task[Hub | None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_checked = self._is_closed = False
+        self._formats = 0  # that were looked at
 
     async def _connect(self, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         try:
             async with asyncio.timeout(self.patience):
                 await connection.connect()
-                if not self._is_checked:
+                if not self._is_checked or self._formats < len(self._counters.formats):
                     await self._check(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -233,15 +234,19 @@ class Node:
         return connection
 
     async def _check(self, connection: Any) -> None:
-        await connection.send_packed_command([fitness.QUESTIONS], check_health=False)
+        formats = self._counters.formats
+        questions = [fitness.QUESTIONS, *map(fitness.format_question, formats)]
+        await connection.send_packed_command(questions, check_health=False)
         replies: list[Any] = []
-        for _ in range(2):
+        for _ in range(2 + len(formats)):
             try:
                 replies.append(await connection.read_response(disable_decoding=True))
             except rx.ResponseError as e:
                 replies.append(e)
-        told = fitness.judge(self.where, *replies)
+        told = fitness.judge(self.where, *replies[:2])
+        fitness.judge_formats(self.where, formats, replies[2:])
         self._is_checked = told.is_master  # what becomes one is asked again
+        self._formats = len(formats)
         self.copied = told if told.replicas else None
 
     async def pipe(self) -> Pipe:

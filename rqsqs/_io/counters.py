@@ -8,17 +8,28 @@ from rqsqs.types import Statistics
 
 
 class Counters:
-    """Counts of a link; see Statistics. Thread-safe."""
+    """Counts of a link; see Statistics. Thread-safe.
 
-    __slots__ = ("_counts", "_lock")
+    Attributes:
+        formats: the keys that tell the formats of what the users of the link look at.
+    """
+
+    __slots__ = ("_counts", "_lock", "formats")
 
     def __init__(self) -> None:
+        self.formats: tuple[str, ...] = ()
         self.forget()
 
     def forget(self) -> None:
         """Begin from nothing, in a forked child."""
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(Statistics.__slots__, 0)
+
+    def know(self, key: str) -> None:
+        """One more key that tells a format."""
+        with self._lock:
+            if key not in self.formats:
+                self.formats = (*self.formats, key)
 
     def count(self, name: str, more: int = 1) -> None:
         """So much more of something."""

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import redis.exceptions as rx
 
 from rqsqs._core.operation import Operation
+from rqsqs._core.records import FORMAT
 from rqsqs._io import failures, wire
 from rqsqs.embedded import TITLE
-from rqsqs.errors import ServerTooOld
+from rqsqs.errors import FormatNewer, ServerTooOld
 
 log = logging.getLogger("rqsqs.server")
 
@@ -39,6 +40,27 @@ class Told(NamedTuple):
     run_id: str
     is_master: bool
     replicas: int
+
+
+def format_question(key: str) -> bytes:
+    """Enter the format that we write, unless somebody entered one."""
+    return wire.command("SET", key, FORMAT, "NX", "GET")
+
+
+def judge_formats(where: str, keys: tuple[str, ...], replies: list[Any]) -> None:
+    """Judge the answers to format_question(): nothing, if it was entered, or what is there. A server that refuses to
+    tell, as it is full, a replica or not the one of a cluster that has the key, is not asked again: records have a
+    format, too.
+
+    Raises:
+        FormatNewer: a newer version was here.
+    """
+    for key, found in zip(keys, replies, strict=True):
+        if isinstance(found, bytes) and found.isdigit() and int(found) > FORMAT:
+            raise FormatNewer(
+                f"what is stored below {key.partition(':{')[0]!r} at {where} has format {int(found)}, this version of "
+                f"rqsqs reads formats up to {FORMAT}: run a newer one (see docs/upgrading.md)"
+            )
 
 
 def judge(where: str, info: Any, config: Any) -> Told:

@@ -321,12 +321,13 @@ class Node:
         self._guard = threading.Lock()
         self._asking = threading.Lock()
         self._is_checked = self._is_closed = False
+        self._formats = 0  # that were looked at
 
     def _connect(self, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         try:
             connection.connect()
-            if not self._is_checked:
+            if not self._is_checked or self._formats < len(self._counters.formats):
                 self._check(connection)
         except BaseException:
             connection.disconnect()
@@ -334,15 +335,19 @@ class Node:
         return connection
 
     def _check(self, connection: Any) -> None:
-        connection.send_packed_command([fitness.QUESTIONS], check_health=False)
+        formats = self._counters.formats
+        questions = [fitness.QUESTIONS, *map(fitness.format_question, formats)]
+        connection.send_packed_command(questions, check_health=False)
         replies: list[Any] = []
-        for _ in range(2):
+        for _ in range(2 + len(formats)):
             try:
                 replies.append(connection.read_response(disable_decoding=True))
             except rx.ResponseError as e:
                 replies.append(e)
-        told = fitness.judge(self.where, *replies)
+        told = fitness.judge(self.where, *replies[:2])
+        fitness.judge_formats(self.where, formats, replies[2:])
         self._is_checked = told.is_master  # what becomes one is asked again
+        self._formats = len(formats)
         self.copied = told if told.replicas else None
 
     def _count_lost(self) -> None:

@@ -695,6 +695,7 @@ class Transport:
             self.link.users = 1
         else:
             self.link = Link.share(self.url, options)
+        self.link.counters.know(self.space.format)
         self._is_closed = False
         if clock is not None and hasattr(clock, "watch"):
             clock.watch(self)
