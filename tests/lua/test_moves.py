@@ -8,7 +8,7 @@ import pytest
 
 from rqsqs._core import flows, moves
 from rqsqs._core.operation import Operation, Sleep
-from rqsqs.errors import MoveTaskRefused, ResourceNotFound
+from rqsqs.errors import MoveTaskRefused, ReceiptHandleExpired, ResourceNotFound
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
 
@@ -178,13 +178,17 @@ def test_what_is_put_back_is_as_it_was(dead: Setup, how: str) -> None:
     assert all(d.receive_count == 2 for d in seen[:5])
 
 
-def test_who_has_a_handle_of_a_message_that_was_moved_can_be_told(dead: Setup) -> None:
-    engine, shard = dead.engine, dead.dlq.partition(dead.q.home.tag)
+def test_a_delete_of_a_message_that_was_moved_is_refused(dead: Setup) -> None:
+    engine = dead.engine
+    gone = engine.receive(dead.dlq, 1)
+    engine.delete(dead.dlq, *gone)
     held = engine.receive(dead.dlq, 5, 0)
     engine.clock.advance_ms(1)
     engine.run(flows.start_move(dead.dlq, dead.other))
-    moved = engine.redis.zrange(shard.base + "moved", 0, -1)
-    assert {key.decode() for key in moved} == {(d.receipt.key[:16] if dead.q.is_fifo else d.receipt.key) for d in held}
+    results = engine.delete(dead.dlq, *held)
+    assert [type(r.error) for r in results] == [ReceiptHandleExpired] * 5
+    assert engine.delete(dead.dlq, *gone) == [None]  # what was deleted is
+    assert engine.counts(dead.other)[0] == 249
 
 
 def test_a_task_that_is_driven_is_not_taken_over(dead: Setup) -> None:
