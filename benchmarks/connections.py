@@ -21,7 +21,7 @@ class Held:
     """What waiting costs all servers together, for each process."""
 
     connections: float
-    blocked: float
+    blocked: float  # or listening
     commands: float  # per second, those inside scripts included
 
 
@@ -73,7 +73,8 @@ def _held(benches: Sequence[Bench], cls: type[Contestant], threads: int, count: 
 
 def _clients(benches: Sequence[Bench]) -> tuple[int, int]:
     infos: list[Any] = [bench.client.info("clients") for bench in benches]
-    return sum(i["connected_clients"] for i in infos), sum(i["blocked_clients"] for i in infos)
+    waiting = sum(i["blocked_clients"] + i["tracking_clients"] for i in infos)
+    return sum(i["connected_clients"] for i in infos), waiting
 
 
 def _commands(benches: Sequence[Bench]) -> int:

@@ -219,7 +219,7 @@ def measure_memory(r: Results) -> None:
 
 def measure_connections(r: Results) -> None:
     """Connections of processes that wait."""
-    rows = [["where", "process", "partitions", "connections", "of these blocked", "commands/s"]]
+    rows = [["where", "process", "partitions", "connections", "of these wait", "commands/s"]]
     threads, count, seconds = 10, min(4, r.scale.fleet_each), r.scale.idle_s / 2
     for where, number in (("one server", 0), ("three masters", 3)):
         partitions_ = r.scale.waited if number else r.scale.waited[:2]

@@ -56,7 +56,7 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
         "decode_responses": False,
     }
     if "max_connections" in options or "max_connections" in dict(parse_qsl(url.partition("?")[2])):
-        raise UsageError("max_connections is not an option: each thread that calls has one connection, no more")
+        raise UsageError("max_connections is not an option: a process has at most 8 to a server, without Durability")
     scheme = url.partition("://")[0]
     if scheme in ("embedded", "unix"):
         settings.pop("socket_keepalive")

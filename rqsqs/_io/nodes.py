@@ -26,6 +26,7 @@ BLOCKING = 4  # so many connections to a server block, each for one partition; f
 OWN = 5  # so many connections to a server one call or waiter has to itself for a while; further calls share one
 DURABLE = 16  # connections on which sends wait until they are safe enough
 HUB_REST_S = 60.0  # so long after the last waiter the connection to listen is kept
+BLOCK_TURNS = 20  # ms; so long a waiter that may block waits for a connection to do so
 ASK_S = 2.0  # so long a server may take to tell where others are
 FRESH_S = 0.2  # what was just learned is not asked for again
 _MORE = object()  # told by a parser that needs more bytes
@@ -394,7 +395,11 @@ class Node:
             self.blocking += 1
         connection = None
         try:
-            connection = self.calls.take(beyond=always or self.is_hub_refused)
+            for turn in range(BLOCK_TURNS):
+                connection = self.calls.take(beyond=always or self.is_hub_refused)
+                if connection is not None:
+                    break
+                time.sleep(0.001 * (turn + 1 < BLOCK_TURNS))  # calls are short: one of them is about to give its back
         finally:
             if connection is None:
                 self.vacate()

@@ -382,7 +382,7 @@ class Link:
         connections: list[Any] = []
         hubs: list[tuple[Hub, tuple[str, ...]]] = []
         try:
-            for node, _ in by_node:
+            for node, _ in by_node if len(by_node) <= nodes.BLOCKING * len({node for node, _ in by_node}) else ():
                 connection = node.block()
                 if connection is None:
                     break
