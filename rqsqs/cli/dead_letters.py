@@ -76,8 +76,8 @@ def _list_queues(settings: Settings) -> int:
             sources = queue.dead_letter_sources()
             if sources:
                 rows.append((queue, sources, queue.counts()))
-        except rqsqs.QueueDoesNotExist:
-            continue  # deleted meanwhile
+        except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged):
+            continue  # deleted meanwhile, or for doctor
     if not rows:
         output.note(f"no queue is a dead-letter queue{settings.hint}")
         return 4

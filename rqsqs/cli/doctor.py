@@ -12,11 +12,13 @@ import redis
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 import rqsqs
+from rqsqs._core import flows
 from rqsqs._io import connect, failures, nodes
 from rqsqs.cli import output, scanning
 from rqsqs.cli.examination import Finding, Patient, examine_server
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 
+DAMAGES = 10  # so many damages of a queue are told one by one
 NAMES = 5  # so many names in a sentence
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "cyan"}
 
@@ -28,7 +30,8 @@ def doctor(settings: Settings) -> int:
     """Check whether the server is fit for queues and the queues are well; each finding says what to do.
 
     Looked at are the version, memory and eviction, persistence, replication, connections, clock, round trip, rights,
-    scripts and errors of the server, then queues that are paused, have dead letters or no dead-letter queue. A probe
+    scripts and errors of the server, then queues that are damaged (settings, keys and a
+    hundred messages of each state), are paused, have dead letters or no dead-letter queue. A probe
     key is written that ends by itself after a second; nothing else is changed. Of a cluster every master is checked.
 
     \b
@@ -102,13 +105,22 @@ def _show(settings: Settings, finding: Finding, *, with_advice: bool) -> None:
 def examine_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
     """Queues that want somebody's attention."""
     paused, without, sources, dead = [], [], set(), []
-    number = 0
+    number = looked = 0
+    damaged: list[Finding] = []
     try:
         for queue in connection.queues():
             try:
+                members, troubles = connection.transport.run(flows.find_damage(connection.transport.queue(queue.name)))
+                looked += members
+                damaged += [Finding("damage", "fail", f"{queue.name}: {trouble}") for trouble in troubles[:DAMAGES]]
+                if len(troubles) > DAMAGES:
+                    damaged.append(Finding("damage", "fail", f"{queue.name}: {len(troubles) - DAMAGES:,} more"))
                 info, feeding = queue.info(), queue.dead_letter_sources()
                 waiting = scanning.total(queue.counts()) if feeding else 0
             except rqsqs.QueueDoesNotExist:
+                continue
+            except rqsqs.QueueDamaged:  # told
+                number += 1
                 continue
             number += 1
             if info.is_paused:
@@ -123,6 +135,12 @@ def examine_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
         yield Finding("queues", "fail", f"the queues cannot be looked at: {error}", "see the findings above")
         return
     yield Finding("queues", "ok", f"{output.counted(number, 'queue')} under the prefix")
+    yield from damaged
+    if not damaged:
+        text = (
+            f"nothing is damaged, as far as was looked: settings, keys and {output.counted(looked, 'member')} of them"
+        )
+        yield Finding("damage", "ok", text)
     if paused:
         yield Finding("paused", "warn", f"paused: {_names(paused)}", "rqsqs resume QUEUE lets them go on")
     if dead:

@@ -44,6 +44,19 @@ SECTIONS = {  # what `rqsqs --help` shows, in this order; a module lists its com
 }
 
 
+class _Teller(logging.Handler):
+    """Says on stderr what was passed over."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        self._settings.passed_over += 1
+        say(record.getMessage())
+
+
 class Program(click.Group):
     """The command `rqsqs`."""
 
@@ -70,12 +83,18 @@ class Program(click.Group):
         extra |= {"standalone_mode": False}
         logging.getLogger("rqsqs.server").setLevel(logging.ERROR)  # what connections warn of, doctor tells
         settings = Settings(os.environ.get("RQSQS_URL") or None, os.environ.get("RQSQS_PREFIX") or "rqsqs")
+        teller = _Teller(settings)
+        log = logging.getLogger("rqsqs.damage")
+        log.addHandler(teller)
+        log.propagate = False
         try:
             code = super().main(args, prog_name or "rqsqs", obj=settings, **extra) or OK
             sys.stdout.flush()
         except Exception as error:
             code = explain(error, settings)
         finally:
+            log.removeHandler(teller)
+            log.propagate = True
             with contextlib.suppress(rqsqs.RqsqsError):
                 settings.close()
         sys.exit(code)

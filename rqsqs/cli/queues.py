@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+import rqsqs
 from rqsqs.cli import output, scanning
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
@@ -203,13 +205,16 @@ def purge(settings: Settings, queue: str, yes: bool) -> None:
       rqsqs export orders orders.jsonl && rqsqs purge orders --yes
     """
     target = settings.queue(queue)
-    number = scanning.total(target.counts())
-    confirm(f"Remove {output.counted(number, 'message')} from {queue}?", yes)
+    number: int | None = None
+    with contextlib.suppress(rqsqs.QueueDamaged):  # purged all the same
+        number = scanning.total(target.counts())
+    what = "all messages" if number is None else output.counted(number, "message")
+    confirm(f"Remove {what} from {queue}?", yes)
     target.purge()
     if settings.as_json:
         output.emit({"queue": queue, "purged": number})
     else:
-        output.note(f"removed {output.counted(number, 'message')} from {queue}")
+        output.note(f"removed {what} from {queue}")
 
 
 @click.command("pause", short_help="Hand nothing out for a while.")

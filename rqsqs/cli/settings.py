@@ -29,6 +29,7 @@ class Settings:
     url: str | None = None
     prefix: str = "rqsqs"
     as_json: bool = False
+    passed_over: int = 0  # messages that could not be read
     _connection: rqsqs.Connection | None = field(default=None, repr=False)
 
     @property

@@ -39,7 +39,12 @@ def show(settings: Settings, queue: str, message_id: str | None) -> int:
 
 
 def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
-    info, counts, tags, sources = queue.info(), queue.counts(), queue.tags(), queue.dead_letter_sources()
+    info = queue.info()
+    try:
+        counts, tags, sources = queue.counts(), queue.tags(), queue.dead_letter_sources()
+    except rqsqs.QueueDamaged as error:
+        output.facts(queue.name, sorted(info.attributes.items()))
+        raise error
     target = _dead_letter_queue(info)
     if settings.as_json:
         output.emit(
@@ -80,10 +85,20 @@ def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
 
 def _dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
     policy = info.attributes.get("RedrivePolicy")
-    return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
+    try:
+        return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
+    except (ValueError, LookupError, TypeError):  # damaged
+        return None
 
 
 def _readable(attribute: str, value: str) -> str:
+    try:
+        return _in_words(attribute, value)
+    except (ValueError, LookupError, TypeError, AttributeError):  # damaged
+        return f"{value} (damaged: rqsqs doctor tells more)"
+
+
+def _in_words(attribute: str, value: str) -> str:
     if attribute == "RedrivePolicy":
         policy = json.loads(value)
         target = policy["deadLetterTargetArn"].rpartition(":")[2]

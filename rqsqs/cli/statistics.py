@@ -33,9 +33,11 @@ def stats(settings: Settings, names: tuple[str, ...]) -> int:
     for queue in queues:
         try:
             rows.append((queue.name, queue.counts(), queue.info().is_paused))
-        except rqsqs.QueueDoesNotExist:
+        except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged) as error:
             if names:
                 raise
+            if isinstance(error, rqsqs.QueueDamaged):
+                output.note(str(error))
     if not rows:
         output.note(f"no queues{settings.hint}")
         return 4

@@ -107,7 +107,7 @@ class Sampler:
         for queue in self._connection.queues(self._beginning):
             try:
                 counts, is_paused = queue.counts(), queue.info().is_paused
-            except rqsqs.QueueDoesNotExist:  # deleted meanwhile
+            except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged):  # deleted meanwhile, or for doctor
                 continue
             now, total = time.monotonic(), scanning.total(counts)
             seen[queue.name] = now, total

@@ -55,6 +55,9 @@ def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -
         output.emit({"queue": queue, "file": file, "messages": written})
     else:
         output.note(f"exported {output.counted(written, 'message')} of {queue}{'' if file == '-' else f' to {file}'}")
+    if settings.passed_over:
+        output.note(f"{output.counted(settings.passed_over, 'message')} could not be read: the copy is not complete")
+        return 1
     return 0 if written else 4
 
 

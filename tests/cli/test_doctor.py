@@ -52,7 +52,7 @@ def test_a_healthy_server_is_fit(run: Run, start: Start) -> None:
     with rqsqs.connect(server.url) as connection:
         connection.create_queue("unrelated")
     found = levels(run, server.url)
-    assert found == {name: "ok" for name, _ in CHECKS} | {"queues": "ok"}
+    assert found == {name: "ok" for name, _ in CHECKS} | {"queues": "ok", "damage": "ok"}
     result = run("--url", server.url, "doctor")
     assert "ok    the server is Valkey" in result.stdout
     assert "appendfsync always: a crash costs nothing that was sent" in result.stdout

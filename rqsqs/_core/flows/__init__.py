@@ -4,7 +4,7 @@ A runner drives a flow: it sends each result back and throws each error in. Flow
 formats are the faces' business.
 """
 
-from rqsqs._core.flows.browse import browse, cancel, counts, groups, reschedule
+from rqsqs._core.flows.browse import browse, cancel, counts, find_damage, groups, reschedule
 from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, list_consumers, order_consumer, release
 from rqsqs._core.flows.messages import (
     CHANGED,
@@ -49,6 +49,7 @@ __all__ = [
     "delete_messages",
     "delete_queue",
     "drive_move",
+    "find_damage",
     "finish",
     "finish_and_receive",
     "get_tags",

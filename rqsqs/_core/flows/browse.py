@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from rqsqs._core import browsing, ids
+import contextlib
+
+from rqsqs._core import browsing, ids, queues
 from rqsqs._core.flows.topology import at, at_all, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.messages import dedup_tail
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
-from rqsqs.errors import InvalidParameterValue, MessageNotAvailable
+from rqsqs.errors import (
+    FormatNewer,
+    InvalidParameterValue,
+    MessageNotAvailable,
+    QueueDamaged,
+    QueueDoesNotExist,
+    RqsqsError,
+)
 from rqsqs.types import Counts, State
 
 CHUNK = 500
@@ -126,6 +135,38 @@ def _browse_standard(p: Partition, state: State, cursor: str, limit: int) -> Flo
 def _browse_fifo(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
     found, following = yield browsing.browse_fifo(p, _LETTERS[state], cursor, limit)
     return found, following
+
+
+def find_damage(q: QueueRef, limit: int = 100) -> Flow[tuple[int, list[RqsqsError]]]:
+    """Look for what is damaged in a queue: settings, types of keys, and so many messages of each state and partition.
+
+    Returns:
+        How many messages and other members were looked at, and what was found.
+    """
+    looked, found = 0, list[RqsqsError]()
+    with contextlib.suppress(QueueDamaged, QueueDoesNotExist):  # told below
+        yield from refresh(q)
+    for p in q.partitions:
+        members, damage = yield queues.find_damage(p.base + "meta", limit)
+        looked += members
+        found += damage
+    states: tuple[State, ...] = ("visible", "in_flight", "delayed")
+    for state in states:
+        try:
+            deliveries, _ = yield from browse(q, state, "", limit)
+        except QueueDamaged as e:
+            if str(e) not in map(str, found):
+                found.append(e)
+            continue
+        for d in deliveries:
+            looked += 1
+            try:
+                trouble: RqsqsError | None = d.damage
+            except FormatNewer as e:
+                trouble = e
+            if trouble is not None:
+                found.append(trouble)
+    return looked, found
 
 
 def cancel(
