@@ -35,7 +35,9 @@ def blocked(valkey_url: str) -> Callable[[], int]:
 
 
 def names(url: str, prefix: str) -> list[bytes]:
-    return [key for key in client(url).scan_iter(prefix + ":*", count=1000) if b":call:" not in key]  # these end
+    """All keys but those that end by themselves, and that of the format, which belongs to no queue."""
+    keys = client(url).scan_iter(prefix + ":*", count=1000)
+    return [key for key in keys if b":call:" not in key and not key.endswith(b":format")]
 
 
 class Waiting(threading.Thread):

@@ -483,7 +483,7 @@ def _receive(
                 if waiter:
                     yield messages.ring(home, waiter)
                 return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0), heard=(home,)))
-            if again and (left > 0 or (not waiter and calls < POLL_CALLS)):
+            if again and (left > 0 or calls < POLL_CALLS):
                 got = yield ask(home, wait, waiter, max_messages)
                 calls += 1
                 continue
@@ -617,10 +617,10 @@ def _receive_everywhere(
                         limited.append(p)
             left = min(left, end - _now_ms(q))
             is_stale = is_stale or partitions != q.partitions
-            goes_on = left > 0 or (not waiter and calls < POLL_CALLS)
+            goes_on = left > 0 or calls < POLL_CALLS
             if not found and (again or is_stale) and goes_on:
                 order = q.in_turn(None) if is_stale else tuple(again)
-                if not waiter:
+                if left <= 0:
                     order = order[: POLL_CALLS - calls]
                 continue
             if heard and heard != q.partitions and (found or left > 0):
