@@ -67,7 +67,7 @@ def refusal(call: Callable[[], Any]) -> rqsqs.QueueDamaged | None:
 
 def left(client: Any, prefix: str, name: str) -> list[bytes]:
     """Keys of a queue, without those that end by themselves."""
-    return [k for k in client.scan_iter(f"{prefix}:{{{name}*") if client.ttl(k) < 0 and b":group:" not in k]
+    return [k for k in client.scan_iter(f"{prefix}:{{{name}/*") if client.ttl(k) < 0 and b":group:" not in k]
 
 
 CASES = [(f, v) for f in FIELDS for v in VALUES] + [(f, v) for f, values in OTHERS.items() for v in values]
