@@ -129,7 +129,10 @@ if taken > 0 or r and #r.messages > 0 then
       require("lib.delivery").keep(r)
     end
   elseif not settles then
-    call("HSET", store, unpack(fresh))
+    local kept = redis.pcall("HSET", store, unpack(fresh))
+    if type(kept) == "table" then
+      return require("lib.damaged").put_back(ready, fresh, kept)
+    end
   end
   if not settles then
     call("ZADD", inflight, unpack(scores))

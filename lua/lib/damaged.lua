@@ -140,6 +140,14 @@ local function is_type(key, wanted)
   return kind == wanted or kind == "none", kind
 end
 
+-- What was taken from the head of a list (id and more, record, ...) cannot be kept: it goes back. Returns the error.
+function damaged.put_back(list, taken, refused)
+  for i = #taken - 1, 1, -2 do
+    redis.call("LPUSH", list, taken[i + 1], string.sub(taken[i], 1, 24))
+  end
+  return refused
+end
+
 -- Take keys of wrong types away, so that a queue can be deleted.
 function damaged.clear(base)
   for wanted, names in pairs(kinds) do

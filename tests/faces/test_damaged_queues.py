@@ -146,6 +146,20 @@ def test_a_key_of_another_type_is_named_and_the_queue_can_be_removed(
     assert left(client, prefix, name) == []
 
 
+def test_a_receive_that_cannot_keep_messages_loses_none(
+    connect: Callable[[], rqsqs.Connection], client: Any, prefix: str
+) -> None:
+    queue = connect().create_queue("q")
+    queue.send_batch(["a", "b", "c"])
+    store = f"{prefix}:{{q/0}}:q:store"
+    client.set(store, "garbage")
+    for _ in range(2):
+        with pytest.raises(rqsqs.QueueDamaged, match="store"):
+            queue.receive(2)
+    client.delete(store)
+    assert [m.body for m in queue.receive(10)] == ["a", "b", "c"]
+
+
 def test_asyncio_names_it_too(
     connect: Callable[[], rqsqs.Connection], client: Any, prefix: str, server_url: str
 ) -> None:
