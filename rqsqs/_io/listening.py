@@ -195,7 +195,8 @@ class Switch:
         while key in self._at:
             first = self._at[key][0]
             if first.packed:
-                return out + self._receive(first)
+                out += self._receive(first)
+                return out + self._track(key) if key in self._at else out  # of what it changes itself nobody tells
             out += self.leave(first)
             if first.finish(key.decode()):
                 return out
