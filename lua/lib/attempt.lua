@@ -9,8 +9,9 @@ return function(base, now_ms, deadline_ms)
   -- The reply of the first call again, or nil.
   function attempt.repeated()
     local saved = redis.call("GET", name)
-    local first = saved and cjson.decode(saved)
-    if not first or first.expires <= now_ms then
+    local is_json, first = pcall(cjson.decode, saved or "")
+    if not is_json or type(first) ~= "table" or type(first.messages) ~= "table"
+      or (tonumber(first.expires) or 0) <= now_ms then
       return nil
     end
     local scores, reply, members, lists = {}, {}, {}, {}
