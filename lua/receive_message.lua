@@ -37,7 +37,7 @@ local count = tonumber(ARGV[3])
 local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-elseif #settings[1] > 9 or string.find(settings[1] .. (settings[2] or "x"), "%D") or #settings[2] > 9 then
+elseif #settings[1] > 10 or string.find(settings[1] .. (settings[2] or "x"), "%D") or #settings[2] > 10 then
   return require("lib.damaged").settings(meta)
 end
 local now_us = require("lib.clock")(ARGV[2])

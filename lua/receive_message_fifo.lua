@@ -37,7 +37,7 @@ local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPerio
   "MaximumMessageSize")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-elseif #settings[1] > 9 or string.find(settings[1] .. (settings[2] or "x") .. (settings[6] or "x"), "%D") or #settings[2] > 9
+elseif #settings[1] > 10 or string.find(settings[1] .. (settings[2] or "x") .. (settings[6] or "x"), "%D") or #settings[2] > 10
   or #settings[6] == 0 or #settings[6] > 10 then
   return require("lib.damaged").settings(meta)
 end

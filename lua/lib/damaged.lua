@@ -38,7 +38,7 @@ function damaged.is_whole(value, digits)
 end
 
 -- Numbers in `meta`, with how many digits they have at most: those that must be there, and others.
-local needed = {VisibilityTimeout = 9, MessageRetentionPeriod = 9, MaximumMessageSize = 10, created_us = 16,
+local needed = {VisibilityTimeout = 10, MessageRetentionPeriod = 10, MaximumMessageSize = 10, created_us = 16,
   modified_us = 16}
 local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, DeduplicationWindow = 9, max_receives = 9,
   Partitions = 9, dlq_missing_until = 16, ids_until = 16, longest_window = 16, purged_us = 16, large = 12, last = 16}
@@ -114,16 +114,6 @@ function damaged.settings(meta)
     end
   end
   return nil
-end
-
--- The error reply if a receive could not use the settings: then nothing is sent either.
-function damaged.for_receivers(meta)
-  local values = redis.call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize")
-  local is_fifo = string.find(meta, ".fifo:meta", 1, true)
-  if not (damaged.is_whole(values[1]) and damaged.is_whole(values[2]))
-    or is_fifo and not damaged.is_whole(values[3], 10) then
-    return damaged.settings(meta)
-  end
 end
 
 -- The types of all keys that are not named after something else.

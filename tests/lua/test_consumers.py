@@ -159,7 +159,7 @@ def test_dead_letters_in_other_slots_are_prolonged_too(engine: Engine, name: str
     q = engine.queue(name, dlq.name)
     assert release(engine, q, fail(received(engine, q))) == [BURIED]
     engine.send(dlq, "b", group=group(dlq))
-    held = [again(engine, dlq, 1000), again(engine, dlq, 1000)]
+    held = engine.receive(dlq, 1, 1000) + engine.receive(dlq, 1, 1000)
     assert len({d.partition for d in held}) == 2
     assert beat(engine, dlq, *held) == ("", [])
     engine.clock.advance_ms(19_999)

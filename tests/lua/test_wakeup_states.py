@@ -114,7 +114,8 @@ class Server:
         p, base, dues = self.q.home, self.q.home.base, self.snapshots[queue].dues
         self.engine.clock.us = (self.start_ms + now) * 1000
         pipe = self.engine.redis.pipeline(transaction=False)
-        pipe.delete(*self.keys)
+        for key in self.keys:  # one by one, as a cluster wants it
+            pipe.delete(key)
         for key, dump in zip(self.keys, self.dumps[queue], strict=True):
             if dump is not None:
                 left = 0
