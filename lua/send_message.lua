@@ -8,7 +8,7 @@ KEYS   1 lane   STRING  the caller's last call (lib/once.lua)
 ARGV   1 now_us    "" = the server's clock
        2 max_size  the largest message of this call, bytes
        3 stride    2 or 6: how many arguments each message has; 6/PASS with what the ids' old partition gave the sender
-                   for the new one (lib/partition.lua); an "r" behind it: the call is repeated
+                   for the new one (lib/partition.lua); an "r" behind it: the call is repeated; "c" behind it: check the settings
                    of the queue first, as a receive could not use damaged ones
        4... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
@@ -22,16 +22,11 @@ local call = redis.call
 local lane, meta, ready, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 -- The common case: visible at once, no group, no deduplication, a plain queue (lib/settings.lua).
-local settings = call("HMGET", meta, "plain", "VisibilityTimeout", "MessageRetentionPeriod")
-local plain = settings[1]
+local plain = call("HGET", meta, "plain")
 if not plain or ARGV[3] ~= "2" then
   local stride = string.match(ARGV[3], "^(.*)r$")
   ARGV[3] = stride or ARGV[3]
   return require("lib.once").run(require("lib.sending"), ARGV[4], stride)
-end
-if not string.find((settings[2] or "") .. "/" .. (settings[3] or ""), "^%d+/%d+$")
-  or #settings[2] > 10 or #settings[3] > 10 then -- receives could not use that
-  return require("lib.damaged").settings(meta)
 end
 local limit, topology = plain, nil
 if string.sub(plain, -1) == "/" then -- the home of several partitions

@@ -12,7 +12,8 @@ ARGV   1 number         of the call
        3 max_size       the largest message of this call, bytes
        4 require_dedup  "1" = a message needs a deduplication id or ContentBasedDeduplication (SQS's rule), with a window
                         that outlasts all repetitions of a call: then the call needs no lane
-       5 pass           "", or what the groups' old partition gave the sender for the new one (lib/partition.lua)
+       5 pass           "", or what the groups' old partition gave the sender for the new one (lib/partition.lua); "c" = none,
+                        and check the settings of the queue first: a receive could not use damaged ones
        6... record, group, dedup, due, window_ms per message
             dedup "=id" given, "#id" from the content, "" none; due "" = the queue's DelaySeconds, "+ms", "@ms"
 RETURN {outcome ...}: the message's stamp, "=stamp" of the message it duplicates, or, if it is not for this partition,
@@ -23,12 +24,15 @@ BOUND  2000 calls, 4 MiB
 local call = redis.call
 local lane, meta, token = KEYS[1], KEYS[2], KEYS[4]
 local settings = call("HMGET", meta, "MaximumMessageSize", "ContentBasedDeduplication", "DeduplicationScope",
-  "last", "messages", "special", "VisibilityTimeout", "MessageRetentionPeriod")
+  "last", "messages", "special")
+if ARGV[5] == "c" then
+  local refused = require("lib.damaged").for_receivers(meta)
+  if refused then
+    return refused
+  end
+end
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-elseif not string.find(settings[1] .. "/" .. (settings[7] or "") .. "/" .. (settings[8] or ""), "^%d+/%d+/%d+$")
-  or #settings[1] > 10 or #settings[7] > 10 or #settings[8] > 10 then -- receives could not use that
-  return require("lib.damaged").settings(meta)
 end
 if tonumber(ARGV[3]) > tonumber(settings[1]) then
   return redis.error_reply("MESSAGE_TOO_LARGE " .. settings[1])

@@ -116,6 +116,16 @@ function damaged.settings(meta)
   return nil
 end
 
+-- The error reply if a receive could not use the settings: then nothing is sent either.
+function damaged.for_receivers(meta)
+  local values = redis.call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize")
+  local is_fifo = string.find(meta, ".fifo:meta", 1, true)
+  if not (damaged.is_whole(values[1], 10) and damaged.is_whole(values[2], 10))
+    or is_fifo and not damaged.is_whole(values[3], 10) then
+    return damaged.settings(meta)
+  end
+end
+
 -- The types of all keys that are not named after something else.
 local kinds = {
   list = {"ready", "bell", "outbox", "backup"},

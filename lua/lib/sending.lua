@@ -9,21 +9,23 @@ local ring = require("lib.ring")
 return function()
   local meta, ready, token = unpack(KEYS)
   local more = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow",
-    "topology", "partition", "VisibilityTimeout", "MessageRetentionPeriod", "plain")
-  if not more[7] then
-    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+    "topology", "partition")
+  if string.sub(ARGV[3], -1) == "c" then
+    local refused = require("lib.damaged").for_receivers(meta)
+    if refused then
+      return refused
+    end
+    more[1] = string.match(redis.call("HGET", meta, "plain") or more[1] or "", "^%d+") or more[1] -- as sends see it that do not look
   end
-  more[1] = string.match(more[9] or "", "^%d+") or more[1] -- as the common case sees it
-  if not string.find(more[7] .. "/" .. (more[8] or "") .. "/" .. (more[1] or ""), "^%d+/%d+/%d+$")
-    or #more[7] > 10 or #more[8] > 10 then
-    return require("lib.damaged").settings(meta)
+  if not more[1] then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
   if tonumber(ARGV[2]) > tonumber(more[1]) then
     return redis.error_reply("MESSAGE_TOO_LARGE " .. more[1])
   end
   local now_us = require("lib.clock")(ARGV[1])
   local now_ms = tonumber(string.sub(now_us, 1, 13))
-  local stride, pass = string.match(ARGV[3], "^(%d)/?(.*)$")
+  local stride, pass = string.match(ARGV[3], "^(%d)/?(.-)c?$")
   local queue_delay, fair = tonumber(more[2] or "0") * 1000, more[3]
   local base = string.sub(meta, 1, -5)
   local store, delayed, keeper = base .. "store", base .. "delayed", base .. "keeper"

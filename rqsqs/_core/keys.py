@@ -99,6 +99,7 @@ class QueueRef:
         partitions: these, and the shards of dead letters.
         topology: the server's version of `partitions`.
         before: how many partitions there were before more were added, while something may be in its old place.
+        checked: counts sends, of which one in many looks whether the settings are damaged.
         turn, sends, stays, moves: count receives from another partition than the last, sends, receives from the same
             one, and messages that were not in their old place any more.
     """
@@ -106,6 +107,7 @@ class QueueRef:
     __slots__ = (
         "_shards",
         "before",
+        "checked",
         "home",
         "is_fifo",
         "moves",
@@ -129,7 +131,7 @@ class QueueRef:
         self.topology = b""
         self.before = 0
         self.turn, self.sends = random.randrange(1 << 16), random.randrange(1 << 16)
-        self.stays = self.moves = 0
+        self.stays = self.moves = self.checked = 0
         self._shards: dict[str, Partition] = {self.home.tag: self.home}
 
     def partition(self, tag: str) -> Partition:

@@ -66,6 +66,8 @@ def send_messages(
     news: list[bytes] | None = None,
     permit: str = "",
     durability: Durability | None = None,
+    *,
+    check: bool = False,
 ) -> Operation:
     """Send one or many; the result is a list in the same order: SentMessage, or Moved if it is not for this partition.
 
@@ -73,15 +75,17 @@ def send_messages(
         permit: the pass that the partition gave in which they would have been before (lua/lib/partition.lua).
         news: takes the topology of the queue, if the reply tells it.
         durability: how safe they have to be.
+        check: whether the settings of the queue are damaged; the common send reads only one of them.
     """
     now = p.space.now_us()
     size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
-        return _send_fifo(p, messages, limits, now, size, permit, durability)
+        return _send_fifo(p, messages, limits, now, size, permit or ("c" if check else ""), durability)
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
-    args: list[Arg] = [now, size, (f"6/{permit}" if permit else "6") if special else "2"]
+    stride = (f"6/{permit}" if permit else "6") if special else "2"
+    args: list[Arg] = [now, size, f"{stride}c" if check else stride]
     for name, m in zip(names, messages, strict=True):
         args.append(name)
         args.append(m.record)

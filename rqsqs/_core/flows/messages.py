@@ -44,6 +44,7 @@ AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500
 POLL_CALLS = 10  # a receive that does not wait makes at most so many calls, whatever lies in front
 STAY = 8  # one call of so many goes to another partition than the last one
+CHECK_EVERY = 1024  # one send of so many looks whether the queue's settings are damaged, the first one among them
 TURNS = 10  # attempts to send to partitions that are being changed
 PATIENT_TURNS = 2  # after so many an interrupted change is completed
 SETTLE_AFTER = 256  # messages that were not in their old place any more, until a sender looks whether any is,
@@ -166,7 +167,9 @@ def _send_to(
         return (yield from _send_parts(q, p, parts, limits, permit, durability))
     news: list[bytes] = []
     try:
-        sent: Any = yield messages.send_messages(p, batch, limits, news, permit, durability)
+        check = q.checked % CHECK_EVERY == 0
+        sent: Any = yield messages.send_messages(p, batch, limits, news, permit, durability, check=check)
+        q.checked += 1
         if durability is not None:
             sent, reached = sent
             for one in sent:
