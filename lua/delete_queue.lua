@@ -54,6 +54,9 @@ return require("lib.once").run(function()
     return {0, created, cursor}
   end
   redis.call("UNLINK", ready, store, inflight, delayed)
-  redis.call("HDEL", meta, "holes", "grouped", "returned", "arrived", "large")
+  redis.call("HDEL", meta, "holes", "returned", "arrived", "large")
+  if redis.call("EXISTS", KEYS[9]) == 0 then -- paused groups that were emptied by earlier steps may have new messages
+    redis.call("HDEL", meta, "grouped")
+  end
   return {1, created, "0", ending.finish(KEYS, ARGV)}
 end)

@@ -235,6 +235,91 @@ def settling(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(flows.release(q, [messages.Verdict(d, "fail", cause) for d in held]))
 
 
+@scenario("receive_message release_message change_message_visibility delete_message")
+def alternating(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """What became visible again, and what was delayed, stands between what was not received yet."""
+    if q.is_fifo:
+        return
+    for _ in range(500):
+        engine.send(q, "delayed", delay_ms=1)
+        engine.clock.advance_ms(2)
+        engine.send(q, "at once")
+        engine.clock.advance_ms(1)
+    held = drain(engine, meter, q)
+    assert len(held) == 1000
+    meter(flows.change_visibility(q, [(d.receipt_handle, 2 * i) for i, d in enumerate(held)], NATIVE))
+    for _ in range(1000):
+        engine.send(q, "between")
+        engine.clock.advance_ms(2)
+    held = drain(engine, meter, q)
+    assert len(held) == 2000
+    meter(flows.release(q, [messages.Verdict(d, "back") for d in held if d.body == "between"]))
+    meter(flows.delete_messages(q, [d.receipt_handle for d in held], NATIVE))
+
+
+@scenario("receive_message release_message change_message_visibility delete_message beat_consumer")
+def settling_what_is_visible_again(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """Each in a group of its own, to which receives brought it, and under a receipt from before."""
+    dead = engine.queue("dead.fifo" if q.is_fifo else "dead", MaximumMessageSize=str(4 * MIB))
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1000)}, NATIVE))
+
+    def returned() -> list[Any]:
+        fill(engine, q, 1000, size=5000)
+        held = drain(engine, meter, q, 1)
+        engine.clock.advance_ms(5)
+        for _ in range(20):
+            engine.receive(q, 1, 0)
+        return held
+
+    cause = Cause("ValueError", "", "", "c", 1, 1, 1)
+    meter(flows.beat(q, returned(), 60_000, "c", {"state": "running"}, 60_000))
+    meter(flows.change_visibility(q, [(d.receipt_handle, 9000) for d in returned()], NATIVE))
+    for kind in ("back", "fail", "dead"):
+        held = returned()
+        meter(flows.release(q, [messages.Verdict(d, kind, cause, ("ValueError",), 5) for d in held]))
+    held = returned()
+    fill(engine, q, 1000)
+    meter(flows.delete_and_receive(q, NATIVE, [d.receipt_handle for d in held], 1000))
+    meter(flows.delete_messages(q, [d.receipt_handle for d in returned()], NATIVE))
+
+
+@scenario("receive_message receive_message_fifo release_message release_message_fifo")
+def giving_back(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """Nobody took the answer."""
+    for groups in (-1, 0):
+        fill(engine, q, 1000, groups=groups)
+        for _ in range(2):
+            operation = messages.receive_messages(q.home, NATIVE, 1000, None, "", "")
+            got = meter(operation)
+            assert operation.undo is not None
+            for undo in operation.undo(got):
+                meter(undo)
+        assert engine.counts(q)[1] == 0
+
+
+@scenario("receive_message")
+def receiving_without_records(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    if not q.is_fifo:
+        fill(engine, q, 20_000, groups=-1)
+        drain(engine, meter, q, 1)
+        engine.clock.advance_ms(5)
+        engine.redis.delete(q.home.base + "store")
+        assert not drain(engine, meter, q)
+
+
+@scenario("count_messages")
+def counting_what_is_too_old(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    engine.run(flows.set_attributes(q, {"MessageRetentionPeriod": "60"}, NATIVE))
+    for delay_ms in (None, 1):
+        fill(engine, q, 2000, groups=200, delay_ms=delay_ms)
+        engine.clock.advance_ms(1)
+    for _ in range(30):
+        engine.receive(q, 1, 0)  # brings what is due to its groups
+    engine.clock.advance_ms(61_000)
+    meter(flows.counts(q))
+    assert engine.counts(q) == (0, 0, 0)
+
+
 @scenario(
     "move_messages take_messages put_messages clear_outbox end_handover start_message_move_task "
     "update_message_move_task list_message_move_tasks"

@@ -28,11 +28,24 @@ local function find_others(base, members, deleted)
     table.insert(groups[group], member)
   end
   local is_fair = redis.call("HEXISTS", base .. "meta", "fair") == 1
+  local counts = {returned = 0, arrived = 0}
   for group, found in pairs(is_fair and groups or {}) do
-    local removed = redis.call("ZREM", base .. "again:" .. group, unpack(found))
+    local scores = redis.call("ZMSCORE", base .. "again:" .. group, unpack(found))
+    local removed = 0
+    for i = 1, #found do
+      if scores[i] then
+        local field = string.sub(scores[i], -3) == "000" and "arrived" or "returned"
+        counts[field], removed = counts[field] + 1, removed + 1
+      end
+    end
     if removed > 0 then
-      redis.call("HINCRBY", base .. "meta", "returned", -removed)
+      redis.call("ZREM", base .. "again:" .. group, unpack(found))
       deleted = deleted + removed
+    end
+  end
+  for field, n in pairs(counts) do
+    if n > 0 then
+      redis.call("HINCRBY", base .. "meta", field, -n)
     end
   end
   return deleted, deleted < #members and refused(base, members) or nil

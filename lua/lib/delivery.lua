@@ -17,7 +17,8 @@ local DROPS = 1000 -- so much one call drops, moves to the dead-letter queue or 
 local FAIR_DROPS = 400 -- on a fair queue: there it also goes round
 local TURNS = 120 -- groups at most, of which it hands out
 local FAIR = 100 -- messages at most, and brings
-local PROMOTED = 75 -- messages of each set to their groups
+local PROMOTED, INTO = 1000, 75 -- messages of each set to their groups, to so many groups
+local STEPS = 160 -- times it changes between the list of a line and its sets, where their messages alternate
 local LOOKS = 250 -- members of a set that are read at once after some were dropped
 
 local function count(r, field, by)
@@ -175,7 +176,9 @@ local function serve_due(r, line, due, at, limit, n)
     local record = records[i]
     d.stays = false
     if not record then -- damaged: nothing to hand out
-      handed = handed - (d.what == "deliver" and 1 or 0)
+      if d.what == "deliver" then
+        handed, r.drops = handed - 1, r.drops - 1
+      end
     elseif d.what == "bury" then
       r.moves[#r.moves + 1], r.moves[#r.moves + 2], r.moves[#r.moves + 3] = d.member, d.receives, record
       r.bytes = r.bytes - #record
@@ -223,8 +226,13 @@ end
 
 -- Hand out up to n messages of a line. Returns how many.
 local function serve(r, line, n)
-  local due, at, handed = {}, 1, 0
+  local due, at, handed, steps = {}, 1, 0, STEPS
   while handed < n and r.drops > 0 and r.bytes > 0 do
+    if steps == 0 then
+      r.has_more = true
+      break
+    end
+    steps = steps - 1
     if not due[at] then
       due, at = look(r, line, line.has_looked and math.max(n, LOOKS) or n), 1
       line.has_looked = true
@@ -252,20 +260,26 @@ end
 -- What became visible in a set of a fair queue goes to its group.
 local function promote(r, name, is_delayed)
   local found = redis.call("ZRANGEBYSCORE", name, "-inf", r.now .. "999", "WITHSCORES", "LIMIT", "0", PROMOTED)
-  local groups, members, ended = {}, {}, {}
+  local groups, order, members, ended = {}, {}, {}, {}
   for i = 1, #found, 2 do
     local member, score = found[i], found[i + 1]
-    members[#members + 1] = member
     if message.expired(member, r.oldest) then
       ended[#ended + 1] = member
       r.drops = r.drops - 1
     else
       local group = message.group(member)
-      local entries = groups[group] or {}
-      groups[group] = entries
+      local entries = groups[group]
+      if not entries then
+        if #order == INTO then
+          break
+        end
+        entries, order[#order + 1] = {}, group
+        groups[group] = entries
+      end
       entries[#entries + 1], entries[#entries + 2] = score, member
       count(r, string.sub(score, -3) == "000" and "arrived" or "returned", 1)
     end
+    members[#members + 1] = member
   end
   if #members > 0 then
     redis.call("ZREM", name, unpack(members))
@@ -273,14 +287,14 @@ local function promote(r, name, is_delayed)
   if #ended > 0 then
     redis.call("HDEL", r.base .. "store", unpack(ended))
   end
-  for group, entries in pairs(groups) do
-    redis.call("ZADD", ring.again(r.base, group), unpack(entries))
+  for _, group in ipairs(order) do
+    redis.call("ZADD", ring.again(r.base, group), unpack(groups[group]))
     ring.enter(r.base, group)
   end
   if #found == 0 and is_delayed then
     delivery.forget_delays(r)
   end
-  return #found == 2 * PROMOTED
+  return #found == 2 * PROMOTED or 2 * #members < #found
 end
 
 -- Round the ring of message groups.
@@ -312,7 +326,7 @@ local function serve_groups(r, n)
       ring.to_end(r.base, group)
     end
   end
-  r.has_more = has_more or turns == 0
+  r.has_more = r.has_more or has_more or turns == 0
   return handed
 end
 

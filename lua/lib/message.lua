@@ -60,7 +60,7 @@ end
 
 -- Its message group, "" if it has none.
 function message.group(key)
-  if #key == 24 or #key == 37 then
+  if #key == 24 or #key == 37 and string.sub(key, 25, 25) ~= "@" then
     return ""
   end
   return string.match(key, "@(.*)$", 25) or ""

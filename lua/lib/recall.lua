@@ -9,7 +9,7 @@ return function(base, member)
   score = redis.call("ZSCORE", again, member)
   if score then
     redis.call("ZREM", again, member)
-    redis.call("HINCRBY", base .. "meta", "returned", "-1")
+    redis.call("HINCRBY", base .. "meta", string.sub(score, -3) == "000" and "arrived" or "returned", "-1")
     redis.call("ZADD", base .. "inflight", score, member)
   end
   return score

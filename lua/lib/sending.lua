@@ -71,6 +71,10 @@ return function()
       end
       if group ~= "" then
         key = key .. "@" .. group
+        if not fair then -- also if it is delayed: when it is due, its group takes part
+          ring.open(base)
+          fair = "1"
+        end
       end
       if due_ms > now_ms then
         if due_ms - now_ms > 900000 then
@@ -82,10 +86,6 @@ return function()
           earliest = due_ms
         end
       else
-        if group ~= "" and not fair then
-          ring.open(base)
-          fair = "1"
-        end
         if fair then
           ring.push(base, group, key, record)
           redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)

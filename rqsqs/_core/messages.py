@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rqsqs._core import ids, records
+from rqsqs._core import ids, portions, records
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.receipts import Receipt
@@ -239,12 +239,12 @@ def receive_messages(
             statuses[:] = reply.pop()
         return Received(p, reply)
 
-    def undo(got: Received) -> Operation | None:
+    def undo(got: Received) -> list[Operation]:
         if got.messages:
-            return None if delete else give_back(p, got.messages)
+            return [] if delete else give_back(p, got.messages)
         if got.wake_at_ms == got.now_ms and waiter:  # something may be visible, and it may have taken a token
-            return ring(p)
-        return ring(p, waiter) if got.look_at_ms else None
+            return [ring(p)]
+        return [ring(p, waiter)] if got.look_at_ms else []
 
     if p.is_fifo:
         strict = "1" if limits.strict else ""
@@ -255,10 +255,12 @@ def receive_messages(
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo, keeps_answer=delete)
 
 
-def give_back(p: Partition, deliveries: Sequence[Delivery]) -> Operation:
+def give_back(p: Partition, deliveries: Sequence[Delivery]) -> list[Operation]:
     """Make messages that nobody has seen since they were received visible again, last one first, so that order
     holds; the receive does not count."""
-    return release_messages(p, [Verdict(d, "back") for d in reversed(deliveries)])
+    verdicts = [Verdict(d, "back") for d in reversed(deliveries)]
+    most = portions.ORDERED if p.is_fifo else portions.RELEASED
+    return [release_messages(p, some) for some in portions.portions(verdicts, most)]
 
 
 def key_text(key: bytes) -> str:

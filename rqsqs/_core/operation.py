@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ class Operation:
         keys: full key names, all of one hash tag.
         args: arguments of the script.
         parse: makes the result of the reply.
-        undo: makes the operation that gives back what a result holds, if nobody is there any more to take it.
+        undo: makes the operations that give back what a result holds, if nobody is there any more to take it.
         durability: how safe what it writes has to be. Then the result is a pair: the result, and what was Reached.
         marked: its arguments tell it from other calls, as a script wants that is called in a lane; the index of the one
             that says with an "r" at its end that the call is repeated.
@@ -37,7 +37,7 @@ class Operation:
         keys: tuple[str, ...],
         args: tuple[Arg, ...],
         parse: Callable[[Any], Any] | None = None,
-        undo: Callable[[Any], Operation | None] | None = None,
+        undo: Callable[[Any], Sequence[Operation]] | None = None,
         durability: Durability | None = None,
         marked: int | None = None,
         keeps_answer: bool = False,

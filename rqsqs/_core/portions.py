@@ -10,8 +10,9 @@ from rqsqs._core.records import Delivery
 T = TypeVar("T")
 BYTES = 4 * 1024 * 1024  # of records in one call, beyond one message
 ORDERED = 100  # messages of a FIFO queue in one call
-BESIDE = 50  # messages of a FIFO queue that are deleted in the call that receives others
+BESIDE = 50  # messages of a FIFO queue that are deleted in the call that receives others (standard: SPECIAL)
 SPECIAL = 250  # of a standard queue, where each takes several steps
+RELEASED = 75  # of a standard queue that go back to their places in it
 PLAIN = 1000  # of a standard queue, where all take one step together
 CUT_BYTES = BYTES // 2  # so much a receive hands out at least before it stops for their size
 

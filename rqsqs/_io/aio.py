@@ -266,8 +266,7 @@ class Link:
         if operation.undo is None:
             return
         result = reply if operation.parse is None else operation.parse(reply)
-        undo = operation.undo(result)
-        if undo is not None:
+        for undo in operation.undo(result):
             self.background(self._quietly(undo))
 
     async def _quietly(
@@ -621,8 +620,9 @@ class Link:
             for one in blocked:
                 await self._end(one, exchange)
             result = await exchange
-            undo = operation.undo(result) if operation is not None and operation.undo is not None and result else None
-            if undo is not None:
+            for undo in (
+                operation.undo(result) if operation is not None and operation.undo is not None and result else ()
+            ):
                 await self._quietly(undo)
         except (RqsqsError, rx.RedisError, OSError):
             exchange.cancel()

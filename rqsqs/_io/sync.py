@@ -433,8 +433,7 @@ class Link:
         operation = listener.operation
         with contextlib.suppress(RqsqsError):
             if operation is not None and operation.undo is not None and not isinstance(reply, Exception):
-                undo = operation.undo(reply if operation.parse is None else operation.parse(reply))
-                if undo is not None:
+                for undo in operation.undo(reply if operation.parse is None else operation.parse(reply)):
                     self.execute(undo)
         self.ring(listener.bells)  # the receive may have taken on a duty
 
@@ -574,8 +573,7 @@ class Link:
                 self._end(one)
                 reply = self._answer(one, operation, packed)
                 if operation is not None and operation.undo is not None:
-                    undo = operation.undo(reply if operation.parse is None else operation.parse(reply))
-                    if undo is not None:
+                    for undo in operation.undo(reply if operation.parse is None else operation.parse(reply)):
                         self.execute(undo)
         if blocked:
             self.ring(wait.bells)

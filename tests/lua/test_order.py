@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rqsqs._core import flows, messages
+from rqsqs._core import flows, messages, queues
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.messages import Verdict
 from rqsqs.errors import ReceiptHandleExpired
@@ -211,6 +211,30 @@ def test_failures_of_a_noisy_tenant_take_no_more_than_its_turns(engine: Engine) 
     assert handled == 200
 
 
+def test_groups_take_turns_also_if_all_their_messages_are_delayed(engine: Engine) -> None:
+    q = fresh(engine, DelaySeconds="1")
+    engine.send(q, *["noisy"] * 100, group="noisy")
+    engine.clock.advance_ms(1)
+    engine.send(q, "quiet", group="quiet")
+    engine.clock.advance_ms(1000)
+    assert [engine.bodies(q, 1) for _ in range(2)] == [["noisy"], ["quiet"]]
+
+
+@pytest.mark.parametrize("length", range(10, 15))  # with one of 12 bytes a key is as long as one in flight without
+@pytest.mark.parametrize("delay_ms", [0, 5])
+def test_a_message_of_a_paused_group_stays_in_it_whatever_its_name(engine: Engine, length: int, delay_ms: int) -> None:
+    q, group = fresh(engine), "g" * length
+    engine.send(q, "other", group="other")
+    engine.send(q, "paused", group=group, delay_ms=delay_ms)
+    if not delay_ms:
+        assert engine.run(flows.release(q, [Verdict(d, "back") for d in engine.receive(q)])) == [0, 0]
+    engine.run(flows.pause(q, resume=False, group=group))
+    engine.clock.advance_ms(delay_ms)
+    assert engine.bodies(q) == ["other"]
+    engine.run(flows.pause(q, resume=True, group=group))
+    assert engine.bodies(q) == ["paused"]
+
+
 def test_what_was_never_received_and_what_came_back_are_counted_apart(engine: Engine) -> None:
     q = fresh(engine)
     engine.send(q, *range(3), group="g")
@@ -228,6 +252,30 @@ def test_what_was_never_received_and_what_came_back_are_counted_apart(engine: En
         engine.delete(q, *got)
     kept = engine.redis.hgetall(q.home.base + "meta")
     assert {int(kept[field]) for field in (b"grouped", b"returned", b"arrived")} == {0}
+
+
+def test_a_dead_letter_given_another_time_is_counted_as_not_received(engine: Engine) -> None:
+    dead = engine.queue("dead")
+    q = fresh(engine, dlq="dead")
+    engine.send(q, "m", group="g")
+    assert engine.bodies(q, 1, 0) == ["m"]
+    assert engine.bodies(q) == []  # dies
+    shard = dead.partition(q.home.tag)
+    (d,) = engine.receive(dead, 1)
+    engine.execute(queues.pause_group(shard, "g", resume=False))  # takes turns from now on
+    assert engine.run(flows.release(dead, [Verdict(d, "back")])) == [0]
+    assert engine.run(flows.reschedule(dead, d.message_id, engine.clock.ms + 5, group="g"))
+    engine.clock.advance_ms(5)
+    assert engine.receive(dead) == []  # brings it to its group
+
+    def counted() -> dict[str, int]:
+        kept = engine.redis.hgetall(shard.base + "meta")
+        return {field: int(kept.get(field.encode(), b"0")) for field in ("returned", "arrived")}
+
+    assert counted() == {"returned": 0, "arrived": 1}
+    assert engine.delete(dead, d) == [None]
+    assert counted() == {"returned": 0, "arrived": 0}
+    assert engine.counts(dead) == (0, 0, 0)
 
 
 # Handles from before

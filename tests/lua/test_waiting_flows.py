@@ -12,7 +12,7 @@ import pytest
 
 from rqsqs._core import flows, messages
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
+from rqsqs._core.operation import Flow, IsWatched, Sleep, Wait
 from rqsqs.errors import OverLimit, QueueDoesNotExist, RqsqsError
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
@@ -172,8 +172,7 @@ def test_an_answer_that_makes_its_caller_the_keeper_can_be_undone(engine: Engine
     got = engine.execute(operation)
     assert keeper(engine, q.home)
     assert operation.undo is not None
-    undo = operation.undo(got)
-    assert isinstance(undo, Operation)
+    (undo,) = operation.undo(got)
     engine.execute(undo)
     assert keeper(engine, q.home) is None
     assert engine.token(q.home)

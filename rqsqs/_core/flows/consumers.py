@@ -18,7 +18,7 @@ from rqsqs.limits import NATIVE
 from rqsqs.types import Consumer, Durability
 
 GONE = -2
-PROLONGED = 1000  # messages in one heartbeat
+PROLONGED = 1000  # messages of a FIFO queue in one heartbeat (standard: portions.SPECIAL)
 MOST_OF_CAUSE = 10_000  # bytes
 Weak = Callable[[DurabilityNotReached], object]  # takes what is not as safe as required
 
@@ -49,7 +49,7 @@ def finish_and_receive(
         first = parts.pop()[1] if parts and may_stay(q, parts[-1][0]) else ()
         for _, part in parts:
             yield from finish(q, part)
-    most = portions.BESIDE if q.is_fifo else portions.PLAIN
+    most = portions.BESIDE if q.is_fifo else portions.SPECIAL
     if len(first) > most:
         yield from finish(q, first[:-most])
         first = first[-most:]
@@ -101,7 +101,7 @@ def release(
     safe = for_deletes(durability)
     told: list[Any] = []
     left = list(enumerate(verdicts))
-    most = portions.ORDERED if q.is_fifo else portions.SPECIAL
+    most = portions.ORDERED if q.is_fifo else portions.RELEASED
     while left:
         again = []
         for p in dict.fromkeys(v.delivery.partition for _, v in left):
@@ -146,9 +146,10 @@ def beat(
         QueueDoesNotExist.
     """
     order, lost = "", []
+    most = PROLONGED if q.is_fifo else portions.SPECIAL
     parts = dict(_by_partition(held))
     for p in (q.home, *(p for p in parts if p is not q.home)):
-        for n, mine in enumerate(portions.portions(parts.get(p, []), PROLONGED) or [()]):
+        for n, mine in enumerate(portions.portions(parts.get(p, []), most) or [()]):
             try:
                 if p is q.home and n == 0:
                     order, positions = yield consumers.beat(p, mine, lease_ms, consumer_id, description, life_ms)

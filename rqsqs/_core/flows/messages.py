@@ -369,7 +369,7 @@ def delete_and_receive(
     if parts and may_stay(q, parts[-1][0]):
         last = parts.pop()[1:]
     indices, finished = last
-    most = portions.BESIDE if q.is_fifo else portions.PLAIN
+    most = portions.BESIDE if q.is_fifo else portions.SPECIAL
     if len(finished) > most:
         parts.append((finished[0].partition, indices[:-most], finished[:-most]))
         indices, finished = indices[-most:], finished[-most:]
@@ -709,8 +709,8 @@ def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
 def _give_back(deliveries: Sequence[Delivery]) -> Flow[None]:
     for p in {d.partition: None for d in deliveries}:
         held = [d for d in deliveries if d.partition is p]
-        for part in reversed(portions.portions(held, portions.ORDERED if p.is_fifo else portions.PLAIN)):
-            yield messages.give_back(p, part)
+        for operation in messages.give_back(p, held):  # noqa: UP028 - a list takes no answers
+            yield operation
 
 
 def delete_messages(
