@@ -240,12 +240,15 @@ class Delivery:
             FormatNewer: a newer version wrote it.
         """
         try:
+            headers = (self._envelope or self.envelope)[2]
+            if not headers and not self._trailer:  # the common case
+                return None
             self._told()
-            pairs: Any = self.attributes.values() if self.envelope[2] else ()
+            pairs: Any = self.attributes.values() if headers else ()
             for data_type, value in pairs:
                 if not (isinstance(data_type, str) and isinstance(value, str | bytes)):
                     return self._damaged("has attributes that are no pairs of type and value")
-            for name in "tgd" if self.envelope[2] else "":
+            for name in "tgd" if headers else "":
                 if not isinstance(self.header(name), str | None):
                     return self._damaged("has odd headers")
         except MessageDamaged as e:

@@ -305,7 +305,7 @@ def _stop_at_newer(q: QueueRef, received: Sequence[Delivery], limits: Limits, *,
     Raises:
         FormatNewer.
     """
-    if not any([is_newer(d.record) for d in received]):
+    if not any([d.record[1:2] > b"\x03" and is_newer(d.record) for d in received]):
         return
     if not deleted:
         yield from _give_back(received)
@@ -462,11 +462,11 @@ def _receive(
                 return []
             wait = f"+{wait_ms}"
 
-    end = _now_ms(q) + (wait_ms or 0)
     calls, again = 1, False
     got = yield first(wait, waiter) if first else ask(home, wait, waiter, max_messages)
-    if wait_ms is None:
-        end = _now_ms(q) + got.wait_until_ms - got.now_ms
+    if got.messages and not got.missing_dlq and got.topology == q.topology:  # the common case
+        return list(got.messages)
+    end = _now_ms(q) + (got.wait_until_ms - got.now_ms if wait_ms is None else wait_ms)
     try:
         while True:
             again = bool(got.missing_dlq) or got.wake_at_ms == got.now_ms
