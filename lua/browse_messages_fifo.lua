@@ -111,7 +111,7 @@ end
 local function show_one(name)
   local group = string.sub(name, 17)
   local list, stamp = fifo.list(base, group), string.sub(name, 1, 16)
-  local index = sorted.find(list, stamp) or sorted.search(list, stamp)
+  local index = sorted.find(list, stamp) or sorted.search(list, stamp, redis.call("HGET", meta, "large"))
   if index then
     local found = redis.call("LRANGE", list, 2 * index, 2 * index + 1)
     show(group, found[1], found[2])

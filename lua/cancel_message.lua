@@ -12,7 +12,7 @@ KEYS   1 meta     HASH    queue attributes
        7 keeper   STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
-       3 due_ms  "" = cancel; else the time at which it becomes visible
+       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now
        4 ready   "1" = look among the ready messages of these groups only
        5... groups among whose ready messages it is looked for, beside those without one
 RETURN 1 done | 0 not found (here) | -1 in flight
@@ -32,7 +32,8 @@ return require("lib.once").run(function()
   if not settings[1] then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local now_us = clock(ARGV[1])
+  local now_ms = tonumber(string.sub(now_us, 1, 13))
   local base = string.sub(meta, 1, -5)
   local key, record, receives = nil, nil, "000"
 
@@ -116,7 +117,7 @@ return require("lib.once").run(function()
 
   if due ~= "" then
     -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
-    local due_ms = math.max(tonumber(due), now_ms)
+    local due_ms = math.max(require("lib.due")(due, now_us), now_ms)
     local scheduled = message.scheduled(key, due_ms)
     if scheduled ~= key and receives ~= "000" then
       local part = message.parse(scheduled)

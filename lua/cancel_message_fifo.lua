@@ -11,7 +11,7 @@ KEYS   1 meta      HASH    queue attributes
        6 keeper    STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
        2 stamp   16 digits
-       3 due_ms  "" = cancel; else the time at which it becomes visible
+       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now
        4... groups among which it is looked for
 RETURN 1 done | 0 not found in these groups | -1 in flight
 ERRORS QUEUE_NOT_FOUND
@@ -29,13 +29,14 @@ return require("lib.once").run(function()
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now = string.sub(clock(ARGV[1]), 1, 13)
+  local now_us = clock(ARGV[1])
+  local now = string.sub(now_us, 1, 13)
   local now_ms = tonumber(now)
   local base = string.sub(meta, 1, -5)
   local group, list, index
   for i = 4, #ARGV do
     group, list = ARGV[i], fifo.list(base, ARGV[i])
-    index = sorted.find(list, stamp) or sorted.search(list, stamp)
+    index = sorted.find(list, stamp) or sorted.search(list, stamp, redis.call("HGET", meta, "large"))
     if index then
       break
     end
@@ -61,9 +62,9 @@ return require("lib.once").run(function()
   else
     local key = redis.call("LINDEX", list, 2 * index)
     local history = string.match(key, "/.*$") or ""
-    local due_ms, new = tonumber(due), stamp .. history
+    local due_ms, new = require("lib.due")(due, now_us), stamp .. history
     if due_ms > now_ms then
-      new = stamp .. "+" .. due .. history
+      new = stamp .. "+" .. string.format("%.0f", due_ms) .. history
     end
     redis.call("LSET", list, 2 * index, new)
     local state = redis.call("HGET", states, stamp)
@@ -73,7 +74,7 @@ return require("lib.once").run(function()
       redis.call("HSET", states, stamp, fifo.state(n, first, since, b))
     end
     if due_ms > now_ms then
-      redis.call("ZADD", base .. "delayed", due, member)
+      redis.call("ZADD", base .. "delayed", string.format("%.0f", due_ms), member)
       redis.call("HSET", meta, "delays", "1")
       bell.ring_for(token, keeper, now_ms, due_ms)
     end

@@ -88,10 +88,8 @@ end
 
 local attempt = ARGV[9] ~= "" and count > 0 and require("lib.attempt")(base, now_ms, deadline_ms) or nil
 if attempt then
-  local saved = attempt.repeated()
+  local saved = attempt.repeated(lane, visibility, topology, now)
   if saved then
-    saved[#saved + 1] = topology
-    saved[#saved + 1] = now
     return answer(saved)
   end
 end

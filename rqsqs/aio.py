@@ -236,8 +236,7 @@ class Queue:
         group: str | None = None,
     ) -> bool:
         """Give a waiting message another time to become visible."""
-        now_ms = self._connection.transport.now_ms()
-        return await self._run(calls.reschedule(self._ref, self.limits, now_ms, message, delay, at, group))
+        return await self._run(calls.reschedule(self._ref, self.limits, message, delay, at, group))
 
     async def pause(self, group: str | None = None) -> None:
         """Hand nothing out any more, of the queue or of one message group; what is in flight stays so."""

@@ -347,7 +347,6 @@ def cancel(q: QueueRef, message: Any, deduplication_id: str | None, group: str |
 def reschedule(
     q: QueueRef,
     limits: Limits,
-    now_ms: int,
     message: Any,
     delay: Seconds | None,
     at: Moment | None,
@@ -357,10 +356,9 @@ def reschedule(
     if (delay is None) == (at is None):
         raise MissingParameter("reschedule() takes delay or at, one of them")
     if at is not None:
-        due_ms = checks.epoch_ms("at", at)
-    else:
-        due_ms = now_ms + checks.milliseconds("delay", delay, limits.delay_ms)
-    return flows.reschedule(q, checks.message_id(message), due_ms, checks.group(group))
+        return flows.reschedule(q, checks.message_id(message), checks.epoch_ms("at", at), checks.group(group))
+    span_ms = checks.milliseconds("delay", delay, limits.delay_ms)
+    return flows.reschedule(q, checks.message_id(message), f"+{span_ms}", checks.group(group))
 
 
 def pause(q: QueueRef, group: str | None, *, resume: bool) -> Flow[None]:

@@ -324,8 +324,7 @@ class Queue:
         Raises:
             MessageNotAvailable: it is in flight.
         """
-        now_ms = self._connection.transport.now_ms()
-        return self._run(calls.reschedule(self._ref, self.limits, now_ms, message, delay, at, group))
+        return self._run(calls.reschedule(self._ref, self.limits, message, delay, at, group))
 
     def pause(self, group: str | None = None) -> None:
         """Hand nothing out any more, of the queue or of one message group; what is in flight stays so."""

@@ -6,17 +6,19 @@ return function(base, now_ms, deadline_ms)
   local name, inflight = base .. "attempt:" .. ARGV[9], base .. "inflight"
   local attempt = {}
 
-  -- The reply of the first call again, or nil.
-  function attempt.repeated()
+  -- The reply of the first call again, or nil. Kept in the lane if the messages are visible at once, as a repetition would
+  -- find them received by others, or dead.
+  function attempt.repeated(lane, visibility, topology, now)
     local saved = redis.call("GET", name)
     local is_json, first = pcall(cjson.decode, saved or "")
     if not is_json or type(first) ~= "table" or type(first.messages) ~= "table"
       or (tonumber(first.expires) or 0) <= now_ms then
       return nil
     end
-    local scores, reply, members, lists = {}, {}, {}, {}
+    local scores, reply, members, counts, lists = {}, {}, {}, {}, {}
     for i, m in ipairs(first.messages) do
       members[i] = m.stamp .. m.group
+      counts[m.group] = (counts[m.group] or 0) + 1
     end
     local found = redis.call("ZMSCORE", inflight, unpack(members))
     for i, m in ipairs(first.messages) do
@@ -24,9 +26,11 @@ return function(base, now_ms, deadline_ms)
         return nil
       end
       m.score = deadline_ms .. string.sub(m.score, -3)
-      scores[2 * i - 1], scores[2 * i] = m.score, m.stamp .. m.group
+      scores[2 * i - 1], scores[2 * i] = m.score, members[i]
+    end
+    for _, m in ipairs(first.messages) do
       -- nothing that is not of this attempt stands in front of them
-      local list = lists[m.group] or redis.call("LRANGE", base .. "group:" .. m.group, "0", 2 * #members - 1)
+      local list = lists[m.group] or redis.call("LRANGE", base .. "group:" .. m.group, "0", 2 * counts[m.group] - 1)
       lists[m.group] = list
       for j = 1, #list, 2 do
         if string.sub(list[j], 1, 16) == m.stamp then
@@ -38,6 +42,13 @@ return function(base, now_ms, deadline_ms)
     end
     redis.call("ZADD", inflight, unpack(scores))
     redis.call("SET", name, cjson.encode(first), "KEEPTTL")
+    reply[#reply + 1] = topology
+    reply[#reply + 1] = now
+    if visibility == 0 then
+      local packed = "=" .. cmsgpack.pack(reply)
+      redis.call("SET", lane, (#packed > 8192 and "?" or packed) .. string.sub(ARGV[1], 1, 8), "PX",
+        require("lib.once").life(#ARGV[1] > 8))
+    end
     return reply
   end
 

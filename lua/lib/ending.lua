@@ -20,7 +20,11 @@ function ending.begin(keys, argv, now_us)
       and tonumber(now_us) - tonumber(state[3]) < tonumber(argv[4]) * 1000 then
       return redis.error_reply("PURGE_QUEUE_IN_PROGRESS " .. meta), nil
     end
-    redis.call("HSET", meta, "purged_us", state[4] and state[4] > now_us and state[4] or now_us) -- stamps may run ahead
+    local last = state[4] and state[4] > now_us and state[4] or now_us -- stamps may run ahead
+    redis.call("HSET", meta, "purged_us", last)
+    if string.sub(meta, -10) == ".fifo:meta" then
+      redis.call("HSET", meta, "last", last) -- what is sent from now on is later than the purge
+    end
   elseif first then
     redis.call("HSET", meta, "deleting", "1")
     redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain")

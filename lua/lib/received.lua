@@ -44,16 +44,22 @@ return function(lane, base, is_fifo, topology, now)
     end
     return {tonumber(now), topology, 0, 0, "", reply}, true
   end
-  local lists = {}
+  local counts, lists = {}, {}
+  for _, member in ipairs(members) do
+    local group = string.sub(member, 17)
+    counts[group] = (counts[group] or 0) + 1
+  end
   for _, m in ipairs(held) do
     local stamp, group = string.sub(m.member, 1, 16), string.sub(m.member, 17)
-    local list = lists[group] or redis.call("LRANGE", base .. "group:" .. group, "0", #scores - 1)
+    -- they were at the head, so what is left of them is there still
+    local list = lists[group] or redis.call("LRANGE", base .. "group:" .. group, "0", 2 * counts[group] - 1)
     lists[group] = list
     for i = 1, #list, 2 do
       if string.sub(list[i], 1, 16) == stamp then
         local history = redis.call("HGET", base .. "state", stamp)
         local n, first, since, b = require("lib.fifo").parse(history)
-        for _, value in ipairs({list[i], group, require("lib.fifo").state(n, first, string.sub(since, 1, 13), b), list[i + 1]}) do
+        local shown = require("lib.fifo").state(n, first, string.sub(since, 1, 13), b)
+        for _, value in ipairs({list[i], group, shown, list[i + 1]}) do
           reply[#reply + 1] = value
         end
       end

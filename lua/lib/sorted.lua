@@ -46,15 +46,19 @@ end
 -- The same message by message, past holes (lib/message.lua), among the first 10,000, or as many as fit in 4 MiB: `largest`
 -- is the field `large` of meta (lib/large.lua).
 function sorted.search(list, prefix, largest)
-  local step = require("lib.large").chunk(largest, 200)
-  for start = 0, math.min(50 * step, largest and step or 10000) - 1, step do
-    local pairs_ = redis.call("LRANGE", list, 2 * start, 2 * (start + step) - 1)
+  local large = require("lib.large")
+  local start, room = 0, large.BYTES
+  for _ = 1, 50 do
+    local step = large.chunk(largest or "4096", 200, room)
+    local pairs_ = redis.call("LRANGE", list, string.format("%d", 2 * start), string.format("%d", 2 * (start + step) - 1))
     for i = 1, #pairs_, 2 do
       if string.sub(pairs_[i], 1, #prefix) == prefix and #pairs_[i] ~= 25 then
         return start + (i - 1) / 2
       end
+      room = room - #pairs_[i] - #pairs_[i + 1]
     end
-    if #pairs_ < 2 * step then
+    start = start + step
+    if #pairs_ < 2 * step or room <= 0 then
       break
     end
   end

@@ -155,20 +155,22 @@ def _seen_fifo(
     return d
 
 
-def cancel(p: Partition, key: str, groups: Sequence[str], due_ms: int | None, *, ready_only: bool = False) -> Operation:
-    """Cancel (due_ms None) or reschedule; the result is 1 done, 0 not found, -1 in flight.
+def cancel(
+    p: Partition, key: str, groups: Sequence[str], due: int | str | None, *, ready_only: bool = False
+) -> Operation:
+    """Cancel (due None) or reschedule; the result is 1 done, 0 not found, -1 in flight.
 
     Args:
+        due: epoch ms, or "+ms" from now.
         groups: among which it is looked for; a standard queue looks among what has no group as well.
         ready_only: standard queues: not among what is delayed or was received.
     """
-    due: Arg = "" if due_ms is None else due_ms
     if p.is_fifo:
         script, keys = "cancel_message_fifo", "meta available inflight state bell keeper"
-        args: tuple[Arg, ...] = (key, due, *groups)
+        args: tuple[Arg, ...] = (key, "" if due is None else due, *groups)
     else:
         script, keys = "cancel_message", "meta ready store inflight delayed bell keeper"
-        args = (key, due, "1" if ready_only else "", *groups)
+        args = (key, "" if due is None else due, "1" if ready_only else "", *groups)
     return Operation(script, p.keys(keys), (p.space.now_us(), *args))
 
 

@@ -660,11 +660,6 @@ class Transport:
         """What is known about the queue of this name."""
         return self.space.queue(name)
 
-    def now_ms(self) -> int:
-        """The client's clock, or the test clock. Scripts decide by the server's."""
-        clock = self.space.clock
-        return clock.now_us() // 1000 if clock is not None else time.time_ns() // 1_000_000
-
     @property
     def link(self) -> Link:
         """The link in the running event loop.

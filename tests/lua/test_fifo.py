@@ -180,6 +180,15 @@ def test_a_purge_forgets_ids_of_stamps_that_ran_ahead(engine: Engine, q: QueueRe
     assert not engine.send(q, "b", group="g", dedup_id="d")[0].is_duplicate
 
 
+def test_ids_count_after_a_purge_while_the_clock_steps_back(engine: Engine, q: QueueRef) -> None:
+    engine.run(flows.purge_queue(q, NATIVE))
+    engine.clock.advance_ms(-60_000)
+    first = engine.send(q, "a", group="g", dedup_id="d")
+    again = engine.send(q, "b", group="g", dedup_id="d")
+    assert [s.is_duplicate for s in first + again] == [False, True]
+    assert engine.bodies(q, 10) == ["a"]
+
+
 def test_deduplication_is_required_by_the_strict_limits(engine: Engine, q: QueueRef) -> None:
     outgoing = [records.outgoing("a", group="g", dedup_id="d"), records.outgoing("b", group="g", content_hash="h")]
     with pytest.raises(DeduplicationIdRequired):
@@ -253,6 +262,15 @@ def test_an_attempt_id_gives_the_same_receipts(engine: Engine, q: QueueRef) -> N
     assert engine.receive(q, 10, attempt_id="x") == []
 
 
+def test_an_attempt_gets_its_messages_of_many_groups_again(engine: Engine, q: QueueRef) -> None:
+    for i in range(5):
+        engine.send(q, *range(10 * i, 10 * i + 4), group=f"g{i}")
+    first = engine.receive(q, 18, 5000, attempt_id="x")
+    assert len(first) == 18
+    again = engine.receive(q, 18, 5000, attempt_id="x")
+    assert [(d.body, d.receipt_handle) for d in again] == [(d.body, d.receipt_handle) for d in first]
+
+
 def test_in_flight_at_the_limit_nothing_is_handed_out_and_nothing_raised(engine: Engine, q: QueueRef) -> None:
     import dataclasses
 
@@ -307,12 +325,14 @@ def test_a_batch_deleted_in_reverse_takes_as_few_calls_as_in_order(engine: Engin
 
 
 @pytest.mark.parametrize("us", [0, 1, 999])
-@pytest.mark.parametrize("how", ["timeout", "change", "delay", "queue delay", "retry", "attempt"])
+@pytest.mark.parametrize("how", ["timeout", "change", "delay", "queue delay", "retry", "attempt", "reschedule"])
 def test_nothing_is_visible_before_its_time(engine: Engine, how: str, us: int) -> None:
     q = engine.queue("q.fifo", VisibilityTimeout="1", DelaySeconds="1" if how == "queue delay" else "0")
     engine.clock.us += us
-    engine.send(q, "a", group="g", **({"delay_ms": 1000} if how == "delay" else {}))
-    if "delay" not in how:
+    (sent,) = engine.send(q, "a", group="g", **({"delay_ms": 1000} if how == "delay" else {}))
+    if how == "reschedule":
+        assert engine.run(flows.reschedule(q, sent.message_id, "+1000"))
+    elif "delay" not in how:
         (d,) = engine.receive(q, visibility_ms=1000 if how == "timeout" else 60_000, attempt_id="x")
         if how == "change":
             assert change(engine, q, d, 1000) is None

@@ -12,7 +12,7 @@ from rqsqs._io import wire
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.types import Outgoing
-from tests.lua.conftest import Engine
+from tests.lua.conftest import Engine, policy
 
 
 @pytest.fixture(params=["q", "q.fifo"], ids=["standard", "fifo"])
@@ -195,6 +195,18 @@ def test_a_repeated_receive_does_not_delete_what_its_first_attempt_handed_out(en
         assert [d.body for d in lost.repeat().messages] == first
         assert statuses == told
     assert engine.counts(q) == (0, len(first), 0)
+
+
+def test_an_attempt_that_makes_its_messages_visible_is_answered_again(engine: Engine) -> None:
+    engine.queue("dead.fifo")
+    q = engine.queue("q.fifo", RedrivePolicy=policy("dead.fifo", 1))
+    engine.send(q, "a", "b", group="g")
+    first = engine.receive(q, 1, 5000, attempt_id="x")
+    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 1, 0, "", "", "x"))
+    again = lost.repeat().messages
+    assert [d.receipt_handle for d in again] == [d.receipt_handle for d in first]
+    assert [d.body for d in lost.first().messages] == ["a"]
+    assert engine.bodies(q) == ["b"]  # "a" was received as often as it may be
 
 
 def test_a_repeated_receive_tells_that_what_it_was_to_delete_is_gone(engine: Engine) -> None:

@@ -132,6 +132,18 @@ def test_rescheduling_keeps_the_receive_count(engine: Engine) -> None:
     assert store_size(engine, q) == 0
 
 
+@pytest.mark.parametrize("us", [0, 1, 999])
+def test_what_is_rescheduled_is_not_visible_before_its_time(engine: Engine, us: int) -> None:
+    q = engine.queue("q")
+    engine.clock.us += us
+    (sent,) = engine.send(q, "a")
+    assert engine.run(flows.reschedule(q, sent.message_id, "+1000"))
+    engine.clock.us += 999_999
+    assert engine.bodies(q) == []
+    engine.clock.us += 1 + (1000 - us) % 1000
+    assert engine.bodies(q) == ["a"]
+
+
 def test_retention_is_enforced_in_bounded_steps(engine: Engine) -> None:
     q = engine.queue("q", MessageRetentionPeriod="60")
     for _ in range(3):

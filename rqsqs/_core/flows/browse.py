@@ -202,8 +202,8 @@ def cancel(
     return (yield from _everywhere(q, str(message_id), group, None))
 
 
-def reschedule(q: QueueRef, message_id: str, due_ms: int, group: str | None = None) -> Flow[bool]:
-    """Let a waiting message become visible at another time (epoch ms); the past means now.
+def reschedule(q: QueueRef, message_id: str, due: int | str, group: str | None = None) -> Flow[bool]:
+    """Let a waiting message become visible at another time (epoch ms, or "+ms" from now); the past means now.
 
     Returns:
         False if there is no such message.
@@ -211,40 +211,40 @@ def reschedule(q: QueueRef, message_id: str, due_ms: int, group: str | None = No
     Raises:
         MessageNotAvailable: it is in flight.
     """
-    return (yield from _everywhere(q, message_id, group, due_ms))
+    return (yield from _everywhere(q, message_id, group, due))
 
 
-def _everywhere(q: QueueRef, message_id: str, group: str | None, due_ms: int | None) -> Flow[bool]:
+def _everywhere(q: QueueRef, message_id: str, group: str | None, due: int | str | None) -> Flow[bool]:
     yield from refresh(q)
     known = False
     for p in q.partitions:
         key = ids.key_of(message_id, p.node, p.is_fifo)
         if key is not None:
             known = True
-            if (yield from at_all(q, p, _take(q, p, key, group, due_ms), False)):
+            if (yield from at_all(q, p, _take(q, p, key, group, due), False)):
                 return True
     if not known:
         raise InvalidParameterValue(f"{message_id!r} is not a MessageId of the queue {q.name!r}")
     return False
 
 
-def _take(q: QueueRef, p: Partition, key: str, group: str | None, due_ms: int | None) -> Flow[bool]:
+def _take(q: QueueRef, p: Partition, key: str, group: str | None, due: int | str | None) -> Flow[bool]:
     if group is None and p.is_fifo:
-        status = yield from _take_from_groups(p, key, due_ms)
+        status = yield from _take_from_groups(p, key, due)
     else:
-        status = yield browsing.cancel(p, key, [] if group is None else [group], due_ms)
+        status = yield browsing.cancel(p, key, [] if group is None else [group], due)
         if status == 0 and group is None:
-            status = yield from _take_from_groups(p, key, due_ms)
+            status = yield from _take_from_groups(p, key, due)
     if status == -1:
         raise MessageNotAvailable(f"the message is in flight in {q.name!r}: its receiver decides about it")
     return bool(status == 1)
 
 
-def _take_from_groups(p: Partition, key: str, due_ms: int | None) -> Flow[int]:
+def _take_from_groups(p: Partition, key: str, due: int | str | None) -> Flow[int]:
     """Look through all groups, many at a time."""
     names = yield from list_groups(p)
     for i in range(0, len(names), GROUPS):
-        status: int = yield browsing.cancel(p, key, names[i : i + GROUPS], due_ms, ready_only=True)
+        status: int = yield browsing.cancel(p, key, names[i : i + GROUPS], due, ready_only=True)
         if status:
             return status
     return 0
