@@ -21,11 +21,13 @@ end
 -- Not all of them are in flight: the others may be delayed, or wait in the group of a fair queue.
 local function find_others(base, members, deleted)
   deleted = deleted + redis.call("ZREM", base .. "delayed", unpack(members))
-  local groups = {}
+  local groups, seen = {}, {} -- each once, as they are counted
   for _, member in ipairs(members) do
-    local group = #member ~= 37 and require("lib.message").group(member) or ""
-    groups[group] = groups[group] or {}
-    table.insert(groups[group], member)
+    if not seen[member] then
+      local group = #member ~= 37 and require("lib.message").group(member) or ""
+      groups[group], seen[member] = groups[group] or {}, true
+      table.insert(groups[group], member)
+    end
   end
   local is_fair = redis.call("HEXISTS", base .. "meta", "fair") == 1
   local counts = {returned = 0, arrived = 0}

@@ -247,7 +247,13 @@ def test_what_was_never_received_and_what_came_back_are_counted_apart(engine: En
     counted = {field: int(kept.get(field.encode(), b"0")) for field in ("grouped", "returned", "arrived")}
     assert counted == {"grouped": 0, "returned": 2, "arrived": 2}
     assert engine.counts(q) == (4, 1, 0)
-    engine.delete(q, d)
+    engine.run(flows.change_visibility(q, [(d.receipt_handle, 0)], NATIVE))
+    engine.send(q, "other", group="other")
+    assert len(engine.receive(q, 1)) == 1  # brings it to its group
+    assert engine.counts(q) == (5, 1, 0)
+    engine.delete(q, d, d)  # twice in one call
+    assert engine.counts(q) == (4, 1, 0)
+    engine.clock.advance_ms(30_000)
     while got := engine.receive(q, 10):
         engine.delete(q, *got)
     kept = engine.redis.hgetall(q.home.base + "meta")
