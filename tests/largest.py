@@ -362,6 +362,23 @@ def moving(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert engine.counts(dead) == (0, 0, 0)
 
 
+@scenario("move_messages start_message_move_task")
+def moving_what_is_left_of_many_groups(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """Their messages were deleted when they were visible again."""
+    other = engine.queue("other.fifo" if q.is_fifo else "other")
+    dead = engine.queue("dead.fifo" if q.is_fifo else "dead", other.name)
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1)}, NATIVE))
+    fill(engine, q, 3)
+    engine.receive(q, 3, 0)
+    engine.receive(q, 3)  # they die
+    shard = dead.partition(q.home.tag)
+    engine.redis.zadd(shard.base + "ring", {f"e{n}": n - MANY for n in range(MANY)})
+    if not q.is_fifo:
+        engine.execute(queues.pause_group(shard, "some", resume=False))
+    meter(flows.start_move(dead))
+    assert engine.counts(q)[0] == 3
+
+
 @scenario("delete_queue delete_queue_fifo pause_group list_groups count_messages count_messages_fifo")
 def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
     for purge in (True, False):

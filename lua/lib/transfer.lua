@@ -12,7 +12,7 @@ local bell = require("lib.bell")
 local transfer = {}
 
 local BYTES = 4194304 -- of records in one step, beyond one message
-local HOLES, EXPIRED = 300, 50 -- so many holes, or visibility timeouts that are over, are done away with in one step
+local HOLES, EXPIRED = 300, 50 -- so many holes and empty groups, or visibility timeouts that are over, end in one step
 
 -- What a step of `take` has taken, up to `limit` messages.
 local function taking(limit)
@@ -85,8 +85,12 @@ end
 local function take_ready(base, meta, step, accept)
   local ready, groups = base .. "ready", base .. "ring"
   local fair = redis.call("HGET", meta, "fair")
-  local holes, grouped, refusal = 0, 0, nil
+  local holes, empty, grouped, refusal = 0, 0, 0, nil
   while step.has_room() do
+    if holes + empty == HOLES then
+      refusal = "more"
+      break
+    end
     local group, list = "", ready
     if fair then
       group = redis.call("ZRANGE", groups, "0", "0")[1]
@@ -102,13 +106,14 @@ local function take_ready(base, meta, step, accept)
       end
       local again = redis.call("ZRANGE", ring.again(base, group), "0", "0", "WITHSCORES")
       if again[1] then
-        local refusal = take_member(base, "again:" .. group, again[1], again[2], step, accept)
+        refusal = take_member(base, "again:" .. group, again[1], again[2], step, accept)
         if refusal then
-          return refusal
+          break
         end
         redis.call("HINCRBY", meta, string.sub(again[2], -3) == "000" and "arrived" or "returned", "-1")
       else
         redis.call("ZREM", groups, group)
+        empty = empty + 1
       end
     else
       if #pair[1] == 25 then
@@ -124,10 +129,6 @@ local function take_ready(base, meta, step, accept)
       end
       redis.call("LPOP", list, "2")
       grouped = grouped + (group ~= "" and 1 or 0)
-      if holes == HOLES then
-        refusal = "more"
-        break
-      end
     end
   end
   if holes > 0 then

@@ -328,3 +328,19 @@ def test_letters_that_were_delayed_are_moved_once_they_are_due(engine: Engine) -
     engine.run(flows.start_move(dlq, other))
     assert engine.bodies(other) == ["due"]
     assert engine.counts(dlq) == (0, 0, 1)
+
+
+def test_counts_hold_when_a_step_ends_at_a_large_message_that_came_back(engine: Engine) -> None:
+    q = engine.queue("q", MaximumMessageSize=str(4 * 2**20))
+    other = engine.queue("other", MaximumMessageSize=str(4 * 2**20))
+    engine.queue("source", q.name)
+    for _ in range(2):
+        engine.send(q, "x" * 3 * 2**20, group="g")
+    assert len(engine.receive(q, 2, 1)) == 2
+    engine.clock.advance_ms(1)
+    engine.send(q, "first", group="first")
+    assert engine.bodies(q, 1) == ["first"]  # brings them to their group
+    engine.send(q, *range(3), group="g")
+    assert engine.counts(q) == (5, 1, 0)
+    engine.run(flows.start_move(q, other))
+    assert (engine.counts(q), engine.counts(other)) == ((0, 1, 0), (5, 0, 0))
