@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import redis
+
 import rqsqs
 from rqsqs.chaos import history
 
@@ -219,7 +221,10 @@ class Trial:
         for process in (*self._senders, *self._receivers):
             process.kill()
             process.wait()
-        with contextlib.suppress(rqsqs.RqsqsError), rqsqs.connect(self.url, prefix=self.prefix) as connection:
+        trouble = (rqsqs.RqsqsError, redis.RedisError, OSError)
+        with contextlib.suppress(*trouble), rqsqs.connect(self.url, prefix=self.prefix) as connection:
             for queue in list(connection.queues()):
                 connection.delete_queue(queue)
+            transport = connection.transport  # the number of the format stands for what is there: now nothing is
+            transport.link.router.node(transport.space.format).ask("UNLINK", transport.space.format)
         shutil.rmtree(self.folder, ignore_errors=True)
