@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 --[[
-Count the messages of one partition of a FIFO queue, after dropping those whose retention is over, wherever they are: also
-in flight, delayed, or behind such a head. Counted too long are only expired messages behind a head that is not over its
-retention (it was scheduled for later, or is a dead letter that came later), and those of a group whose messages in
-flight are not among the 1,000 that become visible first.
+Count the messages of one partition of a FIFO queue, after dropping those whose retention is over, wherever they are:
+also in flight, delayed, or behind such a head. Counted too long are only expired messages behind a head that is not
+over its retention (it was scheduled for later, or is a dead letter that came later), and those of a group whose
+messages in flight are not among the 1,000 that become visible first.
 
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received (us)

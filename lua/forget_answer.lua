@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[
-The caller of receive_message.lua has got its answer, with the messages that were deleted at once: what its lane keeps of
-them is forgotten, so that they take no memory any more. That there was such a call stays known: a first attempt that
+The caller of receive_message.lua has got its answer, with the messages that were deleted at once: what its lane keeps
+of them is forgotten, so that they take no memory any more. That there was such a call stays known: a first attempt that
 arrives later than its repetition hands nothing out.
 
 KEYS   1 call    STRING  the caller's lane (lib/once.lua)

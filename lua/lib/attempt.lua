@@ -6,8 +6,8 @@ return function(base, now_ms, deadline_ms)
   local name, inflight = base .. "attempt:" .. ARGV[9], base .. "inflight"
   local attempt = {}
 
-  -- The reply of the first call again, or nil. Kept in the lane if the messages are visible at once, as a repetition would
-  -- find them received by others, or dead.
+  -- The reply of the first call again, or nil. Kept in the lane if the messages are visible at once, as a repetition
+  -- would find them received by others, or dead.
   function attempt.repeated(lane, visibility, topology, now)
     local saved = redis.call("GET", name)
     local is_json, first = pcall(cjson.decode, saved or "")

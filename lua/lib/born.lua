@@ -1,7 +1,8 @@
 -- What the key of a FIFO message says beyond its stamp (lib/fifo.lua shows the key).
 local born = {}
 
--- The history of a dead letter from its key: first receive (ms, string), receives, moved (ms, string), source; nil if none.
+-- The history of a dead letter from its key: first receive (ms, string), receives, moved (ms, string), source; nil if
+-- none.
 function born.history(key)
   return string.match(key, "/(%d*)/(%d+)/(%d*)/(.*)$")
 end

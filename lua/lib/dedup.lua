@@ -2,8 +2,8 @@
 Deduplication: one key per deduplication id, SET NX with the window as its life; the value begins with the time of the
 first send (16 digits, us) and ends with 8 characters of the call. This is the case that the id is taken: returns the
 value of the message that holds it, or nil if it holds it no more, as its window is over (by the clock of a test, or if
-its send was repeated, after which the key stays for an hour) or because the queue was purged or created anew since; then
-the id belongs to `value`, if that is not nil. A call that comes again holds it still.
+its send was repeated, after which the key stays for an hour) or because the queue was purged or created anew since;
+then the id belongs to `value`, if that is not nil. A call that comes again holds it still.
 ]]
 return function(meta, name, value, window_ms, now_us)
   local first = redis.call("GET", name)

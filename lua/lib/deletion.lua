@@ -1,8 +1,8 @@
 --[[
 Delete messages of a standard queue: members of `inflight` from ARGV[first] on. A receipt handle works as long as the
 message stays in the queue, also when it is visible again or was given another time. Returns how many were there and, if
-some receipts are refused, a status for each: 1 deleted or gone, -1 the message is not deleted but left under another key
-(lib/moved.lua). is_done: they were deleted before, by the first attempt of a call that is repeated.
+some receipts are refused, a status for each: 1 deleted or gone, -1 the message is not deleted but left under another
+key (lib/moved.lua). is_done: they were deleted before, by the first attempt of a call that is repeated.
 ]]
 -- A status for each if some are refused, else nil.
 local function refused(base, members)

@@ -1,7 +1,7 @@
 -- hot
--- Delete messages of a FIFO queue: key, group, receives of each from ARGV[first] on. Returns a status for each (1 deleted,
--- 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available. `is_done`: they
--- were deleted before, by the call that this one repeats; what is there still was not to be deleted.
+-- Delete messages of a FIFO queue: key, group, receives of each from ARGV[first] on. Returns a status for each (1
+-- deleted, 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available.
+-- `is_done`: they were deleted before, by the call that this one repeats; what is there still was not to be deleted.
 return function(base, now, strict, first, is_done)
   local call = redis.call
   local inflight, states = base .. "inflight", base .. "state"

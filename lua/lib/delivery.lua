@@ -1,10 +1,10 @@
 --[[
-The uncommon cases of receive_message.lua: something became visible again or was delayed, message groups, messages with a
-history, expired or cancelled ones, large records. `r` is the state of the receive (its local function slow_path()).
+The uncommon cases of receive_message.lua: something became visible again or was delayed, message groups, messages with
+a history, expired or cancelled ones, large records. `r` is the state of the receive (its local function slow_path()).
 
 What waits is handed out in the order in which it became visible. A *line* is what shares one order: the whole queue, or
-one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible at
-its score; `serve` merges them.
+one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
+at its score; `serve` merges them.
 ]]
 local message = require("lib.message")
 local ring = require("lib.ring")
@@ -136,8 +136,8 @@ local function look(r, line, n)
   return due
 end
 
--- Hand out what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up to n
--- messages. Returns how many were handed out and where to go on.
+-- Hand out what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up to
+-- n messages. Returns how many were handed out and where to go on.
 local function serve_due(r, line, due, at, limit, n)
   local chosen, members, ended, gone, handed = {}, {}, {}, {}, 0
   local most = large.chunk(r.large, LOOKS, r.bytes)

@@ -64,8 +64,8 @@ function ending.unlink_paused(keys, argv, field)
   return page[1] ~= "0" and page[1] or nil
 end
 
--- The last step. Returns batch id and destination of a hand-over that was not finished, if there is one: the destination
--- has to forget it.
+-- The last step. Returns batch id and destination of a hand-over that was not finished, if there is one: the
+-- destination has to forget it.
 function ending.finish(keys, argv)
   local meta = keys[1]
   local base = string.sub(meta, 1, -5)

@@ -9,10 +9,10 @@ The key of a message in a standard queue, as it stands in lists, hashes and sort
 
 FIRST is the time of the first receive (13 digits, ms), TOTAL the receives in all queues before this stay and COUNT
 those in this queue before this stay. DUE is the time (ms) it was scheduled for if that was far ahead, else "": its
-retention counts from then. MOVED is when it became a dead letter (ms) and SOURCE the queue it came from, else "". A stay
-begins when a message is received, and its member is the same until the stay ends: while the message is in flight, when
-it is visible again (in `inflight`, or `again:GROUP` of a fair queue) and when it was given another time (in `delayed`).
-The last three digits of its score there are the receives of this stay; 000 = none yet.
+retention counts from then. MOVED is when it became a dead letter (ms) and SOURCE the queue it came from, else "". A
+stay begins when a message is received, and its member is the same until the stay ends: while the message is in flight,
+when it is visible again (in `inflight`, or `again:GROUP` of a fair queue) and when it was given another time (in
+`delayed`). The last three digits of its score there are the receives of this stay; 000 = none yet.
 ]]
 local message = {}
 

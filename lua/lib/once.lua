@@ -14,8 +14,8 @@ function once.life(is_repeated)
   return is_repeated and "3600000" or "120000"
 end
 
--- The answer that the lane knew, which may have another one by now. A write, so that waiting for replicas after it means
--- something.
+-- The answer that the lane knew, which may have another one by now. A write, so that waiting for replicas after it
+-- means something.
 function once.again(lane, known)
   redis.call("SET", lane, known, "PX", once.life(true))
   if string.sub(known, 1, 1) == "=" then

@@ -1,5 +1,6 @@
--- A message to a FIFO queue that is delayed by itself ("+ms", "@ms") or by the queue ("" and a queue delay in ms). Enters
--- it in the sets of delayed messages; returns its key in the group's list and when it is due (ms; nil = at once).
+-- A message to a FIFO queue that is delayed by itself ("+ms", "@ms") or by the queue ("" and a queue delay in ms).
+-- Enters it in the sets of delayed messages; returns its key in the group's list and when it is due (ms; nil = at
+-- once).
 return function(base, stamp, group, due, queue_delay, now_us)
   local now_ms = math.ceil(now_us / 1000) -- late, but never early
   local member, key, due_ms = stamp .. group, stamp .. "q", now_ms + queue_delay

@@ -1,5 +1,5 @@
--- The score in `inflight` of a member that a caller has a receipt for, or false. A message of a fair queue that is visible
--- again waits in its group: it is brought back, as its receipt is good until somebody else receives it.
+-- The score in `inflight` of a member that a caller has a receipt for, or false. A message of a fair queue that is
+-- visible again waits in its group: it is brought back, as its receipt is good until somebody else receives it.
 return function(base, member)
   local score = redis.call("ZSCORE", base .. "inflight", member)
   if score or redis.call("HEXISTS", base .. "meta", "fair") == 0 then

@@ -1,10 +1,10 @@
 --[[
 A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its lane has
-(lib/once.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=", if
-they were deleted at once or (FIFO) stay visible, the whole answer: "!" once the caller has that (forget_answer.lua), "?"
-if it is large and they are still there. Returns the answer, or nil if there is none: then it receives anew. The second
-value is true if the lane knows the call: then what was to be deleted with it was deleted before anything was handed out,
-and must not be deleted again, as a message received since may look the same.
+(lib/once.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=",
+if they were deleted at once or (FIFO) stay visible, the whole answer: "!" once the caller has that (forget_answer.lua),
+"?" if it is large and they are still there. Returns the answer, or nil if there is none: then it receives anew. The
+second value is true if the lane knows the call: then what was to be deleted with it was deleted before anything was
+handed out, and must not be deleted again, as a message received since may look the same.
 ]]
 return function(lane, base, is_fifo, topology, now)
   local known = redis.call("GET", lane)

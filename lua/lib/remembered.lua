@@ -1,5 +1,5 @@
--- How long a partition has to remember deduplication ids of what may be elsewhere one day: longest_window (ms) counts from
--- when partitions are added, ids_until (ms) says it of groups that were in their old places afterwards.
+-- How long a partition has to remember deduplication ids of what may be elsewhere one day: longest_window (ms) counts
+-- from when partitions are added, ids_until (ms) says it of groups that were in their old places afterwards.
 return function(meta, place, is_stored, window_ms, now_us)
   if place == "here" then
     local have = redis.call("HGET", meta, "longest_window")

@@ -1,10 +1,10 @@
 --[[
 Fair queues: the message groups of a standard queue take turns.
 
-`ring` is a ZSET of the groups that have messages to hand out, in the order of their turns. Who was served goes to the end,
-and so does who comes in: a group with a ready message is served after at most one turn of each other group, whatever their
-names and however often they come and go. The group "" stands for the messages without one. A queue that never saw a
-message group has no ring and pays nothing.
+`ring` is a ZSET of the groups that have messages to hand out, in the order of their turns. Who was served goes to the
+end, and so does who comes in: a group with a ready message is served after at most one turn of each other group,
+whatever their names and however often they come and go. The group "" stands for the messages without one. A queue that
+never saw a message group has no ring and pays nothing.
 
 The messages of a group that were not received yet are in its list, those that became visible again, or were delayed, in
 `again:GROUP`, a ZSET of members and scores as in `inflight`; the fields `returned` and `arrived` of meta count the two.

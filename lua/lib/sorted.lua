@@ -1,5 +1,6 @@
 -- Lists of key, record, key, record ... whose keys ascend (they begin with the time of sending). Dead letters and what
--- comes back to a paused group stand in the order of their arrival instead: of such a list the head is searched through.
+-- comes back to a paused group stand in the order of their arrival instead: of such a list the head is searched
+-- through.
 local sorted = {}
 
 -- The index (0 = head) of the message whose key begins with `prefix`, by bisection; nil if it is not there.
@@ -19,8 +20,8 @@ function sorted.find(list, prefix)
   return nil
 end
 
--- How many of the first n messages of a list come before another one, if `is_before(key)` says so of each and holds up to
--- some place.
+-- How many of the first n messages of a list come before another one, if `is_before(key)` says so of each and holds up
+-- to some place.
 function sorted.count(list, is_before, n)
   local function holds(index)
     local key = redis.call("LINDEX", list, string.format("%d", 2 * index))
@@ -43,8 +44,8 @@ function sorted.count(list, is_before, n)
   return low
 end
 
--- The same message by message, past holes (lib/message.lua), among the first 10,000, or as many as fit in 4 MiB: `largest`
--- is the field `large` of meta (lib/large.lua).
+-- The same message by message, past holes (lib/message.lua), among the first 10,000, or as many as fit in 4 MiB:
+-- `largest` is the field `large` of meta (lib/large.lua).
 function sorted.search(list, prefix, largest)
   local large = require("lib.large")
   local start, room = 0, large.BYTES

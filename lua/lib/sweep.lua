@@ -1,7 +1,7 @@
 --[[
 Drop the messages at the head of a FIFO group whose retention is over, many in one step and without their records
-passing through Lua. `free`: only up to the first that is in flight or delayed. Returns how many were dropped, at most `limit`;
-the caller takes them off `messages` and looks whether the group is available.
+passing through Lua. `free`: only up to the first that is in flight or delayed. Returns how many were dropped, at most
+`limit`; the caller takes them off `messages` and looks whether the group is available.
 ]]
 return function(base, group, oldest_ms, limit, free)
   local call, born = redis.call, require("lib.born")

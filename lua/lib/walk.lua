@@ -1,5 +1,5 @@
--- Walks through sets of message groups, a few steps at a time: a place is the score and the name of the last member that
--- was met, so that what comes and goes in front of it shifts nothing. Score and name "" are the beginning.
+-- Walks through sets of message groups, a few steps at a time: a place is the score and the name of the last member
+-- that was met, so that what comes and goes in front of it shifts nothing. Score and name "" are the beginning.
 local walk = {}
 
 -- As ZSETs order names of equal scores: byte by byte, whatever the server's locale is.
