@@ -67,7 +67,7 @@ def test_a_worker_that_beats_no_more_loses_its_messages_within_two_beats(app: Ap
 
     q.send("a")
     with released(go):
-        running = app.serve(handle, beat=0.5)
+        running = app.serve(handle, beat=0.5, concurrency=1)  # it asks for no other
         until(lambda: times)
         time.sleep(0.8)  # it has prolonged once
         assert running.worker._runtime is not None
