@@ -52,7 +52,6 @@ local function deliver(r, key, record)
   local n, member = #r.messages, message.member(key, r.now)
   r.messages[n + 1], r.messages[n + 2], r.messages[n + 3] = member, 0, record
   r.scores[#r.scores + 1], r.scores[#r.scores + 2] = r.score, member
-  r.bytes = r.bytes - #record
 end
 
 -- One message from a list. Returns 1, or 0 if it was not handed out.
@@ -76,7 +75,6 @@ local function hand_out(r, line, key, record)
         return 1
       elseif what == "bury" then
         r.moves[#r.moves + 1], r.moves[#r.moves + 2], r.moves[#r.moves + 3] = key, "0", record
-        r.bytes = r.bytes - #record
       else -- as visible again: the next receive names the dead-letter queue to its caller
         local member = message.member(key, r.now)
         redis.call("HSET", r.base .. "store", member, record)
@@ -109,6 +107,7 @@ local function serve_list(r, line, n)
   end
   local handed = 0
   for i = 1, #popped, 2 do
+    r.bytes = r.bytes - #popped[i + 1]
     handed = handed + hand_out(r, line, popped[i], popped[i + 1])
   end
   return handed
@@ -175,13 +174,13 @@ local function serve_due(r, line, due, at, limit, n)
   for i, d in ipairs(chosen) do
     local record = records[i]
     d.stays = false
+    r.bytes = r.bytes - (record and #record or 0)
     if not record then -- damaged: nothing to hand out
       if d.what == "deliver" then
         handed, r.drops = handed - 1, r.drops - 1
       end
     elseif d.what == "bury" then
       r.moves[#r.moves + 1], r.moves[#r.moves + 2], r.moves[#r.moves + 3] = d.member, d.receives, record
-      r.bytes = r.bytes - #record
     else
       local key = d.member
       if d.receives == 999 then -- the score counts no further: the key takes it over
@@ -197,7 +196,6 @@ local function serve_due(r, line, due, at, limit, n)
         local m, receives = #r.messages, d.receives + 1
         r.messages[m + 1], r.messages[m + 2], r.messages[m + 3] = d.member, receives, record
         r.scores[#r.scores + 1], r.scores[#r.scores + 2] = string.format("%s%03d", r.deadline, receives), d.member
-        r.bytes = r.bytes - #record
         d.stays = d.set.name == r.base .. "inflight"
       end
     end

@@ -379,3 +379,24 @@ def test_large_records_come_in_portions(engine: Engine) -> None:
     assert len(engine.receive(q, 10, 1000)) == 9  # several calls
     while got := engine.receive(q, 10):
         engine.delete(q, *got)
+
+
+def test_large_records_that_are_too_old_count_as_read(engine: Engine) -> None:
+    dead = engine.queue("dead", MessageRetentionPeriod="60")
+    q = fresh(engine, dlq="dead")
+    for body in ("old", "young"):
+        for _ in range(28 if body == "old" else 4):
+            engine.send(q, body + "x" * 2**18)
+        engine.clock.advance_ms(50_000)
+    got = engine.receive(q, 32, 1000)
+    old, young = got[:28], got[28:]
+    mixed = [d for n in range(4) for d in (young[n], *old[7 * n : 7 * n + 7])]
+    engine.run(flows.change_visibility(q, [(d.receipt_handle, 1 + n) for n, d in enumerate(mixed)], NATIVE))
+    engine.clock.advance_ms(40)
+    while engine.receive(q):  # they die, in this order
+        pass
+    shard = dead.partition(q.home.tag)
+    assert engine.redis.llen(shard.base + "ready") == 2 * 32
+    bodies = [d.body for d in engine.execute(messages.receive_messages(shard, NATIVE, 32, 9000, "", "")).messages]
+    assert [body[:5] for body in bodies] == ["young"] * 3  # 15 records were read at once, and one more
+    assert engine.redis.llen(shard.base + "ready") == 2 * 15
