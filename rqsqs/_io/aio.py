@@ -501,7 +501,6 @@ class Link:
                     reply = await self._first(blocked, operation, packed)
                 else:
                     reply = await self._answer(blocked[0], operation, packed)
-            self.lanes.give(lane)
             while blocked:
                 one = blocked.pop()
                 await one.node.rest(one.connection, one.number)
@@ -530,6 +529,7 @@ class Link:
             return reply
         if operation.keeps_answer:
             self._forget(operation, lane, reply)
+        self.lanes.give(lane)
         return reply if operation.parse is None else operation.parse(reply)
 
     async def _answer(self, one: _Blocked, operation: Operation | None, packed: bytes) -> Any:

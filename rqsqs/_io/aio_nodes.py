@@ -113,6 +113,7 @@ class Hub:
         self._spare = spare
         self._orphaned = orphaned
         self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        self._owing_since = 0.0  # the server, its next answer; 0 = none
         self._tasks = [asyncio.create_task(self._read())]
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -151,6 +152,7 @@ class Hub:
 
     def _send(self, data: bytes) -> None:
         if data:
+            self._owing_since = self._owing_since or time.monotonic()
             self.connection._writer.write(data)
 
     async def _read(self) -> None:
@@ -158,10 +160,12 @@ class Hub:
         try:
             while True:
                 try:
-                    async with asyncio.timeout(GRACE_S) as patience:
+                    async with asyncio.timeout(GRACE_S / 4) as patience:
                         data = await stream.read(65_536)
                 except TimeoutError:
-                    if switch.is_silent and patience.expired():
+                    if not patience.expired():  # the network gave up
+                        raise
+                    if self._owing_since and time.monotonic() - self._owing_since >= GRACE_S:
                         raise rx.TimeoutError("no answer in time") from None
                     continue
                 if not data:
@@ -172,13 +176,14 @@ class Hub:
                     if isinstance(reply, rx.ConnectionError):
                         raise reply
                     out += switch.told(reply)
+                self._owing_since = time.monotonic() if switch.is_silent else 0.0
                 self._send(out)
                 if switch.spare:
                     self._spare(switch.spare)
                     switch.spare = []
                 while switch.orphans:
                     self._orphaned(*switch.orphans.pop())
-        except (rx.RedisError, OSError) as e:
+        except Exception as e:  # whatever it is: nobody shall wait for what is not read any more
             self.fail(e)
         finally:
             await self.connection.disconnect(nowait=True)

@@ -210,7 +210,7 @@ class Switch:
 
     def _received(self, listener: Listener, reply: Any) -> bytes:
         self._receiving.discard(listener)
-        if not listener.finish(reply):
+        if not listener.finish(reply) and not isinstance(listener.outcome, Exception):  # then it asks again
             self.orphans.append((listener, reply))
         return b""
 

@@ -168,10 +168,10 @@ class Pipe:
         with self._guard:
             if self.failure is None:
                 self.failure = error
-                while self._turns:
-                    turn = self._turns.popleft()
-                    with contextlib.suppress(RuntimeError):  # it is reading
-                        turn.release()
+            while self._turns:  # also if whoever was about to do so was interrupted
+                turn = self._turns.popleft()
+                with contextlib.suppress(RuntimeError):  # it is reading
+                    turn.release()
         self.connection.disconnect()
 
 
@@ -198,6 +198,7 @@ class Hub:
         self._orphaned = orphaned
         self._socket = connection._sock
         self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        self._owing_since = 0.0  # the server, its next answer; 0 = none
         threading.Thread(target=self._read, name="rqsqs-hub", daemon=True).start()
 
     def listen(self, listener: Listener, lists: Sequence[str]) -> None:
@@ -209,19 +210,19 @@ class Hub:
         with self.guard:
             if self.failure is not None:
                 raise rx.ConnectionError(str(self.failure))
-            self._send(self.switch.listen(listener, lists))
+            self._tell(lambda: self.switch.listen(listener, lists))
 
     def leave(self, listener: Listener) -> None:
         """A thread waits no more."""
         with self.guard:
             if self.failure is None:
-                self._send(self.switch.leave(listener))
+                self._tell(lambda: self.switch.leave(listener))
 
     def probe(self) -> None:
         """See to it that a server that is silent is found out."""
         with self.guard:
             if self.failure is None and not self.switch.is_silent:
-                self._send(self.switch.probe())
+                self._tell(self.switch.probe)
 
     def fail(self, error: Exception) -> None:
         """It is of no use any more."""
@@ -230,25 +231,39 @@ class Hub:
                 self.failure = error
                 self.switch.fail(error)
         self.ended.set()
-        with contextlib.suppress(OSError):  # the thread that reads sees it
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._hang_up()
+
+    def _tell(self, what: Callable[[], bytes]) -> None:
+        try:
+            self._send(what())
+        except BaseException:  # interrupted: the switch waits for answers to what was perhaps not sent
+            self._hang_up()
+            raise
 
     def _send(self, data: bytes) -> None:
-        if data:
-            with contextlib.suppress(OSError):  # the thread that reads sees it
-                self._socket.sendall(data)
+        if not data:
+            return
+        self._owing_since = self._owing_since or time.monotonic()
+        try:
+            self._socket.sendall(data)
+        except OSError:  # half of it, perhaps: nothing may follow
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):  # the thread that reads sees it
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> None:
         switch, reader = self.switch, self._reader
         heard = time.monotonic()
         try:
-            self._socket.settimeout(wire.GRACE_S)
+            self._socket.settimeout(wire.GRACE_S / 4)
             while True:
                 try:
                     data = self._socket.recv(65_536)
                 except TimeoutError:
                     with self.guard:
-                        if switch.is_silent and time.monotonic() - heard >= wire.GRACE_S:
+                        if self._owing_since and time.monotonic() - self._owing_since >= wire.GRACE_S:
                             raise rx.TimeoutError("no answer in time") from None
                         if not switch.is_used and time.monotonic() - heard > HUB_REST_S:
                             self.failure = rx.ConnectionError("nobody listens any more")
@@ -264,12 +279,13 @@ class Hub:
                         if isinstance(reply, rx.ConnectionError):
                             raise reply
                         out += switch.told(reply)
+                    self._owing_since = time.monotonic() if switch.is_silent else 0.0
                     self._send(out)
                     spare, orphans = switch.spare, switch.orphans
                     switch.spare, switch.orphans = [], []
                 if spare or orphans:
                     threading.Thread(target=self._return, args=(spare, orphans), daemon=True).start()
-        except (rx.RedisError, OSError) as e:
+        except Exception as e:  # whatever it is: nobody shall wait for what is not read any more
             self.fail(e)
         finally:
             self.ended.set()
@@ -285,7 +301,8 @@ class _Opening:
     """Somebody opens a connection for all who need it now."""
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
+        self.going_on = threading.Lock()
+        self.going_on.acquire()
         self.made: Any = None
         self.error: Exception | None = None
 
@@ -444,26 +461,29 @@ class Node:
 
     def _opened(self, name: str, make: Callable[[], Any]) -> Any:
         """What somebody makes for all who need it now: it is made once, and fails once."""
-        with self._guard:
-            current = getattr(self, "_pipe" if name == "pipe" else "hub")
-            if current is not None and current.failure is None:
-                return current
-            opening = self._openings.get(name)
-            is_mine = opening is None
-            if opening is None:
-                opening = self._openings[name] = _Opening()
-        if is_mine:
-            try:
-                opening.made = make()
-            except BaseException as e:
-                opening.error = e if isinstance(e, Exception) else rx.ConnectionError("interrupted")
-                raise
-            finally:
+        mine: _Opening | None = None
+        try:
+            with self._guard:
+                current = getattr(self, "_pipe" if name == "pipe" else "hub")
+                if current is not None and current.failure is None:
+                    return current
+                opening = self._openings.get(name)
+                if opening is None:
+                    opening = mine = self._openings[name] = _Opening()
+            if mine is not None:
+                mine.made = make()
+        except BaseException as e:
+            if mine is not None:
+                mine.error = e if isinstance(e, Exception) else rx.ConnectionError("interrupted")
+            raise
+        finally:
+            if mine is not None:
                 with self._guard:
-                    del self._openings[name]
-                opening.ended.set()
-        else:
-            opening.ended.wait()
+                    self._openings.pop(name, None)
+                mine.going_on.release()
+        if mine is None:
+            with opening.going_on:
+                pass
             if opening.error is not None:
                 raise opening.error
         return opening.made

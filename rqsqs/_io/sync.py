@@ -10,6 +10,7 @@ import selectors
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -32,16 +33,25 @@ log = logging.getLogger("rqsqs")
 
 
 class _Post:
-    """Where the waiters of one set of bells line up: one leads and blocks on the server, the others follow."""
+    """Where the waiters of one set of bells line up: one leads and blocks on the server, the others follow.
 
-    __slots__ = ("blocked", "condition", "has_leader", "in_tests", "listener")
+    Attributes:
+        lock: guards what follows. It is no condition, which may stay locked, or lose whom it woke, when a signal comes.
+        followers: each waits until its lock is released.
+        blocked: the leader's connections: server and CLIENT ID.
+        listener: the leader, if it listens.
+        in_tests: waiters under a test clock: they do not line up, as each has to look when it is moved.
+    """
+
+    __slots__ = ("blocked", "followers", "has_leader", "in_tests", "listener", "lock")
 
     def __init__(self) -> None:
-        self.condition = threading.Condition(threading.Lock())
+        self.lock = threading.Lock()
+        self.followers: deque[threading.Lock] = deque()
         self.has_leader = False
-        self.blocked: tuple[tuple[Node, int], ...] = ()  # the leader's connections: server and CLIENT ID
-        self.listener: Listener | None = None  # the leader, if it listens
-        self.in_tests = 0  # waiters under a test clock: they do not line up, as each has to look when it is moved
+        self.blocked: tuple[tuple[Node, int], ...] = ()
+        self.listener: Listener | None = None
+        self.in_tests = 0
 
 
 class Link:
@@ -140,8 +150,6 @@ class Link:
                     except rx.NoScriptError:
                         reply = self._load_and_repeat(connection, operation, packed)
                 reached = self._confirm(connection, operation) if operation.durability is not None else None
-                if not is_open:
-                    self.lanes.give(lane)
                 if connection is not None:
                     pool.give(connection)
                 if (copied := node.copied) is not None and fitness.is_unsafe(operation):
@@ -187,6 +195,8 @@ class Link:
                     node.turns.release()
         if operation.keeps_answer:
             self._forget(operation, lane, reply)
+        if not is_open:
+            self.lanes.give(lane)
         result = reply if operation.parse is None else operation.parse(reply)
         return result if reached is None else (result, reached)
 
@@ -267,28 +277,42 @@ class Link:
         wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
         post = self._post(wait.bells)
         if clock is not None:
-            with post.condition:
+            with post.lock:
                 post.in_tests += 1
             try:
                 result = self._lead(wait, min(deadline, start + TEST_WAIT_MS / 1000), wake_at, clock, post)
             finally:
-                with post.condition:
+                with post.lock:
                     post.in_tests -= 1
             return result, max(0, round((deadline - time.monotonic()) * 1000))
-        with post.condition:
-            while post.has_leader:
-                now = time.monotonic()
-                if now >= min(deadline, wake_at or deadline):  # a keeper that only follows looks for itself
-                    return None, max(0, round((deadline - now) * 1000))
-                post.condition.wait(min(deadline, wake_at or deadline) - now)
-            post.has_leader = True
+        leads = False
+        turn: threading.Lock | None = None
         try:
+            while True:
+                with post.lock:
+                    if not post.has_leader:
+                        post.has_leader = leads = True
+                        break
+                    now = time.monotonic()
+                    if now >= min(deadline, wake_at or deadline):  # a keeper that only follows looks for itself
+                        return None, max(0, round((deadline - now) * 1000))
+                    turn = threading.Lock()
+                    turn.acquire()
+                    post.followers.append(turn)
+                if not turn.acquire(timeout=min(deadline, wake_at or deadline) - now):
+                    with post.lock:
+                        if turn in post.followers:
+                            post.followers.remove(turn)
             result = self._lead(wait, deadline, wake_at, clock, post)
         finally:
-            with post.condition:
-                post.has_leader = False
-                post.blocked = ()
-                post.condition.notify()
+            with post.lock:
+                if leads:
+                    post.has_leader = False
+                    post.blocked = ()
+                if turn is not None and turn in post.followers:
+                    post.followers.remove(turn)
+                if post.followers and not post.has_leader:  # also if it was our turn when we were interrupted
+                    post.followers.popleft().release()
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     def unblock(self, bells: tuple[str, ...]) -> None:
@@ -336,7 +360,6 @@ class Link:
                 one.connection.send_packed_command(commands, check_health=False)
             first = self._first(blocked, deadline + GRACE_S, wake_at, wait)
             result = self._answer(first, operation, packed)
-            self.lanes.give(lane)
             for one in blocked:
                 if one is not first:
                     self._end(one)
@@ -370,6 +393,7 @@ class Link:
         if operation is not None:
             if operation.keeps_answer:
                 self._forget(operation, lane, result)
+            self.lanes.give(lane)
             return result if operation.parse is None else operation.parse(result)
         if wait.then is not None:
             return self.execute(wait.then())
@@ -465,7 +489,9 @@ class Link:
                     assert wait.wake is not None
                     again = self.execute(wait.wake)
                     wake_at = time.monotonic() + again / 1000 if again else None
-            if listener.is_receiving and not listener.is_done:
+            for hub, _ in hubs:
+                hub.leave(listener)
+            if listener.is_receiving and not listener.is_done:  # it had a token before it left
                 told.acquire(timeout=GRACE_S)
         except wire.BROKEN as e:
             with self._switches:

@@ -193,3 +193,91 @@ def test_a_refusal_is_told_to_those_who_listen_to_the_list() -> None:
     assert switch.told(b"OK") + switch.told(error) == b""
     assert done == [moved]
     assert (moved.outcome, other.is_done, switch.lists) == (error, False, ["b:bell"])
+
+
+def commands(packed: bytes) -> list[list[bytes]]:
+    reader = hiredis.Reader()
+    reader.feed(packed)
+    found = []
+    while (command := reader.gets()) is not False:
+        found.append(command)
+    return found
+
+
+TRACK = [b"CLIENT", b"CACHING", b"YES"], [b"EXISTS", b"a:bell"]
+LPOP = [b"LPOP", b"a:bell"]
+RECEIVES = [wire.command("RECEIVE", name) for name in "12"]
+INVALIDATED = [b"invalidate", [b"a:bell"]]
+
+
+def listening(*receives: bytes) -> tuple[Switch, list[Listener]]:
+    """Waiters of one list, which had no token."""
+    switch = Switch()
+    listeners = [Listener(packed, lambda: None, None, ()) for packed in receives]
+    for listener in listeners:
+        assert commands(switch.listen(listener, ["a:bell"])) == [*TRACK]
+        assert switch.told(b"OK") + switch.told(0) == b""
+    return switch, listeners
+
+
+def test_a_list_is_tracked_again_behind_the_receive_for_those_who_go_on() -> None:
+    """The server forgets whom to tell as soon as it has told, and does not tell of what a connection changes itself."""
+    switch, (first, second) = listening(*RECEIVES)
+    assert commands(switch.told(INVALIDATED)) == [LPOP, [b"RECEIVE", b"1"], *TRACK]
+    assert switch.told(b"1") + switch.told([b"message 1"]) + switch.told(b"OK") == b""
+    assert first.outcome == [b"message 1"]
+    assert commands(switch.told(1)) == [LPOP, [b"RECEIVE", b"2"]]  # there is a token again; and nobody goes on
+    assert switch.told(b"1") + switch.told([b"message 2"]) == b""
+    assert second.outcome == [b"message 2"]
+    assert not switch.is_used
+    assert not switch.is_silent
+
+
+def test_a_list_is_tracked_again_behind_a_receive_that_waited_for_the_token() -> None:
+    switch, _ = listening(*RECEIVES, *RECEIVES)
+    switch.told(INVALIDATED)
+    assert switch.told(None) + switch.told([]) + switch.told(b"OK") + switch.told(0) == b""  # another process had it
+    assert commands(switch.told(INVALIDATED)) == [LPOP, *TRACK]  # now it makes sure first
+    assert commands(switch.told(b"1")) == [[b"RECEIVE", b"2"], *TRACK]
+
+
+def test_a_token_that_nobody_has_use_for_is_put_out_again() -> None:
+    switch, (listener,) = listening(b"")
+    assert commands(switch.told(INVALIDATED)) == [LPOP, *TRACK]
+    assert listener.finish(None)  # the time is over
+    assert switch.leave(listener) == b""
+    assert switch.told(b"1") == b""
+    assert switch.spare == ["a:bell"]
+
+
+def test_a_token_is_not_spent_on_a_waiter_that_is_done() -> None:
+    switch, (done, waits) = listening(b"", b"")
+    switch.told(INVALIDATED)
+    done.finish(None)  # about to leave
+    assert switch.told(b"1") == b""
+    assert waits.outcome == "a:bell"
+    assert switch.spare == []
+
+
+def test_the_token_of_a_backup_rings_the_bell_and_one_for_a_single_waiter_nobody() -> None:
+    for name, spare in (("a:backup", ["a:bell"]), ("a:wake:1", [])):
+        switch = Switch()
+        listener = Listener(b"", lambda: None, None, ())
+        switch.listen(listener, [name])
+        switch.told(b"OK")
+        switch.told(1)
+        switch.leave(listener)
+        switch.told(b"1")
+        assert switch.spare == spare
+
+
+@pytest.mark.parametrize("outcome", [None, rx.TimeoutError("no answer in time")])
+def test_what_a_late_receive_got_is_given_back_unless_its_waiter_asks_again(outcome: Exception | None) -> None:
+    """Asked again, the server gives the same answer: then the waiter has it."""
+    switch, (listener,) = listening(RECEIVES[0])
+    switch.told(INVALIDATED)
+    switch.told(b"1")
+    assert listener.is_receiving
+    assert listener.finish(outcome)
+    switch.told([b"message"])
+    assert switch.orphans == ([(listener, [b"message"])] if outcome is None else [])

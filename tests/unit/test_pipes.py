@@ -1,0 +1,290 @@
+"""Threads that share connections: what befalls one of them leaves no other asleep, and no request half sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis.exceptions as rx
+
+from rqsqs._core import messages
+from rqsqs._core.keys import Keyspace
+from rqsqs._core.operation import Wait
+from rqsqs._io import aio_nodes, sync, wire
+from rqsqs._io.listening import Listener
+from rqsqs._io.nodes import Hub, Pipe
+from rqsqs.limits import NATIVE
+
+P = Keyspace("p").queue("q").home
+
+
+class Socket:
+    """A socket whose next send can fail."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.trouble: BaseException | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def sendall(self, data: bytes) -> None:
+        if self.trouble is not None:
+            self._real.sendall(data[:5])
+            trouble, self.trouble = self.trouble, None
+            raise trouble
+        self._real.sendall(data)
+
+
+class Ends:
+    """A hub, and the server's end of its connection."""
+
+    def __init__(self) -> None:
+        ours, self.server = socket.socketpair()
+        self.server.settimeout(10)
+        self.socket = Socket(ours)
+        parser = SimpleNamespace(parse_error=rx.ResponseError)
+        connection = SimpleNamespace(_sock=self.socket, _parser=parser, disconnect=ours.close)
+        self.hub = Hub(connection, threading.Lock(), lambda bells: None, lambda listener, reply: None)
+
+    def listener(self) -> tuple[Listener, threading.Event]:
+        done = threading.Event()
+        return Listener(b"", done.set, None, ()), done
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    made = Ends()
+    yield made
+    made.hub.fail(rx.ConnectionError("the test is over"))
+    assert made.hub.ended.wait(10)
+    made.server.close()
+
+
+def heard(server: socket.socket) -> bytes:
+    """All that arrives until the other end hangs up."""
+    data = b""
+    while more := server.recv(65_536):
+        data += more
+    return data
+
+
+@pytest.mark.parametrize("trouble", [TimeoutError("the server does not read"), KeyboardInterrupt()], ids=repr)
+def test_nothing_follows_a_request_that_was_sent_in_part(ends: Ends, trouble: BaseException) -> None:
+    first, first_done = ends.listener()
+    other, other_done = ends.listener()
+    ends.hub.listen(first, ["a:bell"])
+    ends.server.recv(65_536)
+    ends.socket.trouble = trouble
+    with contextlib.suppress(KeyboardInterrupt):
+        ends.hub.listen(other, ["b:bell"])
+    with contextlib.suppress(rx.ConnectionError):
+        ends.hub.listen(ends.listener()[0], ["c:bell"])
+    assert heard(ends.server) == wire.command("CLIENT", "CACHING", "YES")[:5]
+    assert first_done.wait(10)
+    assert other_done.wait(10)
+    assert isinstance(first.outcome, rx.ConnectionError)
+
+
+def test_an_interruption_before_the_request_is_sent_is_one_of_the_connection(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise answers are taken for those to what was not sent."""
+    first, done = ends.listener()
+    ends.hub.listen(first, ["a:bell"])
+    track = ends.hub.switch._track
+
+    def interrupted(key: bytes) -> bytes:
+        track(key)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ends.hub.switch, "_track", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ends.hub.listen(ends.listener()[0], ["b:bell"])
+    assert done.wait(10)
+    assert isinstance(first.outcome, rx.ConnectionError)
+
+
+def test_whatever_ends_the_reading_is_told_to_those_who_wait(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    def confused(reply: Any) -> bytes:
+        raise ValueError(reply)
+
+    monkeypatch.setattr(ends.hub.switch, "told", confused)
+    listener, done = ends.listener()
+    ends.hub.listen(listener, ["a:bell"])
+    ends.server.sendall(b"+OK\r\n")
+    assert done.wait(10)
+    assert isinstance(listener.outcome, ValueError)
+
+
+def test_a_server_has_its_time_from_when_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "GRACE_S", 0.4)
+    ends = Ends()
+    time.sleep(0.6)  # nothing comes, and nothing was asked
+    listener, done = ends.listener()
+    asked = time.monotonic()
+    ends.hub.listen(listener, ["a:bell"])
+    assert done.wait(10)
+    assert time.monotonic() - asked >= 0.4
+    assert isinstance(listener.outcome, rx.TimeoutError)
+    ends.server.close()
+
+
+def test_a_pipe_that_failed_lets_everybody_go_at_last() -> None:
+    """Also if the one who was about to say so was interrupted once more."""
+
+    class Interrupted:
+        def release(self) -> None:
+            raise KeyboardInterrupt
+
+    pipe = Pipe(SimpleNamespace(disconnect=lambda: None))
+    waits: Any = threading.Lock()
+    waits.acquire()
+    pipe._turns.extend([Interrupted(), waits])  # type: ignore[list-item]
+    with pytest.raises(KeyboardInterrupt):
+        pipe.fail(KeyboardInterrupt())
+    pipe.fail(rx.ConnectionError("the connection was closed"))
+    assert waits.acquire(blocking=False)
+
+
+@pytest.fixture
+def link() -> sync.Link:
+    made = sync.Link("redis://127.0.0.1:1/0", {})  # nobody is there, and nobody is asked
+    made.users = 1
+    return made
+
+
+def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
+    link: sync.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leads, go_on, led = threading.Event(), threading.Event(), threading.Event()
+
+    def lead(*_: Any) -> None:
+        if threading.current_thread().name == "first":
+            leads.set()
+            assert go_on.wait(10)
+        else:
+            led.set()
+
+    class Turn:
+        """As when a signal comes between the lock and what follows."""
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+            self.release = self._lock.release
+
+        def acquire(self, timeout: float = -1) -> bool:
+            got = self._lock.acquire(timeout=timeout)
+            if timeout >= 0 and threading.current_thread().name == "interrupted":
+                raise KeyboardInterrupt
+            return got
+
+    monkeypatch.setattr(link, "_lead", lead)
+    wait = Wait(("p:bell",), 60_000)
+    post = link._post(wait.bells)
+    real = threading.Lock
+
+    def follow(name: str) -> threading.Thread:
+        def run() -> None:
+            with contextlib.suppress(KeyboardInterrupt):
+                link.wait(wait, None)
+
+        count = len(post.followers)
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        if name != "first":
+            deadline = time.monotonic() + 10
+            while len(post.followers) == count and time.monotonic() < deadline:
+                time.sleep(0.001)
+        return thread
+
+    follow("first")
+    assert leads.wait(10)
+    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=Turn, current_thread=threading.current_thread))
+    follow("interrupted")
+    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=real, current_thread=threading.current_thread))
+    follow("second")
+    go_on.set()
+    assert led.wait(10)
+
+
+def test_a_token_that_comes_when_the_time_is_over_is_received_once(
+    link: sync.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its receive is on its way: to repeat it, and to give back what it gets, would hand the message out twice."""
+
+    class LateHub:
+        def listen(self, listener: Listener, lists: Any) -> None:
+            self.listener = listener
+
+        def leave(self, listener: Listener) -> None:
+            if not listener.is_receiving:  # at the last moment
+                listener.is_receiving = True
+                threading.Timer(0.05, listener.finish, (b"the message",)).start()
+
+        def probe(self) -> None:
+            pass
+
+    monkeypatch.setattr(link, "execute", lambda *_: pytest.fail("repeated"))
+    receive = messages.receive_messages(P, NATIVE, 1, None, "", "")
+    receive.parse = None
+    receive.keeps_answer = False
+    hub: Any = LateHub()
+    wait = Wait((P.bell,), 1, then=lambda: receive)
+    got = link._listen([(hub, wait.bells)], wait, time.monotonic(), None, None, link._post(wait.bells))
+    assert got == b"the message"
+
+
+def test_a_lane_is_given_back_after_its_large_answer_is_forgotten(
+    link: sync.Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next call in the lane may begin before, and its answer is forgotten."""
+    forgotten: list[bool] = []
+    reply = [b"x" * (wire.LARGE_ANSWER + 1)]
+    connection = SimpleNamespace(
+        send_packed_command=lambda *_, **__: None, read_response=lambda **_: reply, disconnect=lambda: None
+    )
+    node = link.router.node("")
+    monkeypatch.setattr(node.calls, "take", lambda **_: connection)
+    monkeypatch.setattr(link, "_forget", lambda operation, lane, _: forgotten.append(lane in link.lanes._free))
+    receive = messages.receive_messages(P, NATIVE, 1, None, "", "", delete=True)
+    receive.parse = None
+    assert receive.keeps_answer
+    assert link.execute(receive) == reply
+    assert forgotten == [False]
+    assert len(link.lanes._free) == 1
+
+
+def test_a_network_that_gives_up_does_not_stop_the_event_loop() -> None:
+    """The keepalive of a connection ends in a TimeoutError too, and then in no other."""
+
+    async def scenario() -> None:
+        reader = asyncio.StreamReader()
+
+        async def disconnect(nowait: bool) -> None:
+            pass
+
+        connection: Any = SimpleNamespace(
+            _reader=reader,
+            _writer=SimpleNamespace(write=lambda data: None),
+            _parser=SimpleNamespace(parse_error=rx.ResponseError),
+            disconnect=disconnect,
+        )
+        hub = aio_nodes.Hub(connection, lambda bells: None, lambda listener, reply: None)
+        told = asyncio.Event()
+        listener = Listener(b"", told.set, None, ())
+        hub.listen(listener, ["a:bell"])
+        reader.set_exception(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
+        await told.wait()
+        assert isinstance(listener.outcome, TimeoutError)
+        await hub.close()
+
+    asyncio.run(scenario())
