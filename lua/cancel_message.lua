@@ -115,7 +115,9 @@ return require("lib.once").run(function()
     take(inflight, member, score)
   end
 
-  if due ~= "" then
+  if not record then -- damaged: nothing to hand out
+    return 0
+  elseif due ~= "" then
     -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
     local due_ms = math.max(require("lib.due")(due, now_us), now_ms)
     local scheduled = message.scheduled(key, due_ms)

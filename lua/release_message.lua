@@ -36,6 +36,7 @@ return require("lib.once").run(function()
   for i = 2, #ARGV, 9 do
     local member, receives, verdict, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     local score = require("lib.recall")(base, member)
+    local record = score and verdict ~= "back" and redis.call("HGET", store, member)
     local status
     if not score then
       status = -2
@@ -48,6 +49,9 @@ return require("lib.once").run(function()
         redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms, receives - 1), member)
       end
       status = 0
+    elseif not record then -- damaged: nothing to hand out
+      redis.call("ZREM", inflight, member)
+      status = -2
     else
       dlq = dlq or require("lib.deadletter").policy(meta) or {}
       retry = retry or require("lib.retry")(meta)
@@ -55,7 +59,6 @@ return require("lib.once").run(function()
       if verdict == "dead" then
         delay = nil
       end
-      local record = redis.call("HGET", store, member) or ""
       if cause ~= "" then
         record = string.sub(record, 1, ARGV[i + 4]) .. cause
       end

@@ -4,6 +4,9 @@ return function(base, member)
   local meta, store = base .. "meta", base .. "store"
   local key, record = message.before(member), redis.call("HGET", store, member)
   redis.call("ZREM", base .. "inflight", member)
+  if not record then -- damaged: nothing to hand out
+    return
+  end
   redis.call("HDEL", store, member)
   local is_fair = redis.call("HEXISTS", meta, "fair") == 1
   local group = is_fair and message.group(key) or ""

@@ -400,3 +400,23 @@ def test_large_records_that_are_too_old_count_as_read(engine: Engine) -> None:
     bodies = [d.body for d in engine.execute(messages.receive_messages(shard, NATIVE, 32, 9000, "", "")).messages]
     assert [body[:5] for body in bodies] == ["young"] * 3  # 15 records were read at once, and one more
     assert engine.redis.llen(shard.base + "ready") == 2 * 15
+
+
+@pytest.mark.parametrize("group", [None, "g"])
+def test_messages_without_a_record_go_when_they_are_touched(engine: Engine, group: str | None) -> None:
+    q = fresh(engine)
+    engine.send(q, "begun", "back", "failed", "again", "delayed", group=group)
+    begun, back, failed, again, delayed = engine.receive(q)
+    by_visibility(engine, q, again)
+    by_visibility(engine, q, delayed)
+    assert engine.run(flows.reschedule(q, delayed.message_id, engine.clock.ms + 5))
+    engine.redis.delete(q.home.base + "store")
+    cause = Cause("ValueError", "", "", "w", 1, 1, 1)
+    assert engine.run(flows.release(q, [Verdict(back, "back"), Verdict(failed, "fail", cause, ("E",), 0)])) == [0, -2]
+    for d in (again, delayed):
+        assert not engine.run(flows.reschedule(q, d.message_id, engine.clock.ms + 1000))
+        assert not engine.run(flows.cancel(q, d.message_id))
+    assert engine.counts(q) == (0, 1, 0)
+    assert engine.delete(q, begun) == [None]
+    engine.send(q, "good", group=group)
+    assert engine.bodies(q) == ["good"]
