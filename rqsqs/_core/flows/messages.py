@@ -462,11 +462,13 @@ def _receive(
                 return []
             wait = f"+{wait_ms}"
 
+    end = _now_ms(q) + wait_ms if wait_ms else 0
     calls, again = 1, False
     got = yield first(wait, waiter) if first else ask(home, wait, waiter, max_messages)
     if got.messages and not got.missing_dlq and got.topology == q.topology:  # the common case
         return list(got.messages)
-    end = _now_ms(q) + (got.wait_until_ms - got.now_ms if wait_ms is None else wait_ms)
+    if not end:
+        end = _now_ms(q) + (got.wait_until_ms - got.now_ms if wait_ms is None else 0)
     try:
         while True:
             again = bool(got.missing_dlq) or got.wake_at_ms == got.now_ms
