@@ -652,8 +652,17 @@ class StandardMachine(RuleBasedStateMachine):
     def every_record_has_one_owner(self, base: str) -> None:
         connection = client(self.url)
         owners = connection.zrange(base + "inflight", 0, -1) + connection.zrange(base + "delayed", 0, -1)
+        kept = connection.hmget(base + "meta", "returned", "arrived", "fair")
+        paused, counted = connection.smembers(base + "paused"), {True: 0, False: 0}
         for group in {m.group or "" for m in self.messages.values()}:
-            owners += connection.zrange(f"{base}again:{group}", 0, -1)
+            again = connection.zrange(f"{base}again:{group}", 0, -1, withscores=True)
+            owners += [member for member, _ in again]
+            for _, score in again:
+                counted[score % 1000 > 0] += 1
+            waits = connection.exists(f"{base}again:{group}", base + (f"group:{group}" if group else "ready"))
+            if waits and kept[2] and group.encode() not in paused:
+                assert connection.zscore(base + "ring", group) is not None, f"{group!r} has no turn"
+        assert [int(n or 0) for n in kept[:2]] == [counted[True], counted[False]]
         assert sorted(owners) == sorted(connection.hkeys(base + "store"))
 
     def teardown(self) -> None:
