@@ -15,7 +15,7 @@ import hiredis
 import redis.exceptions as rx
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
-from rqsqs._io import connect, failures, fitness, wire
+from rqsqs._io import connect, failures, fitness, tls, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import START, START_ANSWERS, Listener, Switch
@@ -121,6 +121,7 @@ class Pipe:
     next one's turn."""
 
     def __init__(self, connection: Any) -> None:
+        tls.share(connection)
         self.connection = connection
         self.failure: BaseException | None = None
         self._guard = threading.Lock()
@@ -189,6 +190,7 @@ class Hub:
         spare: Callable[[list[str]], None],
         orphaned: Callable[[Listener, Any], None],
     ) -> None:
+        tls.share(connection)
         self.connection = connection
         self.guard = guard
         self.switch = Switch()

@@ -145,7 +145,7 @@ def test_a_pipe_that_failed_lets_everybody_go_at_last() -> None:
         def release(self) -> None:
             raise KeyboardInterrupt
 
-    pipe = Pipe(SimpleNamespace(disconnect=lambda: None))
+    pipe = Pipe(SimpleNamespace(_sock=None, disconnect=lambda: None))
     waits: Any = threading.Lock()
     waits.acquire()
     pipe._turns.extend([Interrupted(), waits])  # type: ignore[list-item]

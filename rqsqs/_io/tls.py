@@ -1,0 +1,74 @@
+"""TLS connections on which one thread reads while others write."""
+
+from __future__ import annotations
+
+import select
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def share(connection: Any) -> None:
+    """From now on several threads use a connection of redis-py at the same time."""
+    if isinstance(connection._sock, ssl.SSLSocket):
+        connection._sock = connection._parser._sock = SharedSocket(connection._sock)
+
+
+class SharedSocket:
+    """OpenSSL can do one thing at a time with a connection: who reads waits outside, until something has come.
+
+    A connection used by two threads at once seems to end, or breaks off with errors of its records.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._timeout: float | None = sock.gettimeout()
+        self._turn = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, timeout: float | None) -> None:
+        """In seconds, for each read or write."""
+        with self._turn:
+            self._timeout = timeout
+            self._sock.settimeout(timeout)
+
+    def sendall(self, data: bytes) -> None:
+        """All of it, or an error."""
+        with self._turn:
+            self._sock.sendall(data)
+
+    def pending(self) -> int:
+        """Bytes that have come and were decrypted."""
+        with self._turn:
+            count: int = self._sock.pending()
+            return count
+
+    def recv(self, most: int) -> bytes:
+        """What has come."""
+        data: bytes = self._received(lambda: self._sock.recv(most))
+        return data
+
+    def recv_into(self, buffer: Any) -> int:
+        """What has come: how many bytes."""
+        count: int = self._received(lambda: self._sock.recv_into(buffer))
+        return count
+
+    def _received(self, receive: Callable[[], Any]) -> Any:
+        end = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            with self._turn:
+                self._sock.settimeout(0)
+                try:
+                    return receive()
+                except ssl.SSLWantReadError:
+                    pass
+                finally:
+                    self._sock.settimeout(self._timeout)
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            if not poll.poll(None if end is None else max(end - time.monotonic(), 0) * 1000):
+                raise TimeoutError("timed out")
