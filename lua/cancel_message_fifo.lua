@@ -80,8 +80,9 @@ return require("lib.once").run(function()
     end
   end
   if index == 0 then
+    local turn = due == "" and (redis.call("ZSCORE", available, group) or now_us)
     redis.call("ZREM", available, group)
-    if offer(base, group) then
+    if offer(base, group, turn) then
       bell.ring(token)
     end
   end

@@ -2,8 +2,9 @@
 --[[
 Count the messages of one partition of a FIFO queue, after dropping those whose retention is over, wherever they are:
 also in flight, delayed, or behind such a head. Counted too long are only expired messages behind a head that is not
-over its retention (it was scheduled for later, or is a dead letter that came later), and those of a group whose
-messages in flight are not among the 1,000 that become visible first.
+over its retention (it was scheduled for later, or is a dead letter that came later), those of a group whose messages in
+flight are not among the 1,000 that become visible first, and those of groups that are not among the 300 available
+longest, if they became available within the retention period.
 
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received (us)
@@ -40,8 +41,8 @@ local function see(stamp)
   end
 end
 
--- Groups whose head may be over its retention: those that came into `available` before the limit, as that was after
--- their head was born, and those of old messages in flight, delayed by the queue, or paused.
+-- Groups whose head may be over its retention: those that are available longest, and those of old messages in flight,
+-- delayed by the queue, or paused.
 local LOOKED_AT = 300
 local limit_ms, groups, seen = now_ms - retention, {}, {}
 local late = string.format("%.0f", limit_ms * 1000)
@@ -52,7 +53,7 @@ local function suspect(group)
   end
 end
 
-for _, group in ipairs(redis.call("ZRANGEBYSCORE", available, "-inf", late, "LIMIT", "0", LOOKED_AT)) do
+for _, group in ipairs(redis.call("ZRANGE", available, "0", LOOKED_AT - 1)) do
   suspect(group)
 end
 for _, member in ipairs(redis.call("ZRANGEBYSCORE", postponed, "-inf", limit_ms .. "", "LIMIT", "0", LOOKED_AT)) do

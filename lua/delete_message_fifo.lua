@@ -16,8 +16,8 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 4 MiB
 ]]
 local base = string.sub(KEYS[1], 1, -5)
-local now = string.sub(require("lib.clock")(ARGV[1]), 1, 13)
-local reply, deleted, visible = require("lib.deletion_fifo")(base, now, ARGV[2] == "1", 3)
+local now_us = require("lib.clock")(ARGV[1])
+local reply, deleted, visible = require("lib.deletion_fifo")(base, now_us, ARGV[2] == "1", 3)
 if visible then
   if redis.call("EXISTS", KEYS[5]) == 0 then -- ring the bell
     redis.call("RPUSH", KEYS[5], "1")

@@ -55,7 +55,7 @@ if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its r
   repeated, known = require("lib.received")(lane, base, true, topology, now)
 end
 if ARGV[12] then
-  finished = require("lib.deletion_fifo")(base, now, ARGV[10] == "1", 12, known)
+  finished = require("lib.deletion_fifo")(base, now_us, ARGV[10] == "1", 12, known)
 end
 local function answer(reply)
   reply[#reply + 1] = finished
@@ -154,8 +154,8 @@ while delivered < count and steps > 0 and room > 0 do
       call("ZADD", available, head[2], group)
       break
     elseif r.offer and r.delivered == 0 then
-      -- what stands behind the dropped ones comes next
-      steps = steps - (require("lib.offer")(base, group) == nil and 1 or 6)
+      -- what stands behind the dropped ones has its turn
+      steps = steps - (require("lib.offer")(base, group, head[2]) == nil and 1 or 6)
     elseif r.offer then
       steps = steps - 2
       offers = offers or {}
@@ -174,7 +174,7 @@ if #scores > 0 then
   call("ZADD", inflight, unpack(scores))
 end
 if offers then
-  require("lib.fifo").offer_all(base, offers)
+  require("lib.fifo").offer_all(base, offers, nil, now_us)
 end
 if attempt and #scores > 0 then
   attempt.save(reply, scores)

@@ -83,12 +83,13 @@ return require("lib.once").run(function()
         if status == 0 then
           fifo.expire(base, member, now_ms)
         else
-          redis.call("ZADD", inflight, string.format("%.0f%03d", math.ceil(now_us / 1000) + status, math.min(receives, 999)), member)
+          local until_ms = math.ceil(now_us / 1000) + status
+          redis.call("ZADD", inflight, string.format("%.0f%03d", until_ms, math.min(receives, 999)), member)
         end
       end
     end
     if status >= 0 or status == -3 then
-      if offer(base, group) then
+      if offer(base, group, status == -3 and now_us or nil) then
         visible = true
       else -- its head may have been visible
         redis.call("ZREM", available, group)

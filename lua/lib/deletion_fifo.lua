@@ -2,8 +2,8 @@
 -- Delete messages of a FIFO queue: key, group, receives of each from ARGV[first] on. Returns a status for each (1
 -- deleted, 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available.
 -- `is_done`: they were deleted before, by the call that this one repeats; what is there still was not to be deleted.
-return function(base, now, strict, first, is_done)
-  local call = redis.call
+return function(base, now_us, strict, first, is_done)
+  local call, now = redis.call, string.sub(now_us, 1, 13)
   local inflight, states = base .. "inflight", base .. "state"
   local reply, groups, members, stamps, visible = {}, {}, {}, {}, false
 
@@ -64,7 +64,7 @@ return function(base, now, strict, first, is_done)
     call("HDEL", states, unpack(stamps))
     call("HINCRBY", base .. "meta", "messages", -deleted)
     for i = 1, #groups do
-      if require("lib.offer")(base, groups[i]) then
+      if require("lib.offer")(base, groups[i], now_us) then
         visible = true
       elseif not strict then -- its head may have been visible
         call("ZREM", base .. "available", groups[i])

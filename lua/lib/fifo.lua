@@ -101,8 +101,9 @@ function fifo.expire_due(base, now, limit)
   return #due == 2 * limit
 end
 
--- As lib/offer.lua, for many groups. With `stamps`, only those groups whose head has the stamp.
-function fifo.offer_all(base, groups, stamps)
+-- As lib/offer.lua, for many groups. With `stamps`, only those groups whose head has the stamp. What is available keeps
+-- its place.
+function fifo.offer_all(base, groups, stamps, turn)
   local heads, members, found, of_head = {}, {}, {}, {}
   for i = 1, #groups do
     local key = redis.call("LINDEX", fifo.list(base, groups[i]), "0")
@@ -121,12 +122,13 @@ function fifo.offer_all(base, groups, stamps)
   local born, sinces = require("lib.born"), {}
   for i = 1, #heads do
     if not flights[i] and paused[i] == 0 and not (#heads[i] > 16 and born.is_delayed(base, heads[i], members[i])) then
-      sinces[#sinces + 1] = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo.since(heads[i])
+      local since = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo.since(heads[i])
+      sinces[#sinces + 1] = turn and turn > since and turn or since
       sinces[#sinces + 1] = found[i]
     end
   end
   if #sinces > 0 then
-    redis.call("ZADD", base .. "available", unpack(sinces))
+    redis.call("ZADD", base .. "available", "NX", unpack(sinces))
   end
 end
 

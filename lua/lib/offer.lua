@@ -1,7 +1,8 @@
 -- hot
 -- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so, nil if
--- the group is empty.
-return function(base, group)
+-- the group is empty. `turn` (us): its head moves up from behind another one and lines up there, or when it can be received, if
+-- that is later; a group that is available keeps its place then.
+return function(base, group, turn)
   local call = redis.call
   local key = call("LINDEX", base .. "group:" .. group, "0")
   if not key then
@@ -21,6 +22,10 @@ return function(base, group)
   elseif #key > 16 then
     since = string.format("%.0f", require("lib.born").born_ms(key) * 1000)
   end
-  call("ZADD", base .. "available", since, group)
+  if turn then
+    call("ZADD", base .. "available", "NX", turn > since and turn or since, group)
+  else
+    call("ZADD", base .. "available", since, group)
+  end
   return true
 end

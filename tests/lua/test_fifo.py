@@ -262,6 +262,24 @@ def test_an_attempt_id_gives_the_same_receipts(engine: Engine, q: QueueRef) -> N
     assert engine.receive(q, 10, attempt_id="x") == []
 
 
+@pytest.mark.parametrize("how", ["delete", "delete and receive", "delete at once"])
+def test_a_group_with_a_backlog_lets_others_have_their_turn(engine: Engine, q: QueueRef, how: str) -> None:
+    engine.send(q, *range(50), group="busy")
+    engine.clock.advance_ms(1000)
+    engine.send(q, "x", group="quiet")
+    engine.clock.advance_ms(1)
+    got = engine.receive(q, 1, delete=how == "delete at once")
+    for _ in range(2):
+        engine.clock.advance_ms(1000)
+        if how == "delete and receive":
+            again, _failures = engine.run(flows.delete_and_receive(q, NATIVE, [got[-1].receipt_handle], 1, None, 0))
+            got += again
+        else:
+            engine.delete(q, got[-1])
+            got += engine.receive(q, 1, delete=how == "delete at once")
+    assert [d.body for d in got] == [0, "x", 1]
+
+
 def test_an_attempt_gets_its_messages_of_many_groups_again(engine: Engine, q: QueueRef) -> None:
     for i in range(5):
         engine.send(q, *range(10 * i, 10 * i + 4), group=f"g{i}")
@@ -355,12 +373,14 @@ def test_a_timeout_of_nothing_is_over_at_once(engine: Engine, q: QueueRef) -> No
     assert engine.bodies(q) == ["a"]
 
 
-@pytest.mark.parametrize("where", ["visible", "in flight", "partly in flight", "queue delay", "paused"])
+@pytest.mark.parametrize("where", ["visible", "came back", "in flight", "partly in flight", "queue delay", "paused"])
 def test_what_is_over_its_retention_is_not_counted(engine: Engine, where: str) -> None:
     q = engine.queue("q.fifo", MessageRetentionPeriod="60", DelaySeconds="900" if where == "queue delay" else "0")
     engine.send(q, *range(5), group="g")
     if "in flight" in where:
         engine.receive(q, 5 if where == "in flight" else 1, 600_000)
+    elif where == "came back":
+        engine.receive(q, 1, 30_000)
     elif where == "paused":
         engine.run(flows.pause(q, resume=False, group="g"))
     engine.clock.advance_ms(50_000)

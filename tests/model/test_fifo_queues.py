@@ -52,6 +52,9 @@ class Message:
     message_id: str
     born_ms: int  # retention counts from here
     since_us: int  # from when on it can be received
+    moved_up: tuple[int, bool, int, int] | None = (
+        None  # hand_outs then; the turn it got: is it certain, earliest, latest
+    )
     due_ms: int | None = None  # delayed until then by itself
     is_postponed: bool = False  # delayed by the queue
     invisible_until_ms: int = 0
@@ -71,6 +74,13 @@ class Message:
     @property
     def place(self) -> tuple[str, str, str]:
         return self.queue, self.tag, self.group
+
+    def turn(self) -> tuple[int, int]:
+        """When its group has its turn, if this is the head: at the earliest and at the latest (us)."""
+        if self.moved_up is None or self.moved_up[0] != self.hand_outs:
+            return self.since_us, self.since_us
+        _, is_certain, low, high = self.moved_up
+        return (max if is_certain else min)(low, self.since_us), max(high, self.since_us)
 
 
 @dataclass
@@ -190,9 +200,27 @@ class FifoMachine(RuleBasedStateMachine):
             return []
         return list(itertools.takewhile(lambda m: self.state(m) == "visible", self.groups.get(place, [])))
 
-    def forget(self, m: Message) -> None:
-        self.groups[m.place].remove(m)
+    def forget(self, m: Message, *, is_deleted: bool = False) -> None:
+        self.leave_group(m, is_deleted)
         self.gone.append(self.messages.pop(m.body))
+
+    def leave_group(self, m: Message, is_deleted: bool) -> None:
+        """When the head in flight is deleted the next one lines up; else that may take over the turn."""
+        line = self.groups[m.place]
+        if line[0] is m and len(line) > 1:
+            now_us = self.clock.us
+            is_locked = self.state(m) == "in_flight" and (m.moved_up is None or m.moved_up[1])
+            if is_deleted and is_locked and m.group not in self.queues[m.queue].paused_groups:
+                line[1].moved_up = line[1].hand_outs, True, now_us, now_us
+            else:
+                line[1].moved_up = line[1].hand_outs, False, m.turn()[0], now_us
+        line.remove(m)
+
+    def blur(self, place: tuple[str, str, str]) -> None:
+        """Something was done to the group that may let it have the turn of its head anew."""
+        for m in self.groups.get(place, [])[:1]:
+            if m.moved_up:
+                m.moved_up = m.moved_up[0], False, *m.moved_up[2:]
 
     def after(self, span_ms: int) -> int:
         """When a time from now is over: late rather than early."""
@@ -207,7 +235,8 @@ class FifoMachine(RuleBasedStateMachine):
         return (h.queue, h.stamp) in self.left
 
     def bury(self, m: Message) -> None:
-        self.groups[m.place].remove(m)
+        self.leave_group(m, False)
+        m.moved_up = None
         self.left.add((m.queue, m.stamp))
         m.source, m.queue = m.queue, CHAIN[m.queue]
         m.born_ms, m.since_us = self.clock.ms, self.clock.us
@@ -295,7 +324,7 @@ class FifoMachine(RuleBasedStateMachine):
         for h in chosen:
             m = self.find(h)
             if m is not None and h.receive == m.hand_outs and (not limits.strict or self.state(m) == "in_flight"):
-                self.forget(m)
+                self.forget(m, is_deleted=True)
             elif m.hand_outs if m is not None else self.has_left(h):
                 expired.append(h)
         fronts = {place: self.front(place) for place in self.groups if place[0] == name}
@@ -335,9 +364,9 @@ class FifoMachine(RuleBasedStateMachine):
                 assert len(mine) == min(len(good[place]), per_group), "as many as possible of one group"
         # A group is met when its head became available. What is over or expired goes on the way to the first good one:
         # in the same visit, or the group lines up again by its next message.
-        earliest = {place: front[0].since_us // 1000 for place, front in fronts.items() if front}
+        earliest = {place: front[0].turn()[0] // 1000 for place, front in fronts.items() if front}
         latest = {
-            place: max(m.since_us // 1000 for m in fronts[place][: fronts[place].index(front[0]) + 1])
+            place: max(m.turn()[1] // 1000 for m in fronts[place][: fronts[place].index(front[0]) + 1])
             for place, front in good.items()
             if front
         }
@@ -371,7 +400,7 @@ class FifoMachine(RuleBasedStateMachine):
             self.handles.append(h)
             handles.append(h)
             if delete:
-                self.forget(m)
+                self.forget(m, is_deleted=True)
         self.compare(may_die=may_die, may_go=may_go)
         return handles
 
@@ -422,7 +451,7 @@ class FifoMachine(RuleBasedStateMachine):
                 assert failure is None
             elif m and h.receive == m.hand_outs and (not limits.strict or self.state(m) == "in_flight"):
                 assert failure is None
-                self.forget(m)
+                self.forget(m, is_deleted=True)
             else:
                 assert failure is not None
                 assert isinstance(failure.error, ReceiptHandleExpired)
@@ -472,7 +501,7 @@ class FifoMachine(RuleBasedStateMachine):
         for h in chosen:
             m = self.find(h)
             if m is not None and h.receive == m.hand_outs:
-                self.forget(m)
+                self.forget(m, is_deleted=True)
         fronts = {place: self.front(place) for place in self.groups if place[0] == name}
         finished = [h.delivery for h in chosen]
         answer = self.run(flows.finish_and_receive(self.ref(name), finished, count, lease_ms, 0, per_group))
@@ -489,6 +518,8 @@ class FifoMachine(RuleBasedStateMachine):
         answer = self.run(flows.release(self.ref(name), verdicts))
         for h, word, status in zip(chosen, words, answer, strict=False):
             m = self.find(h)
+            if m is not None:
+                self.blur(m.place)
             if m is None or m.plan != h.plan:
                 assert status == -2
             elif m.hand_outs != h.receive:
@@ -564,6 +595,7 @@ class FifoMachine(RuleBasedStateMachine):
                 self.run(flow)
             return
         assert self.run(flow), f"not found: {m}"
+        self.blur(m.place)
         if due_ms is None:
             self.forget(m)
         else:
@@ -612,6 +644,9 @@ class FifoMachine(RuleBasedStateMachine):
         paused = self.queues[name].paused_groups
         self.run(flows.pause(self.ref(name), resume=group in paused, group=group))
         paused.symmetric_difference_update({group})
+        for place in self.groups:
+            if (place[0], place[2]) == (name, group):
+                self.blur(place)
 
     @rule(
         name=st.sampled_from([WORK, WORK, DEAD, OTHER]),

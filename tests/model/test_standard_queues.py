@@ -86,7 +86,7 @@ class Queue:
     max_receives: int | None = None
     retries: str = ""
     is_paused: bool = False
-    is_fair: bool = False  # its groups take turns
+    is_fair: bool = False  # its groups take turns, when one of them has a visible message
     paused_groups: set[str] = field(default_factory=set)
     purged_us: int = 0
     dedup: dict[str, tuple[int, str, int]] = field(default_factory=dict)
@@ -117,6 +117,7 @@ class StandardMachine(RuleBasedStateMachine):
         self.gone: list[Message] = []
         self.handles: list[Handle] = []
         self.left: set[tuple[int, int]] = set()  # (body, stay) of handles whose message left them behind
+        self.given_back: set[int] = set()  # unbegun, after the only receive: they are where they would be undelayed
         self.queues = {name: Queue() for name in NAMES}
         for name in reversed(NAMES):
             attributes: dict[str, str] = {}
@@ -269,13 +270,15 @@ class StandardMachine(RuleBasedStateMachine):
                 self.forget(m)
         if name not in CHAIN.values():
             self.in_order(name, [m for m in ready if m.body in bodies], [m for m in ready if m.body not in bodies])
+        self.given_back.difference_update(bodies)
         self.compare(may_die=due_to_die)
 
     def in_order(self, name: str, handed_out: list[Message], rest: list[Message]) -> None:
         """What became visible first is handed out first, in a fair queue within each group."""
         for m in handed_out:
             for other in rest:
-                if not self.queues[name].is_fair or m.group == other.group:
+                is_clear = m.body not in self.given_back and other.body not in self.given_back
+                if is_clear and (not self.queues[name].is_fair or m.group == other.group):
                     assert m.since_ms <= other.visible_at_ms or self.is_over(other), f"{m} before {other}"
 
     def is_left(self, h: Handle) -> bool:
@@ -361,6 +364,7 @@ class StandardMachine(RuleBasedStateMachine):
                     m.visible_at_ms, m.waits = m.since_ms, True
                     m.first_ms = m.first_ms if m.total else None
                     m.received = 0
+                    self.given_back.add(m.body)
                     for other in self.handles:  # its next receive may look like this one, if it comes at once
                         if (other.body, other.stay) == (m.body, m.stay):
                             other.is_certain = False
