@@ -171,14 +171,9 @@ class Link:
                     lane.check()
                 sent = True
                 try:
-                    async with asyncio.timeout(node.patience):
-                        try:
-                            reply = await pipe.ask(packed, operation)
-                        except rx.NoScriptError:
-                            reply = await self._load_and_repeat(pipe, operation, packed)
-                except TimeoutError:
-                    node.lose(pipe)
-                    raise rx.TimeoutError("no answer in time") from None
+                    reply = await pipe.ask(packed, operation)
+                except rx.NoScriptError:
+                    reply = await self._load_and_repeat(pipe, operation, packed)
                 if (copied := node.copied) is not None and fitness.is_unsafe(operation):
                     fitness.warn_of_replicas(copied)
                     node.copied = None

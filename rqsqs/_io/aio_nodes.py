@@ -29,33 +29,68 @@ _MORE = object()  # told by a parser that needs more bytes
 
 
 class Pipe:
-    """One connection on which requests of many tasks follow each other."""
+    """One connection on which requests of many tasks follow each other.
 
-    def __init__(self, connection: Any, counters: Counters, orphaned: Orphaned) -> None:
+    Args:
+        patience: so many seconds the server may be silent while it owes an answer; None = for ever. What counts is the
+            next answer: the last of many large ones may take longer.
+    """
+
+    def __init__(self, connection: Any, counters: Counters, orphaned: Orphaned, patience: float | None) -> None:
         self.connection = connection
         self.counters = counters
         self.orphaned = orphaned
-        self.pending: deque[tuple[asyncio.Future[Any], Operation | None]] = deque()
+        self.pending: deque[tuple[asyncio.Future[Any], Operation | None, float]] = deque()
         self.failure: Exception | None = None
+        self._patience = patience
+        self._heard = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         self.reader = asyncio.create_task(self._read())
 
     async def ask(self, packed: bytes, operation: Operation | None = None) -> Any:
-        """Send a request and wait for its answer."""
-        if self.failure is not None:
-            raise self.failure
+        """Send a request and wait for its answer.
+
+        Raises:
+            ConnectionError: it broke; so it did for all others.
+            TimeoutError: the same, and no answer came for as long as the server may be silent.
+        """
+        writer = self.connection._writer
+        if self.failure is not None or writer is None:
+            raise self.failure or rx.ConnectionError("the connection is closed")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.pending.append((answer, operation))
+        now = time.monotonic()
+        if not self.pending:
+            self._heard = now
+        self.pending.append((answer, operation, now))
+        if self._watch is None and self._patience is not None:
+            self._watch_on(self._patience)
         try:
-            await self.connection.send_packed_command([packed], check_health=False)
-        except wire.BROKEN as e:
-            self._break(e)
-        try:
+            try:
+                writer.write(packed)
+                await writer.drain()
+            except OSError as e:
+                self._break(e)
             return await answer
         except asyncio.CancelledError:
             # The answer may have come in the same turn of the loop: then the reader found somebody waiting for it.
-            if operation is not None and not answer.cancelled() and answer.done() and answer.exception() is None:
+            if not answer.cancel() and not answer.cancelled() and operation is not None and answer.exception() is None:
                 self.orphaned(operation, answer.result())
             raise
+
+    def _watch_on(self, seconds: float) -> None:
+        self._watch = asyncio.get_running_loop().call_later(seconds, self._check)
+
+    def _check(self) -> None:
+        """Has the server been silent for too long?"""
+        self._watch = None
+        if not self.pending or self._patience is None:
+            return
+        left = self._heard + self._patience - time.monotonic()
+        if left > 0:
+            self._watch_on(left)
+            return
+        self._break(rx.TimeoutError("no answer in time"))
+        self.reader.cancel()
 
     async def _read(self) -> None:
         try:
@@ -64,7 +99,8 @@ class Pipe:
                     reply: Any = await self.connection.read_response(disable_decoding=True)
                 except rx.ResponseError as e:
                     reply = e
-                answer, operation = self.pending.popleft()
+                answer, operation, _ = self.pending.popleft()
+                self._heard = time.monotonic()
                 if answer.cancelled():
                     if operation is not None and not isinstance(reply, Exception):
                         self.orphaned(operation, reply)
@@ -77,6 +113,10 @@ class Pipe:
         except asyncio.CancelledError:
             self._fail(rx.ConnectionError("the connection was closed"))
             raise
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+            await self.connection.disconnect(nowait=True)
 
     def _break(self, error: Exception) -> None:
         if self.failure is None:
@@ -84,15 +124,18 @@ class Pipe:
         self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self.failure = error
+        self.failure = rx.ConnectionError(str(error))
+        is_silent = isinstance(error, rx.TimeoutError) and self._patience is not None
+        late = time.monotonic() - (self._patience or 0)
         while self.pending:
-            answer, _ = self.pending.popleft()
-            if not answer.done():
-                answer.set_exception(rx.ConnectionError(str(error)))
+            answer, _, since = self.pending.popleft()
+            if not answer.done():  # who has not waited for long asks again
+                kind = rx.TimeoutError if is_silent and since <= late else rx.ConnectionError
+                answer.set_exception(kind(str(error)))
 
     async def close(self) -> None:
         """Let what was asked be answered, then hang up."""
-        pending = [answer for answer, _ in self.pending]
+        pending = [answer for answer, _, _ in self.pending]
         if pending:
             await asyncio.wait(pending, timeout=2)
         self.reader.cancel()
@@ -262,14 +305,8 @@ class Node:
         async with self._opening:
             pipe = self._pipe
             if pipe is None or pipe.failure is not None:
-                self._pipe = pipe = Pipe(await self._connect(), self._counters, self._orphaned)
+                self._pipe = pipe = Pipe(await self._connect(), self._counters, self._orphaned, self.patience)
             return pipe
-
-    def lose(self, pipe: Pipe) -> None:
-        """It does not answer."""
-        if self._pipe is pipe:
-            self._counters.count("connections_lost")
-            self.drop(pipe)
 
     def drop(self, pipe: Pipe) -> None:
         """Use this pipe no more."""

@@ -1,0 +1,114 @@
+"""Tasks that share a connection: what befalls one of them is none of the others' business."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import redis.exceptions as rx
+
+from rqsqs._core import messages
+from rqsqs._core.keys import Keyspace
+from rqsqs._io import aio_nodes
+from rqsqs._io.aio_nodes import Pipe
+from rqsqs._io.counters import Counters
+from rqsqs.limits import NATIVE
+
+RECEIVE = messages.receive_messages(Keyspace("p").queue("q").home, NATIVE, 1, None, "", "")
+PATIENCE = 10.0
+
+
+class Connection:
+    """What a pipe needs of one: the answers are up to the test."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Any] = asyncio.Queue()
+        self.takes_more = asyncio.Event()
+        self.takes_more.set()
+        self.is_cut = False
+        self._writer = self
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_cut
+
+    async def drain(self) -> None:
+        await self.takes_more.wait()
+
+    async def read_response(self, disable_decoding: bool) -> Any:
+        return await self.answers.get()
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        self.is_cut = True
+
+
+def run(scenario: Callable[[Connection, Pipe, list[Any]], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        connection, orphans = Connection(), []
+        pipe = Pipe(connection, Counters(), lambda operation, reply: orphans.append(reply), PATIENCE)
+        await scenario(connection, pipe, orphans)
+        await pipe.close()
+
+    asyncio.run(whole())
+
+
+def test_a_task_that_is_cancelled_while_it_sends_leaves_the_connection_to_the_others() -> None:
+    async def scenario(connection: Connection, pipe: Pipe, orphans: list[Any]) -> None:
+        connection.takes_more.clear()
+        large = asyncio.create_task(pipe.ask(b"x" * 1_000_000, RECEIVE))
+        await asyncio.sleep(0)
+        large.cancel()
+        await asyncio.wait([large])
+        assert large.cancelled()
+        connection.takes_more.set()
+        small = asyncio.create_task(pipe.ask(b"x", RECEIVE))
+        connection.answers.put_nowait("of the large one")
+        connection.answers.put_nowait("of the small one")
+        assert await small == "of the small one"
+        assert orphans == ["of the large one"]  # to be given back
+        assert not connection.is_cut
+
+    run(scenario)
+
+
+def test_a_server_that_goes_on_answering_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers to others stand in front."""
+    clock = [1000.0]
+    monkeypatch.setattr(aio_nodes.time, "monotonic", lambda: clock[0])
+
+    async def scenario(connection: Connection, pipe: Pipe, _: list[Any]) -> None:
+        tasks = [asyncio.create_task(pipe.ask(b"x")) for _ in range(5)]
+        await asyncio.sleep(0)
+        for number, task in enumerate(tasks):
+            clock[0] += PATIENCE * 0.9
+            pipe._check()
+            connection.answers.put_nowait(number)
+            assert await task == number
+        assert pipe.failure is None
+
+    run(scenario)
+
+
+def test_a_silent_server_is_given_up_and_who_came_late_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(aio_nodes.time, "monotonic", lambda: clock[0])
+
+    async def scenario(connection: Connection, pipe: Pipe, _: list[Any]) -> None:
+        first = asyncio.create_task(pipe.ask(b"x"))
+        await asyncio.sleep(0)
+        clock[0] += PATIENCE * 0.9
+        late = asyncio.create_task(pipe.ask(b"x"))
+        await asyncio.sleep(0)
+        clock[0] += PATIENCE * 0.2
+        pipe._check()
+        with pytest.raises(rx.TimeoutError):
+            await first
+        with pytest.raises(rx.ConnectionError):
+            await late
+        with pytest.raises(rx.ConnectionError):
+            await pipe.ask(b"x")
+        await asyncio.wait([pipe.reader])
+        assert connection.is_cut
+
+    run(scenario)
