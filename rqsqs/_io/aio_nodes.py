@@ -126,7 +126,7 @@ class Pipe:
     def _fail(self, error: Exception) -> None:
         self.failure = rx.ConnectionError(str(error))
         is_silent = isinstance(error, rx.TimeoutError) and self._patience is not None
-        late = time.monotonic() - (self._patience or 0)
+        late = time.monotonic() - (self._patience or 0) / 2
         while self.pending:
             answer, _, since = self.pending.popleft()
             if not answer.done():  # who has not waited for long asks again

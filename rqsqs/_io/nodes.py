@@ -134,6 +134,7 @@ class Pipe:
             ConnectionError, TimeoutError: it broke; so it did for all others.
         """
         turn = threading.Lock()
+        since = time.monotonic()
         try:
             with self._guard:
                 if self.failure is not None:
@@ -144,7 +145,7 @@ class Pipe:
                 self._turns.append(turn)
             turn.acquire()
             if self.failure is not None:
-                raise rx.ConnectionError(str(self.failure))
+                raise self._trouble_of(since)
             try:
                 reply = self.connection.read_response(disable_decoding=True)
             except rx.ResponseError as e:
@@ -163,6 +164,14 @@ class Pipe:
         if isinstance(reply, rx.ResponseError):
             raise reply
         return reply
+
+    def _trouble_of(self, since: float) -> rx.RedisError:
+        """For somebody who waited since then: whoever did not for long asks a server again that was silent."""
+        patience = self.connection.socket_timeout
+        is_silent = isinstance(self.failure, rx.TimeoutError) and patience is not None
+        if is_silent and time.monotonic() - since >= patience / 2:
+            return rx.TimeoutError(str(self.failure))
+        return rx.ConnectionError(str(self.failure))
 
     def fail(self, error: BaseException) -> None:
         """It is of no use any more: for nobody."""

@@ -97,13 +97,17 @@ def test_a_silent_server_is_given_up_and_who_came_late_asks_again(monkeypatch: p
     async def scenario(connection: Connection, pipe: Pipe, _: list[Any]) -> None:
         first = asyncio.create_task(pipe.ask(b"x"))
         await asyncio.sleep(0)
-        clock[0] += PATIENCE * 0.9
+        clock[0] += PATIENCE * 0.1
+        second = asyncio.create_task(pipe.ask(b"x"))
+        await asyncio.sleep(0)
+        clock[0] += PATIENCE * 0.8
         late = asyncio.create_task(pipe.ask(b"x"))
         await asyncio.sleep(0)
         clock[0] += PATIENCE * 0.2
         pipe._check()
-        with pytest.raises(rx.TimeoutError):
-            await first
+        for task in (first, second):
+            with pytest.raises(rx.TimeoutError):
+                await task
         with pytest.raises(rx.ConnectionError):
             await late
         with pytest.raises(rx.ConnectionError):

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,6 +154,43 @@ def test_a_pipe_that_failed_lets_everybody_go_at_last() -> None:
         pipe.fail(KeyboardInterrupt())
     pipe.fail(rx.ConnectionError("the connection was closed"))
     assert waits.acquire(blocking=False)
+
+
+@pytest.mark.parametrize(("patience", "trouble"), [(0.0, rx.TimeoutError), (1000.0, rx.ConnectionError)])
+def test_a_server_that_was_silent_for_long_is_not_asked_again(patience: float, trouble: type[Exception]) -> None:
+    """Those behind the first one have waited too: all but who came late."""
+    go_on = threading.Event()
+    told: SimpleQueue[Exception] = SimpleQueue()
+
+    def read_response(**_: Any) -> None:
+        assert go_on.wait(10)
+        raise rx.TimeoutError("no answer in time")
+
+    connection = SimpleNamespace(
+        _sock=None,
+        socket_timeout=patience,
+        send_packed_command=lambda *_, **__: None,
+        read_response=read_response,
+        disconnect=lambda: None,
+    )
+    pipe = Pipe(connection)
+
+    def ask() -> None:
+        try:
+            pipe.ask(b"")
+        except rx.RedisError as e:
+            told.put(e)
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while len(pipe._turns) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    go_on.set()
+    kinds = [type(told.get(timeout=10)) for _ in threads]
+    assert kinds.count(rx.TimeoutError) == (3 if trouble is rx.TimeoutError else 1)
+    assert kinds.count(trouble) >= 2
 
 
 @pytest.fixture
