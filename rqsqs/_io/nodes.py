@@ -114,6 +114,9 @@ class Pool:
         with contextlib.suppress(IndexError):
             while True:
                 self.drop(self._idle.pop()[0])
+        for connection in list(self._own):  # whoever uses it sees it, also who waits
+            with contextlib.suppress(AttributeError, OSError):  # it is being opened, or broke
+                connection._sock.shutdown(socket.SHUT_RDWR)
 
 
 class Pipe:

@@ -378,6 +378,8 @@ class Link:
                 raise failures.server(e, sent=True, where=self.where) or e from e
             raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
         except wire.BROKEN as e:
+            if self.users <= 0:
+                raise UsageError("the connection was closed while this waited") from e
             self._broke(e, blocked, operation)
             self.router.refresh()
             is_broken = True

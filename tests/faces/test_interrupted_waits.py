@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -210,3 +211,26 @@ def test_long_polls_of_a_dead_letter_queue_with_shards_end_when_it_is_deleted(
         assert time.monotonic() - deleted < SOON_S
         connection.delete_queue("work")
     until(lambda: not names(valkey_url, prefix), 3)
+
+
+def test_waits_end_when_their_connection_is_closed(server_url: str, prefix: str) -> None:
+    """Those that have a connection of their own to the server, and those that share one."""
+    connection = rqsqs.connect(server_url, prefix=prefix)
+    told: SimpleQueue[Exception] = SimpleQueue()
+
+    def wait(name: str) -> None:
+        try:
+            connection.queue(name).receive(wait=60)
+        except rqsqs.RqsqsError as e:
+            told.put(e)
+
+    queues = [f"q{number}" for number in range(10)]
+    for name in queues:
+        connection.create_queue(name)
+    for name in queues:
+        threading.Thread(target=wait, args=(name,), daemon=True).start()
+    link = connection.transport.link
+    until(lambda: len(link.watched()) == 10)
+    time.sleep(0.2)  # and have said so to the server
+    connection.close()
+    assert {type(told.get(timeout=15)) for _ in queues} == {rqsqs.UsageError}
