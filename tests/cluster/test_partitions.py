@@ -45,7 +45,8 @@ def test_a_partitioned_queue_is_one_queue(steady: Cluster, prefix: str, name: st
         assert queue.send(GROUPS[0], group=GROUPS[0], deduplication_id=GROUPS[0]).is_duplicate
         assert sorted(queue.groups()) == sorted(GROUPS)
         assert sorted(m.body for m in queue.receive(100, visibility_timeout=0)) == sorted(GROUPS)
-        assert queue.receive(100) == []
+        for _ in range(2):  # each makes ten calls at most, and shards have to be made
+            assert queue.receive(100) == []
         dead = connection.queue(f"dead{name}")
         assert dead.counts().visible == len(GROUPS)
         queue.configure(partitions=9)

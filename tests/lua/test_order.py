@@ -17,6 +17,7 @@ from rqsqs._core.messages import Verdict
 from rqsqs.errors import ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.types import Cause
+from tests.clusters import infos
 from tests.lua.conftest import Engine
 
 WAITING = 1000
@@ -89,8 +90,8 @@ def calls_of(engine: Engine, act: Callable[[], Any]) -> dict[str, int]:
     kinds = ("hmget", "zrangebyscore", "lpop", "hset", "zadd", "set", "exists")
 
     def count() -> dict[str, int]:
-        stats: dict[str, Any] = engine.redis.info("commandstats")  # type: ignore[assignment]
-        return {kind: stats.get(f"cmdstat_{kind}", {}).get("calls", 0) for kind in kinds}
+        servers = infos(engine.url, "commandstats")
+        return {kind: sum(s.get(f"cmdstat_{kind}", {}).get("calls", 0) for s in servers) for kind in kinds}
 
     before = count()
     act()
