@@ -129,7 +129,7 @@ end
 -- The types of all keys that are not named after something else.
 local kinds = {
   list = {"ready", "bell", "outbox", "backup"},
-  hash = {"store", "state", "tags", "tasks", "consumers", "orders", "handovers", "receives"},
+  hash = {"store", "state", "tags", "tasks", "consumers", "orders", "handovers"},
   zset = {"inflight", "delayed", "postponed", "available", "ring", "beats", "moved"},
   set = {"paused", "shards", "sources"},
   string = {"keeper", "deleted"},
