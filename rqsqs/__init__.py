@@ -10,69 +10,73 @@ with rqsqs.connect("redis://localhost:6379/0") as connection:
             print(message.body)
 """
 
-from rqsqs.connection import Connection, connect
-from rqsqs.errors import (
-    AuthenticationFailed,
-    BatchEntryIdsNotDistinct,
-    BatchError,
-    BatchFailed,
-    BatchRequestTooLong,
-    ConnectionFailed,
-    DeduplicationIdRequired,
-    DurabilityNotReached,
-    EmbeddedServerUnavailable,
-    EmptyBatchRequest,
-    FormatNewer,
-    InvalidAttributeName,
-    InvalidAttributeValue,
-    InvalidBatchEntryId,
-    InvalidMessageContents,
-    InvalidParameterValue,
-    MessageDamaged,
-    MessageNotAvailable,
-    MessageTooLarge,
-    MissingParameter,
-    MoveTaskRefused,
-    OverLimit,
-    PurgeQueueInProgress,
-    QueueBeingDeleted,
-    QueueDamaged,
-    QueueDeletedRecently,
-    QueueDoesNotExist,
-    QueueNameExists,
-    ReceiptHandleExpired,
-    ReceiptHandleIsInvalid,
-    RequestError,
-    ResourceNotFound,
-    RqsqsError,
-    ScriptFailed,
-    ServerError,
-    ServerLoading,
-    ServerOutOfMemory,
-    ServerReadOnly,
-    ServerTimeout,
-    ServerTooOld,
-    TooManyEntriesInBatchRequest,
-    UnsupportedOperation,
-    UsageError,
-)
-from rqsqs.limits import AWS, NATIVE, Limits
-from rqsqs.message import Entry
-from rqsqs.queue import Message, Queue
-from rqsqs.types import (
-    Cause,
-    Consumer,
-    Counts,
-    Durability,
-    Failure,
-    Held,
-    MoveTask,
-    QueueInfo,
-    Reached,
-    RetryPolicy,
-    SentMessage,
-    Statistics,
-)
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rqsqs.connection import Connection, connect
+    from rqsqs.errors import (
+        AuthenticationFailed,
+        BatchEntryIdsNotDistinct,
+        BatchError,
+        BatchFailed,
+        BatchRequestTooLong,
+        ConnectionFailed,
+        DeduplicationIdRequired,
+        DurabilityNotReached,
+        EmbeddedServerUnavailable,
+        EmptyBatchRequest,
+        FormatNewer,
+        InvalidAttributeName,
+        InvalidAttributeValue,
+        InvalidBatchEntryId,
+        InvalidMessageContents,
+        InvalidParameterValue,
+        MessageDamaged,
+        MessageNotAvailable,
+        MessageTooLarge,
+        MissingParameter,
+        MoveTaskRefused,
+        OverLimit,
+        PurgeQueueInProgress,
+        QueueBeingDeleted,
+        QueueDamaged,
+        QueueDeletedRecently,
+        QueueDoesNotExist,
+        QueueNameExists,
+        ReceiptHandleExpired,
+        ReceiptHandleIsInvalid,
+        RequestError,
+        ResourceNotFound,
+        RqsqsError,
+        ScriptFailed,
+        ServerError,
+        ServerLoading,
+        ServerOutOfMemory,
+        ServerReadOnly,
+        ServerTimeout,
+        ServerTooOld,
+        TooManyEntriesInBatchRequest,
+        UnsupportedOperation,
+        UsageError,
+    )
+    from rqsqs.limits import AWS, NATIVE, Limits
+    from rqsqs.message import Entry
+    from rqsqs.queue import Message, Queue
+    from rqsqs.types import (
+        Cause,
+        Consumer,
+        Counts,
+        Durability,
+        Failure,
+        Held,
+        MoveTask,
+        QueueInfo,
+        Reached,
+        RetryPolicy,
+        SentMessage,
+        Statistics,
+    )
 
 __version__ = "0.1.0"
 
@@ -141,3 +145,24 @@ __all__ = [
     "UsageError",
     "connect",
 ]
+
+_MODULES = ("errors", "types", "limits", "message", "queue", "connection")  # the light ones first
+
+if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is not there
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for first when somebody asks: `import rqsqs` alone costs next to nothing."""
+        from importlib import import_module
+
+        if name in _MODULES:
+            return import_module(f"rqsqs.{name}")
+        if name in __all__:
+            for module in _MODULES:
+                found = vars(import_module(f"rqsqs.{module}"))
+                if name in found:
+                    return globals().setdefault(name, found[name])
+        raise AttributeError(f"module 'rqsqs' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,6 @@ from typing import Any
 from rqsqs import calls, checks
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock
-from rqsqs._io.sync import Transport
 from rqsqs.checks import Seconds
 from rqsqs.limits import Limits
 from rqsqs.queue import Queue
@@ -33,6 +32,8 @@ class Connection:
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
+        from rqsqs._io.sync import Transport  # redis-py takes longer to import than all the rest: when it is needed
+
         self.limits = calls.limits_of(limits)
         self.durability = checks.default_durability(durability)
         self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)

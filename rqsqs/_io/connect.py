@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from rqsqs import embedded
 from rqsqs._io.addresses import place_of
 from rqsqs._io.addresses import shown as shown
 from rqsqs.errors import UsageError
+
+if TYPE_CHECKING:
+    from rqsqs import embedded
 
 DEFAULT_URL = "redis://localhost:6379/0"
 SCHEMES = (
@@ -62,6 +64,8 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
         settings.pop("socket_keepalive")
     if scheme != "embedded":
         return settings, None
+    from rqsqs import embedded
+
     try:
         server = embedded.acquire(url)
     except ValueError as e:

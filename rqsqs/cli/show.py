@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import rqsqs
+from rqsqs import checks
 from rqsqs.cli import output, records, scanning
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
@@ -59,16 +60,16 @@ def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
                 "tags": tags,
                 "dead_letter_queue": target,
                 "dead_letter_sources": sources,
-                "created_at": rqsqs.checks.moment(info.created_at_ms),
-                "modified_at": rqsqs.checks.moment(info.modified_at_ms),
+                "created_at": checks.moment(info.created_at_ms),
+                "modified_at": checks.moment(info.modified_at_ms),
             }
         )
         return
     rows = [
         ("kind", "FIFO" if queue.is_fifo else "standard"),
         ("messages", f"{counts.visible:,} visible, {counts.in_flight:,} in flight, {counts.delayed:,} delayed"),
-        ("created", f"{rqsqs.checks.moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
-        ("changed", f"{rqsqs.checks.moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
+        ("created", f"{checks.moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
+        ("changed", f"{checks.moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
     ]
     oldest = output.oldest_age(counts)
     if oldest is not None:
@@ -162,7 +163,7 @@ def _print_message(message: rqsqs.Message, state: str) -> None:
     cause = message.cause
     if cause is not None:
         rows.append(("failed", output.cause_text(cause)))
-        when = rqsqs.checks.moment(cause.at_ms)
+        when = checks.moment(cause.at_ms)
         if when is not None:
             rows.append(("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {output.since(when)} ago"))
         rows.append(("failures", f"{cause.failures:,} of {output.counted(cause.receives, 'receive')}"))

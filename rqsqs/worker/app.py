@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rqsqs import checks
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.types import Durability
 from rqsqs.worker import handlers, lambdas
 from rqsqs.worker.handlers import Handler, Middleware
-from rqsqs.worker.pulse import Pulse
-from rqsqs.worker.runtime import Runtime
 from rqsqs.worker.settings import Settings, seconds
+
+if TYPE_CHECKING:
+    from rqsqs.worker.pulse import Pulse
+    from rqsqs.worker.runtime import Runtime
 
 F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger("rqsqs.worker")
@@ -177,6 +178,10 @@ class Worker:
             UsageError: it has no handlers, or runs already.
             QueueDoesNotExist, ServerError: right at the start.
         """
+        import asyncio
+
+        import rqsqs.worker.runtime  # noqa: F401 - with redis-py, before there is a loop that it would keep waiting
+
         asyncio.run(self.serve(handle_signals=threading.current_thread() is threading.main_thread()))
 
     async def serve(self, *, handle_signals: bool = False) -> None:
@@ -185,6 +190,11 @@ class Worker:
         Args:
             handle_signals: react to SIGTERM and SIGINT as run() does.
         """
+        import asyncio
+
+        from rqsqs.worker.pulse import Pulse
+        from rqsqs.worker.runtime import Runtime
+
         if not self.handlers:
             raise UsageError("the worker has no handlers: decorate a function with @worker.handler(QUEUE)")
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from typing import Any
 
@@ -17,9 +18,19 @@ METHODS = [
 
 
 def test_all_names_what_can_be_imported() -> None:
-    public = {name for name, value in vars(rqsqs).items() if name[0] != "_" and not inspect.ismodule(value)}
-    assert set(rqsqs.__all__) == public
+    source = ast.parse(inspect.getsource(rqsqs))
+    for_type_checkers = next(node for node in source.body if isinstance(node, ast.If))
+    imported = {a.asname or a.name for n in for_type_checkers.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert set(rqsqs.__all__) == imported
+    assert set(rqsqs.__all__) <= set(dir(rqsqs))
+    assert all(hasattr(rqsqs, name) for name in rqsqs.__all__)
     assert list(rqsqs.__all__) == sorted(rqsqs.__all__, key=lambda name: (not name.isupper(), name.islower(), name))
+
+
+def test_an_unknown_name_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(AttributeError, match="module 'rqsqs' has no attribute 'Conection'") as caught:
+        rqsqs.Conection  # type: ignore[attr-defined]  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("Conection", rqsqs)  # Python finds "Connection" by these
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
