@@ -23,6 +23,7 @@ from email.utils import formatdate
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
+from botocore.parsers import create_parser
 
 from rqsqs._io.connect import shown
 from rqsqs._io.sync import Transport
@@ -106,12 +107,12 @@ class Answering:
             failed = describe(error)
             headers.update(error.response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
             headers["x-amzn-query-error"] = failed.query_error
-            parsed = {**error.response, **error_response(failed)}
+            parsed = {**error.response, **parsed_error(failed, model, headers)}
             status, body = failed.status, _Body(failed.body())
         except RequestError as error:
             failed = describe(error)
             headers["x-amzn-query-error"] = failed.query_error
-            parsed = error_response(failed)
+            parsed = parsed_error(failed, model, headers)
             status, body = failed.status, _Body(failed.body())
         except (ServerError, EmbeddedServerUnavailable) as error:
             raise as_botocore_error(error, shown(self.url)) from error
@@ -140,18 +141,20 @@ class Answering:
         return found
 
 
-def error_response(failed: Failed) -> dict[str, Any]:
-    """The parsed response of a refusal, as botocore's own parser makes it."""
-    parsed: dict[str, Any] = {
-        "Error": {
-            "Message": failed.text,
-            "Code": failed.code,
-            "QueryErrorCode": failed.shape,
-            "Type": failed.fault,
-        }
-    }
-    if failed.is_modelled:
-        parsed["message"] = failed.text
+def parsed_error(failed: Failed, model: Any, headers: dict[str, str]) -> dict[str, Any]:
+    """What botocore's parser makes of a refusal: the Error, and the members of the shape that has its *code*, if one.
+
+    Args:
+        failed: the refusal.
+        model: botocore's model of the operation.
+        headers: of the response.
+    """
+    response = {"status_code": failed.status, "headers": headers, "body": json.dumps(failed.body()).encode()}
+    parser = create_parser("json")
+    parsed: dict[str, Any] = parser.parse(response, model.output_shape)
+    shape = model.service_model.shape_for_error_code(parsed["Error"]["Code"])
+    if shape is not None:
+        parsed.update(parser.parse(response, shape))
     return parsed
 
 

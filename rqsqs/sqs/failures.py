@@ -74,7 +74,7 @@ def batch_entry(entry_id: str, error: Exception) -> dict[str, Any]:
     code, text = failed.code, failed.text
     if isinstance(error, ReceiptHandleExpired):
         code, text = "ReceiptHandleIsInvalid", "The receipt handle has expired"
-    return {"Id": entry_id, "Code": code, "Message": text, "SenderFault": failed.is_sender_fault}
+    return {"Id": entry_id, "SenderFault": failed.is_sender_fault, "Code": code, "Message": text}
 
 
 def too_large(error: MessageTooLarge, *, in_batch: bool) -> InvalidParameterValue:

@@ -259,7 +259,7 @@ def _send_error(failure: Failure, *, in_batch: bool) -> Exception:
 
 
 def _sent(message: _Checked, sent: SentMessage) -> Response:
-    response: Response = {"MessageId": sent.message_id, **message.digests}
+    response: Response = {**message.digests, "MessageId": sent.message_id}
     if sent.sequence_number is not None:
         response["SequenceNumber"] = sent.sequence_number
     return response

@@ -11,8 +11,10 @@ import pytest
 
 pytest.importorskip("boto3")
 
+from botocore.endpoint import convert_to_response_dict
 from botocore.exceptions import ClientError
 from botocore.model import Shape
+from botocore.parsers import create_parser
 
 import rqsqs.boto3
 
@@ -122,7 +124,7 @@ class Sqs:
         assert response["Error"]["Type"] == "Sender"
         assert response["ResponseMetadata"]["HTTPStatusCode"] == status
         is_modelled = hasattr(self.client.exceptions, shape)
-        assert response.get("message") == (response["Error"]["Message"] if is_modelled else None)
+        assert ("message" in response) == (is_modelled and code == shape)
         expected = getattr(self.client.exceptions, shape) if is_modelled else ClientError
         assert type(caught.value) is expected
         assert str(caught.value).startswith(f"An error occurred ({code}) when calling the ")
@@ -165,8 +167,23 @@ def check_shape(shape: Shape, value: Any, path: str) -> None:
         assert type(value) is PYTHON_TYPES[shape.type_name], f"{path}: {value!r} is no {shape.type_name}"
 
 
-def check_response(parsed: dict[str, Any], model: Any, **_: Any) -> None:
+def parsed_by_botocore(http_response: Any, model: Any) -> dict[str, Any]:
+    """What botocore makes of an HTTP response."""
+    response = convert_to_response_dict(http_response, model)
+    parser = create_parser("json")
+    parsed = parser.parse(response, model.output_shape)
+    if http_response.status_code >= 300:
+        shape = model.service_model.shape_for_error_code(parsed["Error"]["Code"])
+        parsed.update(parser.parse(response, shape) if shape is not None else {})
+    parsed["ResponseMetadata"]["RetryAttempts"] = 0
+    return parsed
+
+
+def check_response(http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
     """Handler of after-call."""
+    same = parsed_by_botocore(http_response, model)
+    assert parsed == same
+    assert list(parsed) == list(same)  # printed in the same order
     metadata = parsed["ResponseMetadata"]
     assert metadata.keys() == {"RequestId", "HTTPStatusCode", "HTTPHeaders", "RetryAttempts"}
     assert metadata["HTTPHeaders"]["x-amzn-requestid"] == metadata["RequestId"]

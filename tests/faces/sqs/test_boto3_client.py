@@ -10,8 +10,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3 as plain_boto3
@@ -29,16 +31,13 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ReadTimeoutError,
 )
-from botocore.parsers import create_parser
 from botocore.stub import ANY, Stubber
 
 import rqsqs.boto3
 from rqsqs import errors
-from rqsqs.boto3.answering import error_response
 from rqsqs.boto3.clients import server_url
 from rqsqs.boto3.trouble import as_botocore_error
 from rqsqs.limits import NATIVE
-from rqsqs.sqs import describe
 from tests.servers import Server, free_port
 
 
@@ -242,18 +241,81 @@ def request_errors(cls: type[errors.RequestError] = errors.RequestError) -> list
     return [cls, *(each for sub in cls.__subclasses__() for each in request_errors(sub))]
 
 
+class RunsNothing:
+    """A transport whose flows ask for nothing."""
+
+    space = link = None
+
+    @classmethod
+    def open(cls, *_: object, **__: object) -> RunsNothing:
+        return cls()
+
+    def run(self, flow: Any) -> Any:
+        return next(flow)
+
+
+class _Wire(ThreadingHTTPServer):
+    """Answers every request with the response that was set last."""
+
+    answer: tuple[int, Mapping[str, str], bytes] = (200, {}, b"")
+
+    class _Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, headers, body = self.server.answer  # type: ignore[attr-defined]
+            self.send_response_only(status)
+            for name, value in {**headers, "content-length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), self._Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[_Wire]:
+    with _Wire() as server:
+        yield server
+        server.shutdown()
+
+
 @pytest.mark.parametrize("cls", request_errors(), ids=lambda cls: cls.__name__)
-def test_errors_are_parsed_as_botocore_parses_them(cls: type[errors.RequestError]) -> None:
-    failed = describe(cls("a text"))
-    model = rqsqs.boto3.client("sqs").meta.service_model
-    headers = {"x-amzn-query-error": failed.query_error, "x-amzn-query-mode": "true"}
-    response = {"status_code": failed.status, "headers": headers, "body": json.dumps(failed.body()).encode()}
-    parsed = create_parser("json").parse(response, None)
-    shape = model.shape_for_error_code(failed.shape)
-    if shape is not None:
-        parsed.update(create_parser("json").parse(response, shape))
-    parsed.pop("ResponseMetadata")
-    assert error_response(failed) == parsed
+def test_errors_are_those_that_boto3_makes_of_an_answer_over_http(
+    cls: type[errors.RequestError], wire: _Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise cls("a text")
+        yield
+
+    monkeypatch.setattr("rqsqs.boto3.answering.perform", refuse)
+    ours = rqsqs.boto3.client("sqs", endpoint_url="redis://127.0.0.1:1")
+    seen = []
+    ours.meta.events.register("after-call", lambda http_response, **_: seen.append(http_response))
+    monkeypatch.setattr("rqsqs.boto3.answering.Transport", RunsNothing)
+    with pytest.raises(ClientError) as in_process:
+        ours.receive_message(QueueUrl="q")
+    wire.answer = (seen[0].status_code, seen[0].headers, seen[0].content)
+    plain = plain_boto3.client(
+        "sqs",
+        endpoint_url=f"http://127.0.0.1:{wire.server_port}",
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
+    plain.meta.events.unregister("needs-retry.sqs", unique_id="retry-config-sqs")
+    with pytest.raises(ClientError) as over_http:
+        plain.receive_message(QueueUrl="q")
+    theirs = over_http.value.response
+    del theirs["ResponseMetadata"]["HTTPHeaders"]["content-length"]
+    assert in_process.value.response == theirs
+    assert list(in_process.value.response) == list(theirs)
+    assert str(in_process.value) == str(over_http.value)
+    assert type(in_process.value).__name__ == type(over_http.value).__name__
 
 
 def test_events_see_and_change_requests_and_responses(sqs: Any) -> None:
