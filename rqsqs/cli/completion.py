@@ -37,7 +37,7 @@ def completion(settings: Settings, shell: str) -> None:
     if settings.as_json:
         output.emit({"shell": shell, "install": INSTALL[shell], "script": script})
     else:
-        click.echo(script)
+        output.lines(script)
 
 
 COMMANDS = (completion,)

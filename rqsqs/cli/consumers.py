@@ -165,14 +165,12 @@ def _show(found: Sequence[rqsqs.Consumer]) -> None:
 def _show_held(consumer: rqsqs.Consumer) -> None:
     """A line about it, then one for each message."""
     about = f"{consumer.consumer_id}  {consumer.queue}  {_state(consumer)}, {consumer.in_flight:,} in flight"
-    click.echo(click.style(output.printable(about), bold=True))
+    output.line(about, bold=True)
     for held in consumer.held:
         since = _moment(held.since_ms)
-        click.echo(
-            output.printable(f"  {held.message_id}  {output.since(since):>6}  since {since.astimezone():%H:%M:%S}")
-        )
+        output.line(f"  {held.message_id}  {output.since(since):>6}  since {since.astimezone():%H:%M:%S}")
     if consumer.in_flight > len(consumer.held):
-        click.echo(f"  and {consumer.in_flight - len(consumer.held):,} more that it did not name")
+        output.line(f"  and {consumer.in_flight - len(consumer.held):,} more that it did not name")
 
 
 @group.command("drain", short_help="Let workers finish what they hold and take no more.")

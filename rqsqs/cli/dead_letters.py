@@ -125,7 +125,7 @@ def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> i
         newest, oldest = output.since(kind.newest), output.since(kind.oldest)
         sent = f"sent {newest} ago" if newest == oldest else f"sent {newest} to {oldest} ago"
         source = f"from {kind.source}, " if kind.source is not None else ""
-        output.hanging(click.style(f"{kind.count:>{widest},}  ", bold=True), kind.text)
+        output.hanging(f"{kind.count:>{widest},}  ", kind.text, bold=True)
         output.hanging(" " * (widest + 2), f"{source}{sent}, for example {kind.example}", dim=True)
     if not found:
         output.note(f"no message in {queue.name}")

@@ -96,7 +96,7 @@ def _show(settings: Settings, finding: Finding, *, with_advice: bool) -> None:
     if settings.as_json:
         output.emit(finding.record())
     else:
-        output.hanging(click.style(f"{finding.level:<4}", fg=COLOURS[finding.level], bold=True) + "  ", finding.text)
+        output.hanging(f"{finding.level:<4}  ", finding.text, bold=True, fg=COLOURS[finding.level])
         if finding.advice and with_advice:
             output.hanging("      ", finding.advice, dim=True)
     sys.stdout.flush()

@@ -71,7 +71,7 @@ def send(
     if settings.as_json:
         output.emit(sent_record(sent))
     else:
-        click.echo(f"{sent.message_id}{' (a duplicate: not stored again)' if sent.is_duplicate else ''}")
+        output.line(f"{sent.message_id}{' (a duplicate: not stored again)' if sent.is_duplicate else ''}")
     return None
 
 
@@ -165,12 +165,7 @@ def peek(settings: Settings, queue: str, state: Any, max_messages: int, only_bod
 def _show(settings: Settings, found: list[rqsqs.Message], nothing: str, *, only_body: bool, with_handles: bool) -> int:
     for message in found:
         if only_body:
-            body = message.body
-            if isinstance(body, bytes):
-                click.echo(body)
-            else:
-                text = output.body_text(message)
-                click.echo(output.printable(text) if sys.stdout.isatty() else text)
+            output.body(message)
         elif settings.as_json:
             record = records.record_of(message)
             if not with_handles:

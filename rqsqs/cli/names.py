@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import rqsqs
+from rqsqs._text import printable
 from rqsqs.cli.settings import Settings, default_url
 
 PATIENCE_S = 0.5  # a shell waits for the answer
@@ -34,7 +35,7 @@ class QueueName(click.ParamType):  # type: ignore[type-arg]
             with rqsqs.connect(
                 settings.server, prefix=settings.prefix, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
             ) as connection:
-                names = (queue.name for queue in connection.queues(incomplete))
+                names = (queue.name for queue in connection.queues(incomplete) if printable(queue.name) == queue.name)
                 found = [CompletionItem(name) for name, _ in zip(names, range(AT_MOST), strict=False)]
         except Exception:  # nothing that would show up in the middle of somebody's command line
             return []

@@ -1,10 +1,13 @@
-"""How results are shown: tables and text for people, one JSON object per line for programs."""
+"""How results are shown: tables and text for people, one JSON object per line for programs.
+
+Everything that is printed goes through here. Bodies, names, tags and error texts come from others, so no control
+character and no markup in them reaches a terminal; JSON has escapes that mean the same.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-import re
 import shutil
 import sys
 import textwrap
@@ -19,9 +22,11 @@ from rich.table import Table
 from rich.text import Text
 
 import rqsqs
+from rqsqs._text import printable, printable_json, printable_lines, shortened
 from rqsqs.cli.records import jsonable
 
 NO_CAUSE = "no failure recorded: received too often (its consumers died, or let the visibility timeout pass)"
+NOTE = 4000  # characters of a note or an error: it may quote what somebody sent
 
 
 def emit(record: Mapping[str, Any]) -> None:
@@ -31,17 +36,32 @@ def emit(record: Mapping[str, Any]) -> None:
 
 def as_line(record: Mapping[str, Any]) -> str:
     """The same without printing it."""
-    return json.dumps(record, ensure_ascii=False, separators=(", ", ": "), default=jsonable)
+    return printable_json(json.dumps(record, ensure_ascii=False, separators=(", ", ": "), default=jsonable))
 
 
 def note(text: str) -> None:
     """A remark for people that is no result."""
-    click.echo(printable(text), err=True)
+    click.echo(printable(shortened(text, NOTE)), err=True)
 
 
-def printable(text: str) -> str:
-    """Text without characters that a terminal would obey."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)
+def line(text: str = "", *, bold: bool = False, dim: bool = False) -> None:
+    """One line of a result."""
+    text = printable(text)
+    click.echo(click.style(text, bold=bold or None, dim=dim or None) if bold or dim else text)
+
+
+def lines(text: str, indent: str = "", *, err: bool = False) -> None:
+    """Text that may have several lines."""
+    for part in printable_lines(text).split("\n"):
+        click.echo(indent + part, err=err)
+
+
+def body(message: rqsqs.Message) -> None:
+    """A body alone: into a pipe or file exactly as it is, with a line break if it is text."""
+    if sys.stdout.isatty():
+        lines(body_text(message))
+    else:
+        click.echo(message.body if isinstance(message.body, bytes) else body_text(message))
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> None:
@@ -80,25 +100,28 @@ def as_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], 
     return shown
 
 
-def hanging(lead: str, text: str, *, dim: bool = False) -> None:
+def hanging(lead: str, text: str, *, dim: bool = False, bold: bool = False, fg: str | None = None) -> None:
     """Text behind a few words of lead; on a terminal its further lines stand below its first one.
 
     Args:
-        lead: with its blanks; it may be styled.
+        lead: with its blanks.
+        dim: show the text so.
+        bold: show the lead so, and in the colour `fg`.
     """
-    text = printable(text)
-    indent = len(click.unstyle(lead))
-    lines = [text]
+    lead, text = printable(lead), printable(text)
+    parts = [text]
     if sys.stdout.isatty():
-        width = max(shutil.get_terminal_size().columns - indent, 20)
-        lines = textwrap.wrap(text, width, break_on_hyphens=False) or [""]
-    for i, line in enumerate(lines):
-        click.echo((" " * indent if i else lead) + (click.style(line, dim=True) if dim else line))
+        width = max(shutil.get_terminal_size().columns - len(lead), 20)
+        parts = textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    for i, part in enumerate(parts):
+        first = " " * len(lead) if i else click.style(lead, fg=fg, bold=True) if bold else lead
+        click.echo(first + (click.style(part, dim=True) if dim else part))
 
 
 def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """What is known about one thing: a name and a value on each line."""
-    click.echo(click.style(printable(title), bold=True))
+    line(title, bold=True)
+    rows = [(printable(name), value) for name, value in rows]
     widest = max(len(name) for name, _ in rows)
     for name, value in rows:
         hanging(f"{name:<{widest}}  ", value)
@@ -158,7 +181,7 @@ def body_text(message: rqsqs.Message, indent: int | None = None) -> str:
 
 def cause_text(cause: rqsqs.Cause) -> str:
     """A cause in one line."""
-    text = printable(cause.message).strip().partition("\n")[0]
+    text = printable(cause.message.strip().partition("\n")[0])
     return f"{printable(cause.type)}: {text}" if text else printable(cause.type)
 
 
@@ -178,14 +201,11 @@ def show_message(message: rqsqs.Message, *, with_handle: bool = False, state: st
         about.append(f"deduplication id {message.deduplication_id}")
     if state is not None:
         about.append(state.replace("_", " "))
-    click.echo(click.style(printable(", ".join(about)), bold=True))
+    line(", ".join(about), bold=True)
     if message.cause is not None:
         hanging("  failed  ", cause_text(message.cause))
     for name, value in message.attributes.items():
-        click.echo(
-            printable(f"  {name}={value.decode(errors='backslashreplace') if isinstance(value, bytes) else value}")
-        )
-    for line in printable(body_text(message)).split("\n"):
-        click.echo(f"  {line}")
+        line(f"  {name}={value.decode(errors='backslashreplace') if isinstance(value, bytes) else value}")
+    lines(body_text(message), "  ")
     if with_handle:
-        click.echo(click.style(f"  receipt handle {message.receipt_handle}", dim=True))
+        line(f"  receipt handle {message.receipt_handle}", dim=True)

@@ -103,7 +103,7 @@ class Program(click.Group):
 def explain(error: Exception, settings: Settings) -> int:
     """Say in one line what went wrong; returns the exit code."""
     if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":  # newer than click 8.1
-        click.echo(error.ctx.get_help() if error.ctx else "")
+        output.lines(error.ctx.get_help() if error.ctx else "")
         return USAGE
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code

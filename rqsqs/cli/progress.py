@@ -42,7 +42,7 @@ class Meter:
 
     def __init__(self, what: str, total: int | None, *, quiet: bool = False) -> None:
         console = output.progress_console()
-        columns: tuple[Any, ...] = (TextColumn("{task.description}"),)
+        columns: tuple[Any, ...] = (TextColumn("{task.description}", markup=False),)
         if total is None:
             columns += (CountColumn(), RateColumn())
         else:

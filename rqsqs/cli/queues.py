@@ -65,7 +65,7 @@ def list_queues(settings: Settings, beginning: str) -> int:
         if settings.as_json:
             output.emit({"queue": queue.name, "fifo": queue.is_fifo})
         else:
-            click.echo(queue.name)
+            output.line(queue.name)
     if not found:
         output.note(f"no queues{f' that start with {beginning!r}' if beginning else ''}{settings.hint}")
     return 0 if found else 4
@@ -156,7 +156,7 @@ def tag(settings: Settings, queue: str, tags: tuple[tuple[str, str], ...], remov
         return 0
     found = target.tags()
     for name, value in sorted(found.items()):
-        click.echo(output.printable(f"{name}={value}"))
+        output.line(f"{name}={value}")
     if not found:
         output.note(f"{queue} has no tags")
     return 0 if found else 4

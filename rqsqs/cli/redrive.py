@@ -68,7 +68,7 @@ def redrive(
         hint = "; --cancel ends it" if error.detail == "already_running" else ""
         raise click.ClickException(f"{error}{hint}") from None
     if announce:
-        click.echo(task_id)
+        output.line(task_id)
         sys.stdout.flush()
     try:
         with Meter("moving", dead_letters.counts().visible, quiet=settings.as_json or announce) as meter:
@@ -190,10 +190,10 @@ def _in_background(settings: Settings, queue: str, destination: str | None, rate
     assert process.stderr is not None
     task_id = process.stdout.readline().strip()
     if not task_id:
-        click.echo(process.stderr.read(), err=True, nl=False)
+        output.lines(process.stderr.read().rstrip("\n"), err=True)
         return process.wait()
     if settings.as_json:
         output.emit({"queue": queue, "to": destination, "task_id": task_id, "status": "RUNNING"})
     else:
-        click.echo(task_id)
+        output.line(task_id)
     return 0

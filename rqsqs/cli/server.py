@@ -96,7 +96,7 @@ def _tell(settings: Settings, running: embedded.EmbeddedServer, url: str, port: 
         output.emit({"url": addresses[0], "urls": addresses, "pid": running.pid, "folder": running.folder})
     else:
         for address in addresses:
-            click.echo(address)
+            output.line(address)
         kept = f"kept in {running.folder}" if running.folder is not None else "in memory, gone at the end"
         output.note(f"server {running.pid} runs, its queues are {kept}; Ctrl-C ends it")
     sys.stdout.flush()

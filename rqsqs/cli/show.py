@@ -178,9 +178,9 @@ def _print_message(message: rqsqs.Message, state: str) -> None:
 
 
 def _block(title: str, text: str) -> None:
-    click.echo(f"\n{click.style(title, bold=True)}")
-    for line in output.printable(text.rstrip("\n")).split("\n"):
-        click.echo(f"  {line}")
+    output.line()
+    output.line(title, bold=True)
+    output.lines(text.rstrip("\n"), "  ")
 
 
 COMMANDS = (show,)

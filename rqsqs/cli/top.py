@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 import rqsqs
+from rqsqs._text import printable
 from rqsqs.cli import output, scanning
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import COUNT, DURATION
@@ -164,8 +165,8 @@ def _print(settings: Settings, sampler: Sampler, looks: Any, interval: float, co
                 output.emit(row.record(at))
         else:
             if number > 1:
-                click.echo()
-            click.echo(f"{at.astimezone():%Y-%m-%d %H:%M:%S}")
+                output.line()
+            output.line(f"{at.astimezone():%Y-%m-%d %H:%M:%S}")
             output.table(TITLES, [row.cells() for row in rows])
         sys.stdout.flush()
         if number != count:
@@ -202,7 +203,7 @@ def _screen(console: Console, settings: Settings, rows: list[Row], trouble: str,
     room = max(console.height - 4, 1)
     shown = rows if len(rows) <= room else rows[: room - 1]
     lines: list[Any] = [
-        Text(output.printable(trouble or about), style="red" if trouble else "dim", no_wrap=True, overflow="ellipsis"),
+        Text(printable(trouble or about), style="red" if trouble else "dim", no_wrap=True, overflow="ellipsis"),
         output.as_table(TITLES, [row.cells() for row in shown], console.width),
     ]
     if len(shown) < len(rows):

@@ -70,7 +70,7 @@ def _is_watched(file: str) -> bool:
 def _complete_or_nothing(file: str) -> Iterator[Any]:
     """A function that writes; the file gets its name at the end, and is gone after an error."""
     if file == "-":
-        yield lambda text: click.echo(text, nl=False)
+        yield lambda text: output.line(text.removesuffix("\n"))
         return
     path = Path(file)
     if path.exists() and not path.is_file():  # a pipe, a device

@@ -193,7 +193,7 @@ def _load(settings: Settings, given: dict[str, Any]) -> Any:
             function = loading.function(given["target"])
             found.add_lambda(given["lambda_queue"], function, batch=given["batch"] or 10, timeout=given["timeout"])
     except loading.ModuleRaised as error:
-        click.echo("".join(traceback.format_exception(error.error)), err=True, nl=False)
+        output.lines("".join(traceback.format_exception(error.error)).rstrip("\n"), err=True)
         output.note(f"rqsqs: {error}")
         return None
     changes = {name: given[name] for name in CHANGES if given[name] is not None}
