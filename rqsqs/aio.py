@@ -28,6 +28,7 @@ from rqsqs import calls, checks
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock
 from rqsqs._core.records import Delivery
+from rqsqs._io import defaults
 from rqsqs._io.aio import Transport
 from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
@@ -356,7 +357,7 @@ class Connection:
         self,
         url: str | None = None,
         *,
-        prefix: str = "rqsqs",
+        prefix: str | None = None,
         limits: str | Limits = "native",
         clock: Clock | None = None,
         durability: Durability | str | None = None,
@@ -364,7 +365,7 @@ class Connection:
     ) -> None:
         self.limits = calls.limits_of(limits)
         self.durability = checks.default_durability(durability)
-        self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)
+        self.transport = Transport(url, defaults.prefix_of(prefix), calls.clock_of(clock), **options)
 
     async def create_queue(
         self,
@@ -439,7 +440,7 @@ class Connection:
 def connect(
     url: str | None = None,
     *,
-    prefix: str = "rqsqs",
+    prefix: str | None = None,
     limits: str | Limits = "native",
     clock: Clock | None = None,
     durability: Durability | str | None = None,
@@ -448,9 +449,9 @@ def connect(
     """Connect to a server. The first command opens the first connection.
 
     Args:
-        url: redis://, rediss://, unix://, embedded:// or embedded:///some/folder; None = the environment variable
-            RQSQS_URL, else redis://localhost:6379/0.
-        prefix: what all keys begin with; connections with different prefixes do not see each other's queues.
+        url: as for rqsqs.connect(); None = the environment variable RQSQS_URL, else redis://localhost:6379/0.
+        prefix: what all keys begin with; connections with different prefixes do not see each other's queues. None =
+            the environment variable RQSQS_PREFIX, else rqsqs.
         limits: "native", or "aws" for exactly what SQS allows.
         clock: tests only: an object whose now_us() the server shall believe; see rqsqs.testing.
         options: for redis-py's connections, for example socket_timeout (seconds).

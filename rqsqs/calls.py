@@ -71,13 +71,6 @@ def limits_of(mode: str | Limits) -> Limits:
     return modes[mode]
 
 
-def prefix_of(prefix: str) -> str:
-    """A key prefix that harms no hash tag."""
-    if not checks.text("prefix", prefix).isprintable() or not prefix or not set(prefix).isdisjoint("{}*?[]\\ "):
-        raise InvalidParameterValue(f"prefix is {prefix!r}: it is not empty and has none of {{}}*?[]\\ or blanks")
-    return prefix
-
-
 def clock_of(clock: Clock | None) -> Clock | None:
     """A test clock, or None."""
     if clock is not None and not callable(getattr(clock, "now_us", None)):

@@ -8,6 +8,7 @@ from typing import Any
 from rqsqs import calls, checks
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock
+from rqsqs._io import defaults
 from rqsqs.checks import Seconds
 from rqsqs.limits import Limits
 from rqsqs.queue import Queue
@@ -26,7 +27,7 @@ class Connection:
         self,
         url: str | None = None,
         *,
-        prefix: str = "rqsqs",
+        prefix: str | None = None,
         limits: str | Limits = "native",
         clock: Clock | None = None,
         durability: Durability | str | None = None,
@@ -36,7 +37,7 @@ class Connection:
 
         self.limits = calls.limits_of(limits)
         self.durability = checks.default_durability(durability)
-        self.transport = Transport(url, calls.prefix_of(prefix), calls.clock_of(clock), **options)
+        self.transport = Transport(url, defaults.prefix_of(prefix), calls.clock_of(clock), **options)
 
     def create_queue(
         self,
@@ -140,7 +141,7 @@ class Connection:
 def connect(
     url: str | None = None,
     *,
-    prefix: str = "rqsqs",
+    prefix: str | None = None,
     limits: str | Limits = "native",
     clock: Clock | None = None,
     durability: Durability | str | None = None,
@@ -149,10 +150,12 @@ def connect(
     """Connect to a server. The first command opens the first connection.
 
     Args:
-        url: redis://, rediss://, unix://, embedded://, embedded:///some/folder, redis+cluster://HOST:PORT,HOST:PORT or
-            redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB; None = the environment variable RQSQS_URL, else
+        url: redis://, rediss://, unix://, redis+cluster://HOST:PORT,HOST:PORT or
+            redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB; or, for a server that comes along, embedded://~,
+            embedded:///some/folder or embedded:// (in memory). None = the environment variable RQSQS_URL, else
             redis://localhost:6379/0.
-        prefix: what all keys begin with; connections with different prefixes do not see each other's queues.
+        prefix: what all keys begin with; connections with different prefixes do not see each other's queues. None =
+            the environment variable RQSQS_PREFIX, else rqsqs.
         limits: "native", or "aws" for exactly what SQS allows.
         clock: tests only: an object whose now_us() the server shall believe; see rqsqs.testing.
         durability: how safe sent messages have to be before a send returns, a Durability or its text; None = as the

@@ -1,6 +1,7 @@
 """The embedded server: a Valkey or Redis that a process brings along and that ends with it.
 
     embedded://                     in memory, private to this process (and to processes it forks)
+    embedded://~                    on disk, the user's own: in ~/.local/share/rqsqs ($XDG_DATA_HOME/rqsqs)
     embedded:///var/lib/app/queues  on disk in that folder, shared by every process that names it
     embedded://./queues             the same, relative to the working directory; embedded://~/queues works as well
     embedded:///some/folder?appendfsync=everysec    faster; when the machine fails, the last second may be lost
@@ -181,9 +182,34 @@ def parse_url(url: str) -> Target:
     path = unquote(parts.netloc + parts.path)
     if path == "":
         return Target(None)
+    if path in ("~", "~/"):
+        return Target(_users_folder(), appendfsync)
     if path.strip("/") == "":
         raise ValueError(f"{url!r} names the root folder; write embedded:// to keep the data in memory")
     return Target(Path(os.path.realpath(os.path.expanduser(path))), appendfsync)
+
+
+def _users_folder() -> Path:
+    """`embedded://~`: where the queues of this user are kept, by the rules of freedesktop.org."""
+    home = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(home):  # relative ones are to be ignored
+        home = os.environ.get("HOME") or _home_of_account()
+        if not os.path.isabs(home):
+            raise ValueError(
+                "embedded://~ needs a home folder and this user has none: set HOME or XDG_DATA_HOME, or name a folder, "
+                "as in embedded:///var/lib/app/queues"
+            )
+        home = os.path.join(home, ".local", "share")
+    return Path(os.path.realpath(os.path.join(home, "rqsqs")))
+
+
+def _home_of_account() -> str:
+    try:
+        import pwd  # not on Windows
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):
+        return ""
 
 
 # --- the server program ---

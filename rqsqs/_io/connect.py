@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from rqsqs._io import defaults
 from rqsqs._io.addresses import place_of
 from rqsqs._io.addresses import shown as shown
 from rqsqs.errors import UsageError
@@ -14,7 +14,6 @@ from rqsqs.errors import UsageError
 if TYPE_CHECKING:
     from rqsqs import embedded
 
-DEFAULT_URL = "redis://localhost:6379/0"
 SCHEMES = (
     "redis",
     "rediss",
@@ -34,7 +33,7 @@ def resolve(url: str | None) -> str:
         UsageError: the scheme is none of ours.
     """
     if url is None:
-        url = os.environ.get("RQSQS_URL") or DEFAULT_URL
+        url = defaults.url()
     if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
         named = shown(url) if isinstance(url, str) else url
         raise UsageError(f"cannot connect to {named!r}: a URL begins with {', '.join(s + '://' for s in SCHEMES)}")

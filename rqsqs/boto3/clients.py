@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from rqsqs import checks
-from rqsqs._io.connect import DEFAULT_URL, SCHEMES
+from rqsqs._io import defaults
+from rqsqs._io.connect import SCHEMES
 from rqsqs.limits import AWS, Limits
 from rqsqs.types import Durability
 
@@ -37,7 +38,7 @@ def server_url(endpoint_url: str | None = None) -> str | None:
     if url:
         return url
     url = os.environ.get("AWS_ENDPOINT_URL_SQS", "")
-    return url if is_redis_url(url) else DEFAULT_URL
+    return url if is_redis_url(url) else defaults.URL
 
 
 def attach(
@@ -46,7 +47,7 @@ def attach(
     *,
     limits: Limits = AWS,
     account: str | None = None,
-    prefix: str = "rqsqs",
+    prefix: str | None = None,
     durability: Durability | str | None = None,
     **options: Any,
 ) -> None:
@@ -58,17 +59,18 @@ def attach(
         url: of the server; None = RQSQS_URL, else AWS_ENDPOINT_URL_SQS, else the local Redis.
         limits: what requests may ask for: `rqsqs.limits.AWS` or `rqsqs.limits.NATIVE`.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
-        prefix: what all keys in Redis begin with.
+        prefix: what all keys in Redis begin with; None = the environment variable RQSQS_PREFIX, else rqsqs.
         durability: how safe messages have to be before a send returns, a rqsqs.Durability or its text; None = as the
             environment variable RQSQS_DURABILITY says, else in the server's memory.
         options: for redis-py's connections, for example socket_timeout in seconds.
 
     Raises:
         TypeError: `target` is something else, or a client of another service.
-        InvalidParameterValue: the durability makes no sense.
+        InvalidParameterValue: the durability or the prefix makes no sense.
     """
     safe = checks.default_durability(durability)
-    answering = Answering(url or server_url() or DEFAULT_URL, limits, account, safe, prefix=prefix, **options)
+    prefix = defaults.prefix_of(prefix)
+    answering = Answering(url or server_url() or defaults.URL, limits, account, safe, prefix=prefix, **options)
     if hasattr(target, "create_client") and hasattr(target, "get_component"):  # a session of botocore
         answering.register(target.get_component("event_emitter"), ".sqs")
     elif hasattr(target, "events") and hasattr(target, "get_available_services"):  # a session of boto3

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 import rqsqs
+from rqsqs import embedded
 from rqsqs._text import printable
-from rqsqs.cli.settings import Settings, default_url
+from rqsqs.cli.settings import Settings
 
 PATIENCE_S = 0.5  # a shell waits for the answer
 AT_MOST = 200
@@ -28,10 +28,12 @@ class QueueName(click.ParamType):  # type: ignore[type-arg]
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Names that begin so; none if the server does not answer at once."""
         settings = ctx.find_object(Settings) or Settings()
-        if not settings.url and not os.path.isdir(default_url().removeprefix("embedded://")):
-            return []
         taken = set(ctx.params.get(param.name or "") or ()) if param.nargs == -1 else set()
         try:
+            if settings.server.startswith("embedded:"):
+                folder = embedded.parse_url(settings.server).folder
+                if folder is None or not folder.is_dir():
+                    return []  # and makes none
             with rqsqs.connect(
                 settings.server, prefix=settings.prefix, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
             ) as connection:

@@ -82,7 +82,7 @@ class Program(click.Group):
         """Run a command and exit."""
         extra |= {"standalone_mode": False}
         logging.getLogger("rqsqs.server").setLevel(logging.ERROR)  # what connections warn of, doctor tells
-        settings = Settings(os.environ.get("RQSQS_URL") or None, os.environ.get("RQSQS_PREFIX") or "rqsqs")
+        settings = Settings.from_environment()
         teller = _Teller(settings)
         log = logging.getLogger("rqsqs.damage")
         log.addHandler(teller)
@@ -156,14 +156,15 @@ def program() -> None:
     """Amazon SQS on Redis or Valkey: queues from the command line.
 
     \b
-    A first walk, without any server:
+    A first walk, on a server of your own:
+      export RQSQS_URL=embedded://~
       rqsqs create orders
       rqsqs send orders "hello"
       rqsqs receive orders --delete
       rqsqs stats
 
-    Without --url and RQSQS_URL the queues live in ~/.local/share/rqsqs, on an embedded server that runs as long as
-    somebody uses it. With --url redis://localhost:6379/0 they live in the Redis your programs use.
+    The server is the one that --url names, else RQSQS_URL, else redis://localhost:6379/0, as for your programs. With
+    embedded://~ the queues are kept in ~/.local/share/rqsqs, by a server that runs as long as somebody uses it.
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 trouble with the server,

@@ -23,15 +23,16 @@ LOOK_S = 0.2
 @click.command("server", short_help="Run an embedded server in the foreground.")
 @click.argument("folder", required=False, type=click.Path(file_okay=False))
 @click.option("--port", type=Number(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
-@click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]), default="always",
+@click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]),
               help="When what was sent is safe on disk: at once, a second later, some time [always].")  # fmt: skip
 @common_options
 @pass_settings
-def server(settings: Settings, folder: str | None, port: int | None, appendfsync: str) -> None:
+def server(settings: Settings, folder: str | None, port: int | None, appendfsync: str | None) -> None:
     """Run a server for queues in the foreground, until Ctrl-C, and print the URL that programs use.
 
-    With FOLDER the queues are kept there and are there again at the next start; without it they are in memory and gone
-    at the end. A server that runs on FOLDER already is joined, and goes on as long as others use it.
+    With FOLDER the queues are kept there and are there again at the next start; a server that runs on FOLDER already is
+    joined, and goes on as long as others use it. Without FOLDER they are kept where --url or RQSQS_URL says, if that is
+    embedded://~ or another folder; else they are in memory and gone at the end.
 
     It listens on a unix socket that only your user can open. With --port every user of this machine can connect, and
     nobody from outside. It needs no configuration; for several machines run Valkey or Redis themselves.
@@ -39,12 +40,13 @@ def server(settings: Settings, folder: str | None, port: int | None, appendfsync
     \b
     Examples:
       rqsqs server ~/queues
+      rqsqs server --url embedded://~
       rqsqs server --port 6400 &      then: export RQSQS_URL=redis://127.0.0.1:6400/0
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    url = "embedded://" if folder is None else f"{Path(folder).absolute().as_uri().replace('file:', 'embedded:', 1)}"
+    url = _url(folder, settings.url, appendfsync)
     try:
-        with embedded.acquire(url if folder is None else f"{url}?appendfsync={appendfsync}") as running:
+        with embedded.acquire(url) as running:
             listening = _listen(running, port)
             try:
                 _tell(settings, running, url, port)
@@ -54,11 +56,27 @@ def server(settings: Settings, folder: str | None, port: int | None, appendfsync
                 if listening:
                     _stop_listening(running)
             else:
-                raise click.ClickException(f"the server has ended{f'; see {folder}/server.log' if folder else ''}")
+                raise click.ClickException(
+                    f"the server has ended{f'; see {running.folder}/server.log' if running.folder else ''}"
+                )
     except KeyboardInterrupt:  # while it started
         return
     is_shared = running.folder is not None and not _ends(running.pid)
     output.note("others use the server still; it ends with the last of them" if is_shared else "the server has ended")
+
+
+def _url(folder: str | None, named: str | None, appendfsync: str | None) -> str:
+    if folder is not None and folder.startswith("embedded:"):
+        url = folder
+    elif folder is not None:
+        url = Path(folder).absolute().as_uri().replace("file:", "embedded:", 1)
+    else:
+        url = named if named is not None and named.startswith("embedded:") else "embedded://"
+    if appendfsync is None:
+        return url
+    if embedded.parse_url(url).folder is None:
+        raise click.UsageError("--appendfsync goes with a FOLDER: without one the queues are in memory")
+    return f"{url.partition('?')[0]}?appendfsync={appendfsync}"
 
 
 def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
@@ -89,7 +107,7 @@ def _tell(settings: Settings, running: embedded.EmbeddedServer, url: str, port: 
     """Say how to reach it: the URL on stdout, the rest beside it."""
     addresses = [f"unix://{running.socket_path}"]
     if running.folder is not None:
-        addresses.insert(0, url)
+        addresses.insert(0, url.partition("?")[0])
     if port is not None:
         addresses.insert(0, f"redis://127.0.0.1:{port}/0")
     if settings.as_json:

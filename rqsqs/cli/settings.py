@@ -6,36 +6,40 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 import rqsqs
+from rqsqs._io import defaults
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def default_url() -> str:
-    """Without a URL: an embedded server whose data stays on disk, so that one command sees what the last one did."""
-    home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return Path(home, "rqsqs").absolute().as_uri().replace("file:", "embedded:", 1)
 
 
 @dataclass
 class Settings:
     """The options that all commands have."""
 
-    url: str | None = None
-    prefix: str = "rqsqs"
+    url: str | None = None  # as --url or RQSQS_URL says
+    given_prefix: str | None = None
     as_json: bool = False
     passed_over: int = 0  # messages that could not be read
     _connection: rqsqs.Connection | None = field(default=None, repr=False)
 
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """What the variables say, before the command line is read."""
+        return cls(os.environ.get("RQSQS_URL") or None)
+
     @property
     def server(self) -> str:
         """The URL to connect to."""
-        return self.url or default_url()
+        return self.url or defaults.URL
+
+    @property
+    def prefix(self) -> str:
+        """What all keys begin with."""
+        return defaults.prefix_of(self.given_prefix)
 
     def connect(self) -> rqsqs.Connection:
         """The connection, opened by the first call."""
@@ -66,13 +70,13 @@ def common_options(command: F) -> F:
             metavar="URL",
             callback=_remember("url"),
             expose_value=False,
-            help="redis://, rediss://, unix:// or embedded:///some/folder. Else the variable RQSQS_URL; else an "
-            "embedded server that keeps its data in ~/.local/share/rqsqs.",
+            help="redis://, rediss://, unix://, or embedded://~ for a server of your own. Else the variable RQSQS_URL; "
+            f"else {defaults.URL}.",
         ),
         click.option(
             "--prefix",
             metavar="TEXT",
-            callback=_remember("prefix"),
+            callback=_remember("given_prefix"),
             expose_value=False,
             help="What all keys begin with. Else the variable RQSQS_PREFIX; else rqsqs.",
         ),

@@ -87,7 +87,8 @@ def worker(context: click.Context, settings: Settings, /, **given: Any) -> int:
     With --processes a supervisor starts processes, replaces those that die, and starts new ones, one after the other,
     at SIGHUP. A process that was drained (`rqsqs consumers drain`) stays away.
 
-    Its server is the one that --url names, else the Worker's own, else RQSQS_URL, else the embedded one.
+    Its server is the one that --url names, else the Worker's own, else RQSQS_URL, else
+    redis://localhost:6379/0.
 
     The log goes to stderr; lines of handlers name queue and message. With --json each line is an object.
 
@@ -199,7 +200,7 @@ def _load(settings: Settings, given: dict[str, Any]) -> Any:
     changes = {name: given[name] for name in CHANGES if given[name] is not None}
     if found.settings.url is None or "url" in given["given"]:
         changes["url"] = settings.server
-    if "prefix" in given["given"] or found.settings.prefix == "rqsqs":
+    if "prefix" in given["given"] or found.settings.prefix is None:
         changes["prefix"] = settings.prefix
     found.configure(queues=given["queues"] or None, **changes)
     if found.settings.url != settings.server:

@@ -30,7 +30,7 @@ class Worker:
     Args:
         url: of the server, as for rqsqs.connect(); None = the environment variable RQSQS_URL, else
             redis://localhost:6379/0.
-        prefix: what all keys begin with.
+        prefix: what all keys begin with; None = the environment variable RQSQS_PREFIX, else rqsqs.
         concurrency: how many messages (or batches) are handled at a time, 1 to 10,000. Plain functions run in that
             many threads, coroutine functions on the event loop.
         beat: seconds between two heartbeats, 0.05 to 3600. What a worker holds stays invisible to others for two of
@@ -57,7 +57,7 @@ class Worker:
         self,
         url: str | None = None,
         *,
-        prefix: str = "rqsqs",
+        prefix: str | None = None,
         concurrency: int = 10,
         beat: float = 5.0,
         grace: float = 30.0,

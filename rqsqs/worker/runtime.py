@@ -35,7 +35,7 @@ from rqsqs._core import flows
 from rqsqs._core.messages import Verdict
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.records import Delivery
-from rqsqs._io import sync
+from rqsqs._io import defaults, sync
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist, RqsqsError
 from rqsqs.types import Statistics
 from rqsqs.worker.handlers import Handler
@@ -78,8 +78,9 @@ class Runtime:
         self.settings = settings
         self.durability = checks.default_durability(settings.durability)
         self.consumer_id = consumer_id()
-        self.transport = sync.Transport(settings.url, settings.prefix, is_interruptible=True, **settings.options)
-        beats = sync.Transport(settings.url, settings.prefix, **settings.options)
+        prefix = defaults.prefix_of(settings.prefix)
+        self.transport = sync.Transport(settings.url, prefix, is_interruptible=True, **settings.options)
+        beats = sync.Transport(settings.url, prefix, **settings.options)
         self.lanes = [Lane(handler, self.transport.queue(handler.queue)) for handler in handlers]
         self.heart = Heart(
             beats,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rqsqs import calls, checks
+from rqsqs import checks
+from rqsqs._io import defaults
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.types import Durability
 from rqsqs.worker.handlers import Middleware
@@ -16,7 +17,7 @@ class Settings:
     """See Worker."""
 
     url: str | None = None
-    prefix: str = "rqsqs"
+    prefix: str | None = None
     concurrency: int = 10
     beat: float = 5.0
     grace: float = 30.0
@@ -28,7 +29,8 @@ class Settings:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        calls.prefix_of(self.prefix)
+        if self.prefix is not None:  # else RQSQS_PREFIX says when it starts
+            defaults.prefix_of(self.prefix)
         checks.count("concurrency", self.concurrency, 10_000)
         seconds("beat", self.beat, 0.05, 3600)
         seconds("grace", self.grace, 0, 86_400)

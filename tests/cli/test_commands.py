@@ -196,7 +196,7 @@ def test_a_message_is_sent_with_options(run: Run, connection: rqsqs.Connection) 
         (["stats", "--nonsense"], "No such option"),
         (["--url", "http://x", "stats"], "a URL begins with"),
         (["--url", "embedded://host/x", "stats"], "names a host"),
-        (["--prefix", "a b", "stats"], "prefix is 'a b'"),
+        (["--prefix", "a b", "stats"], "prefix must be a str that is not empty"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(run: Run, arguments: list[str], part: str) -> None:

@@ -110,15 +110,17 @@ def test_a_closed_pipe_is_no_error_message(valkey_url: str, prefix: str) -> None
     assert result.stdout.count("\n") == 1
 
 
-def test_without_a_url_the_queues_live_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_server_keeps_its_queues_from_command_to_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.delenv("RQSQS_URL", raising=False)
+    monkeypatch.setenv("RQSQS_URL", "embedded://~")
     assert run("create", "orders").returncode == 0
     assert run("send", "orders", "kept").returncode == 0
     assert run("receive", "orders", "--body").stdout == "kept\n"
-    missing = run("stats", "nothing")
-    assert missing.returncode == 1
-    assert f"(looked in embedded://{tmp_path}/rqsqs; --url or RQSQS_URL names another server)" in missing.stderr
+    with rqsqs.connect() as connection:
+        assert connection.queue("orders").counts().in_flight == 1
+    assert (tmp_path / "rqsqs" / "appendonlydir").is_dir()
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:

@@ -162,13 +162,6 @@ def test_which_server(
     assert failed.ends() == 3
 
 
-def test_without_a_url_it_takes_the_embedded_server_of_the_command_line(start: Start, tmp_path: Path) -> None:
-    environment = {"RQSQS_URL": "", "RQSQS_PREFIX": "", "XDG_DATA_HOME": str(tmp_path)}
-    program = start("app", **environment)
-    assert program.ends() == 1
-    assert f"'orders' does not exist (looked in embedded://{tmp_path}/rqsqs; --url or RQSQS_URL names" in program.log
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
 def test_a_closed_terminal_stops_it_gracefully(start: Start, orders: rqsqs.Queue) -> None:
     program = start("app")
