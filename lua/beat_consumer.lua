@@ -12,15 +12,22 @@ KEYS   1 meta      HASH  queue attributes
 ARGV   1 now_us       "" = the server's clock
        2 lease_ms     what it holds stays invisible so long from now, at least
        3 consumer     its name; "" = it is registered in another partition
-       4 description  "" = it leaves
+       4 description  "" = it leaves; "=" = what it said last, and it holds nothing
        5 life_ms      so long it counts as alive
        6... member, receives of this stay per message that it holds
-RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged); n = position, from 0, of a message above that
-       it does not hold any more
+RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged) | "?" (to "=": it is not known, or not any
+       more); n = position, from 0, of a message above that it does not hold any more
 ERRORS QUEUE_NOT_FOUND
 BOUND  2100 calls, 256 KiB
 ]]
 local meta, inflight, beats, consumers, orders = unpack(KEYS)
+if ARGV[4] == "=" then -- it is idle, as at its last beat: as few commands as can be
+  local until_ms = string.sub(require("lib.clock")(ARGV[1]), 1, 13) + tonumber(ARGV[5])
+  if redis.call("ZADD", beats, "XX", "CH", string.format("%.0f", until_ms), ARGV[3]) == 0 then
+    return {"?"}
+  end
+  return {redis.call("HGET", orders, ARGV[3]) or ""}
+end
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end

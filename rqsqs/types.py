@@ -219,10 +219,14 @@ class Consumer:
     Attributes:
         consumer_id: its name, HOST-PID-RANDOM.
         queue: which queue it serves.
-        is_alive: its heartbeat has not lapsed. What a dead one held becomes visible by itself.
-        state: "running", "draining" or "evicted"; "drain" and "evict" while the order was not obeyed yet.
+        is_alive: its heartbeat has not lapsed. What a lost one held becomes visible by itself.
+        state: "running", "draining" or "evicted"; "drain" and "evict" while the order was not obeyed yet; "lost" if its
+            heartbeat has lapsed: it was killed, hangs, or cannot reach the server. After a minute it is not listed any
+            more.
         started_at_ms: epoch ms, by its own clock.
-        alive_until_ms: when it counts as dead without another heartbeat (epoch ms, by the server's clock).
+        last_seen_at_ms: its last heartbeat (epoch ms, by the server's clock). One that holds messages has one with each
+            `beat`, an idle one every 30 s.
+        alive_until_ms: when it counts as lost without another heartbeat (epoch ms, by the server's clock).
         concurrency: how many messages (or batches) it handles at a time.
         in_flight: how many messages it has in hand.
         held: some of them, those it has longest first.
@@ -240,6 +244,7 @@ class Consumer:
     host: str
     pid: int
     started_at_ms: int
+    last_seen_at_ms: int
     alive_until_ms: int
     concurrency: int
     in_flight: int

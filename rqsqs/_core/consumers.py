@@ -22,6 +22,8 @@ def beat(
     consumer_id: str = "",
     description: Mapping[str, Any] | None = None,
     life_ms: int = 0,
+    *,
+    is_same: bool = False,
 ) -> Operation:
     """Keep messages of one partition invisible; the result is (order, positions of what is not held any more).
 
@@ -30,10 +32,13 @@ def beat(
         consumer_id: the consumer to register, "" = none.
         description: what it says of itself, None = it leaves.
         life_ms: so long it counts as alive.
+        is_same: it holds nothing, and described itself so before; the order may be "?": nobody knows it.
     """
     args: list[Arg] = [p.space.now_us(), lease_ms, consumer_id, "", life_ms]
-    if description is not None:
-        args[3] = json.dumps(description, separators=(",", ":"))
+    if is_same:
+        args[3] = "="
+    elif description is not None:
+        args[3] = json.dumps({**description, "life": life_ms}, separators=(",", ":"))
     for d in held:
         args += d.held
     return Operation(
@@ -56,14 +61,17 @@ def list_consumers(q: QueueRef) -> Operation:
 
 def _consumer(queue: str, now_ms: int, name: bytes, until: bytes, description: bytes, order: bytes) -> Consumer:
     says: dict[str, Any] = json.loads(description)
+    is_alive = int(until) > now_ms
+    state = order.decode() if order and says.get("state") == "running" else str(says.get("state", "running"))
     return Consumer(
         consumer_id=name.decode(),
         queue=queue,
-        is_alive=int(until) > now_ms,
-        state=order.decode() if order and says.get("state") == "running" else str(says.get("state", "running")),
+        is_alive=is_alive,
+        state=state if is_alive else "lost",
         host=str(says.get("host", "")),
         pid=int(says.get("pid", 0)),
         started_at_ms=int(says.get("started", 0)),
+        last_seen_at_ms=min(int(until) - int(says.get("life", 0)), now_ms),
         alive_until_ms=int(until),
         concurrency=int(says.get("concurrency", 0)),
         in_flight=int(says.get("in_flight", 0)),

@@ -17,8 +17,9 @@ from rqsqs.cli import output
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 
-COLUMNS = [("CONSUMER", "left"), ("QUEUE", "left"), ("STATE", "left"), ("UP", "right"), ("SLOTS", "right"),
-           ("IN FLIGHT", "right"), ("OLDEST", "right"), ("DONE", "right"), ("FAILED", "right")]  # fmt: skip
+COLUMNS = [("CONSUMER", "left"), ("QUEUE", "left"), ("STATE", "left"), ("LAST SEEN", "right"), ("UP", "right"),
+           ("SLOTS", "right"), ("IN FLIGHT", "right"), ("OLDEST", "right"), ("DONE", "right"),
+           ("FAILED", "right")]  # fmt: skip
 MORE_COLUMNS = [("HOST", "left"), ("PID", "right"), ("OLDEST MESSAGE", "left")]
 WIDE = 160  # a terminal that has room for all of them
 ORDERED = {"drain": "to drain", "evict": "to be evicted"}  # and does not know it yet
@@ -70,8 +71,10 @@ def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> i
     """Show the workers that serve QUEUE, or all queues, as their last heartbeats described them.
 
     A worker that serves several queues has a line for each. STATE: running; draining (it finishes what it holds) and
-    evicted; "to drain" if it has not heard of the order yet; dead if its heartbeat has lapsed, for a minute: what it
-    held becomes visible by itself. OLDEST is how long it has held a message. UP and OLDEST go by the worker's clock.
+    evicted; "to drain" if it has not heard of the order yet; lost if its heartbeat has lapsed, for a minute: what it
+    held becomes visible by itself. LAST SEEN: so long ago was its last heartbeat. One that holds messages has one every
+    few seconds (its --beat), an idle one every 30 s: one that was killed is lost after two beats, or 40 s. OLDEST is
+    how long it has held a message. UP and OLDEST go by the worker's clock.
 
     Exits with 4 if there are none.
 
@@ -79,7 +82,7 @@ def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> i
     Examples:
       rqsqs consumers
       rqsqs consumers orders --held
-      rqsqs consumers --json | jq -r 'select(.state == "dead") | .consumer'
+      rqsqs consumers --json | jq -r 'select(.state == "lost") | .consumer'
     """
     found = list(_find(settings, queues))
     if not found:
@@ -109,7 +112,7 @@ def _find(settings: Settings, names: Iterable[str]) -> Iterator[rqsqs.Consumer]:
 
 
 def _state(consumer: rqsqs.Consumer) -> str:
-    return ORDERED.get(consumer.state, consumer.state) if consumer.is_alive else "dead"
+    return ORDERED.get(consumer.state, consumer.state)
 
 
 def _moment(epoch_ms: int) -> datetime:
@@ -122,11 +125,12 @@ def _record(consumer: rqsqs.Consumer, with_held: bool) -> dict[str, Any]:
     record: dict[str, Any] = {
         "consumer": consumer.consumer_id,
         "queue": consumer.queue,
-        "state": "dead" if not consumer.is_alive else "running" if consumer.state in ORDERED else consumer.state,
+        "state": "running" if consumer.state in ORDERED else consumer.state,
         "order": consumer.state if consumer.state in ORDERED else None,
         "host": consumer.host,
         "pid": consumer.pid,
         "started_at": _moment(consumer.started_at_ms),
+        "last_seen_at": _moment(consumer.last_seen_at_ms),
         "alive_until": _moment(consumer.alive_until_ms),
         "concurrency": consumer.concurrency,
         "in_flight": consumer.in_flight,
@@ -151,6 +155,7 @@ def _show(found: Sequence[rqsqs.Consumer]) -> None:
             c.consumer_id,
             c.queue,
             _state(c),
+            output.since(_moment(c.last_seen_at_ms)),
             output.since(_moment(c.started_at_ms)),
             f"{c.concurrency:,}",
             f"{c.in_flight:,}",
@@ -165,6 +170,8 @@ def _show(found: Sequence[rqsqs.Consumer]) -> None:
 def _show_held(consumer: rqsqs.Consumer) -> None:
     """A line about it, then one for each message."""
     about = f"{consumer.consumer_id}  {consumer.queue}  {_state(consumer)}, {consumer.in_flight:,} in flight"
+    if not consumer.is_alive:
+        about += f", last seen {output.since(_moment(consumer.last_seen_at_ms))} ago"
     output.line(about, bold=True)
     for held in consumer.held:
         since = _moment(held.since_ms)
@@ -184,7 +191,7 @@ def drain(settings: Settings, consumers: tuple[str, ...], queues: tuple[str, ...
     """Tell workers to finish what they hold and to take no more. One that is left without a queue ends, with exit code
     0; under `rqsqs worker --processes` it is not replaced.
 
-    They obey with their next heartbeat: within seconds if they are busy, within a minute if they are idle.
+    They obey with their next heartbeat: within seconds if they are busy, within half a minute if they are idle.
 
     \b
     Examples:
@@ -226,7 +233,7 @@ def _order(settings: Settings, what: str, wanted: Sequence[str], queues: Sequenc
             _tell(settings, name, what, [c.queue for c in told])
             continue
         code = 1
-        reason = "is dead: what it held becomes visible by itself" if mine else f"does not serve {_of(queues)}"
+        reason = "is lost: what it held becomes visible by itself" if mine else f"does not serve {_of(queues)}"
         output.note(f"rqsqs: {name} {reason}{'' if mine else settings.hint}")
     if wait:
         _wait(settings, given)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rqsqs.worker")
 
-IDLE_S = 60.0  # a worker that holds nothing has nothing to keep invisible
+IDLE_S = 30.0  # a worker that holds nothing has nothing to keep invisible
+LATE_S = 10.0  # so late an idle worker's heartbeat may be until it counts as lost
+RENEW_S = 600.0  # so long an idle worker may go without describing itself anew
 LIVES = 2  # ticks until the messages of a dead worker return
 SHOWN = 100  # messages in hand that a worker names
 
@@ -145,10 +147,15 @@ class Heart:
         now = time.monotonic()
         too_long = [d for d, job in held if now - job.since > self._max_hold]
         kept = [d for d, job in held if now - job.since <= self._max_hold] if too_long else [d for d, _ in held]
-        life_s = LIVES * (self.beat if held else self.idle) + 1
+        life_s = self.lease_s + 1 if held else self.idle + max(self.lease_s, LATE_S)
+        says = self._describe(lane)
+        news = {**says, "statistics": {**says["statistics"], "wait_checks": 0}}  # these are none
+        is_same = not held and news == lane.said and now - lane.said_at < RENEW_S
         order, lost = self.transport.run(
-            flows.beat(lane.ref, kept, self.lease_ms, self.consumer_id, self._describe(lane), round(life_s * 1000))
+            flows.beat(lane.ref, kept, self.lease_ms, self.consumer_id, says, round(life_s * 1000), is_same=is_same)
         )
+        if not is_same:
+            lane.said, lane.said_at = None if held else news, now
         if lost or too_long:
             self._lost(lane, lost + too_long)
         if order:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.messages import Verdict
@@ -35,6 +36,8 @@ class Lane:
         self.trouble = 0  # times in a row
         self.served = 0.0  # slots given, by weight
         self.seconds = 0.01  # what a call takes, about
+        self.said: dict[str, Any] | None = None  # how the last heartbeat described it, if it held nothing
+        self.said_at = 0.0  # (monotonic)
         self.succeeded = 0
         self.failed = 0
 

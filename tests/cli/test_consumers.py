@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -42,6 +43,11 @@ def beat(queue: rqsqs.Queue, name: str, life_ms: int = 60_000, **says: Any) -> N
     queue._run(flows.beat(queue._ref, (), 0, name, description | says, life_ms))
 
 
+def without_time(line: str) -> str:
+    """A line of the table without how long ago the worker was seen."""
+    return re.sub(r"(draining|running) \d+ m?s ", r"\1 SEEN ", " ".join(line.split()))
+
+
 @pytest.fixture
 def orders(connection: rqsqs.Connection) -> rqsqs.Queue:
     return connection.create_queue("orders")
@@ -63,21 +69,25 @@ def test_the_table_tells_what_each_of_them_does(run: Run, orders: rqsqs.Queue, m
     beat(mails, "web-1-4711-a", state="draining")
     lines = run("consumers").stdout.splitlines()
     assert lines[0].split("  ")[0] == "CONSUMER"
-    assert " ".join(lines[1].split()) == "web-1-4711-a mails draining 2 h 10 0 - 1,234 5 web-1 4711 -"
-    assert " ".join(lines[2].split()) == "web-1-4711-a orders running 2 h 10 2 15 min 1,234 5 web-1 4711 0b0c-oldest"
+    cells = [without_time(line) for line in lines[1:]]
+    assert cells == [
+        "web-1-4711-a mails draining SEEN 2 h 10 0 - 1,234 5 web-1 4711 -",
+        "web-1-4711-a orders running SEEN 2 h 10 2 15 min 1,234 5 web-1 4711 0b0c-oldest",
+    ]
     assert len(run("consumers", "orders").stdout.splitlines()) == 2
-    assert run("consumers", "ls", "orders").stdout == run("consumers", "orders").stdout
+    listed = run("consumers", "ls", "orders").stdout.splitlines()
+    assert [without_time(line) for line in listed[1:]] == cells[1:]
 
 
-def test_the_dead_come_last(run: Run, orders: rqsqs.Queue) -> None:
+def test_the_lost_come_last_and_all_tell_when_they_were_seen(run: Run, orders: rqsqs.Queue) -> None:
     beat(orders, "a", life_ms=-10)
     beat(orders, "b")
-    assert [(r["consumer"], r["state"]) for r in records(run("consumers", "--json"))] == [
-        ("b", "running"),
-        ("a", "dead"),
-    ]
+    found = records(run("consumers", "--json"))
+    assert [(r["consumer"], r["state"]) for r in found] == [("b", "running"), ("a", "lost")]
+    assert all(abs(datetime.fromisoformat(r["last_seen_at"]).timestamp() - time.time()) < 30 for r in found)
+    assert re.search(r"(?m)^a  orders  lost, 0 in flight, last seen \d+ m?s ago$", run("consumers", "--held").stdout)
     result = run("consumers", "drain", "a", code=1)
-    assert result.stderr == "rqsqs: a is dead: what it held becomes visible by itself\n"
+    assert result.stderr == "rqsqs: a is lost: what it held becomes visible by itself\n"
 
 
 def test_json(run: Run, orders: rqsqs.Queue) -> None:

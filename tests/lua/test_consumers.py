@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -225,6 +226,7 @@ def test_a_consumer_is_listed_as_it_describes_itself(engine: Engine, name: str) 
             host="h",
             pid=5,
             started_at_ms=1_700_000_000_123,
+            last_seen_at_ms=engine.clock.ms,
             alive_until_ms=engine.clock.ms + 21_000,
             concurrency=8,
             in_flight=2,
@@ -244,14 +246,48 @@ def test_a_consumer_lapses_without_a_beat_and_is_forgotten_after_a_minute(engine
     beat(engine, q)
     engine.clock.advance_ms(20_999)
     assert [c.is_alive for c in engine.run(flows.list_consumers(q))] == [True]
+    began_ms = engine.clock.ms - 20_999
     engine.clock.advance_ms(1)
-    assert [c.is_alive for c in engine.run(flows.list_consumers(q))] == [False]
+    (found,) = engine.run(flows.list_consumers(q))
+    assert (found.is_alive, found.state, found.last_seen_at_ms) == (False, "lost", began_ms)
     engine.clock.advance_ms(59_999)
     assert listed(engine, q) == ["w"]
     engine.clock.advance_ms(1)
     assert listed(engine, q) == []
     beat(engine, q)
     assert listed(engine, q) == ["w"]
+
+
+def test_an_idle_consumer_shows_itself_with_a_call_of_few_commands(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    beat(engine, q)
+    (before,) = engine.run(flows.list_consumers(q))
+    engine.clock.advance_ms(20_000)
+
+    def again() -> tuple[str, list[Any]]:
+        found: tuple[str, list[Any]] = engine.run(flows.beat(q, (), 20_000, "w", SAYS, 21_000, is_same=True))
+        return found
+
+    calls = [c["calls"] for c in engine.redis.info("commandstats").values()]
+    assert again() == ("", [])
+    more = [c["calls"] for c in engine.redis.info("commandstats").values()]
+    assert sum(more) - sum(calls) <= 4  # the script, two commands (and TIME without a test clock), INFO
+    (after,) = engine.run(flows.list_consumers(q))
+    assert after == dataclasses.replace(
+        before, last_seen_at_ms=engine.clock.ms, alive_until_ms=engine.clock.ms + 21_000
+    )
+    assert order(engine, q, "drain")
+    engine.clock.advance_ms(1)
+    assert again() == ("drain", [])
+
+
+def test_a_consumer_that_was_forgotten_describes_itself_again(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    assert engine.run(flows.beat(q, (), 20_000, "w", SAYS, 21_000, is_same=True)) == ("", [])
+    assert [c.pid for c in engine.run(flows.list_consumers(q))] == [5]
+    engine.run(flows.delete_queue(q, NATIVE))
+    with pytest.raises(QueueDoesNotExist):
+        engine.run(flows.beat(q, (), 20_000, "w", SAYS, 21_000, is_same=True))
 
 
 def test_every_beat_clears_away_ten_that_died(engine: Engine, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs.worker import Context, Message, MessageLost, current
+from rqsqs.worker import Context, Message, MessageLost, current, heart
 from tests.worker.serving import App, is_empty, released, send, until
 
 BEAT_S = 0.2
@@ -267,6 +268,26 @@ def test_an_idle_worker_stays_registered_and_a_busy_one_tells_what_it_holds(app:
     until(lambda: running.worker.status()["queues"]["q"]["in_flight"] == 0)
     assert running.worker.status()["queues"]["q"]["failed"] >= 1
     assert running.worker.status()["queues"]["q"]["succeeded"] == 2
+
+
+def test_an_idle_worker_is_seen_as_long_as_it_beats_and_lost_when_it_does_not(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heart, "IDLE_S", 0.3)
+    monkeypatch.setattr(heart, "LATE_S", 1.0)
+    q = app.queue()
+    running = app.serve(lambda message: None, beat=0.1)
+    (first,) = q.consumers()
+    later = until(lambda: [c for c in q.consumers() if c.last_seen_at_ms >= first.last_seen_at_ms + 1000])
+    assert [(c.consumer_id, c.pid, c.state) for c in later] == [(running.consumer_id, os.getpid(), "running")]
+    runtime = running.worker._runtime
+    assert runtime is not None
+    monkeypatch.setattr(runtime.heart, "_tick", lambda lane: None)  # as if it was killed
+    (gone,) = until(lambda: [c for c in q.consumers() if c.state == "lost"])
+    assert not gone.is_alive
+    assert gone.last_seen_at_ms < gone.alive_until_ms
+    monkeypatch.undo()
+    until(lambda: [c.state for c in q.consumers()] == ["running"])
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])

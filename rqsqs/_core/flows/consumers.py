@@ -136,6 +136,8 @@ def beat(
     consumer_id: str,
     description: Mapping[str, Any] | None,
     life_ms: int,
+    *,
+    is_same: bool = False,
 ) -> Flow[tuple[str, list[Delivery]]]:
     """Keep what a worker holds invisible, and show that the worker lives; see consumers.beat().
 
@@ -145,6 +147,10 @@ def beat(
     Raises:
         QueueDoesNotExist.
     """
+    if is_same:
+        order, _ = yield consumers.beat(q.home, (), lease_ms, consumer_id, None, life_ms, is_same=True)
+        if order != "?":
+            return order, []
     order, lost = "", []
     most = PROLONGED if q.is_fifo else portions.SPECIAL
     parts = dict(_by_partition(held))
