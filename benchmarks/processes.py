@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
+_keeps_awake = True
 
 
-def prepare() -> None:
-    """Let the fork server import the contestants beforehand. That servers keep everything in memory is meant."""
+def prepare(keeps_awake: bool = True) -> None:
+    """Let the fork server import the contestants beforehand. That servers keep everything in memory is meant.
+
+    Args:
+        keeps_awake: whether `awake()` does something; for numbers that nobody reads it need not.
+    """
+    global _keeps_awake
+    _keeps_awake = keeps_awake
     logging.getLogger("rqsqs.server").setLevel(logging.ERROR)
     CONTEXT.set_forkserver_preload(["benchmarks.processes", "benchmarks.contestants", "rqsqs", "rqsqs.boto3"])
 
@@ -49,7 +56,8 @@ def awake() -> Iterator[None]:
 
     The children run only where nobody else wants to.
     """
-    spinners = [start(_spin) for _ in range(os.cpu_count() or 1)] if hasattr(os, "SCHED_IDLE") else []
+    keeps = _keeps_awake and hasattr(os, "SCHED_IDLE")
+    spinners = [start(_spin) for _ in range(os.cpu_count() or 1)] if keeps else []
     try:
         yield
     finally:

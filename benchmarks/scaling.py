@@ -269,7 +269,8 @@ def _largest_requests(r: Results) -> dict[str, tuple[int, int, int]]:
     """Microseconds, redis calls and bytes, the most of each, per script."""
     found: dict[str, tuple[int, int, int]] = {}
     for name in ("q", "q.fifo"):
-        for scenario, (_, make_requests) in SCENARIOS.items():
+        for scenario in r.scale.requests or SCENARIOS:
+            _, make_requests = SCENARIOS[scenario]
             with Bench(r.kind) as bench:
                 engine = Engine(bench.server.url, scenario)
                 meter = Meter(engine)

@@ -41,6 +41,7 @@ class Scale:
     idle_s: float
     idle_consumers: int
     hand_overs: int
+    requests: tuple[str, ...] | None = None  # of the largest ones, by scenario; all
 
 
 FULL = Scale(
@@ -111,6 +112,7 @@ TINY = Scale(
     idle_s=0.3,
     idle_consumers=2,
     hand_overs=10,
+    requests=("looking", "growing"),
 )
 
 

@@ -23,7 +23,7 @@ KIND = next((kind for kind in KINDS if find_binary(kind)), KINDS[0])
 def test_every_section_gives_a_table(
     sections: suite.Sections, section: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare()
+    prepare(keeps_awake=False)
     text = suite.run(KIND, suite.TINY, only=section, sections=sections)
     assert "### Targets" in text
     assert text.count("|---|") >= 2
