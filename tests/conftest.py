@@ -4,12 +4,17 @@ With RQSQS_TEST_CLUSTER=1 (make test-cluster) every test that asks for the URL o
 three masters and three replicas; tests of what only one server has (persistence, settings of its own, sockets) start
 theirs as always. With RQSQS_TEST_FAULTS=1 (make test-faults) fleets of processes are killed, cut off and frozen: both
 take their time, and processors that are not busy otherwise.
+
+Most tests run on a Valkey and on a Redis. Long ones whose subject is no server but the order of things (crash points,
+states, histories) are marked either_server: each runs on one of the two, drawn by its name, so that both see half of
+them. With RQSQS_TEST_EVERY_SERVER=1 all run on both.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -20,11 +25,14 @@ from tests.servers import KINDS, Kind, Server, find_binary
 
 PATIENT_MS = 15_000  # a cluster on a busy machine; nobody is to be replaced
 WITH_FAULTS = bool(os.environ.get("RQSQS_TEST_FAULTS"))
+ON_EVERY_SERVER = bool(os.environ.get("RQSQS_TEST_EVERY_SERVER") or os.environ.get("RQSQS_SOAK_SECONDS"))
 OF_FAULTS = {"test_chaos.py", "test_sentinels.py", "test_worker_kills.py"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a cluster or is about faults, unless it was asked for."""
+    """Leave out what needs a cluster or is about faults, unless it was asked for, and one of two servers for tests
+    that are marked so."""
+    found = [kind for kind in KINDS if find_binary(kind)] or KINDS
     for_nothing = []
     for item in items:
         kind = item.callspec.params.get("server_url") if hasattr(item, "callspec") else None
@@ -33,6 +41,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             not WITH_FAULTS and item.path.parent.name == "faults" and item.path.name in OF_FAULTS
         ):
             for_nothing.append(item)
+        elif kind in KINDS and not ON_EVERY_SERVER and item.get_closest_marker("either_server"):
+            name = item.nodeid.replace(kind, "")
+            if kind != found[zlib.crc32(name.encode()) % len(found)]:
+                for_nothing.append(item)
     config.hook.pytest_deselected(items=for_nothing)
     unwanted = set(for_nothing)
     items[:] = [item for item in items if item not in unwanted]

@@ -18,6 +18,7 @@ from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
 from tests.model.harness import SOAK_SECONDS
 
+pytestmark = pytest.mark.either_server
 KILLED_MS = 800  # so late a message may be if somebody was killed; a second, less what a server and a client need
 NOT_BEGUN, BETWEEN, BLOCKED, HOLDS, GONE, DEAD = "not begun", "between", "blocked", "holds a token", "gone", "dead"
 
@@ -69,6 +70,23 @@ class Step:
             step = step.before
 
 
+RESTORE = """
+for i, key in ipairs(KEYS) do
+  redis.call("DEL", key)
+  if ARGV[2 * i] ~= "" then redis.call("RESTORE", key, ARGV[2 * i - 1], ARGV[2 * i]) end
+end
+"""
+SAVE = """
+local answers = {}
+for i, key in ipairs(KEYS) do
+  redis.call("PERSIST", key)  -- what ends by itself is restored with what is left of its time
+  local has_length = i <= tonumber(ARGV[1])
+  answers[i] = {has_length and redis.call("LLEN", key) or 0, redis.call("DUMP", key) or ""}
+end
+return {redis.call("GET", KEYS[ARGV[1] + 1]) or "", answers}
+"""
+
+
 class Server:
     """Runs scripts on snapshots."""
 
@@ -77,31 +95,41 @@ class Server:
         self.start_ms = engine.clock.ms
         base = q.home.base
         self.lists = ["bell", "backup", *[f"wake:{name}" for name in names]]
-        self.sets = ["meta", "delayed", "postponed", "inflight", "available", "ready", "store", "state"]
+        sets = ["meta", "delayed", "postponed", "inflight", "available", "ready", "store", "state"]
         groups = [f"group:g{delay_ms}" for delay_ms in delays_ms]
-        self.keys = [base + name for name in (*self.lists, "keeper", *self.sets, *groups)]
-        self.dumps: list[list[bytes | None]] = []
+        self.keys = [base + name for name in (*self.lists, "keeper", *sets, *groups)]
+        self.dumps: list[list[bytes]] = []  # "" = there is no such key
         self.snapshots: list[Snapshot] = []
         self.numbers: dict[Snapshot, int] = {}
         self.known: dict[Any, tuple[int, Any]] = {}
         self.empty = self._save(())
 
     def _save(self, dues: tuple[int, ...]) -> int:
-        pipe = self.engine.redis.pipeline(transaction=False)
-        for name in self.lists:
-            pipe.llen(self.q.home.base + name)
-        pipe.get(self.q.home.base + "keeper")
-        for key in self.keys:
-            pipe.dump(key)
-        *lengths, keeper = (answers := pipe.execute())[: len(self.lists) + 1]
-        lists = tuple((name, n) for name, n in zip(self.lists, lengths, strict=True) if n)
-        snapshot = Snapshot(lists, keeper.decode() if keeper else "", tuple(sorted(dues)))
+        keeper, answers = self.engine.redis.eval(SAVE, len(self.keys), *self.keys, len(self.lists))
+        self.present = [dump for _, dump in answers]
+        lists = tuple((name, n) for name, (n, _) in zip(self.lists, answers, strict=False) if n)
+        snapshot = Snapshot(lists, keeper.decode(), tuple(sorted(dues)))
         number = self.numbers.get(snapshot)
         if number is None:
             number = self.numbers[snapshot] = len(self.snapshots)
             self.snapshots.append(snapshot)
-            self.dumps.append(answers[len(self.lists) + 1 :])
+            self.dumps.append(self.present)
         return number
+
+    def _restore(self, queue: int, now: int) -> None:
+        keys: list[str] = []
+        values: list[Any] = []
+        for key, dump, present in zip(self.keys, self.dumps[queue], self.present, strict=True):
+            left = 0
+            if dump and key.endswith(":keeper"):  # the only one that ends by itself
+                left = int(self.snapshots[queue].keeper.partition(":")[0]) - self.start_ms - now + 2000
+                if left <= 0:
+                    dump = b""
+            if left or dump != present:
+                keys.append(key)
+                values += left, dump
+        if keys:
+            self.engine.redis.eval(RESTORE, len(keys), *keys, *values)
 
     def do(self, queue: int, now: int, *call: Any) -> tuple[int, Any]:
         """What a call makes of a snapshot: the next one, and its result."""
@@ -113,18 +141,7 @@ class Server:
     def _do(self, queue: int, now: int, what: str, *args: Any) -> tuple[int, Any]:
         p, base, dues = self.q.home, self.q.home.base, self.snapshots[queue].dues
         self.engine.clock.us = (self.start_ms + now) * 1000
-        pipe = self.engine.redis.pipeline(transaction=False)
-        for key in self.keys:  # one by one, as a cluster wants it
-            pipe.delete(key)
-        for key, dump in zip(self.keys, self.dumps[queue], strict=True):
-            if dump is not None:
-                left = 0
-                if key.endswith(":keeper"):
-                    left = int(self.snapshots[queue].keeper.partition(":")[0]) - self.start_ms - now + 2000
-                    if left <= 0:
-                        continue
-                pipe.restore(key, left, dump)
-        pipe.execute()
+        self._restore(queue, now)
         result: Any = None
         if what == "pop":
             assert self.engine.redis.lpop(base + args[0])
