@@ -458,6 +458,6 @@ def connect(
 
     Raises:
         UsageError: the URL has a scheme that is not known.
-        EmbeddedServerUnavailable: no server binary can be had for embedded://.
+        EmbeddedServerUnavailable: there is no program for embedded://, or its folder cannot be used.
     """
     return Connection(url, prefix=prefix, limits=limits, clock=clock, durability=durability, **options)

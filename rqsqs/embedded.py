@@ -21,6 +21,11 @@ pipe and sees its end exactly when the last user is gone:
 - A new server starts only after `server.lock` was had, so there are never two on one folder, whatever became of the
   guard.
 - Joining and starting happen under a second lock, `start.lock`: of many newcomers one starts, the others join.
+
+Who may write to the folder could put files of their own there, or links that lead to files of ours. So it is made for
+its user alone (0700, files 0600), and one that belongs to somebody else, that group or others can write to, that is a
+link, or in which one of our files is a link or somebody else's, is refused before anything is opened. Nobody else can
+change that afterwards; links are not followed when files are opened either, and the server gets its log opened.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ import os
 import platform
 import re
 import select
+import shlex
 import shutil
 import socket
 import stat
@@ -46,9 +52,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from .errors import EmbeddedServerUnavailable
+
+with contextlib.suppress(ImportError):  # not on Windows, where the module must import all the same
+    import fcntl
+    import pwd
 
 __all__ = ["EmbeddedServer", "EmbeddedServerUnavailable", "acquire", "find_server"]
 
@@ -56,20 +66,21 @@ SOCKET_PATH_LIMIT = 100  # bytes; the kernels allow 103 (macOS) and 107 (Linux)
 LOG_LIMIT = 1 << 20  # bytes; a longer log is set aside as server.log.1 at the next start
 PATIENCE = 10.0  # seconds for steps that take milliseconds, before we say that something is wrong
 STEP = 0.0005  # seconds between two looks
+OURS = ("start.lock", "server.", "users", "joined.", "appendonlydir", "temp-", "dump.rdb")  # how our files begin
 TITLE = "rqsqs {title} {unixsocket}"  # of the process; tells also its clients what it is
 
 # $1 folder, $2 signal that stops the server (KILL: the folder goes too), $3 socket, then the command.
-# stdin is the reading end of `users`, stdout the locked server.lock (only the server keeps it), stderr the log.
+# stdin is the reading end of `users`, stdout the locked server.lock (only the server keeps it, as 4), stderr the log.
 GUARD = """
 cd "$1" || exit 1
 folder=$1 signal=$2 socket=$3
 shift 3
 umask 077
-exec 3<&0 </dev/null
+exec 3<&0 </dev/null 4>&1 >&2
 (
   "$@" 3<&- &
   server=$!
-  exec >/dev/null 2>&1
+  exec >/dev/null 2>&1 4>&-
   echo "$server $socket" >server.state
   (
     while read -r newcomer; do : >"joined.$newcomer"; done <&3
@@ -139,7 +150,8 @@ def acquire(url: str = "embedded://") -> EmbeddedServer:
 
     Raises:
         ValueError: the URL is none of these.
-        EmbeddedServerUnavailable: no server program was found, or it did not start.
+        EmbeddedServerUnavailable: no server program was found, it did not start, or the folder cannot be used, or not
+            without danger.
     """
     target = parse_url(url)
     if sys.platform == "win32":
@@ -152,7 +164,11 @@ def acquire(url: str = "embedded://") -> EmbeddedServer:
             instance.forget()  # it crashed or was shut down; what was on disk is still there
             instance = None
         if instance is None:
-            instance = _instances[target.folder] = _open_in_memory() if target.folder is None else _open_folder(target)
+            try:
+                instance = _open_in_memory() if target.folder is None else _open_folder(target)
+            except OSError as error:
+                raise EmbeddedServerUnavailable(_explained(error, target.folder)) from error
+            _instances[target.folder] = instance
         instance.holds += 1
         return EmbeddedServer(instance)
 
@@ -166,12 +182,14 @@ class Target:
 def parse_url(url: str) -> Target:
     """Read an `embedded:` URL."""
     parts = urlsplit(url)
+    url = re.sub(r"//.*@", "//***@", url, count=1, flags=re.DOTALL)  # as it is told
     if parts.scheme != "embedded":
         raise ValueError(f"{url!r} is not an embedded:// URL")
     if parts.netloc not in ("", ".", "..", "~"):
+        path = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise ValueError(
-            f"{url!r} names a host; write embedded:///{parts.netloc}{parts.path} for an absolute folder "
-            f"or embedded://./{parts.netloc}{parts.path} for a relative one"
+            f"{url!r} names a host; write embedded:///{path} for an absolute folder or embedded://./{path} for a "
+            "relative one"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     appendfsync = options.pop("appendfsync", "always")
@@ -186,7 +204,13 @@ def parse_url(url: str) -> Target:
         return Target(_users_folder(), appendfsync)
     if path.strip("/") == "":
         raise ValueError(f"{url!r} names the root folder; write embedded:// to keep the data in memory")
-    return Target(Path(os.path.realpath(os.path.expanduser(path))), appendfsync)
+    return Target(_real(os.path.expanduser(path)), appendfsync)
+
+
+def _real(path: str) -> Path:
+    """Where a folder is, without links on the way; it may be one itself, and is refused then."""
+    parent, name = os.path.split(path.rstrip("/"))
+    return Path(os.path.realpath(path) if name in ("", ".", "..") else os.path.join(os.path.realpath(parent), name))
 
 
 def _users_folder() -> Path:
@@ -200,15 +224,13 @@ def _users_folder() -> Path:
                 "as in embedded:///var/lib/app/queues"
             )
         home = os.path.join(home, ".local", "share")
-    return Path(os.path.realpath(os.path.join(home, "rqsqs")))
+    return _real(os.path.join(home, "rqsqs"))
 
 
 def _home_of_account() -> str:
     try:
-        import pwd  # not on Windows
-
         return pwd.getpwuid(os.getuid()).pw_dir
-    except (ImportError, KeyError):
+    except (NameError, KeyError):
         return ""
 
 
@@ -315,7 +337,9 @@ def _open_in_memory() -> _Instance:
 def _open_folder(target: Target) -> _Instance:
     assert target.folder is not None
     folder = target.folder
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for missing in reversed([place for place in (folder, *folder.parents) if not os.path.lexists(place)]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    _check(folder)
     with _locked(folder / "start.lock"):
         users = _join(folder)
         if users is None:
@@ -328,10 +352,10 @@ def _start(folder: Path, signal: str, socket_path: str, command: list[str]) -> i
     """Start a server with its guard; return our end of the pipe once the server answers."""
     log_path = folder / "server.log"
     with contextlib.suppress(FileNotFoundError):
-        if log_path.stat().st_size > LOG_LIMIT:
+        if log_path.lstat().st_size > LOG_LIMIT:
             log_path.replace(folder / "server.log.1")
     command += ["--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700", "--save", ""]
-    command += ["--daemonize", "no", "--proc-title-template", TITLE, "--dir", str(folder), "--logfile", str(log_path)]
+    command += ["--daemonize", "no", "--proc-title-template", TITLE, "--dir", str(folder)]
     with contextlib.ExitStack() as stack:
         lock = _opened(stack, folder / "server.lock", os.O_RDWR | os.O_CREAT)
         _outlast(lock, folder)
@@ -339,7 +363,7 @@ def _start(folder: Path, signal: str, socket_path: str, command: list[str]) -> i
             leftover.unlink(missing_ok=True)
         os.mkfifo(folder / "users", 0o600)
         reader = _opened(stack, folder / "users", os.O_RDONLY | os.O_NONBLOCK)
-        users = os.open(folder / "users", os.O_WRONLY | os.O_NONBLOCK)
+        users = os.open(folder / "users", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         os.set_blocking(reader, True)
         log = _opened(stack, log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
@@ -366,7 +390,7 @@ def _start(folder: Path, signal: str, socket_path: str, command: list[str]) -> i
 def _join(folder: Path) -> int | None:
     """Become a user of the server that runs in `folder`; None when there is none or it is about to end."""
     try:
-        users = os.open(folder / "users", os.O_WRONLY | os.O_NONBLOCK)
+        users = os.open(folder / "users", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -477,7 +501,9 @@ def _socket_path(folder: Path) -> str:
         short.mkdir(mode=0o700)
     status = short.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise EmbeddedServerUnavailable(f"{short} exists and is not a private folder of this user; remove it")
+        raise EmbeddedServerUnavailable(
+            f"{short} exists and is not a private folder of this user; remove it, or set TMPDIR to a folder of your own"
+        )
     return str(short / f"{hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()}.sock")
 
 
@@ -486,11 +512,71 @@ def _last_words(log_path: Path) -> str:
     return " / ".join(lines[-3:]) or "it said nothing"
 
 
+# --- whom a folder can be trusted to ---
+
+
+def _check(folder: Path) -> None:
+    """Refuse a folder in which others can put files, or did.
+
+    Raises:
+        EmbeddedServerUnavailable.
+    """
+    status = folder.lstat()
+    another = f"name another folder, or one in it that is not there yet: embedded://{quote(str(folder))}/queues"
+    if stat.S_ISLNK(status.st_mode):
+        raise EmbeddedServerUnavailable(
+            f"{folder} is a symbolic link, which may lead where somebody else wants; name the folder that is meant: "
+            f"embedded://{quote(os.path.realpath(folder))}"
+        )
+    if not stat.S_ISDIR(status.st_mode):
+        raise EmbeddedServerUnavailable(f"{folder} is not a folder; name one, or one that is not there yet")
+    if status.st_uid != os.geteuid():
+        raise EmbeddedServerUnavailable(f"{folder} belongs to {_user(status.st_uid)}, not to {_user()}; {another}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        who = "others" if status.st_mode & stat.S_IWOTH else "its group"
+        way = "" if status.st_mode & stat.S_ISVTX else f"chmod go-w {shlex.quote(str(folder))}, or "  # /tmp is for all
+        raise EmbeddedServerUnavailable(
+            f"{who} can write to {folder}, and so put files of their own in the place of the server's; {way}{another}"
+        )
+    ours = [folder / name for name in os.listdir(folder) if name.startswith(OURS)]
+    with contextlib.suppress(OSError):
+        ours += (folder / "appendonlydir").iterdir()
+    for path in ours:
+        with contextlib.suppress(FileNotFoundError):  # of a newcomer, or replaced by the server
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise EmbeddedServerUnavailable(
+                    f"{path} is a symbolic link, and the server would write where it leads; remove it, or {another}"
+                )
+            if status.st_uid != os.geteuid():
+                raise EmbeddedServerUnavailable(
+                    f"{path} belongs to {_user(status.st_uid)}, not to {_user()}; remove it, or {another}"
+                )
+
+
+def _user(number: int | None = None) -> str:
+    number = os.geteuid() if number is None else number
+    with contextlib.suppress(KeyError):
+        return f"the user {pwd.getpwuid(number).pw_name!r}"
+    return f"the user {number}"
+
+
+def _explained(error: OSError, folder: Path | None) -> str:
+    """What kept us from starting or joining a server, and what can be done."""
+    where = "a temporary folder" if folder is None else str(folder)
+    file = f" ({error.filename})" if error.filename and str(error.filename) != where else ""
+    way = "set TMPDIR to" if folder is None else "set XDG_DATA_HOME to" if folder.name == "rqsqs" else "name"
+    return (
+        f"the embedded server cannot use {where}: {error.strerror or error}{file}; {way} a folder that this user can "
+        f"write to{'' if folder is None else ', or use embedded:// (in memory)'}"
+    )
+
+
 # --- descriptors and locks ---
 
 
 def _opened(stack: contextlib.ExitStack, path: Path, flags: int) -> int:
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
     stack.callback(os.close, descriptor)
     return descriptor
 
@@ -505,7 +591,7 @@ def _hung_up(descriptor: int) -> bool:
 def _is_alive(folder: Path) -> bool:
     """Tell whether a server holds `server.lock`."""
     try:
-        descriptor = os.open(folder / "server.lock", os.O_RDWR)
+        descriptor = os.open(folder / "server.lock", os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
@@ -515,8 +601,6 @@ def _is_alive(folder: Path) -> bool:
 
 
 def _try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    import fcntl  # not on Windows, where the module must import all the same
-
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -526,9 +610,7 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    import fcntl
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -422,7 +422,7 @@ class ScriptFailed(ServerError):
 
 
 class EmbeddedServerUnavailable(RqsqsError):
-    """No server binary can be had for embedded://."""
+    """No embedded server can be had: there is no program, or its folder cannot be used."""
 
     __module__ = "rqsqs"
 

@@ -8,7 +8,6 @@ import click
 from click.shell_completion import CompletionItem
 
 import rqsqs
-from rqsqs import embedded
 from rqsqs._text import printable
 from rqsqs.cli.settings import Settings
 
@@ -31,6 +30,8 @@ class QueueName(click.ParamType):  # type: ignore[type-arg]
         taken = set(ctx.params.get(param.name or "") or ()) if param.nargs == -1 else set()
         try:
             if settings.server.startswith("embedded:"):
+                from rqsqs import embedded
+
                 folder = embedded.parse_url(settings.server).folder
                 if folder is None or not folder.is_dir():
                     return []  # and makes none
