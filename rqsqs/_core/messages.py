@@ -419,6 +419,8 @@ class Verdict:
         kinds: names of the classes of its exception, the most special first.
         wanted_ms: when it shall be tried again, if the handler said so.
         chance: 0 to 1,000,000, for the jitter.
+        error: the exception itself, for the log.
+        seconds: what the handler took, for the log.
     """
 
     delivery: Delivery
@@ -427,6 +429,8 @@ class Verdict:
     kinds: tuple[str, ...] = ()
     wanted_ms: int | None = None
     chance: int = 0
+    error: BaseException | None = None
+    seconds: float | None = None
 
 
 MISSING_DLQ = -4  # release_messages(): nothing was done, the dead-letter queue has no shard beside the partition

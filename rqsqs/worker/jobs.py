@@ -30,6 +30,7 @@ class Job:
         lost: messages that are not ours any more.
         is_settled: what becomes of its messages is decided; if it is still running, that changes nothing any more.
         outcomes: one for each message, when it has ended.
+        seconds: what it took, then.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Job:
         "lost",
         "outcomes",
         "runtime",
+        "seconds",
         "since",
         "task",
     )
@@ -55,6 +57,7 @@ class Job:
         self.lost: frozenset[Delivery] = frozenset()
         self.is_settled = False
         self.outcomes: Outcomes = ()
+        self.seconds = 0.0
         self.task: asyncio.Task[None] | None = None
         self._context: Context | None = None
         self._interruption: Interruption | None = None
@@ -96,6 +99,7 @@ class Job:
 
     def _end(self, outcomes: Outcomes) -> None:
         self.outcomes = outcomes
+        self.seconds = time.monotonic() - self.began
         middleware = self.runtime.settings.middleware
         if middleware:
             errors = list(dict.fromkeys(o for o in outcomes if o is not None))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-import traceback
-from collections.abc import Iterable
 
 from rqsqs._core.messages import Verdict
 from rqsqs._core.records import Delivery
+from rqsqs._text import printable, shortened
+from rqsqs._tracebacks import formatted, text_of
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.types import Cause
 
 TEXT = 500  # characters of an exception's text that are kept
 TRACEBACK = 2000  # and of its traceback
-FRAMES = 8
+NAME = 200  # and of the name of its class
 
 
 class Retry(RqsqsError):
@@ -68,16 +68,16 @@ def back(delivery: Delivery) -> Verdict:
     return Verdict(delivery, "back")
 
 
-def failed(delivery: Delivery, error: BaseException, worker: str) -> Verdict:
-    """A handler raised `error`."""
+def failed(delivery: Delivery, error: BaseException, worker: str, seconds: float | None = None) -> Verdict:
+    """A handler raised `error` after so many seconds."""
     after = _wanted(error)
     return Verdict(
         delivery,
         "dead" if isinstance(error, (DeadLetter, WorkerDied)) else "fail",
         Cause(
             name_of(type(error)),
-            _text(error)[:TEXT],
-            _traceback(error),
+            text_of(error, TEXT),
+            formatted(error, TRACEBACK, TEXT),
             worker,
             time.time_ns() // 1_000_000,
             delivery.failures + 1,
@@ -86,6 +86,8 @@ def failed(delivery: Delivery, error: BaseException, worker: str) -> Verdict:
         kinds_of(type(error)),
         None if after is None else round(after * 1000),
         random.randint(0, 1_000_000),
+        error,
+        seconds,
     )
 
 
@@ -98,7 +100,8 @@ def as_error(outcome: object) -> BaseException:
 
 def name_of(kind: type) -> str:
     """The name of a class as people write it."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return printable(shortened(name, NAME))
 
 
 def kinds_of(kind: type) -> tuple[str, ...]:
@@ -110,13 +113,6 @@ def kinds_of(kind: type) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # its author's matter
-        return "<its text cannot be had>"
-
-
 def _wanted(error: BaseException) -> float | None:
     try:
         after = getattr(error, "retry_after", None)
@@ -125,14 +121,3 @@ def _wanted(error: BaseException) -> float | None:
     if isinstance(after, bool) or not isinstance(after, (int, float)) or not 0 <= after <= 315_360_000:
         return None
     return after
-
-
-def _traceback(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    mine = [f for f in frames if f"{__package__.replace('.', '/')}/" not in f.filename.replace("\\", "/")]
-    return _tail(traceback.format_list(mine[-FRAMES:]))
-
-
-def _tail(lines: Iterable[str]) -> str:
-    text = "".join(lines)
-    return text if len(text) <= TRACEBACK else "..." + text[-TRACEBACK:]

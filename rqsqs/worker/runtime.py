@@ -36,8 +36,10 @@ from rqsqs._core.messages import Verdict
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.records import Delivery
 from rqsqs._io import defaults, sync
+from rqsqs._tracebacks import forget_own_frames
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist, RqsqsError
 from rqsqs.types import Statistics
+from rqsqs.worker import journal
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.heart import SHOWN, Heart, consumer_id
 from rqsqs.worker.jobs import Job
@@ -123,7 +125,8 @@ class Runtime:
             await asyncio.to_thread(self.heart.start)
             threading.Thread(target=self._watch, name="rqsqs-watch", daemon=True).start()
             self.state = "running"
-            log.info("%s serves %s", self.consumer_id, ", ".join(lane.ref.name for lane in self.lanes))
+            names = [lane.ref.name for lane in self.lanes]
+            journal.started(self.consumer_id, names, self.transport.link.where, self.settings.concurrency)
             for _ in self.lanes:
                 with self._lock:
                     self._wake()
@@ -235,7 +238,7 @@ class Runtime:
                 lane.held.pop(d)
                 job.lose([d])
         for d, _ in gone:
-            log.warning("message %s of %s was lost to another", d.message_id, lane.ref.name)
+            journal.lost(lane.ref.name, d)
 
     def _obey(self, lane: Lane, order: str) -> None:
         if not lane.is_open and (order != "evict" or lane.state == "evicted"):
@@ -642,6 +645,7 @@ class Runtime:
     def expired(self, job: Job) -> None:
         """The timeout of a job that a thread runs is over."""
         error = HandlerTimeout(f"the handler took longer than {job.lane.handler.timeout:g} s")
+        job.seconds = time.monotonic() - job.began
         judged = self._judge(job, [error] * len(job.deliveries))
         with self._lock:
             self._apply(job, judged)
@@ -649,14 +653,19 @@ class Runtime:
 
     def _judge(self, job: Job, outcomes: Sequence[BaseException | None]) -> list[Verdict | None]:
         if job.is_settled or all(outcome is None for outcome in outcomes):
+            if journal.wants_handled() and not job.is_settled:
+                for d in job.deliveries:
+                    journal.handled(job.lane.ref.name, d, job.seconds)
             return [None] * len(outcomes)
         judged: list[Verdict | None] = []
         for d, error in zip(job.deliveries, outcomes, strict=True):
             judged.append(None)
             if error is not None:
-                judged[-1] = verdict = failed(d, error, self.consumer_id)
-                log.warning("message %s of %s failed: %s", d.message_id, job.lane.ref.name,
-                            verdict.cause and verdict.cause.type, exc_info=error)  # fmt: skip
+                forget_own_frames(error)
+                judged[-1] = verdict = failed(d, error, self.consumer_id, job.seconds)
+                journal.failed(job.lane.ref.name, verdict)
+            elif journal.wants_handled():
+                journal.handled(job.lane.ref.name, d, job.seconds)
         return judged
 
     def _apply(self, job: Job, judged: Sequence[Verdict | None]) -> None:
@@ -728,9 +737,8 @@ class Runtime:
             if v.kind == "back":
                 continue
             if status >= 0:
-                log.info("message %s of %s is tried again in %g s", v.delivery.message_id, lane.ref.name, status / 1000)
+                journal.retried(lane.ref.name, v, status / 1000)
             elif status == -3:
-                log.error("message %s of %s went to the dead-letter queue: %s", v.delivery.message_id, lane.ref.name,
-                          v.cause and v.cause.type)  # fmt: skip
+                journal.dead_lettered(lane.ref.name, v)
             else:
-                log.warning("message %s of %s was lost to another", v.delivery.message_id, lane.ref.name)
+                journal.lost(lane.ref.name, v.delivery)

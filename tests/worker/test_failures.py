@@ -109,10 +109,12 @@ def test_the_cause_is_recorded_without_the_frames_of_the_worker(app: App) -> Non
     assert cause.at_ms is not None
     assert before - 1 < cause.at_ms / 1000 < time.time() + 1
     lines = [line for line in cause.traceback.splitlines() if line.strip(" ~^")]  # Python 3.13 points
-    assert len(lines) == 4
-    assert lines[0].endswith("in handle")
-    assert lines[2].endswith("in deeper")
-    assert 'raise Shop.OutOfStock("no more apples €")' in lines[3]
+    assert len(lines) == 6
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].endswith("in handle")
+    assert lines[3].endswith("in deeper")
+    assert 'raise Shop.OutOfStock("no more apples €")' in lines[4]
+    assert lines[5] == "tests.worker.test_failures.Shop.OutOfStock: no more apples €"
 
 
 def test_the_last_cause_is_in_the_dead_letter_queue(app: App) -> None:
@@ -297,7 +299,12 @@ def test_huge_and_odd_texts_are_cut(app: App, monkeypatch: pytest.MonkeyPatch) -
     app.serve(handle)
     until(lambda: len(got) == len(texts) + 1 and is_empty(q))
     causes = [m.cause.message for m in got[1:] if m.cause]
-    assert causes == ["x" * 500, "\\ud800 lone", "\x00", "ä" * 500]
+    assert causes == [
+        "x" * 500 + "... and 99,500 more characters",
+        "\\ud800 lone",
+        "\x00",
+        "ä" * 500 + "... and 100 more characters",
+    ]
     assert {m.body for m in got} == {b"body\xff"}
 
 

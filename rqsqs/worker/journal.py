@@ -1,0 +1,98 @@
+"""What the worker logs about messages: one function for each kind of line.
+
+The text of a line has the facts for people, the record has them as attributes for programs: `queue`, `message_id`,
+`receive_count`, `duration`, `error_type`, `error_message` and `retry_after`. docs/worker.md lists them all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import rqsqs
+from rqsqs._core.messages import Verdict
+from rqsqs._core.records import Delivery
+from rqsqs._text import printable, shortened
+
+log = logging.getLogger("rqsqs.worker")
+
+NAMES = 1000  # characters of the names of all queues
+ERROR = 1000  # of an exception in a line
+
+
+def started(consumer: str, queues: Sequence[str], server: str, slots: int) -> None:
+    """The worker is ready."""
+    log.info(
+        "%s serves %s at %s with %d slots, rqsqs %s",
+        consumer,
+        shortened(", ".join(queues), NAMES),
+        server,
+        slots,
+        rqsqs.__version__,
+        extra={"version": rqsqs.__version__, "server": server, "queues": list(queues), "slots": slots},
+    )
+
+
+def wants_handled() -> bool:
+    """Is there a line for each message that was handled?"""
+    return log.isEnabledFor(logging.DEBUG)
+
+
+def handled(queue: str, delivery: Delivery, seconds: float) -> None:
+    """Its handler has returned."""
+    log.debug("message %s of %s was handled (%s)", delivery.message_id, queue, _about(delivery, seconds),
+              extra=_fields(queue, delivery, seconds))  # fmt: skip
+
+
+def failed(queue: str, verdict: Verdict) -> None:
+    """Its handler has raised an exception, or said that it failed."""
+    d = verdict.delivery
+    log.warning("message %s of %s failed: %s (%s)", d.message_id, queue, _error(verdict), _about(d, verdict.seconds),
+                exc_info=verdict.error, extra=_verdict_fields(queue, verdict))  # fmt: skip
+
+
+def retried(queue: str, verdict: Verdict, after: float) -> None:
+    """The server has put it off."""
+    log.info("message %s of %s is tried again in %g s", verdict.delivery.message_id, queue, after,
+             extra=_verdict_fields(queue, verdict) | {"retry_after": after})  # fmt: skip
+
+
+def dead_lettered(queue: str, verdict: Verdict) -> None:
+    """The server has moved it."""
+    d = verdict.delivery
+    log.error("message %s of %s went to the dead-letter queue: %s (%s)", d.message_id, queue, _error(verdict),
+              _about(d, verdict.seconds), exc_info=verdict.error,
+              extra=_verdict_fields(queue, verdict))  # fmt: skip
+
+
+def lost(queue: str, delivery: Delivery) -> None:
+    """Another worker has it, or nobody."""
+    log.warning("message %s of %s was lost to another", delivery.message_id, queue, extra=_fields(queue, delivery))
+
+
+def _error(verdict: Verdict) -> str:
+    """Type and text of the exception, in one line whatever they hold."""
+    cause = verdict.cause
+    if cause is None:
+        return "no cause"
+    return printable(shortened(f"{cause.type}: {cause.message}" if cause.message else cause.type, ERROR))
+
+
+def _about(delivery: Delivery, seconds: float | None) -> str:
+    receive = f"receive {delivery.receive_count}"
+    return receive if seconds is None else f"{receive}, {seconds:.3f} s"
+
+
+def _fields(queue: str, delivery: Delivery, seconds: float | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "queue": queue,
+        "message_id": delivery.message_id,
+        "receive_count": delivery.receive_count,
+    }
+    return found if seconds is None else found | {"duration": round(seconds, 6)}
+
+
+def _verdict_fields(queue: str, verdict: Verdict) -> dict[str, Any]:
+    found, cause = _fields(queue, verdict.delivery, verdict.seconds), verdict.cause
+    return found if cause is None else found | {"error_type": cause.type, "error_message": cause.message}
