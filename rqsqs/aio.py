@@ -22,7 +22,8 @@ results and errors of each method are those of its namesake in rqsqs.Queue, rqsq
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -34,7 +35,7 @@ from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.errors import MessageDamaged
 from rqsqs.limits import Limits
-from rqsqs.message import BaseMessage, Entry
+from rqsqs.message import BaseMessage, Entry, Holder
 from rqsqs.types import (
     Consumer,
     Counts,
@@ -309,35 +310,55 @@ class Queue:
 class Message(BaseMessage):
     """A received message. As a context manager it is deleted at the end, and made visible again if there was an error.
 
-    with message:
-        handle(message.body)
+    async with message:
+        await handle(message.body)
+
+    One that a worker gave to a handler has the same methods. What they settle, the worker does not settle again; an
+    error in the block means that the message has failed. When the handler has ended they raise MessageLost.
     """
 
     __module__ = "rqsqs.aio"
     __slots__ = ("queue",)
 
-    def __init__(self, queue: Queue, delivery: Delivery) -> None:
-        super().__init__(delivery)
+    def __init__(self, queue: Queue, delivery: Delivery, holder: Holder | None = None) -> None:
         self.queue = queue
+        self._delivery = delivery
+        if holder is not None:
+            self._holder = holder
 
     async def delete(self) -> Reached | None:
         """It is done with: delete it. See Queue.delete()."""
-        return await self.queue.delete(self)
+        reached = await self.queue.delete(self)
+        self._is_settled = True
+        return reached
 
     async def change_visibility(self, timeout: Seconds) -> Reached | None:  # noqa: ASYNC109 - a visibility timeout
-        """Stay invisible for `timeout` seconds from now."""
-        return await self.queue.change_visibility(self, timeout)
+        """Stay invisible for `timeout` seconds from now; 0 = release()."""
+        reached = await self.queue.change_visibility(self, timeout)
+        if not timeout:
+            self._is_settled = True
+        return reached
 
     async def release(self, delay: Seconds = 0) -> Reached | None:
-        """Give it back: visible to others after `delay` seconds."""
-        return await self.queue.change_visibility(self, delay)
+        """Give it back: visible to others after `delay` seconds. In a handler of a worker it has failed."""
+        queue = self.queue
+        reached = await queue._run(calls.release(queue._ref, queue.limits, queue._durability, self, delay))
+        self._is_settled = True
+        return reached
 
-    async def __aenter__(self) -> Message:
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: object, *exc_info: object) -> None:
-        if kind is None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if getattr(self, "_is_settled", False):  # inside of the block
+            return
+        holder = getattr(self, "_holder", None)
+        if error is None:
             await self.delete()
+        elif holder is not None:
+            holder.fail(self._delivery, error)
         else:
             await self.queue._run(calls.change_visibility(self.queue._ref, self.queue.limits, None, self, 0))
 
@@ -427,7 +448,7 @@ class Connection:
         """Give the connections up, and back what is still on its way; idempotent."""
         await self.transport.close()
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -6,8 +6,8 @@ runner and the docstrings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from rqsqs import checks
 from rqsqs._core import flows, records
@@ -16,9 +16,18 @@ from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
-from rqsqs.errors import BatchFailed, InvalidParameterValue, MissingParameter, QueueDoesNotExist, UsageError
+from rqsqs.errors import (
+    BatchFailed,
+    DurabilityNotReached,
+    InvalidParameterValue,
+    MissingParameter,
+    QueueDoesNotExist,
+    RqsqsError,
+    ServerError,
+    UsageError,
+)
 from rqsqs.limits import AWS, NATIVE, Limits
-from rqsqs.message import Entry
+from rqsqs.message import BaseMessage, Entry, Holder
 from rqsqs.types import Counts, Durability, Failure, Outgoing, Reached, SentMessage, State
 
 SETTINGS = frozenset(
@@ -57,6 +66,7 @@ class Named(Protocol):
         ...
 
 
+T = TypeVar("T")
 Handle = Received | str
 NO_OPTIONS = (None,) * 6
 
@@ -90,6 +100,57 @@ def handle_of(message: Handle) -> str:
     if not message.receipt_handle:
         raise UsageError(f"{message!r} was only looked at: receive it to delete it or to change its visibility")
     return message.receipt_handle
+
+
+# Messages that a worker gave to a handler: what the handler settles itself, the worker does not settle again
+
+
+def _holder(message: object) -> Holder | None:
+    found: Holder | None = getattr(message, "_holder", None)
+    return found
+
+
+def _settling(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
+    """A flow that deletes messages; those that it does not delete go back to their worker."""
+    if all(_holder(m) is None for m in messages):
+        return flow
+    return _taking(messages, flow)
+
+
+def _taking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
+    taken: dict[int, BaseMessage] = {}
+    kept: Iterable[Any] = ()
+    try:
+        kept = range(len(messages))
+        for index, message in enumerate(messages):
+            holder = _holder(message)
+            if holder is not None and holder.take(message._delivery):
+                taken[index] = message
+        result: Any = yield from flow
+        kept = _failed(result[1]) if isinstance(result, tuple) else ()  # of delete_and_receive()
+        return result  # type: ignore[no-any-return]
+    except DurabilityNotReached:  # it is done
+        kept = ()
+        raise
+    except BatchFailed as e:
+        kept = _failed(e.results)
+        raise
+    finally:
+        for index in taken.keys() & kept:
+            taken[index]._holder.put_back(taken[index]._delivery)
+
+
+def _failed(results: Iterable[Any]) -> list[int]:
+    return [r.index for r in results if isinstance(r, Failure) and not isinstance(r.error, DurabilityNotReached)]
+
+
+def _checking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
+    """A flow that prolongs messages, if their worker still holds them."""
+    for message in messages:
+        holder = _holder(message)
+        if holder is not None:
+            holder.check(message._delivery)
+    return (yield from flow)
 
 
 # Messages
@@ -192,15 +253,18 @@ def receive(
 
 def delete(q: QueueRef, limits: Limits, durability: Durability | None, message: Handle) -> Flow[Reached | None]:
     """See Queue.delete()."""
-    return _single(flows.delete_messages(q, (handle_of(message),), limits, durability), durability, flows.DELETED)
+    flow = _single(flows.delete_messages(q, (handle_of(message),), limits, durability), durability, flows.DELETED)
+    return flow if _holder(message) is None else _taking((message,), flow)
 
 
 def delete_batch(
     q: QueueRef, limits: Limits, durability: Durability | None, messages: Iterable[Handle]
 ) -> Flow[Reached | None]:
     """See Queue.delete_batch()."""
-    handles = [handle_of(m) for m in checks.batch("messages", messages, limits.batch_entries)]
-    return _as_safe(_settled(flows.delete_messages(q, handles, limits, durability)), durability, flows.DELETED)
+    batch = checks.batch("messages", messages, limits.batch_entries)
+    handles = [handle_of(m) for m in batch]
+    flow = _as_safe(_settled(flows.delete_messages(q, handles, limits, durability)), durability, flows.DELETED)
+    return _settling(batch, flow)
 
 
 def delete_and_receive(
@@ -213,10 +277,11 @@ def delete_and_receive(
     visibility_timeout: Seconds | None,
 ) -> Flow[tuple[list[Delivery], list[Failure]]]:
     """See Queue.delete_and_receive()."""
+    batch = checks.batch("finished", finished, limits.batch_entries, minimum=0)
     flow = flows.delete_and_receive(
         q,
         limits,
-        [handle_of(m) for m in checks.batch("finished", finished, limits.batch_entries, minimum=0)],
+        [handle_of(m) for m in batch],
         checks.count("max_messages", max_messages, limits.receive_messages),
         *_times(limits, visibility_timeout, wait),
         durability,
@@ -226,28 +291,62 @@ def delete_and_receive(
         received, failures = yield from flow
         return flows.readable(received, must=not failures), failures
 
-    return readable()
+    return _settling(batch, readable())
 
 
 def change_visibility(
     q: QueueRef, limits: Limits, durability: Durability | None, message: Handle, timeout: Seconds
 ) -> Flow[Reached | None]:
     """See Queue.change_visibility()."""
-    ms = checks.milliseconds("timeout", timeout, limits.visibility_ms)
-    changes = ((handle_of(message), ms),)
-    return _single(flows.change_visibility(q, changes, limits, durability), durability, flows.CHANGED)
+    return _change(q, limits, durability, message, checks.milliseconds("timeout", timeout, limits.visibility_ms))
+
+
+def release(
+    q: QueueRef, limits: Limits, durability: Durability | None, message: BaseMessage, delay: Seconds
+) -> Flow[Reached | None]:
+    """See Message.release()."""
+    ms = checks.milliseconds("delay", delay, limits.visibility_ms)
+    holder = _holder(message)
+    return _change(q, limits, durability, message, ms) if holder is None else holder.release(message._delivery, ms)
+
+
+def _change(q: QueueRef, limits: Limits, durability: Durability | None, message: Any, ms: int) -> Flow[Reached | None]:
+    handle, holder = handle_of(message), _holder(message)
+    if holder is not None and ms == 0:
+        return holder.release(message._delivery, 0)
+    flow = _single(flows.change_visibility(q, ((handle, ms),), limits, durability), durability, flows.CHANGED)
+    return flow if holder is None else _checking((message,), flow)
 
 
 def change_visibility_batch(
     q: QueueRef, limits: Limits, durability: Durability | None, changes: Iterable[tuple[Handle, Seconds]]
 ) -> Flow[Reached | None]:
     """See Queue.change_visibility_batch()."""
-    wanted = []
-    for pair in checks.batch("changes", changes, limits.batch_entries):
+    wanted, batch = [], checks.batch("changes", changes, limits.batch_entries)
+    for pair in batch:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise InvalidParameterValue(f"{checks.shown(pair)} is not a pair of a message and seconds from now")
         wanted.append((handle_of(pair[0]), checks.milliseconds("timeout", pair[1], limits.visibility_ms)))
-    return _as_safe(_settled(flows.change_visibility(q, wanted, limits, durability)), durability, flows.CHANGED)
+    flow: Flow[list[Any]]
+    if all(_holder(message) is None for message, _ in batch):
+        flow = flows.change_visibility(q, wanted, limits, durability)
+    else:
+        flow = _one_by_one(
+            [_change(q, limits, durability, m, ms) for (m, _), (_, ms) in zip(batch, wanted, strict=True)]
+        )
+    return _as_safe(_settled(flow), durability, flows.CHANGED)
+
+
+def _one_by_one(changes: list[Flow[Reached | None]]) -> Flow[list[Failure | Reached | None]]:
+    results: list[Failure | Reached | None] = []
+    for index, change in enumerate(changes):
+        try:
+            results.append((yield from change))
+        except RqsqsError as e:
+            if isinstance(e, ServerError):
+                raise
+            results.append(Failure(index, e))
+    return results
 
 
 def _single(

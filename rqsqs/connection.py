@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -128,7 +128,7 @@ class Connection:
         """Give the connections up; idempotent."""
         self.transport.close()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from rqsqs import checks
+from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.types import Cause
@@ -43,13 +44,35 @@ class Entry:
         return f"Entry({self.body!r})"
 
 
+class Holder(Protocol):
+    """A call of a handler, as the messages know it that it was called with. A worker settles them when it has ended."""
+
+    def check(self, delivery: Delivery) -> None:
+        """Raises MessageLost if the worker does not hold the message any more."""
+
+    def take(self, delivery: Delivery) -> bool:
+        """Leave a message to the handler; False if that has settled it before. Raises MessageLost."""
+        ...
+
+    def put_back(self, delivery: Delivery) -> None:
+        """The handler could not settle it after all."""
+
+    def release(self, delivery: Delivery, delay_ms: int) -> Flow[None]:
+        """Give a message back, to be tried again. Raises MessageLost."""
+        ...
+
+    def fail(self, delivery: Delivery, error: BaseException) -> None:
+        """The handler could not handle it, whatever becomes of its other messages."""
+
+
 class BaseMessage:
     """What a received or seen message tells."""
 
-    __slots__ = ("_delivery",)
+    __slots__ = ("_delivery", "_holder", "_is_settled")  # the last two are set where they are needed
 
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
+    _delivery: Delivery
+    _holder: Holder
+    _is_settled: bool
 
     @property
     def body(self) -> Any:
@@ -70,6 +93,11 @@ class BaseMessage:
     def receive_count(self) -> int:
         """Receives so far, over all queues, including this one."""
         return self._delivery.receive_count
+
+    @property
+    def failures(self) -> int:
+        """How often workers said that it failed, since it was sent or redriven last."""
+        return self._delivery.failures
 
     @property
     def sent_at(self) -> datetime:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -11,7 +12,7 @@ from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.errors import MessageDamaged
 from rqsqs.limits import Limits
-from rqsqs.message import BaseMessage
+from rqsqs.message import BaseMessage, Holder
 from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, Reached, SentMessage, State
 
 if TYPE_CHECKING:
@@ -425,33 +426,53 @@ class Message(BaseMessage):
 
     with message:
         handle(message.body)
+
+    One that a worker gave to a handler has the same methods. What they settle, the worker does not settle again; an
+    error in the block means that the message has failed. When the handler has ended they raise MessageLost.
     """
 
     __module__ = "rqsqs"
     __slots__ = ("queue",)
 
-    def __init__(self, queue: Queue, delivery: Delivery) -> None:
-        super().__init__(delivery)
+    def __init__(self, queue: Queue, delivery: Delivery, holder: Holder | None = None) -> None:
         self.queue = queue
+        self._delivery = delivery
+        if holder is not None:
+            self._holder = holder
 
     def delete(self) -> Reached | None:
         """It is done with: delete it. See Queue.delete()."""
-        return self.queue.delete(self)
+        reached = self.queue.delete(self)
+        self._is_settled = True
+        return reached
 
     def change_visibility(self, timeout: Seconds) -> Reached | None:
-        """Stay invisible for `timeout` seconds from now."""
-        return self.queue.change_visibility(self, timeout)
+        """Stay invisible for `timeout` seconds from now; 0 = release()."""
+        reached = self.queue.change_visibility(self, timeout)
+        if not timeout:
+            self._is_settled = True
+        return reached
 
     def release(self, delay: Seconds = 0) -> Reached | None:
-        """Give it back: visible to others after `delay` seconds."""
-        return self.queue.change_visibility(self, delay)
+        """Give it back: visible to others after `delay` seconds. In a handler of a worker it has failed."""
+        queue = self.queue
+        reached = queue._run(calls.release(queue._ref, queue.limits, queue._durability, self, delay))
+        self._is_settled = True
+        return reached
 
-    def __enter__(self) -> Message:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *exc_info: object) -> None:
-        if kind is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if getattr(self, "_is_settled", False):  # inside of the block
+            return
+        holder = getattr(self, "_holder", None)
+        if error is None:
             self.delete()
+        elif holder is not None:
+            holder.fail(self._delivery, error)
         else:
             self.queue._run(calls.change_visibility(self.queue._ref, self.queue.limits, None, self, 0))
 

@@ -10,7 +10,8 @@ import os
 import redis
 from queues import QUEUE
 
-from rqsqs.worker import Message, Worker
+from rqsqs import Message
+from rqsqs.worker import Worker
 
 URL = os.environ.get("RQSQS_URL", "redis://localhost:6379/0")
 cache = redis.Redis.from_url(os.environ.get("CACHE_URL", URL))

@@ -25,10 +25,11 @@ from typing import Any
 import redis
 
 import rqsqs
+from rqsqs import Message
 from rqsqs._io.addresses import place_of
 from rqsqs._io.nodes import master_urls
 from rqsqs.demo.operations import WORDED_TTL, Operation
-from rqsqs.worker import Message, Worker
+from rqsqs.worker import Worker
 
 QUEUE = "cache-operations.fifo"
 DEAD_LETTERS = "cache-operations-dead.fifo"

@@ -19,7 +19,7 @@ hand is visible to others within two heartbeats. A message may therefore be hand
 """
 
 from rqsqs.worker.app import Worker
-from rqsqs.worker.context import Context, LogFilter, Message, current
+from rqsqs.worker.context import Context, LogFilter, current
 from rqsqs.worker.handlers import Middleware
 from rqsqs.worker.outcomes import DeadLetter, HandlerTimeout, MessageLost, Retry, WorkerDied
 
@@ -28,7 +28,6 @@ __all__ = [
     "DeadLetter",
     "HandlerTimeout",
     "LogFilter",
-    "Message",
     "MessageLost",
     "Middleware",
     "Retry",

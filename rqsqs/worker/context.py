@@ -8,30 +8,17 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from rqsqs._core.records import Delivery
 from rqsqs.errors import UsageError
-from rqsqs.message import BaseMessage
 from rqsqs.worker.outcomes import MessageLost
 
 if TYPE_CHECKING:
+    from rqsqs import aio
+    from rqsqs.queue import Message
     from rqsqs.worker.jobs import Job
 
+    AnyMessage = Message | aio.Message
+
 _current: ContextVar[Job | None] = ContextVar("rqsqs-job", default=None)
-
-
-class Message(BaseMessage):
-    """A message as a handler gets it. The worker deletes it when the handler returns."""
-
-    __module__ = "rqsqs.worker"
-    __slots__ = ()
-
-    @property
-    def failures(self) -> int:
-        """How often it failed since it was sent or redriven last."""
-        return self._delivery.failures
-
-    def __repr__(self) -> str:
-        return f"<Message {self.message_id} of {self._delivery.partition.queue!r}>"
 
 
 class Context:
@@ -40,21 +27,22 @@ class Context:
     Attributes:
         queue: name of the queue.
         consumer_id: name of this worker process, as `rqsqs consumers` shows it.
-        messages: what the handler was called with, also if it is one message.
+        messages: what the handler was called with, also if it is one message: rqsqs.Message, or rqsqs.aio.Message of a
+            coroutine function.
     """
 
     __module__ = "rqsqs.worker"
     __slots__ = ("_ends", "_job", "consumer_id", "messages", "queue")
 
-    def __init__(self, job: Job, queue: str, consumer_id: str, deliveries: Sequence[Delivery], ends: float) -> None:
+    def __init__(self, job: Job, queue: str, consumer_id: str, messages: Sequence[AnyMessage], ends: float) -> None:
         self._job = job
         self._ends = ends
         self.queue = queue
         self.consumer_id = consumer_id
-        self.messages = [Message(d) for d in deliveries]
+        self.messages = messages
 
     @property
-    def message(self) -> Message:
+    def message(self) -> AnyMessage:
         """The message; of a batch, the first."""
         return self.messages[0]
 
@@ -64,7 +52,7 @@ class Context:
         return max(self._ends - time.monotonic(), 0.0)
 
     @property
-    def lost(self) -> list[Message]:
+    def lost(self) -> list[AnyMessage]:
         """Messages that are not this worker's any more: deleted, received by another, or given back."""
         lost = self._job.lost
         return [m for m in self.messages if m._delivery in lost]

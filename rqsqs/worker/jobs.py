@@ -8,11 +8,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rqsqs._core import flows
+from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
-from rqsqs.worker.context import Context, Message, _current
+from rqsqs.errors import DurabilityNotReached
+from rqsqs.worker.context import Context, _current
 from rqsqs.worker.handlers import Middleware, Outcomes
 from rqsqs.worker.interruption import Interruption
-from rqsqs.worker.outcomes import HandlerTimeout
+from rqsqs.worker.outcomes import HandlerTimeout, MessageLost, Retry, failed
 
 if TYPE_CHECKING:
     from rqsqs.worker.lanes import Lane
@@ -27,6 +30,7 @@ class Job:
     Attributes:
         since: when its messages were received (monotonic).
         began: when it was begun.
+        by_hand: messages that its handler settled itself (None), or that failed in their `with` block.
         lost: messages that are not ours any more.
         is_settled: what becomes of its messages is decided; if it is still running, that changes nothing any more.
         outcomes: one for each message, when it has ended.
@@ -38,6 +42,7 @@ class Job:
         "_interruption",
         "_timer",
         "began",
+        "by_hand",
         "deliveries",
         "is_settled",
         "lane",
@@ -55,6 +60,7 @@ class Job:
         self.deliveries = deliveries
         self.since = self.began = since
         self.lost: frozenset[Delivery] = frozenset()
+        self.by_hand: dict[Delivery, BaseException | None] | None = None  # made when it is needed
         self.is_settled = False
         self.outcomes: Outcomes = ()
         self.seconds = 0.0
@@ -69,7 +75,9 @@ class Job:
         if self._context is None:
             timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_hold
             ends = self.since + hold if timeout is None else min(self.began + timeout, self.since + hold)
-            self._context = Context(self, self.lane.ref.name, self.runtime.consumer_id, self.deliveries, ends)
+            message, queue = self.lane.message, self.lane.queue
+            messages = [message(queue, d, self) for d in self.deliveries]
+            self._context = Context(self, self.lane.ref.name, self.runtime.consumer_id, messages, ends)
         return self._context
 
     def lose(self, lost: Sequence[Delivery]) -> None:
@@ -94,10 +102,14 @@ class Job:
         if handler.wants_context:
             context = self.context
             return handler.function(context.messages if handler.batch else context.message, context)
-        messages = [Message(d) for d in self.deliveries]
-        return handler.function(messages if handler.batch else messages[0])
+        message, queue = self.lane.message, self.lane.queue
+        if handler.batch:
+            return handler.function([message(queue, d, self) for d in self.deliveries])
+        return handler.function(message(queue, self.deliveries[0], self))
 
     def _end(self, outcomes: Outcomes) -> None:
+        if self.by_hand:
+            outcomes = [self.by_hand.get(d) or o for d, o in zip(self.deliveries, outcomes, strict=True)]
         self.outcomes = outcomes
         self.seconds = time.monotonic() - self.began
         middleware = self.runtime.settings.middleware
@@ -108,6 +120,68 @@ class Job:
             if not errors:
                 tell(middleware[::-1], "after", self.context)
         _current.set(None)
+
+    # What its handler does with its messages itself
+
+    def is_by_hand(self, delivery: Delivery) -> bool:
+        """Did its handler settle this message?"""
+        return self.by_hand is not None and delivery in self.by_hand and self.by_hand[delivery] is None
+
+    def check(self, delivery: Delivery) -> None:
+        """See rqsqs.message.Holder."""
+        if not self.is_by_hand(delivery) and (self.is_settled or delivery not in self.lane.held):
+            raise MessageLost(
+                f"the message {delivery.message_id} of {self.lane.ref.name!r} is not this worker's any more: its "
+                "handler has ended, or it was lost"
+            )
+
+    def take(self, delivery: Delivery, *, done: bool = True) -> bool:
+        """See rqsqs.message.Holder. The heartbeat leaves it alone as well."""
+        with self.runtime._lock:
+            self.check(delivery)
+            if self.is_by_hand(delivery):
+                return False
+            self.by_hand = {**(self.by_hand or {}), delivery: None}
+            del self.lane.held[delivery]
+            self._count(done, 1)
+            return True
+
+    def put_back(self, delivery: Delivery, *, done: bool = True) -> None:
+        """See rqsqs.message.Holder. If its handler has ended meanwhile, it becomes visible by itself."""
+        with self.runtime._lock:
+            self.by_hand = {d: error for d, error in (self.by_hand or {}).items() if d is not delivery}
+            self._count(done, -1)
+            if not self.is_settled:
+                self.lane.held[delivery] = self
+
+    def _count(self, done: bool, number: int) -> None:
+        if done:
+            self.lane.succeeded += number
+        else:
+            self.lane.failed += number
+
+    def release(self, delivery: Delivery, delay_ms: int) -> Flow[None]:
+        """See rqsqs.message.Holder. A word about it is left, else it seems to kill its workers."""
+        error = Retry("its handler released it", after=delay_ms / 1000)
+        verdict = failed(delivery, error, self.runtime.consumer_id)
+        weak: list[DurabilityNotReached] = []
+        is_taken = self.take(delivery, done=False)
+        try:
+            (status,) = yield from flows.release(self.lane.ref, [verdict], self.runtime.durability, weak.append)
+        except BaseException:
+            if is_taken:
+                self.put_back(delivery, done=False)
+            raise
+        if status in (-1, -2):
+            raise MessageLost(f"the message {delivery.message_id} of {self.lane.ref.name!r} was lost to another")
+        if weak:
+            raise weak[0]
+
+    def fail(self, delivery: Delivery, error: BaseException) -> None:
+        """See rqsqs.message.Holder."""
+        with self.runtime._lock:
+            if not self.is_by_hand(delivery):
+                self.by_hand = {**(self.by_hand or {}), delivery: error}
 
     # In a thread
 

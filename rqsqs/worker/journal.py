@@ -45,10 +45,11 @@ def handled(queue: str, delivery: Delivery, seconds: float) -> None:
               extra=_fields(queue, delivery, seconds))  # fmt: skip
 
 
-def failed(queue: str, verdict: Verdict) -> None:
-    """Its handler has raised an exception, or said that it failed."""
+def failed(queue: str, verdict: Verdict, *, is_settled: bool = False) -> None:
+    """Its handler has raised an exception, or said that it failed; is_settled: too late to change what becomes of it."""
     d = verdict.delivery
-    log.warning("message %s of %s failed: %s (%s)", d.message_id, queue, _error(verdict), _about(d, verdict.seconds),
+    when = "failed after its handler had settled it" if is_settled else "failed"
+    log.warning("message %s of %s %s: %s (%s)", d.message_id, queue, when, _error(verdict), _about(d, verdict.seconds),
                 exc_info=verdict.error, extra=_verdict_fields(queue, verdict))  # fmt: skip
 
 

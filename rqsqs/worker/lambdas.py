@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rqsqs.errors import InvalidParameterValue
+from rqsqs.message import BaseMessage
 from rqsqs.sqs import digests
-from rqsqs.worker.context import Context, Message
+from rqsqs.worker.context import Context
 from rqsqs.worker.outcomes import Retry
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
@@ -48,24 +49,24 @@ def host(function: Callable[..., Any], queue: str) -> Callable[..., Any]:
 
     if inspect.iscoroutinefunction(function):
 
-        async def handle_async(messages: list[Message], context: Context) -> list[BaseException | None]:
+        async def handle_async(messages: list[BaseMessage], context: Context) -> list[BaseException | None]:
             answer = await function(event_of(messages, queue), LambdaContext(name, context))
             return outcomes_of(messages, answer)
 
         return handle_async
 
-    def handle(messages: list[Message], context: Context) -> list[BaseException | None]:
+    def handle(messages: list[BaseMessage], context: Context) -> list[BaseException | None]:
         return outcomes_of(messages, function(event_of(messages, queue), LambdaContext(name, context)))
 
     return handle
 
 
-def event_of(messages: Sequence[Message], queue: str) -> dict[str, Any]:
+def event_of(messages: Sequence[BaseMessage], queue: str) -> dict[str, Any]:
     """The event: {"Records": [...]}."""
     return {"Records": [_record(m, queue) for m in messages]}
 
 
-def _record(message: Message, queue: str) -> dict[str, Any]:
+def _record(message: BaseMessage, queue: str) -> dict[str, Any]:
     d = message._delivery
     body = d.text()
     attributes = {
@@ -108,7 +109,7 @@ def _arn(queue: str) -> str:
     return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
 
 
-def outcomes_of(messages: Sequence[Message], answer: Any) -> list[BaseException | None]:
+def outcomes_of(messages: Sequence[BaseMessage], answer: Any) -> list[BaseException | None]:
     """What became of each message: None = done. A malformed answer fails the whole batch, as with Lambda."""
     failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
     if failures is None or failures == []:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.messages import Verdict
 from rqsqs._core.records import Delivery
+from rqsqs.message import BaseMessage
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.jobs import Job
+
+if TYPE_CHECKING:
+    from rqsqs import aio
+    from rqsqs.queue import Queue
 
 
 class Lane:
     """Changed under the runtime's lock only, but for `held`, which the heartbeat copies."""
 
-    def __init__(self, handler: Handler, ref: QueueRef) -> None:
+    def __init__(self, handler: Handler, ref: QueueRef, message: type[BaseMessage], queue: Queue | aio.Queue) -> None:
         self.handler = handler
         self.ref = ref
+        self.message: Any = message  # the class of the messages that the handler gets
+        self.queue = queue  # and their queue
         self.held: dict[Delivery, Job] = {}  # everything that was received and is not settled
         self.finished: list[Delivery] = []  # to be deleted
         self.verdicts: list[Verdict] = []  # to be released

@@ -25,7 +25,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -37,7 +37,9 @@ from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.records import Delivery
 from rqsqs._io import defaults, sync
 from rqsqs._tracebacks import forget_own_frames
+from rqsqs.connection import Connection
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist, RqsqsError
+from rqsqs.queue import Message
 from rqsqs.types import Statistics
 from rqsqs.worker import journal
 from rqsqs.worker.handlers import Handler
@@ -76,14 +78,21 @@ class Closed(Exception):
 class Runtime:
     """Serves handlers until it is stopped; made and served in one event loop."""
 
-    def __init__(self, settings: Settings, handlers: Iterable[Handler]) -> None:
+    def __init__(self, settings: Settings, handlers: Collection[Handler]) -> None:
         self.settings = settings
         self.durability = checks.default_durability(settings.durability)
         self.consumer_id = consumer_id()
         prefix = defaults.prefix_of(settings.prefix)
         self.transport = sync.Transport(settings.url, prefix, is_interruptible=True, **settings.options)
         beats = sync.Transport(settings.url, prefix, **settings.options)
-        self.lanes = [Lane(handler, self.transport.queue(handler.queue)) for handler in handlers]
+        options = {"prefix": prefix, "durability": settings.durability, **settings.options}
+        self.connection = Connection(settings.url, **options)  # of handlers
+        self.aio_connection: Any = None
+        if any(handler.is_coroutine for handler in handlers):
+            from rqsqs import aio
+
+            self.aio_connection = aio.Connection(settings.url, **options)
+        self.lanes = [self._lane(handler) for handler in handlers]
         self.heart = Heart(
             beats,
             self.lanes,
@@ -112,6 +121,14 @@ class Runtime:
         self._is_idle = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: deque[Job] = deque()  # run by tasks, not concluded yet
+
+    def _lane(self, handler: Handler) -> Lane:
+        ref = self.transport.queue(handler.queue)
+        if not handler.is_coroutine:
+            return Lane(handler, ref, Message, self.connection.queue(handler.queue))
+        from rqsqs import aio  # only if somebody needs it
+
+        return Lane(handler, ref, aio.Message, self.aio_connection.queue(handler.queue))
 
     # Life
 
@@ -148,6 +165,9 @@ class Runtime:
             await asyncio.to_thread(self.heart.stop)
             self.transport.close()
             self.heart.transport.close()
+            self.connection.close()
+            if self.aio_connection is not None:
+                await self.aio_connection.close()
 
     def stop(self) -> None:
         """Take no more messages, finish those in hand, end. Called again: give everything back and end."""
@@ -222,7 +242,7 @@ class Runtime:
 
     def _return(self, job: Job) -> None:
         job.is_settled = True
-        job.lane.verdicts += [back(d) for d in job.deliveries]
+        job.lane.verdicts += [back(d) for d in job.deliveries if not job.is_by_hand(d)]
 
     def soon(self, call: Any, *args: Any) -> None:
         """Call something on the event loop."""
@@ -662,8 +682,11 @@ class Runtime:
             judged.append(None)
             if error is not None:
                 forget_own_frames(error)
-                judged[-1] = verdict = failed(d, error, self.consumer_id, job.seconds)
-                journal.failed(job.lane.ref.name, verdict)
+                verdict = failed(d, error, self.consumer_id, job.seconds)
+                is_by_hand = job.is_by_hand(d)
+                journal.failed(job.lane.ref.name, verdict, is_settled=is_by_hand)
+                if not is_by_hand:
+                    judged[-1] = verdict
             elif journal.wants_handled():
                 journal.handled(job.lane.ref.name, d, job.seconds)
         return judged
@@ -675,6 +698,8 @@ class Runtime:
         job.is_settled = True
         lane = job.lane
         for d, verdict in zip(job.deliveries, judged, strict=True):
+            if job.by_hand and job.is_by_hand(d):
+                continue
             if verdict is None:
                 lane.finished.append(d)
             elif d in lane.held:  # it was not lost meanwhile

@@ -17,7 +17,8 @@ import time
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from rqsqs.worker import Context, Message, Worker
+from rqsqs import Message, aio
+from rqsqs.worker import Context, Worker
 from tests.clusters import client_of
 
 BEAT_S = 0.25
@@ -61,7 +62,7 @@ def serve(url: str, prefix: str, queue: str, kind: str, log: str, slow: float) -
                 context.raise_if_lost()
         tell("end", message)
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         tell("begin", message)
         try:
             await asyncio.sleep(steps() * 0.01)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rqsqs import RetryPolicy
-from rqsqs.worker import Context, DeadLetter, HandlerTimeout, Message, Retry
+from rqsqs import Message, RetryPolicy, aio
+from rqsqs.worker import Context, DeadLetter, HandlerTimeout, Retry
 from tests.worker.serving import App, is_empty, released, send, until
 
 SOON = RetryPolicy(base=0.02, cap=0.05)
@@ -24,7 +24,7 @@ def test_it_is_called_with_a_list_and_none_means_done(app: App, kind: str) -> No
     def plain(messages: list[Message]) -> None:
         calls.append([m.body for m in messages])
 
-    async def coroutine(messages: list[Message], context: Context) -> None:
+    async def coroutine(messages: list[aio.Message], context: Context) -> None:
         assert context.messages == messages
         await asyncio.sleep(0)
         plain(messages)
@@ -143,7 +143,7 @@ def test_a_timeout_fails_all(app: App, kind: str) -> None:
         while not messages[0].failures:
             time.sleep(0.005)
 
-    async def coroutine(messages: list[Message]) -> None:
+    async def coroutine(messages: list[aio.Message]) -> None:
         seen.extend(messages)
         if not messages[0].failures:
             await asyncio.sleep(20)

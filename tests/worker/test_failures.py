@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs import RetryPolicy
-from rqsqs.worker import DeadLetter, HandlerTimeout, Message, Retry, WorkerDied
+from rqsqs import Message, RetryPolicy, aio
+from rqsqs.worker import DeadLetter, HandlerTimeout, Retry, WorkerDied
 from tests.worker.serving import App, is_empty, send, until
 
 SOON = RetryPolicy(base=0.02, cap=0.05)
@@ -75,7 +75,7 @@ def test_coroutines_fail_as_functions_do(app: App) -> None:
     got: list[tuple[Any, int]] = []
     q = app.queue(retry_policy=SOON)
 
-    async def handle(message: Message) -> None:
+    async def handle(message: aio.Message) -> None:
         got.append((message.body, message.failures))
         if message.failures < 2:
             raise KeyError(message.body)
@@ -271,7 +271,7 @@ def test_whatever_is_raised_is_a_failure_and_the_worker_goes_on(app: App, kind: 
         if len(got) == 1:
             raise error()
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         handle(message)
 
     app.serve(coroutine if kind == "coroutine" else handle, concurrency=1)
@@ -437,7 +437,7 @@ def test_a_handler_that_takes_too_long_fails(app: App, kind: str) -> None:
             ends.append(e)
             raise
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         got.append(message)
         try:
             while not message.failures:
@@ -461,7 +461,7 @@ def test_a_coroutine_that_raises_timeout_error_has_not_taken_too_long(app: App) 
     q = app.queue(retry_policy=SOON)
     got: list[Message] = []
 
-    async def handle(message: Message) -> None:
+    async def handle(message: aio.Message) -> None:
         got.append(message)
         if not message.failures:
             raise TimeoutError("of a database")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs import RetryPolicy
-from rqsqs.worker import Message, Retry
+from rqsqs import Message, RetryPolicy, aio
+from rqsqs.worker import Retry
 from tests.worker.serving import App, is_empty, released, send, until
 
 SOON = RetryPolicy(base=0.01, cap=0.03)
@@ -79,7 +79,7 @@ def test_order_holds_while_messages_fail_now_and_then(app: App, kind: str, worke
         time.sleep(chance.random() * 0.004)
         step(message)
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         book.begin(message.body[0], [message.body[1]])
         await asyncio.sleep(chance.random() * 0.004)
         step(message)

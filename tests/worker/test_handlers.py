@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from rqsqs import Message, aio
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.message import Entry
-from rqsqs.worker import Context, LogFilter, Message, current
+from rqsqs.worker import Context, LogFilter, current
 from tests.clusters import calls, masters_of
 from tests.worker.serving import App, is_empty, released, send, until
 
@@ -40,7 +41,7 @@ def test_a_coroutine_function_runs_on_the_event_loop(app: App) -> None:
     got: list[Any] = []
     q = app.queue()
 
-    async def handle(message: Message) -> None:
+    async def handle(message: aio.Message) -> None:
         await asyncio.sleep(0.01)
         got.append((message.body, asyncio.get_running_loop()))
 
@@ -73,7 +74,7 @@ class Callables:
     def method(self, message: Message) -> None:
         self.calls.append(1)
 
-    async def coroutine_method(self, message: Message, context: Context) -> None:
+    async def coroutine_method(self, message: aio.Message, context: Context) -> None:
         self.calls.append(2)
 
     def __call__(self, message: Message) -> None:
@@ -88,7 +89,7 @@ class Callables:
 
 
 class AsyncCallable(Callables):
-    async def __call__(self, message: Message) -> None:  # type: ignore[override]
+    async def __call__(self, message: aio.Message) -> None:  # type: ignore[override]
         self.calls.append(1)
 
 
@@ -188,7 +189,7 @@ def test_coroutines_take_slots_as_well(app: App) -> None:
     running = 0
     most = 0
 
-    async def handle(message: Message) -> None:
+    async def handle(message: aio.Message) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -299,13 +300,13 @@ def test_current_is_the_context_in_threads_tasks_and_what_they_start(app: App) -
     def plain_inside(message: Message) -> None:
         got.append((message.body, current().message.body))
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         await asyncio.sleep(0.001)
         got.append((message.body, current().message.body))
         await asyncio.create_task(inner(message))
         await asyncio.to_thread(plain_inside, message)
 
-    async def inner(message: Message) -> None:
+    async def inner(message: aio.Message) -> None:
         got.append((message.body, current().message.body))
 
     for q in queues:
@@ -334,7 +335,7 @@ def test_a_log_filter_names_the_message(app: App) -> None:
         ids[message.body] = message.message_id
         log.info(message.body)
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         await asyncio.sleep(0)
         plain(message)
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs.worker import Context, Message, MessageLost, current, heart
+from rqsqs import Message, aio
+from rqsqs.worker import Context, MessageLost, current, heart
 from tests.worker.serving import App, is_empty, released, send, until
 
 BEAT_S = 0.2
@@ -45,7 +46,7 @@ def test_a_message_that_takes_ten_beats_stays_with_its_worker(app: App, work: An
         got.append(message.receive_count)
         work(10 * BEAT_S)
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         got.append(message.receive_count)
         await work(10 * BEAT_S)
 
@@ -184,7 +185,7 @@ def test_a_coroutine_that_lost_its_message_is_cancelled(app: App, how: str) -> N
     contexts: list[Context] = []
     ends: list[Any] = []
 
-    async def handle(message: Message, context: Context) -> None:
+    async def handle(message: aio.Message, context: Context) -> None:
         contexts.append(context)
         try:
             await asyncio.sleep(20)
@@ -299,7 +300,7 @@ def test_after_the_process_stood_still_a_worker_asks_before_it_begins(app: App, 
     def plain(message: Message) -> None:
         begun.append(message.body)
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         begun.append(message.body)
 
     running = app.serve({name: plain if kind == "plain" else coroutine}, concurrency=1)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rqsqs import RetryPolicy
-from rqsqs.worker import Context, LogFilter, Message, current
+from rqsqs import Message, RetryPolicy, aio
+from rqsqs.worker import Context, LogFilter, current
 from tests.worker.serving import App, is_empty, send, until
 
 SOON = RetryPolicy(base=0.01, cap=0.02)
@@ -44,7 +44,7 @@ def test_it_is_called_around_the_handler_from_the_outside_in_and_back(app: App, 
         if message.body == "bad" and not message.failures:
             raise ValueError("x")
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         await asyncio.sleep(0)
         plain(message)
 
@@ -97,7 +97,7 @@ def test_middleware_that_fails_is_logged_and_changes_nothing(
         if not message.failures:
             raise ValueError("x")
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         plain(message)
 
     q.send("a")

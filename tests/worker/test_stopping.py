@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from rqsqs import Message, aio
 from rqsqs.errors import QueueDoesNotExist, ServerError, UsageError
-from rqsqs.worker import Context, Message, Worker
+from rqsqs.worker import Context, Worker
 from tests.servers import free_port
 from tests.worker.serving import App, is_empty, released, send, until
 
@@ -27,7 +28,7 @@ def test_what_is_running_is_finished_and_the_rest_was_never_received(app: App, k
         time.sleep(0.2)
         done.append(message.body)
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         begun.append(message.body)
         await asyncio.sleep(0.2)
         done.append(message.body)
@@ -100,7 +101,7 @@ def test_after_the_grace_everything_is_given_back(app: App, kind: str) -> None:
         go.wait(20)
         ends.append(context.is_lost)
 
-    async def coroutine(message: Message, context: Context) -> None:
+    async def coroutine(message: aio.Message, context: Context) -> None:
         contexts.append(context)
         try:
             await asyncio.sleep(20)
@@ -253,7 +254,7 @@ def test_serve_in_a_loop_of_the_application(app: App) -> None:
     q = app.queue()
     got: list[Any] = []
 
-    async def handle(message: Message) -> None:
+    async def handle(message: aio.Message) -> None:
         await asyncio.sleep(0)
         got.append((message.body, asyncio.get_running_loop()))
 
@@ -281,7 +282,7 @@ def test_a_task_that_serves_can_be_cancelled(app: App, kind: str) -> None:
     begun: list[Any] = []
     go = threading.Event()
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         begun.append(message.body)
         await asyncio.sleep(30)
 
@@ -311,7 +312,7 @@ def test_several_workers_in_one_loop(app: App) -> None:
     q = app.queue()
     got: list[Any] = []
 
-    async def handle(message: Message, context: Context) -> None:
+    async def handle(message: aio.Message, context: Context) -> None:
         await asyncio.sleep(0.005)
         got.append((message.body, context.consumer_id))
 
@@ -367,7 +368,7 @@ def test_evict_gives_everything_back_at_once(app: App, kind: str) -> None:
         contexts.append(context)
         go.wait(20)
 
-    async def coroutine(message: Message, context: Context) -> None:
+    async def coroutine(message: aio.Message, context: Context) -> None:
         contexts.append(context)
         try:
             await asyncio.sleep(20)
@@ -392,7 +393,7 @@ def test_an_order_concerns_one_queue_the_others_are_served_on(app: App) -> None:
     a, b = app.queue("a"), app.queue("b")
     got: list[Any] = []
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         await asyncio.sleep(0.3)
         got.append(message.body)
 

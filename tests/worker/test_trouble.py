@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs import RetryPolicy
+from rqsqs import Message, RetryPolicy, aio
 from rqsqs.errors import ServerError
-from rqsqs.worker import Context, Message, runtime
+from rqsqs.worker import Context, runtime
 from tests.clusters import masters_of
 from tests.servers import Server
 from tests.worker.serving import App, is_empty, released, send, until
@@ -49,7 +49,7 @@ class Pace:
         time.sleep(self.seconds)
         self.done[message.body] += 1
 
-    async def coroutine(self, message: Message) -> None:
+    async def coroutine(self, message: aio.Message) -> None:
         await asyncio.sleep(self.seconds)
         self.done[message.body] += 1
 
@@ -149,7 +149,7 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
         contexts.append(context)
         go.wait(20)
 
-    async def coroutine(message: Message, context: Context) -> None:
+    async def coroutine(message: aio.Message, context: Context) -> None:
         contexts.append(context)
         await asyncio.sleep(20)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs.worker import Message
+from rqsqs import Message, aio
 from tests.worker.serving import App, Running, is_empty, released, send, until
 
 
@@ -134,7 +134,7 @@ def test_fifo_standard_batches_and_coroutines_side_by_side(app: App) -> None:
     a, b, c = app.queue("a"), app.queue("b.fifo"), app.queue("c")
     got: dict[str, list[Any]] = {"a": [], "b": [], "c": []}
 
-    async def coroutine(message: Message) -> None:
+    async def coroutine(message: aio.Message) -> None:
         got["a"].append(message.body)
 
     worker = app.worker(concurrency=5)
