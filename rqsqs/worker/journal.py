@@ -46,10 +46,10 @@ def handled(queue: str, delivery: Delivery, seconds: float) -> None:
 
 
 def failed(queue: str, verdict: Verdict, *, is_settled: bool = False) -> None:
-    """Its handler has raised an exception, or said that it failed; is_settled: too late to change what becomes of it."""
+    """Its handler has raised an exception, or said that it failed; is_settled: after it had settled the message."""
     d = verdict.delivery
     when = "failed after its handler had settled it" if is_settled else "failed"
-    log.warning("message %s of %s %s: %s (%s)", d.message_id, queue, when, _error(verdict), _about(d, verdict.seconds),
+    log.warning(f"message %s of %s {when}: %s (%s)", d.message_id, queue, _error(verdict), _about(d, verdict.seconds),
                 exc_info=verdict.error, extra=_verdict_fields(queue, verdict))  # fmt: skip
 
 
