@@ -7,7 +7,7 @@ runner and the docstrings.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from rqsqs import checks
 from rqsqs._core import flows, records
@@ -28,24 +28,7 @@ from rqsqs.errors import (
 )
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.message import BaseMessage, Entry, Holder
-from rqsqs.types import Counts, Durability, Failure, Outgoing, Reached, SentMessage, State
-
-SETTINGS = frozenset(
-    {
-        "visibility_timeout",
-        "delay",
-        "retention",
-        "wait",
-        "deduplication_window",
-        "maximum_message_size",
-        "content_based_deduplication",
-        "deduplication_scope",
-        "dead_letter_queue",
-        "max_receive_count",
-        "retry_policy",
-        "partitions",
-    }
-)
+from rqsqs.types import Counts, Durability, Failure, Outgoing, Reached, RetryPolicy, SentMessage, State
 
 
 class Received(Protocol):
@@ -66,6 +49,24 @@ class Named(Protocol):
         ...
 
 
+class QueueSettings(TypedDict, total=False):
+    """What a queue is created with, see Connection.create_queue(); None = as if it was left out."""
+
+    visibility_timeout: Seconds | None
+    delay: Seconds | None
+    retention: Seconds | None
+    wait: Seconds | None
+    deduplication_window: Seconds | None
+    maximum_message_size: int | None
+    content_based_deduplication: bool | None
+    deduplication_scope: str | None
+    dead_letter_queue: str | None
+    max_receive_count: int | None
+    retry_policy: RetryPolicy | None
+    partitions: int | None
+
+
+SETTINGS = frozenset(QueueSettings.__annotations__)
 T = TypeVar("T")
 Handle = Received | str
 NO_OPTIONS = (None,) * 6

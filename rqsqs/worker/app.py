@@ -6,11 +6,14 @@ import dataclasses
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from rqsqs import checks
+from rqsqs import calls, checks
+from rqsqs._core.keys import Keyspace
+from rqsqs.calls import QueueSettings
 from rqsqs.errors import InvalidParameterValue, UsageError
+from rqsqs.limits import NATIVE
 from rqsqs.types import Durability
 from rqsqs.worker import handlers, lambdas
 from rqsqs.worker.handlers import Handler, Middleware
@@ -72,11 +75,35 @@ class Worker:
             url, prefix, concurrency, beat, grace, linger, max_hold, max_crashes, tuple(middleware), durability, options
         )
         self.handlers: dict[str, Handler] = {}
+        self.queues: dict[str, tuple[QueueSettings, Mapping[str, str] | None]] = {}  # to be created
         self._runtime: Runtime | None = None
         self._pulse: Pulse | None = None
         self._is_stopped = False
         self._is_drained = False
         self._lock = threading.Lock()
+
+    def create_queue(
+        self, name: str, *, tags: Mapping[str, str] | None = None, **settings: Unpack[QueueSettings]
+    ) -> None:
+        """Have a queue created when the worker starts, or found if it exists with the same settings.
+
+        Queues are created in the order of the calls: a dead-letter queue comes before those that name it.
+
+        Args:
+            name: 1 to 80 letters, digits, `-` and `_`; `.fifo` at the end makes it a FIFO queue.
+            tags: names to text.
+            settings: as for Connection.create_queue().
+
+        Raises:
+            InvalidParameterValue: an argument, or the worker creates the queue already.
+        """
+        unknown = set(settings) - calls.SETTINGS
+        if unknown:
+            raise TypeError(f"create_queue() got an unexpected keyword argument {min(unknown)!r}")
+        calls.create_queue(Keyspace().queue(checks.queue_name(name)), NATIVE, settings, tags).close()
+        if name in self.queues:
+            raise InvalidParameterValue(f"the worker creates the queue {name!r} already")
+        self.queues[name] = (settings, tags)
 
     def handler(
         self, queue: str, *, weight: float = 1, batch: int = 0, timeout: float | None = None
@@ -104,7 +131,7 @@ class Worker:
         is deleted; when it raises, the message has failed.
 
         Args:
-            queue: its name. It must exist when the worker starts.
+            queue: its name. It must exist when the worker starts; create_queue() sees to that.
             function: a plain function, or a coroutine function.
             weight: its part of the slots while several queues have a backlog.
             batch: 0 = one message at a time; 1 to 1000 = it is called with a list of so many messages at most, and
@@ -176,7 +203,7 @@ class Worker:
 
         Raises:
             UsageError: it has no handlers, or runs already.
-            QueueDoesNotExist, ServerError: right at the start.
+            QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
         """
         import asyncio
 
@@ -200,7 +227,7 @@ class Worker:
         with self._lock:
             if self._runtime is not None:
                 raise UsageError("the worker is running already")
-            self._runtime = runtime = Runtime(self.settings, self.handlers.values())
+            self._runtime = runtime = Runtime(self.settings, self.handlers.values(), self.queues)
             self._is_drained = False
             if self._is_stopped:
                 runtime.stop()

@@ -25,12 +25,12 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from rqsqs import checks
+from rqsqs import calls, checks
 from rqsqs._core import flows
 from rqsqs._core.messages import Verdict
 from rqsqs._core.operation import Flow, Sleep, Wait
@@ -78,8 +78,14 @@ class Closed(Exception):
 class Runtime:
     """Serves handlers until it is stopped; made and served in one event loop."""
 
-    def __init__(self, settings: Settings, handlers: Collection[Handler]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        handlers: Collection[Handler],
+        queues: Mapping[str, tuple[calls.QueueSettings, Mapping[str, str] | None]],
+    ) -> None:
         self.settings = settings
+        self._queues = queues  # to be created
         self.durability = checks.default_durability(settings.durability)
         self.consumer_id = consumer_id()
         prefix = defaults.prefix_of(settings.prefix)
@@ -136,9 +142,10 @@ class Runtime:
         """Serve until stop(). If its task is cancelled, everything is given back at once.
 
         Raises:
-            QueueDoesNotExist, ServerError: right at the start.
+            QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
         """
         try:
+            await asyncio.to_thread(self._create_queues)
             await asyncio.to_thread(self.heart.start)
             threading.Thread(target=self._watch, name="rqsqs-watch", daemon=True).start()
             self.state = "running"
@@ -168,6 +175,10 @@ class Runtime:
             self.connection.close()
             if self.aio_connection is not None:
                 await self.aio_connection.close()
+
+    def _create_queues(self) -> None:
+        for name, (settings, tags) in self._queues.items():
+            self.connection.create_queue(name, tags=tags, **settings)
 
     def stop(self) -> None:
         """Take no more messages, finish those in hand, end. Called again: give everything back and end."""

@@ -45,7 +45,7 @@ def of_worker() -> tuple[str, str]:
     async def look() -> tuple[str, str]:
         from rqsqs.worker.runtime import Runtime
 
-        transport = Runtime(worker.settings, worker.handlers.values()).transport
+        transport = Runtime(worker.settings, worker.handlers.values(), {}).transport
         transport.close()
         return transport.url, transport.space.prefix
 
