@@ -6,8 +6,9 @@ import os
 import traceback
 from types import TracebackType
 
-from rqsqs._text import shortened
+from rqsqs._text import printable, shortened
 
+NAME = 200  # characters of the name of a class
 FRAMES = 1000  # of an exception; as deep as Python goes unless it was told otherwise
 _OURS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker") + os.sep
 _CHAINED = 200  # exceptions that one may hang together with
@@ -19,6 +20,12 @@ def text_of(value: object, limit: int) -> str:
         return shortened(str(value), limit)
     except Exception as error:  # its author's matter
         return f"<{type(value).__name__} without a text: str() raised {type(error).__name__}>"
+
+
+def name_of(kind: type) -> str:
+    """The name of a class as people write it."""
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return printable(shortened(name, NAME))
 
 
 def formatted(error: BaseException, limit: int, line: int) -> str:

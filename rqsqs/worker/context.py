@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     AnyMessage = Message | aio.Message
 
 _current: ContextVar[Job | None] = ContextVar("rqsqs-job", default=None)
+SHOWN = 10  # messages of a batch that a log record names
 
 
 class Context:
@@ -88,7 +89,11 @@ def current() -> Context:
 
 
 class LogFilter(logging.Filter):
-    """Gives each log record the fields `queue`, `message_id` and `consumer_id` of the handler that is running, or "-".
+    """Gives each log record the fields `queue`, `message_id`, `receive_count` and `consumer_id` of the handler that is
+    running, or "-". What the worker itself says of a message has them as well.
+
+    A batch names its first ten messages, and has no receive_count. If a line of a handler has a field of these names as
+    `extra`, that is kept as `extra_queue` and so on.
 
     handler.addFilter(LogFilter()); handler.setFormatter(logging.Formatter("%(message_id)s %(message)s"))
     """
@@ -97,9 +102,31 @@ class LogFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields; nothing is left out."""
+        fields = record.__dict__
+        if "rqsqs_fields" in fields:  # another handler has this filter as well, perhaps in another thread
+            return True
+        fields["rqsqs_fields"] = True
         job = _current.get()
-        context = job.context if job is not None else None
-        record.queue = context.queue if context else "-"
-        record.message_id = ",".join(m.message_id for m in context.messages) if context else "-"
-        record.consumer_id = context.consumer_id if context else "-"
+        is_known = job is None or record.name.startswith("rqsqs.")
+        for name, value in _fields(job).items():
+            if name in fields:
+                if is_known:
+                    continue
+                fields[f"extra_{name}"] = fields[name]
+            fields[name] = value
         return True
+
+
+def _fields(job: Job | None) -> dict[str, object]:
+    if job is None:
+        return dict.fromkeys(("queue", "message_id", "receive_count", "consumer_id"), "-")
+    deliveries = job.deliveries
+    ids = [d.message_id for d in deliveries[:SHOWN]]
+    if len(deliveries) > SHOWN:
+        ids.append(f"+{len(deliveries) - SHOWN}")
+    return {
+        "queue": job.lane.ref.name,
+        "message_id": ",".join(ids),
+        "receive_count": deliveries[0].receive_count if len(deliveries) == 1 else "-",
+        "consumer_id": job.runtime.consumer_id,
+    }

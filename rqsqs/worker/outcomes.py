@@ -7,14 +7,12 @@ import time
 
 from rqsqs._core.messages import Verdict
 from rqsqs._core.records import Delivery
-from rqsqs._text import printable, shortened
-from rqsqs._tracebacks import formatted, text_of
+from rqsqs._tracebacks import formatted, name_of, text_of
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.types import Cause
 
 TEXT = 500  # characters of an exception's text that are kept
 TRACEBACK = 2000  # and of its traceback
-NAME = 200  # and of the name of its class
 
 
 class Retry(RqsqsError):
@@ -96,12 +94,6 @@ def as_error(outcome: object) -> BaseException:
     if isinstance(outcome, BaseException):
         return outcome
     return UsageError(f"a batch handler gave {outcome!r} for a message: it is None or an exception")
-
-
-def name_of(kind: type) -> str:
-    """The name of a class as people write it."""
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return printable(shortened(name, NAME))
 
 
 def kinds_of(kind: type) -> tuple[str, ...]:

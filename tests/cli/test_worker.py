@@ -67,6 +67,7 @@ def test_json_lines_have_fields(start: Start, orders: rqsqs.Queue) -> None:
         "queue": "orders",
         "message_id": sent.message_id,
         "message": "got a",
+        "receive_count": 1,
     }
     assert lines[0]["consumer"] == consumer
     assert lines[0]["queue"] is None

@@ -178,7 +178,7 @@ def test_nothing_of_a_handler_stays_in_its_thread(app: App) -> None:
     class Spy(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.name == "rqsqs.worker" and "failed" in record.msg:
-                outside.append(record.message_id)  # type: ignore[attr-defined]
+                outside.append(record.consumer_id)  # type: ignore[attr-defined]
 
     spy = Spy()
     spy.addFilter(LogFilter())
