@@ -12,6 +12,7 @@ them. With RQSQS_TEST_EVERY_SERVER=1 all run on both.
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import zlib
@@ -19,7 +20,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
+import redis
 
+from rqsqs._io import nodes
 from tests.clusters import ALL_ON_CLUSTER, Cluster
 from tests.servers import KINDS, Kind, Server, find_binary
 
@@ -51,22 +54,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def server_of_kind() -> Iterator[Callable[[Kind | Literal["cluster"]], Server | Cluster]]:
-    """One running server per kind, started by the first test that wants it."""
+def shared_servers() -> Iterator[dict[str, Server | Cluster]]:
+    """Those that run, by kind."""
     servers: dict[str, Server | Cluster] = {}
+    yield servers
+    for server in servers.values():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server_of_kind(
+    shared_servers: dict[str, Server | Cluster],
+) -> Callable[[Kind | Literal["cluster"]], Server | Cluster]:
+    """One running server per kind, started by the first test that wants it."""
 
     def get(kind: Kind | Literal["cluster"]) -> Server | Cluster:
         if ALL_ON_CLUSTER:
             kind = "cluster"
-        if kind not in servers:
+        if kind not in shared_servers:
             if kind != "cluster" and find_binary(kind) is None:
                 pytest.skip(f"no {kind} server program here")
-            servers[kind] = Cluster(node_timeout=PATIENT_MS).start() if kind == "cluster" else Server(kind).start()
-        return servers[kind]
+            server = Cluster(node_timeout=PATIENT_MS) if kind == "cluster" else Server(kind)
+            shared_servers[kind] = server.start()
+        return shared_servers[kind]
 
-    yield get
-    for server in servers.values():
-        server.stop()
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +100,22 @@ def server_url(request: pytest.FixtureRequest, server_of_kind: Callable[[str], S
 
 
 @pytest.fixture
-def prefix() -> str:
-    """A prefix for keys and queue names that no other test has."""
-    return f"t{secrets.token_hex(6)}"
+def prefix(shared_servers: dict[str, Server | Cluster]) -> Iterator[str]:
+    """A prefix for keys and queue names that no other test has. Its keys are removed: tests that look at all keys of a
+    server would take ever longer."""
+    name = f"t{secrets.token_hex(6)}"
+    yield name
+    for server in shared_servers.values():
+        for master in masters(server.url):
+            keys = list(master.scan_iter(f"{name}:*", count=1000))
+            if isinstance(server, Cluster):
+                for key in keys:  # of many slots
+                    master.unlink(key)
+            elif keys:
+                master.unlink(*keys)
+
+
+@functools.cache
+def masters(url: str) -> list[redis.Redis]:
+    """Plain clients of those of a shared server or cluster: nobody is to be replaced there."""
+    return [redis.Redis.from_url(one) for one in nodes.master_urls(url)]
