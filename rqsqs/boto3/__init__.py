@@ -9,7 +9,8 @@
 Clients and resources are boto3's own: validation, exceptions, paginators, Stubber, events and retry settings are the
 real ones. The server is `endpoint_url` if that is a Redis URL, else RQSQS_URL, else AWS_ENDPOINT_URL_SQS if it is a
 Redis URL, else redis://localhost:6379/0. Other services, and SQS with another `endpoint_url`, go where boto3 sends
-them. `attach` does the same to a client, resource or session that exists already.
+them. `attach` does the same to a client, resource or session that exists already, and `patch` to all SQS clients of
+this process, whoever makes them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ except ImportError as error:
         raise
     raise ImportError("rqsqs.boto3 needs boto3, which is not installed: pip install 'rqsqs[boto3]'") from error
 
-from . import session
+from . import aliases, session
 from .clients import attach
+from .patching import patch
 from .session import Session
 
 if TYPE_CHECKING:  # type checkers see boto3's own functions, or the overloads of boto3-stubs
@@ -54,6 +56,8 @@ else:
 
     set_stream_logger = _boto3.set_stream_logger
 
+aliases.install(__path__, _boto3.__path__)
+
 
 def __getattr__(name: str) -> Any:
     return getattr(_boto3, name)
@@ -68,6 +72,7 @@ __all__ = [
     "Session",
     "attach",
     "client",
+    "patch",
     "resource",
     "session",
     "set_stream_logger",

@@ -6,12 +6,15 @@
       before-call                                     the user's handlers and Stubber; ours comes last and answers
       after-call, exceptions                          botocore's
 
-So everything a user can observe is botocore's own, up to signing and HTTP, which do not happen.
+So everything a user can observe is botocore's own, up to signing and HTTP, which do not happen. The handlers of one
+client are in `clients`; here is what they call: an Answering, or an AsyncAnswering for a client of aiobotocore.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import functools
 import json
 import os
@@ -20,43 +23,52 @@ import time
 import uuid
 from collections.abc import Iterator
 from email.utils import formatdate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSResponse
 from botocore.parsers import create_parser
 
+from rqsqs import embedded
+from rqsqs._core.operation import Flow
+from rqsqs._io import sync
 from rqsqs._io.connect import shown
-from rqsqs._io.sync import Transport
 from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
 from rqsqs.limits import AWS, Limits
-from rqsqs.sqs import Context, Failed, describe, perform
+from rqsqs.sqs import Context, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
+from rqsqs.sqs.failures import Failed
 from rqsqs.sqs.names import endpoint_of, is_account
 from rqsqs.sqs.safety import NotSafeEnough
 from rqsqs.types import Durability
 
+if TYPE_CHECKING:
+    from rqsqs._io import aio
+
 from .parameters import plain
 from .trouble import as_botocore_error
 
-_PARAMS = "rqsqs_params"  # key in botocore's request context
+PARAMS = "rqsqs_params"  # key in botocore's request context
 # Connections are held to the end of the process, since nobody closes clients of boto3: so an embedded server keeps its
 # queues between two clients, move tasks run on, and a later client finds connections ready.
 _LINKS: set[object] = set()
+_EMBEDDED: dict[str, object] = {}  # URL -> a hold on the server, for clients of aiobotocore, which are closed
 _JSON = "application/x-amz-json-1.0"
 
+Answer = tuple[AWSResponse, dict[str, Any]]
 
-class Answering:
-    """Answers requests from one Redis.
 
-    Safe for use by many threads, and after a fork.
+class _Answering:
+    """What both kinds share.
 
     Args:
         url: of the server.
         limits: what requests may ask for.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
         durability: how safe messages have to be.
-        options: for the transport: `prefix` of the keys, and options of redis-py's connections.
+        options: for the transport: `prefix` of the keys, `clock`, and options of redis-py's connections.
     """
+
+    response: type[AWSResponse] = AWSResponse
 
     def __init__(
         self,
@@ -72,51 +84,38 @@ class Answering:
         self._durability = durability
         account = account or os.environ.get("AWS_ACCOUNT_ID", "")
         self._account = account if is_account(account) else DEFAULT_ACCOUNT
-        self._transport: Transport | None = None
         self._contexts: dict[str, Context] = {}
-        self._lock = threading.Lock()
 
-    def register(self, events: Any, scope: str = "") -> None:
-        """Register with an event emitter, in place of what was registered there before.
+    def _flow(self, transport: Any, model: Any, context: dict[str, Any]) -> Flow[dict[str, Any]]:
+        region = context.get("client_region") or DEFAULT_REGION
+        found = self._contexts.get(region)
+        if found is None:
+            found = self._contexts[region] = Context(
+                transport.space, region, self._account, self._limits, durability=self._durability
+            )
+        return perform(found, model.name, plain(context.pop(PARAMS)))
+
+    def _respond(self, outcome: dict[str, Any] | RequestError, model: Any, context: dict[str, Any]) -> Answer:
+        """The HTTP response and the parsed one.
 
         Args:
-            events: of a client or a session.
-            scope: "" for an SQS client, ".sqs" for a session, which has clients of many services. botocore calls
-                handlers of longer event names first, so that "" comes behind all that users can register.
+            outcome: what the action returned, or why it refused.
+            model: botocore's model of the operation.
+            context: botocore's of the request.
         """
-        for event, handler in (("before-parameter-build", self.note_params), ("before-call", self.answer)):
-            for each in ("", ".sqs"):
-                events.unregister(event + each, unique_id=f"rqsqs-{event}{each}")
-            events.register_last(event + scope, handler, unique_id=f"rqsqs-{event}{scope}")
-
-    def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
-        """Handler of before-parameter-build."""
-        context[_PARAMS] = params
-
-    def answer(self, model: Any, context: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
-        """Handler of before-call: the HTTP response and the parsed one."""
-        region = context.get("client_region") or DEFAULT_REGION
         headers = {"x-amzn-requestid": str(uuid.uuid4()), "content-type": _JSON, "date": _date(int(time.time()))}
-        try:
-            transport = self._transport or self._open()
-            params = plain(context.pop(_PARAMS))
-            parsed = transport.run(perform(self._context(transport, region), model.name, params))
-            headers.update(parsed.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
-            status, body = 200, _Body(parsed)
-        except NotSafeEnough as error:
-            failed = describe(error)
-            headers.update(error.response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
+        if isinstance(outcome, dict):
+            headers.update(outcome.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
+            parsed, status, body = outcome, 200, _Body(outcome)
+        else:
+            failed = describe(outcome)
+            done = outcome.response if isinstance(outcome, NotSafeEnough) else {}
+            headers.update(done.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
             headers["x-amzn-query-error"] = failed.query_error
-            parsed = {**error.response, **parsed_error(failed, model, headers)}
+            parsed = {**done, **parsed_error(failed, model, headers)}
             status, body = failed.status, _Body(failed.body())
-        except RequestError as error:
-            failed = describe(error)
-            headers["x-amzn-query-error"] = failed.query_error
-            parsed = parsed_error(failed, model, headers)
-            status, body = failed.status, _Body(failed.body())
-        except (ServerError, EmbeddedServerUnavailable) as error:
-            raise as_botocore_error(error, shown(self.url)) from error
-        response = AWSResponse(endpoint_of(region), status, headers, body)  # type: ignore[arg-type]
+        region = context.get("client_region") or DEFAULT_REGION
+        response = self.response(endpoint_of(region), status, headers, body)  # type: ignore[arg-type]
         parsed["ResponseMetadata"] = {
             "RequestId": headers["x-amzn-requestid"],
             "HTTPStatusCode": status,
@@ -125,20 +124,93 @@ class Answering:
         }
         return response, parsed
 
-    def _open(self) -> Transport:
+
+class Answering(_Answering):
+    """Answers requests from one Redis. Safe for use by many threads, and after a fork."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._transport: sync.Transport | None = None
+        self._lock = threading.Lock()
+
+    def answer(self, model: Any, context: dict[str, Any], emit: Any) -> Answer:
+        """Answer a request.
+
+        Args:
+            model: botocore's model of the operation.
+            context: botocore's of the request.
+            emit: of the client's events.
+
+        Raises:
+            BotoCoreError: the server is in trouble.
+        """
+        try:
+            transport = self._transport or self._open()
+            outcome: Any = transport.run(self._flow(transport, model, context))
+        except (RequestError, NotSafeEnough) as error:
+            outcome = error
+        except (ServerError, EmbeddedServerUnavailable) as error:
+            raised = as_botocore_error(error, shown(self.url))
+            emit(f"after-call-error.sqs.{model.name}", exception=raised, context=context)
+            raise raised from error
+        return self._respond(outcome, model, context)
+
+    def _open(self) -> sync.Transport:
         with self._lock:
             if self._transport is None:
-                self._transport = Transport.open(self.url, **self._options)
+                self._transport = sync.Transport.open(self.url, **self._options)
                 _LINKS.add(self._transport.link)
             return self._transport
 
-    def _context(self, transport: Transport, region: str) -> Context:
-        found = self._contexts.get(region)
-        if found is None:
-            found = self._contexts[region] = Context(
-                transport.space, region, self._account, self._limits, durability=self._durability
-            )
-        return found
+    def close(self) -> None:
+        """Give the connections up; the next request opens others."""
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+            if transport.link.users <= 0:
+                _LINKS.discard(transport.link)
+
+
+class AsyncAnswering(_Answering):
+    """Answers the requests of a client of aiobotocore, on its event loop."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        from aiobotocore.awsrequest import AioAWSResponse  # type: ignore[import-not-found]
+
+        self.response = AioAWSResponse
+        self._transport: aio.Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def answer(self, model: Any, context: dict[str, Any], emit: Any) -> Answer:
+        """As that of Answering."""
+        try:
+            transport = self._open()
+            outcome: Any = await transport.run(self._flow(transport, model, context))
+        except (RequestError, NotSafeEnough) as error:
+            outcome = error
+        except (ServerError, EmbeddedServerUnavailable) as error:
+            raised = as_botocore_error(error, shown(self.url))
+            await emit(f"after-call-error.sqs.{model.name}", exception=raised, context=context)
+            raise raised from error
+        return self._respond(outcome, model, context)
+
+    def _open(self) -> aio.Transport:
+        loop = asyncio.get_running_loop()
+        if self._transport is None or self._loop is not loop:
+            if self.url.startswith("embedded:") and self.url not in _EMBEDDED:
+                with contextlib.suppress(ValueError):  # the transport says it better
+                    _EMBEDDED[self.url] = embedded.acquire(self.url)
+            from rqsqs._io import aio
+
+            self._transport, self._loop = aio.Transport(self.url, **self._options), loop
+        return self._transport
+
+    async def close(self) -> None:
+        """Give the connections up. Clients of aiobotocore that were closed answer nothing any more."""
+        if self._transport is not None:
+            await self._transport.close()
 
 
 def parsed_error(failed: Failed, model: Any, headers: dict[str, str]) -> dict[str, Any]:
@@ -175,3 +247,7 @@ class _Body:
         """The body in one piece."""
         content = {name: value for name, value in self._parsed.items() if name != "ResponseMetadata"}
         yield json.dumps(content, default=lambda blob: base64.b64encode(blob).decode()).encode() if content else b""
+
+    async def read(self, *_: Any) -> bytes:
+        """The same for aiobotocore."""
+        return next(self.stream())

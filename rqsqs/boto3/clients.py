@@ -1,20 +1,30 @@
-"""Makes genuine boto3 clients that are answered by Redis, and attaches to existing ones."""
+"""Which server answers a client: what `attach` says, or a patch, or AWS."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+import threading
+import weakref
+from typing import Any, NamedTuple, Protocol
+
+from botocore.client import BaseClient
+from botocore.config import Config
 
 from rqsqs import checks
 from rqsqs._io import defaults
 from rqsqs._io.connect import SCHEMES
 from rqsqs.limits import AWS, Limits
+from rqsqs.sqs.context import DEFAULT_REGION
 from rqsqs.types import Durability
 
-from .answering import Answering
+from .answering import PARAMS, Answering, AsyncAnswering
 from .savings import save_repeated_work
 
 BOTOCORE_TIMEOUT_S = 60
+ATTACHABLE = (
+    "an SQS client, an SQS resource or a session of boto3, botocore, aioboto3 or aiobotocore can be attached to Redis"
+)
 
 
 def is_redis_url(url: str) -> bool:
@@ -41,6 +51,156 @@ def server_url(endpoint_url: str | None = None) -> str | None:
     return url if is_redis_url(url) else defaults.URL
 
 
+class Place(NamedTuple):
+    """Where requests are answered, and how."""
+
+    url: str
+    limits: Limits
+    account: str | None
+    durability: Durability | None
+    options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        url: str | None,
+        limits: Limits,
+        account: str | None,
+        prefix: str | None,
+        durability: Durability | str | None,
+        options: dict[str, Any],
+    ) -> Place:
+        """Check what users say.
+
+        Raises:
+            InvalidParameterValue: the durability or the prefix makes no sense.
+        """
+        safe = checks.default_durability(durability)
+        options = {**options, "prefix": defaults.prefix_of(prefix)}
+        return cls(url or server_url() or defaults.URL, limits, account, safe, options)
+
+    def answering(self, is_async: bool) -> Answering | AsyncAnswering:
+        """Something that answers a client's requests from there."""
+        kind = AsyncAnswering if is_async else Answering
+        return kind(self.url, self.limits, self.account, self.durability, **self.options)
+
+
+class Patch(Protocol):
+    """See patching."""
+
+    def answering_for(self, switch: Switch) -> Answering | AsyncAnswering | None: ...
+
+
+PATCHES: list[Patch] = []  # those that are in force; the last one counts
+
+
+class Switch:
+    """The handlers of one SQS client, which ask what answers it now.
+
+    Attributes:
+        attached: what answers it unless a patch does; None = AWS.
+        endpoint_url: the URL of a Redis that it was created with.
+        account: the AWS account number that it was created with.
+        options: for redis-py's connections, from its Config.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.is_async = _is_async(client)
+        self.attached: Answering | AsyncAnswering | None = None
+        self.endpoint_url: str | None = None
+        self.account: str | None = None
+        self.options = timeouts(client.meta.config)
+        self._preferred: tuple[Patch, ...] = ()
+        self._opened: list[AsyncAnswering] = []
+        self._emit = client.meta.events.emit
+        # botocore calls handlers of longer event names first, so that these come behind all that users can register.
+        client.meta.events.register_last("before-parameter-build", self.note_params, unique_id="rqsqs-params")
+        client.meta.events.register_last("before-call", self.answer, unique_id="rqsqs-answer")
+        if not self.is_async:
+            save_repeated_work(client)
+        else:
+            client._endpoint.http_session = _HttpSession(client._endpoint.http_session, self)
+
+    def attach(self, place: Place, *, over_patches: bool) -> None:
+        """Let it be answered there from now on.
+
+        Args:
+            place: where.
+            over_patches: also while the patches are in force that are now.
+        """
+        self.attached = self.opened(place)
+        self._preferred = tuple(PATCHES) if over_patches else ()
+
+    def opened(self, place: Place) -> Answering | AsyncAnswering:
+        """Something that answers from there, and is closed together with the client if it is one of aiobotocore."""
+        answering = place.answering(self.is_async)
+        if isinstance(answering, AsyncAnswering):
+            self._opened.append(answering)
+        return answering
+
+    def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
+        """Handler of before-parameter-build."""
+        context[PARAMS] = params
+
+    def answer(self, model: Any, context: dict[str, Any], **_: Any) -> Any:
+        """Handler of before-call; aiobotocore awaits what it returns. None leaves the request to botocore."""
+        answering = self._patched() if PATCHES else self.attached
+        return None if answering is None else answering.answer(model, context, self._emit)
+
+    def _patched(self) -> Answering | AsyncAnswering | None:
+        patch = PATCHES[-1]
+        return self.attached if patch in self._preferred else patch.answering_for(self)
+
+    async def close(self) -> None:
+        """Give the connections of a client of aiobotocore up."""
+        for answering in self._opened:
+            await answering.close()
+
+
+class _HttpSession:
+    """The HTTP session of a client of aiobotocore, which is closed when the client is."""
+
+    def __init__(self, session: Any, switch: Switch) -> None:
+        self._session = session
+        self._switch = switch
+
+    async def __aenter__(self) -> _HttpSession:
+        await self._session.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            await self._switch.close()
+        finally:
+            await self._session.__aexit__(*exc_info)
+
+    async def close(self) -> None:
+        await self.__aexit__(None, None, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+_switches: weakref.WeakKeyDictionary[Any, Switch] = weakref.WeakKeyDictionary()
+_lock = threading.RLock()
+
+
+def switch_of(client: Any) -> Switch:
+    """The switch of an SQS client; it gets one if it has none."""
+    switch = _switches.get(client)
+    if switch is None:
+        with _lock:
+            switch = _switches.get(client)
+            if switch is None:
+                switch = _switches[client] = Switch(client)
+    return switch
+
+
+def is_sqs(client: Any) -> bool:
+    """Whether this is a client of SQS."""
+    return isinstance(client, BaseClient) and client.meta.service_model.service_name == "sqs"
+
+
 def attach(
     target: Any,
     url: str | None = None,
@@ -54,8 +214,9 @@ def attach(
     """Let an existing client, resource or session be answered by Redis instead of AWS.
 
     Args:
-        target: an SQS client, an SQS resource (service, queue or message), or a session of boto3 or botocore. Of a
-            session all SQS clients made later are answered; clients of other services are not touched.
+        target: an SQS client, an SQS resource (service, queue or message), or a session, of boto3, botocore, aioboto3
+            or aiobotocore. Of a session all SQS clients made later are answered; clients of other services are not
+            touched.
         url: of the server; None = RQSQS_URL, else AWS_ENDPOINT_URL_SQS, else the local Redis.
         limits: what requests may ask for: `rqsqs.limits.AWS` or `rqsqs.limits.NATIVE`.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
@@ -68,23 +229,69 @@ def attach(
         TypeError: `target` is something else, or a client of another service.
         InvalidParameterValue: the durability or the prefix makes no sense.
     """
-    safe = checks.default_durability(durability)
-    prefix = defaults.prefix_of(prefix)
-    answering = Answering(url or server_url() or defaults.URL, limits, account, safe, prefix=prefix, **options)
+    place = Place.of(url, limits, account, prefix, durability, options)
     if hasattr(target, "create_client") and hasattr(target, "get_component"):  # a session of botocore
-        answering.register(target.get_component("event_emitter"), ".sqs")
+        _attach_session(target.get_component("event_emitter"), place)
     elif hasattr(target, "events") and hasattr(target, "get_available_services"):  # a session of boto3
-        answering.register(target.events, ".sqs")
+        _attach_session(target.events, place)
     else:
         client = getattr(getattr(target, "meta", None), "client", None) or target
-        service = getattr(getattr(getattr(client, "meta", None), "service_model", None), "service_name", None)
-        if service != "sqs":
-            raise TypeError(f"attach() takes an SQS client, an SQS resource or a session, not {target!r}")
-        answering.register(client.meta.events)
-        save_repeated_work(client)
+        if not is_sqs(client):
+            raise TypeError(f"{ATTACHABLE}, got {_described(target)}")
+        switch_of(client).attach(place, over_patches=True)
+
+
+def _attach_session(events: Any, place: Place) -> None:
+    """Give all SQS clients that a session makes a base class that attaches them."""
+
+    class Attached:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            switch_of(self).attach(place, over_patches=True)
+
+    def creating(base_classes: list[type], **_: Any) -> None:
+        base_classes.insert(0, Attached)
+
+    events.unregister("creating-client-class.sqs", unique_id="rqsqs")
+    events.register_last("creating-client-class.sqs", creating, unique_id="rqsqs")
+
+
+def _described(target: Any) -> str:
+    if isinstance(target, BaseClient):
+        return f"a client of {target.meta.service_model.service_name}"
+    kind = f"{type(target).__module__}.{type(target).__qualname__}".removeprefix("builtins.")
+    if hasattr(target, "__aenter__") and kind.startswith(("aiobotocore.", "aioboto3.")):
+        return f"{kind}: attach what `async with` gives, or the session before it makes clients"
+    return f"{target!r:.80}" if kind in ("str", "NoneType") else kind
+
+
+def _is_async(client: Any) -> bool:
+    aiobotocore = sys.modules.get("aiobotocore.client")
+    return aiobotocore is not None and isinstance(client, aiobotocore.AioBaseClient)
 
 
 def timeouts(config: Any) -> dict[str, float]:
     """The timeouts of a botocore Config as options of redis-py; those left at botocore's default are left to rqsqs."""
     found = {"socket_timeout": config.read_timeout, "socket_connect_timeout": config.connect_timeout}
     return {name: seconds for name, seconds in found.items() if seconds not in (None, BOTOCORE_TIMEOUT_S)}
+
+
+def needs_nothing(arguments: dict[str, Any], configured_region: str | None) -> str | None:
+    """Let an SQS client be created where neither region nor credentials are configured, and none are looked for.
+
+    Args:
+        arguments: of botocore's create_client by name; changed in place.
+        configured_region: of the session.
+
+    Returns:
+        The endpoint_url that was among them, which a client of HTTP could not use.
+    """
+    url: str | None = arguments.pop("endpoint_url", None)
+    config = arguments.get("config")
+    ours = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg] # they are for HTTP
+    arguments["config"] = config.merge(ours) if config is not None else ours
+    if not (arguments.get("region_name") or getattr(config, "region_name", None) or configured_region):
+        arguments["region_name"] = DEFAULT_REGION
+    if arguments.get("aws_access_key_id") is None and arguments.get("aws_secret_access_key") is None:
+        arguments["aws_access_key_id"] = arguments["aws_secret_access_key"] = "rqsqs"  # nothing is signed
+    return url

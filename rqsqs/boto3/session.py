@@ -6,11 +6,10 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import boto3.session
-from botocore.config import Config
 
-from rqsqs.sqs.context import DEFAULT_REGION
+from rqsqs.limits import AWS
 
-from .clients import attach, server_url, timeouts
+from .clients import Place, needs_nothing, server_url, switch_of, timeouts
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -39,18 +38,11 @@ else:
             url = server_url(arguments.get("endpoint_url")) if arguments["service_name"] == "sqs" else None
             if url is None:
                 return super().client(**arguments)
-            arguments["endpoint_url"] = None
-            config = arguments.get("config")
-            ours = Config(ignore_configured_endpoint_urls=True)  # they are for HTTP
-            arguments["config"] = config.merge(ours) if config is not None else ours
-            has_region = arguments.get("region_name") or getattr(config, "region_name", None) or self.region_name
-            if not has_region:
-                arguments["region_name"] = DEFAULT_REGION
-            if arguments.get("aws_access_key_id") is None and arguments.get("aws_secret_access_key") is None:
-                arguments["aws_access_key_id"] = arguments["aws_secret_access_key"] = "rqsqs"  # nothing is signed
+            needs_nothing(arguments, self.region_name)
             client = super().client(**arguments)
             account = arguments.get("aws_account_id") or self._rqsqs_account
-            attach(client, url, account=account, **timeouts(client.meta.config))
+            place = Place.of(url, AWS, account, None, None, timeouts(client.meta.config))
+            switch_of(client).attach(place, over_patches=False)
             return client
 
 

@@ -296,7 +296,7 @@ def test_errors_are_those_that_boto3_makes_of_an_answer_over_http(
     ours = rqsqs.boto3.client("sqs", endpoint_url="redis://127.0.0.1:1")
     seen = []
     ours.meta.events.register("after-call", lambda http_response, **_: seen.append(http_response))
-    monkeypatch.setattr("rqsqs.boto3.answering.Transport", RunsNothing)
+    monkeypatch.setattr("rqsqs.boto3.answering.sync.Transport", RunsNothing)
     with pytest.raises(ClientError) as in_process:
         ours.receive_message(QueueUrl="q")
     wire.answer = (seen[0].status_code, seen[0].headers, seen[0].content)
