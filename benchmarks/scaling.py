@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from benchmarks import connections, growth, masters, memory, network, partitioned, scripts, targets
 from benchmarks.contestants import Native
@@ -273,8 +273,8 @@ def _largest_requests(r: Results) -> dict[str, tuple[int, int, int]]:
             _, make_requests = SCENARIOS[scenario]
             with Bench(r.kind) as bench:
                 engine = Engine(bench.server.url, scenario)
-                meter = Meter(engine)
-                make_requests(engine, meter, engine.queue(name, **attributes_of(name)))
+                with closing(Meter(engine)) as meter:
+                    make_requests(engine, meter, engine.queue(name, **attributes_of(name)))
                 engine.transport.close()
             for script, usec in meter.usec.items():
                 us, calls, size = found.get(script, (0, 0, 0))

@@ -12,9 +12,10 @@ them. With RQSQS_TEST_EVERY_SERVER=1 all run on both.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
 import secrets
+import signal
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -30,6 +31,12 @@ PATIENT_MS = 15_000  # a cluster on a busy machine; nobody is to be replaced
 WITH_FAULTS = bool(os.environ.get("RQSQS_TEST_FAULTS"))
 ON_EVERY_SERVER = bool(os.environ.get("RQSQS_TEST_EVERY_SERVER") or os.environ.get("RQSQS_SOAK_SECONDS"))
 OF_FAULTS = {"test_chaos.py", "test_sentinels.py", "test_worker_kills.py"}
+
+
+def pytest_sessionstart() -> None:
+    """What shells start in the background ignores Ctrl-C, and so would everything that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -99,23 +106,30 @@ def server_url(request: pytest.FixtureRequest, server_of_kind: Callable[[str], S
     return server_of_kind(request.param).url
 
 
+@pytest.fixture(scope="session")
+def masters_of_shared(shared_servers: dict[str, Server | Cluster]) -> Iterator[Callable[[], list[redis.Redis]]]:
+    """Plain clients of all masters of the servers that run so far: nobody is replaced there."""
+    known: dict[str, list[redis.Redis]] = {}
+
+    def get() -> list[redis.Redis]:
+        for kind, server in shared_servers.items():
+            if kind not in known:
+                known[kind] = [redis.Redis.from_url(url) for url in nodes.master_urls(server.url)]
+        return [master for masters in known.values() for master in masters]
+
+    yield get
+    for master in get():
+        master.close()
+
+
 @pytest.fixture
-def prefix(shared_servers: dict[str, Server | Cluster]) -> Iterator[str]:
+def prefix(masters_of_shared: Callable[[], list[redis.Redis]]) -> Iterator[str]:
     """A prefix for keys and queue names that no other test has. Its keys are removed: tests that look at all keys of a
     server would take ever longer."""
     name = f"t{secrets.token_hex(6)}"
     yield name
-    for server in shared_servers.values():
-        for master in masters(server.url):
-            keys = list(master.scan_iter(f"{name}:*", count=1000))
-            if isinstance(server, Cluster):
-                for key in keys:  # of many slots
-                    master.unlink(key)
-            elif keys:
-                master.unlink(*keys)
-
-
-@functools.cache
-def masters(url: str) -> list[redis.Redis]:
-    """Plain clients of those of a shared server or cluster: nobody is to be replaced there."""
-    return [redis.Redis.from_url(one) for one in nodes.master_urls(url)]
+    for master in masters_of_shared():
+        keys = list(master.scan_iter(f"{name}:*", count=1000))
+        for some in [[key] for key in keys] if ALL_ON_CLUSTER else [keys] if keys else []:  # keys of many slots
+            with contextlib.suppress(redis.exceptions.MovedError, redis.exceptions.AskError):
+                master.unlink(*some)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +34,15 @@ class Meter:
     calls: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     usec: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        masters = [redis.Redis.from_url(url) for url in nodes.master_urls(self.engine.url)]
+        self.connections = [master.connection_pool.get_connection() for master in masters]
+
+    def close(self) -> None:
+        """Close its own connections, from which it takes INFO: redis-py takes its time to read that."""
+        for connection in self.connections:
+            connection.disconnect()
 
     def __call__(self, what: Any) -> Any:
         if isinstance(what, Operation):
@@ -81,7 +89,7 @@ class Meter:
     def count(self) -> tuple[int, int]:
         """Redis calls so far, those inside scripts, and microseconds of all scripts."""
         calls = usec = 0
-        for connection in connections_to_masters(self.engine.url):
+        for connection in self.connections:
             connection.send_command("INFO", "commandstats")
             for command, n, us in COMMAND.findall(connection.read_response()):
                 if command not in OUTSIDE:
@@ -89,12 +97,6 @@ class Meter:
                 elif command == b"evalsha":
                     usec += int(us)
         return calls, usec
-
-
-@functools.cache
-def connections_to_masters(url: str) -> list[redis.Connection]:
-    """One to each, for all tests: INFO is asked for thousands of times, and redis-py takes its time to read it."""
-    return [redis.Redis.from_url(one).connection_pool.get_connection() for one in nodes.master_urls(url)]
 
 
 Scenario = Callable[[Engine, Meter, QueueRef], Any]

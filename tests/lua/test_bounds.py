@@ -3,6 +3,7 @@ header says how many (BOUND); here the largest requests are made, and the server
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -34,11 +35,12 @@ def is_of(script: str, is_fifo: bool) -> bool:
     return not (is_fifo and (script + "_fifo" in scripts.names() or script == "browse_groups"))
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_call_does_more_than_its_header_says(engine: Engine, q: QueueRef, name: str) -> None:
-    meter = Meter(engine)
     covers, run = SCENARIOS[name]
-    run(engine, meter, q)
+    with contextlib.closing(Meter(engine)) as meter:
+        run(engine, meter, q)
     for script in meter.calls:  # pytest -rA
         print(f"{script:32} {meter.calls[script]:6} {meter.bytes[script]:9}")
     assert {script for script in covers.split() if is_of(script, q.is_fifo)} <= set(meter.calls)
