@@ -24,7 +24,7 @@ def count(p: Partition, start: int = 0) -> Operation:
     return Operation(
         "count_messages_fifo" if p.is_fifo else "count_messages",
         p.keys(keys),
-        (p.space.now_us(),) if p.is_fifo else (p.space.now_us(), start),
+        (p.space.now_us(),) if p.is_fifo else (p.space.now_us(), str(start)),
         lambda r: (int(r[0]), r[1], r[2], int(r[3]) if r[3] else None, r[4] - 1 if p.is_fifo else r[4]),
     )
 
@@ -34,7 +34,7 @@ def groups(p: Partition, offset: int, limit: int) -> Operation:
     return Operation(
         "list_groups",
         p.keys(SETS_FIFO if p.is_fifo else SETS),
-        (offset, limit),
+        (str(offset), str(limit)),
         lambda r: (int(r[0]), [g.decode() for g in r[1:]]),
     )
 
@@ -56,7 +56,7 @@ def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Ope
     return Operation(
         "peek_messages",
         p.keys("meta ready store inflight delayed"),
-        (p.space.now_us(), section, group, offset, limit),
+        (p.space.now_us(), section, group, str(offset), str(limit)),
         parse,
     )
 
@@ -77,7 +77,7 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
     return Operation(
         "peek_messages_fifo",
         p.keys("meta inflight state delayed postponed"),
-        (p.space.now_us(), group, offset, limit),
+        (p.space.now_us(), group, str(offset), str(limit)),
         parse,
     )
 
@@ -94,7 +94,7 @@ def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:
             _take_in(found, p, "ring", seen, reply[i : i + 3])
         return found, _cursor(reply)
 
-    return Operation("browse_groups", p.keys("meta ring paused"), (*_place(cursor), limit), parse)
+    return Operation("browse_groups", p.keys("meta ring paused"), (*_place(cursor), str(limit)), parse)
 
 
 def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation:
@@ -113,7 +113,7 @@ def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation
     return Operation(
         "browse_messages_fifo",
         p.keys("meta available inflight state delayed postponed paused"),
-        (p.space.now_us(), letter, *_place(cursor), limit),
+        (p.space.now_us(), letter, *_place(cursor), str(limit)),
         parse,
     )
 
@@ -167,10 +167,10 @@ def cancel(
     """
     if p.is_fifo:
         script, keys = "cancel_message_fifo", "meta available inflight state bell keeper"
-        args: tuple[Arg, ...] = (key, "" if due is None else due, *groups)
+        args: tuple[Arg, ...] = (key, "" if due is None else str(due), *groups)
     else:
         script, keys = "cancel_message", "meta ready store inflight delayed bell keeper"
-        args = (key, "" if due is None else due, "1" if ready_only else "", *groups)
+        args = (key, "" if due is None else str(due), "1" if ready_only else "", *groups)
     return Operation(script, p.keys(keys), (p.space.now_us(), *args))
 
 

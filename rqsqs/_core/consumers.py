@@ -34,7 +34,7 @@ def beat(
         life_ms: so long it counts as alive.
         is_same: it holds nothing, and described itself so before; the order may be "?": nobody knows it.
     """
-    args: list[Arg] = [p.space.now_us(), lease_ms, consumer_id, "", life_ms]
+    args: list[Arg] = [p.space.now_us(), str(lease_ms), consumer_id, "", str(life_ms)]
     if is_same:
         args[3] = "="
     elif description is not None:
@@ -56,7 +56,9 @@ def list_consumers(q: QueueRef) -> Operation:
         now_ms, flat = reply
         return [_consumer(q.name, now_ms, *flat[i : i + 4]) for i in range(0, len(flat), 4)]
 
-    return Operation("list_consumers", q.home.keys("meta beats consumers orders"), (q.space.now_us(), LISTED), parse)
+    return Operation(
+        "list_consumers", q.home.keys("meta beats consumers orders"), (q.space.now_us(), str(LISTED)), parse
+    )
 
 
 def _consumer(queue: str, now_ms: int, name: bytes, until: bytes, description: bytes, order: bytes) -> Consumer:

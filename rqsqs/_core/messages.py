@@ -85,7 +85,7 @@ def send_messages(
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
     stride = (f"6/{permit}" if permit else "6") if special else "2"
-    args: list[Arg] = [now, size, f"{stride}c" if check else stride]
+    args: list[Arg] = [now, str(size), f"{stride}c" if check else stride]
     for name, m in zip(names, messages, strict=True):
         args.append(name)
         args.append(m.record)
@@ -94,7 +94,7 @@ def send_messages(
                 _due(m),
                 m.group or "",
                 dedup_tail(m.dedup_id) if m.dedup_id is not None else "",
-                "" if m.dedup_window_ms is None else m.dedup_window_ms,
+                "" if m.dedup_window_ms is None else str(m.dedup_window_ms),
             )
 
     def parse(reply: bytes | list[bytes]) -> list[SentMessage | Moved]:
@@ -131,7 +131,7 @@ def _send_fifo(
     all_have_ids = limits.strict or all(
         [m.dedup_id is not None and (m.dedup_window_ms is None or m.dedup_window_ms >= MIN_WINDOW_MS) for m in messages]
     )
-    args: list[Arg] = [now, size, "1" if all_have_ids else "", permit]
+    args: list[Arg] = [now, str(size), "1" if all_have_ids else "", permit]
     for m in messages:
         if m.dedup_id is not None:
             dedup = "=" + dedup_tail(m.dedup_id)
@@ -139,7 +139,7 @@ def _send_fifo(
             dedup = "#" + dedup_tail(m.content_hash)
         else:
             dedup = ""
-        window = "" if m.dedup_window_ms is None else m.dedup_window_ms
+        window = "" if m.dedup_window_ms is None else str(m.dedup_window_ms)
         args += (m.record, m.group or "", dedup, _due(m), window)
 
     def parse(reply: list[bytes]) -> list[SentMessage | Moved]:
@@ -225,11 +225,11 @@ def receive_messages(
     """
     args: tuple[Arg, ...] = (
         p.space.now_us(),
-        count,
-        "" if visibility_ms is None else visibility_ms,
+        str(count),
+        "" if visibility_ms is None else str(visibility_ms),
         wait,
         waiter,
-        limits.in_flight,
+        str(limits.in_flight),
         "1" if delete else "",
     )
 
@@ -249,7 +249,7 @@ def receive_messages(
     if p.is_fifo:
         strict = "1" if limits.strict else ""
         finished_args = (a for r in finished for a in (r.key, r.group, r.receives))
-        args = (*args, attempt_id or "", strict, per_group, *finished_args)
+        args = (*args, attempt_id or "", strict, str(per_group), *finished_args)
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo, keeps_answer=delete)
     args = (*args, *[r.key for r in finished])
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo, keeps_answer=delete)
@@ -398,12 +398,12 @@ def change_visibility(
         changes: receipts and milliseconds from now.
         total_ms: longest invisibility counted from the receive; 0 = no limit.
     """
-    args: list[Arg] = [p.space.now_us(), total_ms]
+    args: list[Arg] = [p.space.now_us(), str(total_ms)]
     for r, visibility_ms in changes:
         if p.is_fifo:
-            args += (r.key, r.group, r.receives, r.received_ms, visibility_ms)
+            args += (r.key, r.group, r.receives, r.received_ms, str(visibility_ms))
         else:
-            args += (r.key, r.received_ms, visibility_ms)
+            args += (r.key, r.received_ms, str(visibility_ms))
     name, keys = ("change_message_visibility_fifo", CHANGE_FIFO) if p.is_fifo else ("change_message_visibility", CHANGE)
     return Operation(name, p.keys(keys), tuple(args), durability=durability)
 
@@ -446,10 +446,10 @@ def release_messages(p: Partition, verdicts: Sequence[Verdict], durability: Dura
         args += (
             v.kind,
             records.cause(d.stamp, why) if why else b"",
-            d.size if why else 0,
-            why.failures if why else 1,
-            "" if v.wanted_ms is None else v.wanted_ms,
-            v.chance,
+            str(d.size) if why else "0",
+            str(why.failures) if why else "1",
+            "" if v.wanted_ms is None else str(v.wanted_ms),
+            str(v.chance),
             " ".join(v.kinds),
         )
     name, keys = ("release_message_fifo", CHANGE_FIFO) if p.is_fifo else ("release_message", CHANGE)
@@ -491,7 +491,7 @@ def watch_all(times: Sequence[tuple[int, Partition]], waiter: str) -> tuple[int 
 
 def forget_answer(lane: str, number: int) -> Operation:
     """The caller has the answer to a call: its lane, by its key, need not keep it."""
-    return Operation("forget_answer", (lane,), (number,))
+    return Operation("forget_answer", (lane,), (str(number),))
 
 
 def mark_connection(operation: Operation) -> Operation:

@@ -18,7 +18,7 @@ def move(p: Partition, limit: int, destination: str) -> Operation:
     return Operation(
         "move_messages",
         p.keys("meta"),
-        (p.space.now_us(), limit, destination, "1" if p.is_fifo else "", ids.tails()),
+        (p.space.now_us(), str(limit), destination, "1" if p.is_fifo else "", ids.tails()),
         lambda r: (r[0], r[1].decode()),
     )
 
@@ -29,7 +29,7 @@ def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
     return Operation(
         "take_messages",
         p.keys("meta outbox"),
-        (p.space.now_us(), limit, destination, "1" if p.is_fifo else "", batch),
+        (p.space.now_us(), str(limit), destination, "1" if p.is_fifo else "", batch),
         lambda r: (r[0].decode(), r[1].decode(), r[2:]) if r else None,
     )
 
@@ -72,7 +72,7 @@ def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move
     return Operation(
         "start_message_move_task",
         q.home.keys("meta sources tasks"),
-        (q.space.now_us(), task_id, destination, rate or "", to_move, LEASE_MS),
+        (q.space.now_us(), task_id, destination, str(rate or ""), str(to_move), str(LEASE_MS)),
     )
 
 
@@ -81,7 +81,7 @@ def update(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "
     return Operation(
         "update_message_move_task",
         q.home.keys("tasks"),
-        (q.space.now_us(), task_id, verb, moved, LEASE_MS, reason),
+        (q.space.now_us(), task_id, verb, str(moved), str(LEASE_MS), reason),
         lambda r: (r[0].decode(), r[1]),
     )
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rqsqs.types import Durability
 
 T = TypeVar("T")
-Arg = str | bytes | int
+Arg = str | bytes
 Flow = Generator[Any, Any, T]
 
 

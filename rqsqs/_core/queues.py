@@ -62,8 +62,8 @@ def create_queue(p: Partition, attributes: Mapping[str, str], tags: Mapping[str,
     args: list[Arg] = [
         p.space.now_us(),
         "1" if limits.recreate_interval_s else "",
-        len(attributes),
-        len(fields),
+        str(len(attributes)),
+        str(len(fields)),
         *(item for pair in fields.items() for item in pair),
         *(item for pair in tags.items() for item in pair),
     ]
@@ -88,7 +88,7 @@ def set_attributes(
         "1" if touch else "",
         field,
         expected,
-        len(removals),
+        str(len(removals)),
         *removals,
         *(item for name, value in fields.items() if value is not None for item in (name, value)),
     ]
@@ -125,7 +125,7 @@ def _ending(reply: list[Any]) -> Ending:
 def find_damage(meta: str, limit: int = 100) -> Operation:
     """The result is (how many members were looked at, [QueueDamaged])."""
     return Operation(
-        "find_damage", (meta,), (limit,), lambda r: (r[0], [QueueDamaged.told(text.decode()) for text in r[1:]])
+        "find_damage", (meta,), (str(limit),), lambda r: (r[0], [QueueDamaged.told(text.decode()) for text in r[1:]])
     )
 
 
@@ -139,8 +139,8 @@ def delete_queue(
         (
             p.space.now_us(),
             "1" if purge else "",
-            limits.recreate_interval_s * 1000 if keep_name else 0,
-            limits.purge_interval_s * 1000,
+            str(limits.recreate_interval_s * 1000) if keep_name else "0",
+            str(limits.purge_interval_s * 1000),
             "1" if first else "",
             cursor,
         ),
@@ -155,7 +155,9 @@ def register_queue(space: Keyspace, name: str, created_us: str, *, remove: bool 
 
 def list_queues(space: Keyspace, prefix: str, after: str, limit: int) -> Operation:
     """The result is a list of names."""
-    return Operation("list_queues", (space.names,), (prefix, after, limit), lambda r: [name.decode() for name in r])
+    return Operation(
+        "list_queues", (space.names,), (prefix, after, str(limit)), lambda r: [name.decode() for name in r]
+    )
 
 
 def get_tags(q: QueueRef) -> Operation:
@@ -165,7 +167,7 @@ def get_tags(q: QueueRef) -> Operation:
 
 def set_tags(q: QueueRef, tags: Mapping[str, str], remove: list[str], limit: int) -> Operation:
     """Set and remove tags."""
-    args: list[Arg] = [limit, len(remove), *remove, *(item for pair in tags.items() for item in pair)]
+    args: list[Arg] = [str(limit), str(len(remove)), *remove, *(item for pair in tags.items() for item in pair)]
     return Operation("set_queue_tags", q.home.keys("meta tags"), tuple(args))
 
 
@@ -208,13 +210,16 @@ def set_partition(p: Partition, partition: str, look: int = 0) -> Operation:
     Args:
         look: only look whether it may be told; if it has more message groups than this, it may not.
     """
-    return Operation("set_partition", p.keys("meta bell keeper"), (p.space.now_us(), partition, look or ""))
+    return Operation("set_partition", p.keys("meta bell keeper"), (p.space.now_us(), partition, str(look or "")))
 
 
 def paused_groups(p: Partition, offset: int, limit: int) -> Operation:
     """The result is (next offset or -1, names)."""
     return Operation(
-        "list_groups", p.keys("meta paused"), (offset, limit), lambda r: (int(r[0]), [g.decode() for g in r[1:]])
+        "list_groups",
+        p.keys("meta paused"),
+        (str(offset), str(limit)),
+        lambda r: (int(r[0]), [g.decode() for g in r[1:]]),
     )
 
 

@@ -196,11 +196,11 @@ class Delivery:
         return ids.sequence_number(self._key) if self.partition.is_fifo else None
 
     @property
-    def held(self) -> tuple[str, int]:
+    def held(self) -> tuple[str, str]:
         """What stands for this receive in `inflight`: the member and the receives of this stay."""
         if self.partition.is_fifo:
-            return self._key[:16] + self.group_name, min(self._receives, 999)
-        return self._key, self._receives or 1
+            return self._key[:16] + self.group_name, str(min(self._receives, 999))
+        return self._key, str(self._receives or 1)
 
     @property
     def envelope(self) -> tuple[Any, ...]:

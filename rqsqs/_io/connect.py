@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from rqsqs._io import defaults
+from redis.connection import ConnectionPool
+
+from rqsqs._io import defaults, wire
 from rqsqs._io.addresses import place_of
 from rqsqs._io.addresses import shown as shown
 from rqsqs.errors import UsageError
@@ -24,6 +27,12 @@ SCHEMES = (
     "redis+sentinel",
     "rediss+sentinel",
 )
+
+
+# redis-py looks its own version up for each connection, and tells it with two more round trips, which old servers and
+# most ACLs refuse.
+NAMING = {"driver_info", "lib_name", "lib_version"}
+UNNAMED = dict.fromkeys(["driver_info"] if find_spec("redis.driver_info") else ["lib_name", "lib_version"])
 
 
 def resolve(url: str | None) -> str:
@@ -53,6 +62,7 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
         "socket_connect_timeout": 5.0 if is_one else 3.0,
         "socket_keepalive": True,
         "protocol": 2,
+        **({} if NAMING & {*options, *dict(parse_qsl(url.partition("?")[2]))} else UNNAMED),
         **options,
         "decode_responses": False,
     }
@@ -74,6 +84,8 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
 
 def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connection: type[Any]) -> Any:
     """A redis-py pool of either colour, only used to make connections."""
+    if issubclass(pool, ConnectionPool):  # asyncio has no packer in C
+        settings = {**settings, "command_packer": wire.Packer()}
     try:
         if url.startswith("embedded:"):
             made = pool(connection_class=unix_connection, **settings)

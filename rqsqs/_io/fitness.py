@@ -44,7 +44,7 @@ class Told(NamedTuple):
 
 def format_question(key: str) -> bytes:
     """Enter the format that we write, unless somebody entered one."""
-    return wire.command("SET", key, FORMAT, "NX", "GET")
+    return wire.command("SET", key, str(FORMAT), "NX", "GET")
 
 
 def judge_formats(where: str, keys: tuple[str, ...], replies: list[Any]) -> None:

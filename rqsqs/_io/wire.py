@@ -137,12 +137,12 @@ def is_worth_another(error: Exception, sent: bool, is_dynamic: bool) -> bool:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _head(script: str, keys: tuple[str, ...], is_cluster: bool, lane: str) -> tuple[Any, ...]:
+def _head(script: str, keys: tuple[str, ...], is_cluster: bool, lane: str) -> tuple[str | bytes, ...]:
     if lane:
         keys = (_slot(keys, lane), *keys)
     if is_cluster:
         keys = (*keys, f"{keys[-1]}:none")
-    return (b"EVALSHA", scripts.get(script).sha, len(keys), *keys)
+    return (b"EVALSHA", scripts.get(script).sha, str(len(keys)), *keys)
 
 
 def _slot(keys: tuple[str, ...], lane: str) -> str:
@@ -162,10 +162,20 @@ def _bytes_of(reply: Any) -> int:
     return len(reply) if type(reply) is bytes else 0
 
 
-def command(*words: Any) -> bytes:
-    """A command, packed."""
-    packed: bytes = hiredis.pack_command(words)
+def command(*words: str | bytes) -> bytes:
+    """A command, packed. Numbers have to be text already: of others hiredis asks Python for their text, and if a signal
+    handler raises meanwhile, the process dies."""
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # it says that it takes one word
     return packed
+
+
+class Packer:
+    """Packs what redis-py says on its own when it opens a connection; the same to hiredis."""
+
+    def pack(self, *words: Any) -> list[bytes]:
+        """A command; its first word may be more than one."""
+        first, *others = [word if isinstance(word, str | bytes) else str(word) for word in words]
+        return [command(*first.split(), *others)]
 
 
 def call(operation: Operation, is_cluster: bool, lane: Lane | None, repeated: bool = False) -> bytes:
@@ -187,7 +197,7 @@ def call(operation: Operation, is_cluster: bool, lane: Lane | None, repeated: bo
         return command(*head, *args[:marked], f"{args[marked]!s}r", *args[marked + 1 :])
     if marked is not None:
         return command(*head, *args)
-    return command(*head, f"{lane.number}r" if repeated else lane.number, *operation.args)
+    return command(*head, f"{lane.number}r" if repeated else str(lane.number), *operation.args)
 
 
 def load(operation: Operation) -> bytes:
@@ -207,11 +217,9 @@ def confirmation(operation: Operation, router: Changeable) -> Generator[list[byt
     """
     durability = operation.durability
     assert durability is not None
-    timeout_ms = max(round(durability.timeout * 1000), 1)  # 0 would be for ever
-    if durability.aof:
-        wait = command("WAITAOF", 1, durability.replicas, timeout_ms)
-    else:
-        wait = command("WAIT", durability.replicas, timeout_ms)
+    timeout = str(max(round(durability.timeout * 1000), 1))  # ms; 0 would be for ever
+    replicas = str(durability.replicas)
+    wait = command("WAITAOF", "1", replicas, timeout) if durability.aof else command("WAIT", replicas, timeout)
     mark = messages.mark_connection(operation)
     marking = [load(mark), call(mark, False, None)]
     answers = yield [wait] if scripts.get(operation.script).has_lane else [*marking, wait]
