@@ -20,9 +20,9 @@ from rqsqs._text import printable_json, printable_lines, shortened
 from rqsqs._tracebacks import formatted, name_of, text_of
 
 LEVELS = ("debug", "info", "warning", "error")
-MESSAGE = 10_000  # characters of what was said, at most,
-TRACEBACK, PART = 20_000, 2_000  # of a traceback and of each part of it, such as the exception's text,
-EXTRA, VALUE, ITEMS, DEPTH = 10_000, 2_000, 100, 8  # of all extra fields, of one value; items and depth of objects
+MESSAGE = 5_000  # characters of what was said, at most,
+TRACEBACK, PART = 12_000, 1_000  # of a traceback and of each part of it, such as the exception's text,
+EXTRA, VALUE, ITEMS, DEPTH = 5_000, 2_000, 100, 8  # of all extra fields, of one value; items and depth of objects
 CONTEXT = ("queue", "message_id", "receive_count", "consumer_id", "rqsqs_fields")  # what LogFilter adds
 STANDARD = frozenset([*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", *CONTEXT])
 
@@ -207,10 +207,12 @@ class _Plain:
             return int(value)
         if isinstance(value, float) and isfinite(value):
             return float(value)
-        if depth and isinstance(value, Mapping):
+        if not depth and isinstance(value, (Mapping, list, tuple, Set)):  # its text would have no end
+            return "..."
+        if isinstance(value, Mapping):
             found = {self._text(text_of(k, VALUE)): self.of(v, depth - 1) for k, v in islice(value.items(), ITEMS)}
             return found | ({"...": f"and {len(value) - ITEMS:,} more"} if len(value) > ITEMS else {})
-        if depth and isinstance(value, (list, tuple, Set)):
+        if isinstance(value, (list, tuple, Set)):
             return [self.of(item, depth - 1) for item in islice(value, ITEMS)] + (
                 [f"... and {len(value) - ITEMS:,} more"] if len(value) > ITEMS else []
             )

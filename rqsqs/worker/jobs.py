@@ -238,7 +238,8 @@ class Job:
         except BaseException as e:
             error: BaseException = e
             if isinstance(e, TimeoutError) and clock is not None and clock.expired():
-                error = HandlerTimeout(f"the handler took longer than {handler.timeout:g} s")
+                where = None if e.__cause__ is None else e.__cause__.__traceback__  # it waited there
+                error = HandlerTimeout(f"the handler took longer than {handler.timeout:g} s").with_traceback(where)
             outcomes = [error] * len(self.deliveries)
         self._end(outcomes)
 
