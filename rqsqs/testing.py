@@ -1,6 +1,9 @@
-"""Tools for tests of code that uses rqsqs: a clock that can be moved, and cleaning up.
+"""Tools for tests of code that uses rqsqs: an environment, a clock that can be moved, and cleaning up.
 
 The fixtures are in rqsqs.pytest_plugin.
+
+with environment():
+    application.main()  # calls boto3.client("sqs"), rqsqs.connect() or Worker() as it always does
 
 clock = VirtualClock()
 with rqsqs.connect("embedded://", clock=clock) as connection:
@@ -12,15 +15,21 @@ with rqsqs.connect("embedded://", clock=clock) as connection:
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import os
+import secrets
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from rqsqs.checks import Seconds, milliseconds
 
-__all__ = ["VirtualClock", "remove_keys"]
+__all__ = ["Environment", "VirtualClock", "environment", "remove_keys"]
 
 _LONGEST_MS = 100 * 365 * 86_400_000
 
@@ -76,6 +85,69 @@ class VirtualClock:
 
     def __repr__(self) -> str:
         return f"<rqsqs.testing.VirtualClock at {self.now():.3f}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where the queues of a test are.
+
+    Attributes:
+        url: of the server.
+        prefix: what all keys begin with.
+    """
+
+    url: str
+    prefix: str
+
+
+@contextlib.contextmanager
+def environment(url: str = "embedded://", *, clock: VirtualClock | None = None) -> Iterator[Environment]:
+    """Give the code inside queues of its own, however it gets at them; a context manager and a decorator of functions.
+
+    RQSQS_URL, RQSQS_PREFIX and AWS_ENDPOINT_URL_SQS name them, for rqsqs.connect(), workers and child processes. SQS
+    clients of this process are answered there as well, those that exist already included (rqsqs.boto3.patch), if
+    boto3 is installed. At the end everything is as before, and the queues are removed.
+
+    Args:
+        url: of a server; by default one in memory that ends with the last connection to it.
+        clock: the time of SQS clients; others go by that of the server.
+    """
+    from rqsqs import embedded
+
+    with contextlib.ExitStack() as stack:
+        if url == "embedded://":
+            server = stack.enter_context(embedded.acquire(url))
+            url = f"unix://{server.socket_path}"  # other processes can use it, too
+        prefix = new_prefix()
+        stack.callback(remove_keys, url, prefix)
+        yield stack.enter_context(pointed_at(url, prefix, clock))
+
+
+def new_prefix() -> str:
+    """A prefix that no other test has."""
+    return f"test-{secrets.token_hex(8)}"
+
+
+@contextlib.contextmanager
+def pointed_at(url: str, prefix: str, clock: VirtualClock | None = None) -> Iterator[Environment]:
+    """Point environment variables and SQS clients at a server and prefix that are there already."""
+    changed = {"RQSQS_URL": url, "RQSQS_PREFIX": prefix, "AWS_ENDPOINT_URL_SQS": url}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        with contextlib.ExitStack() as stack:
+            if importlib.util.find_spec("boto3") is not None:
+                from rqsqs.boto3 import patch
+
+                options: dict[str, Any] = {} if clock is None else {"clock": clock}
+                stack.enter_context(patch(url, prefix=prefix, **options))
+            yield Environment(url, prefix)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def remove_keys(url: str, prefix: str) -> None:

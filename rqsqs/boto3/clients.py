@@ -75,6 +75,8 @@ class Place(NamedTuple):
         Raises:
             InvalidParameterValue: the durability or the prefix makes no sense.
         """
+        if "aiobotocore.client" in sys.modules:
+            import rqsqs._io.aio  # noqa: F401 - now, while no event loop waits for it
         safe = checks.default_durability(durability)
         options = {**options, "prefix": defaults.prefix_of(prefix)}
         return cls(url or server_url() or defaults.URL, limits, account, safe, options)

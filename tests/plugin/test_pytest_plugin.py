@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rqsqs import embedded
+import rqsqs
+from rqsqs import embedded, testing
 from tests.clusters import client_of
 
 pytest_plugins = "pytester"
@@ -21,12 +24,13 @@ def snippets() -> list[str]:
     return [block.partition("```")[0] for block in blocks]
 
 
-def test_importing_the_plugin_starts_nothing_and_leaves_boto3_alone() -> None:
+def test_importing_the_plugin_starts_nothing_and_imports_nothing() -> None:
     code = (
-        "import sys, threading, rqsqs.pytest_plugin\n"
-        "assert not {'boto3', 'botocore', 'click', 'rich'} & set(sys.modules)\n"
+        "import sys, threading, pytest\n"
+        "before = set(sys.modules)\n"
+        "import rqsqs.pytest_plugin\n"
+        "assert set(sys.modules) - before == {'rqsqs', 'rqsqs.pytest_plugin'}, set(sys.modules) - before\n"
         "assert threading.active_count() == 1\n"
-        "from rqsqs import embedded; assert not embedded._instances\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -127,14 +131,87 @@ def test_no_server_is_started_for_tests_that_want_none(pytester: pytest.Pytester
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
+def test_the_application_needs_no_change(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("boto3")
+    pytester.makepyfile(
+        """
+        import os, subprocess, sys
+        import boto3, botocore.session, pytest, rqsqs, rqsqs.boto3
+
+        NAMES = ("RQSQS_URL", "RQSQS_PREFIX", "AWS_ENDPOINT_URL_SQS")
+        before = {name: os.environ.get(name) for name in NAMES}
+        keys = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+        plain = boto3.client("sqs", **keys)
+        ours = rqsqs.boto3.client("sqs", endpoint_url="redis://127.0.0.1:1")
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_all_see_the_same_queues(rqsqs_env, rqsqs_connection, rqsqs_sqs, turn):
+            assert "QueueUrls" not in plain.list_queues()
+            plain.create_queue(QueueName="orders")
+            with rqsqs.connect() as connection:
+                assert [queue.name for queue in connection.queues()] == ["orders"]
+            for client in (ours, rqsqs_sqs, boto3.client("sqs"), boto3.resource("sqs").meta.client,
+                           rqsqs.boto3.client("sqs"), botocore.session.get_session().create_client("sqs")):
+                assert len(client.list_queues()["QueueUrls"]) == 1
+            assert [queue.name for queue in rqsqs_connection.queues()] == ["orders"]
+            assert (os.environ["RQSQS_URL"], os.environ["RQSQS_PREFIX"]) == (rqsqs_env.url, rqsqs_env.prefix)
+            program = (
+                "import rqsqs.boto3; assert len(rqsqs.boto3.client('sqs').list_queues()['QueueUrls']) == 1\\n"
+                "import boto3\\n"
+                "try: boto3.client('sqs', 'us-east-1', aws_access_key_id='a', aws_secret_access_key='b')\\n"
+                "except ValueError as e: print(e)\\n"
+                "rqsqs.boto3.patch(); print(len(boto3.client('sqs').list_queues()['QueueUrls']))"
+            )
+            child = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+            assert child.stdout == f"Invalid endpoint: {rqsqs_env.url}\\n1\\n"
+
+        def test_everything_is_as_before(rqsqs_server):
+            import redis
+
+            assert {name: os.environ.get(name) for name in NAMES} == before
+            assert "rqsqs" not in vars(botocore.session.Session)["create_client"].__code__.co_filename
+            with redis.Redis.from_url(rqsqs_server) as server:
+                assert server.keys("*") == []
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+
+
+def test_environments_nest_and_leave_nothing_behind(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    boto3 = pytest.importorskip("boto3")
+    monkeypatch.setenv("RQSQS_URL", "redis://outside")
+    monkeypatch.delenv("RQSQS_PREFIX", raising=False)
+
+    def names() -> list[str]:
+        with rqsqs.connect() as connection:
+            found = [queue.name for queue in connection.queues()]
+        assert found == [url.rpartition("/")[2] for url in boto3.client("sqs").list_queues().get("QueueUrls", [])]
+        return found
+
+    with testing.environment(valkey_url) as outer:
+        boto3.client("sqs").create_queue(QueueName="outer")
+        with contextlib.suppress(ZeroDivisionError), testing.environment() as inner:
+            assert inner.url.startswith("unix://")
+            assert names() == []
+            with rqsqs.connect() as connection:
+                connection.create_queue("inner").send("x")
+            assert names() == ["inner"]
+            raise ZeroDivisionError
+        assert names() == ["outer"]
+    assert (os.environ["RQSQS_URL"], os.environ.get("RQSQS_PREFIX")) == ("redis://outside", None)
+    with client_of(valkey_url) as server:
+        assert list(server.scan_iter(match=f"{outer.prefix}*")) == []
+
+
 def test_the_snippets_of_the_documentation_run(pytester: pytest.Pytester) -> None:
     pytest.importorskip("boto3")
-    *tests, conftest = snippets()
+    tests = [code for code in snippets() if "test_" in code]
+    queues, server = (code for code in snippets() if "test_" not in code)
     pytester.makepyfile(**{f"test_snippet_{i}": code for i, code in enumerate(tests)})
     outcomes = pytester.runpytest_inprocess("-p", "no:cacheprovider").parseoutcomes()
     assert outcomes["passed"] == sum(code.count("def test_") for code in tests)
     assert not set(outcomes) & {"failed", "error", "errors"}
 
-    pytester.makeconftest(conftest)
+    pytester.makeconftest(server + queues)
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "test_snippet_0.py")
     result.assert_outcomes(passed=1)
