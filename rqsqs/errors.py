@@ -56,7 +56,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from rqsqs.types import Reached
+    from rqsqs.types import Cause, Reached
 
 BY_CODE: dict[str, type[RequestError]] = {}
 
@@ -300,19 +300,23 @@ class MessageDamaged(QueueDamaged):
     Attributes:
         message_id: of the message, for Queue.cancel() while it waits.
         receipt_handle: of this receive, for Queue.delete(); "" if it was only looked at.
+        record: what is stored, as it was found.
+        cause: why it failed last, if a worker had it or it is a dead letter.
     """
 
     message_id = receipt_handle = ""
+    record = b""
+    cause: Cause | None = None
 
     @classmethod
-    def of(cls, base: str, message_id: str, receipt_handle: str, what: str) -> MessageDamaged:
+    def of(cls, base: str, message_id: str, receipt_handle: str, what: str, record: bytes) -> MessageDamaged:
         """Say what is wrong with a message of the partition whose keys begin with `base`."""
         error = cls(
             f"the message {message_id} of the queue {base.rsplit(':', 2)[1]!r} is damaged: its record below {base!r} "
             f"{what}. Delete it by its receipt handle, cancel() it while it waits, or let a dead-letter queue take it",
             detail=f"{base}\t{message_id}\t{what}",
         )
-        error.message_id, error.receipt_handle = message_id, receipt_handle
+        error.message_id, error.receipt_handle, error.record = message_id, receipt_handle, record
         return error
 
 

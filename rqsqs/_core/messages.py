@@ -443,10 +443,11 @@ def release_messages(p: Partition, verdicts: Sequence[Verdict], durability: Dura
         d, why = v.delivery, v.cause
         receipt = d.receipt
         args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else d.held
+        size, packed = records.with_cause(d, why) if why else (0, b"")
         args += (
             v.kind,
-            records.cause(d.stamp, why) if why else b"",
-            str(d.size) if why else "0",
+            packed,
+            str(size),
             str(why.failures) if why else "1",
             "" if v.wanted_ms is None else str(v.wanted_ms),
             str(v.chance),

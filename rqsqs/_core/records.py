@@ -1,6 +1,7 @@
 """The record of a message: one msgpack envelope that the scripts never open, and what comes out of it.
 
 [KIND, BODY]  or  [KIND, BODY, HEADERS]      KIND 0 text, 1 bytes, 2 any other msgpack-able object
+                                             3 a record that could not be read, as bytes, for somebody to look at
                                              + 4 for each format after the first
 HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
 
@@ -12,6 +13,8 @@ a new id, failures count anew.
 from __future__ import annotations
 
 import base64
+import contextlib
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,10 +27,10 @@ from rqsqs._core.keys import Partition
 from rqsqs.errors import FormatNewer, InvalidParameterValue, MessageDamaged
 from rqsqs.types import Cause, Outgoing
 
-TEXT, BYTES, OBJECT = 0, 1, 2
+TEXT, BYTES, OBJECT, UNREAD = 0, 1, 2, 3
 KINDS = 4  # so many numbers KIND has in each format
 FORMAT = 1  # of records, and of all keys under a prefix, that this version writes; it reads this one and earlier ones
-_ODD = (AttributeError, LookupError, TypeError, ValueError)
+_ODD = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
 _UNREADABLE = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
 
 
@@ -108,6 +111,15 @@ def cause(stamp: str, found: Cause) -> bytes:
         unicode_errors="backslashreplace",
     )
     return packed
+
+
+def with_cause(d: Delivery, found: Cause) -> tuple[int, bytes]:
+    """How many bytes of the record of a message that failed stay, and what comes behind them. A record that cannot be
+    read is kept as it is, in an envelope of its own: else nobody could find the cause behind it."""
+    packed = cause(d.stamp, found)
+    if d.damage is not None and d._unread() is None:
+        return 0, msgpack.packb((UNREAD, d.record)) + packed
+    return d.size, packed
 
 
 class Delivery:
@@ -222,6 +234,13 @@ class Delivery:
                     "one (see docs/upgrading.md)"
                 )
             kind, body, headers = (*found, {})[:3] if type(found) is list and 2 <= len(found) <= 3 else (None, None, {})
+            unread = self._unread()
+            if unread is not None:
+                self._trailer = trailer
+                try:
+                    kind, body, headers = unread.envelope
+                except RecursionError as e:
+                    raise self._damaged(f"cannot be unpacked: {type(e).__name__}") from e
             if not isinstance(headers, dict) or not (
                 (kind == TEXT and type(body) is str) or (kind == BYTES and type(body) is bytes) or kind == OBJECT
             ):
@@ -229,8 +248,22 @@ class Delivery:
             self._envelope, self._trailer = (kind, body, headers), trailer
         return self._envelope
 
+    def _unread(self) -> Delivery | None:
+        """If its record is kept as one that could not be read: the message with that record."""
+        if self.record[:2] != b"\x92\x03":
+            return None
+        try:
+            found, _ = _unpack(self.record)
+        except _UNREADABLE:
+            return None
+        if type(found[1]) is not bytes:
+            return None
+        before = copy.copy(self)
+        before.record, before._envelope, before._trailer = found[1], None, b""
+        return before
+
     def _damaged(self, what: str) -> MessageDamaged:
-        return MessageDamaged.of(self.partition.base, self.message_id, self.receipt_handle, what)
+        return MessageDamaged.of(self.partition.base, self.message_id, self.receipt_handle, what, self.record)
 
     @property
     def damage(self) -> MessageDamaged | None:
@@ -243,6 +276,9 @@ class Delivery:
             headers = (self._envelope or self.envelope)[2]
             if not headers and not self._trailer:  # the common case
                 return None
+            unread = self._unread()
+            if unread is not None:
+                return self._with_cause(unread.damage)
             self._told()
             pairs: Any = self.attributes.values() if headers else ()
             for data_type, value in pairs:
@@ -252,18 +288,23 @@ class Delivery:
                 if not isinstance(self.header(name), str | None):
                     return self._damaged("has odd headers")
         except MessageDamaged as e:
-            return e
+            return self._with_cause(e)
         except _ODD as e:
             return self._damaged(f"has odd headers: {type(e).__name__}: {e}")
         return None
 
+    def _with_cause(self, damage: MessageDamaged | None) -> MessageDamaged | None:
+        if damage is not None:
+            with contextlib.suppress(MessageDamaged):
+                damage.cause = self.cause
+        return damage
+
     @property
     def trailer(self) -> bytes:
         """What stands behind the envelope: the packed cause, or nothing."""
-        try:
-            return self._trailer if self.envelope else b""
-        except MessageDamaged:
-            return b""
+        with contextlib.suppress(MessageDamaged):
+            self.envelope  # noqa: B018 - sets it
+        return self._trailer
 
     @property
     def size(self) -> int:
@@ -277,7 +318,12 @@ class Delivery:
 
     def _told(self) -> tuple[Cause | None, int, int]:
         """The recorded cause; failures and receives up to then, 0 if it was before a redrive."""
-        if not (self.envelope and self._trailer):
+        try:
+            self.envelope  # noqa: B018 - sets the trailer
+        except MessageDamaged:
+            if not self._trailer:
+                raise
+        if not self._trailer:
             return None, 0, 0
         try:
             stamp, failures, kind, message, traceback, worker, at_ms, receives = msgpack.unpackb(self.trailer)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rqsqs._core import records
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.records import Delivery
-from rqsqs.errors import InvalidParameterValue
+from rqsqs.errors import InvalidParameterValue, MessageDamaged
+from rqsqs.types import Cause
 
 HOME = Keyspace().queue("q").home
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -78,3 +79,55 @@ def test_a_message_that_was_only_seen_has_no_handle() -> None:
     d = Delivery(HOME, "1700000000000000abcde007", b"", "", 0, None)
     assert d.receipt_handle == ""
     assert d.sent_at_ms == 1_700_000_000_000
+
+
+DAMAGED = {
+    "garbage": b"\xc1\xc1",
+    "nothing": b"",
+    "one part": b"\x91\x00",
+    "garbage behind it": b"\x92\x00\xa1x\xc1",
+    "odd attributes": b"\x93\x00\xa1x\x81\xa1a\x81\xa1b\x01",
+    "nearly kept": b"\x92\x03\xa1x",
+    "kept and cut": b"\x92\x03\xc4\x05x",
+}
+
+
+def of(record: bytes) -> Delivery:
+    return Delivery(HOME, "1700000000000000abcde007", record, "1700000000001", 1, 1_700_000_000_001)
+
+
+@pytest.mark.parametrize("record", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_record_that_fails_keeps_its_bytes_and_tells_why(record: bytes) -> None:
+    d = of(record)
+    assert d.damage is not None
+    assert d.damage.record == record
+    for failures in (1, 2, 3):
+        why = Cause("ValueError", f"number {failures}", "", "w", 1, failures, failures)
+        kept, more = records.with_cause(d, why)
+        d = of(d.record[:kept] + more)
+        assert (d.cause, d.failures) == (why, failures)
+        assert d.size < len(record) + 10
+        assert d.damage is not None
+        assert d.damage.record == record
+
+
+def test_a_record_that_was_kept_too_often_is_damaged_and_no_more() -> None:
+    record = b"x"
+    for _ in range(1500):
+        record = records.msgpack.packb((3, record))
+    d = of(record)
+    assert isinstance(d.damage, MessageDamaged)
+    with pytest.raises(MessageDamaged):
+        d.body  # noqa: B018
+
+
+def test_what_another_version_could_not_read_is_read_if_it_can_be() -> None:
+    good = records.outgoing("hello", attributes={"a": ("String", "1")}).record
+    d = of(
+        records.msgpack.packb((3, good)) + records.cause("1700000000000000abcde007", Cause("X", "", "", "", 1, 2, 2))
+    )
+    assert d.damage is None
+    assert (d.body, d.failures, d.attributes) == ("hello", 2, {"a": ("String", "1")})
+    kept, more = records.with_cause(d, Cause("Y", "", "", "", 1, 3, 3))
+    again = of(d.record[:kept] + more)
+    assert (again.body, again.failures, again.damage) == ("hello", 3, None)

@@ -24,6 +24,7 @@ from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery, is_newer
 from rqsqs.errors import (
     DurabilityNotReached,
+    FormatNewer,
     InvalidParameterValue,
     MessageNotAvailable,
     MessageTooLarge,
@@ -305,7 +306,14 @@ def _stop_at_newer(q: QueueRef, received: Sequence[Delivery], limits: Limits, *,
     Raises:
         FormatNewer.
     """
-    if not any([d.record[1:2] > b"\x03" and is_newer(d.record) for d in received]):
+    newer = None
+    for d in received:
+        if d.record[1:2] > b"\x03" and is_newer(d.record):
+            try:
+                d.damage  # noqa: B018 - raises, unless it is no record at all
+            except FormatNewer as e:
+                newer = e
+    if newer is None:
         return
     if not deleted:
         yield from _give_back(received)
@@ -313,8 +321,7 @@ def _stop_at_newer(q: QueueRef, received: Sequence[Delivery], limits: Limits, *,
         dedup_id = str(uuid.uuid4()) if q.is_fifo else None
         message = Outgoing(d.record, 0, d.group_name or None, dedup_id, None, None, None)
         yield from _send(q, [message], limits, None)
-    for d in received:
-        d.damage  # noqa: B018 - raises
+    raise newer
 
 
 def only_readable(flow: Flow[list[Delivery]]) -> Flow[list[Delivery]]:
