@@ -16,6 +16,7 @@ from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.limits import NATIVE
 from rqsqs.types import Durability
 from rqsqs.worker import handlers, lambdas
+from rqsqs.worker.forks import forget_signals, watch
 from rqsqs.worker.handlers import Handler, Middleware
 from rqsqs.worker.settings import Settings, seconds
 
@@ -81,6 +82,7 @@ class Worker:
         self._is_stopped = False
         self._is_drained = False
         self._lock = threading.Lock()
+        self._signals: tuple[signal.Signals, ...] = ()
 
     def create_queue(
         self, name: str, *, tags: Mapping[str, str] | None = None, **settings: Unpack[QueueSettings]
@@ -233,7 +235,8 @@ class Worker:
                 runtime.stop()
         loop = asyncio.get_running_loop()
         self._pulse = Pulse(loop)
-        signals = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
+        self._signals = signals = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
+        watch(self)
         for number in signals:
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
         try:
@@ -245,6 +248,14 @@ class Worker:
             with self._lock:
                 self._runtime = None
                 self._is_stopped = False
+            self._signals = ()
+
+    def forked(self) -> None:
+        """In a child: it is not running."""
+        self._lock = threading.Lock()
+        self._runtime = self._pulse = None
+        if self._signals:
+            forget_signals(self._signals)
 
     def _signalled(self, name: str) -> None:
         log.info("%s: stopping", name)
@@ -262,8 +273,9 @@ class Worker:
 
         Returns:
             state: "starting", "running", "stopping", "stopped"; "drained" after it was ordered to end.
-            is_ready: it has started, was not stopped, and the server answered its last heartbeat.
-            is_live: its event loop turns and its heartbeat goes on.
+            is_ready: it has started, was not stopped, the server answers, and each queue can be served.
+            is_live: its event loop turns, and all its threads live or were replaced.
+            problems: why it is not ready, as texts; left out if there are none.
             consumer_id, queues: while it is running.
             statistics: what the connections with which it fetches and settles went through; see rqsqs.Statistics.
         """
@@ -271,14 +283,16 @@ class Worker:
         if runtime is None or pulse is None:
             return {"state": "drained" if self._is_drained else "stopped", "is_ready": False, "is_live": True}
         state = runtime.state
+        problems = runtime.problems()
         return {
             "state": state,
-            "is_ready": state == "running" and runtime.heart.is_well,
-            "is_live": pulse.is_felt() and (state != "running" or runtime.heart._thread.is_alive()),
+            "is_ready": state == "running" and not problems,
+            "is_live": pulse.is_felt() and runtime.is_well,
+            **({"problems": problems} if problems else {}),
             "consumer_id": runtime.consumer_id,
             "queues": {
                 lane.ref.name: {
-                    "state": lane.state,
+                    "state": lane.shown_state,
                     "in_flight": len(lane.held),
                     "succeeded": lane.succeeded,
                     "failed": lane.failed,

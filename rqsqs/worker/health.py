@@ -13,10 +13,12 @@ import json
 import logging
 import socket
 import socketserver
-import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from rqsqs.worker.forks import watch
+from rqsqs.worker.threads import Lasting
 
 log = logging.getLogger("rqsqs.worker")
 
@@ -63,8 +65,14 @@ class Health:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise OSError(f"cannot listen on {self._host}:{self._port} for health checks: {reason}") from error
-        threading.Thread(target=self._server.serve_forever, name="rqsqs-health", daemon=True).start()
+        watch(self)
+        Lasting("rqsqs-health", self._server.serve_forever).start()
         log.info("health checks: %s/livez and /readyz", self.url)
+
+    def forked(self) -> None:
+        """In a child: leave the port to the parent."""
+        if self._server is not None:
+            self._server.socket.close()
 
     def stop(self) -> None:
         """Close the port. What is being answered is left to its thread."""

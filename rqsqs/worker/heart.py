@@ -18,6 +18,8 @@ from rqsqs._core import flows
 from rqsqs._core.records import Delivery
 from rqsqs._io.sync import Transport
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
+from rqsqs.worker.threads import Lasting
+from rqsqs.worker.troubles import BEAT, Troubles
 
 if TYPE_CHECKING:
     from rqsqs.worker.lanes import Lane
@@ -52,6 +54,7 @@ class Heart:
         describe: Callable[[Lane], dict[str, Any]],
         lost: Callable[[Lane, list[Delivery]], None],
         ordered: Callable[[Lane, str], None],
+        troubles: Troubles,
     ) -> None:
         self.transport = transport
         self.lanes = lanes
@@ -64,16 +67,17 @@ class Heart:
         self._describe = describe
         self._lost = lost
         self._ordered = ordered
+        self._troubles = troubles
         self._wake = threading.Event()
         self._is_stopped = False
         self._is_resting = False  # nothing is held: the next tick is far
         self.last = 0.0  # when the last tick that went well began (monotonic)
-        self._thread = threading.Thread(target=self._run, name="rqsqs-heartbeat", daemon=True)
+        self.thread = Lasting("rqsqs-heartbeat", self._run)
 
     @property
     def is_well(self) -> bool:
         """Has the server answered lately?"""
-        return self._thread.is_alive() and time.monotonic() - self.last < self.idle + 2 * self.beat
+        return self.thread.is_well and time.monotonic() - self.last < self.idle + 2 * self.beat
 
     def start(self) -> None:
         """Beat for the first time, and go on in a thread.
@@ -85,7 +89,7 @@ class Heart:
         for lane in self.lanes:
             self._tick(lane)
         self.last = began
-        self._thread.start()
+        self.thread.start()
 
     def quicken(self) -> None:
         """Something is held now."""
@@ -97,8 +101,7 @@ class Heart:
         """Beat no more, and sign off."""
         self._is_stopped = True
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self.thread.join()
         for lane in self.lanes:
             try:
                 self.transport.run(flows.beat(lane.ref, (), 0, self.consumer_id, None, 0))
@@ -129,16 +132,17 @@ class Heart:
             for lane in self.lanes:
                 try:
                     self._tick(lane)
-                except QueueDoesNotExist:
+                except QueueDoesNotExist as e:
+                    self._troubles.met(lane.ref.name, BEAT, e)
                     self._lost(lane, list(lane.held))
-                except RqsqsError as e:
+                except Exception as e:  # a heart does not stop
                     well = False
-                    log.warning("no heartbeat for %s: %s", lane.ref.name, e)
-                except Exception:  # a heart does not stop
-                    well = False
-                    log.exception("no heartbeat for %s", lane.ref.name)
+                    self._troubles.met(lane.ref.name, BEAT, e)
+                else:
+                    self._troubles.got_through(lane.ref.name, BEAT)
             if well:
                 self.last = began
+                self._troubles.look()
             else:
                 due = time.monotonic() + min(self.beat / 4, 1.0)
 

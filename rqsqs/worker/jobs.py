@@ -13,6 +13,7 @@ from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached
 from rqsqs.worker.context import Context, _current
+from rqsqs.worker.forks import leave
 from rqsqs.worker.handlers import Middleware, Outcomes
 from rqsqs.worker.interruption import Interruption
 from rqsqs.worker.outcomes import HandlerTimeout, MessageLost, Retry, failed
@@ -200,7 +201,11 @@ class Job:
                 if self._interruption is not None:
                     self._interruption.end()
         except BaseException as e:
+            if self.runtime.is_forked:
+                leave(e)
             outcomes = [e] * len(self.deliveries)
+        if self.runtime.is_forked:
+            leave()
         self._end(outcomes)
         if self._interruption is not None:
             self.runtime.soon(self._disarm)
@@ -236,11 +241,15 @@ class Job:
                 async with asyncio.timeout(handler.timeout) as clock:
                     outcomes = handler.outcomes(self.deliveries, await self._begin())
         except BaseException as e:
+            if self.runtime.is_forked:
+                leave(e)
             error: BaseException = e
             if isinstance(e, TimeoutError) and clock is not None and clock.expired():
                 where = None if e.__cause__ is None else e.__cause__.__traceback__  # it waited there
                 error = HandlerTimeout(f"the handler took longer than {handler.timeout:g} s").with_traceback(where)
             outcomes = [error] * len(self.deliveries)
+        if self.runtime.is_forked:
+            leave()
         self._end(outcomes)
 
 
@@ -251,5 +260,5 @@ def tell(middleware: Sequence[Middleware], name: str, *args: Any) -> None:
         if method is not None:
             try:
                 method(*args)
-            except Exception:
+            except BaseException:
                 log.exception("%s.%s failed", type(part).__name__, name)

@@ -41,12 +41,19 @@ class Lane:
         self.asked = 0.0  # when the last fetch ended (monotonic)
         self.paused_until = 0.0  # after trouble (monotonic)
         self.trouble = 0  # times in a row
+        self.rests_until = 0.0  # it receives nothing: a newer version has to handle what is there (monotonic)
+        self.rests = 0  # times in a row
         self.served = 0.0  # slots given, by weight
         self.seconds = 0.01  # what a call takes, about
         self.said: dict[str, Any] | None = None  # how the last heartbeat described it, if it held nothing
         self.said_at = 0.0  # (monotonic)
         self.succeeded = 0
         self.failed = 0
+
+    @property
+    def shown_state(self) -> str:
+        """Its state, for people."""
+        return "resting" if self.rests and self.state == "running" else self.state
 
     def portions(self, got: Sequence[Delivery]) -> Iterable[list[Delivery]]:
         """What one call of the handler gets each. The messages of a FIFO group stay together."""

@@ -22,9 +22,12 @@ import time
 from typing import Any
 
 from rqsqs.worker.app import Worker
+from rqsqs.worker.forks import forget_signals, watch
+from rqsqs.worker.threads import Lasting
 
 log = logging.getLogger("rqsqs.worker")
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EVERY_S = 1.0
 STARTING_S = 0.05  # between two looks until the worker is ready
 PATIENCE_S = 2.0  # with a supervisor that does not read
@@ -47,10 +50,18 @@ class Reporter:
         self._is_over = False
         self._wishes = {"signals": 0, "supervisor": 0}  # how often each of them wanted us to stop
         self._stops = 0
-        self._thread = threading.Thread(target=self._run, name="rqsqs-reporter", daemon=True)
+        self._thread = Lasting("rqsqs-reporter", self._run)
+
+    def forked(self) -> None:
+        """In a child: the supervisor has nothing to do with it."""
+        self._is_over = True
+        self._socket.close()
+        if self._worker is not None:
+            forget_signals(SIGNALS)
 
     def start(self) -> None:
         """Report, and listen."""
+        watch(self)
         self._thread.start()
 
     def serve(self, worker: Worker) -> None:
@@ -61,7 +72,7 @@ class Reporter:
 
     async def _serve(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._stop, "signals", signal.Signals(number).name)
         await worker.serve()
 

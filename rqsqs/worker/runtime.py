@@ -38,16 +38,19 @@ from rqsqs._core.records import Delivery
 from rqsqs._io import defaults, sync
 from rqsqs._tracebacks import forget_own_frames
 from rqsqs.connection import Connection
-from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist, RqsqsError
+from rqsqs.errors import DurabilityNotReached, FormatNewer, QueueDamaged, QueueDoesNotExist
 from rqsqs.queue import Message
 from rqsqs.types import Statistics
 from rqsqs.worker import journal
+from rqsqs.worker.forks import leave, watch
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.heart import SHOWN, Heart, consumer_id
 from rqsqs.worker.jobs import Job
 from rqsqs.worker.lanes import Lane
 from rqsqs.worker.outcomes import HandlerTimeout, WorkerDied, back, failed
 from rqsqs.worker.settings import Settings
+from rqsqs.worker.threads import Lasting
+from rqsqs.worker.troubles import RECEIVE, SETTLE, Troubles
 
 log = logging.getLogger("rqsqs.worker")
 
@@ -57,18 +60,26 @@ SHORT_S = 0.005  # handlers that take less are quick
 WATCH_S = 0.01  # so late somebody else takes over what waits behind a handler that took unexpectedly long
 WATCHES = 100  # looks without finding anything to do until the watch goes to sleep
 PATIENCE_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses while the server is in trouble
+REST_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # pauses after messages that a newer version has to handle
 LAST_WORDS_S = 5.0  # so long a worker that stops tries to settle what is left
 
 
 class Burst:
-    """Jobs that one thread runs, one after the other. If it takes too long, the watch takes over what it can."""
+    """What one thread has in hand: jobs that it runs, one after the other, or a call for a lane. If jobs take too long,
+    the watch takes over what it can; if the thread dies, all goes to others."""
 
-    __slots__ = ("began", "done", "jobs")
+    __slots__ = ("asks", "began", "done", "finished", "job", "jobs", "settles", "verdicts", "wakes")
 
     def __init__(self) -> None:
+        self.wakes: SimpleQueue[None] = SimpleQueue()  # each wakes its thread
         self.jobs: deque[Job] = deque()
+        self.job: Job | None = None  # that is running
         self.done: deque[Job] = deque()  # and not concluded yet
         self.began = 0.0
+        self.asks: Lane | None = None  # a fetch for it is on its way
+        self.settles: Lane | None = None  # a settlement
+        self.finished: list[Delivery] = []  # with it
+        self.verdicts: list[Verdict] = []
 
 
 class Closed(Exception):
@@ -99,6 +110,7 @@ class Runtime:
 
             self.aio_connection = aio.Connection(settings.url, **options)
         self.lanes = [self._lane(handler) for handler in handlers]
+        self.troubles = Troubles(self.statistics)
         self.heart = Heart(
             beats,
             self.lanes,
@@ -108,16 +120,17 @@ class Runtime:
             self._describe,
             self._lose,
             self._obey,
+            self.troubles,
         )
         self.loop = asyncio.get_running_loop()
         self.started = time.time()
         self.state = "starting"
         self._lock = threading.Lock()  # guards the lanes and everything below
         self._jobs: deque[Job] = deque()  # that have a slot and wait for a thread
-        self._tokens: SimpleQueue[None] = SimpleQueue()  # each wakes one thread
-        self._sleeping = 0
-        self._threads = 0
+        self._threads: list[Lasting] = []
         self._bursts: list[Burst] = []  # one for each thread
+        self._sleeping: list[Burst] = []  # those whose threads nobody has woken yet
+        self._watching = Lasting("rqsqs-watch", self._watch)
         self._is_closed = False
         self._is_watched = False
         self._watch_wanted = threading.Event()
@@ -127,6 +140,20 @@ class Runtime:
         self._is_idle = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: deque[Job] = deque()  # run by tasks, not concluded yet
+        self.is_forked = False  # this is a child of the process that serves
+        self._loop_thread = threading.get_ident()
+        watch(self)
+
+    def forked(self) -> None:
+        """In a child: see forks. Where a coroutine that forked waits for something, the event loop would go on."""
+        self.is_forked = True
+        self._lock = threading.Lock()
+        if threading.get_ident() == self._loop_thread:
+            with contextlib.suppress(Exception):
+                self.loop.call_soon(leave)
+                ready: Any = self.loop._ready  # type: ignore[attr-defined]
+                for i in range(len(ready)):
+                    ready[i] = ready[-1]
 
     def _lane(self, handler: Handler) -> Lane:
         ref = self.transport.queue(handler.queue)
@@ -147,7 +174,7 @@ class Runtime:
         try:
             await asyncio.to_thread(self._create_queues)
             await asyncio.to_thread(self.heart.start)
-            threading.Thread(target=self._watch, name="rqsqs-watch", daemon=True).start()
+            self._watching.start()
             self.state = "running"
             names = [lane.ref.name for lane in self.lanes]
             journal.started(self.consumer_id, names, self.transport.link.where, self.settings.concurrency)
@@ -166,8 +193,8 @@ class Runtime:
             self.state = "stopped"
             with self._lock:
                 self._is_closed = True
-                for _ in range(self._threads):
-                    self._tokens.put(None)
+                for burst in self._bursts:
+                    burst.wakes.put(None)
             self._watch_wanted.set()
             await asyncio.to_thread(self.heart.stop)
             self.transport.close()
@@ -234,7 +261,7 @@ class Runtime:
                 self._return(job)
             lane.waiting.clear()
             self._wake()
-        threading.Thread(target=self._end_fetch, args=(lane,), daemon=True).start()
+        Lasting("rqsqs-end-fetch", functools.partial(self._end_fetch, lane)).start()
 
     def _end_fetch(self, lane: Lane) -> None:
         while lane.is_asking and not self._is_closed:
@@ -287,11 +314,18 @@ class Runtime:
         """What the connections with which it fetches and settles went through; from any thread."""
         return self.transport.link.counters.statistics()
 
+    def problems(self) -> list[str]:
+        """What keeps it from its work, in words."""
+        found = self.troubles.reasons()
+        if not found and not self.heart.is_well:
+            found.append(f"the server: no heartbeat got through for {time.monotonic() - self.heart.last:.0f} s")
+        return found
+
     def _describe(self, lane: Lane) -> dict[str, Any]:
         held = list(lane.held.copy().items())
         offset = time.time() - time.monotonic()
         return {
-            "state": lane.state,
+            "state": lane.shown_state,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": round(self.started * 1000),
@@ -308,16 +342,27 @@ class Runtime:
     def _wake(self) -> None:
         """Let one thread see what is to be done."""
         if self._sleeping:
-            self._sleeping -= 1
-            self._tokens.put(None)
-        elif self._threads < self.settings.concurrency + len(self.lanes) and not self._is_closed:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"rqsqs-worker-{self._threads}", daemon=True).start()
-
-    def _work(self) -> None:
-        burst = Burst()
-        with self._lock:
+            self._sleeping.pop().wakes.put(None)
+        elif len(self._threads) < self.settings.concurrency + len(self.lanes) and not self._is_closed:
+            burst = Burst()
+            name = f"rqsqs-worker-{len(self._threads) + 1}"
+            thread = Lasting(name, functools.partial(self._work, burst), functools.partial(self._mend, burst))
+            try:
+                thread.start()
+            except RuntimeError as e:  # the system gives no more
+                if not self._threads:
+                    raise
+                log.debug("cannot start a thread: %s", e)
+                return
+            self._threads.append(thread)
             self._bursts.append(burst)
+
+    @property
+    def is_well(self) -> bool:
+        """Do all threads live, or were replaced?"""
+        return self._watching.is_well and self.heart.thread.is_well and all(t.is_well for t in self._threads.copy())
+
+    def _work(self, burst: Burst) -> None:
         while True:
             with self._lock:
                 lane, slots, pause = self._choose(burst)
@@ -326,30 +371,60 @@ class Runtime:
             elif lane is None:
                 if self._is_closed:
                     return
-                self._sleep(pause)
+                self._sleep(burst, pause)
             elif slots:
-                self._fetch(lane, slots)
+                self._fetch(burst, lane, slots)
             else:
-                self._settle(lane)
+                self._settle(burst, lane)
 
     def _run_burst(self, burst: Burst) -> None:
         jobs, done = burst.jobs, burst.done
         with contextlib.suppress(IndexError):
             while True:
-                job = jobs.popleft()
+                burst.job = job = jobs.popleft()
                 job.run()
+                if self.is_forked:
+                    leave()
                 done.append(job)
+                burst.job = None
         self.conclude(done)
 
-    def _sleep(self, seconds: float | None) -> None:
-        try:
-            self._tokens.get(timeout=seconds)
-        except Empty:
-            with self._lock:
-                try:
-                    self._tokens.get_nowait()  # somebody counted on this one
-                except Empty:
-                    self._sleeping -= 1
+    def _sleep(self, burst: Burst, seconds: float | None) -> None:
+        with contextlib.suppress(Empty):
+            burst.wakes.get(timeout=seconds)
+            return
+        with self._lock:
+            self._rouse(burst)
+
+    def _rouse(self, burst: Burst) -> None:
+        """Its thread is awake, whether somebody woke it or not."""
+        if burst in self._sleeping:
+            self._sleeping.remove(burst)
+        with contextlib.suppress(Empty):
+            while True:
+                burst.wakes.get_nowait()
+
+    def _mend(self, burst: Burst, error: BaseException) -> None:
+        """Its thread died: what it held is tried again, and what it was about to do is done by others."""
+        with self._lock:
+            self._rouse(burst)
+            self._jobs.extendleft(reversed(burst.jobs))
+            burst.jobs.clear()
+            for lane in (burst.asks, burst.settles):
+                if lane is not None:
+                    lane.finished[:0] = burst.finished
+                    lane.verdicts[:0] = burst.verdicts
+            if burst.asks is not None:
+                burst.asks.is_asking, burst.asks.reserved = False, 0
+            if burst.settles is not None:
+                burst.settles.is_settling = False
+            burst.asks = burst.settles = None
+            burst.finished, burst.verdicts = [], []
+            if burst.job is not None and burst.job not in burst.done:
+                burst.job.outcomes = [error] * len(burst.job.deliveries)
+                burst.done.append(burst.job)
+            burst.job = None
+        self.conclude(burst.done)
 
     def _choose(self, burst: Burst) -> tuple[Lane | None, int, float | None]:
         """What a thread does next: run jobs, fetch for a lane so many slots full, settle for it (0 slots), or sleep."""
@@ -366,17 +441,20 @@ class Runtime:
         for lane in self._by_need():
             if self._must_settle(lane):
                 lane.is_settling = True
+                burst.settles = lane
                 return lane, 0, None
             slots = self._wanted(lane)
             if slots:
                 left = self._linger(lane)
                 if left <= 0:
                     lane.is_asking, lane.reserved = True, slots
+                    burst.asks = lane
+                    burst.finished, lane.finished = lane.finished, []
                     if self._sleeping and len(self.lanes) > 1:
                         self._call_help(lane)
                     return lane, slots, None
                 pause = min(left, pause or left)
-        self._sleeping += 1
+        self._sleeping.append(burst)
         return None, 0, pause
 
     def _by_need(self) -> list[Lane]:
@@ -412,7 +490,7 @@ class Runtime:
                     if self._jobs or self._has_calls():
                         self._wake()
                         looks = 0
-                    elif any(lane.paused_until for lane in self.lanes):
+                    elif any(lane.paused_until or lane.rests_until for lane in self.lanes):
                         looks = 0
                 if done:
                     self.conclude(done)
@@ -450,7 +528,7 @@ class Runtime:
 
     def _wanted(self, lane: Lane) -> int:
         """How many slots a fetch should fill now; 0 = no fetch."""
-        if lane.is_asking or lane.waiting or not lane.is_open or self._is_paused(lane):
+        if lane.is_asking or lane.waiting or not lane.is_open or self._is_paused(lane) or self._is_resting(lane):
             return 0
         return self._allowance(lane)
 
@@ -458,6 +536,11 @@ class Runtime:
         if lane.paused_until and time.monotonic() >= lane.paused_until:
             lane.paused_until = 0.0
         return lane.paused_until > 0
+
+    def _is_resting(self, lane: Lane) -> bool:
+        if lane.rests_until and time.monotonic() >= lane.rests_until:
+            lane.rests_until = 0.0
+        return lane.rests_until > 0
 
     def _linger(self, lane: Lane) -> float:
         """Seconds until a fetch is worth its costs, with quick handlers: while others are running it waits for them,
@@ -468,9 +551,9 @@ class Runtime:
             return lane.asked + HELP_S - time.monotonic()
         return 0.0 if lane.is_full else lane.asked + self.settings.linger - time.monotonic()
 
-    def _fetch(self, lane: Lane, slots: int) -> None:
+    def _fetch(self, burst: Burst, lane: Lane, slots: int) -> None:
         """Delete what is finished and receive what comes next."""
-        finished, lane.finished = lane.finished, []
+        finished = burst.finished
         handler = lane.handler
         asked = min(slots * handler.size, 1000)
         per_group = handler.size if lane.ref.is_fifo else 0
@@ -480,42 +563,75 @@ class Runtime:
         )
         lane.is_backlogged = True
         got: list[Delivery] = []
+        unread: list[Verdict] = []
         error: Exception | None = None
         try:
             received = self.transport.run(self._noting_waits(lane, finished, flow))
             if received and time.time() * 1000 - int(received[0].received_ms) > self.heart.lease_ms:
                 lost = self._lost_of(lane, received)  # this process stood still, or the clocks differ
                 received = [d for d in received if d not in lost]
-            got = received
+            got, unread = self._readable(lane, received)
         except Closed:
             pass
         except Exception as e:
             error = e
         with self._lock:
+            burst.asks = None
             lane.is_asking, lane.reserved = False, 0
             lane.asked = time.monotonic()
             if error is None:
-                lane.trouble = 0
+                lane.trouble = lane.rests = 0
                 lane.is_full = len(got) >= asked or not lane.is_open
                 if not lane.is_backlogged:
                     self._forget_rest(lane)
                 self._deleted(lane, finished)
-                self._take(lane, got)
+                self._take(lane, got, unread)
             else:
                 lane.is_backlogged = False
                 lane.finished[:0] = finished
-                pause = self._pause(lane, error)
-        if error is not None:
-            log.warning("cannot receive from %s, trying again in %g s: %s", lane.ref.name, pause, error,
-                        exc_info=None if isinstance(error, RqsqsError) else error)  # fmt: skip
+                if isinstance(error, FormatNewer):
+                    self._rest(lane)
+                else:
+                    self._pause(lane, error)
+            burst.finished = []
+        if error is None:
+            self.troubles.got_through(lane.ref.name, RECEIVE)
+        else:
+            self.troubles.met(lane.ref.name, RECEIVE, error)
 
-    def _pause(self, lane: Lane, error: Exception) -> float:
+    def _pause(self, lane: Lane, error: Exception) -> None:
         """Leave a lane alone for a while."""
-        pause = PATIENCE_S[-1 if isinstance(error, QueueDoesNotExist) else min(lane.trouble, len(PATIENCE_S) - 1)]
+        is_lasting = isinstance(error, (QueueDoesNotExist, QueueDamaged))
+        lane.paused_until = time.monotonic() + PATIENCE_S[-1 if is_lasting else min(lane.trouble, len(PATIENCE_S) - 1)]
         lane.trouble += 1
-        lane.paused_until = time.monotonic() + pause
         self._want_watch()
-        return pause
+
+    def _rest(self, lane: Lane) -> None:
+        """Receive nothing for a while; what is in hand is settled."""
+        lane.rests_until = time.monotonic() + REST_S[min(lane.rests, len(REST_S) - 1)]
+        lane.rests += 1
+        self._want_watch()
+
+    def _readable(self, lane: Lane, received: Sequence[Delivery]) -> tuple[list[Delivery], list[Verdict]]:
+        """What can be handled; and verdicts about the rest: what cannot be read has failed, and what stands behind it
+        in its group (FIFO) goes back."""
+        good: list[Delivery] = []
+        rest: list[Verdict] = []
+        stopped: set[str] = set()
+        for d in received:
+            if stopped and d.group_name in stopped:
+                rest.append(back(d))
+                continue
+            damage = d.damage
+            if damage is None:
+                good.append(d)
+                continue
+            damage.__cause__ = None  # its text says it all
+            rest.append(failed(d, damage.with_traceback(None), self.consumer_id))
+            journal.failed(lane.ref.name, rest[-1])
+            if lane.ref.is_fifo:
+                stopped.add(d.group_name)
+        return good, rest
 
     def _noting_waits(self, lane: Lane, finished: list[Delivery], flow: Flow[list[Delivery]]) -> Flow[list[Delivery]]:
         """The flow; when it begins to wait, its slots are free for others. A closed lane waits no longer."""
@@ -541,9 +657,11 @@ class Runtime:
     def _begin_to_wait(self, lane: Lane, finished: list[Delivery]) -> None:
         with self._lock:
             lane.reserved, lane.is_backlogged = 0, False
+            lane.trouble = lane.rests = 0
             self._deleted(lane, finished)
             if self._has_calls():
                 self._wake()
+        self.troubles.got_through(lane.ref.name, RECEIVE)
 
     def _forget_rest(self, lane: Lane) -> None:
         """A lane that had nothing to do for a while is the next one now, but does not make up for what it missed."""
@@ -556,11 +674,16 @@ class Runtime:
         lane.succeeded += len(finished)
         finished.clear()
 
-    def _take(self, lane: Lane, got: Sequence[Delivery]) -> None:
+    def _take(self, lane: Lane, got: Sequence[Delivery], unread: Sequence[Verdict]) -> None:
         """Make jobs of what was received and start them."""
+        since = time.monotonic()
+        for v in unread:
+            lane.held[v.delivery] = job = Job(self, lane, [v.delivery], since)
+            job.is_settled = True
+            lane.failed += v.kind == "fail"
+            lane.verdicts.append(v)
         if not got:
             return
-        since = time.monotonic()
         room = self.settings.concurrency - sum(other.running + other.reserved for other in self.lanes)
         most = self.settings.max_crashes
         start: list[Job] = []
@@ -641,7 +764,12 @@ class Runtime:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, job: Job) -> None:
-        await job.run_as_task()
+        try:
+            await job.run_as_task()
+        except BaseException as e:  # of a middleware, or a bug
+            job.outcomes = [e] * len(job.deliveries)
+        if self.is_forked:
+            leave()
         self._ended.append(job)
         if len(self._ended) == 1:  # tasks that end in the same turn are settled together
             self.loop.call_soon(self._collect)
@@ -658,7 +786,10 @@ class Runtime:
         with contextlib.suppress(IndexError):
             while True:
                 job = done.popleft()
-                judged.append((job, self._judge(job, job.outcomes)))
+                try:
+                    judged.append((job, self._judge(job, job.outcomes)))
+                except BaseException as e:  # a logger's, or that of an exception which cannot be told
+                    judged.append((job, self._unspoken(job, e)))
         now = time.monotonic()
         with self._lock:
             for job, verdicts in judged:
@@ -672,6 +803,23 @@ class Runtime:
                 lane.seconds += (0.1 if took < lane.seconds else 0.5) * (took - lane.seconds)
             if self._stop.is_set() and not any(other.running for other in self.lanes):
                 self.soon(self._is_idle.set)
+
+    def _unspoken(self, job: Job, trouble: BaseException) -> list[Verdict | None]:
+        """What became of a job cannot be told: what did not succeed has failed."""
+        with contextlib.suppress(Exception):
+            log.error("cannot tell how a handler of %s ended: %s", job.lane.ref.name, type(trouble).__name__)
+        if job.is_settled:
+            return [None] * len(job.outcomes)
+        why = RuntimeError(f"its handler failed, and telling that raised {type(trouble).__name__}")
+        verdicts: list[Verdict | None] = []
+        for d, error in zip(job.deliveries, job.outcomes, strict=True):
+            verdicts.append(None)
+            if error is not None:
+                try:
+                    verdicts[-1] = failed(d, error, self.consumer_id, job.seconds)
+                except BaseException:
+                    verdicts[-1] = failed(d, why, self.consumer_id, job.seconds)
+        return verdicts
 
     def expired(self, job: Job) -> None:
         """The timeout of a job that a thread runs is over."""
@@ -727,13 +875,14 @@ class Runtime:
             return True
         return lane.reserved == 0 if lane.is_asking else not self._wanted(lane)
 
-    def _settle(self, lane: Lane) -> None:
+    def _settle(self, burst: Burst, lane: Lane) -> None:
         """Release what failed, delete what is finished."""
         with self._lock:
             verdicts, lane.verdicts = lane.verdicts, []
             finished: list[Delivery] = []
             if lane.reserved == 0 if lane.is_asking else not self._wanted(lane):
                 finished, lane.finished = lane.finished, []
+            burst.finished, burst.verdicts = finished, verdicts
         statuses: list[int] = []
         weak = functools.partial(self._warn, lane)
         error: Exception | None = None
@@ -747,6 +896,7 @@ class Runtime:
         except Exception as e:
             error = e
         with self._lock:
+            burst.settles = None
             lane.is_settling = False
             if error is None:
                 self._deleted(lane, finished)
@@ -759,10 +909,12 @@ class Runtime:
                         lane.held.pop(v.delivery, None)  # perhaps another has it: it comes back by itself if not
                     else:
                         lane.verdicts.append(v)
-                pause = self._pause(lane, error)
-        if error is not None:
-            log.warning("cannot settle messages of %s, trying again in %g s: %s", lane.ref.name, pause, error,
-                        exc_info=None if isinstance(error, RqsqsError) else error)  # fmt: skip
+                self._pause(lane, error)
+            burst.finished, burst.verdicts = [], []
+        if error is None:
+            self.troubles.got_through(lane.ref.name, SETTLE)
+        else:
+            self.troubles.met(lane.ref.name, SETTLE, error)
         self._report(lane, verdicts, statuses)
 
     def _warn(self, lane: Lane, error: DurabilityNotReached) -> None:
