@@ -20,9 +20,10 @@ from rqsqs import RetryPolicy, checks
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.messages import Verdict
-from rqsqs._core.operation import Operation
+from rqsqs._core.operation import Flow, Operation
 from rqsqs._io import wire
 from rqsqs._io.sync import Link, Transport
+from rqsqs.errors import RqsqsError
 from rqsqs.types import Cause, State
 from tests.clusters import client_of
 
@@ -225,30 +226,79 @@ class Seen:
     cause: tuple[str, int, int] | None
 
 
-def look(transport: Transport, queue: QueueRef) -> list[tuple[Any, Seen]]:
-    """Every message of a queue as (body, Seen), FIFO groups in order."""
-    found: list[tuple[Any, Seen]] = []
-    for state in STATES:
-        cursor = ""
-        while True:
-            messages, cursor = transport.run(flows.browse(queue, state, cursor, 1000))
-            for d in messages:
-                seen = Seen(
-                    queue.name,
-                    state,
-                    d.receive_count,
-                    d.first_received_at_ms,
-                    d.sent_at_ms,
-                    d.group_name,
-                    d.dead_letter_source,
-                    d.visible_at_ms,
-                    d.message_id,
-                    d.partition.tag,
-                    shown_cause(d),
-                )
-                found.append((d.body, seen))
-            if not cursor:
-                break
+def side_by_side(transport: Transport, flows_: Iterable[Flow[Any]]) -> list[Any]:
+    """The results of flows that only look, one step of all of them in one round trip."""
+    link, results = transport.link, dict[int, Any]()
+    link = link._link if isinstance(link, Lossy) else link
+    asked: list[tuple[int, Flow[Any], Operation]] = []
+
+    def go_on(i: int, flow: Flow[Any], go: Callable[[], Any]) -> None:
+        try:
+            asked.append((i, flow, go()))
+        except StopIteration as end:
+            results[i] = end.value
+
+    for i, flow in enumerate(flows_):
+        go_on(i, flow, functools.partial(next, flow))
+    while asked:
+        now, asked = asked, []
+        for (i, flow, operation), reply in zip(now, _replies(link, [o for _, _, o in now]), strict=True):
+            try:
+                result = link.execute(operation) if isinstance(reply, redis.ResponseError) else operation.parse(reply)
+            except RqsqsError as e:
+                go_on(i, flow, functools.partial(flow.throw, e))
+            else:
+                go_on(i, flow, functools.partial(flow.send, result))
+    return [results[i] for i in range(len(results))]
+
+
+def _replies(link: Link, operations: list[Operation]) -> list[Any]:
+    """What a server answers, errors included; those of a cluster are left to the link."""
+    if link.router.is_cluster:
+        return [redis.ResponseError()] * len(operations)
+    node = link.router.node(operations[0].keys[0])
+    connection, replies = node.take(), list[Any]()
+    connection.send_packed_command([wire.call(o, False, None) for o in operations], check_health=False)
+    for _ in operations:
+        try:
+            replies.append(connection.read_response(disable_decoding=True))
+        except redis.ResponseError as e:
+            replies.append(e)
+    node.give(connection)
+    return replies
+
+
+def look(transport: Transport, queues: Sequence[QueueRef]) -> list[tuple[Any, Seen]]:
+    """Every message of some queues as (body, Seen), FIFO groups in order."""
+    places = [(queue, state) for queue in queues for state in STATES]
+    pages = side_by_side(transport, [_all_of(queue, state) for queue, state in places])
+    return [
+        (
+            d.body,
+            Seen(
+                queue.name,
+                state,
+                d.receive_count,
+                d.first_received_at_ms,
+                d.sent_at_ms,
+                d.group_name,
+                d.dead_letter_source,
+                d.visible_at_ms,
+                d.message_id,
+                d.partition.tag,
+                shown_cause(d),
+            ),
+        )
+        for (queue, state), deliveries in zip(places, pages, strict=True)
+        for d in deliveries
+    ]
+
+
+def _all_of(queue: QueueRef, state: State) -> Flow[list[Any]]:
+    found, cursor = yield from flows.browse(queue, state, "", 1000)
+    while cursor:
+        more, cursor = yield from flows.browse(queue, state, cursor, 1000)
+        found += more
     return found
 
 

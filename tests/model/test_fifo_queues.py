@@ -31,6 +31,7 @@ from tests.model.harness import (
     retry_attribute,
     run_machine,
     shown_cause,
+    side_by_side,
     some_word,
 )
 
@@ -764,13 +765,12 @@ class FifoMachine(RuleBasedStateMachine):
         may_go: set[int] = frozenset(),  # type: ignore[assignment]
         may_arrive: dict[int, str | None] | None = None,
     ) -> set[int]:
-        for name in NAMES:
-            self.run(flows.counts(self.ref(name)))  # promotes and expires, as any use does
+        refs = [self.ref(name) for name in NAMES]
+        side_by_side(self.transport, map(flows.counts, refs))  # promotes and expires, as any use does
         seen: dict[int, Seen] = {}
-        for name in NAMES:
-            for body, s in look(self.transport, self.ref(name)):
-                assert body not in seen, f"{body} is in two places: {seen[body]}, {s}"
-                seen[body] = s
+        for body, s in look(self.transport, refs):
+            assert body not in seen, f"{body} is in two places: {seen[body]}, {s}"
+            seen[body] = s
         unknown = set(seen) - set(self.messages)
         assert not unknown, f"came back: {[seen[b] for b in unknown]}"
         arrived: dict[int, Message] = {}
@@ -815,13 +815,12 @@ class FifoMachine(RuleBasedStateMachine):
             assert shown == expected, f"{m} is seen as {s}"
             if s.state != "visible":
                 assert s.visible_at_ms == (m.invisible_until_ms if s.state == "in_flight" else self.delayed_until(m))
-        connection = client(self.url)
-        for place, line in self.groups.items():
-            base = self.ref(place[0]).partition(place[1]).base
-            stored = [key[:16].decode() for key in connection.lrange(f"{base}group:{place[2]}", 0, -1)[::2]]
-            assert stored == [str(m.stamp) for m in line]
-        for name in NAMES:
-            counts = self.run(flows.counts(self.ref(name)))
+        with client(self.url).pipeline(transaction=False) as pipe:
+            for name, tag, group in self.groups:
+                pipe.lrange(f"{self.ref(name).partition(tag).base}group:{group}", 0, -1)
+            for line, keys in zip(self.groups.values(), pipe.execute(), strict=True):
+                assert [key[:16].decode() for key in keys[::2]] == [str(m.stamp) for m in line]
+        for name, counts in zip(NAMES, side_by_side(self.transport, map(flows.counts, refs)), strict=True):
             of_queue = self.of(name)
             for state in ("visible", "in_flight", "delayed"):
                 number = len([m for m in of_queue if self.state(m) == state])

@@ -30,6 +30,7 @@ from tests.model.harness import (
     retry_attribute,
     run_machine,
     shown_cause,
+    side_by_side,
     some_word,
 )
 
@@ -597,10 +598,9 @@ class StandardMachine(RuleBasedStateMachine):
         may_arrive: dict[int, str | None] | None = None,
     ) -> set[int]:
         seen: dict[int, Seen] = {}
-        for name in NAMES:
-            for body, s in look(self.transport, self.ref(name)):
-                assert body not in seen, f"{body} is in two places: {seen[body]}, {s}"
-                seen[body] = s
+        for body, s in look(self.transport, [self.ref(name) for name in NAMES]):
+            assert body not in seen, f"{body} is in two places: {seen[body]}, {s}"
+            seen[body] = s
         unknown = set(seen) - set(self.messages)
         assert not unknown, f"came back: {[seen[b] for b in unknown]}"
         arrived = set()
@@ -640,10 +640,9 @@ class StandardMachine(RuleBasedStateMachine):
             assert shown == expected, f"{m} is seen as {s}"
             if s.state != "visible":
                 assert s.visible_at_ms == m.visible_at_ms
-        for name in NAMES:
-            for p in self.ref(name).partitions:
-                self.every_record_has_one_owner(p.base)
-            counts = self.run(flows.counts(self.ref(name)))
+        self.every_record_has_one_owner([p.base for name in NAMES for p in self.ref(name).partitions])
+        all_counts = side_by_side(self.transport, [flows.counts(self.ref(name)) for name in NAMES])
+        for name, counts in zip(NAMES, all_counts, strict=True):
             of_queue = self.of(name)
             for state in ("visible", "in_flight", "delayed"):
                 all_ = [m for m in of_queue if self.state(m) == state]
@@ -653,21 +652,34 @@ class StandardMachine(RuleBasedStateMachine):
             assert (counts.oldest_sent_at_ms is None) == (total == 0)
         return arrived
 
-    def every_record_has_one_owner(self, base: str) -> None:
-        connection = client(self.url)
-        owners = connection.zrange(base + "inflight", 0, -1) + connection.zrange(base + "delayed", 0, -1)
-        kept = connection.hmget(base + "meta", "returned", "arrived", "fair")
-        paused, counted = connection.smembers(base + "paused"), {True: 0, False: 0}
-        for group in {m.group or "" for m in self.messages.values()}:
-            again = connection.zrange(f"{base}again:{group}", 0, -1, withscores=True)
-            owners += [member for member, _ in again]
-            for _, score in again:
-                counted[score % 1000 > 0] += 1
-            waits = connection.exists(f"{base}again:{group}", base + (f"group:{group}" if group else "ready"))
-            if waits and kept[2] and group.encode() not in paused:
-                assert connection.zscore(base + "ring", group) is not None, f"{group!r} has no turn"
-        assert [int(n or 0) for n in kept[:2]] == [counted[True], counted[False]]
-        assert sorted(owners) == sorted(connection.hkeys(base + "store"))
+    def every_record_has_one_owner(self, bases: list[str]) -> None:
+        groups = {m.group or "" for m in self.messages.values()}
+        with client(self.url).pipeline(transaction=False) as pipe:
+            for base in bases:
+                for key in ("inflight", "delayed"):
+                    pipe.zrange(base + key, 0, -1)
+                pipe.hmget(base + "meta", "returned", "arrived", "fair")
+                pipe.smembers(base + "paused")
+                pipe.hkeys(base + "store")
+                for group in groups:
+                    pipe.zrange(f"{base}again:{group}", 0, -1, withscores=True)
+                    pipe.exists(base + (f"group:{group}" if group else "ready"))
+                    pipe.zscore(base + "ring", group)
+            answers = iter(pipe.execute())
+        for _ in bases:
+            owners = next(answers) + next(answers)
+            returned, arrived, is_fair = next(answers)
+            paused, records_ = next(answers), next(answers)
+            counted = {True: 0, False: 0}
+            for group in groups:
+                again, has_others, turn = next(answers), next(answers), next(answers)
+                owners += [member for member, _ in again]
+                for _, score in again:
+                    counted[score % 1000 > 0] += 1
+                if (again or has_others) and is_fair and group.encode() not in paused:
+                    assert turn is not None, f"{group!r} has no turn"
+            assert [int(n or 0) for n in (returned, arrived)] == [counted[True], counted[False]]
+            assert sorted(owners) == sorted(records_)
 
     def teardown(self) -> None:
         try:
