@@ -20,7 +20,6 @@ hand is visible to others within two heartbeats. A message may therefore be hand
 
 from rqsqs.worker.app import Worker
 from rqsqs.worker.context import Context, LogFilter, current
-from rqsqs.worker.handlers import Middleware
 from rqsqs.worker.outcomes import DeadLetter, HandlerTimeout, MessageLost, Retry, WorkerDied
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "HandlerTimeout",
     "LogFilter",
     "MessageLost",
-    "Middleware",
     "Retry",
     "Worker",
     "WorkerDied",

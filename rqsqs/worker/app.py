@@ -16,8 +16,9 @@ from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.limits import NATIVE
 from rqsqs.types import Durability
 from rqsqs.worker import handlers, lambdas
+from rqsqs.worker import middleware as middlewares
 from rqsqs.worker.forks import forget_signals, watch
-from rqsqs.worker.handlers import Handler, Middleware
+from rqsqs.worker.handlers import Handler
 from rqsqs.worker.settings import Settings, seconds
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rqsqs.worker.runtime import Runtime
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=middlewares.Function)
 log = logging.getLogger("rqsqs.worker")
 
 
@@ -46,7 +48,6 @@ class Worker:
         max_hold: seconds for which a message is kept invisible at most, however long its handler takes (12 hours).
         max_crashes: a message that was received so often, one time after the other, without any worker living to tell
             the outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
-        middleware: objects with methods of Middleware, called around each handler; errors pass them in reverse order.
         durability: with `deletes`, how safe its deletes and releases have to be, a batch at a time; None = as the
             environment variable RQSQS_DURABILITY says. If that is required and not reached, the log tells.
         options: for redis-py's connections.
@@ -68,15 +69,16 @@ class Worker:
         linger: float = 0.004,
         max_hold: float = 43_200.0,
         max_crashes: int = 5,
-        middleware: Iterable[Middleware] = (),
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
         self.settings = Settings(
-            url, prefix, concurrency, beat, grace, linger, max_hold, max_crashes, tuple(middleware), durability, options
+            url, prefix, concurrency, beat, grace, linger, max_hold, max_crashes, durability, options
         )
         self.handlers: dict[str, Handler] = {}
         self.queues: dict[str, tuple[QueueSettings, Mapping[str, str] | None]] = {}  # to be created
+        self._middleware: list[middlewares.Function] = []
+        self._kinds: set[bool] = set()  # is_coroutine of all handlers, those of a restricted worker too
         self._runtime: Runtime | None = None
         self._pulse: Pulse | None = None
         self._is_stopped = False
@@ -154,7 +156,8 @@ class Worker:
         checks.count("batch", batch, 1000, 0)
         if timeout is not None:
             seconds("timeout", timeout, 0.001, 315_360_000)
-        self.handlers[name] = handlers.make(name, function, weight, batch, timeout)
+        self.handlers[name] = made = handlers.make(name, function, weight, batch, timeout)
+        self._kinds.add(made.is_coroutine)
 
     def add_lambda(
         self, queue: str, function: Callable[..., Any], *, batch: int = 10, timeout: float | None = None
@@ -172,6 +175,46 @@ class Worker:
         """
         checks.count("batch", batch, 1000)
         self.add(queue, lambdas.host(function, queue), batch=batch, timeout=timeout)
+
+    def middleware(self, function: M) -> M:
+        """Decorate a function that runs around each call of a handler, in its thread or task.
+
+        It is called with what the handler is called with, the message or the list of a batch handler, and with
+        call_next, which goes on to the next middleware, or to the handler, and returns what that returns. A plain
+        function runs around plain handlers, an `async def`, which awaits call_next(), around coroutine functions. The
+        first one that was registered is the outermost.
+
+        It counts as a part of the handler: if it raises, the message has failed; if it returns without calling
+        call_next(), the message is done; the handler's `timeout` holds for both. If middleware of a batch handler
+        returns None, what the handler returned stands.
+
+        Raises:
+            InvalidParameterValue: it is no function of two arguments.
+        """
+        middlewares.check(function)
+        self._middleware.append(function)
+        return function
+
+    def _wrapped(self) -> list[Handler]:
+        """The handlers, each with the middleware for its kind."""
+        for function in self._middleware:
+            if self._kinds == {not (is_coroutine := middlewares.is_coroutine(function))}:
+                raise UsageError(
+                    f"the middleware {getattr(function, '__qualname__', function)} runs around no handler: "
+                    + (
+                        "it is an `async def`, and all handlers are plain functions: make it a plain function"
+                        if is_coroutine
+                        else "it is a plain function, and all handlers are coroutine functions: make it an `async def` "
+                        "that awaits call_next()"
+                    )
+                )
+        return [
+            dataclasses.replace(
+                handler,
+                middleware=tuple(f for f in self._middleware if middlewares.is_coroutine(f) == handler.is_coroutine),
+            )
+            for handler in self.handlers.values()
+        ]
 
     def configure(self, *, queues: Iterable[str] | None = None, **changes: Any) -> None:
         """Change what was chosen when it was made: for programs that run the workers of others.
@@ -229,7 +272,7 @@ class Worker:
         with self._lock:
             if self._runtime is not None:
                 raise UsageError("the worker is running already")
-            self._runtime = runtime = Runtime(self.settings, self.handlers.values(), self.queues)
+            self._runtime = runtime = Runtime(self.settings, self._wrapped(), self.queues)
             self._is_drained = False
             if self._is_stopped:
                 runtime.stop()

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import types
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rqsqs._core.records import Delivery
-from rqsqs.errors import InvalidParameterValue
-from rqsqs.worker.context import Context
+from rqsqs.errors import InvalidParameterValue, UsageError
+from rqsqs.message import BaseMessage
+from rqsqs.worker import middleware
 from rqsqs.worker.outcomes import as_error
 
 Outcomes = Sequence[BaseException | None]  # one for each message: None = done
 DONE: Outcomes = (None,)
-
-
-class Middleware(Protocol):
-    """What runs around each call of a handler, in its thread or task. Each method may be left out.
-
-    An exception in here is logged and changes nothing.
-    """
-
-    def before(self, context: Context) -> None:
-        """A handler is about to be called."""
-
-    def after(self, context: Context) -> None:
-        """It returned."""
-
-    def on_error(self, context: Context, error: BaseException) -> None:
-        """It raised an exception, or said that one or more messages of its batch failed: then once for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +31,7 @@ class Handler:
         timeout: seconds, None = none.
         is_coroutine: it is an `async def`.
         wants_context: it takes a second argument.
+        middleware: what runs around its calls, from the outside in.
     """
 
     queue: str
@@ -53,6 +41,7 @@ class Handler:
     timeout: float | None
     is_coroutine: bool
     wants_context: bool
+    middleware: tuple[middleware.Function, ...] = ()
 
     @property
     def size(self) -> int:
@@ -61,30 +50,52 @@ class Handler:
 
     def outcomes(self, deliveries: Sequence[Delivery], result: Any) -> Outcomes:
         """What became of each message, by what the function returned."""
+        if result is None:
+            return DONE if not self.batch else [None] * len(deliveries)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            error = UsageError(
+                f"the handler of {self.queue!r} must be an `async def` to be awaited, or return no awaitable: "
+                f"it returned a {type(result).__name__}, which nobody awaited"
+            )
+            return [error] * len(deliveries)
         if not self.batch:
             return DONE
-        if result is None:
-            return [None] * len(deliveries)
         try:
             found = list(result)
         except TypeError:
             found = [result]
         if len(found) != len(deliveries):
-            error = InvalidParameterValue(
+            wrong = InvalidParameterValue(
                 f"the batch handler of {self.queue!r} gave {len(found)} outcomes for {len(deliveries)} messages: "
                 "it returns None, or a list with None or an exception for each message"
             )
-            return [error] * len(deliveries)
+            return [wrong] * len(deliveries)
         return [None if outcome is None else as_error(outcome) for outcome in found]
 
 
 def make(queue: str, function: Any, weight: float, batch: int, timeout: float | None) -> Handler:
-    """Look at a function and make a handler of it."""
+    """Look at a function and make a handler of it.
+
+    Raises:
+        InvalidParameterValue: it cannot be called as a handler, or by its annotation wants something else.
+    """
     if not callable(function):
-        raise InvalidParameterValue(f"the handler of {queue!r} is {function!r}: it is a function")
-    call = function if inspect.isroutine(function) else type(function).__call__
+        raise InvalidParameterValue(f"the handler of {queue!r} must be a function, got {function!r}")
+    if inspect.isclass(function):
+        raise InvalidParameterValue(
+            f"the handler of {queue!r} must be a function, got the class {function.__qualname__}: register an object "
+            "of it, or one of its methods"
+        )
+    if middleware.is_generator(function):
+        raise InvalidParameterValue(
+            f"the handler of {queue!r} must be a function that returns, got {function!r}: it has a `yield`, so calling "
+            "it runs nothing"
+        )
+    is_coroutine = middleware.is_coroutine(function)
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a builtin
         count = 1
     else:
@@ -98,5 +109,47 @@ def make(queue: str, function: Any, weight: float, batch: int, timeout: float | 
             f"the handler of {queue!r}, {function!r}, cannot be called: it takes a message (or a list of them), and "
             "the context if it wants, as positional arguments"
         )
-    is_coroutine = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    wrong = _mismatch(function, batch, is_coroutine)
+    if wrong:
+        raise InvalidParameterValue(f"the handler of {queue!r}, {getattr(function, '__qualname__', function)}, {wrong}")
     return Handler(queue, function, weight, batch, timeout, is_coroutine, count == 2)
+
+
+def _mismatch(function: Any, batch: int, is_coroutine: bool) -> str:
+    """What is wrong with the annotation of its first parameter, as far as that can be told; or ""."""
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters
+        annotation = next(iter(parameters.values())).annotation
+    except Exception:  # it names what is there for type checkers only
+        return ""
+    ours = "rqsqs.aio.Message" if is_coroutine else "rqsqs.Message"
+    is_list = _takes(annotation, list)
+    if is_list and not batch:
+        return f"takes a list of messages: register it with batch=N, the most it takes, or let it take one {ours}"
+    if is_list is False and batch:
+        return f"is called with a list[{ours}] because of batch={batch}, but takes {_shown(annotation)}"
+    if is_list:
+        (annotation, *_) = (*typing.get_args(annotation), Any)
+    if _takes(annotation, BaseMessage) is False and not _is_message(annotation, is_coroutine):
+        kind = "a coroutine function" if is_coroutine else "a plain function"
+        given = f"list[{ours}]" if batch else ours
+        return f"is {kind} and called with {given}, but takes {_shown(annotation)}"
+    return ""
+
+
+def _takes(annotation: Any, what: type) -> bool | None:
+    """Is it a class that objects of another one belong to? None: that cannot be told."""
+    base = typing.get_origin(annotation) or annotation
+    if base in (Any, object, inspect.Parameter.empty, types.UnionType) or not isinstance(base, type):
+        return None
+    return None if getattr(base, "_is_protocol", False) else issubclass(what, base)
+
+
+def _is_message(annotation: Any, is_coroutine: bool) -> bool:
+    """Is it the right one of rqsqs.Message and rqsqs.aio.Message, or a class of that? (Told without importing them.)"""
+    bases = annotation.__mro__
+    return BaseMessage in bases and any(base.__module__ == "rqsqs.aio" for base in bases) == is_coroutine
+
+
+def _shown(annotation: Any) -> str:
+    return inspect.formatannotation(annotation)

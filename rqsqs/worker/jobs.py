@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextvars
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,16 @@ from rqsqs._core import flows
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached
+from rqsqs.worker import middleware
 from rqsqs.worker.context import Context, _current
 from rqsqs.worker.forks import leave
-from rqsqs.worker.handlers import Middleware, Outcomes
+from rqsqs.worker.handlers import Outcomes
 from rqsqs.worker.interruption import Interruption
 from rqsqs.worker.outcomes import HandlerTimeout, MessageLost, Retry, failed
 
 if TYPE_CHECKING:
     from rqsqs.worker.lanes import Lane
     from rqsqs.worker.runtime import Runtime
-
-log = logging.getLogger("rqsqs.worker")
 
 
 class Job:
@@ -96,10 +95,12 @@ class Job:
 
     def _begin(self) -> Any:
         """Call the function; a coroutine function gives its coroutine."""
-        handler, middleware = self.lane.handler, self.runtime.settings.middleware
+        handler = self.lane.handler
         _current.set(self)
-        if middleware:
-            tell(middleware, "before", self.context)
+        if handler.middleware:
+            messages = self.context.messages
+            run = middleware.run_async if handler.is_coroutine else middleware.run
+            return run(handler.middleware, self._handle, messages if handler.batch else messages[0])
         if handler.wants_context:
             context = self.context
             return handler.function(context.messages if handler.batch else context.message, context)
@@ -108,19 +109,17 @@ class Job:
             return handler.function([message(queue, d, self) for d in self.deliveries])
         return handler.function(message(queue, self.deliveries[0], self))
 
+    def _handle(self, argument: Any) -> Any:
+        """What middleware calls in the end."""
+        handler = self.lane.handler
+        return handler.function(argument, self.context) if handler.wants_context else handler.function(argument)
+
     def _end(self, outcomes: Outcomes) -> None:
         if self.by_hand:
-            outcomes = [self.by_hand.get(d) or o for d, o in zip(self.deliveries, outcomes, strict=True)]
+            errors = [self.by_hand.get(d) for d in self.deliveries]
+            outcomes = [o if e is None else e for e, o in zip(errors, outcomes, strict=True)]
         self.outcomes = outcomes
         self.seconds = time.monotonic() - self.began
-        middleware = self.runtime.settings.middleware
-        if middleware:
-            errors = list(dict.fromkeys(o for o in outcomes if o is not None))
-            for error in errors:
-                tell(middleware[::-1], "on_error", self.context, error)
-            if not errors:
-                tell(middleware[::-1], "after", self.context)
-        _current.set(None)
 
     # What its handler does with its messages itself
 
@@ -196,7 +195,8 @@ class Job:
                 if self.lane.handler.timeout is not None:
                     self._interruption = Interruption()
                     self.runtime.soon(self._arm, self.lane.handler.timeout)
-                outcomes = self.lane.handler.outcomes(self.deliveries, self._begin())
+                result = contextvars.copy_context().run(self._begin)  # nothing of it stays in the thread
+                outcomes = self.lane.handler.outcomes(self.deliveries, result)
             finally:
                 if self._interruption is not None:
                     self._interruption.end()
@@ -251,14 +251,3 @@ class Job:
         if self.runtime.is_forked:
             leave()
         self._end(outcomes)
-
-
-def tell(middleware: Sequence[Middleware], name: str, *args: Any) -> None:
-    """Call a method of each middleware that has it; an exception in there is logged, no more."""
-    for part in middleware:
-        method = getattr(part, name, None)
-        if method is not None:
-            try:
-                method(*args)
-            except BaseException:
-                log.exception("%s.%s failed", type(part).__name__, name)

@@ -9,7 +9,6 @@ from rqsqs import checks
 from rqsqs._io import defaults
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.types import Durability
-from rqsqs.worker.handlers import Middleware
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,6 @@ class Settings:
     linger: float = 0.004
     max_hold: float = 43_200.0
     max_crashes: int = 5
-    middleware: tuple[Middleware, ...] = ()
     durability: Durability | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 

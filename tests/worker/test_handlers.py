@@ -8,12 +8,12 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import pytest
 
-from rqsqs import Message, aio
+from rqsqs import Message, RetryPolicy, aio
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.message import Entry
 from rqsqs.worker import Context, LogFilter, current
@@ -117,18 +117,124 @@ def test_methods_objects_partials_and_builtins_are_functions(app: App) -> None:
     assert [m.body for m in bodies] == ["g"]
 
 
+def two_messages(message: Message) -> Any:
+    yield message
+
+
+async def in_steps(message: Any) -> Any:
+    yield message
+
+
+class Task:
+    def __init__(self, message: Any) -> None: ...
+
+
+class Order:
+    id: int
+
+
+class HasBody(Protocol):
+    body: Any
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (3, "it is a function"),
+        (3, "must be a function, got 3"),
         (lambda: None, "cannot be called"),
         (lambda a, b, c: None, "cannot be called"),
         (lambda message, *, database: None, "cannot be called"),
+        (Task, "got the class Task: register an object of it"),
+        (two_messages, "has a `yield`"),
+        (in_steps, "has a `yield`"),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused_at_once(app: App, function: Any, says: str) -> None:
     with pytest.raises(InvalidParameterValue, match=says):
         app.worker().add("q", function)
+
+
+def takes(annotation: Any, *, coroutine: bool = False) -> Any:
+    """A function whose parameter is annotated so."""
+
+    def plain(message): ...  # type: ignore[no-untyped-def]
+
+    async def asynchronous(message): ...  # type: ignore[no-untyped-def]
+
+    function = asynchronous if coroutine else plain
+    function.__annotations__["message"] = annotation
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "batch", "says"),
+    [
+        (takes(list[Message]), 0, "takes a list of messages: register it with batch="),
+        (takes(Sequence[Message]), 0, "takes a list of messages"),
+        (takes(list), 0, "takes a list of messages"),
+        (takes(Message), 10, r"is called with a list\[rqsqs.Message\] because of batch=10, but takes rqsqs.Message"),
+        (takes(tuple[Message, ...]), 10, "because of batch=10, but takes tuple"),
+        (takes(aio.Message), 0, "is a plain function and called with rqsqs.Message, but takes rqsqs.aio.Message"),
+        (
+            takes(Message, coroutine=True),
+            0,
+            "is a coroutine function and called with rqsqs.aio.Message, but takes rqsqs",
+        ),
+        (takes(list[Message], coroutine=True), 5, r"called with list\[rqsqs.aio.Message\], but takes rqsqs.Message"),
+        (takes(dict[str, Any]), 0, r"but takes dict\[str"),
+        (takes("str"), 0, "but takes str"),
+        (takes(Order), 0, "but takes .*Order"),
+    ],
+)
+def test_a_handler_that_is_annotated_for_something_else_is_refused_at_once(
+    app: App, function: Any, batch: int, says: str
+) -> None:
+    with pytest.raises(InvalidParameterValue, match=says):
+        app.worker().add("q", function, batch=batch)
+
+
+@pytest.mark.parametrize(
+    ("function", "batch"),
+    [
+        (takes(Message), 0),
+        (takes("Message"), 0),
+        (takes("NotDefinedHere"), 0),
+        (takes(Any), 0),
+        (takes(object), 5),
+        (takes(Message | aio.Message), 0),
+        (takes(HasBody), 0),
+        (takes(aio.Message, coroutine=True), 0),
+        (takes(list[aio.Message], coroutine=True), 5),
+        (takes(list[Message]), 5),
+        (takes(list), 5),
+        (takes(Iterable[Message]), 5),
+        (takes(Sequence[HasBody]), 5),
+        (takes("Message | list[Message]"), 5),
+    ],
+)
+def test_a_handler_that_is_annotated_well_or_not_at_all_is_taken(app: App, function: Any, batch: int) -> None:
+    app.worker().add("q", function, batch=batch)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_a_coroutine_that_nobody_awaits_is_a_failure(app: App, batch: int) -> None:
+    q = app.queue(retry_policy=RetryPolicy(base=0.01, cap=0.02))
+    causes: list[str] = []
+
+    async def work() -> None: ...
+
+    def handle(found: Any) -> Any:
+        message = found[0] if batch else found
+        if not message.failures:
+            return work()
+        causes.append(message.cause.message)
+        return None
+
+    q.send("a")
+    app.serve(handle, batch=batch)
+    until(lambda: is_empty(q))
+    (cause,) = causes
+    assert "must be an `async def` to be awaited" in cause
 
 
 @pytest.mark.parametrize(
