@@ -86,7 +86,7 @@ def test_a_killed_server_loses_nothing_it_acknowledged(
         durable.kill9()
         time.sleep(random.uniform(0, 0.2))
         durable.restart()
-    fleet.join(40)
+    fleet.join()
     sent, got = fleet.bodies("sent"), fleet.bodies("got")
     assert len(sent) == 600
     assert set(got) == set(sent)
@@ -104,7 +104,7 @@ def test_a_process_that_forks_goes_on_in_both(
     transport = transport_to(valkey_url)
     create(transport, "q")
     other = create(transport, "other")
-    assert fleet.start("fork", valkey_url, prefix, "q").wait(20) == 0
+    assert fleet.start("fork", valkey_url, prefix, "q").wait() == 0
     (thread,) = fleet.lines("thread")
     assert thread["bodies"] == ["for the thread"]
     left = [d.body for d in transport.run(flows.receive_messages(other, NATIVE, 1000, delete=True))]

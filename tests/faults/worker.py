@@ -1,4 +1,4 @@
-"""A process of its own: `python -m tests.faults.worker JSON`. It writes one line of JSON for everything it knows.
+"""What a process of a fleet does. It writes one line of JSON for everything it knows.
 
 Lines are written at once and whole, so that several workers can share a file and a killed one leaves nothing half.
 """
@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import random
-import sys
 import threading
 import time
 from typing import Any
@@ -90,8 +89,7 @@ class Worker:
         for _ in range(self.job["threads"]):
             threading.Thread(target=one, daemon=True).start()
         self.tell("waiting")
-        sys.stdin.read()
-        os._exit(0)
+        time.sleep(3600)
 
     def wait_aio(self) -> None:
         """The same in several tasks."""
@@ -110,8 +108,8 @@ class Worker:
         asyncio.run(all_of_them())
 
     def waiting(self) -> Any:
-        """A receive that waits for 20 seconds, or for as long as the job says: for at least and at most so many ms."""
-        wait_ms = random.randint(*self.job.get("wait_ms", (20_000, 20_000)))
+        """A receive that waits for 90 seconds, or for as long as the job says: for at least and at most so many ms."""
+        wait_ms = random.randint(*self.job.get("wait_ms", (90_000, 90_000)))
         return flows.receive_messages(self.queue, NATIVE, 1, None, wait_ms, delete=True)
 
     def fork(self) -> None:
@@ -139,7 +137,8 @@ class Worker:
         self.tell("thread", bodies=[d.body for d in got])
 
 
-if __name__ == "__main__":
-    worker = Worker(json.loads(sys.argv[1]))
-    getattr(worker, worker.job["role"])()
+def run(job: dict[str, Any]) -> None:
+    """In a process of its own: the whole job."""
+    worker = Worker(job)
+    getattr(worker, job["role"])()
     worker.tell("end")
