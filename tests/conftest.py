@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import secrets
 import signal
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -52,8 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ):
             for_nothing.append(item)
         elif kind in KINDS and not ON_EVERY_SERVER and item.get_closest_marker("either_server"):
-            name = item.nodeid.replace(kind, "")
-            if kind != found[zlib.crc32(name.encode()) % len(found)]:
+            if kind != random.Random(item.nodeid.replace(kind, "")).choice(found):
                 for_nothing.append(item)
     config.hook.pytest_deselected(items=for_nothing)
     unwanted = set(for_nothing)

@@ -73,6 +73,7 @@ def left(client: Any, prefix: str, name: str) -> list[bytes]:
 CASES = [(f, v) for f in FIELDS for v in VALUES] + [(f, v) for f, values in OTHERS.items() for v in values]
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
 @pytest.mark.parametrize(("field", "value"), CASES, ids=str)
 def test_a_damaged_setting_is_named_and_the_queue_can_be_removed(

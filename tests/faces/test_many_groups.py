@@ -92,6 +92,7 @@ def test_a_group_is_seen_once_whatever_keeps_it_from_being_received(
     assert set(found["delayed"]) == {f"{group}{n}" for group in ("delayed", "postponed") for n in range(5)}
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("seed", range(8))
 def test_after_any_history_every_message_is_seen_once_in_its_state(
     queue: rqsqs.Queue, clock: VirtualClock, seed: int

@@ -103,6 +103,7 @@ def left_of_moves(engine: Engine) -> list[str]:
     ]
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("later_ms", [moves.LEASE_MS + 1, 3 * 24 * 3_600_000], ids=["soon", "days later"])
 @pytest.mark.parametrize("after", range(2, 45, 3))
 @pytest.mark.parametrize("to_other", [False, True], ids=["same slot", "other slot"])

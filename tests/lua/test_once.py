@@ -320,6 +320,7 @@ def age(engine: Engine, ms: int) -> None:
                 engine.redis.delete(key)
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("minutes", [1, 30])
 @pytest.mark.parametrize("bodies", [["a"], ["a", "b"]], ids=["one", "batch"])
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def by_another_time(engine: Engine, q: QueueRef, d: Any) -> None:
     assert engine.run(flows.reschedule(q, d.message_id, engine.clock.ms))
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("group", [None, "tenant"], ids=["plain", "group"])
 @pytest.mark.parametrize("refuse", [by_visibility, by_timeout, by_failure, by_another_time])
 def test_what_came_back_lines_up_behind_what_waits(
@@ -117,6 +118,7 @@ STEPS = st.lists(
 @pytest.mark.parametrize("groups", [[None], [None, "a", "z"], ["a", "ü", "z/@:"]], ids=["plain", "some", "all"])
 @SEEDED
 @given(steps=STEPS)
+@pytest.mark.either_server
 def test_messages_of_a_line_come_in_the_order_in_which_they_became_visible(
     engine: Engine, groups: list[str | None], steps: list[tuple[str, int]]
 ) -> None:

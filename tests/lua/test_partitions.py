@@ -160,6 +160,7 @@ def group_that_goes(before: int, after: int) -> str:
 # Growth
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("seed", range(60 if WITH_FAULTS else 6))
 def test_any_order_of_steps_of_a_growth_and_of_everybody_else_keeps_order_and_loses_nothing(
     engine: Engine, name: str, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -449,6 +450,7 @@ def test_a_queue_without_partitions_exists_as_one_of_a_single_partition(engine: 
     assert not engine.run(flows.create_queue(stranger(engine, "n" + name), {"Partitions": "1"}, NATIVE))
 
 
+@pytest.mark.either_server
 def test_deletion_leaves_nothing_wherever_it_or_a_growth_was_interrupted(engine: Engine, name: str) -> None:
     for before_deletion, in_deletion in itertools.product((0, 1, 3, 5, 8), (1, 2, 3, 5, 100)):
         q = make(engine, name, 2)
@@ -931,6 +933,7 @@ def test_everything_that_looks_works_while_partitions_are_named_that_are_not_the
 # Dead letters
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("counts", [(3, 1), (1, 3), (3, 2)], ids=str)
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["back", "elsewhere"])
 def test_dead_letters_go_in_every_direction_killed_at_any_step(
