@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, Unpack
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -290,7 +290,7 @@ class Queue:
         """Attributes (under SQS's names, as text), times of creation and last change."""
         return await self._run(flows.queue_info(self._ref))
 
-    async def configure(self, **settings: Any) -> None:
+    async def configure(self, **settings: Unpack[calls.QueueSettings]) -> None:
         """Change settings, all or none; the keyword arguments of Connection.create_queue()."""
         await self._run(calls.configure(self._ref, self.limits, settings))
 
@@ -379,7 +379,7 @@ class Connection:
         url: str | None = None,
         *,
         prefix: str | None = None,
-        limits: str | Limits = "native",
+        limits: Literal["native", "aws"] | Limits = "native",
         clock: Clock | None = None,
         durability: Durability | str | None = None,
         **options: Any,
@@ -397,7 +397,7 @@ class Connection:
         retention: Seconds | None = None,
         wait: Seconds | None = None,
         maximum_message_size: int | None = None,
-        dead_letter_queue: str | Queue | None = None,
+        dead_letter_queue: str | calls.Named | None = None,
         max_receive_count: int | None = None,
         retry_policy: RetryPolicy | None = None,
         partitions: int | None = None,
@@ -462,7 +462,7 @@ def connect(
     url: str | None = None,
     *,
     prefix: str | None = None,
-    limits: str | Limits = "native",
+    limits: Literal["native", "aws"] | Limits = "native",
     clock: Clock | None = None,
     durability: Durability | str | None = None,
     **options: Any,

@@ -60,7 +60,7 @@ class QueueSettings(TypedDict, total=False):
     maximum_message_size: int | None
     content_based_deduplication: bool | None
     deduplication_scope: str | None
-    dead_letter_queue: str | None
+    dead_letter_queue: Named | str | None
     max_receive_count: int | None
     retry_policy: RetryPolicy | None
     partitions: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -28,7 +28,7 @@ class Connection:
         url: str | None = None,
         *,
         prefix: str | None = None,
-        limits: str | Limits = "native",
+        limits: Literal["native", "aws"] | Limits = "native",
         clock: Clock | None = None,
         durability: Durability | str | None = None,
         **options: Any,
@@ -48,7 +48,7 @@ class Connection:
         retention: Seconds | None = None,
         wait: Seconds | None = None,
         maximum_message_size: int | None = None,
-        dead_letter_queue: str | Queue | None = None,
+        dead_letter_queue: str | calls.Named | None = None,
         max_receive_count: int | None = None,
         retry_policy: RetryPolicy | None = None,
         partitions: int | None = None,
@@ -142,7 +142,7 @@ def connect(
     url: str | None = None,
     *,
     prefix: str | None = None,
-    limits: str | Limits = "native",
+    limits: Literal["native", "aws"] | Limits = "native",
     clock: Clock | None = None,
     durability: Durability | str | None = None,
     **options: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -401,7 +401,7 @@ class Queue:
         """Attributes (under SQS's names, as text), times of creation and last change."""
         return self._run(flows.queue_info(self._ref))
 
-    def configure(self, **settings: Any) -> None:
+    def configure(self, **settings: Unpack[calls.QueueSettings]) -> None:
         """Change settings, all or none; the keyword arguments of Connection.create_queue().
 
         `dead_letter_queue=""` removes the redrive policy. A change holds for every client at once.

@@ -6,8 +6,8 @@ import dataclasses
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from rqsqs import calls, checks
 from rqsqs._core.keys import Keyspace
@@ -22,12 +22,45 @@ from rqsqs.worker.handlers import Handler
 from rqsqs.worker.settings import Settings, seconds
 
 if TYPE_CHECKING:
+    from rqsqs import aio
+    from rqsqs.queue import Message
+    from rqsqs.worker.context import Context
     from rqsqs.worker.pulse import Pulse
     from rqsqs.worker.runtime import Runtime
 
-F = TypeVar("F", bound=Callable[..., Any])
+    # How type checkers see what a worker takes: anything else is an error there, and most of it when it is registered.
+    Outcome = Sequence[BaseException | None] | None
+    OneHandler = (
+        Callable[[Message], None]
+        | Callable[[Message, Context], None]
+        | Callable[[aio.Message], Coroutine[Any, Any, None]]
+        | Callable[[aio.Message, Context], Coroutine[Any, Any, None]]
+    )
+    BatchHandler = (
+        Callable[[list[Message]], Outcome]
+        | Callable[[list[Message], Context], Outcome]
+        | Callable[[list[aio.Message]], Coroutine[Any, Any, Outcome]]
+        | Callable[[list[aio.Message], Context], Coroutine[Any, Any, Outcome]]
+    )
+    One = TypeVar("One", bound=OneHandler)
+    Batch = TypeVar("Batch", bound=BatchHandler)
+
 M = TypeVar("M", bound=middlewares.Function)
 log = logging.getLogger("rqsqs.worker")
+
+
+class Changes(TypedDict, total=False):
+    """What Worker.configure() takes."""
+
+    url: str | None
+    prefix: str | None
+    concurrency: int
+    beat: float
+    grace: float
+    linger: float
+    max_hold: float
+    max_crashes: int
+    durability: Durability | str | None
 
 
 class Worker:
@@ -109,30 +142,47 @@ class Worker:
             raise InvalidParameterValue(f"the worker creates the queue {name!r} already")
         self.queues[name] = (settings, tags)
 
+    @overload
+    def handler(self, queue: str, *, weight: float = 1, timeout: float | None = None) -> Callable[[One], One]: ...
+
+    @overload
+    def handler(
+        self, queue: str, *, weight: float = 1, batch: int, timeout: float | None = None
+    ) -> Callable[[Batch], Batch]: ...
+
     def handler(
         self, queue: str, *, weight: float = 1, batch: int = 0, timeout: float | None = None
-    ) -> Callable[[F], F]:
+    ) -> Callable[[Any], Any]:
         """Decorate a function that handles the messages of a queue; see add()."""
 
-        def register(function: F) -> F:
+        def register(function: Any) -> Any:
             self.add(queue, function, weight=weight, batch=batch, timeout=timeout)
             return function
 
         return register
 
+    @overload
     def add(
         self,
         queue: str,
-        function: Callable[..., Any],
+        function: OneHandler,
         *,
         weight: float = 1,
-        batch: int = 0,
         timeout: float | None = None,
+    ) -> None: ...
+
+    @overload
+    def add(
+        self, queue: str, function: BatchHandler, *, weight: float = 1, batch: int, timeout: float | None = None
+    ) -> None: ...
+
+    def add(
+        self, queue: str, function: Any, *, weight: float = 1, batch: int = 0, timeout: float | None = None
     ) -> None:
         """Let a function handle the messages of a queue.
 
         It is called with a Message, and with a Context as second argument if it takes two. When it returns, the message
-        is deleted; when it raises, the message has failed.
+        is deleted; when it raises, the message has failed. A coroutine function gets a rqsqs.aio.Message.
 
         Args:
             queue: its name. It must exist when the worker starts; create_queue() sees to that.
@@ -160,7 +210,12 @@ class Worker:
         self._kinds.add(made.is_coroutine)
 
     def add_lambda(
-        self, queue: str, function: Callable[..., Any], *, batch: int = 10, timeout: float | None = None
+        self,
+        queue: str,
+        function: Callable[[dict[str, Any], Any], Any],
+        *,
+        batch: int = 10,
+        timeout: float | None = None,
     ) -> None:
         """Host a function written for AWS Lambda with an SQS trigger, unchanged.
 
@@ -216,12 +271,13 @@ class Worker:
             for handler in self.handlers.values()
         ]
 
-    def configure(self, *, queues: Iterable[str] | None = None, **changes: Any) -> None:
+    def configure(self, *, queues: Iterable[str] | None = None, **changes: Unpack[Changes]) -> None:
         """Change what was chosen when it was made: for programs that run the workers of others.
 
         Args:
             queues: serve these of its queues only, from now on.
-            changes: url=, prefix=, concurrency=, beat=, grace=, max_hold=, max_crashes=, as for Worker.
+            changes: url=, prefix=, concurrency=, beat=, grace=, linger=, max_hold=, max_crashes=, durability=, as for
+                Worker.
 
         Raises:
             UsageError: it is running; or it has no handler for one of the queues.
