@@ -51,9 +51,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             not WITH_FAULTS and item.path.parent.name == "faults" and item.path.name in OF_FAULTS
         ):
             for_nothing.append(item)
-        elif kind in KINDS and not ON_EVERY_SERVER and item.get_closest_marker("either_server"):
-            if kind != random.Random(item.nodeid.replace(kind, "")).choice(found):
-                for_nothing.append(item)
+        elif (
+            kind in KINDS
+            and not ON_EVERY_SERVER
+            and item.get_closest_marker("either_server")
+            and kind != random.Random(item.nodeid.replace(kind, "")).choice(found)
+        ):
+            for_nothing.append(item)
     config.hook.pytest_deselected(items=for_nothing)
     unwanted = set(for_nothing)
     items[:] = [item for item in items if item not in unwanted]
