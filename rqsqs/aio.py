@@ -321,7 +321,7 @@ class Message(BaseMessage):
     __slots__ = ("queue",)
 
     def __init__(self, queue: Queue, delivery: Delivery, holder: Holder | None = None) -> None:
-        self.queue = queue
+        self.queue: Queue = queue
         self._delivery = delivery
         if holder is not None:
             self._holder = holder
@@ -384,9 +384,9 @@ class Connection:
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
-        self.limits = calls.limits_of(limits)
-        self.durability = checks.default_durability(durability)
-        self.transport = Transport(url, defaults.prefix_of(prefix), calls.clock_of(clock), **options)
+        self.limits: Limits = calls.limits_of(limits)
+        self.durability: Durability | None = checks.default_durability(durability)
+        self.transport: Transport = Transport(url, defaults.prefix_of(prefix), calls.clock_of(clock), **options)
 
     async def create_queue(
         self,

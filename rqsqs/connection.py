@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -13,6 +13,9 @@ from rqsqs.checks import Seconds
 from rqsqs.limits import Limits
 from rqsqs.queue import Queue
 from rqsqs.types import Durability, RetryPolicy, Statistics
+
+if TYPE_CHECKING:
+    from rqsqs._io.sync import Transport
 
 
 class Connection:
@@ -33,11 +36,11 @@ class Connection:
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
-        from rqsqs._io.sync import Transport  # redis-py takes longer to import than all the rest: when it is needed
+        from rqsqs._io import sync  # redis-py takes longer to import than all the rest: when it is needed
 
-        self.limits = calls.limits_of(limits)
-        self.durability = checks.default_durability(durability)
-        self.transport = Transport(url, defaults.prefix_of(prefix), calls.clock_of(clock), **options)
+        self.limits: Limits = calls.limits_of(limits)
+        self.durability: Durability | None = checks.default_durability(durability)
+        self.transport: Transport = sync.Transport(url, defaults.prefix_of(prefix), calls.clock_of(clock), **options)
 
     def create_queue(
         self,

@@ -30,7 +30,7 @@ class Entry:
         deduplication_window: Seconds | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
     ) -> None:
-        self.body = body
+        self.body: Any = body
         self.options: dict[str, Any] = {
             "delay": delay,
             "at": at,

@@ -435,7 +435,7 @@ class Message(BaseMessage):
     __slots__ = ("queue",)
 
     def __init__(self, queue: Queue, delivery: Delivery, holder: Holder | None = None) -> None:
-        self.queue = queue
+        self.queue: Queue = queue
         self._delivery = delivery
         if holder is not None:
             self._holder = holder

@@ -94,8 +94,8 @@ class SentMessage:
     def __init__(self, key: str, node: int, sequence_number: str | None = None, is_duplicate: bool = False) -> None:
         self._key = key
         self._node = node
-        self.sequence_number = sequence_number
-        self.is_duplicate = is_duplicate
+        self.sequence_number: str | None = sequence_number
+        self.is_duplicate: bool = is_duplicate
         self.durability: Reached | None = None
 
     @property

@@ -42,14 +42,14 @@ class Operation:
         marked: int | None = None,
         keeps_answer: bool = False,
     ) -> None:
-        self.script = script
-        self.keys = keys
-        self.args = args
-        self.parse = parse
-        self.undo = undo
-        self.durability = durability
-        self.marked = marked
-        self.keeps_answer = keeps_answer
+        self.script: str = script
+        self.keys: tuple[str, ...] = keys
+        self.args: tuple[Arg, ...] = args
+        self.parse: Callable[[Any], Any] | None = parse
+        self.undo: Callable[[Any], Sequence[Operation]] | None = undo
+        self.durability: Durability | None = durability
+        self.marked: int | None = marked
+        self.keeps_answer: bool = keeps_answer
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Operation):

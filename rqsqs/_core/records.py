@@ -167,16 +167,16 @@ class Delivery:
         dead_letter_source: str | None = None,
         received_before: int = 0,
     ) -> None:
-        self.partition = partition
+        self.partition: Partition = partition
         self._key = key
-        self.record = record
-        self.received_ms = received_ms
-        self.receive_count = receive_count
-        self.first_received_at_ms = first_received_at_ms
+        self.record: bytes = record
+        self.received_ms: str = received_ms
+        self.receive_count: int = receive_count
+        self.first_received_at_ms: int | None = first_received_at_ms
         self._receives = receives
-        self.group_name = group
-        self.dead_letter_source = dead_letter_source
-        self.received_before = received_before
+        self.group_name: str = group
+        self.dead_letter_source: str | None = dead_letter_source
+        self.received_before: int = received_before
         self._envelope: tuple[Any, ...] | None = None
         self._trailer = b""
         self._handle: str | None = None

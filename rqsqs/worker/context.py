@@ -38,9 +38,9 @@ class Context:
     def __init__(self, job: Job, queue: str, consumer_id: str, messages: Sequence[AnyMessage], ends: float) -> None:
         self._job = job
         self._ends = ends
-        self.queue = queue
-        self.consumer_id = consumer_id
-        self.messages = messages
+        self.queue: str = queue
+        self.consumer_id: str = consumer_id
+        self.messages: Sequence[AnyMessage] = messages
 
     @property
     def message(self) -> AnyMessage:

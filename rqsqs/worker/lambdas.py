@@ -28,13 +28,13 @@ class LambdaContext:
         self._context = context
         self.function_name = name
         self.function_version = "$LATEST"
-        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+        self.invoked_function_arn: str = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
         self.memory_limit_in_mb = "0"
-        self.aws_request_id = str(uuid.uuid4())
-        self.log_group_name = f"/aws/lambda/{name}"
-        self.log_stream_name = context.consumer_id
-        self.identity = None
-        self.client_context = None
+        self.aws_request_id: str = str(uuid.uuid4())
+        self.log_group_name: str = f"/aws/lambda/{name}"
+        self.log_stream_name: str = context.consumer_id
+        self.identity: None = None
+        self.client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the timeout."""
