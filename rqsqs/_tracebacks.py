@@ -18,7 +18,7 @@ def text_of(value: object, limit: int) -> str:
     """`str(value)`, shortened; something else if that raises."""
     try:
         return shortened(str(value), limit)
-    except Exception as error:  # its author's matter
+    except BaseException as error:  # its author's matter
         return f"<{type(value).__name__} without a text: str() raised {type(error).__name__}>"
 
 
@@ -38,7 +38,7 @@ def formatted(error: BaseException, limit: int, line: int) -> str:
     try:
         found = traceback.TracebackException(type(error), error, error.__traceback__, limit=-FRAMES)
         text = "\n".join(shortened(part.rstrip("\n"), line) for part in found.format())
-    except Exception as e:  # a class can break everything
+    except BaseException as e:  # a class can break everything
         return f"<{type(error).__name__}, and no traceback: showing it raised {type(e).__name__}>"
     if len(text) <= limit:
         return text

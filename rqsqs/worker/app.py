@@ -375,6 +375,7 @@ class Worker:
             is_ready: it has started, was not stopped, the server answers, and each queue can be served.
             is_live: its event loop turns, and all its threads live or were replaced.
             problems: why it is not ready, as texts; left out if there are none.
+            threads_replaced: how many of its threads died; left out if none did. The log tells of what.
             consumer_id, queues: while it is running.
             statistics: what the connections with which it fetches and settles went through; see rqsqs.Statistics.
         """
@@ -382,12 +383,14 @@ class Worker:
         if runtime is None or pulse is None:
             return {"state": "drained" if self._is_drained else "stopped", "is_ready": False, "is_live": True}
         state = runtime.state
-        problems = runtime.problems()
+        problems, threads = runtime.problems(), runtime.threads()
+        deaths = sum(thread.deaths for thread in threads)
         return {
             "state": state,
             "is_ready": state == "running" and not problems,
-            "is_live": pulse.is_felt() and runtime.is_well,
+            "is_live": pulse.is_felt() and all(thread.is_well for thread in threads),
             **({"problems": problems} if problems else {}),
+            **({"threads_replaced": deaths} if deaths else {}),
             "consumer_id": runtime.consumer_id,
             "queues": {
                 lane.ref.name: {

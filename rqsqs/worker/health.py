@@ -66,8 +66,13 @@ class Health:
             reason = getattr(error, "strerror", None) or str(error)
             raise OSError(f"cannot listen on {self._host}:{self._port} for health checks: {reason}") from error
         watch(self)
-        Lasting("rqsqs-health", self._server.serve_forever).start()
+        Lasting("rqsqs-health", self._serve).start()
         log.info("health checks: %s/livez and /readyz", self.url)
+
+    def _serve(self) -> None:
+        server = self._server
+        if server is not None:  # else it was stopped
+            server.serve_forever()
 
     def forked(self) -> None:
         """In a child: leave the port to the parent."""

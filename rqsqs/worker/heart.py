@@ -111,7 +111,7 @@ class Heart:
                 log.info("could not sign off from %s: %s", lane.ref.name, e)
 
     def _run(self) -> None:
-        due = time.monotonic() + self.beat
+        due = self.last + self.beat  # also when it begins anew
         while not self._is_stopped:
             self._is_resting = True  # before looking, so that quicken() misses nothing
             if any(lane.held for lane in self.lanes):

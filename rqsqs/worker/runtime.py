@@ -357,10 +357,9 @@ class Runtime:
             self._threads.append(thread)
             self._bursts.append(burst)
 
-    @property
-    def is_well(self) -> bool:
-        """Do all threads live, or were replaced?"""
-        return self._watching.is_well and self.heart.thread.is_well and all(t.is_well for t in self._threads.copy())
+    def threads(self) -> list[Lasting]:
+        """All that have to live."""
+        return [self.heart.thread, self._watching, *self._threads.copy()]
 
     def _work(self, burst: Burst) -> None:
         while True:

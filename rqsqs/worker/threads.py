@@ -1,4 +1,4 @@
-"""Threads that last: what escapes from one of them is logged, and another takes its place."""
+"""Threads that last: what escapes from one of them is logged, and it begins anew."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 log = logging.getLogger("rqsqs.worker")
 
-STEADY_S = 10.0  # a thread that lived longer is replaced at once
+STEADY_S = 10.0  # one that lasted longer begins anew at once
 PAUSE_S, PAUSE_MAX_S = 0.1, 30.0
-MISSED_S = 2.0  # a place that is empty for longer is not well
+MISSED_S = 2.0  # one that does nothing for longer is not well
 
 
 class Lasting:
@@ -21,72 +21,63 @@ class Lasting:
     Args:
         name: of the thread.
         run: the function.
-        mend: called in between, with the exception: puts in order what the dead thread left behind.
+        mend: called in between, with the exception: puts in order what the dead run left behind.
+
+    Attributes:
+        deaths: how often an exception escaped.
     """
 
     def __init__(self, name: str, run: Callable[[], None], mend: Callable[[BaseException], None] | None = None) -> None:
-        self.name = name
+        self.deaths = 0
         self._run = run
         self._mend = mend
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._is_done = False
-        self._empty_since: float | None = None  # (monotonic)
+        self._died: float | None = None  # when, if it has not begun anew yet (monotonic)
         self._pause = 0.0
 
     @property
     def is_well(self) -> bool:
-        """Is its place taken, or was it until just now, or has its function ended?"""
-        thread, since = self._thread, self._empty_since
-        if self._is_done or thread is None:
+        """Does it run, or did until just now, or has its function ended, or was it not started?"""
+        if self._is_done or self._thread.ident is None:
             return True
-        if since is not None:
-            return time.monotonic() - since < MISSED_S
-        return thread.is_alive()
+        died = self._died
+        return self._thread.is_alive() and (died is None or time.monotonic() - died < MISSED_S)
 
     def start(self) -> None:
         """Start the thread."""
-        thread = threading.Thread(target=self._live, name=self.name, daemon=True)
-        self._thread = thread
-        thread.start()
+        self._thread.start()
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait until the function has ended; is it so?"""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._is_done and self._thread is not None:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            thread = self._thread
-            thread.join(left)
-            if thread is self._thread and not thread.is_alive():
-                break
-        return self._is_done or self._thread is None
+    def join(self) -> None:
+        """Wait until the function has ended."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _live(self) -> None:
-        while True:
-            began = time.monotonic()
-            self._empty_since = None
-            try:
-                self._run()
-                self._is_done = True
-                return
-            except BaseException as error:  # a bug, SystemExit, or what somebody raised in it from outside
-                self._empty_since = time.monotonic()
-                self._bury(error)
-            self._pause = 0.0 if time.monotonic() - began > STEADY_S else min(2 * self._pause or PAUSE_S, PAUSE_MAX_S)
-            if self._pause > PAUSE_S:
-                time.sleep(self._pause)
-            with contextlib.suppress(RuntimeError, MemoryError):  # it goes on itself if there can be no other
-                self.start()
-                return
+        while not self._is_done:
+            with contextlib.suppress(BaseException):  # another one while it mends
+                self._try()
 
-    def _bury(self, error: BaseException) -> None:
-        with contextlib.suppress(Exception):
-            log.critical("the thread %s died of %s; another takes its place", self.name, type(error).__name__,
-                         exc_info=error)  # fmt: skip
+    def _try(self) -> None:
+        began = time.monotonic()
+        self._died = None
         try:
-            if self._mend is not None:
-                self._mend(error)
-        except BaseException:
+            self._run()
+            self._is_done = True
+            return
+        except BaseException as error:  # a bug, SystemExit, or what somebody raised in it from outside
+            self.deaths += 1
+            self._died = time.monotonic()
             with contextlib.suppress(Exception):
-                log.critical("what the thread %s held is lost until it becomes visible again", self.name, exc_info=True)
+                log.critical("the thread %s died of %s; another takes its place", self._thread.name,
+                             type(error).__name__, exc_info=error)  # fmt: skip
+            try:
+                if self._mend is not None:
+                    self._mend(error)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    log.critical("what the thread %s held is lost until it becomes visible again", self._thread.name,
+                                 exc_info=True)  # fmt: skip
+        self._pause = 0.0 if time.monotonic() - began > STEADY_S else min(2 * self._pause or PAUSE_S, PAUSE_MAX_S)
+        if self._pause > PAUSE_S:
+            time.sleep(self._pause)
