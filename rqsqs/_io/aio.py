@@ -732,6 +732,8 @@ class Transport:
     async def _spawned(self, flow: Flow[Any], name: str) -> None:
         try:
             await self.run(flow)
+        except RqsqsError as e:
+            log.warning("%s stopped; the next process that lists the tasks takes over: %s", name, e)
         except Exception:
             log.exception("%s stopped; the next process that lists the tasks takes over", name)
 

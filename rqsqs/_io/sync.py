@@ -786,6 +786,8 @@ class Transport:
         def work() -> None:
             try:
                 self.run(make())
+            except RqsqsError as e:
+                log.warning("%s stopped; the next process that lists the tasks takes over: %s", name, e)
             except Exception:
                 log.exception("%s stopped; the next process that lists the tasks takes over", name)
             finally:
