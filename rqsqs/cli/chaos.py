@@ -12,7 +12,7 @@ from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import DURABILITY, DURATION
 
 
-@click.command("chaos", short_help="Break things, and see whether every promise holds.")
+@click.command("chaos")
 @click.option("--seconds", "-s", type=DURATION, default=20.0, help="For so long messages are sent [20].")
 @click.option("--fifo", "is_fifo", is_flag=True, help="On a FIFO queue: order and exclusion are checked as well.")
 @click.option("--partitions", type=click.IntRange(1, 64), default=1, help="Of the queue [1].")
@@ -78,6 +78,3 @@ def chaos(
     if not broken and not trial.left:
         output.note("every promise was kept")
     return 1 if broken or trial.left else 0
-
-
-COMMANDS = (chaos,)

@@ -15,7 +15,7 @@ INSTALL = {
 }
 
 
-@click.command("completion", short_help="Let the shell complete commands and names of queues.")
+@click.command("completion")
 @click.argument("shell", type=click.Choice(list(INSTALL)))
 @common_options
 @pass_settings
@@ -38,6 +38,3 @@ def completion(settings: Settings, shell: str) -> None:
         output.emit({"shell": shell, "install": INSTALL[shell], "script": script})
     else:
         output.lines(script)
-
-
-COMMANDS = (completion,)

@@ -14,6 +14,7 @@ import click
 
 import rqsqs
 from rqsqs.cli import output
+from rqsqs.cli.groups import Group
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 
@@ -26,12 +27,8 @@ ORDERED = {"drain": "to drain", "evict": "to be evicted"}  # and does not know i
 LOOK_S = 0.25
 
 
-class Listing(click.Group):
+class Listing(Group):
     """A group of commands that lists if none of them is named: `consumers orders` is `consumers ls orders`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of their definition."""
-        return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put `ls` in front of what is no command."""
@@ -48,7 +45,7 @@ class Listing(click.Group):
         return word in ("--url", "--prefix", "--json") or word.startswith(("--url=", "--prefix="))
 
 
-@click.group("consumers", cls=Listing, short_help="See which workers serve the queues; drain or evict them.",
+@click.group("consumers", cls=Listing,
              options_metavar="[QUEUE]... [--held] |", subcommand_metavar="COMMAND [ARGS]...")  # fmt: skip
 @common_options
 def group() -> None:
@@ -272,6 +269,3 @@ def _wait(settings: Settings, given: Sequence[rqsqs.Consumer]) -> None:
         left &= busy
         if left:
             time.sleep(LOOK_S)
-
-
-COMMANDS = (group,)

@@ -9,21 +9,14 @@ import click
 import rqsqs
 from rqsqs.cli import output, records, redrive, scanning
 from rqsqs.cli.causes import Kinds
+from rqsqs.cli.groups import Group
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import COUNT
 
 
-class InOrder(click.Group):
-    """A group that lists its commands in the order of their definition."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
-        return list(self.commands)
-
-
-@click.group("dlq", cls=InOrder, short_help="See why messages died, and move them back.")
+@click.group("dlq", cls=Group)
 @common_options
 def group() -> None:
     """Dead letters: messages that were received too often, or that a worker gave up.
@@ -161,5 +154,3 @@ def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[list[rqsqs.Message
 
 
 group.add_command(redrive.redrive)
-
-COMMANDS = (group,)

@@ -10,7 +10,7 @@ from rqsqs.cli import output
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 
 
-@click.command("demo", short_help="Show rqsqs at work, with everything that goes wrong.")
+@click.command("demo")
 @click.option("--messages", "-n", type=click.IntRange(1000, 1_000_000), default=10_000, metavar="N",
               help="About so many messages [10000].")  # fmt: skip
 @common_options
@@ -35,6 +35,3 @@ def demo(settings: Settings, messages: int) -> int:
         as_json=settings.as_json,
         console=output.progress_console(),
     )
-
-
-COMMANDS = (demo,)

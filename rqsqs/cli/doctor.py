@@ -23,7 +23,7 @@ NAMES = 5  # so many names in a sentence
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "cyan"}
 
 
-@click.command("doctor", short_help="Check the server and the queues, and say what to do.")
+@click.command("doctor")
 @common_options
 @pass_settings
 def doctor(settings: Settings) -> int:
@@ -154,6 +154,3 @@ def examine_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
 def _names(found: list[str]) -> str:
     more = f" and {len(found) - NAMES:,} more" if len(found) > NAMES else ""
     return ", ".join(found[:NAMES]) + more
-
-
-COMMANDS = (doctor,)

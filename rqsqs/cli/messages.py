@@ -18,7 +18,7 @@ from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import DURATION, MOMENT, PAIR
 
 
-@click.command("send", short_help="Send a message, or many from a file.")
+@click.command("send")
 @click.argument("queue", type=QUEUE)
 @click.argument("body", required=False)
 @click.option("--file", "-f", "path", metavar="PATH", help="Send the messages of a file of JSON Lines; - is stdin.")
@@ -106,7 +106,7 @@ def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict
     return outcome.code
 
 
-@click.command("receive", short_help="Receive messages and print them.")
+@click.command("receive")
 @click.argument("queue", type=QUEUE)
 @click.option("--max", "-n", "max_messages", type=int, default=1, metavar="N", help="At most so many [1].")
 @click.option("--wait", "-w", type=DURATION, help="How long to wait for the first [the queue's].")
@@ -139,7 +139,7 @@ def receive(
     return _show(settings, found, f"no message in {queue}", only_body=only_body, with_handles=not delete)
 
 
-@click.command("peek", short_help="Look at messages without receiving them.")
+@click.command("peek")
 @click.argument("queue", type=QUEUE)
 @click.option("--state", "-s", type=click.Choice(["visible", "in_flight", "delayed"]), default="visible",
               help="Which messages [visible].")  # fmt: skip
@@ -178,7 +178,7 @@ def _show(settings: Settings, found: list[rqsqs.Message], nothing: str, *, only_
     return 0 if found else 4
 
 
-@click.command("delete", short_help="Delete received messages.")
+@click.command("delete")
 @click.argument("queue", type=QUEUE)
 @click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
 @common_options
@@ -195,7 +195,7 @@ def delete(settings: Settings, queue: str, handles: tuple[str, ...]) -> int:
     return _settle(settings, queue, handles, "deleted", settings.queue(queue).delete_batch)
 
 
-@click.command("release", short_help="Give received messages back.")
+@click.command("release")
 @click.argument("queue", type=QUEUE)
 @click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
 @click.option("--delay", type=DURATION, default=0.0, help="Visible again after so long: 30, 15m [now].")
@@ -242,6 +242,3 @@ def _settle(
     else:
         output.note(f"{verb} {output.counted(len(wanted) - failed, 'message')} of {queue}")
     return 1 if failed else 0 if wanted else 4
-
-
-COMMANDS = (send, receive, peek, delete, release)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 import rqsqs
 from rqsqs._text import printable
 from rqsqs.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 PATIENCE_S = 0.5  # a shell waits for the answer
 AT_MOST = 200
@@ -26,6 +28,10 @@ class QueueName(click.ParamType):  # type: ignore[type-arg]
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Names that begin so; none if the server does not answer at once."""
+        from click.shell_completion import CompletionItem
+
+        from rqsqs import embedded
+
         settings = ctx.find_object(Settings) or Settings()
         taken = set(ctx.params.get(param.name or "") or ()) if param.nargs == -1 else set()
         try:

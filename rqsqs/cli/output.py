@@ -14,16 +14,17 @@ import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-import rqsqs
 from rqsqs._text import printable, printable_json, printable_lines, shortened
-from rqsqs.cli.records import jsonable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    import rqsqs
 
 NO_CAUSE = "no failure recorded: received too often (its consumers died, or let the visibility timeout pass)"
 NOTE = 4000  # characters of a note or an error: it may quote what somebody sent
@@ -36,6 +37,8 @@ def emit(record: Mapping[str, Any]) -> None:
 
 def as_line(record: Mapping[str, Any]) -> str:
     """The same without printing it."""
+    from rqsqs.cli.records import jsonable
+
     return printable_json(json.dumps(record, ensure_ascii=False, separators=(", ", ": "), default=jsonable))
 
 
@@ -70,6 +73,8 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> 
     Args:
         columns: title, and "left" or "right".
     """
+    from rich.console import Console
+
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
     with console.capture() as captured:
         console.print(as_table(columns, rows))
@@ -82,6 +87,9 @@ def as_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], 
     Args:
         width: cut the cells of the first column, so that every row is one line of so many characters.
     """
+    from rich.table import Table
+    from rich.text import Text
+
     room = None
     if width is not None:
         others = zip(*(row[1:] for row in [[title for title, _ in columns], *rows]), strict=True)
@@ -129,6 +137,8 @@ def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 def progress_console() -> Console:
     """Where progress goes: stderr, and nowhere if nobody looks."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
@@ -173,6 +183,8 @@ def body_text(message: rqsqs.Message, indent: int | None = None) -> str:
             return body.decode()
         except UnicodeDecodeError:
             return "base64:" + base64.b64encode(body).decode()
+    from rqsqs.cli.records import jsonable
+
     try:
         return json.dumps(body, ensure_ascii=False, default=jsonable, indent=indent)
     except TypeError:  # keys of other types

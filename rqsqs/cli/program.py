@@ -1,4 +1,7 @@
-"""The program: its groups of commands, and the one place where errors become a line on stderr and an exit code."""
+"""The program: its groups of commands, and the one place where errors become a line on stderr and an exit code.
+
+The module of a command is imported when the command is called: help and completion need none of them.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +10,64 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import rqsqs
-from rqsqs.cli import (
-    chaos,
-    completion,
-    consumers,
-    dead_letters,
-    demonstration,
-    doctor,
-    messages,
-    output,
-    queues,
-    search,
-    server,
-    show,
-    statistics,
-    top,
-    transfer,
-    worker,
-)
+from rqsqs.cli import output
+from rqsqs.cli.groups import Group
 from rqsqs.cli.settings import Settings, common_options
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 OK, REFUSED, USAGE, SERVER, NOTHING = range(5)
+BUG, INTERRUPTED = 70, 130
 
-
-SECTIONS = {  # what `rqsqs --help` shows, in this order; a module lists its commands in COMMANDS
-    "Queues": (queues, show),
-    "Messages": (messages, search, transfer),
-    "Dead letters": (dead_letters,),
-    "Fleet": (worker, consumers, statistics, top),
-    "Server": (doctor, chaos, server, completion, demonstration),
+# What `rqsqs --help` shows, in this order: where a command is, and what it does.
+SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Queues": {
+        "ls": ("queues.list_queues", "List the names of queues."),
+        "create": ("queues.create", "Create a queue."),
+        "set": ("queues.change", "Change settings of a queue."),
+        "tag": ("queues.tag", "Set, remove or show tags of a queue."),
+        "rm": ("queues.remove", "Delete queues with everything in them."),
+        "purge": ("queues.purge", "Remove all messages of a queue."),
+        "pause": ("queues.pause", "Hand nothing out for a while."),
+        "resume": ("queues.resume", "Undo pause."),
+        "show": ("show.show", "Show a queue, or one message, in full."),
+    },
+    "Messages": {
+        "send": ("messages.send", "Send a message, or many from a file."),
+        "receive": ("messages.receive", "Receive messages and print them."),
+        "peek": ("messages.peek", "Look at messages without receiving them."),
+        "delete": ("messages.delete", "Delete received messages."),
+        "release": ("messages.release", "Give received messages back."),
+        "search": ("search.search", "Find messages by what is in them."),
+        "cancel": ("search.cancel", "Take waiting messages out of a queue."),
+        "export": ("transfer.export", "Write all messages of a queue to a file."),
+        "import": ("transfer.import_", "Send what export wrote."),
+    },
+    "Dead letters": {
+        "dlq": ("dead_letters.group", "See why messages died, and move them back."),
+    },
+    "Fleet": {
+        "worker": ("worker.worker", "Run the worker of an application."),
+        "consumers": ("consumers.group", "See which workers serve the queues; drain or evict them."),
+        "stats": ("statistics.stats", "Show how many messages wait where."),
+        "top": ("top.top", "Keep looking at how much waits where."),
+    },
+    "Server": {
+        "doctor": ("doctor.doctor", "Check the server and the queues, and say what to do."),
+        "chaos": ("chaos.chaos", "Break things, and see whether every promise holds."),
+        "server": ("server.server", "Run an embedded server in the foreground."),
+        "completion": ("completion.completion", "Let the shell complete commands and names of queues."),
+        "demo": ("demonstration.demo", "Show rqsqs at work, with everything that goes wrong."),
+    },
 }
+COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
 
 class _Teller(logging.Handler):
@@ -57,24 +83,34 @@ class _Teller(logging.Handler):
         say(record.getMessage())
 
 
-class Program(click.Group):
+class Program(Group):
     """The command `rqsqs`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which a person meets them."""
-        return list(self.commands)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
+        """Import it."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(".")
+        command: click.Command = getattr(import_module(f"rqsqs.cli.{module}"), name)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """By topic."""
-        widest = max(map(len, self.commands))
-        for title, modules in SECTIONS.items():
-            rows = [
-                (str(command.name).ljust(widest), command.get_short_help_str(200))
-                for module in modules
-                for command in module.COMMANDS
-            ]
+        widest = max(map(len, COMMANDS))
+        for title, section in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl([(name.ljust(widest), text) for name, (_, text) in section.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands and options."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(n, help=text) for n, (_, text) in COMMANDS.items() if n.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -92,6 +128,8 @@ class Program(click.Group):
             sys.stdout.flush()
         except Exception as error:
             code = explain(error, settings)
+            if code == BUG and os.environ.get("RQSQS_TRACEBACK"):
+                raise
         finally:
             log.removeHandler(teller)
             log.propagate = True
@@ -109,7 +147,7 @@ def explain(error: Exception, settings: Settings) -> int:
         return error.exit_code
     if isinstance(error, click.Abort):
         say("interrupted")
-        return 130
+        return INTERRUPTED
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "rqsqs"
         say(f"{error.format_message()} (see {path} --help)")
@@ -118,10 +156,10 @@ def explain(error: Exception, settings: Settings) -> int:
         say(error.format_message())
         return REFUSED
     if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return REFUSED
     if isinstance(error, OSError):
-        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        reason = error.strerror or str(error) or type(error).__name__
+        say(f"{error.filename}: {reason}" if error.filename else f"cannot read or write: {reason}")
         return REFUSED
     if isinstance(error, rqsqs.QueueDoesNotExist | rqsqs.ResourceNotFound):
         say(f"{error}{settings.hint}")
@@ -141,7 +179,17 @@ def explain(error: Exception, settings: Settings) -> int:
     if isinstance(error, ValueError) and settings.server.startswith("embedded:"):
         say(str(error))
         return USAGE
-    raise error
+    if isinstance(error, RecursionError):
+        say("what was read is nested too deeply")
+        return REFUSED
+    if isinstance(error, MemoryError):
+        say("there is not enough memory for that")
+        return REFUSED
+    say(
+        f"this is a bug of rqsqs, please report it with what is printed when RQSQS_TRACEBACK=1 is set: "
+        f"{type(error).__name__}: {error}"
+    )
+    return BUG
 
 
 def say(text: str) -> None:
@@ -170,9 +218,3 @@ def program() -> None:
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 trouble with the server,
                 4 nothing there (an empty receive, no queues, nothing found or moved)
     """
-
-
-for modules in SECTIONS.values():
-    for module in modules:
-        for command in module.COMMANDS:
-            program.add_command(command)

@@ -6,29 +6,10 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
-from rqsqs.cli import output
-
-
-class RateColumn(ProgressColumn):
-    """How many a second, over the last half a minute."""
-
-    def render(self, task: Task) -> Text:
-        """As `1,200/s`."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s")
-
-
-class CountColumn(ProgressColumn):
-    """`1,200 messages` when nobody knows how many there will be."""
-
-    def render(self, task: Task) -> Text:
-        """The count alone."""
-        return Text(f"{int(task.completed):,}")
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Meter:
@@ -41,35 +22,26 @@ class Meter:
     """
 
     def __init__(self, what: str, total: int | None, *, quiet: bool = False) -> None:
-        console = output.progress_console()
-        columns: tuple[Any, ...] = (TextColumn("{task.description}", markup=False),)
-        if total is None:
-            columns += (CountColumn(), RateColumn())
-        else:
-            columns += (BarColumn(None), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
-        self._is_shown = console.is_terminal and not quiet
-        self._progress = Progress(
-            *columns,
-            console=console,
-            transient=True,
-            disable=not self._is_shown,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task(what, total=total)
+        self._progress: Progress | None = None
+        if sys.stderr.isatty() and not quiet:
+            from rqsqs.cli.bars import bar
+
+            self._progress = bar(what, total)
 
     def advance(self, number: int = 1) -> None:
         """So many more are done."""
-        self._progress.advance(self._task, number)
+        if self._progress is not None:
+            self._progress.advance(self._progress.task_ids[0], number)
 
     def reached(self, completed: int, total: int | None = None) -> None:
         """So many are done in all."""
-        self._progress.update(self._task, completed=completed, total=total)
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=completed, total=total)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Print something meanwhile: the line is away for that time, so that nothing is written over it."""
-        if not self._is_shown:
+        if self._progress is None:
             yield
             return
         self._progress.stop()
@@ -80,12 +52,12 @@ class Meter:
             self._progress.start()
 
     def __enter__(self) -> Meter:
-        if self._is_shown:
+        if self._progress is not None:
             self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._is_shown:  # older versions of rich write a line at the end even if they were disabled
+        if self._progress is not None:
             self._progress.stop()

@@ -44,7 +44,7 @@ def setting_options(command: F) -> F:
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-@click.command("ls", short_help="List the names of queues.")
+@click.command("ls")
 @click.argument("beginning", default="")
 @common_options
 @pass_settings
@@ -71,7 +71,7 @@ def list_queues(settings: Settings, beginning: str) -> int:
     return 0 if found else 4
 
 
-@click.command("create", short_help="Create a queue.")
+@click.command("create")
 @click.argument("name")
 @setting_options
 @click.option("--tag", "tags", type=PAIR, multiple=True, help="A tag; may be repeated.")
@@ -98,7 +98,7 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
         output.note(f"created {name}")
 
 
-@click.command("set", short_help="Change settings of a queue.")
+@click.command("set")
 @click.argument("queue", type=QUEUE)
 @setting_options
 @click.option("--no-dead-letter-queue", "--no-dlq", is_flag=True, help="Keep failing messages in the queue.")
@@ -128,7 +128,7 @@ def change(settings: Settings, /, queue: str, no_dead_letter_queue: bool, **give
         output.note(f"changed {queue}")
 
 
-@click.command("tag", short_help="Set, remove or show tags of a queue.")
+@click.command("tag")
 @click.argument("queue", type=QUEUE)
 @click.argument("tags", metavar="[NAME=VALUE]...", type=PAIR, nargs=-1)
 @click.option("--remove", "-r", "removed", metavar="NAME", multiple=True, help="Remove a tag; may be repeated.")
@@ -171,7 +171,7 @@ def confirm(question: str, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-@click.command("rm", short_help="Delete queues with everything in them.")
+@click.command("rm")
 @click.argument("queues", metavar="QUEUE...", type=QUEUE, nargs=-1, required=True)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @common_options
@@ -192,7 +192,7 @@ def remove(settings: Settings, queues: tuple[str, ...], yes: bool) -> None:
             output.note(f"deleted {name}")
 
 
-@click.command("purge", short_help="Remove all messages of a queue.")
+@click.command("purge")
 @click.argument("queue", type=QUEUE)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @common_options
@@ -217,7 +217,7 @@ def purge(settings: Settings, queue: str, yes: bool) -> None:
         output.note(f"removed {what} from {queue}")
 
 
-@click.command("pause", short_help="Hand nothing out for a while.")
+@click.command("pause")
 @click.argument("queue", type=QUEUE)
 @click.option("--group", "-g", metavar="GROUP", help="Pause this message group alone.")
 @common_options
@@ -234,7 +234,7 @@ def pause(settings: Settings, queue: str, group: str | None) -> None:
     _say_paused(settings, queue, group, True)
 
 
-@click.command("resume", short_help="Undo pause.")
+@click.command("resume")
 @click.argument("queue", type=QUEUE)
 @click.option("--group", "-g", metavar="GROUP", help="Resume this message group alone.")
 @common_options
@@ -256,6 +256,3 @@ def _say_paused(settings: Settings, queue: str, group: str | None, is_paused: bo
     else:
         what = queue if group is None else f"group {group} of {queue}"
         output.note(f"{'paused' if is_paused else 'resumed'} {what}")
-
-
-COMMANDS = (list_queues, create, change, tag, remove, purge, pause, resume)

@@ -17,7 +17,7 @@ from rqsqs.cli.values import COUNT
 Test = Callable[[str], bool]
 
 
-@click.command("search", short_help="Find messages by what is in them.")
+@click.command("search")
 @click.argument("queue", type=QUEUE)
 @click.argument("text")
 @click.option("--regex", "-e", is_flag=True, help="TEXT is a regular expression (Python's).")
@@ -97,7 +97,7 @@ def _parts(message: rqsqs.Message) -> Iterator[str]:
         yield output.cause_text(message.cause)
 
 
-@click.command("cancel", short_help="Take waiting messages out of a queue.")
+@click.command("cancel")
 @click.argument("queue", type=QUEUE)
 @click.argument("message_ids", metavar="[MESSAGE_ID]...", nargs=-1)
 @click.option("--deduplication-id", "--dedup-id", "deduplication_ids", metavar="TEXT", multiple=True,
@@ -139,6 +139,3 @@ def cancel(
     else:
         output.note(f"cancelled {output.counted(cancelled, 'message')} of {queue}")
     return 1 if failed else 0 if cancelled else 4
-
-
-COMMANDS = (search, cancel)

@@ -20,7 +20,7 @@ from rqsqs.cli.values import Number
 LOOK_S = 0.2
 
 
-@click.command("server", short_help="Run an embedded server in the foreground.")
+@click.command("server")
 @click.argument("folder", required=False, type=click.Path(file_okay=False))
 @click.option("--port", type=Number(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
 @click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]),
@@ -135,6 +135,3 @@ def _ends(pid: int) -> bool:
             return True
         time.sleep(LOOK_S)
     return False
-
-
-COMMANDS = (server,)

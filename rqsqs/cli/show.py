@@ -16,7 +16,7 @@ from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.types import State
 
 
-@click.command("show", short_help="Show a queue, or one message, in full.")
+@click.command("show")
 @click.argument("queue", type=QUEUE)
 @click.argument("message_id", required=False)
 @common_options
@@ -181,6 +181,3 @@ def _block(title: str, text: str) -> None:
     output.line()
     output.line(title, bold=True)
     output.lines(text.rstrip("\n"), "  ")
-
-
-COMMANDS = (show,)

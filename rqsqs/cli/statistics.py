@@ -12,7 +12,7 @@ from rqsqs.cli.settings import Settings, common_options, pass_settings
 COLUMNS = [("QUEUE", "left"), ("VISIBLE", "right"), ("IN FLIGHT", "right"), ("DELAYED", "right"), ("OLDEST", "right")]
 
 
-@click.command("stats", short_help="Show how many messages wait where.")
+@click.command("stats")
 @click.argument("names", metavar="[QUEUE]...", type=QUEUE, nargs=-1)
 @common_options
 @pass_settings
@@ -67,6 +67,3 @@ def stats(settings: Settings, names: tuple[str, ...]) -> int:
     ]
     output.table(COLUMNS, cells)
     return 0
-
-
-COMMANDS = (stats,)

@@ -119,7 +119,7 @@ class Sampler:
         return sorted(rows, key=ORDERS[self._order])
 
 
-@click.command("top", short_help="Keep looking at how much waits where.")
+@click.command("top")
 @click.argument("beginning", default="")
 @click.option("--interval", "-i", type=DURATION, default=2.0, help="Time between two looks [2].")
 @click.option("--sort", "order", type=click.Choice(list(ORDERS)), default="name",
@@ -237,6 +237,3 @@ def _keys() -> Iterator[Any]:
 def _no_key(seconds: float) -> str:
     time.sleep(seconds)
     return ""
-
-
-COMMANDS = (top,)

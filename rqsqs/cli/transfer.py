@@ -20,7 +20,7 @@ from rqsqs.cli.sending import Numbered, send_all
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 
 
-@click.command("export", short_help="Write all messages of a queue to a file.")
+@click.command("export")
 @click.argument("queue", type=QUEUE)
 @click.argument("file", default="-")
 @scanning.state_option("Only messages that are so; may be repeated [all].")
@@ -93,7 +93,7 @@ def _complete_or_nothing(file: str) -> Iterator[Any]:
         raise
 
 
-@click.command("import", short_help="Send what export wrote.")
+@click.command("import")
 @click.argument("queue", type=QUEUE)
 @click.argument("file")
 @common_options
@@ -171,6 +171,3 @@ def _entry(number: int, record: dict[str, Any], is_fifo: bool) -> Any:
     if is_fifo and not record.get("deduplication_id") and isinstance(record.get("message_id"), str):
         record = record | {"deduplication_id": record["message_id"]}
     return records.entry_of(number, record, {})
-
-
-COMMANDS = (export, import_)

@@ -20,7 +20,7 @@ from rqsqs.cli.values import DURATION
 CHANGES = ("concurrency", "beat", "grace")  # options that a Worker has under the same name
 
 
-@click.command("worker", short_help="Run the worker of an application.")
+@click.command("worker")
 @click.argument("target")
 @click.option(
     "--concurrency",
@@ -206,6 +206,3 @@ def _load(settings: Settings, given: dict[str, Any]) -> Any:
     if found.settings.url != settings.server:
         settings.url = found.settings.url  # it says itself where its queues are
     return found
-
-
-COMMANDS = (worker,)

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("click")
 pytest.importorskip("rich")
 
-from rqsqs.cli.program import program
+from rqsqs.cli.program import COMMANDS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 
@@ -44,5 +44,5 @@ def test_the_examples_run_in_order(valkey_url: str, prefix: str, tmp_path: Path)
 
 
 def test_every_command_is_in_the_table() -> None:
-    for name in program.commands:
+    for name in COMMANDS:
         assert f"`{name}" in DOCUMENT

@@ -1,4 +1,4 @@
-"""What is imported when: redis-py takes longer than everything else together, and most programs connect late or never."""
+"""What is imported when: redis-py takes longer than all the rest, and many programs connect late or never."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import threading
 import pytest
 
 HEAVY = ("redis", "hiredis", "asyncio", "ssl", "rich", "boto3", "botocore", "pytest")
+CALL = """
+from rqsqs.cli.program import program
+import contextlib, io
+with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.suppress(SystemExit):
+    program()
+"""
 
 
 def imported(code: str) -> set[str]:
@@ -73,3 +79,25 @@ def test_names_stay_once_they_were_imported() -> None:
         thread.join()
     assert all(other is first for other in others)
     assert "Connection" in vars(rqsqs)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version", "no-such-command"])
+def test_what_needs_no_server_and_no_table_imports_neither(arguments: str) -> None:
+    found = imported(f"import sys; sys.argv[1:] = {arguments.split()}; {CALL}")
+    assert found.isdisjoint(HEAVY)
+    assert not any(name.startswith(("rqsqs._core.", "rqsqs.worker")) for name in found)
+
+
+def test_a_command_imports_no_other_and_draws_nothing_into_a_pipe() -> None:
+    found = imported(f"import sys; sys.argv[1:] = ['ls', '--url', 'redis://localhost:1']; {CALL}")
+    assert {"redis", "rqsqs.cli.queues"} <= found
+    assert found.isdisjoint({"rich", "rqsqs.cli.messages", "rqsqs.cli.top", "rqsqs.worker"})
+
+
+def test_completion_of_commands_imports_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_RQSQS_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "rqsqs rec")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    found = imported(CALL)
+    assert found.isdisjoint(HEAVY)
+    assert "rqsqs.cli.messages" not in found
