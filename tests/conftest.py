@@ -47,15 +47,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         kind = item.callspec.params.get("server_url") if hasattr(item, "callspec") else None
         is_on_cluster = kind == "cluster" or item.path.parent.name == "cluster"
-        if (kind in KINDS if ALL_ON_CLUSTER else is_on_cluster) or (
-            not WITH_FAULTS and item.path.parent.name == "faults" and item.path.name in OF_FAULTS
-        ):
-            for_nothing.append(item)
-        elif (
-            kind in KINDS
-            and not ON_EVERY_SERVER
-            and item.get_closest_marker("either_server")
-            and kind != random.Random(item.nodeid.replace(kind, "")).choice(found)
+        if (
+            (kind in KINDS if ALL_ON_CLUSTER else is_on_cluster)
+            or (not WITH_FAULTS and item.path.parent.name == "faults" and item.path.name in OF_FAULTS)
+            or (
+                kind in KINDS
+                and not ON_EVERY_SERVER
+                and item.get_closest_marker("either_server")
+                and kind != random.Random(item.nodeid.replace(kind, "")).choice(found)
+            )
         ):
             for_nothing.append(item)
     config.hook.pytest_deselected(items=for_nothing)

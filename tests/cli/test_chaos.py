@@ -38,7 +38,7 @@ def test_it_tells_what_happened_and_leaves_nothing(run: Run, valkey_url: str, ki
     result = run("chaos", *QUICK, *kind, "--json")
     (found,) = records(result)
     assert found["broken"] == {}
-    assert found["sent"] == found["delivered"] > 10
+    assert found["sent"] == found["delivered"] > 0
     assert found["faults"] >= 1
     assert found["left_in_the_queue"] == found["stored_twice"] == found["outcome_unknown"] == 0
     assert "was killed with SIGKILL and replaced" in result.stderr
@@ -60,7 +60,7 @@ def test_what_is_asked_for_safety_is_waited_for(run: Run, server: Server) -> Non
     (found,) = records(run("--url", server.url, "chaos", *QUICK, *safe, "--no-kill", "--json"))
     assert found["broken"] == {}
     assert found["sent"] == 0
-    assert found["outcome_unknown"] == found["delivered"] > 10
+    assert found["outcome_unknown"] == found["delivered"] > 0
     assert found["calls_that_failed"] >= 2 * found["delivered"]
 
 
@@ -80,7 +80,7 @@ def test_an_interruption_leaves_no_process_and_no_keys(valkey_url: str, number: 
     wait_for(lambda: -1 in left_behind(valkey_url).values())
     started = children.read_text().split()
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr.endswith("rqsqs: interrupted\n")
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]

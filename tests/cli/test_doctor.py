@@ -50,7 +50,8 @@ def levels(run: Run, url: str, code: int = 0) -> dict[str, str]:
 def test_a_healthy_server_is_fit(run: Run, start: Start) -> None:
     server = start(appendonly="yes", appendfsync="always", maxmemory="256mb")
     with rqsqs.connect(server.url) as connection:
-        connection.create_queue("unrelated")
+        connection.create_queue("dead")
+        connection.create_queue("unrelated", dead_letter_queue="dead")
     found = levels(run, server.url)
     assert found == {name: "ok" for name, _ in CHECKS} | {"queues": "ok", "damage": "ok"}
     result = run("--url", server.url, "doctor")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,14 @@ def of_asyncio() -> tuple[str, str]:
 def of_boto3() -> tuple[str, str]:
     found = []
 
-    def note(answering: boto3.answering.Answering, *_: object, **__: object) -> None:
+    begin = boto3.answering.Answering.__init__
+
+    def note(answering: boto3.answering.Answering, *args: Any, **kwargs: Any) -> None:
+        begin(answering, *args, **kwargs)
         found.append((answering.url, answering._options["prefix"]))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boto3.answering.Answering, "register", note)
+        patch.setattr(boto3.answering.Answering, "__init__", note)
         boto3.client("sqs")
     return found[0]
 
