@@ -96,7 +96,7 @@ def test_a_server_that_became_a_replica_is_looked_up_anew_by_tasks(
     started = time.monotonic()
     asyncio.run(asyncio.wait_for(scenario(), 20))
     assert (fake.calls, fake.greeted) == (calls, connections)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize("how", ["option", "url"])

@@ -38,9 +38,9 @@ def test_it_waits_for_the_next_message_after_deleting(valkey_url: str, prefix: s
         (first,) = queue.receive()
         threading.Timer(0.2, queue.send, ("second",), options).start()
         start = time.monotonic()
-        (second,), failures = queue.delete_and_receive([first], wait=10)
+        (second,), failures = queue.delete_and_receive([first], wait=40)
         assert (second.body, failures) == ("second", [])
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
         assert queue.counts().in_flight == 1
 
 

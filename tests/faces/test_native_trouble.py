@@ -79,7 +79,7 @@ def test_nobody_listens() -> None:
         assert not failed.value.request_sent
         assert "secret" not in str(failed.value)
         assert "nothing was sent" in str(failed.value)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 def test_there_is_no_such_socket(tmp_path: Any) -> None:
@@ -136,7 +136,7 @@ def test_a_server_that_does_not_answer_in_time(make_server: Callable[..., Server
             started = time.monotonic()
             with pytest.raises(rqsqs.ServerTimeout, match="did not answer in time") as failed:
                 queue.send("x")
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
             assert failed.value.request_sent
             assert isinstance(failed.value, rqsqs.ConnectionFailed)
         finally:
@@ -166,7 +166,7 @@ def test_a_password_is_missing_or_wrong(make_server: Callable[..., Server]) -> N
             with pytest.raises(rqsqs.AuthenticationFailed, match="put the password into the URL") as failed:
                 connection.exists("orders")
             assert "wrong@" not in str(failed.value)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
     with rqsqs.connect(f"redis://:right@{address}") as connection:
         connection.create_queue("orders")
 

@@ -15,7 +15,7 @@ from rqsqs import aio
 from rqsqs.worker import Worker
 from tests.clusters import calls, masters_of
 
-SOON_S = 5.0
+SOON_S = 15.0
 
 
 def scope(name: str) -> dict[str, Any]:

