@@ -64,7 +64,8 @@ def body(message: rqsqs.Message) -> None:
     if sys.stdout.isatty():
         lines(body_text(message))
     else:
-        click.echo(message.body if isinstance(message.body, bytes) else body_text(message))
+        exact = message.body if isinstance(message.body, bytes) else body_text(message).encode(errors="surrogateescape")
+        click.echo(exact)  # of text, click takes colours away
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> None:
