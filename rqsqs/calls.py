@@ -15,6 +15,7 @@ from rqsqs._core.durability import least, not_reached
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
+from rqsqs._suggestions import did_you_mean
 from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.errors import (
     BatchFailed,
@@ -493,7 +494,10 @@ def attributes_of(name: str, settings: Mapping[str, Any], limits: Limits) -> dic
     """Settings (keyword arguments of create_queue()) as SQS's attributes."""
     unknown = sorted(set(settings) - SETTINGS)
     if unknown:
-        raise InvalidParameterValue(f"{unknown[0]!r} is not a setting: there are {', '.join(sorted(SETTINGS))}")
+        known = sorted(SETTINGS)
+        raise InvalidParameterValue(
+            f"{unknown[0]!r} is not a setting: there are {', '.join(known)}{did_you_mean(unknown[0], known)}"
+        )
     return checks.settings(name, settings, limits)
 
 

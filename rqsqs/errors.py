@@ -74,6 +74,7 @@ class RequestError(RqsqsError):
         message: one sentence with value and rule.
         sqs_message: the text SQS uses, if it differs.
         detail: what a script gave beside its code.
+        queue: the name of the queue that cannot do it, or does not exist; "" if that is not about one queue.
     """
 
     __module__ = "rqsqs"
@@ -91,8 +92,9 @@ class RequestError(RqsqsError):
         if code:
             BY_CODE[code] = cls
 
-    def __init__(self, message: str, *, sqs_message: str | None = None, detail: str = "") -> None:
+    def __init__(self, message: str, *, sqs_message: str | None = None, detail: str = "", queue: str = "") -> None:
         super().__init__(message)
+        self.queue = queue
         self.sqs_message = message if sqs_message is None else sqs_message
         self.detail = detail
 
@@ -261,10 +263,10 @@ class QueueDamaged(RequestError, code="QUEUE_DAMAGED"):
     http_status = 500
     sender_fault = False
 
-    def __init__(self, message: str, *, sqs_message: str | None = None, detail: str = "") -> None:
+    def __init__(self, message: str, *, sqs_message: str | None = None, detail: str = "", queue: str = "") -> None:
         super().__init__(message, sqs_message=sqs_message, detail=detail)
         self.key, self.field, _ = f"{detail}\t\t".split("\t", 2)
-        self.queue = self.key.partition("}:")[2].partition(":")[0]
+        self.queue = queue or self.key.partition("}:")[2].partition(":")[0]
         self.is_vague = False  # it may be another key
 
     @classmethod

@@ -52,7 +52,7 @@ def refused(
         known = {"queue": queue, "detail": detail}
         sentence = _SENTENCES.get(code, "{queue!r}: " + (detail or code)).format(**known)
         sqs = _SQS_MESSAGES.get(code)
-        return cls(sentence, sqs_message=sqs.format(**known) if sqs else None, detail=detail)
+        return cls(sentence, sqs_message=sqs.format(**known) if sqs else None, detail=detail, queue=queue)
     known_error = server(error, sent=True, where=where)
     if known_error is not None and is_open:
         return type(known_error)(f"{known_error}; an earlier attempt got no answer, its outcome is unknown")

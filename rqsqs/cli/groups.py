@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rqsqs.cli.suggestions import did_you_mean
+from rqsqs._suggestions import did_you_mean
 
 
 class Group(click.Group):

@@ -162,7 +162,7 @@ def explain(error: Exception, settings: Settings) -> int:
         say(f"{error.filename}: {reason}" if error.filename else f"cannot read or write: {reason}")
         return REFUSED
     if isinstance(error, rqsqs.QueueDoesNotExist | rqsqs.ResourceNotFound):
-        say(f"{error}{settings.hint}")
+        say(f"{error}{settings.suggestion(error.queue)}{settings.hint}")
         return REFUSED
     if isinstance(error, rqsqs.ServerError | rqsqs.EmbeddedServerUnavailable):
         say(str(error))

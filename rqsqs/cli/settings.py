@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 import click
 
 import rqsqs
 from rqsqs._io import defaults
+from rqsqs._suggestions import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
+LOOKED_AT = 500  # names of one beginning
 
 
 @dataclass
@@ -55,6 +59,20 @@ class Settings:
         """Close the connection if there is one."""
         if self._connection is not None:
             self._connection.close()
+
+    def suggestion(self, name: str) -> str:
+        """Names of queues that are near one that does not exist.
+
+        There may be very many: it looks at some of those that begin alike, the more alike the better.
+        """
+        if self._connection is None or not name:
+            return ""
+        names: dict[str, None] = {}
+        with contextlib.suppress(rqsqs.RqsqsError):  # there is worse to tell
+            for length in (len(name), len(name) - 1, len(name) - 2, len(name) - 4, len(name) // 2, 1, 0):
+                found = self._connection.queues(name[: max(length, 0)])
+                names.update((queue.name, None) for queue in islice(found, LOOKED_AT))
+        return did_you_mean(name, names)
 
     @property
     def hint(self) -> str:

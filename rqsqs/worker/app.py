@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from rqsqs import calls, checks
 from rqsqs._core.keys import Keyspace
+from rqsqs._suggestions import did_you_mean
 from rqsqs.calls import QueueSettings
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.limits import NATIVE
@@ -136,7 +137,10 @@ class Worker:
         """
         unknown = set(settings) - calls.SETTINGS
         if unknown:
-            raise TypeError(f"create_queue() got an unexpected keyword argument {min(unknown)!r}")
+            wrong = min(unknown)
+            raise TypeError(
+                f"create_queue() got an unexpected keyword argument {wrong!r}{did_you_mean(wrong, sorted(calls.SETTINGS))}"
+            )
         calls.create_queue(Keyspace().queue(checks.queue_name(name)), NATIVE, settings, tags).close()
         if name in self.queues:
             raise InvalidParameterValue(f"the worker creates the queue {name!r} already")

@@ -162,6 +162,7 @@ CASES: list[Any] = [
         for order in ("drain", "evict") for value in (5, None, b"c")
     ],
     case("configure-unknown", lambda c, q, f: q.configure(dealy=1), "'dealy' is not a setting: there are"),
+    case("configure-near", lambda c, q, f: q.configure(dealy=1), "wait; did you mean 'delay'?"),
     *[
         case(f"{name}-{value!r}", lambda c, q, f, v=value, t=tag: t(c, q, v), sentence)
         for name, tag in (("create-tags", lambda c, q, v: c.create_queue("orders", tags=v)),

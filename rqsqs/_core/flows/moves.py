@@ -56,13 +56,17 @@ def start_move(
     try:
         visible = (yield from counts(q)).visible
     except QueueDoesNotExist:
-        raise ResourceNotFound(f"the queue {q.name!r} to move from does not exist", detail="source") from None
+        raise ResourceNotFound(
+            f"the queue {q.name!r} to move from does not exist", detail="source", queue=q.name
+        ) from None
     if destination is not None:
         try:
             yield from counts(destination)
         except QueueDoesNotExist:
             raise ResourceNotFound(
-                f"the queue {destination.name!r} to move to does not exist", detail="destination"
+                f"the queue {destination.name!r} to move to does not exist",
+                detail="destination",
+                queue=destination.name,
             ) from None
     task_id = str(uuid.uuid4())
     try:

@@ -95,7 +95,9 @@ def check_target(source: QueueRef, policy: str, arn: str | None) -> Flow[QueueRe
     except QueueDoesNotExist:
         if dlq is source:  # a queue may be its own, also while it is being created
             return dlq
-        raise ResourceNotFound(f"the dead-letter queue {dlq.name!r} does not exist", detail="target") from None
+        raise ResourceNotFound(
+            f"the dead-letter queue {dlq.name!r} does not exist", detail="target", queue=dlq.name
+        ) from None
     allow: dict[str, Any] = json.loads(fields.get("RedriveAllowPolicy") or "{}")
     permission = allow.get("redrivePermission", "allowAll")
     names = [a.rpartition(":")[2] for a in allow.get("sourceQueueArns", ())]

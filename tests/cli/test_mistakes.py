@@ -1,0 +1,58 @@
+"""What the command line says when a name is wrong, something exists, or a question is answered with no."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
+import rqsqs
+from rqsqs._suggestions import did_you_mean
+from rqsqs.cli.settings import LOOKED_AT
+from tests.cli.tools import Run
+from tests.clusters import client_of
+
+
+def test_near_names_come_first_and_then_what_begins_so() -> None:
+    names = ["orders", "orders-dead", "bills", "pay.fifo"]
+    assert did_you_mean("ordrs", names) == "; did you mean 'orders'?"
+    assert did_you_mean("Bills", names) == "; did you mean 'bills'?"
+    assert did_you_mean("pay", names) == "; did you mean 'pay.fifo'?"
+    assert did_you_mean("ord", names) == "; did you mean 'orders' or 'orders-dead'?"
+    assert did_you_mean("nothing-like-it", names) == did_you_mean("x", names) == did_you_mean("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "stats ordrs", "show ordrs", "send ordrs hello", "receive ordrs", "peek ordrs", "purge ordrs --yes",
+        "rm ordrs --yes", "pause ordrs", "resume ordrs", "tag ordrs a=b", "set ordrs --delay 1", "search ordrs x",
+        "cancel ordrs --dedup-id x", "export ordrs", "dlq ls ordrs", "dlq redrive ordrs", "consumers ls ordrs",
+        "create bills --dlq ordrs", "dlq redrive orders --to ordrs",
+    ],
+)  # fmt: skip
+def test_every_command_names_the_queue_that_was_meant(run: Run, connection: rqsqs.Connection, words: str) -> None:
+    connection.create_queue("orders")
+    said = run(*words.split(), code=1).stderr
+    assert "'ordrs'" in said
+    assert "does not exist; did you mean 'orders'?" in said
+    assert said.count("\n") == 1
+
+
+def test_no_name_is_suggested_where_none_is_near(run: Run, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    assert run("stats", "letters", code=1).stderr == "rqsqs: the queue 'letters' does not exist\n"
+
+
+def test_among_very_many_queues_those_that_begin_alike_are_looked_at(
+    run: Run, connection: rqsqs.Connection, valkey_url: str
+) -> None:
+    with client_of(valkey_url) as client:
+        client.zadd(connection.transport.space.names, {f"queue-{number:05d}": 0 for number in range(20 * LOOKED_AT)})
+    assert "did you mean 'queue-07500'" in run("stats", "queue-07500x", code=1).stderr
+
+
+def test_wrong_options_of_settings_name_the_right_one(run: Run) -> None:
+    assert "--visibility-timeout" in run("create", "orders", "--visibilty-timeout", "5", code=2).stderr
+    assert "--max-receive-count" in run("set", "orders", "--max-recieve-count", "5", code=2).stderr
