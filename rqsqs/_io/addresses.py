@@ -13,13 +13,14 @@ import redis.exceptions as rx
 from redis.crc import key_slot
 
 from rqsqs._io import failures
+from rqsqs._io.urls import shown
 from rqsqs.errors import RqsqsError, UsageError
 
 SLOTS = 16_384
 DEFAULT_PORTS = {"cluster": 6379, "sentinel": 26_379}
 SILENT_S = 30.0  # who did not answer is asked last for so long
 
-_FORM = re.compile(r"(rediss?)\+(cluster|sentinel)://((?:[^?#]*@)?)([^/?#@]*)(/[^?#]*)?(?:\?(.*))?")
+_FORM = re.compile(r"(rediss?)\+(cluster|sentinel)://((?:[^/?#]*@)?)([^/?#@]*)(/[^?#]*)?(?:\?(.*))?")
 
 
 class Address(NamedTuple):
@@ -60,12 +61,6 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.seeds))
-
-
-def shown(url: str) -> str:
-    """A URL for messages: without passwords."""
-    url = re.sub(r"(://[^/?#@:]*:)[^?#]+@", r"\1***@", url)
-    return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", url)
 
 
 def place_of(url: str) -> Place | None:

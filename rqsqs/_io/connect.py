@@ -7,45 +7,35 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from redis.connection import ConnectionPool
+from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
 
 from rqsqs._io import defaults, wire
 from rqsqs._io.addresses import place_of
-from rqsqs._io.addresses import shown as shown
+from rqsqs._io.urls import SCHEMES as SCHEMES
+from rqsqs._io.urls import checked
+from rqsqs._io.urls import shown as shown
 from rqsqs.errors import UsageError
 
 if TYPE_CHECKING:
     from rqsqs import embedded
 
-SCHEMES = (
-    "redis",
-    "rediss",
-    "unix",
-    "embedded",
-    "redis+cluster",
-    "rediss+cluster",
-    "redis+sentinel",
-    "rediss+sentinel",
-)
-
-
 # redis-py looks its own version up for each connection, and tells it with two more round trips, which old servers and
 # most ACLs refuse.
 NAMING = {"driver_info", "lib_name", "lib_version"}
+TEXTS = {"username", "password", "client_name", "path", "protocol", *NAMING - {"driver_info"}}  # as URLs may have them
+LONGEST_S = 1_000_000_000
 UNNAMED = dict.fromkeys(["driver_info"] if find_spec("redis.driver_info") else ["lib_name", "lib_version"])
 
 
 def resolve(url: str | None) -> str:
-    """The URL to use: the one given, else RQSQS_URL, else localhost.
+    """The URL to use: the one given, else RQSQS_URL, else what is in the file RQSQS_URL_FILE, else localhost.
 
     Raises:
-        UsageError: the scheme is none of ours.
+        UsageError: it is not written as a URL has to be.
     """
     if url is None:
         url = defaults.url()
-    if not isinstance(url, str) or url.partition("://")[0] not in SCHEMES:
-        named = shown(url) if isinstance(url, str) else url
-        raise UsageError(f"cannot connect to {named!r}: a URL begins with {', '.join(s + '://' for s in SCHEMES)}")
+    url = checked(url)
     if place_of(url) is not None:
         return url
     parts = urlsplit(url)
@@ -90,8 +80,30 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
         if url.startswith("embedded:"):
             made = pool(connection_class=unix_connection, **settings)
         else:
+            for name, _ in parse_qsl(url.partition("?")[2]):
+                if name not in URL_QUERY_ARGUMENT_PARSERS and name not in TEXTS and not name.startswith("ssl_"):
+                    raise ValueError(f"{name} is not an option that a URL can have")
             made = pool.from_url(url, **settings)
+        _check(made.connection_kwargs)
         made.make_connection()  # not connected yet: tells whether the options exist
     except (ValueError, TypeError) as e:
-        raise UsageError(f"cannot connect to {shown(url)!r}: {e}") from e
-    return made
+        text = str(e)
+    else:
+        return made
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
+    text = f"{unknown[1]} is not an option of connections" if unknown else text
+    raise UsageError(f"cannot connect to {shown(url)!r}: {text}")  # without a cause: that may quote what is wrong
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse values at which redis-py would fail later, and not say why."""
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        seconds = options.get(name)
+        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= LONGEST_S):
+            raise ValueError(f"{name} must be more than 0 and up to {LONGEST_S:,} seconds, got {seconds!r:.80}")
+    protocol = options.get("protocol", 2)
+    if str(protocol) not in ("2", "3"):
+        raise ValueError(f"protocol must be 2 or 3, got {protocol!r:.80}")
+    client = options.get("client_name")
+    if client is not None and not (isinstance(client, str) and re.fullmatch("[!-~]*", client)):
+        raise ValueError(f"client_name must be a str of visible ASCII characters without blanks, got {client!r:.80}")

@@ -7,15 +7,41 @@ from __future__ import annotations
 
 import os
 
-from rqsqs.errors import InvalidParameterValue
+from rqsqs._text import printable
+from rqsqs.errors import InvalidParameterValue, UsageError
 
 URL = "redis://localhost:6379/0"
 PREFIX = "rqsqs"
 
 
 def url() -> str:
-    """RQSQS_URL, else localhost."""
-    return os.environ.get("RQSQS_URL") or URL
+    """RQSQS_URL, else what is in the file RQSQS_URL_FILE, else localhost."""
+    return named_url() or URL
+
+
+def named_url() -> str | None:
+    """What the environment says, if it does."""
+    path = os.environ.get("RQSQS_URL_FILE")
+    return os.environ.get("RQSQS_URL") or (url_in(path, "RQSQS_URL_FILE") if path else None)
+
+
+def url_in(path: str, what: str) -> str:
+    """The URL in a file, as secrets are given to containers; others cannot see it as they see arguments and variables.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            url = file.read(65_536).strip()
+        reason = "it is empty" if not url else "it has more than one line" if "\n" in url else ""
+    except OSError as e:
+        url, reason = "", e.strerror or type(e).__name__
+    except ValueError:
+        url, reason = "", "it is no UTF-8 text, or no name of a file"
+    if reason:
+        raise UsageError(f"{what} must name a file that holds the URL of a server, got {printable(path)!r}: {reason}")
+    return url
 
 
 def prefix_of(prefix: str | None = None) -> str:

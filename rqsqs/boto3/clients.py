@@ -39,12 +39,12 @@ def server_url(endpoint_url: str | None = None) -> str | None:
         endpoint_url: as given to the client.
 
     Returns:
-        `endpoint_url` if given, else RQSQS_URL, else AWS_ENDPOINT_URL_SQS if that names a Redis, else the local
-        Redis. None if `endpoint_url` is something else: the address of a real SQS or of an HTTP gateway.
+        `endpoint_url` if given, else RQSQS_URL or RQSQS_URL_FILE, else AWS_ENDPOINT_URL_SQS if that names a Redis, else
+        the local Redis. None if `endpoint_url` is something else: the address of a real SQS or of an HTTP gateway.
     """
     if endpoint_url is not None:
         return endpoint_url if is_redis_url(endpoint_url) else None
-    url = os.environ.get("RQSQS_URL")
+    url = defaults.named_url()
     if url:
         return url
     url = os.environ.get("AWS_ENDPOINT_URL_SQS", "")

@@ -118,7 +118,7 @@ class Program(Group):
         """Run a command and exit."""
         extra |= {"standalone_mode": False}
         logging.getLogger("rqsqs.server").setLevel(logging.ERROR)  # what connections warn of, doctor tells
-        settings = Settings.from_environment()
+        settings = Settings()
         teller = _Teller(settings)
         log = logging.getLogger("rqsqs.damage")
         log.addHandler(teller)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 import rqsqs
-from rqsqs._io import defaults
+from rqsqs._io import defaults, urls
 from rqsqs._suggestions import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,16 +23,16 @@ LOOKED_AT = 500  # names of one beginning
 class Settings:
     """The options that all commands have."""
 
-    url: str | None = None  # as --url or RQSQS_URL says
+    given_url: str | None = None  # as --url or --url-file says
     given_prefix: str | None = None
     as_json: bool = False
     passed_over: int = 0  # messages that could not be read
     _connection: rqsqs.Connection | None = field(default=None, repr=False)
 
-    @classmethod
-    def from_environment(cls) -> Settings:
-        """What the variables say, before the command line is read."""
-        return cls(os.environ.get("RQSQS_URL") or None)
+    @property
+    def url(self) -> str | None:
+        """The URL that was named: by --url, --url-file, RQSQS_URL or RQSQS_URL_FILE."""
+        return self.given_url or defaults.named_url()
 
     @property
     def server(self) -> str:
@@ -86,10 +85,17 @@ def common_options(command: F) -> F:
         click.option(
             "--url",
             metavar="URL",
-            callback=_remember("url"),
+            callback=_remember_url,
             expose_value=False,
             help="redis://, rediss://, unix://, or embedded://~ for a server of your own. Else the variable RQSQS_URL; "
-            f"else {defaults.URL}.",
+            f"else {defaults.URL}. Others can read a password in it (ps): --url-file keeps it secret.",
+        ),
+        click.option(
+            "--url-file",
+            metavar="FILE",
+            callback=_remember_url_file,
+            expose_value=False,
+            help="A file that holds the URL, as secrets are given to containers. Else the variable RQSQS_URL_FILE.",
         ),
         click.option(
             "--prefix",
@@ -116,6 +122,18 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None
             setattr(context.ensure_object(Settings), name, value)
 
     return callback
+
+
+def _remember_url(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Settings).given_url = value
+        if urls.has_secret(value):
+            click.echo("rqsqs: --url has a password, which others can see (ps): use --url-file or RQSQS_URL", err=True)
+
+
+def _remember_url_file(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Settings).given_url = defaults.url_in(value, "--url-file")
 
 
 pass_settings = click.make_pass_decorator(Settings)

@@ -204,5 +204,5 @@ def _load(settings: Settings, given: dict[str, Any]) -> Any:
         changes["prefix"] = settings.prefix
     found.configure(queues=given["queues"] or None, **changes)
     if found.settings.url != settings.server:
-        settings.url = found.settings.url  # it says itself where its queues are
+        settings.given_url = found.settings.url  # it says itself where its queues are
     return found

@@ -216,8 +216,24 @@ def test_a_queue_that_does_not_exist_is_exit_code_1(run: Run) -> None:
 
 def test_trouble_with_the_server_is_exit_code_3(run: Run) -> None:
     result = run("stats", "--url", "redis://:secret@localhost:1/0", code=3)
-    assert "no connection to redis://:***@localhost:1/0" in result.stderr
-    assert result.stderr.count("\n") == 1
+    warning, trouble, rest = result.stderr.split("\n")
+    assert warning == "rqsqs: --url has a password, which others can see (ps): use --url-file or RQSQS_URL"
+    assert "no connection to redis://***@localhost:1/0" in trouble
+    assert not rest
+
+
+def test_the_url_can_stand_in_a_file(
+    run: Run, valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "url"
+    file.write_text(f"{valkey_url}\n")
+    monkeypatch.delenv("RQSQS_URL", raising=False)
+    run("create", "in-a-file", "--url-file", str(file))
+    monkeypatch.setenv("RQSQS_URL_FILE", str(file))
+    assert "in-a-file" in run("ls").stdout
+    file.write_text("")
+    for arguments, what in [(("--url-file", str(file)), "--url-file"), ((), "RQSQS_URL_FILE")]:
+        assert f"{what} must name a file that holds the URL of a server" in run("ls", *arguments, code=2).stderr
 
 
 def test_common_options_stand_before_or_behind_the_command(run: Run) -> None:

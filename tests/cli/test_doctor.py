@@ -155,7 +155,7 @@ def test_wrong_password_and_no_server_are_exit_code_3(run: Run, start: Start) ->
         client.config_set("requirepass", "secret")
     assert "password" in run("--url", server.url, "doctor", code=3).stderr
     result = run("--url", "redis://:hidden@localhost:1/0", "doctor", code=3)
-    assert "no connection to redis://:***@localhost:1/0" in result.stderr
+    assert "no connection to redis://***@localhost:1/0" in result.stderr
     run("--url", "http://x", "doctor", code=2)
 
 

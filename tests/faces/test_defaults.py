@@ -57,7 +57,7 @@ def of_worker() -> tuple[str, str]:
 
 
 def of_command_line() -> tuple[str, str]:
-    settings = Settings.from_environment()
+    settings = Settings()
     return settings.server, settings.prefix
 
 

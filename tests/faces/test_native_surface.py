@@ -68,6 +68,6 @@ def test_every_error_has_what_the_sqs_faces_need() -> None:
 
 def test_objects_show_what_they_are() -> None:
     with rqsqs.connect("redis://:secret@127.0.0.1:1/0") as connection:
-        assert repr(connection) == "<rqsqs.Connection 'redis://:***@127.0.0.1:1/0'>"
+        assert repr(connection) == "<rqsqs.Connection 'redis://***@127.0.0.1:1/0'>"
         assert repr(connection.queue("orders")) == "<rqsqs.Queue 'orders'>"
     assert repr(rqsqs.Entry("x")) == "Entry('x')"

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import redis.exceptions as rx
 
-from rqsqs._io.addresses import Address, Directory, by_slot, directory_of, place_of, shown, slot_of
+from rqsqs._io.addresses import Address, Directory, by_slot, directory_of, place_of, slot_of
 from rqsqs._io.connect import resolve
 from rqsqs._io.counters import Counters
 from rqsqs._io.nodes import Node, Several
+from rqsqs._io.urls import shown
 from rqsqs.errors import AuthenticationFailed, UsageError
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
@@ -48,9 +49,13 @@ def test_a_server_has_the_login_the_options_and_the_scheme_of_all() -> None:
         ("redis+cluster://", "name one host at least"),
         ("redis+cluster://a:1/2", "a cluster has database 0 only"),
         ("redis+cluster://a:1?db=2", "a cluster has database 0 only"),
-        ("redis+cluster://:secret@a:x,b", "'a:x' is not HOST or HOST:PORT"),
-        ("redis+cluster://:secret@a:70000", "'a:70000' is not HOST or HOST:PORT"),
-        ("redis+cluster://:secret@::1", "'::1' is not HOST or HOST:PORT"),
+        ("redis+cluster://:secret@a:x,b", "stands HOST:PORT,HOST:PORT"),
+        ("redis+cluster://:secret@a:70000", "PORT being a number up to 65535"),
+        ("redis+cluster://:secret@::1", "stands HOST:PORT,HOST:PORT"),
+        ("redis://:se#cret@a", "a # ends a URL"),
+        ("redis://:se?cret@a", "percent-encoded"),
+        ("redis://:se/cret@a", "percent-encoded"),
+        ("redis://:[cret@a", "percent-encoded"),
         ("redis+sentinel://u:se:cret@a:1", "the name of the master, as in /mymaster"),
         ("redis+sentinel://a:1/mymaster/x", "the number of a database comes last"),
         ("redis+sentinel://a:1/mymaster/1/2", "the number of a database comes last"),
@@ -67,15 +72,18 @@ def test_urls_that_are_refused(url: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("redis://:p@h:1/0", "redis://:***@h:1/0"),
-        ("redis://u:p:q@h:1/0", "redis://u:***@h:1/0"),
-        ("redis+cluster://u:p@a:1,b:2", "redis+cluster://u:***@a:1,b:2"),
+        ("redis://:p@h:1/0", "redis://***@h:1/0"),
+        ("redis://u:p:q@h:1/0", "redis://***@h:1/0"),
+        ("redis+cluster://u:p@a:1,b:2", "redis+cluster://***@a:1,b:2"),
         ("redis://h:1/0?password=p&db=1", "redis://h:1/0?password=***&db=1"),
         (
             "redis+sentinel://a:1/m?db=1&sentinel_password=p&client_name=x@y",
-            "redis+sentinel://a:1/m?db=1&sentinel_password=***&client_name=x@y",
+            "redis+sentinel://***@***",
         ),
-        ("redis://h:1/0?client_name=x@y", "redis://h:1/0?client_name=x@y"),
+        ("redis://:s3#c@h:1/0", "redis://***@h:1/0"),
+        ("redis://:a@b/s3c?@h:1/0", "redis://***@h:1/0"),
+        ("u:s3c@h", "***@h"),
+        ("redis://:s3cret", "redis://:***"),
         ("unix:///tmp/x.sock?db=1", "unix:///tmp/x.sock?db=1"),
     ],
 )

@@ -1,0 +1,88 @@
+"""URLs of servers: how they are written, and how they are shown, which is without passwords. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from rqsqs._text import printable
+from rqsqs.errors import UsageError
+
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "embedded",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+)
+_SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key|credential)[^=&]*=)[^&]*", re.IGNORECASE)
+_NO_SECRET = re.compile(r"[?&]ssl_keyfile=[^&]*")
+_FIRST = re.compile(r"[a-z+]+://[^/?#]*", re.DOTALL)
+_HOST = r"(?:\[[0-9A-Fa-f:.]+(?:%[\w.]+)?\]|[^\s:/?#@,\[\]]*)(?::\d{1,5})?"
+_HOSTS = {
+    True: (re.compile(_HOST), "HOST or HOST:PORT"),
+    False: (re.compile(rf"{_HOST}(?:,{_HOST})*"), "HOST:PORT,HOST:PORT"),
+}
+QUOTING = "write it percent-encoded, as urllib.parse.quote(password, safe='') returns it"
+
+
+def shown(url: str) -> str:
+    """A URL for messages: no login, and no secrets among its options. Of one that is wrong nobody knows what was meant
+    to be the password: up to the last @ it is hidden."""
+    head, at, tail = url.rpartition("@")
+    if at:
+        scheme, slashes, _ = head.partition("://")
+        is_option = _SECRET.search(head) is not None  # its value goes on behind the @
+        head = f"{scheme}://***" if slashes and scheme.isascii() and scheme.replace("+", "").isalnum() else "***"
+        tail = re.sub(r"[^&]*", "***", tail, count=1) if is_option else tail
+        url = head + at + tail
+    elif re.match(r"\w[\w+]*://[^/?#]*:(?!\d{1,5}(?:[/?,]|$))[^/?#\]]", url):  # :PASSWORD, and the host was forgotten
+        url = re.sub(r"(://[^:/?#]*:).*", r"\1***", url, count=1, flags=re.DOTALL)
+    return printable(_SECRET.sub(lambda match: match[0] if _NO_SECRET.match(match[0]) else match[1] + "***", url))
+
+
+def has_secret(url: str) -> bool:
+    """Does it hold a password?"""
+    login = url.rpartition("@")[0].partition("://")[2]
+    return ":" in login or any(not _NO_SECRET.match(found[0]) for found in _SECRET.finditer(url))
+
+
+def checked(url: object) -> str:
+    """The URL, if it can be one.
+
+    Raises:
+        UsageError: it cannot; the error says how it has to be written, and no password.
+    """
+    if not isinstance(url, str):
+        raise UsageError(f"url must be a str such as redis://localhost:6379/0, got a value of {type(url).__name__}")
+    refused = f"cannot connect to {shown(url)!r}: "
+    scheme, _, rest = url.partition("://")
+    if scheme not in SCHEMES or not _:
+        raise UsageError(f"{refused}a URL begins with {', '.join(s + '://' for s in SCHEMES)}")
+    if scheme == "embedded":
+        return url
+    if re.search(r"[\x00-\x1f\x7f]", url):
+        raise UsageError(f"{refused}it holds a control character; if that is part of the password, {QUOTING}")
+    if "#" in rest:
+        raise UsageError(f"{refused}a # ends a URL; if it is part of the password, {QUOTING}")
+    end = _FIRST.match(url)
+    assert end is not None
+    if "@" in url[end.end() :]:
+        what = f"a {url[end.end()]} stands before the @"
+        raise UsageError(f"{refused}{what}; if it is part of the password, {QUOTING} (an @ in an option is %40)")
+    try:
+        urlsplit(url)
+        is_odd = False
+    except ValueError:
+        is_odd = True
+    if is_odd:  # without a cause, which quotes it
+        raise UsageError(f"{refused}it has brackets or other characters where none may be; in a password, {QUOTING}")
+    if scheme != "unix":
+        form, words = _HOSTS["+" not in scheme]
+        hosts = url[len(scheme) + 3 : end.end()].rpartition("@")[2]
+        if form.fullmatch(hosts) is None or any(int(port) > 65_535 for port in re.findall(r":(\d{1,5})(?:,|$)", hosts)):
+            raise UsageError(f"{refused}behind {scheme}:// and a login stands {words}, PORT being a number up to 65535")
+    return url
