@@ -159,7 +159,10 @@ def explain(error: Exception, settings: Settings) -> int:
         return REFUSED
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
-        say(f"{error.filename}: {reason}" if error.filename else f"cannot read or write: {reason}")
+        if error.filename:
+            say(f"{error.filename}: {reason}")
+        else:
+            say(str(error) if error.errno is None and str(error) else f"cannot read or write: {reason}")
         return REFUSED
     if isinstance(error, rqsqs.QueueDoesNotExist | rqsqs.ResourceNotFound):
         say(f"{error}{settings.suggestion(error.queue)}{settings.hint}")

@@ -310,14 +310,15 @@ class Worker:
             UsageError: it has no handlers, or runs already.
             QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
         """
-        import asyncio
-
         import rqsqs.worker.runtime  # noqa: F401 - with redis-py, before there is a loop that it would keep waiting
+        from rqsqs.worker import looping
 
-        asyncio.run(self.serve(handle_signals=threading.current_thread() is threading.main_thread()))
+        looping.run(self.serve(handle_signals=threading.current_thread() is threading.main_thread()))
 
     async def serve(self, *, handle_signals: bool = False) -> None:
         """run() for programs that have an event loop of their own. Cancelled, it gives everything back at once.
+
+        A task that raises SystemExit or KeyboardInterrupt ends such a loop, as asyncio has it; run() bears it.
 
         Args:
             handle_signals: react to SIGTERM and SIGINT as run() does.
@@ -377,9 +378,10 @@ class Worker:
         Returns:
             state: "starting", "running", "stopping", "stopped"; "drained" after it was ordered to end.
             is_ready: it has started, was not stopped, the server answers, and each queue can be served.
-            is_live: its event loop turns, and all its threads live or were replaced.
+            is_live: its event loop turns, and all its threads live, or began anew.
             problems: why it is not ready, as texts; left out if there are none.
-            threads_replaced: how many of its threads died; left out if none did. The log tells of what.
+            threads_restarted: how often one of its threads died and began anew; left out if none did. The log tells of
+                what.
             consumer_id, queues: while it is running.
             statistics: what the connections with which it fetches and settles went through; see rqsqs.Statistics.
         """
@@ -394,7 +396,7 @@ class Worker:
             "is_ready": state == "running" and not problems,
             "is_live": pulse.is_felt() and all(thread.is_well for thread in threads),
             **({"problems": problems} if problems else {}),
-            **({"threads_replaced": deaths} if deaths else {}),
+            **({"threads_restarted": deaths} if deaths else {}),
             "consumer_id": runtime.consumer_id,
             "queues": {
                 lane.ref.name: {

@@ -21,6 +21,7 @@ import threading
 import time
 from typing import Any
 
+from rqsqs.worker import looping
 from rqsqs.worker.app import Worker
 from rqsqs.worker.forks import forget_signals, watch
 from rqsqs.worker.threads import Lasting
@@ -67,7 +68,7 @@ class Reporter:
     def serve(self, worker: Worker) -> None:
         """Run the worker until signals, the supervisor, its death or an order end it; as Worker.run()."""
         self._worker = worker
-        asyncio.run(self._serve(worker))
+        looping.run(self._serve(worker))
         self._say(worker.status(), is_last=True)
 
     async def _serve(self, worker: Worker) -> None:

@@ -195,6 +195,8 @@ class Runtime:
                 self._is_closed = True
                 for burst in self._bursts:
                     burst.wakes.put(None)
+            for thread in self.threads():
+                thread.hurry()
             self._watch_wanted.set()
             await asyncio.to_thread(self.heart.stop)
             self.transport.close()
@@ -347,15 +349,16 @@ class Runtime:
             burst = Burst()
             name = f"rqsqs-worker-{len(self._threads) + 1}"
             thread = Lasting(name, functools.partial(self._work, burst), functools.partial(self._mend, burst))
+            self._threads.append(thread)  # before it starts: whatever happens then, its end is not forgotten
+            self._bursts.append(burst)
             try:
                 thread.start()
             except RuntimeError as e:  # the system gives no more
+                self._threads.pop()
+                self._bursts.pop()
                 if not self._threads:
                     raise
                 log.debug("cannot start a thread: %s", e)
-                return
-            self._threads.append(thread)
-            self._bursts.append(burst)
 
     def threads(self) -> list[Lasting]:
         """All that have to live."""

@@ -35,6 +35,7 @@ class Lasting:
         self._is_done = False
         self._died: float | None = None  # when, if it has not begun anew yet (monotonic)
         self._pause = 0.0
+        self._hurry = threading.Event()
 
     @property
     def is_well(self) -> bool:
@@ -47,6 +48,10 @@ class Lasting:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def hurry(self) -> None:
+        """Pause no more before it begins anew: its function is about to end."""
+        self._hurry.set()
 
     def join(self) -> None:
         """Wait until the function has ended."""
@@ -69,7 +74,7 @@ class Lasting:
             self.deaths += 1
             self._died = time.monotonic()
             with contextlib.suppress(Exception):
-                log.critical("the thread %s died of %s; another takes its place", self._thread.name,
+                log.critical("the thread %s died of %s; it begins anew", self._thread.name,
                              type(error).__name__, exc_info=error)  # fmt: skip
             try:
                 if self._mend is not None:
@@ -80,4 +85,4 @@ class Lasting:
                                  exc_info=True)  # fmt: skip
         self._pause = 0.0 if time.monotonic() - began > STEADY_S else min(2 * self._pause or PAUSE_S, PAUSE_MAX_S)
         if self._pause > PAUSE_S:
-            time.sleep(self._pause)
+            self._hurry.wait(self._pause)

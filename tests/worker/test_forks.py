@@ -123,7 +123,8 @@ def run(start: Open, tmp_path: Path, valkey_url: str, prefix: str) -> Any:
 
 def pid_of(program: Program, name: str) -> int:
     """The first number in a file."""
-    return int(program.has(name).split()[0])
+    numbers: list[str] = wait_for(lambda: program.has(name).split())  # it exists before it is written
+    return int(numbers[0])
 
 
 @pytest.mark.parametrize("kind", ["plain", "batch", "coroutine"])
