@@ -23,6 +23,7 @@ from rqsqs.errors import (
     InvalidParameterValue,
     MissingParameter,
     QueueDoesNotExist,
+    QueueNameExists,
     RqsqsError,
     ServerError,
     UsageError,
@@ -506,7 +507,27 @@ def create_queue(
 ) -> Flow[bool]:
     """See Connection.create_queue()."""
     given = {k: v for k, v in attributes_of(q.name, settings, limits).items() if v is not None}
-    return flows.create_queue(q, given, limits, None if tags is None else checks.tags(tags))
+    return _created(q, flows.create_queue(q, given, limits, None if tags is None else checks.tags(tags)), settings)
+
+
+def _created(q: QueueRef, flow: Flow[bool], settings: Mapping[str, Any]) -> Flow[bool]:
+    try:
+        return (yield from flow)
+    except QueueNameExists as error:
+        wanted = differing(error, settings)
+        if not wanted:
+            raise
+        values = ", ".join(f"{name}={checks.shown(getattr(value, 'name', value))}" for name, value in wanted.items())
+        raise error.between(error.differences, f"queue({q.name!r}).configure({values}) changes that") from None
+
+
+def differing(error: QueueNameExists, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings (keyword arguments of create_queue()) that differ and can be changed."""
+    has, wanted = error.differences.get("Partitions", ("0", "1"))
+    is_fewer = has is not None and has.isdecimal() and int(has) > int(wanted)
+    fixed = {"Partitions"} if is_fewer else set()  # there can be more, not fewer
+    names = error.differences.keys() - fixed
+    return {name: value for name, value in settings.items() if value is not None and checks.ATTRIBUTES[name] in names}
 
 
 def configure(q: QueueRef, limits: Limits, settings: Mapping[str, Any]) -> Flow[None]:

@@ -188,12 +188,19 @@ def moment(ms: int | None) -> datetime | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
 
 
-_SECONDS = {
+ATTRIBUTES = {  # settings, as SQS calls them
     "visibility_timeout": "VisibilityTimeout",
     "delay": "DelaySeconds",
     "retention": "MessageRetentionPeriod",
     "wait": "ReceiveMessageWaitTimeSeconds",
     "deduplication_window": "DeduplicationWindow",
+    "maximum_message_size": "MaximumMessageSize",
+    "content_based_deduplication": "ContentBasedDeduplication",
+    "deduplication_scope": "DeduplicationScope",
+    "dead_letter_queue": "RedrivePolicy",
+    "max_receive_count": "RedrivePolicy",
+    "retry_policy": "RetryPolicy",
+    "partitions": "Partitions",
 }
 
 
@@ -215,7 +222,7 @@ def settings(name: str, given: Mapping[str, Any], limits: Limits) -> dict[str, s
                 raise InvalidParameterValue(
                     f"{key} is {ms / 1000:g} s: it is a whole number of seconds from {low // 1000} to {high // 1000}"
                 )
-            found[_SECONDS[key]] = str(ms // 1000)
+            found[ATTRIBUTES[key]] = str(ms // 1000)
     size = given.get("maximum_message_size")
     if size is not None:
         size = count("maximum_message_size", size, limits.message_size_max, limits.message_size_min)

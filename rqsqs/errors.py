@@ -52,8 +52,11 @@ that differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from rqsqs._text import printable, shortened
 
 if TYPE_CHECKING:
     from rqsqs.types import Cause, Reached
@@ -198,10 +201,33 @@ class QueueDoesNotExist(RequestError, code="QUEUE_NOT_FOUND"):
 
 
 class QueueNameExists(RequestError, code="QUEUE_NAME_EXISTS"):
-    """A queue of this name exists with another value of an attribute."""
+    """A queue of this name exists with another value of an attribute.
+
+    Attributes:
+        differences: attributes, by SQS's names, with the value that the queue has (None = it has none) and the one
+            that was asked for.
+    """
 
     sqs_code = "QueueAlreadyExists"
     sqs_shape = "QueueNameExists"
+    differences: Mapping[str, tuple[str | None, str]] = MappingProxyType({})
+
+    def between(self, differences: Mapping[str, tuple[str | None, str]], way_out: str) -> QueueNameExists:
+        """The same error with the values that differ, and what changes them."""
+        values = [
+            f"{name} (it has {'none' if has is None else printable(shortened(has, 200))}, not "
+            f"{printable(shortened(wanted, 200))})"
+            for name, (has, wanted) in differences.items()
+        ]
+        error = QueueNameExists(
+            f"the queue {self.queue!r} exists with {'other values' if len(values) > 1 else 'another value'} of "
+            f"{' and '.join(values)}; {way_out}",
+            sqs_message=self.sqs_message,
+            detail=self.detail,
+            queue=self.queue,
+        )
+        error.differences = differences
+        return error
 
 
 class QueueDeletedRecently(RequestError, code="QUEUE_DELETED_RECENTLY"):

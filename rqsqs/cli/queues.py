@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 import rqsqs
+from rqsqs import calls
 from rqsqs.cli import output, scanning
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION, PAIR, RETRY, retry_policy
+from rqsqs.cli.values import DURATION, PAIR, RETRY, as_rule, retry_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,12 +92,30 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
       rqsqs create mails --dlq orders-dead --retry 5s..1h --retry ValueError=never
       rqsqs create clicks --partitions 8
     """
-    given["retry_policy"] = retry_policy(given.pop("rules"))
-    settings.connect().create_queue(name, **given, tags=dict(tags) or None)
+    rules = given.pop("rules")
+    given["retry_policy"] = retry_policy(rules)
+    try:
+        settings.connect().create_queue(name, **given, tags=dict(tags) or None)
+    except rqsqs.QueueNameExists as error:
+        changes = calls.differing(error, given)
+        if not changes:
+            raise
+        words = [part for key, value in changes.items() for part in _as_options(key, value, rules)]
+        raise error.between(error.differences, f"{shlex.join(['rqsqs', 'set', name, *words])} changes that") from None
     if settings.as_json:
         output.emit({"queue": name, "created": True})
     else:
         output.note(f"created {name}")
+
+
+def _as_options(key: str, value: Any, rules: Sequence[tuple[str | None, tuple[float, float] | None]]) -> list[str]:
+    """A setting as it is written on the command line."""
+    option = f"--{key.replace('_', '-')}"
+    if key == "retry_policy":
+        return [word for rule in rules for word in ("--retry", as_rule(*rule))]
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option[2:]}"]
+    return [option, str(int(value) if isinstance(value, float) else value)]
 
 
 @click.command("set")

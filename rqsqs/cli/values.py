@@ -124,6 +124,16 @@ class RetryRule(click.ParamType):  # type: ignore[type-arg]
         return name or None, (DURATION.convert(base, param, ctx), DURATION.convert(cap, param, ctx))
 
 
+def as_rule(name: str | None, times: tuple[float, float] | None) -> str:
+    """A rule as it is written."""
+    text = "never" if times is None else f"{_in_short(times[0])}..{_in_short(times[1])}"
+    return text if name is None else f"{name}={text}"
+
+
+def _in_short(seconds: float) -> str:
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
+
+
 def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]]) -> rqsqs.RetryPolicy | None:
     """All rules together; None if there are none."""
     if not rules:

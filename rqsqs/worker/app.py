@@ -138,9 +138,8 @@ class Worker:
         unknown = set(settings) - calls.SETTINGS
         if unknown:
             wrong = min(unknown)
-            raise TypeError(
-                f"create_queue() got an unexpected keyword argument {wrong!r}{did_you_mean(wrong, sorted(calls.SETTINGS))}"
-            )
+            hint = did_you_mean(wrong, sorted(calls.SETTINGS))
+            raise TypeError(f"create_queue() got an unexpected keyword argument {wrong!r}{hint}")
         calls.create_queue(Keyspace().queue(checks.queue_name(name)), NATIVE, settings, tags).close()
         if name in self.queues:
             raise InvalidParameterValue(f"the worker creates the queue {name!r} already")

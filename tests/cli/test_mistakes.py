@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 
 pytest.importorskip("click")
@@ -56,3 +59,22 @@ def test_among_very_many_queues_those_that_begin_alike_are_looked_at(
 def test_wrong_options_of_settings_name_the_right_one(run: Run) -> None:
     assert "--visibility-timeout" in run("create", "orders", "--visibilty-timeout", "5", code=2).stderr
     assert "--max-receive-count" in run("set", "orders", "--max-recieve-count", "5", code=2).stderr
+
+
+def test_creating_a_queue_that_is_different_tells_the_command_that_changes_it(run: Run) -> None:
+    run("create", "dead")
+    run("create", "orders", "--delay", "5s", "--partitions", "2", "--retry", "1s..5m")
+    wanted = ("--delay", "14m", "--retention", "14d", "--dlq", "dead", "--max-receive-count", "3",
+              "--retry", "1500ms..1h", "--retry", "ValueError=never")  # fmt: skip
+    said = run("create", "orders", *wanted, code=1).stderr
+    assert "DelaySeconds (it has 5, not 840)" in said
+    assert "MessageRetentionPeriod (it has 345600, not 1209600)" in said
+    command = re.search(r"; rqsqs (set orders .*) changes that\n$", said)
+    assert command is not None
+    run(*shlex.split(command[1]))
+    assert run("create", "orders", *wanted).stderr == "created orders\n"
+    said = run("create", "orders", "--partitions", "1", code=1).stderr
+    assert said.endswith("Partitions (it has 2, not 1); use it as it is, or delete it first\n")
+    run("create", "a.fifo", "--content-based-deduplication")
+    said = run("create", "a.fifo", "--no-content-based-deduplication", code=1).stderr
+    assert said.endswith("; rqsqs set a.fifo --no-content-based-deduplication changes that\n")

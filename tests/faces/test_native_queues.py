@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -83,8 +84,33 @@ def test_creating_again_is_fine_with_the_same_settings_only(connection: rqsqs.Co
     connection.create_queue("orders", delay=5)
     connection.create_queue("orders", delay=timedelta(seconds=5))
     connection.create_queue("orders")
-    with pytest.raises(rqsqs.QueueNameExists, match="the queue 'orders' exists with another value of DelaySeconds"):
+    with pytest.raises(rqsqs.QueueNameExists) as caught:
         connection.create_queue("orders", delay=6)
+    assert str(caught.value) == (
+        "the queue 'orders' exists with another value of DelaySeconds (it has 5, not 6); "
+        "queue('orders').configure(delay=6) changes that"
+    )
+
+
+def test_all_values_that_differ_are_told_with_what_changes_them(connection: rqsqs.Connection) -> None:
+    dead = connection.create_queue("dead")
+    orders = connection.create_queue("orders", delay=5, wait=3, partitions=2)
+    with pytest.raises(rqsqs.QueueNameExists) as caught:
+        connection.create_queue("orders", delay=6, wait=3, dead_letter_queue=dead, max_receive_count=7, partitions=1)
+    error = pickle.loads(pickle.dumps(caught.value))
+    policy = '{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":7}'
+    assert (error.queue, error.differences) == (
+        "orders",
+        {"DelaySeconds": ("5", "6"), "RedrivePolicy": (None, policy), "Partitions": ("2", "1")},
+    )
+    assert "RedrivePolicy (it has none, not {" in str(error)
+    call = "queue('orders').configure(delay=6, dead_letter_queue='dead', max_receive_count=7)"
+    assert str(error).endswith(f"; {call} changes that")
+    eval(call, {"queue": connection.queue})
+    connection.create_queue("orders", delay=6, wait=3, dead_letter_queue=dead, max_receive_count=7)
+    with pytest.raises(rqsqs.QueueNameExists, match=r"\(it has 2, not 1\); use it as it is, or delete it first"):
+        connection.create_queue("orders", partitions=1)
+    assert orders.info().attributes["Partitions"] == "2"
 
 
 def test_queues_are_listed_in_order_beyond_one_page(connection: rqsqs.Connection) -> None:

@@ -12,7 +12,7 @@ from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.queues import Ending
-from rqsqs.errors import QueueBeingDeleted, QueueDamaged, QueueDoesNotExist
+from rqsqs.errors import QueueBeingDeleted, QueueDamaged, QueueDoesNotExist, QueueNameExists
 from rqsqs.limits import NATIVE, Limits
 from rqsqs.types import QueueInfo
 
@@ -36,7 +36,7 @@ def create_queue(
         True if it was created.
 
     Raises:
-        QueueNameExists: detail = the attribute that differs.
+        QueueNameExists: detail = the first attribute that differs; its differences tell all.
         QueueDeletedRecently: within 60 s of the deletion, if the limits say so.
         ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
     """
@@ -51,11 +51,14 @@ def create_queue(
     first, *others = portions.portions(list((tags or {}).items()), TAGS) or [()]
     operation = queues.create_queue(q.home, attributes, dict(first), limits)
     try:
-        created, created_us = yield operation
-    except QueueBeingDeleted:  # somebody's deletion was interrupted: finish it
-        with contextlib.suppress(QueueDoesNotExist):
-            yield from delete_queue(q, limits)
-        created, created_us = yield operation
+        try:
+            created, created_us = yield operation
+        except QueueBeingDeleted:  # somebody's deletion was interrupted: finish it
+            with contextlib.suppress(QueueDoesNotExist):
+                yield from delete_queue(q, limits)
+            created, created_us = yield operation
+    except QueueNameExists as error:
+        raise (yield from _compared(q, attributes, error)) from None
     if created:
         q.learn(b"", [])
         for part in others:
@@ -66,6 +69,17 @@ def create_queue(
     if dlq is not None and created:
         yield from attach(dlq, q.name, [q.home])
     return bool(created)
+
+
+def _compared(q: QueueRef, wanted: Mapping[str, str], error: QueueNameExists) -> Flow[QueueNameExists]:
+    """Look what differs, all of it."""
+    try:
+        fields: dict[str, str] = {"Partitions": "1"} | (yield queues.get_queue(q.home))
+    except (QueueDoesNotExist, QueueDamaged):  # deleted meanwhile, or for doctor
+        return error
+    differing = {name: (fields.get(name), value) for name, value in wanted.items() if fields.get(name) != value}
+    way_out = "use it as it is, or delete it first" if "Partitions" in differing else "configure() changes that"
+    return error.between(differing, way_out) if differing else error
 
 
 def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
