@@ -268,9 +268,15 @@ class Queue:
 
     # Dead letters
 
-    async def redrive(self, destination: Queue | str | None = None, *, max_per_second: int | None = None) -> str:
+    async def redrive(
+        self,
+        destination: Queue | str | None = None,
+        *,
+        max_per_second: int | None = None,
+        max_messages: int | None = None,
+    ) -> str:
         """Move the messages of this dead-letter queue back to their sources, or to `destination`, in the background."""
-        return await self._run(calls.redrive(self._ref, destination, max_per_second, self._durability))
+        return await self._run(calls.redrive(self._ref, destination, max_per_second, self._durability, max_messages))
 
     async def move_tasks(self) -> list[MoveTask]:
         """The last move tasks of this queue, newest first."""

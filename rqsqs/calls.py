@@ -475,7 +475,11 @@ def order_consumer(q: QueueRef, consumer: Any, order: str) -> Flow[bool]:
 
 
 def redrive(
-    q: QueueRef, destination: Named | str | None, max_per_second: int | None, durability: Durability | None
+    q: QueueRef,
+    destination: Named | str | None,
+    max_per_second: int | None,
+    durability: Durability | None,
+    max_messages: int | None,
 ) -> Flow[str]:
     """See Queue.redrive()."""
     target = None
@@ -488,7 +492,9 @@ def redrive(
         target = q.space.queue(name)
     if max_per_second is not None:
         checks.count("max_per_second", max_per_second, 500)
-    return flows.start_move(q, target, max_per_second, durability)
+    if max_messages is not None:
+        checks.count("max_messages", max_messages, 10**9)
+    return flows.start_move(q, target, max_per_second, durability, max_messages)
 
 
 def attributes_of(name: str, settings: Mapping[str, Any], limits: Limits) -> dict[str, str | None]:

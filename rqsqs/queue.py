@@ -368,11 +368,18 @@ class Queue:
 
     # Dead letters
 
-    def redrive(self, destination: Queue | str | None = None, *, max_per_second: int | None = None) -> str:
+    def redrive(
+        self,
+        destination: Queue | str | None = None,
+        *,
+        max_per_second: int | None = None,
+        max_messages: int | None = None,
+    ) -> str:
         """Move the messages of this dead-letter queue back to their sources, or to `destination`, in the background.
 
         Args:
             max_per_second: 1 to 500 messages; None = as fast as it goes.
+            max_messages: only so many, those that wait at the head of each partition; None = all that are visible now.
 
         Returns:
             The id of the move task; see move_tasks() and cancel_redrive().
@@ -381,7 +388,7 @@ class Queue:
             ResourceNotFound: a queue does not exist.
             MoveTaskRefused: this is no dead-letter queue, or a task is running.
         """
-        return self._run(calls.redrive(self._ref, destination, max_per_second, self._durability))
+        return self._run(calls.redrive(self._ref, destination, max_per_second, self._durability, max_messages))
 
     def move_tasks(self) -> list[MoveTask]:
         """The last move tasks of this queue, newest first."""

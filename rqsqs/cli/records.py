@@ -13,6 +13,7 @@ import click
 import msgpack
 
 import rqsqs
+from rqsqs import checks
 from rqsqs.cli.values import DURATION, MOMENT
 
 OPTIONS = ("delay", "at", "group", "deduplication_id", "deduplication_window", "attributes")
@@ -47,9 +48,14 @@ def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any
         "dead_letter_source": message.dead_letter_source,
         "visible_at": message.visible_at,
         "receipt_handle": message.receipt_handle or None,
-        "cause": asdict(message.cause) if message.cause is not None else None,
+        "cause": _cause_record(message.cause) if message.cause is not None else None,
     }
     return record | {name: value for name, value in optional.items() if value is not None}
+
+
+def _cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
+    record = asdict(cause)
+    return record | {"at": checks.moment(record.pop("at_ms"))}
 
 
 def _body_record(body: Any) -> dict[str, Any]:

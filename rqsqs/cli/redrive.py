@@ -15,6 +15,7 @@ from rqsqs.cli import output, scanning
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.values import COUNT
 
 LOOK_S = 0.1
 RUNNING = ("RUNNING", "CANCELLING")
@@ -24,6 +25,7 @@ RUNNING = ("RUNNING", "CANCELLING")
 @click.argument("queue", type=QUEUE)
 @click.option("--to", "destination", type=QUEUE, metavar="QUEUE", help="Move them there instead.")
 @click.option("--rate", type=int, metavar="N", help="At most so many a second, 1 to 500 [as fast as it goes].")
+@click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Only so many, the first in line [all].")
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved, and where to.")
 @click.option("--no-wait", is_flag=True, help="Let it go on in a process of its own, and print the task's id.")
 @click.option("--cancel", is_flag=True, help="Cancel the redrive of QUEUE that runs.")
@@ -35,6 +37,7 @@ def redrive(
     queue: str,
     destination: str | None,
     rate: int | None,
+    max_messages: int | None,
     dry_run: bool,
     no_wait: bool,
     cancel: bool,
@@ -50,20 +53,21 @@ def redrive(
       rqsqs dlq redrive orders-dead --dry-run
       rqsqs dlq redrive orders-dead
       rqsqs dlq redrive orders-dead --to orders-inspection --rate 50
+      rqsqs dlq redrive orders-dead --max 10
       rqsqs dlq redrive orders-dead --rate 1 --no-wait
       rqsqs dlq redrive orders-dead --cancel
     """
-    if cancel + dry_run + no_wait > 1 or (cancel and (destination or rate)):
+    if cancel + dry_run + no_wait > 1 or (cancel and (destination or rate or max_messages)):
         raise click.UsageError("--cancel, --dry-run and --no-wait exclude each other; --cancel stands alone")
     dead_letters = settings.queue(queue)
     if cancel:
         return _cancel(settings, dead_letters)
     if dry_run:
-        return _dry_run(settings, dead_letters, destination)
+        return _dry_run(settings, dead_letters, destination, max_messages)
     if no_wait:
-        return _in_background(settings, queue, destination, rate)
+        return _in_background(settings, queue, destination, rate, max_messages)
     try:
-        task_id = dead_letters.redrive(destination, max_per_second=rate)
+        task_id = dead_letters.redrive(destination, max_per_second=rate, max_messages=max_messages)
     except rqsqs.MoveTaskRefused as error:
         hint = "; --cancel ends it" if error.detail == "already_running" else ""
         raise click.ClickException(f"{error}{hint}") from None
@@ -71,7 +75,8 @@ def redrive(
         output.line(task_id)
         sys.stdout.flush()
     try:
-        with Meter("moving", dead_letters.counts().visible, quiet=settings.as_json or announce) as meter:
+        expected = min(dead_letters.counts().visible, max_messages or sys.maxsize)
+        with Meter("moving", expected, quiet=settings.as_json or announce) as meter:
             while (task := _task(dead_letters, task_id)).status in RUNNING:
                 meter.reached(task.moved, task.to_move)
                 time.sleep(LOOK_S)
@@ -134,14 +139,17 @@ def _cancel(settings: Settings, queue: rqsqs.Queue) -> int:
     return 0
 
 
-def _dry_run(settings: Settings, queue: rqsqs.Queue, destination: str | None) -> int:
+def _dry_run(settings: Settings, queue: rqsqs.Queue, destination: str | None, max_messages: int | None) -> int:
     """Count by source, without touching anything."""
     connection = settings.connect()
     sources: Counter[str | None] = Counter()
     with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
         for _, page in scanning.pages(queue, ("visible",)):
+            page = page[: (max_messages or sys.maxsize) - sources.total()]
             sources.update(message.dead_letter_source for message in page)
             meter.advance(len(page))
+            if sources.total() == max_messages:
+                break
     if destination is not None and not connection.exists(destination):
         raise click.ClickException(f"the queue {destination!r} to move to does not exist")
     if not queue.dead_letter_sources():
@@ -169,11 +177,14 @@ def _dry_run(settings: Settings, queue: rqsqs.Queue, destination: str | None) ->
     return 0
 
 
-def _in_background(settings: Settings, queue: str, destination: str | None, rate: int | None) -> int:
+def _in_background(
+    settings: Settings, queue: str, destination: str | None, rate: int | None, max_messages: int | None
+) -> int:
     """A task needs a process that drives it: start one of its own, which outlives this one."""
     command = [sys.executable, "-m", "rqsqs", "dlq", "redrive", queue, "--announce"]
     command += ["--to", destination] if destination else []
     command += ["--rate", str(rate)] if rate is not None else []
+    command += ["--max", str(max_messages)] if max_messages is not None else []
     environment = os.environ | {"RQSQS_PREFIX": settings.prefix}
     if settings.url:
         environment["RQSQS_URL"] = settings.url  # not among the arguments: it may hold a password

@@ -15,6 +15,11 @@ from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.types import State
 
+NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
+    *("DelaySeconds", "DeduplicationWindow", "KmsDataKeyReusePeriodSeconds", "MaximumMessageSize"),
+    *("MessageRetentionPeriod", "Partitions", "ReceiveMessageWaitTimeSeconds", "VisibilityTimeout"),
+}
+
 
 @click.command("show")
 @click.argument("queue", type=QUEUE)
@@ -27,10 +32,14 @@ def show(settings: Settings, queue: str, message_id: str | None) -> int:
     With a MESSAGE_ID show that message instead, wherever it waits: visible, in flight or delayed. A message that a
     worker could not finish tells why, with the traceback. Exits with 4 if QUEUE does not hold it.
 
+    With --json the settings are numbers, booleans and objects under SQS's names: every duration is a number of seconds,
+    those of RetryPolicy too, sizes are bytes, and times are ISO 8601 in UTC.
+
     \b
     Examples:
       rqsqs show orders
       rqsqs show orders-dead 0199c1a2-7f3e-7000-8000-0123456789ab
+      rqsqs show orders --json | jq .attributes.VisibilityTimeout
     """
     target = settings.queue(queue)
     if message_id is None:
@@ -47,6 +56,7 @@ def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
         output.facts(queue.name, sorted(info.attributes.items()))
         raise error
     target = _dead_letter_queue(info)
+    oldest = output.oldest_age(counts)
     if settings.as_json:
         output.emit(
             {
@@ -56,7 +66,8 @@ def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
                 "visible": counts.visible,
                 "in_flight": counts.in_flight,
                 "delayed": counts.delayed,
-                "attributes": info.attributes,
+                "oldest_age_s": None if oldest is None else round(oldest, 3),
+                "attributes": {name: _typed(name, value) for name, value in sorted(info.attributes.items())},
                 "tags": tags,
                 "dead_letter_queue": target,
                 "dead_letter_sources": sources,
@@ -71,7 +82,6 @@ def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
         ("created", f"{checks.moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
         ("changed", f"{checks.moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
     ]
-    oldest = output.oldest_age(counts)
     if oldest is not None:
         rows.insert(2, ("oldest message", f"sent {output.age(oldest)} ago"))
     if info.is_paused:
@@ -90,6 +100,29 @@ def _dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
         return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
     except (ValueError, LookupError, TypeError):  # damaged
         return None
+
+
+def _typed(attribute: str, value: str) -> Any:
+    """A setting for programs: durations in seconds. What is damaged stays text."""
+    try:
+        if attribute == "RetryPolicy":
+            return _policy_in_seconds(json.loads(value))
+        if attribute in ("RedrivePolicy", "RedriveAllowPolicy", "Policy"):
+            return json.loads(value)
+        if attribute in NUMBERS:
+            return int(value)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return value
+    return {"true": True, "false": False}.get(value, value)
+
+
+def _policy_in_seconds(policy: Any) -> Any:
+    if policy == "dead":
+        return "never"
+    typed = {"base": policy["base"] / 1000, "cap": policy["cap"] / 1000}
+    if "exceptions" not in policy:
+        return typed
+    return typed | {"exceptions": {name: _policy_in_seconds(rule) for name, rule in policy["exceptions"].items()}}
 
 
 def _readable(attribute: str, value: str) -> str:

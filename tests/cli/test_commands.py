@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_partitions_are_created_shown_and_added(run: Run) -> None:
         run("send", "clicks", str(n))
     run("set", "clicks", "--partitions", "4")
     (record,) = records(run("show", "clicks", "--json"))
-    assert (record["attributes"]["Partitions"], record["visible"]) == ("4", 5)
+    assert (record["attributes"]["Partitions"], record["visible"]) == (4, 5)
     assert "not taken away" in run("set", "clicks", "--partitions", "3", code=2).stderr
     assert "messageGroup" in run("create", "clicks.fifo", "--partitions", "2", code=2).stderr
     run("create", "clicks.fifo", "--partitions", "2", "--deduplication-scope", "messageGroup")
@@ -65,7 +66,7 @@ def test_settings_are_created_shown_and_changed(run: Run) -> None:
     run("set", "orders", "--delay", "10s", "--no-dlq")
     run("tag", "orders", "area=1", "--remove", "team")
     (record,) = records(run("show", "orders", "--json"))
-    assert record["attributes"]["DelaySeconds"] == "10"
+    assert record["attributes"]["DelaySeconds"] == 10
     assert "RedrivePolicy" not in record["attributes"]
     assert record["tags"] == {"area": "1"}
     assert run("create", "orders", "--delay", "11", code=1).stderr.startswith("rqsqs: the queue 'orders' exists")
@@ -82,6 +83,48 @@ def test_retry_rules_are_set_shown_and_replaced(run: Run, connection: rqsqs.Conn
     assert re.search(r"RetryPolicy +5 s\.\.60 min, ", run("show", "q").output)
     run("set", "q", "--retry", "1s..7s")
     assert json.loads(connection.queue("q").info().attributes["RetryPolicy"]) == {"base": 1000, "cap": 7000}
+
+
+def test_settings_are_typed_and_in_seconds_for_programs(run: Run, connection: rqsqs.Connection) -> None:
+    connection.create_queue("dead.fifo")
+    queue = connection.create_queue(
+        "orders.fifo",
+        dead_letter_queue="dead.fifo",
+        max_receive_count=3,
+        visibility_timeout=90,
+        deduplication_window=3600,
+        retry_policy=rqsqs.RetryPolicy(
+            base=0.5, cap=60, dead_letter=(ValueError,), exceptions={"shop.Busy": rqsqs.RetryPolicy(2, 7)}
+        ),
+    )
+    assert records(run("show", "orders.fifo", "--json"))[0]["oldest_age_s"] is None
+    queue.send("x", group="a")
+    (record,) = records(run("show", "orders.fifo", "--json"))
+    assert record["attributes"] == {
+        "ContentBasedDeduplication": False,
+        "DeduplicationScope": "queue",
+        "DeduplicationWindow": 3600,
+        "DelaySeconds": 0,
+        "FifoQueue": True,
+        "FifoThroughputLimit": "perQueue",
+        "MaximumMessageSize": 1_048_576,
+        "MessageRetentionPeriod": 345_600,
+        "ReceiveMessageWaitTimeSeconds": 0,
+        "RedrivePolicy": {
+            "deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:dead.fifo",
+            "maxReceiveCount": 3,
+        },
+        "RetryPolicy": {
+            "base": 0.5,
+            "cap": 60.0,
+            "exceptions": {"builtins.ValueError": "never", "shop.Busy": {"base": 2.0, "cap": 7.0}},
+        },
+        "SqsManagedSseEnabled": True,
+        "VisibilityTimeout": 90,
+    }
+    assert 0 <= record["oldest_age_s"] < 3600
+    for name in ("created_at", "modified_at"):
+        assert datetime.fromisoformat(record[name]).utcoffset() == timedelta(0)
 
 
 def test_the_dead_letter_queue_shows_its_sources(run: Run) -> None:

@@ -80,7 +80,8 @@ def test_single_dead_letters_show_their_cause(run: Run, queue: rqsqs.Queue) -> N
     assert len(records(run("dlq", "ls", "dead", "--messages", "--max", "1", "--json"))) == 1
     shown = run("dlq", "ls", "dead", "--messages").stdout
     assert shown.count("failed  KeyError: 'price'") == 2
-    assert records(run("peek", "dead", "--json"))[0]["cause"]["worker"] == "host-1-a"
+    cause = records(run("peek", "dead", "--json"))[0]["cause"]
+    assert (cause["worker"], cause["at"]) == ("host-1-a", "2025-06-15T15:06:40+00:00")
 
 
 def test_a_dry_run_says_what_would_be_moved(
@@ -109,6 +110,18 @@ def test_what_cannot_go_back_is_said_before(
     assert "came from nowhere; say --to" in run("dlq", "redrive", "dead", code=1).stderr
     run("dlq", "redrive", "dead", "--to", "orders")
     assert queue.counts().visible == 1
+
+
+def test_a_redrive_moves_no_more_than_wanted(run: Run, queue: rqsqs.Queue, dead: rqsqs.Queue) -> None:
+    die_silently(queue, 7)
+    (record,) = records(run("dlq", "redrive", "dead", "--dry-run", "--max", "3", "--json"))
+    assert record["messages"] == 3
+    (record,) = records(run("dlq", "redrive", "dead", "--max", "3", "--json"))
+    assert (record["moved"], record["status"]) == (3, "COMPLETED")
+    assert (queue.counts().visible, dead.counts().visible) == (3, 4)
+    assert run("dlq", "redrive", "dead", "-n", "50").stderr == "moved 4 messages back\n"
+    assert "1 at least" in run("dlq", "redrive", "dead", "--max", "0", code=2).stderr
+    assert "stands alone" in run("dlq", "redrive", "dead", "--cancel", "--max", "1", code=2).stderr
 
 
 def test_options_of_a_redrive_that_exclude_each_other(run: Run) -> None:

@@ -39,10 +39,12 @@ def start_move(
     destination: QueueRef | None = None,
     max_per_second: int | None = None,
     durability: Durability | None = None,
+    max_messages: int | None = None,
 ) -> Flow[str]:
     """Start moving the dead letters of `q` to their sources, or to `destination`.
 
     Args:
+        max_messages: the first ones only, of each partition in turn.
         durability: what goes to another slot, and so perhaps to another master, is not forgotten here before it is as
             safe there.
 
@@ -68,9 +70,10 @@ def start_move(
                 detail="destination",
                 queue=destination.name,
             ) from None
+    to_move = visible if max_messages is None else min(visible, max_messages)
     task_id = str(uuid.uuid4())
     try:
-        yield moves.start(q, task_id, destination.name if destination else "", max_per_second, visible)
+        yield moves.start(q, task_id, destination.name if destination else "", max_per_second, to_move)
     except MoveTaskRefused as e:
         raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
     yield _driver(q, task_id, durability)
