@@ -47,6 +47,11 @@ def note(text: str) -> None:
     click.echo(printable(shortened(text, NOTE)), err=True)
 
 
+def ask(question: str) -> None:
+    """A question on stderr; the answer follows on the same line."""
+    click.echo(printable(question), err=True, nl=False)
+
+
 def line(text: str = "", *, bold: bool = False, dim: bool = False) -> None:
     """One line of a result."""
     text = printable(text)

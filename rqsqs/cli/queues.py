@@ -182,13 +182,22 @@ def tag(settings: Settings, queue: str, tags: tuple[tuple[str, str], ...], remov
     return 0 if found else 4
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Ask before something is lost, unless --yes was given."""
+def confirm(question: str, yes: bool, otherwise: str) -> None:
+    """Ask before something is lost, unless --yes was given.
+
+    Args:
+        otherwise: what to say if the answer is no, which anything else than yes is.
+    """
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise click.UsageError("messages would be lost: say --yes")
-    click.confirm(question, abort=True, err=True)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("messages would be lost, and there is no terminal to ask: say --yes")
+    output.ask(f"{question} [y/N] ")
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):  # Ctrl-D
+        output.note("")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise click.ClickException(otherwise)
 
 
 @click.command("rm")
@@ -203,7 +212,9 @@ def remove(settings: Settings, queues: tuple[str, ...], yes: bool) -> None:
     Example:
       rqsqs rm orders orders-dead --yes
     """
-    confirm(f"Delete {', '.join(queues)} with all messages?", yes)
+    for name in queues:
+        settings.queue(name)  # is it a name?
+    confirm(f"Delete {', '.join(queues)} with all messages?", yes, "nothing was deleted")
     for name in queues:
         settings.connect().delete_queue(name)
         if settings.as_json:
@@ -229,7 +240,7 @@ def purge(settings: Settings, queue: str, yes: bool) -> None:
     with contextlib.suppress(rqsqs.QueueDamaged):  # purged all the same
         number = scanning.total(target.counts())
     what = "all messages" if number is None else output.counted(number, "message")
-    confirm(f"Remove {what} from {queue}?", yes)
+    confirm(f"Remove {what} from {queue}?", yes, "nothing was removed")
     target.purge()
     if settings.as_json:
         output.emit({"queue": queue, "purged": number})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
+import subprocess
 
 import pytest
 
@@ -13,7 +16,7 @@ pytest.importorskip("rich")
 import rqsqs
 from rqsqs._suggestions import did_you_mean
 from rqsqs.cli.settings import LOOKED_AT
-from tests.cli.tools import Run
+from tests.cli.tools import COMMAND, Run, Terminal
 from tests.clusters import client_of
 
 
@@ -78,3 +81,56 @@ def test_creating_a_queue_that_is_different_tells_the_command_that_changes_it(ru
     run("create", "a.fifo", "--content-based-deduplication")
     said = run("create", "a.fifo", "--no-content-based-deduplication", code=1).stderr
     assert said.endswith("; rqsqs set a.fifo --no-content-based-deduplication changes that\n")
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("command", "question", "answer", "said", "code", "left"),
+    [
+        ("purge orders", "Remove 1 message from orders? [y/N] ", "n\n", "rqsqs: nothing was removed", 1, 1),
+        ("purge orders", "Remove 1 message from orders? [y/N] ", "\n", "rqsqs: nothing was removed", 1, 1),
+        ("purge orders", "Remove 1 message from orders? [y/N] ", "\x04", "rqsqs: nothing was removed", 1, 1),
+        ("purge orders", "Remove 1 message from orders? [y/N] ", signal.SIGINT, "rqsqs: interrupted", 130, 1),
+        ("purge orders", "Remove 1 message from orders? [y/N] ", "Yes\n", "removed 1 message from orders", 0, 0),
+        ("rm orders", "Delete orders with all messages? [y/N] ", "n\n", "rqsqs: nothing was deleted", 1, 1),
+        ("rm orders", "Delete orders with all messages? [y/N] ", "y\n", "deleted orders", 0, None),
+    ],
+)
+def test_a_question_is_answered(
+    connection: rqsqs.Connection,
+    command: str,
+    question: str,
+    answer: str | signal.Signals,
+    said: str,
+    code: int,
+    left: int | None,
+) -> None:
+    queue = connection.create_queue("orders")
+    queue.send("hello")
+    terminal = Terminal(100, *command.split())
+    terminal.read_until(question)
+    if isinstance(answer, str):
+        terminal.press(answer)
+    else:
+        terminal.process.send_signal(answer)
+    assert terminal.end() == code
+    assert terminal.seen.splitlines()[-1] == said
+    assert (queue.counts().visible if left is not None else connection.exists("orders")) == (left or 0)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("command", ["purge orders", "rm orders"])
+def test_without_a_terminal_nobody_is_asked(connection: rqsqs.Connection, command: str) -> None:
+    """With nothing on stdin that ends, reading it would hang."""
+    connection.create_queue("orders").send("hello")
+    keep_open, write = os.pipe()
+    try:
+        ended = subprocess.run(
+            [*COMMAND, *command.split()], stdin=keep_open, capture_output=True, text=True, timeout=60, check=False
+        )
+    finally:
+        os.close(keep_open)
+        os.close(write)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "there is no terminal to ask: say --yes" in ended.stderr
+    assert connection.queue("orders").counts().visible == 1
