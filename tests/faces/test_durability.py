@@ -21,11 +21,12 @@ from tests.clusters import until
 from tests.proxy import Proxy
 from tests.servers import Server
 
-ONE = rqsqs.Durability(replicas=1, timeout=5)
-SETTLED = rqsqs.Durability(replicas=1, timeout=5, deletes=True)
+ONE = rqsqs.Durability(replicas=1, timeout=30)
+SETTLED = rqsqs.Durability(replicas=1, timeout=30, deletes=True)
 HASTY = rqsqs.Durability(replicas=1, timeout=0.1, required=False, deletes=True)
 STRICT = rqsqs.Durability(replicas=2, timeout=0.05, deletes=True)
 HAS, HAS_NOT = rqsqs.Reached(1, None, True), rqsqs.Reached(0, None, False)
+WEAK = (HAS_NOT, rqsqs.Reached(1, None, False))  # of two replicas; how many a busy machine gets to within so short
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_replica_has_what_was_sent(queue: rqsqs.Queue, pair: tuple[Server, Ser
 
 
 def test_the_append_only_file_has_what_was_sent(queue: rqsqs.Queue) -> None:
-    sent = queue.send_batch(["a", "b"], durability=rqsqs.Durability(aof=True, timeout=5))
+    sent = queue.send_batch(["a", "b"], durability=rqsqs.Durability(aof=True, timeout=30))
     assert {s.durability for s in sent} == {rqsqs.Reached(replicas=0, aof=True, is_enough=True)}
 
 
@@ -67,22 +68,22 @@ def test_a_queue_and_a_connection_say_it_for_all_sends(pair: tuple[Server, Serve
     with rqsqs.connect(pair[0].url, prefix=prefix, durability=ONE) as connection:
         queue = connection.create_queue("q")
         assert queue.send("a").durability is not None
-        aof = connection.queue("q", durability=rqsqs.Durability(aof=True, timeout=5))
+        aof = connection.queue("q", durability=rqsqs.Durability(aof=True, timeout=30))
         assert aof.send("b").durability == rqsqs.Reached(0, True, True)
 
 
 def test_what_is_not_reached_is_an_error_and_the_message_is_there(queue: rqsqs.Queue) -> None:
     two = rqsqs.Durability(replicas=2, timeout=0.05)
-    with pytest.raises(rqsqs.DurabilityNotReached, match=r"within 0.05 s 1 of 2 replicas had them") as caught:
+    with pytest.raises(rqsqs.DurabilityNotReached, match=r"within 0.05 s [01] of 2 replicas had them") as caught:
         queue.send("a", durability=two)
     (sent,) = caught.value.sent
-    assert sent.durability == rqsqs.Reached(1, None, False)
+    assert sent.durability in WEAK
     assert queue.receive()[0].message_id == sent.message_id
 
 
 def test_or_it_is_only_told(queue: rqsqs.Queue) -> None:
-    sent = queue.send("a", durability=rqsqs.Durability(replicas=2, timeout=0.05, required=False))
-    assert sent.durability == rqsqs.Reached(1, None, False)
+    told = rqsqs.Durability(replicas=2, timeout=0.05, required=False)
+    until(lambda: queue.send("a", durability=told).durability == WEAK[1], "the one replica of two answers in time")
 
 
 def test_a_fifo_queue_and_partitions(queue: rqsqs.Queue, pair: tuple[Server, Server], prefix: str) -> None:
@@ -176,10 +177,10 @@ def test_as_text() -> None:
 def test_the_environment_says_it_for_connections_that_do_not(
     pair: tuple[Server, Server], prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RQSQS_DURABILITY", "replicas=1,timeout=5")
+    monkeypatch.setenv("RQSQS_DURABILITY", "replicas=1,timeout=30")
     with (
         rqsqs.connect(pair[0].url, prefix=prefix) as connection,
-        rqsqs.connect(pair[0].url, prefix=prefix, durability="aof,timeout=5") as other,
+        rqsqs.connect(pair[0].url, prefix=prefix, durability="aof,timeout=30") as other,
     ):
         assert connection.create_queue("q").send("a").durability == HAS
         assert other.queue("q").send("a").durability == rqsqs.Reached(0, True, True)
@@ -218,7 +219,7 @@ def test_deletes_wait_for_tasks_too(pair: tuple[Server, Server], prefix: str) ->
             assert await one.delete() == await queue.delete_batch([two]) == HAS
             assert await rest[0].change_visibility(60) == await rest[1].release() == HAS
             hopeless = connection.queue("q.fifo", durability=STRICT)
-            with pytest.raises(rqsqs.DurabilityNotReached, match=r"the messages are deleted, but within 0.05 s 1 of 2"):
+            with pytest.raises(rqsqs.DurabilityNotReached, match=r"messages are deleted, but within 0.05 s [01] of 2"):
                 await hopeless.delete(rest[2])
             got, failures = await hopeless.delete_and_receive([rest[3]], 5)
             assert [type(f.error) for f in failures] == [rqsqs.DurabilityNotReached]
@@ -236,20 +237,21 @@ def test_a_delete_that_is_not_safe_enough_is_an_error_and_done(
         queue.send_batch(range(5))
         one, two, three, four, five = queue.receive(5)
         for call in (lambda: strict.delete(one), lambda: strict.delete_batch([two, three])):
-            with pytest.raises(rqsqs.DurabilityNotReached, match="1 of 2 replicas had done so") as caught:
+            with pytest.raises(rqsqs.DurabilityNotReached, match=r"[01] of 2 replicas had done so") as caught:
                 call()
-            assert (caught.value.reached, caught.value.sent) == (rqsqs.Reached(1, None, False), [])
+            assert caught.value.reached in WEAK
+            assert caught.value.sent == []
         with pytest.raises(rqsqs.DurabilityNotReached, match="the visibility is changed, but"):
             strict.change_visibility(four, 60)
         with pytest.raises(rqsqs.BatchFailed) as failed:
             strict.delete_batch(["nonsense", four])
-        assert failed.value.results[1] == rqsqs.Reached(1, None, False)
+        assert failed.value.results[1] in WEAK
         queue.send("next")
         got, failures = strict.delete_and_receive([five], 5)  # what was received is not lost for that
         assert [m.body for m in got] == ["next"]
         assert [(f.index, type(f.error)) for f in failures] == [(0, rqsqs.DurabilityNotReached)]
         optional = connection.queue("q", durability="replicas=2,timeout=0.05,optional,deletes")
-        assert optional.delete(got[0]) == rqsqs.Reached(1, None, False)
+        assert optional.delete(got[0]) in WEAK
         assert queue.counts() == rqsqs.Counts()
 
 

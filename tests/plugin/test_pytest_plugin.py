@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,17 @@ from tests.clusters import client_of
 
 pytest_plugins = "pytester"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def everything_is_imported() -> None:
+    """pytester forgets what was imported first while it ran tests in this process: a second import makes other classes,
+    and `rqsqs.Entry` would be none of those that `send_batch` knows."""
+    for module in pkgutil.walk_packages(rqsqs.__path__, "rqsqs."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name in rqsqs.__all__:
+        getattr(rqsqs, name)
 
 
 def snippets() -> list[str]:

@@ -146,9 +146,9 @@ def test_a_blocked_receive_returns_when_a_delay_is_over(
 
 def test_every_blocked_receive_ends_when_its_time_is_over(connection: rqsqs.Connection, clock: VirtualClock) -> None:
     queue = connection.create_queue("orders")
-    waiting = [in_thread(lambda: queue.receive(wait=20)) for _ in range(4)]
+    waiting = [in_thread(lambda: queue.receive(wait=100)) for _ in range(4)]
     time.sleep(0.1)
-    clock.advance(20)
+    clock.advance(100)
     for thread, results in waiting:
         thread.join(40)
         assert results == [[]]
@@ -171,7 +171,7 @@ def test_every_blocked_receive_gets_one_of_the_messages_that_become_due(
 
 def test_a_message_that_is_sent_wakes_a_receive_under_the_clock(connection: rqsqs.Connection) -> None:
     queue = connection.create_queue("orders")
-    thread, results = in_thread(lambda: queue.receive(wait=20))
+    thread, results = in_thread(lambda: queue.receive(wait=100))
     time.sleep(0.2)
     queue.send("now")
     thread.join(40)

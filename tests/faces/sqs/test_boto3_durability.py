@@ -16,10 +16,12 @@ from botocore.exceptions import ClientError
 
 import rqsqs
 from rqsqs import boto3
+from tests.clusters import until
 from tests.servers import Server
 
-REACHED, NOT_REACHED = "reached; replicas=1", "not-reached; replicas=1"
-SAFE = rqsqs.Durability(replicas=1, timeout=5, deletes=True)
+REACHED = {"reached; replicas=1"}
+NOT_REACHED = {"not-reached; replicas=0", "not-reached; replicas=1"}  # how many a busy machine gets to within so short
+SAFE = rqsqs.Durability(replicas=1, timeout=30, deletes=True)
 STRICT = "replicas=2,timeout=0.05,deletes"
 OPTIONAL = f"{STRICT},optional"
 
@@ -51,28 +53,38 @@ def entries(handles: list[str], **more: Any) -> list[dict[str, Any]]:
 
 
 def test_what_was_reached_is_in_a_header(make: Callable[..., Any]) -> None:
-    for durability, expected in ((SAFE, REACHED), (OPTIONAL, NOT_REACHED), (None, None)):
+    for durability, expected in ((SAFE, REACHED), (OPTIONAL, NOT_REACHED), (None, {None})):
         client = make(durability)
         url = client.create_queue(QueueName="q")["QueueUrl"]
-        assert told(client.send_message(QueueUrl=url, MessageBody="a")) == expected
+        assert told(client.send_message(QueueUrl=url, MessageBody="a")) in expected
         batch = [{"Id": str(n), "MessageBody": str(n)} for n in range(4)]
-        assert told(client.send_message_batch(QueueUrl=url, Entries=batch)) == expected
+        assert told(client.send_message_batch(QueueUrl=url, Entries=batch)) in expected
         received = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
         handles = [m["ReceiptHandle"] for m in received["Messages"]]
         assert len(handles) == 5
         change = {"QueueUrl": url, "ReceiptHandle": handles[0], "VisibilityTimeout": 60}
-        assert told(client.change_message_visibility(**change)) == expected
+        assert told(client.change_message_visibility(**change)) in expected
         changes = entries(handles, VisibilityTimeout=60)
-        assert told(client.change_message_visibility_batch(QueueUrl=url, Entries=changes)) == expected
-        assert told(client.delete_message(QueueUrl=url, ReceiptHandle=handles[0])) == expected
+        assert told(client.change_message_visibility_batch(QueueUrl=url, Entries=changes)) in expected
+        assert told(client.delete_message(QueueUrl=url, ReceiptHandle=handles[0])) in expected
         gone = client.delete_message_batch(QueueUrl=url, Entries=entries(handles[1:]))
-        assert (told(gone), len(gone["Successful"]), gone.get("Failed")) == (expected, 4, None)
+        assert told(gone) in expected
+        assert (len(gone["Successful"]), gone.get("Failed")) == (4, None)
         assert told(received) is None
         assert count(client, url) == 0
 
 
+def test_the_header_counts_those_that_were_reached(make: Callable[..., Any]) -> None:
+    client = make(OPTIONAL)
+    url = client.create_queue(QueueName="q")["QueueUrl"]
+    until(
+        lambda: told(client.send_message(QueueUrl=url, MessageBody="a")) == "not-reached; replicas=1",
+        "the one replica of two answers in time",
+    )
+
+
 def test_deletes_do_not_wait_unless_that_is_wanted(make: Callable[..., Any]) -> None:
-    client = make("replicas=1,timeout=5")
+    client = make("replicas=1,timeout=30")
     url = client.create_queue(QueueName="q")["QueueUrl"]
     client.send_message(QueueUrl=url, MessageBody="a")
     (message,) = client.receive_message(QueueUrl=url)["Messages"]
@@ -85,14 +97,16 @@ def test_a_send_that_is_not_safe_enough_is_a_client_error_that_nobody_repeats(
 ) -> None:
     client = make(STRICT, config=Config(retries={"mode": mode, "max_attempts": 5}))
     url = client.create_queue(QueueName="q")["QueueUrl"]
-    with pytest.raises(ClientError, match=r"the messages are stored, but within .* 1 of 2 replicas had them") as caught:
+    with pytest.raises(
+        ClientError, match=r"the messages are stored, but within .* [01] of 2 replicas had them"
+    ) as caught:
         client.send_message(QueueUrl=url, MessageBody="a")
     response: Any = caught.value.response
     assert response["Error"]["Code"] == "DurabilityNotReached"
     assert response["Error"]["Type"] == "Receiver"
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert response["ResponseMetadata"]["RetryAttempts"] == 0
-    assert told(response) == NOT_REACHED
+    assert told(response) in NOT_REACHED
     (message,) = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
     assert message["MessageId"] == response["MessageId"]
 
@@ -119,37 +133,38 @@ def test_deletes_that_are_not_safe_enough_have_failed_and_can_be_repeated(make: 
     handles = [m["ReceiptHandle"] for m in received]
     with pytest.raises(ClientError, match="the messages are deleted, but") as caught:
         client.delete_message(QueueUrl=url, ReceiptHandle=handles[0])
-    assert told(caught.value.response) == NOT_REACHED
+    assert told(caught.value.response) in NOT_REACHED
     with pytest.raises(ClientError, match="the visibility is changed, but"):
         client.change_message_visibility(QueueUrl=url, ReceiptHandle=handles[1], VisibilityTimeout=60)
     for call, more in ((client.change_message_visibility_batch, {"VisibilityTimeout": 60}),
                        (client.delete_message_batch, {})):  # fmt: skip
         response = call(QueueUrl=url, Entries=entries([*handles[1:], "nonsense"], **more))
-        assert told(response) == NOT_REACHED
+        assert told(response) in NOT_REACHED
         assert "Successful" not in response
         codes = [(failed["Id"], failed["Code"], failed["SenderFault"]) for failed in response["Failed"]]
         weak = [(n, "DurabilityNotReached", False) for n in ("0", "1")]
         assert codes == [*weak, ("2", "ReceiptHandleIsInvalid", True)]
     assert count(client, url) == 0
     response = patient.delete_message_batch(QueueUrl=url, Entries=entries(handles))
-    assert (told(response), len(response["Successful"])) == (REACHED, 3)
+    assert told(response) in REACHED
+    assert len(response["Successful"]) == 3
 
 
 def test_the_environment_says_it_for_clients_resources_and_sessions(
     pair: tuple[Server, Server], prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RQSQS_URL", pair[0].url)
-    monkeypatch.setenv("RQSQS_DURABILITY", "replicas=1,timeout=5")
+    monkeypatch.setenv("RQSQS_DURABILITY", "replicas=1,timeout=30")
     name = f"{prefix}-q"  # here is no prefix
     session = boto3.Session(region_name="us-east-1")
     client = session.client("sqs")
     url = client.create_queue(QueueName=name)["QueueUrl"]
     with contextlib.ExitStack() as stack:
         stack.callback(client.delete_queue, QueueUrl=url)
-        assert told(client.send_message(QueueUrl=url, MessageBody="a")) == REACHED
+        assert told(client.send_message(QueueUrl=url, MessageBody="a")) in REACHED
         queue: Any = session.resource("sqs").Queue(url)
-        assert told(queue.send_message(MessageBody="a")) == REACHED
-        boto3.attach(client, durability="aof,timeout=5")  # comes first
+        assert told(queue.send_message(MessageBody="a")) in REACHED
+        boto3.attach(client, durability="aof,timeout=30")  # comes first
         assert told(client.send_message(QueueUrl=url, MessageBody="a")) == "reached; replicas=0; aof=yes"
         monkeypatch.setenv("RQSQS_DURABILITY", "nonsense")
         with pytest.raises(rqsqs.InvalidParameterValue, match="RQSQS_DURABILITY"):
