@@ -22,7 +22,7 @@ from rqsqs.cli.values import DURATION, MOMENT, PAIR
 @click.argument("queue", type=QUEUE)
 @click.argument("body", required=False)
 @click.option("--file", "-f", "path", metavar="PATH", help="Send the messages of a file of JSON Lines; - is stdin.")
-@click.option("--as", "kind", type=click.Choice(["text", "json", "bytes"]), default="text",
+@click.option("--as", "kind", type=click.Choice(["text", "json", "bytes"]),
               help="What BODY is: text; JSON, received as an object; or bytes [text].")  # fmt: skip
 @click.option("--delay", type=DURATION, help="How long it stays invisible: 30, 15m, 2h, 7d.")
 @click.option("--at", type=MOMENT, help="When it becomes visible: 2030-01-31T08:00, or epoch seconds.")
@@ -38,11 +38,14 @@ def send(
     queue: str,
     body: str | None,
     path: str | None,
-    kind: str,
+    kind: str | None,
     attributes: tuple[tuple[str, str], ...],
     **options: Any,
 ) -> int | None:
     """Send BODY to QUEUE; - reads it from stdin. Or send many messages from a file.
+
+    BODY is sent as text, also if it looks like JSON: then a hint on stderr says so, unless --as text does. With --as
+    json consumers receive an object.
 
     A file of JSON Lines has one message per line, {"body": "hello"} or {"body": {"id": 1}, "delay": 60}, with the
     fields body or body_base64, delay, at, group, deduplication_id, deduplication_window and attributes. What
@@ -62,16 +65,19 @@ def send(
     if path is not None:
         if body is not None:
             raise click.UsageError("give BODY or --file, not both")
-        if kind != "text":
+        if kind not in (None, "text"):
             raise click.UsageError("--as goes with BODY; in a file JSON is an object and body_base64 is bytes")
         return _send_file(settings, target, path, {k: v for k, v in options.items() if v is not None})
     if body is None:
         raise click.UsageError("BODY is missing; - reads it from stdin, --file sends many")
-    sent = target.send(_body(body, kind), **options)
+    content = _body(body, kind or "text")
+    sent = target.send(content, **options)
     if settings.as_json:
         output.emit(sent_record(sent))
     else:
         output.line(f"{sent.message_id}{' (a duplicate: not stored again)' if sent.is_duplicate else ''}")
+    if kind is None and records.in_json(content) is not None:
+        output.note("rqsqs: sent as text, though it looks like JSON: --as json sends an object, --as text is quiet")
     return None
 
 

@@ -197,6 +197,11 @@ def body_text(message: rqsqs.Message, indent: int | None = None) -> str:
         return repr(body)
 
 
+def body_type(body: object) -> str:
+    """What somebody receives: JSON that was sent as text looks like an object, and is none."""
+    return "text" if isinstance(body, str) else "bytes" if isinstance(body, bytes) else "object"
+
+
 def cause_text(cause: rqsqs.Cause) -> str:
     """A cause in one line."""
     text = printable(cause.message.strip().partition("\n")[0])
@@ -205,7 +210,7 @@ def cause_text(cause: rqsqs.Cause) -> str:
 
 def show_message(message: rqsqs.Message, *, with_handle: bool = False, state: str | None = None) -> None:
     """A message for people: a line about it, then its body."""
-    about = [message.message_id, f"sent {since(message.sent_at)} ago"]
+    about = [message.message_id, body_type(message.body), f"sent {since(message.sent_at)} ago"]
     if message.receive_count:
         times = message.receive_count
         about.append("received once" if times == 1 else f"received {times} times")

@@ -14,12 +14,13 @@ import msgpack
 
 import rqsqs
 from rqsqs import checks
+from rqsqs.cli import output
 from rqsqs.cli.values import DURATION, MOMENT
 
 OPTIONS = ("delay", "at", "group", "deduplication_id", "deduplication_window", "attributes")
 SHOWN = (  # what is printed beside; it may stand in what is sent
     *("message_id", "sequence_number", "dead_letter_source", "visible_at", "receipt_handle", "sent_at"),
-    *("receive_count", "state", "cause"),
+    *("receive_count", "state", "cause", "body_type"),
 )
 BODIES = ("body", "body_base64", "body_msgpack")
 
@@ -31,13 +32,24 @@ def jsonable(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
+def in_json(body: object) -> Any:
+    """The object or array that a text holds as JSON; None if it holds none."""
+    if not isinstance(body, str) or not body.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any]:
-    """A message as JSON.
+    """A message as JSON; body_type is text, object or bytes.
 
     A body that JSON cannot hold exactly (bytes inside an object, keys that are no text, NaN) is there twice: readable
     as `body`, and exact as `body_msgpack`.
     """
     record: dict[str, Any] = {"message_id": message.message_id} | _body_record(message.body)
+    record["body_type"] = output.body_type(message.body)
     record |= {"sent_at": message.sent_at, "receive_count": message.receive_count}
     optional = {
         "state": state,

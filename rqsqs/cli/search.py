@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import click
 
@@ -15,6 +17,7 @@ from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import COUNT
 
 Test = Callable[[str], bool]
+PATH = 200  # characters of the name of a field that are searched, the last ones
 
 
 @click.command("search")
@@ -40,12 +43,14 @@ def search(
     """Find the messages of QUEUE that hold TEXT: in the body, an attribute, the message id, the deduplication id, or
     the cause of a failure. Nothing is received or changed. Exits with 4 if there is none.
 
-    An object is searched as its JSON on one line. The whole queue is looked at page by page, in bounded memory; what
+    An object is searched as its JSON on one line, and by its fields: customer=7, address.city=Bonn, items[0].id=4; so
+    is JSON that was sent as text. The whole queue is looked at page by page, in bounded memory; what
     comes and goes meanwhile may be missed or found twice.
 
     \b
     Examples:
       rqsqs search orders customer-7
+      rqsqs search orders address.city=Bonn
       rqsqs search orders '"id": 4[0-9]{3}' --regex --state delayed
       rqsqs search orders-dead TimeoutError --json | jq -r .message_id
     """
@@ -88,6 +93,7 @@ def _test(text: str, regex: bool, ignore_case: bool) -> Test:
 def _parts(message: rqsqs.Message) -> Iterator[str]:
     """Everything of a message that can be searched."""
     yield output.body_text(message)
+    yield from _fields(message.body)
     yield message.message_id
     if message.deduplication_id is not None:
         yield message.deduplication_id
@@ -95,6 +101,22 @@ def _parts(message: rqsqs.Message) -> Iterator[str]:
         yield f"{name}={value.decode(errors='replace') if isinstance(value, bytes) else value}"
     if message.cause is not None:
         yield output.cause_text(message.cause)
+
+
+def _fields(body: Any) -> Iterator[str]:
+    """The fields of an object, or of JSON sent as text: `customer=7`, `address.city=Bonn`, `items[0].id=4`."""
+    if isinstance(body, str):
+        body = records.in_json(body)
+    left = [("", body)]
+    while left:
+        path, value = left.pop()
+        path = path[-PATH:]
+        if isinstance(value, dict):
+            left.extend((f"{path}.{name}" if path else str(name), part) for name, part in value.items())
+        elif isinstance(value, list | tuple):
+            left.extend((f"{path}[{index}]", part) for index, part in enumerate(value))
+        elif path:
+            yield f"{path}={value if isinstance(value, str) else json.dumps(value, default=records.jsonable)}"
 
 
 @click.command("cancel")

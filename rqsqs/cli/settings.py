@@ -14,6 +14,7 @@ import click
 import rqsqs
 from rqsqs._io import defaults, urls
 from rqsqs._suggestions import did_you_mean
+from rqsqs.cli import output
 
 F = TypeVar("F", bound=Callable[..., Any])
 LOOKED_AT = 500  # names of one beginning
@@ -128,7 +129,7 @@ def _remember_url(context: click.Context, _: click.Parameter, value: str | None)
     if value is not None:
         context.ensure_object(Settings).given_url = value
         if urls.has_secret(value):
-            click.echo("rqsqs: --url has a password, which others can see (ps): use --url-file or RQSQS_URL", err=True)
+            output.note("rqsqs: --url has a password, which others can see (ps): use --url-file or RQSQS_URL")
 
 
 def _remember_url_file(context: click.Context, _: click.Parameter, value: str | None) -> None:

@@ -205,7 +205,7 @@ def _print_message(message: rqsqs.Message, state: str) -> None:
     elif message.dead_letter_source is not None:
         rows.append(("failed", output.NO_CAUSE))
     output.facts(message.message_id, rows)
-    _block("body", output.body_text(message, indent=2))
+    _block(f"body ({output.body_type(message.body)})", output.body_text(message, indent=2))
     if cause is not None and cause.traceback:
         _block("traceback", cause.traceback)
 

@@ -25,7 +25,7 @@ def test_a_first_walk(run: Run) -> None:
     assert re.fullmatch(UUID + "\n", run("send", "orders", "hello").stdout)
     assert "hello" in run("peek", "orders").stdout
     received = run("receive", "orders", "--delete").stdout
-    assert re.match(UUID + ", sent .* ago, received once\n  hello\n$", received)
+    assert re.match(UUID + ", text, sent .* ago, received once\n  hello\n$", received)
     assert "receipt handle" not in received
     result = run("receive", "orders", code=4)
     assert (result.stdout, result.stderr) == ("", "no message in orders\n")

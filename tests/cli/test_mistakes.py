@@ -16,7 +16,7 @@ pytest.importorskip("rich")
 import rqsqs
 from rqsqs._suggestions import did_you_mean
 from rqsqs.cli.settings import LOOKED_AT
-from tests.cli.tools import COMMAND, Run, Terminal
+from tests.cli.tools import COMMAND, Run, Terminal, records
 from tests.clusters import client_of
 
 
@@ -134,3 +134,47 @@ def test_without_a_terminal_nobody_is_asked(connection: rqsqs.Connection, comman
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "there is no terminal to ask: say --yes" in ended.stderr
     assert connection.queue("orders").counts().visible == 1
+
+
+HINT = "rqsqs: sent as text, though it looks like JSON: --as json sends an object, --as text is quiet\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body", "said"),
+    [
+        (['{"id": 1}'], '{"id": 1}', HINT),
+        ([' [1, "a"]\n'], ' [1, "a"]\n', HINT),
+        (["-"], '{"id": 1}', HINT),
+        (['{"id": 1}', "--json"], '{"id": 1}', HINT),
+        (['{"id": 1}', "--as", "text"], '{"id": 1}', ""),
+        (['{"id": 1}', "--as", "json"], {"id": 1}, ""),
+        (['{"id": 1}', "--as", "bytes"], b'{"id": 1}', ""),
+        (["7"], "7", ""),
+        (["hello"], "hello", ""),
+        (["{hello}"], "{hello}", ""),
+        (["[" * 50_000], "[" * 50_000, ""),
+    ],
+)
+def test_text_that_looks_like_json_is_sent_with_a_hint(
+    run: Run, connection: rqsqs.Connection, arguments: list[str], body: object, said: str
+) -> None:
+    queue = connection.create_queue("orders")
+    sent = run("send", "orders", *arguments, input='{"id": 1}\n')
+    assert sent.stderr == said
+    assert len(sent.stdout.splitlines()) == 1
+    assert [message.body for message in queue.receive()] == [body]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [('{"id": 1}', "text"), ({"id": 1}, "object"), (7, "object"), (b"{}", "bytes")]
+)
+def test_every_command_tells_text_from_objects(run: Run, connection: rqsqs.Connection, body: object, kind: str) -> None:
+    queue = connection.create_queue("orders")
+    message_id = queue.send(body).message_id
+    for command in (("peek", "orders"), ("show", "orders", message_id), ("search", "orders", message_id),
+                    ("receive", "orders", "--visibility-timeout", "0")):  # fmt: skip
+        assert [record["body_type"] for record in records(run(*command, "--json"))] == [kind]
+        shown = run(*command).stdout
+        assert f"body ({kind})" in shown if command[0] == "show" else shown.startswith(f"{message_id}, {kind}, sent ")
+    run("send", "orders", "--file", "-", input=run("peek", "orders", "--json").stdout)
+    assert [message.body for message in queue.receive(10)] == [body, body]

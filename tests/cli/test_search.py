@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytest.importorskip("click")
@@ -161,3 +163,30 @@ def test_received_messages_are_released(run: Run, connection: rqsqs.Connection) 
     result = run("release", "orders", "nonsense", code=1)
     assert "handle 1: " in result.stderr
     run("release", "orders", "-", input="", code=4)
+
+
+def test_fields_of_objects_are_found_however_they_were_sent(run: Run, connection: rqsqs.Connection) -> None:
+    body = {"customer": 7, "address": {"city": "Bonn"}, "items": [{"id": 4}, {"id": None}], "paid": True}
+    queue = connection.create_queue("orders")
+    queue.send(body)
+    queue.send(json.dumps(body, separators=(",", ":")))
+    queue.send({"customer": 70, "deep": [[[[5]]]]})
+    for text in ("address.city=Bonn", "items[0].id=4", "items[1].id=null", "paid=true"):
+        assert [record["body_type"] for record in records(run("search", "orders", text, "--json"))] == [
+            "object",
+            "text",
+        ]
+    assert len(records(run("search", "orders", "customer=7", "--json"))) == 3
+    assert len(records(run("search", "orders", "^customer=7$", "--regex", "--json"))) == 2
+    assert len(records(run("search", "orders", "deep[0][0][0][0]=5", "--json"))) == 1
+    run("search", "orders", "customer=8", code=4)
+
+
+def test_bodies_that_look_like_json_and_are_none_or_too_deep_are_searched(
+    run: Run, connection: rqsqs.Connection
+) -> None:
+    queue = connection.create_queue("orders")
+    for body in ("{not json", "[" * 100_000, '{"' + "k" * 1000 + '":{"a":"found"}}', [], {}, "", {"a": b"\xff"}):
+        queue.send(body)
+    assert len(records(run("search", "orders", "k.a=found", "--json"))) == 1
+    run("search", "orders", "customer=8", code=4)
