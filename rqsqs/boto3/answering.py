@@ -1,7 +1,8 @@
 """Answers the requests of SQS clients in process, from handlers of botocore's own events.
 
     client.send_message(...)
-      provide-client-params, before-parameter-build   the user's handlers; ours comes last and notes the parameters
+      provide-client-params, before-parameter-build   the user's handlers; ours comes last and notes the parameters,
+                                                      unless nobody validates them
       validation, serialisation                       botocore's
       before-call                                     the user's handlers and Stubber; ours comes last and answers
       after-call, exceptions                          botocore's
@@ -44,10 +45,10 @@ from rqsqs.types import Durability
 if TYPE_CHECKING:
     from rqsqs._io import aio
 
-from .parameters import plain
+from .parameters import read
 from .trouble import as_botocore_error
 
-PARAMS = "rqsqs_params"  # key in botocore's request context
+PARAMS = "rqsqs_params"  # key in botocore's request context, of parameters that botocore validates
 # Connections are held to the end of the process, since nobody closes clients of boto3: so an embedded server keeps its
 # queues between two clients, move tasks run on, and a later client finds connections ready.
 _LINKS: set[object] = set()
@@ -86,14 +87,15 @@ class _Answering:
         self._account = account if is_account(account) else DEFAULT_ACCOUNT
         self._contexts: dict[str, Context] = {}
 
-    def _flow(self, transport: Any, model: Any, context: dict[str, Any]) -> Flow[dict[str, Any]]:
+    def _flow(self, transport: Any, model: Any, request: Any, context: dict[str, Any]) -> Flow[dict[str, Any]]:
         region = context.get("client_region") or DEFAULT_REGION
         found = self._contexts.get(region)
         if found is None:
             found = self._contexts[region] = Context(
                 transport.space, region, self._account, self._limits, durability=self._durability
             )
-        return perform(found, model.name, plain(context.pop(PARAMS)))
+        params = read(context.pop(PARAMS, None), request["body"], model.input_shape)
+        return perform(found, model.name, params)
 
     def _respond(self, outcome: dict[str, Any] | RequestError, model: Any, context: dict[str, Any]) -> Answer:
         """The HTTP response and the parsed one.
@@ -133,11 +135,12 @@ class Answering(_Answering):
         self._transport: sync.Transport | None = None
         self._lock = threading.Lock()
 
-    def answer(self, model: Any, context: dict[str, Any], emit: Any) -> Answer:
+    def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
         """Answer a request.
 
         Args:
             model: botocore's model of the operation.
+            request: as botocore would send it.
             context: botocore's of the request.
             emit: of the client's events.
 
@@ -146,7 +149,7 @@ class Answering(_Answering):
         """
         try:
             transport = self._transport or self._open()
-            outcome: Any = transport.run(self._flow(transport, model, context))
+            outcome: Any = transport.run(self._flow(transport, model, request, context))
         except (RequestError, NotSafeEnough) as error:
             outcome = error
         except (ServerError, EmbeddedServerUnavailable) as error:
@@ -183,11 +186,11 @@ class AsyncAnswering(_Answering):
         self._transport: aio.Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def answer(self, model: Any, context: dict[str, Any], emit: Any) -> Answer:
+    async def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
         """As that of Answering."""
         try:
             transport = self._open()
-            outcome: Any = await transport.run(self._flow(transport, model, context))
+            outcome: Any = await transport.run(self._flow(transport, model, request, context))
         except (RequestError, NotSafeEnough) as error:
             outcome = error
         except (ServerError, EmbeddedServerUnavailable) as error:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.validate import ParamValidationDecorator
 
 from rqsqs import checks
 from rqsqs._io import defaults
@@ -112,6 +113,7 @@ class Switch:
         self.endpoint_url: str | None = None
         self.account: str | None = None
         self.options = timeouts(client.meta.config)
+        self._is_validated = isinstance(getattr(client, "_serializer", None), ParamValidationDecorator)
         self._preferred: tuple[Patch, ...] = ()
         self._opened: list[AsyncAnswering] = []
         self._emit = client.meta.events.emit
@@ -142,12 +144,13 @@ class Switch:
 
     def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
         """Handler of before-parameter-build."""
-        context[PARAMS] = params
+        if self._is_validated:
+            context[PARAMS] = params
 
-    def answer(self, model: Any, context: dict[str, Any], **_: Any) -> Any:
+    def answer(self, model: Any, params: Any, context: dict[str, Any], **_: Any) -> Any:
         """Handler of before-call; aiobotocore awaits what it returns. None leaves the request to botocore."""
         answering = self._patched() if PATCHES else self.attached
-        return None if answering is None else answering.answer(model, context, self._emit)
+        return None if answering is None else answering.answer(model, params, context, self._emit)
 
     def _patched(self) -> Answering | AsyncAnswering | None:
         patch = PATCHES[-1]

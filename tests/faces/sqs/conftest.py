@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("boto3")
 
+from botocore.config import Config
 from botocore.endpoint import convert_to_response_dict
 from botocore.exceptions import ClientError
 from botocore.model import Shape
@@ -200,8 +201,8 @@ def check_response(http_response: Any, parsed: dict[str, Any], model: Any, **_: 
 def make_sqs(server_url: str, prefix: str) -> Callable[..., Sqs]:
     """Make clients on the same queues; `clock` moves the time that scripts believe in."""
 
-    def make(clock: Clock | None = None, **more: Any) -> Sqs:
-        client = SESSION.client("sqs", endpoint_url=server_url)
+    def make(clock: Clock | None = None, config: Config | None = None, **more: Any) -> Sqs:
+        client = SESSION.client("sqs", endpoint_url=server_url, config=config)
         rqsqs.boto3.attach(client, server_url, prefix=prefix, clock=clock, **more)
         client.meta.events.register_first("after-call.sqs.*", check_response)
         return Sqs(client, server_url, prefix, clock)
