@@ -9,6 +9,7 @@ from typing import Any
 
 import rqsqs
 from rqsqs.cli import output
+from rqsqs.cli.damaged import Damaged
 
 _VARIES = re.compile(r"[\w.:-]*\d[\w.:-]*")  # ids, numbers, addresses: what differs in otherwise equal texts
 
@@ -65,19 +66,25 @@ class Kinds:
         cause = message.cause
         name = None if cause is None else cause.type
         text = "" if cause is None else " ".join(cause.message.split())
+        self._add(name, text, message.dead_letter_source, message.sent_at, message.message_id)
+
+    def add_damaged(self, message: Damaged) -> None:
+        """One that cannot be read."""
+        self._add("MessageDamaged", f"its record {message.what}", message.source, message.sent_at, message.message_id)
+
+    def _add(self, name: str | None, text: str, source: str | None, sent: datetime, message_id: str) -> None:
         pattern = _VARIES.sub("…", text)
-        key = (name, pattern, message.dead_letter_source)
+        key = (name, pattern, source)
         kind = self._found.get(key)
         if kind is None:
-            sent = message.sent_at
-            self._found[key] = Kind(name, text, message.dead_letter_source, 1, sent, sent, message.message_id)
+            self._found[key] = Kind(name, text, source, 1, sent, sent, message_id)
             return
         kind.count += 1
         if kind.message != text:
             kind.message = pattern
-        kind.oldest = min(kind.oldest, message.sent_at)
-        if message.sent_at >= kind.newest:
-            kind.newest, kind.example = message.sent_at, message.message_id
+        kind.oldest = min(kind.oldest, sent)
+        if sent >= kind.newest:
+            kind.newest, kind.example = sent, message_id
 
     def most_frequent_first(self) -> list[Kind]:
         """All of them."""

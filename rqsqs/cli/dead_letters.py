@@ -9,6 +9,7 @@ import click
 import rqsqs
 from rqsqs.cli import output, records, redrive, scanning
 from rqsqs.cli.causes import Kinds
+from rqsqs.cli.damaged import Damaged, collected
 from rqsqs.cli.groups import Group
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
@@ -43,7 +44,8 @@ def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, 
 
     A cause is what a worker reported: the exception's type and text. Texts that differ in numbers and ids alone count
     as one and show … there. ReceivedTooOften means that nobody reported anything: the consumers of these messages
-    died, let the visibility timeout pass, or gave them back.
+    died, let the visibility timeout pass, or gave them back; MessageDamaged, that a message cannot be read: `rqsqs
+    cancel` takes it out, `rqsqs dlq redrive` moves it as it is.
 
     Exits with 4 if there is no dead-letter queue, or no message in QUEUE.
 
@@ -104,11 +106,13 @@ def _list_queues(settings: Settings) -> int:
 def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> int:
     kinds, seen, total = Kinds(), 0, scanning.total(queue.counts())
     with Meter("looking", min(total, max_messages), quiet=settings.as_json) as meter:
-        for page in _pages(queue, max_messages):
+        for page, damaged in _pages(queue, max_messages):
             for message in page:
                 kinds.add(message)
-            seen += len(page)
-            meter.advance(len(page))
+            for broken in damaged:
+                kinds.add_damaged(broken)
+            seen += len(page) + len(damaged)
+            meter.advance(len(page) + len(damaged))
     found = kinds.most_frequent_first()
     widest = max((len(f"{kind.count:,}") for kind in found), default=0)
     for kind in found:
@@ -130,8 +134,13 @@ def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> i
 
 def _list_messages(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> int:
     seen = 0
-    for page in _pages(queue, max_messages):
-        seen += len(page)
+    for page, damaged in _pages(queue, max_messages):
+        seen += len(page) + len(damaged)
+        for broken in damaged:
+            if settings.as_json:
+                output.emit(broken.as_record())
+            else:
+                broken.show()
         for message in page:
             if settings.as_json:
                 output.emit(records.record_of(message))
@@ -144,13 +153,17 @@ def _list_messages(settings: Settings, queue: rqsqs.Queue, max_messages: int) ->
     return 0 if seen else 4
 
 
-def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[list[rqsqs.Message]]:
+def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[tuple[list[rqsqs.Message], list[Damaged]]]:
     left = max_messages
-    for _, page in scanning.pages(queue, scanning.STATES):
-        yield page[:left]
-        left -= len(page)
-        if left <= 0:
-            return
+    with collected() as damaged:
+        for _, page in scanning.pages(queue, scanning.STATES):
+            shown = page[:left]
+            broken = damaged[: left - len(shown)]
+            damaged.clear()
+            yield shown, broken
+            left -= len(shown) + len(broken)
+            if left <= 0:
+                return
 
 
 group.add_command(redrive.redrive)

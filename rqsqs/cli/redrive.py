@@ -12,6 +12,7 @@ import click
 
 import rqsqs
 from rqsqs.cli import output, scanning
+from rqsqs.cli.damaged import collected
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
@@ -143,11 +144,13 @@ def _dry_run(settings: Settings, queue: rqsqs.Queue, destination: str | None, ma
     """Count by source, without touching anything."""
     connection = settings.connect()
     sources: Counter[str | None] = Counter()
-    with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
+    with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter, collected() as damaged:
         for _, page in scanning.pages(queue, ("visible",)):
-            page = page[: (max_messages or sys.maxsize) - sources.total()]
-            sources.update(message.dead_letter_source for message in page)
-            meter.advance(len(page))
+            met = [message.dead_letter_source for message in page] + [message.source for message in damaged]
+            damaged.clear()
+            met = met[: (max_messages or sys.maxsize) - sources.total()]
+            sources.update(met)
+            meter.advance(len(met))
             if sources.total() == max_messages:
                 break
     if destination is not None and not connection.exists(destination):

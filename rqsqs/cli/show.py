@@ -10,6 +10,7 @@ import click
 import rqsqs
 from rqsqs import checks
 from rqsqs.cli import output, records, scanning
+from rqsqs.cli.damaged import Damaged, collected
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
@@ -152,7 +153,12 @@ def _backoff(rule: Any) -> str:
 
 def _show_message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> int:
     with Meter("looking", scanning.total(queue.counts()), quiet=settings.as_json) as meter:
-        found = _find(queue, message_id, meter)
+        with collected() as damaged:
+            found = _find(queue, message_id, meter)
+    broken = next((message for message in damaged if message.message_id == message_id), None)
+    if broken is not None:
+        _show_damaged(settings, broken)
+        return 0
     if found is None:
         output.note(f"{queue.name} holds no message {message_id}")
         return 4
@@ -161,6 +167,16 @@ def _show_message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> in
     else:
         _print_message(*found)
     return 0
+
+
+def _show_damaged(settings: Settings, message: Damaged) -> None:
+    if settings.as_json:
+        output.emit(message.as_record())
+        return
+    message.show()
+    if message.cause is not None:
+        output.hanging("  failed  ", output.cause_text(message.cause))
+    output.hanging("  bytes   ", message.record[:200].hex(" ") + (" …" if len(message.record) > 200 else ""))
 
 
 def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Message, State] | None:

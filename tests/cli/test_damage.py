@@ -108,3 +108,60 @@ def test_a_damaged_queue_can_be_listed_purged_and_deleted(run: Run, queue: rqsqs
     run("purge", "q", "--yes")
     run("rm", "q", "--yes")
     assert "q" not in run("ls", code=4).stdout
+
+
+@pytest.fixture
+def dead(connection: rqsqs.Connection, client: Any, key: str) -> rqsqs.Queue:
+    """Dead letters: one that is damaged, and a good one behind it."""
+    dead = connection.create_queue("dead")
+    queue = connection.create_queue("q", dead_letter_queue="dead", max_receive_count=1, visibility_timeout=0)
+    queue.send_batch(["bad", "good"])
+    client.lset(key + "ready", 1, b"\xc1")
+    assert [m.body for m in queue.receive(2)] == ["good"]
+    assert not queue.receive()
+    return dead
+
+
+def damaged_id(run: Run) -> str:
+    (found,) = [r for r in records(run("dlq", "ls", "dead", "--messages", "--json")) if "damaged" in r]
+    return str(found["message_id"])
+
+
+def test_damaged_dead_letters_are_listed(run: Run, dead: rqsqs.Queue) -> None:
+    found = records(run("dlq", "ls", "dead", "--messages", "--json"))
+    assert len(found) == 2
+    (record,) = [r for r in found if "damaged" in r]
+    assert record["record_base64"] == "wQ=="
+    assert record["dead_letter_source"] == "q"
+    shown = run("dlq", "ls", "dead", "--messages")
+    assert "damaged: its record" in shown.stdout
+    assert "passed over" not in shown.stderr
+    kinds = {kind["type"]: kind for kind in records(run("dlq", "ls", "dead", "--json"))}
+    assert kinds["MessageDamaged"]["count"] == 1
+    assert kinds["MessageDamaged"]["example"] == record["message_id"]
+    assert sum(kind["count"] for kind in kinds.values()) == 2
+    assert len(records(run("dlq", "ls", "dead", "--messages", "--json", "--max", "1"))) == 1
+
+
+def test_a_damaged_dead_letter_is_shown(run: Run, dead: rqsqs.Queue) -> None:
+    message_id = damaged_id(run)
+    assert records(run("show", "dead", message_id, "--json"))[0]["record_base64"] == "wQ=="
+    assert "c1" in run("show", "dead", message_id).stdout
+
+
+def test_a_damaged_dead_letter_can_be_taken_out(run: Run, dead: rqsqs.Queue) -> None:
+    run("cancel", "dead", damaged_id(run))
+    assert dead.counts().visible == 1
+    assert [m.body for m in dead.receive(10)] == ["good"]
+
+
+def test_damaged_dead_letters_are_moved_as_they_are(run: Run, dead: rqsqs.Queue, connection: rqsqs.Connection) -> None:
+    (row,) = records(run("dlq", "redrive", "dead", "--dry-run", "--json"))
+    assert row["messages"] == 2
+    run("dlq", "redrive", "dead")
+    assert dead.counts().visible == 0
+    queue = connection.queue("q")
+    assert queue.counts().visible == 2
+    with pytest.raises(rqsqs.MessageDamaged) as found:
+        queue.receive()
+    assert found.value.record == b"\xc1"

@@ -342,7 +342,7 @@ def readable(found: Sequence[Delivery], *, must: bool) -> list[Delivery]:
             good.append(d)
         else:
             trouble = trouble or damage
-            log.warning("passed over: %s", damage, extra={"damage": damage})
+            log.warning("passed over: %s", damage, extra={"damage": damage, "delivery": d})
     if trouble is not None and must and not good:
         raise trouble
     return good

@@ -1,0 +1,89 @@
+"""Damaged messages, for commands in which a person decides what becomes of them."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import rqsqs
+from rqsqs import checks
+from rqsqs.cli import output
+
+
+@dataclass
+class Damaged:
+    """What can be told of one.
+
+    Attributes:
+        what: what is wrong with it.
+        record: its bytes.
+        source: the queue it came from, if it is a dead letter.
+    """
+
+    message_id: str
+    what: str
+    record: bytes
+    cause: rqsqs.Cause | None
+    sent_at: datetime
+    receive_count: int
+    source: str | None
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        return f"damaged: its record {self.what}"
+
+    def as_record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "message_id": self.message_id,
+            "damaged": self.what,
+            "record_base64": base64.b64encode(self.record).decode(),
+            "sent_at": self.sent_at,
+            "receive_count": self.receive_count,
+            **({} if self.source is None else {"dead_letter_source": self.source}),
+            **({} if self.cause is None else {"cause": asdict(self.cause)}),
+        }
+
+    def show(self) -> None:
+        """For people."""
+        times = output.counted(self.receive_count, "receive")
+        source = f", from {self.source}" if self.source else ""
+        output.line(f"{self.message_id}, sent {output.since(self.sent_at)} ago, {times}{source}", bold=True)
+        output.hanging("  ", self.text)
+
+
+class _Collector(logging.Filter):
+    def __init__(self, found: list[Damaged]) -> None:
+        super().__init__()
+        self._found = found
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep it from stderr."""
+        damage, d = getattr(record, "damage", None), getattr(record, "delivery", None)
+        if not isinstance(damage, rqsqs.MessageDamaged) or d is None:
+            return True
+        what = (damage.detail or "").rpartition("\t")[2]
+        sent = checks.moment(d.sent_at_ms)
+        assert sent is not None
+        self._found.append(
+            Damaged(damage.message_id, what, damage.record, damage.cause, sent, d.receive_count, d.dead_letter_source)
+        )
+        return False
+
+
+@contextmanager
+def collected() -> Iterator[list[Damaged]]:
+    """What is passed over meanwhile: in this list, not on stderr."""
+    found: list[Damaged] = []
+    log, collector = logging.getLogger("rqsqs.damage"), _Collector(found)
+    log.addFilter(collector)
+    try:
+        yield found
+    finally:
+        log.removeFilter(collector)
