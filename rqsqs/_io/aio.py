@@ -29,7 +29,7 @@ from rqsqs._io.aio_nodes import Hub, Node, Pipe
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
-from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
+from rqsqs._io.wire import CLOSED, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.types import Reached, Statistics
 
@@ -650,6 +650,7 @@ class Transport:
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
+        self._waits: set[asyncio.Timeout] = set()
 
     def queue(self, name: str) -> QueueRef:
         """What is known about the queue of this name."""
@@ -719,7 +720,7 @@ class Transport:
         if type(step) is Operation:
             return await link.execute(step)
         if type(step) is Wait:
-            return await link.wait(step, self.space.clock)
+            return await self._wait(link, step)
         if type(step) is IsWatched:
             return link.is_watched(step.bells)
         if type(step) is Sleep:
@@ -728,6 +729,22 @@ class Transport:
             link.background(self._spawned(step.flow(), step.name))
             return None
         raise UsageError(f"a flow asked for {step!r}, which no runner knows")
+
+    async def _wait(self, link: Link, wait: Wait) -> tuple[Any, int]:
+        """Wait until close() at the latest."""
+        if self._is_closed:
+            raise UsageError(CLOSED)
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._waits.add(scope)
+                return await link.wait(wait, self.space.clock)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise UsageError(CLOSED) from None
+        finally:
+            self._waits.discard(scope)
 
     async def _spawned(self, flow: Flow[Any], name: str) -> None:
         try:
@@ -738,8 +755,12 @@ class Transport:
             log.exception("%s stopped; the next process that lists the tasks takes over", name)
 
     async def close(self) -> None:
-        """Give the connections up, and back what is still on its way; idempotent."""
+        """Give the connections up, and back what is still on its way; idempotent. Calls that wait end with UsageError."""
         if not self._is_closed:
             self._is_closed = True
             if self._link is not None and self._loop is asyncio.get_running_loop():
+                for scope in self._waits:
+                    scope.reschedule(self._loop.time())
+                while self._waits:  # it is a matter of a few turns of the loop
+                    await asyncio.sleep(0)
                 await self._link.release()

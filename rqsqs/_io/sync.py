@@ -24,12 +24,14 @@ from rqsqs._io.addresses import by_slot
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import Hub, Node
-from rqsqs._io.wire import GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
+from rqsqs._io.wire import CLOSED, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.types import Reached
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
+
+END_S = 5.0  # so long close() lets calls that wait come back by themselves
 
 
 class _Post:
@@ -52,6 +54,29 @@ class _Post:
         self.blocked: tuple[tuple[Node, int], ...] = ()
         self.listener: Listener | None = None
         self.in_tests = 0
+
+
+class _Waiter:
+    """A call that waits.
+
+    Attributes:
+        post: where, as soon as it has got there.
+        turn: what it waits for as a follower; None = it leads.
+        is_ended: its connection was closed.
+    """
+
+    __slots__ = ("is_ended", "post", "thread", "turn")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.post: _Post | None = None
+        self.turn: threading.Lock | None = None
+        self.is_ended = False
+
+    def check(self) -> None:
+        """Raise UsageError if its connection was closed."""
+        if self.is_ended:
+            raise UsageError(CLOSED)
 
 
 class Link:
@@ -270,7 +295,7 @@ class Link:
         """All bells on which a thread blocks."""
         return [bells for bells, post in list(self._posts.items()) if post.has_leader or post.in_tests]
 
-    def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
+    def wait(self, wait: Wait, clock: Clock | None, waiter: _Waiter) -> tuple[Any, int]:
         """See Wait."""
         start = time.monotonic()
         deadline = start + wait.timeout_ms / 1000
@@ -287,16 +312,19 @@ class Link:
             return result, max(0, round((deadline - time.monotonic()) * 1000))
         leads = False
         turn: threading.Lock | None = None
+        waiter.post = post
         try:
             while True:
                 with post.lock:
+                    waiter.check()
                     if not post.has_leader:
+                        waiter.turn = None
                         post.has_leader = leads = True
                         break
                     now = time.monotonic()
                     if now >= min(deadline, wake_at or deadline):  # a keeper that only follows looks for itself
                         return None, max(0, round((deadline - now) * 1000))
-                    turn = threading.Lock()
+                    waiter.turn = turn = threading.Lock()
                     turn.acquire()
                     post.followers.append(turn)
                 if not turn.acquire(timeout=min(deadline, wake_at or deadline) - now):
@@ -305,6 +333,7 @@ class Link:
                             post.followers.remove(turn)
             result = self._lead(wait, deadline, wake_at, clock, post)
         finally:
+            waiter.post = None
             with post.lock:
                 if leads:
                     post.has_leader = False
@@ -320,7 +349,25 @@ class Link:
 
         It may be about to block: call it again until it has left.
         """
-        post = self._post(bells)
+        self._unblock(self._post(bells))
+
+    def end(self, waiter: _Waiter) -> None:
+        """Let a call wait no more, whoever else uses this link. It may be about to wait: the same as unblock()."""
+        waiter.is_ended = True
+        post = waiter.post
+        if post is None or not post.lock.acquire(timeout=1):  # a signal handler of whoever holds it may be here
+            return
+        try:
+            turn = waiter.turn
+            if turn is not None and turn in post.followers:
+                post.followers.remove(turn)
+                turn.release()
+        finally:
+            post.lock.release()
+        if turn is None and waiter.post is post:
+            self._unblock(post)
+
+    def _unblock(self, post: _Post) -> None:
         with self._switches:
             if post.listener is not None and not post.listener.is_receiving:
                 post.listener.finish(None)
@@ -379,7 +426,7 @@ class Link:
             raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
         except wire.BROKEN as e:
             if self.users <= 0:
-                raise UsageError("the connection was closed while this waited") from e
+                raise UsageError(CLOSED) from e
             self._broke(e, blocked, operation)
             self.router.refresh()
             is_broken = True
@@ -520,7 +567,7 @@ class Link:
     def _outcome(self, listener: Listener, lane: Lane | None, wait: Wait) -> Any:
         outcome, operation = listener.outcome, listener.operation
         if isinstance(outcome, Exception) and self.users <= 0:
-            raise UsageError("the connection was closed while this waited")
+            raise UsageError(CLOSED)
         if isinstance(outcome, rx.NoScriptError):  # nothing was done
             self.lanes.give(lane)
         elif isinstance(outcome, rx.ResponseError):
@@ -723,6 +770,7 @@ class Transport:
             self.link = Link.share(self.url, options)
         self.link.counters.know(self.space.format)
         self._is_closed = False
+        self._waiters: set[_Waiter] = set()
         if clock is not None and hasattr(clock, "watch"):
             clock.watch(self)
 
@@ -768,7 +816,14 @@ class Transport:
 
     def _other(self, step: Any) -> Any:
         if type(step) is Wait:
-            return self.link.wait(step, self.space.clock)
+            waiter = _Waiter()
+            self._waiters.add(waiter)
+            try:
+                waiter.is_ended = self._is_closed
+                waiter.check()
+                return self.link.wait(step, self.space.clock, waiter)
+            finally:
+                self._waiters.discard(waiter)
         if type(step) is IsWatched:
             return self.space.clock is None and self.link.is_watched(step.bells)
         if type(step) is Sleep:
@@ -803,10 +858,20 @@ class Transport:
             self.link.ring(bell for bell in bells if bell.startswith(self.space.prefix + ":"))
 
     def close(self) -> None:
-        """Give the connections up; idempotent."""
-        if not self._is_closed:
-            self._is_closed = True
-            self.link.release()
+        """Give the connections up; idempotent. Calls that wait end with UsageError."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for waiter in list(self._waiters):  # also who stands in line behind one whose connection breaks now
+            waiter.is_ended = True
+        self.link.release()
+        end, me = time.monotonic() + END_S, threading.get_ident()
+        while self.link.users > 0 and (waiters := list(self._waiters)):
+            for waiter in waiters:
+                self.link.end(waiter)
+            if all(waiter.thread == me for waiter in waiters) or time.monotonic() > end:  # or in a signal handler
+                return
+            time.sleep(0.01)
 
     def __enter__(self) -> Transport:
         return self

@@ -213,24 +213,63 @@ def test_long_polls_of_a_dead_letter_queue_with_shards_end_when_it_is_deleted(
     until(lambda: not names(valkey_url, prefix), 3)
 
 
-def test_waits_end_when_their_connection_is_closed(server_url: str, prefix: str) -> None:
-    """Those that have a connection of their own to the server, and those that share one."""
-    connection = rqsqs.connect(server_url, prefix=prefix, socket_connect_timeout=7)  # nobody else's link
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "beside_another"])
+def test_waits_end_when_their_connection_is_closed(server_url: str, prefix: str, shared: bool) -> None:
+    """Those that block, those that listen and those that stand in line; not those of others on the same server."""
+    connection = rqsqs.connect(server_url, prefix=prefix, socket_connect_timeout=7)
+    other = rqsqs.connect(server_url, prefix=prefix, socket_connect_timeout=7 if shared else 8)
+    assert (connection.transport.link is other.transport.link) is shared
     told: SimpleQueue[Exception] = SimpleQueue()
+    names = [f"q{number}" for number in range(10)]
 
     def wait(name: str) -> None:
         try:
-            connection.queue(name).receive(wait=60)
+            connection.queue(name).receive(wait=300)
         except rqsqs.RqsqsError as e:
             told.put(e)
 
-    queues = [f"q{number}" for number in range(10)]
-    for name in queues:
-        connection.create_queue(name)
-    for name in queues:
-        threading.Thread(target=wait, args=(name,), daemon=True).start()
-    link = connection.transport.link
-    until(lambda: len(link.watched()) == 10)
-    time.sleep(0.2)  # and have said so to the server
-    connection.close()
-    assert {type(told.get(timeout=40)) for _ in queues} == {rqsqs.UsageError}
+    try:
+        for name in names:
+            connection.create_queue(name)
+        staying = [Waiting(other.queue(name), wait=300) for name in ("q0", "q9")]
+        until(lambda: len(other.transport.link.watched()) == 2)
+        for name in names * 2:
+            threading.Thread(target=wait, args=(name,), daemon=True).start()
+        until(lambda: len(connection.transport._waiters) == 20 and len(connection.transport.link.watched()) == 10)
+        time.sleep(0.2)  # and have said so to the server
+        connection.close()
+        assert {(type(e), str(e)) for e in [told.get(timeout=40) for _ in names * 2]} == {
+            (rqsqs.UsageError, "the connection was closed while this waited")
+        }
+        for name in ("q0", "q9"):
+            other.queue(name).send("x")
+        for waiting in staying:
+            waiting.done(40)
+            assert waiting.bodies == ["x"]
+    finally:
+        connection.close()
+        other.close()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "beside_another"])
+def test_tasks_wait_no_longer_than_their_connection_lasts(server_url: str, prefix: str, shared: bool) -> None:
+    async def main() -> None:
+        names = [f"q{number}" for number in range(10)]
+        connection = aio.connect(server_url, prefix=prefix, socket_connect_timeout=7)
+        async with aio.connect(server_url, prefix=prefix, socket_connect_timeout=7 if shared else 8) as other:
+            for name in names:
+                await connection.create_queue(name)
+            staying = asyncio.create_task(other.queue("q0").receive(wait=300))
+            await asyncio.sleep(0)
+            tasks = [asyncio.create_task(connection.queue(name).receive(wait=300)) for name in names * 2]
+            async with asyncio.timeout(40):
+                while len(connection.transport._waits) < 20 or len(connection.transport.link.watched()) < 10:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)  # and have said so to the server
+                await connection.close()
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+                assert {type(e) for e in ended} == {rqsqs.UsageError}, ended
+                await other.queue("q0").send("x")
+                assert [m.body for m in await staying] == ["x"]
+
+    asyncio.run(main())

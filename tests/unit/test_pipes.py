@@ -233,7 +233,7 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
     def follow(name: str) -> threading.Thread:
         def run() -> None:
             with contextlib.suppress(KeyboardInterrupt):
-                link.wait(wait, None)
+                link.wait(wait, None, sync._Waiter())
 
         count = len(post.followers)
         thread = threading.Thread(target=run, name=name, daemon=True)
@@ -244,11 +244,12 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
                 time.sleep(0.001)
         return thread
 
+    others = {"current_thread": threading.current_thread, "get_ident": threading.get_ident}
     follow("first")
     assert leads.wait(10)
-    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=Turn, current_thread=threading.current_thread))
+    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=Turn, **others))
     follow("interrupted")
-    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=real, current_thread=threading.current_thread))
+    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=real, **others))
     follow("second")
     go_on.set()
     assert led.wait(10)
