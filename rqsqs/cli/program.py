@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -129,7 +130,7 @@ class Program(Group):
         except Exception as error:
             code = explain(error, settings)
             if code == BUG and os.environ.get("RQSQS_TRACEBACK"):
-                raise
+                output.lines("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
         finally:
             log.removeHandler(teller)
             log.propagate = True
@@ -219,5 +220,6 @@ def program() -> None:
 
     \b
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 trouble with the server,
-                4 nothing there (an empty receive, no queues, nothing found or moved)
+                4 nothing there (an empty receive, no queues, nothing found or moved),
+                70 a bug of rqsqs, 130 interrupted
     """
