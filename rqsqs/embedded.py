@@ -187,6 +187,11 @@ def parse_url(url: str) -> Target:
         raise ValueError(f"{url!r} is not an embedded:// URL")
     if parts.netloc not in ("", ".", "..", "~"):
         path = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+        if path.startswith("~"):
+            raise ValueError(
+                f"{url!r} is not embedded://~, your own server, nor a folder in your home, as in embedded://~/"
+                f"{path.lstrip('~').lstrip('/') or 'queues'}"
+            )
         raise ValueError(
             f"{url!r} names a host; write embedded:///{path} for an absolute folder or embedded://./{path} for a "
             "relative one"

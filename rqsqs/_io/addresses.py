@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlencode
 import redis.exceptions as rx
 from redis.crc import key_slot
 
-from rqsqs._io import failures
-from rqsqs._io.urls import shown
+from rqsqs._io import failures, wire
+from rqsqs._io.urls import refusal
 from rqsqs.errors import RqsqsError, UsageError
 
 SLOTS = 16_384
@@ -72,7 +72,7 @@ def place_of(url: str) -> Place | None:
     """
     if "+" not in url.partition("://")[0]:
         return None
-    refused = f"cannot connect to {shown(url)!r}: "
+    refused = refusal(url)
     match = _FORM.fullmatch(url)
     if match is None:
         raise UsageError(f"{refused}this is not redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://.../SERVICE/DB")
@@ -166,8 +166,11 @@ class Directory:
             known = UsageError(f"{asked} is no {self.place.kind} ({error}): the URL of a single server begins redis://")
         if isinstance(error, rx.ResponseError | rx.AuthenticationError | RqsqsError):
             self.trouble = known or error
-        elif isinstance(self.trouble, rx.ConnectionError):
-            self.trouble = rx.ConnectionError(f"none of {self.place} answers; {asked}: {error}")
+        elif isinstance(self.trouble, rx.ConnectionError | wire.Silent):
+            is_silent = isinstance(error, rx.TimeoutError)
+            text = "no answer in time" if is_silent else failures.reason_of(error)
+            kind = wire.Silent if is_silent else rx.ConnectionError
+            self.trouble = kind(f"none of {self.place} answers; {asked}: {text}")
 
     def moved(self, key: str, error: rx.MovedError, asked: str) -> None:
         """A server, `asked`, said who has the slot of a key."""

@@ -198,7 +198,10 @@ class Link:
                     packed = wire.call(operation, router.is_cluster, lane, is_open)
                 if pause is None:
                     where = node.where if node else self.where
-                    raise failures.server(e, sent=is_open, where=where, size=len(packed)) or e from e
+                    known = failures.server(e, sent=is_open, where=where, size=len(packed))
+                    if known is None:
+                        raise
+                    raise known from None  # which says all that redis-py does
                 if sent:
                     self.counters.count("repeated_calls")
                 await asyncio.sleep(pause)

@@ -254,6 +254,7 @@ class Node:
         # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send
         # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
         self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
+        self._opening_s = connect.opening_s(self.pool.connection_kwargs)
         self.pool.connection_kwargs["socket_timeout"] = None
         self._counters = counters
         self._orphaned = orphaned
@@ -271,11 +272,15 @@ class Node:
 
     async def _connect(self, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
+        is_new = not self._is_checked  # whoever has answered before may be busy for a while
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self._opening_s if is_new else self.patience):
                 await connection.connect()
                 if not self._is_checked or self._formats < len(self._counters.formats):
                     await self._check(connection)
+        except (TimeoutError, rx.TimeoutError):
+            await connection.disconnect(nowait=True)
+            raise (wire.Silent() if is_new else rx.TimeoutError("no answer in time")) from None
         except BaseException:
             await connection.disconnect(nowait=True)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
 from rqsqs._io import defaults, wire
 from rqsqs._io.addresses import place_of
 from rqsqs._io.urls import SCHEMES as SCHEMES
-from rqsqs._io.urls import checked
+from rqsqs._io.urls import checked, refusal
 from rqsqs._io.urls import shown as shown
 from rqsqs.errors import UsageError
 
@@ -25,6 +26,7 @@ NAMING = {"driver_info", "lib_name", "lib_version"}
 TEXTS = {"username", "password", "client_name", "path", "protocol", *NAMING - {"driver_info"}}  # as URLs may have them
 LONGEST_S = 1_000_000_000
 UNNAMED = dict.fromkeys(["driver_info"] if find_spec("redis.driver_info") else ["lib_name", "lib_version"])
+OPENING_S = 5.0  # in all, where nothing is known of a server
 
 
 def resolve(url: str | None) -> str:
@@ -40,16 +42,17 @@ def resolve(url: str | None) -> str:
         return url
     parts = urlsplit(url)
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
-        raise UsageError(f"cannot connect to {shown(url)!r}: behind the host stands the number of a database, as in /0")
+        raise UsageError(f"{refusal(url)}behind the host stands the number of a database, as in /0")
     return url
 
 
 def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embedded.EmbeddedServer | None]:
     """Keyword arguments for redis-py's connections; the embedded server that has to be released after use, if any."""
-    is_one = place_of(url) is None  # of several another one may take over: less patience
+    place = place_of(url)
+    is_one = place is None  # of several another one may take over: less patience
     settings: dict[str, Any] = {
         "socket_timeout": 10.0 if is_one else 5.0,
-        "socket_connect_timeout": 5.0 if is_one else 3.0,
+        "socket_connect_timeout": OPENING_S if place is None else min(3.0, max(0.8, OPENING_S / len(place.seeds))),
         "socket_keepalive": True,
         "protocol": 2,
         **({} if NAMING & {*options, *dict(parse_qsl(url.partition("?")[2]))} else UNNAMED),
@@ -68,8 +71,15 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
     try:
         server = embedded.acquire(url)
     except ValueError as e:
-        raise UsageError(str(e)) from e
+        named = "the environment variable RQSQS_URL: " if url == os.environ.get("RQSQS_URL") else ""
+        raise UsageError(f"{named}{e}") from None
     return {**settings, **server.redis_kwargs()}, server
+
+
+def opening_s(settings: dict[str, Any]) -> float | None:
+    """So long a server that has not answered yet may take for a connection and for each answer of the handshake."""
+    given = [settings.get(name) for name in ("socket_connect_timeout", "socket_timeout")]
+    return min((float(seconds) for seconds in given if seconds is not None), default=None)
 
 
 def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connection: type[Any]) -> Any:
@@ -92,7 +102,7 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
         return made
     unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
     text = f"{unknown[1]} is not an option of connections" if unknown else text
-    raise UsageError(f"cannot connect to {shown(url)!r}: {text}")  # without a cause: that may quote what is wrong
+    raise UsageError(f"{refusal(url)}{text}")  # without a cause: that may quote what is wrong
 
 
 def _check(options: dict[str, Any]) -> None:

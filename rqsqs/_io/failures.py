@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import redis.exceptions as rx
@@ -11,6 +12,7 @@ from rqsqs._core import queues
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._core.scripts import Script
 from rqsqs._io import wire
+from rqsqs._text import printable
 
 _SENTENCES = {
     "QUEUE_NOT_FOUND": "the queue {queue!r} does not exist",
@@ -100,8 +102,14 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
             f"{where} refuses the login ({text}): put the password into the URL, redis://USER:PASSWORD@HOST:PORT/0"
         )
     if isinstance(error, rx.TimeoutError):
-        outcome = "the outcome of the request is unknown" if sent else "nothing was sent"
-        return errors.ServerTimeout(f"{where} did not answer in time; {outcome}", request_sent=sent)
+        if sent:
+            return errors.ServerTimeout(
+                f"{where} did not answer in time; the outcome of the request is unknown", request_sent=True
+            )
+        happened = f": {text}" if isinstance(error, wire.Silent) and text else ""
+        return errors.ServerTimeout(
+            f"{where} did not answer in time{happened}; nothing was sent{_ways_out(where)}", request_sent=False
+        )
     if isinstance(error, wire.TooLate):
         return errors.ConnectionFailed(
             f"the answer of {where} was lost and the request cannot be repeated any more: {text}; its outcome is "
@@ -119,7 +127,9 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
                 f"; the request has {size} bytes: servers hang up at more than their client-query-buffer-limit and "
                 "proto-max-bulk-len allow"
             )
-        return errors.ConnectionFailed(f"no connection to {where} ({text}); {outcome}", request_sent=sent)
+        elif not sent:
+            outcome += _ways_out(where)
+        return errors.ConnectionFailed(f"no connection to {where} ({reason_of(error)}); {outcome}", request_sent=sent)
     if isinstance(error, rx.ClusterDownError):  # MASTERDOWN too
         return errors.ServerLoading(f"{where} has no primary at the moment ({text}): try again in a moment")
     if text.startswith("NOREPLICAS"):
@@ -127,6 +137,26 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
     if text.startswith("MISCONF"):
         return errors.ServerReadOnly(f"{where} cannot persist and accepts no writes ({text})")
     return None
+
+
+def reason_of(error: BaseException) -> str:
+    """Why there is no connection, without what redis-py and asyncio say around it."""
+    text = str(error) or type(error).__name__
+    refused = re.search(r"(?:\[Errno |^Error )(\d+)\b.*Connect call failed", text, re.DOTALL)
+    if refused is not None:  # by asyncio, which quotes every address it tried
+        return os.strerror(int(refused[1]))
+    return printable(re.sub(r"^Error -?\d+ connecting to \S+\. (.+?)\.?$", r"\1", text, flags=re.DOTALL))
+
+
+def _ways_out(where: str) -> str:
+    """What somebody can do where nothing answers."""
+    scheme = where.partition("://")[0]
+    if scheme == "embedded":
+        return ""
+    if "+" in scheme:
+        return ": start the servers, or set RQSQS_URL to where they are"
+    tls = "use redis:// if it has no TLS, " if scheme == "rediss" else ""
+    return f": start a server there, {tls}set RQSQS_URL to another one, or have your own with RQSQS_URL=embedded://~"
 
 
 LARGE = 1_000_000  # the smallest value of both limits of a server is about that

@@ -356,14 +356,24 @@ class Node:
         self._formats = 0  # that were looked at
 
     def _connect(self, **options: Any) -> Any:
-        connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
+        settings = {**self.pool.connection_kwargs, **options}
+        is_new = not self._is_checked
+        if is_new:  # whoever has answered before may be busy for a while
+            settings["socket_timeout"] = connect.opening_s(settings)
+        connection: Any = self.pool.connection_class(**settings)
         try:
             connection.connect()
             if not self._is_checked or self._formats < len(self._counters.formats):
                 self._check(connection)
-        except BaseException:
+        except BaseException as e:
             connection.disconnect()
+            if is_new and isinstance(e, rx.TimeoutError):
+                raise wire.Silent from None
             raise
+        if is_new:
+            patience = self.pool.connection_kwargs.get("socket_timeout")
+            connection.socket_timeout = connection._parser._socket_timeout = patience
+            connection._sock.settimeout(patience)
         return connection
 
     def _check(self, connection: Any) -> None:

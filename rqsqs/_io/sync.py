@@ -206,7 +206,10 @@ class Link:
                     packed = wire.call(operation, router.is_cluster, lane, is_open)
                 if pause is None:
                     where = node.where if node else self.where
-                    raise failures.server(e, sent=is_open, where=where, size=len(packed)) or e from e
+                    known = failures.server(e, sent=is_open, where=where, size=len(packed))
+                    if known is None:
+                        raise
+                    raise known from None  # which says all that redis-py does
                 if sent:
                     self.counters.count("repeated_calls")
                 time.sleep(pause)
@@ -385,7 +388,10 @@ class Link:
             by_node = self._by_node(wait.bells + wait.also)
             connections, hubs = self._means(by_node)
         except rx.ResponseError as e:
-            raise failures.server(e, sent=False, where=self.where) or e from e
+            known = failures.server(e, sent=False, where=self.where)
+            if known is None:
+                raise
+            raise known from None
         except wire.BROKEN:
             self.router.refresh()
             return None  # the next operation says why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -50,6 +51,12 @@ def has_secret(url: str) -> bool:
     return ":" in login or any(not _NO_SECRET.match(found[0]) for found in _SECRET.finditer(url))
 
 
+def refusal(url: str) -> str:
+    """How an error about a URL begins: with the variable, if it is there that somebody has to mend it."""
+    name = " of the environment variable RQSQS_URL" if url == os.environ.get("RQSQS_URL") else ""
+    return f"cannot connect to {shown(url)!r}{name}: "
+
+
 def checked(url: object) -> str:
     """The URL, if it can be one.
 
@@ -58,7 +65,7 @@ def checked(url: object) -> str:
     """
     if not isinstance(url, str):
         raise UsageError(f"url must be a str such as redis://localhost:6379/0, got a value of {type(url).__name__}")
-    refused = f"cannot connect to {shown(url)!r}: "
+    refused = refusal(url)
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or not _:
         raise UsageError(f"{refused}a URL begins with {', '.join(s + '://' for s in SCHEMES)}")

@@ -35,6 +35,10 @@ class TooLate(rx.ConnectionError):
     """A call cannot be repeated any more."""
 
 
+class Silent(rx.TimeoutError):
+    """Nothing came from where no server has answered yet."""
+
+
 class Lane:
     """Names one call after another, so that a script knows one that is repeated (lua/lib/once.lua).
 
@@ -132,7 +136,7 @@ def is_worth_another(error: Exception, sent: bool, is_dynamic: bool) -> bool:
     """May an operation be tried again whose connection failed?"""
     if isinstance(error, rx.AuthenticationError | rx.AuthorizationError | TooLate):
         return False
-    if isinstance(error, rx.BusyLoadingError):  # nothing was done
+    if isinstance(error, rx.BusyLoadingError | Silent):  # nothing was done
         return is_dynamic
     return not (isinstance(error, rx.TimeoutError) and sent and not is_dynamic)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import rqsqs
+import rqsqs.aio
 from rqsqs import aio, boto3, embedded
 from rqsqs.cli.settings import Settings
 from rqsqs.worker import Worker
@@ -133,4 +134,16 @@ def test_a_user_without_a_home_is_told_what_to_do(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RQSQS_URL", "embedded://~")
     with pytest.raises(rqsqs.UsageError, match="set HOME or XDG_DATA_HOME, or name a folder"):
+        rqsqs.connect()
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RQSQS_URL", "nonsense")
+    for make in (rqsqs.connect, rqsqs.aio.connect):
+        with pytest.raises(rqsqs.UsageError, match="'nonsense' of the environment variable RQSQS_URL: a URL begins"):
+            make()
+        with pytest.raises(rqsqs.UsageError, match="'other': a URL begins"):
+            make("other")
+    monkeypatch.setenv("RQSQS_URL", "embedded://~queues")
+    with pytest.raises(rqsqs.UsageError, match=r"variable RQSQS_URL: .* as in embedded://~/queues"):
         rqsqs.connect()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 import redis
 
 import rqsqs
+import rqsqs.aio
+from rqsqs._io import addresses, connect
 from tests.servers import KINDS, Kind, Server, find_binary, free_port
 
 
@@ -74,12 +78,57 @@ def greet(info: str) -> Callable[[bytes], bytes]:
 def test_nobody_listens() -> None:
     with rqsqs.connect(f"redis://:secret@127.0.0.1:{free_port()}/0") as connection:
         started = time.monotonic()
-        with pytest.raises(rqsqs.ConnectionFailed, match="no connection to redis://:") as failed:
+        with pytest.raises(rqsqs.ConnectionFailed, match="no connection to redis://") as failed:
             connection.exists("orders")
         assert not failed.value.request_sent
         assert "secret" not in str(failed.value)
-        assert "nothing was sent" in str(failed.value)
+        assert "nothing was sent: start a server there" in str(failed.value)
+        assert "RQSQS_URL=embedded://~" in str(failed.value)
+        assert len(traceback.format_exception(failed.value)) < 10  # without the chain of redis-py
         assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "redis://:secret@127.0.0.1:{}",
+        "redis://127.0.0.1:{}/3",
+        "rediss://127.0.0.1:{}",
+        "redis+cluster://127.0.0.1:{}",
+        "redis+sentinel://127.0.0.1:{}/mymaster",
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_who_accepts_and_stays_silent_is_tried_once(form: str, is_async: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = form.format(silent.getsockname()[1])
+
+        def ask() -> None:
+            with rqsqs.connect(url, socket_connect_timeout=0.3) as connection:
+                connection.exists("orders")
+
+        async def ask_async() -> None:
+            async with rqsqs.aio.connect(url, socket_connect_timeout=0.3) as connection:
+                await connection.exists("orders")
+
+        told = r"did not answer in time.*nothing was sent: .*RQSQS_URL"
+        with pytest.raises(rqsqs.ServerTimeout, match=told) as failed:
+            asyncio.run(ask_async()) if is_async else ask()
+        assert not failed.value.request_sent
+        assert "secret" not in str(failed.value)
+        assert ("redis:// if it has no TLS" in str(failed.value)) == url.startswith("rediss")
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):  # nobody tried again
+            silent.accept()
+
+
+@pytest.mark.parametrize("url", ["redis://a", "rediss://a", "redis+cluster://a,b,c,d,e", "redis+sentinel://a,b,c/m"])
+def test_opening_has_five_seconds_by_default(url: str) -> None:
+    place = addresses.place_of(url)
+    each = connect.opening_s(connect.settings_of(url, {})[0])
+    assert each is not None
+    assert each * (len(place.seeds) if place else 1) <= 5
 
 
 def test_there_is_no_such_socket(tmp_path: Any) -> None:
