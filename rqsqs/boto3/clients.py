@@ -20,7 +20,7 @@ from rqsqs.sqs.context import DEFAULT_REGION
 from rqsqs.types import Durability
 
 from .answering import PARAMS, Answering, AsyncAnswering
-from .savings import save_repeated_work
+from .savings import save_no_more, save_repeated_work
 
 BOTOCORE_TIMEOUT_S = 60
 ATTACHABLE = (
@@ -105,6 +105,7 @@ class Switch:
         endpoint_url: the URL of a Redis that it was created with.
         account: the AWS account number that it was created with.
         options: for redis-py's connections, from its Config.
+        is_on: whether the client has the handlers.
     """
 
     def __init__(self, client: Any) -> None:
@@ -116,14 +117,36 @@ class Switch:
         self._is_validated = isinstance(getattr(client, "_serializer", None), ParamValidationDecorator)
         self._preferred: tuple[Patch, ...] = ()
         self._opened: list[AsyncAnswering] = []
-        self._emit = client.meta.events.emit
+        self._events = client.meta.events
+        self._emit = self._events.emit
+        self._endpoint = client._endpoint
+        self._saved: list[tuple[Any, str, Any]] = []
+        self.is_on = False
+
+    def turn_on(self, client: Any) -> None:
+        """Give the client its handlers."""
+        if self.is_on:
+            return
         # botocore calls handlers of longer event names first, so that these come behind all that users can register.
-        client.meta.events.register_last("before-parameter-build", self.note_params, unique_id="rqsqs-params")
-        client.meta.events.register_last("before-call", self.answer, unique_id="rqsqs-answer")
+        self._events.register_last("before-parameter-build", self.note_params, unique_id="rqsqs-params")
+        self._events.register_last("before-call", self.answer, unique_id="rqsqs-answer")
         if not self.is_async:
-            save_repeated_work(client)
-        else:
-            client._endpoint.http_session = _HttpSession(client._endpoint.http_session, self)
+            self._saved = save_repeated_work(client)
+        elif not isinstance(self._endpoint.http_session, _HttpSession):
+            self._endpoint.http_session = _HttpSession(self._endpoint.http_session, self)
+        self.is_on = True
+
+    def turn_off(self) -> None:
+        """Leave the client as it was. One of aiobotocore that has been answered lets go of Redis when it is closed."""
+        if not self.is_on:
+            return
+        self.is_on = False
+        self._events.unregister("before-parameter-build", unique_id="rqsqs-params")
+        self._events.unregister("before-call", unique_id="rqsqs-answer")
+        save_no_more(self._saved)
+        session = self._endpoint.http_session
+        if isinstance(session, _HttpSession) and not self._opened:
+            self._endpoint.http_session = session.original
 
     def attach(self, place: Place, *, over_patches: bool) -> None:
         """Let it be answered there from now on.
@@ -166,24 +189,24 @@ class _HttpSession:
     """The HTTP session of a client of aiobotocore, which is closed when the client is."""
 
     def __init__(self, session: Any, switch: Switch) -> None:
-        self._session = session
+        self.original = session
         self._switch = switch
 
     async def __aenter__(self) -> _HttpSession:
-        await self._session.__aenter__()
+        await self.original.__aenter__()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         try:
             await self._switch.close()
         finally:
-            await self._session.__aexit__(*exc_info)
+            await self.original.__aexit__(*exc_info)
 
     async def close(self) -> None:
         await self.__aexit__(None, None, None)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+        return getattr(self.original, name)
 
 
 _switches: weakref.WeakKeyDictionary[Any, Switch] = weakref.WeakKeyDictionary()
@@ -191,14 +214,23 @@ _lock = threading.RLock()
 
 
 def switch_of(client: Any) -> Switch:
-    """The switch of an SQS client; it gets one if it has none."""
+    """The switch of an SQS client, turned on; it gets one if it has none."""
     switch = _switches.get(client)
-    if switch is None:
+    if switch is None or not switch.is_on:
         with _lock:
             switch = _switches.get(client)
             if switch is None:
                 switch = _switches[client] = Switch(client)
+            switch.turn_on(client)
     return switch
+
+
+def let_go() -> None:
+    """Leave all clients as they were that are not attached."""
+    with _lock:
+        for switch in list(_switches.values()):
+            if switch.attached is None:
+                switch.turn_off()
 
 
 def is_sqs(client: Any) -> bool:

@@ -81,7 +81,8 @@ def _as_shape(value: Any, shape: Any) -> Any:
     wanted, name = _SCALARS.get(kind, _SCALARS["string"])
     if type(value) is not wanted:
         raise WrongType(f"{_token(value)} can not be converted to {name}")
-    return base64.b64decode(value) if kind == "blob" else value
+    blob: Any = value
+    return base64.b64decode(blob) if kind == "blob" else value
 
 
 def _unexpected(value: Any) -> str:

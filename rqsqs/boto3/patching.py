@@ -1,7 +1,8 @@
 """Lets every SQS client of this process be answered by Redis, those that exist already included.
 
-Three methods of botocore's classes are replaced while a patch is in force, and put back when the last one ends:
+Methods of botocore's classes are replaced while a patch is in force, and put back when the last one ends:
 
+    Session.__init__             hooks aiobotocore as well, if that has been imported since
     Session.create_client        a client needs neither region nor credentials, and takes the URL of a Redis
     BaseClient.__init__          a new client gets the handlers of ours (clients.Switch)
     BaseClient._make_api_call    so does one that exists already, at its next call
@@ -24,7 +25,7 @@ from rqsqs.limits import AWS, Limits
 from rqsqs.types import Durability
 
 from .answering import Answering, AsyncAnswering
-from .clients import PATCHES, Place, Switch, is_redis_url, is_sqs, needs_nothing, switch_of
+from .clients import PATCHES, Place, Switch, is_redis_url, is_sqs, let_go, needs_nothing, switch_of
 
 _lock = threading.RLock()
 _hooks: list[_Hook] = []
@@ -78,6 +79,7 @@ class Patch:
             if not PATCHES:
                 while _hooks:
                     _hooks.pop().remove()
+                let_go()
             answerings = list(self._answerings.values())
             self._answerings.clear()
         for answering in answerings:
@@ -124,9 +126,9 @@ def patch(
     """
     made = Patch(Place.of(url, limits, account, prefix, durability, options), url is not None)
     with _lock:
-        if not PATCHES:
-            _hook()
         PATCHES.append(made)
+        if len(PATCHES) == 1:
+            _hook()
     return made
 
 
@@ -134,24 +136,40 @@ class _Hook:
     """A method that is replaced. If somebody else has replaced it since, it stays, and does nothing."""
 
     def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-        self._owner, self._name = owner, name
+        self.owner, self._name = owner, name
         self._original = vars(owner)[name]
         self._ours = functools.wraps(self._original)(make(self._original))
         setattr(owner, name, self._ours)
 
     def remove(self) -> None:
-        if vars(self._owner)[self._name] is self._ours:
-            setattr(self._owner, self._name, self._original)
+        if vars(self.owner)[self._name] is self._ours:
+            setattr(self.owner, self._name, self._original)
 
 
 def _hook() -> None:
+    _hooks.append(_Hook(botocore.session.Session, "__init__", _beginning))
     _hooks.append(_Hook(botocore.session.Session, "create_client", _creating))
     _hooks.append(_Hook(botocore.client.BaseClient, "__init__", _initialising))
     _hooks.append(_Hook(botocore.client.BaseClient, "_make_api_call", _calling))
-    if "aiobotocore.session" in sys.modules:
-        aiobotocore = sys.modules["aiobotocore.session"]
-        _hooks.append(_Hook(aiobotocore.AioSession, "_create_client", _creating_async))
-        _hooks.append(_Hook(aiobotocore.AioBaseClient, "_make_api_call", _calling))
+    _hook_aiobotocore()
+
+
+def _hook_aiobotocore() -> None:
+    """If it has been imported and is not hooked."""
+    session = getattr(sys.modules.get("aiobotocore.session"), "AioSession", None)
+    with _lock:
+        if session is not None and PATCHES and all(hook.owner is not session for hook in _hooks):
+            client = sys.modules["aiobotocore.client"].AioBaseClient
+            _hooks.append(_Hook(session, "_create_client", _creating_async))
+            _hooks.append(_Hook(client, "_make_api_call", _calling))
+
+
+def _beginning(original: Any) -> Any:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        _hook_aiobotocore()
+        original(self, *args, **kwargs)
+
+    return __init__
 
 
 def _initialising(original: Any) -> Any:

@@ -16,14 +16,32 @@ except ImportError:  # older than 1.36
     botocore_context = None  # type: ignore[assignment]
 
 
-def save_repeated_work(client: Any) -> None:
-    """Let an SQS client compose its User-Agent header and resolve its endpoint once."""
+def save_repeated_work(client: Any) -> list[tuple[Any, str, Any]]:
+    """Let an SQS client compose its User-Agent header and resolve its endpoint once.
+
+    Returns:
+        What was replaced, for `save_no_more`.
+    """
+    saved = []
     creator = getattr(client, "_user_agent_creator", None)
     if botocore_context is not None and _has_own(creator, "to_string"):
-        _remember_user_agent(creator)
+        saved.append(_replaced(creator, "to_string", _remembered_user_agent(creator)))
     resolver = getattr(client, "_ruleset_resolver", None)
     if _has_own(resolver, "construct_endpoint") and hasattr(resolver, "_get_customized_builtins"):
-        _remember_endpoint(resolver)
+        saved.append(_replaced(resolver, "construct_endpoint", _remembered_endpoint(resolver)))
+    return saved
+
+
+def save_no_more(saved: list[tuple[Any, str, Any]]) -> None:
+    """Let the client do all by itself again."""
+    for owner, name, ours in saved:
+        if vars(owner).get(name) is ours:
+            delattr(owner, name)
+
+
+def _replaced(owner: Any, name: str, ours: Any) -> tuple[Any, str, Any]:
+    setattr(owner, name, ours)
+    return owner, name, ours
 
 
 def _has_own(thing: Any, method: str) -> bool:
@@ -31,7 +49,7 @@ def _has_own(thing: Any, method: str) -> bool:
     return hasattr(thing, method) and method not in vars(thing)
 
 
-def _remember_user_agent(creator: Any) -> None:
+def _remembered_user_agent(creator: Any) -> Any:
     """The header depends on what botocore calls the features of the current call."""
     compose, get_context = creator.to_string, botocore_context.get_context
     composed: dict[frozenset[str], str] = {}
@@ -42,10 +60,10 @@ def _remember_user_agent(creator: Any) -> None:
             composed[features] = compose()
         return composed[features]
 
-    creator.to_string = to_string
+    return to_string
 
 
-def _remember_endpoint(resolver: Any) -> None:
+def _remembered_endpoint(resolver: Any) -> Any:
     """The endpoint of SQS depends on the built-in values alone, which handlers of botocore's events may change."""
     resolve, customized_builtins = resolver.construct_endpoint, resolver._get_customized_builtins
     last: tuple[Any, Any] | None = None
@@ -59,4 +77,4 @@ def _remember_endpoint(resolver: Any) -> None:
             last = known = builtins, endpoint
         return known[1]
 
-    resolver.construct_endpoint = construct_endpoint
+    return construct_endpoint

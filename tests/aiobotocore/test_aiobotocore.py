@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -233,6 +236,50 @@ def test_patch_answers_new_and_existing_clients(valkey_url: str, prefix: str, ru
                         assert len((await client.list_queues())["QueueUrls"]) == 1
             with pytest.raises(EndpointConnectionError, match=nowhere):
                 await existing.list_queues()
+
+    run(test())
+
+
+LATE = """
+import asyncio, sys
+import rqsqs.boto3
+patch = rqsqs.boto3.patch(sys.argv[1], prefix=sys.argv[2])
+assert "aiobotocore" not in sys.modules
+import aioboto3, aiobotocore.session
+
+async def main():
+    core = aiobotocore.session.get_session()
+    async with core.create_client("sqs") as one, aioboto3.Session().client("sqs") as two:
+        await one.create_queue(QueueName="q")
+        await two.send_message(QueueUrl="q", MessageBody="late")
+        print((await one.receive_message(QueueUrl="q", WaitTimeSeconds=20))["Messages"][0]["Body"])
+
+asyncio.run(main())
+patch.undo()
+assert "rqsqs" not in aiobotocore.session.AioSession._create_client.__code__.co_filename
+"""
+
+
+def test_aiobotocore_may_be_imported_after_patch(valkey_url: str, prefix: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RQSQS_"))}
+    environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, valkey_url, prefix], env=environ, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("late\n", 0), done.stderr
+
+
+def test_an_existing_client_that_was_not_called_is_as_before(valkey_url: str, prefix: str, run: Any) -> None:
+    async def test() -> None:
+        async with aioboto3.Session(**KEYS).client("sqs") as client:
+            before = client._endpoint.http_session
+            with rqsqs.boto3.patch(valkey_url, prefix=prefix):
+                pass
+            assert client._endpoint.http_session is before
+            for _ in range(3):
+                with rqsqs.boto3.patch(valkey_url, prefix=prefix):
+                    await client.list_queues()
+            assert client._endpoint.http_session.original is before  # wrapped once, to let go of Redis
 
     run(test())
 

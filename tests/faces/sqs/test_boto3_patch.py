@@ -23,6 +23,7 @@ import rqsqs.boto3
 from rqsqs.errors import InvalidParameterValue
 
 HOOKED = (
+    (botocore.session.Session, "__init__"),
     (botocore.session.Session, "create_client"),
     (botocore.client.BaseClient, "__init__"),
     (botocore.client.BaseClient, "_make_api_call"),
@@ -111,6 +112,36 @@ def test_clients_that_exist_already_are_answered_and_let_go(valkey_url: str, pre
         assert queue_names(client) == queue_names(resource.meta.client) == ["q"]
     assert client.list_queues()["QueueUrls"] == resource.meta.client.list_queues()["QueueUrls"] == ["over-http"]
     assert http.seen == ["AmazonSQS.ListQueues"] * 3
+
+
+def state_of(client: Any) -> list[Any]:
+    """What a patch touches in a client."""
+    handlers = client.meta.events._emitter._handlers
+    return [
+        *(
+            list(handlers.prefix_search(f"{event}.sqs.SendMessage"))
+            for event in ("before-parameter-build", "before-call")
+        ),
+        dict(vars(client._user_agent_creator)),
+        dict(vars(client._ruleset_resolver)),
+        client._endpoint.http_session,
+    ]
+
+
+def test_clients_are_afterwards_as_they_were(valkey_url: str, prefix: str, http: Http) -> None:
+    client, other, attached = (boto3.client("sqs", endpoint_url=http.url, **KEYS) for _ in range(3))
+    rqsqs.boto3.attach(attached, valkey_url, prefix=prefix)
+    for each in (client, attached):
+        each.list_queues()  # botocore itself keeps some things
+    before = [state_of(each) for each in (client, other, attached)]
+    for _ in range(2):
+        with rqsqs.boto3.patch(valkey_url, prefix=prefix), rqsqs.boto3.patch(valkey_url, prefix=prefix):
+            for each in (client, attached):
+                each.create_queue(QueueName="q")
+            assert state_of(client) != before[0]
+        assert [state_of(each) for each in (client, other, attached)] == before
+        assert queue_names(attached) == ["q"]
+        assert client.list_queues()["QueueUrls"] == ["over-http"]
 
 
 def test_other_services_pass_through_a_patch(valkey_url: str, prefix: str, http: Http) -> None:
