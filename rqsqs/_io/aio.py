@@ -29,7 +29,7 @@ from rqsqs._io.aio_nodes import Hub, Node, Pipe
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
-from rqsqs._io.wire import CLOSED, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
+from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.types import Reached, Statistics
 
@@ -126,6 +126,14 @@ class Link:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    async def look(self, key: str) -> None:
+        """Make sure that what is stored has a format that we know."""
+        try:
+            node = await self.router.node(key)
+        except (*wire.BROKEN, rx.ResponseError, RqsqsError):
+            return  # the first operation says why
+        await node.look(key)
 
     # Operations
 
@@ -653,7 +661,8 @@ class Transport:
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        self._waits: set[asyncio.Timeout] = set()
+        self._is_looked = False  # at the format of the prefix
+        self._waits: dict[asyncio.Timeout, asyncio.Future[None]] = {}
 
     def queue(self, name: str) -> QueueRef:
         """What is known about the queue of this name."""
@@ -671,7 +680,7 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._link is None:
             self._link, self._loop = Link.share(self.url, self.options), loop
-            self._link.counters.know(self.space.format)
+            self._link.counters.join(self)
         elif self._loop is not loop or self._link.pid != os.getpid():
             raise UsageError("an asyncio connection belongs to one event loop of one process; open one in each")
         return self._link
@@ -684,7 +693,10 @@ class Transport:
         """Drive a flow to its end. If the task is cancelled, the flow may give back what it holds."""
         try:
             link = self.link
-        except UsageError:
+            if not self._is_looked:
+                await link.look(self.space.format)
+                self._is_looked = True
+        except BaseException:
             flow.close()
             raise
         try:
@@ -740,14 +752,14 @@ class Transport:
         scope = asyncio.timeout(None)
         try:
             async with scope:
-                self._waits.add(scope)
+                self._waits[scope] = asyncio.get_running_loop().create_future()
                 return await link.wait(wait, self.space.clock)
         except TimeoutError:
             if not scope.expired():
                 raise
             raise UsageError(CLOSED) from None
         finally:
-            self._waits.discard(scope)
+            self._waits.pop(scope).set_result(None)
 
     async def _spawned(self, flow: Flow[Any], name: str) -> None:
         try:
@@ -758,12 +770,13 @@ class Transport:
             log.exception("%s stopped; the next process that lists the tasks takes over", name)
 
     async def close(self) -> None:
-        """Give the connections up, and back what is still on its way; idempotent. Calls that wait end with UsageError."""
+        """Give the connections up, and back what is still on its way; idempotent. What waits ends with UsageError."""
         if not self._is_closed:
             self._is_closed = True
             if self._link is not None and self._loop is asyncio.get_running_loop():
                 for scope in self._waits:
                     scope.reschedule(self._loop.time())
-                while self._waits:  # it is a matter of a few turns of the loop
-                    await asyncio.sleep(0)
+                if self._waits:
+                    await asyncio.wait(self._waits.values(), timeout=END_S)
+                self._link.counters.leave(self)
                 await self._link.release()

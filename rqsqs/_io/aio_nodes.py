@@ -268,7 +268,7 @@ class Node:
         self._opening_hub: asyncio.Task[Hub | None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._is_checked = self._is_closed = False
-        self._formats = 0  # that were looked at
+        self._looked = fitness.Looked()
 
     async def _connect(self, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
@@ -276,7 +276,7 @@ class Node:
         try:
             async with asyncio.timeout(self._opening_s if is_new else self.patience):
                 await connection.connect()
-                if not self._is_checked or self._formats < len(self._counters.formats):
+                if not self._is_checked or self._looked.missing(self._counters.formats):
                     await self._check(connection)
         except (TimeoutError, rx.TimeoutError):
             await connection.disconnect(nowait=True)
@@ -287,7 +287,7 @@ class Node:
         return connection
 
     async def _check(self, connection: Any) -> None:
-        formats = self._counters.formats
+        formats = self._looked.missing(self._counters.formats)
         questions = [fitness.QUESTIONS, *map(fitness.format_question, formats)]
         await connection.send_packed_command(questions, check_health=False)
         replies: list[Any] = []
@@ -299,8 +299,21 @@ class Node:
         told = fitness.judge(self.where, *replies[:2])
         fitness.judge_formats(self.where, formats, replies[2:])
         self._is_checked = told.is_master  # what becomes one is asked again
-        self._formats = len(formats)
+        self._looked.add(formats)
         self.copied = told if told.replicas else None
+
+    async def look(self, key: str) -> None:
+        """Make sure that what is stored has a format that we know, unless the first connection is going to."""
+        if not self._is_checked or not self._looked.missing({key}):
+            return
+        try:
+            found = await self.ask(*fitness.format_words(key))
+        except rx.ResponseError as e:
+            found = e
+        except wire.BROKEN:
+            return  # the first operation says why
+        fitness.judge_formats(self.where, [key], [found])
+        self._looked.add([key])
 
     async def pipe(self) -> Pipe:
         """The pipe, opened if need be."""
@@ -310,6 +323,8 @@ class Node:
         async with self._opening:
             pipe = self._pipe
             if pipe is None or pipe.failure is not None:
+                if pipe is not None:  # another server may be there
+                    self._looked.forget()
                 self._pipe = pipe = Pipe(await self._connect(), self._counters, self._orphaned, self.patience)
             return pipe
 

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from typing import Any, Protocol
 
 from rqsqs.types import Statistics
+
+
+class User(Protocol):
+    """A transport."""
+
+    @property
+    def space(self) -> Any:
+        """Its keys."""
 
 
 class Counters:
@@ -14,10 +24,10 @@ class Counters:
         formats: the keys that tell the formats of what the users of the link look at.
     """
 
-    __slots__ = ("_counts", "_lock", "formats")
+    __slots__ = ("_counts", "_lock", "_users")
 
     def __init__(self) -> None:
-        self.formats: tuple[str, ...] = ()
+        self._users: weakref.WeakSet[User] = weakref.WeakSet()
         self.forget()
 
     def forget(self) -> None:
@@ -25,11 +35,21 @@ class Counters:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(Statistics.__slots__, 0)
 
-    def know(self, key: str) -> None:
-        """One more key that tells a format."""
+    def join(self, user: User) -> None:
+        """Somebody uses the link."""
         with self._lock:
-            if key not in self.formats:
-                self.formats = (*self.formats, key)
+            self._users.add(user)
+
+    def leave(self, user: User) -> None:
+        """Not any more."""
+        with self._lock:
+            self._users.discard(user)
+
+    @property
+    def formats(self) -> set[str]:
+        """The keys that tell the formats of what the users of the link look at."""
+        with self._lock:
+            return {user.space.format for user in self._users}
 
     def count(self, name: str, more: int = 1) -> None:
         """So much more of something."""

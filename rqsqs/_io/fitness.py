@@ -7,6 +7,7 @@ Warnings go to the logger `rqsqs.server`, each once per process and server.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import redis.exceptions as rx
@@ -21,6 +22,7 @@ log = logging.getLogger("rqsqs.server")
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 QUESTIONS = wire.command("INFO") + wire.command("CONFIG", "GET", "appendfsync", "save", "proc-title-template")
+MOST_LOOKED = 1000
 SENDS = frozenset({"send_message", "send_message_fifo"})
 
 _said: dict[tuple[str, str], object] = {}  # what, about which server: by its run id
@@ -44,10 +46,35 @@ class Told(NamedTuple):
 
 def format_question(key: str) -> bytes:
     """Enter the format that we write, unless somebody entered one."""
-    return wire.command("SET", key, str(FORMAT), "NX", "GET")
+    return wire.command(*format_words(key))
 
 
-def judge_formats(where: str, keys: tuple[str, ...], replies: list[Any]) -> None:
+def format_words(key: str) -> tuple[str, ...]:
+    """The same, not packed."""
+    return "SET", key, str(FORMAT), "NX", "GET"
+
+
+class Looked:
+    """The keys of formats that a server was asked for; the last thousand of them."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Another server may be there."""
+        self._keys: dict[str, None] = {}
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those that it was not asked for."""
+        return sorted(key for key in keys if key not in self._keys)
+
+    def add(self, keys: Iterable[str]) -> None:
+        """It was asked for these."""
+        known = self._keys | dict.fromkeys(keys)
+        self._keys = dict.fromkeys(list(known)[-MOST_LOOKED:])
+
+
+def judge_formats(where: str, keys: Sequence[str], replies: Sequence[Any]) -> None:
     """Judge the answers to format_question(): nothing, if it was entered, or what is there. A server that refuses to
     tell, as it is full, a replica or not the one of a cluster that has the key, is not asked again: records have a
     format, too.

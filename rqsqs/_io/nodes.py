@@ -353,7 +353,7 @@ class Node:
         self._guard = threading.Lock()
         self._asking = threading.Lock()
         self._is_checked = self._is_closed = False
-        self._formats = 0  # that were looked at
+        self._looked = fitness.Looked()
 
     def _connect(self, **options: Any) -> Any:
         settings = {**self.pool.connection_kwargs, **options}
@@ -363,7 +363,7 @@ class Node:
         connection: Any = self.pool.connection_class(**settings)
         try:
             connection.connect()
-            if not self._is_checked or self._formats < len(self._counters.formats):
+            if not self._is_checked or self._looked.missing(self._counters.formats):
                 self._check(connection)
         except BaseException as e:
             connection.disconnect()
@@ -377,7 +377,7 @@ class Node:
         return connection
 
     def _check(self, connection: Any) -> None:
-        formats = self._counters.formats
+        formats = self._looked.missing(self._counters.formats)
         questions = [fitness.QUESTIONS, *map(fitness.format_question, formats)]
         connection.send_packed_command(questions, check_health=False)
         replies: list[Any] = []
@@ -389,11 +389,25 @@ class Node:
         told = fitness.judge(self.where, *replies[:2])
         fitness.judge_formats(self.where, formats, replies[2:])
         self._is_checked = told.is_master  # what becomes one is asked again
-        self._formats = len(formats)
+        self._looked.add(formats)
         self.copied = told if told.replicas else None
+
+    def look(self, key: str) -> None:
+        """Make sure that what is stored has a format that we know, unless the first connection is going to."""
+        if not self._is_checked or not self._looked.missing({key}):
+            return
+        try:
+            found = self.ask(*fitness.format_words(key))
+        except rx.ResponseError as e:
+            found = e
+        except wire.BROKEN:
+            return  # the first operation says why
+        fitness.judge_formats(self.where, [key], [found])
+        self._looked.add([key])
 
     def _count_lost(self) -> None:
         self._counters.count("connections_lost")
+        self._looked.forget()
 
     def take(self) -> Any | None:
         """A connection for one call; None if so many are in use that further calls share the pipe."""

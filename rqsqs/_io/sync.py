@@ -24,14 +24,12 @@ from rqsqs._io.addresses import by_slot
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import Hub, Node
-from rqsqs._io.wire import CLOSED, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
+from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.types import Reached
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
-
-END_S = 5.0  # so long close() lets calls that wait come back by themselves
 
 
 class _Post:
@@ -132,6 +130,14 @@ class Link:
             link._start()
             link.counters.forget()
             link.router.after_fork()
+
+    def look(self, key: str) -> None:
+        """Make sure that what is stored has a format that we know."""
+        try:
+            node = self.router.node(key)
+        except (*wire.BROKEN, rx.ResponseError, RqsqsError):
+            return  # the first operation says why
+        node.look(key)
 
     # Operations
 
@@ -774,7 +780,8 @@ class Transport:
             self.link.users = 1
         else:
             self.link = Link.share(self.url, options)
-        self.link.counters.know(self.space.format)
+        self.link.counters.join(self)
+        self._is_looked = False  # at the format of the prefix
         self._is_closed = False
         self._waiters: set[_Waiter] = set()
         if clock is not None and hasattr(clock, "watch"):
@@ -796,6 +803,13 @@ class Transport:
         if self._is_closed:
             flow.close()
             raise UsageError("this connection is closed; open a new one")
+        if not self._is_looked:
+            try:
+                self.link.look(self.space.format)
+            except BaseException:
+                flow.close()
+                raise
+            self._is_looked = True
         execute = self.link.execute
         try:
             step = next(flow)
@@ -868,6 +882,7 @@ class Transport:
         if self._is_closed:
             return
         self._is_closed = True
+        self.link.counters.leave(self)
         for waiter in list(self._waiters):  # also who stands in line behind one whose connection breaks now
             waiter.is_ended = True
         self.link.release()

@@ -28,6 +28,7 @@ COVERED_S = 100.0  # so long after it was begun a call may be repeated: lanes su
 LARGE_ANSWER = 8192  # bytes that a lane need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a lane: 8 characters, and no names of messages
 CLOSED = "the connection was closed while this waited"  # said to whoever did
+END_S = 5.0  # so long close() lets those come back by themselves
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
 
 

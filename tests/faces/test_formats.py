@@ -9,6 +9,7 @@ import pytest
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._io import fitness
 from tests.clusters import client_of
 
 
@@ -38,6 +39,64 @@ def test_a_newer_format_is_refused_at_the_first_call(server_url: str, prefix: st
 
     asyncio.run(run())
     assert list(client.scan_iter(f"{prefix}:*")) == [f"{prefix}:{{queues}}:format".encode()]
+
+
+def test_a_prefix_is_looked_at_on_connections_that_are_there(server_url: str, prefix: str, client: Any) -> None:
+    """Whoever shares the connections of others meets a newer format, and enters ours, at the first call."""
+    newer, fresh = f"{prefix}-newer", f"{prefix}-fresh"
+    client.set(f"{newer}:{{queues}}:format", "2")
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        list(connection.queues())
+        with rqsqs.connect(server_url, prefix=newer) as other:
+            assert other.transport.link is connection.transport.link
+            for _ in range(2):
+                with pytest.raises(rqsqs.FormatNewer, match="format 2"):
+                    other.create_queue("q")
+            with pytest.raises(rqsqs.FormatNewer):
+                rqsqs.connect(server_url, prefix=newer).queue("q").send("x")
+        with rqsqs.connect(server_url, prefix=fresh) as other:
+            other.exists("q")
+        assert client.get(f"{fresh}:{{queues}}:format") == b"1"
+
+    async def run() -> None:
+        async with aio.connect(server_url, prefix=prefix) as connection:
+            await connection.exists("q")
+            async with aio.connect(server_url, prefix=newer) as other:
+                with pytest.raises(rqsqs.FormatNewer, match="format 2"):
+                    await other.create_queue("q")
+            async with aio.connect(server_url, prefix=fresh + "2") as other:
+                await other.exists("q")
+
+    asyncio.run(run())
+    assert client.get(f"{fresh}2:{{queues}}:format") == b"1"
+    assert list(client.scan_iter(f"{newer}:*")) == [f"{newer}:{{queues}}:format".encode()]
+
+
+def test_each_prefix_is_asked_for_once(
+    server_url: str, prefix: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    words = fitness.format_words
+    monkeypatch.setattr(fitness, "format_words", lambda key: asked.append(key) or words(key))
+    with rqsqs.connect(server_url, prefix=prefix, socket_timeout=8.25) as first:
+        first.exists("q")
+        for number in range(20):
+            with rqsqs.connect(server_url, prefix=f"{prefix}{number % 10}", socket_timeout=8.25) as connection:
+                connection.exists("q")
+                connection.exists("q")
+        node = first.transport.link.router.node(first.transport.space.format)
+        taken = [node.calls.take() for _ in range(3)]  # new connections ask nothing more
+        assert all(taken)
+        # In a cluster each server is asked by its first connection, and one of them has the key.
+        assert {asked.count(f"{prefix}{number}:{{queues}}:format") for number in range(10)} <= {1, 2, 3}
+        if "cluster" not in server_url:
+            assert len(asked) == 11
+        asked.clear()
+        node.calls.lose(taken.pop())  # another server may be there: who is open asks it
+        node.calls.drop(taken.pop())
+        node.calls.give(node.calls.take(beyond=True))
+        node.calls.drop(taken.pop())
+        assert set(asked) <= {first.transport.space.format}
 
 
 def test_an_older_format_and_garbage_are_no_newer_one(server_url: str, prefix: str, client: Any) -> None:

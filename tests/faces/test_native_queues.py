@@ -68,8 +68,7 @@ def test_a_queue_lives_and_ends_and_leaves_nothing(connection: rqsqs.Connection,
     assert list(connection.queues()) == []
     with client_of(server_url) as server:
         left = {key for key in server.scan_iter(match=f"{prefix}:*") if server.pttl(key) < 0}
-    # Of the prefix, not of a queue; who shares the link of others that are connected already does not enter it.
-    assert left <= {f"{prefix}:{{queues}}:format".encode()}
+    assert left == {f"{prefix}:{{queues}}:format".encode()}  # of the prefix, not of a queue
 
 
 def test_a_deleted_queue_can_be_created_anew_and_is_empty(queue: rqsqs.Queue, connection: rqsqs.Connection) -> None:
