@@ -152,9 +152,8 @@ def _backoff(rule: Any) -> str:
 
 
 def _show_message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> int:
-    with Meter("looking", scanning.total(queue.counts()), quiet=settings.as_json) as meter:
-        with collected() as damaged:
-            found = _find(queue, message_id, meter)
+    with Meter("looking", scanning.total(queue.counts()), quiet=settings.as_json) as meter, collected() as damaged:
+        found = _find(queue, message_id, meter)
     broken = next((message for message in damaged if message.message_id == message_id), None)
     if broken is not None:
         _show_damaged(settings, broken)

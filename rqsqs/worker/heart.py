@@ -112,12 +112,13 @@ class Heart:
 
     def _run(self) -> None:
         due = self.last + self.beat  # also when it begins anew
+        well = True
         while not self._is_stopped:
             self._is_resting = True  # before looking, so that quicken() misses nothing
             if any(lane.held for lane in self.lanes):
                 self._is_resting = False
             if self._is_resting:
-                self._wake.wait(self.idle)
+                self._wake.wait(self.idle if well else max(due - time.monotonic(), 0))
                 if self._wake.is_set():  # what was just received is invisible for two ticks anyway
                     self._wake.clear()
                     due = time.monotonic() + self.beat
