@@ -13,9 +13,8 @@ from queues import QUEUE
 from rqsqs import Message
 from rqsqs.worker import Worker
 
-URL = os.environ.get("RQSQS_URL", "redis://localhost:6379/0")
-cache = redis.Redis.from_url(os.environ.get("CACHE_URL", URL))
-worker = Worker(URL)
+worker = Worker()  # where RQSQS_URL says
+cache = redis.Redis.from_url(os.environ.get("CACHE_URL") or os.environ.get("RQSQS_URL") or "redis://localhost:6379")
 
 # Applies operations in one round trip. KEYS: entry, its version, ...; ARGV: version, value, time to live, ...
 # A message may come twice, and a dead letter comes late: what is not newer than what was applied changes nothing.

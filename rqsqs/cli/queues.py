@@ -106,6 +106,8 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
         output.emit({"queue": name, "created": True})
     else:
         output.note(f"created {name}")
+    if settings.server.partition("?")[0] == "embedded://":
+        output.note(f"{name} is gone again: embedded:// is memory of this command; embedded://~ keeps queues on disk")
 
 
 def _as_options(key: str, value: Any, rules: Sequence[tuple[str | None, tuple[float, float] | None]]) -> list[str]:

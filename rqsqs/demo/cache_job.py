@@ -26,6 +26,7 @@ import redis
 
 import rqsqs
 from rqsqs import Message
+from rqsqs._io import defaults
 from rqsqs._io.addresses import place_of
 from rqsqs._io.nodes import master_urls
 from rqsqs.demo.operations import WORDED_TTL, Operation
@@ -222,7 +223,7 @@ def _belongings() -> tuple[Cache, Report]:
 
 def _environment() -> tuple[str, str]:
     """The server and what all keys begin with, as `rqsqs worker` understands them."""
-    return os.environ.get("RQSQS_URL") or "redis://localhost:6379/0", os.environ.get("RQSQS_PREFIX") or "rqsqs"
+    return defaults.url(), defaults.prefix_of()
 
 
 first_version = make_worker(is_repaired=False)

@@ -28,6 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import rqsqs
 from rqsqs import embedded
+from rqsqs._io import connect
+from rqsqs._text import printable
 from rqsqs.cli.causes import Kinds
 from rqsqs.demo import operations
 from rqsqs.demo.cache_job import BEAT_S, DEAD_LETTERS, Cache, Report, client_of, create_queues, in_hand
@@ -63,12 +65,13 @@ def run(
         if url is None or url.startswith("embedded:"):
             server = stack.enter_context(embedded.acquire(url or "embedded://"))
             url = f"unix://{quote(server.socket_path)}"
+        url = connect.resolve(url)
         prefix = f"{prefix}-demo-{secrets.token_hex(4)}"
         show = Show(url, prefix, messages, console or Console(stderr=True), stack)
         try:
             summary = show.run(quiet=as_json)
         except (DemoFailed, redis.RedisError) as error:
-            print(f"rqsqs: the demo failed: {error}", file=sys.stderr)
+            print(f"rqsqs: the demo failed: {printable(str(error))}", file=sys.stderr)
             return 1
     print(json.dumps(summary) if as_json else "\n".join(summary_lines(summary)))
     return 0 if summary["equal"] else 1

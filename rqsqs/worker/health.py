@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from rqsqs._text import printable_json, shortened
 from rqsqs.worker.forks import watch
 from rqsqs.worker.threads import Lasting
 
@@ -105,6 +106,9 @@ class _Server(ThreadingHTTPServer):
         log.debug("a health check from %s broke off", client_address, exc_info=True)
 
 
+TEXT_LIMIT = 1000  # characters of an error
+
+
 class _Request(BaseHTTPRequestHandler):
     server: _Server
     timeout = PATIENCE_S
@@ -120,13 +124,13 @@ class _Request(BaseHTTPRequestHandler):
             status = self.server.status()
         except Exception as error:
             log.exception("no status")
-            status = {"error": repr(error)}
+            status = {"error": shortened(repr(error), TEXT_LIMIT)}
         self._answer(200 if status.get(claim) else 503, status)
 
     do_HEAD = do_GET
 
     def _answer(self, code: int, record: Mapping[str, Any]) -> None:
-        body = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        body = printable_json(json.dumps(record, ensure_ascii=False)).encode() + b"\n"
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

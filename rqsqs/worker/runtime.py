@@ -173,7 +173,11 @@ class Runtime:
         """
         try:
             await asyncio.to_thread(self._create_queues)
-            await asyncio.to_thread(self.heart.start)
+            try:
+                await asyncio.to_thread(self.heart.start)
+            except QueueDoesNotExist as e:
+                hint = f"create it, or let the worker do so when it starts: worker.create_queue({e.queue!r})"
+                raise type(e)(f"{e}; {hint}", sqs_message=e.sqs_message, detail=e.detail, queue=e.queue) from None
             self._watching.start()
             self.state = "running"
             names = [lane.ref.name for lane in self.lanes]

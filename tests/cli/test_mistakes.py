@@ -178,3 +178,16 @@ def test_every_command_tells_text_from_objects(run: Run, connection: rqsqs.Conne
         assert f"body ({kind})" in shown if command[0] == "show" else shown.startswith(f"{message_id}, {kind}, sent ")
     run("send", "orders", "--file", "-", input=run("peek", "orders", "--json").stdout)
     assert [message.body for message in queue.receive(10)] == [body, body]
+
+
+def test_queues_in_memory_are_gone_and_create_says_so(run: Run) -> None:
+    said = run("create", "orders", "--url", "embedded://").stderr
+    assert said.endswith(
+        "orders is gone again: embedded:// is memory of this command; embedded://~ keeps queues on disk\n"
+    )
+
+
+def test_a_demo_at_no_url_is_one_line(run: Run) -> None:
+    said = run("demo", "--url", "NONSENSE", code=2).stderr
+    assert said.startswith("rqsqs: cannot connect to 'NONSENSE': ")
+    assert said.count("\n") == 1

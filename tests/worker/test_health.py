@@ -212,3 +212,21 @@ def test_a_running_worker_is_not_configured(valkey_url: str, prefix: str) -> Non
     finally:
         worker.stop()
         thread.join()
+
+
+def test_what_an_error_quotes_is_escaped_and_bounded() -> None:
+    def fail() -> dict[str, Any]:
+        raise ValueError("\x9b31m\u202e" + "x" * 100_000)
+
+    health = Health(fail, 0)
+    health.start()
+    try:
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            urllib.request.urlopen(f"{health.url}/livez", timeout=30)
+        body = failed.value.read().decode()
+    finally:
+        health.stop()
+    assert failed.value.code == 503
+    assert len(body) < 2000
+    assert body.removesuffix("\n").isprintable()
+    assert "ValueError" in json.loads(body)["error"]
