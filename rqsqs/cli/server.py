@@ -13,6 +13,7 @@ import click
 import redis
 
 from rqsqs import embedded
+from rqsqs._io import plain
 from rqsqs.cli import output
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import Number
@@ -83,7 +84,7 @@ def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
     """Open the port; False if there is nothing to close later."""
     if port is None:
         return False
-    with redis.Redis(unix_socket_path=running.socket_path) as client:
+    with plain.at_socket(running.socket_path) as client:
         found: dict[Any, Any] = client.config_get("port")
         before = int(found["port"])
         if before == port:
@@ -99,7 +100,7 @@ def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
 
 
 def _stop_listening(running: embedded.EmbeddedServer) -> None:
-    with redis.Redis(unix_socket_path=running.socket_path) as client:
+    with plain.at_socket(running.socket_path) as client:
         client.config_set("port", 0)
 
 

@@ -22,13 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import redis
-
 import rqsqs
 from rqsqs import Message
 from rqsqs._io import defaults
-from rqsqs._io.addresses import place_of
-from rqsqs._io.nodes import master_urls
+from rqsqs._io.plain import Client, client_of
 from rqsqs.demo.operations import WORDED_TTL, Operation
 from rqsqs.worker import Worker
 
@@ -53,7 +50,6 @@ if tonumber(version) > tonumber(redis.call("GET", known) or 0) then
 end
 """
 
-Server = redis.Redis | redis.RedisCluster
 Change = tuple[str, int, str, int | str]  # key, version, value, time to live; "" removes
 
 
@@ -68,14 +64,6 @@ def create_queues(connection: rqsqs.Connection) -> rqsqs.Queue:
     return connection.create_queue(QUEUE, dead_letter_queue=dead_letters, max_receive_count=5, retry_policy=policy)
 
 
-def client_of(url: str) -> Server:
-    """A redis-py client of the server or cluster that rqsqs means by a URL."""
-    place, master = place_of(url), master_urls(url)[0]
-    if place is not None and place.kind == "cluster":
-        return redis.RedisCluster.from_url(master)
-    return redis.Redis.from_url(master)
-
-
 class Cache:
     """A cache in Redis whose entries know the version of their last operation. In a cluster it lies on all masters, an
     entry in one slot with its version.
@@ -85,7 +73,7 @@ class Cache:
         prefix: what its keys begin with.
     """
 
-    def __init__(self, server: Server, prefix: str) -> None:
+    def __init__(self, server: Client, prefix: str) -> None:
         self._server = server
         self._prefix = prefix
 
@@ -120,7 +108,7 @@ class Cache:
 class Report:
     """What the processes did, kept in Redis, so that it is there even if one of them is killed."""
 
-    def __init__(self, server: Server, prefix: str) -> None:
+    def __init__(self, server: Client, prefix: str) -> None:
         self._server = server
         self._counters, self._latencies = f"{prefix}:report", f"{prefix}:latencies"
 

@@ -29,10 +29,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import rqsqs
 from rqsqs import embedded
 from rqsqs._io import connect
+from rqsqs._io.plain import client_of
 from rqsqs._text import printable
 from rqsqs.cli.causes import Kinds
 from rqsqs.demo import operations
-from rqsqs.demo.cache_job import BEAT_S, DEAD_LETTERS, Cache, Report, client_of, create_queues, in_hand
+from rqsqs.demo.cache_job import BEAT_S, DEAD_LETTERS, Cache, Report, create_queues, in_hand
 from rqsqs.testing import remove_keys
 
 PRODUCERS, WORKERS = 2, 4

@@ -21,6 +21,7 @@ import pytest
 import redis
 
 import rqsqs
+from rqsqs._io import plain
 from rqsqs.demo import cache_job, operations
 from tests.clusters import client_of
 from tests.servers import Server
@@ -147,7 +148,7 @@ def test_what_is_expected_follows_the_order_of_each_key() -> None:
 
 
 def test_applying_again_or_late_changes_nothing(valkey_url: str, prefix: str) -> None:
-    with cache_job.client_of(valkey_url) as server:
+    with plain.client_of(valkey_url) as server:
         cache = cache_job.Cache(server, prefix)
         cache.apply([])
         cache.apply([("a", 2, "new", 60), ("a", 1, "old", 60), ("b", 3, "x", 60), ("b", 4, "", "")])

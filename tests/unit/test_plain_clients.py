@@ -1,0 +1,58 @@
+"""hiredis asks Python for the text of a number, and the process dies if a signal handler raises meanwhile."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import hiredis
+import pytest
+
+import rqsqs
+from rqsqs._io import plain
+from rqsqs.demo.cache_job import Cache, Report
+
+PACKAGE = Path(rqsqs.__file__).parent
+MAKERS = {"Redis", "StrictRedis", "RedisCluster", "from_url", "from_pool"}
+
+
+def clients_made(source: str) -> list[int]:
+    """The lines of a program where a client of redis-py is made, other than on a pool of ours."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in MAKERS
+        and [keyword.arg for keyword in node.keywords] != ["connection_pool"]
+    ]
+
+
+def test_clients_are_made_in_one_place() -> None:
+    assert clients_made("import redis\nredis.Redis.from_url(u)\nRedisCluster(h)\nredis.Redis(connection_pool=p)") == [
+        2,
+        3,
+    ]
+    found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if clients_made(path.read_text())}
+    assert found == {"_io/connect.py", "_io/plain.py"}
+
+
+def test_they_pack_text_only(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[Any] = []
+    pack = hiredis.pack_command
+
+    def spy(words: Any) -> bytes:
+        packed.extend(words)
+        return pack(words)
+
+    monkeypatch.setattr(hiredis, "pack_command", spy)
+    with plain.client_of(valkey_url) as client:
+        cache, report = Cache(client, prefix), Report(client, prefix)
+        cache.apply([("k", 1, "v", 60)])
+        report.add({"n": 2}, [0.5])
+        assert cache.content() == {"k": ("v", 60)}
+        assert (report.counts(), report.latencies_ms()) == ({"n": 2}, [0.5])
+        for key in list(client.scan_iter(match=f"{prefix}:*")):
+            client.delete(key)
+    assert packed
+    assert {type(word) for word in packed} <= {str, bytes}
