@@ -127,7 +127,10 @@ def _check_version(where: str, info: bytes) -> None:
     version = _field(info, f"{name}_version")
     numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
     if numbers and numbers < OLDEST[name]:
-        raise ServerTooOld(f"{where} is {name} {version}; rqsqs needs Redis 7.0 or Valkey 7.2 or newer")
+        raise ServerTooOld(
+            f"{where} is {name} {version}; rqsqs needs Redis 7.0 or Valkey 7.2 or newer: update it, set RQSQS_URL to "
+            "another server, or have your own with RQSQS_URL=embedded://~"
+        )
 
 
 def _settings(config: Any) -> dict[str, str]:
