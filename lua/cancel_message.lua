@@ -12,12 +12,14 @@ KEYS   1 meta     HASH    queue attributes
        7 keeper   STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
-       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now
+       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
+                 visible, to another queue (lib/chosen.lua)
        4 ready   "1" = look among the ready messages of these groups only
        5... groups among whose ready messages it is looked for, beside those without one
-RETURN 1 done | 0 not found (here) | -1 in flight
+RETURN 1 done | 0 not found (here) | -1 in flight; of a move also -1 delayed | 2 it is in the outbox | -2 the outbox holds
+       others | "no_source" or the name of a queue in another slot: call again with a batch
 ERRORS QUEUE_NOT_FOUND
-BOUND  500 calls, 4 MiB
+BOUND  550 calls, 4 MiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")
@@ -36,6 +38,15 @@ return require("lib.once").run(function()
   local now_ms = tonumber(string.sub(now_us, 1, 13))
   local base = string.sub(meta, 1, -5)
   local key, record, receives = nil, nil, "000"
+  local chosen = string.sub(due, 1, 1) == ">" and require("lib.chosen")(meta, false, now_us, due)
+  local refusal, past = nil, ""
+
+  -- May it go to another queue? If not, `refusal` is what to reply.
+  local function refuses()
+    local part = chosen and message.parse(key)
+    refusal = part and (record and chosen.refusal(part.source, part.group or "") or not record and 0) or nil
+    return refusal
+  end
 
   -- The member of a ZSET that begins with the id, and its score.
   local function find(zset, pages)
@@ -60,11 +71,15 @@ return require("lib.once").run(function()
     local index = sorted.find(list, id)
     if not index or #redis.call("LINDEX", list, 2 * index) == 25 then -- a clock went back, or it left and came back
       local position = redis.call("LPOS", list, place[2], "MAXLEN", "20000")
-      index = position and position / 2 or (settings[2] and sorted.search(list, id, settings[4]))
+      index = position and position / 2 or (settings[2] and sorted.search(list, id, settings[4], chosen and list == ready and chosen.place))
     end
     local found = index and redis.call("LINDEX", list, 2 * index)
     if found and #found ~= 25 then
       key, record = found, redis.call("LINDEX", list, 2 * index + 1)
+      if refuses() then
+        return refusal
+      end
+      past = list == ready and "" or "group"
       redis.call("LSET", list, 2 * index, id .. "-")
       redis.call("LSET", list, 2 * index + 1, "")
       redis.call("HINCRBY", meta, "holes", 1)
@@ -75,6 +90,10 @@ return require("lib.once").run(function()
   -- It leaves a ZSET; its receives of this stay are the last digits of the score.
   local function take(zset, member, score)
     key, receives, record = member, string.sub(score, -3), redis.call("HGET", store, member)
+    if refuses() then
+      return
+    end
+    past = (zset == delayed and "delayed " or "inflight ") .. score .. " " .. member
     redis.call("ZREM", zset, member)
     redis.call("HDEL", store, member)
   end
@@ -85,6 +104,9 @@ return require("lib.once").run(function()
     local member, score = find(again, #ARGV < 7 and 10 or 1)
     if member then
       take(again, member, score)
+      if refusal then
+        return refusal
+      end
       redis.call("HINCRBY", meta, receives == "000" and "arrived" or "returned", "-1")
       break
     end
@@ -99,7 +121,9 @@ return require("lib.once").run(function()
     if not score then
       member, score = find(delayed, 10)
     end
-    if member then
+    if member and chosen and tonumber(string.sub(score, 1, -4)) > now_ms then
+      return -1
+    elseif member then
       take(delayed, member, score)
     end
   end
@@ -115,8 +139,15 @@ return require("lib.once").run(function()
     take(inflight, member, score)
   end
 
-  if not record then -- damaged: nothing to hand out
+  if refusal then
+    return refusal
+  elseif not record then -- damaged: nothing to hand out
     return 0
+  elseif chosen then
+    if receives ~= "000" then
+      require("lib.moved").mark(base, now_ms, {key})
+    end
+    return chosen.go(key, message.group(key), record, past)
   elseif due ~= "" then
     -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
     local due_ms = math.max(require("lib.due")(due, now_us), now_ms)

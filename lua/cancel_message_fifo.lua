@@ -11,11 +11,13 @@ KEYS   1 meta      HASH    queue attributes
        6 keeper    STRING  who rings for the next due time
 ARGV   1 now_us  "" = the server's clock
        2 stamp   16 digits
-       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now
+       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
+                 visible, to another queue (lib/chosen.lua)
        4... groups among which it is looked for
-RETURN 1 done | 0 not found in these groups | -1 in flight
+RETURN 1 done | 0 not found in these groups | -1 in flight; of a move also -1 it is delayed, or the head of its group
+       cannot be received | 2, -2, "no_source" or a name as in cancel_message.lua
 ERRORS QUEUE_NOT_FOUND
-BOUND  600 calls, 4 MiB
+BOUND  1500 calls, 4 MiB
 ]]
 return require("lib.once").run(function()
   local clock = require("lib.clock")
@@ -53,9 +55,38 @@ return require("lib.once").run(function()
     fifo.expire(base, member, now_ms)
   end
 
+  -- Is a message of the group in flight or delayed?
+  local function is_hidden(other)
+    local of_group = string.sub(other, 1, 16) .. group
+    local at = redis.call("ZSCORE", inflight, of_group)
+    if at and string.sub(at, 1, -4) > now then
+      return true
+    end
+    at = redis.call("ZSCORE", base .. "delayed", of_group)
+    if at and tonumber(at) > now_ms then
+      return true
+    end
+    at = redis.call("ZSCORE", base .. "postponed", of_group)
+    return at and tonumber(at) + 1000 * tonumber(redis.call("HGET", meta, "DelaySeconds") or "0") > now_ms
+  end
+
+  local chosen = string.sub(due, 1, 1) == ">" and require("lib.chosen")(meta, true, now_us, due)
+  local removes, key, record, state = due == "" or chosen, nil, nil, nil
+  if chosen then
+    local pair = redis.call("LRANGE", list, string.format("%d", 2 * index), string.format("%d", 2 * index + 1))
+    key, record, state = pair[1], pair[2], redis.call("HGET", states, stamp)
+    if is_hidden(redis.call("LINDEX", list, "0")) or is_hidden(key) then
+      return -1
+    end
+    local _, _, _, source = require("lib.born").history(key)
+    local refusal = chosen.refusal(source or "", group)
+    if refusal then
+      return refusal
+    end
+  end
   redis.call("ZREM", base .. "delayed", member)
   redis.call("ZREM", base .. "postponed", member)
-  if due == "" then
+  if removes then
     fifo.remove_at(list, index)
     redis.call("HDEL", states, stamp)
     redis.call("HINCRBY", meta, "messages", -1)
@@ -80,11 +111,17 @@ return require("lib.once").run(function()
     end
   end
   if index == 0 then
-    local turn = due == "" and (redis.call("ZSCORE", available, group) or now_us)
+    local turn = removes and (redis.call("ZSCORE", available, group) or now_us)
     redis.call("ZREM", available, group)
     if offer(base, group, turn) then
       bell.ring(token)
     end
+  end
+  if chosen then
+    if state then
+      require("lib.moved").mark(base, now_ms, {stamp})
+    end
+    return chosen.go(key, group, record, "~" .. (state or ""))
   end
   return 1
 end)

@@ -23,25 +23,8 @@ return require("lib.once").run(function()
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
   local now_us = clock(ARGV[1])
-  local known = {}
-  -- Would the partition of that base take a message of the group?
-  local function takes(base, group)
-    local partition = is_fifo and redis.call("HGET", base .. "meta", "partition")
-    local place = partition and require("lib.partition")(partition, group, "") or "here"
-    return place == "here" or place == "old" and redis.call("EXISTS", base .. "group:" .. group) == 1
-  end
-  local function accept(source, group)
-    local name = destination ~= "" and destination or source
-    if name == "" then
-      return "no_source"
-    end
-    if known[name] == nil then
-      known[name] = redis.call("HEXISTS", deadletter.base(meta, name) .. "meta", "VisibilityTimeout") == 1
-    end
-    return not (known[name] and takes(deadletter.base(meta, name), group)) and name or nil
-  end
-
-  local taken, stop = transfer.take(meta, is_fifo, now_us, tonumber(ARGV[2]), accept)
+  local elsewhere = transfer.elsewhere(meta, is_fifo, destination)
+  local taken, stop = transfer.take(meta, is_fifo, now_us, tonumber(ARGV[2]), elsewhere)
   for i, m in ipairs(taken) do
     local target = deadletter.base(meta, destination ~= "" and destination or m.source) .. "meta"
     transfer.put(target, is_fifo, now_us, ARGV[5] .. string.format("%03d", i - 1), m.group, m.record)

@@ -8,7 +8,7 @@ ARGV   1 now_us           "" = the server's clock
        2 task_id
        3 destination      "" = each message's own source
        4 max_per_second   "" = no limit
-       5 to_move          visible messages at the start
+       5 to_move          visible messages at the start; "" = chosen ones, which only the caller knows
        6 lease_ms         how long the caller may be silent before another takes the task over
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED

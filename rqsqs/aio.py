@@ -44,6 +44,7 @@ from rqsqs.types import (
     MoveTask,
     QueueInfo,
     Reached,
+    Redriven,
     RetryPolicy,
     SentMessage,
     State,
@@ -277,6 +278,18 @@ class Queue:
     ) -> str:
         """Move the messages of this dead-letter queue back to their sources, or to `destination`, in the background."""
         return await self._run(calls.redrive(self._ref, destination, max_per_second, self._durability, max_messages))
+
+    async def redrive_messages(
+        self,
+        messages: Iterable[Message | SentMessage | str],
+        destination: Queue | str | None = None,
+        *,
+        max_per_second: int | None = None,
+    ) -> Redriven:
+        """Move some messages of this dead-letter queue back to their sources, or to `destination`, and wait for it."""
+        return await self._run(
+            calls.redrive_messages(self._ref, messages, destination, max_per_second, self._durability)
+        )
 
     async def move_tasks(self) -> list[MoveTask]:
         """The last move tasks of this queue, newest first."""

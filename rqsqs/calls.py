@@ -30,7 +30,7 @@ from rqsqs.errors import (
 )
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.message import BaseMessage, Entry, Holder
-from rqsqs.types import Counts, Durability, Failure, Outgoing, Reached, RetryPolicy, SentMessage, State
+from rqsqs.types import Counts, Durability, Failure, Outgoing, Reached, Redriven, RetryPolicy, SentMessage, State
 
 
 class Received(Protocol):
@@ -474,14 +474,7 @@ def order_consumer(q: QueueRef, consumer: Any, order: str) -> Flow[bool]:
 # Whole queues
 
 
-def redrive(
-    q: QueueRef,
-    destination: Named | str | None,
-    max_per_second: int | None,
-    durability: Durability | None,
-    max_messages: int | None,
-) -> Flow[str]:
-    """See Queue.redrive()."""
+def _to(q: QueueRef, destination: Named | str | None, max_per_second: int | None) -> QueueRef | None:
     target = None
     if destination is not None:
         name = name_of(destination)
@@ -492,9 +485,37 @@ def redrive(
         target = q.space.queue(name)
     if max_per_second is not None:
         checks.count("max_per_second", max_per_second, 500)
+    return target
+
+
+def redrive(
+    q: QueueRef,
+    destination: Named | str | None,
+    max_per_second: int | None,
+    durability: Durability | None,
+    max_messages: int | None,
+) -> Flow[str]:
+    """See Queue.redrive()."""
+    target = _to(q, destination, max_per_second)
     if max_messages is not None:
         checks.count("max_messages", max_messages, 10**9)
     return flows.start_move(q, target, max_per_second, durability, max_messages)
+
+
+def redrive_messages(
+    q: QueueRef,
+    messages: Any,
+    destination: Named | str | None,
+    max_per_second: int | None,
+    durability: Durability | None,
+) -> Flow[Redriven]:
+    """See Queue.redrive_messages()."""
+    target = _to(q, destination, max_per_second)
+    chosen = [
+        (checks.message_id(message).lower(), checks.group(getattr(message, "group", None)))
+        for message in checks.batch("messages", messages, 1000)
+    ]
+    return flows.move_chosen(q, chosen, target, max_per_second, durability)
 
 
 def attributes_of(name: str, settings: Mapping[str, Any], limits: Limits) -> dict[str, str | None]:

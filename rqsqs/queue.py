@@ -13,7 +13,18 @@ from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.errors import MessageDamaged
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Holder
-from rqsqs.types import Consumer, Counts, Durability, Failure, MoveTask, QueueInfo, Reached, SentMessage, State
+from rqsqs.types import (
+    Consumer,
+    Counts,
+    Durability,
+    Failure,
+    MoveTask,
+    QueueInfo,
+    Reached,
+    Redriven,
+    SentMessage,
+    State,
+)
 
 if TYPE_CHECKING:
     from rqsqs.connection import Connection
@@ -389,6 +400,30 @@ class Queue:
             MoveTaskRefused: this is no dead-letter queue, or a task is running.
         """
         return self._run(calls.redrive(self._ref, destination, max_per_second, self._durability, max_messages))
+
+    def redrive_messages(
+        self,
+        messages: Iterable[Message | SentMessage | str],
+        destination: Queue | str | None = None,
+        *,
+        max_per_second: int | None = None,
+    ) -> Redriven:
+        """Move some messages of this dead-letter queue back to their sources, or to `destination`, and wait for it.
+
+        Those of a message group keep their order. It is a task of the queue while it lasts, as redrive(): one at a
+        time, listed by move_tasks(), ended by cancel_redrive().
+
+        Args:
+            messages: up to 1,000 messages or message ids; where there are groups messages are found faster than ids.
+            max_per_second: as for redrive().
+
+        Returns:
+            Which were moved, which were not there, and which cannot be moved now.
+
+        Raises:
+            As redrive().
+        """
+        return self._run(calls.redrive_messages(self._ref, messages, destination, max_per_second, self._durability))
 
     def move_tasks(self) -> list[MoveTask]:
         """The last move tasks of this queue, newest first."""

@@ -294,6 +294,25 @@ class MoveTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Redriven:
+    """What became of the messages that redrive_messages() was given, by message id.
+
+    Attributes:
+        moved: these are in the queue they came from, or in the destination, as new messages.
+        not_found: the dead-letter queue does not hold them: moved or deleted by others, or never there.
+        failed: these stay where they are: id -> "NotVisible" (in flight or delayed; FIFO: or behind such a one),
+            "CouldNotDetermineMessageSource" (sent there, came from nowhere), "AWS.SimpleQueueService.NonExistentQueue"
+            (the queue it came from does not exist), or "Cancelled".
+    """
+
+    __module__ = "rqsqs"
+
+    moved: tuple[str, ...]
+    not_found: tuple[str, ...]
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class QueueInfo:
     """Everything stored about a queue.
 

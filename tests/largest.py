@@ -374,6 +374,29 @@ def moving(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert engine.counts(dead) == (0, 0, 0)
 
 
+@scenario("cancel_message cancel_message_fifo clear_outbox")
+def moving_chosen_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """Far from the head, in the last of many groups, in a list that is not sorted."""
+    dead = engine.queue("dead.fifo" if q.is_fifo else "dead")
+    other = engine.queue("other.fifo" if q.is_fifo else "other")
+    engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1)}, NATIVE))
+    fill(engine, q, 3000, groups=200)
+    while engine.receive(q, 1000, 0):
+        pass
+    shard = dead.partition(q.home.tag)
+    for p in (shard, other.home):
+        engine.redis.hdel(p.base + "meta", "large")  # as if all were as large as they may be
+    found, _ = engine.run(flows.browse(dead, "visible", "", 1000))
+    for d in (found[0], found[500], found[-1]):
+        for target in (None, other):
+            meter(flows.move_chosen(dead, [(d.message_id, None)], target))
+    key, group = found[300].stamp, [found[300].group_name]
+    assert meter(moves.move_one(shard, key, group, other.name, "batch:1:1", ready_only=False)) == 2
+    meter(moves.clear(shard, "batch:1:1", "back"))
+    meter(moves.clear(shard, "batch:1:1", "end"))
+    assert engine.counts(dead)[0] == 2997
+
+
 @scenario("move_messages start_message_move_task")
 def moving_what_is_left_of_many_groups(engine: Engine, meter: Meter, q: QueueRef) -> None:
     """Their messages were deleted when they were visible again."""

@@ -44,11 +44,11 @@ function sorted.count(list, is_before, n)
   return low
 end
 
--- The same message by message, past holes (lib/message.lua), among the first 10,000, or as many as fit in 4 MiB:
--- `largest` is the field `large` of meta (lib/large.lua).
-function sorted.search(list, prefix, largest)
+-- The same message by message, past holes (lib/message.lua), among 10,000 from index `first` on (the head), or as many
+-- as fit in 4 MiB: `largest` is the field `large` of meta (lib/large.lua).
+function sorted.search(list, prefix, largest, first)
   local large = require("lib.large")
-  local start, room = 0, large.BYTES
+  local start, room = first or 0, large.BYTES
   for _ = 1, 50 do
     local step = large.chunk(largest or "4096", 200, room)
     local pairs_ = redis.call("LRANGE", list, string.format("%d", 2 * start), string.format("%d", 2 * (start + step) - 1))

@@ -3,6 +3,8 @@ Moving messages from one partition to another (message move tasks). Moved messag
 sending, no receives.
 ]]
 local born = require("lib.born")
+local deadletter = require("lib.deadletter")
+local sorted = require("lib.sorted")
 local message = require("lib.message")
 local offer = require("lib.offer")
 local fifo = require("lib.fifo")
@@ -13,6 +15,28 @@ local transfer = {}
 
 local BYTES = 4194304 -- of records in one step, beyond one message
 local HOLES, EXPIRED = 300, 50 -- so many holes and empty groups, or visibility timeouts that are over, end in one step
+
+-- A function of (source, group) that says why a message cannot go within the hash slot: "no_source", or the name of the
+-- queue that has no partition here that takes it; nil if it can. `destination` is "" for the message's own source.
+function transfer.elsewhere(meta, is_fifo, destination)
+  local known = {}
+  -- Would the partition of that base take a message of the group?
+  local function takes(base, group)
+    local partition = is_fifo and redis.call("HGET", base .. "meta", "partition")
+    local place = partition and require("lib.partition")(partition, group, "") or "here"
+    return place == "here" or place == "old" and redis.call("EXISTS", base .. "group:" .. group) == 1
+  end
+  return function(source, group)
+    local name = destination ~= "" and destination or source
+    if name == "" then
+      return "no_source"
+    end
+    if known[name] == nil then
+      known[name] = redis.call("HEXISTS", deadletter.base(meta, name) .. "meta", "VisibilityTimeout") == 1
+    end
+    return not (known[name] and takes(deadletter.base(meta, name), group)) and name or nil
+  end
+end
 
 -- What a step of `take` has taken, up to `limit` messages.
 local function taking(limit)
@@ -175,16 +199,38 @@ function transfer.take(meta, is_fifo, now_us, limit, accept)
   return step.taken, refusal
 end
 
+-- Put a message of a FIFO group before the first one that is later.
+local function put_at_its_place(list, key, record)
+  local function is_before(other)
+    return string.sub(other, 1, 16) < string.sub(key, 1, 16)
+  end
+  local index = sorted.count(list, is_before, redis.call("LLEN", list) / 2)
+  local following = redis.call("LINDEX", list, string.format("%d", 2 * index))
+  if following then
+    redis.call("LINSERT", list, "BEFORE", following, key)
+    redis.call("LINSERT", list, "BEFORE", following, record)
+  else
+    redis.call("RPUSH", list, key, record)
+  end
+end
+
 -- Put messages back that were taken last and cannot arrive, as they were: a flat array key, group, record, past ...
+-- FIFO: a `past` that begins with "~" is that of a message that was not taken from the head.
 function transfer.put_back(meta, is_fifo, messages)
   local base = string.sub(meta, 1, -5)
   if is_fifo then
     local groups, states = {}, {}
     for i = #messages - 3, 1, -4 do
-      redis.call("LPUSH", fifo.list(base, messages[i + 1]), messages[i + 2], messages[i])
+      local list, past = fifo.list(base, messages[i + 1]), messages[i + 3]
+      if string.sub(past, 1, 1) == "~" then
+        past = string.sub(past, 2)
+        put_at_its_place(list, messages[i], messages[i + 2])
+      else
+        redis.call("LPUSH", list, messages[i + 2], messages[i])
+      end
       groups[messages[i + 1]] = true
-      if messages[i + 3] ~= "" then
-        states[#states + 1], states[#states + 2] = string.sub(messages[i], 1, 16), messages[i + 3]
+      if past ~= "" then
+        states[#states + 1], states[#states + 2] = string.sub(messages[i], 1, 16), past
       end
     end
     if #states > 0 then

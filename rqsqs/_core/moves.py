@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from rqsqs._core import ids
+from rqsqs._core import browsing, ids
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Operation
 from rqsqs.types import Durability, MoveTask
@@ -57,6 +58,20 @@ def _over(p: Partition, batch: str) -> str:
     return f"{p.base}handover:{batch}"
 
 
+def move_one(
+    p: Partition, key: str, groups: Sequence[str], destination: str, batch: str, place: int = 0, *, ready_only: bool
+) -> Operation:
+    """Move one visible message; the result is 1 done, 0 not found, -1 in flight or delayed, 2 it is in the outbox, -2
+    the outbox has to be emptied first, "no_source", or the name of the queue in another slot that needs a batch.
+
+    Args:
+        place: standard queues: from where on it is looked for in a list that is not sorted.
+    """
+    wish = f">{destination} {batch} {ids.tails()}000 {place}"
+    o = browsing.cancel(p, key, groups, wish, ready_only=ready_only)
+    return Operation(o.script, o.keys, o.args, lambda r: r if isinstance(r, int) else r.decode())
+
+
 def clear(p: Partition, batch: str, what: str) -> Operation:
     """Third phase; `what` is "arrived", or "back" if they cannot arrive, and "end" when both sides have forgotten."""
     return Operation("clear_outbox", p.keys("outbox meta"), (batch, what, "1" if p.is_fifo else ""))
@@ -67,12 +82,20 @@ def end(p: Partition, batch: str) -> Operation:
     return Operation("end_handover", (*p.keys("handovers"), _over(p, batch)), (batch,))
 
 
-def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move: int) -> Operation:
-    """Enter a task."""
+def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move: int | None) -> Operation:
+    """Enter a task; `to_move` is None if only the caller knows which messages, so that nobody who takes the task over
+    moves others."""
     return Operation(
         "start_message_move_task",
         q.home.keys("meta sources tasks"),
-        (q.space.now_us(), task_id, destination, str(rate or ""), str(to_move), str(LEASE_MS)),
+        (
+            q.space.now_us(),
+            task_id,
+            destination,
+            str(rate or ""),
+            "" if to_move is None else str(to_move),
+            str(LEASE_MS),
+        ),
     )
 
 
@@ -100,7 +123,7 @@ def list_tasks(q: QueueRef) -> Operation:
                 t["destination"] or None,
                 t["status"],
                 t["moved"],
-                t["to_move"],
+                t.get("to_move"),
                 t["started"],
                 int(t["rate"]) if t["rate"] else None,
                 t.get("reason"),

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import click
 
 import rqsqs
+from rqsqs import checks
 from rqsqs.cli import output, scanning
-from rqsqs.cli.damaged import collected
+from rqsqs.cli.damaged import Damaged, collected
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
@@ -20,6 +24,19 @@ from rqsqs.cli.values import COUNT
 
 LOOK_S = 0.1
 RUNNING = ("RUNNING", "CANCELLING")
+PORTION = 1000  # chosen messages in one task
+
+
+Test = Callable[[rqsqs.Message | Damaged], bool]
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """What is needed of a message to move it, and where it came from."""
+
+    message_id: str
+    group: str | None
+    source: str | None = None
 
 
 @click.command("redrive", short_help="Move dead letters back where they came from, or elsewhere.")
@@ -27,6 +44,9 @@ RUNNING = ("RUNNING", "CANCELLING")
 @click.option("--to", "destination", type=QUEUE, metavar="QUEUE", help="Move them there instead.")
 @click.option("--rate", type=int, metavar="N", help="At most so many a second, 1 to 500 [as fast as it goes].")
 @click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Only so many, the first in line [all].")
+@click.option("--message", "-m", "message_ids", metavar="ID", multiple=True,
+              help="Only this message; may be repeated.")  # fmt: skip
+@click.option("--cause", metavar="TEXT", help="Only messages whose cause of failure holds TEXT, as `dlq ls` shows it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved, and where to.")
 @click.option("--no-wait", is_flag=True, help="Let it go on in a process of its own, and print the task's id.")
 @click.option("--cancel", is_flag=True, help="Cancel the redrive of QUEUE that runs.")
@@ -39,6 +59,8 @@ def redrive(
     destination: str | None,
     rate: int | None,
     max_messages: int | None,
+    message_ids: tuple[str, ...],
+    cause: str | None,
     dry_run: bool,
     no_wait: bool,
     cancel: bool,
@@ -49,24 +71,36 @@ def redrive(
     Those that are visible when it starts are moved; they are new messages there, received 0 times. Ctrl-C cancels it;
     what was moved stays moved. Exits with 4 if there was nothing to move, or no redrive to cancel.
 
+    --message and --cause choose some of them, and --max how many at most. Messages of a group go in their order. What
+    is in flight or delayed stays (in a FIFO queue also what waits behind it), and the exit code is 1.
+
     \b
     Examples:
       rqsqs dlq redrive orders-dead --dry-run
       rqsqs dlq redrive orders-dead
       rqsqs dlq redrive orders-dead --to orders-inspection --rate 50
       rqsqs dlq redrive orders-dead --max 10
+      rqsqs dlq redrive orders-dead --message 0199c1a2-7f3e-7000-8000-0123456789ab
+      rqsqs dlq redrive orders-dead --cause TimeoutError --max 100 --dry-run
       rqsqs dlq redrive orders-dead --rate 1 --no-wait
       rqsqs dlq redrive orders-dead --cancel
     """
-    if cancel + dry_run + no_wait > 1 or (cancel and (destination or rate or max_messages)):
+    is_chosen = bool(message_ids) or cause is not None
+    if message_ids and (cause is not None or max_messages):
+        raise click.UsageError("--message names the messages: --cause and --max do not go with it")
+    if is_chosen and no_wait:
+        raise click.UsageError("--no-wait does not go with --message and --cause")
+    if cancel + dry_run + no_wait > 1 or (cancel and (destination or rate or max_messages or is_chosen)):
         raise click.UsageError("--cancel, --dry-run and --no-wait exclude each other; --cancel stands alone")
     dead_letters = settings.queue(queue)
     if cancel:
         return _cancel(settings, dead_letters)
     if dry_run:
-        return _dry_run(settings, dead_letters, destination, max_messages)
+        return _dry_run(settings, dead_letters, destination, max_messages, _test(message_ids, cause))
     if no_wait:
         return _in_background(settings, queue, destination, rate, max_messages)
+    if is_chosen:
+        return _move_chosen(settings, dead_letters, destination, rate, max_messages, message_ids, cause)
     try:
         task_id = dead_letters.redrive(destination, max_per_second=rate, max_messages=max_messages)
     except rqsqs.MoveTaskRefused as error:
@@ -96,6 +130,8 @@ def redrive(
 
 
 _REASONS = {
+    "NotVisible": "in flight or delayed, or behind such a message of its group",
+    "Cancelled": "the redrive was cancelled",
     "CouldNotDetermineMessageSource": "the next message was sent to this queue, it came from nowhere; say --to",
     "AWS.SimpleQueueService.NonExistentQueue": "the queue the next message came from does not exist; say --to",
 }
@@ -140,19 +176,98 @@ def _cancel(settings: Settings, queue: rqsqs.Queue) -> int:
     return 0
 
 
-def _dry_run(settings: Settings, queue: rqsqs.Queue, destination: str | None, max_messages: int | None) -> int:
+def _test(message_ids: Sequence[str], cause: str | None) -> Test:
+    """Is a message among the chosen ones?"""
+    if message_ids:
+        wanted = {checks.message_id(text).lower() for text in message_ids}
+        return lambda message: message.message_id in wanted
+    if cause is not None:
+        return lambda message: message.cause is not None and cause in _cause_of(message.cause)
+    return lambda message: True
+
+
+def _cause_of(cause: rqsqs.Cause) -> str:
+    return f"{cause.type}: {cause.message}"
+
+
+def _chosen(queue: rqsqs.Queue, is_chosen: Test, most: int, meter: Meter) -> Iterator[_Letter]:
+    """The first visible messages that are chosen, in their order; damaged ones behind the others of their page."""
+    left = most
+    with collected() as damaged:
+        for _, page in scanning.pages(queue, ("visible",)):
+            found = [_Letter(m.message_id, m.group, m.dead_letter_source) for m in page if is_chosen(m)]
+            found += [_Letter(m.message_id, None, m.source) for m in damaged if is_chosen(m)]
+            yield from found[:left]
+            meter.advance(len(page) + len(damaged))
+            damaged.clear()
+            left -= len(found)
+            if left <= 0:
+                return
+
+
+def _move_chosen(
+    settings: Settings,
+    queue: rqsqs.Queue,
+    destination: str | None,
+    rate: int | None,
+    max_messages: int | None,
+    message_ids: tuple[str, ...],
+    cause: str | None,
+) -> int:
+    """Move single messages, as many in one task as one call takes."""
+    wanted: list[tuple[str, str | None]] = []  # ids and groups: bodies may be large
+    is_chosen = _test(message_ids, cause)
+    if message_ids:  # ids ascend as messages were sent
+        wanted = [(text, None) for text in sorted({text.lower() for text in message_ids})]
+    else:
+        with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
+            found = _chosen(queue, is_chosen, max_messages or sys.maxsize, meter)
+            wanted = [(message.message_id, message.group) for message in found]
+    moved = 0
+    not_found: list[str] = []
+    failed: dict[str, str] = {}
+    try:
+        with Meter("moving", len(wanted), quiet=settings.as_json) as meter:
+            for i in range(0, len(wanted), PORTION):
+                portion: list[Any] = [_Letter(*pair) for pair in wanted[i : i + PORTION]]
+                done = queue.redrive_messages(portion, destination, max_per_second=rate)
+                moved += len(done.moved)
+                not_found += done.not_found
+                failed |= done.failed
+                meter.advance(len(portion))
+                if "Cancelled" in done.failed.values():
+                    break
+    except rqsqs.MoveTaskRefused as error:
+        hint = "; --cancel ends it" if error.detail == "already_running" else ""
+        raise click.ClickException(f"{error}{hint}") from None
+    except KeyboardInterrupt:
+        output.note("interrupted; what had been moved stays moved")
+        raise click.Abort from None
+    if settings.as_json:
+        output.emit({"queue": queue.name, "to": destination, "moved": moved, "not_found": not_found, "failed": failed})
+        return 1 if failed else 0 if moved else 4
+    for reason, number in Counter(failed.values()).items():
+        output.note(f"{output.counted(number, 'message')} not moved: {_REASONS.get(reason, reason)}")
+    about = f"moved {output.counted(moved, 'message')} {f'to {destination}' if destination else 'back'}"
+    if message_ids:
+        about += f", {len(not_found):,} not found" if not_found else ""
+    elif not wanted:
+        about = f"no message in {queue.name} failed with {cause!r}"
+    elif not_found:
+        about += f", {len(not_found):,} gone meanwhile"
+    output.note(about)
+    return 1 if failed else 0 if moved else 4
+
+
+def _dry_run(
+    settings: Settings, queue: rqsqs.Queue, destination: str | None, max_messages: int | None, is_chosen: Test
+) -> int:
     """Count by source, without touching anything."""
     connection = settings.connect()
     sources: Counter[str | None] = Counter()
-    with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter, collected() as damaged:
-        for _, page in scanning.pages(queue, ("visible",)):
-            met = [message.dead_letter_source for message in page] + [message.source for message in damaged]
-            damaged.clear()
-            met = met[: (max_messages or sys.maxsize) - sources.total()]
-            sources.update(met)
-            meter.advance(len(met))
-            if sources.total() == max_messages:
-                break
+    with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
+        for message in _chosen(queue, is_chosen, max_messages or sys.maxsize, meter):
+            sources[message.source] += 1
     if destination is not None and not connection.exists(destination):
         raise click.ClickException(f"the queue {destination!r} to move to does not exist")
     if not queue.dead_letter_sources():
@@ -173,7 +288,8 @@ def _dry_run(settings: Settings, queue: rqsqs.Queue, destination: str | None, ma
     if rows and not settings.as_json:
         output.table([("MESSAGES", "right"), ("FROM", "left"), ("WOULD GO TO", "left")], rows)
     if not rows:
-        output.note(f"{queue.name} is empty")
+        empty = not queue.counts().visible
+        output.note(f"{queue.name} is empty" if empty else f"no such message is visible in {queue.name}")
         return 4
     if stuck:
         raise click.ClickException("the redrive would stop at messages that cannot go back; say --to")

@@ -124,6 +124,50 @@ def test_a_redrive_moves_no_more_than_wanted(run: Run, queue: rqsqs.Queue, dead:
     assert "stands alone" in run("dlq", "redrive", "dead", "--cancel", "--max", "1", code=2).stderr
 
 
+def test_single_dead_letters_are_redriven_by_id(run: Run, queue: rqsqs.Queue, dead: rqsqs.Queue) -> None:
+    die_silently(queue, 5)
+    first, second, third, fourth, _ = dead.peek(5)
+    choice = ("--message", second.message_id, "-m", fourth.message_id.upper())
+    (record,) = records(run("dlq", "redrive", "dead", *choice, "--dry-run", "--json"))
+    assert (record["messages"], record["to"]) == (2, "orders")
+    assert run("dlq", "redrive", "dead", *choice).stderr == "moved 2 messages back\n"
+    assert [m.body for m in queue.peek(5)] == [1, 3]
+    assert run("dlq", "redrive", "dead", *choice, code=4).stderr == "moved 0 messages back, 2 not found\n"
+    assert "no such message is visible" in run("dlq", "redrive", "dead", *choice, "--dry-run", code=4).stderr
+    (held,) = dead.receive(visibility_timeout=60)
+    assert held.message_id == first.message_id
+    result = run("dlq", "redrive", "dead", "-m", first.message_id, "-m", third.message_id, "--json", code=1)
+    assert records(result) == [
+        {"queue": "dead", "to": None, "moved": 1, "not_found": [], "failed": {first.message_id: "NotVisible"}}
+    ]
+    assert "1 message not moved: in flight" in run("dlq", "redrive", "dead", "-m", first.message_id, code=1).stderr
+    assert "a message, or the message_id of one" in run("dlq", "redrive", "dead", "-m", "5", code=2).stderr
+
+
+def test_dead_letters_are_redriven_by_their_cause(
+    run: Run, connection: rqsqs.Connection, queue: rqsqs.Queue, dead: rqsqs.Queue
+) -> None:
+    other = connection.create_queue("inspection")
+    die_of(queue, 3, "TimeoutError", "no answer")
+    die_of(queue, 2, "KeyError", "'price'")
+    (record,) = records(run("dlq", "redrive", "dead", "--cause", "TimeoutError", "--dry-run", "--json"))
+    assert record["messages"] == 3
+    result = run("dlq", "redrive", "dead", "--cause", "no answer", "--max", "2", "--to", "inspection")
+    assert result.stderr == "moved 2 messages to inspection\n"
+    assert (other.counts().visible, dead.counts().visible) == (2, 3)
+    assert records(run("dlq", "redrive", "dead", "--cause", "KeyError: 'price'", "--json"))[0]["moved"] == 2
+    assert [m.cause.type for m in dead.peek(9) if m.cause] == ["TimeoutError"]
+    shown = run("dlq", "redrive", "dead", "--cause", "KeyError", code=4).stderr
+    assert shown == "no message in dead failed with 'KeyError'\n"
+
+
+def test_options_that_choose_dead_letters_have_rules(run: Run, queue: rqsqs.Queue) -> None:
+    for options in (("--message", "x", "--cause", "y"), ("--message", "x", "--max", "1")):
+        assert "do not go with it" in run("dlq", "redrive", "dead", *options, code=2).stderr
+    assert "--no-wait does not go" in run("dlq", "redrive", "dead", "--cause", "x", "--no-wait", code=2).stderr
+    assert "stands alone" in run("dlq", "redrive", "dead", "--cause", "x", "--cancel", code=2).stderr
+
+
 def test_options_of_a_redrive_that_exclude_each_other(run: Run) -> None:
     for options in (("--cancel", "--dry-run"), ("--no-wait", "--dry-run"), ("--cancel", "--to", "x")):
         assert "exclude each other" in run("dlq", "redrive", "dead", *options, code=2).stderr

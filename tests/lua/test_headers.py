@@ -59,6 +59,8 @@ OPERATIONS: list[Operation] = [
     moves.take(DLQ.home, 10, "", "id"),
     moves.put(Q.home, "id", [b"k", b"g", b"r", b""]),
     moves.put(F.home, "id", [b"k", b"g", b"r", b""]),
+    moves.move_one(DLQ.home, "1" * 24, [], "", "", ready_only=False),
+    moves.move_one(FDLQ.home, "1" * 16, ["g"], "f.fifo", "id", ready_only=False),
     moves.clear(DLQ.home, "id", "arrived"),
     moves.end(Q.home, "id"),
     moves.start(DLQ, "id", "", 5, 10),

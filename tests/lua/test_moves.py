@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, moves
+from rqsqs._core import flows, ids, moves
 from rqsqs._core.operation import Operation, Sleep
 from rqsqs.errors import MoveTaskRefused, ReceiptHandleExpired, ResourceNotFound
 from rqsqs.limits import NATIVE
@@ -345,3 +345,156 @@ def test_counts_hold_when_a_step_ends_at_a_large_message_that_came_back(engine: 
     assert engine.counts(q) == (5, 1, 0)
     engine.run(flows.start_move(q, other))
     assert (engine.counts(q), engine.counts(other)) == ((0, 1, 0), (5, 0, 0))
+
+
+def ids_of(dead: Setup) -> dict[int, str]:
+    """Message ids of all dead letters, by body."""
+    found, cursor = dead.engine.run(flows.browse(dead.dlq, "visible", "", 1000))
+    assert cursor == ""
+    return {d.body: d.message_id for d in found}
+
+
+def chosen(dead: Setup, *bodies: int) -> list[tuple[str, str | None]]:
+    ids = ids_of(dead)
+    return [(ids[body], None) for body in bodies]
+
+
+@pytest.mark.parametrize("to_other", [False, True], ids=["same slot", "other slot"])
+def test_chosen_messages_go_in_the_order_of_their_group_and_the_others_stay(dead: Setup, to_other: bool) -> None:
+    engine = dead.engine
+    wanted = chosen(dead, 150, 9, 0, 249, 30, 10)
+    done = engine.run(flows.move_chosen(dead.dlq, wanted, dead.other if to_other else None))
+    assert (set(done.moved), done.not_found, done.failed) == ({i for i, _ in wanted}, (), {})
+    arrived = dead.drain(dead.other if to_other else dead.q)
+    assert sorted(arrived) == [0, 9, 10, 30, 150, 249]
+    if dead.q.is_fifo:
+        assert [body for body in arrived if body % 3 == 0] == [0, 9, 30, 150, 249]
+    left = dead.drain(dead.dlq)
+    assert sorted(left) == sorted(set(range(250)) - set(arrived))
+    if dead.q.is_fifo:
+        for group in range(3):
+            assert [b for b in left if b % 3 == group] == sorted(b for b in left if b % 3 == group)
+    again = engine.run(flows.move_chosen(dead.dlq, wanted))
+    assert (again.moved, set(again.not_found)) == ((), {i for i, _ in wanted})
+    age(engine, 3_600_001)
+    assert left_of_moves(engine) == []
+    assert [t.status for t in engine.run(flows.list_moves(dead.dlq))] == ["COMPLETED"] * 2
+
+
+def test_what_is_in_flight_or_came_from_nowhere_stays(dead: Setup) -> None:
+    engine = dead.engine
+    ids = ids_of(dead)
+    held = engine.receive(dead.dlq, 1, 5000)
+    engine.send(dead.dlq, "sent", group="new" if dead.q.is_fifo else None)
+    ids["sent"] = ids_of(dead)["sent"]  # type: ignore[index]
+    body = held[0].body
+    behind = body + 3
+    wanted = [(ids[key], None) for key in (body, behind, "sent")]  # type: ignore[index]
+    done = engine.run(flows.move_chosen(dead.dlq, wanted))
+    expected = {held[0].message_id: "NotVisible", ids["sent"]: "CouldNotDetermineMessageSource"}  # type: ignore[index]
+    if dead.q.is_fifo:  # its group waits for the one in flight
+        expected[ids[behind]] = "NotVisible"
+    assert done.failed == expected
+    assert engine.delete(dead.dlq, *held) == [None]
+    engine.queue("another.fifo" if dead.q.is_fifo else "another", dead.dlq.name)
+    engine.run(flows.delete_queue(dead.q, NATIVE))
+    done = engine.run(flows.move_chosen(dead.dlq, [(ids[200], None)]))
+    assert done.failed == {ids[200]: "AWS.SimpleQueueService.NonExistentQueue"}
+    assert 200 in dead.drain(dead.dlq)
+
+
+def test_a_received_message_that_was_chosen_leaves_its_handle_expired(dead: Setup) -> None:
+    engine = dead.engine
+    held = engine.receive(dead.dlq, 3, 0)
+    engine.clock.advance_ms(1)
+    done = engine.run(flows.move_chosen(dead.dlq, [(d.message_id, None) for d in held]))
+    assert len(done.moved) == 3
+    assert [type(r.error) for r in engine.delete(dead.dlq, *held)] == [ReceiptHandleExpired] * 3
+    assert sorted(dead.drain(dead.q)) == sorted(d.body for d in held)
+
+
+@pytest.mark.parametrize("to_other", [False, True], ids=["same slot", "other slot"])
+@pytest.mark.parametrize("after", range(4, 60, 3))
+def test_whatever_moment_the_mover_of_chosen_messages_dies_at_nothing_is_lost_or_doubled(
+    dead: Setup, after: int, to_other: bool
+) -> None:
+    engine = dead.engine
+    wanted = chosen(dead, 3, 6, 9, 12)
+    kill_after(engine, flows.move_chosen(dead.dlq, wanted, dead.other if to_other else None), after)
+    age(engine, moves.LEASE_MS + 1)
+    tasks = engine.run(flows.list_moves(dead.dlq))  # an orphan is finished, and moves no message that was not chosen
+    tasks = engine.run(flows.list_moves(dead.dlq))
+    assert {t.status for t in tasks} <= {"COMPLETED"}
+    arrived = dead.drain(dead.other if to_other else dead.q)
+    assert arrived == [3, 6, 9, 12][: len(arrived)]
+    assert sorted(arrived + dead.drain(dead.dlq)) == list(range(250))
+    age(engine, 3_600_001)
+    assert left_of_moves(engine) == []
+
+
+def test_a_chosen_message_that_cannot_arrive_goes_back_to_its_place(dead: Setup) -> None:
+    engine, shard = dead.engine, dead.dlq.partition(dead.q.home.tag)
+    held = engine.receive(dead.dlq, 1, 0)  # this one has a state
+    engine.clock.advance_ms(1)
+    for body in (30, held[0].body):
+        ((message_id, _),) = chosen(dead, body)
+        key = ids.key_of(message_id, shard.node, shard.is_fifo)
+        group = [f"g{body % 3}"] if shard.is_fifo else []
+        assert key is not None
+        move = moves.move_one(shard, key, group, dead.other.name, "b:1:1", ready_only=False)
+        assert engine.execute(move) == 2
+        assert engine.execute(moves.move_one(shard, key, group, "", "", ready_only=False)) in (0, -2)
+        assert engine.counts(dead.dlq) == (249, 0, 0)
+        engine.execute(moves.clear(shard, "b:1:1", "back"))
+        engine.execute(moves.clear(shard, "b:1:1", "end"))
+    assert engine.counts(dead.dlq) == (250, 0, 0)
+    left = dead.drain(dead.dlq)
+    assert sorted(left) == list(range(250))
+    if shard.is_fifo:
+        for group_number in range(3):
+            assert [b for b in left if b % 3 == group_number] == list(range(group_number, 250, 3))
+
+
+def test_one_redrive_at_a_time_and_a_cancelled_one_stops(dead: Setup) -> None:
+    engine = dead.engine
+    task_id = start_without_driver(dead)
+    with pytest.raises(MoveTaskRefused):
+        engine.run(flows.move_chosen(dead.dlq, chosen(dead, 1)))
+    engine.execute(moves.update(dead.dlq, task_id, "complete"))
+    wanted = chosen(dead, 3, 6, 9)
+
+    def run_and_cancel() -> Any:
+        flow = flows.move_chosen(dead.dlq, wanted, None, 500)
+        step = next(flow)
+        while True:
+            if isinstance(step, Sleep):  # after the first
+                (running,) = (t for t in engine.run(flows.list_moves(dead.dlq)) if t.status == "RUNNING")
+                engine.run(flows.cancel_move(dead.dlq, running.task_id))
+            result = engine.execute(step) if isinstance(step, Operation) else None
+            try:
+                step = flow.send(result)
+            except StopIteration as end:
+                return end.value
+
+    done = run_and_cancel()
+    assert len(done.moved) == 2  # the second one's step told that it was cancelled
+    assert set(done.failed.values()) == {"Cancelled"}
+    assert engine.run(flows.list_moves(dead.dlq))[0].status in ("CANCELLED", "COMPLETED")
+
+
+def test_a_dead_letter_far_from_the_head_of_an_unsorted_list_is_found(engine: Engine) -> None:
+    dead = Setup(engine, "q", 3)
+    shard = dead.dlq.partition(dead.q.home.tag)
+    ready = shard.base + "ready"
+    entries = engine.redis.lrange(ready, 0, -1)
+    engine.redis.delete(ready)
+    later = engine.clock.ms * 1000
+    for i in range(30):  # 30,000 dead letters that were sent later and died earlier
+        engine.redis.rpush(
+            ready, *(x for n in range(1000) for x in (b"%d" % (later + i * 1000 + n) + b"abcde000", entries[1]))
+        )
+    engine.redis.rpush(ready, *entries)
+    wanted = [(ids.message_id(key.decode()[:24], shard.node), None) for key in entries[::2]]
+    done = engine.run(flows.move_chosen(dead.dlq, wanted))
+    assert len(done.moved) == 3
+    assert sorted(dead.drain(dead.q)) == [0, 1, 2]

@@ -17,7 +17,7 @@ from rqsqs._core.flows.messages import (
     receive_messages,
     send_messages,
 )
-from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, start_move
+from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, move_chosen, start_move
 from rqsqs._core.flows.queues import (
     create_queue,
     dead_letter_sources,
@@ -57,6 +57,7 @@ __all__ = [
     "list_consumers",
     "list_moves",
     "list_queues",
+    "move_chosen",
     "only_readable",
     "order_consumer",
     "pause",
