@@ -6,7 +6,7 @@ import base64
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,8 @@ class Damaged:
 
     def as_record(self) -> dict[str, Any]:
         """As JSON."""
+        from rqsqs.cli.records import cause_record
+
         return {
             "message_id": self.message_id,
             "damaged": self.what,
@@ -47,7 +49,7 @@ class Damaged:
             "sent_at": self.sent_at,
             "receive_count": self.receive_count,
             **({} if self.source is None else {"dead_letter_source": self.source}),
-            **({} if self.cause is None else {"cause": asdict(self.cause)}),
+            **({} if self.cause is None else {"cause": cause_record(self.cause)}),
         }
 
     def show(self) -> None:

@@ -60,12 +60,13 @@ def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any
         "dead_letter_source": message.dead_letter_source,
         "visible_at": message.visible_at,
         "receipt_handle": message.receipt_handle or None,
-        "cause": _cause_record(message.cause) if message.cause is not None else None,
+        "cause": cause_record(message.cause) if message.cause is not None else None,
     }
     return record | {name: value for name, value in optional.items() if value is not None}
 
 
-def _cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
+def cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
+    """A cause as JSON."""
     record = asdict(cause)
     return record | {"at": checks.moment(record.pop("at_ms"))}
 
