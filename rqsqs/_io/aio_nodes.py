@@ -113,6 +113,9 @@ class Pipe:
         except asyncio.CancelledError:
             self._fail(rx.ConnectionError("the connection was closed"))
             raise
+        except BaseException as e:  # a signal handler's, or a bug: nobody shall wait for what is not read any more
+            self._break(rx.ConnectionError(f"reading was broken off: {e!r:.200}"))
+            raise
         finally:
             if self._watch is not None:
                 self._watch.cancel()

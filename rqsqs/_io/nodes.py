@@ -6,8 +6,9 @@ import contextlib
 import socket
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ BLOCKING = 4  # so many connections to a server block, each for one partition; f
 OWN = 5  # so many connections to a server one call or waiter has to itself for a while; further calls share one
 DURABLE = 16  # connections on which sends wait until they are safe enough
 HUB_REST_S = 60.0  # so long after the last waiter the connection to listen is kept
+RETURN_S = 0.25  # so often somebody who waits for one of these looks
 BLOCK_TURNS = 20  # ms; so long a waiter that may block waits for a connection to do so
 ASK_S = 2.0  # so long a server may take to tell where others are
 FRESH_S = 0.2  # what was just learned is not asked for again
@@ -34,6 +36,36 @@ _MORE = object()  # told by a parser that needs more bytes
 
 class BrokenOff(rx.ConnectionError):
     """Somebody waited for a server that is silent, or no master any more."""
+
+
+class Taken:
+    """What callers have taken. It counts as long as somebody holds it: a caller that is interrupted between two steps
+    leaves nothing behind."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, thing: Any) -> None:
+        """It is taken."""
+        held, key = self._held, id(thing)
+        held[key] = weakref.ref(thing, lambda _: held.pop(key, None))
+
+    def discard(self, thing: Any) -> None:
+        """It is not taken any more."""
+        self._held.pop(id(thing), None)
+
+    def __contains__(self, thing: Any) -> bool:
+        return id(thing) in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (thing for held in list(self._held.values()) if (thing := held()) is not None)
+
+
+class _Place:
+    """Of a connection that is being opened."""
 
 
 class Pool:
@@ -49,7 +81,7 @@ class Pool:
         self._most = most
         self._lost = lost
         self._idle: deque[tuple[Any, float]] = deque()
-        self._own: set[Any] = set()
+        self._own = Taken()
         self._guard = threading.Lock()
         self._is_closed = False
 
@@ -73,7 +105,7 @@ class Pool:
                     continue
             if connection in self._own:  # not dropped by somebody who was interrupted
                 return connection
-        place = object()
+        place = _Place()
         with self._guard:
             if len(self._own) >= self._most and not beyond:
                 return None
@@ -114,7 +146,7 @@ class Pool:
         with contextlib.suppress(IndexError):
             while True:
                 self.drop(self._idle.pop()[0])
-        for connection in list(self._own):  # whoever uses it sees it, also who waits
+        for connection in self._own:  # whoever uses it sees it, also who waits
             with contextlib.suppress(AttributeError, OSError):  # it is being opened, or broke
                 connection._sock.shutdown(socket.SHUT_RDWR)
 
@@ -326,8 +358,8 @@ class Node:
 
     Attributes:
         calls: connections that one call or waiter has to itself for a while. Calls beyond these share a pipe.
-        durable: the same for calls that wait until they are safe enough; `turns` counts them.
-        blocking: how many connections block; no more than BLOCKING, unless the server lets nobody listen.
+        durable: the same for calls that wait until they are safe enough.
+        blocking: connections that block; no more than BLOCKING, unless the server lets nobody listen.
         hub: what listens, if somebody had to.
         copied: what it told, if it has replicas; None after the first send.
     """
@@ -344,8 +376,8 @@ class Node:
         """Begin without connections."""
         self.calls = Pool(self._connect, OWN, self._count_lost)
         self.durable = Pool(self._connect, DURABLE, self._count_lost)
-        self.turns = threading.Semaphore(DURABLE)
-        self.blocking = 0
+        self._returned = threading.Condition()
+        self.blocking = Taken()
         self.is_hub_refused = False
         self.hub: Hub | None = None
         self._pipe: Pipe | None = None
@@ -413,6 +445,18 @@ class Node:
         """A connection for one call; None if so many are in use that further calls share the pipe."""
         return self.calls.take()
 
+    def take_durable(self) -> Any:
+        """A connection for one call that waits until it is safe enough, as soon as one is free."""
+        while (connection := self.durable.take()) is None:
+            with self._returned:  # what was returned in between, or by somebody who was interrupted, is seen then
+                self._returned.wait(RETURN_S)
+        return connection
+
+    def tell_returned(self) -> None:
+        """One of those is free."""
+        with self._returned:
+            self._returned.notify()
+
     def give(self, connection: Any) -> None:
         """Back; somebody else may use it."""
         self.calls.give(connection)
@@ -444,26 +488,23 @@ class Node:
 
     def block(self, always: bool = False) -> Any | None:
         """A connection that is going to block; to be followed by vacate(). None if there are enough."""
+        place = _Place()
         with self._guard:
-            if self.blocking >= BLOCKING and not (always or self.is_hub_refused):
+            if len(self.blocking) >= BLOCKING and not (always or self.is_hub_refused):
                 return None
-            self.blocking += 1
-        connection = None
-        try:
-            for turn in range(BLOCK_TURNS):
-                connection = self.calls.take(beyond=always or self.is_hub_refused)
-                if connection is not None:
-                    break
-                time.sleep(0.001 * (turn + 1 < BLOCK_TURNS))  # calls are short: one of them is about to give its back
-        finally:
-            if connection is None:
-                self.vacate()
-        return connection
+            self.blocking.add(place)
+        for turn in range(BLOCK_TURNS):
+            connection = self.calls.take(beyond=always or self.is_hub_refused)
+            if connection is not None:
+                self.blocking.add(connection)
+                self.blocking.discard(place)
+                return connection
+            time.sleep(0.001 * (turn + 1 < BLOCK_TURNS))  # calls are short: one of them is about to give its back
+        return None
 
-    def vacate(self) -> None:
+    def vacate(self, connection: Any) -> None:
         """It does not block any more."""
-        with self._guard:
-            self.blocking -= 1
+        self.blocking.discard(connection)
 
     def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
         """The connection to listen, opened if need be; None if the server does not let us listen."""

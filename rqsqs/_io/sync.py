@@ -159,12 +159,12 @@ class Link:
                 node = router.node(operation.keys[0])
                 if operation.durability is None:
                     pool = node.calls
+                    connection = pool.take()
+                    if connection is None:
+                        shared = node.pipe()
                 else:  # waits on its connection
-                    node.turns.acquire()
                     pool = node.durable
-                connection = pool.take(beyond=operation.durability is not None)
-                if connection is None:
-                    shared = node.pipe()
+                    connection = node.take_durable()
                 if is_open and lane is not None:
                     lane.check()
                 if connection is None:
@@ -226,7 +226,7 @@ class Link:
                 raise
             finally:
                 if pool is not None and node is not None and pool is node.durable:
-                    node.turns.release()
+                    node.tell_returned()
         if operation.keeps_answer:
             self._forget(operation, lane, reply)
         if not is_open:
@@ -427,7 +427,7 @@ class Link:
                         self.ring([rung])
             while blocked:
                 one = blocked.pop()
-                one.node.vacate()
+                one.node.vacate(one.connection)
                 one.node.give(one.connection)
         except rx.ResponseError as e:
             if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
@@ -447,7 +447,7 @@ class Link:
             raise
         finally:
             for one in blocked:
-                one.node.vacate()
+                one.node.vacate(one.connection)
                 one.node.calls.drop(one.connection)
         if is_broken:  # what waited can receive no more: the next operation reconnects, or says why it cannot
             return None if operation is None else self.execute(operation, lane)
@@ -485,7 +485,7 @@ class Link:
         finally:
             if len(connections) < len(by_node):
                 for (node, _), connection in zip(by_node, connections, strict=False):
-                    node.vacate()
+                    node.vacate(connection)
                     node.give(connection)
         return [], hubs
 

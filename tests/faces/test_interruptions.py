@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import importlib.metadata
+import os
+import random
+import signal
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,7 +18,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._io import connect
+from rqsqs._io import connect, nodes
 from tests.clusters import ALL_ON_CLUSTER
 from tests.servers import Server
 
@@ -83,3 +88,127 @@ def test_a_connection_says_nothing_that_old_servers_refuse(prefix: str) -> None:
             connection.create_queue("q").receive(wait=0.01)
         assert not [name for name in client.info("commandstats") if "setinfo" in name]
     assert connect.settings_of(server.url, {"lib_name": "mine"})[0].keys().isdisjoint({"driver_info", "lib_version"})
+
+
+class Interrupted(Exception):
+    """Raised by a signal handler."""
+
+
+INTERRUPTIONS = int(os.environ.get("RQSQS_INTERRUPTIONS", "300"))
+SAFE = rqsqs.Durability(aof=True, timeout=0.05, required=False)
+PATIENT = pytest.mark.timeout(120 + INTERRUPTIONS // 20)
+
+
+class Books:
+    """What was certainly sent, and what certainly came."""
+
+    def __init__(self) -> None:
+        self.sent: set[str] = set()
+        self.begun: set[str] = set()
+        self.deleted: set[str] = set()
+
+    def check(self, rest: set[str]) -> None:
+        """Nothing is lost, and nothing came from nowhere."""
+        assert self.sent
+        assert self.deleted
+        assert self.sent - self.deleted <= rest <= self.begun
+
+
+@PATIENT
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets that nobody was left to close
+def test_calls_that_a_signal_handler_breaks_off_lose_and_mix_up_nothing(valkey_url: str, prefix: str) -> None:
+    dice, books, broken = random.Random(prefix), Books(), 0
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    def act(number: int) -> None:
+        kind, text = dice.randrange(5), str(number)
+        if kind < 2:
+            books.begun.add(text)
+            queue.send(text, durability=SAFE if kind else None)
+            books.sent.add(text)
+        elif kind == 2:
+            for message in queue.receive(max_messages=5):
+                assert message.body in books.begun
+                books.deleted.add(message.body)  # perhaps it will not be, then it comes again
+                message.delete()
+        elif kind == 3:
+            assert other.receive(wait=0.002) == []
+        else:
+            assert queue.counts().visible <= number
+
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue, other = connection.create_queue("q", visibility_timeout=1), connection.create_queue("other")
+        before = signal.signal(signal.SIGALRM, interrupt)
+        number = 0
+        try:
+            while broken < INTERRUPTIONS:
+                number += 1
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-5, 8e-4))
+                    act(number)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except Interrupted:
+                    broken += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        gc.collect()
+        node = connection.transport.link.router.node(f"{prefix}:{{q}}:meta")
+        assert len(node.blocking) == 0
+        assert len(node.calls._own) == len(node.calls._idle) <= nodes.OWN + nodes.BLOCKING
+        assert len(node.durable._own) == len(node.durable._idle) <= nodes.DURABLE
+        for _ in range(nodes.DURABLE + 1):  # none of its connections is taken for ever
+            other.send("", durability=SAFE)
+        rest: set[str] = set()
+        while found := queue.receive(max_messages=1000, visibility_timeout=600, wait=2):
+            rest.update(message.body for message in found)
+        books.check(rest)
+
+
+@PATIENT
+def test_calls_of_tasks_that_are_cancelled_lose_and_mix_up_nothing(valkey_url: str, prefix: str) -> None:
+    dice, books = random.Random(prefix), Books()
+
+    async def act(queue: aio.Queue, other: aio.Queue, number: int) -> None:
+        kind, text = dice.randrange(5), str(number)
+        if kind < 2:
+            books.begun.add(text)
+            await queue.send(text, durability=SAFE if kind else None)
+            books.sent.add(text)
+        elif kind == 2:
+            for message in await queue.receive(max_messages=5):
+                assert message.body in books.begun
+                books.deleted.add(message.body)
+                await message.delete()
+        elif kind == 3:
+            assert await other.receive(wait=0.002) == []
+        else:
+            assert (await queue.counts()).visible <= number
+
+    async def main() -> None:
+        async with aio.connect(valkey_url, prefix=prefix) as connection:
+            queue = await connection.create_queue("q", visibility_timeout=1)
+            other = await connection.create_queue("other")
+            cancelled = number = 0
+            while cancelled < INTERRUPTIONS:
+                tasks = []
+                for _ in range(4):
+                    number += 1
+                    tasks.append(asyncio.create_task(act(queue, other, number)))
+                for _ in range(dice.randrange(12)):
+                    await asyncio.sleep(0)
+                dice.choice(tasks).cancel()
+                for task in tasks:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+                    cancelled += task.cancelled()
+            for _ in range(nodes.DURABLE + 1):
+                await other.send("", durability=SAFE)
+            rest: set[str] = set()
+            while found := await queue.receive(max_messages=1000, visibility_timeout=600, wait=2):
+                rest.update(message.body for message in found)
+            books.check(rest)
+
+    asyncio.run(main())
