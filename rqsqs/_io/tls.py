@@ -7,7 +7,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+RECORD = 16_384  # bytes of one TLS record
 
 
 def share(connection: Any) -> None:
@@ -26,6 +29,7 @@ class SharedSocket:
         self._sock = sock
         self._timeout: float | None = sock.gettimeout()
         self._turn = threading.Lock()
+        self._writing = threading.Lock()  # what one thread sends stays together
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -38,8 +42,16 @@ class SharedSocket:
 
     def sendall(self, data: bytes) -> None:
         """All of it, or an error."""
-        with self._turn:
-            self._sock.sendall(data)
+        with self._writing:
+            end = self._end()
+            left = memoryview(data)
+            while left:
+                try:
+                    left = left[self._at_once(partial(self._sock.send, left[:RECORD])) :]
+                except ssl.SSLWantWriteError:  # others may read meanwhile, or the server would not go on
+                    self._wait(select.POLLOUT, end)
+                except ssl.SSLWantReadError:
+                    self._wait(select.POLLIN, end)
 
     def pending(self) -> int:
         """Bytes that have come and were decrypted."""
@@ -58,17 +70,27 @@ class SharedSocket:
         return count
 
     def _received(self, receive: Callable[[], Any]) -> Any:
-        end = None if self._timeout is None else time.monotonic() + self._timeout
+        end = self._end()
         while True:
-            with self._turn:
-                self._sock.settimeout(0)
-                try:
-                    return receive()
-                except ssl.SSLWantReadError:
-                    pass
-                finally:
-                    self._sock.settimeout(self._timeout)
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
-            if not poll.poll(None if end is None else max(end - time.monotonic(), 0) * 1000):
-                raise TimeoutError("timed out")
+            try:
+                return self._at_once(receive)
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN, end)
+
+    def _at_once(self, do: Callable[[], Any]) -> Any:
+        """What can be done without waiting."""
+        with self._turn:
+            self._sock.settimeout(0)
+            try:
+                return do()
+            finally:
+                self._sock.settimeout(self._timeout)
+
+    def _end(self) -> float | None:
+        return None if self._timeout is None else time.monotonic() + self._timeout
+
+    def _wait(self, event: int, end: float | None) -> None:
+        poll = select.poll()
+        poll.register(self._sock, event)
+        if not poll.poll(None if end is None else max(end - time.monotonic(), 0) * 1000):
+            raise TimeoutError("timed out")

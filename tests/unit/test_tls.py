@@ -46,9 +46,14 @@ class Alone:
             finally:
                 self.looked.set()
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, data: memoryview) -> int:
         with self._used():
-            self._real.sendall(data)
+            try:
+                return self._real.send(data)
+            except TimeoutError:
+                raise
+            except BlockingIOError:
+                raise ssl.SSLWantWriteError from None
 
 
 @pytest.fixture
@@ -77,6 +82,32 @@ def test_a_thread_that_waits_for_an_answer_lets_others_write(
     reader.join(10)
     assert got == [6]
     assert buffer[:6] == b"answer"
+
+
+def test_a_thread_whose_request_is_not_taken_lets_others_read(
+    ends: tuple[SharedSocket, Alone, socket.socket],
+) -> None:
+    """The server takes no more before somebody has read its answer."""
+    shared, _, server = ends
+    request = bytes(range(256)) * 40_000  # more than the network holds
+    writer = threading.Thread(target=shared.sendall, args=(request,), daemon=True)
+    writer.start()
+    got = server.recv(65_536)
+    server.sendall(b"answer")
+    buffer = bytearray(10)
+    assert shared.recv_into(buffer) == 6  # while the other one still writes
+    assert writer.is_alive()
+    while len(got) < len(request):
+        got += server.recv(1_000_000)
+    writer.join(30)
+    assert got == request
+
+
+def test_what_is_not_taken_in_time_is_an_error(ends: tuple[SharedSocket, Alone, socket.socket]) -> None:
+    shared, _, _ = ends
+    shared.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        shared.sendall(bytes(10_000_000))
 
 
 def test_what_does_not_come_in_time_is_an_error(ends: tuple[SharedSocket, Alone, socket.socket]) -> None:
