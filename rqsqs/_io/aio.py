@@ -30,7 +30,7 @@ from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
-from rqsqs.errors import RqsqsError, UsageError
+from rqsqs.errors import QueueDoesNotExist, RqsqsError, UsageError
 from rqsqs.types import Reached, Statistics
 
 T = TypeVar("T")
@@ -764,6 +764,8 @@ class Transport:
     async def _spawned(self, flow: Flow[Any], name: str) -> None:
         try:
             await self.run(flow)
+        except QueueDoesNotExist as e:
+            log.warning("%s ended: %s", name, e)
         except RqsqsError as e:
             log.warning("%s stopped; the next process that lists the tasks takes over: %s", name, e)
         except Exception:

@@ -97,7 +97,9 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
             f"the ACL user may not do this ({text}); it needs ~PREFIX:* +@read +@write -@dangerous +time +evalsha "
             "+script|load, and +cluster|slots for a cluster"
         )
-    if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(("NOAUTH", "WRONGPASS")):
+    if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(
+        ("NOAUTH", "WRONGPASS", "Protocol error: unauthenticated")  # the last one: a long request
+    ):
         return errors.AuthenticationFailed(
             f"{where} refuses the login ({text}): put the password into the URL, redis://USER:PASSWORD@HOST:PORT/0"
         )

@@ -444,12 +444,13 @@ class Runtime:
             self._call_help(first)
             return None, 0, None
         pause = None
+        is_full = self._is_full()
         for lane in self._by_need():
             if self._must_settle(lane):
                 lane.is_settling = True
                 burst.settles = lane
                 return lane, 0, None
-            slots = self._wanted(lane)
+            slots = 0 if is_full else self._wanted(lane)
             if slots:
                 left = self._linger(lane)
                 if left <= 0:
@@ -474,7 +475,12 @@ class Runtime:
 
     def _has_calls(self) -> bool:
         """Is there a fetch or a settlement to be made?"""
-        return any(self._must_settle(lane) or self._wanted(lane) for lane in self.lanes)
+        is_full = self._is_full()
+        return any(self._must_settle(lane) or (not is_full and self._wanted(lane)) for lane in self.lanes)
+
+    def _is_full(self) -> bool:
+        """Are all slots taken or reserved? Asked once, since with many lanes it would be for each."""
+        return sum(lane.running + lane.reserved for lane in self.lanes) >= self.settings.concurrency
 
     def _want_watch(self) -> None:
         if not self._is_watched:
@@ -525,8 +531,10 @@ class Runtime:
         if len(self.lanes) == 1:
             return self.settings.concurrency - lane.running - lane.reserved
         free = self.settings.concurrency - sum(other.running + other.reserved for other in self.lanes)
+        if free <= 0:
+            return 0
         rivals = [other for other in self.lanes if other.is_backlogged and other.is_open and other is not lane]
-        if free > 0 and rivals:
+        if rivals:
             weights = lane.handler.weight + sum(other.handler.weight for other in rivals)
             share = math.ceil(self.settings.concurrency * lane.handler.weight / weights)  # _by_need() does the rest
             free = min(free, share - lane.running)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis import Redis
 
 import rqsqs
 from rqsqs.errors import ConnectionFailed
@@ -152,12 +153,38 @@ def test_the_move_task_of_a_vanished_queue_is_one_line(app: App, caplog: pytest.
     dead.redrive(max_per_second=1)
     app.connection.delete_queue(dead)
 
-    def lines() -> list[logging.LogRecord]:
-        return [r for r in caplog.records if "takes over" in r.getMessage() or "stopped" in r.getMessage()]
+    until(lambda: not named("rqsqs-move-dead"), lambda: str(threading.enumerate()), 60)
+    (line,) = [r for r in caplog.records if r.getMessage().startswith("rqsqs-move-dead")]
+    assert line.getMessage() == "rqsqs-move-dead ended: the queue 'dead' does not exist"
+    assert not line.exc_info
 
-    until(lambda: not [t for t in threading.enumerate() if "move" in t.name], lambda: str(threading.enumerate()), 60)
-    assert len(lines()) <= 1
-    assert not [r for r in caplog.records if r.exc_info]
+
+def test_a_password_that_is_demanded_now_is_told_so(own: App, server: Server, told: Any) -> None:
+    """The server answers long requests of those who have not logged in with a protocol error."""
+    own.queue()
+    running = own.serve(lambda message: None, beat=0.3)
+    own.redis().config_set("requirepass", "new")
+    with Redis.from_url(own.url, password="new") as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+        until(lambda: [line for line in told(LOST) if "put the password into the URL" in line])
+        assert not [line for line in told(LOST) if "bug" in line]
+        assert not running.worker.status()["is_ready"]
+        client.config_set("requirepass", "")
+    until(lambda: told(BACK))
+
+
+def test_a_worker_of_many_queues_gets_to_all_of_them(app: App) -> None:
+    """With ten slots; each look at all queues takes a time that grows with their number, not with its square."""
+    queues = [app.queue(f"q{n}") for n in range(300)]
+    done: list[Any] = []
+
+    def handle(message: rqsqs.Message) -> None:
+        done.append(message.body)
+
+    app.serve(dict.fromkeys((q.name for q in queues), handle), beat=5)
+    for n, queue in enumerate(queues):
+        queue.send(n)
+    until(lambda: len(done) == 300, lambda: str(len(done)), 60)
 
 
 def test_a_reporter_whose_thread_dies_goes_on(told: Any) -> None:
