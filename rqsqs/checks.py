@@ -32,7 +32,10 @@ _CURSORS = {
 
 def shown(value: object) -> str:
     """A value in an error message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole numbers of more than 4,300 digits
+        text = "a number of very many digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -45,13 +48,21 @@ def queue_name(name: object) -> str:
     )
 
 
+def _is_number(value: Any) -> bool:
+    """A finite one; a whole number that no float can hold is none."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def milliseconds(what: str, value: Any, maximum_ms: int) -> int:
     """Seconds (number or timedelta) as milliseconds, between 0 and a maximum."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_number(value):
         raise InvalidParameterValue(f"{what} is {shown(value)}: it is a number of seconds or a timedelta")
-    ms = round(value * 1000)
+    ms = round(value * 1000) if abs(value) < 1e15 else -1
     if not 0 <= ms <= maximum_ms:
         raise InvalidParameterValue(f"{what} is {value:.15g} s: it is between 0 and {maximum_ms / 1000:.15g} s")
     return ms
@@ -63,9 +74,9 @@ def epoch_ms(what: str, value: Any) -> int:
         if value.tzinfo is None:
             raise InvalidParameterValue(f"{what} is {value.isoformat()} without a time zone: say which it is in")
         value = value.timestamp()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_number(value):
         raise InvalidParameterValue(f"{what} is {shown(value)}: it is a datetime with time zone or epoch seconds")
-    ms = round(value * 1000)
+    ms = round(value * 1000) if abs(value) < 1e15 else -1
     if not 0 <= ms <= 7_258_118_400_000:
         raise InvalidParameterValue(f"{what} is {value:.15g}: it is a time between 1970 and 2200")
     return ms
@@ -76,7 +87,7 @@ def count(what: str, value: Any, maximum: int, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidParameterValue(f"{what} is {shown(value)}: it is a whole number")
     if not minimum <= value <= maximum:
-        raise InvalidParameterValue(f"{what} is {value}: it is between {minimum} and {maximum}")
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is between {minimum} and {maximum}")
     return value
 
 
@@ -88,17 +99,17 @@ def label(what: str, value: Any) -> str:
         raise InvalidParameterValue(f"{what} has {len(value)} characters: it has 1 to 128")
     if "\n" in value:
         raise InvalidParameterValue(f"{what} {shown(value)} holds a line break, which it must not")
+    return text(what, value)
+
+
+def text(what: str, value: Any) -> str:
+    """Any text that UTF-8 can write."""
+    if not isinstance(value, str):
+        raise InvalidParameterValue(f"{what} is {shown(value)}: it is text")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidParameterValue(f"{what} {shown(value)} is not valid Unicode") from None
-    return value
-
-
-def text(what: str, value: Any) -> str:
-    """Any text."""
-    if not isinstance(value, str):
-        raise InvalidParameterValue(f"{what} is {shown(value)}: it is text")
     return value
 
 
@@ -146,6 +157,7 @@ def tags(values: Any) -> dict[str, str]:
     for name, value in values.items():
         if not isinstance(name, str) or not name:
             raise InvalidParameterValue(f"{shown(name)} is not the name of a tag: it is text, not empty")
+        text("the name of a tag", name)
         text(f"tag {name!r}", value)
     return dict(values)
 
@@ -166,7 +178,7 @@ def attributes(values: Any, limits: Limits) -> dict[str, tuple[str, str | bytes]
             found[name] = ("String", value)
         elif isinstance(value, (bytes, bytearray)):
             found[name] = ("Binary", bytes(value))
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        elif _is_number(value):
             found[name] = ("Number", repr(value))
         else:
             raise InvalidParameterValue(f"attribute {name!r} is {shown(value)}: it is text, a number or bytes")

@@ -15,13 +15,15 @@ from rqsqs.cli import output, records
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.sending import send_all, sent_record
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION, MOMENT, PAIR
+from rqsqs.cli.values import DURATION, FILE, MOMENT, PAIR
 
 
 @click.command("send")
 @click.argument("queue", type=QUEUE)
 @click.argument("body", required=False)
-@click.option("--file", "-f", "path", metavar="PATH", help="Send the messages of a file of JSON Lines; - is stdin.")
+@click.option(
+    "--file", "-f", "path", type=FILE, metavar="PATH", help="Send the messages of a file of JSON Lines; - is stdin."
+)
 @click.option("--as", "kind", type=click.Choice(["text", "json", "bytes"]),
               help="What BODY is: text; JSON, received as an object; or bytes [text].")  # fmt: skip
 @click.option("--delay", type=DURATION, help="How long it stays invisible: 30, 15m, 2h, 7d.")
@@ -102,7 +104,7 @@ def _body(text: str, kind: str) -> Any:
 
 
 def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict[str, Any]) -> int:
-    with nullcontext(sys.stdin) if path == "-" else open(path, encoding="utf-8") as lines:
+    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as lines:
         total = None
         if path != "-" and lines.seekable() and sys.stderr.isatty():
             total = sum(1 for line in lines if line.strip())
@@ -233,7 +235,11 @@ def _settle(
     """Do something with messages by their receipt handles, 1,000 at a time; name those that were refused."""
     wanted: list[str] = []
     for handle in handles:
-        wanted += (line.strip() for line in sys.stdin if line.strip()) if handle == "-" else [handle]
+        if handle == "-":
+            lines = (line.decode(errors="replace").strip() for line in sys.stdin.buffer)
+            wanted += filter(None, lines)
+        else:
+            wanted.append(handle)
     failed = 0
     for start in range(0, len(wanted), 1000):
         try:

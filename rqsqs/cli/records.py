@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -85,7 +84,7 @@ def _body_record(body: Any) -> dict[str, Any]:
     return {"body": readable, "body_msgpack": base64.b64encode(msgpack.packb(body)).decode()}
 
 
-def entries(lines: Iterable[str], defaults: dict[str, Any]) -> Iterator[tuple[int, int, rqsqs.Entry]]:
+def entries(lines: Iterable[bytes], defaults: dict[str, Any]) -> Iterator[tuple[int, int, rqsqs.Entry]]:
     """Number and length of each line with the message it holds; empty lines are passed over.
 
     Raises:
@@ -96,7 +95,7 @@ def entries(lines: Iterable[str], defaults: dict[str, Any]) -> Iterator[tuple[in
             yield number, len(line), entry_of(number, parsed(number, line), defaults)
 
 
-def parsed(number: int, line: str | bytes) -> dict[str, Any]:
+def parsed(number: int, line: bytes) -> dict[str, Any]:
     """The object of one line."""
     try:
         record = json.loads(line)
@@ -146,15 +145,20 @@ def _body(record: dict[str, Any]) -> Any:
         return record["body"]
     try:
         return _decoded(record["body_base64"])
-    except (binascii.Error, TypeError, ValueError) as error:
+    except ValueError as error:
         raise click.UsageError(f"body_base64 is not base64: {error}") from None
 
 
 def _decoded(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("it is a text")
     return base64.b64decode(text, validate=True)
 
 
 def _attribute(value: Any) -> Any:
     if isinstance(value, dict) and list(value) == ["base64"]:
-        return _decoded(value["base64"])
+        try:
+            return _decoded(value["base64"])
+        except ValueError as error:
+            raise click.UsageError(f"the value of an attribute is not base64: {error}") from None
     return value

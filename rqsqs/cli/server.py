@@ -16,13 +16,13 @@ from rqsqs import embedded
 from rqsqs._io import plain
 from rqsqs.cli import output
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import Number
+from rqsqs.cli.values import FILE, Number
 
 LOOK_S = 0.2
 
 
 @click.command("server")
-@click.argument("folder", required=False, type=click.Path(file_okay=False))
+@click.argument("folder", required=False, type=FILE)
 @click.option("--port", type=Number(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
 @click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]),
               help="When what was sent is safe on disk: at once, a second later, some time [always].")  # fmt: skip

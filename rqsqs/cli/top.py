@@ -24,7 +24,7 @@ import rqsqs
 from rqsqs._text import printable
 from rqsqs.cli import output, scanning
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import COUNT, DURATION
+from rqsqs.cli.values import COUNT, Duration
 
 TITLES = [("QUEUE", "left"), ("VISIBLE", "right"), ("IN FLIGHT", "right"), ("DELAYED", "right"), ("±/s", "right"),
           ("OLDEST", "right"), ("EMPTY IN", "right")]  # fmt: skip
@@ -121,7 +121,7 @@ class Sampler:
 
 @click.command("top")
 @click.argument("beginning", default="")
-@click.option("--interval", "-i", type=DURATION, default=2.0, help="Time between two looks [2].")
+@click.option("--interval", "-i", type=Duration(0.1, 86_400), default=2.0, help="Time between two looks [2].")
 @click.option("--sort", "order", type=click.Choice(list(ORDERS)), default="name",
               help="What comes first; numbers from the largest [name].")  # fmt: skip
 @click.option("--count", "-c", type=COUNT, metavar="N", help="End after so many looks [never].")
@@ -144,8 +144,6 @@ def top(settings: Settings, beginning: str, interval: float, order: str, count: 
       rqsqs top --json --interval 1m >>numbers.jsonl
       rqsqs top --count 2 --interval 10
     """
-    if interval < 0.1:
-        raise click.UsageError("--interval is 100ms at least")
     sampler = Sampler(settings.connect(), beginning, order)
     looks = itertools.count(1) if count is None else range(1, count + 1)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as after Ctrl-C: the terminal is put in order

@@ -18,11 +18,12 @@ from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.sending import Numbered, send_all
 from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.values import FILE
 
 
 @click.command("export")
 @click.argument("queue", type=QUEUE)
-@click.argument("file", default="-")
+@click.argument("file", default="-", type=FILE)
 @scanning.state_option("Only messages that are so; may be repeated [all].")
 @common_options
 @pass_settings
@@ -95,7 +96,7 @@ def _complete_or_nothing(file: str) -> Iterator[Any]:
 
 @click.command("import")
 @click.argument("queue", type=QUEUE)
-@click.argument("file")
+@click.argument("file", type=FILE)
 @common_options
 @pass_settings
 def import_(settings: Settings, queue: str, file: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +23,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 
     name = "duration"
 
+    def __init__(self, shortest: float = 0.0, longest: float = math.inf) -> None:
+        self._shortest = shortest
+        self._longest = longest
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds."""
         if isinstance(value, (int, float)):
@@ -28,7 +34,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw]?)", value.strip())
         if match is None:
             self.fail(f"{value!r} is not a duration: write 30, 1.5s, 15m, 2h or 7d", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+        seconds = float(match[1]) * _UNITS[match[2]]
+        if not self._shortest <= seconds <= self._longest:
+            self.fail(f"{value!r:.80} is not in the range: {self._shortest:g} s to {self._longest:g} s", param, ctx)
+        return seconds
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]
@@ -50,7 +59,10 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
             self.fail(
                 f"{value!r} is not a time: write 2030-01-31T08:00, with +01:00 or Z, or epoch seconds", param, ctx
             )
-        return found if found.tzinfo else found.astimezone()
+        try:
+            return found if found.tzinfo else found.astimezone()
+        except (ValueError, OverflowError):  # in the first or the last year that there is
+            self.fail(f"{value!r} is out of range: a time between 1970 and 2200", param, ctx)
 
 
 class Durability(click.ParamType):  # type: ignore[type-arg]
@@ -64,6 +76,22 @@ class Durability(click.ParamType):  # type: ignore[type-arg]
             checks.durability(value or None)
         except rqsqs.InvalidParameterValue as error:
             self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class File(click.ParamType):  # type: ignore[type-arg]
+    """The name of a file; - is stdin or stdout where that is said."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same text, if a file can be called so."""
+        try:
+            is_possible = value and b"\0" not in os.fsencode(value)
+        except UnicodeEncodeError:
+            is_possible = False
+        if not is_possible:
+            self.fail(f"{value!r} cannot be the name of a file", param, ctx)
         return str(value)
 
 
@@ -146,4 +174,5 @@ def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]])
     return policy if general is None else replace(policy, base=general[0], cap=general[1])
 
 
-DURABILITY, DURATION, MOMENT, PAIR, RETRY = Durability(), Duration(), Moment(), Pair(), RetryRule()
+DURABILITY, DURATION, FILE = Durability(), Duration(), File()
+MOMENT, PAIR, RETRY = Moment(), Pair(), RetryRule()

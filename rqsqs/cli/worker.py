@@ -15,13 +15,13 @@ from click.core import ParameterSource
 from rqsqs.cli import logs, output
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION
+from rqsqs.cli.values import DURATION, FILE
 
 CHANGES = ("concurrency", "beat", "grace")  # options that a Worker has under the same name
 
 
 @click.command("worker")
-@click.argument("target")
+@click.argument("target", type=FILE)
 @click.option(
     "--concurrency",
     "-c",
@@ -68,12 +68,13 @@ CHANGES = ("concurrency", "beat", "grace")  # options that a Worker has under th
 @click.option(
     "--reload-dir",
     "folders",
+    type=FILE,
     multiple=True,
     metavar="FOLDER",
     help="Files below are watched; may be repeated [the current directory].",
 )
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", help="What is logged to stderr [info].")
-@click.option("--report-to", type=int, hidden=True)
+@click.option("--report-to", type=click.IntRange(0, 2**31 - 1), hidden=True)
 @click.option("--given", type=click.Choice(["url", "prefix"]), multiple=True, hidden=True)
 @common_options
 @pass_settings

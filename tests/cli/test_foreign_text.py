@@ -29,7 +29,7 @@ from rqsqs._core import flows
 from rqsqs.cli.names import QUEUE, QueueName
 from rqsqs.cli.program import explain, program
 from rqsqs.cli.settings import Settings
-from tests.cli.tools import die_of
+from tests.cli.tools import commands, die_of
 from tests.clusters import client_of
 
 EVIL = (
@@ -44,20 +44,7 @@ OURS = re.compile(
 FORBIDDEN = {chr(c) for c in (*range(32), *range(0x7F, 0xA0))} - {"\n"}
 FORBIDDEN |= {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u2028\u2029"}
 UNENDING = {"server", "worker", "demo", "chaos"}  # called with wrong arguments only
-
-
-def leaves(command: click.Command, context: click.Context, words: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """All commands that are no groups, with the words that call them."""
-    if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None
-            yield from leaves(found, click.Context(found, info_name=name, parent=context), (*words, name))
-    else:
-        yield words, command
-
-
-COMMANDS = {" ".join(words): command for words, command in leaves(program, click.Context(program))}
+COMMANDS = commands()
 
 
 @pytest.fixture

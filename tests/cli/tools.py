@@ -13,15 +13,36 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import rqsqs
 from rqsqs._core import flows
 from rqsqs._core.messages import Verdict
 
+if TYPE_CHECKING:
+    import click
+
 Run = Callable[..., Any]
 COMMAND = [sys.executable, "-m", "rqsqs"]
+
+
+def commands() -> dict[str, click.Command]:
+    """All commands of the program that are no groups, by the words that call them."""
+    import click
+
+    from rqsqs.cli.program import program
+
+    def leaves(command: click.Command, context: click.Context, *words: str) -> Iterator[tuple[str, click.Command]]:
+        if not isinstance(command, click.Group):
+            yield " ".join(words), command
+            return
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from leaves(found, click.Context(found, info_name=name, parent=context), *words, name)
+
+    return dict(leaves(program, click.Context(program)))
 
 
 def records(result: Any) -> list[dict[str, Any]]:
