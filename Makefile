@@ -11,7 +11,7 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-aiobotocore test-faults soak demo lint format fault-report bench bench-scaling coverage clean
+.PHONY: help install test test-cluster test-aiobotocore test-oldest test-faults soak demo lint format fault-report bench bench-scaling coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,16 @@ $(VENV)-aio/.rqsqs-installed: pyproject.toml
 
 test-aiobotocore: $(VENV)-aio/.rqsqs-installed ## Run the tests of clients of aiobotocore and aioboto3
 	$(VENV)-aio/bin/python -X dev -m pytest tests/aiobotocore
+
+$(VENV)-oldest/.rqsqs-installed: pyproject.toml
+	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]' \
+		$$($(PYTHON) -m tests.oldest boto3 cli) \
+		'hypothesis>=6.100' 'pytest>=8.2' 'pytest-timeout>=2.3' 'pytest-xdist>=3.6'
+	@touch $@
+
+test-oldest: $(VENV)-oldest/.rqsqs-installed ## Run the tests with the oldest dependencies that are declared
+	$(VENV)-oldest/bin/python -m pytest $(PYTEST_ARGS)
 
 test-faults: $(STAMP) ## Kill, cut off and freeze fleets of processes, on servers and clusters
 	RQSQS_TEST_FAULTS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
@@ -78,5 +88,5 @@ coverage: $(STAMP) ## Run the tests and show what they did not reach
 	$(BIN)/coverage report
 
 clean: ## Remove what was made, the virtual environment included
-	rm -rf $(VENV) $(VENV)-aio build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-aio $(VENV)-oldest build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
