@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
+from redis.exceptions import RedisError
 
 from rqsqs._io import defaults, wire
 from rqsqs._io.addresses import place_of
@@ -96,7 +98,7 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
             made = pool.from_url(url, **settings)
         _check(made.connection_kwargs)
         made.make_connection()  # not connected yet: tells whether the options exist
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, RedisError) as e:  # RedisError: of ssl_cert_reqs
         text = str(e)
     else:
         return made
@@ -111,6 +113,21 @@ def _check(options: dict[str, Any]) -> None:
         seconds = options.get(name)
         if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= LONGEST_S):
             raise ValueError(f"{name} must be more than 0 and up to {LONGEST_S:,} seconds, got {seconds!r:.80}")
+    size = options.get("socket_read_size")
+    if size is not None and not (isinstance(size, int) and 0 < size < 2**31):
+        raise ValueError(f"socket_read_size must be 1 to {2**31 - 1:,} bytes, got {size!r:.80}")
+    version = options.get("ssl_min_version")
+    if version is not None:
+        ssl.TLSVersion(version)
+    for name, value in options.items():
+        if (name in ("path", "host") or name.startswith("ssl_")) and isinstance(value, str) and "\0" in value:
+            raise ValueError(f"{name} must have no NUL characters")
+    host = options.get("host")
+    if isinstance(host, str):
+        try:
+            host.encode("idna")  # as sockets do, which say it in the middle of a call
+        except UnicodeError:
+            raise ValueError(f"{host!r:.80} cannot be the name of a host") from None
     protocol = options.get("protocol", 2)
     if str(protocol) not in ("2", "3"):
         raise ValueError(f"protocol must be 2 or 3, got {protocol!r:.80}")

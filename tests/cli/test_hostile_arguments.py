@@ -209,3 +209,20 @@ def test_a_pause_between_looks_may_be_as_long_as_it_can_be_written(call: Any, mo
         call("top", "--count=2", f"--interval={interval}")
     (seconds,) = slept
     assert seconds < threading.TIMEOUT_MAX
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://{'a' * 64}.com",
+        "redis://a..b",
+        "redis://127.0.0.1:1?socket_read_size=-1",
+        "rediss://127.0.0.1:1?ssl_cert_reqs=x",
+        "rediss://127.0.0.1:1?ssl_min_version=5",
+        "rediss://127.0.0.1:1?ssl_ca_path=%00",
+    ],
+)
+def test_options_of_a_url_are_checked_before_anything_connects(url: str, call: Any) -> None:
+    call("--url", url, "ls")
+    with pytest.raises(rqsqs.UsageError), rqsqs.connect(url) as connection:
+        connection.exists("q")
