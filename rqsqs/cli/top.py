@@ -26,8 +26,8 @@ from rqsqs.cli import output, scanning
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import COUNT, Duration
 
-TITLES = [("QUEUE", "left"), ("VISIBLE", "right"), ("IN FLIGHT", "right"), ("DELAYED", "right"), ("±/s", "right"),
-          ("OLDEST", "right"), ("EMPTY IN", "right")]  # fmt: skip
+TITLES = [("QUEUE", "left"), ("VISIBLE", "right"), ("IN FLIGHT", "right"), ("DELAYED", "right"), ("IN/s ≥", "right"),
+          ("OUT/s ≥", "right"), ("OLDEST", "right"), ("EMPTY IN", "right")]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,29 @@ class Row:
         return scanning.total(self.counts)
 
     @property
+    def sent(self) -> float | None:
+        """At least so many messages a second came in since the last look: it holds more by them."""
+        return None if self.rate is None else max(self.rate, 0.0)
+
+    @property
+    def removed(self) -> float | None:
+        """At least so many messages a second left since the last look."""
+        return None if self.rate is None else max(-self.rate, 0.0)
+
+    @property
     def empty_in(self) -> float | None:
         """Seconds until it is empty if it goes on like this; None if it does not shrink."""
         return self.total / -self.rate if self.rate is not None and self.rate < 0 and self.total else None
 
     def cells(self) -> tuple[str, ...]:
         """For people."""
-        rate = "" if self.rate is None else "0" if not self.rate else f"{self.rate:+,.{int(abs(self.rate) < 10)}f}"
         return (
             self.name,
             f"{self.counts.visible:,}",
             f"{self.counts.in_flight:,}",
             f"{self.counts.delayed:,}",
-            rate,
+            _shown(self.sent),
+            _shown(self.removed),
             "-" if self.oldest is None else output.age(self.oldest),
             "paused" if self.is_paused else "" if self.empty_in is None else output.age(self.empty_in),
         )
@@ -77,9 +87,15 @@ class Row:
             "in_flight": self.counts.in_flight,
             "delayed": self.counts.delayed,
             "change_per_s": None if self.rate is None else round(self.rate, 3),
+            "in_per_s_at_least": None if self.sent is None else round(self.sent, 3),
+            "out_per_s_at_least": None if self.removed is None else round(self.removed, 3),
             "oldest_age_s": None if self.oldest is None else round(self.oldest, 3),
             "paused": self.is_paused,
         }
+
+
+def _shown(rate: float | None) -> str:
+    return "" if rate is None else "0" if not rate else f"{rate:,.{int(rate < 10)}f}"
 
 
 ORDERS = {
@@ -130,9 +146,10 @@ class Sampler:
 def top(settings: Settings, beginning: str, interval: float, order: str, count: int | None) -> None:
     """Show the numbers of all queues, or of those whose names start with BEGINNING, again and again until q or Ctrl-C.
 
-    VISIBLE, IN FLIGHT, DELAYED and OLDEST are exact, as in `rqsqs stats`. ±/s is a change, not a throughput: how many
-    messages a second the queue holds more (+) or less (-) than at the last look, whatever was sent and deleted in
-    between; 0 may mean that nothing happens or that consumers keep up. EMPTY IN tells how long a queue that shrinks
+    VISIBLE, IN FLIGHT, DELAYED and OLDEST are exact, as in `rqsqs stats`. IN/s and OUT/s are lower bounds, not a
+    throughput: queues count what they hold, not what passed through, so a queue that holds more than at the last look
+    got at least that many messages a second, and one that holds less lost at least that many; 0 in both may mean that
+    nothing happens or that consumers keep up. EMPTY IN tells how long a queue that shrinks
     needs if it goes on like this; a paused one says so there.
 
     Each look costs two calls per queue. Into a pipe it prints a table at each look, with --json a line for each queue.

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_a_table_for_each_look_goes_into_a_pipe(run: Run, connection: rqsqs.Conn
     connection.create_queue("bills")
     lines = run("top", "--count", "2", "--interval", "100ms").stdout.splitlines()
     table = [re.split(r"\s{2,}", line) for line in lines[1:4]]
-    assert table[0] == ["QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED", "±/s", "OLDEST", "EMPTY IN"]
+    assert table[0] == ["QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED", "IN/s ≥", "OUT/s ≥", "OLDEST", "EMPTY IN"]
     assert [row[:4] for row in table[1:]] == [["bills", "0", "0", "0"], ["orders", "3", "0", "0"]]
     assert lines[4] == ""
     assert len(lines) == 9
@@ -57,6 +58,12 @@ def test_the_change_is_that_of_all_messages(connection: rqsqs.Connection) -> Non
     assert second.empty_in is None
     assert third.rate is not None
     assert third.rate < 0
+    assert (third.sent, third.removed) == (0, -third.rate)
+    queue.send_batch(range(5))
+    (fourth,) = sampler.look()
+    assert (fourth.sent, fourth.removed) == (fourth.rate, 0)
+    assert fourth.record(datetime.now(UTC))["in_per_s_at_least"] > 0
+    assert (first.sent, first.removed) == (None, None)
     assert third.empty_in == pytest.approx(5 / -third.rate)
 
 
