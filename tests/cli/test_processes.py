@@ -128,3 +128,11 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", blocker], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "rqsqs: the command line needs click and rich: pip install 'rqsqs[cli]'\n"
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">/dev/full", 1), (">&- <&- 2>&-", 0), ("2>/dev/full", 0)])
+def test_output_that_cannot_be_written_is_no_traceback(redirection: str, code: int) -> None:
+    command = " ".join([*COMMAND, "--help", redirection])
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
