@@ -54,6 +54,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from ._io.defaults import TITLE
 from .errors import EmbeddedServerUnavailable
 
 with contextlib.suppress(ImportError):  # not on Windows, where the module must import all the same
@@ -67,7 +68,6 @@ LOG_LIMIT = 1 << 20  # bytes; a longer log is set aside as server.log.1 at the n
 PATIENCE = 10.0  # seconds for steps that take milliseconds, before we say that something is wrong
 STEP = 0.0005  # seconds between two looks
 OURS = ("start.lock", "server.", "users", "joined.", "appendonlydir", "temp-", "dump.rdb")  # how our files begin
-TITLE = "rqsqs {title} {unixsocket}"  # of the process; tells also its clients what it is
 
 # $1 folder, $2 signal that stops the server (KILL: the folder goes too), $3 socket, then the command.
 # stdin is the reading end of `users`, stdout the locked server.lock (only the server keeps it, as 4), stderr the log.

@@ -12,6 +12,7 @@ from rqsqs.errors import InvalidParameterValue, UsageError
 
 URL = "redis://localhost:6379/0"
 PREFIX = "rqsqs"
+TITLE = "rqsqs {title} {unixsocket}"  # of the process; tells also its clients what it is
 
 
 def url() -> str:

@@ -15,7 +15,7 @@ import redis.exceptions as rx
 from rqsqs._core.operation import Operation
 from rqsqs._core.records import FORMAT
 from rqsqs._io import failures, wire
-from rqsqs.embedded import TITLE
+from rqsqs._io.defaults import TITLE
 from rqsqs.errors import FormatNewer, ServerTooOld
 
 log = logging.getLogger("rqsqs.server")

@@ -30,8 +30,6 @@ class QueueName(click.ParamType):  # type: ignore[type-arg]
         """Names that begin so; none if the server does not answer at once."""
         from click.shell_completion import CompletionItem
 
-        from rqsqs import embedded
-
         settings = ctx.find_object(Settings) or Settings()
         taken = set(ctx.params.get(param.name or "") or ()) if param.nargs == -1 else set()
         try:

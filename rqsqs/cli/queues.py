@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -97,6 +96,8 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
     try:
         settings.connect().create_queue(name, **given, tags=dict(tags) or None)
     except rqsqs.QueueNameExists as error:
+        import shlex
+
         changes = calls.differing(error, given)
         if not changes:
             raise

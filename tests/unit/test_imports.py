@@ -91,7 +91,7 @@ def test_what_needs_no_server_and_no_table_imports_neither(arguments: str) -> No
 def test_a_command_imports_no_other_and_draws_nothing_into_a_pipe() -> None:
     found = imported(f"import sys; sys.argv[1:] = ['ls', '--url', 'redis://localhost:1']; {CALL}")
     assert {"redis", "rqsqs.cli.queues"} <= found
-    assert found.isdisjoint({"rich", "rqsqs.cli.messages", "rqsqs.cli.top", "rqsqs.worker"})
+    assert found.isdisjoint({"rich", "rqsqs.cli.messages", "rqsqs.cli.top", "rqsqs.worker", "rqsqs.embedded"})
 
 
 def test_completion_of_commands_imports_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
