@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import threading
 import time
@@ -48,7 +49,7 @@ class Taken:
     def add(self, thing: Any) -> None:
         """It is taken."""
         held, key = self._held, id(thing)
-        held[key] = weakref.ref(thing, lambda _: held.pop(key, None))
+        held[key] = weakref.ref(thing, functools.partial(held.pop, key))  # in C: no signal handler breaks it off
 
     def discard(self, thing: Any) -> None:
         """It is not taken any more."""

@@ -125,7 +125,12 @@ def is_elsewhere(error: rx.ResponseError) -> bool:
     TRYAGAIN and ASK mean that a slot is on its way (see call): soon MOVED says where it is.
     """
     kinds = (rx.AskError, rx.TryAgainError, rx.ClusterDownError, rx.ReadOnlyError)  # Moved is an Ask, MasterDown a Down
-    return isinstance(error, kinds) or is_unblocked(error)
+    return isinstance(error, kinds) or is_unblocked(error) or is_cut_off(error)
+
+
+def is_cut_off(error: rx.ResponseError) -> bool:
+    """Does a replica that has lost its primary answer nothing? redis-py 5.3 has no class for it."""
+    return str(error).startswith("MASTERDOWN")
 
 
 def is_unblocked(error: rx.ResponseError) -> bool:

@@ -220,7 +220,7 @@ def test_a_body_that_could_not_be_read_is_refused_when_it_is_sent(connection: rq
         {b"\xff": 1},
         {1: "a", None: 2, 1.5: 3, False: 4},
         {"a": {b"k": [1, {2: b"\x00"}]}},
-        nested(900),
+        nested(500),
         memoryview(b"abcdef")[::2],
         memoryview(b"abc"),
         bytearray(b"abc"),
