@@ -6,6 +6,7 @@
 PYTHON      ?= python3
 VENV        ?= .venv
 PYTEST_ARGS ?= -n auto
+AIO_ARGS    ?=
 BENCH_ARGS  ?=
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
@@ -37,7 +38,7 @@ $(VENV)-aio/.rqsqs-installed: pyproject.toml
 	@touch $@
 
 test-aiobotocore: $(VENV)-aio/.rqsqs-installed ## Run the tests of clients of aiobotocore and aioboto3
-	$(VENV)-aio/bin/python -X dev -m pytest tests/aiobotocore
+	$(VENV)-aio/bin/python -X dev -m pytest $(AIO_ARGS) tests/aiobotocore
 
 $(VENV)-oldest/.rqsqs-installed: pyproject.toml
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
