@@ -132,7 +132,7 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
         elif not sent:
             outcome += _ways_out(where)
         return errors.ConnectionFailed(f"no connection to {where} ({reason_of(error)}); {outcome}", request_sent=sent)
-    if isinstance(error, rx.ClusterDownError) or text.startswith("MASTERDOWN"):  # redis-py 5.3 has no class for that
+    if isinstance(error, rx.ClusterDownError) or wire.is_cut_off(error):
         return errors.ServerLoading(f"{where} has no primary at the moment ({text}): try again in a moment")
     if text.startswith("NOREPLICAS"):
         return errors.ServerReadOnly(f"{where} has too few replicas to accept writes ({text})")

@@ -128,7 +128,7 @@ def is_elsewhere(error: rx.ResponseError) -> bool:
     return isinstance(error, kinds) or is_unblocked(error) or is_cut_off(error)
 
 
-def is_cut_off(error: rx.ResponseError) -> bool:
+def is_cut_off(error: Exception) -> bool:
     """Does a replica that has lost its primary answer nothing? redis-py 5.3 has no class for it."""
     return str(error).startswith("MASTERDOWN")
 
