@@ -23,7 +23,7 @@ from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
-from rqsqs.types import Outgoing
+from rqsqs.models import Outgoing
 
 BODY = "x" * 100
 GROUPS = 1000  # message groups of the FIFO queue

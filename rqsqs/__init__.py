@@ -62,8 +62,7 @@ if TYPE_CHECKING:
     )
     from rqsqs.limits import AWS, NATIVE, Limits
     from rqsqs.message import Entry
-    from rqsqs.queue import Message, Queue
-    from rqsqs.types import (
+    from rqsqs.models import (
         Cause,
         Consumer,
         Counts,
@@ -78,6 +77,7 @@ if TYPE_CHECKING:
         SentMessage,
         Statistics,
     )
+    from rqsqs.queue import Message, Queue
 
 __version__ = "0.1.0"
 
@@ -148,7 +148,7 @@ __all__ = [
     "connect",
 ]
 
-_MODULES = ("errors", "types", "limits", "message", "queue", "connection")  # the light ones first
+_MODULES = ("errors", "models", "limits", "message", "queue", "connection")  # the light ones first
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is not there
 

@@ -36,7 +36,7 @@ from rqsqs.checks import AttributeValue, Moment, Seconds
 from rqsqs.errors import MessageDamaged
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Entry, Holder
-from rqsqs.types import (
+from rqsqs.models import (
     Consumer,
     Counts,
     Durability,

@@ -30,7 +30,7 @@ from rqsqs.errors import (
 )
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.message import BaseMessage, Entry, Holder
-from rqsqs.types import Counts, Durability, Failure, Outgoing, Reached, Redriven, RetryPolicy, SentMessage, State
+from rqsqs.models import Counts, Durability, Failure, Outgoing, Reached, Redriven, RetryPolicy, SentMessage, State
 
 
 class Received(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 
 from rqsqs.errors import InvalidParameterValue, MissingParameter
 from rqsqs.limits import Limits
-from rqsqs.types import Durability, RetryPolicy
+from rqsqs.models import Durability, RetryPolicy
 
 Seconds = float | int | timedelta
 Moment = datetime | float | int

@@ -11,8 +11,8 @@ from rqsqs._core.keys import Clock
 from rqsqs._io import defaults
 from rqsqs.checks import Seconds
 from rqsqs.limits import Limits
+from rqsqs.models import Durability, RetryPolicy, Statistics
 from rqsqs.queue import Queue
-from rqsqs.types import Durability, RetryPolicy, Statistics
 
 if TYPE_CHECKING:
     from rqsqs._io.sync import Transport

@@ -59,7 +59,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rqsqs._text import printable, shortened
 
 if TYPE_CHECKING:
-    from rqsqs.types import Cause, Reached
+    from rqsqs.models import Cause, Reached
 
 BY_CODE: dict[str, type[RequestError]] = {}
 

@@ -10,7 +10,7 @@ from rqsqs import checks
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
 from rqsqs.checks import AttributeValue, Moment, Seconds
-from rqsqs.types import Cause
+from rqsqs.models import Cause
 
 
 class Entry:

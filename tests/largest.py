@@ -15,7 +15,7 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import IsWatched, Operation, Sleep, Spawn
 from rqsqs._io import nodes, wire
 from rqsqs.limits import NATIVE
-from rqsqs.types import Cause
+from rqsqs.models import Cause
 from tests.lua.conftest import Engine, policy
 
 MIB = 1024 * 1024

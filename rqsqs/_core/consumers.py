@@ -9,7 +9,7 @@ from typing import Any
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.records import Delivery
-from rqsqs.types import Consumer, Held, Statistics
+from rqsqs.models import Consumer, Held, Statistics
 
 COUNTS = frozenset(Statistics.__slots__)  # others are those of a newer worker
 LISTED = 1000

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rqsqs.errors import DurabilityNotReached
-from rqsqs.types import Durability, Reached, SentMessage
+from rqsqs.models import Durability, Reached, SentMessage
 
 
 def for_deletes(durability: Durability | None) -> Durability | None:

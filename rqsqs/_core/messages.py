@@ -16,7 +16,7 @@ from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDamaged
 from rqsqs.limits import Limits
-from rqsqs.types import Cause, Durability, Outgoing, SentMessage
+from rqsqs.models import Cause, Durability, Outgoing, SentMessage
 
 log = logging.getLogger("rqsqs.damage")
 ODD = (AttributeError, LookupError, TypeError, ValueError)  # what parsers raise about what they do not understand

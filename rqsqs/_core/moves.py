@@ -9,7 +9,7 @@ from typing import Any
 from rqsqs._core import browsing, ids
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Operation
-from rqsqs.types import Durability, MoveTask
+from rqsqs.models import Durability, MoveTask
 
 LEASE_MS = 10_000  # a task whose driver is silent for so long is taken over by whoever asks about it
 

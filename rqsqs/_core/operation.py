@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from rqsqs.types import Durability
+from rqsqs.models import Durability
 
 T = TypeVar("T")
 Arg = str | bytes

@@ -25,7 +25,7 @@ import msgpack
 from rqsqs._core import ids, receipts
 from rqsqs._core.keys import Partition
 from rqsqs.errors import FormatNewer, InvalidParameterValue, MessageDamaged
-from rqsqs.types import Cause, Outgoing
+from rqsqs.models import Cause, Outgoing
 
 TEXT, BYTES, OBJECT, UNREAD = 0, 1, 2, 3
 KINDS = 4  # so many numbers KIND has in each format

@@ -31,7 +31,7 @@ from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import QueueDoesNotExist, RqsqsError, UsageError
-from rqsqs.types import Reached, Statistics
+from rqsqs.models import Reached, Statistics
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")

@@ -6,7 +6,7 @@ import threading
 import weakref
 from typing import Any, Protocol
 
-from rqsqs.types import Statistics
+from rqsqs.models import Statistics
 
 
 class User(Protocol):

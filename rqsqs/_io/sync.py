@@ -26,7 +26,7 @@ from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import Hub, Node
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
 from rqsqs.errors import QueueDoesNotExist, RqsqsError, UsageError
-from rqsqs.types import Reached
+from rqsqs.models import Reached
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")

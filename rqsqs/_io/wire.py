@@ -15,7 +15,7 @@ import redis.exceptions as rx
 
 from rqsqs._core import messages, scripts
 from rqsqs._core.operation import Operation
-from rqsqs.types import Durability, Reached
+from rqsqs.models import Durability, Reached
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
 FAILOVER_S = 30.0  # so long it is tried again where another server may take over

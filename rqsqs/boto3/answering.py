@@ -35,12 +35,12 @@ from rqsqs._io import sync
 from rqsqs._io.connect import shown
 from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
 from rqsqs.limits import AWS, Limits
+from rqsqs.models import Durability
 from rqsqs.sqs import Context, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.failures import Failed
 from rqsqs.sqs.names import endpoint_of, is_account
 from rqsqs.sqs.safety import NotSafeEnough
-from rqsqs.types import Durability
 
 if TYPE_CHECKING:
     from rqsqs._io import aio

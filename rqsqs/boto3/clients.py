@@ -16,8 +16,8 @@ from rqsqs import checks
 from rqsqs._io import defaults
 from rqsqs._io.connect import SCHEMES
 from rqsqs.limits import AWS, Limits
+from rqsqs.models import Durability
 from rqsqs.sqs.context import DEFAULT_REGION
-from rqsqs.types import Durability
 
 from .answering import PARAMS, Answering, AsyncAnswering
 from .savings import save_no_more, save_repeated_work

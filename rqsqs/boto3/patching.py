@@ -22,7 +22,7 @@ import botocore.client
 import botocore.session
 
 from rqsqs.limits import AWS, Limits
-from rqsqs.types import Durability
+from rqsqs.models import Durability
 
 from .answering import Answering, AsyncAnswering
 from .clients import PATCHES, Place, Switch, is_redis_url, is_sqs, let_go, needs_nothing, switch_of

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 import rqsqs
-from rqsqs.types import Counts, State
+from rqsqs.models import Counts, State
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,7 +14,7 @@ from rqsqs.cli.damaged import Damaged, collected
 from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.types import State
+from rqsqs.models import State
 
 NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
     *("DelaySeconds", "DeduplicationWindow", "KmsDataKeyReusePeriodSeconds", "MaximumMessageSize"),

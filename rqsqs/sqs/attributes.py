@@ -22,7 +22,7 @@ MAX_POLICY_BYTES = 8192
 MAX_POLICY_STATEMENTS = 20
 DEFAULT_DATA_KEY_REUSE_S = "300"
 
-COUNTERS = {  # attribute -> field of rqsqs.types.Counts
+COUNTERS = {  # attribute -> field of rqsqs.models.Counts
     "ApproximateNumberOfMessages": "visible",
     "ApproximateNumberOfMessagesNotVisible": "in_flight",
     "ApproximateNumberOfMessagesDelayed": "delayed",

@@ -10,7 +10,7 @@ from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import AWS, Limits
-from rqsqs.types import Durability
+from rqsqs.models import Durability
 
 from .names import QUEUE_DOES_NOT_EXIST, Arn, endpoint_of, partition_of, queue_name_of_url
 

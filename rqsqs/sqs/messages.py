@@ -11,7 +11,7 @@ from rqsqs._core.durability import not_reached
 from rqsqs._core.operation import Flow
 from rqsqs.errors import DurabilityNotReached, InvalidParameterValue, MessageTooLarge, RequestError
 from rqsqs.limits import Limits
-from rqsqs.types import Failure, Outgoing, Reached, SentMessage
+from rqsqs.models import Failure, Outgoing, Reached, SentMessage
 
 from . import batches
 from .context import Context, Params, Response, ResponseFlow

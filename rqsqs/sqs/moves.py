@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rqsqs._core import flows
 from rqsqs.errors import InvalidParameterValue, MoveTaskRefused, QueueDoesNotExist, ResourceNotFound
-from rqsqs.types import MoveTask
+from rqsqs.models import MoveTask
 
 from .context import Context, Params, Response, ResponseFlow
 from .names import is_queue_name, missing, parse_arn

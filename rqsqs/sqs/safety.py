@@ -7,7 +7,7 @@ from typing import Any
 
 from rqsqs._core.durability import least
 from rqsqs.errors import DurabilityNotReached
-from rqsqs.types import Reached
+from rqsqs.models import Reached
 
 from .context import Response
 

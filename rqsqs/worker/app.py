@@ -15,7 +15,7 @@ from rqsqs._suggestions import did_you_mean
 from rqsqs.calls import QueueSettings
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.limits import NATIVE
-from rqsqs.types import Durability
+from rqsqs.models import Durability
 from rqsqs.worker import handlers, lambdas
 from rqsqs.worker import middleware as middlewares
 from rqsqs.worker.forks import forget_signals, watch

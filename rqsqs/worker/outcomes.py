@@ -9,7 +9,7 @@ from rqsqs._core.messages import Verdict
 from rqsqs._core.records import Delivery
 from rqsqs._tracebacks import formatted, name_of, text_of
 from rqsqs.errors import RqsqsError, UsageError
-from rqsqs.types import Cause
+from rqsqs.models import Cause
 
 TEXT = 500  # characters of an exception's text that are kept
 TRACEBACK = 2000  # and of its traceback

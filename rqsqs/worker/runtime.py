@@ -39,8 +39,8 @@ from rqsqs._io import defaults, sync
 from rqsqs._tracebacks import forget_own_frames
 from rqsqs.connection import Connection
 from rqsqs.errors import DurabilityNotReached, FormatNewer, QueueDamaged, QueueDoesNotExist
+from rqsqs.models import Statistics
 from rqsqs.queue import Message
-from rqsqs.types import Statistics
 from rqsqs.worker import journal
 from rqsqs.worker.forks import leave, watch
 from rqsqs.worker.handlers import Handler

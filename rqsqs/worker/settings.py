@@ -8,7 +8,7 @@ from typing import Any
 from rqsqs import checks
 from rqsqs._io import defaults
 from rqsqs.errors import InvalidParameterValue
-from rqsqs.types import Durability
+from rqsqs.models import Durability
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from rqsqs.errors import AuthenticationFailed, RequestError, RqsqsError, ServerOutOfMemory, ServerTooOld
-from rqsqs.types import Statistics
+from rqsqs.models import Statistics
 
 log = logging.getLogger("rqsqs.worker")
 

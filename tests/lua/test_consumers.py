@@ -12,7 +12,7 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.types import Consumer, Held, Statistics
+from rqsqs.models import Consumer, Held, Statistics
 from tests.lua.conftest import Engine
 from tests.lua.test_wake_tokens import ask
 from tests.lua.verdicts import BURIED, again, back, fail, group, received, release

@@ -9,7 +9,7 @@ import pytest
 from rqsqs._core import flows, records
 from rqsqs.errors import MessageTooLarge, OverLimit, ServerOutOfMemory
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.types import Failure
+from rqsqs.models import Failure
 from tests.lua.conftest import Engine
 from tests.servers import KINDS, Server, find_binary
 

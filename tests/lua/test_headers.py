@@ -12,7 +12,7 @@ from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs.errors import BY_CODE
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.types import Cause
+from rqsqs.models import Cause
 
 SPACE = Keyspace("p")
 Q, F = SPACE.queue("q"), SPACE.queue("f.fifo")

@@ -11,7 +11,7 @@ from rqsqs._core import browsing, flows, ids, messages, moves, queues, records
 from rqsqs._io import wire
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.types import Outgoing
+from rqsqs.models import Outgoing
 from tests.lua.conftest import Engine, policy
 
 

@@ -16,7 +16,7 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.messages import Verdict
 from rqsqs.errors import ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.types import Cause
+from rqsqs.models import Cause
 from tests.clusters import infos
 from tests.lua.conftest import Engine
 

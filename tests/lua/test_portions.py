@@ -12,7 +12,7 @@ from rqsqs._core.operation import Operation
 from rqsqs._core.portions import BYTES, portions
 from rqsqs.errors import ConnectionFailed, MessageTooLarge, QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.types import Failure, SentMessage
+from rqsqs.models import Failure, SentMessage
 from tests.lua.conftest import Engine
 
 MIB = 1024 * 1024

@@ -9,7 +9,7 @@ from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.messages import Verdict
 from rqsqs._core.records import Delivery
-from rqsqs.types import Cause, RetryPolicy
+from rqsqs.models import Cause, RetryPolicy
 from tests.lua.conftest import Engine
 
 LATEST = 1_000_000  # the chance that gives the longest delay

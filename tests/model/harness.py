@@ -24,7 +24,7 @@ from rqsqs._core.operation import Flow, Operation
 from rqsqs._io import wire
 from rqsqs._io.sync import Link, Transport
 from rqsqs.errors import RqsqsError
-from rqsqs.types import Cause, State
+from rqsqs.models import Cause, State
 from tests.clusters import client_of
 
 START_US = 1_700_000_000_000_000

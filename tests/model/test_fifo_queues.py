@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from rqsqs._core import flows, records
 from rqsqs.errors import MessageNotAvailable, MoveTaskRefused, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.types import SentMessage
+from rqsqs.models import SentMessage
 from tests.model.harness import (
     RETRIES,
     SOAK_TIMEOUT,

@@ -13,7 +13,7 @@ from rqsqs._core import records
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.records import Delivery
 from rqsqs.errors import InvalidParameterValue, MessageDamaged
-from rqsqs.types import Cause
+from rqsqs.models import Cause
 
 HOME = Keyspace().queue("q").home
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -17,7 +17,7 @@ from redis import Redis
 
 import rqsqs
 from rqsqs.errors import ConnectionFailed
-from rqsqs.types import Statistics
+from rqsqs.models import Statistics
 from rqsqs.worker import heart, runtime
 from rqsqs.worker.reporting import Reporter
 from rqsqs.worker.troubles import RECEIVE, Troubles

@@ -18,7 +18,7 @@ from rqsqs.errors import (
     QueueDoesNotExist,
     RqsqsError,
 )
-from rqsqs.types import Counts, State
+from rqsqs.models import Counts, State
 
 CHUNK = 500
 GROUPS = 100  # groups among which one call looks for a message

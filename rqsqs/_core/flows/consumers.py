@@ -15,7 +15,7 @@ from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.types import Consumer, Durability
+from rqsqs.models import Consumer, Durability
 
 GONE = -2
 PROLONGED = 1000  # messages of a FIFO queue in one heartbeat (standard: portions.SPECIAL)

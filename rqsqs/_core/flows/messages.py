@@ -36,7 +36,7 @@ from rqsqs.errors import (
     ServerError,
 )
 from rqsqs.limits import Limits
-from rqsqs.types import Durability, Failure, Outgoing, Reached, SentMessage
+from rqsqs.models import Durability, Failure, Outgoing, Reached, SentMessage
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs.damage")

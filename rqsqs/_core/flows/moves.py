@@ -27,7 +27,7 @@ from rqsqs.errors import (
     QueueDoesNotExist,
     ResourceNotFound,
 )
-from rqsqs.types import Durability, MoveTask, Redriven
+from rqsqs.models import Durability, MoveTask, Redriven
 
 STEP = 100  # messages in one script
 WEAK_PAUSE_MS = 1000  # until messages are put once more that are not safe enough where they went

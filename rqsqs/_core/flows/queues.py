@@ -14,7 +14,7 @@ from rqsqs._core.operation import Flow
 from rqsqs._core.queues import Ending
 from rqsqs.errors import QueueBeingDeleted, QueueDamaged, QueueDoesNotExist, QueueNameExists
 from rqsqs.limits import NATIVE, Limits
-from rqsqs.types import QueueInfo
+from rqsqs.models import QueueInfo
 
 TAGS = 1000  # in one call
 
