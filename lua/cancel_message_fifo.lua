@@ -14,8 +14,9 @@ ARGV   1 now_us  "" = the server's clock
        3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
                  visible, to another queue (lib/chosen.lua)
        4... groups among which it is looked for
-RETURN 1 done | 0 not found in these groups | -1 in flight; of a move also -1 it is delayed, or the head of its group
-       cannot be received | 2, -2, "no_source" or a name as in cancel_message.lua
+RETURN 1 done | 0 not found in these groups | {n} not found in the first n of them, the others come next | -1 in flight;
+       of a move also -1 it is delayed, or the head of its group cannot be received | 2, -2, "no_source" or a name as in
+       cancel_message.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  1500 calls, 4 MiB
 ]]
@@ -35,12 +36,15 @@ return require("lib.once").run(function()
   local now = string.sub(now_us, 1, 13)
   local now_ms = tonumber(now)
   local base = string.sub(meta, 1, -5)
+  local largest = redis.call("HGET", meta, "large")
   local group, list, index
   for i = 4, #ARGV do
     group, list = ARGV[i], fifo.list(base, ARGV[i])
-    index = sorted.find(list, stamp) or sorted.search(list, stamp, redis.call("HGET", meta, "large"))
+    index = sorted.find(list, stamp) or sorted.search(list, stamp, largest)
     if index then
       break
+    elseif sorted.is_spent() then
+      return {math.max(i - 4, 1)}
     end
   end
   if not index then

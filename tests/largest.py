@@ -374,6 +374,23 @@ def moving(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert engine.counts(dead) == (0, 0, 0)
 
 
+@scenario("cancel_message cancel_message_fifo")
+def cancelling_among_large_groups(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """In the last of a hundred groups, whose lists are not sorted and hold what may be large."""
+    sent: list[Any] = []
+    for _ in range(6):
+        sent += engine.run(flows.send_messages(q, batch(q, 1000, groups=100), NATIVE))
+    while not q.is_fifo and engine.redis.llen(q.home.base + "ready"):
+        engine.receive(q, 1, 0)  # brings messages to their groups
+    pipeline = engine.redis.pipeline(transaction=False)
+    for _ in range(2 * 40):
+        pipeline.lmove(f"{q.home.base}group:g99", f"{q.home.base}group:g99", "LEFT", "RIGHT")
+    pipeline.hset(q.home.base + "meta", mapping={"large": 4 * MIB, "unsorted": 1})
+    pipeline.execute()
+    assert meter(flows.cancel(q, sent[99].message_id))
+    assert engine.counts(q) == (5999, 0, 0)
+
+
 @scenario("cancel_message cancel_message_fifo clear_outbox")
 def moving_chosen_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
     """Far from the head, in the last of many groups, in a list that is not sorted."""

@@ -1,12 +1,23 @@
 -- Lists of key, record, key, record ... whose keys ascend (they begin with the time of sending). Dead letters and what
 -- comes back to a paused group stand in the order of their arrival instead: of such a list the head is searched
 -- through.
+local large = require("lib.large")
+
 local sorted = {}
+local CALLS = 1000 -- for looking through several lists; one takes 75 at most
+local calls, room = 0, large.BYTES -- made so far, and bytes that may be carried still
+
+-- The budget of the script is used up: a list that came after others may not have been looked through.
+function sorted.is_spent()
+  return calls > CALLS or room <= 0
+end
 
 -- The index (0 = head) of the message whose key begins with `prefix`, by bisection; nil if it is not there.
 function sorted.find(list, prefix)
   local low, high, length = 0, redis.call("LLEN", list) / 2 - 1, #prefix
+  calls = calls + 1
   while low <= high do
+    calls = calls + 1
     local middle = math.floor((low + high) / 2)
     local key = string.sub(redis.call("LINDEX", list, 2 * middle), 1, length)
     if key == prefix then
@@ -45,11 +56,11 @@ function sorted.count(list, is_before, n)
 end
 
 -- The same message by message, past holes (lib/message.lua), among 10,000 from index `first` on (the head), or as many
--- as fit in 4 MiB: `largest` is the field `large` of meta (lib/large.lua).
+-- as fit into what is left of 4 MiB: `largest` is the field `large` of meta (lib/large.lua).
 function sorted.search(list, prefix, largest, first)
-  local large = require("lib.large")
-  local start, room = first or 0, large.BYTES
+  local start = first or 0
   for _ = 1, 50 do
+    calls = calls + 1
     local step = large.chunk(largest or "4096", 200, room)
     local pairs_ = redis.call("LRANGE", list, string.format("%d", 2 * start), string.format("%d", 2 * (start + step) - 1))
     for i = 1, #pairs_, 2 do

@@ -158,7 +158,8 @@ def _seen_fifo(
 def cancel(
     p: Partition, key: str, groups: Sequence[str], due: int | str | None, *, ready_only: bool = False
 ) -> Operation:
-    """Cancel (due None) or reschedule; the result is 1 done, 0 not found, -1 in flight.
+    """Cancel (due None) or reschedule; the result is 1 done, 0 not found, -1 in flight, [n] not found among the first n
+    groups: ask again with the others.
 
     Args:
         due: epoch ms, or "+ms" from now.

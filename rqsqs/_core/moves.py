@@ -62,14 +62,15 @@ def move_one(
     p: Partition, key: str, groups: Sequence[str], destination: str, batch: str, place: int = 0, *, ready_only: bool
 ) -> Operation:
     """Move one visible message; the result is 1 done, 0 not found, -1 in flight or delayed, 2 it is in the outbox, -2
-    the outbox has to be emptied first, "no_source", or the name of the queue in another slot that needs a batch.
+    the outbox has to be emptied first, "no_source", or the name of the queue in another slot that needs a batch; [n]
+    not found among the first n groups, ask again with the others.
 
     Args:
         place: standard queues: from where on it is looked for in a list that is not sorted.
     """
     wish = f">{destination} {batch} {ids.tails()}000 {place}"
     o = browsing.cancel(p, key, groups, wish, ready_only=ready_only)
-    return Operation(o.script, o.keys, o.args, lambda r: r if isinstance(r, int) else r.decode())
+    return Operation(o.script, o.keys, o.args, lambda r: r.decode() if isinstance(r, bytes) else r)
 
 
 def clear(p: Partition, batch: str, what: str) -> Operation:

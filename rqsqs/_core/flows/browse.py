@@ -232,7 +232,7 @@ def _take(q: QueueRef, p: Partition, key: str, group: str | None, due: int | str
     if group is None and p.is_fifo:
         status = yield from _take_from_groups(p, key, due)
     else:
-        status = yield browsing.cancel(p, key, [] if group is None else [group], due)
+        status = yield from _take_from(p, key, [] if group is None else [group], due, ready_only=False)
         if status == 0 and group is None:
             status = yield from _take_from_groups(p, key, due)
     if status == -1:
@@ -244,7 +244,15 @@ def _take_from_groups(p: Partition, key: str, due: int | str | None) -> Flow[int
     """Look through all groups, many at a time."""
     names = yield from list_groups(p)
     for i in range(0, len(names), GROUPS):
-        status: int = yield browsing.cancel(p, key, names[i : i + GROUPS], due, ready_only=True)
+        status = yield from _take_from(p, key, names[i : i + GROUPS], due, ready_only=True)
         if status:
             return status
     return 0
+
+
+def _take_from(p: Partition, key: str, names: list[str], due: int | str | None, *, ready_only: bool) -> Flow[int]:
+    while True:
+        status: int | list[int] = yield browsing.cancel(p, key, names, due, ready_only=ready_only)
+        if isinstance(status, int):
+            return status
+        names = names[status[0] :]  # that was all that one call may do

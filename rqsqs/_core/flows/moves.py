@@ -212,6 +212,9 @@ def _move_one(
             answer = yield moves.move_one(p, key, groups, destination, batch, place, ready_only=ready_only)
             if answer == 0:
                 break
+            if isinstance(answer, list):  # that was all that one call may do
+                groups = groups[answer[0] :]
+                continue
             if answer == 1:
                 return ""
             if answer == -1:
