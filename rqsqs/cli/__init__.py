@@ -42,6 +42,7 @@ def main() -> NoReturn:
     finally:
         if not is_ignored:
             signal.signal(signal.SIGINT, _leave)
+    exec("")  # else Python would kill itself for a Ctrl-C that came in the exec() of a dataclass and was dealt with
     sys.exit(_flushed(code))
 
 
@@ -70,7 +71,7 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 def _tell(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads it
-        os.write(2, f"rqsqs: {text}\n".encode())
+        os.write(2, b"\n" * os.isatty(2) + f"rqsqs: {text}\n".encode())  # perhaps behind ^C
 
 
 def _open_streams() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +18,9 @@ from rqsqs.cli.names import QUEUE
 from rqsqs.cli.sending import send_all, sent_record
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import DURATION, FILE, MOMENT, PAIR
+from rqsqs.limits import NATIVE
+
+HANDLE = 65_536  # bytes that the line of a receipt handle may have; it has about a hundred
 
 
 @click.command("send")
@@ -86,7 +91,9 @@ def send(
 def _body(text: str, kind: str) -> Any:
     data: str | bytes = text
     if text == "-":
-        data = sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read(NATIVE.message_size_max + 1)
+        if len(data) > NATIVE.message_size_max:
+            raise click.UsageError(f"the body must have at most {NATIVE.message_size_max:,} bytes, stdin has more")
         if kind != "bytes":
             try:
                 data = data.decode()
@@ -104,12 +111,13 @@ def _body(text: str, kind: str) -> Any:
 
 
 def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict[str, Any]) -> int:
-    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as lines:
+    longest = records.longest_line(queue)
+    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as source:
         total = None
-        if path != "-" and lines.seekable() and sys.stderr.isatty():
-            total = sum(1 for line in lines if line.strip())
-            lines.seek(0)
-        outcome = send_all(settings, queue, records.entries(lines, defaults), total)
+        if sys.stderr.isatty() and Path(path).is_file():
+            total = sum(1 for line in records.lines_of(source, longest) if line.strip())
+            source.seek(0)
+        outcome = send_all(settings, queue, records.entries(records.lines_of(source, longest), defaults), total)
     output.note(outcome.sentence("sent", queue.name))
     return outcome.code
 
@@ -233,24 +241,29 @@ def _settle(
     settings: Settings, queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[list[str]], object]
 ) -> int:
     """Do something with messages by their receipt handles, 1,000 at a time; name those that were refused."""
-    wanted: list[str] = []
-    for handle in handles:
-        if handle == "-":
-            lines = (line.decode(errors="replace").strip() for line in sys.stdin.buffer)
-            wanted += filter(None, lines)
-        else:
-            wanted.append(handle)
-    failed = 0
-    for start in range(0, len(wanted), 1000):
+    seen = failed = 0
+    wanted = _all_handles(handles)
+    while batch := list(islice(wanted, 1000)):
         try:
-            apply(wanted[start : start + 1000])
+            apply(batch)
         except rqsqs.BatchFailed as error:
             for result in error.results:
                 if isinstance(result, rqsqs.Failure):
                     failed += 1
-                    output.note(f"handle {start + result.index + 1}: {result.error}")
+                    output.note(f"handle {seen + result.index + 1}: {result.error}")
+        seen += len(batch)
     if settings.as_json:
-        output.emit({"queue": queue, verb: len(wanted) - failed, "failed": failed})
+        output.emit({"queue": queue, verb: seen - failed, "failed": failed})
     else:
-        output.note(f"{verb} {output.counted(len(wanted) - failed, 'message')} of {queue}")
-    return 1 if failed else 0 if wanted else 4
+        output.note(f"{verb} {output.counted(seen - failed, 'message')} of {queue}")
+    return 1 if failed else 0 if seen else 4
+
+
+def _all_handles(handles: tuple[str, ...]) -> Iterator[str]:
+    """Those given, and those on stdin in the place of -."""
+    for handle in handles:
+        if handle == "-":
+            lines = records.lines_of(sys.stdin.buffer, HANDLE)
+            yield from filter(None, (line.decode(errors="replace").strip() for line in lines))
+        else:
+            yield handle

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import IO, Any
 
 import click
 import msgpack
@@ -82,6 +82,25 @@ def _body_record(body: Any) -> dict[str, Any]:
     if readable == body:
         return {"body": body}
     return {"body": readable, "body_msgpack": base64.b64encode(msgpack.packb(body)).decode()}
+
+
+def longest_line(queue: rqsqs.Queue) -> int:
+    """Bytes that a message of the queue may have as JSON: every character escaped, and the body once more as base64."""
+    return 8 * int(queue.info().attributes["MaximumMessageSize"]) + 65_536
+
+
+def lines_of(source: IO[bytes], longest: int) -> Iterator[bytes]:
+    """The lines of a file, one after the other, whatever the file is.
+
+    Raises:
+        click.UsageError: a line is longer than a message can be.
+    """
+    number = 0
+    while line := source.readline(longest + 1):
+        number += 1
+        if len(line) > longest:
+            raise click.UsageError(f"line {number} must have at most {longest:,} bytes, got more")
+        yield line
 
 
 def entries(lines: Iterable[bytes], defaults: dict[str, Any]) -> Iterator[tuple[int, int, rqsqs.Entry]]:

@@ -163,12 +163,39 @@ def top(settings: Settings, beginning: str, interval: float, order: str, count: 
     """
     sampler = Sampler(settings.connect(), beginning, order)
     looks = itertools.count(1) if count is None else range(1, count + 1)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as after Ctrl-C: the terminal is put in order
+    signals = Signals()
     with contextlib.suppress(KeyboardInterrupt):
         if settings.as_json or not sys.stdout.isatty():
-            _print(settings, sampler, looks, interval, count)
+            with signals.end():
+                _print(settings, sampler, looks, interval, count)
         else:
-            _watch(settings, sampler, looks, interval, count)
+            _watch(settings, sampler, looks, interval, count, signals)
+
+
+class Signals:
+    """Ctrl-C and SIGTERM end a block, once. What happens before it and behind it goes on undisturbed: the terminal is
+    put in order."""
+
+    def __init__(self) -> None:
+        self._is_armed = self._is_asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._take)
+
+    def _take(self, *_: object) -> None:
+        self._is_asked = True
+        if self._is_armed:
+            self._is_armed = False
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def end(self) -> Iterator[None]:
+        """The block that they end."""
+        self._is_armed = True
+        if self._is_asked:
+            raise KeyboardInterrupt
+        yield
+        self._is_armed = False
 
 
 def _print(settings: Settings, sampler: Sampler, looks: Any, interval: float, count: int | None) -> None:
@@ -189,11 +216,13 @@ def _print(settings: Settings, sampler: Sampler, looks: Any, interval: float, co
             time.sleep(max(due - time.monotonic(), 0))
 
 
-def _watch(settings: Settings, sampler: Sampler, looks: Any, interval: float, count: int | None) -> None:
+def _watch(
+    settings: Settings, sampler: Sampler, looks: Any, interval: float, count: int | None, signals: Signals
+) -> None:
     console = Console(highlight=False)
     rows: list[Row] = []
     size = console.size
-    with _keys() as key_within, Live(console=console, screen=True, auto_refresh=False) as live:
+    with _keys() as key_within, Live(console=console, screen=True, auto_refresh=False) as live, signals.end():
         for number in looks:
             trouble = ""
             due = time.monotonic() + interval

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from rqsqs.cli.progress import Meter
 from rqsqs.cli.sending import Numbered, send_all
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import FILE
+
+MOST_LINES = 10_000_000  # of a file to import: else one that never ends would fill the disk
 
 
 @click.command("export")
@@ -117,48 +118,80 @@ def import_(settings: Settings, queue: str, file: str) -> int:
       rqsqs export orders | rqsqs --url redis://elsewhere:6379/0 import orders -
     """
     target = settings.queue(queue)
-    target.counts()  # tells that it exists, before a long file is read
-    with _lines(file) as lines:
-        places = _in_order(lines)
+    longest = records.longest_line(target)  # tells that it exists, before a long file is read
+    with contextlib.ExitStack() as stack:
+        source = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))
+        is_kept = Path(file).is_file() and file != "-"
+        lines = source if is_kept else stack.enter_context(tempfile.TemporaryFile())  # is read twice
+        places = stack.enter_context(Places())
+        for number, line in enumerate(records.lines_of(source, longest), 1):
+            if number > MOST_LINES:
+                raise click.UsageError(f"a file must have at most {MOST_LINES:,} lines, got more: import it in parts")
+            if not is_kept:
+                lines.write(line)
+            places.note(number, line)
         outcome = send_all(settings, target, _messages(lines, places, target.is_fifo), len(places), "imported")
     output.note(outcome.sentence("imported", queue))
     return outcome.code
 
 
-@contextlib.contextmanager
-def _lines(file: str) -> Iterator[IO[bytes]]:
-    """A file that can be read twice."""
-    with contextlib.ExitStack() as stack:
-        source = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))
-        if file != "-" and source.seekable():
-            yield source
-            return
-        copy = stack.enter_context(tempfile.TemporaryFile())
-        shutil.copyfileobj(source, copy)
-        copy.seek(0)
-        yield copy
-
-
-def _in_order(lines: IO[bytes]) -> list[tuple[str, int, int]]:
-    """Where the messages stand, in the order of their sending: the sort key, number and offset of each line.
+class Places:
+    """Where the messages of a file stand, in the order of their sending. It is kept in a file of its own, which has no
+    name: there may be millions of them.
 
     A message that was on its way while the file was written can stand there twice: the later line counts.
     """
-    places: dict[str | int, tuple[str, int, int]] = {}
-    offset = 0
-    for number, line in enumerate(lines, 1):
+
+    def __init__(self) -> None:
+        try:
+            import sqlite3
+        except ImportError:
+            raise click.ClickException("import needs the module sqlite3, which this Python was built without") from None
+        self._error = sqlite3.Error
+        self._table = sqlite3.connect("", isolation_level=None)
+        self._table.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        self._table.execute("CREATE TABLE place (id BLOB PRIMARY KEY, sent BLOB, number, start)")
+        self._table.execute("BEGIN")
+        self._end = 0
+
+    def __enter__(self) -> Places:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._table.close()
+        if isinstance(error, self._error):
+            raise OSError(f"cannot keep the places of the messages: {error}") from error
+
+    def __len__(self) -> int:
+        (count,) = self._table.execute("SELECT count(*) FROM place").fetchone()
+        return int(count)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Number of each line, and where it begins."""
+        return self._table.execute("SELECT number, start FROM place ORDER BY sent, number")
+
+    def note(self, number: int, line: bytes) -> None:
+        """The next line of the file; empty ones hold no message.
+
+        Raises:
+            click.UsageError: it holds something else.
+        """
         if line.strip():
             record = records.parsed(number, line)
             _entry(number, record, True)
-            order = str(record.get("sequence_number") or record.get("sent_at") or "")
-            places[str(record.get("message_id") or "") or number] = (order, number, offset)
-        offset += len(line)
-    return sorted(places.values())
+            name = _bytes(record["message_id"]) if record.get("message_id") else number
+            sent = _bytes(record.get("sequence_number") or record.get("sent_at") or "")
+            self._table.execute("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", (name, sent, number, self._end))
+        self._end += len(line)
 
 
-def _messages(lines: IO[bytes], places: list[tuple[str, int, int]], is_fifo: bool) -> Iterator[Numbered]:
-    for _, number, offset in places:
-        lines.seek(offset)
+def _bytes(value: object) -> bytes:
+    return str(value).encode(errors="surrogatepass")
+
+
+def _messages(lines: IO[bytes], places: Places, is_fifo: bool) -> Iterator[Numbered]:
+    for number, start in places:
+        lines.seek(start)
         line = lines.readline()
         yield number, len(line), _entry(number, records.parsed(number, line), is_fifo)
 

@@ -14,6 +14,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
+from rqsqs.cli.sending import BATCH
 from tests.cli.tools import COMMAND, in_terminal, wait_for
 from tests.clusters import blocked
 
@@ -61,6 +62,58 @@ def test_ctrl_c_ends_a_waiting_receive(valkey_url: str) -> None:
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert stderr.strip() == "rqsqs: interrupted"
+
+
+LINE = b'{"body": "%s", "group": "%d", "message_id": "%d"}\n'
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_while_a_file_is_read_imports_nothing(connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    command = [*COMMAND, "import", "orders", "-"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(LINE % (b"x" * 100, 0, 0) * 10_000)  # more than a pipe holds: it reads
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    _, stderr = process.communicate(timeout=30)
+    assert stderr == b"rqsqs: interrupted\n"
+    assert connection.queue("orders").counts().visible == 0
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_import_that_was_interrupted_says_how_far_it_came_and_can_be_repeated(
+    connection: rqsqs.Connection, tmp_path: Path
+) -> None:
+    queue = connection.create_queue("orders.fifo")
+    path = tmp_path / "orders.jsonl"
+    path.write_bytes(b"".join(LINE % (b"x", i % 7, i) for i in range(30_000)))
+    command = [*COMMAND, "import", "orders.fifo", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: queue.counts().visible)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    said = re.fullmatch(r"imported ([\d,]+) messages to orders.fifo before this:\nrqsqs: interrupted\n", stderr)
+    assert said, stderr
+    number, stored = int(said[1].replace(",", "")), queue.counts().visible
+    assert number <= stored <= number + BATCH  # it may have come between a call and its answer
+    assert stored < 30_000
+    repeated = run("import", "orders.fifo", str(path))
+    assert repeated.stderr == f"imported {30_000 - stored:,} messages to orders.fifo, {stored:,} more were duplicates\n"
+    assert queue.counts().visible == 30_000
+
+
+def test_a_ctrl_c_inside_of_an_import_of_python_has_the_same_exit_code() -> None:
+    """Python notes it where exec() is at work, as in every dataclass, and ends by a signal of its own then."""
+    program = "import rqsqs.cli.program as p; p.program = lambda: exec('raise KeyboardInterrupt')"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{program}; from rqsqs.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (130, "rqsqs: interrupted\n")
 
 
 def dead_letters(connection: rqsqs.Connection, count: int) -> rqsqs.Queue:

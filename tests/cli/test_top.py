@@ -113,6 +113,21 @@ def test_signals_end_it_well(connection: rqsqs.Connection, number: signal.Signal
 
 
 @pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("moment", ["\x1b[?1049h", "QUEUE", "q ends"])
+def test_ctrl_c_in_its_terminal_leaves_that_as_it_was(connection: rqsqs.Connection, moment: str) -> None:
+    connection.create_queue("orders")
+    terminal = Terminal(80, "top", "--interval", "0.2")
+    before = terminal.settings()
+    terminal.read_until(moment, escapes=True)
+    terminal.press("\x03")
+    assert terminal.end() == 0
+    assert terminal.settings_at_end == before
+    assert terminal.raw.count(b"\x1b[?1049h") == terminal.raw.count(b"\x1b[?1049l") == 1
+    assert terminal.raw.count(b"\x1b[?25l") == terminal.raw.count(b"\x1b[?25h")  # the cursor
+    assert "Traceback" not in terminal.seen
+
+
+@pytest.mark.usefixtures("environment")
 def test_many_queues_show_what_fits(connection: rqsqs.Connection) -> None:
     for i in range(40):
         connection.create_queue(f"queue-{i:02}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import stat
@@ -137,6 +138,68 @@ def test_nothing_of_a_wrong_file_is_imported(run: Run, connection: rqsqs.Connect
     run("import", "orders", "-", input="", code=4)
     run("import", "nothing", str(path), code=1)
     assert "No such file" in run("import", "orders", str(tmp_path / "no"), code=1).stderr
+
+
+class Endless(io.RawIOBase):
+    """A file that begins anew whenever it is over, and counts what was read of it."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        some = (self._text * (len(buffer) // len(self._text) + 2))[self.count % len(self._text) :][: len(buffer)]
+        buffer[:] = some
+        self.count += len(some)
+        return len(some)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said", "most"),
+    [
+        (b"y\n", "import orders -", "line 1: this is not JSON", 2**17),
+        (b"\0", "import orders -", "line 1 must have at most 73,728 bytes, got more", 2**17),
+        (b"\n", "import orders -", "a file must have at most 1,000 lines, got more: import it in parts", 2**17),
+        (b'{"body": 1}\n', "import orders -", "at most 1,000 lines, got more: import it in parts", 2**17),
+        (b" ", "send orders --file -", "line 1 must have at most 73,728 bytes, got more", 2**17),
+        (b"a", "send orders -", "the body must have at most 268,435,456 bytes, stdin has more", 2**28 + 2**17),
+        (b"a", "delete orders -", "line 1 must have at most 65,536 bytes, got more", 2**17),
+        (b"a", "release orders -", "line 1 must have at most 65,536 bytes, got more", 2**17),
+    ],
+)
+def test_what_never_ends_is_refused(
+    run: Run,
+    connection: rqsqs.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    text: bytes,
+    arguments: str,
+    said: str,
+    most: int,
+) -> None:
+    monkeypatch.setattr("rqsqs.cli.transfer.MOST_LINES", 1000)
+    queue = connection.create_queue("orders", maximum_message_size=1024)
+    source = Endless(text)
+    assert said in run(*arguments.split(), code=2, input=io.BufferedReader(source)).stderr
+    assert source.count <= most
+    assert queue.counts().visible == 0
+
+
+@pytest.mark.parametrize("arguments", ["import orders /dev/zero", "send orders --file /dev/zero"])
+def test_a_device_that_never_ends_is_refused(run: Run, connection: rqsqs.Connection, arguments: str) -> None:
+    connection.create_queue("orders")
+    assert "line 1 must have at most 8,454,144 bytes, got more" in run(*arguments.split(), code=2).stderr
+
+
+def test_the_largest_message_can_be_copied(run: Run, connection: rqsqs.Connection) -> None:
+    queue, copy = (connection.create_queue(name, maximum_message_size=5000) for name in ("orders", "copy"))
+    queue.send({"\x01" * 490: ["\x02" * 4000, b"\x03"]})  # all of it escaped, and exact besides
+    printed = run("export", "orders").stdout
+    assert len(printed) > 6 * 4500
+    run("import", "copy", "-", input=printed)
+    assert copy.peek()[0].body == queue.peek()[0].body
 
 
 def test_a_message_that_is_too_large_fails_alone(run: Run, connection: rqsqs.Connection) -> None:

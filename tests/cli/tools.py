@@ -91,9 +91,11 @@ class Terminal:
             stderr=follower,
             env={**os.environ, "TERM": "xterm", **environment},
             start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY),  # Ctrl-C in it is a signal
         )
         os.close(follower)
         self.raw = b""
+        self.settings_at_end: list[Any] = []
 
     def press(self, keys: str) -> None:
         """Type something."""
@@ -105,10 +107,14 @@ class Terminal:
         text = self.raw.decode(errors="replace").replace("\r\n", "\n")
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
-    def read_until(self, part: str | None, patience: float = 20) -> str:
-        """Read until something shows up; None = to the end."""
+    def settings(self) -> list[Any]:
+        """How the terminal treats what is typed."""
+        return termios.tcgetattr(self._leader)
+
+    def read_until(self, part: str | None, patience: float = 30, *, escapes: bool = False) -> str:
+        """Read until something shows up, perhaps an escape code; None = to the end."""
         deadline = time.monotonic() + patience
-        while part is None or part not in self.seen:
+        while part is None or part not in (self.raw.decode(errors="replace") if escapes else self.seen):
             assert time.monotonic() < deadline, self.seen
             if not select.select([self._leader], [], [], 0.1)[0]:
                 continue
@@ -125,6 +131,7 @@ class Terminal:
     def end(self) -> int:
         """Read to the end; the exit code."""
         self.read_until(None)
+        self.settings_at_end = self.settings()
         os.close(self._leader)
         return self.process.wait(20)
 
