@@ -205,7 +205,7 @@ class Worker:
         if name in self.handlers:
             raise InvalidParameterValue(f"the queue {name!r} has a handler already")
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1e6:
-            raise InvalidParameterValue(f"weight is {weight!r}: it is a number above 0")
+            raise InvalidParameterValue(f"weight must be a number above 0, got {weight!r}")
         checks.count("batch", batch, 1000, 0)
         if timeout is not None:
             seconds("timeout", timeout, 0.001, 315_360_000)

@@ -44,7 +44,7 @@ class LambdaContext:
 def host(function: Callable[..., Any], queue: str) -> Callable[..., Any]:
     """Make a batch handler of a Lambda function."""
     if not callable(function):
-        raise InvalidParameterValue(f"the handler of {queue!r} is {function!r}: it is a function")
+        raise InvalidParameterValue(f"the handler of {queue!r} must be a function, got {function!r}")
     name = getattr(function, "__name__", type(function).__name__)
 
     if inspect.iscoroutinefunction(function):

@@ -41,5 +41,5 @@ class Settings:
 def seconds(what: str, value: Any, low: float, high: float) -> float:
     """A duration."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise InvalidParameterValue(f"{what} is {value!r}: it is a number of seconds from {low:g} to {high:g}")
+        raise InvalidParameterValue(f"{what} must be a number of seconds from {low:g} to {high:g}, got {value!r}")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
+from rqsqs import aio
 from tests.cli.tools import COMMAND, Run, Terminal, die_of, die_silently, records, wait_for
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -212,3 +214,38 @@ def test_ctrl_c_in_a_terminal_cancels_a_redrive(queue: rqsqs.Queue, dead: rqsqs.
     assert terminal.end() == 130
     assert "had been moved\nrqsqs: interrupted\n" in terminal.seen
     assert queue.counts().visible + dead.counts().visible == 100
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_ends_a_redrive_of_single_messages_at_once(queue: rqsqs.Queue, dead: rqsqs.Queue) -> None:
+    die_silently(queue, 100)
+    ids = [m.message_id for m in dead.peek(100)]
+    terminal = Terminal(80, "dlq", "redrive", "dead", "--rate", "10", *[f"--message={text}" for text in ids])
+    wait_for(lambda: queue.counts().visible)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+    (task,) = dead.move_tasks()
+    assert task.status == "CANCELLED"
+    assert task.moved == queue.counts().visible == 100 - dead.counts().visible
+    assert dead.redrive_messages(ids[-1:]).moved == (ids[-1],), "another one need not wait"
+
+
+def test_a_redrive_of_single_messages_ends_when_its_task_is_cancelled(
+    valkey_url: str, prefix: str, queue: rqsqs.Queue, dead: rqsqs.Queue
+) -> None:
+    die_silently(queue, 100)
+    ids = [m.message_id for m in dead.peek(100)]
+
+    async def main() -> None:
+        async with aio.connect(valkey_url, prefix=prefix) as connection:
+            moving = asyncio.create_task(connection.queue("dead").redrive_messages(ids, max_per_second=10))
+            while not queue.counts().visible:
+                await asyncio.sleep(0.01)
+            moving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await moving
+
+    asyncio.run(main())
+    (task,) = dead.move_tasks()
+    assert task.status == "CANCELLED"
+    assert dead.redrive_messages(ids[-1:]).moved == (ids[-1],)

@@ -207,5 +207,5 @@ def test_batches_out_of_range(app: App, batch: Any) -> None:
 
 
 def test_what_is_no_function(app: App) -> None:
-    with pytest.raises(InvalidParameterValue, match="it is a function"):
+    with pytest.raises(InvalidParameterValue, match="must be a function, got"):
         app.worker().add_lambda("q", "handler.main")  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from rqsqs.errors import (
     PartitionMoved,
     QueueDoesNotExist,
     ResourceNotFound,
+    RqsqsError,
 )
 from rqsqs.models import Durability, MoveTask, Redriven
 
@@ -145,11 +146,19 @@ def move_chosen(
     task_id = yield from _enter(q, destination, max_per_second, None)
     state = _Chosen(q, task_id, destination.name if destination else "", max_per_second, durability)
     asked = dict(chosen)
-    for p in q.partitions:
-        keys = {ids.key_of(message_id, p.node, p.is_fifo): message_id for message_id in asked}
-        state.left = {key: (keys[key], asked[keys[key]]) for key in sorted(filter(None, keys))}
-        if state.left and state.is_running:
-            yield from at_all(q, p, _move_of(p, state), None)
+    try:
+        for p in q.partitions:
+            keys = {ids.key_of(message_id, p.node, p.is_fifo): message_id for message_id in asked}
+            state.left = {key: (keys[key], asked[keys[key]]) for key in sorted(filter(None, keys))}
+            if state.left and state.is_running:
+                yield from at_all(q, p, _move_of(p, state), None)
+    except GeneratorExit:
+        raise
+    except BaseException:  # Ctrl-C, or its task is cancelled: the next one need not wait until this one is overdue
+        with contextlib.suppress(RqsqsError):
+            yield moves.update(q, task_id, "cancel")
+            yield from drive_move(q, task_id, durability)  # finishes the message that was under way
+        raise
     settled = {*state.moved, *state.failed}
     rest = tuple(message_id for message_id in asked if message_id not in settled)
     if not state.is_running:
