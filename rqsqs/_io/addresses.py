@@ -124,6 +124,7 @@ class Directory:
         self.place = place
         self.trouble: Exception = rx.ConnectionError(f"none of {place} answers")  # why a key has no owner
         self._turns: dict[Address, float] = {}  # when asked
+        self._reasons: list[str] = []  # why those asked now did not answer
 
     def access(self, address: Address, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The URL of a server, and the settings for its connections."""
@@ -144,7 +145,7 @@ class Directory:
     def informants(self) -> list[Address]:
         """Whom to ask until one answers: everybody has a turn, and who was silent comes last."""
         self._turns = {address: self._turns.get(address, 0.0) for address in self._known()}
-        self.trouble = rx.ConnectionError(f"none of {self.place} answers")
+        self.trouble, self._reasons = rx.ConnectionError(f"none of {self.place} answers"), []
         return sorted(self._turns, key=self._turns.__getitem__)
 
     def _known(self) -> Sequence[Address]:
@@ -170,7 +171,8 @@ class Directory:
             is_silent = isinstance(error, rx.TimeoutError)
             text = "no answer in time" if is_silent else failures.reason_of(error)
             kind = wire.Silent if is_silent else rx.ConnectionError
-            self.trouble = kind(f"none of {self.place} answers; {asked}: {text}")
+            self._reasons.append(f"{asked}: {text}")
+            self.trouble = kind(f"none of {self.place} answers; {'; '.join(self._reasons)}")
 
     def moved(self, key: str, error: rx.MovedError, asked: str) -> None:
         """A server, `asked`, said who has the slot of a key."""

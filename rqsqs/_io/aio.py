@@ -127,13 +127,30 @@ class Link:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    async def look(self, key: str) -> None:
-        """Make sure that what is stored has a format that we know."""
-        try:
-            node = await self.router.node(key)
-        except (*wire.BROKEN, rx.ResponseError, RqsqsError):
-            return  # the first operation says why
-        await node.look(key)
+    async def open(self, key: str) -> None:
+        """Make sure that a server answers, within one limit for everything that is tried, and that what is stored has a
+        format that we know.
+
+        Args:
+            key: which tells the format.
+        """
+        router = self.router
+        until = None if router.opening_s is None else time.monotonic() + router.opening_s
+        for pause in (*wire.RETRY_AFTER_S, None):
+            node = None
+            try:
+                node = await router.node(key, until)
+                if not node.has_answered and not router.is_dynamic:
+                    await node.pipe(until)
+                return await node.look(key)
+            except (*wire.BROKEN, rx.ResponseError) as e:
+                if router.is_dynamic:
+                    return  # the first operation waits for another server, or says why
+                is_last = pause is None or (until is not None and time.monotonic() + pause >= until)
+                if is_last or isinstance(e, rx.ResponseError) or not wire.is_worth_another(e, False, False):
+                    raise failures.opening(e, node.where if node else self.where) from None
+                await asyncio.sleep(pause or 0.0)
+                await router.refresh(until=until)
 
     # Operations
 
@@ -694,7 +711,7 @@ class Transport:
         try:
             link = self.link
             if not self._is_looked:
-                await link.look(self.space.format)
+                await link.open(self.space.format)
                 self._is_looked = True
         except BaseException:
             flow.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,7 +16,7 @@ import redis.exceptions as rx
 from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._core.operation import Operation
-from rqsqs._io import connect, fitness, wire
+from rqsqs._io import connect, fitness, opening, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import START, START_ANSWERS, Listener, Switch
@@ -247,6 +248,8 @@ class Node:
         blocking: how many connections block; no more than BLOCKING, unless the server lets nobody listen.
         hub: what listens, if somebody had to.
         copied: what it told, if it has replicas; None after the first send.
+        has_answered: it did, at least once.
+        opening_s: seconds it has to do so; None = no limit.
     """
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
@@ -257,7 +260,7 @@ class Node:
         # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send
         # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
         self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
-        self._opening_s = connect.opening_s(self.pool.connection_kwargs)
+        self.opening_s = connect.opening_s(self.pool.connection_kwargs)
         self.pool.connection_kwargs["socket_timeout"] = None
         self._counters = counters
         self._orphaned = orphaned
@@ -270,20 +273,26 @@ class Node:
         self.hub: Hub | None = None
         self._opening_hub: asyncio.Task[Hub | None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._is_checked = self._is_closed = False
+        self.has_answered = self._is_checked = self._is_closed = False
         self._looked = fitness.Looked()
 
-    async def _connect(self, **options: Any) -> Any:
+    async def _connect(self, until: float | None = None, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         is_new = not self._is_checked  # whoever has answered before may be busy for a while
+        end = opening.end_of(self.opening_s if is_new else self.patience, until)
+        left = end - time.monotonic()
+        if left <= 0:  # others have tried meanwhile
+            raise opening.silent(self.opening_s, False)
         try:
-            async with asyncio.timeout(self._opening_s if is_new else self.patience):
+            async with asyncio.timeout(None if math.isinf(left) else left):
                 await connection.connect()
                 if not self._is_checked or self._looked.missing(self._counters.formats):
                     await self._check(connection)
         except (TimeoutError, rx.TimeoutError):
             await connection.disconnect(nowait=True)
-            raise (wire.Silent() if is_new else rx.TimeoutError("no answer in time")) from None
+            if is_new:
+                raise opening.silent(self.opening_s, connection.has_connected) from None
+            raise rx.TimeoutError("no answer in time") from None
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -299,6 +308,7 @@ class Node:
                 replies.append(await connection.read_response(disable_decoding=True))
             except rx.ResponseError as e:
                 replies.append(e)
+        self.has_answered = True
         told = fitness.judge(self.where, *replies[:2])
         fitness.judge_formats(self.where, formats, replies[2:])
         self._is_checked = told.is_master  # what becomes one is asked again
@@ -318,8 +328,12 @@ class Node:
         fitness.judge_formats(self.where, [key], [found])
         self._looked.add([key])
 
-    async def pipe(self) -> Pipe:
-        """The pipe, opened if need be."""
+    async def pipe(self, until: float | None = None) -> Pipe:
+        """The pipe, opened if need be.
+
+        Args:
+            until: when to give up, by time.monotonic(); None = after opening_s, where it has not answered before.
+        """
         pipe = self._pipe
         if pipe is not None and pipe.failure is None:
             return pipe
@@ -328,7 +342,7 @@ class Node:
             if pipe is None or pipe.failure is not None:
                 if pipe is not None:  # another server may be there
                     self._looked.forget()
-                self._pipe = pipe = Pipe(await self._connect(), self._counters, self._orphaned, self.patience)
+                self._pipe = pipe = Pipe(await self._connect(until), self._counters, self._orphaned, self.patience)
             return pipe
 
     def drop(self, pipe: Pipe) -> None:
@@ -413,11 +427,11 @@ class Node:
         self.hub = hub = make(connection)
         return hub
 
-    async def ask(self, *words: Any) -> Any:
+    async def ask(self, *words: Any, until: float | None = None) -> Any:
         """Send one command, with little patience."""
         try:
-            async with asyncio.timeout(ASK_S):
-                return await (await self.pipe()).ask(wire.command(*words))
+            async with asyncio.timeout(opening.end_of(ASK_S, until) - time.monotonic()):
+                return await (await self.pipe(until)).ask(wire.command(*words))
         except TimeoutError:
             raise rx.TimeoutError(f"{self.where} does not answer") from None
 
@@ -442,14 +456,21 @@ class Router(Protocol):
     def is_dynamic(self) -> bool:
         """May another server take over?"""
 
-    async def node(self, key: str) -> Node:
+    @property
+    def opening_s(self) -> float | None:
+        """Seconds for everything that is tried until a server with keys has answered; None = no limit."""
+
+    async def node(self, key: str, until: float | None = None) -> Node:
         """The server that has a key.
+
+        Args:
+            until: when to give up, by time.monotonic().
 
         Raises:
             ConnectionError, ResponseError, RqsqsError: nobody says which, and why.
         """
 
-    async def refresh(self, age: float = FRESH_S) -> None:
+    async def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Find out which server has what, unless that was done in the last `age` seconds. Does not fail; the next call
         says what is wrong."""
 
@@ -469,11 +490,16 @@ class Fixed:
         self._node = Node(url, settings, counters, orphaned)
         self.close = self._node.close
 
-    async def node(self, key: str) -> Node:
+    @property
+    def opening_s(self) -> float | None:
+        """That of the server."""
+        return self._node.opening_s
+
+    async def node(self, key: str, until: float | None = None) -> Node:
         """The server."""
         return self._node
 
-    async def refresh(self, age: float = FRESH_S) -> None:
+    async def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Nothing to be found out."""
 
     async def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
@@ -492,20 +518,31 @@ class Several:
         self._nodes: dict[Address, Node] = {}
         self._guard = asyncio.Lock()
         self._learned = -FRESH_S
+        self._is_open = False
         self._closing: set[asyncio.Task[None]] = set()
         for seed in place.seeds:  # tells at once whether the options exist
             self._at(seed)
 
     @property
     def is_dynamic(self) -> bool:
-        """May another server take over? Not before one is known: a URL that is wrong shall not be tried for long."""
-        return bool(self.directory.masters())
+        """May another server take over? Not before one has answered: what is wrong with the URL, or with what servers
+        tell of each other, shall not be tried for long."""
+        if not self._is_open:
+            found = [self._nodes.get(address) for address in self.directory.masters()]
+            self._is_open = any(node is not None and node.has_answered for node in found)
+        return self._is_open
 
-    async def node(self, key: str) -> Node:
+    @property
+    def opening_s(self) -> float | None:
+        """At least the default, as each of the servers has a part of that."""
+        each = self._at(self.directory.place.seeds[0]).opening_s
+        return None if each is None else max(each, connect.OPENING_S)
+
+    async def node(self, key: str, until: float | None = None) -> Node:
         """The server that has a key."""
         address = self.directory.owner(key)
         if address is None:
-            await self.refresh()
+            await self.refresh(until=until)
             address = self.directory.owner(key)
             if address is None:
                 raise self.directory.trouble
@@ -518,19 +555,21 @@ class Several:
             node = self._nodes[address] = Node(url, settings, self._counters, self._orphaned)
         return node
 
-    async def refresh(self, age: float = FRESH_S) -> None:
+    async def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Find out what has changed, unless somebody just did."""
         asked = time.monotonic()
         async with self._guard:
             if self._learned < asked - age:
-                await self._learn()
+                await self._learn(until)
                 self._learned = time.monotonic()
 
-    async def _learn(self) -> None:
+    async def _learn(self, until: float | None) -> None:
         before = set(self.directory.masters())
-        for address in self.directory.informants():
+        for number, address in enumerate(self.directory.informants()):
+            if number and until is not None and time.monotonic() >= until:
+                break
             try:
-                reply = await self._at(address).ask(*self.directory.question)
+                reply = await self._at(address).ask(*self.directory.question, until=until)
             except (*wire.BROKEN, rx.ResponseError, RqsqsError) as e:
                 self.directory.failed(address, e)
             else:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
 from redis.exceptions import RedisError
 
-from rqsqs._io import defaults, wire
+from rqsqs._io import defaults, opening, wire
 from rqsqs._io.addresses import place_of
 from rqsqs._io.urls import SCHEMES as SCHEMES
 from rqsqs._io.urls import checked, refusal
@@ -28,7 +28,8 @@ NAMING = {"driver_info", "lib_name", "lib_version"}
 TEXTS = {"username", "password", "client_name", "path", "protocol", *NAMING - {"driver_info"}}  # as URLs may have them
 LONGEST_S = 1_000_000_000
 UNNAMED = dict.fromkeys(["driver_info"] if find_spec("redis.driver_info") else ["lib_name", "lib_version"])
-OPENING_S = 5.0  # in all, where nothing is known of a server
+OPENING_S = 5.0  # in all, until a server has answered
+OCSP = re.compile(r"ssl_\w*ocsp\w*")
 
 
 def resolve(url: str | None) -> str:
@@ -79,7 +80,7 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
 
 
 def opening_s(settings: dict[str, Any]) -> float | None:
-    """So long a server that has not answered yet may take for a connection and for each answer of the handshake."""
+    """Seconds that a server which has not answered yet has for everything: connection, TLS, login and first answer."""
     given = [settings.get(name) for name in ("socket_connect_timeout", "socket_timeout")]
     return min((float(seconds) for seconds in given if seconds is not None), default=None)
 
@@ -92,10 +93,14 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
         if url.startswith("embedded:"):
             made = pool(connection_class=unix_connection, **settings)
         else:
+            for name in (*settings, *dict(parse_qsl(url.partition("?")[2]))):
+                if OCSP.fullmatch(name):
+                    raise ValueError(f"{name} is not an option: certificates are checked without OCSP")
             for name, _ in parse_qsl(url.partition("?")[2]):
                 if name not in URL_QUERY_ARGUMENT_PARSERS and name not in TEXTS and not name.startswith("ssl_"):
                     raise ValueError(f"{name} is not an option that a URL can have")
             made = pool.from_url(url, **settings)
+        made.connection_class = opening.hurried(made.connection_class, is_async=not issubclass(pool, ConnectionPool))
         _check(made.connection_kwargs)
         made.make_connection()  # not connected yet: tells whether the options exist
     except (ValueError, TypeError, RedisError) as e:  # RedisError: of ssl_cert_reqs

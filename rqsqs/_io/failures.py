@@ -141,6 +141,13 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
     return None
 
 
+def opening(error: Exception, where: str) -> errors.RqsqsError:
+    """Why a server could not be used at all."""
+    return server(error, sent=False, where=where) or errors.ConnectionFailed(
+        f"no connection to {where} ({printable(str(error))}); nothing was sent", request_sent=False
+    )
+
+
 def reason_of(error: BaseException) -> str:
     """Why there is no connection, without what redis-py and asyncio say around it."""
     text = str(error) or type(error).__name__

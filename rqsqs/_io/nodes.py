@@ -17,7 +17,7 @@ import hiredis
 import redis.exceptions as rx
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
-from rqsqs._io import connect, failures, fitness, tls, wire
+from rqsqs._io import connect, failures, fitness, opening, tls, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import START, START_ANSWERS, Listener, Switch
@@ -73,11 +73,11 @@ class Pool:
     """Connections for one caller at a time. They rest in a deque, so that threads take and return them without a lock.
 
     Args:
-        open: makes a connection.
+        open: makes a connection; see Node.open() for its argument.
         most: so many at most.
     """
 
-    def __init__(self, open: Callable[[], Any], most: int, lost: Callable[[], None]) -> None:
+    def __init__(self, open: Callable[[float | None], Any], most: int, lost: Callable[[], None]) -> None:
         self._open = open
         self._most = most
         self._lost = lost
@@ -86,11 +86,12 @@ class Pool:
         self._guard = threading.Lock()
         self._is_closed = False
 
-    def take(self, beyond: bool = False) -> Any | None:
+    def take(self, beyond: bool = False, until: float | None = None) -> Any | None:
         """A connection that works, as far as one can see; None if all are in use.
 
         Args:
             beyond: open one even so.
+            until: see Node.open().
         """
         while True:
             try:
@@ -112,7 +113,7 @@ class Pool:
                 return None
             self._own.add(place)
         try:
-            connection = self._open()
+            connection = self._open(until)
             self._own.add(connection)
         finally:
             self._own.discard(place)
@@ -363,6 +364,8 @@ class Node:
         blocking: connections that block; no more than BLOCKING, unless the server lets nobody listen.
         hub: what listens, if somebody had to.
         copied: what it told, if it has replicas; None after the first send.
+        has_answered: it did, at least once.
+        opening_s: seconds it has to do so; None = no limit.
     """
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
@@ -370,6 +373,7 @@ class Node:
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
         self.copied: fitness.Told | None = None
+        self.opening_s = connect.opening_s(self.pool.connection_kwargs)
         self._counters = counters
         self.forget()
 
@@ -385,28 +389,25 @@ class Node:
         self._openings: dict[str, _Opening] = {}
         self._guard = threading.Lock()
         self._asking = threading.Lock()
-        self._is_checked = self._is_closed = False
+        self.has_answered = self._is_checked = self._is_closed = False
         self._looked = fitness.Looked()
 
-    def _connect(self, **options: Any) -> Any:
-        settings = {**self.pool.connection_kwargs, **options}
-        is_new = not self._is_checked
-        if is_new:  # whoever has answered before may be busy for a while
-            settings["socket_timeout"] = connect.opening_s(settings)
-        connection: Any = self.pool.connection_class(**settings)
+    def _connect(self, until: float | None = None, **options: Any) -> Any:
+        connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
+        is_new = not self._is_checked  # whoever has answered before may be busy for a while
+        if is_new:
+            connection.hurry_until(opening.end_of(self.opening_s, until))
         try:
             connection.connect()
             if not self._is_checked or self._looked.missing(self._counters.formats):
                 self._check(connection)
         except BaseException as e:
             connection.disconnect()
-            if is_new and isinstance(e, rx.TimeoutError):
-                raise wire.Silent from None
+            if is_new and isinstance(e, rx.TimeoutError | TimeoutError):
+                raise opening.silent(self.opening_s, connection.has_connected) from None
             raise
         if is_new:
-            patience = self.pool.connection_kwargs.get("socket_timeout")
-            connection.socket_timeout = connection._parser._socket_timeout = patience
-            connection._sock.settimeout(patience)
+            connection.calm_down()
         return connection
 
     def _check(self, connection: Any) -> None:
@@ -419,11 +420,24 @@ class Node:
                 replies.append(connection.read_response(disable_decoding=True))
             except rx.ResponseError as e:
                 replies.append(e)
+        self.has_answered = True
         told = fitness.judge(self.where, *replies[:2])
         fitness.judge_formats(self.where, formats, replies[2:])
         self._is_checked = told.is_master  # what becomes one is asked again
         self._looked.add(formats)
         self.copied = told if told.replicas else None
+
+    def open(self, until: float | None) -> None:
+        """Make sure that it answers.
+
+        Args:
+            until: when to give up, by time.monotonic(); None = after opening_s.
+        """
+        connection = self.calls.take(until=until)
+        if connection is None:
+            self.pipe(until)
+        else:
+            self.calls.give(connection)
 
     def look(self, key: str) -> None:
         """Make sure that what is stored has a format that we know, unless the first connection is going to."""
@@ -466,16 +480,20 @@ class Node:
         """It broke."""
         self.calls.lose(connection)
 
-    def pipe(self) -> Pipe:
-        """The pipe, opened if need be."""
+    def pipe(self, until: float | None = None) -> Pipe:
+        """The pipe, opened if need be.
+
+        Args:
+            until: see open().
+        """
         pipe = self._pipe
         if pipe is not None and pipe.failure is None:
             return pipe
-        opened: Pipe = self._opened("pipe", self._open_pipe)
+        opened: Pipe = self._opened("pipe", lambda: self._open_pipe(until))
         return opened
 
-    def _open_pipe(self) -> Pipe:
-        self._pipe = pipe = Pipe(self._connect())
+    def _open_pipe(self, until: float | None) -> Pipe:
+        self._pipe = pipe = Pipe(self._connect(until))
         return pipe
 
     def lose_pipe(self, pipe: Pipe, error: Exception, is_lost: bool = True) -> None:
@@ -568,21 +586,21 @@ class Node:
                 raise opening.error
         return opening.made
 
-    def ask(self, *words: Any) -> Any:
+    def ask(self, *words: Any, until: float | None = None) -> Any:
         """Send one command, with little patience."""
-        connection = self.calls.take()
+        connection = self.calls.take(until=until)
         if connection is not None:
-            return self._ask(connection, words)
+            return self._ask(connection, words, until)
         with self._asking:  # all are in use: one more for a moment
             try:
-                return self._ask(self.calls.take(beyond=True), words)
+                return self._ask(self.calls.take(beyond=True, until=until), words, until)
             finally:
                 self.calls.shrink()
 
-    def _ask(self, connection: Any, words: Sequence[Any]) -> Any:
+    def _ask(self, connection: Any, words: Sequence[Any], until: float | None) -> Any:
         try:
             connection.send_command(*words)
-            if not connection.can_read(ASK_S):
+            if not connection.can_read(max(opening.end_of(ASK_S, until) - time.monotonic(), 0)):
                 raise rx.TimeoutError(f"{self.where} does not answer")
             reply = connection.read_response(disable_decoding=True)
         except rx.ResponseError:
@@ -617,14 +635,21 @@ class Router(Protocol):
     def is_dynamic(self) -> bool:
         """May another server take over?"""
 
-    def node(self, key: str) -> Node:
+    @property
+    def opening_s(self) -> float | None:
+        """Seconds for everything that is tried until a server with keys has answered; None = no limit."""
+
+    def node(self, key: str, until: float | None = None) -> Node:
         """The server that has a key.
+
+        Args:
+            until: when to give up, by time.monotonic().
 
         Raises:
             ConnectionError, ResponseError, RqsqsError: nobody says which, and why.
         """
 
-    def refresh(self, age: float = FRESH_S) -> None:
+    def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Find out which server has what, unless that was done in the last `age` seconds. Does not fail; the next call
         says what is wrong."""
 
@@ -648,11 +673,16 @@ class Fixed:
         self.after_fork = self._node.forget
         self.close = self._node.close
 
-    def node(self, key: str) -> Node:
+    @property
+    def opening_s(self) -> float | None:
+        """That of the server."""
+        return self._node.opening_s
+
+    def node(self, key: str, until: float | None = None) -> Node:
         """The server."""
         return self._node
 
-    def refresh(self, age: float = FRESH_S) -> None:
+    def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Nothing to be found out."""
 
     def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
@@ -670,19 +700,30 @@ class Several:
         self._nodes: dict[Address, Node] = {}
         self._guard = threading.Lock()
         self._learned = -FRESH_S
+        self._is_open = False
         for seed in place.seeds:  # tells at once whether the options exist
             self._at(seed)
 
     @property
     def is_dynamic(self) -> bool:
-        """May another server take over? Not before one is known: a URL that is wrong shall not be tried for long."""
-        return bool(self.directory.masters())
+        """May another server take over? Not before one has answered: what is wrong with the URL, or with what servers
+        tell of each other, shall not be tried for long."""
+        if not self._is_open:
+            found = [self._nodes.get(address) for address in self.directory.masters()]
+            self._is_open = any(node is not None and node.has_answered for node in found)
+        return self._is_open
 
-    def node(self, key: str) -> Node:
+    @property
+    def opening_s(self) -> float | None:
+        """At least the default, as each of the servers has a part of that."""
+        each = self._at(self.directory.place.seeds[0]).opening_s
+        return None if each is None else max(each, connect.OPENING_S)
+
+    def node(self, key: str, until: float | None = None) -> Node:
         """The server that has a key."""
         address = self.directory.owner(key)
         if address is None:
-            self.refresh()
+            self.refresh(until=until)
             address = self.directory.owner(key)
             if address is None:
                 raise self.directory.trouble
@@ -695,19 +736,21 @@ class Several:
             node = self._nodes.setdefault(address, Node(url, settings, self._counters))
         return node
 
-    def refresh(self, age: float = FRESH_S) -> None:
+    def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Find out what has changed, unless somebody just did."""
         asked = time.monotonic()
         with self._guard:
             if self._learned < asked - age:
-                self._learn()
+                self._learn(until)
                 self._learned = time.monotonic()
 
-    def _learn(self) -> None:
+    def _learn(self, until: float | None) -> None:
         before = set(self.directory.masters())
-        for address in self.directory.informants():
+        for number, address in enumerate(self.directory.informants()):
+            if number and until is not None and time.monotonic() >= until:
+                break
             try:
-                reply = self._at(address).ask(*self.directory.question)
+                reply = self._at(address).ask(*self.directory.question, until=until)
             except (*wire.BROKEN, rx.ResponseError, RqsqsError) as e:
                 self.directory.failed(address, e)
             else:

@@ -131,13 +131,30 @@ class Link:
             link.counters.forget()
             link.router.after_fork()
 
-    def look(self, key: str) -> None:
-        """Make sure that what is stored has a format that we know."""
-        try:
-            node = self.router.node(key)
-        except (*wire.BROKEN, rx.ResponseError, RqsqsError):
-            return  # the first operation says why
-        node.look(key)
+    def open(self, key: str) -> None:
+        """Make sure that a server answers, within one limit for everything that is tried, and that what is stored has a
+        format that we know.
+
+        Args:
+            key: which tells the format.
+        """
+        router = self.router
+        until = None if router.opening_s is None else time.monotonic() + router.opening_s
+        for pause in (*wire.RETRY_AFTER_S, None):
+            node = None
+            try:
+                node = router.node(key, until)
+                if not node.has_answered and not router.is_dynamic:
+                    node.open(until)
+                return node.look(key)
+            except (*wire.BROKEN, rx.ResponseError) as e:
+                if router.is_dynamic:
+                    return  # the first operation waits for another server, or says why
+                is_last = pause is None or (until is not None and time.monotonic() + pause >= until)
+                if is_last or isinstance(e, rx.ResponseError) or not wire.is_worth_another(e, False, False):
+                    raise failures.opening(e, node.where if node else self.where) from None
+                time.sleep(pause or 0.0)
+                router.refresh(until=until)
 
     # Operations
 
@@ -805,7 +822,7 @@ class Transport:
             raise UsageError("this connection is closed; open a new one")
         if not self._is_looked:
             try:
-                self.link.look(self.space.format)
+                self.link.open(self.space.format)
             except BaseException:
                 flow.close()
                 raise

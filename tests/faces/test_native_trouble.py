@@ -11,13 +11,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 
 import rqsqs
 import rqsqs.aio
-from rqsqs._io import addresses, connect
+from rqsqs._io import addresses, aio_nodes, connect, nodes
+from rqsqs._io.counters import Counters
 from tests.servers import KINDS, Kind, Server, find_binary, free_port
 
 
@@ -102,18 +104,9 @@ def test_nobody_listens() -> None:
 def test_who_accepts_and_stays_silent_is_tried_once(form: str, is_async: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = form.format(silent.getsockname()[1])
-
-        def ask() -> None:
-            with rqsqs.connect(url, socket_connect_timeout=0.3) as connection:
-                connection.exists("orders")
-
-        async def ask_async() -> None:
-            async with rqsqs.aio.connect(url, socket_connect_timeout=0.3) as connection:
-                await connection.exists("orders")
-
         told = r"did not answer in time.*nothing was sent: .*RQSQS_URL"
         with pytest.raises(rqsqs.ServerTimeout, match=told) as failed:
-            asyncio.run(ask_async()) if is_async else ask()
+            ask(url, is_async, socket_connect_timeout=0.3)
         assert not failed.value.request_sent
         assert "secret" not in str(failed.value)
         assert ("redis:// if it has no TLS" in str(failed.value)) == url.startswith("rediss")
@@ -123,12 +116,193 @@ def test_who_accepts_and_stays_silent_is_tried_once(form: str, is_async: bool) -
             silent.accept()
 
 
+def ask(url: str, is_async: bool, **options: Any) -> None:
+    """The first call of a connection."""
+
+    async def ask_async() -> None:
+        async with rqsqs.aio.connect(url, **options) as connection:
+            await connection.exists("orders")
+
+    if is_async:
+        return asyncio.run(ask_async())
+    with rqsqs.connect(url, **options) as connection:
+        connection.exists("orders")
+
+
+@contextlib.contextmanager
+def swallowing_port() -> Iterator[int]:
+    """A port whose SYNs are dropped: connections to it neither come about nor fail."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(2):  # these fill what it takes without accept()
+            client = opened.enter_context(socket.socket())
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(serve: Callable[[socket.socket], None]) -> Iterator[tuple[int, list[int]]]:
+    """A port where each connection is served by a function, and the numbers of connections."""
+    seen: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run(client: socket.socket) -> None:
+            with client, contextlib.suppress(OSError):
+                serve(client)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    seen.append(len(seen))
+                    threading.Thread(target=run, args=(client,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1], seen
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def stay_silent(client: socket.socket) -> None:
+    """Until the other side hangs up."""
+    while client.recv(1000):
+        pass
+
+
+def drip(client: socket.socket) -> None:
+    """An answer that never ends."""
+    client.recv(1000)
+    client.sendall(b"$1000000\r\n")
+    while True:
+        time.sleep(0.1)
+        client.sendall(b"x")
+
+
 @pytest.mark.parametrize("url", ["redis://a", "rediss://a", "redis+cluster://a,b,c,d,e", "redis+sentinel://a,b,c/m"])
 def test_opening_has_five_seconds_by_default(url: str) -> None:
     place = addresses.place_of(url)
-    each = connect.opening_s(connect.settings_of(url, {})[0])
+    settings = connect.settings_of(url, {})[0]
+    each = connect.opening_s(settings)
     assert each is not None
     assert each * (len(place.seeds) if place else 1) <= 5
+    assert nodes.router_of(url, settings, Counters()).opening_s == 5
+    assert aio_nodes.router_of(url, settings, Counters(), lambda *_: None).opening_s == 5
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        (
+            "redis://127.0.0.1:{}",
+            r"did not answer in time: no connection came about within 0\.3 s; nothing was sent: start",
+        ),
+        ("rediss://127.0.0.1:{}", r"no connection came about within 0\.3 s; .*redis:// if it has no TLS"),
+        (
+            "redis+cluster://127.0.0.1:{free},127.0.0.1:{}",
+            r"127\.0\.0\.1:\d+: Connection refused; 127\.0\.0\.1:\d+: no answer in",
+        ),
+        ("redis+sentinel://127.0.0.1:{}/m", r"none of 127\.0\.0\.1:\d+ answers; 127\.0\.0\.1:\d+: no answer in time"),
+    ],
+)
+def test_a_network_that_swallows_packets(form: str, told: str, is_async: bool) -> None:
+    with swallowing_port() as port, pytest.raises(rqsqs.ServerTimeout, match=told) as failed:
+        ask(form.format(port, free=free_port()), is_async, socket_connect_timeout=0.3)
+    assert not failed.value.request_sent
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    "form", ["redis://:p@127.0.0.1:{}", "redis+cluster://127.0.0.1:{}", "redis+sentinel://127.0.0.1:{}/m"]
+)
+def test_an_answer_that_comes_byte_by_byte_has_one_limit(form: str, is_async: bool) -> None:
+    with serving(drip) as (port, seen), pytest.raises(rqsqs.ServerTimeout, match="did not answer in time"):
+        ask(form.format(port), is_async, socket_connect_timeout=0.5)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_attempts_that_end_late_are_not_repeated_beyond_the_limit(is_async: bool) -> None:
+    def hang_up_late(client: socket.socket) -> None:
+        client.recv(1000)
+        time.sleep(1.5)
+
+    with serving(hang_up_late) as (port, seen), pytest.raises(rqsqs.ConnectionFailed):
+        ask(f"redis://127.0.0.1:{port}", is_async, socket_connect_timeout=2)
+    assert len(seen) <= 2  # of four attempts
+
+
+def test_tasks_that_begin_together_have_the_limit_together() -> None:
+    async def together(url: str) -> list[Any]:
+        async with rqsqs.aio.connect(url, socket_connect_timeout=0.3) as connection:
+            return await asyncio.gather(*(connection.exists("orders") for _ in range(9)), return_exceptions=True)
+
+    with serving(stay_silent) as (port, seen):
+        errors = asyncio.run(together(f"redis://127.0.0.1:{port}"))
+    assert {type(error) for error in errors} == {rqsqs.ServerTimeout}
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("form", ["redis+cluster://127.0.0.1:{}", "redis+sentinel://127.0.0.1:{}/m"])
+def test_a_master_that_is_named_and_cannot_be_reached_is_tried_once(form: str, is_async: bool) -> None:
+    """As when servers in containers tell their addresses in there."""
+    with serving(stay_silent) as (master, seen):
+        told = {
+            b"SLOTS": b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % master,
+            b"GET-MASTER-ADDR": b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(master)), master),
+        }
+        greeting = greet("redis_version:7.2.0\r\nrole:master\r\n")
+
+        def answer(request: bytes) -> bytes | None:
+            return next((reply for word, reply in told.items() if word in request), greeting(request))
+
+        with (
+            fake_server(answer) as url,
+            pytest.raises(rqsqs.ServerTimeout, match=f":{master}.* did not answer in time"),
+        ):
+            ask(form.format(url.split(":")[2].rstrip("/0")), is_async, socket_connect_timeout=0.5)
+    assert len(seen) == 1
+
+
+def test_behind_an_address_that_swallows_packets_may_stand_one_that_answers(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = urlsplit(valkey_url)
+    with swallowing_port() as port:
+        found = [(2, 1, 6, "", ("127.0.0.1", one)) for one in (port, parts.port)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with rqsqs.connect(f"redis://{parts.hostname}/0", socket_connect_timeout=1) as connection:
+            assert not connection.exists("there-is-none")
+
+
+def test_a_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *args: Any, **options: Any) -> Any:
+        if options.get("flags"):  # is it a number?
+            return real(host, *args, **options)
+        return end.wait(60) and []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    try:
+        with pytest.raises(rqsqs.ServerTimeout, match="did not answer in time: no connection came about"):
+            ask("redis://swallowed.invalid:1", False, socket_connect_timeout=0.3)
+    finally:
+        end.set()
+
+
+@pytest.mark.parametrize("option", ["ssl_validate_ocsp", "ssl_validate_ocsp_stapled", "ssl_ocsp_expected_cert"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_certificates_are_not_checked_by_ocsp(option: str, is_async: bool) -> None:
+    told = f"{option} is not an option: certificates are checked without OCSP"
+    for url, options in ((f"rediss://a?{option}=true", {}), ("rediss+cluster://a", {option: True})):
+        with pytest.raises(rqsqs.UsageError, match=told):
+            ask(url, is_async, **options)
 
 
 def test_there_is_no_such_socket(tmp_path: Any) -> None:

@@ -197,7 +197,7 @@ def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.Mo
     router.directory.told(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
     node, resting, busy = router._at(C), Connection(), Connection()
     node.give(resting)
-    monkeypatch.setattr(Node, "ask", lambda *_: slots((0, 16_383, b"a", 1)))
+    monkeypatch.setattr(Node, "ask", lambda *_, **__: slots((0, 16_383, b"a", 1)))
     router.refresh(0)
     assert router._nodes.keys() == {A}
     node.give(busy)

@@ -1,0 +1,153 @@
+"""One time limit for everything that is tried until a server has answered: its name, connections to all of its
+addresses, TLS, login, the first question.
+
+redis-py has a limit for each step, which starts anew with every address and with every byte that comes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import socket
+import threading
+import time
+from typing import Any
+
+from rqsqs._io import wire
+
+
+def end_of(seconds: float | None, until: float | None) -> float:
+    """The earlier one of two limits, by time.monotonic()."""
+    return min(math.inf if seconds is None else time.monotonic() + seconds, math.inf if until is None else until)
+
+
+def silent(seconds: float | None, is_connected: bool) -> wire.Silent:
+    """What to raise when the time is over."""
+    happened = (
+        "it accepted the connection, and its answers did not come" if is_connected else "no connection came about"
+    )
+    return wire.Silent(happened if seconds is None else f"{happened} within {seconds:g} s")
+
+
+class _HurriedSocket:
+    """A socket on which everything together has until then. What it lacks is that of the real one."""
+
+    def __init__(self, sock: Any, until: float) -> None:
+        self.real = sock
+        self._until = until
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def sendall(self, data: bytes) -> None:
+        """All of it, or an error."""
+        self.real.settimeout(_left(self._until))
+        self.real.sendall(data)
+
+    def recv(self, most: int) -> Any:
+        """What has come."""
+        self.real.settimeout(_left(self._until))
+        return self.real.recv(most)
+
+    def recv_into(self, buffer: Any) -> Any:
+        """What has come: how many bytes."""
+        self.real.settimeout(_left(self._until))
+        return self.real.recv_into(buffer)
+
+
+class _Hurried:
+    """What a connection of redis-py has in addition."""
+
+    has_connected = False
+    _until: float | None = None
+    _each_s = 0.0  # of its addresses: behind one that swallows packets may stand one that answers
+    _socket_timeout: float | None
+    _socket_connect_timeout: float | None
+
+    def hurry_until(self, until: float) -> None:
+        """All that is done to connect has time until then."""
+        self._until = None if math.isinf(until) else until
+
+    def calm_down(self) -> None:
+        """It has answered."""
+        if self._until is not None:
+            self._until = None
+            connection: Any = self
+            connection._sock = connection._parser._sock = connection._sock.real
+            connection._parser._socket_timeout = self._socket_timeout
+            connection._sock.settimeout(self._socket_timeout)
+
+    @property
+    def socket_timeout(self) -> float | None:
+        """Seconds; redis-py looks here when it is connected and begins with TLS, and before the login."""
+        return self._socket_timeout if self._until is None else _left(self._until)
+
+    @socket_timeout.setter
+    def socket_timeout(self, seconds: float | None) -> None:
+        self._socket_timeout = seconds
+
+    @property
+    def socket_connect_timeout(self) -> float | None:
+        """Seconds, for each address."""
+        return self._socket_connect_timeout if self._until is None else min(self._each_s, _left(self._until))
+
+    @socket_connect_timeout.setter
+    def socket_connect_timeout(self, seconds: float | None) -> None:
+        self._socket_connect_timeout = seconds
+
+    def _connect(self) -> Any:
+        connection: Any = super()
+        if self._until is None:
+            return connection._connect()
+        host = getattr(self, "host", None)
+        count = 1 if host is None else _addresses(host, _left(self._until))
+        self._each_s = _left(self._until) / count
+        sock = _HurriedSocket(connection._connect(), self._until)
+        self.has_connected = True
+        return sock
+
+
+class _Noted:
+    """The same for asyncio, where limits come from outside."""
+
+    has_connected = False
+
+    async def _connect(self) -> None:
+        connection: Any = super()
+        await connection._connect()
+        self.has_connected = True
+
+
+@functools.cache
+def hurried(kind: type[Any], is_async: bool) -> type[Any]:
+    """The same kind of connection, but able to hurry."""
+    return type(kind.__name__, (_Noted if is_async else _Hurried, kind), {})
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _addresses(host: str, seconds: float) -> int:
+    """How many addresses a host has. Nobody can break a look-up off, so that somebody else waits for it."""
+    try:
+        return len(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+    except OSError:  # it is a name
+        pass
+    found = [1]  # if it fails: redis-py says how
+    thread = threading.Thread(target=lambda: found.append(_count(host)), name="rqsqs-look-up", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"the name {host} was not resolved")
+    return found[-1]
+
+
+def _count(host: str) -> int:
+    try:
+        return len(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):
+        return 1
