@@ -66,10 +66,11 @@ soak: $(STAMP) ## Drive the models for ten minutes each (RQSQS_SOAK_SECONDS=600)
 demo: $(STAMP) ## Show rqsqs at work on an embedded server
 	$(BIN)/rqsqs demo
 
-lint: $(STAMP) ## Check style and types
+lint: $(STAMP) ## Check style, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet .github
 
 format: $(STAMP) ## Put the code in its usual form
 	$(BIN)/ruff check --fix .

