@@ -11,6 +11,8 @@ BENCH_ARGS  ?=
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.rqsqs-installed
 
+unexport PYTHONDONTWRITEBYTECODE # or every process that tests start compiles everything again
+
 .DEFAULT_GOAL := help
 .PHONY: help install test test-cluster test-aiobotocore test-oldest test-faults soak demo lint format fault-report bench bench-scaling coverage clean
 

@@ -29,7 +29,7 @@ from rqsqs._io.addresses import place_of
 from tests.servers import Kind, Server, free_port
 
 ALL_ON_CLUSTER = bool(os.environ.get("RQSQS_TEST_CLUSTER"))
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def until(is_so: Any, what: str, patience: float = PATIENCE) -> None:

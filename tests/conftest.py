@@ -103,9 +103,9 @@ def redis_url(server_of_kind: Callable[[str], Server | Cluster]) -> str:
     return server_of_kind("redis").url
 
 
-@pytest.fixture(scope="session", params=[*KINDS, "cluster"])
+@pytest.fixture(scope="session", params=["cluster"] if ALL_ON_CLUSTER else KINDS)
 def server_url(request: pytest.FixtureRequest, server_of_kind: Callable[[str], Server | Cluster]) -> str:
-    """The URL of a Valkey, then of a Redis."""
+    """The URL of a Valkey, then of a Redis; with RQSQS_TEST_CLUSTER that of the cluster."""
     return server_of_kind(request.param).url
 
 

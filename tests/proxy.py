@@ -99,7 +99,7 @@ class Proxy:
                 await sink.drain()
 
     def _do(self, work: object) -> object:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)  # type: ignore[arg-type]
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)  # type: ignore[arg-type]
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -28,7 +28,7 @@ from rqsqs import embedded
 
 Kind = Literal["valkey", "redis"]
 KINDS: tuple[Kind, ...] = ("valkey", "redis")
-PATIENCE = 15.0  # seconds until a server that does not answer is an error
+PATIENCE = 60.0  # seconds until a server that does not answer is an error
 
 
 def find_binary(kind: Kind) -> str | None:

@@ -21,7 +21,7 @@ def completed(words: str, **environment: str) -> list[str]:
     """What stands behind the last word."""
     asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1), "_RQSQS_COMPLETE": "bash_complete"}
     result = subprocess.run(
-        COMMAND, env={**os.environ, **asked, **environment}, capture_output=True, text=True, timeout=20, check=False
+        COMMAND, env={**os.environ, **asked, **environment}, capture_output=True, text=True, timeout=60, check=False
     )
     assert result.stderr == ""
     return [line.partition(",")[2] for line in result.stdout.splitlines() if line]
@@ -45,7 +45,7 @@ def test_a_server_that_does_not_answer_is_no_error(tmp_path: Path) -> None:
     assert completed("rqsqs send o", RQSQS_URL="nonsense") == []
     assert completed("rqsqs send o", RQSQS_URL="", XDG_DATA_HOME=str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -62,5 +62,5 @@ def test_each_shell_gets_a_script_that_says_where_it_goes(run: Run, shell: str) 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_takes_its_script(run: Run) -> None:
     script = run("completion", "bash").stdout + "complete -p rqsqs\n"
-    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=20, check=True)
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert "-F _rqsqs_completion rqsqs" in result.stdout

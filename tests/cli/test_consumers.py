@@ -184,7 +184,7 @@ def busy(connection: rqsqs.Connection, valkey_url: str, prefix: str) -> Iterator
     yield go.set
     go.set()
     worker.stop()
-    thread.join(20)
+    thread.join(60)
 
 
 def test_wait_returns_when_a_drained_worker_is_done(
@@ -203,7 +203,7 @@ def test_wait_returns_when_a_drained_worker_is_done(
     assert not ended
     assert orders.counts().in_flight == 1
     busy()
-    waiting.join(20)
+    waiting.join(60)
     assert ended == [f"told {name} to drain: orders\n{name} has obeyed: orders\n"]
     assert orders.counts().in_flight == 0
     assert connection.queue("mails").consumers()[0].state == "running"

@@ -59,7 +59,7 @@ def test_ctrl_c_ends_a_waiting_receive(valkey_url: str) -> None:
     process = subprocess.Popen([*COMMAND, "receive", "orders", "--wait", "60"], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: blocked(valkey_url))
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr.strip() == "rqsqs: interrupted"
 

@@ -34,7 +34,7 @@ class Foreground:
 
     def end(self, number: signal.Signals = signal.SIGINT) -> str:
         self.process.send_signal(number)
-        return self.process.communicate(timeout=20)[1]
+        return self.process.communicate(timeout=60)[1]
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def test_a_port_is_for_this_machine_alone(tmp_path: Path, started: list[Foregrou
     with redis.Redis.from_url(f"redis://127.0.0.1:{port}/0") as client:
         assert client.config_get("bind")["bind"] == "127.0.0.1"
     started.append(other := Foreground(str(tmp_path / "q"), "--port", str(free_port())))
-    _, said = other.process.communicate(timeout=20)
+    _, said = other.process.communicate(timeout=60)
     assert other.process.returncode == 1
     assert said == f"rqsqs: the server of this folder listens on port {port} already\n"
     started.append(taken := Foreground("--port", str(port)))
-    _, said = taken.process.communicate(timeout=20)
+    _, said = taken.process.communicate(timeout=60)
     assert taken.process.returncode == 1
     assert said.startswith(f"rqsqs: cannot listen on port {port} of 127.0.0.1: ")
 

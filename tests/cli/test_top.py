@@ -108,7 +108,7 @@ def test_signals_end_it_well(connection: rqsqs.Connection, number: signal.Signal
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["queue"] == "orders"
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 0
 
 

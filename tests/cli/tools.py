@@ -52,7 +52,7 @@ def records(result: Any) -> list[dict[str, Any]]:
 
 def wait_for(is_so: Callable[[], object]) -> None:
     """Until something is so."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -111,7 +111,7 @@ class Terminal:
         """How the terminal treats what is typed."""
         return termios.tcgetattr(self._leader)
 
-    def read_until(self, part: str | None, patience: float = 30, *, escapes: bool = False) -> str:
+    def read_until(self, part: str | None, patience: float = 60, *, escapes: bool = False) -> str:
         """Read until something shows up, perhaps an escape code; None = to the end."""
         deadline = time.monotonic() + patience
         while part is None or part not in (self.raw.decode(errors="replace") if escapes else self.seen):
@@ -133,7 +133,7 @@ class Terminal:
         self.read_until(None)
         self.settings_at_end = self.settings()
         os.close(self._leader)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 def in_terminal(columns: int, *arguments: str) -> str:

@@ -78,7 +78,7 @@ def use_aio(url: str, cluster: Cluster, options: dict[str, Any]) -> None:
                 assert await queue.counts() == rqsqs.Counts()
                 await asyncio.to_thread(until, lambda: not waiting(cluster), "nobody waits any more")
 
-    asyncio.run(asyncio.wait_for(scenario(), 50))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 Use = Callable[[str, Cluster, dict[str, Any]], None]

@@ -42,7 +42,7 @@ def wait_sync(url: str, prefix: str, between: Callable[[], Any]) -> None:
         with rqsqs.connect(url, prefix=prefix, socket_timeout=3) as sender:
             for queue in queues:
                 sender.queue(queue.name).send("x")
-        assert [told.get(timeout=10) for _ in queues] == [["x"]] * MANY
+        assert [told.get(timeout=60) for _ in queues] == [["x"]] * MANY
 
 
 def wait_aio(url: str, prefix: str, between: Callable[[], Any]) -> None:
@@ -54,7 +54,7 @@ def wait_aio(url: str, prefix: str, between: Callable[[], Any]) -> None:
             async with aio.connect(url, prefix=prefix, socket_timeout=3) as sender:
                 for queue in queues:
                     await sender.queue(queue.name).send("x")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(40):
                 received = await asyncio.gather(*waiting)
             assert [[message.body for message in messages] for messages in received] == [["x"]] * MANY
 

@@ -139,7 +139,7 @@ def test_nothing_is_done_by_halves_while_a_slot_is_open(steady: Cluster, prefix:
 
         steady.migrate(key, target, between=receive)
         for thread in helpers:
-            thread.join(10)
+            thread.join(60)
         assert sorted(body for bodies in results for body in bodies) == list(range(20))
         counts = queue.counts()
         assert (counts.visible, counts.in_flight) == (30, 20)

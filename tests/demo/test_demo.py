@@ -236,4 +236,4 @@ def test_the_example_runs_as_its_readme_says(example: Any, valkey_url: str, tmp_
         assert letter.cause.type.endswith("CannotApply")
         assert letter.cause.failures == 1
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0

@@ -94,9 +94,9 @@ def test_a_server_that_became_a_replica_is_looked_up_anew_by_tasks(
                     await queue.send("x")
 
     started = time.monotonic()
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
     assert (fake.calls, fake.greeted) == (calls, connections)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("how", ["option", "url"])

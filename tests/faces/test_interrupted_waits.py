@@ -17,7 +17,7 @@ from rqsqs import aio
 from tests import clusters
 from tests.model.harness import client
 
-SOON_S = 15.0  # a busy machine may be late; a waiter that was forgotten waits for many seconds more
+SOON_S = 30.0  # a busy machine may be late; a waiter that was forgotten waits for many seconds more
 OTHER_LINK = {"socket_connect_timeout": 4}  # options of its own: connections of its own, as another process has
 
 
@@ -44,7 +44,7 @@ def names(url: str, prefix: str) -> list[bytes]:
 class Waiting(threading.Thread):
     """A thread in a long poll."""
 
-    def __init__(self, queue: rqsqs.Queue, wait: float = 15) -> None:
+    def __init__(self, queue: rqsqs.Queue, wait: float = 60) -> None:
         super().__init__(daemon=True)
         self.queue = queue
         self.wait = wait
@@ -127,7 +127,7 @@ def test_a_cancelled_keeper_leaves_its_duty_to_another_task(
             assert [m.body for m in await follower] == ["late"]
             assert 0.75 < time.monotonic() - started < SOON_S
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
@@ -165,7 +165,7 @@ def test_long_polls_of_a_queue_that_is_deleted_end_at_once(
             thread.done(40)
             assert isinstance(thread.error, rqsqs.QueueDoesNotExist)
         assert time.monotonic() - deleted < SOON_S
-    until(lambda: not names(valkey_url, prefix), 3)
+    until(lambda: not names(valkey_url, prefix))
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
@@ -183,12 +183,12 @@ def test_long_polls_of_tasks_end_when_the_queue_is_deleted(
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             await connection.delete_queue(name)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(40):
                 found = await asyncio.gather(*waiting, return_exceptions=True)
             assert [type(e) for e in found] == [rqsqs.QueueDoesNotExist] * 2
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
-    until(lambda: not names(valkey_url, prefix), 3)
+    asyncio.run(asyncio.wait_for(scenario(), 100))
+    until(lambda: not names(valkey_url, prefix))
 
 
 def test_long_polls_of_a_dead_letter_queue_with_shards_end_when_it_is_deleted(
@@ -210,7 +210,7 @@ def test_long_polls_of_a_dead_letter_queue_with_shards_end_when_it_is_deleted(
             assert isinstance(thread.error, rqsqs.QueueDoesNotExist)
         assert time.monotonic() - deleted < SOON_S
         connection.delete_queue("work")
-    until(lambda: not names(valkey_url, prefix), 3)
+    until(lambda: not names(valkey_url, prefix))
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["alone", "beside_another"])

@@ -127,7 +127,7 @@ def test_tasks_that_wait_on_a_thousand_queues_share_few_connections(
     server_url: str, prefix: str, connections: Callable[[], int]
 ) -> None:
     async def hand_over(sender: aio.Connection, queue: aio.Queue) -> float:
-        waiting = asyncio.create_task(queue.receive(wait=20, delete=True))
+        waiting = asyncio.create_task(queue.receive(wait=60, delete=True))
         await asyncio.sleep(0.005)
         started = time.perf_counter()
         await sender.queue(queue.name).send("x")
@@ -154,7 +154,7 @@ def test_tasks_that_wait_on_a_thousand_queues_share_few_connections(
             received = await asyncio.gather(*waiting)
             assert [[message.body for message in messages] for messages in received] == [[i] for i in range(MANY - 1)]
 
-    asyncio.run(asyncio.wait_for(scenario(), 50))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 def test_tasks_that_are_cancelled_lose_nothing_while_many_wait(server_url: str, prefix: str) -> None:
@@ -184,7 +184,7 @@ def test_tasks_that_are_cancelled_lose_nothing_while_many_wait(server_url: str, 
                     received.extend([message.body for message in await queue.receive(10, wait=0, delete=True)])
             assert sorted(received) == [[turn, i] for turn in range(20) for i in range(60)]
 
-    asyncio.run(asyncio.wait_for(scenario(), 50))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 class Interrupted(BaseException):
@@ -216,7 +216,7 @@ def test_an_interrupted_thread_loses_nothing_while_many_wait(server_url: str, pr
                     received += [message.body for message in queue.receive(wait=60, visibility_timeout=600)]
                     signal.setitimer(signal.ITIMER_REAL, 0)
                 time.sleep(0.01)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while len(received) < 40 and time.monotonic() < deadline:
                 received += [message.body for message in queue.receive(10, wait=0.1, delete=True)]
             # What an interrupted receive was answered and nobody looked at stays invisible.
@@ -255,7 +255,7 @@ def test_processes_that_listen_to_the_same_queues_share_their_messages(server_ur
                 for name in names:
                     await sender.queue(name).send([turn, name])
                 await asyncio.sleep(random.choice([0, 0.005]))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(40):
                 while len(received) < 400:
                     await asyncio.sleep(0.01)
             for task in tasks:
@@ -263,23 +263,23 @@ def test_processes_that_listen_to_the_same_queues_share_their_messages(server_ur
             await asyncio.gather(*tasks, return_exceptions=True)
             assert sorted(received) == sorted([turn, name] for turn in range(20) for name in names)
 
-    asyncio.run(asyncio.wait_for(scenario(), 50))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 def test_due_times_are_kept_while_many_wait(server_url: str, prefix: str) -> None:
     async def scenario() -> None:
         async with aio.connect(server_url, prefix=prefix) as connection:
             queues = [await connection.create_queue(f"q{i}") for i in range(50)]
-            waiting = [asyncio.create_task(queue.receive(wait=20)) for queue in queues]
+            waiting = [asyncio.create_task(queue.receive(wait=60)) for queue in queues]
             await asyncio.sleep(0.3)
             started = time.monotonic()
             for i, queue in enumerate(queues):
                 await queue.send(i, delay=1)
             received = await asyncio.gather(*waiting)
             assert [[message.body for message in messages] for messages in received] == [[i] for i in range(50)]
-            assert 0.9 < time.monotonic() - started < 15
+            assert 0.9 < time.monotonic() - started < 30
 
-    asyncio.run(asyncio.wait_for(scenario(), 50))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 def test_a_forked_child_listens_over_a_connection_of_its_own(server_url: str, prefix: str) -> None:
@@ -295,7 +295,7 @@ def test_a_forked_child_listens_over_a_connection_of_its_own(server_url: str, pr
             got: SimpleQueue[Any] = SimpleQueue()
             for queue in mine:
                 Consumer(queue, got, {"wait": 10, "delete": True})
-            os._exit(0 if all([got.get(timeout=10)[1] == ["x"] for _ in mine]) else 1)
+            os._exit(0 if all([got.get(timeout=60)[1] == ["x"] for _ in mine]) else 1)
         time.sleep(0.5)
         for queue in (*queues, *mine):
             queue.send("x")
@@ -352,7 +352,7 @@ def test_waiting_on_many_queues_works_with_few_rights(
         async def scenario() -> None:
             async with aio.connect(url, prefix=prefix) as connection:
                 queues = [await connection.create_queue(f"q{i}") for i in range(30)]
-                waiting = [asyncio.create_task(queue.receive(wait=20, delete=True)) for queue in queues]
+                waiting = [asyncio.create_task(queue.receive(wait=60, delete=True)) for queue in queues]
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(clusters.until, is_right, "the connections are open")
                 for queue in queues:
@@ -360,4 +360,4 @@ def test_waiting_on_many_queues_works_with_few_rights(
                 received = await asyncio.gather(*waiting)
                 assert [[message.body for message in messages] for messages in received] == [["x"]] * 30
 
-        asyncio.run(asyncio.wait_for(scenario(), 40))
+        asyncio.run(asyncio.wait_for(scenario(), 100))

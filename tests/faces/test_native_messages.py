@@ -296,12 +296,12 @@ def test_a_receive_waits_for_the_first_message(server_url: str, prefix: str) -> 
         queue = connection.create_queue("orders")
         started = time.monotonic()
         assert queue.receive(wait=0.3) == []
-        assert 0.25 < time.monotonic() - started < 15
+        assert 0.25 < time.monotonic() - started < 30
         timer = threading.Timer(0.3, lambda: queue.send("x"))
         timer.start()
         started = time.monotonic()
-        assert bodies(queue.receive(wait=20)) == ["x"]
-        assert 0.25 < time.monotonic() - started < 15
+        assert bodies(queue.receive(wait=60)) == ["x"]
+        assert 0.25 < time.monotonic() - started < 30
         timer.join()
 
 
@@ -322,8 +322,8 @@ def test_a_delayed_message_wakes_a_waiting_receive_in_time(server_url: str, pref
         queue = connection.create_queue("orders")
         queue.send("x", delay=0.4)
         started = time.monotonic()
-        assert bodies(queue.receive(wait=20)) == ["x"]
-        assert 0.3 < time.monotonic() - started < 15
+        assert bodies(queue.receive(wait=60)) == ["x"]
+        assert 0.3 < time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(

@@ -399,8 +399,8 @@ def test_resuming_wakes_who_waits(server_url: str, prefix: str) -> None:
         timer = threading.Timer(0.3, queue.resume)
         timer.start()
         started = time.monotonic()
-        assert [m.body for m in queue.receive(wait=20)] == ["x"]
-        assert time.monotonic() - started < 15
+        assert [m.body for m in queue.receive(wait=60)] == ["x"]
+        assert time.monotonic() - started < 30
         timer.join()
 
 
@@ -445,7 +445,7 @@ def dead_and_source(connection: rqsqs.Connection, suffix: str, receives: int = 1
 
 
 def settle(queue: rqsqs.Queue, task_id: str) -> rqsqs.MoveTask:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         task = next(t for t in queue.move_tasks() if t.task_id == task_id)
         if task.status not in ("RUNNING", "CANCELLING"):
@@ -588,13 +588,13 @@ def test_a_receive_that_waits_on_a_dead_letter_queue_gets_what_dies(
                 assert source.receive() == []
             dead.send("by hand", group="a", deduplication_id="by hand")
             started = time.monotonic()
-            thread.join(20)
-            assert time.monotonic() - started < 15
+            thread.join(60)
+            assert time.monotonic() - started < 30
             assert sorted(str(m.dead_letter_source) for m in received) == ["None", f"one{suffix}", f"two{suffix}"]
             assert dead.counts() == rqsqs.Counts()
             started = time.monotonic()
             assert dead.receive(wait=0.3) == []
-            assert 0.25 < time.monotonic() - started < 15
+            assert 0.25 < time.monotonic() - started < 30
 
 
 def test_a_receive_that_waits_on_a_dead_letter_queue_follows_the_clock(

@@ -290,7 +290,7 @@ def test_consumers_in_the_other_colour(server_url: str, prefix: str) -> None:
                     await queue.consumers()
                 assert await queue.drain("a") is False
 
-    asyncio.run(asyncio.wait_for(scenario(), 40))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 def test_a_queue_that_does_not_exist_has_no_consumers(connection: rqsqs.Connection) -> None:

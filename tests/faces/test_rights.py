@@ -47,7 +47,7 @@ def call_aio(url: str, options: dict[str, Any]) -> None:
             assert [message.body for message in await queue.receive(delete=True)] == ["x"]
             assert await queue.receive(wait=0.05) == []
 
-    asyncio.run(asyncio.wait_for(scenario(), 40))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 @pytest.mark.parametrize("call", [call_sync, call_aio], ids=["sync", "aio"])

@@ -31,7 +31,7 @@ def send_aio(url: str, prefix: str, durability: rqsqs.Durability | None = None) 
         async with aio.connect(url, prefix=prefix, durability=durability) as connection:
             await (await connection.create_queue("orders")).send("x")
 
-    asyncio.run(asyncio.wait_for(scenario(), 40))
+    asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 @pytest.fixture(params=[send_sync, send_aio], ids=["sync", "aio"])

@@ -44,7 +44,7 @@ def wait_aio(url: str, prefix: str, meanwhile: Act) -> rqsqs.Statistics:
             assert [message.body for message in await waiter] == ["x"]
             return connection.statistics()
 
-    return asyncio.run(asyncio.wait_for(scenario(), 40))
+    return asyncio.run(asyncio.wait_for(scenario(), 100))
 
 
 wait = pytest.mark.parametrize("wait", [wait_sync, wait_aio], ids=["sync", "aio"])

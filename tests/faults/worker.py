@@ -133,7 +133,7 @@ class Worker:
             os._exit(0)
         os.waitpid(pid, 0)
         self.transport.run(flows.send_messages(self.queue, [records.outgoing("for the thread")], NATIVE))
-        thread.join(10)
+        thread.join(60)
         self.tell("thread", bodies=[d.body for d in got])
 
 

@@ -413,6 +413,7 @@ def test_a_received_message_that_was_chosen_leaves_its_handle_expired(dead: Setu
     assert sorted(dead.drain(dead.q)) == sorted(d.body for d in held)
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("to_other", [False, True], ids=["same slot", "other slot"])
 @pytest.mark.parametrize("after", range(4, 60, 3))
 def test_whatever_moment_the_mover_of_chosen_messages_dies_at_nothing_is_lost_or_doubled(

@@ -254,11 +254,23 @@ class Walk:
                 nexts.append((f"{w.name} looks", self.received(state, i, state.queue, has_waited=True)))
         return nexts
 
+    def is_next(self, state: State, i: int) -> bool:
+        """May this one begin? Of several that differ by their names alone, the first does: any other order is the same
+        with other names."""
+        processes = [w.name.partition("-")[0] for w in state.waiters]
+        counts = [processes.count(process) for process in processes]
+        firsts = [processes.index(process) for process in processes]
+        return state.waiters[i].phase == NOT_BEGUN and not any(
+            state.waiters[j].phase == NOT_BEGUN
+            and (firsts[j] == firsts[i] or (j == firsts[j] and i == firsts[i] and counts[j] == counts[i]))
+            for j in range(i)
+        )
+
     def next_outer(self, state: State) -> list[tuple[str, State]]:
         """What may happen at any moment."""
         nexts = []
         for i, w in enumerate(state.waiters):
-            if w.phase == NOT_BEGUN:
+            if self.is_next(state, i):
                 nexts.append((f"{w.name} begins", self.received(state, i, state.queue, has_waited=False)))
             if w.phase in (BETWEEN, BLOCKED, HOLDS) and state.kills:
                 process = w.name.partition("-")[0]

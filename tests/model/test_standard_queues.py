@@ -693,4 +693,4 @@ class StandardMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SOAK_TIMEOUT)
 def test_standard_queues_do_what_the_model_says(server_url: str) -> None:
-    run_machine(StandardMachine, server_url, examples=10, steps=15, letters=LETTERS)
+    run_machine(StandardMachine, server_url, examples=5, steps=15, letters=LETTERS)

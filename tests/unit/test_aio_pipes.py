@@ -17,7 +17,7 @@ from rqsqs._io.counters import Counters
 from rqsqs.limits import NATIVE
 
 RECEIVE = messages.receive_messages(Keyspace("p").queue("q").home, NATIVE, 1, None, "", "")
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Connection:

@@ -75,11 +75,11 @@ def test_a_thread_that_waits_for_an_answer_lets_others_write(
     buffer = bytearray(10)
     reader = threading.Thread(target=lambda: got.append(shared.recv_into(buffer)))
     reader.start()
-    assert alone.looked.wait(10)  # and nothing was there
+    assert alone.looked.wait(60)  # and nothing was there
     shared.sendall(b"request")
     assert server.recv(10) == b"request"
     server.sendall(b"answer")
-    reader.join(10)
+    reader.join(60)
     assert got == [6]
     assert buffer[:6] == b"answer"
 
@@ -146,7 +146,7 @@ def test_threads_that_read_and_write_take_turns(ends: tuple[SharedSocket, Alone,
     while left:
         left -= shared.recv_into(buffer)  # two at the same time is an error here, or an answer that never comes
     for thread in threads[2:]:
-        thread.join(10)
+        thread.join(60)
     stop.set()
 
 

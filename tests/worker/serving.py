@@ -14,7 +14,7 @@ from rqsqs.message import Entry
 from rqsqs.worker import Worker
 from tests.clusters import client_of
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def until(is_so: Callable[[], Any], what: Callable[[], Any] = str, seconds: float = PATIENCE_S) -> Any:
@@ -22,7 +22,7 @@ def until(is_so: Callable[[], Any], what: Callable[[], Any] = str, seconds: floa
     deadline = time.monotonic() + seconds
     while not (found := is_so()):
         assert time.monotonic() < deadline, what()
-        time.sleep(0.003)
+        time.sleep(0.01)
     return found
 
 

@@ -160,7 +160,7 @@ def test_only_what_fills_the_free_slots_is_in_flight(app: App) -> None:
     go = threading.Event()
     send(q, range(100))
     with released(go):
-        app.serve(lambda messages: go.wait(20) and None, batch=5, concurrency=3)
+        app.serve(lambda messages: go.wait(60) and None, batch=5, concurrency=3)
         until(lambda: q.counts().in_flight == 15)
         time.sleep(0.2)
         assert q.counts().in_flight == 15

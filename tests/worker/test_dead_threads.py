@@ -247,7 +247,7 @@ def test_health_checks_go_on_after_their_thread_died(caplog: pytest.LogCaptureFi
         (thread,) = named("rqsqs-health")
         kill(thread)
         until(lambda: "rqsqs-health died of SystemExit" in caplog.text)
-        with urllib.request.urlopen(f"{health.url}/livez", timeout=20) as answer:
+        with urllib.request.urlopen(f"{health.url}/livez", timeout=60) as answer:
             assert answer.status == 200
     finally:
         health.stop()

@@ -148,7 +148,7 @@ def test_a_dead_letter_queue_can_be_served_as_well(app: App) -> None:
     assert {m.cause.type for m in seen if m.cause} == {"ValueError"}
     start = time.monotonic()
     running.stop()
-    assert time.monotonic() - start < 15, "it waited for all shards at once"
+    assert time.monotonic() - start < 30, "it waited for all shards at once"
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
@@ -450,7 +450,7 @@ def test_a_handler_that_takes_too_long_fails(app: App, kind: str) -> None:
     start = time.monotonic()
     app.serve(coroutine if kind == "coroutine" else plain, timeout=0.15, concurrency=1)
     until(lambda: len(got) == 2 and is_empty(q))
-    assert 0.15 <= time.monotonic() - start < 15
+    assert 0.15 <= time.monotonic() - start < 30
     assert isinstance(ends[0], HandlerTimeout if kind == "plain" else asyncio.CancelledError)
     cause = got[1].cause
     assert cause is not None

@@ -166,7 +166,7 @@ def test_a_slow_group_does_not_hold_up_others(app: App) -> None:
 
     def handle(message: Message) -> None:
         if message.body[0] == "slow":
-            go.wait(20)
+            go.wait(60)
         done.append(tuple(message.body))
 
     bodies = [["slow", n] for n in range(10)] + [[f"g{g}", n] for n in range(10) for g in range(5)]

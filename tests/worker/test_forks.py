@@ -181,7 +181,7 @@ def test_signals_to_a_child_are_its_own_and_the_port_is_free_without_the_worker(
             listener.bind(("127.0.0.1", port))
             listener.listen()
         with pytest.raises(OSError, match="refused"):
-            http.client.HTTPConnection("127.0.0.1", port, timeout=20).connect()
+            http.client.HTTPConnection("127.0.0.1", port, timeout=60).connect()
     finally:
         (program.folder / "end").touch()
         wait_for(lambda: not is_alive(child))

@@ -281,7 +281,7 @@ def test_only_as_many_messages_are_fetched_as_slots_are_free(app: App) -> None:
     q = app.queue()
     send(q, range(50))
     with released(go):
-        app.serve(lambda message: go.wait(20), concurrency=4)
+        app.serve(lambda message: go.wait(60), concurrency=4)
         until(lambda: q.counts().in_flight == 4)
         deadline = time.monotonic() + 0.5
         while time.monotonic() < deadline:
@@ -322,7 +322,7 @@ def test_a_slot_that_becomes_free_is_filled_while_others_are_busy(app: App) -> N
 
     def handle(message: Message) -> None:
         if message.body < 3:
-            go.wait(20)
+            go.wait(60)
         done.append(message.body)
 
     send(q, range(60))
@@ -464,7 +464,7 @@ def test_a_quick_handler_behind_a_slow_one_does_not_wait_for_it(app: App) -> Non
 
     def handle(message: Message) -> None:
         if message.body == "slow":
-            go.wait(20)
+            go.wait(60)
         done[message.body] = time.monotonic()
 
     with released(go):

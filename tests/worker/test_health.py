@@ -47,7 +47,7 @@ def health(status: Status) -> Iterator[Health]:
 def ask(health: Health, path: str, method: str = "GET") -> tuple[int, bytes]:
     request = urllib.request.Request(health.url + path, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:

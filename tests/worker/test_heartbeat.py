@@ -65,7 +65,7 @@ def test_a_worker_that_beats_no_more_loses_its_messages_within_two_beats(app: Ap
 
     def handle(message: Message) -> None:
         times.append(time.monotonic())
-        go.wait(20)
+        go.wait(60)
 
     q.send("a")
     with released(go):
@@ -77,7 +77,7 @@ def test_a_worker_that_beats_no_more_loses_its_messages_within_two_beats(app: Ap
         running.worker._runtime.heart._wake.set()
         died = time.monotonic()
         (m,) = until(lambda: q.receive(wait=5))
-        assert 0.3 < time.monotonic() - died < 15
+        assert 0.3 < time.monotonic() - died < 30
         assert m.receive_count == 2
 
 
@@ -122,14 +122,14 @@ def test_after_max_hold_a_message_goes_to_others(app: App) -> None:
     def handle(message: Message, context: Context) -> None:
         contexts.append(context)
         if message.receive_count == 1:
-            go.wait(20)
+            go.wait(60)
 
     q.send("a")
     with released(go):
         start = time.monotonic()
         app.serve(handle, max_hold=1.0, beat=0.1, concurrency=3)
         until(lambda: contexts and contexts[0].is_lost)
-        assert 0.95 < time.monotonic() - start < 15
+        assert 0.95 < time.monotonic() - start < 30
         assert contexts[0].remaining == 0
         until(lambda: len(contexts) == 2)
         assert contexts[1].message.receive_count == 2
@@ -188,7 +188,7 @@ def test_a_coroutine_that_lost_its_message_is_cancelled(app: App, how: str) -> N
     async def handle(message: aio.Message, context: Context) -> None:
         contexts.append(context)
         try:
-            await asyncio.sleep(20)
+            await asyncio.sleep(60)
         except BaseException as e:
             ends.append(type(e))
             raise
@@ -214,7 +214,7 @@ def test_of_a_batch_only_some_may_be_lost(app: App) -> None:
 
     def handle(messages: list[Message], context: Context) -> list[Any]:
         contexts.append(context)
-        go.wait(20)
+        go.wait(60)
         return [ValueError("x")] * len(messages)
 
     send(q, ["a", "b", "c"])
@@ -253,7 +253,7 @@ def test_an_idle_worker_stays_registered_and_a_busy_one_tells_what_it_holds(app:
 
     def handle(message: Message) -> None:
         begun.append(message)
-        go.wait(20)
+        go.wait(60)
         if message.body == "bad":
             raise ValueError
 

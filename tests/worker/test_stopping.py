@@ -98,13 +98,13 @@ def test_after_the_grace_everything_is_given_back(app: App, kind: str) -> None:
 
     def plain(message: Message, context: Context) -> None:
         contexts.append(context)
-        go.wait(20)
+        go.wait(60)
         ends.append(context.is_lost)
 
     async def coroutine(message: aio.Message, context: Context) -> None:
         contexts.append(context)
         try:
-            await asyncio.sleep(20)
+            await asyncio.sleep(60)
         except BaseException as e:
             ends.append(type(e))
             raise
@@ -115,7 +115,7 @@ def test_after_the_grace_everything_is_given_back(app: App, kind: str) -> None:
         until(lambda: contexts)
         start = time.monotonic()
         running.stop()
-        assert 0.2 <= time.monotonic() - start < 15
+        assert 0.2 <= time.monotonic() - start < 30
         assert contexts[0].is_lost
         (m,) = q.receive()
         assert m.receive_count == 1, "the receive that was given back does not count"
@@ -133,7 +133,7 @@ def test_a_second_stop_gives_everything_back_at_once(app: App, name: str) -> Non
 
     def handle(message: Message) -> None:
         begun.append(message)
-        go.wait(20)
+        go.wait(60)
 
     with released(go):
         running = app.serve({name: handle}, grace=60)
@@ -144,7 +144,7 @@ def test_a_second_stop_gives_everything_back_at_once(app: App, name: str) -> Non
         assert running.worker.status()["state"] == "stopping"
         start = time.monotonic()
         running.stop()
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < 30
         assert (q.counts().visible, q.counts().in_flight) == (3, 0)
         assert {m.receive_count for m in q.receive(10)} == {1}
 
@@ -171,7 +171,7 @@ def test_a_failure_at_the_very_end_is_recorded(app: App) -> None:
 
     q.send("a")
     running = app.serve(handle)
-    assert begun.wait(20)
+    assert begun.wait(60)
     running.stop()
     (m,) = [*q.peek(1), *q.peek(1, state="in_flight")][:1]
     assert m.cause is not None
@@ -288,7 +288,7 @@ def test_a_task_that_serves_can_be_cancelled(app: App, kind: str) -> None:
 
     def plain(message: Message) -> None:
         begun.append(message.body)
-        go.wait(20)
+        go.wait(60)
 
     async def main() -> None:
         worker = app.worker(beat=5.0)
@@ -341,7 +341,7 @@ def test_drain_finishes_and_takes_no_more(app: App) -> None:
 
     def handle(message: Message) -> None:
         begun.append(message.body)
-        go.wait(20)
+        go.wait(60)
 
     send(q, range(10))
     with released(go):
@@ -366,12 +366,12 @@ def test_evict_gives_everything_back_at_once(app: App, kind: str) -> None:
 
     def plain(message: Message, context: Context) -> None:
         contexts.append(context)
-        go.wait(20)
+        go.wait(60)
 
     async def coroutine(message: aio.Message, context: Context) -> None:
         contexts.append(context)
         try:
-            await asyncio.sleep(20)
+            await asyncio.sleep(60)
         except asyncio.CancelledError:
             ends.append(1)
             raise
@@ -417,7 +417,7 @@ def test_a_worker_that_is_being_drained_finishes_when_it_is_stopped(app: App) ->
     q = app.queue()
     send(q, ["long"])
     with released(go):
-        running = app.serve(lambda _: go.wait(20), beat=0.1)
+        running = app.serve(lambda _: go.wait(60), beat=0.1)
         until(lambda: q.counts().in_flight == 1)
         q.drain(running.consumer_id)
         until(lambda: running.worker.status()["state"] == "stopping")

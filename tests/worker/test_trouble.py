@@ -147,11 +147,11 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
 
     def plain(message: Message, context: Context) -> None:
         contexts.append(context)
-        go.wait(20)
+        go.wait(60)
 
     async def coroutine(message: aio.Message, context: Context) -> None:
         contexts.append(context)
-        await asyncio.sleep(20)
+        await asyncio.sleep(60)
 
     send(q, range(3), (lambda body: f"g{body}") if q.is_fifo else None)
     with released(go):
@@ -165,7 +165,7 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
     assert running.worker.status()["state"] == "running"
     start = time.monotonic()
     running.stop()
-    assert time.monotonic() - start < 15, "there is nothing to wait for"
+    assert time.monotonic() - start < 30, "there is nothing to wait for"
 
 
 def test_a_queue_that_is_made_again_is_served_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_queue_is_purged_while_it_is_worked_on(app: App) -> None:
 
     def handle(message: Message, context: Context) -> None:
         contexts.append(context)
-        go.wait(20)
+        go.wait(60)
 
     send(q, range(50))
     with released(go):
@@ -243,7 +243,7 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
     go = threading.Event()
 
     def handle(message: Message) -> None:
-        go.wait(20)
+        go.wait(60)
         done.append(message.receive_count)
 
     q.send("a")
@@ -288,7 +288,7 @@ def test_what_a_worker_is_told_twice_does_no_harm(app: App) -> None:
 
     def handle(message: Message) -> None:
         begun.append(message)
-        go.wait(20)
+        go.wait(60)
 
     q.send("a")
     with released(go):

@@ -50,7 +50,7 @@ def test_an_idle_queue_costs_the_busy_one_no_slots(app: App) -> None:
     a, b = app.queue("a"), app.queue("b")
     go = threading.Event()
     with released(go):
-        serve(app, {"a": 1, "b": 100}, lambda m: go.wait(20), concurrency=6)
+        serve(app, {"a": 1, "b": 100}, lambda m: go.wait(60), concurrency=6)
         send(a, range(20))
         until(lambda: a.counts().in_flight == 6)
     until(lambda: is_empty(a) and is_empty(b))

@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("boto3")
 
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.endpoint import convert_to_response_dict
 from botocore.exceptions import ClientError
@@ -195,6 +197,21 @@ def check_response(http_response: Any, parsed: dict[str, Any], model: Any, **_: 
         assert content == {}
     else:
         check_shape(model.output_shape, content, model.name)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def models_are_read_once() -> Iterator[None]:
+    """Each session of botocore reads its models anew: half of the time that it takes to make a client."""
+    known: dict[str | None, dict[Any, Any]] = {}
+
+    def create_loader(search_path: str | None = None) -> Any:
+        loader = botocore.loaders.create_loader(search_path)
+        loader._cache = known.setdefault(search_path, loader._cache)
+        return loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", create_loader)
+        yield
 
 
 @pytest.fixture

@@ -284,22 +284,10 @@ def wire() -> Iterator[_Wire]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("cls", request_errors(), ids=lambda cls: cls.__name__)
-def test_errors_are_those_that_boto3_makes_of_an_answer_over_http(
-    cls: type[errors.RequestError], wire: _Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any) -> Any:
-        raise cls("a text")
-        yield
-
-    monkeypatch.setattr("rqsqs.boto3.answering.perform", refuse)
+@pytest.fixture(scope="module")
+def in_process_and_over_http(wire: _Wire) -> tuple[Any, Any]:
+    """A client that Redis would answer, and a plain one of boto3."""
     ours = rqsqs.boto3.client("sqs", endpoint_url="redis://127.0.0.1:1")
-    seen = []
-    ours.meta.events.register("after-call", lambda http_response, **_: seen.append(http_response))
-    monkeypatch.setattr("rqsqs.boto3.answering.sync.Transport", RunsNothing)
-    with pytest.raises(ClientError) as in_process:
-        ours.receive_message(QueueUrl="q")
-    wire.answer = (seen[0].status_code, seen[0].headers, seen[0].content)
     plain = plain_boto3.client(
         "sqs",
         endpoint_url=f"http://127.0.0.1:{wire.server_port}",
@@ -308,6 +296,27 @@ def test_errors_are_those_that_boto3_makes_of_an_answer_over_http(
         aws_secret_access_key="b",
     )
     plain.meta.events.unregister("needs-retry.sqs", unique_id="retry-config-sqs")
+
+    def pass_on(http_response: Any, **_: Any) -> None:
+        wire.answer = http_response.status_code, http_response.headers, http_response.content
+
+    ours.meta.events.register("after-call", pass_on)
+    return ours, plain
+
+
+@pytest.mark.parametrize("cls", request_errors(), ids=lambda cls: cls.__name__)
+def test_errors_are_those_that_boto3_makes_of_an_answer_over_http(
+    cls: type[errors.RequestError], in_process_and_over_http: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise cls("a text")
+        yield
+
+    monkeypatch.setattr("rqsqs.boto3.answering.perform", refuse)
+    monkeypatch.setattr("rqsqs.boto3.answering.sync.Transport", RunsNothing)
+    ours, plain = in_process_and_over_http
+    with pytest.raises(ClientError) as in_process:
+        ours.receive_message(QueueUrl="q")
     with pytest.raises(ClientError) as over_http:
         plain.receive_message(QueueUrl="q")
     theirs = over_http.value.response

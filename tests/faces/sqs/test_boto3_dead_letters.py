@@ -16,7 +16,7 @@ ARN_FORMAT = "arn:<partition>:<service>:<region>:<account-id>:<resource-id>"
 MISSING_ARN = "arn:aws:sqs:us-east-1:000000000000:missing"
 
 
-def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
+def eventually(check: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait for what happens in the background."""
     deadline = time.monotonic() + seconds
     while not (result := check()):
