@@ -16,7 +16,7 @@ from rqsqs._io import wire
 from tests.servers import Kind, Server
 
 PIPELINE = 50  # calls in one write: the server has always something to do
-LANE = wire.Lane()  # of the one client that calls
+SLOT = wire.CallSlot()  # of the one client that calls
 _STAT = re.compile(rb"cmdstat_([^:]+):calls=(\d+),usec=(\d+)")
 
 
@@ -99,8 +99,7 @@ class Bench:
 
 def pack(operation: Operation, is_cluster: bool = False) -> bytes:
     """An operation as the bytes of its EVALSHA."""
-    LANE.number += 1
-    return wire.call(operation, is_cluster, LANE if scripts.get(operation.script).has_lane else None)
+    return wire.pack(operation, is_cluster, SLOT)
 
 
 def use_scripts_of(folder: Path) -> None:

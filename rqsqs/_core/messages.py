@@ -116,7 +116,7 @@ def send_messages(
                 sent.append(SentMessage(outcome.decode(), node, None, True))
         return sent
 
-    return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, marked=2)
+    return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, repeat_mark=2)
 
 
 def _send_fifo(
@@ -490,9 +490,9 @@ def watch_all(times: Sequence[tuple[int, Partition]], waiter: str) -> tuple[int 
     return ahead[0][0], operation
 
 
-def forget_answer(lane: str, number: int) -> Operation:
-    """The caller has the answer to a call: its lane, by its key, need not keep it."""
-    return Operation("forget_answer", (lane,), (str(number),))
+def forget_answer(slot: str, number: int) -> Operation:
+    """The caller has the answer to a call: its call slot, by its key, need not keep it."""
+    return Operation("forget_answer", (slot,), (str(number),))
 
 
 def mark_connection(operation: Operation) -> Operation:

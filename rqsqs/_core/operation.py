@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from rqsqs.models import Durability
 
@@ -15,21 +15,25 @@ Flow = Generator[Any, Any, T]
 
 class Operation:
     """One script call. After a lost answer it can be repeated: the script does it once (lua/lib/once.lua), or twice is
-    as good as once.
+    as good as once. Common operations are classes of their own, which have these attributes as well.
 
     Attributes:
         script: name of the file in lua/.
         keys: full key names, all of one hash tag.
         args: arguments of the script.
-        parse: makes the result of the reply.
+        parse: makes the result of the reply, or a flow that goes on where one call was not all; None = the reply is it.
         undo: makes the operations that give back what a result holds, if nobody is there any more to take it.
-        durability: how safe what it writes has to be. Then the result is a pair: the result, and what was Reached.
-        marked: its arguments tell it from other calls, as a script wants that is called in a lane; the index of the one
-            that says with an "r" at its end that the call is repeated.
-        keeps_answer: its lane keeps the whole answer, with the messages: a large one is to be forgotten there.
+        durability: how safe what it writes has to be. Then the result is a pair: the result, and what was reached.
+        repeat_mark: index of the argument that gets an "r" at its end if the call is repeated, of a script that knows
+            its calls by their arguments; None = it knows them by the call slot.
+        keeps_answer: its call slot keeps the whole answer, with the messages: a large one is to be forgotten there.
+        unless_watched: the wakeup lists of what it receives from. If another waiter of this process blocks on them,
+            nothing is visible, and its flow line_up() is run instead.
     """
 
-    __slots__ = ("args", "durability", "keeps_answer", "keys", "marked", "parse", "script", "undo")
+    __slots__ = ("args", "durability", "keeps_answer", "keys", "parse", "repeat_mark", "script", "undo")
+
+    unless_watched: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class Operation:
         parse: Callable[[Any], Any] | None = None,
         undo: Callable[[Any], Sequence[Operation]] | None = None,
         durability: Durability | None = None,
-        marked: int | None = None,
+        repeat_mark: int | None = None,
         keeps_answer: bool = False,
     ) -> None:
         self.script: str = script
@@ -48,8 +52,12 @@ class Operation:
         self.parse: Callable[[Any], Any] | None = parse
         self.undo: Callable[[Any], Sequence[Operation]] | None = undo
         self.durability: Durability | None = durability
-        self.marked: int | None = marked
+        self.repeat_mark: int | None = repeat_mark
         self.keeps_answer: bool = keeps_answer
+
+    def recover(self, error: BaseException) -> Any:
+        """What to do about an error when this is all that was to be done: a result, or a flow; or raises."""
+        raise error
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Operation):

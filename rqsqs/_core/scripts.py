@@ -22,14 +22,14 @@ class Script:
         source: with all its modules in front.
         sha: hex SHA-1, as EVALSHA wants it.
         lines: for each line of `source` from 1, the file and line it came from.
-        has_lane: it is called with a lane in front (lua/lib/once.lua), so that it can be repeated.
+        has_slot: it is called with a call slot in front (lua/lib/once.lua), so that it can be repeated.
     """
 
     name: str
     source: str
     sha: bytes
     lines: tuple[str, ...]
-    has_lane: bool
+    has_slot: bool
 
     def locate(self, message: str) -> str:
         """Rewrite `user_script:LINE` in an error message to the file and line of origin."""
@@ -110,5 +110,5 @@ def get(name: str) -> Script:
     lines += main
     source = "\n".join(line for line, _ in lines) + "\n"
     sha = hashlib.sha1(source.encode()).hexdigest().encode()
-    has_lane = "lib.once" in modules or "lib.received" in modules
-    return Script(name, source, sha, tuple(place for _, place in lines), has_lane)
+    has_slot = "lib.once" in modules or "lib.received" in modules
+    return Script(name, source, sha, tuple(place for _, place in lines), has_slot)

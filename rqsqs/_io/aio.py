@@ -15,6 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from types import GeneratorType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import redis.exceptions as rx
@@ -26,10 +27,11 @@ from rqsqs._io import aio_nodes as nodes
 from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import by_slot
 from rqsqs._io.aio_nodes import Hub, Node, Pipe
+from rqsqs._io.attempts import Attempts
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
-from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
+from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, CallSlot
 from rqsqs.errors import QueueDoesNotExist, RqsqsError, UsageError
 from rqsqs.models import Reached, Statistics
 
@@ -92,8 +94,8 @@ class Link:
         self.router = nodes.router_of(url, settings, self.counters, self._orphaned)
         self.users = 0
         self.pid = os.getpid()
-        self._posts: dict[tuple[str, ...], _Post] = {}
-        self.lanes = wire.Lanes()
+        self.posts: dict[tuple[str, ...], _Post] = {}
+        self.slots = wire.CallSlots()  # for calls that do not take their turn on a pipe
         self.tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -154,28 +156,25 @@ class Link:
 
     # Operations
 
-    async def execute(self, operation: Operation, lane: Lane | None = None) -> Any:
+    async def execute(self, operation: Operation, slot: CallSlot | None = None) -> Any:
         """Run one operation, and again if its answer is lost, also where it has moved to.
 
         Args:
-            lane: that of an earlier attempt of the same call, whose answer was lost.
+            slot: that of an earlier attempt of the same call, whose answer was lost.
         """
         router = self.router
-        is_open = lane is not None  # an answer was lost: it may have been done
-        lane = lane or self.lanes.take(operation)
-        packed = wire.call(operation, router.is_cluster, lane, is_open)
-        pauses = wire.pauses(router)
+        attempts = Attempts(self, operation, slot) if slot is not None else None
         while True:
-            sent = False
-            node = pipe = None
+            node: Node | None = None
+            pipe: Pipe | None = None
+            slot = None
             try:
-                node = await router.node(operation.keys[0])
+                node = router.only or await router.node(operation.keys[0])
                 if operation.durability is not None:  # waits on its connection, and so not on that of all
                     async with node.durable:
                         connection, number = await node.rested()
-                        if is_open and lane is not None:
-                            lane.check()
-                        sent = True
+                        slot = self.slots.take()
+                        packed = self._packed(operation, attempts, slot)
                         try:
                             result = await self._confirmed(connection, node.patience, operation, packed)
                         except rx.ResponseError as e:
@@ -188,58 +187,55 @@ class Link:
                             await connection.disconnect(nowait=True)
                             raise
                         await node.rest(connection, number)
-                    if not is_open:
-                        self.lanes.give(lane)
+                    self.slots.give(slot)
                     return result
-                pipe = await node.pipe()
-                if is_open and lane is not None:
-                    lane.check()
-                sent = True
+                pipe = node.open_pipe or await node.pipe()
+                slot = pipe.slots.take()
+                packed = self._packed(operation, attempts, slot)
+                answer = pipe.ask(packed, operation)
                 try:
-                    reply = await pipe.ask(packed, operation)
+                    if pipe.is_full:
+                        await pipe.drain()
+                    reply = await answer
+                except asyncio.CancelledError:
+                    pipe.not_wanted(answer, operation)
+                    raise
                 except rx.NoScriptError:
                     reply = await self._load_and_repeat(pipe, operation, packed)
-                if (copied := node.copied) is not None and fitness.is_unsafe(operation):
-                    fitness.warn_of_replicas(copied)
-                    node.copied = None
                 break
             except rx.ResponseError as e:
+                if slot is not None:
+                    (self if pipe is None else pipe).slots.give(slot)
                 if isinstance(e, rx.ReadOnlyError) and pipe is not None and node is not None:
                     node.drop(pipe)  # a name may point elsewhere by now
-                pause = next(pauses, None) if router.is_dynamic and wire.is_elsewhere(e) else None
-                if pause is None:
-                    if not is_open:
-                        self.lanes.give(lane)
-                    where = node.where if node else self.where
-                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where, is_open) from e
-                await asyncio.sleep(pause)
-                await router.follow(e, operation.keys[0], node)
+                attempts = attempts or Attempts(self, operation)
+                pause = attempts.after(e, None if node is None else node.where, None)
             except wire.BROKEN as e:
-                if sent and pipe is None:
+                if slot is not None and pipe is None:
                     self.counters.count("connections_lost")
-                pause = next(pauses, None) if wire.is_worth_another(e, sent, router.is_dynamic) else None
-                if sent and not is_open:
-                    is_open = True
-                    packed = wire.call(operation, router.is_cluster, lane, is_open)
-                if pause is None:
-                    where = node.where if node else self.where
-                    known = failures.server(e, sent=is_open, where=where, size=len(packed))
-                    if known is None:
-                        raise
-                    raise known from None  # which says all that redis-py does
-                if sent:
-                    self.counters.count("repeated_calls")
-                await asyncio.sleep(pause)
+                attempts = attempts or Attempts(self, operation)
+                pause = attempts.after(e, None if node is None else node.where, slot)
+            await asyncio.sleep(pause)
+            if attempts.is_refused:
+                await router.follow(attempts.error, operation.keys[0], node)
+            else:
                 await router.refresh()
-        if not is_open:
-            self.lanes.give(lane)
         if operation.keeps_answer:
-            self._forget(operation, lane, reply)
+            asked = attempts.slot if attempts is not None and attempts.slot is not None else slot
+            self._forget(wire.forgetting(operation, asked, reply))
+        pipe.slots.give(slot)
+        if node.copied is not None and fitness.is_unsafe(operation):
+            fitness.warn_of_replicas(node.copied)
+            node.copied = None
         return reply if operation.parse is None else operation.parse(reply)
 
-    def _forget(self, operation: Operation, lane: Lane | None, reply: Any) -> None:
+    def _packed(self, operation: Operation, attempts: Attempts | None, slot: CallSlot) -> bytes:
+        if attempts is None:
+            return wire.pack(operation, self.router.is_cluster, slot)
+        return attempts.packed(slot)
+
+    def _forget(self, forgetting: Operation | None) -> None:
         """The answer has arrived: the server need not keep a large one."""
-        forgetting = wire.forgetting(operation, lane, reply)
         if forgetting is not None:
             self.background(self._quietly(forgetting, "a large answer stays in the server's memory for two minutes"))
 
@@ -277,12 +273,19 @@ class Link:
         return answers
 
     async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
-        for _ in range(LOADS - 1):
+        turns = LOADS
+        while True:
             await pipe.ask(wire.load(operation))
-            with contextlib.suppress(rx.NoScriptError):  # flushed again
-                return await pipe.ask(packed, operation)
-        await pipe.ask(wire.load(operation))
-        return await pipe.ask(packed, operation)
+            answer = pipe.ask(packed, operation)
+            try:
+                return await answer
+            except asyncio.CancelledError:
+                pipe.not_wanted(answer, operation)
+                raise
+            except rx.NoScriptError:  # flushed again
+                turns -= 1
+                if not turns:
+                    raise
 
     def _orphaned(self, operation: Operation, reply: Any) -> None:
         """An answer came and nobody is there any more to take it."""
@@ -306,12 +309,12 @@ class Link:
 
     def is_watched(self, bells: tuple[str, ...]) -> bool:
         """Does a task block on these bells?"""
-        post = self._posts.get(bells)
+        post = self.posts.get(bells)
         return post is not None and post.has_leader
 
     def watched(self) -> list[tuple[str, ...]]:
         """All bells on which a task blocks."""
-        return [bells for bells, post in self._posts.items() if post.has_leader]
+        return [bells for bells, post in self.posts.items() if post.has_leader]
 
     async def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
         """See Wait."""
@@ -322,7 +325,7 @@ class Link:
             await asyncio.sleep(min(wait.timeout_ms, TEST_WAIT_MS) / 1000)
             result = await self.execute(wait.then()) if wait.then is not None else None
             return result, max(0, round((deadline - time.monotonic()) * 1000))
-        post = self._posts.setdefault(wait.bells, _Post())
+        post = self.posts.setdefault(wait.bells, _Post())
         until = deadline if wait.wake_in_ms is None else min(deadline, time.monotonic() + wait.wake_in_ms / 1000)
         while post.has_leader:
             left = until - time.monotonic()
@@ -401,8 +404,8 @@ class Link:
     ) -> Any:
         """Wait without a connection of one's own (listening.py)."""
         operation = wait.then() if wait.then is not None and len(hubs) == 1 else None
-        lane = self.lanes.take(operation) if operation is not None else None
-        packed = wire.call(operation, self.router.is_cluster, lane) if operation is not None else b""
+        slot = self.slots.take()
+        packed = wire.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         told = asyncio.Event()
         listener = Listener(packed, told.set, operation, wait.bells)
         watch = None
@@ -433,7 +436,7 @@ class Link:
                     hub.probe()
         if not listener.is_done:
             listener.finish(rx.TimeoutError("no answer in time") if listener.is_receiving else None)
-        return await self._outcome(listener, lane, wait)
+        return await self._outcome(listener, slot, wait)
 
     def _not_wanted(self, listener: Listener) -> None:
         """A waiter was cancelled when its outcome had come."""
@@ -442,12 +445,12 @@ class Link:
         elif isinstance(listener.outcome, str):
             self.background(self.ring([listener.outcome]))
 
-    async def _outcome(self, listener: Listener, lane: Lane | None, wait: Wait) -> Any:
+    async def _outcome(self, listener: Listener, slot: CallSlot, wait: Wait) -> Any:
         outcome, operation = listener.outcome, listener.operation
         if isinstance(outcome, Exception) and self.users <= 0:
             raise asyncio.CancelledError("the connection was closed")
         if isinstance(outcome, rx.NoScriptError):  # nothing was done
-            self.lanes.give(lane)
+            self.slots.give(slot)
         elif isinstance(outcome, rx.ResponseError):
             if wire.is_elsewhere(outcome):
                 self.counters.count("broken_waits")
@@ -461,15 +464,14 @@ class Link:
             await self.router.refresh()
             if operation is not None and listener.is_receiving:
                 self.counters.count("repeated_calls")
-                return await self.execute(operation, lane)
-            self.lanes.give(lane)
+                return await self.execute(operation, slot)
+            self.slots.give(slot)
         elif listener.is_receiving and operation is not None:
-            self.lanes.give(lane)
-            if operation.keeps_answer:
-                self._forget(operation, lane, outcome)
+            self._forget(wire.forgetting(operation, slot, outcome))
+            self.slots.give(slot)
             return outcome if operation.parse is None else operation.parse(outcome)
         else:
-            self.lanes.give(lane)
+            self.slots.give(slot)
             if wait.then is None:
                 return outcome
         # The time is over, or the connection broke before there was anything to receive.
@@ -507,8 +509,8 @@ class Link:
         wake_at: float | None,
     ) -> Any:
         left = max(deadline - time.monotonic(), 0.001)
-        lane = self.lanes.take(operation) if operation is not None else None
-        packed = wire.call(operation, self.router.is_cluster, lane) if operation is not None else b""
+        slot = self.slots.take()
+        packed = wire.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         beside = []
         is_broken = False
         if wake_at is not None and wait.wake is not None:
@@ -547,12 +549,11 @@ class Link:
             if operation is None:
                 return None
             self.counters.count("repeated_calls")
-            return await self.execute(operation, lane)
+            return await self.execute(operation, slot)
         if operation is None:
             return reply
-        if operation.keeps_answer:
-            self._forget(operation, lane, reply)
-        self.lanes.give(lane)
+        self._forget(wire.forgetting(operation, slot, reply))
+        self.slots.give(slot)
         return reply if operation.parse is None else operation.parse(reply)
 
     async def _answer(self, one: _Blocked, operation: Operation | None, packed: bytes) -> Any:
@@ -706,16 +707,36 @@ class Transport:
         """What its link went through; from any thread."""
         return Statistics() if self._link is None else self._link.counters.statistics()
 
-    async def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its end. If the task is cancelled, the flow may give back what it holds."""
+    async def run(self, step: Flow[T] | Operation) -> T:
+        """Run an operation, or drive a flow to its end. If the task is cancelled, the flow may give back what it
+        holds."""
         try:
             link = self.link
             if not self._is_looked:
                 await link.open(self.space.format)
                 self._is_looked = True
         except BaseException:
-            flow.close()
+            if not isinstance(step, Operation):
+                step.close()
             raise
+        if not isinstance(step, Operation):
+            return await self._drive(link, step)
+        if step.unless_watched is not None and self.space.clock is None:
+            post = link.posts.get(step.unless_watched)
+            if post is not None and post.has_leader:
+                return await self._drive(link, step.line_up())  # type: ignore[attr-defined]
+        result: Any
+        try:
+            result = await link.execute(step)
+        except RqsqsError as e:
+            result = step.recover(await self._explained(link, e, step))
+        except asyncio.CancelledError as e:
+            flow = step.recover(e)  # raises it again, unless there is something to give back
+            link.background(self._finish(link, flow, next(flow)))
+            raise
+        return await self._drive(link, result) if type(result) is GeneratorType else result
+
+    async def _drive(self, link: Link, flow: Flow[T]) -> T:
         try:
             step = next(flow)
             while True:
@@ -749,7 +770,7 @@ class Transport:
             return error
 
     async def _perform(self, link: Link, step: Any) -> Any:
-        if type(step) is Operation:
+        if isinstance(step, Operation):
             return await link.execute(step)
         if type(step) is Wait:
             return await self._wait(link, step)

@@ -27,6 +27,8 @@ from rqsqs.errors import RqsqsError
 Orphaned = Callable[[Operation, Any], None]
 
 _MORE = object()  # told by a parser that needs more bytes
+READ = 262_144  # bytes read at once
+HIGH_WATER = 65_536  # bytes that wait to be sent, beyond which senders wait
 
 
 class Pipe:
@@ -35,51 +37,62 @@ class Pipe:
     Args:
         patience: so many seconds the server may be silent while it owes an answer; None = for ever. What counts is the
             next answer: the last of many large ones may take longer.
+
+    Attributes:
+        slots: for its calls.
     """
 
     def __init__(self, connection: Any, counters: Counters, orphaned: Orphaned, patience: float | None) -> None:
         self.connection = connection
         self.counters = counters
         self.orphaned = orphaned
+        self.slots = wire.CallSlots()
         self.pending: deque[tuple[asyncio.Future[Any], Operation | None, float]] = deque()
         self.failure: Exception | None = None
         self._patience = patience
         self._heard = 0.0
         self._watch: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
         self.reader = asyncio.create_task(self._read())
 
-    async def ask(self, packed: bytes, operation: Operation | None = None) -> Any:
-        """Send a request and wait for its answer.
+    def ask(self, packed: bytes, operation: Operation | None = None) -> asyncio.Future[Any]:
+        """Send a request; the answer comes as the result. Whoever is cancelled while it waits tells not_wanted().
 
         Raises:
-            ConnectionError: it broke; so it did for all others.
-            TimeoutError: the same, and no answer came for as long as the server may be silent.
+            ConnectionError: it broke; so it did for all others. Or the answer has it.
+            TimeoutError: (as the answer) the same, and none came for as long as the server may be silent.
         """
         writer = self.connection._writer
         if self.failure is not None or writer is None:
             raise self.failure or rx.ConnectionError("the connection is closed")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         now = time.monotonic()
         if not self.pending:
             self._heard = now
         self.pending.append((answer, operation, now))
         if self._watch is None and self._patience is not None:
-            self._watch_on(self._patience)
-        try:
-            try:
-                writer.write(packed)
-                await writer.drain()
-            except OSError as e:
-                self._break(e)
-            return await answer
-        except asyncio.CancelledError:
-            # The answer may have come in the same turn of the loop: then the reader found somebody waiting for it.
-            if not answer.cancel() and not answer.cancelled() and operation is not None and answer.exception() is None:
-                self.orphaned(operation, answer.result())
-            raise
+            self._watch = self._loop.call_later(self._patience, self._check)
+        writer.write(packed)
+        return answer
 
-    def _watch_on(self, seconds: float) -> None:
-        self._watch = asyncio.get_running_loop().call_later(seconds, self._check)
+    def not_wanted(self, answer: asyncio.Future[Any], operation: Operation) -> None:
+        """The task that waited for an answer was cancelled. It may have come in the same turn of the loop: then the
+        reader found somebody waiting for it."""
+        if not answer.cancel() and not answer.cancelled() and answer.exception() is None:
+            self.orphaned(operation, answer.result())
+
+    async def drain(self) -> None:
+        """Let much that was written go."""
+        try:
+            await self.connection._writer.drain()
+        except OSError as e:
+            self._break(e)
+
+    @property
+    def is_full(self) -> bool:
+        """Is drain() due?"""
+        return bool(self.connection._writer.transport.get_write_buffer_size() > HIGH_WATER)
 
     def _check(self) -> None:
         """Has the server been silent for too long?"""
@@ -88,28 +101,34 @@ class Pipe:
             return
         left = self._heard + self._patience - time.monotonic()
         if left > 0:
-            self._watch_on(left)
+            self._watch = self._loop.call_later(left, self._check)
             return
         self._break(rx.TimeoutError("no answer in time"))
         self.reader.cancel()
 
     async def _read(self) -> None:
+        stream, reader, pending = self.connection._reader, self._reader, self.pending
         try:
             while True:
-                try:
-                    reply: Any = await self.connection.read_response(disable_decoding=True)
-                except rx.ResponseError as e:
-                    reply = e
-                answer, operation, _ = self.pending.popleft()
+                data = await stream.read(READ)
+                if not data:
+                    raise rx.ConnectionError("Connection closed by server.")
                 self._heard = time.monotonic()
-                if answer.cancelled():
-                    if operation is not None and not isinstance(reply, Exception):
-                        self.orphaned(operation, reply)
-                elif isinstance(reply, Exception):
-                    answer.set_exception(reply)
-                else:
-                    answer.set_result(reply)
-        except (rx.RedisError, OSError, IndexError) as e:
+                reader.feed(data)
+                while (reply := reader.gets(False)) is not _MORE:
+                    if type(reply) is hiredis.PushNotification:
+                        continue
+                    if isinstance(reply, rx.ConnectionError):
+                        raise reply
+                    answer, operation, _ = pending.popleft()
+                    if answer.cancelled():
+                        if operation is not None and not isinstance(reply, Exception):
+                            self.orphaned(operation, reply)
+                    elif isinstance(reply, Exception):
+                        answer.set_exception(reply)
+                    else:
+                        answer.set_result(reply)
+        except (rx.RedisError, OSError, IndexError, hiredis.HiredisError) as e:
             self._break(e)
         except asyncio.CancelledError:
             self._fail(rx.ConnectionError("the connection was closed"))
@@ -328,15 +347,18 @@ class Node:
         fitness.judge_formats(self.where, [key], [found])
         self._looked.add([key])
 
+    @property
+    def open_pipe(self) -> Pipe | None:
+        """The pipe, if it is open."""
+        pipe = self._pipe
+        return pipe if pipe is not None and pipe.failure is None else None
+
     async def pipe(self, until: float | None = None) -> Pipe:
         """The pipe, opened if need be.
 
         Args:
             until: when to give up, by time.monotonic(); None = after opening_s, where it has not answered before.
         """
-        pipe = self._pipe
-        if pipe is not None and pipe.failure is None:
-            return pipe
         async with self._opening:
             pipe = self._pipe
             if pipe is None or pipe.failure is not None:
@@ -431,7 +453,8 @@ class Node:
         """Send one command, with little patience."""
         try:
             async with asyncio.timeout(opening.end_of(ASK_S, until) - time.monotonic()):
-                return await (await self.pipe(until)).ask(wire.command(*words))
+                pipe = self.open_pipe or await self.pipe(until)
+                return await pipe.ask(wire.command(*words))
         except TimeoutError:
             raise rx.TimeoutError(f"{self.where} does not answer") from None
 
@@ -451,6 +474,10 @@ class Router(Protocol):
     """Knows which server has a key."""
 
     is_cluster: bool
+
+    @property
+    def only(self) -> Node | None:
+        """The server, if there is always the same one."""
 
     @property
     def is_dynamic(self) -> bool:
@@ -487,17 +514,17 @@ class Fixed:
     is_dynamic = is_cluster = False
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
-        self._node = Node(url, settings, counters, orphaned)
-        self.close = self._node.close
+        self.only = Node(url, settings, counters, orphaned)
+        self.close = self.only.close
 
     @property
     def opening_s(self) -> float | None:
         """That of the server."""
-        return self._node.opening_s
+        return self.only.opening_s
 
     async def node(self, key: str, until: float | None = None) -> Node:
         """The server."""
-        return self._node
+        return self.only
 
     async def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Nothing to be found out."""
@@ -508,6 +535,8 @@ class Fixed:
 
 class Several:
     """Servers of which a directory tells. One task at a time asks for news."""
+
+    only = None
 
     def __init__(self, place: Place, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
         self.directory = directory_of(place)

@@ -21,6 +21,7 @@ from rqsqs._io import connect, failures, fitness, opening, tls, wire
 from rqsqs._io.addresses import Address, Place, directory_of, place_of
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import START, START_ANSWERS, Listener, Switch
+from rqsqs._io.wire import LOADS, CallSlot
 from rqsqs.errors import RqsqsError
 
 IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
@@ -39,34 +40,71 @@ class BrokenOff(rx.ConnectionError):
     """Somebody waited for a server that is silent, or no master any more."""
 
 
-class Taken:
-    """What callers have taken. It counts as long as somebody holds it: a caller that is interrupted between two steps
-    leaves nothing behind."""
-
-    def __init__(self) -> None:
-        self._held: dict[int, weakref.ref[Any]] = {}
+class Taken(dict[int, weakref.ref[Any]]):
+    """What callers have taken, by id(). It counts as long as somebody holds it: a caller that is interrupted between
+    two steps leaves nothing behind."""
 
     def add(self, thing: Any) -> None:
         """It is taken."""
-        held, key = self._held, id(thing)
-        held[key] = weakref.ref(thing, functools.partial(held.pop, key))  # in C: no signal handler breaks it off
+        key = id(thing)
+        self[key] = weakref.ref(thing, functools.partial(self.pop, key))  # in C: no signal handler breaks it off
 
     def discard(self, thing: Any) -> None:
         """It is not taken any more."""
-        self._held.pop(id(thing), None)
+        self.pop(id(thing), None)
 
-    def __contains__(self, thing: Any) -> bool:
-        return id(thing) in self._held
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (thing for held in list(self._held.values()) if (thing := held()) is not None)
+    def things(self) -> Iterator[Any]:
+        """What is taken."""
+        return (thing for held in list(self.values()) if (thing := held()) is not None)
 
 
 class _Place:
     """Of a connection that is being opened."""
+
+
+class Line:
+    """A connection that one caller has to itself for a while.
+
+    Attributes:
+        pool: where it belongs.
+        slot: names its calls.
+        is_sent: the request of ask() is on its way.
+        rested_at: since when nobody has used it (monotonic).
+        client_id: the server's number of it; None as long as nobody asked.
+    """
+
+    __slots__ = ("__weakref__", "client_id", "connection", "is_sent", "pool", "rested_at", "slot")
+
+    def __init__(self, connection: Any, pool: Pool) -> None:
+        self.connection = connection
+        self.pool: Any = pool
+        self.slot = CallSlot()
+        self.is_sent = False
+        self.rested_at = 0.0
+        self.client_id: int | None = None
+
+    def ask(self, packed: bytes) -> Any:
+        """Send a request and read the answer."""
+        self.is_sent = False
+        self.connection.send_packed_command([packed], check_health=False)
+        self.is_sent = True
+        return self.connection.read_response(disable_decoding=True)
+
+    def load_and_ask(self, load: bytes, packed: bytes) -> Any:
+        """Let the server know a script, and ask again at once."""
+        for turn in range(LOADS):
+            self.connection.send_packed_command([load, packed], check_health=False)
+            refusal: rx.ResponseError | None = None
+            try:
+                self.connection.read_response(disable_decoding=True)
+            except rx.ResponseError as e:
+                refusal = e
+            try:
+                return self.connection.read_response(disable_decoding=True)
+            except rx.NoScriptError:
+                if refusal is not None or turn == LOADS - 1:  # or it was flushed again
+                    raise refusal or rx.NoScriptError("the script is flushed all the time") from None
+        raise AssertionError
 
 
 class Pool:
@@ -81,12 +119,12 @@ class Pool:
         self._open = open
         self._most = most
         self._lost = lost
-        self._idle: deque[tuple[Any, float]] = deque()
+        self._idle: deque[Line] = deque()
         self._own = Taken()
         self._guard = threading.Lock()
         self._is_closed = False
 
-    def take(self, beyond: bool = False, until: float | None = None) -> Any | None:
+    def take(self, beyond: bool = False, until: float | None = None) -> Line | None:
         """A connection that works, as far as one can see; None if all are in use.
 
         Args:
@@ -95,74 +133,168 @@ class Pool:
         """
         while True:
             try:
-                connection, since = self._idle.pop()
+                line = self._idle.pop()
             except IndexError:
                 break
-            if time.monotonic() - since > IDLE_CHECK_S:
+            if time.monotonic() - line.rested_at > IDLE_CHECK_S:
                 try:
-                    if connection.can_read(0):  # nothing should come unasked
+                    if line.connection.can_read(0):  # nothing should come unasked
                         raise rx.ConnectionError("unexpected data")
                 except wire.BROKEN:
-                    self.lose(connection)
+                    self.lose(line)
                     continue
-            if connection in self._own:  # not dropped by somebody who was interrupted
-                return connection
+            if id(line) in self._own:  # not dropped by somebody who was interrupted
+                return line
         place = _Place()
         with self._guard:
             if len(self._own) >= self._most and not beyond:
                 return None
             self._own.add(place)
         try:
-            connection = self._open(until)
-            self._own.add(connection)
+            line = Line(self._open(until), self)
+            self._own.add(line)
         finally:
             self._own.discard(place)
-        return connection
+        return line
 
-    def give(self, connection: Any) -> None:
+    def give(self, line: Line) -> None:
         """Back; somebody else may use it."""
         if self._is_closed:
-            self.drop(connection)
+            self.drop(line)
         else:
-            self._idle.append((connection, time.monotonic()))
+            line.is_sent = False
+            line.rested_at = time.monotonic()
+            self._idle.append(line)
 
-    def drop(self, connection: Any) -> None:
+    def drop(self, line: Line) -> None:
         """It is of no use any more."""
-        self._own.discard(connection)
-        connection.disconnect()
+        self._own.discard(line)
+        line.connection.disconnect()
 
-    def lose(self, connection: Any) -> None:
+    def lose(self, line: Line, error: BaseException | None = None) -> None:
         """It broke."""
-        self.drop(connection)
+        self.drop(line)
         self._lost()
+
+    def refuse(self, line: Line, error: rx.ResponseError) -> None:
+        """Back, after a server refused a request."""
+        if isinstance(error, rx.ReadOnlyError):  # a name may point elsewhere by now
+            self.drop(line)
+        else:
+            self.give(line)
 
     def shrink(self) -> None:
         """Hang up what is beyond the limit."""
         with contextlib.suppress(IndexError):
             while len(self._own) > self._most:
-                self.drop(self._idle.pop()[0])
+                self.drop(self._idle.pop())
 
     def close(self) -> None:
         """Hang up."""
         self._is_closed = True
         with contextlib.suppress(IndexError):
             while True:
-                self.drop(self._idle.pop()[0])
-        for connection in self._own:  # whoever uses it sees it, also who waits
+                self.drop(self._idle.pop())
+        for line in self._own.things():  # whoever uses it sees it, also who waits
             with contextlib.suppress(AttributeError, OSError):  # it is being opened, or broke
-                connection._sock.shutdown(socket.SHUT_RDWR)
+                line.connection._sock.shutdown(socket.SHUT_RDWR)
+
+
+class PatientPool(Pool):
+    """The same for those who wait until one is free."""
+
+    def __init__(self, open: Callable[[float | None], Any], most: int, lost: Callable[[], None]) -> None:
+        super().__init__(open, most, lost)
+        self._returned = threading.Condition()
+
+    def take(self, beyond: bool = False, until: float | None = None) -> Line:
+        """A connection, as soon as one is free."""
+        while (line := super().take(beyond, until)) is None:
+            with self._returned:  # what was returned in between, or by somebody who was interrupted, is seen then
+                self._returned.wait(RETURN_S)
+        return line
+
+    def give(self, line: Line) -> None:
+        """Back; somebody else may use it."""
+        super().give(line)
+        with self._returned:
+            self._returned.notify()
+
+    def drop(self, line: Line) -> None:
+        """It is of no use any more."""
+        super().drop(line)
+        with self._returned:
+            self._returned.notify()
+
+
+class SharedLine:
+    """A call's turn on a pipe; as Line."""
+
+    __slots__ = ("pool", "slot")
+
+    is_sent = True  # as far as one can tell
+
+    def __init__(self, pipe: Pipe, slot: CallSlot) -> None:
+        self.pool: Any = pipe
+        self.slot = slot
+
+    @property
+    def connection(self) -> Any:
+        """That of the pipe."""
+        return self.pool.connection
+
+    def ask(self, packed: bytes) -> Any:
+        """Send a request and wait for its answer."""
+        return self.pool.ask(packed)
+
+    def load_and_ask(self, load: bytes, packed: bytes) -> Any:
+        """Let the server know a script, and ask again."""
+        for _ in range(LOADS - 1):
+            self.pool.ask(load)
+            with contextlib.suppress(rx.NoScriptError):  # flushed again
+                return self.pool.ask(packed)
+        self.pool.ask(load)
+        return self.pool.ask(packed)
 
 
 class Pipe:
     """A connection on which requests of many threads follow each other. Each reads its own answer, and then it is the
-    next one's turn."""
+    next one's turn.
 
-    def __init__(self, connection: Any) -> None:
+    Args:
+        slots: for its calls.
+        lost: told when it broke, or (False) is to be used no more.
+    """
+
+    def __init__(self, connection: Any, slots: wire.CallSlots, lost: Callable[[Pipe, Exception, bool], None]) -> None:
         tls.share(connection)
         self.connection = connection
         self.failure: BaseException | None = None
+        self._slots = slots
+        self._lost = lost
         self._guard = threading.Lock()
         self._turns: deque[threading.Lock] = deque()  # of those who wait for an answer; the first one reads
+
+    def line(self) -> SharedLine:
+        """For one call."""
+        return SharedLine(self, self._slots.take())
+
+    def give(self, line: SharedLine) -> None:
+        """Its call was answered."""
+        self._slots.give(line.slot)
+
+    def drop(self, line: SharedLine) -> None:
+        """Its call was broken off, which the pipe has seen."""
+
+    def lose(self, line: SharedLine, error: Exception) -> None:
+        """It broke."""
+        self._lost(self, error, True)
+
+    def refuse(self, line: SharedLine, error: rx.ResponseError) -> None:
+        """A server refused a request."""
+        self.give(line)
+        if isinstance(error, rx.ReadOnlyError):  # a name may point elsewhere by now
+            self._lost(self, error, False)
 
     def ask(self, packed: bytes) -> Any:
         """Send a request and wait for its answer.
@@ -369,6 +501,7 @@ class Node:
     """
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
+        self._slots = wire.CallSlots()
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
@@ -380,8 +513,7 @@ class Node:
     def forget(self) -> None:
         """Begin without connections."""
         self.calls = Pool(self._connect, OWN, self._count_lost)
-        self.durable = Pool(self._connect, DURABLE, self._count_lost)
-        self._returned = threading.Condition()
+        self.durable = PatientPool(self._connect, DURABLE, self._count_lost)
         self.blocking = Taken()
         self.is_hub_refused = False
         self.hub: Hub | None = None
@@ -433,11 +565,11 @@ class Node:
         Args:
             until: when to give up, by time.monotonic(); None = after opening_s.
         """
-        connection = self.calls.take(until=until)
-        if connection is None:
+        line = self.calls.take(until=until)
+        if line is None:
             self.pipe(until)
         else:
-            self.calls.give(connection)
+            self.calls.give(line)
 
     def look(self, key: str) -> None:
         """Make sure that what is stored has a format that we know, unless the first connection is going to."""
@@ -456,30 +588,6 @@ class Node:
         self._counters.count("connections_lost")
         self._looked.forget()
 
-    def take(self) -> Any | None:
-        """A connection for one call; None if so many are in use that further calls share the pipe."""
-        return self.calls.take()
-
-    def take_durable(self) -> Any:
-        """A connection for one call that waits until it is safe enough, as soon as one is free."""
-        while (connection := self.durable.take()) is None:
-            with self._returned:  # what was returned in between, or by somebody who was interrupted, is seen then
-                self._returned.wait(RETURN_S)
-        return connection
-
-    def tell_returned(self) -> None:
-        """One of those is free."""
-        with self._returned:
-            self._returned.notify()
-
-    def give(self, connection: Any) -> None:
-        """Back; somebody else may use it."""
-        self.calls.give(connection)
-
-    def lose(self, connection: Any) -> None:
-        """It broke."""
-        self.calls.lose(connection)
-
     def pipe(self, until: float | None = None) -> Pipe:
         """The pipe, opened if need be.
 
@@ -493,7 +601,7 @@ class Node:
         return opened
 
     def _open_pipe(self, until: float | None) -> Pipe:
-        self._pipe = pipe = Pipe(self._connect(until))
+        self._pipe = pipe = Pipe(self._connect(until), self._slots, self.lose_pipe)
         return pipe
 
     def lose_pipe(self, pipe: Pipe, error: Exception, is_lost: bool = True) -> None:
@@ -505,7 +613,7 @@ class Node:
             if is_lost:
                 self._count_lost()
 
-    def block(self, always: bool = False) -> Any | None:
+    def block(self, always: bool = False) -> Line | None:
         """A connection that is going to block; to be followed by vacate(). None if there are enough."""
         place = _Place()
         with self._guard:
@@ -513,17 +621,17 @@ class Node:
                 return None
             self.blocking.add(place)
         for turn in range(BLOCK_TURNS):
-            connection = self.calls.take(beyond=always or self.is_hub_refused)
-            if connection is not None:
-                self.blocking.add(connection)
+            line = self.calls.take(beyond=always or self.is_hub_refused)
+            if line is not None:
+                self.blocking.add(line)
                 self.blocking.discard(place)
-                return connection
+                return line
             time.sleep(0.001 * (turn + 1 < BLOCK_TURNS))  # calls are short: one of them is about to give its back
         return None
 
-    def vacate(self, connection: Any) -> None:
+    def vacate(self, line: Line) -> None:
         """It does not block any more."""
-        self.blocking.discard(connection)
+        self.blocking.discard(line)
 
     def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
         """The connection to listen, opened if need be; None if the server does not let us listen."""
@@ -588,31 +696,33 @@ class Node:
 
     def ask(self, *words: Any, until: float | None = None) -> Any:
         """Send one command, with little patience."""
-        connection = self.calls.take(until=until)
-        if connection is not None:
-            return self._ask(connection, words, until)
+        line = self.calls.take(until=until)
+        if line is not None:
+            return self._ask(line, words, until)
         with self._asking:  # all are in use: one more for a moment
             try:
-                return self._ask(self.calls.take(beyond=True, until=until), words, until)
+                line = self.calls.take(beyond=True, until=until)
+                assert line is not None
+                return self._ask(line, words, until)
             finally:
                 self.calls.shrink()
 
-    def _ask(self, connection: Any, words: Sequence[Any], until: float | None) -> Any:
+    def _ask(self, line: Line, words: Sequence[Any], until: float | None) -> Any:
         try:
-            connection.send_command(*words)
-            if not connection.can_read(max(opening.end_of(ASK_S, until) - time.monotonic(), 0)):
+            line.connection.send_command(*words)
+            if not line.connection.can_read(max(opening.end_of(ASK_S, until) - time.monotonic(), 0)):
                 raise rx.TimeoutError(f"{self.where} does not answer")
-            reply = connection.read_response(disable_decoding=True)
+            reply = line.connection.read_response(disable_decoding=True)
         except rx.ResponseError:
-            self.calls.give(connection)
+            self.calls.give(line)
             raise
         except wire.BROKEN:
-            self.lose(connection)
+            self.calls.lose(line)
             raise
         except BaseException:
-            self.calls.drop(connection)
+            self.calls.drop(line)
             raise
-        self.calls.give(connection)
+        self.calls.give(line)
         return reply
 
     def close(self) -> None:
@@ -630,6 +740,10 @@ class Router(Protocol):
     """Knows which server has a key."""
 
     is_cluster: bool
+
+    @property
+    def only(self) -> Node | None:
+        """The server, if there is always the same one."""
 
     @property
     def is_dynamic(self) -> bool:
@@ -669,18 +783,18 @@ class Fixed:
     is_dynamic = is_cluster = False
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
-        self._node = Node(url, settings, counters)
-        self.after_fork = self._node.forget
-        self.close = self._node.close
+        self.only = Node(url, settings, counters)
+        self.after_fork = self.only.forget
+        self.close = self.only.close
 
     @property
     def opening_s(self) -> float | None:
         """That of the server."""
-        return self._node.opening_s
+        return self.only.opening_s
 
     def node(self, key: str, until: float | None = None) -> Node:
         """The server."""
-        return self._node
+        return self.only
 
     def refresh(self, age: float = FRESH_S, until: float | None = None) -> None:
         """Nothing to be found out."""
@@ -691,6 +805,8 @@ class Fixed:
 
 class Several:
     """Servers of which a directory tells. One thread at a time asks for news."""
+
+    only = None
 
     def __init__(self, place: Place, settings: dict[str, Any], counters: Counters) -> None:
         self.directory = directory_of(place)

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from types import GeneratorType
 from typing import Any, ClassVar, TypeVar
 
 import redis.exceptions as rx
@@ -21,10 +22,11 @@ from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, failures, fitness, nodes, wire
 from rqsqs._io.addresses import by_slot
+from rqsqs._io.attempts import Attempts
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
-from rqsqs._io.nodes import Hub, Node
-from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, Lane
+from rqsqs._io.nodes import Hub, Line, Node, SharedLine
+from rqsqs._io.wire import CLOSED, END_S, GRACE_S, TEST_WAIT_MS, WATCHDOG_S, CallSlot
 from rqsqs.errors import QueueDoesNotExist, RqsqsError, UsageError
 from rqsqs.models import Reached
 
@@ -95,10 +97,10 @@ class Link:
         self._all.add(self)
 
     def _start(self) -> None:
-        self._posts: dict[tuple[str, ...], _Post] = {}
+        self.posts: dict[tuple[str, ...], _Post] = {}
         self._posts_lock = threading.Lock()
         self._switches = threading.Lock()  # guards the hubs and their listeners
-        self.lanes = wire.Lanes()
+        self.slots = wire.CallSlots()  # for receives of those who listen
         self.drivers: set[threading.Thread] = set()
 
     @classmethod
@@ -158,102 +160,69 @@ class Link:
 
     # Operations
 
-    def execute(self, operation: Operation, lane: Lane | None = None) -> Any:
+    def execute(self, operation: Operation, slot: CallSlot | None = None) -> Any:
         """Run one operation, and again if its answer is lost, also where it has moved to.
 
         Args:
-            lane: that of an earlier attempt of the same call, whose answer was lost.
+            slot: that of an earlier attempt of the same call, whose answer was lost.
         """
         router = self.router
-        is_open = lane is not None  # an answer was lost: it may have been done
-        lane = lane or self.lanes.take(operation)
-        packed = wire.call(operation, router.is_cluster, lane, is_open)
-        pauses = wire.pauses(router)
+        attempts = Attempts(self, operation, slot) if slot is not None else None
+        forgetting: Operation | None = None
         while True:
-            sent = False
-            node = pool = connection = pipe = None
+            node: Node | None = None
+            line: Line | SharedLine | None = None
             try:
-                node = router.node(operation.keys[0])
-                if operation.durability is None:
-                    pool = node.calls
-                    connection = pool.take()
-                    if connection is None:
-                        shared = node.pipe()
-                else:  # waits on its connection
-                    pool = node.durable
-                    connection = node.take_durable()
-                if is_open and lane is not None:
-                    lane.check()
-                if connection is None:
-                    pipe, sent = shared, True
-                    try:
-                        reply = shared.ask(packed)
-                    except rx.NoScriptError:
-                        reply = self._load_and_repeat_on(shared, operation, packed)
+                node = router.only or router.node(operation.keys[0])
+                if operation.durability is not None:
+                    line = node.durable.take()
                 else:
-                    connection.send_packed_command([packed], check_health=False)
-                    sent = True
-                    try:
-                        reply = connection.read_response(disable_decoding=True)
-                    except rx.NoScriptError:
-                        reply = self._load_and_repeat(connection, operation, packed)
-                reached = self._confirm(connection, operation) if operation.durability is not None else None
-                if connection is not None:
-                    pool.give(connection)
-                if (copied := node.copied) is not None and fitness.is_unsafe(operation):
-                    fitness.warn_of_replicas(copied)
-                    node.copied = None
+                    line = node.calls.take() or node.pipe().line()
+                if attempts is None:
+                    packed = wire.pack(operation, router.is_cluster, line.slot)
+                else:
+                    packed = attempts.packed(line.slot)
+                try:
+                    reply = line.ask(packed)
+                except rx.NoScriptError:
+                    reply = line.load_and_ask(wire.load(operation), packed)
+                reached = self._confirm(line.connection, operation) if operation.durability is not None else None
+                if operation.keeps_answer:
+                    asked = attempts.slot if attempts is not None and attempts.slot is not None else line.slot
+                    forgetting = wire.forgetting(operation, asked, reply)
+                line.pool.give(line)
                 break
             except rx.ResponseError as e:
-                is_readonly = isinstance(e, rx.ReadOnlyError)  # a name may point elsewhere by now
-                if connection is not None and pool is not None:
-                    (pool.drop if is_readonly else pool.give)(connection)
-                elif pipe is not None and node is not None and is_readonly:
-                    node.lose_pipe(pipe, e, is_lost=False)
-                pause = next(pauses, None) if router.is_dynamic and wire.is_elsewhere(e) else None
-                if pause is None:
-                    if not is_open:
-                        self.lanes.give(lane)
-                    where = node.where if node else self.where
-                    raise failures.refused(e, scripts.get(operation.script), operation.keys, where, is_open) from e
-                time.sleep(pause)
-                router.follow(e, operation.keys[0], node)
+                if line is not None:
+                    line.pool.refuse(line, e)
+                attempts = attempts or Attempts(self, operation)
+                pause = attempts.after(e, None if node is None else node.where, None)
             except wire.BROKEN as e:
-                if connection is not None and pool is not None:
-                    pool.lose(connection)
-                elif pipe is not None and node is not None:
-                    node.lose_pipe(pipe, e)
-                pause = next(pauses, None) if wire.is_worth_another(e, sent, router.is_dynamic) else None
-                if sent and not is_open:
-                    is_open = True
-                    packed = wire.call(operation, router.is_cluster, lane, is_open)
-                if pause is None:
-                    where = node.where if node else self.where
-                    known = failures.server(e, sent=is_open, where=where, size=len(packed))
-                    if known is None:
-                        raise
-                    raise known from None  # which says all that redis-py does
-                if sent:
-                    self.counters.count("repeated_calls")
-                time.sleep(pause)
-                router.refresh()
+                if line is not None:
+                    line.pool.lose(line, e)
+                attempts = attempts or Attempts(self, operation)
+                pause = attempts.after(
+                    e, None if node is None else node.where, line.slot if line is not None and line.is_sent else None
+                )
             except BaseException:
-                if connection is not None and pool is not None:
-                    pool.drop(connection)
+                if line is not None:
+                    line.pool.drop(line)
                 raise
-            finally:
-                if pool is not None and node is not None and pool is node.durable:
-                    node.tell_returned()
-        if operation.keeps_answer:
-            self._forget(operation, lane, reply)
-        if not is_open:
-            self.lanes.give(lane)
+            time.sleep(pause)
+            if attempts.is_refused:
+                router.follow(attempts.error, operation.keys[0], node)
+            else:
+                router.refresh()
+        if node.copied is not None and fitness.is_unsafe(operation):
+            fitness.warn_of_replicas(node.copied)
+            node.copied = None
+        if forgetting is not None:
+            self._forget(forgetting)
         result = reply if operation.parse is None else operation.parse(reply)
         return result if reached is None else (result, reached)
 
-    def _forget(self, operation: Operation, lane: Lane | None, reply: Any) -> None:
+    def _forget(self, forgetting: Operation | None) -> None:
         """The answer has arrived: the server need not keep a large one."""
-        forgetting = wire.forgetting(operation, lane, reply)
         if forgetting is not None:
             with contextlib.suppress(RqsqsError):  # it ends by itself
                 self.execute(forgetting)
@@ -280,37 +249,13 @@ class Link:
                 reached: Reached = end.value
                 return reached
 
-    def _load_and_repeat(self, connection: Any, operation: Operation, packed: bytes) -> Any:
-        attempts = LOADS
-        while True:
-            connection.send_packed_command([wire.load(operation), packed], check_health=False)
-            refusal: rx.ResponseError | None = None
-            try:
-                connection.read_response(disable_decoding=True)
-            except rx.ResponseError as e:
-                refusal = e
-            try:
-                return connection.read_response(disable_decoding=True)
-            except rx.NoScriptError:
-                attempts -= 1
-                if refusal is not None or not attempts:  # or flushed again
-                    raise refusal or rx.NoScriptError(f"{operation.script} is flushed all the time") from None
-
-    def _load_and_repeat_on(self, pipe: nodes.Pipe, operation: Operation, packed: bytes) -> Any:
-        for _ in range(LOADS - 1):
-            pipe.ask(wire.load(operation))
-            with contextlib.suppress(rx.NoScriptError):  # flushed again
-                return pipe.ask(packed)
-        pipe.ask(wire.load(operation))
-        return pipe.ask(packed)
-
     # Waiting
 
     def _post(self, bells: tuple[str, ...]) -> _Post:
-        post = self._posts.get(bells)
+        post = self.posts.get(bells)
         if post is None:
             with self._posts_lock:
-                post = self._posts.setdefault(bells, _Post())
+                post = self.posts.setdefault(bells, _Post())
         return post
 
     def is_watched(self, bells: tuple[str, ...]) -> bool:
@@ -319,7 +264,7 @@ class Link:
 
     def watched(self) -> list[tuple[str, ...]]:
         """All bells on which a thread blocks."""
-        return [bells for bells, post in list(self._posts.items()) if post.has_leader or post.in_tests]
+        return [bells for bells, post in list(self.posts.items()) if post.has_leader or post.in_tests]
 
     def wait(self, wait: Wait, clock: Clock | None, waiter: _Waiter) -> tuple[Any, int]:
         """See Wait."""
@@ -405,11 +350,13 @@ class Link:
         # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
         # Under a test clock it comes later, as the time has to be told anew.
         operation: Operation | None = None
-        packed, lane, is_broken = b"", None, False
+        packed, is_broken = b"", False
+        slot: CallSlot | None = None
+        forgetting: Operation | None = None
         blocked: list[_Blocked] = []
         try:
             by_node = self._by_node(wait.bells + wait.also)
-            connections, hubs = self._means(by_node)
+            lines, hubs = self._means(by_node)
         except rx.ResponseError as e:
             known = failures.server(e, sent=False, where=self.where)
             if known is None:
@@ -421,19 +368,18 @@ class Link:
         if hubs:
             return self._listen(hubs, wait, deadline, wake_at, clock, post)
         try:
+            blocked = [_Blocked(node, lines.pop(0), bells[0]) for node, bells in by_node]
             if wait.then is not None and clock is None and len(by_node) == 1:
-                operation = wait.then()
-                lane = self.lanes.take(operation)
-                packed = wire.call(operation, self.router.is_cluster, lane)
+                operation, slot = wait.then(), blocked[0].line.slot
+                packed = wire.pack(operation, self.router.is_cluster, slot)
             left = max(deadline - time.monotonic(), 0.001)
-            blocked = [_Blocked(node, connections.pop(0), bells[0]) for node, bells in by_node]
             for one, (_, bells) in zip(blocked, by_node, strict=True):
-                one.number = _client_id(one.connection)
+                one.number = _client_id(one.line)
                 post.blocked = tuple((b.node, b.number) for b in blocked if b.number)
                 commands = [wire.command("BLPOP", *bells, f"{left:.3f}")]
                 if operation is not None:
                     commands.append(packed)
-                one.connection.send_packed_command(commands, check_health=False)
+                one.line.connection.send_packed_command(commands, check_health=False)
             first = self._first(blocked, deadline + GRACE_S, wake_at, wait)
             result = self._answer(first, operation, packed)
             for one in blocked:
@@ -442,10 +388,12 @@ class Link:
                     rung = self._answer(one)
                     if rung is not None:  # the caller has use for one token only
                         self.ring([rung])
+            if operation is not None and slot is not None and operation.keeps_answer:
+                forgetting = wire.forgetting(operation, slot, result)
             while blocked:
                 one = blocked.pop()
-                one.node.vacate(one.connection)
-                one.node.give(one.connection)
+                one.node.vacate(one.line)
+                one.node.calls.give(one.line)
         except rx.ResponseError as e:
             if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
                 self.counters.count("broken_waits")
@@ -464,14 +412,12 @@ class Link:
             raise
         finally:
             for one in blocked:
-                one.node.vacate(one.connection)
-                one.node.calls.drop(one.connection)
+                one.node.vacate(one.line)
+                one.node.calls.drop(one.line)
         if is_broken:  # what waited can receive no more: the next operation reconnects, or says why it cannot
-            return None if operation is None else self.execute(operation, lane)
+            return None if operation is None else self.execute(operation, slot)
         if operation is not None:
-            if operation.keeps_answer:
-                self._forget(operation, lane, result)
-            self.lanes.give(lane)
+            self._forget(forgetting)
             return result if operation.parse is None else operation.parse(result)
         if wait.then is not None:
             return self.execute(wait.then())
@@ -479,31 +425,34 @@ class Link:
 
     def _means(
         self, by_node: list[tuple[Node, tuple[str, ...]]]
-    ) -> tuple[list[Any], list[tuple[Hub, tuple[str, ...]]]]:
+    ) -> tuple[list[Line], list[tuple[Hub, tuple[str, ...]]]]:
         """What to wait with: connections that block, or those over which all others listen."""
-        connections: list[Any] = []
+        lines: list[Line] = []
         hubs: list[tuple[Hub, tuple[str, ...]]] = []
         try:
             for node, _ in by_node if len(by_node) <= nodes.BLOCKING * len({node for node, _ in by_node}) else ():
-                connection = node.block()
-                if connection is None:
+                line = node.block()
+                if line is None:
                     break
-                connections.append(connection)
-            if len(connections) == len(by_node):
-                return connections, []
+                lines.append(line)
+            if len(lines) == len(by_node):
+                return lines, []
             hubs = [(hub, lists) for node, lists in by_node if (hub := node.open_hub(self._hub)) is not None]
             if len(hubs) < len(by_node):  # somebody does not let us listen
-                for node, _ in by_node[len(connections) :]:
-                    connections.append(node.block(always=True))
-                return connections, []
+                for node, _ in by_node[len(lines) :]:
+                    line = node.block(always=True)
+                    if line is None:
+                        raise rx.ConnectionError("no connection to block on")
+                    lines.append(line)
+                return lines, []
         except BaseException:
             hubs = []
             raise
         finally:
-            if len(connections) < len(by_node):
-                for (node, _), connection in zip(by_node, connections, strict=False):
-                    node.vacate(connection)
-                    node.give(connection)
+            if len(lines) < len(by_node):
+                for (node, _), line in zip(by_node, lines, strict=False):
+                    node.vacate(line)
+                    node.calls.give(line)
         return [], hubs
 
     def _hub(self, connection: Any) -> Hub:
@@ -550,8 +499,8 @@ class Link:
     ) -> Any:
         """Wait without a connection of one's own (listening.py)."""
         operation = wait.then() if wait.then is not None and clock is None and len(hubs) == 1 else None
-        lane = self.lanes.take(operation) if operation is not None else None
-        packed = wire.call(operation, self.router.is_cluster, lane) if operation is not None else b""
+        slot = self.slots.take()
+        packed = wire.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         told = threading.Lock()
         told.acquire()
         listener = Listener(packed, told.release, operation, wait.bells)
@@ -591,14 +540,14 @@ class Link:
         with self._switches:
             if not listener.is_done:
                 listener.finish(rx.TimeoutError("no answer in time") if listener.is_receiving else None)
-        return self._outcome(listener, lane, wait)
+        return self._outcome(listener, slot, wait)
 
-    def _outcome(self, listener: Listener, lane: Lane | None, wait: Wait) -> Any:
+    def _outcome(self, listener: Listener, slot: CallSlot, wait: Wait) -> Any:
         outcome, operation = listener.outcome, listener.operation
         if isinstance(outcome, Exception) and self.users <= 0:
             raise UsageError(CLOSED)
         if isinstance(outcome, rx.NoScriptError):  # nothing was done
-            self.lanes.give(lane)
+            self.slots.give(slot)
         elif isinstance(outcome, rx.ResponseError):
             if wire.is_elsewhere(outcome):
                 self.counters.count("broken_waits")
@@ -613,15 +562,14 @@ class Link:
             self.router.refresh()
             if operation is not None and listener.is_receiving:
                 self.counters.count("repeated_calls")
-                return self.execute(operation, lane)
-            self.lanes.give(lane)
+                return self.execute(operation, slot)
+            self.slots.give(slot)
         elif listener.is_receiving and operation is not None:
-            if operation.keeps_answer:
-                self._forget(operation, lane, outcome)
-            self.lanes.give(lane)
+            self._forget(wire.forgetting(operation, slot, outcome))
+            self.slots.give(slot)
             return outcome if operation.parse is None else operation.parse(outcome)
         else:
-            self.lanes.give(lane)
+            self.slots.give(slot)
             if wait.then is None:
                 return outcome
         # The time is over, or the connection broke before there was anything to receive.
@@ -644,15 +592,15 @@ class Link:
         one.number, trouble = 0, None
         reply: Any = None
         try:
-            rung = one.connection.read_response(disable_decoding=True)
+            rung = one.line.connection.read_response(disable_decoding=True)
             reply = rung[0].decode() if rung is not None else None
         except rx.ResponseError as e:
             trouble = e
         if operation is not None:
             try:
-                reply = one.connection.read_response(disable_decoding=True)
+                reply = one.line.connection.read_response(disable_decoding=True)
             except rx.NoScriptError:
-                reply = self._load_and_repeat(one.connection, operation, packed)
+                reply = one.line.load_and_ask(wire.load(operation), packed)
         if trouble is not None and (operation is None or not wire.is_elsewhere(trouble)):
             raise trouble
         return reply
@@ -666,7 +614,7 @@ class Link:
         end = time.monotonic() + nodes.ASK_S
         while one.number and time.monotonic() < end:  # it may be about to block
             one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
-            if one.connection.can_read(0.05):
+            if one.line.connection.can_read(0.05):
                 return
         raise rx.ConnectionError(f"a wait at {one.node.where} cannot be ended")
 
@@ -729,11 +677,11 @@ class Link:
 class _Blocked:
     """A connection that blocks."""
 
-    __slots__ = ("bell", "connection", "node", "number")
+    __slots__ = ("bell", "line", "node", "number")
 
-    def __init__(self, node: Node, connection: Any, bell: str) -> None:
+    def __init__(self, node: Node, line: Line, bell: str) -> None:
         self.node = node
-        self.connection = connection
+        self.line = line
         self.bell = bell
         self.number = 0  # CLIENT ID
 
@@ -741,30 +689,28 @@ class _Blocked:
 def _readable(blocked: Sequence[_Blocked], timeout: float) -> _Blocked | None:
     """The first connection with something to read."""
     if len(blocked) == 1:
-        return blocked[0] if blocked[0].connection.can_read(timeout) else None
+        return blocked[0] if blocked[0].line.connection.can_read(timeout) else None
     for one in blocked:
-        if one.connection.can_read(0):
+        if one.line.connection.can_read(0):
             return one
     with selectors.DefaultSelector() as selector:
         for one in blocked:
-            selector.register(one.connection._sock, selectors.EVENT_READ, one)
+            selector.register(one.line.connection._sock, selectors.EVENT_READ, one)
         for key, _ in selector.select(timeout):
             found: _Blocked = key.data
             return found
     return None
 
 
-def _client_id(connection: Any) -> int:
+def _client_id(line: Line) -> int:
     """The server's number of a connection, asked for once; 0 if it does not tell."""
-    number: int | None = getattr(connection, "rqsqs_client_id", None)
-    if number is None:
-        connection.send_command("CLIENT", "ID")
+    if line.client_id is None:
+        line.connection.send_command("CLIENT", "ID")
         try:
-            number = int(connection.read_response(disable_decoding=True))
+            line.client_id = int(line.connection.read_response(disable_decoding=True))
         except (rx.ResponseError, ValueError):
-            number = 0
-        connection.rqsqs_client_id = number
-    return number
+            line.client_id = 0
+    return line.client_id
 
 
 os.register_at_fork(after_in_child=Link.after_fork)
@@ -798,8 +744,8 @@ class Transport:
         else:
             self.link = Link.share(self.url, options)
         self.link.counters.join(self)
-        self._is_looked = False  # at the format of the prefix
         self._is_closed = False
+        self._is_ready = False  # it is open, and the format of the prefix is known
         self._waiters: set[_Waiter] = set()
         if clock is not None and hasattr(clock, "watch"):
             clock.watch(self)
@@ -815,24 +761,29 @@ class Transport:
         """What is known about the queue of this name."""
         return self.space.queue(name)
 
-    def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its end."""
-        if self._is_closed:
-            flow.close()
-            raise UsageError("this connection is closed; open a new one")
-        if not self._is_looked:
-            try:
-                self.link.open(self.space.format)
-            except BaseException:
-                flow.close()
-                raise
-            self._is_looked = True
+    def run(self, step: Flow[T] | Operation) -> T:
+        """Run an operation, or drive a flow to its end."""
+        if not self._is_ready:
+            self._begin(step)
+        if not isinstance(step, Operation):
+            return self._drive(step)
+        if step.unless_watched is not None and self.space.clock is None:
+            post = self.link.posts.get(step.unless_watched)
+            if post is not None and post.has_leader:
+                return self._drive(step.line_up())  # type: ignore[attr-defined, no-any-return]
+        try:
+            result = self.link.execute(step)
+        except BaseException as e:
+            result = step.recover(self._explained(e, step))
+        return self._drive(result) if type(result) is GeneratorType else result  # type: ignore[no-any-return]
+
+    def _drive(self, flow: Flow[T]) -> T:
         execute = self.link.execute
         try:
             step = next(flow)
             while True:
                 try:
-                    result = execute(step) if type(step) is Operation else self._other(step)
+                    result = execute(step) if isinstance(step, Operation) else self._other(step)
                 except BaseException as e:  # a flow may answer an error, and give back what it holds when interrupted
                     step = flow.throw(self._explained(e, step))
                 else:
@@ -840,6 +791,23 @@ class Transport:
         except StopIteration as end:
             value: T = end.value
             return value
+
+    def _begin(self, step: Flow[Any] | Operation) -> None:
+        """Before the first call.
+
+        Raises:
+            UsageError: this is closed.
+            FormatNewer: a newer version of rqsqs wrote what is stored.
+        """
+        try:
+            if self._is_closed:
+                raise UsageError("this connection is closed; open a new one")
+            self.link.open(self.space.format)
+        except BaseException:
+            if not isinstance(step, Operation):
+                step.close()
+            raise
+        self._is_ready = not self._is_closed
 
     def _explained(self, error: BaseException, step: Any) -> BaseException:
         """Is something damaged behind an error?"""
@@ -900,7 +868,7 @@ class Transport:
         """Give the connections up; idempotent. Calls that wait end with UsageError."""
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed, self._is_ready = True, False
         self.link.counters.leave(self)
         for waiter in list(self._waiters):  # also who stands in line behind one whose connection breaks now
             waiter.is_ended = True

@@ -7,7 +7,7 @@ import functools
 import os
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 import hiredis
@@ -24,12 +24,15 @@ LOADS = 4  # a script is loaded so often before we give in to somebody who flush
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
 WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
-COVERED_S = 100.0  # so long after it was begun a call may be repeated: lanes surely know it (lua/lib/once.lua)
-LARGE_ANSWER = 8192  # bytes that a lane need not keep once the caller has them
-FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a lane: 8 characters, and no names of messages
+COVERED_S = 100.0  # so long after it was begun a call may be repeated: its slot surely knows it (lua/lib/once.lua)
+LARGE_ANSWER = 8192  # bytes that a slot need not keep once the caller has them
+FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a slot: 8 characters, and no names of messages
 CLOSED = "the connection was closed while this waited"  # said to whoever did
 END_S = 5.0  # so long close() lets those come back by themselves
 TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
+# Words have to be text or bytes already: of others hiredis asks Python for their text, and if a signal handler raises
+# meanwhile, the process dies.
+pack_command: Callable[[tuple[str | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
 
 class TooLate(rx.ConnectionError):
@@ -40,8 +43,9 @@ class Silent(rx.TimeoutError):
     """Nothing came from where no server has answered yet."""
 
 
-class Lane:
-    """Names one call after another, so that a script knows one that is repeated (lua/lib/once.lua).
+class CallSlot:
+    """Names one call after another, so that a script knows one that is repeated (lua/lib/once.lua). It has one call at
+    a time, and none after one whose answer was lost.
 
     Attributes:
         name: which nobody else has.
@@ -53,14 +57,13 @@ class Lane:
     __slots__ = ("name", "number", "since")
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Take another name."""
         self.since = (0.0, 0.0)
         self.name = base64.urlsafe_b64encode(os.urandom(9)).decode()
         self.number = random.randrange(FIRST_NUMBER, (FIRST_NUMBER + LAST_NUMBER) // 2)  # deduplication ids keep it
-
-    def begin(self) -> None:
-        """The next call begins."""
-        self.number += 1
-        self.since = (time.monotonic(), time.time())
 
     def check(self) -> None:
         """May the present call be repeated, so that it is done once?
@@ -74,29 +77,27 @@ class Lane:
             raise TooLate(f"it was sent {passed:.0f} s ago, and done twice if it was repeated so late")
 
 
-class Lanes:
-    """As many lanes as there were calls at the same time."""
+class CallSlots:
+    """As many as there are calls at the same time on connections that callers share."""
 
     __slots__ = ("_free",)
 
     def __init__(self) -> None:
-        self._free: list[Lane] = []
+        self._free: list[CallSlot] = []
 
-    def take(self, operation: Operation) -> Lane | None:
-        """A lane with the number of a new call, if the operation's script wants one."""
-        if not scripts.get(operation.script).has_lane:
-            return None
+    def take(self) -> CallSlot:
+        """One that no call uses."""
         try:
-            lane = self._free.pop()
+            return self._free.pop()
         except IndexError:
-            lane = Lane()
-        lane.begin()
-        return lane
+            return CallSlot()
 
-    def give(self, lane: Lane | None) -> None:
-        """The lane's call is over: it was answered at the first attempt. Otherwise nobody may use the lane again."""
-        if lane is not None and lane.number < LAST_NUMBER:
-            self._free.append(lane)
+    def give(self, slot: CallSlot) -> None:
+        """Its call was answered at the first attempt."""
+        self._free.append(slot)
+
+
+_NO_SLOT = CallSlot()  # for scripts that need none
 
 
 class Changeable(Protocol):
@@ -148,23 +149,23 @@ def is_worth_another(error: Exception, sent: bool, is_dynamic: bool) -> bool:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _head(script: str, keys: tuple[str, ...], is_cluster: bool, lane: str) -> tuple[str | bytes, ...]:
-    if lane:
-        keys = (_slot(keys, lane), *keys)
+def _head(script: str, keys: tuple[str, ...], is_cluster: bool, slot: str) -> tuple[str | bytes, ...]:
+    if slot:
+        keys = (_key_of(keys, slot), *keys)
     if is_cluster:
         keys = (*keys, f"{keys[-1]}:none")
     return (b"EVALSHA", scripts.get(script).sha, str(len(keys)), *keys)
 
 
-def _slot(keys: tuple[str, ...], lane: str) -> str:
-    return f"{keys[0].rpartition(':')[0]}:call:{lane}"
+def _key_of(keys: tuple[str, ...], slot: str) -> str:
+    return f"{keys[0].rpartition(':')[0]}:call:{slot}"
 
 
-def forgetting(operation: Operation, lane: Lane | None, reply: Any) -> Operation | None:
-    """What to do when an operation has been answered, if its lane keeps the answer and that is a large one."""
-    if lane is None or not operation.keeps_answer or _bytes_of(reply) <= LARGE_ANSWER:
+def forgetting(operation: Operation, slot: CallSlot, reply: Any) -> Operation | None:
+    """What to do when an operation has been answered, if its slot keeps the answer and that is a large one."""
+    if not operation.keeps_answer or _bytes_of(reply) <= LARGE_ANSWER:
         return None
-    return messages.forget_answer(_slot(operation.keys, lane.name), lane.number)
+    return messages.forget_answer(_key_of(operation.keys, slot.name), slot.number)
 
 
 def _bytes_of(reply: Any) -> int:
@@ -174,10 +175,8 @@ def _bytes_of(reply: Any) -> int:
 
 
 def command(*words: str | bytes) -> bytes:
-    """A command, packed. Numbers have to be text already: of others hiredis asks Python for their text, and if a signal
-    handler raises meanwhile, the process dies."""
-    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # it says that it takes one word
-    return packed
+    """A command, packed."""
+    return pack_command(words)
 
 
 class Packer:
@@ -189,26 +188,40 @@ class Packer:
         return [command(*first.split(), *others)]
 
 
-def call(operation: Operation, is_cluster: bool, lane: Lane | None, repeated: bool = False) -> bytes:
-    """The EVALSHA of an operation, packed.
+def pack(operation: Operation, is_cluster: bool, slot: CallSlot) -> bytes:
+    """Begin a call: the EVALSHA of an operation, packed. See repetition()."""
+    script = scripts.get(operation.script)
+    if not script.has_slot:
+        return pack_command((*_head(operation.script, operation.keys, is_cluster, ""), *operation.args))
+    slot.number = number = slot.number + 1
+    if number >= LAST_NUMBER:
+        slot.renew()
+        number = slot.number
+    slot.since = (time.monotonic(), time.time())
+    head = _head(operation.script, operation.keys, is_cluster, slot.name)
+    if operation.repeat_mark is not None:
+        return pack_command((*head, *operation.args))
+    return pack_command((*head, str(number), *operation.args))
 
-    Args:
-        lane: what Lanes.take() gave for it.
-        repeated: it may have been done before.
 
-    In a cluster it names one more key, which never exists. So no server runs it while the slot is on its way from one
-    to another: scripts touch keys that they do not name, and would be stopped in the middle at the first that is not
-    there, with half of their writes done.
+def repetition(operation: Operation, is_cluster: bool, slot: CallSlot) -> bytes:
+    """The same for a call that may have been done before: it has the slot and the number of that attempt.
+
+    In a cluster a call names one more key, which never exists. So no server runs it while the hash slot is on its way
+    from one to another: scripts touch keys that they do not name, and would be stopped in the middle at the first that
+    is not there, with half of their writes done.
+
+    Raises:
+        TooLate: the scripts may not know it any more.
     """
-    if lane is None:
-        return command(*_head(operation.script, operation.keys, is_cluster, ""), *operation.args)
-    head = _head(operation.script, operation.keys, is_cluster, lane.name)
-    marked, args = operation.marked, operation.args
-    if marked is not None and repeated:
-        return command(*head, *args[:marked], f"{args[marked]!s}r", *args[marked + 1 :])
-    if marked is not None:
-        return command(*head, *args)
-    return command(*head, f"{lane.number}r" if repeated else str(lane.number), *operation.args)
+    if not scripts.get(operation.script).has_slot:
+        return pack(operation, is_cluster, slot)
+    slot.check()
+    head, args = _head(operation.script, operation.keys, is_cluster, slot.name), operation.args
+    mark = operation.repeat_mark
+    if mark is not None:
+        return command(*head, *args[:mark], f"{args[mark]!s}r", *args[mark + 1 :])
+    return command(*head, f"{slot.number}r", *args)
 
 
 def load(operation: Operation) -> bytes:
@@ -221,7 +234,7 @@ def confirmation(operation: Operation, router: Changeable) -> Generator[list[byt
     their answers, of which each may be an error.
 
     The server waits until replicas and disk have what this connection wrote. If a script found that it had nothing to
-    do, as somebody did it before, that could be nothing: so a mark is written first. In a lane there is always a write.
+    do, as somebody did it before, that could be nothing: so a mark is written first. A call with a slot always writes.
 
     Raises:
         ConnectionError: the server is no master any more. The operation has to be repeated at its successor.
@@ -232,8 +245,8 @@ def confirmation(operation: Operation, router: Changeable) -> Generator[list[byt
     replicas = str(durability.replicas)
     wait = command("WAITAOF", "1", replicas, timeout) if durability.aof else command("WAIT", replicas, timeout)
     mark = messages.mark_connection(operation)
-    marking = [load(mark), call(mark, False, None)]
-    answers = yield [wait] if scripts.get(operation.script).has_lane else [*marking, wait]
+    marking = [load(mark), pack(mark, False, _NO_SLOT)]
+    answers = yield [wait] if scripts.get(operation.script).has_slot else [*marking, wait]
     reached = _reached(durability, answers)
     if router.is_dynamic and not reached.is_enough:  # is it a replica by now? WAIT does not tell
         answers += yield marking

@@ -293,18 +293,18 @@ def test_an_error_is_no_answer(engine: Engine, name: str) -> None:
 def late(engine: Engine, operation: Any) -> Callable[[], Any]:
     """Only the repetition of a call arrives; what is returned lets the first attempt arrive, and gives its reply."""
     link = engine.transport.link
-    lane = link.lanes.take(operation)
-    first = wire.call(operation, link.router.is_cluster, lane)
-    link.execute(operation, lane)
+    slot = wire.CallSlot()
+    first = wire.pack(operation, link.router.is_cluster, slot)
+    link.execute(operation, slot)
 
     def arrive() -> Any:
         node = link.router.node(operation.keys[0])
-        connection = node.take()
+        line = node.calls.take()
+        assert line is not None
         try:
-            connection.send_packed_command([first], check_health=False)
-            return connection.read_response(disable_decoding=True)
+            return line.ask(first)
         finally:
-            node.give(connection)
+            node.calls.give(line)
 
     return arrive
 
@@ -374,15 +374,15 @@ def test_a_receive_that_was_not_deleted_and_stays_visible_comes_again_whatever_i
     assert engine.counts(q) == (1, 0, 0)
 
 
-def test_forgetting_an_answer_leaves_the_next_one_in_its_lane(engine: Engine) -> None:
+def test_forgetting_an_answer_leaves_the_next_one_in_its_slot(engine: Engine) -> None:
     q = engine.queue("q")
     engine.send(q, "a", "b")
     operation = messages.receive_messages(q.home, NATIVE, 1, None, "", "", delete=True)
     lost = engine.lost(operation)
-    lane = q.home.base + "call:" + lost.lane.name
-    known = engine.redis.get(lane)
-    assert engine.execute(messages.forget_answer(lane, lost.lane.number - 1)) == 0
-    assert engine.redis.get(lane) == known
-    assert engine.execute(messages.forget_answer(lane, lost.lane.number)) == 1
-    assert engine.redis.strlen(lane) == 9
-    assert 0 < engine.redis.pttl(lane) <= 120_000
+    slot = q.home.base + "call:" + lost.slot.name
+    known = engine.redis.get(slot)
+    assert engine.execute(messages.forget_answer(slot, lost.slot.number - 1)) == 0
+    assert engine.redis.get(slot) == known
+    assert engine.execute(messages.forget_answer(slot, lost.slot.number)) == 1
+    assert engine.redis.strlen(slot) == 9
+    assert 0 < engine.redis.pttl(slot) <= 120_000

@@ -54,21 +54,21 @@ class Lost:
 
     def __init__(self, link: Link, operation: Operation) -> None:
         self.link, self.operation = link, operation
-        self.lane = link.lanes.take(operation)
-        self.packed = wire.call(operation, link.router.is_cluster, self.lane)
+        self.slot = wire.CallSlot()
+        self.packed = wire.pack(operation, link.router.is_cluster, self.slot)
         self.reply = self.arrive()
 
     def arrive(self) -> Any:
         """The first attempt arrives (again, as if it had been on its way all the time)."""
         node = self.link.router.node(self.operation.keys[0])
-        connection = node.take()
+        line = node.calls.take()
+        assert line is not None
         try:
-            connection.send_packed_command([self.packed], check_health=False)
-            return connection.read_response(disable_decoding=True)
+            return line.ask(self.packed)
         except redis.exceptions.NoScriptError:
-            return self.link._load_and_repeat(connection, self.operation, self.packed)
+            return line.load_and_ask(wire.load(self.operation), self.packed)
         finally:
-            node.give(connection)
+            node.calls.give(line)
 
     def first(self) -> Any:
         """The answer that was lost."""
@@ -76,7 +76,7 @@ class Lost:
 
     def repeat(self) -> Any:
         """The answer to the repetition."""
-        return self.link.execute(self.operation, self.lane)
+        return self.link.execute(self.operation, self.slot)
 
 
 class Lossy:
@@ -257,14 +257,15 @@ def _replies(link: Link, operations: list[Operation]) -> list[Any]:
     if link.router.is_cluster:
         return [redis.ResponseError()] * len(operations)
     node = link.router.node(operations[0].keys[0])
-    connection, replies = node.take(), list[Any]()
-    connection.send_packed_command([wire.call(o, False, None) for o in operations], check_health=False)
+    line, replies = node.calls.take(), list[Any]()
+    assert line is not None
+    line.connection.send_packed_command([wire.pack(o, False, line.slot) for o in operations], check_health=False)
     for _ in operations:
         try:
-            replies.append(connection.read_response(disable_decoding=True))
+            replies.append(line.connection.read_response(disable_decoding=True))
         except redis.ResponseError as e:
             replies.append(e)
-    node.give(connection)
+    node.calls.give(line)
     return replies
 
 

@@ -10,7 +10,7 @@ import redis.exceptions as rx
 from rqsqs._io.addresses import Address, Directory, by_slot, directory_of, place_of, slot_of
 from rqsqs._io.connect import resolve
 from rqsqs._io.counters import Counters
-from rqsqs._io.nodes import Node, Several
+from rqsqs._io.nodes import Line, Node, Several
 from rqsqs._io.urls import shown
 from rqsqs.errors import AuthenticationFailed, UsageError
 
@@ -196,10 +196,10 @@ def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.Mo
     router = Several(place, {}, Counters())
     router.directory.told(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
     node, resting, busy = router._at(C), Connection(), Connection()
-    node.give(resting)
+    node.calls.give(Line(resting, node.calls))
     monkeypatch.setattr(Node, "ask", lambda *_, **__: slots((0, 16_383, b"a", 1)))
     router.refresh(0)
     assert router._nodes.keys() == {A}
-    node.give(busy)
+    node.calls.give(Line(busy, node.calls))
     assert not resting.is_open
     assert not busy.is_open

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,19 +26,15 @@ class Connection:
 
     def __init__(self) -> None:
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
-        self.takes_more = asyncio.Event()
-        self.takes_more.set()
         self.is_cut = False
-        self._writer = self
+        self._writer = self._reader = self
+        self._parser = SimpleNamespace(parse_error=rx.ResponseError)
 
     def write(self, data: bytes) -> None:
         assert not self.is_cut
 
-    async def drain(self) -> None:
-        await self.takes_more.wait()
-
-    async def read_response(self, disable_decoding: bool) -> Any:
-        return await self.answers.get()
+    async def read(self, count: int) -> bytes:
+        return b"+%s\r\n" % str(await self.answers.get()).encode()
 
     async def disconnect(self, nowait: bool = False) -> None:
         self.is_cut = True
@@ -53,20 +50,17 @@ def run(scenario: Callable[[Connection, Pipe, list[Any]], Awaitable[None]]) -> N
     asyncio.run(whole())
 
 
-def test_a_task_that_is_cancelled_while_it_sends_leaves_the_connection_to_the_others() -> None:
+def test_a_call_that_is_cancelled_leaves_the_connection_to_the_others() -> None:
     async def scenario(connection: Connection, pipe: Pipe, orphans: list[Any]) -> None:
-        connection.takes_more.clear()
-        large = asyncio.create_task(pipe.ask(b"x" * 1_000_000, RECEIVE))
-        await asyncio.sleep(0)
-        large.cancel()
-        await asyncio.wait([large])
-        assert large.cancelled()
-        connection.takes_more.set()
-        small = asyncio.create_task(pipe.ask(b"x", RECEIVE))
-        connection.answers.put_nowait("of the large one")
-        connection.answers.put_nowait("of the small one")
-        assert await small == "of the small one"
-        assert orphans == ["of the large one"]  # to be given back
+        first, second, third = [pipe.ask(b"x", RECEIVE) for _ in range(3)]
+        pipe.not_wanted(first, RECEIVE)
+        connection.answers.put_nowait("of the first one")
+        connection.answers.put_nowait("of the second one")
+        assert await second == b"of the second one"
+        pipe.not_wanted(second, RECEIVE)  # it came when nobody was there any more to take it
+        connection.answers.put_nowait("of the third one")
+        assert await third == b"of the third one"
+        assert orphans == [b"of the first one", b"of the second one"]  # to be given back
         assert not connection.is_cut
 
     run(scenario)
@@ -78,13 +72,11 @@ def test_a_server_that_goes_on_answering_has_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(aio_nodes.time, "monotonic", lambda: clock[0])
 
     async def scenario(connection: Connection, pipe: Pipe, _: list[Any]) -> None:
-        tasks = [asyncio.create_task(pipe.ask(b"x")) for _ in range(5)]
-        await asyncio.sleep(0)
-        for number, task in enumerate(tasks):
+        for number, task in enumerate([pipe.ask(b"x") for _ in range(5)]):
             clock[0] += PATIENCE * 0.9
             pipe._check()
             connection.answers.put_nowait(number)
-            assert await task == number
+            assert await task == str(number).encode()
         assert pipe.failure is None
 
     run(scenario)
@@ -95,14 +87,12 @@ def test_a_silent_server_is_given_up_and_who_came_late_asks_again(monkeypatch: p
     monkeypatch.setattr(aio_nodes.time, "monotonic", lambda: clock[0])
 
     async def scenario(connection: Connection, pipe: Pipe, _: list[Any]) -> None:
-        first = asyncio.create_task(pipe.ask(b"x"))
-        await asyncio.sleep(0)
+        first = pipe.ask(b"x")
+        await asyncio.sleep(0)  # the reader begins
         clock[0] += PATIENCE * 0.1
-        second = asyncio.create_task(pipe.ask(b"x"))
-        await asyncio.sleep(0)
+        second = pipe.ask(b"x")
         clock[0] += PATIENCE * 0.8
-        late = asyncio.create_task(pipe.ask(b"x"))
-        await asyncio.sleep(0)
+        late = pipe.ask(b"x")
         clock[0] += PATIENCE * 0.2
         pipe._check()
         for task in (first, second):

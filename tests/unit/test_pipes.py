@@ -18,10 +18,10 @@ import redis.exceptions as rx
 
 from rqsqs._core import messages
 from rqsqs._core.keys import Keyspace
-from rqsqs._core.operation import Wait
+from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import aio_nodes, sync, wire
 from rqsqs._io.listening import Listener
-from rqsqs._io.nodes import Hub, Pipe
+from rqsqs._io.nodes import Hub, Line, Pipe
 from rqsqs.limits import NATIVE
 
 P = Keyspace("p").queue("q").home
@@ -146,7 +146,7 @@ def test_a_pipe_that_failed_lets_everybody_go_at_last() -> None:
         def release(self) -> None:
             raise KeyboardInterrupt
 
-    pipe = Pipe(SimpleNamespace(_sock=None, disconnect=lambda: None))
+    pipe = Pipe(SimpleNamespace(_sock=None, disconnect=lambda: None), wire.CallSlots(), lambda *_: None)
     waits: Any = threading.Lock()
     waits.acquire()
     pipe._turns.extend([Interrupted(), waits])  # type: ignore[list-item]
@@ -173,7 +173,7 @@ def test_a_server_that_was_silent_for_long_is_not_asked_again(patience: float, t
         read_response=read_response,
         disconnect=lambda: None,
     )
-    pipe = Pipe(connection)
+    pipe = Pipe(connection, wire.CallSlots(), lambda *_: None)
 
     def ask() -> None:
         try:
@@ -282,24 +282,30 @@ def test_a_token_that_comes_when_the_time_is_over_is_received_once(
     assert got == b"the message"
 
 
-def test_a_lane_is_given_back_after_its_large_answer_is_forgotten(
+def test_the_large_answer_that_is_forgotten_is_that_of_the_call(
     link: sync.Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the next call in the lane may begin before, and its answer is forgotten."""
-    forgotten: list[bool] = []
+    """Whoever gets its connection next may begin a call before that."""
     reply = [b"x" * (wire.LARGE_ANSWER + 1)]
     connection = SimpleNamespace(
         send_packed_command=lambda *_, **__: None, read_response=lambda **_: reply, disconnect=lambda: None
     )
-    node = link.router.node("")
-    monkeypatch.setattr(node.calls, "take", lambda **_: connection)
-    monkeypatch.setattr(link, "_forget", lambda operation, lane, _: forgotten.append(lane in link.lanes._free))
+    calls = link.router.node("").calls
+    line = Line(connection, calls)
+
+    def give(line: Line) -> None:
+        line.slot.number += 1
+
+    monkeypatch.setattr(calls, "take", lambda **_: line)
+    monkeypatch.setattr(calls, "give", give)
+    forgotten: list[Operation] = []
+    monkeypatch.setattr(link, "_forget", forgotten.append)
     receive = messages.receive_messages(P, NATIVE, 1, None, "", "", delete=True)
     receive.parse = None
     assert receive.keeps_answer
     assert link.execute(receive) == reply
-    assert forgotten == [False]
-    assert len(link.lanes._free) == 1
+    key = f"{P.base}call:{line.slot.name}"
+    assert forgotten == [messages.forget_answer(key, line.slot.number - 1)]
 
 
 def test_a_network_that_gives_up_does_not_stop_the_event_loop() -> None:

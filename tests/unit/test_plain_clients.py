@@ -6,11 +6,10 @@ import ast
 from pathlib import Path
 from typing import Any
 
-import hiredis
 import pytest
 
 import rqsqs
-from rqsqs._io import plain
+from rqsqs._io import plain, wire
 from rqsqs.demo.cache_job import Cache, Report
 
 PACKAGE = Path(rqsqs.__file__).parent
@@ -39,13 +38,13 @@ def test_clients_are_made_in_one_place() -> None:
 
 def test_they_pack_text_only(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     packed: list[Any] = []
-    pack = hiredis.pack_command
+    pack = wire.pack_command
 
     def spy(words: Any) -> bytes:
         packed.extend(words)
         return pack(words)
 
-    monkeypatch.setattr(hiredis, "pack_command", spy)
+    monkeypatch.setattr(wire, "pack_command", spy)
     with plain.client_of(valkey_url) as client:
         cache, report = Cache(client, prefix), Report(client, prefix)
         cache.apply([("k", 1, "v", 60)])

@@ -1,4 +1,4 @@
-"""Lanes: names and numbers of calls."""
+"""Call slots: names and numbers of calls."""
 
 from __future__ import annotations
 
@@ -18,58 +18,65 @@ SEND = messages.send_messages(P, [records.outgoing("x")], NATIVE)
 
 def test_numbers_of_calls_have_eight_characters_and_are_no_names() -> None:
     for _ in range(200):
-        number = str(wire.Lane().number)
+        number = str(wire.CallSlot().number)
         assert len(number) == 8
         assert number[0] == "-"  # in no name of a message
 
 
-def test_a_lane_is_used_by_one_call_at_a_time_and_given_up_in_time() -> None:
-    lanes = wire.Lanes()
-    first, second = lanes.take(SEND), lanes.take(SEND)
-    assert first is not None
-    assert second is not None
+def test_a_slot_is_used_by_one_call_at_a_time() -> None:
+    slots = wire.CallSlots()
+    first, second = slots.take(), slots.take()
     assert first.name != second.name
-    lanes.give(first)
-    number = first.number
-    assert lanes.take(SEND) is first
-    assert first.number == number + 1
-    first.number = wire.LAST_NUMBER
-    lanes.give(first)
-    assert lanes.take(SEND) is not first
+    slots.give(first)
+    assert slots.take() is first
 
 
-def test_what_is_the_same_when_done_twice_needs_no_lane() -> None:
-    assert wire.Lanes().take(messages.ring(P)) is None
+def test_each_call_has_another_number_and_the_numbers_of_a_slot_end() -> None:
+    slot = wire.CallSlot()
+    name, number = slot.name, slot.number
+    wire.pack(SEND, False, slot)
+    assert (slot.name, slot.number) == (name, number + 1)
+    slot.number = wire.LAST_NUMBER - 1
+    wire.pack(SEND, False, slot)
+    assert slot.name != name
+    assert len(str(slot.number)) == 8
+
+
+def test_what_is_the_same_when_done_twice_needs_no_slot() -> None:
+    slot = wire.CallSlot()
+    ring = messages.ring(P)
+    assert slot.name.encode() not in wire.pack(ring, False, slot)
+    assert wire.repetition(ring, False, slot) == wire.pack(ring, False, slot)
 
 
 def test_only_a_repeated_call_says_so() -> None:
-    lane = wire.Lane()
+    slot = wire.CallSlot()
     receive = messages.receive_messages(P, NATIVE, 1, None, "", "")
-    number = str(lane.number).encode()
-    assert b"\r\n" + number + b"\r\n" in wire.call(receive, False, lane)
-    assert b"\r\n" + number + b"r\r\n" in wire.call(receive, False, lane, True)
-    assert b"\r\n2\r\n" in wire.call(SEND, False, lane)
-    assert b"\r\n2r\r\n" in wire.call(SEND, False, lane, True)
+    packed, number = wire.pack(receive, False, slot), str(slot.number).encode()
+    assert b"\r\n" + number + b"\r\n" in packed
+    assert b"\r\n" + number + b"r\r\n" in wire.repetition(receive, False, slot)
+    assert b"\r\n2\r\n" in wire.pack(SEND, False, slot)
+    assert b"\r\n2r\r\n" in wire.repetition(SEND, False, slot)
 
 
 @pytest.mark.parametrize("clock", ["monotonic", "time"])  # one stands still while the machine sleeps, one can be set
-def test_a_call_is_not_repeated_when_its_lane_may_have_forgotten_it(
+def test_a_call_is_not_repeated_when_its_slot_may_have_forgotten_it(
     clock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane = wire.Lanes().take(SEND)
-    assert lane is not None
-    lane.check()
+    slot = wire.CallSlot()
+    wire.pack(SEND, False, slot)
+    wire.repetition(SEND, False, slot)
     real = getattr(time, clock)
     monkeypatch.setattr(time, clock, lambda: real() + 99)
-    lane.check()
+    wire.repetition(SEND, False, slot)
     monkeypatch.setattr(time, clock, lambda: real() + 101)
     with pytest.raises(wire.TooLate):
-        lane.check()
-    lane.begin()  # the next call in it
-    lane.check()
+        wire.repetition(SEND, False, slot)
+    wire.pack(SEND, False, slot)  # the next call in it
+    wire.repetition(SEND, False, slot)
 
 
-def test_a_lane_outlasts_all_repetitions() -> None:
+def test_a_slot_outlasts_all_repetitions() -> None:
     shortest_ms = min(int(ms) for ms in re.findall(r'"(\d{5,})"', once_source()))
     assert shortest_ms >= wire.COVERED_S * 1000 + 20_000  # and what it takes a call to arrive
     assert wire.COVERED_S * 1000 + 20_000 <= messages.MIN_WINDOW_MS
