@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.contestants import DropIn, HeldFloor, Native
 from benchmarks.server import percentile
-from rqsqs._core import messages, receipts, records
+from rqsqs._core import operations, receipts, records
 from rqsqs.limits import NATIVE
 
 BODY = "x" * 100
@@ -42,14 +42,14 @@ def native(url: str, slices: int, count: int = 50) -> dict[str, tuple[float, flo
     sha = floor._sha.encode()
     costs: Costs = defaultdict(list)
     for _ in range(slices):
-        sent = messages.send_messages(ref.home, [records.outgoing(BODY)], NATIVE)
-        asked = messages.receive_messages(ref.home, NATIVE, 1, None, "", "")
+        sent = operations.send_messages(ref.home, [records.outgoing(BODY)], NATIVE)
+        asked = operations.receive_messages(ref.home, NATIVE, 1, None, "", "")
         _timed(costs, "ours", "send", lambda _: queue.send(BODY), count)
         _timed(costs, "floor", "send", lambda _, o=sent: floor.call(sha, o.keys, o.args), count)
         found = _timed(costs, "ours", "receive", lambda _: queue.receive(wait=0)[0], count)
         _timed(costs, "floor", "receive", lambda _, o=asked: floor.call(sha, o.keys, o.args), count)
         assert [m.body for m in found] == [BODY] * count
-        deleted = messages.delete_messages(ref.home, [receipts.decode(ref, found[0].receipt_handle)], NATIVE)
+        deleted = operations.delete_messages(ref.home, [receipts.decode(ref, found[0].receipt_handle)], NATIVE)
         _timed(costs, "ours", "delete", lambda i, found=found: found[i].delete(), count)
         _timed(costs, "floor", "delete", lambda _, o=deleted: floor.call(sha, o.keys, o.args), count)
     ours.close()

@@ -8,8 +8,9 @@ from typing import Any
 
 from benchmarks.scripts import BODY, LOW, Cycles, Load, OneByOne, drive
 from benchmarks.server import Bench, Cost, Costs, percentile, spent
-from rqsqs._core import consumers, flows, messages, receipts, records
+from rqsqs._core import flows, operations, receipts, records
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
+from rqsqs._core.operations import consumers
 from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
 
@@ -70,7 +71,7 @@ class Many:
         for start in range(0, len(parts), 1000):
             some = parts[start : start + 1000]
             bench.run([self._send(p, 1) for p in some])
-            bench.run([messages.receive_messages(p, NATIVE, 1, DAY_MS, "", "") for p in some])
+            bench.run([operations.receive_messages(p, NATIVE, 1, DAY_MS, "", "") for p in some])
         self._groups = {p: self._groups_of(p, "group") for p in self._groups}
         for start in range(0, len(parts), 1000):
             bench.run([self._send(p, EACH) for p in parts[start : start + 1000]])
@@ -87,14 +88,14 @@ class Many:
                 {"group": next(self._groups[p]), "dedup_id": f"message-{next(self._numbers):012d}"}
                 for _ in range(batch)
             ]
-        return messages.send_messages(p, [records.outgoing(BODY, **options) for options in fifo], NATIVE)
+        return operations.send_messages(p, [records.outgoing(BODY, **options) for options in fifo], NATIVE)
 
     def steps(self, batch: int, count: int) -> Iterator[str]:
         """Send, receive and delete `count` messages; comes back after each step."""
         parts = list(itertools.islice(self._parts, count // batch))
         self.bench.run([self._send(p, batch) for p in parts])
         yield "send"
-        got = self.bench.run([messages.receive_messages(p, NATIVE, batch, None, "", "") for p in parts])
+        got = self.bench.run([operations.receive_messages(p, NATIVE, batch, None, "", "") for p in parts])
         assert sum(len(r.messages) for r in got) == count
         yield "receive"
         self.bench.run([self._delete(p, r.messages) for p, r in zip(parts, got, strict=True)])
@@ -102,7 +103,7 @@ class Many:
 
     def _delete(self, p: Partition, found: Sequence[Delivery]) -> Any:
         handles = [receipts.decode(self.refs[p.queue], d.receipt_handle) for d in found]
-        return messages.delete_messages(p, handles, NATIVE)
+        return operations.delete_messages(p, handles, NATIVE)
 
     def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
         """The same, with the costs of each step."""

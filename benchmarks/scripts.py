@@ -18,7 +18,7 @@ import hiredis
 from benchmarks import targets
 from benchmarks.minimal import Minimal
 from benchmarks.server import Bench, Costs, percentile, spent
-from rqsqs._core import flows, messages, receipts, records
+from rqsqs._core import flows, operations, receipts, records
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs._core.records import Delivery
@@ -94,7 +94,7 @@ class Load:
     def send(self, batch: int) -> Operation:
         """Send a batch; to a FIFO queue with deduplication ids."""
         batch_ = [self._outgoing(next(self._numbers)) for _ in range(batch)]
-        return messages.send_messages(self.queue.home, batch_, NATIVE)
+        return operations.send_messages(self.queue.home, batch_, NATIVE)
 
     def _outgoing(self, n: int) -> Outgoing:
         if self.kind == "standard":
@@ -107,13 +107,13 @@ class Load:
     def receive(self, batch: int, visibility_ms: int | None = None, finished: Sequence[Delivery] = ()) -> Operation:
         """Receive a batch without waiting, and delete what is finished."""
         receipts_ = self._receipts(finished)
-        return messages.receive_messages(
+        return operations.receive_messages(
             self.queue.home, NATIVE, batch, visibility_ms, "", "", finished=receipts_, statuses=[]
         )
 
     def delete(self, found: Sequence[Delivery]) -> Operation:
         """Delete what was received."""
-        return messages.delete_messages(self.queue.home, self._receipts(found), NATIVE)
+        return operations.delete_messages(self.queue.home, self._receipts(found), NATIVE)
 
     def _receipts(self, found: Sequence[Delivery]) -> list[receipts.Receipt]:
         return [receipts.decode(self.queue, d.receipt_handle) for d in found]

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DECIMAL = r"\d{1,9}(\.\d{1,9})?"
-_PLACE = r"\d:\d{1,15}:(-?\d+(\.\d+)?(e[+-]?\d+)?)?:.*"  # of a group, see rqsqs._core.browsing
+_PLACE = r"\d:\d{1,15}:(-?\d+(\.\d+)?(e[+-]?\d+)?)?:.*"  # of a group, see rqsqs._core.operations.browse
 _CURSORS = {
     "visible": rf"(again|due|returned|ready):\d{{1,15}}|\+{_PLACE}",
     "in_flight": r"inflight:\d{1,15}",

@@ -9,10 +9,12 @@ from typing import Any
 
 import redis
 
-from rqsqs._core import browsing, flows, ids, messages, moves, queues, records
+from rqsqs._core import flows, ids, operations, records
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import IsWatched, Operation, Sleep, Spawn
+from rqsqs._core.operations import browse as browsing
+from rqsqs._core.operations import moves, queues
 from rqsqs._io import nodes, wire
 from rqsqs.limits import NATIVE
 from rqsqs.models import Cause
@@ -233,18 +235,18 @@ def settling(engine: Engine, meter: Meter, q: QueueRef) -> None:
     held = drain(engine, meter, q)
     meter(flows.beat(q, held, 60_000, "c", {"state": "running"}, 60_000))
     cause = Cause("ValueError", "no" * 2000, "t" * 2000, "c", 1, 1, 1)
-    meter(flows.release(q, [messages.Verdict(d, "fail", cause, ("ValueError",), 5) for d in held]))
+    meter(flows.release(q, [operations.Verdict(d, "fail", cause, ("ValueError",), 5) for d in held]))
     engine.clock.advance_ms(10)
     held = drain(engine, meter, q)
-    meter(flows.release(q, [messages.Verdict(d, "back") for d in held]))
+    meter(flows.release(q, [operations.Verdict(d, "back") for d in held]))
     engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1)}, NATIVE))
     engine.clock.advance_ms(1)
     engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 100)}, NATIVE))
     held = drain(engine, meter, q)
-    assert set(meter(flows.release(q, [messages.Verdict(d, "dead", cause) for d in held]))) == {-3}
+    assert set(meter(flows.release(q, [operations.Verdict(d, "dead", cause) for d in held]))) == {-3}
     fill(engine, q, 9, size=MIB)
     held = drain(engine, meter, q)
-    meter(flows.release(q, [messages.Verdict(d, "fail", cause) for d in held]))
+    meter(flows.release(q, [operations.Verdict(d, "fail", cause) for d in held]))
 
 
 @scenario("receive_message release_message change_message_visibility delete_message")
@@ -265,7 +267,7 @@ def alternating(engine: Engine, meter: Meter, q: QueueRef) -> None:
         engine.clock.advance_ms(2)
     held = drain(engine, meter, q)
     assert len(held) == 2000
-    meter(flows.release(q, [messages.Verdict(d, "back") for d in held if d.body == "between"]))
+    meter(flows.release(q, [operations.Verdict(d, "back") for d in held if d.body == "between"]))
     meter(flows.delete_messages(q, [d.receipt_handle for d in held], NATIVE))
 
 
@@ -288,7 +290,7 @@ def settling_what_is_visible_again(engine: Engine, meter: Meter, q: QueueRef) ->
     meter(flows.change_visibility(q, [(d.receipt_handle, 9000) for d in returned()], NATIVE))
     for kind in ("back", "fail", "dead"):
         held = returned()
-        meter(flows.release(q, [messages.Verdict(d, kind, cause, ("ValueError",), 5) for d in held]))
+        meter(flows.release(q, [operations.Verdict(d, kind, cause, ("ValueError",), 5) for d in held]))
     held = returned()
     fill(engine, q, 1000)
     meter(flows.delete_and_receive(q, NATIVE, [d.receipt_handle for d in held], 1000))
@@ -301,7 +303,7 @@ def giving_back(engine: Engine, meter: Meter, q: QueueRef) -> None:
     for groups in (-1, 0):
         fill(engine, q, 1000, groups=groups)
         for _ in range(2):
-            operation = messages.receive_messages(q.home, NATIVE, 1000, None, "", "")
+            operation = operations.receive_messages(q.home, NATIVE, 1000, None, "", "")
             got = meter(operation)
             assert operation.undo is not None
             for undo in operation.undo(got):
@@ -493,10 +495,10 @@ def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     engine.redis.hset(other.home.base + "consumers", mapping=dict.fromkeys(beats, '{"state":"running"}'))
     assert len(meter(flows.list_consumers(other))) >= 1000
     assert meter(flows.order_consumer(other, "c1", "drain"))
-    meter(messages.forget_answer(other.home.base + "call:x", -1234567))
-    meter(messages.ring(other.home))
-    meter(messages.watch(other.home, "w"))
-    meter(messages.mark_connection(messages.watch(other.home, "w")))
+    meter(operations.forget_answer(other.home.base + "call:x", -1234567))
+    meter(operations.ring(other.home))
+    meter(operations.watch(other.home, "w"))
+    meter(operations.mark_connection(operations.watch(other.home, "w")))
 
 
 @scenario("set_partition")

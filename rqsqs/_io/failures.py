@@ -8,8 +8,8 @@ import re
 import redis.exceptions as rx
 
 from rqsqs import errors
-from rqsqs._core import queues
 from rqsqs._core.operation import Operation, Wait
+from rqsqs._core.operations import queues
 from rqsqs._core.scripts import Script
 from rqsqs._io import wire
 from rqsqs._text import printable

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import hiredis
 import redis.exceptions as rx
 
-from rqsqs._core import messages, scripts
+from rqsqs._core import operations, scripts
 from rqsqs._core.operation import Operation
 from rqsqs.models import Durability, Reached
 
@@ -165,7 +165,7 @@ def forgetting(operation: Operation, slot: CallSlot, reply: Any) -> Operation | 
     """What to do when an operation has been answered, if its slot keeps the answer and that is a large one."""
     if not operation.keeps_answer or _bytes_of(reply) <= LARGE_ANSWER:
         return None
-    return messages.forget_answer(_key_of(operation.keys, slot.name), slot.number)
+    return operations.forget_answer(_key_of(operation.keys, slot.name), slot.number)
 
 
 def _bytes_of(reply: Any) -> int:
@@ -244,7 +244,7 @@ def confirmation(operation: Operation, router: Changeable) -> Generator[list[byt
     timeout = str(max(round(durability.timeout * 1000), 1))  # ms; 0 would be for ever
     replicas = str(durability.replicas)
     wait = command("WAITAOF", "1", replicas, timeout) if durability.aof else command("WAIT", replicas, timeout)
-    mark = messages.mark_connection(operation)
+    mark = operations.mark_connection(operation)
     marking = [load(mark), pack(mark, False, _NO_SLOT)]
     answers = yield [wait] if scripts.get(operation.script).has_slot else [*marking, wait]
     reached = _reached(durability, answers)

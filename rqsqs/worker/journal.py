@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import rqsqs
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs._core.records import Delivery
 from rqsqs._text import printable, shortened
 

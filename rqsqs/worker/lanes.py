@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs._core.records import Delivery
 from rqsqs.message import BaseMessage
 from rqsqs.worker.handlers import Handler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs._core.records import Delivery
 from rqsqs._tracebacks import formatted, name_of, text_of
 from rqsqs.errors import RqsqsError, UsageError

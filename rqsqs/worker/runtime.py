@@ -32,8 +32,8 @@ from typing import Any
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
-from rqsqs._core.messages import Verdict
 from rqsqs._core.operation import Flow, Sleep, Wait
+from rqsqs._core.operations import Verdict
 from rqsqs._core.records import Delivery
 from rqsqs._io import defaults, sync
 from rqsqs._tracebacks import forget_own_frames

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import rqsqs
 from rqsqs._core import flows
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 
 if TYPE_CHECKING:
     import click

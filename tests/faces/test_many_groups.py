@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs._core import browsing
+from rqsqs._core.operations import browse as browsing
 from rqsqs.testing import VirtualClock
 
 STATES: tuple[Any, ...] = ("visible", "in_flight", "delayed")

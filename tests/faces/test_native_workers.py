@@ -14,7 +14,7 @@ import pytest
 import rqsqs
 from rqsqs import RetryPolicy, aio
 from rqsqs._core import flows
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs.testing import VirtualClock
 from rqsqs.worker.outcomes import back, failed
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rqsqs import RetryPolicy
-from rqsqs._core import flows, messages
+from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist, ServerOutOfMemory
 from rqsqs.limits import NATIVE
@@ -168,8 +168,8 @@ def test_a_shard_is_made_when_it_is_needed(engine: Engine, unmarked: QueueRef, g
     q = unmarked
     engine.send(q, "a", "b", "c", group=group(q))
     a, b, c = engine.receive(q)
-    operation = messages.release_messages(q.home, [fail(a), back(b), dead(c)])
-    assert engine.execute(operation) == ([messages.MISSING_DLQ, 0, messages.MISSING_DLQ], grave)
+    operation = operations.release_messages(q.home, [fail(a), back(b), dead(c)])
+    assert engine.execute(operation) == ([operations.MISSING_DLQ, 0, operations.MISSING_DLQ], grave)
     assert engine.counts(q) == (1, 2, 0)
     assert release(engine, q, fail(a), dead(c)) == [BURIED, BURIED]
     dlq = engine.transport.queue(grave)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import consumers, flows
+from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
+from rqsqs._core.operations import consumers
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import NATIVE
@@ -366,7 +367,7 @@ def test_a_deleted_queue_leaves_no_consumers_and_a_purged_one_keeps_them(engine:
 
 
 def test_a_queue_that_is_being_deleted_has_no_heart(engine: Engine, name: str) -> None:
-    from rqsqs._core import queues
+    from rqsqs._core.operations import queues
 
     q = engine.queue(name)
     beat(engine, q)

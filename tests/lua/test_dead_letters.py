@@ -86,7 +86,7 @@ def test_a_shard_follows_the_attributes_of_its_queue(engine: Engine, name: str, 
 
 
 def test_an_older_copy_of_the_attributes_does_not_overwrite_a_newer_one(engine: Engine) -> None:
-    from rqsqs._core import queues
+    from rqsqs._core.operations import queues
 
     dlq = engine.queue("dead")
     q = engine.queue("q", "dead")
@@ -209,7 +209,7 @@ def test_a_process_that_knew_an_earlier_life_of_the_queue_finds_everything(
 
 
 def test_a_shard_that_is_named_and_not_there_yet_holds_nothing(engine: Engine, name: str, dead: str) -> None:
-    from rqsqs._core import queues
+    from rqsqs._core.operations import queues
 
     dlq = engine.queue(dead)
     q = engine.queue(name)

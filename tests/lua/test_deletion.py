@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import redis
 
-from rqsqs._core import flows, queues
+from rqsqs._core import flows
 from rqsqs._core.flows import topology
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow
+from rqsqs._core.operations import queues
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, queues
+from rqsqs._core import flows
 from rqsqs._core.operation import Operation
+from rqsqs._core.operations import queues
 from rqsqs.errors import PurgeQueueInProgress, QueueBeingDeleted, QueueDeletedRecently, QueueDoesNotExist
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine

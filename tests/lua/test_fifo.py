@@ -8,7 +8,7 @@ import pytest
 
 from rqsqs._core import flows, records
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs.errors import DeduplicationIdRequired, MessageNotAvailable, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import browsing, flows, messages
+from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
+from rqsqs._core.operations import browse as browsing
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
 
@@ -28,7 +29,7 @@ def calls_of(engine: Engine, operation: Any) -> tuple[int, Any]:
 
 
 def receive(q: QueueRef, count: int = 1000, **options: Any) -> Any:
-    return messages.receive_messages(q.home, NATIVE, count, 30_000, "", "", **options)
+    return operations.receive_messages(q.home, NATIVE, count, 30_000, "", "", **options)
 
 
 def in_groups(engine: Engine, q: QueueRef, number: int, **options: Any) -> None:
@@ -45,10 +46,10 @@ def test_a_receive_from_a_thousand_groups_is_bounded(engine: Engine, state: str)
     in_groups(engine, q, 700, **({"delay_ms": 1000} if state == "delayed" else {}))
     finished: list[Any] = []
     if state in ("received", "given back", "dead", "over"):
-        engine.execute(messages.receive_messages(q.home, NATIVE, 1000, 1000 if state == "over" else 0, "", ""))
+        engine.execute(operations.receive_messages(q.home, NATIVE, 1000, 1000 if state == "over" else 0, "", ""))
     if state == "given back":
         for d in engine.receive(q, 1000):
-            engine.run(flows.release(q, [messages.Verdict(d, "back")]))
+            engine.run(flows.release(q, [operations.Verdict(d, "back")]))
     if state == "many finished":
         finished = [d.receipt for d in engine.execute(receive(q, 100)).messages]
     engine.clock.advance_ms(4_000_000 if state == "expired" else 2000)

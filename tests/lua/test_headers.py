@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from rqsqs._core import browsing, consumers, messages, moves, queues, receipts, records, scripts
+from rqsqs._core import operations, receipts, records, scripts
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
+from rqsqs._core.operations import browse as browsing
+from rqsqs._core.operations import consumers, moves, queues
 from rqsqs.errors import BY_CODE
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.models import Cause
@@ -28,20 +30,20 @@ FIFO_DELIVERY = records.Delivery(F.home, FIFO_RECEIPT.key, GROUPED[0].record, RE
 CAUSE = Cause("ValueError", "no", "", "c", 1, 1, 1)
 
 OPERATIONS: list[Operation] = [
-    messages.send_messages(Q.home, BATCH, NATIVE),
-    messages.send_messages(Q.home, GROUPED, NATIVE),
-    messages.send_messages(F.home, GROUPED, AWS),
-    messages.receive_messages(Q.home, NATIVE, 10, None, "?", "w"),
-    messages.receive_messages(F.home, AWS, 10, 5, "+1", "w", "attempt", True),
-    messages.delete_messages(Q.home, [RECEIPT, RECEIPT], AWS),
-    messages.delete_messages(F.home, [FIFO_RECEIPT], AWS),
-    messages.change_visibility(Q.home, [(RECEIPT, 5)], AWS),
-    messages.change_visibility(F.home, [(FIFO_RECEIPT, 5)], AWS),
-    messages.ring(Q.home),
-    messages.ring(F.home, "w"),
-    messages.watch(Q.home, "w"),
-    messages.mark_connection(messages.watch(Q.home, "w")),
-    messages.forget_answer("p:{q/0}:q:call:x", -1234567),
+    operations.send_messages(Q.home, BATCH, NATIVE),
+    operations.send_messages(Q.home, GROUPED, NATIVE),
+    operations.send_messages(F.home, GROUPED, AWS),
+    operations.receive_messages(Q.home, NATIVE, 10, None, "?", "w"),
+    operations.receive_messages(F.home, AWS, 10, 5, "+1", "w", "attempt", True),
+    operations.delete_messages(Q.home, [RECEIPT, RECEIPT], AWS),
+    operations.delete_messages(F.home, [FIFO_RECEIPT], AWS),
+    operations.change_visibility(Q.home, [(RECEIPT, 5)], AWS),
+    operations.change_visibility(F.home, [(FIFO_RECEIPT, 5)], AWS),
+    operations.ring(Q.home),
+    operations.ring(F.home, "w"),
+    operations.watch(Q.home, "w"),
+    operations.mark_connection(operations.watch(Q.home, "w")),
+    operations.forget_answer("p:{q/0}:q:call:x", -1234567),
     browsing.count(Q.home),
     browsing.count(F.home),
     browsing.groups(Q.home, 0, 10),
@@ -86,8 +88,8 @@ OPERATIONS: list[Operation] = [
     queues.get_members(DLQ),
     queues.pause_group(Q.home, "g", resume=False),
     queues.pause_group(F.home, "g", resume=True),
-    messages.release_messages(Q.home, [messages.Verdict(DELIVERY, "back")]),
-    messages.release_messages(F.home, [messages.Verdict(FIFO_DELIVERY, "fail", CAUSE, ("ValueError",), 5, 7)]),
+    operations.release_messages(Q.home, [operations.Verdict(DELIVERY, "back")]),
+    operations.release_messages(F.home, [operations.Verdict(FIFO_DELIVERY, "fail", CAUSE, ("ValueError",), 5, 7)]),
     consumers.beat(Q.home, [DELIVERY], 10, "c", {"state": "running"}, 20),
     consumers.list_consumers(Q),
     consumers.order(Q, "c", "drain"),

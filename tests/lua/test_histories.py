@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, moves
+from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
+from rqsqs._core.operations import moves
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, ids, moves
+from rqsqs._core import flows, ids
 from rqsqs._core.operation import Operation, Sleep
+from rqsqs._core.operations import moves
 from rqsqs.errors import MoveTaskRefused, ReceiptHandleExpired, ResourceNotFound
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import browsing, flows, ids, messages, moves, queues, records
+from rqsqs._core import flows, ids, operations, records
+from rqsqs._core.operations import browse as browsing
+from rqsqs._core.operations import moves, queues
 from rqsqs._io import wire
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
@@ -41,7 +43,7 @@ SENDS: list[dict[str, Any]] = [
 def test_a_send_is_stored_once(engine: Engine, name: str, bodies: list[str], options: dict[str, Any]) -> None:
     q = engine.queue(name)
     batch = outgoing(name, *bodies, **options)
-    lost = engine.lost(messages.send_messages(q.home, batch, NATIVE))
+    lost = engine.lost(operations.send_messages(q.home, batch, NATIVE))
     expected = [(m.message_id, m.sequence_number) for m in lost.first()]
     engine.clock.advance_ms(3)
     again = lost.repeat()
@@ -56,7 +58,7 @@ def test_a_send_is_stored_once(engine: Engine, name: str, bodies: list[str], opt
 @pytest.mark.parametrize("options", SENDS, ids=str)
 def test_a_send_whose_message_is_gone_is_not_stored_again(engine: Engine, name: str, options: dict[str, Any]) -> None:
     q = engine.queue(name)
-    lost = engine.lost(messages.send_messages(q.home, outgoing(name, "a", **options), NATIVE))
+    lost = engine.lost(operations.send_messages(q.home, outgoing(name, "a", **options), NATIVE))
     engine.clock.advance_ms(6000)
     engine.delete(q, *engine.receive(q))
     assert lost.repeat()[0].message_id == lost.first()[0].message_id
@@ -67,7 +69,7 @@ def test_a_send_whose_message_is_gone_is_not_stored_again(engine: Engine, name: 
 def test_a_duplicate_is_called_one_also_when_its_send_is_repeated(engine: Engine) -> None:
     q = engine.queue("q.fifo")
     (first,) = engine.send(q, "a", group="g", dedup_id="d")
-    lost = engine.lost(messages.send_messages(q.home, outgoing("q.fifo", "b", dedup_id="d"), NATIVE))
+    lost = engine.lost(operations.send_messages(q.home, outgoing("q.fifo", "b", dedup_id="d"), NATIVE))
     again = lost.repeat()[0]
     assert again.is_duplicate
     assert again.message_id == first.message_id
@@ -92,7 +94,7 @@ def test_a_lane_ends_by_itself(engine: Engine, name: str) -> None:
 
 def test_a_lane_in_which_a_call_was_repeated_is_not_used_again(engine: Engine) -> None:
     q = engine.queue("q")
-    lost = engine.lost(messages.send_messages(q.home, outgoing("q", "a"), NATIVE))
+    lost = engine.lost(operations.send_messages(q.home, outgoing("q", "a"), NATIVE))
     lost.repeat()
     engine.send(q, "b")
     lost.arrive()
@@ -108,7 +110,7 @@ def test_a_receive_gets_the_same_messages(engine: Engine, name: str, count: int,
     if received_before:
         engine.receive(q, count, visibility_ms=1000)
         engine.clock.advance_ms(1001)
-    lost = engine.lost(messages.receive_messages(q.home, NATIVE, count, None, "", ""))
+    lost = engine.lost(operations.receive_messages(q.home, NATIVE, count, None, "", ""))
     first = lost.first().messages
     engine.clock.advance_ms(5)
     again = lost.repeat().messages
@@ -127,7 +129,7 @@ def test_messages_that_others_have_by_now_are_not_received_again(engine: Engine,
     q = engine.queue(name)
     for n in range(4):
         engine.send(q, n, **({"group": str(n)} if q.is_fifo else {}))
-    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 2, 1000, "", ""))
+    lost = engine.lost(operations.receive_messages(q.home, NATIVE, 2, 1000, "", ""))
     engine.clock.advance_ms(1001)
     other = engine.receive(q, 1)
     again = lost.repeat().messages
@@ -138,7 +140,7 @@ def test_messages_that_others_have_by_now_are_not_received_again(engine: Engine,
 
 def test_a_receive_that_got_nothing_receives_when_it_is_repeated(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 2, None, "", ""))
+    lost = engine.lost(operations.receive_messages(q.home, NATIVE, 2, None, "", ""))
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     assert [d.body for d in lost.repeat().messages] == ["a"]
     assert [d.body for d in lost.repeat().messages] == ["a"]
@@ -149,7 +151,7 @@ def test_what_was_deleted_at_once_is_not_lost_with_the_answer(engine: Engine, na
     q = engine.queue(name)
     for body in "abc":
         engine.send(q, body, **({"group": "g"} if q.is_fifo else {}))
-    lost = engine.lost(messages.receive_messages(q.home, NATIVE, count, None, "", "", delete=True))
+    lost = engine.lost(operations.receive_messages(q.home, NATIVE, count, None, "", "", delete=True))
     assert [d.body for d in lost.repeat().messages] == list("abc")[:count]
     assert engine.counts(q) == (3 - count, 0, 0)
 
@@ -161,7 +163,7 @@ def test_deletes_and_the_receive_behind_them_come_again(engine: Engine, name: st
     done = engine.receive(q, 1)
     statuses: list[int] = []
     receipts = [d.receipt for d in done]
-    operation = messages.receive_messages(q.home, AWS, 1, None, "", "", finished=receipts, statuses=statuses)
+    operation = operations.receive_messages(q.home, AWS, 1, None, "", "", finished=receipts, statuses=statuses)
     lost = engine.lost(operation)
     assert [d.body for d in lost.repeat().messages] == ["b"]
     assert all(status != -1 for status in statuses)
@@ -172,7 +174,7 @@ def test_a_visibility_change_does_not_end_the_receive_of_somebody_else(engine: E
     q = engine.queue(name)
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     (mine,) = engine.receive(q)
-    lost = engine.lost(messages.change_visibility(q.home, [(mine.receipt, 0)], 0))
+    lost = engine.lost(operations.change_visibility(q.home, [(mine.receipt, 0)], 0))
     engine.clock.advance_ms(1)
     assert engine.bodies(q) == ["a"]
     assert lost.repeat() == lost.first() == [1]
@@ -183,10 +185,10 @@ def test_a_repeated_receive_does_not_delete_what_its_first_attempt_handed_out(en
     q = engine.queue(name)
     engine.send(q, "a", group="g" if q.is_fifo else None)
     (d,) = engine.receive(q)
-    assert engine.run(flows.release(q, [messages.Verdict(d, "back")])) == [0]
+    assert engine.run(flows.release(q, [operations.Verdict(d, "back")])) == [0]
     statuses: list[int] = []
     lost = engine.lost(
-        messages.receive_messages(q.home, NATIVE, 10, 5000, "", "", finished=[d.receipt], statuses=statuses)
+        operations.receive_messages(q.home, NATIVE, 10, 5000, "", "", finished=[d.receipt], statuses=statuses)
     )
     first = [d.body for d in lost.first().messages]
     assert not q.is_fifo or first == ["a"]  # a standard queue may know by that name what came back
@@ -202,7 +204,7 @@ def test_an_attempt_that_makes_its_messages_visible_is_answered_again(engine: En
     q = engine.queue("q.fifo", RedrivePolicy=policy("dead.fifo", 1))
     engine.send(q, "a", "b", group="g")
     first = engine.receive(q, 1, 5000, attempt_id="x")
-    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 1, 0, "", "", "x"))
+    lost = engine.lost(operations.receive_messages(q.home, NATIVE, 1, 0, "", "", "x"))
     again = lost.repeat().messages
     assert [d.receipt_handle for d in again] == [d.receipt_handle for d in first]
     assert [d.body for d in lost.first().messages] == ["a"]
@@ -217,7 +219,7 @@ def test_a_repeated_receive_tells_that_what_it_was_to_delete_is_gone(engine: Eng
     statuses: list[int] = []
     finished = [a.receipt, old.receipt, b.receipt]
     lost = engine.lost(
-        messages.receive_messages(q.home, NATIVE, 10, 5000, "", "", finished=finished, statuses=statuses)
+        operations.receive_messages(q.home, NATIVE, 10, 5000, "", "", finished=finished, statuses=statuses)
     )
     assert [d.body for d in lost.first().messages] == ["c"]
     assert statuses == [1, 0, 1]
@@ -230,7 +232,7 @@ def test_a_release_does_not_end_the_receive_of_somebody_else(engine: Engine, nam
     q = engine.queue(name)
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     (mine,) = engine.receive(q)
-    lost = engine.lost(messages.release_messages(q.home, [messages.Verdict(mine, kind)]))
+    lost = engine.lost(operations.release_messages(q.home, [operations.Verdict(mine, kind)]))
     engine.clock.advance_ms(24 * 3600 * 1000)
     assert engine.bodies(q) == ["a"]
     assert lost.repeat() == lost.first()
@@ -279,7 +281,7 @@ def test_a_move_task_is_started_once_and_moves_what_its_answer_says(engine: Engi
 
 def test_an_error_is_no_answer(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    operation = messages.send_messages(q.home, outgoing(name, "x" * 2000), NATIVE)
+    operation = operations.send_messages(q.home, outgoing(name, "x" * 2000), NATIVE)
     engine.run(flows.set_attributes(q, {"MaximumMessageSize": "1024"}, NATIVE))
     with pytest.raises(Exception, match="MESSAGE_TOO_LARGE"):
         engine.lost(operation)
@@ -332,7 +334,7 @@ def test_a_first_attempt_that_arrives_long_after_its_repetition_stores_nothing(
     engine: Engine, name: str, bodies: list[str], options: dict[str, Any], minutes: int
 ) -> None:
     q = engine.queue(name)
-    arrive = late(engine, messages.send_messages(q.home, outgoing(name, *bodies, **options), NATIVE))
+    arrive = late(engine, operations.send_messages(q.home, outgoing(name, *bodies, **options), NATIVE))
     stored = sum(engine.counts(q))
     age(engine, minutes * 60_000)
     arrive()
@@ -342,7 +344,7 @@ def test_a_first_attempt_that_arrives_long_after_its_repetition_stores_nothing(
 def test_an_id_may_be_used_again_after_its_window_also_if_its_send_was_repeated(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     batch = outgoing(name, "a", dedup_id="d")
-    late(engine, messages.send_messages(q.home, batch, NATIVE))
+    late(engine, operations.send_messages(q.home, batch, NATIVE))
     age(engine, 299_000)
     assert engine.run(flows.send_messages(q, batch, NATIVE))[0].is_duplicate
     age(engine, 2_000)
@@ -356,7 +358,7 @@ def test_a_late_receive_that_deletes_takes_nothing(engine: Engine, name: str, si
     q = engine.queue(name)
     for body in "abc":
         engine.send(q, body * size, **({"group": "g"} if q.is_fifo else {}))
-    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 1, None, "", "", delete=True))
+    lost = engine.lost(operations.receive_messages(q.home, NATIVE, 1, None, "", "", delete=True))
     for _ in range(repetitions):
         lost.repeat()
     if repetitions:
@@ -368,7 +370,7 @@ def test_a_late_receive_that_deletes_takes_nothing(engine: Engine, name: str, si
 def test_a_receive_that_was_not_deleted_and_stays_visible_comes_again_whatever_its_size(engine: Engine) -> None:
     q = engine.queue("q.fifo")
     engine.send(q, "x" * 20_000, group="g")
-    lost = engine.lost(messages.receive_messages(q.home, NATIVE, 1, 0, "", ""))
+    lost = engine.lost(operations.receive_messages(q.home, NATIVE, 1, 0, "", ""))
     assert max(engine.redis.strlen(key) for key in engine.redis.scan_iter(q.home.base + "call:*")) < 10_000
     assert [d.body for d in lost.repeat().messages] == ["x" * 20_000]
     assert engine.counts(q) == (1, 0, 0)
@@ -377,12 +379,12 @@ def test_a_receive_that_was_not_deleted_and_stays_visible_comes_again_whatever_i
 def test_forgetting_an_answer_leaves_the_next_one_in_its_slot(engine: Engine) -> None:
     q = engine.queue("q")
     engine.send(q, "a", "b")
-    operation = messages.receive_messages(q.home, NATIVE, 1, None, "", "", delete=True)
+    operation = operations.receive_messages(q.home, NATIVE, 1, None, "", "", delete=True)
     lost = engine.lost(operation)
     slot = q.home.base + "call:" + lost.slot.name
     known = engine.redis.get(slot)
-    assert engine.execute(messages.forget_answer(slot, lost.slot.number - 1)) == 0
+    assert engine.execute(operations.forget_answer(slot, lost.slot.number - 1)) == 0
     assert engine.redis.get(slot) == known
-    assert engine.execute(messages.forget_answer(slot, lost.slot.number)) == 1
+    assert engine.execute(operations.forget_answer(slot, lost.slot.number)) == 1
     assert engine.redis.strlen(slot) == 9
     assert 0 < engine.redis.pttl(slot) <= 120_000

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rqsqs._core import flows, messages, queues
+from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict, queues
 from rqsqs.errors import ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.models import Cause
@@ -375,9 +375,9 @@ def test_large_records_come_in_portions(engine: Engine) -> None:
     q = fresh(engine)
     for _ in range(9):
         engine.send(q, "x" * 2**20)
-    got = engine.execute(messages.receive_messages(q.home, NATIVE, 10, 0, "", "")).messages
+    got = engine.execute(operations.receive_messages(q.home, NATIVE, 10, 0, "", "")).messages
     assert 1 <= len(got) <= 5
-    rest = engine.execute(messages.receive_messages(q.home, NATIVE, 10, 0, "", "")).messages
+    rest = engine.execute(operations.receive_messages(q.home, NATIVE, 10, 0, "", "")).messages
     assert 1 <= len(rest) <= 5
     assert len(engine.receive(q, 10, 1000)) == 9  # several calls
     while got := engine.receive(q, 10):
@@ -400,7 +400,7 @@ def test_large_records_that_are_too_old_count_as_read(engine: Engine) -> None:
         pass
     shard = dead.partition(q.home.tag)
     assert engine.redis.llen(shard.base + "ready") == 2 * 32
-    bodies = [d.body for d in engine.execute(messages.receive_messages(shard, NATIVE, 32, 9000, "", "")).messages]
+    bodies = [d.body for d in engine.execute(operations.receive_messages(shard, NATIVE, 32, 9000, "", "")).messages]
     assert [body[:5] for body in bodies] == ["young"] * 3  # 15 records were read at once, and one more
     assert engine.redis.llen(shard.base + "ready") == 2 * 15
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, messages, queues, records
+from rqsqs._core import flows, operations, records
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import Partition, QueueRef, partition_tag
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
+from rqsqs._core.operations import queues
 from rqsqs._io.sync import Link
 from rqsqs.errors import (
     InvalidParameterValue,
@@ -278,11 +279,11 @@ def test_a_new_partition_takes_nothing_without_a_pass_of_the_old_one(engine: Eng
     engine.run(grow(q, 3))
     new = q.own[2]
     batch = [records.outgoing("second", group=group)]
-    (answer,) = engine.execute(messages.send_messages(new, batch, NATIVE))
-    assert (type(answer), answer.permit) == (messages.Moved, "")
+    (answer,) = engine.execute(operations.send_messages(new, batch, NATIVE))
+    assert (type(answer), answer.permit) == (operations.Moved, "")
     for permit in ("2:5", "4:5"):  # of another growth
-        (answer,) = engine.execute(messages.send_messages(new, batch, NATIVE, permit=permit))
-        assert type(answer) is messages.Moved
+        (answer,) = engine.execute(operations.send_messages(new, batch, NATIVE, permit=permit))
+        assert type(answer) is operations.Moved
     assert engine.send(old, "second", group=group)[0].message_id
     assert places(engine, q, [group]) == {group: {old.owner(group, 2).tag}}
     assert drain(engine, q) == ["first", "second"]
@@ -607,7 +608,7 @@ def test_a_bell_tells_where_to_look(engine: Engine, name: str) -> None:
         assert (wait.timeout_ms, wait.wake, count()) == (60_000, None, 8)
         assert tokens(engine, q) == []
         p = q.own[n]
-        engine.execute(messages.send_messages(p, [records.outgoing(n, group=group_in(q, n))], NATIVE))
+        engine.execute(operations.send_messages(p, [records.outgoing(n, group=group_in(q, n))], NATIVE))
         assert tokens(engine, q) == [n]
         before = count()
         waiter.wake(take_token(engine, p), 50_000)
@@ -634,7 +635,7 @@ def in_the_way(engine: Engine, q: QueueRef, waiter: Actor, call_ms: int) -> int:
             until = now + int(wait[1:]) if wait.startswith("+") else int(wait or now)
             p = next(p for p in q.partitions if step.keys[-1] == p.bell)
             end = [[]] if step.script.endswith("fifo") else [[], []]
-            got = messages.Received(p, [now, q.topology, now, until, b"", *end])
+            got = operations.Received(p, [now, q.topology, now, until, b"", *end])
             waiter._go(lambda got=got: waiter.flow.send(got))
             count += 1
         else:
@@ -663,7 +664,7 @@ def test_a_receive_keeps_its_wait_whatever_lies_in_front(engine: Engine, name: s
 def put(engine: Engine, q: QueueRef, n: int, body: Any, **options: Any) -> None:
     """Send to partition n."""
     outgoing = records.outgoing(body, group=group_in(q, n), **options)
-    engine.execute(messages.send_messages(q.own[n], [outgoing], NATIVE))
+    engine.execute(operations.send_messages(q.own[n], [outgoing], NATIVE))
 
 
 def test_a_waiter_whose_time_is_over_asks_nobody_again(engine: Engine, name: str) -> None:
@@ -832,7 +833,7 @@ def test_no_partition_starves_while_others_have_a_backlog(engine: Engine, name: 
         q = make(engine, f"{count}-{batch}{name}", count)
         for n in range(count):
             batch_of = [records.outgoing((n, i), group=group_in(q, n)) for i in range(200)]
-            engine.execute(messages.send_messages(q.own[n], batch_of, NATIVE))
+            engine.execute(operations.send_messages(q.own[n], batch_of, NATIVE))
         seen = [0] * count
         held: list[Any] = []
         for _ in range(16 * count):

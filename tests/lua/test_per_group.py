@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from rqsqs._core import flows, messages
+from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
@@ -103,7 +103,7 @@ def test_a_message_in_flight_further_on_ends_the_turn_of_its_group(engine: Engin
 
 def test_settling_at_once_obeys_as_well(engine: Engine, q: QueueRef) -> None:
     def settle(count: int) -> list[str]:
-        operation = messages.receive_messages(q.home, NATIVE, count, None, "", "", delete=True, per_group=2)
+        operation = operations.receive_messages(q.home, NATIVE, count, None, "", "", delete=True, per_group=2)
         return bodies(engine.execute(operation).messages)
 
     assert settle(10) == ["a0", "a1", "b0", "b1", "c0", "c1"]

@@ -10,9 +10,9 @@ import msgpack
 import pytest
 
 from rqsqs import RetryPolicy
-from rqsqs._core import flows, messages
+from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
 from tests.lua.test_waiting_flows import Receiver
@@ -21,7 +21,7 @@ from tests.lua.verdicts import BURIED, GONE, LATEST, LOST, again, back, dead, fa
 
 def ask(engine: Engine, q: QueueRef, waiter: str, wait: str = "+600000", visibility_ms: int | None = None) -> Any:
     """One look of a waiting receive."""
-    return engine.execute(messages.receive_messages(q.home, NATIVE, 10, visibility_ms, wait, waiter))
+    return engine.execute(operations.receive_messages(q.home, NATIVE, 10, visibility_ms, wait, waiter))
 
 
 @pytest.fixture

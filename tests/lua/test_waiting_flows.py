@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, messages
+from rqsqs._core import flows, operations
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Sleep, Wait
 from rqsqs.errors import OverLimit, QueueDoesNotExist, RqsqsError
@@ -168,7 +168,7 @@ def test_a_keeper_on_several_partitions_that_is_interrupted_hands_all_its_duties
 def test_an_answer_that_makes_its_caller_the_keeper_can_be_undone(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group=group(q), delay_ms=5000)
-    operation = messages.receive_messages(q.home, NATIVE, 1, None, "+20000", "w1")
+    operation = operations.receive_messages(q.home, NATIVE, 1, None, "+20000", "w1")
     got = engine.execute(operation)
     assert keeper(engine, q.home)
     assert operation.undo is not None
@@ -276,11 +276,11 @@ def test_a_waiter_at_its_limit_leaves_the_token_to_others(engine: Engine, full: 
     q, _ = full
     engine.send(q, "second", group=group(q, "h"))
     assert engine.token(q.home)
-    got = engine.execute(messages.receive_messages(q.home, ONE, 1, None, "+20000", "w1"))
+    got = engine.execute(operations.receive_messages(q.home, ONE, 1, None, "+20000", "w1"))
     assert (got.messages, got.wake_at_ms) == ([], -1)
     assert engine.token(q.home)
     assert keeper(engine, q.home) is None
-    other = engine.execute(messages.receive_messages(q.home, NATIVE, 1, None, "+20000", "w2"))
+    other = engine.execute(operations.receive_messages(q.home, NATIVE, 1, None, "+20000", "w2"))
     assert [d.body for d in other.messages] == ["second"]
 
 

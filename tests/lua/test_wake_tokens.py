@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, messages, records
+from rqsqs._core import flows, operations, records
 from rqsqs._core.keys import QueueRef
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
 
 
 def ask(engine: Engine, q: QueueRef, waiter: str, wait: str = "+20000", count: int = 1) -> Any:
-    return engine.execute(messages.receive_messages(q.home, NATIVE, count, None, wait, waiter))
+    return engine.execute(operations.receive_messages(q.home, NATIVE, count, None, wait, waiter))
 
 
 def keeper(engine: Engine, q: QueueRef) -> str | None:
@@ -50,7 +50,7 @@ def waited(engine: Engine, q: QueueRef, waiter: str, left_ms: int = 15_000, coun
 
 
 def leave(engine: Engine, q: QueueRef, waiter: str) -> None:
-    engine.execute(messages.ring(q.home, waiter))
+    engine.execute(operations.ring(q.home, waiter))
 
 
 def test_a_send_puts_one_token_out_however_many_there_are(engine: Engine, name: str) -> None:
@@ -63,7 +63,7 @@ def test_a_send_puts_one_token_out_however_many_there_are(engine: Engine, name: 
 
 def test_a_waiter_takes_the_token_away_and_guards_nothing_while_nothing_is_due(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    engine.execute(messages.ring(q.home))
+    engine.execute(operations.ring(q.home))
     got = ask(engine, q, "w1")
     assert (got.wake_at_ms, got.wait_until_ms) == (0, engine.clock.ms + 20_000)
     assert not engine.token(q.home)
@@ -128,9 +128,9 @@ def test_a_keeper_that_goes_away_wakes_another(engine: Engine, name: str) -> Non
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
     ask(engine, q, "w1")
-    engine.execute(messages.ring(q.home, "somebody else"))
+    engine.execute(operations.ring(q.home, "somebody else"))
     assert not engine.token(q.home)
-    engine.execute(messages.ring(q.home, "w1"))
+    engine.execute(operations.ring(q.home, "w1"))
     assert engine.token(q.home)
     assert keeper(engine, q) is None
 
@@ -211,7 +211,7 @@ def test_who_takes_a_token_and_a_message_leaves_no_earlier_time_unguarded(engine
         engine.send(q, "e", group=next(groups))
     assert engine.token(q.home)
     engine.redis.delete(q.home.bell)  # w2 wakes
-    got = engine.execute(messages.receive_messages(q.home, NATIVE, 10, 600_000, str(until), "w2"))
+    got = engine.execute(operations.receive_messages(q.home, NATIVE, 10, 600_000, str(until), "w2"))
     assert got.messages
     assert engine.token(q.home)
     assert ask(engine, q, "w3").wake_at_ms == engine.clock.ms + 1000
@@ -236,10 +236,10 @@ def test_the_owner_wakes_somebody_when_the_time_has_come_and_not_before(engine: 
     later(engine, q)
     ask(engine, q, "w1")
     engine.clock.advance_ms(4999)
-    assert engine.execute(messages.watch(q.home, "w1")) == 1  # its clock is fast: it comes again
+    assert engine.execute(operations.watch(q.home, "w1")) == 1  # its clock is fast: it comes again
     assert not engine.token(q.home)
     engine.clock.advance_ms(1)
-    assert engine.execute(messages.watch(q.home, "w1")) == 0
+    assert engine.execute(operations.watch(q.home, "w1")) == 0
     assert engine.token(q.home)
 
 
@@ -251,7 +251,7 @@ def test_who_owns_a_time_no_more_wakes_nobody(engine: Engine, name: str) -> None
     engine.redis.delete(q.home.bell)
     due = engine.clock.ms + 1000
     assert duty(waited(engine, q, "w2")) == (due, due + 700)
-    assert engine.execute(messages.watch(q.home, "w1")) == 0
+    assert engine.execute(operations.watch(q.home, "w1")) == 0
     assert not engine.token(q.home)
 
 
@@ -423,7 +423,7 @@ def test_a_waiter_at_its_limit_gives_up_what_it_has(engine: Engine, name: str) -
     assert len(engine.receive(q, 1, 60_000)) == 1
     engine.redis.delete(q.home.bell)  # w1 is woken
     until = str(engine.clock.ms + 15_000)
-    got = engine.execute(messages.receive_messages(q.home, one, 1, None, until, "w1"))
+    got = engine.execute(operations.receive_messages(q.home, one, 1, None, until, "w1"))
     assert (duty(got), keeper(engine, q), engine.token(q.home)) == ((-1, 0), None, True)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rqsqs._core import messages, records
+from rqsqs._core import operations, records
 from rqsqs._core.keys import QueueRef
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
@@ -148,21 +148,21 @@ class Server:
         elif what == "receive":
             waiter, has_waited, left = args
             until = str(self.start_ms + now + left) if has_waited else f"+{left}"
-            got = self.engine.execute(messages.receive_messages(p, NATIVE, 1, None, until, waiter, delete=True))
+            got = self.engine.execute(operations.receive_messages(p, NATIVE, 1, None, until, waiter, delete=True))
             if got.messages:
                 result = True
                 dues = tuple(sorted(dues)[1:])
             else:
                 result = [t and t - self.start_ms for t in (got.wake_at_ms, got.look_at_ms)]
         elif what == "ring":
-            self.engine.execute(messages.ring(p, *args))
+            self.engine.execute(operations.ring(p, *args))
         elif what == "watch":
-            result = self.engine.execute(messages.watch(p, *args))
+            result = self.engine.execute(operations.watch(p, *args))
         else:
             delay_ms = args[0]
             group = f"g{delay_ms}" if self.q.is_fifo else None
             self.engine.execute(
-                messages.send_messages(p, [records.outgoing("x", group=group, delay_ms=delay_ms)], NATIVE)
+                operations.send_messages(p, [records.outgoing("x", group=group, delay_ms=delay_ms)], NATIVE)
             )
             dues = (*dues, now + delay_ms)
         return self._save(dues), result

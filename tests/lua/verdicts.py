@@ -7,7 +7,7 @@ from typing import Any
 from rqsqs import checks
 from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.messages import Verdict
+from rqsqs._core.operations import Verdict
 from rqsqs._core.records import Delivery
 from rqsqs.models import Cause, RetryPolicy
 from tests.lua.conftest import Engine

@@ -19,8 +19,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from rqsqs import RetryPolicy, checks
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
-from rqsqs._core.messages import Verdict
 from rqsqs._core.operation import Flow, Operation
+from rqsqs._core.operations import Verdict
 from rqsqs._io import wire
 from rqsqs._io.sync import Link, Transport
 from rqsqs.errors import RqsqsError

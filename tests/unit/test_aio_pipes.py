@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import redis.exceptions as rx
 
-from rqsqs._core import messages
+from rqsqs._core import operations
 from rqsqs._core.keys import Keyspace
 from rqsqs._io import aio_nodes
 from rqsqs._io.aio_nodes import Pipe
 from rqsqs._io.counters import Counters
 from rqsqs.limits import NATIVE
 
-RECEIVE = messages.receive_messages(Keyspace("p").queue("q").home, NATIVE, 1, None, "", "")
+RECEIVE = operations.receive_messages(Keyspace("p").queue("q").home, NATIVE, 1, None, "", "")
 PATIENCE = 60.0
 
 

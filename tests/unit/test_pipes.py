@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import redis.exceptions as rx
 
-from rqsqs._core import messages
+from rqsqs._core import operations
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import aio_nodes, sync, wire
@@ -273,7 +273,7 @@ def test_a_token_that_comes_when_the_time_is_over_is_received_once(
             pass
 
     monkeypatch.setattr(link, "execute", lambda *_: pytest.fail("repeated"))
-    receive = messages.receive_messages(P, NATIVE, 1, None, "", "")
+    receive = operations.receive_messages(P, NATIVE, 1, None, "", "")
     receive.parse = None
     receive.keeps_answer = False
     hub: Any = LateHub()
@@ -300,12 +300,12 @@ def test_the_large_answer_that_is_forgotten_is_that_of_the_call(
     monkeypatch.setattr(calls, "give", give)
     forgotten: list[Operation] = []
     monkeypatch.setattr(link, "_forget", forgotten.append)
-    receive = messages.receive_messages(P, NATIVE, 1, None, "", "", delete=True)
+    receive = operations.receive_messages(P, NATIVE, 1, None, "", "", delete=True)
     receive.parse = None
     assert receive.keeps_answer
     assert link.execute(receive) == reply
     key = f"{P.base}call:{line.slot.name}"
-    assert forgotten == [messages.forget_answer(key, line.slot.number - 1)]
+    assert forgotten == [operations.forget_answer(key, line.slot.number - 1)]
 
 
 def test_a_network_that_gives_up_does_not_stop_the_event_loop() -> None:

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from rqsqs._core import messages, records, scripts
+from rqsqs._core import operations, records, scripts
 from rqsqs._core.keys import Keyspace
 from rqsqs._io import wire
 from rqsqs.limits import NATIVE
 
 P = Keyspace("p").queue("q").home
-SEND = messages.send_messages(P, [records.outgoing("x")], NATIVE)
+SEND = operations.send_messages(P, [records.outgoing("x")], NATIVE)
 
 
 def test_numbers_of_calls_have_eight_characters_and_are_no_names() -> None:
@@ -44,14 +44,14 @@ def test_each_call_has_another_number_and_the_numbers_of_a_slot_end() -> None:
 
 def test_what_is_the_same_when_done_twice_needs_no_slot() -> None:
     slot = wire.CallSlot()
-    ring = messages.ring(P)
+    ring = operations.ring(P)
     assert slot.name.encode() not in wire.pack(ring, False, slot)
     assert wire.repetition(ring, False, slot) == wire.pack(ring, False, slot)
 
 
 def test_only_a_repeated_call_says_so() -> None:
     slot = wire.CallSlot()
-    receive = messages.receive_messages(P, NATIVE, 1, None, "", "")
+    receive = operations.receive_messages(P, NATIVE, 1, None, "", "")
     packed, number = wire.pack(receive, False, slot), str(slot.number).encode()
     assert b"\r\n" + number + b"\r\n" in packed
     assert b"\r\n" + number + b"r\r\n" in wire.repetition(receive, False, slot)
@@ -79,7 +79,7 @@ def test_a_call_is_not_repeated_when_its_slot_may_have_forgotten_it(
 def test_a_slot_outlasts_all_repetitions() -> None:
     shortest_ms = min(int(ms) for ms in re.findall(r'"(\d{5,})"', once_source()))
     assert shortest_ms >= wire.COVERED_S * 1000 + 20_000  # and what it takes a call to arrive
-    assert wire.COVERED_S * 1000 + 20_000 <= messages.MIN_WINDOW_MS
+    assert wire.COVERED_S * 1000 + 20_000 <= operations.MIN_WINDOW_MS
 
 
 def once_source() -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rqsqs._core import consumers, messages, portions
+from rqsqs._core import operations, portions
 from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.messages import DELETED, delete_at, may_stay, receive_after, safely
 from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.messages import MISSING_DLQ, Verdict
 from rqsqs._core.operation import Flow
+from rqsqs._core.operations import MISSING_DLQ, Verdict, consumers
 from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.limits import NATIVE
@@ -109,7 +109,7 @@ def release(
             statuses: list[int] = []
             missing_dlq = ""
             for some in portions.portions([v for _, v in part], most, _size):
-                operation = messages.release_messages(p, some, safe)
+                operation = operations.release_messages(p, some, safe)
                 found, missing = yield from safely(q, p, operation, ([GONE] * len(some), ""), told)
                 statuses += found
                 missing_dlq = missing_dlq or missing

@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from rqsqs._core import browsing, messages, portions, receipts
+from rqsqs._core import operations, portions, receipts
 from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.partitions import complete, settle
 from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.messages import Moved
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
+from rqsqs._core.operations import Moved
+from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery, is_newer
 from rqsqs.errors import (
@@ -149,7 +150,7 @@ def _place(q: QueueRef, message: Outgoing, anywhere: Partition, permit: str) -> 
     if q.is_fifo:
         text = message.group or ""
     elif message.dedup_id is not None:
-        text = messages.dedup_tail(message.dedup_id)
+        text = operations.dedup_tail(message.dedup_id)
     else:
         return anywhere, ""
     return q.owner(text, 0 if permit else q.before), permit
@@ -169,7 +170,7 @@ def _send_to(
     news: list[bytes] = []
     try:
         check = q.checked % CHECK_EVERY == 0
-        sent: Any = yield messages.send_messages(p, batch, limits, news, permit, durability, check=check)
+        sent: Any = yield operations.send_messages(p, batch, limits, news, permit, durability, check=check)
         q.checked += 1
         if durability is not None:
             sent, reached = sent
@@ -258,7 +259,7 @@ def receive_messages(
     """
 
     def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
-        return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter, attempt_id, delete)
+        return operations.receive_messages(p, limits, count, visibility_ms, wait, waiter, attempt_id, delete)
 
     if attempt_id and len(q.partitions) > 1:
         again: list[Delivery] = []  # what the attempt was answered before
@@ -412,16 +413,16 @@ def receive_after(
     """Receive, and delete receipts with the first call; they are all of one partition.
 
     Returns:
-        The messages received, and what became of the receipts, as messages.delete_messages() tells it (FIFO).
+        The messages received, and what became of the receipts, as operations.delete_messages() tells it (FIFO).
     """
     statuses: list[int] = []
     start = finished[0].partition if finished else q.home
 
     def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
-        return messages.receive_messages(p, limits, count, visibility_ms, wait, waiter, per_group=per_group)
+        return operations.receive_messages(p, limits, count, visibility_ms, wait, waiter, per_group=per_group)
 
     def first(wait: str, waiter: str) -> Operation:
-        return messages.receive_messages(
+        return operations.receive_messages(
             start,
             limits,
             max_messages,
@@ -465,7 +466,7 @@ def _receive(
                 return list(got.messages)
             if wait_ms <= 0:
                 if got is not None and got.wake_at_ms == got.now_ms:
-                    yield messages.ring(home)  # something may be visible, and it may have taken a token
+                    yield operations.ring(home)  # something may be visible, and it may have taken a token
                 return []
             wait = f"+{wait_ms}"
 
@@ -490,7 +491,7 @@ def _receive(
             left = min(got.wait_until_ms - got.now_ms, end - _now_ms(q))
             if len(q.partitions) > 1:
                 if waiter:
-                    yield messages.ring(home, waiter)
+                    yield operations.ring(home, waiter)
                 return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0), heard=(home,)))
             if again and (left > 0 or calls < POLL_CALLS):
                 got = yield ask(home, wait, waiter, max_messages)
@@ -498,9 +499,9 @@ def _receive(
                 continue
             if left <= 0:
                 if waiter and (again or got.look_at_ms):
-                    yield messages.ring(home, waiter)
+                    yield operations.ring(home, waiter)
                     if again:
-                        yield messages.ring(home)
+                        yield operations.ring(home)
                 return []
             if got.wake_at_ms == AT_LIMIT:
                 yield Sleep(min(left, LOOK_AGAIN_MS))
@@ -511,25 +512,25 @@ def _receive(
                 block = min(block, max(got.look_at_ms - got.now_ms, 1))
                 also = (home.wake(waiter),)
                 if got.wake_at_ms:
-                    wake_in, wake = got.wake_at_ms - got.now_ms, messages.watch(home, waiter)
+                    wake_in, wake = got.wake_at_ms - got.now_ms, operations.watch(home, waiter)
             then = functools.partial(ask, home, wait, waiter, max_messages)
             duty = got.look_at_ms
             got, spare = yield Wait(bells, block, wake_in, wake, then, also)
             if got is None:
                 if left <= block - spare:
                     if duty:
-                        yield messages.ring(home, waiter)  # another one has to take it over
+                        yield operations.ring(home, waiter)  # another one has to take it over
                     return []
                 got = yield ask(home, wait, waiter, max_messages)
             calls += 1
     except QueueDoesNotExist:
-        yield messages.ring(home)  # whoever else waits finds out as well
+        yield operations.ring(home)  # whoever else waits finds out as well
         raise
     except BaseException as e:
         if waiter and not isinstance(e, GeneratorExit | ServerError):
-            yield messages.ring(home, waiter)
+            yield operations.ring(home, waiter)
             if again:
-                yield messages.ring(home)
+                yield operations.ring(home)
         raise
 
 
@@ -647,7 +648,7 @@ def _receive_everywhere(
                 yield Sleep(block)
                 order = heard
                 continue
-            wake_in, wake = messages.watch_all(
+            wake_in, wake = operations.watch_all(
                 [(max(at - _now_ms(q), 0), p) for p, (at, _) in duties.items() if at], waiter
             )
             also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
@@ -665,7 +666,7 @@ def _receive_everywhere(
             order = tuple(come) or (tuple(limited) if limited and spare == 0 else q.in_turn(None))
     except QueueDoesNotExist:
         if heard or ends:
-            yield messages.ring(q.home)  # whoever else waits finds out as well
+            yield operations.ring(q.home)  # whoever else waits finds out as well
         raise
     except BaseException as e:
         if not isinstance(e, GeneratorExit | ServerError):
@@ -691,13 +692,13 @@ def _with_list(partitions: Sequence[Partition], key: str | None) -> Partition | 
 
 def _leave(duties: dict[Partition, tuple[int, int]], waiter: str, owed: dict[Partition, None]) -> Flow[None]:
     while duties:
-        yield messages.ring(duties.popitem()[0], waiter)
+        yield operations.ring(duties.popitem()[0], waiter)
     while owed:
-        yield messages.ring(owed.popitem()[0])
+        yield operations.ring(owed.popitem()[0])
 
 
 def _ring(p: Partition) -> Flow[None]:
-    yield messages.ring(p)
+    yield operations.ring(p)
 
 
 def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
@@ -718,7 +719,7 @@ def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
 def _give_back(deliveries: Sequence[Delivery]) -> Flow[None]:
     for p in {d.partition: None for d in deliveries}:
         held = [d for d in deliveries if d.partition is p]
-        for operation in messages.give_back(p, held):  # noqa: UP028 - a list takes no answers
+        for operation in operations.give_back(p, held):  # noqa: UP028 - a list takes no answers
             yield operation
 
 
@@ -746,7 +747,7 @@ def delete_at(
     q: QueueRef, p: Partition, found: Sequence[Receipt], limits: Limits, safe: Durability | None, told: list[Any]
 ) -> Flow[list[int]]:
     """Delete receipts of a partition, in as many calls as they take; returns what became of them, as
-    messages.delete_messages() tells it.
+    operations.delete_messages() tells it.
 
     A failover may have forgotten that a message was received. Then it waits again and is not found in flight: it looks
     as if it was gone. A delete that has to be safe looks for it.
@@ -759,7 +760,7 @@ def delete_at(
             all_statuses += yield from delete_at(q, p, part, limits, safe, of_part)
             told += of_part
         return all_statuses
-    operation = messages.delete_messages(p, found, limits, safe)
+    operation = operations.delete_messages(p, found, limits, safe)
     statuses: list[int] = yield from safely(q, p, operation, [0] * len(found), told)
     if safe is None or 0 not in statuses:
         return statuses
@@ -768,7 +769,7 @@ def delete_at(
         if p.is_fifo:
             key, groups = receipt.key[:16], [receipt.group]
         else:
-            key, group = receipt.key[:24], messages.history(receipt.key)[4]
+            key, group = receipt.key[:24], operations.history(receipt.key)[4]
             groups = [group] if group else []
         looked.append(status if status else (yield from at(q, p, browsing.cancel(p, key, groups, None), 0)))
     if 1 in [new for new, old in zip(looked, statuses, strict=True) if old == 0]:
@@ -825,7 +826,7 @@ def change_visibility(
         told: list[Any] = []
         statuses: list[int] = []
         for part in portions.portions(changed, portions.ORDERED if p.is_fifo else portions.SPECIAL):
-            operation = messages.change_visibility(p, part, limits.total_visibility_ms, safe)
+            operation = operations.change_visibility(p, part, limits.total_visibility_ms, safe)
             statuses += yield from safely(q, p, operation, [-2] * len(part), told)
         for i, status in zip(indices, statuses, strict=True):
             results[i] = worst(told)

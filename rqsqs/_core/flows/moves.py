@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from rqsqs._core import browsing, ids, moves
+from rqsqs._core import ids
 from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.browse import CHUNK, GROUPS, counts, list_groups
 from rqsqs._core.flows.messages import safely
@@ -20,6 +20,8 @@ from rqsqs._core.flows.partitions import complete
 from rqsqs._core.flows.topology import at, at_all, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep, Spawn
+from rqsqs._core.operations import browse as browsing
+from rqsqs._core.operations import moves
 from rqsqs.errors import (
     DurabilityNotReached,
     MoveTaskRefused,

@@ -13,10 +13,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
-from rqsqs._core import queues
 from rqsqs._core.flows.topology import refresh
 from rqsqs._core.keys import Partition, QueueRef, partition_tag
 from rqsqs._core.operation import Flow
+from rqsqs._core.operations import queues
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist
 
 CHUNK = 500  # message groups in one reply

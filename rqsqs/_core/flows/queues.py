@@ -6,12 +6,13 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping
 
-from rqsqs._core import moves, portions, queues
+from rqsqs._core import portions
 from rqsqs._core.flows.partitions import check_growth, needs_group_scope, settle, spread
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Flow
-from rqsqs._core.queues import Ending
+from rqsqs._core.operations import moves, queues
+from rqsqs._core.operations.queues import Ending
 from rqsqs.errors import QueueBeingDeleted, QueueDamaged, QueueDoesNotExist, QueueNameExists
 from rqsqs.limits import NATIVE, Limits
 from rqsqs.models import QueueInfo

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rqsqs._core import queues
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
+from rqsqs._core.operations import queues
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound
 
 MISSING_MS = 60_000  # so long a partition does not look again for a dead-letter queue that does not exist

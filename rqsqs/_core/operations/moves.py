@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rqsqs._core import browsing, ids
+from rqsqs._core import ids
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Operation
+from rqsqs._core.operations import browse as browsing
 from rqsqs.models import Durability, MoveTask
 
 LEASE_MS = 10_000  # a task whose driver is silent for so long is taken over by whoever asks about it

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rqsqs._core.keys import Partition
-from rqsqs._core.messages import ODD, fifo_history, history, key_text, pass_over, stamp_text
 from rqsqs._core.operation import Arg, Operation
+from rqsqs._core.operations.receive import ODD, fifo_history, history, key_text, pass_over, stamp_text
 from rqsqs._core.records import Delivery
 
 SETS = "meta ring paused"

@@ -1,0 +1,118 @@
+"""Operations that say what became of received messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rqsqs._core import records
+from rqsqs._core.keys import Partition
+from rqsqs._core.operation import Arg, Operation
+from rqsqs._core.receipts import Receipt
+from rqsqs._core.records import Delivery
+from rqsqs.limits import Limits
+from rqsqs.models import Cause, Durability
+
+DELETE = "meta store inflight"
+DELETE_FIFO = "meta available inflight state bell"
+CHANGE = "meta store inflight bell keeper"
+CHANGE_FIFO = "meta available inflight state bell keeper"
+
+
+def delete_messages(
+    p: Partition, receipts: Sequence[Receipt], limits: Limits, durability: Durability | None = None
+) -> Operation:
+    """Delete by receipts of one partition; the result is a list of status numbers (1, 0 gone, -1 expired).
+
+    The script of standard queues only counts, unless it refuses some: if one was gone, all are 0."""
+    if p.is_fifo:
+        args: list[Arg] = [p.space.now_us(), "1" if limits.strict else ""]
+        for r in receipts:
+            args += (r.key, r.group, r.receives)
+        return Operation("delete_message_fifo", p.keys(DELETE_FIFO), tuple(args), durability=durability)
+    count = len(receipts)
+    return Operation(
+        "delete_message",
+        p.keys(DELETE),
+        tuple([r.key for r in receipts]),
+        lambda reply: reply if isinstance(reply, list) else [int(reply == count)] * count,
+        durability=durability,
+    )
+
+
+def change_visibility(
+    p: Partition, changes: Sequence[tuple[Receipt, int]], total_ms: int, durability: Durability | None = None
+) -> Operation:
+    """Change visibility by receipts of one partition; the result is a list of status numbers (see the scripts).
+
+    Args:
+        changes: receipts and milliseconds from now.
+        total_ms: longest invisibility counted from the receive; 0 = no limit.
+    """
+    args: list[Arg] = [p.space.now_us(), str(total_ms)]
+    for r, visibility_ms in changes:
+        if p.is_fifo:
+            args += (r.key, r.group, r.receives, r.received_ms, str(visibility_ms))
+        else:
+            args += (r.key, r.received_ms, str(visibility_ms))
+    name, keys = ("change_message_visibility_fifo", CHANGE_FIFO) if p.is_fifo else ("change_message_visibility", CHANGE)
+    return Operation(name, p.keys(keys), tuple(args), durability=durability)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a worker says of a message it did not finish.
+
+    Attributes:
+        delivery: the message as it was received.
+        kind: "back" = it was not begun, "fail", "dead" = it shall not be tried again.
+        cause: why, if it failed.
+        kinds: names of the classes of its exception, the most special first.
+        wanted_ms: when it shall be tried again, if the handler said so.
+        chance: 0 to 1,000,000, for the jitter.
+        error: the exception itself, for the log.
+        seconds: what the handler took, for the log.
+    """
+
+    delivery: Delivery
+    kind: str
+    cause: Cause | None = None
+    kinds: tuple[str, ...] = ()
+    wanted_ms: int | None = None
+    chance: int = 0
+    error: BaseException | None = None
+    seconds: float | None = None
+
+
+MISSING_DLQ = -4  # release_messages(): nothing was done, the dead-letter queue has no shard beside the partition
+
+
+def release_messages(p: Partition, verdicts: Sequence[Verdict], durability: Durability | None = None) -> Operation:
+    """Say what was not finished; the result is (status numbers as the script tells them, missing_dlq)."""
+    args: list[Arg] = [p.space.now_us()]
+    for v in verdicts:
+        d, why = v.delivery, v.cause
+        receipt = d.receipt
+        args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else d.held
+        size, packed = records.with_cause(d, why) if why else (0, b"")
+        args += (
+            v.kind,
+            packed,
+            str(size),
+            str(why.failures) if why else "1",
+            "" if v.wanted_ms is None else str(v.wanted_ms),
+            str(v.chance),
+            " ".join(v.kinds),
+        )
+    name, keys = ("release_message_fifo", CHANGE_FIFO) if p.is_fifo else ("release_message", CHANGE)
+    return Operation(name, p.keys(keys), tuple(args), lambda r: (r[:-1], r[-1].decode()), durability=durability)
+
+
+def forget_answer(slot: str, number: int) -> Operation:
+    """The caller has the answer to a call: its call slot, by its key, need not keep it."""
+    return Operation("forget_answer", (slot,), (str(number),))
+
+
+def mark_connection(operation: Operation) -> Operation:
+    """Write something where an operation may have found nothing to write."""
+    return Operation("mark_connection", (operation.keys[0].rpartition(":")[0] + ":call:mark",), ())
