@@ -12,13 +12,12 @@ import signal
 from contextlib import ExitStack
 from typing import Any
 
-import hiredis
 import pytest
 import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._io import connect, nodes
+from rqsqs._io import connect, nodes, wire
 from tests.clusters import ALL_ON_CLUSTER
 from tests.servers import Server
 
@@ -27,13 +26,13 @@ from tests.servers import Server
 def packed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """All that is given to hiredis to be packed."""
     seen: list[tuple[Any, ...]] = []
-    real = hiredis.pack_command
+    real = wire.pack_command
 
     def pack(words: tuple[Any, ...]) -> bytes:
         seen.append(words)
         return real(words)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(hiredis, "pack_command", pack)
+    monkeypatch.setattr(wire, "pack_command", pack)
     return seen
 
 

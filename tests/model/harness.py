@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from rqsqs import RetryPolicy, checks
-from rqsqs._core import flows
+from rqsqs._core import flows, scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import Verdict
@@ -101,7 +101,11 @@ class Lossy:
             return self._link.execute(operation)
         self.lost += 1
         answer = lost.repeat()
-        if lost.lane is not None and self._draw.random() < 0.25 and not operation.script.startswith("receive"):
+        if (
+            scripts.get(operation.script).has_slot
+            and self._draw.random() < 0.25
+            and not operation.script.startswith("receive")
+        ):
             lost.arrive()
         return answer
 
