@@ -29,7 +29,7 @@ local bell = {}
 local BACKUPS = 2
 local FIRST_LOOK_MS, NEXT_LOOK_MS, LAST_LOOK_MS = 300, 200, 700
 local MOST_NAMES = 8 -- backups with a name; further ones look, but cannot be told of an earlier due time
-local LONGEST_BLOCK_MS = 60000 -- every waiter looks again after that time (flows/messages.py)
+local LONGEST_BLOCK_MS = 60000 -- every waiter looks again after that time (flows/receive.py)
 local KEPT_MS = 2000
 local NOBODY = "-"
 

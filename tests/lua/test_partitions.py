@@ -168,7 +168,7 @@ def test_any_order_of_steps_of_a_growth_and_of_everybody_else_keeps_order_and_lo
 ) -> None:
     draw = random.Random(seed)
     random.seed(seed)  # where everybody begins
-    monkeypatch.setattr("rqsqs._core.flows.messages.SETTLE_AFTER", draw.choice([1, 256]))
+    monkeypatch.setattr("rqsqs._core.flows.send.SETTLE_AFTER", draw.choice([1, 256]))
     q = make(engine, name, draw.choice([1, 2, 3]))
     is_fifo = q.is_fifo
     refs = [stranger(engine, name) for _ in range(4)] + [knows(engine, q) for _ in range(2)]

@@ -6,17 +6,6 @@ formats are the faces' business.
 
 from rqsqs._core.flows.browse import browse, cancel, counts, find_damage, groups, reschedule
 from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, list_consumers, order_consumer, release
-from rqsqs._core.flows.messages import (
-    CHANGED,
-    DELETED,
-    change_visibility,
-    delete_and_receive,
-    delete_messages,
-    only_readable,
-    readable,
-    receive_messages,
-    send_messages,
-)
 from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, move_chosen, start_move
 from rqsqs._core.flows.queues import (
     create_queue,
@@ -33,6 +22,9 @@ from rqsqs._core.flows.queues import (
     set_tags,
     update_policy,
 )
+from rqsqs._core.flows.receive import delete_and_receive, only_readable, readable, receive_messages
+from rqsqs._core.flows.send import send_messages
+from rqsqs._core.flows.settle import CHANGED, DELETED, change_visibility, delete_messages
 
 __all__ = [
     "CHANGED",

@@ -7,7 +7,8 @@ from typing import Any
 
 from rqsqs._core import operations, portions
 from rqsqs._core.durability import for_deletes, not_reached
-from rqsqs._core.flows.messages import DELETED, delete_at, may_stay, receive_after, safely
+from rqsqs._core.flows.receive import may_stay, receive_after
+from rqsqs._core.flows.settle import DELETED, delete_at, safely
 from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow

@@ -15,8 +15,8 @@ from typing import Any
 from rqsqs._core import ids
 from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.browse import CHUNK, GROUPS, counts, list_groups
-from rqsqs._core.flows.messages import safely
 from rqsqs._core.flows.partitions import complete
+from rqsqs._core.flows.settle import safely
 from rqsqs._core.flows.topology import at, at_all, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep, Spawn

@@ -1,0 +1,208 @@
+"""Flows that send messages."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from rqsqs._core import operations, portions
+from rqsqs._core.durability import not_reached
+from rqsqs._core.flows.partitions import complete, settle
+from rqsqs._core.flows.topology import refresh
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.operation import Flow, Sleep
+from rqsqs._core.operations import Moved
+from rqsqs.errors import InvalidParameterValue, MessageTooLarge, PartitionMoved, QueueDoesNotExist, ServerError
+from rqsqs.limits import Limits
+from rqsqs.models import Durability, Failure, Outgoing, SentMessage
+
+CHECK_EVERY = 1024  # one send of so many looks whether the queue's settings are damaged, the first one among them
+TURNS = 10  # attempts to send to partitions that are being changed
+PATIENT_TURNS = 2  # after so many an interrupted change is completed
+SETTLE_AFTER = 256  # messages that were not in their old place any more, until a sender looks whether any is,
+SETTLE_UP_TO = 10_000  # among so many message groups
+PAUSE_MS = 50  # between attempts
+
+
+def send_messages(
+    q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None = None
+) -> Flow[list[SentMessage | Failure]]:
+    """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge. Of a queue
+    of several partitions each gets its messages in one call; if one cannot be asked, the others' are sent. Very many
+    messages, or large ones, take several calls (portions): if one of them fails, what comes behind it is not sent.
+
+    Raises:
+        QueueDoesNotExist, DeduplicationIdRequired: nothing was sent.
+        DurabilityNotReached: they are stored, as far as nothing failed, but not as safely as required.
+    """
+    results = yield from _send(q, batch, limits, durability)
+    weak = not_reached(durability, results, "the messages are stored", "had them")
+    if weak is not None:
+        raise weak
+    return results
+
+
+def _send(
+    q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None
+) -> Flow[list[SentMessage | Failure]]:
+    answers: list[Any]
+    results: list[Any] = [None] * len(batch)
+    left: Sequence[int] = range(len(batch))
+    permits: dict[int, str] = {}  # message -> the pass that its old partition gave
+    if len(q.own) == 1:
+        answers = yield from _send_to(q, q.home, batch, limits, "", durability)
+        if not any([type(answer) is Moved for answer in answers]):
+            return answers
+        left = _take_in(results, permits, left, answers)
+        yield from refresh(q)
+    trouble: ServerError | None = None
+    for turn in range(TURNS):
+        anywhere = q.next_own()
+        places: dict[tuple[Partition, str], list[int]] = {}
+        for i in left:
+            places.setdefault(_place(q, batch[i], anywhere, permits.get(i, "")), []).append(i)
+        left = []
+        # what may be refused as a whole goes first
+        for (p, permit), indices in sorted(places.items(), key=lambda item: _has_ids([batch[i] for i in item[1]])):
+            try:
+                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, permit, durability)
+            except QueueDoesNotExist:
+                if p is q.home:
+                    raise
+                answers = [Moved("")] * len(indices)
+            except ServerError as e:
+                answers, trouble = [Failure(i, e) for i in indices], e
+            left += _take_in(results, permits, indices, answers)
+        if not left:
+            break
+        if any(not permits[i].startswith(f"{len(q.own)}:") for i in left):  # there are others than we know
+            yield from refresh(q)
+            if turn >= PATIENT_TURNS:
+                with contextlib.suppress(InvalidParameterValue):
+                    yield from complete(q)
+            if turn:
+                yield Sleep(PAUSE_MS)
+        left.sort()
+    if left:
+        raise PartitionMoved(f"the partitions of {q.name!r} are being changed, and that takes too long")
+    if trouble is not None and all(isinstance(r, Failure) and isinstance(r.error, ServerError) for r in results):
+        raise trouble
+    q.moves += len(permits)
+    if q.moves >= SETTLE_AFTER:  # many messages take the long way: is it still needed?
+        q.moves = 0
+        with contextlib.suppress(ServerError, QueueDoesNotExist):
+            yield from settle(q, SETTLE_UP_TO)
+    return results
+
+
+def _take_in(results: list[Any], permits: dict[int, str], indices: Sequence[int], answers: Sequence[Any]) -> list[int]:
+    """Put what became of messages into the results; returns those that have to go elsewhere."""
+    left = []
+    for i, answer in zip(indices, answers, strict=True):
+        if type(answer) is Moved:
+            permits[i] = answer.permit
+            left.append(i)
+        else:
+            results[i] = Failure(i, answer.error) if type(answer) is Failure else answer
+    return left
+
+
+def _has_ids(batch: Sequence[Outgoing]) -> bool:
+    return all([m.dedup_id is not None for m in batch])
+
+
+def _place(q: QueueRef, message: Outgoing, anywhere: Partition, permit: str) -> tuple[Partition, str]:
+    """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere. While it may
+    have something in its old place that is asked first, and gives a pass for the new one."""
+    if q.is_fifo:
+        text = message.group or ""
+    elif message.dedup_id is not None:
+        text = operations.dedup_tail(message.dedup_id)
+    else:
+        return anywhere, ""
+    return q.owner(text, 0 if permit else q.before), permit
+
+
+def _send_to(
+    q: QueueRef,
+    p: Partition,
+    batch: Sequence[Outgoing],
+    limits: Limits,
+    permit: str,
+    durability: Durability | None,
+) -> Flow[list[Any]]:
+    parts = portions.portions(batch, _at_once(p, batch), _length) if len(batch) > 1 else ()
+    if len(parts) > 1:
+        return (yield from _send_parts(q, p, parts, limits, permit, durability))
+    news: list[bytes] = []
+    try:
+        check = q.checked % CHECK_EVERY == 0
+        sent: Any = yield operations.send_messages(p, batch, limits, news, permit, durability, check=check)
+        q.checked += 1
+        if durability is not None:
+            sent, reached = sent
+            for one in sent:
+                if type(one) is SentMessage:
+                    one.durability = reached
+        if news and p is q.home and news[0] != q.topology:
+            yield from refresh(q)
+        answers: list[Any] = sent
+        return answers
+    except MessageTooLarge as e:
+        if not e.detail:  # for the server, whatever the queue says
+            raise
+        limit = int(e.detail)
+    results: list[Any] = [
+        Failure(i, _too_large(m.size, limit)) if m.size > limit else None for i, m in enumerate(batch)
+    ]
+    rest = [m for m in batch if m.size <= limit]
+    if not rest:
+        return results
+    others = iter((yield from _send_to(q, p, rest, limits, permit, durability)))
+    return _numbered([next(others) if r is None else r for r in results])
+
+
+def _send_parts(
+    q: QueueRef,
+    p: Partition,
+    parts: Sequence[Sequence[Outgoing]],
+    limits: Limits,
+    permit: str,
+    durability: Durability | None,
+) -> Flow[list[Any]]:
+    answers: list[Any] = []
+    trouble: ServerError | None = None
+    for part in parts:
+        if trouble is None:
+            try:
+                answers += yield from _send_to(q, p, part, limits, permit, durability)
+                continue
+            except ServerError as e:
+                if not answers:
+                    raise
+                trouble = e
+        answers += [Failure(0, trouble)] * len(part)
+    return _numbered(answers)
+
+
+def _numbered(answers: list[Any]) -> list[Any]:
+    return [Failure(i, a.error) if type(a) is Failure else a for i, a in enumerate(answers)]
+
+
+def _at_once(p: Partition, batch: Sequence[Outgoing]) -> int:
+    if p.is_fifo:
+        return portions.ORDERED
+    return portions.PLAIN if all([m.is_plain for m in batch]) else portions.SPECIAL
+
+
+def _length(message: Outgoing) -> int:
+    return len(message.record)
+
+
+def _too_large(size: int, limit: int) -> MessageTooLarge:
+    return MessageTooLarge(
+        f"the message has {size} bytes; the queue's MaximumMessageSize is {limit}",
+        sqs_message=f"One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes.",
+        detail=str(limit),
+    )

@@ -1,0 +1,177 @@
+"""Flows that say what became of received messages: delete them, or change their visibility."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rqsqs._core import operations, portions, receipts
+from rqsqs._core.durability import for_deletes
+from rqsqs._core.flows.topology import at
+from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.operation import Flow, Operation
+from rqsqs._core.operations import browse as browsing
+from rqsqs._core.receipts import Receipt
+from rqsqs.errors import (
+    InvalidParameterValue,
+    MessageNotAvailable,
+    ReceiptHandleExpired,
+    ReceiptHandleIsInvalid,
+)
+from rqsqs.limits import Limits
+from rqsqs.models import Durability, Failure, Reached
+
+DELETED, CHANGED = "the messages are deleted", "the visibility is changed"
+
+
+def delete_messages(
+    q: QueueRef, handles: Sequence[str], limits: Limits, durability: Durability | None = None
+) -> Flow[list[Failure | Reached | None]]:
+    """Delete by receipt handles. Deleting what is gone succeeds.
+
+    Returns:
+        For each handle None, what was reached if deletes have to be safe, or a Failure: ReceiptHandleIsInvalid, or
+        ReceiptHandleExpired (FIFO: its visibility timeout is over; standard: the message left).
+    """
+    results: list[Any] = [None] * len(handles)
+    safe = for_deletes(durability)
+    for p, indices, found in by_partition(q, handles, results):
+        told: list[Any] = []
+        statuses = yield from delete_at(q, p, found, limits, safe, told)
+        for i in indices if told else ():
+            results[i] = worst(told)
+        fail_refused(q, limits, results, handles, indices, statuses)
+    return results
+
+
+def delete_at(
+    q: QueueRef, p: Partition, found: Sequence[Receipt], limits: Limits, safe: Durability | None, told: list[Any]
+) -> Flow[list[int]]:
+    """Delete receipts of a partition, in as many calls as they take; returns what became of them, as
+    operations.delete_messages() tells it.
+
+    A failover may have forgotten that a message was received. Then it waits again and is not found in flight: it looks
+    as if it was gone. A delete that has to be safe looks for it.
+    """
+    parts = portions.portions(found, portions.ORDERED if p.is_fifo else portions.PLAIN)
+    if len(parts) > 1:
+        all_statuses: list[int] = []
+        for part in parts:
+            of_part: list[Any] = []
+            all_statuses += yield from delete_at(q, p, part, limits, safe, of_part)
+            told += of_part
+        return all_statuses
+    operation = operations.delete_messages(p, found, limits, safe)
+    statuses: list[int] = yield from safely(q, p, operation, [0] * len(found), told)
+    if safe is None or 0 not in statuses:
+        return statuses
+    looked: list[int] = []
+    for receipt, status in zip(found, statuses, strict=True):
+        if p.is_fifo:
+            key, groups = receipt.key[:16], [receipt.group]
+        else:
+            key, group = receipt.key[:24], operations.history(receipt.key)[4]
+            groups = [group] if group else []
+        looked.append(status if status else (yield from at(q, p, browsing.cancel(p, key, groups, None), 0)))
+    if 1 in [new for new, old in zip(looked, statuses, strict=True) if old == 0]:
+        told.clear()
+        yield from safely(q, p, operation, None, told)  # waits for all that was written before
+    return looked
+
+
+def safely(q: QueueRef, p: Partition, operation: Operation, if_gone: Any, told: list[Any]) -> Flow[Any]:
+    """topology.at() of an operation that may have to be safe: `told` takes what was reached."""
+    if operation.durability is None:
+        return (yield from at(q, p, operation, if_gone))
+    result, reached = yield from at(q, p, operation, (if_gone, None))
+    told.append(reached)
+    return result
+
+
+def worst(told: Sequence[Reached]) -> Reached | None:
+    """What all calls for a partition reached at least."""
+    return min(told, key=lambda reached: reached.is_enough) if told else None
+
+
+def fail_refused(
+    q: QueueRef, limits: Limits, results: list[Any], handles: Sequence[str], indices: list[int], statuses: list[int]
+) -> None:
+    """Turn refusals into failures. SQS says of a standard queue's message that moved away that it is deleted."""
+    for i, status in zip(indices, statuses, strict=False):  # standard queues have none if nothing is refused
+        if status == -1 and (q.is_fifo or not limits.strict):
+            results[i] = Failure(i, _expired(handles[i]) if q.is_fifo else _left(handles[i]))
+
+
+def _left(handle: str) -> ReceiptHandleExpired:
+    return ReceiptHandleExpired(
+        "the receipt handle does not delete any more: the message was moved to another queue, or given another time, "
+        "since it was received; receive it again to delete it",
+        sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+    )
+
+
+def change_visibility(
+    q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits, durability: Durability | None = None
+) -> Flow[list[Failure | Reached | None]]:
+    """Set how long from now messages stay invisible, by receipt handle and milliseconds.
+
+    Returns:
+        For each change None, what was reached if deletes have to be safe, or a Failure: ReceiptHandleIsInvalid,
+        ReceiptHandleExpired (FIFO), MessageNotAvailable, or InvalidParameterValue with detail "total_visibility".
+    """
+    results: list[Any] = [None] * len(changes)
+    safe = for_deletes(durability)
+    handles = [handle for handle, _ in changes]
+    for p, indices, found in by_partition(q, handles, results):
+        changed = [(receipt, changes[i][1]) for receipt, i in zip(found, indices, strict=True)]
+        told: list[Any] = []
+        statuses: list[int] = []
+        for part in portions.portions(changed, portions.ORDERED if p.is_fifo else portions.SPECIAL):
+            operation = operations.change_visibility(p, part, limits.total_visibility_ms, safe)
+            statuses += yield from safely(q, p, operation, [-2] * len(part), told)
+        for i, status in zip(indices, statuses, strict=True):
+            results[i] = worst(told)
+            if status != 1:
+                results[i] = Failure(i, _not_changed(status, *changes[i], limits))
+    return results
+
+
+def by_partition(
+    q: QueueRef, handles: Sequence[str], results: list[Any]
+) -> list[tuple[Partition, list[int], list[Receipt]]]:
+    found: dict[Partition, tuple[list[int], list[Receipt]]] = {}
+    for i, handle in enumerate(handles):
+        try:
+            receipt = receipts.decode(q, handle)
+        except ReceiptHandleIsInvalid as e:
+            results[i] = Failure(i, e)
+            continue
+        indices, of_partition = found.setdefault(receipt.partition, ([], []))
+        indices.append(i)
+        of_partition.append(receipt)
+    return [(p, indices, of_partition) for p, (indices, of_partition) in found.items()]
+
+
+def _expired(handle: str) -> ReceiptHandleExpired:
+    return ReceiptHandleExpired(
+        "the receipt handle has expired: its visibility timeout is over, another consumer may have the message",
+        sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+    )
+
+
+def _not_changed(status: int, handle: str, visibility_ms: int, limits: Limits) -> InvalidParameterValue:
+    if status == -1:
+        return _expired(handle)
+    if status == -2:
+        return MessageNotAvailable(
+            "the message does not exist any more, its visibility cannot be changed",
+            sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is "
+            "not available for visibility timeout change.",
+        )
+    total_s = limits.total_visibility_ms // 1000
+    return InvalidParameterValue(
+        f"a visibility timeout of {visibility_ms / 1000:g} s from now ends more than {total_s} s after the receive",
+        sqs_message=f"Value {visibility_ms // 1000} for parameter VisibilityTimeout is invalid. Reason: Total "
+        f"VisibilityTimeout for the message is beyond the limit [{total_s} seconds]",
+        detail="total_visibility",
+    )
