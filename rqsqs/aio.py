@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -33,7 +33,7 @@ from rqsqs._io import defaults
 from rqsqs._io.aio import Transport
 from rqsqs._io.connect import shown
 from rqsqs.checks import AttributeValue, Moment, Seconds
-from rqsqs.errors import MessageDamaged
+from rqsqs.errors import MessageDamaged, UsageError
 from rqsqs.limits import Limits
 from rqsqs.message import BaseMessage, Entry, Holder
 from rqsqs.models import (
@@ -385,6 +385,11 @@ class Message(BaseMessage):
         return f"<rqsqs.aio.Message {self.message_id} of {self.queue.name!r}>"
 
 
+_FORMS = (
+    "write `async with rqsqs.aio.connect(...) as connection:`, or `connection = rqsqs.aio.connect(...)` and close it"
+)
+
+
 class Connection:
     """A server with queues. Thread-safe; a forked child goes on with connections of its own.
 
@@ -472,6 +477,16 @@ class Connection:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+    if not TYPE_CHECKING:  # type checkers see that these are not there
+
+        def __await__(self):
+            raise UsageError(f"rqsqs.aio.connect() must not be awaited: {_FORMS}")
+
+        def __enter__(self):
+            raise UsageError(f"rqsqs.aio.connect() must be used with `async with`, got `with`: {_FORMS}")
+
+        __exit__ = __enter__
 
     def __repr__(self) -> str:
         return f"<rqsqs.aio.Connection {shown(self.transport.url)!r}>"

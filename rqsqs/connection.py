@@ -10,12 +10,16 @@ from rqsqs._core import flows
 from rqsqs._core.keys import Clock
 from rqsqs._io import defaults
 from rqsqs.checks import Seconds
+from rqsqs.errors import UsageError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, RetryPolicy, Statistics
 from rqsqs.queue import Queue
 
 if TYPE_CHECKING:
     from rqsqs._io.sync import Transport
+
+
+_FOR_ASYNCIO = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
 
 
 class Connection:
@@ -136,6 +140,16 @@ class Connection:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    if not TYPE_CHECKING:  # type checkers see that these are not there
+
+        def __aenter__(self):
+            raise UsageError(f"rqsqs.connect() must be used with `with`, got `async with`: {_FOR_ASYNCIO}")
+
+        def __await__(self):
+            raise UsageError(f"rqsqs.connect() must not be awaited: {_FOR_ASYNCIO}")
+
+        __aexit__ = __aenter__
 
     def __repr__(self) -> str:
         return f"<rqsqs.Connection {self.transport.link.where!r}>"

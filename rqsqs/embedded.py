@@ -55,6 +55,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ._io.defaults import TITLE
+from ._text import printable
 from .errors import EmbeddedServerUnavailable
 
 with contextlib.suppress(ImportError):  # not on Windows, where the module must import all the same
@@ -135,7 +136,7 @@ class EmbeddedServer:
         self.release()
 
     def __repr__(self) -> str:
-        where = "in memory" if self._instance.in_memory else str(self._instance.folder)
+        where = "in memory" if self._instance.in_memory else printable(str(self._instance.folder))
         return f"<EmbeddedServer {where}, pid {self.pid}{', released' if self._released else ''}>"
 
 
@@ -203,6 +204,8 @@ def parse_url(url: str) -> Target:
     if options:
         raise ValueError(f"{url!r} has the unknown option {next(iter(options))!r}; appendfsync is the only one")
     path = unquote(parts.netloc + parts.path)
+    if "\0" in path:
+        raise ValueError(f"{url!r} must name a folder without NUL characters, which no file system has (%00)")
     if path == "":
         return Target(None)
     if path in ("~", "~/"):

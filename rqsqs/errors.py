@@ -458,6 +458,9 @@ class EmbeddedServerUnavailable(RqsqsError):
 
     __module__ = "rqsqs"
 
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))  # the names of folders are foreign text
+
 
 class UsageError(RqsqsError):
     """The library is used in a way it does not allow, for example after close()."""

@@ -32,7 +32,7 @@ from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, CallSlot
-from rqsqs.errors import QueueDoesNotExist, RqsqsError, UsageError
+from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import Reached, Statistics
 
 T = TypeVar("T")
@@ -802,12 +802,8 @@ class Transport:
     async def _spawned(self, flow: Flow[Any], name: str) -> None:
         try:
             await self.run(flow)
-        except QueueDoesNotExist as e:
-            log.warning("%s ended: %s", name, e)
-        except RqsqsError as e:
-            log.warning("%s stopped; the next process that lists the tasks takes over: %s", name, e)
-        except Exception:
-            log.exception("%s stopped; the next process that lists the tasks takes over", name)
+        except Exception as e:
+            failures.log_stopped(name, e)
 
     async def close(self) -> None:
         """Give the connections up, and back what is still on its way; idempotent. What waits ends with UsageError."""

@@ -17,6 +17,7 @@ from rqsqs._io.addresses import place_of
 from rqsqs._io.urls import SCHEMES as SCHEMES
 from rqsqs._io.urls import checked, refusal
 from rqsqs._io.urls import shown as shown
+from rqsqs._text import printable
 from rqsqs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
     }
     if "max_connections" in options or "max_connections" in dict(parse_qsl(url.partition("?")[2])):
         raise UsageError("max_connections is not an option: a process has at most 8 to a server, without Durability")
+    if place is not None:  # Sentinels are not asked for a database
+        try:
+            _check_database(dict(parse_qsl(place.query)).get("db", options.get("db", 0)))
+        except ValueError as e:
+            raise UsageError(f"{refusal(url)}{e}") from None
     scheme = url.partition("://")[0]
     if scheme in ("embedded", "unix"):
         settings.pop("socket_keepalive")
@@ -75,7 +81,7 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
         server = embedded.acquire(url)
     except ValueError as e:
         named = "the environment variable RQSQS_URL: " if url == os.environ.get("RQSQS_URL") else ""
-        raise UsageError(f"{named}{e}") from None
+        raise UsageError(f"{named}{printable(str(e))}") from None
     return {**settings, **server.redis_kwargs()}, server
 
 
@@ -112,12 +118,18 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
     raise UsageError(f"{refusal(url)}{text}")  # without a cause: that may quote what is wrong
 
 
+def _check_database(number: object) -> None:
+    if not re.fullmatch(r"\d{1,9}", str(number)):
+        raise ValueError(f"db must be the number of a database, 0 or more, got {number!s:.80}")
+
+
 def _check(options: dict[str, Any]) -> None:
     """Refuse values at which redis-py would fail later, and not say why."""
     for name in ("socket_timeout", "socket_connect_timeout"):
         seconds = options.get(name)
         if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= LONGEST_S):
             raise ValueError(f"{name} must be more than 0 and up to {LONGEST_S:,} seconds, got {seconds!r:.80}")
+    _check_database(options.get("db", 0))
     size = options.get("socket_read_size")
     if size is not None and not (isinstance(size, int) and 0 < size < 2**31):
         raise ValueError(f"socket_read_size must be 1 to {2**31 - 1:,} bytes, got {size!r:.80}")

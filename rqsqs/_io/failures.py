@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 
@@ -13,6 +14,8 @@ from rqsqs._core.operations import queues
 from rqsqs._core.scripts import Script
 from rqsqs._io import wire
 from rqsqs._text import printable
+
+log = logging.getLogger("rqsqs")
 
 _SENTENCES = {
     "QUEUE_NOT_FOUND": "the queue {queue!r} does not exist",
@@ -82,6 +85,10 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
         return errors.UsageError(
             f"{where} is part of a cluster: its URL is redis+cluster://HOST:PORT,HOST:PORT (rediss+cluster:// with TLS)"
         )
+    if "DB index is out of range" in text:
+        return errors.UsageError(
+            f"{where} has no database with this number: the first one is /0, its setting databases says how many it has"
+        )
     if isinstance(error, rx.AskError | rx.TryAgainError):
         return errors.ServerLoading(f"{where} is moving the hash slot to another server ({text}): try again later")
     if isinstance(error, rx.OutOfMemoryError) or text.startswith("OOM"):
@@ -146,6 +153,16 @@ def opening(error: Exception, where: str) -> errors.RqsqsError:
     return server(error, sent=False, where=where) or errors.ConnectionFailed(
         f"no connection to {where} ({printable(str(error))}); nothing was sent", request_sent=False
     )
+
+
+def log_stopped(name: str, error: Exception) -> None:
+    """Say that a move task ended before its time."""
+    if isinstance(error, errors.QueueDoesNotExist):
+        log.warning("%s ended: %s", name, error)
+    elif isinstance(error, errors.RqsqsError):
+        log.warning("%s stopped; the next process that lists the tasks takes over: %s", name, error)
+    else:
+        log.error("%s stopped; the next process that lists the tasks takes over", name, exc_info=error)
 
 
 def reason_of(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import selectors
 import threading
@@ -27,11 +26,10 @@ from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import Hub, Line, Node, SharedLine
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, TEST_WAIT_MS, WATCHDOG_S, CallSlot
-from rqsqs.errors import QueueDoesNotExist, RqsqsError, UsageError
+from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import Reached
 
 T = TypeVar("T")
-log = logging.getLogger("rqsqs")
 
 
 class _Post:
@@ -846,12 +844,8 @@ class Transport:
         def work() -> None:
             try:
                 self.run(make())
-            except QueueDoesNotExist as e:
-                log.warning("%s ended: %s", name, e)
-            except RqsqsError as e:
-                log.warning("%s stopped; the next process that lists the tasks takes over: %s", name, e)
-            except Exception:
-                log.exception("%s stopped; the next process that lists the tasks takes over", name)
+            except Exception as e:
+                failures.log_stopped(name, e)
             finally:
                 link.drivers.discard(threading.current_thread())
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 from redis import Redis
 
+import rqsqs
 from rqsqs import embedded
 
 USER = Path(__file__).with_name("user.py")
@@ -383,11 +384,26 @@ def test_urls_that_are_understood(url: str, folder: str | None, appendfsync: str
         ("embedded:///", "root folder"),
         ("embedded:///a?appendfsync=often", "always, everysec or no"),
         ("embedded:///a?fsync=no", "unknown option 'fsync'"),
+        ("embedded:///a%00b", "'embedded:///a%00b' must name a folder without NUL characters"),
     ],
 )
 def test_urls_that_are_refused(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         embedded.parse_url(url)
+
+
+def test_foreign_text_in_the_name_of_a_folder_is_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "a\n\x1b[31m\u202eb"
+    file.touch()
+    with pytest.raises(embedded.EmbeddedServerUnavailable, match="is not a folder") as told:
+        embedded.acquire(f"embedded://{quote(str(file))}")
+    assert r"a\n\x1b[31m\u202eb" in str(told.value)
+    assert str(told.value).isprintable()
+    with pytest.raises(embedded.EmbeddedServerUnavailable) as told:
+        embedded.acquire(f"embedded://{quote(str(file / 'c'))}")
+    assert str(told.value).isprintable()
+    with pytest.raises(rqsqs.UsageError, match="NUL characters"):
+        rqsqs.connect("embedded:///%00")
 
 
 def test_without_any_program_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

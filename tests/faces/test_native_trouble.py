@@ -305,6 +305,42 @@ def test_certificates_are_not_checked_by_ocsp(option: str, is_async: bool) -> No
             ask(url, is_async, **options)
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?db=-1", "redis+sentinel://127.0.0.1:1/m?db=-1"])
+def test_a_database_that_no_server_has(url: str, is_async: bool) -> None:
+    with pytest.raises(rqsqs.UsageError, match="db must be the number of a database, 0 or more, got -1"):
+        ask(url, is_async)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_database_that_the_server_does_not_have(is_async: bool) -> None:
+    with (
+        Server("valkey", databases="2") as server,
+        pytest.raises(rqsqs.UsageError, match="has no database with this number: the first one is /0"),
+    ):
+        ask(f"{server.url.rpartition('/')[0]}/2", is_async)
+
+
+def test_who_mixes_sync_and_asyncio_is_told_what_to_write(valkey_url: str) -> None:
+    async def wait_for(connection: Any) -> None:
+        await connection
+
+    async def enter(connection: Any) -> None:
+        async with connection:
+            pass
+
+    with pytest.raises(rqsqs.UsageError, match=r"must not be awaited: write `async with rqsqs\.aio\.connect"):
+        asyncio.run(wait_for(rqsqs.aio.connect(valkey_url)))
+    mixed: Any = rqsqs.aio.connect(valkey_url)
+    with pytest.raises(rqsqs.UsageError, match="must be used with `async with`, got `with`"), mixed:
+        pass
+    with rqsqs.connect(valkey_url) as connection:
+        with pytest.raises(rqsqs.UsageError, match=r"must be used with `with`, got `async with`: .*aio\.connect"):
+            asyncio.run(enter(connection))
+        with pytest.raises(rqsqs.UsageError, match=r"must not be awaited: .*aio\.connect"):
+            asyncio.run(wait_for(connection))
+
+
 def test_there_is_no_such_socket(tmp_path: Any) -> None:
     with rqsqs.connect(f"unix://{tmp_path}/nothing.sock") as connection, pytest.raises(rqsqs.ConnectionFailed):
         connection.exists("orders")

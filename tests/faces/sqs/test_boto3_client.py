@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import inspect
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +37,7 @@ from botocore.stub import ANY, Stubber
 
 import rqsqs.boto3
 from rqsqs import errors
+from rqsqs._io.wire import RETRY_AFTER_S
 from rqsqs.boto3.clients import server_url
 from rqsqs.boto3.trouble import as_botocore_error
 from rqsqs.limits import NATIVE
@@ -474,6 +477,29 @@ def test_a_server_that_cannot_be_reached() -> None:
         client.list_queues()
     assert isinstance(caught.value.__cause__, errors.ConnectionFailed)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("retries", [{"total_max_attempts": 1}, {"mode": "adaptive", "max_attempts": 9}])
+def test_retries_of_config_have_no_effect(retries: Any) -> None:
+    """Calls are repeated as rqsqs does it, which knows them again."""
+    seen = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+                    seen.append(1)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        client = rqsqs.boto3.client("sqs", endpoint_url=url, config=Config(retries=retries))
+        with pytest.raises(EndpointConnectionError):
+            client.list_queues()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
+    assert len(seen) == 1 + len(RETRY_AFTER_S)
 
 
 def test_a_server_that_dies_and_comes_back() -> None:
