@@ -93,7 +93,7 @@ class Minimal:
 
     def _send(self, n: int, batch: int) -> bytes:
         pairs = ((f"{next(self._numbers):08d}", self.body) for _ in range(batch))
-        return self._call(0, n, "meta ready bell", *itertools.chain.from_iterable(pairs))
+        return self._call(0, n, "meta ready wakeups", *itertools.chain.from_iterable(pairs))
 
     def cycle(self, batch: int, count: int) -> Iterator[tuple[str, Costs]]:
         """Send, receive and delete `count` messages; the server's costs of each step."""
@@ -103,7 +103,7 @@ class Minimal:
             if step == "send":
                 calls = [self._send(n, batch) for n in turns]
             elif step == "receive":
-                names, args = "meta ready store inflight bell", (str(batch), str(2 * batch))
+                names, args = "meta ready store inflight wakeups", (str(batch), str(2 * batch))
                 calls = [self._call(1, n, names, *args) for n in turns]
             else:
                 members = [[key + reply[-1] for key in reply[:-1:2]] for reply in replies]

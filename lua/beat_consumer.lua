@@ -59,7 +59,7 @@ end
 
 local until_ms = string.format("%.0f", require("lib.after")(now_us) + tonumber(ARGV[2]))
 for i = 6, #ARGV, 2 do
-  local score = is_fifo and redis.call("ZSCORE", inflight, ARGV[i]) or not is_fifo and require("lib.recall")(base, ARGV[i])
+  local score = is_fifo and redis.call("ZSCORE", inflight, ARGV[i]) or not is_fifo and require("lib.find_in_flight")(base, ARGV[i])
   if not score or tonumber(string.sub(score, -3)) ~= tonumber(ARGV[i + 1]) then
     reply[#reply + 1] = (i - 6) / 2
   elseif reply[1] ~= "evict" then

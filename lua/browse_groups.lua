@@ -3,7 +3,7 @@ Look at the visible messages of the groups of one partition of a fair queue with
 those that were not received yet.
 
 KEYS   1 meta   HASH  queue attributes
-       2 ring   ZSET  groups with ready messages, in the order of their turns
+       2 fair_ring ZSET  groups with ready messages, in the order of their turns
        3 paused SET   paused message groups
 ARGV   1 place   1 = go on in ring, 2 = in paused
        2 offset  messages to skip of the group that was met last, 0 = go on behind it
@@ -15,9 +15,9 @@ RETURN {more, place, offset, score, group, key, receives, record, ...}; more = 0
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
-local ring_of = require("lib.ring")
+local fair_ring = require("lib.fair_ring")
 local large = require("lib.large")
-local walk = require("lib.walk")
+local paging = require("lib.paging")
 
 local meta, ring, paused = unpack(KEYS)
 local place, offset, score, group = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -37,14 +37,14 @@ end
 
 -- A group as long as there is room; offset is 0 when it has come to its end.
 local function show_group()
-  local list, again = ring_of.list(base, group), ring_of.again(base, group)
+  local list, again = fair_ring.list(base, group), fair_ring.again(base, group)
   local length = redis.call("LLEN", list) / 2
   while room > 0 and looks > 0 and bytes > 0 do
     local want = large.chunk(settings[2], math.min(room, looks), bytes)
     if offset < length then
       local found = redis.call("LRANGE", list, 2 * offset, 2 * (offset + want) - 1)
       for i = 1, #found, 2 do
-        if #found[i] ~= 25 then -- no hole
+        if #found[i] ~= 25 then -- no tombstone
           show(found[i], 0, found[i + 1])
         end
       end
@@ -82,9 +82,9 @@ while places[place] do
   end
   local is_over = offset == 0
   if is_over and place == 1 then
-    is_over = walk.zset(ring, score, group, step)
+    is_over = paging.zset(ring, score, group, step)
   elseif is_over then
-    is_over = walk.set(paused, group, step)
+    is_over = paging.set(paused, group, step)
   end
   if not is_over then
     reply[1], reply[2], reply[3], reply[4], reply[5] = 1, place, offset, score, group

@@ -24,7 +24,7 @@ BOUND  2500 calls, 4 MiB
 local clock = require("lib.clock")
 local fifo = require("lib.fifo")
 local sorted = require("lib.sorted")
-local walk = require("lib.walk")
+local paging = require("lib.paging")
 
 local meta, available, inflight, states, delayed, postponed, paused = unpack(KEYS)
 local wanted, place, offset, score, member = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
@@ -141,9 +141,9 @@ while places[place] do
   end
   local is_over = offset == 0
   if is_over and zset == paused then
-    is_over = walk.set(zset, member, step)
+    is_over = paging.set(zset, member, step)
   elseif is_over then
-    is_over = walk.zset(zset, score, member, step)
+    is_over = paging.zset(zset, score, member, step)
   end
   if not is_over then
     reply[2], reply[3], reply[4], reply[5], reply[6] = 1, place, offset, score, member

@@ -8,12 +8,12 @@ KEYS   1 meta     HASH    queue attributes
        3 store    HASH    member -> record
        4 inflight ZSET    member -> visible again + receives
        5 delayed  ZSET    key or member -> due (ms * 1000) + receives
-       6 bell     LIST    wake token
-       7 keeper   STRING  who rings for the next due time
+       6 wakeups  LIST    wakeup token
+       7 timer    STRING  who wakes somebody at the next due time
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
        3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
-                 visible, to another queue (lib/chosen.lua)
+                 visible, to another queue (lib/move_one.lua)
        4 ready   "1" = look among the ready messages of these groups only
        5... groups among whose ready messages it is looked for, beside those without one
 RETURN 1 done | 0 not found (here) | {n} not found in the first n groups, the others come next | -1 in flight; of a move also -1 delayed | 2 it is in the outbox | -2 the outbox holds
@@ -21,14 +21,14 @@ RETURN 1 done | 0 not found (here) | {n} not found in the first n groups, the ot
 ERRORS QUEUE_NOT_FOUND
 BOUND  1500 calls, 4 MiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
   local message = require("lib.message")
-  local bell = require("lib.bell")
-  local ring = require("lib.ring")
+  local wakeups = require("lib.wakeups")
+  local fair_ring = require("lib.fair_ring")
   local sorted = require("lib.sorted")
 
-  local meta, ready, store, inflight, delayed, token, keeper = unpack(KEYS)
+  local meta, ready, store, inflight, delayed = unpack(KEYS)
   local id, due = ARGV[2], ARGV[3]
   local settings = redis.call("HMGET", meta, "VisibilityTimeout", "unsorted", "fair", "large")
   if not settings[1] then
@@ -38,7 +38,7 @@ return require("lib.once").run(function()
   local now_ms = tonumber(string.sub(now_us, 1, 13))
   local base = string.sub(meta, 1, -5)
   local key, record, receives = nil, nil, "000"
-  local chosen = string.sub(due, 1, 1) == ">" and require("lib.chosen")(meta, false, now_us, due)
+  local chosen = string.sub(due, 1, 1) == ">" and require("lib.move_one")(meta, false, now_us, due)
   local refusal, past = nil, ""
 
   -- May it go to another queue? If not, `refusal` is what to reply.
@@ -61,8 +61,8 @@ return require("lib.once").run(function()
     return nil
   end
 
-  -- Ready? It leaves a hole in the list, which keeps its order; a hole weighs 25 bytes until it reaches the head. A call
-  -- without groups has looked through the list without one before many groups are looked through.
+  -- Ready? It leaves a tombstone in the list, which keeps its order; that weighs 25 bytes until it reaches the head. A
+  -- call without groups has looked through the list without one before many groups are looked through.
   local places = {}
   for i = 5, #ARGV do
     places[#places + 1] = {base .. "group:" .. ARGV[i], id .. "@" .. ARGV[i]}
@@ -85,7 +85,7 @@ return require("lib.once").run(function()
       past = list == ready and "" or "group"
       redis.call("LSET", list, 2 * index, id .. "-")
       redis.call("LSET", list, 2 * index + 1, "")
-      redis.call("HINCRBY", meta, "holes", 1)
+      redis.call("HINCRBY", meta, "tombstones", 1)
       break
     elseif #places > 1 and sorted.is_spent() then
       return {math.max(i - 1, 1)}
@@ -105,7 +105,7 @@ return require("lib.once").run(function()
 
   -- Visible again in a group?
   for i = 4, not key and settings[3] and #ARGV or 0 do
-    local again = ring.again(base, i == 4 and "" or ARGV[i])
+    local again = fair_ring.again(base, i == 4 and "" or ARGV[i])
     local member, score = find(again, #ARGV < 7 and 10 or 1)
     if member then
       take(again, member, score)
@@ -169,9 +169,9 @@ return require("lib.once").run(function()
       require("lib.settings").mark(meta)
     end
     if due_ms > now_ms then
-      bell.ring_for(token, keeper, now_ms, due_ms)
+      wakeups.wake_for(base, now_ms, due_ms)
     else
-      bell.ring(token)
+      wakeups.wake(base)
     end
   end
   return 1

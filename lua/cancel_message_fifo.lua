@@ -7,12 +7,12 @@ KEYS   1 meta      HASH    queue attributes
        2 available ZSET    group -> since when its head can be received
        3 inflight  ZSET    stamp group -> visible again + receives
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
-       5 bell      LIST    wake token
-       6 keeper    STRING  who rings for the next due time
+       5 wakeups   LIST    wakeup token
+       6 timer     STRING  who wakes somebody at the next due time
 ARGV   1 now_us  "" = the server's clock
        2 stamp   16 digits
        3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
-                 visible, to another queue (lib/chosen.lua)
+                 visible, to another queue (lib/move_one.lua)
        4... groups among which it is looked for
 RETURN 1 done | 0 not found in these groups | {n} not found in the first n of them, the others come next | -1 in flight;
        of a move also -1 it is delayed, or the head of its group cannot be received | 2, -2, "no_source" or a name as in
@@ -20,14 +20,14 @@ RETURN 1 done | 0 not found in these groups | {n} not found in the first n of th
 ERRORS QUEUE_NOT_FOUND
 BOUND  1500 calls, 4 MiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
-  local bell = require("lib.bell")
-  local offer = require("lib.offer")
+  local wakeups = require("lib.wakeups")
+  local make_available = require("lib.make_available")
   local fifo = require("lib.fifo")
   local sorted = require("lib.sorted")
 
-  local meta, available, inflight, states, token, keeper = unpack(KEYS)
+  local meta, available, inflight, states = unpack(KEYS)
   local stamp, due = ARGV[2], ARGV[3]
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -74,7 +74,7 @@ return require("lib.once").run(function()
     return at and tonumber(at) + 1000 * tonumber(redis.call("HGET", meta, "DelaySeconds") or "0") > now_ms
   end
 
-  local chosen = string.sub(due, 1, 1) == ">" and require("lib.chosen")(meta, true, now_us, due)
+  local chosen = string.sub(due, 1, 1) == ">" and require("lib.move_one")(meta, true, now_us, due)
   local removes, key, record, state = due == "" or chosen, nil, nil, nil
   if chosen then
     local pair = redis.call("LRANGE", list, string.format("%d", 2 * index), string.format("%d", 2 * index + 1))
@@ -82,7 +82,7 @@ return require("lib.once").run(function()
     if is_hidden(redis.call("LINDEX", list, "0")) or is_hidden(key) then
       return -1
     end
-    local _, _, _, source = require("lib.born").history(key)
+    local _, _, _, source = require("lib.fifo_key").earlier_receives(key)
     local refusal = chosen.refusal(source or "", group)
     if refusal then
       return refusal
@@ -111,14 +111,14 @@ return require("lib.once").run(function()
     if due_ms > now_ms then
       redis.call("ZADD", base .. "delayed", string.format("%.0f", due_ms), member)
       redis.call("HSET", meta, "delays", "1")
-      bell.ring_for(token, keeper, now_ms, due_ms)
+      wakeups.wake_for(base, now_ms, due_ms)
     end
   end
   if index == 0 then
     local turn = removes and (redis.call("ZSCORE", available, group) or now_us)
     redis.call("ZREM", available, group)
-    if offer(base, group, turn) then
-      bell.ring(token)
+    if make_available(base, group, turn) then
+      wakeups.wake(base)
     end
   end
   if chosen then

@@ -6,8 +6,8 @@ receipt of a message works, also after its visibility timeout, as in SQS.
 KEYS   1 meta     HASH    queue attributes
        2 store    HASH    member -> record
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
-       4 bell     LIST    wake token
-       5 keeper   STRING  who rings for the next due time
+       4 wakeups  LIST    wakeup token
+       5 timer    STRING  who wakes somebody at the next due time
 ARGV   1 now_us    "" = the server's clock
        2 total_ms  longest invisibility counted from the receive; 0 = no limit
        3... member, received_ms, visibility_ms per message
@@ -15,12 +15,12 @@ RETURN {status ...}: 1 changed, -2 no such message, -3 beyond total_ms
 ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 64 KiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
-  local bell = require("lib.bell")
+  local wakeups = require("lib.wakeups")
   local message = require("lib.message")
 
-  local meta, _, inflight, token, keeper = unpack(KEYS)
+  local meta, _, inflight = unpack(KEYS)
   local settings = redis.call("HGET", meta, "MessageRetentionPeriod")
   if not settings then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -35,7 +35,7 @@ return require("lib.once").run(function()
   for i = 3, #ARGV, 3 do
     local member, visibility = ARGV[i], tonumber(ARGV[i + 2])
     local due_ms = visibility > 0 and after_ms + visibility or now_ms
-    local score = require("lib.recall")(base, member)
+    local score = require("lib.find_in_flight")(base, member)
     local status = 1
     if not score or message.expired(member, oldest) then
       status = -2
@@ -52,9 +52,9 @@ return require("lib.once").run(function()
 
   if earliest then
     if earliest <= now_ms then
-      bell.ring(token)
+      wakeups.wake(base)
     else
-      bell.ring_for(token, keeper, now_ms, earliest)
+      wakeups.wake_for(base, now_ms, earliest)
     end
   end
   return reply

@@ -7,8 +7,8 @@ KEYS   1 meta      HASH    queue attributes
        2 available ZSET    group -> since when its head can be received
        3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
-       5 bell      LIST    wake token
-       6 keeper    STRING  who rings for the next due time
+       5 wakeups   LIST    wakeup token
+       6 timer     STRING  who wakes somebody at the next due time
 ARGV   1 now_us    "" = the server's clock
        2 total_ms  longest invisibility counted from the receive; 0 = no limit
        3... key, group, receives, received_ms, visibility_ms per message
@@ -16,12 +16,12 @@ RETURN {status ...}: 1 changed, -1 the receipt has expired, -2 no such message, 
 ERRORS QUEUE_NOT_FOUND
 BOUND  1500 calls, 64 KiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
-  local bell = require("lib.bell")
+  local wakeups = require("lib.wakeups")
   local fifo = require("lib.fifo")
 
-  local meta, _, inflight, states, token, keeper = unpack(KEYS)
+  local meta, _, inflight, states = unpack(KEYS)
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -57,9 +57,9 @@ return require("lib.once").run(function()
   end
 
   if visible then
-    bell.ring(token)
+    wakeups.wake(base)
   elseif earliest then
-    bell.ring_for(token, keeper, now_ms, earliest)
+    wakeups.wake_for(base, now_ms, earliest)
   end
   return reply
 end)

@@ -8,7 +8,7 @@ KEYS   1 meta     HASH  queue attributes
        3 store    HASH  member -> record
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
-       6 ring     ZSET  message groups
+       6 fair_ring ZSET  message groups
 ARGV   1 now_us  "" = the server's clock
        2 group   of the ring, counted from 0, with which to go on
 RETURN {visible, in_flight, delayed, oldest_ms or "", next}: next = the group with which the caller goes on, -1 at the end;
@@ -18,8 +18,8 @@ BOUND  2500 calls, 64 KiB
 ]]
 local clock = require("lib.clock")
 local message = require("lib.message")
-local ring = require("lib.ring")
-local trim = require("lib.trim")
+local fair_ring = require("lib.fair_ring")
+local trim = require("lib.drop_expired")
 
 local meta, _, store, inflight, delayed, groups = unpack(KEYS)
 local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "fair", "paused_groups")
@@ -64,17 +64,17 @@ end
 
 -- The messages of a group, or those without one.
 local function look(group)
-  local list = ring.list(base, group)
-  local dropped, holes = trim(list, oldest_kept, drops)
+  local list = fair_ring.list(base, group)
+  local dropped, tombstones = trim(list, oldest_kept, drops)
   drops = drops - dropped
-  count("holes", -holes)
+  count("tombstones", -tombstones)
   count("grouped", group ~= "" and -dropped or 0)
   local head = redis.call("LINDEX", list, "0")
   if head then
     see(head)
   end
   if settings[2] then
-    local again = ring.again(base, group)
+    local again = fair_ring.again(base, group)
     local found, arrived = redis.call("ZRANGE", again, "0", "99", "WITHSCORES"), {}
     local members = {}
     for i = 1, #found, 2 do
@@ -119,7 +119,7 @@ if start == 0 then
   drop_expired(delayed, redis.call("ZRANGE", delayed, "0", retention < 900000 and "999" or "99"))
 end
 
-local kept = redis.call("HMGET", meta, "grouped", "holes", "returned", "arrived")
+local kept = redis.call("HMGET", meta, "grouped", "tombstones", "returned", "arrived")
 local visible = redis.call("LLEN", base .. "ready") / 2 + tonumber(kept[1] or "0") - tonumber(kept[2] or "0")
   + tonumber(kept[3] or "0") + tonumber(kept[4] or "0")
   + redis.call("ZCOUNT", inflight, "-inf", now .. "999") + redis.call("ZCOUNT", delayed, "-inf", now .. "999")

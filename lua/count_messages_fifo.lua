@@ -18,10 +18,10 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 1 MiB
 ]]
 local clock = require("lib.clock")
-local offer = require("lib.offer")
+local make_available = require("lib.make_available")
 local fifo = require("lib.fifo")
 
-local meta, available, inflight, states, delayed, postponed = unpack(KEYS)
+local meta, available, inflight, _, delayed, postponed = unpack(KEYS)
 local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "DelaySeconds", "paused_groups")
 if not settings[1] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -74,12 +74,12 @@ for i = 1, #groups do
     more = true
     break
   end
-  local dropped = require("lib.sweep")(base, groups[i], limit_ms, math.min(steps, 1000), false)
+  local dropped = require("lib.drop_expired_fifo")(base, groups[i], limit_ms, math.min(steps, 1000), false)
   steps = steps - 1 - dropped
   if dropped > 0 then
     total, steps = total + dropped, steps - 12
     local was = redis.call("ZREM", available, groups[i])
-    visible = offer(base, groups[i]) and was == 0 or visible
+    visible = make_available(base, groups[i]) and was == 0 or visible
   end
 end
 if total > 0 then
@@ -87,7 +87,7 @@ if total > 0 then
   more = more or #groups >= LOOKED_AT
 end
 if visible then -- behind one that was in flight or delayed
-  require("lib.bell").ring(base .. "bell")
+  require("lib.wakeups").wake(base)
 end
 
 for _, group in ipairs(redis.call("ZRANGE", available, "0", "99")) do

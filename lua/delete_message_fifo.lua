@@ -7,7 +7,7 @@ KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received
        3 inflight  ZSET  stamp group -> visible again (ms * 1000) + receives
        4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
-       5 bell      LIST  wake token
+       5 wakeups   LIST  wakeup token
 ARGV   1 now_us  "" = the server's clock
        2 strict  "1" = a receipt whose visibility timeout is over is refused
        3... key, group, receives per message, from the receipt handle
@@ -17,9 +17,9 @@ BOUND  2000 calls, 4 MiB
 ]]
 local base = string.sub(KEYS[1], 1, -5)
 local now_us = require("lib.clock")(ARGV[1])
-local reply, deleted, visible = require("lib.deletion_fifo")(base, now_us, ARGV[2] == "1", 3)
+local reply, deleted, visible = require("lib.delete_messages_fifo")(base, now_us, ARGV[2] == "1", 3)
 if visible then
-  if redis.call("EXISTS", KEYS[5]) == 0 then -- ring the bell
+  if redis.call("EXISTS", KEYS[5]) == 0 then -- ring the wakeups
     redis.call("RPUSH", KEYS[5], "1")
   end
 elseif deleted == 0 and redis.call("EXISTS", KEYS[1]) == 0 then

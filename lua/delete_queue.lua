@@ -8,9 +8,9 @@ KEYS   1 meta     HASH    queue attributes
        3 store    HASH
        4 inflight ZSET
        5 delayed  ZSET
-       6 bell     LIST
-       7 keeper   STRING
-       8 ring     ZSET
+       6 wakeups  LIST
+       7 timer    STRING
+       8 fair_ring ZSET
        9 paused   SET     paused message groups
        10 tags    HASH
        11 deleted STRING  stands for a while after a deletion
@@ -28,12 +28,12 @@ RETURN {1 done | 0 repeat, created_us, cursor [, batch, destination]}; batch: of
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, PURGE_QUEUE_IN_PROGRESS
 BOUND  1600 calls, 64 KiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
-  local ending = require("lib.ending")
+  local removal = require("lib.queue_removal")
 
   local meta, ready, store, inflight, delayed, _, _, groups = unpack(KEYS)
-  local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
+  local refused, created = removal.begin(KEYS, ARGV, clock(ARGV[1]))
   if refused then
     return refused
   elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
@@ -43,20 +43,20 @@ return require("lib.once").run(function()
   -- Groups of a fair queue: a thousand lists a step.
   local names = redis.call("ZRANGE", groups, "0", "999")
   if #names > 0 then
-    ending.unlink_groups(meta, names, "grouped")
+    removal.unlink_groups(meta, names, "grouped")
     redis.call("ZREM", groups, unpack(names))
     if #names == 1000 then
       return {0, created, ARGV[6]}
     end
   end
-  local cursor = ending.unlink_paused(KEYS, ARGV, "grouped")
+  local cursor = removal.unlink_paused(KEYS, ARGV, "grouped")
   if cursor then
     return {0, created, cursor}
   end
   redis.call("UNLINK", ready, store, inflight, delayed)
-  redis.call("HDEL", meta, "holes", "returned", "arrived", "large")
+  redis.call("HDEL", meta, "tombstones", "returned", "arrived", "large")
   if redis.call("EXISTS", KEYS[9]) == 0 then -- paused groups that were emptied by earlier steps may have new messages
     redis.call("HDEL", meta, "grouped")
   end
-  return {1, created, "0", ending.finish(KEYS, ARGV)}
+  return {1, created, "0", removal.finish(KEYS, ARGV)}
 end)

@@ -8,8 +8,8 @@ KEYS   1 meta      HASH    queue attributes
        3 inflight  ZSET
        4 state     HASH
        5 delayed   ZSET
-       6 bell      LIST
-       7 keeper    STRING
+       6 wakeups   LIST
+       7 timer     STRING
        8 postponed ZSET
        9 paused    SET     paused message groups
        10 tags     HASH
@@ -22,12 +22,12 @@ RETURN as delete_queue.lua
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, PURGE_QUEUE_IN_PROGRESS
 BOUND  1600 calls, 64 KiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
-  local ending = require("lib.ending")
+  local removal = require("lib.queue_removal")
 
   local meta, available, inflight, state, delayed, _, _, postponed = unpack(KEYS)
-  local refused, created = ending.begin(KEYS, ARGV, clock(ARGV[1]))
+  local refused, created = removal.begin(KEYS, ARGV, clock(ARGV[1]))
   if refused then
     return refused
   elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
@@ -43,7 +43,7 @@ return require("lib.once").run(function()
       for i = 1, #members do
         groups[i] = set == available and members[i] or string.sub(members[i], 17)
       end
-      ending.unlink_groups(meta, groups, "messages")
+      removal.unlink_groups(meta, groups, "messages")
       redis.call("ZREM", set, unpack(members))
       left = left - #members
       if left == 0 then
@@ -51,11 +51,11 @@ return require("lib.once").run(function()
       end
     end
   end
-  local cursor = ending.unlink_paused(KEYS, ARGV, "messages")
+  local cursor = removal.unlink_paused(KEYS, ARGV, "messages")
   if cursor then
     return {0, created, cursor}
   end
   redis.call("UNLINK", state)
   redis.call("HDEL", meta, "messages", "delays")
-  return {1, created, "0", ending.finish(KEYS, ARGV)}
+  return {1, created, "0", removal.finish(KEYS, ARGV)}
 end)

@@ -1,7 +1,7 @@
 --[[
 Find the message that holds a deduplication id, and forget the id if asked to.
 
-KEYS   1 dedup  STRING  id (FIFO: stamp and number of the call, lib/once.lua) of the message
+KEYS   1 dedup  STRING  id (FIFO: stamp and number of the call, lib/idempotency.lua) of the message
 ARGV   1 forget  "1" = forget it
 RETURN that, "" if the id is not remembered
 ERRORS -

@@ -13,7 +13,7 @@ RETURN {moved, stop}: stop = "" while it went well, "more" = there is more to lo
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
   local deadletter = require("lib.deadletter")
   local transfer = require("lib.transfer")

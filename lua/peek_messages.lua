@@ -17,7 +17,7 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  1100 calls, 4 MiB
 ]]
 local clock = require("lib.clock")
-local ring = require("lib.ring")
+local fair_ring = require("lib.fair_ring")
 
 local meta, _, store, inflight, delayed = unpack(KEYS)
 local settings = redis.call("HMGET", meta, "VisibilityTimeout", "large")
@@ -30,7 +30,7 @@ local limit = require("lib.large").chunk(settings[2], tonumber(ARGV[5]))
 local reply = {0, 0}
 
 if section == "ready" then
-  local found = redis.call("LRANGE", ring.list(base, ARGV[3]), 2 * offset, 2 * (offset + limit) - 1)
+  local found = redis.call("LRANGE", fair_ring.list(base, ARGV[3]), 2 * offset, 2 * (offset + limit) - 1)
   reply[1], reply[2] = #found / 2, #found < 2 * limit and 1 or 0
   for i = 1, #found, 2 do
     if #found[i] ~= 25 then
@@ -44,7 +44,7 @@ local zset = delayed
 if section == "again" or section == "inflight" then
   zset = inflight
 elseif section == "returned" then
-  zset = ring.again(base, ARGV[3])
+  zset = fair_ring.again(base, ARGV[3])
 end
 local from, to = "-inf", section == "returned" and "+inf" or now .. "999"
 if section == "inflight" or section == "delayed" then

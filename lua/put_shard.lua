@@ -4,8 +4,8 @@ attributes are a copy of the home partition's.
 
 KEYS   1 meta    HASH    attributes of the shard
        2 source  HASH    attributes of the source partition in the same slot
-       3 bell    LIST    wake token of the shard
-       4 keeper  STRING  who guards the shard's next due time
+       3 wakeups LIST    wakeup token of the shard
+       4 timer   STRING  who wakes somebody at the shard's next due time
 ARGV   1 modified_us  of the home partition: an older copy does not overwrite a newer one; with argument 2: now_us
        2 missing      "" = the queue exists; "+ms" = it does not, and the source stops looking for it so long
        3 partition    "" = a shard of dead letters; a partition: NUMBER/COUNT or NUMBER/COUNT/BEFORE (lib/partition.lua)
@@ -17,9 +17,9 @@ BOUND  30 calls, 256 KiB
 ]]
 local clock = require("lib.clock")
 local settings = require("lib.settings")
-local bell = require("lib.bell")
+local wakeups = require("lib.wakeups")
 
-local meta, source, token, keeper = unpack(KEYS)
+local meta, source = unpack(KEYS)
 if ARGV[2] ~= "" then
   local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
   redis.call("HSET", source, "dlq_missing_until", string.format("%.0f", now_ms + tonumber(string.sub(ARGV[2], 2))))
@@ -32,7 +32,7 @@ end
 local place = string.match(ARGV[3], "/(.*)$")
 if place then
   local present = redis.call("HGET", meta, "partition")
-  if require("lib.growth")(place, present and string.match(present, "/(.*)$")) then
+  if require("lib.resharding")(place, present and string.match(present, "/(.*)$")) then
     settings.write(meta, {"partition", ARGV[3]}, {})
   end
 end
@@ -50,5 +50,5 @@ for _, field in ipairs(redis.call("HKEYS", meta)) do
   end
 end
 settings.write(meta, changes, removals)
-bell.reset(token, keeper)
+wakeups.reset(string.sub(meta, 1, -5))
 return 1

@@ -4,18 +4,18 @@ Receive messages from one partition of a FIFO queue (ReceiveMessage): as many as
 next, groups in the order in which their heads became available. What was received too often moves to the dead-letter
 queue on the way.
 
-KEYS   1 lane      STRING  the caller's last call (lib/once.lua)
+KEYS   1 slot      STRING  the caller's last call (lib/idempotency.lua)
        2 meta      HASH    queue attributes
        3 available ZSET    group -> since when its head can be received (us)
        4 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this stay
        5 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
-       6 bell      LIST    wake token
+       6 wakeups   LIST    wakeup token
 ARGV   1 number         of the call
        2 now_us         "" = the server's clock
        3 count          how many messages at most
        4 visibility_ms  "" = the queue's VisibilityTimeout
        5 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then
-       6 waiter         name of the caller, PROCESS-NUMBER (lib/bell.lua); "" if it does not wait
+       6 waiter         name of the caller, PROCESS-NUMBER (lib/wakeups.lua); "" if it does not wait
        7 flight_limit   nothing is handed out at so many messages in flight; 0 = no limit
        8 settle         "1" = delete at once what is received
        9 attempt        ReceiveRequestAttemptId, "" = none
@@ -30,7 +30,7 @@ ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
 BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
-local lane, meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local slot, meta, available, inflight, states, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local count = tonumber(ARGV[3])
 
 local settings = call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology", "delays",
@@ -52,10 +52,10 @@ local oldest = now_ms - tonumber(settings[2]) * 1000 .. ""
 
 local finished, repeated, known
 if #ARGV[1] > 8 or ARGV[8] == "1" then -- repeated, or it may arrive after its repetition
-  repeated, known = require("lib.received")(lane, base, true, topology, now)
+  repeated, known = require("lib.replay")(slot, base, true, topology, now)
 end
 if ARGV[12] then
-  finished = require("lib.deletion_fifo")(base, now_us, ARGV[10] == "1", 12, known)
+  finished = require("lib.delete_messages_fifo")(base, now_us, ARGV[10] == "1", 12, known)
 end
 local function answer(reply)
   reply[#reply + 1] = finished
@@ -88,7 +88,7 @@ end
 
 local attempt = ARGV[9] ~= "" and count > 0 and require("lib.attempt")(base, now_ms, deadline_ms) or nil
 if attempt then
-  local saved = attempt.repeated(lane, visibility, topology, now)
+  local saved = attempt.repeated(slot, visibility, topology, now)
   if saved then
     return answer(saved)
   end
@@ -143,11 +143,11 @@ while delivered < count and steps > 0 and room > 0 do
   else -- received before, delayed, expired, in flight further on, not to be kept
     rest = rest or {
       meta = meta, base = base, now = now, now_us = now_us, now_ms = now_ms, oldest = oldest,
-      deadline = deadline_ms, visibility = visibility, settle = ARGV[8] == "1",
+      deadline = deadline_ms, visibility = visibility, acks = ARGV[8] == "1",
       reply = reply, scores = scores, seen = seen,
     }
     rest.steps = steps
-    local r = require("lib.delivery_fifo")(rest, group, entries, members, stamps, histories, flights)
+    local r = require("lib.receive_slow_fifo")(rest, group, entries, members, stamps, histories, flights)
     delivered, removed, steps = delivered + r.delivered, removed + r.removed, r.steps
     if r.missing_dlq then
       missing_dlq = r.missing_dlq
@@ -155,7 +155,7 @@ while delivered < count and steps > 0 and room > 0 do
       break
     elseif r.offer and r.delivered == 0 then
       -- what stands behind the dropped ones has its turn
-      steps = steps - (require("lib.offer")(base, group, head[2]) == nil and 1 or 6)
+      steps = steps - (require("lib.make_available")(base, group, head[2]) == nil and 1 or 6)
     elseif r.offer then
       steps = steps - 2
       offers = offers or {}
@@ -174,7 +174,7 @@ if #scores > 0 then
   call("ZADD", inflight, unpack(scores))
 end
 if offers then
-  require("lib.fifo").offer_all(base, offers, nil, now_us)
+  require("lib.fifo").make_all_available(base, offers, nil, now_us)
 end
 if attempt and #scores > 0 then
   attempt.save(reply, scores)
@@ -182,12 +182,10 @@ end
 
 if delivered > 0 then
   if string.find(ARGV[5], "^%d") then -- it has waited before: it may have a duty
-    require("lib.bell").leave(token, base .. "keeper", ARGV[6])
+    require("lib.wakeups").leave(base, ARGV[6])
   end
   if call("EXISTS", token) == 0 then -- somebody may be waiting
-    if again or call("EXISTS", available) == 1 or require("lib.bell").is_unguarded(base .. "keeper", now_ms, timers()) then
-      call("RPUSH", token, "1")
-    end
+    require("lib.wake_next")(base, now_ms, again, timers())
   end
   if missing_dlq == "" then
     reply[#reply + 1] = topology
@@ -204,15 +202,15 @@ if delivered > 0 then
   else
     saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores)
   end
-  call("SET", lane, saved .. string.sub(ARGV[1], 1, 8), "PX", #ARGV[1] > 8 and "3600000" or "120000")
+  call("SET", slot, saved .. string.sub(ARGV[1], 1, 8), "PX", #ARGV[1] > 8 and "3600000" or "120000")
   return answer(reply)
 end
 
 if limited then -- the token is for those who can take messages: the caller looks again after a while
-  local wait_until = require("lib.bell").step_aside(base, ARGV[5], now_ms, timers(), ARGV[6])
+  local wait_until = require("lib.wakeups").step_aside(base, ARGV[5], now_ms, timers(), ARGV[6])
   return answer({now_ms, topology, -1, wait_until, missing_dlq, reply})
 elseif (again or steps <= 0 or room <= 0) and count > 0 then -- there is more to expire or drop: the caller comes again at once
-  return answer({now_ms, topology, now_ms, require("lib.bell").wait_until(meta, ARGV[5], now_ms), missing_dlq, reply})
+  return answer({now_ms, topology, now_ms, require("lib.wakeups").wait_until(base, ARGV[5], now_ms), missing_dlq, reply})
 end
-local wake_at, wait_until = require("lib.bell").rest(base, ARGV[5], now_ms, count > 0 and timers() or {}, ARGV[6])
+local wake_at, wait_until = require("lib.wakeups").wait_on(base, ARGV[5], now_ms, count > 0 and timers() or {}, ARGV[6])
 return answer({now_ms, topology, wake_at, wait_until, missing_dlq, reply})

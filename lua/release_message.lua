@@ -7,8 +7,8 @@ last failure, or if it shall not be tried again, it goes to the dead-letter queu
 KEYS   1 meta     HASH    queue attributes
        2 store    HASH    member -> record
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
-       4 bell     LIST    wake token
-       5 keeper   STRING  who rings for the next due time
+       4 wakeups  LIST    wakeup token
+       5 timer    STRING  who wakes somebody at the next due time
 ARGV   1 now_us  "" = the server's clock
        2... member, receives of this stay, verdict, cause, size of the record as it was sent, failures, wanted, chance,
             kinds per message. verdict: "back" = not begun: visible at once, the receive does not count; "fail"; "dead" =
@@ -18,11 +18,11 @@ RETURN {status ..., missing_dlq}: >= 0 visible again in so many ms, -1 another r
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
-return require("lib.once").run(function()
-  local bell = require("lib.bell")
+return require("lib.idempotency").run(function()
+  local wakeups = require("lib.wakeups")
   local message = require("lib.message")
 
-  local meta, store, inflight, token, keeper = unpack(KEYS)
+  local meta, store, inflight = unpack(KEYS)
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -35,7 +35,7 @@ return require("lib.once").run(function()
 
   for i = 2, #ARGV, 9 do
     local member, receives, verdict, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-    local score = require("lib.recall")(base, member)
+    local score = require("lib.find_in_flight")(base, member)
     local record = score and verdict ~= "back" and redis.call("HGET", store, member)
     local status
     if not score then
@@ -44,7 +44,7 @@ return require("lib.once").run(function()
       status = -1
     elseif verdict == "back" then
       if tonumber(receives) == 1 then
-        require("lib.put_first")(base, member)
+        require("lib.requeue")(base, member)
       else
         redis.call("ZADD", inflight, string.format("%.0f%03d", now_ms, receives - 1), member)
       end
@@ -90,9 +90,9 @@ return require("lib.once").run(function()
     require("lib.deadletter").move(meta, moves, now_ms)
   end
   if visible then
-    bell.ring(token)
+    wakeups.wake(base)
   elseif earliest then
-    bell.ring_for(token, keeper, now_ms, after_ms + earliest)
+    wakeups.wake_for(base, now_ms, after_ms + earliest)
   end
   reply[#reply + 1] = missing_dlq
   return reply

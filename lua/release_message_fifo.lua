@@ -8,20 +8,20 @@ KEYS   1 meta      HASH    queue attributes
        2 available ZSET    group -> since when its head can be received
        3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
-       5 bell      LIST    wake token
-       6 keeper    STRING  who rings for the next due time
+       5 wakeups   LIST    wakeup token
+       6 timer     STRING  who wakes somebody at the next due time
 ARGV   1 now_us  "" = the server's clock
        2... key, group, receives, then as in release_message.lua from the verdict on, per message
 RETURN as release_message.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
-return require("lib.once").run(function()
-  local bell = require("lib.bell")
+return require("lib.idempotency").run(function()
+  local wakeups = require("lib.wakeups")
   local fifo = require("lib.fifo")
-  local offer = require("lib.offer")
+  local make_available = require("lib.make_available")
 
-  local meta, available, inflight, states, token, keeper = unpack(KEYS)
+  local meta, available, inflight, states = unpack(KEYS)
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -89,7 +89,7 @@ return require("lib.once").run(function()
       end
     end
     if status >= 0 or status == -3 then
-      if offer(base, group, status == -3 and now_us or nil) then
+      if make_available(base, group, status == -3 and now_us or nil) then
         visible = true
       else -- its head may have been visible
         redis.call("ZREM", available, group)
@@ -102,9 +102,9 @@ return require("lib.once").run(function()
   end
 
   if visible then
-    bell.ring(token)
+    wakeups.wake(base)
   elseif earliest then
-    bell.ring_for(token, keeper, now_ms, math.ceil(now_us / 1000) + earliest)
+    wakeups.wake_for(base, now_ms, math.ceil(now_us / 1000) + earliest)
   end
   reply[#reply + 1] = missing_dlq
   return reply

@@ -1,10 +1,10 @@
 --[[
 Send messages to a standard queue (SendMessage, SendMessageBatch): all of them, or none.
 
-KEYS   1 lane   STRING  the caller's last call (lib/once.lua)
+KEYS   1 slot   STRING  the caller's last call (lib/idempotency.lua)
        2 meta   HASH    queue attributes
        3 ready  LIST    key, record, key, record ... in sending order
-       4 bell   LIST    wake token
+       4 wakeups LIST    wakeup token
 ARGV   1 now_us    "" = the server's clock
        2 max_size  the largest message of this call, bytes
        3 stride    2 or 6: how many arguments each message has; 6/PASS with what the ids' old partition gave the sender
@@ -19,14 +19,14 @@ ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, MESSAGE_TOO_LARGE
 BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
-local lane, meta, ready, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local slot, meta, ready, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 -- The common case: visible at once, no group, no deduplication, a plain queue (lib/settings.lua).
 local plain = call("HGET", meta, "plain")
 if not plain or ARGV[3] ~= "2" then
   local stride = string.match(ARGV[3], "^(.*)r$")
   ARGV[3] = stride or ARGV[3]
-  return require("lib.once").run(require("lib.sending"), ARGV[4], stride)
+  return require("lib.idempotency").run(require("lib.send_slow"), ARGV[4], stride)
 end
 local limit, topology = plain, nil
 if string.sub(plain, -1) == "/" then -- the home of several partitions
@@ -40,9 +40,9 @@ elseif size > 4096 then
 end
 local now_us = require("lib.clock")(ARGV[1])
 local key = now_us .. ARGV[4] -- of the first message; the call is named by its tail
-local known = call("SET", lane, key, "PX", "120000", "GET")
+local known = call("SET", slot, key, "PX", "120000", "GET")
 if known and string.sub(known, -8) == ARGV[4] then
-  return require("lib.once").again(lane, known)
+  return require("lib.idempotency").again(slot, known)
 end
 if #ARGV == 5 then
   call("RPUSH", ready, key, ARGV[5])
@@ -54,7 +54,7 @@ else
   end
   call("RPUSH", ready, unpack(messages))
 end
-if call("EXISTS", token) == 0 then -- ring the bell
+if call("EXISTS", token) == 0 then -- ring the wakeups
   call("RPUSH", token, "1")
 end
 return topology and {now_us, topology} or now_us

@@ -2,16 +2,16 @@
 Send messages to a FIFO queue (SendMessage, SendMessageBatch): all of them in order, or none. Duplicates inside the
 deduplication window are answered with the first message's stamp and not stored.
 
-KEYS   1 lane      STRING the caller's last call (lib/once.lua)
+KEYS   1 slot      STRING the caller's last call (lib/idempotency.lua)
        2 meta      HASH   queue attributes; last = stamp of the newest message, messages = how many there are
        3 available ZSET   group -> since when its head can be received (us)
-       4 bell      LIST   wake token
-       5 keeper    STRING who rings for the next due time
+       4 wakeups   LIST   wakeup token
+       5 timer     STRING who wakes somebody at the next due time
 ARGV   1 number         of the call
        2 now_us         "" = the server's clock
        3 max_size       the largest message of this call, bytes
        4 require_dedup  "1" = a message needs a deduplication id or ContentBasedDeduplication (SQS's rule), with a window
-                        that outlasts all repetitions of a call: then the call needs no lane
+                        that outlasts all repetitions of a call: then the call needs no slot
        5 pass           "", or what the groups' old partition gave the sender for the new one (lib/partition.lua); "c" = none,
                         and check the settings of the queue first: a receive could not use damaged ones
        6... record, group, dedup, due, window_ms per message
@@ -22,7 +22,7 @@ ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUI
 BOUND  2000 calls, 4 MiB
 ]]
 local call = redis.call
-local lane, meta, token = KEYS[1], KEYS[2], KEYS[4]
+local slot, meta, token = KEYS[1], KEYS[2], KEYS[4]
 local settings = call("HMGET", meta, "MaximumMessageSize", "ContentBasedDeduplication", "DeduplicationScope",
   "last", "messages", "special")
 if ARGV[5] == "c" then
@@ -61,10 +61,10 @@ end
 local queue_delay = special and tonumber(special[1] or "0") * 1000 or 0
 local default_window = special and special[2] and special[2] * 1000 or 300000
 local number = string.sub(ARGV[1], 1, 8)
-local needs_lane = ARGV[4] ~= "1" or default_window < 120000
-local known = needs_lane and call("GET", lane)
+local needs_slot = ARGV[4] ~= "1" or default_window < 120000
+local known = needs_slot and call("GET", slot)
 if known and string.sub(known, -8) == number then
-  return require("lib.once").again(lane, known)
+  return require("lib.idempotency").again(slot, known)
 end
 local reply, visible, earliest, mine = {}, false, nil, {}
 
@@ -84,17 +84,17 @@ for i = 6, #ARGV, 5 do
   if name and place ~= "elsewhere" then
     local window = ARGV[i + 4] ~= "" and tonumber(ARGV[i + 4]) or default_window
     if place == "old" or ARGV[i + 4] ~= "" then
-      require("lib.remembered")(meta, place, is_old, window, now_us)
+      require("lib.dedup_carry_over")(meta, place, is_old, window, now_us)
     end
     if window > 0 and (place == "here" or is_old) then
       if not call("SET", name, stamp .. number, "NX", "PX", window) then
-        duplicate_of = require("lib.dedup")(meta, name, stamp .. number, window, now_us)
+        duplicate_of = require("lib.deduplication")(meta, name, stamp .. number, window, now_us)
       end
       if #ARGV[1] > 8 then -- repeated: the first attempt may arrive long after
         call("PEXPIRE", name, math.max(window, 3600000))
       end
     elseif window > 0 and call("EXISTS", name) == 1 then
-      duplicate_of = require("lib.dedup")(meta, name, nil, window, now_us)
+      duplicate_of = require("lib.deduplication")(meta, name, nil, window, now_us)
     end
   end
 
@@ -114,14 +114,14 @@ for i = 6, #ARGV, 5 do
     messages = messages + 1
     local key, due_ms = stamp, nil
     if due ~= "" or queue_delay > 0 then
-      key, due_ms = require("lib.postpone")(base, stamp, group, due, queue_delay, now_us)
+      key, due_ms = require("lib.delay_fifo")(base, stamp, group, due, queue_delay, now_us)
     end
     local length = call("RPUSH", base .. "group:" .. group, key, ARGV[i])
     if due_ms then
       earliest = math.min(due_ms, earliest or due_ms)
     elseif length == 2 then -- it is the head
       if special and special[3] then
-        visible = require("lib.offer")(base, group) or visible
+        visible = require("lib.make_available")(base, group) or visible
       else
         call("ZADD", KEYS[3], stamp, group)
         visible = true
@@ -135,13 +135,13 @@ if last ~= "" then
 end
 
 if visible then
-  if call("EXISTS", token) == 0 then -- ring the bell
+  if call("EXISTS", token) == 0 then -- ring the wakeups
     call("RPUSH", token, "1")
   end
 elseif earliest then
-  require("lib.bell").ring_for(token, KEYS[5], tonumber(string.sub(now_us, 1, 13)), earliest)
+  require("lib.wakeups").wake_for(base, tonumber(string.sub(now_us, 1, 13)), earliest)
 end
-if needs_lane then
-  call("SET", lane, "=" .. cmsgpack.pack(reply) .. number, "PX", #ARGV[1] > 8 and "3600000" or "120000")
+if needs_slot then
+  call("SET", slot, "=" .. cmsgpack.pack(reply) .. number, "PX", #ARGV[1] > 8 and "3600000" or "120000")
 end
 return reply

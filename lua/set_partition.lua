@@ -4,8 +4,8 @@ Tell a partition how many there are by now: groups go to their new places when t
 old place any more.
 
 KEYS   1 meta    HASH    attributes of the partition
-       2 bell    LIST    wake token
-       3 keeper  STRING  who guards the next due time
+       2 wakeups LIST    wakeup token
+       3 timer   STRING  who wakes somebody at the next due time
 ARGV   1 now_us     "" = the server's clock
        2 partition  NUMBER/COUNT/BEFORE or NUMBER/COUNT (lib/partition.lua); an earlier state changes nothing
        3 look       "" or only tell whether NUMBER/COUNT may come; FIFO: if there are not more groups than this number,
@@ -15,18 +15,19 @@ RETURN 0, or for how many ms more it has to remember deduplication ids of what i
 ERRORS QUEUE_NOT_FOUND
 BOUND  1100 calls, 4 MiB
 ]]
-local meta, token, keeper = unpack(KEYS)
+local meta = unpack(KEYS)
 local state = redis.call("HMGET", meta, "created_us", "deleting", "partition", "ids_until", "last", "DeduplicationWindow",
   "longest_window")
 if not state[1] or state[2] then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
+local base = string.sub(meta, 1, -5)
 local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
 local new, have = string.match(ARGV[2], "/(.*)$"), state[3] and string.match(state[3], "/(.*)$")
 
 -- Is a message group in its old place? In one step, as groups go from set to set.
 local function has_old_groups(limit)
-  local base, total, doubts = string.sub(meta, 1, -5), 0, 0
+  local total, doubts = 0, 0
   local sets = {"available", "inflight", "delayed", "postponed"}
   for _, name in ipairs(sets) do
     total = total + redis.call("ZCARD", base .. name)
@@ -72,7 +73,7 @@ if ARGV[3] ~= "" then
   end
   return math.max(tonumber(state[4] or "0") - now_ms, 0)
 end
-if not require("lib.growth")(new, have) then
+if not require("lib.resharding")(new, have) then
   return 0
 end
 local changes = {"partition", ARGV[2]}
@@ -83,5 +84,5 @@ if string.find(new, "/") then
 end
 require("lib.settings").write(meta, changes, {})
 -- What waits looks again, and learns of the others.
-require("lib.bell").reset(token, keeper)
+require("lib.wakeups").reset(base)
 return 0

@@ -2,8 +2,8 @@
 Set and remove attributes of one partition (SetQueueAttributes, pause, resume).
 
 KEYS   1 meta    HASH    queue attributes
-       2 bell    LIST    wake token
-       3 keeper  STRING  who guards the next due time
+       2 wakeups LIST    wakeup token
+       3 timer   STRING  who wakes somebody at the next due time
 ARGV   1 now_us    "" = the server's clock
        2 touch     "1" = it is a change of the queue: modified_us is set
        3 field     a field that must still have the value below, "" = no condition
@@ -14,12 +14,12 @@ RETURN 1 done | 0 the condition did not hold
 ERRORS QUEUE_NOT_FOUND
 BOUND  30 calls, 256 KiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
   local settings = require("lib.settings")
-  local bell = require("lib.bell")
+  local wakeups = require("lib.wakeups")
 
-  local meta, token, keeper = unpack(KEYS)
+  local meta = unpack(KEYS)
   local state = redis.call("HMGET", meta, "created_us", "deleting")
   if not state[1] or state[2] then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -40,6 +40,6 @@ return require("lib.once").run(function()
   end
   settings.write(meta, changes, removals)
   -- A shorter delay, a resumed queue: what waits looks again.
-  bell.reset(token, keeper)
+  wakeups.reset(string.sub(meta, 1, -5))
   return 1
 end)

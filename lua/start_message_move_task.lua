@@ -14,7 +14,7 @@ RETURN 1
 ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED
 BOUND  20 calls, 64 KiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
 
   local meta, sources, tasks = unpack(KEYS)

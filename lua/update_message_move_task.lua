@@ -13,7 +13,7 @@ RETURN {status, moved}; adopt of a task that is driven by somebody: {"", 0}
 ERRORS RESOURCE_NOT_FOUND, MOVE_TASK_REFUSED
 BOUND  20 calls, 64 KiB
 ]]
-return require("lib.once").run(function()
+return require("lib.idempotency").run(function()
   local clock = require("lib.clock")
 
   local tasks, id, verb = KEYS[1], ARGV[2], ARGV[3]

@@ -426,7 +426,7 @@ def moving_what_is_left_of_many_groups(engine: Engine, meter: Meter, q: QueueRef
     engine.receive(q, 3, 0)
     engine.receive(q, 3)  # they die
     shard = dead.partition(q.home.tag)
-    engine.redis.zadd(shard.base + "ring", {f"e{n}": n - MANY for n in range(MANY)})
+    engine.redis.zadd(shard.base + "fair_ring", {f"e{n}": n - MANY for n in range(MANY)})
     if not q.is_fifo:
         engine.execute(queues.pause_group(shard, "some", resume=False))
     meter(flows.start_move(dead))
@@ -471,7 +471,7 @@ def looking(engine: Engine, meter: Meter, q: QueueRef) -> None:
 
 @scenario(
     "create_queue set_queue_attributes set_queue_tags get_queue_tags get_queue register_queue list_queues "
-    "forget_answer attach_source put_shard get_members set_partition list_consumers order_consumer ring_bell "
+    "forget_answer attach_source put_shard get_members set_partition list_consumers order_consumer wake_waiter "
     "mark_connection"
 )
 def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:

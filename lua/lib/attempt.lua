@@ -6,9 +6,9 @@ return function(base, now_ms, deadline_ms)
   local name, inflight = base .. "attempt:" .. ARGV[9], base .. "inflight"
   local attempt = {}
 
-  -- The reply of the first call again, or nil. Kept in the lane if the messages are visible at once, as a repetition
+  -- The reply of the first call again, or nil. Kept in the slot if the messages are visible at once, as a repetition
   -- would find them received by others, or dead.
-  function attempt.repeated(lane, visibility, topology, now)
+  function attempt.repeated(slot, visibility, topology, now)
     local saved = redis.call("GET", name)
     local is_json, first = pcall(cjson.decode, saved or "")
     if not is_json or type(first) ~= "table" or type(first.messages) ~= "table"
@@ -46,8 +46,8 @@ return function(base, now_ms, deadline_ms)
     reply[#reply + 1] = now
     if visibility == 0 then
       local packed = "=" .. cmsgpack.pack(reply)
-      redis.call("SET", lane, (#packed > 8192 and "?" or packed) .. string.sub(ARGV[1], 1, 8), "PX",
-        require("lib.once").life(#ARGV[1] > 8))
+      redis.call("SET", slot, (#packed > 8192 and "?" or packed) .. string.sub(ARGV[1], 1, 8), "PX",
+        require("lib.idempotency").life(#ARGV[1] > 8))
     end
     return reply
   end

@@ -46,10 +46,10 @@ local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, Deduplica
 local forms = {
   {"plain", "^%d+/?$", "a whole number"},
   {"partition", "^%d+/%d+/?%d*$", "NUMBER/COUNT or NUMBER/COUNT/BEFORE"},
-  {"spread", "^%d+/?%d*$", "COUNT or COUNT/BEFORE"},
+  {"partition_state", "^%d+/?%d*$", "COUNT or COUNT/BEFORE"},
   {"topology", "^%d+:%d+:?%d*$", "CREATED:COUNT:BEFORE"},
   {"grouped", "^-?%d+$", "a whole number"},
-  {"holes", "^-?%d+$", "a whole number"},
+  {"tombstones", "^-?%d+$", "a whole number"},
   {"messages", "^-?%d+$", "a whole number"},
 }
 
@@ -128,11 +128,11 @@ end
 
 -- The types of all keys that are not named after something else.
 local kinds = {
-  list = {"ready", "bell", "outbox", "backup"},
+  list = {"ready", "wakeups", "outbox", "backup"},
   hash = {"store", "state", "tags", "tasks", "consumers", "orders", "handovers"},
-  zset = {"inflight", "delayed", "postponed", "available", "ring", "beats", "moved"},
+  zset = {"inflight", "delayed", "postponed", "available", "fair_ring", "beats", "moved"},
   set = {"paused", "shards", "sources"},
-  string = {"keeper", "deleted"},
+  string = {"timer", "deleted"},
 }
 
 local function is_type(key, wanted)
@@ -215,7 +215,7 @@ function damaged.find(meta, limit)
   if usable.ready then
     look_at_list("ready", pattern, limit)
   end
-  local groups = is_fifo and "available" or "ring"
+  local groups = is_fifo and "available" or "fair_ring"
   for _, group in ipairs(usable[groups] and redis.call("ZRANGE", base .. groups, "0", limit - 1) or {}) do
     if group ~= "" then
       look_at_list("group:" .. group, pattern, 5)

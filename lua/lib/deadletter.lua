@@ -3,7 +3,7 @@ Dead letters stay in the hash slot where they died: the dead-letter queue has a 
 the hash tag of each source partition, so a move is part of one script. A shard exists when its meta does.
 ]]
 local message = require("lib.message")
-local bell = require("lib.bell")
+local wakeups = require("lib.wakeups")
 
 local deadletter = {}
 
@@ -47,11 +47,11 @@ function deadletter.move(meta, moves, now_ms)
     require("lib.large").note(base .. "meta", #moves[i + 2])
   end
   if redis.call("RPUSH", base .. "ready", unpack(letters)) == #letters and redis.call("HGET", base .. "meta", "fair") then
-    require("lib.ring").enter(base, "")
+    require("lib.fair_ring").enter(base, "")
   end
   require("lib.settings").unsort(base .. "meta")
   require("lib.moved").mark(string.sub(meta, 1, -5), now_ms, left)
-  bell.ring(base .. "bell")
+  wakeups.wake(base)
 end
 
 -- Move messages {key, first, receives, record} to their group in the dead-letter queue's FIFO shard, in order.
@@ -59,7 +59,7 @@ function deadletter.push_fifo(meta, dlq, group, letters, now_us)
   local source, now = string.match(meta, "([^:]+):meta$"), string.sub(now_us, 1, 13)
   local flat, stamps, largest = {}, {}, 0
   for i, m in ipairs(letters) do
-    local first, total = require("lib.born").history(m.key)
+    local first, total = require("lib.fifo_key").earlier_receives(m.key)
     stamps[i] = string.sub(m.key, 1, 16)
     flat[2 * i - 1] = string.format("%s/%s/%.0f/%s/%s", stamps[i], first or m.first, m.receives + tonumber(total or "0"),
       now, source)
@@ -73,7 +73,7 @@ function deadletter.push_fifo(meta, dlq, group, letters, now_us)
     redis.call("ZADD", dlq.base .. "available", now_us, group)
   end
   require("lib.moved").mark(string.sub(meta, 1, -5), tonumber(now), stamps)
-  bell.ring(dlq.base .. "bell")
+  wakeups.wake(dlq.base)
 end
 
 return deadletter

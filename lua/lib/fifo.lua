@@ -18,7 +18,7 @@ slash, for a dead letter: first receive (ms), receives so far, when it moved (ms
 
 A group is locked while its head is in flight: it is not in `available` then.
 ]]
-local offer = require("lib.offer")
+local make_available = require("lib.make_available")
 
 local fifo = {}
 
@@ -43,7 +43,7 @@ end
 
 -- Since when (us, string) a message that no receive counts for can be received, by its key.
 function fifo.since(key)
-  return #key == 16 and key or string.format("%.0f", require("lib.born").born_ms(key) * 1000)
+  return #key == 16 and key or string.format("%.0f", require("lib.fifo_key").enqueued_at_ms(key) * 1000)
 end
 
 function fifo.list(base, group)
@@ -60,7 +60,7 @@ function fifo.expire(base, member, at_ms)
     redis.call("HSET", base .. "state", stamp, fifo.state(n, first, string.format("%.0f", at_ms * 1000), b))
     local key = redis.call("LINDEX", fifo.list(base, group), "0")
     if key and string.sub(key, 1, 16) == stamp then
-      return offer(base, group)
+      return make_available(base, group)
     end
   end
   return false
@@ -97,13 +97,13 @@ function fifo.expire_due(base, now, limit)
   if #states > 0 then
     redis.call("HSET", base .. "state", unpack(states))
   end
-  fifo.offer_all(base, groups, stamps)
+  fifo.make_all_available(base, groups, stamps)
   return #due == 2 * limit
 end
 
--- As lib/offer.lua, for many groups. With `stamps`, only those groups whose head has the stamp. What is available keeps
+-- As lib/make_available.lua, for many groups. With `stamps`, only those groups whose head has the stamp. What is available keeps
 -- its place.
-function fifo.offer_all(base, groups, stamps, turn)
+function fifo.make_all_available(base, groups, stamps, turn)
   local heads, members, found, of_head = {}, {}, {}, {}
   for i = 1, #groups do
     local key = redis.call("LINDEX", fifo.list(base, groups[i]), "0")
@@ -119,9 +119,9 @@ function fifo.offer_all(base, groups, stamps, turn)
   local flights = redis.call("ZMSCORE", base .. "inflight", unpack(members))
   local states = redis.call("HMGET", base .. "state", unpack(of_head))
   local paused = redis.call("SMISMEMBER", base .. "paused", unpack(found))
-  local born, sinces = require("lib.born"), {}
+  local fifo_key, sinces = require("lib.fifo_key"), {}
   for i = 1, #heads do
-    if not flights[i] and paused[i] == 0 and not (#heads[i] > 16 and born.is_delayed(base, heads[i], members[i])) then
+    if not flights[i] and paused[i] == 0 and not (#heads[i] > 16 and fifo_key.is_delayed(base, heads[i], members[i])) then
       local since = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo.since(heads[i])
       sinces[#sinces + 1] = turn and turn > since and turn or since
       sinces[#sinces + 1] = found[i]
@@ -139,7 +139,7 @@ function fifo.promote_due(base, now_ms, queue_delay_ms, limit)
     local due = redis.call("ZRANGEBYSCORE", set[1], "-inf", string.format("%.0f", set[2]), "LIMIT", "0", limit)
     if #due > 0 then
       redis.call("ZREM", set[1], unpack(due))
-      fifo.offer_all(base, split(due))
+      fifo.make_all_available(base, split(due))
     end
     more = more or #due == limit
   end

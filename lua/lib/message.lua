@@ -5,7 +5,7 @@ The key of a message in a standard queue, as it stands in lists, hashes and sort
   ready, never received  id  or  id@GROUP
   ready, with a history  id FIRST /TOTAL/COUNT/DUE/MOVED/SOURCE [@GROUP]
   in flight              id FIRST  or  id FIRST@GROUP  or  id FIRST /TOTAL/COUNT/DUE/MOVED/SOURCE [@GROUP]
-  cancelled (a hole)     id-
+  cancelled (a tombstone)     id-
 
 FIRST is the time of the first receive (13 digits, ms), TOTAL the receives in all queues before this stay and COUNT
 those in this queue before this stay. DUE is the time (ms) it was scheduled for if that was far ahead, else "": its

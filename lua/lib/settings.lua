@@ -4,9 +4,9 @@ derive or keep: dlq and max_receives (from RedrivePolicy, sent along by the clie
 fast paths do not handle: a queue delay, fair groups, a pause, a deduplication window, partitions, delayed messages,
 large records, unsorted lists), plain (MaximumMessageSize, while a send without options needs to know nothing else but,
 if a "/" is behind it, the topology), delays (some message is or was delayed), large (lib/large.lua), unsorted (lists
-that are not in the order of ids any more), topology, spread (of the home: how many partitions the queue has,
-lib/growth.lua), partition (lib/partition.lua), ids_until and longest_window (lib/remembered.lua), last, messages,
-holes, grouped, created_us, modified_us, deleting, purged_us, dlq_missing_until.
+that are not in the order of ids any more), topology, partition_state (of the home: how many partitions the queue has,
+lib/resharding.lua), partition (lib/partition.lua), ids_until and longest_window (lib/dedup_carry_over.lua), last, messages,
+tombstones, grouped, created_us, modified_us, deleting, purged_us, dlq_missing_until.
 ]]
 local settings = {}
 

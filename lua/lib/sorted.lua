@@ -55,8 +55,8 @@ function sorted.count(list, is_before, n)
   return low
 end
 
--- The same message by message, past holes (lib/message.lua), among 10,000 from index `first` on (the head), or as many
--- as fit into what is left of 4 MiB: `largest` is the field `large` of meta (lib/large.lua).
+-- The same message by message, past tombstones (lib/message.lua), among 10,000 from index `first` on (the head), or as
+-- many as fit into what is left of 4 MiB: `largest` is the field `large` of meta (lib/large.lua).
 function sorted.search(list, prefix, largest, first)
   local start = first or 0
   for _ = 1, 50 do

@@ -2,19 +2,19 @@
 Moving messages from one partition to another (message move tasks). Moved messages are new: new id, new time of
 sending, no receives.
 ]]
-local born = require("lib.born")
+local fifo_key = require("lib.fifo_key")
 local deadletter = require("lib.deadletter")
 local sorted = require("lib.sorted")
 local message = require("lib.message")
-local offer = require("lib.offer")
+local make_available = require("lib.make_available")
 local fifo = require("lib.fifo")
-local ring = require("lib.ring")
-local bell = require("lib.bell")
+local fair_ring = require("lib.fair_ring")
+local wakeups = require("lib.wakeups")
 
 local transfer = {}
 
 local BYTES = 4194304 -- of records in one step, beyond one message
-local HOLES, EXPIRED = 300, 50 -- so many holes and empty groups, or visibility timeouts that are over, end in one step
+local TOMBSTONES, EXPIRED = 300, 50 -- so many tombstones and empty groups, or visibility timeouts that are over, end in one step
 
 -- A function of (source, group) that says why a message cannot go within the hash slot: "no_source", or the name of the
 -- queue that has no partition here that takes it; nil if it can. `destination` is "" for the message's own source.
@@ -67,7 +67,7 @@ local function take_fifo(base, meta, now, step, accept)
     end
     local group = head[1]
     local pair = redis.call("LRANGE", fifo.list(base, group), "0", "1")
-    local _, _, _, source = born.history(pair[1])
+    local _, _, _, source = fifo_key.earlier_receives(pair[1])
     refusal = accept(source or "", group)
     if refusal or not step.has_room(pair[2]) then
       redis.call("ZADD", base .. "available", head[2], group)
@@ -79,7 +79,7 @@ local function take_fifo(base, meta, now, step, accept)
     stamps[#stamps + 1] = stamp
     step.add({key = pair[1], source = source or "", group = group, record = pair[2], past = state or ""},
       state and stamp or nil)
-    offer(base, group)
+    make_available(base, group)
   end
   if #stamps > 0 then
     redis.call("HDEL", base .. "state", unpack(stamps))
@@ -107,11 +107,11 @@ end
 
 -- What is visible in the groups of a fair queue, or in the list of another one.
 local function take_ready(base, meta, step, accept)
-  local ready, groups = base .. "ready", base .. "ring"
+  local ready, groups = base .. "ready", base .. "fair_ring"
   local fair = redis.call("HGET", meta, "fair")
-  local holes, empty, grouped, refusal = 0, 0, 0, nil
+  local tombstones, empty, grouped, refusal = 0, 0, 0, nil
   while step.has_room() do
-    if holes + empty == HOLES then
+    if tombstones + empty == TOMBSTONES then
       refusal = "more"
       break
     end
@@ -121,14 +121,14 @@ local function take_ready(base, meta, step, accept)
       if not group then
         break
       end
-      list = ring.list(base, group)
+      list = fair_ring.list(base, group)
     end
     local pair = redis.call("LRANGE", list, "0", "1")
     if #pair == 0 then
       if not fair then
         break
       end
-      local again = redis.call("ZRANGE", ring.again(base, group), "0", "0", "WITHSCORES")
+      local again = redis.call("ZRANGE", fair_ring.again(base, group), "0", "0", "WITHSCORES")
       if again[1] then
         refusal = take_member(base, "again:" .. group, again[1], again[2], step, accept)
         if refusal then
@@ -141,7 +141,7 @@ local function take_ready(base, meta, step, accept)
       end
     else
       if #pair[1] == 25 then
-        holes = holes + 1
+        tombstones = tombstones + 1
       else
         local part = message.parse(pair[1])
         refusal = accept(part.source) or not step.has_room(pair[2]) and "more" or nil
@@ -155,8 +155,8 @@ local function take_ready(base, meta, step, accept)
       grouped = grouped + (group ~= "" and 1 or 0)
     end
   end
-  if holes > 0 then
-    redis.call("HINCRBY", meta, "holes", -holes)
+  if tombstones > 0 then
+    redis.call("HINCRBY", meta, "tombstones", -tombstones)
   end
   if grouped > 0 then
     redis.call("HINCRBY", meta, "grouped", -grouped)
@@ -239,7 +239,7 @@ function transfer.put_back(meta, is_fifo, messages)
     redis.call("HINCRBY", meta, "messages", #messages / 4)
     for group in pairs(groups) do
       redis.call("ZREM", base .. "available", group)
-      offer(base, group)
+      make_available(base, group)
     end
   else
     local fair, is_delayed = redis.call("HGET", meta, "fair"), false
@@ -253,12 +253,12 @@ function transfer.put_back(meta, is_fifo, messages)
         is_delayed = is_delayed or set == "delayed"
       else
         local name = past == "group" and group or ""
-        redis.call("LPUSH", ring.list(base, name), record, key)
+        redis.call("LPUSH", fair_ring.list(base, name), record, key)
         if name ~= "" then
           redis.call("HINCRBY", meta, "grouped", 1)
         end
         if fair then
-          ring.resume(base, name)
+          fair_ring.resume(base, name)
         end
       end
     end
@@ -267,7 +267,7 @@ function transfer.put_back(meta, is_fifo, messages)
       require("lib.settings").write(meta, {"delays", "1"}, {})
     end
   end
-  bell.ring(base .. "bell")
+  wakeups.wake(base)
 end
 
 -- Append a message to a partition as a new one. `tail` makes ids of one microsecond distinct (8 characters).
@@ -283,23 +283,23 @@ function transfer.put(meta, is_fifo, now_us, tail, group, record)
     redis.call("HSET", meta, "last", stamp)
     redis.call("HINCRBY", meta, "messages", 1)
     if redis.call("RPUSH", fifo.list(base, group), stamp, record) == 2 then
-      offer(base, group)
+      make_available(base, group)
     end
   else
     local key = now_us .. tail .. (group ~= "" and "@" .. group or "")
     local fair = redis.call("HGET", meta, "fair")
     if group ~= "" and not fair then
-      ring.open(base)
+      fair_ring.open(base)
       fair = "1"
     end
     if fair then
-      ring.push(base, group, key, record)
+      fair_ring.push(base, group, key, record)
       redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)
     else
       redis.call("RPUSH", base .. "ready", key, record)
     end
   end
-  bell.ring(base .. "bell")
+  wakeups.wake(base)
 end
 
 return transfer

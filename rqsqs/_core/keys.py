@@ -28,11 +28,11 @@ class Partition:
     Attributes:
         queue: queue name.
         tag: hash tag, `NAME/NUMBER` of the queue or, for a shard of dead letters, of their source.
-        bell, backup: the wakeup lists (lua/lib/bell.lua).
+        wakeups, backup: the wakeup lists (lua/lib/wakeups.lua).
         node: 22 bits that go into MessageIds.
     """
 
-    __slots__ = ("_heads", "backup", "base", "bell", "is_fifo", "node", "queue", "space", "tag")
+    __slots__ = ("_heads", "backup", "base", "is_fifo", "node", "queue", "space", "tag", "wakeups")
 
     def __init__(self, space: Keyspace, queue: str, tag: str) -> None:
         self.space = space
@@ -40,7 +40,7 @@ class Partition:
         self.tag = tag
         self.is_fifo = queue.endswith(FIFO_SUFFIX)
         self.base = f"{space.prefix}:{{{tag}}}:{queue}:"
-        self.bell = self.base + "bell"
+        self.wakeups = self.base + "wakeups"
         self.backup = self.base + "backup"
         self.node = int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "big")
         self._heads: dict[str, tuple[str, ...]] = {}
@@ -53,11 +53,11 @@ class Partition:
         return found
 
     def wake(self, waiter: str) -> str:
-        """The wakeup list of one waiter that has a duty (lua/lib/bell.lua)."""
+        """The wakeup list of one waiter that has a duty (lua/lib/wakeups.lua)."""
         return f"{self.base}wake:{waiter}"
 
     def dedup(self, kind: str, dedup_id: str, group: str = "") -> str:
-        """The key that remembers a deduplication id (lua/lib/dedup.lua)."""
+        """The key that remembers a deduplication id (lua/lib/deduplication.lua)."""
         if self.is_fifo:
             return f"{self.base}dedup:{len(kind + dedup_id)}:{dedup_id}:{group}"
         return f"{self.base}dedup:{dedup_id}"

@@ -14,8 +14,8 @@ Flow = Generator[Any, Any, T]
 
 
 class Operation:
-    """One script call. After a lost answer it can be repeated: the script does it once (lua/lib/once.lua), or twice is
-    as good as once. Common operations are classes of their own, which have these attributes as well.
+    """One script call. After a lost answer it can be repeated: the script does it once (lua/lib/idempotency.lua), or
+    twice is as good as once. Common operations are classes of their own, which have these attributes as well.
 
     Attributes:
         script: name of the file in lua/.

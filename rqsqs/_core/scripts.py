@@ -22,7 +22,7 @@ class Script:
         source: with all its modules in front.
         sha: hex SHA-1, as EVALSHA wants it.
         lines: for each line of `source` from 1, the file and line it came from.
-        has_slot: it is called with a call slot in front (lua/lib/once.lua), so that it can be repeated.
+        has_slot: it is called with a call slot in front (lua/lib/idempotency.lua), so that it can be repeated.
     """
 
     name: str
@@ -110,5 +110,5 @@ def get(name: str) -> Script:
     lines += main
     source = "\n".join(line for line, _ in lines) + "\n"
     sha = hashlib.sha1(source.encode()).hexdigest().encode()
-    has_slot = "lib.once" in modules or "lib.received" in modules
+    has_slot = "lib.idempotency" in modules or "lib.replay" in modules
     return Script(name, source, sha, tuple(place for _, place in lines), has_slot)

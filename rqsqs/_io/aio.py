@@ -351,7 +351,7 @@ class Link:
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     async def _lead(self, wait: Wait, deadline: float, wake_at: float | None) -> Any:
-        # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
+        # BLPOP and the receive that follows it travel together: the server runs the receive the moment a token comes.
         operation: Operation | None = None
         blocked: list[_Blocked] = []
         occupied: list[Node] = []
@@ -657,7 +657,7 @@ class Link:
         """Put wake tokens out, as far as that can be done."""
         for bell in bells:
             with contextlib.suppress(RqsqsError):
-                await self.execute(Operation("ring_bell", (bell, bell), ("", "", "")))
+                await self.execute(Operation("wake_waiter", (bell, bell), ("", "", "")))
 
 
 class Transport:

@@ -28,7 +28,7 @@ from rqsqs._io import wire
 START = wire.command("CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP") + wire.command("CLIENT", "CACHING", "YES")
 START_ANSWERS = 2
 _TRACK = wire.command("CLIENT", "CACHING", "YES")
-_LASTING = (b":bell", b":backup")  # what such a list is called is used again
+_LASTING = (b":wakeups", b":backup")  # what such a list is called is used again
 
 
 class Listener:
@@ -206,7 +206,7 @@ class Switch:
     def _spare(self, key: bytes) -> None:
         """Nobody has use for a token: let another process look."""
         if key.endswith(_LASTING):
-            self.spare.append(key.rpartition(b":")[0].decode() + ":bell")
+            self.spare.append(key.rpartition(b":")[0].decode() + ":wakeups")
 
     def _received(self, listener: Listener, reply: Any) -> bytes:
         self._receiving.discard(listener)

@@ -345,7 +345,7 @@ class Link:
                 node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
 
     def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, post: _Post) -> Any:
-        # BLPOP and the receive that follows it travel together: the server runs the receive the moment the bell rings.
+        # BLPOP and the receive that follows it travel together: the server runs the receive the moment a token comes.
         # Under a test clock it comes later, as the time has to be told anew.
         operation: Operation | None = None
         packed, is_broken = b"", False
@@ -632,7 +632,7 @@ class Link:
         """Put wake tokens out, as far as that can be done."""
         for bell in bells:
             with contextlib.suppress(RqsqsError):
-                self.execute(Operation("ring_bell", (bell, bell), ("", "", "")))
+                self.execute(Operation("wake_waiter", (bell, bell), ("", "", "")))
 
     def _first(self, blocked: Sequence[_Blocked], end: float, wake_at: float | None, wait: Wait) -> _Blocked:
         """Wait until one of the connections has something to tell, keep due times on the way, and see to it that nobody

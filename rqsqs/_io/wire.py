@@ -24,7 +24,7 @@ LOADS = 4  # a script is loaded so often before we give in to somebody who flush
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 GRACE_S = 10.0  # so much later than it promised a blocking command may answer
 WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
-COVERED_S = 100.0  # so long after it was begun a call may be repeated: its slot surely knows it (lua/lib/once.lua)
+COVERED_S = 100.0  # so long after it began a call may be repeated: its slot knows it still (lua/lib/idempotency.lua)
 LARGE_ANSWER = 8192  # bytes that a slot need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a slot: 8 characters, and no names of messages
 CLOSED = "the connection was closed while this waited"  # said to whoever did
@@ -44,8 +44,8 @@ class Silent(rx.TimeoutError):
 
 
 class CallSlot:
-    """Names one call after another, so that a script knows one that is repeated (lua/lib/once.lua). It has one call at
-    a time, and none after one whose answer was lost.
+    """Names one call after another, so that a script knows one that is repeated (lua/lib/idempotency.lua). It has one
+    call at a time, and none after one whose answer was lost.
 
     Attributes:
         name: which nobody else has.

@@ -260,7 +260,7 @@ def rights(patient: Patient) -> Iterator[Finding]:
     try:
         sha = client.script_load("redis.call('TIME') return redis.call('SET', KEYS[1], '1', 'PX', '1000')")
         client.evalsha(sha, 1, probe)
-        client.blpop([f"{probe}:bell"], 0.001)
+        client.blpop([f"{probe}:wakeups"], 0.001)
     except redis.ResponseError as error:
         yield Finding("rights", "fail", f"{user} may not do what queues need: {error}", advice)
     else:

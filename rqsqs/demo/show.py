@@ -273,7 +273,7 @@ class Show:
 
     def now(self) -> float:
         """The clock of the server that has the queue."""
-        found: Any = self.server.eval("return redis.call('TIME')", 1, self.queue._ref.home.bell)
+        found: Any = self.server.eval("return redis.call('TIME')", 1, self.queue._ref.home.wakeups)
         return int(found[0]) + int(found[1]) / 1e6
 
     def living(self) -> list[rqsqs.Consumer]:

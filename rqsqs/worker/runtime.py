@@ -272,7 +272,7 @@ class Runtime:
     def _end_fetch(self, lane: Lane) -> None:
         while lane.is_asking and not self._is_closed:
             with contextlib.suppress(Exception):  # the fetch finds out for itself
-                self.transport.link.unblock(tuple(p.bell for p in lane.ref.partitions))
+                self.transport.link.unblock(tuple(p.wakeups for p in lane.ref.partitions))
             time.sleep(0.005)
 
     def _give_back(self, lane: Lane) -> None:

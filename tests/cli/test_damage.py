@@ -87,7 +87,7 @@ def test_doctor_finds_the_rest(
 ) -> None:
     connection.create_queue("q")
     if name == "group:g":
-        client.zadd(key + "ring", {"g": 1})
+        client.zadd(key + "fair_ring", {"g": 1})
     getattr(client, damage[0])(key + name, *damage[1:])
     found = [r for r in records(run("doctor", "--json", code=1)) if r["check"] == "damage"]
     assert any(f"{key}{name}" in r["text"] for r in found), found

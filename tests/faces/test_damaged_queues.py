@@ -121,8 +121,8 @@ def test_a_receive_loses_nothing_to_damaged_settings(
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
-@pytest.mark.parametrize("key", ["meta", "store", "inflight", "delayed", "bell", "ring", "available", "state", "shards",
-                                 "paused", "tags", "tasks", "sources", "moved"])  # fmt: skip
+@pytest.mark.parametrize("key", ["meta", "store", "inflight", "delayed", "wakeups", "fair_ring", "available", "state",
+                                 "shards", "paused", "tags", "tasks", "sources", "moved"])  # fmt: skip
 def test_a_key_of_another_type_is_named_and_the_queue_can_be_removed(
     connect: Callable[[], rqsqs.Connection], client: Any, prefix: str, name: str, key: str
 ) -> None:

@@ -67,7 +67,7 @@ class Engine:
 
     def token(self, p: Partition) -> bool:
         """Is a wake token out?"""
-        length = self.redis.llen(p.bell)
+        length = self.redis.llen(p.wakeups)
         assert length <= 1
         return length == 1
 

@@ -110,7 +110,7 @@ def test_a_dead_letter_rings_its_queue_and_frees_the_group(engine: Engine, grave
     a, b = engine.receive(q, 2, 600_000)
     shard = dlq.partition(q.home.tag)
     for p in (q.home, shard):
-        engine.redis.delete(p.bell)
+        engine.redis.delete(p.wakeups)
     assert release(engine, q, dead(a)) == [BURIED]
     assert engine.token(shard)
     assert not engine.token(q.home)  # b is in flight: the group is locked

@@ -324,7 +324,7 @@ def test_thousands_of_paused_groups_go_in_steps(engine: Engine, name: str, purge
         engine.send(q, 1, group=group)
     engine.run(flows.pause(q, resume=False, group="first"))
     engine.redis.sadd(q.home.base + "paused", *groups)
-    engine.redis.zrem(q.home.base + ("available" if q.is_fifo else "ring"), *groups)
+    engine.redis.zrem(q.home.base + ("available" if q.is_fifo else "fair_ring"), *groups)
     steps, cursor = 0, "0"
     first = True
     while True:
@@ -333,7 +333,7 @@ def test_thousands_of_paused_groups_go_in_steps(engine: Engine, name: str, purge
         if step.is_done:
             break
     assert steps > 4
-    left = [key for key in engine.names() if key.startswith(f"{{{q.home.tag}}}") and key.rsplit(":", 1)[1] != "bell"]
+    left = [key for key in engine.names() if key.startswith(f"{{{q.home.tag}}}") and key.rsplit(":", 1)[1] != "wakeups"]
     if purge:
         assert engine.counts(q) == (0, 0, 0)
         assert engine.redis.scard(q.home.base + "paused") == 2601

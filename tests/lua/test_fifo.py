@@ -397,7 +397,7 @@ def test_a_waiter_learns_of_what_was_behind_an_expired_message_in_flight(engine:
     engine.receive(q, 1, 600_000)
     engine.clock.advance_ms(50_000)
     engine.send(q, "fresh", group="g")
-    engine.redis.delete(q.home.bell)
+    engine.redis.delete(q.home.wakeups)
     engine.clock.advance_ms(20_000)
     assert engine.counts(q) == (1, 0, 0)
     assert engine.token(q.home)

@@ -139,7 +139,7 @@ def header_of(script: str) -> Header:
     args, more_args = numbered(parts["ARGV"])
     assert keys is not None
     errors = frozenset(re.findall(r"[A-Z_]{3,}", " ".join(parts["ERRORS"])))
-    has_lane = parts["KEYS"][0].startswith("1 lane ")
+    has_lane = parts["KEYS"][0].startswith("1 slot ")
     return Header(keys, more_keys, args, more_args, " ".join(parts["RETURN"]), errors, has_lane)
 
 
@@ -167,11 +167,11 @@ def test_keys_are_named_in_the_order_of_the_header(operation: Operation) -> None
     text = (scripts._folder() / f"{operation.script}.lua").read_text("utf-8")
     named = re.findall(r"^(?:KEYS  |      ) (\d+) (\w+) +[A-Z]+\b", text.split("ARGV", 1)[0], re.MULTILINE)
     for number, key in named:
-        if key == "lane":
+        if key == "slot":
             assert number == "1"
             continue
-        last = operation.keys[int(number) - 1 - named.count(("1", "lane"))].rsplit(":", 1)[1]
-        if key in ("meta", "ready", "store", "inflight", "delayed", "bell", "keeper", "available", "tags", "tasks"):
+        last = operation.keys[int(number) - 1 - named.count(("1", "slot"))].rsplit(":", 1)[1]
+        if key in ("meta", "ready", "store", "inflight", "delayed", "wakeups", "timer", "available", "tags", "tasks"):
             assert last == key
 
 
@@ -201,7 +201,7 @@ def test_what_frees_memory_runs_when_it_is_full() -> None:
     flagged = {s for s in scripts.names() if scripts.get(s).source.startswith("#!lua flags=allow-oom\n")}
     freeing = {"receive_message", "delete_message", "change_message_visibility", "cancel_message", "count_messages"}
     assert {f"{s}{kind}" for s in freeing for kind in ("", "_fifo")} <= flagged
-    assert {"delete_queue", "delete_queue_fifo", "ring_bell"} <= flagged
+    assert {"delete_queue", "delete_queue_fifo", "wake_waiter"} <= flagged
     assert not {"send_message", "send_message_fifo", "create_queue"} & flagged
 
 

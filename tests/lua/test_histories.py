@@ -136,7 +136,7 @@ class Holes:
         target = f"{base}group:{self.group}" if self.group else base + "ready"
         stamp = engine.clock.us
         engine.redis.rpush(target, *(x for i in range(5000) for x in (f"{stamp}{i:08d}-", "")))
-        engine.redis.hincrby(base + "meta", "holes", 5000)
+        engine.redis.hincrby(base + "meta", "tombstones", 5000)
         if self.group:
             engine.redis.hincrby(base + "meta", "grouped", 5000)
         self.enter("last")
@@ -150,7 +150,7 @@ class Holes:
             assert self.engine.bodies(self.q) == []
 
     def left(self) -> int:
-        return int(self.engine.redis.hget(self.p.base + "meta", "holes") or 0)  # type: ignore[arg-type]
+        return int(self.engine.redis.hget(self.p.base + "meta", "tombstones") or 0)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["home", "fair", "shard"])

@@ -77,7 +77,7 @@ class Actor:
         return self.next
 
     def wake(self, bell: str | None, left_ms: int) -> None:
-        """A bell rings, or the time is over."""
+        """A wakeups rings, or the time is over."""
         assert isinstance(self.next, Wait)
         self._go(lambda: self.flow.send((bell, left_ms)))
 
@@ -528,7 +528,7 @@ def test_changes_reach_all_partitions_and_leave_their_places_alone(engine: Engin
 def test_a_late_copy_of_attributes_makes_no_partition_that_has_no_place(engine: Engine, name: str) -> None:
     q = make(engine, name, 1)
     actor = Actor(engine, grow(q, 2))
-    while not engine.redis.hexists(q.home.base + "meta", "spread"):  # until the intent is told
+    while not engine.redis.hexists(q.home.base + "meta", "partition_state"):  # until the intent is told
         actor.step()
     engine.run(flows.set_attributes(stranger(engine, name), {"VisibilityTimeout": "9"}, NATIVE))
     second = q.partition(partition_tag(name, 1))
@@ -573,8 +573,8 @@ def tokens(engine: Engine, q: QueueRef) -> list[int]:
 
 
 def take_token(engine: Engine, p: Partition) -> str:
-    assert engine.redis.lpop(p.bell) is not None
-    return p.bell
+    assert engine.redis.lpop(p.wakeups) is not None
+    return p.wakeups
 
 
 class Counting:
@@ -604,7 +604,7 @@ def test_a_bell_tells_where_to_look(engine: Engine, name: str) -> None:
         count = calls(engine)
         waiter = waiting(engine, q)
         wait = waiter.until_it_waits()
-        assert set(wait.bells) == {p.bell for p in q.own}
+        assert set(wait.bells) == {p.wakeups for p in q.own}
         assert (wait.timeout_ms, wait.wake, count()) == (60_000, None, 8)
         assert tokens(engine, q) == []
         p = q.own[n]
@@ -633,7 +633,7 @@ def in_the_way(engine: Engine, q: QueueRef, waiter: Actor, call_ms: int) -> int:
             engine.clock.advance_ms(call_ms)
             wait, now = str(step.args[3]), engine.clock.ms
             until = now + int(wait[1:]) if wait.startswith("+") else int(wait or now)
-            p = next(p for p in q.partitions if step.keys[-1] == p.bell)
+            p = next(p for p in q.partitions if step.keys[-1] == p.wakeups)
             end = [[]] if step.script.endswith("fifo") else [[], []]
             got = operations.Received(p, [now, q.topology, now, until, b"", *end])
             waiter._go(lambda got=got: waiter.flow.send(got))
@@ -679,7 +679,7 @@ def test_a_waiter_whose_time_is_over_asks_nobody_again(engine: Engine, name: str
 
 def test_waiting_ends_by_the_clock_of_each_server(engine: Engine, name: str) -> None:
     q = make(engine, name, 3)
-    ahead_us = dict(zip([p.bell for p in q.own], (0, 30_000_000, -30_000_000), strict=True))
+    ahead_us = dict(zip([p.wakeups for p in q.own], (0, 30_000_000, -30_000_000), strict=True))
     waiter = waiting(engine, q, 20_000)
 
     def go_on() -> Wait:
@@ -694,7 +694,7 @@ def test_waiting_ends_by_the_clock_of_each_server(engine: Engine, name: str) -> 
     for p in q.own:
         engine.clock.advance_ms(5000)
         left = go_on().timeout_ms - 5000
-        waiter.wake(p.bell, left)
+        waiter.wake(p.wakeups, left)
         assert go_on().timeout_ms == left
     waiter.flow.close()
 
@@ -706,7 +706,7 @@ def test_one_waiter_keeps_the_due_times_of_all_partitions(engine: Engine, name: 
     waiter = waiting(engine, q)
     wait = waiter.until_it_waits()
     assert wait.wake_in_ms == 3000
-    engine.redis.delete(*[p.bell for p in q.own])  # of the sends
+    engine.redis.delete(*[p.wakeups for p in q.own])  # of the sends
     engine.clock.advance_ms(3000)
     renew(engine, wait.wake)
     assert engine.execute(wait.wake) == 2000
@@ -732,7 +732,7 @@ def test_the_due_time_of_one_partition_is_kept_though_tokens_come_from_another(e
     waiter = waiting(engine, q)
     assert waiter.until_it_waits().wake_in_ms == 5000
     engine.clock.advance_ms(3000)
-    waiter.wake(q.own[0].bell, 57_000)  # in vain
+    waiter.wake(q.own[0].wakeups, 57_000)  # in vain
     wait = waiter.until_it_waits()
     assert (wait.wake_in_ms, wait.timeout_ms) == (2000, 2700)
     assert wait.also == (q.own[0].backup, wait.also[1], q.own[2].backup)
@@ -755,9 +755,9 @@ def test_an_interrupted_waiter_gives_its_duties_up(engine: Engine, name: str, er
     put(engine, q, 1, "later", delay_ms=5000)
     waiter = waiting(engine, q)
     waiter.until_it_waits()
-    keeper = q.own[1].base + "keeper"
+    keeper = q.own[1].base + "timer"
     assert engine.redis.get(keeper)
-    engine.redis.delete(q.own[1].bell)
+    engine.redis.delete(q.own[1].wakeups)
     if isinstance(error, GeneratorExit):
         waiter.flow.close()
         return
@@ -775,10 +775,10 @@ def test_who_finds_something_gives_the_due_times_of_other_partitions_up(engine: 
     waiter = waiting(engine, q)
     waiter.until_it_waits()
     put(engine, q, 2, "now")
-    engine.redis.delete(q.own[0].bell, q.own[1].bell)
+    engine.redis.delete(q.own[0].wakeups, q.own[1].wakeups)
     waiter.wake(take_token(engine, q.own[2]), 50_000)
     assert [d.body for d in waiter.finish()] == ["now"]
-    assert [engine.redis.get(p.base + "keeper") for p in q.own] == [None] * 3
+    assert [engine.redis.get(p.base + "timer") for p in q.own] == [None] * 3
     assert tokens(engine, q) == [0, 1, 2]
 
 
@@ -915,7 +915,7 @@ def test_everything_that_looks_works_while_partitions_are_named_that_are_not_the
     q = make(engine, name, 1)
     (sent,) = engine.send(q, 1, group="g", dedup_id="i")
     actor = Actor(engine, grow(stranger(engine, name), 4))
-    while not engine.redis.hexists(q.home.base + "meta", "spread"):
+    while not engine.redis.hexists(q.home.base + "meta", "partition_state"):
         actor.step()
     ref = stranger(engine, name)
     assert engine.counts(ref) == (1, 0, 0)

@@ -366,7 +366,7 @@ def test_a_waiting_receive_is_served_when_a_failed_message_becomes_due(engine: E
     waiting = Receiver(engine, flows.receive_messages(q, NATIVE, 1, None, 100_000))
     waiting.until_it_rests()
     release(engine, q, fail(d, wanted_ms=7000))
-    assert engine.redis.lpop(q.home.bell)
+    assert engine.redis.lpop(q.home.wakeups)
     waiting.wake(100_000)
     assert waiting.live() == 7000
     assert [d.body for d in waiting.result] == ["a"]
@@ -381,7 +381,7 @@ def test_some_back_and_some_failed_at_once(engine: Engine, name: str) -> None:
         assert ask(engine, q, waiter).messages == []
     assert release(engine, q, fail(a), back(b), fail(c, wanted_ms=500)) == [1000, 0, 500]
     assert engine.token(q.home)
-    engine.redis.delete(q.home.bell)  # w2 wakes
+    engine.redis.delete(q.home.wakeups)  # w2 wakes
     (d,) = ask(engine, q, "w2", str(engine.clock.ms + 600_000), 3_600_000).messages
     assert d.body == "b"
     assert engine.token(q.home)

@@ -96,7 +96,7 @@ def receive(engine: Engine, q: QueueRef, wait_ms: int, limits: Any = NATIVE, vis
 
 
 def keeper(engine: Engine, p: Partition) -> bytes | None:
-    value: bytes | None = engine.redis.get(p.base + "keeper")  # type: ignore[assignment]
+    value: bytes | None = engine.redis.get(p.base + "timer")  # type: ignore[assignment]
     return value
 
 
@@ -161,7 +161,7 @@ def test_a_keeper_on_several_partitions_that_is_interrupted_hands_all_its_duties
     assert waiter.until_it_rests().wake_in_ms == 5000
     assert keeper(engine, dlq.home)
     waiter.interrupt(KeyboardInterrupt())
-    assert [key for key in engine.names() if key.endswith("keeper")] == []
+    assert [key for key in engine.names() if key.endswith("timer")] == []
     assert engine.token(dlq.home)
 
 
@@ -268,7 +268,7 @@ def full(engine: Engine, name: str) -> tuple[QueueRef, Any]:
     q = engine.queue(name)
     engine.send(q, "first", group=group(q))
     (d,) = engine.receive(q, 1, 60_000)
-    engine.redis.delete(q.home.bell)
+    engine.redis.delete(q.home.wakeups)
     return q, d
 
 
@@ -332,7 +332,7 @@ def test_a_deletion_wakes_a_waiter_and_that_one_the_next(engine: Engine, name: s
     engine.execute(step)
     for waiter in waiters:
         assert engine.token(q.home)
-        engine.redis.delete(q.home.bell)  # it was woken by it
+        engine.redis.delete(q.home.wakeups)  # it was woken by it
         waiter.wake(19_000)
         with pytest.raises(QueueDoesNotExist):
             waiter.until_it_rests()
@@ -361,7 +361,7 @@ def test_the_token_for_the_next_waiter_outlives_the_last_step_of_a_deletion(engi
     while step.script[:12] != "delete_queue":
         step = flow.send(engine.execute(step))
     result = engine.execute(step)
-    engine.redis.delete(q.home.bell)  # it was woken by it
+    engine.redis.delete(q.home.wakeups)  # it was woken by it
     first.wake(19_000)
     with pytest.raises(QueueDoesNotExist):
         first.until_it_rests()
@@ -370,4 +370,4 @@ def test_the_token_for_the_next_waiter_outlives_the_last_step_of_a_deletion(engi
             step = flow.send(result)
             result = engine.execute(step)
     assert engine.token(q.home)  # the second one did not block yet
-    assert 0 < engine.redis.pttl(q.home.bell) <= 1000
+    assert 0 < engine.redis.pttl(q.home.wakeups) <= 1000

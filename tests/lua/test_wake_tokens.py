@@ -1,4 +1,4 @@
-"""Wakeup tokens: one wakes a waiter; owners and backups guard the next due time (lua/lib/bell.lua)."""
+"""Wakeup tokens: one wakes a waiter; owners and backups guard the next due time (lua/lib/wakeups.lua)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ask(engine: Engine, q: QueueRef, waiter: str, wait: str = "+20000", count: i
 
 
 def keeper(engine: Engine, q: QueueRef) -> str | None:
-    value = engine.redis.get(q.home.base + "keeper")
+    value = engine.redis.get(q.home.base + "timer")
     return value.decode() if value else None
 
 
@@ -108,7 +108,7 @@ def test_receiving_with_more_left_passes_the_baton(engine: Engine, name: str) ->
     q = engine.queue(name)
     engine.send(q, "a", group="g" if q.is_fifo else None)
     engine.send(q, "b", group="h" if q.is_fifo else None)
-    engine.redis.delete(q.home.bell)  # a waiter was woken by it
+    engine.redis.delete(q.home.wakeups)  # a waiter was woken by it
     assert len(ask(engine, q, "w1").messages) == 1
     assert engine.token(q.home)
 
@@ -118,7 +118,7 @@ def test_the_keeper_that_gets_a_message_hands_its_duty_on(engine: Engine, name: 
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
     until = ask(engine, q, "w1").wait_until_ms
     engine.send(q, "now", group="h" if q.is_fifo else None)
-    engine.redis.delete(q.home.bell)
+    engine.redis.delete(q.home.wakeups)
     assert ask(engine, q, "w1", str(until)).messages
     assert engine.token(q.home)
     assert ask(engine, q, "w2").wake_at_ms == engine.clock.ms + 5000
@@ -210,7 +210,7 @@ def test_who_takes_a_token_and_a_message_leaves_no_earlier_time_unguarded(engine
         assert len(engine.receive(q, 1, 1000)) == 1
         engine.send(q, "e", group=next(groups))
     assert engine.token(q.home)
-    engine.redis.delete(q.home.bell)  # w2 wakes
+    engine.redis.delete(q.home.wakeups)  # w2 wakes
     got = engine.execute(operations.receive_messages(q.home, NATIVE, 10, 600_000, str(until), "w2"))
     assert got.messages
     assert engine.token(q.home)
@@ -223,7 +223,7 @@ def test_dead_letters_wake_the_waiters_of_their_shard(engine: Engine, name: str)
     engine.send(q, "a", group="g" if q.is_fifo else None)
     engine.receive(q, visibility_ms=0)
     shard = dlq.partition(q.home.tag)
-    engine.redis.delete(shard.bell)
+    engine.redis.delete(shard.wakeups)
     assert engine.bodies(q) == []
     assert engine.token(shard)
 
@@ -248,7 +248,7 @@ def test_who_owns_a_time_no_more_wakes_nobody(engine: Engine, name: str) -> None
     later(engine, q, 5000)
     ask(engine, q, "w1")
     later(engine, q, 1000, "h")
-    engine.redis.delete(q.home.bell)
+    engine.redis.delete(q.home.wakeups)
     due = engine.clock.ms + 1000
     assert duty(waited(engine, q, "w2")) == (due, due + 700)
     assert engine.execute(operations.watch(q.home, "w1")) == 0
@@ -270,7 +270,7 @@ def test_a_waiter_that_blocked_before_there_was_a_due_time_becomes_a_backup(engi
     for waiter in ("w1", "w2", "w3"):
         assert duty(ask(engine, q, waiter)) == (0, 0)
     due = later(engine, q)
-    assert engine.redis.lpop(q.home.bell)  # one is woken
+    assert engine.redis.lpop(q.home.wakeups)  # one is woken
     assert asked_for(engine, q) == 1  # and another, in case that one dies
     assert duty(waited(engine, q, "w1")) == (due, due + 700)
     for waiter, look in (("w2", 300), ("w3", 500)):
@@ -282,7 +282,7 @@ def test_a_waiter_that_blocked_before_there_was_a_due_time_becomes_a_backup(engi
 def test_if_the_waiter_that_was_woken_dies_the_second_one_owns_the_due_time(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     due = later(engine, q)
-    assert engine.redis.delete(q.home.bell)  # taken by somebody who dies
+    assert engine.redis.delete(q.home.wakeups)  # taken by somebody who dies
     assert engine.redis.lpop(q.home.backup)
     assert duty(waited(engine, q, "w2")) == (due, due + 700)
 
@@ -294,7 +294,7 @@ def test_the_owner_that_leaves_is_replaced_and_keeps_its_backups(engine: Engine,
         ask(engine, q, waiter)
     leave(engine, q, "w1")
     assert (keeper(engine, q), engine.token(q.home)) == (f"{due}:-:w2:w3", True)
-    engine.redis.delete(q.home.bell)
+    engine.redis.delete(q.home.wakeups)
     assert duty(waited(engine, q, "w4")) == (due, due + 700)
     assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w4:w2:w3", 0)
 
@@ -356,7 +356,7 @@ def test_an_earlier_due_time_is_told_to_all_who_have_a_duty(engine: Engine, name
     later(engine, q, 60_000)
     for waiter in ("w1", "w2", "w3"):
         ask(engine, q, waiter)
-    engine.redis.delete(q.home.bell)
+    engine.redis.delete(q.home.wakeups)
     due = later(engine, q, 1000, "h")
     assert duty(waited(engine, q, "w2")) == (due, due + 700)
     assert called(engine, q) == ["w1", "w3"]
@@ -395,7 +395,7 @@ def test_a_due_time_that_nothing_needs_any_more_is_kept_and_its_backups_too(engi
 def test_a_token_that_comes_at_the_end_of_a_wait_is_passed_on(engine: Engine, name: str, waiter: str) -> None:
     q = engine.queue(name)
     later(engine, q)
-    assert engine.redis.delete(q.home.bell, q.home.backup)  # taken just before the wait was over
+    assert engine.redis.delete(q.home.wakeups, q.home.backup)  # taken just before the wait was over
     ask(engine, q, waiter, "0")
     assert engine.token(q.home)
     ask(engine, q, "w2")
@@ -408,7 +408,7 @@ def test_a_token_that_comes_at_the_end_of_a_wait_is_passed_on(engine: Engine, na
 def test_a_short_poll_leaves_tokens_alone(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     later(engine, q)
-    assert engine.redis.delete(q.home.bell, q.home.backup)
+    assert engine.redis.delete(q.home.wakeups, q.home.backup)
     ask(engine, q, "", "")
     assert not engine.token(q.home)
     assert asked_for(engine, q) == 0
@@ -421,7 +421,7 @@ def test_a_waiter_at_its_limit_gives_up_what_it_has(engine: Engine, name: str) -
     assert duty(ask(engine, q, "w1")) == (due, due + 700)
     engine.send(q, "a", "b", group="h" if q.is_fifo else None)
     assert len(engine.receive(q, 1, 60_000)) == 1
-    engine.redis.delete(q.home.bell)  # w1 is woken
+    engine.redis.delete(q.home.wakeups)  # w1 is woken
     until = str(engine.clock.ms + 15_000)
     got = engine.execute(operations.receive_messages(q.home, one, 1, None, until, "w1"))
     assert (duty(got), keeper(engine, q), engine.token(q.home)) == ((-1, 0), None, True)

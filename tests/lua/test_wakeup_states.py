@@ -94,10 +94,10 @@ class Server:
         self.engine, self.q = engine, q
         self.start_ms = engine.clock.ms
         base = q.home.base
-        self.lists = ["bell", "backup", *[f"wake:{name}" for name in names]]
+        self.lists = ["wakeups", "backup", *[f"wake:{name}" for name in names]]
         sets = ["meta", "delayed", "postponed", "inflight", "available", "ready", "store", "state"]
         groups = [f"group:g{delay_ms}" for delay_ms in delays_ms]
-        self.keys = [base + name for name in (*self.lists, "keeper", *sets, *groups)]
+        self.keys = [base + name for name in (*self.lists, "timer", *sets, *groups)]
         self.dumps: list[list[bytes]] = []  # "" = there is no such key
         self.snapshots: list[Snapshot] = []
         self.numbers: dict[Snapshot, int] = {}
@@ -121,7 +121,7 @@ class Server:
         values: list[Any] = []
         for key, dump, present in zip(self.keys, self.dumps[queue], self.present, strict=True):
             left = 0
-            if dump and key.endswith(":keeper"):  # the only one that ends by itself
+            if dump and key.endswith(":timer"):  # the only one that ends by itself
                 left = int(self.snapshots[queue].keeper.partition(":")[0]) - self.start_ms - now + 2000
                 if left <= 0:
                     dump = b""
@@ -214,7 +214,7 @@ class Walk:
 
     def listened(self, w: Waiter) -> list[str]:
         """The lists on which a blocked waiter finds a token."""
-        names = ("bell", f"wake:{w.name}" if w.look_at else "backup")
+        names = ("wakeups", f"wake:{w.name}" if w.look_at else "backup")
         return [name for name, _ in self.snapshot.lists if name in names] if w.phase == BLOCKED else []
 
     def with_waiter(self, state: State, i: int, w: Waiter, queue: int | None = None, **changes: Any) -> State:

@@ -664,7 +664,7 @@ class StandardMachine(RuleBasedStateMachine):
                 for group in groups:
                     pipe.zrange(f"{base}again:{group}", 0, -1, withscores=True)
                     pipe.exists(base + (f"group:{group}" if group else "ready"))
-                    pipe.zscore(base + "ring", group)
+                    pipe.zscore(base + "fair_ring", group)
             answers = iter(pipe.execute())
         for _ in bases:
             owners = next(answers) + next(answers)

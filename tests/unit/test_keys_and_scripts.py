@@ -15,7 +15,7 @@ def test_everything_of_a_partition_is_under_its_tag() -> None:
     space = Keyspace("app")
     q = space.queue("orders")
     assert q.home.keys("meta ready") == ("app:{orders/0}:orders:meta", "app:{orders/0}:orders:ready")
-    assert q.home.bell == "app:{orders/0}:orders:bell"
+    assert q.home.wakeups == "app:{orders/0}:orders:wakeups"
     shard = space.queue("dead").partition("orders/0")
     assert shard.keys("ready") == ("app:{orders/0}:dead:ready",)
     assert q.home.dedup("=", "x", "g") == "app:{orders/0}:orders:dedup:x"

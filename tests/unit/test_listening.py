@@ -13,7 +13,7 @@ import redis.exceptions as rx
 from rqsqs._io import wire
 from rqsqs._io.listening import Listener, Switch
 
-LISTS = ["a:bell", "b:bell", "c:bell"]
+LISTS = ["a:wakeups", "b:wakeups", "c:wakeups"]
 
 
 class Server:
@@ -187,12 +187,12 @@ def test_a_refusal_is_told_to_those_who_listen_to_the_list() -> None:
     switch = Switch()
     done: list[Listener] = []
     moved, other = [Listener(b"", lambda: done.append(moved), None, ()), Listener(b"", lambda: None, None, ())]
-    switch.listen(moved, ["a:bell"])
-    switch.listen(other, ["b:bell"])
+    switch.listen(moved, ["a:wakeups"])
+    switch.listen(other, ["b:wakeups"])
     error = rx.MovedError("1 127.0.0.1:1")
     assert switch.told(b"OK") + switch.told(error) == b""
     assert done == [moved]
-    assert (moved.outcome, other.is_done, switch.lists) == (error, False, ["b:bell"])
+    assert (moved.outcome, other.is_done, switch.lists) == (error, False, ["b:wakeups"])
 
 
 def commands(packed: bytes) -> list[list[bytes]]:
@@ -204,10 +204,10 @@ def commands(packed: bytes) -> list[list[bytes]]:
     return found
 
 
-TRACK = [b"CLIENT", b"CACHING", b"YES"], [b"EXISTS", b"a:bell"]
-LPOP = [b"LPOP", b"a:bell"]
+TRACK = [b"CLIENT", b"CACHING", b"YES"], [b"EXISTS", b"a:wakeups"]
+LPOP = [b"LPOP", b"a:wakeups"]
 RECEIVES = [wire.command("RECEIVE", name) for name in "12"]
-INVALIDATED = [b"invalidate", [b"a:bell"]]
+INVALIDATED = [b"invalidate", [b"a:wakeups"]]
 
 
 def listening(*receives: bytes) -> tuple[Switch, list[Listener]]:
@@ -215,7 +215,7 @@ def listening(*receives: bytes) -> tuple[Switch, list[Listener]]:
     switch = Switch()
     listeners = [Listener(packed, lambda: None, None, ()) for packed in receives]
     for listener in listeners:
-        assert commands(switch.listen(listener, ["a:bell"])) == [*TRACK]
+        assert commands(switch.listen(listener, ["a:wakeups"])) == [*TRACK]
         assert switch.told(b"OK") + switch.told(0) == b""
     return switch, listeners
 
@@ -247,7 +247,7 @@ def test_a_token_that_nobody_has_use_for_is_put_out_again() -> None:
     assert listener.finish(None)  # the time is over
     assert switch.leave(listener) == b""
     assert switch.told(b"1") == b""
-    assert switch.spare == ["a:bell"]
+    assert switch.spare == ["a:wakeups"]
 
 
 def test_a_token_is_not_spent_on_a_waiter_that_is_done() -> None:
@@ -255,12 +255,12 @@ def test_a_token_is_not_spent_on_a_waiter_that_is_done() -> None:
     switch.told(INVALIDATED)
     done.finish(None)  # about to leave
     assert switch.told(b"1") == b""
-    assert waits.outcome == "a:bell"
+    assert waits.outcome == "a:wakeups"
     assert switch.spare == []
 
 
 def test_the_token_of_a_backup_rings_the_bell_and_one_for_a_single_waiter_nobody() -> None:
-    for name, spare in (("a:backup", ["a:bell"]), ("a:wake:1", [])):
+    for name, spare in (("a:backup", ["a:wakeups"]), ("a:wake:1", [])):
         switch = Switch()
         listener = Listener(b"", lambda: None, None, ())
         switch.listen(listener, [name])

@@ -82,13 +82,13 @@ def heard(server: socket.socket) -> bytes:
 def test_nothing_follows_a_request_that_was_sent_in_part(ends: Ends, trouble: BaseException) -> None:
     first, first_done = ends.listener()
     other, other_done = ends.listener()
-    ends.hub.listen(first, ["a:bell"])
+    ends.hub.listen(first, ["a:wakeups"])
     ends.server.recv(65_536)
     ends.socket.trouble = trouble
     with contextlib.suppress(KeyboardInterrupt):
-        ends.hub.listen(other, ["b:bell"])
+        ends.hub.listen(other, ["b:wakeups"])
     with contextlib.suppress(rx.ConnectionError):
-        ends.hub.listen(ends.listener()[0], ["c:bell"])
+        ends.hub.listen(ends.listener()[0], ["c:wakeups"])
     assert heard(ends.server) == wire.command("CLIENT", "CACHING", "YES")[:5]
     assert first_done.wait(60)
     assert other_done.wait(60)
@@ -100,7 +100,7 @@ def test_an_interruption_before_the_request_is_sent_is_one_of_the_connection(
 ) -> None:
     """Otherwise answers are taken for those to what was not sent."""
     first, done = ends.listener()
-    ends.hub.listen(first, ["a:bell"])
+    ends.hub.listen(first, ["a:wakeups"])
     track = ends.hub.switch._track
 
     def interrupted(key: bytes) -> bytes:
@@ -109,7 +109,7 @@ def test_an_interruption_before_the_request_is_sent_is_one_of_the_connection(
 
     monkeypatch.setattr(ends.hub.switch, "_track", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ends.hub.listen(ends.listener()[0], ["b:bell"])
+        ends.hub.listen(ends.listener()[0], ["b:wakeups"])
     assert done.wait(60)
     assert isinstance(first.outcome, rx.ConnectionError)
 
@@ -120,7 +120,7 @@ def test_whatever_ends_the_reading_is_told_to_those_who_wait(ends: Ends, monkeyp
 
     monkeypatch.setattr(ends.hub.switch, "told", confused)
     listener, done = ends.listener()
-    ends.hub.listen(listener, ["a:bell"])
+    ends.hub.listen(listener, ["a:wakeups"])
     ends.server.sendall(b"+OK\r\n")
     assert done.wait(60)
     assert isinstance(listener.outcome, ValueError)
@@ -132,7 +132,7 @@ def test_a_server_has_its_time_from_when_it_was_asked(monkeypatch: pytest.Monkey
     time.sleep(0.6)  # nothing comes, and nothing was asked
     listener, done = ends.listener()
     asked = time.monotonic()
-    ends.hub.listen(listener, ["a:bell"])
+    ends.hub.listen(listener, ["a:wakeups"])
     assert done.wait(60)
     assert time.monotonic() - asked >= 0.4
     assert isinstance(listener.outcome, rx.TimeoutError)
@@ -226,7 +226,7 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
             return got
 
     monkeypatch.setattr(link, "_lead", lead)
-    wait = Wait(("p:bell",), 60_000)
+    wait = Wait(("p:wakeups",), 60_000)
     post = link._post(wait.bells)
     real = threading.Lock
 
@@ -277,7 +277,7 @@ def test_a_token_that_comes_when_the_time_is_over_is_received_once(
     receive.parse = None
     receive.keeps_answer = False
     hub: Any = LateHub()
-    wait = Wait((P.bell,), 1, then=lambda: receive)
+    wait = Wait((P.wakeups,), 1, then=lambda: receive)
     got = link._listen([(hub, wait.bells)], wait, time.monotonic(), None, None, link._post(wait.bells))
     assert got == b"the message"
 
@@ -326,7 +326,7 @@ def test_a_network_that_gives_up_does_not_stop_the_event_loop() -> None:
         hub = aio_nodes.Hub(connection, lambda bells: None, lambda listener, reply: None)
         told = asyncio.Event()
         listener = Listener(b"", told.set, None, ())
-        hub.listen(listener, ["a:bell"])
+        hub.listen(listener, ["a:wakeups"])
         reader.set_exception(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
         await told.wait()
         assert isinstance(listener.outcome, TimeoutError)

@@ -83,4 +83,4 @@ def test_a_slot_outlasts_all_repetitions() -> None:
 
 
 def once_source() -> str:
-    return (scripts._folder() / "lib" / "once.lua").read_text("utf-8")
+    return (scripts._folder() / "lib" / "idempotency.lua").read_text("utf-8")

@@ -40,12 +40,12 @@ def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
     tags = [p.tag for p in own]
     fields = yield queues.attach_source(q, "", tags, spread=state)
     while True:
-        if fields.get("spread", "1").partition("/")[0] != str(count):
+        if fields.get("partition_state", "1").partition("/")[0] != str(count):
             raise InvalidParameterValue(
                 f"partitions is {count}: {q.name!r} is getting {fields.get('Partitions', '1')} right now, or has not "
                 "settled since it did"
             )
-        state = fields["spread"]
+        state = fields["partition_state"]
         have = max(before, 1)
         try:
             for n, p in enumerate(own[have:], have):
@@ -87,7 +87,7 @@ def _copy_paused_groups(q: QueueRef, to: list[Partition]) -> Flow[None]:
 def complete(q: QueueRef) -> Flow[int]:
     """Go on where a creation or a growth was interrupted; the result is how many partitions there are."""
     fields: dict[str, str] = yield queues.get_queue(q.home)
-    present = fields.get("spread") or fields.get("partition", "0/1").partition("/")[2]
+    present = fields.get("partition_state") or fields.get("partition", "0/1").partition("/")[2]
     count, _, before = present.partition("/")
     yield from spread(q, int(count), int(before or 0))
     return int(count)

@@ -250,7 +250,7 @@ def _receive(
     `start`."""
     if len(q.partitions) > 1:
         return (yield from _receive_everywhere(q, ask, max_messages, wait_ms, first, start if first else None))
-    home, bells = q.home, (q.home.bell,)
+    home, bells = q.home, (q.home.wakeups,)
     wait = waiter = ""
     if wait_ms != 0:
         wait = "?" if wait_ms is None else f"+{wait_ms}"
@@ -344,7 +344,7 @@ def _receive_everywhere(
     """Receive from a queue of several partitions, each in its turn first; begin at `start`, with `first` if given.
 
     One round over all partitions finds messages, or makes the caller a waiter of every one. A token tells where to look
-    then, and only there: what holds of tokens and due times (lua/lib/bell.lua) holds for each partition by itself.
+    then, and only there: what holds of tokens and due times (lua/lib/wakeups.lua) holds for each partition by itself.
     Whoever takes a token receives there, and whoever has duties and goes away gives them up.
 
     Args:
@@ -359,7 +359,7 @@ def _receive_everywhere(
         if wait_ms != 0:
             wait = "?" if wait_ms is None else f"+{wait_ms}"
             waiter = _waiter_name()
-            bells = tuple([p.bell for p in q.partitions])
+            bells = tuple([p.wakeups for p in q.partitions])
             if wait_ms and first is None and not heard and (yield IsWatched(bells)):
                 # Nothing is visible, or the one who watches would have it: line up behind it without asking.
                 heard = q.partitions
@@ -450,7 +450,7 @@ def _receive_everywhere(
                 [(max(at - _now_ms(q), 0), p) for p, (at, _) in duties.items() if at], waiter
             )
             also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
-            rang, spare = yield Wait(tuple([p.bell for p in listened]), block, wake_in, wake, also=also)
+            rang, spare = yield Wait(tuple([p.wakeups for p in listened]), block, wake_in, wake, also=also)
             if rang is not None:
                 rung = _with_list(heard, rang)
                 order = (rung,) if rung is not None else heard
@@ -473,7 +473,7 @@ def _receive_everywhere(
 
 
 def _waiter_name() -> str:
-    """PROCESS-NUMBER, as lua/lib/bell.lua wants it."""
+    """PROCESS-NUMBER, as lua/lib/wakeups.lua wants it."""
     return f"{_HERE}.{os.getpid():x}-{next(_waiter_numbers)}"
 
 

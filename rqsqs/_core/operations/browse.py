@@ -10,7 +10,7 @@ from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.operations.receive import ODD, fifo_history, history, key_text, pass_over, stamp_text
 from rqsqs._core.records import Delivery
 
-SETS = "meta ring paused"
+SETS = "meta fair_ring paused"
 SETS_FIFO = "meta available inflight delayed postponed paused"
 
 
@@ -20,10 +20,10 @@ def count(p: Partition, start: int = 0) -> Operation:
     Args:
         start: with what the last call said to go on.
     """
-    keys = "meta available inflight state delayed postponed" if p.is_fifo else "meta ready store inflight delayed ring"
+    fifo, standard = "meta available inflight state delayed postponed", "meta ready store inflight delayed fair_ring"
     return Operation(
         "count_messages_fifo" if p.is_fifo else "count_messages",
-        p.keys(keys),
+        p.keys(fifo if p.is_fifo else standard),
         (p.space.now_us(),) if p.is_fifo else (p.space.now_us(), str(start)),
         lambda r: (int(r[0]), r[1], r[2], int(r[3]) if r[3] else None, r[4] - 1 if p.is_fifo else r[4]),
     )
@@ -91,10 +91,10 @@ def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:
     def parse(reply: list[Any]) -> tuple[list[Delivery], str]:
         found: list[Delivery] = []
         for i in range(5, len(reply), 3):
-            _take_in(found, p, "ring", seen, reply[i : i + 3])
+            _take_in(found, p, "fair_ring", seen, reply[i : i + 3])
         return found, _cursor(reply)
 
-    return Operation("browse_groups", p.keys("meta ring paused"), (*_place(cursor), str(limit)), parse)
+    return Operation("browse_groups", p.keys("meta fair_ring paused"), (*_place(cursor), str(limit)), parse)
 
 
 def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation:
@@ -167,10 +167,10 @@ def cancel(
         ready_only: standard queues: not among what is delayed or was received.
     """
     if p.is_fifo:
-        script, keys = "cancel_message_fifo", "meta available inflight state bell keeper"
+        script, keys = "cancel_message_fifo", "meta available inflight state wakeups timer"
         args: tuple[Arg, ...] = (key, "" if due is None else str(due), *groups)
     else:
-        script, keys = "cancel_message", "meta ready store inflight delayed bell keeper"
+        script, keys = "cancel_message", "meta ready store inflight delayed wakeups timer"
         args = (key, "" if due is None else str(due), "1" if ready_only else "", *groups)
     return Operation(script, p.keys(keys), (p.space.now_us(), *args))
 

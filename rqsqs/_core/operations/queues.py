@@ -11,8 +11,8 @@ from rqsqs._core.operation import Arg, Operation
 from rqsqs.errors import QueueDamaged
 from rqsqs.limits import NATIVE, Limits
 
-DELETE = "meta ready store inflight delayed bell keeper ring paused tags deleted shards sources tasks"
-DELETE_FIFO = "meta available inflight state delayed bell keeper postponed paused tags deleted shards sources tasks"
+DELETE = "meta ready store inflight delayed wakeups timer fair_ring paused tags deleted shards sources tasks"
+DELETE_FIFO = "meta available inflight state delayed wakeups timer postponed paused tags deleted shards sources tasks"
 
 DEFAULTS: Mapping[str, str] = {
     "DelaySeconds": "0",
@@ -92,7 +92,7 @@ def set_attributes(
         *removals,
         *(item for name, value in fields.items() if value is not None for item in (name, value)),
     ]
-    return Operation("set_queue_attributes", p.keys("meta bell keeper"), tuple(args), lambda r: r == 1)
+    return Operation("set_queue_attributes", p.keys("meta wakeups timer"), tuple(args), lambda r: r == 1)
 
 
 def get_queue(p: Partition, *, being_deleted: bool = False) -> Operation:
@@ -199,7 +199,7 @@ def put_shard(shard: Partition, source: Partition, fields: Mapping[str, str], pa
     }
     return Operation(
         "put_shard",
-        (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),
+        (*shard.keys("meta"), *source.keys("meta"), *shard.keys("wakeups timer")),
         (fields["modified_us"], "", partition, *(item for pair in copied.items() for item in pair)),
     )
 
@@ -210,7 +210,7 @@ def set_partition(p: Partition, partition: str, look: int = 0) -> Operation:
     Args:
         look: only look whether it may be told; if it has more message groups than this, it may not.
     """
-    return Operation("set_partition", p.keys("meta bell keeper"), (p.space.now_us(), partition, str(look or "")))
+    return Operation("set_partition", p.keys("meta wakeups timer"), (p.space.now_us(), partition, str(look or "")))
 
 
 def paused_groups(p: Partition, offset: int, limit: int) -> Operation:
@@ -233,7 +233,7 @@ def suspend_dlq(source: Partition, dlq: QueueRef, duration_ms: int) -> Operation
     shard = dlq.partition(source.tag)
     return Operation(
         "put_shard",
-        (*shard.keys("meta"), *source.keys("meta"), *shard.keys("bell keeper")),
+        (*shard.keys("meta"), *source.keys("meta"), *shard.keys("wakeups timer")),
         (source.space.now_us(), f"+{duration_ms}", ""),
     )
 
@@ -250,7 +250,7 @@ def get_members(q: QueueRef) -> Operation:
 
 def pause_group(p: Partition, group: str, *, resume: bool) -> Operation:
     """Pause or resume a message group; the result tells whether that changed anything."""
-    keys = "meta paused available ready bell" if p.is_fifo else "meta paused ring ready bell"
+    keys = "meta paused available ready wakeups" if p.is_fifo else "meta paused fair_ring ready wakeups"
     return Operation(
         "pause_group", p.keys(keys), (group, "1" if resume else "", "1" if p.is_fifo else ""), lambda r: r == 1
     )

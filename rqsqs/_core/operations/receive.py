@@ -18,8 +18,8 @@ from rqsqs.limits import Limits
 
 log = logging.getLogger("rqsqs.damage")
 ODD = (AttributeError, LookupError, TypeError, ValueError)  # what parsers raise about what they do not understand
-RECEIVE = "meta ready store inflight bell"
-RECEIVE_FIFO = "meta available inflight state bell"
+RECEIVE = "meta ready store inflight wakeups"
+RECEIVE_FIFO = "meta available inflight state wakeups"
 
 
 class Received:
@@ -234,12 +234,12 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
 
 def ring(p: Partition, waiter: str = "") -> Operation:
     """Wake one waiter; with a waiter's name: it goes away, and if it has a duty another one takes it over."""
-    return Operation("ring_bell", p.keys("bell keeper"), (p.space.now_us(), waiter, ""))
+    return Operation("wake_waiter", p.keys("wakeups timer"), (p.space.now_us(), waiter, ""))
 
 
 def watch(p: Partition, waiter: str) -> Operation:
     """Wake one waiter if the time has come that this one owns; the result is in how many ms it comes again, or 0."""
-    return Operation("ring_bell", p.keys("bell keeper"), (p.space.now_us(), waiter, "1"))
+    return Operation("wake_waiter", p.keys("wakeups timer"), (p.space.now_us(), waiter, "1"))
 
 
 def watch_all(times: Sequence[tuple[int, Partition]], waiter: str) -> tuple[int | None, Operation | None]:

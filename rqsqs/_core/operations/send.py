@@ -11,8 +11,8 @@ from rqsqs._core.operation import Arg, Operation
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, Outgoing, SentMessage
 
-SEND = "meta ready bell"
-SEND_FIFO = "meta available bell keeper"
+SEND = "meta ready wakeups"
+SEND_FIFO = "meta available wakeups timer"
 MIN_WINDOW_MS = 120_000  # a deduplication window that outlasts all repetitions of a call
 
 

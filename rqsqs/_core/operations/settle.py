@@ -14,9 +14,9 @@ from rqsqs.limits import Limits
 from rqsqs.models import Cause, Durability
 
 DELETE = "meta store inflight"
-DELETE_FIFO = "meta available inflight state bell"
-CHANGE = "meta store inflight bell keeper"
-CHANGE_FIFO = "meta available inflight state bell keeper"
+DELETE_FIFO = "meta available inflight state wakeups"
+CHANGE = "meta store inflight wakeups timer"
+CHANGE_FIFO = "meta available inflight state wakeups timer"
 
 
 def delete_messages(

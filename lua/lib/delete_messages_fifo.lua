@@ -49,14 +49,14 @@ return function(base, now_us, strict, first, is_done)
       local keys = groups[groups[i]]
       local list = base .. "group:" .. groups[i]
       if keys[2] then
-        require("lib.removal")(base, list, groups[i], keys)
+        require("lib.remove_from_group")(base, list, groups[i], keys)
       else
         local head = call("LPOP", list, "2")
         if not head or head[1] ~= keys[1] then -- not the first of those in flight
           if head then
             call("LPUSH", list, head[2], head[1])
           end
-          require("lib.removal")(base, list, groups[i], keys)
+          require("lib.remove_from_group")(base, list, groups[i], keys)
         end
       end
     end
@@ -64,7 +64,7 @@ return function(base, now_us, strict, first, is_done)
     call("HDEL", states, unpack(stamps))
     call("HINCRBY", base .. "meta", "messages", -deleted)
     for i = 1, #groups do
-      if require("lib.offer")(base, groups[i], now_us) then
+      if require("lib.make_available")(base, groups[i], now_us) then
         visible = true
       elseif not strict then -- its head may have been visible
         call("ZREM", base .. "available", groups[i])

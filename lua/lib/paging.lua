@@ -1,6 +1,6 @@
 -- Walks through sets of message groups, a few steps at a time: a place is the score and the name of the last member
 -- that was met, so that what comes and goes in front of it shifts nothing. Score and name "" are the beginning.
-local walk = {}
+local paging = {}
 
 -- As ZSETs order names of equal scores: byte by byte, whatever the server's locale is.
 local function less(a, b)
@@ -34,7 +34,7 @@ local function behind(zset, score, name)
 end
 
 -- Call step(name, score) for the members of a ZSET behind a place, until it returns false. Returns true at the end.
-function walk.zset(zset, score, name, step)
+function paging.zset(zset, score, name, step)
   local rank = behind(zset, score, name)
   while true do
     local found = redis.call("ZRANGE", zset, rank, rank + 99, "WITHSCORES")
@@ -51,7 +51,7 @@ function walk.zset(zset, score, name, step)
 end
 
 -- The same for a SET, whose members have the score "".
-function walk.set(set, name, step)
+function paging.set(set, name, step)
   local members = redis.call("SMEMBERS", set)
   table.sort(members, less)
   for _, member in ipairs(members) do
@@ -62,4 +62,4 @@ function walk.set(set, name, step)
   return true
 end
 
-return walk
+return paging

@@ -1,6 +1,6 @@
 -- A message that was received and not begun goes back to where it was in its line, as if it had not been received.
 return function(base, member)
-  local message, ring, sorted = require("lib.message"), require("lib.ring"), require("lib.sorted")
+  local message, fair_ring, sorted = require("lib.message"), require("lib.fair_ring"), require("lib.sorted")
   local meta, store = base .. "meta", base .. "store"
   local key, record = message.before(member), redis.call("HGET", store, member)
   redis.call("ZREM", base .. "inflight", member)
@@ -10,7 +10,7 @@ return function(base, member)
   redis.call("HDEL", store, member)
   local is_fair = redis.call("HEXISTS", meta, "fair") == 1
   local group = is_fair and message.group(key) or ""
-  local list = ring.list(base, group)
+  local list = fair_ring.list(base, group)
   local since = message.since(key)
   local older = sorted.count(list, function(other)
     local time = message.since(other)
@@ -32,6 +32,6 @@ return function(base, member)
     redis.call("HINCRBY", meta, "grouped", "1")
   end
   if is_fair then
-    ring.enter(base, group)
+    fair_ring.enter(base, group)
   end
 end

@@ -1,8 +1,8 @@
 -- What deleting and purging have in common for both kinds of queue. KEYS and ARGV are those of delete_queue.lua.
-local ending = {}
+local removal = {}
 
 -- Checks and marks of the first step. Returns an error reply or nil, and created_us.
-function ending.begin(keys, argv, now_us)
+function removal.begin(keys, argv, now_us)
   local meta = keys[1]
   local purge, first = argv[2] == "1", argv[5] == "1"
   if first then
@@ -28,13 +28,13 @@ function ending.begin(keys, argv, now_us)
   elseif first then
     redis.call("HSET", meta, "deleting", "1")
     redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain")
-    require("lib.bell").ring(keys[6]) -- a waiter finds the queue gone and tells the next one
+    require("lib.wakeups").wake(string.sub(meta, 1, -5)) -- a waiter finds the queue gone and tells the next one
   end
   return nil, state[1] and string.match(state[1], "^%d+$") or now_us
 end
 
 -- Remove the lists of message groups, a thousand at most; `field` of meta counts the messages in them.
-function ending.unlink_groups(meta, groups, field)
+function removal.unlink_groups(meta, groups, field)
   if #groups == 0 then
     return
   end
@@ -52,21 +52,21 @@ end
 
 -- The same for paused groups, some of them. A purge leaves them paused and goes through them by the cursor of SSCAN.
 -- Returns the next one, or nil at the end.
-function ending.unlink_paused(keys, argv, field)
+function removal.unlink_paused(keys, argv, field)
   local meta, paused = keys[1], keys[9]
   if argv[2] ~= "1" then
     local names = redis.call("SPOP", paused, "500")
-    ending.unlink_groups(meta, names, field)
+    removal.unlink_groups(meta, names, field)
     return #names == 500 and "0" or nil
   end
   local page = redis.call("SSCAN", paused, argv[6], "COUNT", "500")
-  ending.unlink_groups(meta, page[2], field)
+  removal.unlink_groups(meta, page[2], field)
   return page[1] ~= "0" and page[1] or nil
 end
 
 -- The last step. Returns batch id and destination of a hand-over that was not finished, if there is one: the
 -- destination has to forget it.
-function ending.finish(keys, argv)
+function removal.finish(keys, argv)
   local meta = keys[1]
   local base = string.sub(meta, 1, -5)
   redis.call("UNLINK", base .. "moved")
@@ -87,4 +87,4 @@ function ending.finish(keys, argv)
   return unpack(handover)
 end
 
-return ending
+return removal

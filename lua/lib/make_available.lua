@@ -12,7 +12,7 @@ return function(base, group, turn)
   if call("ZSCORE", base .. "inflight", stamp .. group) or call("SISMEMBER", base .. "paused", group) == 1 then
     return false
   end
-  if #key > 16 and require("lib.born").is_delayed(base, key, stamp .. group) then
+  if #key > 16 and require("lib.fifo_key").is_delayed(base, key, stamp .. group) then
     return false
   end
   local since = stamp
@@ -20,7 +20,7 @@ return function(base, group, turn)
   if state then
     since = string.match(state, "^%d+/%d+/(%d+)")
   elseif #key > 16 then
-    since = string.format("%.0f", require("lib.born").born_ms(key) * 1000)
+    since = string.format("%.0f", require("lib.fifo_key").enqueued_at_ms(key) * 1000)
   end
   if turn then
     call("ZADD", base .. "available", "NX", turn > since and turn or since, group)

@@ -1,13 +1,13 @@
 --[[
-The uncommon cases of send_message.lua, whose KEYS and ARGV these are without the lane: delays, message groups,
+The uncommon cases of send_message.lua, whose KEYS and ARGV these are without the slot: delays, message groups,
 deduplication.
 ]]
-local bell = require("lib.bell")
-local deduplication = require("lib.dedup")
-local ring = require("lib.ring")
+local wakeups = require("lib.wakeups")
+local deduplication = require("lib.deduplication")
+local fair_ring = require("lib.fair_ring")
 
 return function()
-  local meta, ready, token = unpack(KEYS)
+  local meta, ready = unpack(KEYS)
   local more = redis.call("HMGET", meta, "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow",
     "topology", "partition")
   if string.sub(ARGV[3], -1) == "c" then
@@ -28,7 +28,7 @@ return function()
   local stride, pass = string.match(ARGV[3], "^(%d)/?(.-)c?$")
   local queue_delay, fair = tonumber(more[2] or "0") * 1000, more[3]
   local base = string.sub(meta, 1, -5)
-  local store, delayed, keeper = base .. "store", base .. "delayed", base .. "keeper"
+  local store, delayed = base .. "store", base .. "delayed"
   local after_ms = require("lib.after")(now_us)
   local reply = {now_us, more[5] or ""}
   local earliest, visible
@@ -52,7 +52,7 @@ return function()
         place, count = require("lib.partition")(more[6], dedup_id, pass)
       end
       if window ~= "" and place == "here" then
-        require("lib.remembered")(meta, place, true, span, now_us)
+        require("lib.dedup_carry_over")(meta, place, true, span, now_us)
       end
       if place == "elsewhere" then
         outcome = "!"
@@ -72,7 +72,7 @@ return function()
       if group ~= "" then
         key = key .. "@" .. group
         if not fair then -- also if it is delayed: when it is due, its group takes part
-          ring.open(base)
+          fair_ring.open(base)
           fair = "1"
         end
       end
@@ -87,7 +87,7 @@ return function()
         end
       else
         if fair then
-          ring.push(base, group, key, record)
+          fair_ring.push(base, group, key, record)
           redis.call("HINCRBY", meta, "grouped", group ~= "" and 1 or 0)
         elseif stride == "2" then
           pushed[#pushed + 1], pushed[#pushed + 2] = key, record
@@ -107,9 +107,9 @@ return function()
     redis.call("RPUSH", ready, unpack(pushed))
   end
   if visible then
-    bell.ring(token)
+    wakeups.wake(base)
   elseif earliest then
-    bell.ring_for(token, keeper, now_ms, earliest)
+    wakeups.wake_for(base, now_ms, earliest)
   end
   return reply
 end

@@ -1,13 +1,13 @@
 --[[
-A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its lane has
-(lib/once.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=",
+A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its slot has
+(lib/idempotency.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=",
 if they were deleted at once or (FIFO) stay visible, the whole answer: "!" once the caller has that (forget_answer.lua),
 "?" if it is large and they are still there. Returns the answer, or nil if there is none: then it receives anew. The
-second value is true if the lane knows the call: then what was to be deleted with it was deleted before anything was
+second value is true if the slot knows the call: then what was to be deleted with it was deleted before anything was
 handed out, and must not be deleted again, as a message received since may look the same.
 ]]
-return function(lane, base, is_fifo, topology, now)
-  local known = redis.call("GET", lane)
+return function(slot, base, is_fifo, topology, now)
+  local known = redis.call("GET", slot)
   if not known or string.sub(known, -8) ~= string.sub(ARGV[1], 1, 8) then
     return nil, false
   elseif string.sub(known, 1, 1) == "?" then
@@ -15,7 +15,7 @@ return function(lane, base, is_fifo, topology, now)
   elseif string.sub(known, 1, 1) == "!" then -- this is an attempt that arrives late
     return {tonumber(now), topology, 0, 0, "", {}}, true
   elseif string.sub(known, 1, 1) == "=" then
-    redis.call("PEXPIRE", lane, require("lib.once").life(true))
+    redis.call("PEXPIRE", slot, require("lib.idempotency").life(true))
     return cmsgpack.unpack(string.sub(known, 2, -9)), true
   end
   local scores, held, reply = nil, {}, {}

@@ -9,54 +9,54 @@ never saw a message group has no ring and pays nothing.
 The messages of a group that were not received yet are in its list, those that became visible again, or were delayed, in
 `again:GROUP`, a ZSET of members and scores as in `inflight`; the fields `returned` and `arrived` of meta count the two.
 ]]
-local ring = {}
+local fair_ring = {}
 
 -- Where the messages of a group are that were not received yet.
-function ring.list(base, group)
+function fair_ring.list(base, group)
   if group == "" then
     return base .. "ready"
   end
   return base .. "group:" .. group
 end
 
-function ring.again(base, group)
+function fair_ring.again(base, group)
   return base .. "again:" .. group
 end
 
 -- Put a group behind all others.
-function ring.to_end(base, group)
-  local last = redis.call("ZRANGE", base .. "ring", "-1", "-1", "WITHSCORES")
-  redis.call("ZADD", base .. "ring", string.format("%d", last[2] and tonumber(last[2]) + 1 or 0), group)
+function fair_ring.to_end(base, group)
+  local last = redis.call("ZRANGE", base .. "fair_ring", "-1", "-1", "WITHSCORES")
+  redis.call("ZADD", base .. "fair_ring", string.format("%d", last[2] and tonumber(last[2]) + 1 or 0), group)
 end
 
 -- A group has something to hand out: it takes part from now on, unless it does already or is paused.
-function ring.enter(base, group)
-  if not redis.call("ZSCORE", base .. "ring", group) and redis.call("SISMEMBER", base .. "paused", group) == 0 then
-    ring.to_end(base, group)
+function fair_ring.enter(base, group)
+  if not redis.call("ZSCORE", base .. "fair_ring", group) and redis.call("SISMEMBER", base .. "paused", group) == 0 then
+    fair_ring.to_end(base, group)
   end
 end
 
 -- The first message group of a queue's life: from now on its receives go round the ring.
-function ring.open(base)
+function fair_ring.open(base)
   redis.call("HSET", base .. "meta", "fair", "1")
   require("lib.settings").mark(base .. "meta")
   if redis.call("EXISTS", base .. "ready") == 1 then
-    ring.enter(base, "")
+    fair_ring.enter(base, "")
   end
 end
 
 -- Append a message to its group's list.
-function ring.push(base, group, key, record)
-  if redis.call("RPUSH", ring.list(base, group), key, record) == 2 then
-    ring.enter(base, group)
+function fair_ring.push(base, group, key, record)
+  if redis.call("RPUSH", fair_ring.list(base, group), key, record) == 2 then
+    fair_ring.enter(base, group)
   end
 end
 
 -- A group that was paused takes part again.
-function ring.resume(base, group)
-  if redis.call("EXISTS", ring.list(base, group), ring.again(base, group)) > 0 then
-    ring.enter(base, group)
+function fair_ring.resume(base, group)
+  if redis.call("EXISTS", fair_ring.list(base, group), fair_ring.again(base, group)) > 0 then
+    fair_ring.enter(base, group)
   end
 end
 
-return ring
+return fair_ring

@@ -7,7 +7,7 @@ one message group of a fair queue. It has a list of what was not received yet, a
 at its score; `serve` merges them.
 ]]
 local message = require("lib.message")
-local ring = require("lib.ring")
+local fair_ring = require("lib.fair_ring")
 local large = require("lib.large")
 local sorted = require("lib.sorted")
 
@@ -59,13 +59,13 @@ local function hand_out(r, line, key, record)
   if line.group ~= "" then
     count(r, "grouped", -1)
   end
-  if #key == 25 then -- the hole of a cancelled message
-    count(r, "holes", -1)
+  if #key == 25 then -- the tombstone of a cancelled message
+    count(r, "tombstones", -1)
   elseif not message.expired(key, r.oldest) then
     local part = #key > 38 and message.parse(key)
     local group = r.paused_groups and line.group == "" and message.group(key) or ""
     if group ~= "" and redis.call("SISMEMBER", r.base .. "paused", group) == 1 then
-      ring.push(r.base, group, key, record) -- dead letters stand outside of their groups' lists
+      fair_ring.push(r.base, group, key, record) -- dead letters stand outside of their groups' lists
       count(r, "grouped", 1)
       require("lib.settings").unsort(r.meta)
     else
@@ -89,9 +89,9 @@ end
 -- Take up to n messages from the list of a line. Returns how many were handed out.
 local function serve_list(r, line, n)
   if line.has_dropped then -- more of them may be in front
-    local dropped, holes = require("lib.trim")(line.list, r.oldest, r.drops)
+    local dropped, tombstones = require("lib.drop_expired")(line.list, r.oldest, r.drops)
     r.drops = r.drops - dropped
-    count(r, "holes", -holes)
+    count(r, "tombstones", -tombstones)
     if line.group ~= "" then
       count(r, "grouped", -dropped)
     end
@@ -286,8 +286,8 @@ local function promote(r, name, is_delayed)
     redis.call("HDEL", r.base .. "store", unpack(ended))
   end
   for _, group in ipairs(order) do
-    redis.call("ZADD", ring.again(r.base, group), unpack(groups[group]))
-    ring.enter(r.base, group)
+    redis.call("ZADD", fair_ring.again(r.base, group), unpack(groups[group]))
+    fair_ring.enter(r.base, group)
   end
   if #found == 0 and is_delayed then
     delivery.forget_delays(r)
@@ -304,7 +304,7 @@ local function serve_groups(r, n)
   n = math.min(n, FAIR)
   local handed, turns, quantum = 0, TURNS, math.ceil(n / 4)
   while handed < n and turns > 0 and r.drops > 0 and r.bytes > 0 and r.missing_dlq == "" do
-    local first = redis.call("ZRANGE", r.base .. "ring", "0", "1")
+    local first = redis.call("ZRANGE", r.base .. "fair_ring", "0", "1")
     local group = first[1]
     if not group then
       break
@@ -312,16 +312,16 @@ local function serve_groups(r, n)
     local line = {
       group = group,
       is_group = true,
-      list = ring.list(r.base, group),
-      sets = {{name = ring.again(r.base, group), skip = 0}},
+      list = fair_ring.list(r.base, group),
+      sets = {{name = fair_ring.again(r.base, group), skip = 0}},
       until_score = "+inf",
     }
     handed = handed + serve(r, line, first[2] and math.min(quantum, n - handed) or n - handed)
     turns = turns - 1
     if redis.call("EXISTS", line.list, line.sets[1].name) == 0 then
-      redis.call("ZREM", r.base .. "ring", group)
+      redis.call("ZREM", r.base .. "fair_ring", group)
     elseif first[2] then
-      ring.to_end(r.base, group)
+      fair_ring.to_end(r.base, group)
     end
   end
   r.has_more = r.has_more or has_more or turns == 0

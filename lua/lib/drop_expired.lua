@@ -1,14 +1,14 @@
--- Drop the messages at the head of a standard queue's list whose retention is over, and the holes of cancelled ones, at
--- most `limit`. Their records are not read. Returns how many were dropped and how many of them were holes.
+-- Drop the messages at the head of a standard queue's list whose retention is over, and the tombstones of cancelled ones, at
+-- most `limit`. Their records are not read. Returns how many were dropped and how many of them were tombstones.
 return function(list, oldest, limit)
   local message = require("lib.message")
-  local dropped, holes = 0, 0
+  local dropped, tombstones = 0, 0
   while dropped < limit do
     local key = redis.call("LINDEX", list, string.format("%d", 2 * dropped))
     if not key then
       break
     elseif #key == 25 then
-      holes = holes + 1
+      tombstones = tombstones + 1
     elseif not message.expired(key, oldest) then
       break
     end
@@ -17,5 +17,5 @@ return function(list, oldest, limit)
   if dropped > 0 then
     redis.call("LTRIM", list, string.format("%d", 2 * dropped), "-1")
   end
-  return dropped, holes
+  return dropped, tombstones
 end

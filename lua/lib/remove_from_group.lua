@@ -32,7 +32,7 @@ return function(base, list, group, keys)
     return index and 2 * index
   end
 
-  local head, holes = 0, 0
+  local head, tombstones = 0, 0
   while head < 2 * #keys do
     local key = call("LINDEX", list, head)
     if not key or not wanted[string.sub(key, 1, 16)] then
@@ -58,13 +58,13 @@ return function(base, list, group, keys)
       met(key)
       call("LSET", list, position, "")
       call("LSET", list, position + 1, "")
-      holes, position = holes + 2, position + 2
+      tombstones, position = tombstones + 2, position + 2
     else
       position = head
     end
   end
-  if holes > 0 then
-    call("LREM", list, holes, "")
+  if tombstones > 0 then
+    call("LREM", list, tombstones, "")
   end
   if head > 0 then
     call("LTRIM", list, head, "-1")

@@ -4,11 +4,11 @@ passing through Lua. `free`: only up to the first that is in flight or delayed. 
 `limit`; the caller takes them off `messages` and looks whether the group is available.
 ]]
 return function(base, group, oldest_ms, limit, free)
-  local call, born = redis.call, require("lib.born")
+  local call, fifo_key = redis.call, require("lib.fifo_key")
   local list, members, stamps = base .. "group:" .. group, {}, {}
   while #stamps < limit do
     local key = call("LINDEX", list, 2 * #stamps)
-    if not key or born.born_ms(key) >= oldest_ms then
+    if not key or fifo_key.enqueued_at_ms(key) >= oldest_ms then
       break
     end
     stamps[#stamps + 1] = string.sub(key, 1, 16)

@@ -8,7 +8,7 @@ further on, or not to be kept. `r` is the state of the receive; it comes back wi
   missing_dlq  a dead-letter queue that has no shard here: nothing of it was touched
   dlq          the redrive policy, once it was needed
 ]]
-local born = require("lib.born")
+local fifo_key = require("lib.fifo_key")
 local deadletter = require("lib.deadletter")
 local fifo = require("lib.fifo")
 
@@ -48,8 +48,8 @@ end
 return function(r, group, entries, members, stamps, histories, flights)
   local oldest = tonumber(r.oldest)
   r.delivered, r.removed, r.offer, r.missing_dlq = 0, 0, false, nil
-  if entries[1] and not flights[1] and born.born_ms(entries[1]) < oldest then
-    r.removed = require("lib.sweep")(r.base, group, oldest, math.max(1, math.min(r.steps, 1000)), true)
+  if entries[1] and not flights[1] and fifo_key.enqueued_at_ms(entries[1]) < oldest then
+    r.removed = require("lib.drop_expired_fifo")(r.base, group, oldest, math.max(1, math.min(r.steps, 1000)), true)
     r.steps = r.steps - r.removed - 6
     r.offer = r.removed > 0
     return r
@@ -67,7 +67,7 @@ return function(r, group, entries, members, stamps, histories, flights)
       break
     end
     r.steps = r.steps - (#key > 16 and 1 or 0)
-    if flights[i] or (#key > 16 and born.is_delayed(r.base, key, members[i])) then
+    if flights[i] or (#key > 16 and fifo_key.is_delayed(r.base, key, members[i])) then
       stopped = true
       break
     end
@@ -79,7 +79,7 @@ return function(r, group, entries, members, stamps, histories, flights)
       end
       over = dlq and receives >= dlq.max_receives
     end
-    if born.born_ms(key) < oldest then
+    if fifo_key.enqueued_at_ms(key) < oldest then
       r.steps = r.steps - leave.remove(stamp)
     elseif over and not dlq.missing then
       r.steps = r.steps - leave.remove(stamp)
@@ -94,7 +94,7 @@ return function(r, group, entries, members, stamps, histories, flights)
       local at = #r.reply
       r.reply[at + 1], r.reply[at + 2], r.reply[at + 4] = key, group, record
       r.reply[at + 3] = fifo.state(n + 1, first, r.now, b)
-      if r.settle then
+      if r.acks then
         leave.remove(stamp)
       else
         leave.keep()

@@ -1,0 +1,315 @@
+--[[
+Wakes waiters without polling, for each partition by itself. Waiters block (BLPOP) on lists of wakeup tokens:
+  wakeups    at most one token: a message is visible, or a due time has no timer. Every waiter blocks on it.
+  backup     a token for each backup that is missing. Waiters without a duty block on it.
+  wake:NAME  a token for one waiter that has a duty: another due time than the one it knows counts now.
+A waiter that takes a token receives. `timer` is a STRING `due_ms:owner:backup:backup...`, owner = "-" if the owner left:
+  owner      wakes somebody when the earliest invisible message becomes due, and looks itself LAST_LOOK_MS later.
+  backup     looks itself a while after the due time, in case the owner died: the first one FIRST_LOOK_MS later.
+"Looks" means receives: that ends the duty, and a waiter without a duty blocks on `backup` again.
+
+A waiter is named PROCESS-NUMBER. As a process dies with all its waiters, only backups in other processes than the
+owner's count; BACKUPS of them are wanted. A waiter that took a backup token although its process has a duty becomes one
+more backup, so that it does not take the token again and again.
+
+What holds while somebody is blocked:
+  1. A message is visible: a token is in `wakeups`, or a waiter that took one is about to receive.
+  2. There is a due time: the timer is not later, or a token is in `wakeups`, or the one who took it is about to
+     receive. Whoever takes a token puts it back unless it sees to that.
+  3. A due time has a timer: everybody who is blocked has a duty for it, or BACKUPS others have, or a token is in a list
+     on which it is blocked, or those who took one are about to receive. So any of them may die.
+  4. A duty that is given up (the wait is over, there are messages, it is cancelled) is asked for again at once.
+A waiter of one partition sends BLPOP and receive together, and the server runs both even if the waiter has died
+meanwhile. Between the two a waiter of several partitions can die with the token it took. For a new due time there is a
+second token, so that another process looks at it all the same; a visible message waits for the next token, or until
+somebody looks again after a minute.
+
+`sets` are the ZSETs with due times: {key, scale, offset}, due_ms = score / scale + offset.
+]]
+local wakeups = {}
+
+local BACKUPS = 2
+local FIRST_LOOK_MS, NEXT_LOOK_MS, LAST_LOOK_MS = 300, 200, 700
+local MOST_NAMES = 8 -- backups with a name; further ones look, but cannot be told of an earlier due time
+local LONGEST_BLOCK_MS = 60000 -- every waiter looks again after that time (flows/receive.py)
+local KEPT_MS = 2000
+local NOBODY = "-"
+
+local function ms(number)
+  return string.format("%d", number)
+end
+
+-- Wake one waiter, unless a token is out already.
+function wakeups.wake(base)
+  local list = base .. "wakeups"
+  if redis.call("EXISTS", list) == 0 then
+    redis.call("RPUSH", list, "1")
+  end
+end
+
+local function process_of(name)
+  return string.match(name, "^[^-]*")
+end
+
+-- The timer {due =, owner =, backups = {name ...}}, or nil.
+local function read(base)
+  local value = redis.call("GET", base .. "timer")
+  if not value then
+    return nil
+  end
+  local due, owner, names = string.match(value, "^([^:]+):?([^:]*)(.*)$")
+  local timer = {due = tonumber(due), owner = owner ~= "" and owner or NOBODY, backups = {}}
+  for name in string.gmatch(names, "[^:]+") do
+    timer.backups[#timer.backups + 1] = name
+  end
+  return timer
+end
+
+local function write(base, timer, ...)
+  local names = {ms(timer.due), timer.owner, unpack(timer.backups)}
+  redis.call("SET", base .. "timer", table.concat(names, ":"), ...)
+end
+
+-- Take a waiter's name out. Returns "owner", "backup" or nil.
+local function remove(timer, waiter)
+  if timer.owner == waiter then
+    timer.owner = NOBODY
+    return "owner"
+  end
+  for i, name in ipairs(timer.backups) do
+    if name == waiter then
+      table.remove(timer.backups, i)
+      return "backup"
+    end
+  end
+  return nil
+end
+
+-- How many backups are missing, and whether the process of a waiter has a duty.
+local function missing(timer, waiter)
+  local found = 0
+  local seen = {[process_of(timer.owner)] = true}
+  for _, name in ipairs(timer.backups) do
+    local process = process_of(name)
+    if not seen[process] then
+      seen[process], found = true, found + 1
+    end
+  end
+  return BACKUPS - found, seen[process_of(waiter)]
+end
+
+-- Put out a token for each backup that is missing; they end a second after the due time, `timer` KEPT_MS after it.
+local function ask_for_backups(base, timer, if_ahead)
+  local lacking, list = missing(timer, NOBODY), base .. "backup"
+  if lacking <= 0 then
+    redis.call("DEL", list)
+    return
+  end
+  local out = redis.call("LLEN", list)
+  if out < lacking then
+    local left = redis.call("PTTL", base .. "timer") - KEPT_MS
+    if left > 0 or not if_ahead then
+      redis.call("RPUSH", list, unpack({"1", "1"}, out + 1, lacking))
+      redis.call("PEXPIRE", list, ms(math.max(left, 0) + 1000))
+    end
+  end
+end
+
+-- The due time of a timer does not count any more: tell the waiters that have a duty.
+local function revoke(base, timer, except)
+  for _, name in ipairs({timer.owner, unpack(timer.backups)}) do
+    if name ~= except and name ~= NOBODY then
+      local list = base .. "wake:" .. name
+      redis.call("RPUSH", list, "1")
+      redis.call("PEXPIRE", list, ms(LONGEST_BLOCK_MS + 1000))
+    end
+  end
+end
+
+-- Due times have changed: the timer is void.
+function wakeups.reset(base)
+  local timer = read(base)
+  if timer then
+    revoke(base, timer)
+    redis.call("DEL", base .. "timer")
+  end
+  wakeups.wake(base)
+end
+
+-- A message will become visible at due_ms: wake a waiter if there is no timer that early. One more is woken, and all
+-- who have a duty, in case the first one dies before it receives.
+function wakeups.wake_for(base, now_ms, due_ms)
+  local timer, backup = read(base), base .. "backup"
+  if timer and timer.due > now_ms then
+    if timer.due <= due_ms and timer.owner ~= NOBODY then
+      return
+    end
+    wakeups.reset(base)
+  elseif redis.call("EXISTS", base .. "wakeups", backup) == 2 then
+    return
+  else
+    wakeups.wake(base)
+  end
+  if redis.call("EXISTS", backup) == 0 then
+    redis.call("RPUSH", backup, "1")
+    redis.call("PEXPIRE", backup, ms(math.max(due_ms - now_ms, 0) + 1000))
+  end
+end
+
+-- Messages are visible, or the earliest of those that were given another time is due at earliest_ms (nil = none).
+function wakeups.announce(base, now_ms, is_visible, earliest_ms)
+  if is_visible then
+    wakeups.wake(base)
+  elseif earliest_ms then
+    wakeups.wake_for(base, now_ms, earliest_ms)
+  end
+end
+
+-- Find a duty for a waiter, if it shall have one. Returns what it has to do as block() does, and whether that is new.
+local function join(timer, waiter, has_waited)
+  if timer.owner == waiter then
+    return {timer.due, timer.due + LAST_LOOK_MS}, false
+  elseif timer.owner == NOBODY then
+    remove(timer, waiter)
+    timer.owner = waiter
+    return {timer.due, timer.due + LAST_LOOK_MS}, true
+  end
+  for i, name in ipairs(timer.backups) do
+    if name == waiter then
+      return {0, timer.due + math.min(FIRST_LOOK_MS + NEXT_LOOK_MS * (i - 1), LAST_LOOK_MS)}, false
+    end
+  end
+  local lacking, is_known = missing(timer, waiter)
+  if lacking <= 0 or is_known and not has_waited then
+    return 0, false
+  elseif #timer.backups >= MOST_NAMES then
+    return {0, timer.due + LAST_LOOK_MS}, false
+  end
+  timer.backups[#timer.backups + 1] = waiter
+  return {0, timer.due + math.min(FIRST_LOOK_MS + NEXT_LOOK_MS * (#timer.backups - 1), LAST_LOOK_MS)}, true
+end
+
+-- An empty receive is about to block: take the token away and see to the next due time (ms or nil). Returns 0, or
+-- {wake_at_ms, look_at_ms} if the caller has a duty: as the owner it comes to wakeups.watch() first; 0 = it is a backup.
+local function block(base, now_ms, next_due, waiter, has_waited)
+  redis.call("DEL", base .. "wakeups", base .. "wake:" .. waiter)
+  local timer = read(base)
+  if timer and timer.due <= now_ms then
+    timer = nil
+  end
+  if next_due and (not timer or next_due < timer.due) then
+    if timer then
+      revoke(base, timer, waiter)
+    end
+    timer = {due = math.max(next_due, now_ms + 1), owner = NOBODY, backups = {}}
+  elseif not timer then
+    return 0
+  end
+  local duty, is_new = join(timer, waiter, has_waited)
+  if is_new then
+    write(base, timer, "PX", ms(timer.due - now_ms + KEPT_MS))
+  end
+  ask_for_backups(base, timer)
+  return duty
+end
+
+-- The time has come for the owner to wake somebody. Returns in how many ms it comes again, or 0.
+function wakeups.watch(base, now_ms, waiter)
+  local timer = read(base)
+  if timer and timer.due > now_ms then
+    return timer.owner == waiter and timer.due - now_ms or 0
+  end
+  wakeups.wake(base)
+  return 0
+end
+
+-- A waiter goes away, or has got messages: if it had a duty, another one takes it over. It may have taken a token for a
+-- backup, which then is put out again.
+function wakeups.leave(base, waiter)
+  local timer = read(base)
+  if not timer then
+    return
+  end
+  local duty = remove(timer, waiter)
+  if duty == "owner" then
+    wakeups.wake(base)
+    if #timer.backups == 0 then
+      redis.call("DEL", base .. "timer")
+      return
+    end
+  end
+  if duty then
+    write(base, timer, "KEEPTTL")
+  end
+  ask_for_backups(base, timer, true)
+end
+
+-- Has a receive waited before? Only then it may have a duty, and may have taken a token. `wait` as in receive_message.
+function wakeups.has_waited(wait)
+  return string.find(wait, "^%d") ~= nil
+end
+
+-- Until when (ms) a receive waits.
+function wakeups.wait_until(base, wait, now_ms)
+  if wait == "" then
+    return now_ms
+  elseif wait == "?" then
+    return now_ms + tonumber(redis.call("HGET", base .. "meta", "ReceiveMessageWaitTimeSeconds") or "0") * 1000
+  elseif string.sub(wait, 1, 1) == "+" then
+    return now_ms + tonumber(string.sub(wait, 2))
+  end
+  return tonumber(wait)
+end
+
+-- The earliest due time (ms), or nil.
+function wakeups.next_due(sets)
+  local next_due
+  for _, set in ipairs(sets) do
+    local key, scale, offset = unpack(set)
+    local first = redis.call("ZRANGE", key, "0", "0", "WITHSCORES")
+    if first[1] then
+      local due = math.floor(tonumber(first[2]) / scale) + offset
+      if not next_due or due < next_due then
+        next_due = due
+      end
+    end
+  end
+  return next_due
+end
+
+-- Is there perhaps a due time, passed or ahead, that has no timer?
+function wakeups.lacks_timer(base, now_ms, sets)
+  local timer = read(base)
+  if not timer or timer.due <= now_ms or timer.owner == NOBODY then
+    return true
+  end
+  return (wakeups.next_due(sets) or timer.due) < timer.due
+end
+
+-- The end of an empty receive: it waits on or leaves. Returns what block() returns, and wait_until_ms.
+function wakeups.wait_on(base, wait, now_ms, sets, waiter)
+  local wait_until, has_waited = wakeups.wait_until(base, wait, now_ms), wakeups.has_waited(wait)
+  if wait_until > now_ms then
+    return block(base, now_ms, wakeups.next_due(sets), waiter, has_waited), wait_until
+  end
+  if has_waited then
+    wakeups.leave(base, waiter)
+    wakeups.announce(base, now_ms, false, wakeups.next_due(sets))
+  end
+  return 0, wait_until
+end
+
+-- A receive is not allowed to take messages, as too many are in flight: it leaves tokens to others. Returns
+-- wait_until_ms.
+function wakeups.step_aside(base, wait, now_ms, sets, waiter)
+  if wakeups.has_waited(wait) then
+    wakeups.leave(base, waiter)
+    if redis.call("EXISTS", base .. "ready", base .. "fair_ring", base .. "available") > 0
+      or wakeups.next_due(sets) and wakeups.lacks_timer(base, now_ms, sets) then
+      wakeups.wake(base)
+    end
+  end
+  return wakeups.wait_until(base, wait, now_ms)
+end
+
+return wakeups
