@@ -29,10 +29,12 @@ class Partition:
         queue: queue name.
         tag: hash tag, `NAME/NUMBER` of the queue or, for a shard of dead letters, of their source.
         wakeups, backup: the wakeup lists (lua/lib/wakeups.lua).
+        waits_on: the first of these, as waiters name it.
         node: 22 bits that go into MessageIds.
+        found_keys: what keys() has found.
     """
 
-    __slots__ = ("_heads", "backup", "base", "is_fifo", "node", "queue", "space", "tag", "wakeups")
+    __slots__ = ("backup", "base", "found_keys", "is_fifo", "node", "queue", "space", "tag", "waits_on", "wakeups")
 
     def __init__(self, space: Keyspace, queue: str, tag: str) -> None:
         self.space = space
@@ -42,14 +44,15 @@ class Partition:
         self.base = f"{space.prefix}:{{{tag}}}:{queue}:"
         self.wakeups = self.base + "wakeups"
         self.backup = self.base + "backup"
+        self.waits_on = (self.wakeups,)
         self.node = int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "big")
-        self._heads: dict[str, tuple[str, ...]] = {}
+        self.found_keys: dict[str, tuple[str, ...]] = {}
 
     def keys(self, names: str) -> tuple[str, ...]:
         """Full names of the keys `names` (separated by blanks)."""
-        found = self._heads.get(names)
+        found = self.found_keys.get(names)
         if found is None:
-            found = self._heads[names] = tuple(self.base + name for name in names.split())
+            found = self.found_keys[names] = tuple(self.base + name for name in names.split())
         return found
 
     def wake(self, waiter: str) -> str:

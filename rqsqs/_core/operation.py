@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from rqsqs.models import Durability
 
@@ -33,7 +33,7 @@ class Operation:
 
     __slots__ = ("args", "durability", "keeps_answer", "keys", "parse", "repeat_mark", "script", "undo")
 
-    unless_watched: ClassVar[tuple[str, ...] | None] = None
+    unless_watched: tuple[str, ...] | None = None
 
     def __init__(
         self,

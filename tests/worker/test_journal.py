@@ -201,7 +201,7 @@ def test_the_start_says_where_it_serves_what(app: App, journal: Journal) -> None
     line = journal.of(" serves ")
     assert line["message"].startswith(f"{running.consumer_id} serves q, mails at {line['server']} with 7 slots, rqsqs ")
     assert (line["queues"], line["slots"], line["version"]) == (["q", "mails"], 7, rqsqs.__version__)
-    assert line["server"].startswith("redis://127.0.0.1:")
+    assert line["server"].startswith(("redis://127.0.0.1:", "redis+cluster://127.0.0.1:"))
 
 
 def test_the_fields_are_the_documented_ones(app: App, journal: Journal) -> None:

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from msgpack import UnpackException, unpackb
+
 from rqsqs._core import operations, portions
 from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.send import send_messages
@@ -19,14 +21,16 @@ from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_me
 from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
+from rqsqs._core.operations import Received
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
-from rqsqs._core.records import Delivery, is_newer
+from rqsqs._core.records import BYTES, OBJECT, TEXT, Delivery, is_newer
 from rqsqs.errors import DurabilityNotReached, FormatNewer, QueueDoesNotExist, RqsqsError, ServerError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, Failure, Outgoing, Reached
 
 T = TypeVar("T")
+UNUSUAL = (ValueError, TypeError, LookupError, RecursionError, UnpackException)
 log = logging.getLogger("rqsqs.damage")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
@@ -34,8 +38,176 @@ LOOK_AGAIN_MS = 500
 POLL_CALLS = 10  # a receive that does not wait makes at most so many calls, whatever lies in front
 STAY = 8  # one call of so many goes to another partition than the last one
 BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
-_HERE = secrets.token_hex(4)  # with the process's number it names a process among all on all machines
-_waiter_numbers = itertools.count()
+NO_HEADERS: dict[str, Any] = {}
+KINDS = (TEXT, BYTES, OBJECT)
+TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
+
+
+class Waiters:
+    """Makes the names of callers that wait: PROCESS-NUMBER, as lua/lib/wakeups.lua wants it."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Name this process among all on all machines; in a forked child anew."""
+        self.process = secrets.token_hex(8)
+        self.numbers = itertools.count()
+
+    def next(self) -> str:
+        """Another name."""
+        return f"{self.process}-{next(self.numbers)}"
+
+
+waiters = Waiters()
+os.register_at_fork(after_in_child=waiters.begin)
+
+
+class ReceiveSpec:
+    """What a caller asks for when it receives, checked; callers keep it for the next time.
+
+    Attributes:
+        count: at most so many messages.
+        visibility_ms: None = the queue's VisibilityTimeout.
+        wait_ms: None = the queue's ReceiveMessageWaitTimeSeconds.
+        delete: delete at once what is received.
+    """
+
+    __slots__ = ("count", "delete", "limits", "visibility_ms", "wait_ms", "words")
+
+    def __init__(
+        self, limits: Limits, count: int, visibility_ms: int | None, wait_ms: int | None, delete: bool = False
+    ) -> None:
+        self.limits, self.count, self.visibility_ms, self.wait_ms, self.delete = (
+            limits,
+            count,
+            visibility_ms,
+            wait_ms,
+            delete,
+        )
+        wait = "?" if wait_ms is None else f"+{wait_ms}" if wait_ms else ""
+        visibility = "" if visibility_ms is None else str(visibility_ms)
+        self.words = (str(count), visibility, wait), (str(limits.in_flight), "1" if delete else "")
+
+
+class Receive(Operation):
+    """Receive from a standard queue of one partition. The result is what could be read of the messages.
+
+    Args:
+        finished: messages of this partition to be deleted first, in the same step.
+    """
+
+    __slots__ = ("_end", "_finished", "_got", "_queue", "_spec", "_waiter", "unless_watched")
+
+    script = "receive_message"
+    durability = repeat_mark = None
+
+    def __init__(self, q: QueueRef, spec: ReceiveSpec, finished: Sequence[Delivery] = ()) -> None:
+        p = q.home
+        self._queue, self._spec, self._finished = q, spec, finished
+        self._got: Received | None = None
+        self._waiter = waiter = ""
+        self.unless_watched = None
+        if spec.wait_ms != 0:
+            self._waiter = waiter = f"{waiters.process}-{next(waiters.numbers)}"
+            if spec.wait_ms:
+                self._end = time.monotonic_ns() // 1_000_000 + spec.wait_ms
+                if not finished:
+                    self.unless_watched = p.waits_on
+        self.keys = p.found_keys.get(operations.RECEIVE) or p.keys(operations.RECEIVE)
+        words, more = spec.words
+        self.args = ("", *words, waiter, *more)
+        for d in finished:
+            self.args += (d.key,)
+        self.keeps_answer = spec.delete
+
+    def parse(self, reply: Any) -> Any:
+        """The messages, or a flow where there is more to do."""
+        if type(reply[0]) is bytes and reply[-2] == self._queue.topology:  # messages, and nothing else to tell
+            p, received_ms = self._queue.home, reply[-1].decode()
+            now_ms, found = int(received_ms), []
+            try:
+                for i in range(0, len(reply) - 2, 2):
+                    key, record = reply[i].decode(), reply[i + 1]
+                    kind, body = unpackb(record, strict_map_key=False)
+                    if not (key[:16].isdigit() and key[21:24].isdigit()):
+                        raise ValueError
+                    if type(body) is not TYPES.get(kind, type(body)) or kind not in KINDS:
+                        raise ValueError
+                    found.append(
+                        Delivery(p, key, record, received_ms, 1, now_ms, 0, "", None, 0, (kind, body, NO_HEADERS))
+                    )
+            except UNUSUAL:  # it has headers, or was not written by us
+                pass
+            else:
+                if len(found) == self._spec.count or not portions.is_cut(found):
+                    return found
+        return self._finish(reply)
+
+    def _finish(self, reply: Any) -> Flow[list[Delivery]]:
+        statuses: list[int] = []
+        if self._finished and len(reply) == 7 and not isinstance(reply[0], bytes):
+            statuses = reply.pop()
+        self._got = got = Received(self._queue.home, reply)
+        return self._go_on(got, statuses)
+
+    def _go_on(self, got: Received, statuses: list[int]) -> Flow[list[Delivery]]:
+        q, spec = self._queue, self._spec
+        received = yield from _go_on(q, self._ask, got, spec.count, spec.wait_ms, self._waiter, self._end_ms(got))
+        received = yield from _fill(q, self._ask, received, spec.count)
+        yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
+        return readable(received, must=True)
+
+    def _end_ms(self, got: Received) -> int:
+        if self._spec.wait_ms:
+            return self._end
+        return _now_ms(self._queue) + (got.wait_until_ms - got.now_ms if self._spec.wait_ms is None else 0)
+
+    def _ask(self, p: Partition, wait: str, waiter: str, count: int) -> Operation:
+        spec = self._spec
+        return operations.receive_messages(p, spec.limits, count, spec.visibility_ms, wait, waiter, delete=spec.delete)
+
+    def line_up(self) -> Flow[list[Delivery]]:
+        """Nothing is visible, or the waiter who watches would have it: wait behind that without asking."""
+        q, spec = self._queue, self._spec
+        assert spec.wait_ms is not None
+        received = yield from _line_up(q, self._ask, spec.count, spec.wait_ms)
+        received = yield from _fill(q, self._ask, received, spec.count)
+        yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
+        return readable(received, must=True)
+
+    def undo(self, result: Any) -> list[Operation]:
+        """Give back what nobody is there to take."""
+        got = self._got
+        if got is not None:
+            return operations.not_received(got, self._waiter, delete=self._spec.delete)
+        return [] if self._spec.delete else operations.give_back(self._queue.home, result)
+
+
+class DeleteAndReceive(Receive):
+    """The same; the result is a pair: messages, and a Failure for each finished one that could not be deleted."""
+
+    __slots__ = ()
+
+    def parse(self, reply: Any) -> Any:
+        """The pair, or a flow where there is more to do."""
+        found = super().parse(reply)
+        return (found, []) if type(found) is list else found
+
+    def _go_on(self, got: Received, statuses: list[int]) -> Any:
+        q, spec = self._queue, self._spec
+        results: list[Any] = [None] * len(self._finished)
+        handles = [d.receipt_handle for d in self._finished]
+        fail_refused(q, spec.limits, results, handles, [*range(len(results))], statuses)
+        failures = [r for r in results if r is not None]
+        received = yield from _go_on(q, self._ask, got, spec.count, spec.wait_ms, self._waiter, self._end_ms(got))
+        received = yield from _fill(q, self._ask, received, spec.count)
+        yield from _stop_at_newer(q, received, spec.limits)
+        return readable(received, must=not failures), failures
+
+    def undo(self, result: Any) -> list[Operation]:
+        """Give back what nobody is there to take."""
+        return super().undo(result[0] if type(result) is tuple else result)
 
 
 def receive_messages(
@@ -250,31 +422,53 @@ def _receive(
     `start`."""
     if len(q.partitions) > 1:
         return (yield from _receive_everywhere(q, ask, max_messages, wait_ms, first, start if first else None))
-    home, bells = q.home, (q.home.wakeups,)
     wait = waiter = ""
     if wait_ms != 0:
         wait = "?" if wait_ms is None else f"+{wait_ms}"
-        waiter = _waiter_name()
-        if wait_ms and first is None and (yield IsWatched(bells)):
-            # Nothing is visible, or the one who watches would have it: line up behind it without asking.
-            then = functools.partial(ask, home, NOW, "", max_messages)
-            got, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), then=then, also=(home.backup,))
-            wait_ms -= min(wait_ms, BLOCK_MS) - spare
-            if got is not None and got.messages:
-                return list(got.messages)
-            if wait_ms <= 0:
-                if got is not None and got.wake_at_ms == got.now_ms:
-                    yield operations.ring(home)  # something may be visible, and it may have taken a token
-                return []
-            wait = f"+{wait_ms}"
-
+        waiter = waiters.next()
+        if wait_ms and first is None and (yield IsWatched(q.home.waits_on)):
+            return (yield from _line_up(q, ask, max_messages, wait_ms))
     end = _now_ms(q) + wait_ms if wait_ms else 0
-    calls, again = 1, False
-    got = yield first(wait, waiter) if first else ask(home, wait, waiter, max_messages)
+    got = yield first(wait, waiter) if first else ask(q.home, wait, waiter, max_messages)
     if got.messages and not got.missing_dlq and got.topology == q.topology:  # the common case
         return list(got.messages)
     if not end:
         end = _now_ms(q) + (got.wait_until_ms - got.now_ms if wait_ms is None else 0)
+    return (yield from _go_on(q, ask, got, max_messages, wait_ms, waiter, end))
+
+
+def _line_up(
+    q: QueueRef, ask: Callable[[Partition, str, str, int], Operation], max_messages: int, wait_ms: int
+) -> Flow[list[Delivery]]:
+    """Nothing is visible, or the one who watches would have it: line up behind it without asking."""
+    home = q.home
+    then = functools.partial(ask, home, NOW, "", max_messages)
+    got, spare = yield Wait(home.waits_on, min(wait_ms, BLOCK_MS), then=then, also=(home.backup,))
+    wait_ms -= min(wait_ms, BLOCK_MS) - spare
+    if got is not None and got.messages:
+        return list(got.messages)
+    if wait_ms <= 0:
+        if got is not None and got.wake_at_ms == got.now_ms:
+            yield operations.ring(home)  # something may be visible, and it may have taken a token
+        return []
+    waiter, end = waiters.next(), _now_ms(q) + wait_ms
+    got = yield ask(home, f"+{wait_ms}", waiter, max_messages)
+    return (yield from _go_on(q, ask, got, max_messages, wait_ms, waiter, end))
+
+
+def _go_on(
+    q: QueueRef,
+    ask: Callable[[Partition, str, str, int], Operation],
+    got: Any,
+    max_messages: int,
+    wait_ms: int | None,
+    waiter: str,
+    end: int,
+) -> Flow[list[Delivery]]:
+    """After the first answer: hand out what it has, or wait until `end` (_now_ms)."""
+    home, bells = q.home, q.home.waits_on
+    wait = "" if not waiter else "?" if wait_ms is None else f"+{wait_ms}"
+    calls, again = 1, False
     try:
         while True:
             again = bool(got.missing_dlq) or got.wake_at_ms == got.now_ms
@@ -358,7 +552,7 @@ def _receive_everywhere(
     try:
         if wait_ms != 0:
             wait = "?" if wait_ms is None else f"+{wait_ms}"
-            waiter = _waiter_name()
+            waiter = waiters.next()
             bells = tuple([p.wakeups for p in q.partitions])
             if wait_ms and first is None and not heard and (yield IsWatched(bells)):
                 # Nothing is visible, or the one who watches would have it: line up behind it without asking.
@@ -470,11 +664,6 @@ def _receive_everywhere(
         if not isinstance(e, GeneratorExit | ServerError):
             yield from _leave(duties, waiter, owed)
         raise
-
-
-def _waiter_name() -> str:
-    """PROCESS-NUMBER, as lua/lib/wakeups.lua wants it."""
-    return f"{_HERE}.{os.getpid():x}-{next(_waiter_numbers)}"
 
 
 def _now_ms(q: QueueRef) -> int:

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from rqsqs._core import operations, portions
+from rqsqs._core import ids, operations, portions, records
 from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.partitions import complete, settle
 from rqsqs._core.flows.topology import refresh
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow, Sleep
+from rqsqs._core.operation import Flow, Operation, Sleep
 from rqsqs._core.operations import Moved
 from rqsqs.errors import InvalidParameterValue, MessageTooLarge, PartitionMoved, QueueDoesNotExist, ServerError
 from rqsqs.limits import Limits
@@ -23,6 +23,65 @@ PATIENT_TURNS = 2  # after so many an interrupted change is completed
 SETTLE_AFTER = 256  # messages that were not in their old place any more, until a sender looks whether any is,
 SETTLE_UP_TO = 10_000  # among so many message groups
 PAUSE_MS = 50  # between attempts
+
+
+class SendOne(Operation):
+    """Send a body and nothing else to a standard queue. The result is a SentMessage.
+
+    Raises:
+        InvalidParameterValue: it cannot be packed.
+        MessageTooLarge, QueueDoesNotExist.
+    """
+
+    __slots__ = ("_limits", "_name", "_partition", "_queue", "_record", "_size")
+
+    script = "send_message"
+    repeat_mark = 2
+    keeps_answer = False
+    undo = durability = None
+
+    def __init__(self, q: QueueRef, limits: Limits, body: Any) -> None:
+        record, size = records.plain(body)
+        self._queue, self._limits, self._record, self._size = q, limits, record, size
+        self._partition = p = q.home if len(q.own) == 1 else q.next_own()
+        self._name = name = ids.tails() + "000"
+        self.keys = p.found_keys.get(operations.SEND) or p.keys(operations.SEND)
+        clock = p.space.clock
+        now = "" if clock is None else p.space.now_us()
+        self.args = (now, str(size), "2" if q.checked % CHECK_EVERY else "2c", name, record)
+
+    def parse(self, reply: Any) -> Any:
+        """The SentMessage, or a flow where there is more to do."""
+        q = self._queue
+        q.checked += 1
+        if type(reply) is bytes:
+            return SentMessage(reply.decode() + self._name, self._partition.node)
+        return self._finish(reply)
+
+    def _finish(self, reply: Any) -> Flow[SentMessage]:
+        q, p = self._queue, self._partition
+        (sent,) = operations.parse_sent(reply, [self._name], p.node)
+        if isinstance(sent, Moved):
+            return (yield from self._again())
+        if p is q.home and reply[1] != q.topology:
+            yield from refresh(q)
+        return sent
+
+    def _again(self) -> Flow[SentMessage]:
+        yield from refresh(self._queue)
+        message = Outgoing(self._record, self._size)
+        (answer,) = yield from send_messages(self._queue, (message,), self._limits)
+        if isinstance(answer, Failure):
+            raise answer.error
+        return answer
+
+    def recover(self, error: BaseException) -> Any:
+        """The partition may be no more, without the queue being so."""
+        if isinstance(error, MessageTooLarge) and error.detail:
+            raise _too_large(self._size, int(error.detail)) from None
+        if isinstance(error, QueueDoesNotExist) and self._partition is not self._queue.home:
+            return self._again()
+        raise error
 
 
 def send_messages(

@@ -12,6 +12,7 @@ from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
+from rqsqs._core.records import Delivery
 from rqsqs.errors import (
     InvalidParameterValue,
     MessageNotAvailable,
@@ -22,6 +23,40 @@ from rqsqs.limits import Limits
 from rqsqs.models import Durability, Failure, Reached
 
 DELETED, CHANGED = "the messages are deleted", "the visibility is changed"
+
+
+class DeleteOne(Operation):
+    """Delete a message that was received from a queue. The result is None; deleting what is gone succeeds.
+
+    Raises:
+        ReceiptHandleExpired: FIFO: its visibility timeout is over; standard: it left.
+    """
+
+    __slots__ = ("_delivery", "_limits")
+
+    repeat_mark = None
+    keeps_answer = False
+    undo = durability = None
+
+    def __init__(self, limits: Limits, d: Delivery) -> None:
+        self._delivery, self._limits = d, limits
+        p = d.partition
+        if p.is_fifo:
+            self.script = "delete_message_fifo"
+            self.keys = p.found_keys.get(operations.DELETE_FIFO) or p.keys(operations.DELETE_FIFO)
+            receipt = d.receipt
+            self.args = (p.space.now_us(), "1" if limits.strict else "", receipt.key, receipt.group, receipt.receives)
+        else:
+            self.script = "delete_message"
+            self.keys = p.found_keys.get(operations.DELETE) or p.keys(operations.DELETE)
+            self.args = (d.key,)
+
+    def parse(self, reply: Any) -> None:
+        """Nothing to tell."""
+        if type(reply) is not int and reply[0] == -1:
+            is_fifo = self._delivery.partition.is_fifo
+            if is_fifo or not self._limits.strict:
+                raise (_expired if is_fifo else _left)(self._delivery.receipt_handle)
 
 
 def delete_messages(

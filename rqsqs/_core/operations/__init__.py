@@ -8,6 +8,7 @@ from rqsqs._core.operations.receive import (
     give_back,
     history,
     key_text,
+    not_received,
     pass_over,
     receive_messages,
     ring,
@@ -15,7 +16,7 @@ from rqsqs._core.operations.receive import (
     watch,
     watch_all,
 )
-from rqsqs._core.operations.send import MIN_WINDOW_MS, SEND, SEND_FIFO, Moved, dedup_tail, send_messages
+from rqsqs._core.operations.send import MIN_WINDOW_MS, SEND, SEND_FIFO, Moved, dedup_tail, parse_sent, send_messages
 from rqsqs._core.operations.settle import (
     CHANGE,
     CHANGE_FIFO,
@@ -53,6 +54,8 @@ __all__ = [
     "history",
     "key_text",
     "mark_connection",
+    "not_received",
+    "parse_sent",
     "pass_over",
     "receive_messages",
     "release_messages",

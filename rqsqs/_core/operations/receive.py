@@ -104,11 +104,7 @@ def receive_messages(
         return Received(p, reply)
 
     def undo(got: Received) -> list[Operation]:
-        if got.messages:
-            return [] if delete else give_back(p, got.messages)
-        if got.wake_at_ms == got.now_ms and waiter:  # something may be visible, and it may have taken a token
-            return [ring(p)]
-        return [ring(p, waiter)] if got.look_at_ms else []
+        return not_received(got, waiter, delete=delete)
 
     if p.is_fifo:
         strict = "1" if limits.strict else ""
@@ -117,6 +113,16 @@ def receive_messages(
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo, keeps_answer=delete)
     args = (*args, *[r.key for r in finished])
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo, keeps_answer=delete)
+
+
+def not_received(got: Received, waiter: str, *, delete: bool) -> list[Operation]:
+    """What to do with an answer that nobody is there to take."""
+    p = got.partition
+    if got.messages:
+        return [] if delete else give_back(p, got.messages)
+    if got.wake_at_ms == got.now_ms and waiter:  # something may be visible, and it may have taken a token
+        return [ring(p)]
+    return [ring(p, waiter)] if got.look_at_ms else []
 
 
 def give_back(p: Partition, deliveries: Sequence[Delivery]) -> list[Operation]:

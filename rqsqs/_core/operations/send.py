@@ -83,25 +83,30 @@ def send_messages(
             )
 
     def parse(reply: bytes | list[bytes]) -> list[SentMessage | Moved]:
-        if isinstance(reply, bytes):
-            stamp = reply.decode()
-            return [SentMessage(stamp + name, node) for name in names]
-        stamp = reply[0].decode()
-        if news is not None:
+        if news is not None and type(reply) is list:
             news.append(reply[1])
-        if len(reply) == 2:
-            return [SentMessage(stamp + name, node) for name in names]
-        sent: list[SentMessage | Moved] = []
-        for name, outcome in zip(names, reply[2:], strict=True):
-            if not outcome:
-                sent.append(SentMessage(stamp + name, node))
-            elif outcome[:1] == b"!":
-                sent.append(Moved(outcome[1:].decode()))
-            else:
-                sent.append(SentMessage(outcome.decode(), node, None, True))
-        return sent
+        return parse_sent(reply, names, node)
 
     return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, repeat_mark=2)
+
+
+def parse_sent(reply: bytes | list[bytes], names: Sequence[str], node: int) -> list[SentMessage | Moved]:
+    """What became of messages of a standard queue."""
+    if isinstance(reply, bytes):
+        stamp = reply.decode()
+        return [SentMessage(stamp + name, node) for name in names]
+    stamp = reply[0].decode()
+    if len(reply) == 2:
+        return [SentMessage(stamp + name, node) for name in names]
+    sent: list[SentMessage | Moved] = []
+    for name, outcome in zip(names, reply[2:], strict=True):
+        if not outcome:
+            sent.append(SentMessage(stamp + name, node))
+        elif outcome[:1] == b"!":
+            sent.append(Moved(outcome[1:].decode()))
+        else:
+            sent.append(SentMessage(outcome.decode(), node, None, True))
+    return sent
 
 
 def _send_fifo(
