@@ -151,7 +151,7 @@ def _arguments(settings: Settings, given: dict[str, Any]) -> list[str]:
 
 
 def _work(settings: Settings, given: dict[str, Any]) -> int:
-    from rqsqs.worker import Worker
+    from rqsqs.worker import Worker, process
     from rqsqs.worker.health import Health
     from rqsqs.worker.reporting import Reporter
 
@@ -180,6 +180,7 @@ def _work(settings: Settings, given: dict[str, Any]) -> int:
         found.run()
     else:
         reporter.serve(found)
+    process.exit_in_time(0)
     return 0
 
 

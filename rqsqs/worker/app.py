@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rqsqs import aio
     from rqsqs.queue import Message
     from rqsqs.worker.context import Context
+    from rqsqs.worker.process import Guard
     from rqsqs.worker.pulse import Pulse
     from rqsqs.worker.runtime import Runtime
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     One = TypeVar("One", bound=OneHandler)
     Batch = TypeVar("Batch", bound=BatchHandler)
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 M = TypeVar("M", bound=middlewares.Function)
 log = logging.getLogger("rqsqs.worker")
 
@@ -115,10 +117,11 @@ class Worker:
         self._kinds: set[bool] = set()  # is_coroutine of all handlers, those of a restricted worker too
         self._runtime: Runtime | None = None
         self._pulse: Pulse | None = None
+        self.guard: Guard | None = None  # of its process, while it is running
         self._is_stopped = False
         self._is_drained = False
         self._lock = threading.Lock()
-        self._signals: tuple[signal.Signals, ...] = ()
+        self._signals: Sequence[signal.Signals] = ()
 
     def create_queue(
         self, name: str, *, tags: Mapping[str, str] | None = None, **settings: Unpack[QueueSettings]
@@ -310,9 +313,9 @@ class Worker:
             QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
         """
         import rqsqs.worker.runtime  # noqa: F401 - with redis-py, before there is a loop that it would keep waiting
-        from rqsqs.worker import looping
+        from rqsqs.worker import process
 
-        looping.run(self.serve(handle_signals=threading.current_thread() is threading.main_thread()))
+        process.run(self.serve(handle_signals=threading.current_thread() is threading.main_thread()))
 
     async def serve(self, *, handle_signals: bool = False) -> None:
         """run() for programs that have an event loop of their own. Cancelled, it gives everything back at once.
@@ -322,8 +325,13 @@ class Worker:
         Args:
             handle_signals: react to SIGTERM and SIGINT as run() does.
         """
+        await self.serve_process(SIGNALS if handle_signals else (), self._signalled)
+
+    async def serve_process(self, signals: Sequence[signal.Signals], stop: Callable[[str], None]) -> None:
+        """serve(), where signals call stop() with their name."""
         import asyncio
 
+        from rqsqs.worker.process import Guard
         from rqsqs.worker.pulse import Pulse
         from rqsqs.worker.runtime import Runtime
 
@@ -338,16 +346,17 @@ class Worker:
                 runtime.stop()
         loop = asyncio.get_running_loop()
         self._pulse = Pulse(loop)
-        self._signals = signals = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
+        self._signals = signals
         watch(self)
-        for number in signals:
-            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        self.guard = Guard(loop, self.settings.grace, runtime.end_without_loop)
+        self.guard.install(signals, stop)
         try:
             await runtime.serve()
             self._is_drained = not self._is_stopped  # nobody here stopped it: it was ordered to
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
+            self.guard.end()
             with self._lock:
                 self._runtime = None
                 self._is_stopped = False

@@ -226,7 +226,7 @@ class Job:
     async def run_as_task(self) -> None:
         """Run it on the event loop."""
         try:
-            if self._is_doubtful() and not await asyncio.to_thread(self.runtime.confirm, self):
+            if self._is_doubtful() and not await self.runtime.call(self.runtime.confirm, self):
                 return
         except asyncio.CancelledError:  # lost or given back meanwhile
             self.is_settled = True

@@ -7,7 +7,8 @@ The text of a line has the facts for people, the record has them as attributes f
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import rqsqs
@@ -32,6 +33,14 @@ def started(consumer: str, queues: Sequence[str], server: str, slots: int) -> No
         rqsqs.__version__,
         extra={"version": rqsqs.__version__, "server": server, "queues": list(queues), "slots": slots},
     )
+
+
+def names(handlers: Iterable[tuple[str, Callable[..., Any]]]) -> str:
+    """Functions and their queues, with the number of calls."""
+    found = Counter(
+        f"{getattr(f, '__module__', '?')}.{getattr(f, '__qualname__', f)} of {queue}" for queue, f in handlers
+    )
+    return printable(shortened(", ".join(f"{name} ({n})" for name, n in found.items()), NAMES))
 
 
 def wants_handled() -> bool:

@@ -10,25 +10,23 @@ as if it was told to.
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import json
 import logging
 import os
 import select
-import signal
 import socket
 import threading
 import time
 from typing import Any
 
-from rqsqs.worker import looping
-from rqsqs.worker.app import Worker
+from rqsqs.worker import process
+from rqsqs.worker.app import SIGNALS, Worker
 from rqsqs.worker.forks import forget_signals, watch
 from rqsqs.worker.threads import Lasting
 
 log = logging.getLogger("rqsqs.worker")
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EVERY_S = 1.0
 STARTING_S = 0.05  # between two looks until the worker is ready
 PATIENCE_S = 2.0  # with a supervisor that does not read
@@ -68,14 +66,8 @@ class Reporter:
     def serve(self, worker: Worker) -> None:
         """Run the worker until signals, the supervisor, its death or an order end it; as Worker.run()."""
         self._worker = worker
-        looping.run(self._serve(worker))
+        process.run(worker.serve_process(SIGNALS, functools.partial(self._stop, "signals")))
         self._say(worker.status(), is_last=True)
-
-    async def _serve(self, worker: Worker) -> None:
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._stop, "signals", signal.Signals(number).name)
-        await worker.serve()
 
     def _stop(self, who: str, why: str, level: int | None = None) -> None:
         """Somebody wants us to stop. That several want the same is no reason to hurry."""
@@ -89,6 +81,8 @@ class Reporter:
             os._exit(0)
         for _ in range(missing):
             self._worker.stop()
+        if self._worker.guard is not None:
+            self._worker.guard.begin(at_once=self._stops > 1)
 
     def _run(self) -> None:
         spoken = 0.0

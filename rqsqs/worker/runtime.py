@@ -25,10 +25,10 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from rqsqs import calls, checks
 from rqsqs._core import flows
@@ -48,10 +48,12 @@ from rqsqs.worker.heart import SHOWN, Heart, consumer_id
 from rqsqs.worker.jobs import Job
 from rqsqs.worker.lanes import Lane
 from rqsqs.worker.outcomes import HandlerTimeout, WorkerDied, back, failed
+from rqsqs.worker.process import DaemonThreads
 from rqsqs.worker.settings import Settings
 from rqsqs.worker.threads import Lasting
 from rqsqs.worker.troubles import RECEIVE, SETTLE, Troubles
 
+T = TypeVar("T")
 log = logging.getLogger("rqsqs.worker")
 
 WAIT_MS = 3_600_000  # a fetch waits until something comes
@@ -139,6 +141,7 @@ class Runtime:
         self._is_told_to_stop = False
         self._is_idle = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._helpers = DaemonThreads()  # not the event loop's, which calls of handlers may all keep busy
         self._ended: deque[Job] = deque()  # run by tasks, not concluded yet
         self.is_forked = False  # this is a child of the process that serves
         self._loop_thread = threading.get_ident()
@@ -172,9 +175,9 @@ class Runtime:
             QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
         """
         try:
-            await asyncio.to_thread(self._create_queues)
+            await self.call(self._create_queues)
             try:
-                await asyncio.to_thread(self.heart.start)
+                await self.call(self.heart.start)
             except QueueDoesNotExist as e:
                 hint = f"create it, or let the worker do so when it starts: worker.create_queue({e.queue!r})"
                 raise type(e)(f"{e}; {hint}", sqs_message=e.sqs_message, detail=e.detail, queue=e.queue) from None
@@ -202,12 +205,17 @@ class Runtime:
             for thread in self.threads():
                 thread.hurry()
             self._watch_wanted.set()
-            await asyncio.to_thread(self.heart.stop)
+            await self.call(self.heart.stop)
+            self._helpers.shutdown()
             self.transport.close()
             self.heart.transport.close()
             self.connection.close()
             if self.aio_connection is not None:
                 await self.aio_connection.close()
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call something that waits, in a thread."""
+        return await self.loop.run_in_executor(self._helpers, function, *args)
 
     def _create_queues(self) -> None:
         for name, (settings, tags) in self._queues.items():
@@ -235,21 +243,51 @@ class Runtime:
         finally:
             hurry.cancel()
             idle.cancel()
-        left = sum(lane.running for lane in self.lanes)
-        if left:
-            log.warning("still running: %d handlers; their messages are given back", left)
+        self._give_all_back()
+        deadline = time.monotonic() + LAST_WORDS_S
+        while self._must_wait(deadline):
+            self._nudge()
+            await asyncio.sleep(0.002)
+        for task in self._tasks:
+            task.cancel()
+
+    def end_without_loop(self) -> None:
+        """A coroutine blocks the event loop: do without it what serve() would do now."""
+        self._stop.set()
+        for lane in self.lanes:
+            if lane.is_open:
+                self._close(lane, "draining")
+        self._give_all_back()
+        deadline = time.monotonic() + LAST_WORDS_S
+        while self._must_wait(deadline):
+            self._nudge()
+            time.sleep(0.002)
+        self.heart.stop()
+
+    def _give_all_back(self) -> None:
+        """What is still running."""
+        with self._lock:
+            running = {job for lane in self.lanes for job in lane.held.values() if not job.is_settled}
+        if running:
+            log.warning("still running: %d handlers; their messages are given back: %s", len(running),
+                        journal.names([(job.lane.ref.name, job.lane.handler.function) for job in running]))  # fmt: skip
             for lane in self.lanes:
                 self._give_back(lane)
-        deadline = time.monotonic() + LAST_WORDS_S
-        while any(lane.held or lane.is_asking for lane in self.lanes) and time.monotonic() < deadline:
-            with self._lock:
-                self._wake()
-            await asyncio.sleep(0.002)
+
+    def _must_wait(self, deadline: float) -> bool:
+        """Is there something left to settle, and time for it?"""
+        with self._lock:  # else a fetch may be about to tell what it brought
+            is_left = any(lane.held or lane.is_asking for lane in self.lanes)
+        if is_left and time.monotonic() < deadline:
+            return True
         lost = sum(len(lane.held) for lane in self.lanes)
         if lost:
             log.warning("%d messages could not be settled; they become visible again by themselves", lost)
-        for task in self._tasks:
-            task.cancel()
+        return False
+
+    def _nudge(self) -> None:
+        with self._lock:
+            self._wake()
 
     def _close(self, lane: Lane, state: str) -> None:
         """Fetch no more; what was not begun goes back."""
@@ -267,7 +305,8 @@ class Runtime:
                 self._return(job)
             lane.waiting.clear()
             self._wake()
-        Lasting("rqsqs-end-fetch", functools.partial(self._end_fetch, lane)).start()
+        with contextlib.suppress(RuntimeError):  # the system gives no more threads: it ends by itself, later
+            Lasting("rqsqs-end-fetch", functools.partial(self._end_fetch, lane)).start()
 
     def _end_fetch(self, lane: Lane) -> None:
         while lane.is_asking and not self._is_closed:

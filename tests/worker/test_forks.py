@@ -108,6 +108,11 @@ async def coroutine(message):
     if message.body == "how await":
         await asyncio.sleep(0.3)
     await asyncio.sleep(0)
+
+
+@worker.handler("thread")
+async def thread(message):
+    await asyncio.to_thread(handle, message)
 """
 Open = Callable[..., Program]
 
@@ -117,7 +122,7 @@ def run(start: Open, tmp_path: Path, valkey_url: str, prefix: str) -> Any:
     """Start the application; its queues by name."""
     (tmp_path / "app.py").write_text(APP)
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
-        queues = {name: connection.create_queue(name) for name in ("plain", "batch", "coroutine", "others")}
+        queues = {name: connection.create_queue(name) for name in ("plain", "batch", "coroutine", "thread", "others")}
         yield lambda *arguments: (start("app", *arguments, PYTHONUNBUFFERED=""), queues)
 
 
@@ -127,7 +132,7 @@ def pid_of(program: Program, name: str) -> int:
     return int(numbers[0])
 
 
-@pytest.mark.parametrize("kind", ["plain", "batch", "coroutine"])
+@pytest.mark.parametrize("kind", ["plain", "batch", "coroutine", "thread"])
 @pytest.mark.parametrize("how", ["return", "raise", "exit", "text", "os._exit", "await"])
 def test_a_child_that_comes_back_ends_and_handles_nothing(run: Any, kind: str, how: str) -> None:
     program, queues = run("--health-port", "0")
@@ -157,7 +162,7 @@ def test_a_child_that_comes_back_ends_and_handles_nothing(run: Any, kind: str, h
     wait_for(lambda: queue.counts().visible == queue.counts().in_flight == 0)
 
 
-@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+@pytest.mark.parametrize("kind", ["plain", "coroutine", "thread"])
 def test_signals_to_a_child_are_its_own_and_the_port_is_free_without_the_worker(run: Any, kind: str) -> None:
     program, queues = run("--health-port", "0")
     program.ready()
