@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -100,7 +101,10 @@ class Show:
         path.write_text("".join(json.dumps(o) + "\n" for o in todo))
         columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         is_shown = self.console.is_terminal and not quiet
-        with Progress(*columns, console=self.console, disable=not is_shown) as progress:
+        progress = Progress(*columns, console=self.console, disable=not is_shown)
+        with (
+            progress if is_shown else contextlib.nullcontext()
+        ):  # the end of a disabled one is a line in older versions
 
             def say(text: str) -> None:
                 if not quiet:

@@ -31,9 +31,10 @@ def run(environment: None) -> Run:
 
     def run(*arguments: str, code: int = 0, **extra: Any) -> Any:
         result = CliRunner(**separate).invoke(program, arguments, **extra)
-        assert result.exit_code == code, f"{result.exit_code}\n{result.output}\n{result.exception!r}"
-        assert "\x1b" not in result.output
-        assert "Traceback (most recent call last)" not in result.output
+        written = result.stdout + result.stderr
+        assert result.exit_code == code, f"{result.exit_code}\n{written}\n{result.exception!r}"
+        assert "\x1b" not in written
+        assert "Traceback (most recent call last)" not in written
         return result
 
     return run

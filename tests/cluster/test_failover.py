@@ -18,7 +18,7 @@ from rqsqs import aio
 from rqsqs.worker import Worker
 from tests.clusters import Cluster, Sentinels, home_of, until
 
-SOON_S = 3.0  # after the failover
+SOON_S = 20.0  # after the failover; whoever did not notice it would go on after half a minute
 
 
 class Busy:
@@ -120,12 +120,12 @@ class Busy:
 
     def drained(self, sent: set[Any]) -> None:
         """All of these arrive."""
-        until(lambda: sent <= self.got, "all has arrived", 20)
+        until(lambda: sent <= self.got, "all has arrived")
 
     def __enter__(self) -> Self:
         for thread in self.threads:
             thread.start()
-        self.all_go_on(10)
+        self.all_go_on(60)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -207,7 +207,7 @@ def test_what_lasts_too_long_fails_with_a_sentence(
             (rqsqs.ConnectionFailed, rqsqs.ServerLoading), match=r"no connection to|try again"
         ) as failed:
             queue.receive()
-        assert 0.9 < time.monotonic() - started < 5
+        assert 0.9 < time.monotonic() - started < 20
         assert "bug" not in str(failed.value)
 
     async def scenario() -> None:

@@ -63,12 +63,16 @@ class Waiting(threading.Thread):
         assert not self.is_alive(), "it still waits"
 
 
+class Interrupted(BaseException):
+    """Raised by a signal handler; not KeyboardInterrupt, which would end the whole run if it escaped."""
+
+
 @pytest.fixture
 def alarm() -> Iterator[Callable[[float], None]]:
-    """Raises KeyboardInterrupt in the main thread after so many seconds."""
+    """Raises Interrupted in the main thread after so many seconds."""
 
     def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+        raise Interrupted
 
     before = signal.signal(signal.SIGALRM, interrupt)
     yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)  # type: ignore[return-value, misc]
@@ -96,10 +100,11 @@ def test_an_interrupted_keeper_leaves_its_duty_to_another_process(
             follower.append(Waiting(other.queue(name)))
 
         threading.Thread(target=follow).start()
-        alarm(0.4)
-        with pytest.raises(KeyboardInterrupt):
-            queue.receive(wait=40)
-        follower[0].done(40)
+        with pytest.raises(Interrupted):  # noqa: PT012 - it may come at any moment from here on
+            alarm(0.4)
+            queue.receive(wait=60)
+        until(lambda: follower)
+        follower[0].done(60)
         assert follower[0].bodies == ["late"]
         assert 0.75 < time.monotonic() - started < SOON_S
 
@@ -139,12 +144,16 @@ def test_a_wait_ends_in_time_while_others_let_messages_die(
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
         connection.create_queue("dead" + suffix)
         queue = connection.create_queue(name, dead_letter_queue="dead" + suffix, max_receive_count=1)
-        for i in range(12):
-            queue.send(i, **({"group": f"g{i}"} if suffix else {}))  # type: ignore[arg-type]
-            assert queue.receive(visibility_timeout=0.2 * (i + 1))
-        started = time.monotonic()
-        assert queue.receive(wait=wait) == []
-        assert time.monotonic() - started < wait + 0.5
+        late = []
+        while not late or late[-1] > 0.5:  # a busy machine is late now and then, a wait that begins anew is always
+            assert len(late) < 10, late
+            for i in range(12):
+                queue.send(i, **({"group": f"g{i}"} if suffix else {}))  # type: ignore[arg-type]
+                assert queue.receive(visibility_timeout=0.2 * (i + 1))
+            started = time.monotonic()
+            assert queue.receive(wait=wait) == []
+            late.append(time.monotonic() - started - wait)
+            queue.purge()
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])

@@ -13,6 +13,8 @@ import rqsqs
 from rqsqs._core.operations import browse as browsing
 from rqsqs.testing import VirtualClock
 
+pytestmark = pytest.mark.either_server  # the subject is the client
+
 STATES: tuple[Any, ...] = ("visible", "in_flight", "delayed")
 
 

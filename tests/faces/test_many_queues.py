@@ -23,6 +23,8 @@ from rqsqs._io import nodes
 from tests import clusters
 from tests.servers import KINDS, Kind, Server, find_binary
 
+pytestmark = pytest.mark.either_server  # the subject is the client
+
 MANY = 1000
 MOST_CONNECTIONS = 8
 HERE, THERE = "waits", "sends"  # names of connections; other options, so they are not shared

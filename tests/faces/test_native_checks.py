@@ -11,6 +11,8 @@ import pytest
 
 import rqsqs
 
+pytestmark = pytest.mark.either_server  # the subject is the client
+
 NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there: a round trip would be a ConnectionFailed
 UUID = "01a201bc-a518-70c1-8f4e-f21e0027e39d"
 LONG = "x" * 129
@@ -333,7 +335,7 @@ def test_bad_input_is_refused_before_any_round_trip(
         ({"url": "embedded://host/folder"}, "names a host", rqsqs.UsageError),
         ({"url": NOWHERE, "nonsense": 5}, "nonsense is not an option of connections", rqsqs.UsageError),
         ({"url": f"{NOWHERE}?retry=3"}, "retry is not an option that a URL can have", rqsqs.UsageError),
-        ({"url": f"{NOWHERE}?protocol=9"}, "protocol must be 2 or 3, got 9", rqsqs.UsageError),
+        ({"url": f"{NOWHERE}?protocol=9"}, "protocol must be 2 or 3, got", rqsqs.UsageError),
         ({"url": f"{NOWHERE}?socket_timeout=-1"}, "socket_timeout must be more than 0", rqsqs.UsageError),
         ({"url": NOWHERE, "socket_connect_timeout": "5"}, "1,000,000,000 seconds, got '5'", rqsqs.UsageError),
         ({"url": NOWHERE, "client_name": "a b"}, "client_name must be a str of visible ASCII", rqsqs.UsageError),

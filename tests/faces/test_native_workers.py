@@ -18,6 +18,8 @@ from rqsqs._core.operations import Verdict
 from rqsqs.testing import VirtualClock
 from rqsqs.worker.outcomes import back, failed
 
+pytestmark = pytest.mark.either_server  # the subject is the client
+
 KINDS = pytest.mark.parametrize("name", ["orders", "orders.fifo"])
 
 

@@ -236,11 +236,11 @@ def test_handlers_that_wait_for_their_turn_are_kept_as_well(app: App) -> None:
     done: list[list[Any]] = []
 
     def handle(messages: list[Message]) -> None:
-        time.sleep(0.5)
+        time.sleep(1.2)  # longer than a message stays invisible
         done.append([(m.body, m.receive_count) for m in messages])
 
     send(q, [(g, n) for g in range(5) for n in range(2)], lambda body: f"g{body[0]}")
-    app.serve({"q.fifo": handle}, batch=3, concurrency=2, beat=0.1)
+    app.serve({"q.fifo": handle}, batch=3, concurrency=2, beat=0.5)
     until(lambda: is_empty(q))
     assert {count for call in done for _, count in call} == {1}
     assert sum(len(call) for call in done) == 10

@@ -212,3 +212,4 @@ def test_a_reporter_whose_thread_dies_goes_on(told: Any) -> None:
         until(stopped.is_set)
         lines.close()
     until(lambda: not named("rqsqs-reporter"))
+    reporter._socket.close()

@@ -43,6 +43,8 @@ from rqsqs.boto3.trouble import as_botocore_error
 from rqsqs.limits import NATIVE
 from tests.servers import Server, free_port
 
+pytestmark = pytest.mark.either_server  # the subject is the client
+
 
 @pytest.fixture(autouse=True)
 def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -10,6 +10,8 @@ from botocore.config import Config
 
 from .conftest import Sqs
 
+pytestmark = pytest.mark.either_server  # the subject is the client
+
 WRONG_TYPES = [
     ({"MessageBody": 5}, "NUMBER_VALUE can not be converted to a String"),
     ({"MessageBody": True}, "TRUE_VALUE can not be converted to a String"),
