@@ -167,9 +167,14 @@ class Trial:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def _await_all(self) -> None:
-        """Until everybody keeps a journal."""
+        """Until everybody keeps a journal, and each producer has begun to send."""
         deadline = time.monotonic() + PATIENCE_S
-        while len(list(self.folder.glob("*.journal"))) < self.producers + self.consumers:
+
+        def begun() -> int:
+            journals = list(self.folder.glob("*.journal"))
+            return sum(not path.name.startswith("producer-") or path.stat().st_size > 0 for path in journals)
+
+        while begun() < self.producers + self.consumers:
             self._look()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"producers and consumers did not start within {PATIENCE_S:.0f} s")
