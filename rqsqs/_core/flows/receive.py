@@ -30,6 +30,7 @@ from rqsqs.limits import Limits
 from rqsqs.models import Durability, Failure, Outgoing, Reached
 
 T = TypeVar("T")
+Ask = Callable[[Partition, str, str, int], Operation]  # partition, wait, waiter, count
 UNUSUAL = (ValueError, TypeError, LookupError, RecursionError, UnpackException)
 log = logging.getLogger("rqsqs.damage")
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
@@ -85,9 +86,8 @@ class ReceiveSpec:
             wait_ms,
             delete,
         )
-        wait = "?" if wait_ms is None else f"+{wait_ms}" if wait_ms else ""
         visibility = "" if visibility_ms is None else str(visibility_ms)
-        self.words = (str(count), visibility, wait), (str(limits.in_flight), "1" if delete else "")
+        self.words = (str(count), visibility, _words(wait_ms)), (str(limits.in_flight), "1" if delete else "")
 
 
 class Receive(Operation):
@@ -152,16 +152,18 @@ class Receive(Operation):
         return self._go_on(got, statuses)
 
     def _go_on(self, got: Received, statuses: list[int]) -> Flow[list[Delivery]]:
+        return readable((yield from self._received(got)), must=True)
+
+    def _received(self, got: Received) -> Flow[list[Delivery]]:
         q, spec = self._queue, self._spec
-        received = yield from _go_on(q, self._ask, got, spec.count, spec.wait_ms, self._waiter, self._end_ms(got))
+        received = list(got.messages)
+        if not received or got.missing_dlq or got.topology != q.topology:
+            end = self._end if spec.wait_ms else _now_ms(q)
+            answers = {q.home: (got, spec.words[0][2])}
+            received = yield from _look(q, self._ask, spec.count, spec.wait_ms, self._waiter, end, None, None, answers)
         received = yield from _fill(q, self._ask, received, spec.count)
         yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
-        return readable(received, must=True)
-
-    def _end_ms(self, got: Received) -> int:
-        if self._spec.wait_ms:
-            return self._end
-        return _now_ms(self._queue) + (got.wait_until_ms - got.now_ms if self._spec.wait_ms is None else 0)
+        return received
 
     def _ask(self, p: Partition, wait: str, waiter: str, count: int) -> Operation:
         spec = self._spec
@@ -171,7 +173,7 @@ class Receive(Operation):
         """Nothing is visible, or the waiter who watches would have it: wait behind that without asking."""
         q, spec = self._queue, self._spec
         assert spec.wait_ms is not None
-        received = yield from _line_up(q, self._ask, spec.count, spec.wait_ms)
+        received = yield from _line_up(q, self._ask, spec.count, spec.wait_ms, self._waiter)
         received = yield from _fill(q, self._ask, received, spec.count)
         yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
         return readable(received, must=True)
@@ -200,10 +202,7 @@ class DeleteAndReceive(Receive):
         handles = [d.receipt_handle for d in self._finished]
         fail_refused(q, spec.limits, results, handles, [*range(len(results))], statuses)
         failures = [r for r in results if r is not None]
-        received = yield from _go_on(q, self._ask, got, spec.count, spec.wait_ms, self._waiter, self._end_ms(got))
-        received = yield from _fill(q, self._ask, received, spec.count)
-        yield from _stop_at_newer(q, received, spec.limits)
-        return readable(received, must=not failures), failures
+        return readable((yield from self._received(got)), must=not failures), failures
 
     def undo(self, result: Any) -> list[Operation]:
         """Give back what nobody is there to take."""
@@ -337,9 +336,7 @@ def receive_after(
     return received, statuses
 
 
-def _fill(
-    q: QueueRef, ask: Callable[[Partition, str, str, int], Operation], received: list[Delivery], count: int
-) -> Flow[list[Delivery]]:
+def _fill(q: QueueRef, ask: Ask, received: list[Delivery], count: int) -> Flow[list[Delivery]]:
     """Receive more where one call handed out as much as it may, until there are `count` messages or no more come."""
     if len(received) >= count or not portions.is_cut(received):
         return received
@@ -412,159 +409,94 @@ def readable(found: Sequence[Delivery], *, must: bool) -> list[Delivery]:
 
 def _receive(
     q: QueueRef,
-    ask: Callable[[Partition, str, str, int], Operation],
-    max_messages: int,
+    ask: Ask,
+    count: int,
     wait_ms: int | None,
     first: Callable[[str, str], Operation] | None = None,
     start: Partition | None = None,
 ) -> Flow[list[Delivery]]:
     """Receive from a queue; `first` makes the first operation if it is another one than `ask` makes, for the partition
     `start`."""
-    if len(q.partitions) > 1:
-        return (yield from _receive_everywhere(q, ask, max_messages, wait_ms, first, start if first else None))
-    wait = waiter = ""
-    if wait_ms != 0:
-        wait = "?" if wait_ms is None else f"+{wait_ms}"
-        waiter = waiters.next()
-        if wait_ms and first is None and (yield IsWatched(q.home.waits_on)):
-            return (yield from _line_up(q, ask, max_messages, wait_ms))
-    end = _now_ms(q) + wait_ms if wait_ms else 0
-    got = yield first(wait, waiter) if first else ask(q.home, wait, waiter, max_messages)
-    if got.messages and not got.missing_dlq and got.topology == q.topology:  # the common case
-        return list(got.messages)
-    if not end:
-        end = _now_ms(q) + (got.wait_until_ms - got.now_ms if wait_ms is None else 0)
-    return (yield from _go_on(q, ask, got, max_messages, wait_ms, waiter, end))
+    waiter = "" if wait_ms == 0 else waiters.next()
+    end = _now_ms(q) + (wait_ms or 0)
+    if wait_ms and first is None and (yield IsWatched(_lists(q.partitions))):
+        return (yield from _line_up(q, ask, count, wait_ms, waiter))
+    answers: dict[Partition, tuple[Received, str]] = {}
+    if len(q.partitions) == 1:
+        wait = _words(wait_ms)
+        got = yield first(wait, waiter) if first else ask(q.home, wait, waiter, count)
+        if got.messages and not got.missing_dlq and got.topology == q.topology:  # the common case
+            return list(got.messages)
+        answers, first, start = {q.home: (got, wait)}, None, None
+    return (yield from _look(q, ask, count, wait_ms, waiter, end, first, start if first else None, answers))
 
 
-def _line_up(
-    q: QueueRef, ask: Callable[[Partition, str, str, int], Operation], max_messages: int, wait_ms: int
-) -> Flow[list[Delivery]]:
-    """Nothing is visible, or the one who watches would have it: line up behind it without asking."""
-    home = q.home
-    then = functools.partial(ask, home, NOW, "", max_messages)
-    got, spare = yield Wait(home.waits_on, min(wait_ms, BLOCK_MS), then=then, also=(home.backup,))
-    wait_ms -= min(wait_ms, BLOCK_MS) - spare
-    if got is not None and got.messages:
-        return list(got.messages)
-    if wait_ms <= 0:
-        if got is not None and got.wake_at_ms == got.now_ms:
-            yield operations.ring(home)  # something may be visible, and it may have taken a token
+def _words(wait_ms: int | None) -> str:
+    """How long to wait, as the scripts want it said."""
+    return "?" if wait_ms is None else f"+{wait_ms}" if wait_ms else ""
+
+
+def _lists(partitions: Sequence[Partition]) -> tuple[str, ...]:
+    """The wakeup lists of partitions."""
+    return tuple([p.wakeups for p in partitions])
+
+
+def _line_up(q: QueueRef, ask: Ask, count: int, wait_ms: int, waiter: str) -> Flow[list[Delivery]]:
+    """Nothing is visible, or the one who watches would have it: wait behind it without asking."""
+    heard, home = q.partitions, q.home
+    then = functools.partial(ask, home, NOW, "", count) if len(heard) == 1 else None
+    also = tuple([p.backup for p in heard])
+    got, spare = yield Wait(_lists(heard), min(wait_ms, BLOCK_MS), then=then, also=also)
+    wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + spare, 0)
+    answers: dict[Partition, tuple[Received, str]] = {}
+    start: Partition | None = home
+    if then is None:
+        start = _with_list(heard, got)
+    elif got is not None and got.messages:
+        answers[home] = (got, NOW)
+    elif got is not None and got.wake_at_ms != got.now_ms:
+        got = None
+    if not wait_ms and got is None:
         return []
-    waiter, end = waiters.next(), _now_ms(q) + wait_ms
-    got = yield ask(home, f"+{wait_ms}", waiter, max_messages)
-    return (yield from _go_on(q, ask, got, max_messages, wait_ms, waiter, end))
+    end = _now_ms(q) + wait_ms
+    owed = {start: None} if got is not None and start is not None else {}
+    return (yield from _look(q, ask, count, wait_ms, waiter, end, None, start, answers, heard, owed))
 
 
-def _go_on(
+def _look(
     q: QueueRef,
-    ask: Callable[[Partition, str, str, int], Operation],
-    got: Any,
-    max_messages: int,
+    ask: Ask,
+    count: int,
     wait_ms: int | None,
     waiter: str,
     end: int,
-) -> Flow[list[Delivery]]:
-    """After the first answer: hand out what it has, or wait until `end` (_now_ms)."""
-    home, bells = q.home, q.home.waits_on
-    wait = "" if not waiter else "?" if wait_ms is None else f"+{wait_ms}"
-    calls, again = 1, False
-    try:
-        while True:
-            again = bool(got.missing_dlq) or got.wake_at_ms == got.now_ms
-            if got.missing_dlq:
-                yield from _holding(got.messages, adopt_shard(q, home, got.missing_dlq))
-            if got.topology != q.topology:
-                yield from _holding(got.messages, refresh(q))
-            if got.messages:
-                return list(got.messages)
-            if waiter:
-                wait = str(got.wait_until_ms)  # from now on the caller may have a duty
-            left = min(got.wait_until_ms - got.now_ms, end - _now_ms(q))
-            if len(q.partitions) > 1:
-                if waiter:
-                    yield operations.ring(home, waiter)
-                return (yield from _receive_everywhere(q, ask, max_messages, max(left, 0), heard=(home,)))
-            if again and (left > 0 or calls < POLL_CALLS):
-                got = yield ask(home, wait, waiter, max_messages)
-                calls += 1
-                continue
-            if left <= 0:
-                if waiter and (again or got.look_at_ms):
-                    yield operations.ring(home, waiter)
-                    if again:
-                        yield operations.ring(home)
-                return []
-            if got.wake_at_ms == AT_LIMIT:
-                yield Sleep(min(left, LOOK_AGAIN_MS))
-                got = yield ask(home, wait, waiter, max_messages)
-                continue
-            block, wake_in, wake, also = min(left, BLOCK_MS), None, None, (home.backup,)
-            if got.look_at_ms:
-                block = min(block, max(got.look_at_ms - got.now_ms, 1))
-                also = (home.wake(waiter),)
-                if got.wake_at_ms:
-                    wake_in, wake = got.wake_at_ms - got.now_ms, operations.watch(home, waiter)
-            then = functools.partial(ask, home, wait, waiter, max_messages)
-            duty = got.look_at_ms
-            got, spare = yield Wait(bells, block, wake_in, wake, then, also)
-            if got is None:
-                if left <= block - spare:
-                    if duty:
-                        yield operations.ring(home, waiter)  # another one has to take it over
-                    return []
-                got = yield ask(home, wait, waiter, max_messages)
-            calls += 1
-    except QueueDoesNotExist:
-        yield operations.ring(home)  # whoever else waits finds out as well
-        raise
-    except BaseException as e:
-        if waiter and not isinstance(e, GeneratorExit | ServerError):
-            yield operations.ring(home, waiter)
-            if again:
-                yield operations.ring(home)
-        raise
-
-
-def _receive_everywhere(
-    q: QueueRef,
-    ask: Callable[[Partition, str, str, int], Operation],
-    count: int,
-    wait_ms: int | None,
-    first: Callable[[str, str], Operation] | None = None,
-    start: Partition | None = None,
+    first: Callable[[str, str], Operation] | None,
+    start: Partition | None,
+    answers: dict[Partition, tuple[Received, str]],
     heard: tuple[Partition, ...] = (),
+    owed: dict[Partition, None] | None = None,
 ) -> Flow[list[Delivery]]:
-    """Receive from a queue of several partitions, each in its turn first; begin at `start`, with `first` if given.
+    """Receive from the partitions of a queue, each in its turn first; begin at `start`, with `first` if given.
 
     One round over all partitions finds messages, or makes the caller a waiter of every one. A token tells where to look
     then, and only there: what holds of tokens and due times (lua/lib/wakeups.lua) holds for each partition by itself.
-    Whoever takes a token receives there, and whoever has duties and goes away gives them up.
+    Whoever takes a token receives there, and whoever has duties and goes away gives them up. Who waits for one
+    partition only sends its next receive along, to be run at once when the token comes.
 
     Args:
+        end: when the waiting ends, by _now_ms().
+        answers: of partitions that were asked already, and how long they were told to wait.
         heard: the partitions whose wakeup lists were listened to.
+        owed: where a token may have been taken and nobody looked yet.
     """
-    wait, waiter, end = "", "", _now_ms(q) + (wait_ms or 0)
+    wait = (_words(wait_ms) or NOW) if heard else _words(wait_ms)
     ends: dict[Partition, str] = {}  # when the waiting ends, by the clock of the partition's server
     duties: dict[Partition, tuple[int, int]] = {}  # when to wake somebody (0 = not) and to look, by the client's clock
-    owed: dict[Partition, None] = {}  # where a token may have been taken and nobody looked yet
+    owed = owed or {}
     calls = left = 0
+    got: Any
     try:
-        if wait_ms != 0:
-            wait = "?" if wait_ms is None else f"+{wait_ms}"
-            waiter = waiters.next()
-            bells = tuple([p.wakeups for p in q.partitions])
-            if wait_ms and first is None and not heard and (yield IsWatched(bells)):
-                # Nothing is visible, or the one who watches would have it: line up behind it without asking.
-                heard = q.partitions
-                rang, spare = yield Wait(bells, min(wait_ms, BLOCK_MS), also=tuple([p.backup for p in heard]))
-                wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + spare, 0)
-                if not wait_ms and rang is None:
-                    return []
-                wait, start = f"+{wait_ms}" if wait_ms else NOW, _with_list(heard, rang)
-                if start is not None:
-                    owed[start] = None
-        order = q.in_turn(start)
+        order = tuple(answers) or q.in_turn(start)
         if first is not None and start is not None and start not in order:
             order = (start, *order)
         while True:
@@ -575,12 +507,15 @@ def _receive_everywhere(
             is_stale = False
             for p in order:
                 look = NOW if waiter and found else ends.get(p, wait)
-                if first is not None and p is start:
-                    operation, first = first(look, waiter), None
-                else:
-                    operation = ask(p, look, waiter if look != NOW or p in duties else "", count - len(found))
                 calls += 1
-                got = yield from _holding(found, at(q, p, operation, False))
+                if p in answers:
+                    got, look = answers.pop(p)
+                else:
+                    if first is not None and p is start:
+                        operation, first = first(look, waiter), None
+                    else:
+                        operation = ask(p, look, waiter if look != NOW or p in duties else "", count - len(found))
+                    got = yield from _holding(found, at(q, p, operation, False))
                 if got is None:
                     break
                 owed.pop(p, None)
@@ -644,10 +579,15 @@ def _receive_everywhere(
                 [(max(at - _now_ms(q), 0), p) for p, (at, _) in duties.items() if at], waiter
             )
             also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
-            rang, spare = yield Wait(tuple([p.wakeups for p in listened]), block, wake_in, wake, also=also)
-            if rang is not None:
-                rung = _with_list(heard, rang)
-                order = (rung,) if rung is not None else heard
+            look = ends.get(q.home, wait)
+            then = functools.partial(ask, q.home, look, waiter, count) if len(heard) == 1 else None
+            got, spare = yield Wait(_lists(listened), block, wake_in, wake, then, also)
+            if got is not None:
+                if then is not None:
+                    answers[q.home], order = (got, look), heard
+                    continue
+                woken = _with_list(heard, got)
+                order = (woken,) if woken is not None else heard
                 owed.update(dict.fromkeys(order))
                 continue
             if left <= block - spare:
@@ -662,6 +602,8 @@ def _receive_everywhere(
         raise
     except BaseException as e:
         if not isinstance(e, GeneratorExit | ServerError):
+            if ends and len(q.partitions) == 1:  # the receive that it sent along may have given it a duty
+                duties[q.home] = (0, 0)
             yield from _leave(duties, waiter, owed)
         raise
 
