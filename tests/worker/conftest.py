@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import rqsqs
+from tests.servers import Server
 from tests.worker.programs import APP, Program
 from tests.worker.serving import App
 
@@ -37,5 +38,20 @@ def start(valkey_url: str, prefix: str, tmp_path: Path) -> Iterator[Start]:
 def app(valkey_url: str, prefix: str) -> Iterator[App]:
     """Queues on a server, and workers in threads; all is ended with the test."""
     one = App(valkey_url, prefix)
+    with one.stack:
+        yield one
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """One that keeps what it was told."""
+    with Server("valkey", folder=tmp_path, appendonly="yes", appendfsync="always") as one:
+        yield one
+
+
+@pytest.fixture
+def own(server: Server, prefix: str) -> Iterator[App]:
+    """An application on a server of its own."""
+    one = App(server.url, prefix)
     with one.stack:
         yield one

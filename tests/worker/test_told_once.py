@@ -7,8 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,20 +25,6 @@ from tests.worker.serving import App, is_empty, released, until
 from tests.worker.test_dead_threads import kill, named
 
 LOST, BACK = "the server cannot be used", "the server is back"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with Server("valkey", folder=tmp_path, appendonly="yes", appendfsync="always") as one:
-        yield one
-
-
-@pytest.fixture
-def own(server: Server, prefix: str) -> Iterator[App]:
-    """An application on a server of its own."""
-    one = App(server.url, prefix)
-    with one.stack:
-        yield one
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,21 +19,6 @@ from tests.servers import Server
 from tests.worker.serving import App, is_empty, released, send, until
 
 SOON = RetryPolicy(base=0.02, cap=0.05)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """One that keeps what it was told."""
-    with Server("valkey", folder=tmp_path, appendonly="yes", appendfsync="always") as one:
-        yield one
-
-
-@pytest.fixture
-def own(server: Server, prefix: str) -> Iterator[App]:
-    """An application on a server of its own."""
-    one = App(server.url, prefix)
-    with one.stack:
-        yield one
 
 
 class Pace:
