@@ -10,9 +10,10 @@ KEYS   1 meta     HASH    queue attributes
        4 wakeups  LIST    wakeup token
        5 timer    STRING  who wakes somebody at the next due time
 ARGV   1 now_us  "" = the server's clock
-       2... member, receives of this stay, verdict, cause, size of the record as it was sent, failures, wanted, chance,
-            kinds per message. verdict: "back" = not begun: visible at once, the receive does not count; "fail"; "dead" =
-            not to be tried again. cause "" = the record stays as it is. The last four are those of lib/retry.lua
+       2... member, receives of this stay, outcome, cause, size of the record as it was sent, failures, wanted, chance,
+            kinds per message. outcome: "requeue" = not begun: visible at once, the receive does not count; "retry";
+            "dead-letter" = not to be tried again. cause "" = the record stays as it is. The last four are those of
+            lib/retry.lua
 RETURN {status ..., missing_dlq}: >= 0 visible again in so many ms, -1 another receive has it, -2 no such message, -3 it
        went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
 ERRORS QUEUE_NOT_FOUND
@@ -34,15 +35,15 @@ return require("lib.idempotency").run(function()
   local moves = {}
 
   for i = 2, #ARGV, 9 do
-    local member, receives, verdict, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    local member, receives, outcome, cause = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     local score = require("lib.find_in_flight")(base, member)
-    local record = score and verdict ~= "back" and redis.call("HGET", store, member)
+    local record = score and outcome ~= "requeue" and redis.call("HGET", store, member)
     local status
     if not score then
       status = -2
     elseif tonumber(string.sub(score, -3)) ~= tonumber(receives) then
       status = -1
-    elseif verdict == "back" then
+    elseif outcome == "requeue" then
       if tonumber(receives) == 1 then
         require("lib.requeue")(base, member)
       else
@@ -56,7 +57,7 @@ return require("lib.idempotency").run(function()
       dlq = dlq or require("lib.deadletter").policy(meta) or {}
       retry = retry or require("lib.retry")(meta)
       local delay, cap = retry(ARGV[i + 8], tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7]))
-      if verdict == "dead" then
+      if outcome == "dead-letter" then
         delay = nil
       end
       if cause ~= "" then

@@ -11,7 +11,7 @@ KEYS   1 meta      HASH    queue attributes
        5 wakeups   LIST    wakeup token
        6 timer     STRING  who wakes somebody at the next due time
 ARGV   1 now_us  "" = the server's clock
-       2... key, group, receives, then as in release_message.lua from the verdict on, per message
+       2... key, group, receives, then as in release_message.lua from the outcome on, per message
 RETURN as release_message.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
@@ -32,7 +32,7 @@ return require("lib.idempotency").run(function()
   local dlq, retry -- read when the first message has failed
 
   for i = 2, #ARGV, 10 do
-    local key, group, receives, verdict, cause = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
+    local key, group, receives, outcome, cause = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
     local stamp, list = string.sub(key, 1, 16), fifo.list(base, group)
     local member = stamp .. group
     local state = redis.call("HGET", states, stamp)
@@ -42,7 +42,7 @@ return require("lib.idempotency").run(function()
       status = -2
     elseif string.match(state, "^%d+") ~= ARGV[i + 2] then
       status = -1
-    elseif verdict == "back" then
+    elseif outcome == "requeue" then
       local n, first, _, b = fifo.parse(state)
       n, b = n + 1, b + 2
       if n == b then
@@ -56,7 +56,7 @@ return require("lib.idempotency").run(function()
       dlq = dlq or require("lib.deadletter").policy(meta) or {}
       retry = retry or require("lib.retry")(meta)
       local delay, cap = retry(ARGV[i + 9], tonumber(ARGV[i + 6]), ARGV[i + 7], tonumber(ARGV[i + 8]))
-      if verdict == "dead" then
+      if outcome == "dead-letter" then
         delay = nil
       end
       local record = redis.call("LINDEX", list, position + 1)

@@ -225,7 +225,7 @@ class Consumer:
             more.
         started_at_ms: epoch ms, by its own clock.
         last_seen_at_ms: its last heartbeat (epoch ms, by the server's clock). One that holds messages has one with each
-            `beat`, an idle one every 30 s.
+            `heartbeat_interval`, an idle one every 30 s.
         alive_until_ms: when it counts as lost without another heartbeat (epoch ms, by the server's clock).
         concurrency: how many messages (or batches) it handles at a time.
         in_flight: how many messages it has in hand.

@@ -235,18 +235,18 @@ def settling(engine: Engine, meter: Meter, q: QueueRef) -> None:
     held = drain(engine, meter, q)
     meter(flows.beat(q, held, 60_000, "c", {"state": "running"}, 60_000))
     cause = Cause("ValueError", "no" * 2000, "t" * 2000, "c", 1, 1, 1)
-    meter(flows.release(q, [operations.Verdict(d, "fail", cause, ("ValueError",), 5) for d in held]))
+    meter(flows.release(q, [operations.Outcome(d, "retry", cause, ("ValueError",), 5) for d in held]))
     engine.clock.advance_ms(10)
     held = drain(engine, meter, q)
-    meter(flows.release(q, [operations.Verdict(d, "back") for d in held]))
+    meter(flows.release(q, [operations.Outcome(d, "requeue") for d in held]))
     engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 1)}, NATIVE))
     engine.clock.advance_ms(1)
     engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead.name, 100)}, NATIVE))
     held = drain(engine, meter, q)
-    assert set(meter(flows.release(q, [operations.Verdict(d, "dead", cause) for d in held]))) == {-3}
+    assert set(meter(flows.release(q, [operations.Outcome(d, "dead-letter", cause) for d in held]))) == {-3}
     fill(engine, q, 9, size=MIB)
     held = drain(engine, meter, q)
-    meter(flows.release(q, [operations.Verdict(d, "fail", cause) for d in held]))
+    meter(flows.release(q, [operations.Outcome(d, "retry", cause) for d in held]))
 
 
 @scenario("receive_message release_message change_message_visibility delete_message")
@@ -267,7 +267,7 @@ def alternating(engine: Engine, meter: Meter, q: QueueRef) -> None:
         engine.clock.advance_ms(2)
     held = drain(engine, meter, q)
     assert len(held) == 2000
-    meter(flows.release(q, [operations.Verdict(d, "back") for d in held if d.body == "between"]))
+    meter(flows.release(q, [operations.Outcome(d, "requeue") for d in held if d.body == "between"]))
     meter(flows.delete_messages(q, [d.receipt_handle for d in held], NATIVE))
 
 
@@ -288,9 +288,9 @@ def settling_what_is_visible_again(engine: Engine, meter: Meter, q: QueueRef) ->
     cause = Cause("ValueError", "", "", "c", 1, 1, 1)
     meter(flows.beat(q, returned(), 60_000, "c", {"state": "running"}, 60_000))
     meter(flows.change_visibility(q, [(d.receipt_handle, 9000) for d in returned()], NATIVE))
-    for kind in ("back", "fail", "dead"):
+    for kind in ("requeue", "retry", "dead-letter"):
         held = returned()
-        meter(flows.release(q, [operations.Verdict(d, kind, cause, ("ValueError",), 5) for d in held]))
+        meter(flows.release(q, [operations.Outcome(d, kind, cause, ("ValueError",), 5) for d in held]))
     held = returned()
     fill(engine, q, 1000)
     meter(flows.delete_and_receive(q, NATIVE, [d.receipt_handle for d in held], 1000))

@@ -361,7 +361,7 @@ class Delivery:
             return 0
 
     @property
-    def silent_receives(self) -> int:
+    def unreported_receives(self) -> int:
         """Receives in this queue, before this one, since the last about which a worker said something."""
         try:
             told = self._told()[2]

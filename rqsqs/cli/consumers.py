@@ -70,8 +70,8 @@ def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> i
     A worker that serves several queues has a line for each. STATE: running; draining (it finishes what it holds) and
     evicted; "to drain" if it has not heard of the order yet; lost if its heartbeat has lapsed, for a minute: what it
     held becomes visible by itself. LAST SEEN: so long ago was its last heartbeat. One that holds messages has one every
-    few seconds (its --beat), an idle one every 30 s: one that was killed is lost after two beats, or 40 s. OLDEST is
-    how long it has held a message. UP and OLDEST go by the worker's clock.
+    few seconds (its --heartbeat-interval), an idle one every 30 s: one that was killed is lost after two of them, or
+    40 s. OLDEST is how long it has held a message. UP and OLDEST go by the worker's clock.
 
     Exits with 4 if there are none.
 

@@ -17,7 +17,7 @@ from rqsqs.cli.names import QUEUE
 from rqsqs.cli.settings import Settings, common_options, pass_settings
 from rqsqs.cli.values import DURATION, FILE
 
-CHANGES = ("concurrency", "beat", "grace")  # options that a Worker has under the same name
+CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options that a Worker has under the same name
 
 
 @click.command("worker")
@@ -39,8 +39,8 @@ CHANGES = ("concurrency", "beat", "grace")  # options that a Worker has under th
     metavar="QUEUE",
     help="Serve this one of the worker's queues; may be repeated [all].",
 )
-@click.option("--beat", type=DURATION, help="Time between two heartbeats [as the worker says, else 5s].")
-@click.option("--grace", type=DURATION, help="What handlers get to finish when it is stopped [else 30s].")
+@click.option("--heartbeat-interval", type=DURATION, help="Time between two heartbeats [as the worker says, else 5s].")
+@click.option("--shutdown-timeout", type=DURATION, help="What handlers get to finish when it is stopped [else 30s].")
 @click.option(
     "--lambda",
     "lambda_queue",
@@ -81,7 +81,7 @@ CHANGES = ("concurrency", "beat", "grace")  # options that a Worker has under th
 @click.pass_context
 def worker(context: click.Context, settings: Settings, /, **given: Any) -> int:
     """Run the Worker that TARGET names until SIGTERM or Ctrl-C, and end when the running handlers have finished. After
-    a second signal, or after --grace, it gives their messages back and ends at once.
+    a second signal, or after --shutdown-timeout, it gives their messages back and ends at once.
 
     TARGET is module:attribute, or a module alone that has a `worker`, or the path of a file: app:worker, app, app.py.
 

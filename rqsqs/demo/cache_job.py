@@ -149,7 +149,7 @@ def make_worker(*, is_repaired: bool) -> Worker:
     Args:
         is_repaired: understands a time to live in words, and what old producers call removing.
     """
-    worker = Worker(beat=BEAT_S, concurrency=2)
+    worker = Worker(heartbeat_interval=BEAT_S, concurrency=2)
 
     @worker.handler(QUEUE, batch=BATCH)
     def apply(messages: list[Message]) -> list[CannotApply | None]:

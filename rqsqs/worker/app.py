@@ -58,10 +58,10 @@ class Changes(TypedDict, total=False):
     url: str | None
     prefix: str | None
     concurrency: int
-    beat: float
-    grace: float
+    heartbeat_interval: float
+    shutdown_timeout: float
     linger: float
-    max_hold: float
+    max_extension: float
     max_crashes: int
     durability: Durability | str | None
 
@@ -75,13 +75,14 @@ class Worker:
         prefix: what all keys begin with; None = the environment variable RQSQS_PREFIX, else rqsqs.
         concurrency: how many messages (or batches) are handled at a time, 1 to 10,000. Plain functions run in that
             many threads, coroutine functions on the event loop.
-        beat: seconds between two heartbeats, 0.05 to 3600. What a worker holds stays invisible to others for two of
-            them, and is prolonged with each; the queue's visibility timeout plays no part.
-        grace: seconds that handlers get to finish when the worker is stopped; then their messages are given back.
+        heartbeat_interval: seconds between two heartbeats, 0.05 to 3600. What a worker holds stays invisible to others
+            for two of them, and is prolonged with each; the queue's visibility timeout plays no part.
+        shutdown_timeout: seconds that handlers get to finish when the worker is stopped; then their messages are given
+            back.
         linger: seconds for which messages may gather while they come one close upon the other and handlers take less
             than 5 ms: they are fetched and deleted by fewer calls. A worker that has nothing to do takes the next
             message at once.
-        max_hold: seconds for which a message is kept invisible at most, however long its handler takes (12 hours).
+        max_extension: seconds for which a message is kept invisible at most, however long its handler takes (12 hours).
         max_crashes: a message that was received so often, one time after the other, without any worker living to tell
             the outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
         durability: with `deletes`, how safe its deletes and releases have to be, a batch at a time; None = as the
@@ -100,16 +101,25 @@ class Worker:
         *,
         prefix: str | None = None,
         concurrency: int = 10,
-        beat: float = 5.0,
-        grace: float = 30.0,
+        heartbeat_interval: float = 5.0,
+        shutdown_timeout: float = 30.0,
         linger: float = 0.004,
-        max_hold: float = 43_200.0,
+        max_extension: float = 43_200.0,
         max_crashes: int = 5,
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
         self.settings = Settings(
-            url, prefix, concurrency, beat, grace, linger, max_hold, max_crashes, durability, options
+            url,
+            prefix,
+            concurrency,
+            heartbeat_interval,
+            shutdown_timeout,
+            linger,
+            max_extension,
+            max_crashes,
+            durability,
+            options,
         )
         self.handlers: dict[str, Handler] = {}
         self.queues: dict[str, tuple[QueueSettings, Mapping[str, str] | None]] = {}  # to be created
@@ -282,8 +292,8 @@ class Worker:
 
         Args:
             queues: serve these of its queues only, from now on.
-            changes: url=, prefix=, concurrency=, beat=, grace=, linger=, max_hold=, max_crashes=, durability=, as for
-                Worker.
+            changes: url=, prefix=, concurrency=, heartbeat_interval=, shutdown_timeout=, linger=, max_extension=,
+                max_crashes=, durability=, as for Worker.
 
         Raises:
             UsageError: it is running; or it has no handler for one of the queues.
@@ -306,7 +316,7 @@ class Worker:
         """Serve until a signal or stop() ends it.
 
         SIGTERM and SIGINT: takes no more messages, gives back what was not begun, finishes what is running within
-        `grace` seconds, and returns. A second signal gives everything back at once.
+        `shutdown_timeout` seconds, and returns. A second signal gives everything back at once.
 
         Raises:
             UsageError: it has no handlers, or runs already.
@@ -348,7 +358,7 @@ class Worker:
         self._pulse = Pulse(loop)
         self._signals = signals
         watch(self)
-        self.guard = Guard(loop, self.settings.grace, runtime.end_without_loop)
+        self.guard = Guard(loop, self.settings.shutdown_timeout, runtime.end_without_loop)
         self.guard.install(signals, stop)
         try:
             await runtime.serve()

@@ -104,7 +104,7 @@ class Child:
         """Let it finish what it holds; it is killed when its grace and a margin are over."""
         self.is_told = True
         self._tell("stop")
-        grace = self.status.get("grace", GRACE_S)
+        grace = self.status.get("shutdown_timeout", GRACE_S)
         self._kill_in(grace + MARGIN_S)
 
     def hurry(self) -> None:

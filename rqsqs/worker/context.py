@@ -49,7 +49,7 @@ class Context:
 
     @property
     def remaining(self) -> float:
-        """Seconds the handler still has: until its timeout, or until the worker's `max_hold`; not below 0."""
+        """Seconds the handler still has: until its timeout, or until the worker's `max_extension`; not below 0."""
         return max(self._ends - time.monotonic(), 0.0)
 
     @property

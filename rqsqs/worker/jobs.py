@@ -73,7 +73,7 @@ class Job:
     def context(self) -> Context:
         """What its handler knows; made when somebody asks."""
         if self._context is None:
-            timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_hold
+            timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_extension
             ends = self.since + hold if timeout is None else min(self.began + timeout, self.since + hold)
             message, queue = self.lane.message, self.lane.queue
             messages = [message(queue, d, self) for d in self.deliveries]

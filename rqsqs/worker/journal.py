@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import rqsqs
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs._text import printable, shortened
 
@@ -54,7 +54,7 @@ def handled(queue: str, delivery: Delivery, seconds: float) -> None:
               extra=_fields(queue, delivery, seconds))  # fmt: skip
 
 
-def failed(queue: str, verdict: Verdict, *, is_settled: bool = False) -> None:
+def failed(queue: str, verdict: Outcome, *, is_settled: bool = False) -> None:
     """Its handler has raised an exception, or said that it failed; is_settled: after it had settled the message."""
     d = verdict.delivery
     when = "failed after its handler had settled it" if is_settled else "failed"
@@ -62,13 +62,13 @@ def failed(queue: str, verdict: Verdict, *, is_settled: bool = False) -> None:
                 exc_info=verdict.error, extra=_verdict_fields(queue, verdict))  # fmt: skip
 
 
-def retried(queue: str, verdict: Verdict, after: float) -> None:
+def retried(queue: str, verdict: Outcome, after: float) -> None:
     """The server has put it off."""
     log.info("message %s of %s is tried again in %g s", verdict.delivery.message_id, queue, after,
              extra=_verdict_fields(queue, verdict) | {"retry_after": after})  # fmt: skip
 
 
-def dead_lettered(queue: str, verdict: Verdict) -> None:
+def dead_lettered(queue: str, verdict: Outcome) -> None:
     """The server has moved it."""
     d = verdict.delivery
     log.error("message %s of %s went to the dead-letter queue: %s (%s)", d.message_id, queue, _error(verdict),
@@ -81,7 +81,7 @@ def lost(queue: str, delivery: Delivery) -> None:
     log.warning("message %s of %s was lost to another", delivery.message_id, queue, extra=_fields(queue, delivery))
 
 
-def _error(verdict: Verdict) -> str:
+def _error(verdict: Outcome) -> str:
     """Type and text of the exception, in one line whatever they hold."""
     cause = verdict.cause
     if cause is None:
@@ -103,6 +103,6 @@ def _fields(queue: str, delivery: Delivery, seconds: float | None = None) -> dic
     return found if seconds is None else found | {"duration": round(seconds, 6)}
 
 
-def _verdict_fields(queue: str, verdict: Verdict) -> dict[str, Any]:
+def _verdict_fields(queue: str, verdict: Outcome) -> dict[str, Any]:
     found, cause = _fields(queue, verdict.delivery, verdict.seconds), verdict.cause
     return found if cause is None else found | {"error_type": cause.type, "error_message": cause.message}

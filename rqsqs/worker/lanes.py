@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs.message import BaseMessage
 from rqsqs.worker.handlers import Handler
@@ -28,7 +28,7 @@ class Lane:
         self.queue = queue  # and their queue
         self.held: dict[Delivery, Job] = {}  # everything that was received and is not settled
         self.finished: list[Delivery] = []  # to be deleted
-        self.verdicts: list[Verdict] = []  # to be released
+        self.verdicts: list[Outcome] = []  # to be released
         self.waiting: deque[Job] = deque()  # jobs without a slot: a FIFO batch that had to be divided
         self.running = 0  # slots taken
         self.reserved = 0  # slots for what a fetch is about to bring

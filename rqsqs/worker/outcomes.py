@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs._tracebacks import formatted, name_of, text_of
 from rqsqs.errors import RqsqsError, UsageError
@@ -61,17 +61,17 @@ class WorkerDied(RqsqsError):
     __module__ = "rqsqs.worker"
 
 
-def back(delivery: Delivery) -> Verdict:
+def back(delivery: Delivery) -> Outcome:
     """It was not begun, or its worker stops: it is visible again at once, and the receive does not count."""
-    return Verdict(delivery, "back")
+    return Outcome(delivery, "requeue")
 
 
-def failed(delivery: Delivery, error: BaseException, worker: str, seconds: float | None = None) -> Verdict:
+def failed(delivery: Delivery, error: BaseException, worker: str, seconds: float | None = None) -> Outcome:
     """A handler raised `error` after so many seconds."""
     after = _wanted(error)
-    return Verdict(
+    return Outcome(
         delivery,
-        "dead" if isinstance(error, (DeadLetter, WorkerDied)) else "fail",
+        "dead-letter" if isinstance(error, (DeadLetter, WorkerDied)) else "retry",
         Cause(
             name_of(type(error)),
             text_of(error, TEXT),

@@ -100,7 +100,7 @@ class Reporter:
         if self._worker is None:
             return {"state": "loading", "is_ready": False, "is_live": True}
         try:
-            return {**self._worker.status(), "grace": self._worker.settings.grace}
+            return {**self._worker.status(), "shutdown_timeout": self._worker.settings.shutdown_timeout}
         except Exception:  # a reporter does not stop: it has to hear what the supervisor says
             log.exception("no status")
             return {"state": "unknown", "is_ready": False, "is_live": False}

@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 from rqsqs import calls, checks
 from rqsqs._core import flows
 from rqsqs._core.operation import Flow, Sleep, Wait
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs._io import defaults, sync
 from rqsqs._tracebacks import forget_own_frames
@@ -81,7 +81,7 @@ class Burst:
         self.asks: Lane | None = None  # a fetch for it is on its way
         self.settles: Lane | None = None  # a settlement
         self.finished: list[Delivery] = []  # with it
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[Outcome] = []
 
 
 class Closed(Exception):
@@ -117,8 +117,8 @@ class Runtime:
             beats,
             self.lanes,
             self.consumer_id,
-            settings.beat,
-            settings.max_hold,
+            settings.heartbeat_interval,
+            settings.max_extension,
             self._describe,
             self._lose,
             self._obey,
@@ -239,7 +239,9 @@ class Runtime:
             if not any(lane.running for lane in self.lanes):
                 self._is_idle.set()
         try:
-            await asyncio.wait([hurry, idle], timeout=self.settings.grace, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [hurry, idle], timeout=self.settings.shutdown_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             hurry.cancel()
             idle.cancel()
@@ -616,7 +618,7 @@ class Runtime:
         )
         lane.is_backlogged = True
         got: list[Delivery] = []
-        unread: list[Verdict] = []
+        unread: list[Outcome] = []
         error: Exception | None = None
         try:
             received = self.transport.run(self._noting_waits(lane, finished, flow))
@@ -665,11 +667,11 @@ class Runtime:
         lane.rests += 1
         self._want_watch()
 
-    def _readable(self, lane: Lane, received: Sequence[Delivery]) -> tuple[list[Delivery], list[Verdict]]:
+    def _readable(self, lane: Lane, received: Sequence[Delivery]) -> tuple[list[Delivery], list[Outcome]]:
         """What can be handled; and verdicts about the rest: what cannot be read has failed, and what stands behind it
         in its group (FIFO) goes back."""
         good: list[Delivery] = []
-        rest: list[Verdict] = []
+        rest: list[Outcome] = []
         stopped: set[str] = set()
         for d in received:
             if stopped and d.group_name in stopped:
@@ -727,13 +729,13 @@ class Runtime:
         lane.succeeded += len(finished)
         finished.clear()
 
-    def _take(self, lane: Lane, got: Sequence[Delivery], unread: Sequence[Verdict]) -> None:
+    def _take(self, lane: Lane, got: Sequence[Delivery], unread: Sequence[Outcome]) -> None:
         """Make jobs of what was received and start them."""
         since = time.monotonic()
         for v in unread:
             lane.held[v.delivery] = job = Job(self, lane, [v.delivery], since)
             job.is_settled = True
-            lane.failed += v.kind == "fail"
+            lane.failed += v.kind == "retry"
             lane.verdicts.append(v)
         if not got:
             return
@@ -757,14 +759,16 @@ class Runtime:
         self._start(lane, start)
 
     def _is_deadly(self, d: Delivery) -> bool:
-        return d.silent_receives >= self.settings.max_crashes
+        return d.unreported_receives >= self.settings.max_crashes
 
     def _bury(self, job: Job) -> None:
         """Some of its messages killed their workers again and again; the others go back."""
         job.is_settled = True
         for d in job.deliveries:
             if self._is_deadly(d):
-                error = WorkerDied(f"it was received {d.silent_receives} times and no worker lived to tell the outcome")
+                error = WorkerDied(
+                    f"it was received {d.unreported_receives} times and no worker lived to tell the outcome"
+                )
                 job.lane.verdicts.append(failed(d, error, self.consumer_id))
                 job.lane.failed += 1
             else:
@@ -835,7 +839,7 @@ class Runtime:
 
     def conclude(self, done: deque[Job]) -> None:
         """Jobs have ended and their slots are free."""
-        judged: list[tuple[Job, Sequence[Verdict | None]]] = []
+        judged: list[tuple[Job, Sequence[Outcome | None]]] = []
         with contextlib.suppress(IndexError):
             while True:
                 job = done.popleft()
@@ -857,14 +861,14 @@ class Runtime:
             if self._stop.is_set() and not any(other.running for other in self.lanes):
                 self.soon(self._is_idle.set)
 
-    def _unspoken(self, job: Job, trouble: BaseException) -> list[Verdict | None]:
+    def _unspoken(self, job: Job, trouble: BaseException) -> list[Outcome | None]:
         """What became of a job cannot be told: what did not succeed has failed."""
         with contextlib.suppress(Exception):
             log.error("cannot tell how a handler of %s ended: %s", job.lane.ref.name, type(trouble).__name__)
         if job.is_settled:
             return [None] * len(job.outcomes)
         why = RuntimeError(f"its handler failed, and telling that raised {type(trouble).__name__}")
-        verdicts: list[Verdict | None] = []
+        verdicts: list[Outcome | None] = []
         for d, error in zip(job.deliveries, job.outcomes, strict=True):
             verdicts.append(None)
             if error is not None:
@@ -883,13 +887,13 @@ class Runtime:
             self._apply(job, judged)
             self._wake()
 
-    def _judge(self, job: Job, outcomes: Sequence[BaseException | None]) -> list[Verdict | None]:
+    def _judge(self, job: Job, outcomes: Sequence[BaseException | None]) -> list[Outcome | None]:
         if job.is_settled or all(outcome is None for outcome in outcomes):
             if journal.wants_handled() and not job.is_settled:
                 for d in job.deliveries:
                     journal.handled(job.lane.ref.name, d, job.seconds)
             return [None] * len(outcomes)
-        judged: list[Verdict | None] = []
+        judged: list[Outcome | None] = []
         for d, error in zip(job.deliveries, outcomes, strict=True):
             judged.append(None)
             if error is not None:
@@ -903,7 +907,7 @@ class Runtime:
                 journal.handled(job.lane.ref.name, d, job.seconds)
         return judged
 
-    def _apply(self, job: Job, judged: Sequence[Verdict | None]) -> None:
+    def _apply(self, job: Job, judged: Sequence[Outcome | None]) -> None:
         """Note what became of the messages of a job, once."""
         if job.is_settled:
             return
@@ -958,7 +962,7 @@ class Runtime:
             else:
                 lane.finished += finished
                 for v in verdicts:
-                    if v.kind == "back" and getattr(error, "request_sent", False):
+                    if v.kind == "requeue" and getattr(error, "request_sent", False):
                         lane.held.pop(v.delivery, None)  # perhaps another has it: it comes back by itself if not
                     else:
                         lane.verdicts.append(v)
@@ -973,9 +977,9 @@ class Runtime:
     def _warn(self, lane: Lane, error: DurabilityNotReached) -> None:
         log.warning("%s: %s", lane.ref.name, error)
 
-    def _report(self, lane: Lane, verdicts: Sequence[Verdict], statuses: Sequence[int]) -> None:
+    def _report(self, lane: Lane, verdicts: Sequence[Outcome], statuses: Sequence[int]) -> None:
         for v, status in zip(verdicts, statuses, strict=False):
-            if v.kind == "back":
+            if v.kind == "requeue":
                 continue
             if status >= 0:
                 journal.retried(lane.ref.name, v, status / 1000)

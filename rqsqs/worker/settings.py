@@ -18,10 +18,10 @@ class Settings:
     url: str | None = None
     prefix: str | None = None
     concurrency: int = 10
-    beat: float = 5.0
-    grace: float = 30.0
+    heartbeat_interval: float = 5.0
+    shutdown_timeout: float = 30.0
     linger: float = 0.004
-    max_hold: float = 43_200.0
+    max_extension: float = 43_200.0
     max_crashes: int = 5
     durability: Durability | str | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -30,10 +30,10 @@ class Settings:
         if self.prefix is not None:  # else RQSQS_PREFIX says when it starts
             defaults.prefix_of(self.prefix)
         checks.count("concurrency", self.concurrency, 10_000)
-        seconds("beat", self.beat, 0.05, 3600)
-        seconds("grace", self.grace, 0, 86_400)
+        seconds("heartbeat_interval", self.heartbeat_interval, 0.05, 3600)
+        seconds("shutdown_timeout", self.shutdown_timeout, 0, 86_400)
         seconds("linger", self.linger, 0, 1)
-        seconds("max_hold", self.max_hold, 1, 315_360_000)
+        seconds("max_extension", self.max_extension, 1, 315_360_000)
         checks.count("max_crashes", self.max_crashes, 1000)
         checks.durability(self.durability)
 

@@ -172,7 +172,7 @@ def test_a_queue_named_like_a_command(run: Run, connection: rqsqs.Connection) ->
 @pytest.fixture
 def busy(connection: rqsqs.Connection, valkey_url: str, prefix: str) -> Iterator[Callable[[], None]]:
     """A worker that serves orders and mails and handles a message of each until the function is called."""
-    worker = Worker(valkey_url, prefix=prefix, beat=0.1, grace=0.1)
+    worker = Worker(valkey_url, prefix=prefix, heartbeat_interval=0.1, shutdown_timeout=0.1)
     go = threading.Event()
     for name in ("orders", "mails"):
         worker.add(name, lambda message: go.wait())

@@ -85,7 +85,7 @@ def test_a_failure_is_logged_with_its_traceback(start: Start, orders: rqsqs.Queu
 
 
 def test_a_second_signal_gives_back(start: Start, orders: rqsqs.Queue) -> None:
-    program = start("app:worker", "--grace", "1h")
+    program = start("app:worker", "--shutdown-timeout", "1h")
     orders.send("slow")
     program.has("got-slow")
     program.signal(signal.SIGTERM)
@@ -96,7 +96,7 @@ def test_a_second_signal_gives_back(start: Start, orders: rqsqs.Queue) -> None:
 
 
 def test_grace_ends_what_takes_too_long(start: Start, orders: rqsqs.Queue) -> None:
-    program = start("app.py", "--grace", "100ms", "--concurrency", "3", "--beat", "0.1")
+    program = start("app.py", "--shutdown-timeout", "100ms", "--concurrency", "3", "--heartbeat-interval", "0.1")
     orders.send("slow")
     program.has("got-slow")
     assert orders.consumers()[0].concurrency == 3
@@ -236,7 +236,7 @@ def test_a_terminal_that_goes_away_stops_all_processes(terminal: Terminal, order
         (("app", "--reload", "--reload-dir", "nothing"), "there is no folder 'nothing' to watch"),
         (("app", "--processes", "0"), "0 is not in the range"),
         (("app", "--concurrency", "0"), "0 is not in the range"),
-        (("app", "--grace", "soon"), "'soon' is not a duration"),
+        (("app", "--shutdown-timeout", "soon"), "'soon' is not a duration"),
         ((), "Missing argument 'TARGET'"),
     ],
 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import rqsqs
 from rqsqs._core import flows
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 
 if TYPE_CHECKING:
     import click
@@ -63,8 +63,8 @@ def die_of(queue: rqsqs.Queue, count: int, kind: str, text: str) -> None:
     queue.send_batch(range(count))
     found = queue.receive(count)
     cause = rqsqs.Cause(kind, text, f"Traceback:\n  in handle\n{kind}: {text}\n", "host-1-a", 1_750_000_000_000, 1, 1)
-    verdicts = [Verdict(message._delivery, "dead", cause, (kind, "Exception")) for message in found]
-    queue._run(flows.release(queue._ref, verdicts))
+    outcomes = [Outcome(message._delivery, "dead-letter", cause, (kind, "Exception")) for message in found]
+    queue._run(flows.release(queue._ref, outcomes))
 
 
 def die_silently(queue: rqsqs.Queue, count: int) -> None:

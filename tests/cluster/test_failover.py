@@ -35,7 +35,7 @@ class Busy:
         self.got: set[Any] = set()
         self.errors: list[BaseException] = []
         self.is_over = threading.Event()
-        self.worker = Worker(url, prefix=prefix, beat=0.2)
+        self.worker = Worker(url, prefix=prefix, heartbeat_interval=0.2)
         self.worker.add(f"{name}w", lambda message: self.done("worker"))
         self.threads = [
             threading.Thread(target=self.guarded, args=(work,), daemon=True)

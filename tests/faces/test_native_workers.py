@@ -14,7 +14,7 @@ import pytest
 import rqsqs
 from rqsqs import RetryPolicy, aio
 from rqsqs._core import flows
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs.testing import VirtualClock
 from rqsqs.worker.outcomes import back, failed
 
@@ -44,8 +44,8 @@ def send(queue: rqsqs.Queue, body: Any = "x", **options: Any) -> None:
     queue.send(body, group="g" if queue.is_fifo else None, **options)
 
 
-def release(queue: rqsqs.Queue, *verdicts: Verdict) -> list[int]:
-    return queue._run(flows.release(queue._ref, verdicts))
+def release(queue: rqsqs.Queue, *outcomes: Outcome) -> list[int]:
+    return queue._run(flows.release(queue._ref, outcomes))
 
 
 def fail(queue: rqsqs.Queue, message: rqsqs.Message, error: BaseException) -> int:
@@ -230,8 +230,8 @@ def test_the_drop_in_receives_what_failed_as_it_was_sent(
 
     before = receive()
     (message,) = queue.receive(visibility_timeout=600)
-    verdict = failed(message._delivery, ValueError("x" * 500), "w")
-    assert release(queue, dataclasses.replace(verdict, wanted_ms=0)) == [0]
+    outcome = failed(message._delivery, ValueError("x" * 500), "w")
+    assert release(queue, dataclasses.replace(outcome, wanted_ms=0)) == [0]
     (message,) = queue.receive(visibility_timeout=0)
     assert message.cause
     assert receive() == before
@@ -281,8 +281,8 @@ def test_consumers_in_the_other_colour(server_url: str, prefix: str) -> None:
                 await queue.send("x", group="g" if queue.is_fifo else None)
                 (message,) = await queue.receive(visibility_timeout=600)
                 assert message.cause is None
-                verdict = failed(message._delivery, ValueError("no"), "a")
-                at_once = dataclasses.replace(verdict, wanted_ms=0)
+                outcome = failed(message._delivery, ValueError("no"), "a")
+                at_once = dataclasses.replace(outcome, wanted_ms=0)
                 await queue._run(flows.release(queue._ref, [at_once]))
                 (message,) = await queue.receive()
                 assert message.cause

@@ -43,7 +43,7 @@ def serve(url: str, prefix: str, queue: str, kind: str, log: str, slow: float) -
     """What such a process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger("rqsqs.worker").setLevel(logging.CRITICAL)
-    worker = Worker(url, prefix=prefix, concurrency=4, beat=BEAT_S)
+    worker = Worker(url, prefix=prefix, concurrency=4, heartbeat_interval=BEAT_S)
     connection = client_of(url)
     chance = random.Random(os.getpid())
 

@@ -9,12 +9,12 @@ import pytest
 from rqsqs import RetryPolicy
 from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist, ServerOutOfMemory
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine, policy
-from tests.lua.verdicts import BURIED, GONE, LOST, again, back, dead, fail, group, received, release, retry
+from tests.lua.outcomes import BURIED, GONE, LOST, again, back, dead, fail, group, received, release, retry
 from tests.servers import KINDS, Server, find_binary
 
 
@@ -56,7 +56,7 @@ def test_receives_without_a_word_count_as_well(engine: Engine, name: str, grave:
     for _ in range(2):
         again(engine, q, 0)
     d = again(engine, q)
-    assert d.silent_receives == 2
+    assert d.unreported_receives == 2
     assert release(engine, q, fail(d, "E")) == [BURIED]
     found = letter_of(engine, dlq)
     assert found.cause
@@ -74,14 +74,14 @@ def test_what_came_back_has_its_receive_again(engine: Engine, name: str, grave: 
     assert letter_of(engine, dlq).received_before == 1
 
 
-@pytest.mark.parametrize("by", ["verdict", "policy"])
+@pytest.mark.parametrize("by", ["outcome", "policy"])
 def test_what_shall_not_be_tried_again_goes_at_once(engine: Engine, name: str, grave: str, by: str) -> None:
     dlq = engine.queue(grave)
     q = engine.queue(name, grave, 100, **retry(dead_letter=("shop.Gone",), exceptions={"Odd": RetryPolicy()}))
     d = received(engine, q)
-    verdict = dead(d) if by == "verdict" else fail(d, "app.Mine", "shop.Gone", "Exception", wanted_ms=5)
-    assert release(engine, q, verdict) == [BURIED]
-    assert letter_of(engine, dlq).cause == verdict.cause
+    outcome = dead(d) if by == "outcome" else fail(d, "app.Mine", "shop.Gone", "Exception", wanted_ms=5)
+    assert release(engine, q, outcome) == [BURIED]
+    assert letter_of(engine, dlq).cause == outcome.cause
     assert engine.counts(q) == (0, 0, 0)
 
 
@@ -91,13 +91,13 @@ def test_a_policy_for_the_class_itself_goes_before_that_of_a_base_class(engine: 
     assert release(engine, q, fail(received(engine, q), "Special", "Base")) == [3000]
 
 
-@pytest.mark.parametrize("by", ["verdict", "policy"])
+@pytest.mark.parametrize("by", ["outcome", "policy"])
 def test_without_a_dead_letter_queue_it_is_tried_again_after_the_longest_delay(
     engine: Engine, name: str, by: str
 ) -> None:
     q = engine.queue(name, **retry(1, 77, dead_letter=("Gone",)))
     d = received(engine, q)
-    assert release(engine, q, dead(d) if by == "verdict" else fail(d, "Gone", wanted_ms=1)) == [77_000]
+    assert release(engine, q, dead(d) if by == "outcome" else fail(d, "Gone", wanted_ms=1)) == [77_000]
     engine.clock.advance_ms(77_000)
     d = again(engine, q)
     assert (d.receive_count, d.failures) == (2, 1)
@@ -126,8 +126,8 @@ def test_messages_of_one_call_go_their_different_ways(engine: Engine, name: str,
     engine.send(q, "a", "b", "c", "d", "e", group=group(q))
     got = engine.receive(q, 5)
     engine.delete(q, got[4])
-    verdicts = [dead(got[0]), back(got[1]), fail(got[2]), fail(got[3], chance=0), fail(got[4])]
-    assert release(engine, q, *verdicts) == [BURIED, 0, 1000, 0, GONE]
+    outcomes = [dead(got[0]), back(got[1]), fail(got[2]), fail(got[3], chance=0), fail(got[4])]
+    assert release(engine, q, *outcomes) == [BURIED, 0, 1000, 0, GONE]
     assert (engine.counts(q), engine.counts(dlq)) == ((2, 1, 0), (1, 0, 0))
     engine.clock.advance_ms(1000)
     got = sorted(engine.receive(q), key=lambda d: str(d.body))
@@ -215,7 +215,7 @@ def test_a_queue_may_bury_in_itself(engine: Engine, name: str) -> None:
 
 @pytest.mark.parametrize("kind", [back, fail])
 def test_a_message_that_was_received_a_thousand_times(
-    engine: Engine, name: str, kind: Callable[[Delivery], Verdict]
+    engine: Engine, name: str, kind: Callable[[Delivery], Outcome]
 ) -> None:
     q = engine.queue(name)
     engine.send(q, "a", group=group(q))
@@ -333,7 +333,7 @@ def test_a_message_whose_last_receives_ended_without_a_word(engine: Engine, name
     assert release(engine, q, fail(again(engine, q), "E", chance=0)) == [0]
     for silent in range(2):
         d = again(engine, q, 0)
-        assert (d.silent_receives, d.failures) == (silent, 1)
+        assert (d.unreported_receives, d.failures) == (silent, 1)
         assert d.cause
         assert d.cause.type == "E"
     assert engine.bodies(q) == []
@@ -377,13 +377,13 @@ def test_after_a_redrive_failures_count_anew_and_the_old_cause_is_still_known(
         release(engine, q, fail(again(engine, q), f"E{n}", chance=0))
     engine.run(flows.start_move(dlq))
     d = again(engine, q)
-    assert (d.receive_count, d.failures, d.silent_receives, d.dead_letter_source) == (1, 0, 0, None)
+    assert (d.receive_count, d.failures, d.unreported_receives, d.dead_letter_source) == (1, 0, 0, None)
     assert d.cause
     assert (d.cause.type, d.cause.failures, d.cause.receives) == ("E2", 2, 2)
     assert release(engine, q, fail(d, "E3")) == [1000]  # the first failure of its new life
     engine.clock.advance_ms(1000)
     d = again(engine, q)
-    assert (d.failures, d.silent_receives) == (1, 0)
+    assert (d.failures, d.unreported_receives) == (1, 0)
     assert release(engine, q, fail(d, "E4")) == [BURIED]
     found = letter_of(engine, dlq)
     assert found.cause
@@ -398,7 +398,7 @@ def test_silence_after_a_redrive_is_not_covered_by_an_old_word(engine: Engine, n
         release(engine, q, fail(again(engine, q), f"E{n}", chance=0))
     engine.run(flows.start_move(dlq))
     for silent in (0, 1):
-        assert again(engine, q, 0).silent_receives == silent
+        assert again(engine, q, 0).unreported_receives == silent
     assert engine.bodies(q) == []
     found = letter_of(engine, dlq)
     assert found.cause
@@ -409,15 +409,15 @@ def test_silence_after_a_redrive_is_not_covered_by_an_old_word(engine: Engine, n
 def test_browsing_shows_the_cause(engine: Engine, name: str, grave: str) -> None:
     dlq = engine.queue(grave)
     q = engine.queue(name, grave, 2)
-    verdict = fail(received(engine, q), "E")
-    release(engine, q, verdict)
+    outcome = fail(received(engine, q), "E")
+    release(engine, q, outcome)
     (seen,), _ = engine.run(flows.browse(q, "in_flight", "", 10))
-    assert seen.cause == verdict.cause
+    assert seen.cause == outcome.cause
     engine.clock.advance_ms(1000)
-    verdict = dead(again(engine, q), "E2")
-    assert release(engine, q, verdict) == [BURIED]
+    outcome = dead(again(engine, q), "E2")
+    assert release(engine, q, outcome) == [BURIED]
     (seen,), _ = engine.run(flows.browse(dlq, "visible", "", 10))
-    assert seen.cause == verdict.cause
+    assert seen.cause == outcome.cause
 
 
 # Gone, full
@@ -425,7 +425,7 @@ def test_browsing_shows_the_cause(engine: Engine, name: str, grave: str) -> None
 
 @pytest.mark.parametrize("how", [back, fail, dead])
 def test_of_a_queue_that_does_not_exist_nothing_can_be_said(
-    engine: Engine, name: str, how: Callable[[Delivery], Verdict]
+    engine: Engine, name: str, how: Callable[[Delivery], Outcome]
 ) -> None:
     q = engine.queue(name)
     d = received(engine, q)
@@ -436,7 +436,7 @@ def test_of_a_queue_that_does_not_exist_nothing_can_be_said(
 
 
 @pytest.mark.parametrize("how", [back, fail, dead])
-def test_what_was_purged_is_gone(engine: Engine, name: str, how: Callable[[Delivery], Verdict]) -> None:
+def test_what_was_purged_is_gone(engine: Engine, name: str, how: Callable[[Delivery], Outcome]) -> None:
     q = engine.queue(name)
     d = received(engine, q)
     engine.run(flows.purge_queue(q, NATIVE))
@@ -446,7 +446,7 @@ def test_what_was_purged_is_gone(engine: Engine, name: str, how: Callable[[Deliv
 
 @pytest.mark.parametrize("how", [back, fail, dead])
 def test_of_a_shard_that_went_with_its_queue_everything_is_gone(
-    engine: Engine, name: str, grave: str, how: Callable[[Delivery], Verdict]
+    engine: Engine, name: str, grave: str, how: Callable[[Delivery], Outcome]
 ) -> None:
     dlq = engine.queue(grave)
     q = engine.queue(name, grave, 1)

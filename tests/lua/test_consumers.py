@@ -15,8 +15,8 @@ from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import NATIVE
 from rqsqs.models import Consumer, Held, Statistics
 from tests.lua.conftest import Engine
+from tests.lua.outcomes import BURIED, again, back, fail, group, received, release
 from tests.lua.test_wake_tokens import ask
-from tests.lua.verdicts import BURIED, again, back, fail, group, received, release
 
 DAY_MS = 86_400_000
 SAYS: dict[str, Any] = {

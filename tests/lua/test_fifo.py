@@ -8,7 +8,7 @@ import pytest
 
 from rqsqs._core import flows, records
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs.errors import DeduplicationIdRequired, MessageNotAvailable, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
@@ -153,7 +153,7 @@ def test_a_late_delete_of_what_became_a_dead_letter_is_refused(engine: Engine) -
 def test_a_receive_that_was_given_back_has_no_say_any_more(engine: Engine, q: QueueRef) -> None:
     send(engine, q, "g-1")
     (old,) = engine.receive(q)
-    assert engine.run(flows.release(q, [Verdict(old, "back")])) == [0]
+    assert engine.run(flows.release(q, [Outcome(old, "requeue")])) == [0]
     for _ in range(2):
         for limits in (AWS, NATIVE):
             (failure,) = engine.run(flows.delete_messages(q, [old.receipt_handle], limits))
@@ -355,7 +355,7 @@ def test_nothing_is_visible_before_its_time(engine: Engine, how: str, us: int) -
         if how == "change":
             assert change(engine, q, d, 1000) is None
         elif how == "retry":
-            assert engine.run(flows.release(q, [Verdict(d, "fail", wanted_ms=1000)])) == [1000]
+            assert engine.run(flows.release(q, [Outcome(d, "retry", wanted_ms=1000)])) == [1000]
         elif how == "attempt":
             assert len(engine.receive(q, visibility_ms=1000, attempt_id="x")) == 1
     engine.clock.us += 999_999

@@ -49,7 +49,7 @@ def test_a_receive_from_a_thousand_groups_is_bounded(engine: Engine, state: str)
         engine.execute(operations.receive_messages(q.home, NATIVE, 1000, 1000 if state == "over" else 0, "", ""))
     if state == "given back":
         for d in engine.receive(q, 1000):
-            engine.run(flows.release(q, [operations.Verdict(d, "back")]))
+            engine.run(flows.release(q, [operations.Outcome(d, "requeue")]))
     if state == "many finished":
         finished = [d.receipt for d in engine.execute(receive(q, 100)).messages]
     engine.clock.advance_ms(4_000_000 if state == "expired" else 2000)

@@ -185,7 +185,7 @@ def test_a_repeated_receive_does_not_delete_what_its_first_attempt_handed_out(en
     q = engine.queue(name)
     engine.send(q, "a", group="g" if q.is_fifo else None)
     (d,) = engine.receive(q)
-    assert engine.run(flows.release(q, [operations.Verdict(d, "back")])) == [0]
+    assert engine.run(flows.release(q, [operations.Outcome(d, "requeue")])) == [0]
     statuses: list[int] = []
     lost = engine.lost(
         operations.receive_messages(q.home, NATIVE, 10, 5000, "", "", finished=[d.receipt], statuses=statuses)
@@ -227,12 +227,12 @@ def test_a_repeated_receive_tells_that_what_it_was_to_delete_is_gone(engine: Eng
     assert statuses == [0, 0, 0]
 
 
-@pytest.mark.parametrize("kind", ["back", "fail", "dead"])
+@pytest.mark.parametrize("kind", ["requeue", "retry", "dead-letter"])
 def test_a_release_does_not_end_the_receive_of_somebody_else(engine: Engine, name: str, kind: str) -> None:
     q = engine.queue(name)
     engine.send(q, "a", **({"group": "g"} if q.is_fifo else {}))
     (mine,) = engine.receive(q)
-    lost = engine.lost(operations.release_messages(q.home, [operations.Verdict(mine, kind)]))
+    lost = engine.lost(operations.release_messages(q.home, [operations.Outcome(mine, kind)]))
     engine.clock.advance_ms(24 * 3600 * 1000)
     assert engine.bodies(q) == ["a"]
     assert lost.repeat() == lost.first()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operations import Verdict, queues
+from rqsqs._core.operations import Outcome, queues
 from rqsqs.errors import ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.models import Cause
@@ -45,7 +45,7 @@ def by_timeout(engine: Engine, q: QueueRef, d: Any) -> None:
 
 def by_failure(engine: Engine, q: QueueRef, d: Any) -> None:
     cause = Cause("ValueError", "", "", "w", 1, 1, d.receive_count)
-    engine.run(flows.release(q, [Verdict(d, "fail", cause, ("ValueError",), 0)]))
+    engine.run(flows.release(q, [Outcome(d, "retry", cause, ("ValueError",), 0)]))
 
 
 def by_another_time(engine: Engine, q: QueueRef, d: Any) -> None:
@@ -230,7 +230,7 @@ def test_a_message_of_a_paused_group_stays_in_it_whatever_its_name(engine: Engin
     engine.send(q, "other", group="other")
     engine.send(q, "paused", group=group, delay_ms=delay_ms)
     if not delay_ms:
-        assert engine.run(flows.release(q, [Verdict(d, "back") for d in engine.receive(q)])) == [0, 0]
+        assert engine.run(flows.release(q, [Outcome(d, "requeue") for d in engine.receive(q)])) == [0, 0]
     engine.run(flows.pause(q, resume=False, group=group))
     engine.clock.advance_ms(delay_ms)
     assert engine.bodies(q) == ["other"]
@@ -272,7 +272,7 @@ def test_a_dead_letter_given_another_time_is_counted_as_not_received(engine: Eng
     shard = dead.partition(q.home.tag)
     (d,) = engine.receive(dead, 1)
     engine.execute(queues.pause_group(shard, "g", resume=False))  # takes turns from now on
-    assert engine.run(flows.release(dead, [Verdict(d, "back")])) == [0]
+    assert engine.run(flows.release(dead, [Outcome(d, "requeue")])) == [0]
     assert engine.run(flows.reschedule(dead, d.message_id, engine.clock.ms + 5, group="g"))
     engine.clock.advance_ms(5)
     assert engine.receive(dead) == []  # brings it to its group
@@ -359,7 +359,7 @@ def test_a_message_given_back_unbegun_keeps_its_place_and_is_told_apart(engine: 
     engine.send(q, "a", "b")
     (first,) = engine.receive(q, 1)
     engine.clock.advance_ms(1)
-    assert engine.run(flows.release(q, [Verdict(first, "back")])) == [0]
+    assert engine.run(flows.release(q, [Outcome(first, "requeue")])) == [0]
     (second, _) = engine.receive(q, 2)
     assert (second.body, second.receive_count) == ("a", 1)
     assert engine.delete(q, first) == [None]  # finds nothing
@@ -415,7 +415,10 @@ def test_messages_without_a_record_go_when_they_are_touched(engine: Engine, grou
     assert engine.run(flows.reschedule(q, delayed.message_id, engine.clock.ms + 5))
     engine.redis.delete(q.home.base + "store")
     cause = Cause("ValueError", "", "", "w", 1, 1, 1)
-    assert engine.run(flows.release(q, [Verdict(back, "back"), Verdict(failed, "fail", cause, ("E",), 0)])) == [0, -2]
+    assert engine.run(flows.release(q, [Outcome(back, "requeue"), Outcome(failed, "retry", cause, ("E",), 0)])) == [
+        0,
+        -2,
+    ]
     for d in (again, delayed):
         assert not engine.run(flows.reschedule(q, d.message_id, engine.clock.ms + 1000))
         assert not engine.run(flows.cancel(q, d.message_id))

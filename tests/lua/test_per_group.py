@@ -11,7 +11,7 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
-from tests.lua.verdicts import BURIED, back, dead, fail, release
+from tests.lua.outcomes import BURIED, back, dead, fail, release
 
 
 def take(

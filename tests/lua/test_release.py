@@ -12,11 +12,11 @@ import pytest
 from rqsqs import RetryPolicy
 from rqsqs._core import flows, operations
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
+from tests.lua.outcomes import BURIED, GONE, LATEST, LOST, again, back, dead, fail, group, received, release, retry
 from tests.lua.test_waiting_flows import Receiver
-from tests.lua.verdicts import BURIED, GONE, LATEST, LOST, again, back, dead, fail, group, received, release, retry
 
 
 def ask(engine: Engine, q: QueueRef, waiter: str, wait: str = "+600000", visibility_ms: int | None = None) -> Any:
@@ -219,9 +219,9 @@ def test_the_delay_doubles_with_every_failure_up_to_a_cap(
 ) -> None:
     q = engine.queue(name)
     d = received(engine, q)
-    verdict = fail(d, chance=chance)
-    assert verdict.cause
-    late = dataclasses.replace(verdict, cause=dataclasses.replace(verdict.cause, failures=failures))
+    outcome = fail(d, chance=chance)
+    assert outcome.cause
+    late = dataclasses.replace(outcome, cause=dataclasses.replace(outcome.cause, failures=failures))
     assert release(engine, q, late) == [delay_ms]
     assert engine.counts(q) == ((0, 1, 0) if delay_ms else (1, 0, 0))
     if delay_ms:
@@ -261,9 +261,9 @@ def test_exceptions_may_have_policies_of_their_own(
     engine: Engine, name: str, kinds: list[str], failures: int, delay_ms: int
 ) -> None:
     q = engine.queue(name, **retry(4, 100, exceptions=RULES))
-    verdict = fail(received(engine, q), *kinds)
-    assert verdict.cause
-    late = dataclasses.replace(verdict, cause=dataclasses.replace(verdict.cause, failures=failures))
+    outcome = fail(received(engine, q), *kinds)
+    assert outcome.cause
+    late = dataclasses.replace(outcome, cause=dataclasses.replace(outcome.cause, failures=failures))
     assert release(engine, q, late) == [delay_ms]
 
 
@@ -302,11 +302,11 @@ def test_the_cause_stands_behind_the_record_and_is_replaced(engine: Engine, name
     record = d.record
     for n in range(1, 5):
         assert d.cause is None if n == 1 else d.cause is not None
-        verdict = fail(d, "E" * n * n, chance=0)
-        assert release(engine, q, verdict) == [0]
+        outcome = fail(d, "E" * n * n, chance=0)
+        assert release(engine, q, outcome) == [0]
         d = again(engine, q)
-        assert d.cause == verdict.cause
-        assert (d.failures, d.receive_count, d.silent_receives) == (n, n + 1, 0)
+        assert d.cause == outcome.cause
+        assert (d.failures, d.receive_count, d.unreported_receives) == (n, n + 1, 0)
         assert d.record[: d.size] == record
         assert msgpack.unpackb(d.trailer)[2] == "E" * n * n  # one cause, and no more
         assert type(d.body) is type(body)
@@ -319,20 +319,20 @@ def test_the_cause_stands_behind_the_record_and_is_replaced(engine: Engine, name
 def test_a_failure_without_a_cause_leaves_the_record_alone(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     d = received(engine, q)
-    assert release(engine, q, Verdict(d, "fail")) == [0]
+    assert release(engine, q, Outcome(d, "retry")) == [0]
     d = again(engine, q)
     assert (d.body, d.cause) == ("a", None)
     release(engine, q, fail(d, "E", chance=0))
-    assert release(engine, q, Verdict(again(engine, q), "fail")) == [0]
+    assert release(engine, q, Outcome(again(engine, q), "retry")) == [0]
     d = again(engine, q)
     assert (d.body, d.cause.type) == ("a", "E")  # type: ignore[union-attr]
 
 
 def test_an_exception_that_is_not_text_can_be_told(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    verdict = fail(received(engine, q), chance=0)
-    assert verdict.cause
-    odd = dataclasses.replace(verdict, cause=dataclasses.replace(verdict.cause, message="\ud800 \x00"))
+    outcome = fail(received(engine, q), chance=0)
+    assert outcome.cause
+    odd = dataclasses.replace(outcome, cause=dataclasses.replace(outcome.cause, message="\ud800 \x00"))
     assert release(engine, q, odd) == [0]
     d = again(engine, q)
     assert (d.body, d.cause.message) == ("a", "\\ud800 \x00")  # type: ignore[union-attr]
@@ -439,8 +439,8 @@ def test_a_word_after_the_visibility_timeout_counts_while_nobody_received_it(
     engine.clock.advance_ms(60_000)
     if seen:
         engine.counts(q)  # ends what is over
-    verdict = {"back": back(a), "fail now": fail(a, chance=0), "fail": fail(a), "dead": dead(a)}[how]
-    assert release(engine, q, verdict) == [{"fail": 1000, "dead": BURIED}.get(how, 0)]
+    outcome = {"back": back(a), "fail now": fail(a, chance=0), "fail": fail(a), "dead": dead(a)}[how]
+    assert release(engine, q, outcome) == [{"fail": 1000, "dead": BURIED}.get(how, 0)]
     if how == "dead":
         assert (engine.counts(q), engine.counts(dlq)) == ((1, 0, 0), (1, 0, 0))
         assert engine.bodies(q) == ["b"]
@@ -474,8 +474,8 @@ def test_a_message_that_was_given_another_time_meanwhile_is_not_theirs(engine: E
     d = received(engine, q)
     engine.clock.advance_ms(60_000)
     assert engine.run(flows.reschedule(q, d.message_id, engine.clock.ms + 5000, group=group(q) or ""))
-    for verdict in (back(d), fail(d), dead(d)):
-        assert release(engine, q, verdict) == [GONE]
+    for outcome in (back(d), fail(d), dead(d)):
+        assert release(engine, q, outcome) == [GONE]
     assert engine.counts(q) == (0, 0, 1)
     engine.clock.advance_ms(5000)
     assert again(engine, q).receive_count == 2

@@ -20,7 +20,7 @@ from rqsqs import RetryPolicy, checks
 from rqsqs._core import flows, scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, Operation
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs._io import wire
 from rqsqs._io.sync import Link, Transport
 from rqsqs.errors import RqsqsError
@@ -151,23 +151,23 @@ class Record:
 class Word:
     """How a worker settles a message that it did not finish."""
 
-    verdict: str
+    outcome: str
     kind: str = "Plain"
     wanted_ms: int | None = None
     chance: int = 0
 
-    def of(self, delivery: Any) -> Verdict:
+    def of(self, delivery: Any) -> Outcome:
         """As it is said."""
-        if self.verdict == "back":
-            return Verdict(delivery, "back")
+        if self.outcome == "requeue":
+            return Outcome(delivery, "requeue")
         kinds = (self.kind, "Exception")
         cause = Cause(self.kind, "", "", "w", 1, delivery.failures + 1, delivery.receive_count)
-        return Verdict(delivery, self.verdict, cause, kinds, self.wanted_ms, self.chance)
+        return Outcome(delivery, self.outcome, cause, kinds, self.wanted_ms, self.chance)
 
     def delay_ms(self, policy: str, failures: int) -> int | None:
         """When it is tried again; None = not at all."""
         rule = RETRIES[policy]
-        if self.verdict == "dead" or self.kind in rule.dead_letter:
+        if self.outcome == "dead-letter" or self.kind in rule.dead_letter:
             return None
         if self.wanted_ms is not None:
             return self.wanted_ms
@@ -181,10 +181,10 @@ RETRIES = {
     "special": RetryPolicy(2, 100, dead_letter=("Final",), exceptions={"Special": RetryPolicy(7, 20)}),
 }
 WORDS = st.one_of(
-    st.just(Word("back")),
+    st.just(Word("requeue")),
     st.builds(
         Word,
-        st.sampled_from(["fail", "fail", "fail", "dead"]),
+        st.sampled_from(["retry", "retry", "retry", "dead-letter"]),
         st.sampled_from(["Plain", "Special", "Final"]),
         st.sampled_from([None, None, 0, 5000]),
         st.sampled_from([0, 1, 250_000, 1_000_000]),
@@ -194,9 +194,9 @@ WORDS = st.one_of(
 
 def some_word(draw: random.Random) -> Word:
     """The same from plain random numbers."""
-    verdict = draw.choice(["back", "back", "fail", "fail", "fail", "dead"])
+    outcome = draw.choice(["requeue", "requeue", "retry", "retry", "retry", "dead-letter"])
     return Word(
-        verdict,
+        outcome,
         draw.choice(["Plain", "Special", "Final"]),
         draw.choice([None, None, 0]),
         draw.choice([0, 0, 1_000_000]),

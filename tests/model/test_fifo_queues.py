@@ -515,8 +515,8 @@ class FifoMachine(RuleBasedStateMachine):
     )
     def release(self, name: str, numbers: list[int], words: list[Word]) -> None:
         chosen = list({h.body: h for h in self.chosen(numbers, name)}.values())
-        verdicts = [word.of(h.delivery) for h, word in zip(chosen, words, strict=False)]
-        answer = self.run(flows.release(self.ref(name), verdicts))
+        outcomes = [word.of(h.delivery) for h, word in zip(chosen, words, strict=False)]
+        answer = self.run(flows.release(self.ref(name), outcomes))
         for h, word, status in zip(chosen, words, answer, strict=False):
             m = self.find(h)
             if m is not None:
@@ -525,7 +525,7 @@ class FifoMachine(RuleBasedStateMachine):
                 assert status == -2
             elif m.hand_outs != h.receive:
                 assert status == -1
-            elif word.verdict == "back":
+            elif word.outcome == "requeue":
                 assert status == 0
                 m.total, m.count, m.hand_outs = m.total - 1, m.count - 1, m.hand_outs + 1
                 m.invisible_until_ms = 0

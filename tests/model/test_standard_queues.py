@@ -348,8 +348,8 @@ class StandardMachine(RuleBasedStateMachine):
     )
     def release(self, name: str, numbers: list[int], words: list[Word]) -> None:
         chosen = list({h.body: h for h in self.chosen(numbers, name) if h.is_certain}.values())
-        verdicts = [word.of(h.delivery) for h, word in zip(chosen, words, strict=False)]
-        answer = self.run(flows.release(self.ref(name), verdicts))
+        outcomes = [word.of(h.delivery) for h, word in zip(chosen, words, strict=False)]
+        answer = self.run(flows.release(self.ref(name), outcomes))
         for h, word, status in zip(chosen, words, answer, strict=False):
             m = self.messages.get(h.body)
             if m is None or m.queue != name or m.stay != h.stay:
@@ -358,7 +358,7 @@ class StandardMachine(RuleBasedStateMachine):
                 assert self.is_expired(m) or m.waits
             elif m.count != h.count:
                 assert status == -1
-            elif word.verdict == "back":
+            elif word.outcome == "requeue":
                 assert status == 0
                 m.total, m.count = m.total - 1, m.count - 1
                 if m.received == 1:  # as if it had not been received

@@ -27,7 +27,7 @@ import time
 
 from rqsqs.worker import Worker
 
-worker = Worker(beat=0.2)
+worker = Worker(heartbeat_interval=0.2)
 log = logging.getLogger("app")
 here = pathlib.Path(__file__).parent
 

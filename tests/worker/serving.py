@@ -87,7 +87,7 @@ class App:
 
     def worker(self, **settings: Any) -> Worker:
         """One whose beat is short."""
-        return Worker(self.url, prefix=self.prefix, **{"beat": 0.2, **settings})
+        return Worker(self.url, prefix=self.prefix, **{"heartbeat_interval": 0.2, **settings})
 
     def serve(self, handlers: dict[str, Callable[..., Any]] | Callable[..., Any], **settings: Any) -> Running:
         """Start a worker for functions by queue, or for one of the queue "q"; ended with the test."""

@@ -118,7 +118,7 @@ def test_whatever_a_handler_raises_is_a_failure_of_its_message(app: App, kind: s
 
     send(q, ["bad"])
     running = app.serve(
-        {"plain": plain, "coroutine": coroutine, "batch": batch}[kind], concurrency=2, beat=5,
+        {"plain": plain, "coroutine": coroutine, "batch": batch}[kind], concurrency=2, heartbeat_interval=5,
         **({"batch": 1} if kind == "batch" else {}),
     )  # fmt: skip
     until(lambda: dead.counts().visible == 1)
@@ -149,7 +149,7 @@ def test_threads_that_are_killed_again_and_again_begin_anew(
         await asyncio.sleep(0.002)
         done[message.body] += 1
 
-    worker = app.worker(concurrency=4, beat=0.3)
+    worker = app.worker(concurrency=4, heartbeat_interval=0.3)
     worker.add("q", plain if kind == "plain" else coroutine)
     with caplog.at_level(logging.CRITICAL, "rqsqs.worker"):
         running = app.start(worker)
@@ -183,7 +183,7 @@ def test_the_heartbeat_goes_on_after_its_thread_died(app: App) -> None:
         receives.append(message.receive_count)
 
     send(q, ["a"])
-    running = app.serve(handle, beat=2)
+    running = app.serve(handle, heartbeat_interval=2)
     until(lambda: q.counts().in_flight)
     runtime = running.worker._runtime
     assert runtime is not None
@@ -340,7 +340,7 @@ def test_what_a_task_of_a_handler_raises_does_not_end_the_worker(
         seen.append(message.receive_count)
 
     send(other, ["beside"])
-    running = app.serve({"q": handle, "other": beside}, beat=5)
+    running = app.serve({"q": handle, "other": beside}, heartbeat_interval=5)
     until(lambda: go)
     send(q, ["bad"])
     if how in ("awaited", "group"):
@@ -365,7 +365,7 @@ def test_what_a_task_of_a_handler_raises_does_not_end_the_worker(
 def test_a_signal_handler_that_exits_ends_the_worker_and_gives_back_what_it_holds(app: App) -> None:
     """In the main thread, where Python runs signal handlers; as the loop waits."""
     q = app.queue()
-    worker = app.worker(beat=5)
+    worker = app.worker(heartbeat_interval=5)
     ends: list[Any] = []
 
     @worker.handler("q")

@@ -86,7 +86,7 @@ def test_order_holds_while_messages_fail_now_and_then(app: App, kind: str, worke
 
     fill(q, 12, 25)
     for _ in range(workers):
-        app.serve({"q.fifo": plain if kind == "plain" else coroutine}, concurrency=6, beat=1.0)
+        app.serve({"q.fifo": plain if kind == "plain" else coroutine}, concurrency=6, heartbeat_interval=1.0)
     until(lambda: is_empty(q))
     assert not book.wrong
     assert {g: ended for g, ended in book.ended.items()} == {f"g{g}": list(range(25)) for g in range(12)}
@@ -118,7 +118,7 @@ def test_batches_hold_messages_of_a_group_together_and_in_order(app: App, worker
 
     fill(q, 10, 30)
     for _ in range(workers):
-        app.serve({"q.fifo": handle}, concurrency=4, batch=7, beat=1.0)
+        app.serve({"q.fifo": handle}, concurrency=4, batch=7, heartbeat_interval=1.0)
     until(lambda: is_empty(q), lambda: (q.counts(), book.wrong))
     assert not book.wrong
     assert all(ended == list(range(30)) for ended in book.ended.values())
@@ -188,7 +188,7 @@ def test_a_thousand_groups(app: App) -> None:
         book.end(group, [n])
 
     fill(q, 1000, 3)
-    app.serve({"q.fifo": handle}, concurrency=20, beat=1.0)
+    app.serve({"q.fifo": handle}, concurrency=20, heartbeat_interval=1.0)
     until(lambda: is_empty(q), q.counts)
     assert not book.wrong
     assert len(book.ended) == 1000
@@ -205,7 +205,7 @@ def test_messages_that_come_while_their_group_is_handled_follow_it(app: App) -> 
         time.sleep(0.002)
         book.end(group, [n])
 
-    app.serve({"q.fifo": handle}, concurrency=4, beat=1.0)
+    app.serve({"q.fifo": handle}, concurrency=4, heartbeat_interval=1.0)
     for n in range(60):
         for g in range(3):
             q.send([f"g{g}", n], group=f"g{g}", deduplication_id=f"{g}-{n}")
@@ -228,7 +228,7 @@ def test_a_worker_that_stops_and_starts_keeps_the_order(app: App) -> None:
 
     fill(q, 8, 100)
     while not is_empty(q):
-        with app.serve({"q.fifo": handle}, concurrency=5, beat=1.0):
+        with app.serve({"q.fifo": handle}, concurrency=5, heartbeat_interval=1.0):
             time.sleep(0.05)
         assert q.counts().in_flight == 0
     assert not book.wrong

@@ -27,7 +27,7 @@ import time
 from rqsqs.worker import Worker
 
 here = pathlib.Path(__file__).parent
-worker = Worker(beat=0.2, concurrency=3)
+worker = Worker(heartbeat_interval=0.2, concurrency=3)
 atexit.register(lambda: (here / f"atexit-{os.getpid()}").touch())
 
 
@@ -65,7 +65,7 @@ def wait_and_see():
 
 
 def run_another():
-    other = Worker(beat=0.2)
+    other = Worker(heartbeat_interval=0.2)
 
     @other.handler("others")
     def handle(message):

@@ -242,11 +242,11 @@ def test_a_coroutine_that_nobody_awaits_is_a_failure(app: App, batch: int) -> No
     [
         {"concurrency": 0},
         {"concurrency": 10_001},
-        {"beat": 0.01},
-        {"beat": True},
-        {"grace": -1},
+        {"heartbeat_interval": 0.01},
+        {"heartbeat_interval": True},
+        {"shutdown_timeout": -1},
         {"linger": 2},
-        {"max_hold": 0},
+        {"max_extension": 0},
         {"max_crashes": 0},
         {"prefix": "a{b"},
     ],
@@ -340,7 +340,7 @@ def test_a_busy_worker_makes_about_one_call_for_a_batch(app: App) -> None:
 
     with masters_of(app.url) as masters:
         before = calls(masters)
-        app.serve(lambda m: done.append(1), concurrency=20, beat=5.0)
+        app.serve(lambda m: done.append(1), concurrency=20, heartbeat_interval=5.0)
         until(lambda: len(done) == n and is_empty(q))
         made = calls(masters) - before
     assert made["evalsha"] <= n / 20 * 1.3 + 60 + 200, made  # those of our looking included

@@ -146,7 +146,7 @@ def test_a_worker_without_its_server_is_live_but_not_ready(prefix: str) -> None:
     with Server("valkey") as server:
         with rqsqs.connect(server.url, prefix=prefix) as connection:
             connection.create_queue("orders").send("x")
-        worker = Worker(server.url, prefix=prefix, beat=0.05, grace=0.1)
+        worker = Worker(server.url, prefix=prefix, heartbeat_interval=0.05, shutdown_timeout=0.1)
         begun, hold = threading.Event(), threading.Event()
         worker.add("orders", lambda message: begun.set() or hold.wait())
         thread = threading.Thread(target=worker.run, daemon=True)
@@ -171,7 +171,7 @@ def test_a_worker_tells_what_its_connections_went_through(prefix: str) -> None:
     with Server("valkey") as server, rqsqs.connect(server.url, prefix=prefix) as connection:
         queue = connection.create_queue("orders")
         queue.send("x")
-        worker = Worker(server.url, prefix=prefix, beat=0.05, concurrency=2)
+        worker = Worker(server.url, prefix=prefix, heartbeat_interval=0.05, concurrency=2)
         hold = threading.Event()
         worker.add("orders", lambda message: hold.wait())
         thread = threading.Thread(target=worker.run, daemon=True)
@@ -190,8 +190,8 @@ def test_configure_changes_what_was_chosen() -> None:
     worker = Worker("redis://localhost/1", concurrency=3)
     worker.add("a", lambda message: None)
     worker.add("b", lambda message: None)
-    worker.configure(grace=1.5, queues=["b"])
-    assert (worker.settings.concurrency, worker.settings.grace, list(worker.handlers)) == (3, 1.5, ["b"])
+    worker.configure(shutdown_timeout=1.5, queues=["b"])
+    assert (worker.settings.concurrency, worker.settings.shutdown_timeout, list(worker.handlers)) == (3, 1.5, ["b"])
     with pytest.raises(rqsqs.UsageError, match="no handler for the queue 'a'; its queues: b"):
         worker.configure(queues=["a"])
     with pytest.raises(rqsqs.InvalidParameterValue, match="concurrency"):
@@ -208,7 +208,7 @@ def test_a_running_worker_is_not_configured(valkey_url: str, prefix: str) -> Non
     try:
         wait_for(lambda: worker.status()["is_ready"])
         with pytest.raises(rqsqs.UsageError, match="is running"):
-            worker.configure(grace=1)
+            worker.configure(shutdown_timeout=1)
     finally:
         worker.stop()
         thread.join()

@@ -51,9 +51,11 @@ def test_a_message_that_takes_ten_beats_stays_with_its_worker(app: App, work: An
         await work(10 * BEAT_S)
 
     send(q, ["a"], (lambda body: "g") if q.is_fifo else None)
-    app.serve({name: coroutine if work in (rest, spin_on_the_loop) else plain}, beat=BEAT_S, concurrency=1)
+    app.serve(
+        {name: coroutine if work in (rest, spin_on_the_loop) else plain}, heartbeat_interval=BEAT_S, concurrency=1
+    )
     until(lambda: got)
-    app.serve({name: others.append}, beat=BEAT_S)
+    app.serve({name: others.append}, heartbeat_interval=BEAT_S)
     until(lambda: is_empty(q))
     assert (got, others) == ([1], [])
 
@@ -69,7 +71,7 @@ def test_a_worker_that_beats_no_more_loses_its_messages_within_two_beats(app: Ap
 
     q.send("a")
     with released(go):
-        running = app.serve(handle, beat=0.5, concurrency=1)  # it asks for no other
+        running = app.serve(handle, heartbeat_interval=0.5, concurrency=1)  # it asks for no other
         until(lambda: times)
         time.sleep(0.8)  # it has prolonged once
         assert running.worker._runtime is not None
@@ -97,7 +99,7 @@ def test_the_time_that_remains(app: App) -> None:
     with app.serve(handle):
         until(lambda: len(told) == 2)
     q.send("c")
-    with app.serve(handle, timeout=7, max_hold=3):
+    with app.serve(handle, timeout=7, max_extension=3):
         until(lambda: len(told) == 3)
     for (first, second), most in zip(told, (5, 43_200, 3), strict=True):
         assert most - 1 < first <= most
@@ -127,7 +129,7 @@ def test_after_max_hold_a_message_goes_to_others(app: App) -> None:
     q.send("a")
     with released(go):
         start = time.monotonic()
-        app.serve(handle, max_hold=1.0, beat=0.1, concurrency=3)
+        app.serve(handle, max_extension=1.0, heartbeat_interval=0.1, concurrency=3)
         until(lambda: contexts and contexts[0].is_lost)
         assert 0.95 < time.monotonic() - start < 30
         assert contexts[0].remaining == 0
@@ -164,7 +166,7 @@ def test_a_thread_learns_that_its_message_is_lost(app: App, how: str, name: str)
             raise
 
     send(q, ["a"], (lambda body: "g") if q.is_fifo else None)
-    app.serve({name: handle}, beat=0.1, concurrency=1)
+    app.serve({name: handle}, heartbeat_interval=0.1, concurrency=1)
     until(lambda: contexts)
     take_away(q, contexts[0].message, how)
     until(lambda: ends)
@@ -194,7 +196,7 @@ def test_a_coroutine_that_lost_its_message_is_cancelled(app: App, how: str) -> N
             raise
 
     q.send("a")
-    running = app.serve(handle, beat=0.1, concurrency=1)
+    running = app.serve(handle, heartbeat_interval=0.1, concurrency=1)
     until(lambda: contexts)
     take_away(q, contexts[0].message, how)
     until(lambda: ends)
@@ -219,7 +221,7 @@ def test_of_a_batch_only_some_may_be_lost(app: App) -> None:
 
     send(q, ["a", "b", "c"])
     with released(go):
-        app.serve(handle, batch=3, beat=0.1)
+        app.serve(handle, batch=3, heartbeat_interval=0.1)
         until(lambda: contexts)
         context = contexts[0]
         q.delete(context.messages[1].receipt_handle)
@@ -240,7 +242,7 @@ def test_handlers_that_wait_for_their_turn_are_kept_as_well(app: App) -> None:
         done.append([(m.body, m.receive_count) for m in messages])
 
     send(q, [(g, n) for g in range(5) for n in range(2)], lambda body: f"g{body[0]}")
-    app.serve({"q.fifo": handle}, batch=3, concurrency=2, beat=0.5)
+    app.serve({"q.fifo": handle}, batch=3, concurrency=2, heartbeat_interval=0.5)
     until(lambda: is_empty(q))
     assert {count for call in done for _, count in call} == {1}
     assert sum(len(call) for call in done) == 10
@@ -257,7 +259,7 @@ def test_an_idle_worker_stays_registered_and_a_busy_one_tells_what_it_holds(app:
         if message.body == "bad":
             raise ValueError
 
-    running = app.serve(handle, beat=0.1, concurrency=4)
+    running = app.serve(handle, heartbeat_interval=0.1, concurrency=4)
     (c,) = q.consumers()
     assert (c.in_flight, c.held, c.is_alive) == (0, (), True)
     with released(go):
@@ -277,7 +279,7 @@ def test_an_idle_worker_is_seen_as_long_as_it_beats_and_lost_when_it_does_not(
     monkeypatch.setattr(heart, "IDLE_S", 0.3)
     monkeypatch.setattr(heart, "LATE_S", 1.0)
     q = app.queue()
-    running = app.serve(lambda message: None, beat=0.1)
+    running = app.serve(lambda message: None, heartbeat_interval=0.1)
     (first,) = q.consumers()
     later = until(lambda: [c for c in q.consumers() if c.last_seen_at_ms >= first.last_seen_at_ms + 1000])
     assert [(c.consumer_id, c.pid, c.state) for c in later] == [(running.consumer_id, os.getpid(), "running")]

@@ -26,7 +26,7 @@ import time
 
 from rqsqs.worker import Worker
 
-worker = Worker(beat=5, grace={GRACE_S})
+worker = Worker(heartbeat_interval=5, shutdown_timeout={GRACE_S})
 begun = pathlib.Path(__file__).parent / "begun"
 
 
@@ -109,7 +109,7 @@ def test_a_worker_process_ends(start: Start, queues: dict[str, rqsqs.Queue], nam
 
 @pytest.mark.parametrize("name", ["blocks", "to_thread"])
 def test_a_second_signal_ends_it_without_the_grace(start: Start, queues: dict[str, rqsqs.Queue], name: str) -> None:
-    program = start("app", "--grace", "1h")
+    program = start("app", "--shutdown-timeout", "1h")
     queues[name].send("a")
     program.has("begun")
     program.signal(signal.SIGINT)

@@ -111,7 +111,7 @@ def test_after_the_grace_everything_is_given_back(app: App, kind: str) -> None:
 
     q.send("a")
     with released(go):
-        running = app.serve(plain if kind == "plain" else coroutine, grace=0.2)
+        running = app.serve(plain if kind == "plain" else coroutine, shutdown_timeout=0.2)
         until(lambda: contexts)
         start = time.monotonic()
         running.stop()
@@ -136,7 +136,7 @@ def test_a_second_stop_gives_everything_back_at_once(app: App, name: str) -> Non
         go.wait(60)
 
     with released(go):
-        running = app.serve({name: handle}, grace=60)
+        running = app.serve({name: handle}, shutdown_timeout=60)
         until(lambda: len(begun) == 3)
         running.worker.stop()
         time.sleep(0.1)
@@ -291,7 +291,7 @@ def test_a_task_that_serves_can_be_cancelled(app: App, kind: str) -> None:
         go.wait(60)
 
     async def main() -> None:
-        worker = app.worker(beat=5.0)
+        worker = app.worker(heartbeat_interval=5.0)
         worker.add("q", coroutine if kind == "coroutine" else plain)
         serving = asyncio.create_task(worker.serve())
         while len(begun) < 3:
@@ -345,7 +345,7 @@ def test_drain_finishes_and_takes_no_more(app: App) -> None:
 
     send(q, range(10))
     with released(go):
-        running = app.serve(handle, concurrency=2, beat=0.1)
+        running = app.serve(handle, concurrency=2, heartbeat_interval=0.1)
         until(lambda: len(begun) == 2)
         assert q.drain(running.consumer_id)
         until(lambda: running.worker.status()["state"] == "stopping")
@@ -378,7 +378,9 @@ def test_evict_gives_everything_back_at_once(app: App, kind: str) -> None:
 
     send(q, range(10))
     with released(go):
-        running = app.serve(plain if kind == "plain" else coroutine, concurrency=2, beat=0.1, grace=0.5)
+        running = app.serve(
+            plain if kind == "plain" else coroutine, concurrency=2, heartbeat_interval=0.1, shutdown_timeout=0.5
+        )
         until(lambda: len(contexts) == 2)
         assert q.evict(running.consumer_id)
         until(lambda: (q.counts().visible, q.counts().in_flight) == (10, 0))
@@ -398,7 +400,7 @@ def test_an_order_concerns_one_queue_the_others_are_served_on(app: App) -> None:
         got.append(message.body)
 
     send(a, range(20))
-    running = app.serve({"a": coroutine, "b": lambda m: got.append(m.body)}, concurrency=4, beat=0.1)
+    running = app.serve({"a": coroutine, "b": lambda m: got.append(m.body)}, concurrency=4, heartbeat_interval=0.1)
     until(lambda: a.counts().in_flight == 4)
     a.evict(running.consumer_id)
     until(lambda: (a.counts().visible, a.counts().in_flight) == (20, 0))
@@ -417,7 +419,7 @@ def test_a_worker_that_is_being_drained_finishes_when_it_is_stopped(app: App) ->
     q = app.queue()
     send(q, ["long"])
     with released(go):
-        running = app.serve(lambda _: go.wait(60), beat=0.1)
+        running = app.serve(lambda _: go.wait(60), heartbeat_interval=0.1)
         until(lambda: q.counts().in_flight == 1)
         q.drain(running.consumer_id)
         until(lambda: running.worker.status()["state"] == "stopping")
@@ -432,7 +434,7 @@ def test_a_worker_that_was_evicted_from_all_queues_does_not_wait_for_its_handler
     q = app.queue()
     send(q, ["long"])
     with released(go):
-        running = app.serve(lambda _: go.wait(60), beat=0.1, grace=60)
+        running = app.serve(lambda _: go.wait(60), heartbeat_interval=0.1, shutdown_timeout=60)
         until(lambda: q.counts().in_flight == 1)
         q.evict(running.consumer_id)
         running.ended()

@@ -52,7 +52,7 @@ def test_a_lost_server_is_one_line_and_its_return_another(
         for queue in queues:
             queue.send("x")
     with released(go):
-        running = own.serve(dict.fromkeys((q.name for q in queues), handle), concurrency=10, beat=0.3)
+        running = own.serve(dict.fromkeys((q.name for q in queues), handle), concurrency=10, heartbeat_interval=0.3)
         until(lambda: kind == "idle" or len(begun) == 10)
         server.kill9()
         until(lambda: told(LOST))
@@ -69,7 +69,7 @@ def test_a_lost_server_is_one_line_and_its_return_another(
 def test_an_idle_worker_beats_again_soon_after_a_heartbeat_failed(own: App, server: Server, told: Any) -> None:
     """And not half a minute later: so long it would not be ready."""
     own.queue()
-    running = own.serve(lambda message: None, beat=0.3)
+    running = own.serve(lambda message: None, heartbeat_interval=0.3)
     found = running.worker._runtime
     assert found is not None
     tick, fails = found.heart._tick, threading.Event()
@@ -102,7 +102,7 @@ def test_connections_that_broke_are_one_line(own: App, told: Any) -> None:
 
     q.send("x")
     with released(go):
-        own.serve(handle, beat=0.3)
+        own.serve(handle, heartbeat_interval=0.3)
         until(begun.is_set)
         own.redis().client_kill_filter(_type="normal", skipme=True)
         until(lambda: [line for line in told("") if line.endswith("broke and were opened again")])
@@ -147,7 +147,7 @@ def test_the_move_task_of_a_vanished_queue_is_one_line(app: App, caplog: pytest.
 def test_a_password_that_is_demanded_now_is_told_so(own: App, server: Server, told: Any) -> None:
     """The server answers long requests of those who have not logged in with a protocol error."""
     own.queue()
-    running = own.serve(lambda message: None, beat=0.3)
+    running = own.serve(lambda message: None, heartbeat_interval=0.3)
     own.redis().config_set("requirepass", "new")
     with Redis.from_url(own.url, password="new") as client:
         client.client_kill_filter(_type="normal", skipme=True)
@@ -166,7 +166,7 @@ def test_a_worker_of_many_queues_gets_to_all_of_them(app: App) -> None:
     def handle(message: rqsqs.Message) -> None:
         done.append(message.body)
 
-    app.serve(dict.fromkeys((q.name for q in queues), handle), beat=5)
+    app.serve(dict.fromkeys((q.name for q in queues), handle), heartbeat_interval=5)
     for n, queue in enumerate(queues):
         queue.send(n)
     until(lambda: len(done) == 300, lambda: str(len(done)), 60)
@@ -177,7 +177,7 @@ def test_a_reporter_whose_thread_dies_goes_on(told: Any) -> None:
     stopped = threading.Event()
     worker: Any = SimpleNamespace(
         status=lambda: {"state": "running", "is_ready": True, "is_live": True},
-        settings=SimpleNamespace(grace=1.0),
+        settings=SimpleNamespace(shutdown_timeout=1.0),
         stop=stopped.set,
     )
     ours.settimeout(60)

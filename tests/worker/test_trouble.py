@@ -46,7 +46,7 @@ def test_the_server_goes_away_and_comes_back(own: App, server: Server, kind: str
     q = own.queue()
     pace = Pace()
     send(q, range(400))
-    running = own.serve(pace.of(kind), concurrency=4, beat=0.3, socket_timeout=2.0)
+    running = own.serve(pace.of(kind), concurrency=4, heartbeat_interval=0.3, socket_timeout=2.0)
     until(lambda: len(pace.done) > 50)
     if how == "kill9":
         server.kill9()
@@ -82,7 +82,7 @@ def test_a_worker_stops_while_the_server_is_away(own: App, server: Server, monke
     q = own.queue()
     pace = Pace(0.05)
     send(q, range(50))
-    running = own.serve(pace.plain, concurrency=4, beat=0.2)
+    running = own.serve(pace.plain, concurrency=4, heartbeat_interval=0.2)
     until(lambda: len(pace.done) > 5)
     server.kill9()
     time.sleep(0.2)
@@ -107,7 +107,7 @@ def test_connections_are_cut_and_scripts_forgotten(app: App) -> None:
         done[message.body] += 1
 
     send(q, range(800))
-    app.serve(handle, concurrency=5, beat=0.2)
+    app.serve(handle, concurrency=5, heartbeat_interval=0.2)
     n = 0
     with masters_of(app.url) as masters:
         while not is_empty(q):
@@ -139,7 +139,7 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
     send(q, range(3), (lambda body: f"g{body}") if q.is_fifo else None)
     with released(go):
         handlers = {name: plain if kind == "plain" else coroutine, "other": pace.plain}
-        running = app.serve(handlers, concurrency=6, beat=0.1, grace=60.0)
+        running = app.serve(handlers, concurrency=6, heartbeat_interval=0.1, shutdown_timeout=60.0)
         until(lambda: len(contexts) == 3)
         app.connection.delete_queue(q)
         until(lambda: all(c.is_lost for c in contexts))
@@ -175,7 +175,7 @@ def test_a_queue_is_purged_while_it_is_worked_on(app: App) -> None:
 
     send(q, range(50))
     with released(go):
-        app.serve(handle, concurrency=3, beat=0.1)
+        app.serve(handle, concurrency=3, heartbeat_interval=0.1)
         until(lambda: len(contexts) == 3)
         q.purge()
         until(lambda: all(c.is_lost for c in contexts))
@@ -231,7 +231,7 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
 
     q.send("a")
     with released(go):
-        running = app.serve(handle, beat=0.3)
+        running = app.serve(handle, heartbeat_interval=0.3)
         until(lambda: q.counts().in_flight)
         found = running.worker._runtime
         assert found is not None
@@ -275,7 +275,7 @@ def test_what_a_worker_is_told_twice_does_no_harm(app: App) -> None:
 
     q.send("a")
     with released(go):
-        running = app.serve(handle, beat=0.3, grace=0.1)
+        running = app.serve(handle, heartbeat_interval=0.3, shutdown_timeout=0.1)
         until(lambda: begun)
         found = running.worker._runtime
         assert found is not None

@@ -37,7 +37,7 @@ def test_slots_are_shared_by_weight_while_all_have_a_backlog(
 
     for name, q in queues.items():
         send(q, [name] * n)
-    running = serve(app, weights, handle, concurrency=concurrency, beat=2.0)
+    running = serve(app, weights, handle, concurrency=concurrency, heartbeat_interval=2.0)
     until(lambda: len(done) >= 300)
     seen = Counter(done[40:300])
     running.stop()
@@ -86,7 +86,7 @@ def test_a_queue_that_rested_does_not_make_up_for_it(app: App, concurrency: int)
         done.append(message.body)
         time.sleep(0.006)
 
-    running = serve(app, {"a": 1, "b": 1}, handle, concurrency=concurrency, beat=2.0)
+    running = serve(app, {"a": 1, "b": 1}, handle, concurrency=concurrency, heartbeat_interval=2.0)
     send(a, ["a"] * 600)
     until(lambda: len(done) >= 200)
     send(b, ["b"] * 400)

@@ -12,7 +12,7 @@ from rqsqs._core.flows.settle import DELETED, delete_at, safely
 from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow
-from rqsqs._core.operations import MISSING_DLQ, Verdict, consumers
+from rqsqs._core.operations import MISSING_DLQ, Outcome, consumers
 from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.limits import NATIVE
@@ -85,7 +85,7 @@ def _tell(weak: Weak | None, error: DurabilityNotReached | None) -> None:
 
 def release(
     q: QueueRef,
-    verdicts: Sequence[Verdict],
+    outcomes: Sequence[Outcome],
     durability: Durability | None = None,
     weak: Weak | None = None,
 ) -> Flow[list[int]]:
@@ -98,10 +98,10 @@ def release(
         A status for each: >= 0 visible again in so many ms, -1 another receive has it, -2 it does not exist any more,
         -3 it went to the dead-letter queue.
     """
-    results = [GONE] * len(verdicts)
+    results = [GONE] * len(outcomes)
     safe = for_deletes(durability)
     told: list[Any] = []
-    left = list(enumerate(verdicts))
+    left = list(enumerate(outcomes))
     most = portions.ORDERED if q.is_fifo else portions.RELEASED
     while left:
         again = []
@@ -126,8 +126,8 @@ def release(
     return results
 
 
-def _size(verdict: Verdict) -> int:
-    return 0 if verdict.kind == "back" else len(verdict.delivery.record) + MOST_OF_CAUSE
+def _size(outcome: Outcome) -> int:
+    return 0 if outcome.kind == "requeue" else len(outcome.delivery.record) + MOST_OF_CAUSE
 
 
 def beat(

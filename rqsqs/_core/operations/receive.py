@@ -10,7 +10,7 @@ from typing import Any
 from rqsqs._core import portions
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
-from rqsqs._core.operations.settle import Verdict, release_messages
+from rqsqs._core.operations.settle import Outcome, release_messages
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDamaged
@@ -128,9 +128,9 @@ def not_received(got: Received, waiter: str, *, delete: bool) -> list[Operation]
 def give_back(p: Partition, deliveries: Sequence[Delivery]) -> list[Operation]:
     """Make messages that nobody has seen since they were received visible again, last one first, so that order
     holds; the receive does not count."""
-    verdicts = [Verdict(d, "back") for d in reversed(deliveries)]
+    outcomes = [Outcome(d, "requeue") for d in reversed(deliveries)]
     most = portions.ORDERED if p.is_fifo else portions.RELEASED
-    return [release_messages(p, some) for some in portions.portions(verdicts, most)]
+    return [release_messages(p, some) for some in portions.portions(outcomes, most)]
 
 
 def key_text(key: bytes) -> str:

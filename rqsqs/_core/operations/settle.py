@@ -60,12 +60,12 @@ def change_visibility(
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Outcome:
     """What a worker says of a message it did not finish.
 
     Attributes:
         delivery: the message as it was received.
-        kind: "back" = it was not begun, "fail", "dead" = it shall not be tried again.
+        kind: "requeue" = it was not begun, "retry" = it failed, "dead-letter" = it shall not be tried again.
         cause: why, if it failed.
         kinds: names of the classes of its exception, the most special first.
         wanted_ms: when it shall be tried again, if the handler said so.
@@ -87,10 +87,10 @@ class Verdict:
 MISSING_DLQ = -4  # release_messages(): nothing was done, the dead-letter queue has no shard beside the partition
 
 
-def release_messages(p: Partition, verdicts: Sequence[Verdict], durability: Durability | None = None) -> Operation:
+def release_messages(p: Partition, outcomes: Sequence[Outcome], durability: Durability | None = None) -> Operation:
     """Say what was not finished; the result is (status numbers as the script tells them, missing_dlq)."""
     args: list[Arg] = [p.space.now_us()]
-    for v in verdicts:
+    for v in outcomes:
         d, why = v.delivery, v.cause
         receipt = d.receipt
         args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else d.held

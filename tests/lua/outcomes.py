@@ -7,7 +7,7 @@ from typing import Any
 from rqsqs import checks
 from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operations import Verdict
+from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs.models import Cause, RetryPolicy
 from tests.lua.conftest import Engine
@@ -16,23 +16,23 @@ LATEST = 1_000_000  # the chance that gives the longest delay
 LOST, GONE, BURIED = -1, -2, -3
 
 
-def back(d: Delivery) -> Verdict:
-    return Verdict(d, "back")
+def back(d: Delivery) -> Outcome:
+    return Outcome(d, "requeue")
 
 
-def fail(d: Delivery, *kinds: str, wanted_ms: int | None = None, chance: int = LATEST, kind: str = "fail") -> Verdict:
+def fail(d: Delivery, *kinds: str, wanted_ms: int | None = None, chance: int = LATEST, kind: str = "retry") -> Outcome:
     """`kinds`: names of the exception's class and its bases."""
     kinds = kinds or ("ValueError",)
     cause = Cause(kinds[0], f"no {d.receive_count}", "line 1", "worker", 1, d.failures + 1, d.receive_count)
-    return Verdict(d, kind, cause, kinds, wanted_ms, chance)
+    return Outcome(d, kind, cause, kinds, wanted_ms, chance)
 
 
-def dead(d: Delivery, *kinds: str) -> Verdict:
-    return fail(d, *kinds, kind="dead")
+def dead(d: Delivery, *kinds: str) -> Outcome:
+    return fail(d, *kinds, kind="dead-letter")
 
 
-def release(engine: Engine, q: QueueRef, *verdicts: Verdict) -> list[int]:
-    found: list[int] = engine.run(flows.release(q, verdicts))
+def release(engine: Engine, q: QueueRef, *outcomes: Outcome) -> list[int]:
+    found: list[int] = engine.run(flows.release(q, outcomes))
     return found
 
 
