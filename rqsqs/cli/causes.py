@@ -1,15 +1,15 @@
-"""Why messages died, put together: one line for each kind of failure. Pure; `dlq ls QUEUE` shows it."""
+"""Causes of failure, grouped: messages that failed for the same reason count together."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import rqsqs
-from rqsqs.cli import output
 from rqsqs.cli.damaged import Damaged
+from rqsqs.cli.message_view import NO_CAUSE
+from rqsqs.cli.report import Record
 
 _VARIES = re.compile(r"[\w.:-]*\d[\w.:-]*")  # ids, numbers, addresses: what differs in otherwise equal texts
 
@@ -39,10 +39,10 @@ class Kind:
     def text(self) -> str:
         """Type and message in one line."""
         if self.type is None:
-            return output.NO_CAUSE if self.source is not None else "none: sent here, not a dead letter"
+            return NO_CAUSE if self.source is not None else "none: sent here, not a dead letter"
         return f"{self.type}: {self.message}" if self.message else self.type
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """As JSON."""
         return {
             "type": self.type,

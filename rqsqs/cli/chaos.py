@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from rqsqs.cli import output
-from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.report import OK, REFUSED, Facts, Record, Results
+from rqsqs.cli.settings import Settings, reported
 from rqsqs.cli.values import DURABILITY, Duration
 
 
@@ -29,11 +30,10 @@ from rqsqs.cli.values import DURABILITY, Duration
 @click.option("--kill/--no-kill", default=True, help="Kill consumers with SIGKILL [yes].")
 @click.option("--freeze/--no-freeze", default=True, help="Let consumers stand still [yes].")
 @click.option("--every", type=Duration(longest=86_400), default=3.0, help="About so long between two faults [3].")
-@common_options
-@pass_settings
+@reported
 def chaos(
     settings: Settings, /, commands: tuple[str, ...], kill: bool, freeze: bool, every: float, **options: Any
-) -> int:
+) -> Results:
     """Send and receive with many processes while things break, and prove from what each of them was told that every
     acknowledged message was delivered, that none came back after it was deleted, and that FIFO groups kept their order.
 
@@ -53,7 +53,7 @@ def chaos(
     faults += [Trial.kill_consumer] * kill + [Trial.freeze_consumer] * freeze
     with Trial(settings.server, say=output.note, **options) as trial:
         verdict = trial.run(faults, every)
-    rows = {
+    rows: Record = {
         "faults": len(trial.faults),
         "sent": verdict.sent,
         "outcome unknown": verdict.unknown,
@@ -65,12 +65,10 @@ def chaos(
         "left in the queue": trial.left,
     }
     broken = verdict.broken
-    if settings.as_json:
-        record = {name.replace(" ", "_"): value for name, value in rows.items()}
-        output.emit(record | {"broken": {name: [str(item) for item in items[:20]] for name, items in broken.items()}})
-    else:
-        rows["longest pause"] = output.age(verdict.longest_pause_s)  # type: ignore[assignment]
-        output.facts("chaos", [(name, str(value)) for name, value in rows.items()])
+    record: Record = {name.replace(" ", "_"): value for name, value in rows.items()}
+    record["broken"] = {name: [str(item) for item in items[:20]] for name, items in broken.items()}
+    shown = rows | {"longest pause": output.age(verdict.longest_pause_s)}
+    yield Facts("chaos", [(name, str(value)) for name, value in shown.items()], **record)
     for name, items in broken.items():
         output.note(f"BROKEN: {output.counted(len(items), 'message')} {name}: {', '.join(map(str, items[:5]))}")
     if trial.left > 0:
@@ -79,4 +77,4 @@ def chaos(
         output.note("BROKEN: the server could not tell any more what is left")
     if not broken and not trial.left:
         output.note("every promise was kept")
-    return 1 if broken or trial.left else 0
+    return REFUSED if broken or trial.left else OK

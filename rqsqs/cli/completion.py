@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from rqsqs.cli import output
-from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.report import Lines, Result
+from rqsqs.cli.settings import Settings, reported
 
 INSTALL = {
     "bash": """add to ~/.bashrc:   eval "$(rqsqs completion bash)\"""",
@@ -17,9 +17,8 @@ INSTALL = {
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(list(INSTALL)))
-@common_options
-@pass_settings
-def completion(settings: Settings, shell: str) -> None:
+@reported
+def completion(settings: Settings, shell: str) -> Result:
     """Print what SHELL needs to complete commands, options and names of queues; its first line says where it goes.
 
     Names come from the server that --url, RQSQS_URL or the default names; without an answer in half a second there
@@ -34,7 +33,4 @@ def completion(settings: Settings, shell: str) -> None:
     assert found is not None
     root = click.get_current_context().find_root().command
     script = f"# {INSTALL[shell]}\n{found(root, {}, 'rqsqs', '_RQSQS_COMPLETE').source().strip()}"
-    if settings.as_json:
-        output.emit({"shell": shell, "install": INSTALL[shell], "script": script})
-    else:
-        output.lines(script)
+    return Lines(script.splitlines(), shell=shell, install=INSTALL[shell], script=script)

@@ -8,20 +8,32 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
 import rqsqs
 from rqsqs.cli import output
-from rqsqs.cli.groups import Group
-from rqsqs.cli.names import QUEUE
-from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.report import OK, REFUSED, Column, Done, Record, Result, Results, Table, nothing
+from rqsqs.cli.settings import Group, Settings, common_options, reported
+from rqsqs.cli.values import QUEUE
 
-COLUMNS = [("CONSUMER", "left"), ("QUEUE", "left"), ("STATE", "left"), ("LAST SEEN", "right"), ("UP", "right"),
-           ("SLOTS", "right"), ("IN FLIGHT", "right"), ("OLDEST", "right"), ("DONE", "right"),
-           ("FAILED", "right")]  # fmt: skip
-MORE_COLUMNS = [("HOST", "left"), ("PID", "right"), ("OLDEST MESSAGE", "left")]
+COLUMNS = (
+    Column.text("CONSUMER", "consumer"),
+    Column.text("QUEUE", "queue"),
+    Column("STATE", lambda row: _state(row)),
+    Column.since("LAST SEEN", "last_seen_at"),
+    Column.since("UP", "started_at"),
+    Column.number("SLOTS", "concurrency"),
+    Column.number("IN FLIGHT", "in_flight"),
+    Column.since("OLDEST", "oldest_since"),
+    Column.number("DONE", "succeeded"),
+    Column.number("FAILED", "failed"),
+)
+MORE_COLUMNS = (
+    Column.text("HOST", "host"),
+    Column("PID", lambda row: str(row["pid"]), "right"),
+    Column.text("OLDEST MESSAGE", "oldest_message_id"),
+)
 WIDE = 160  # a terminal that has room for all of them
 ORDERED = {"drain": "to drain", "evict": "to be evicted"}  # and does not know it yet
 LOOK_S = 0.25
@@ -62,9 +74,8 @@ def group() -> None:
 @group.command("ls", short_help="Show workers and what they hold; the same as `rqsqs consumers`.")
 @click.argument("queues", metavar="[QUEUE]...", type=QUEUE, nargs=-1)
 @click.option("--held", is_flag=True, help="List the messages that each of them holds, and since when.")
-@common_options
-@pass_settings
-def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> int:
+@reported
+def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> Results:
     """Show the workers that serve QUEUE, or all queues, as their last heartbeats described them.
 
     A worker that serves several queues has a line for each. STATE: running; draining (it finishes what it holds) and
@@ -81,20 +92,15 @@ def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> i
       rqsqs consumers orders --held
       rqsqs consumers --json | jq -r 'select(.state == "lost") | .consumer'
     """
-    found = list(_find(settings, queues))
-    if not found:
+    rows = [_record(consumer, held) for consumer in _find(settings, queues)]
+    if not rows:
         where = f"of {', '.join(queues)}" if queues else "here"
-        output.note(f"no consumers {where}{settings.hint}")
-        return 4
-    if settings.as_json:
-        for consumer in found:
-            output.emit(_record(consumer, held))
-    elif held:
-        for consumer in found:
-            _show_held(consumer)
+        return nothing(f"no consumers {where}{settings.hint}")
+    if held:
+        yield from (Held(**row) for row in rows)
     else:
-        _show(found)
-    return 0
+        yield Consumers(rows)
+    return OK
 
 
 def _find(settings: Settings, names: Iterable[str]) -> Iterator[rqsqs.Consumer]:
@@ -108,18 +114,13 @@ def _find(settings: Settings, names: Iterable[str]) -> Iterator[rqsqs.Consumer]:
                 raise
 
 
-def _state(consumer: rqsqs.Consumer) -> str:
-    return ORDERED.get(consumer.state, consumer.state)
-
-
 def _moment(epoch_ms: int) -> datetime:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC)
 
 
-def _record(consumer: rqsqs.Consumer, with_held: bool) -> dict[str, Any]:
-    """As JSON."""
+def _record(consumer: rqsqs.Consumer, with_held: bool) -> Record:
     oldest = consumer.held[0] if consumer.held else None
-    record: dict[str, Any] = {
+    record: Record = {
         "consumer": consumer.consumer_id,
         "queue": consumer.queue,
         "state": "running" if consumer.state in ORDERED else consumer.state,
@@ -142,109 +143,93 @@ def _record(consumer: rqsqs.Consumer, with_held: bool) -> dict[str, Any]:
     return record
 
 
-def _show(found: Sequence[rqsqs.Consumer]) -> None:
+def _state(row: Record) -> str:
+    return ORDERED.get(row["order"]) or str(row["state"])
+
+
+class Consumers(Table):
     """A table; a narrow terminal shows less of what `--json` tells."""
-    is_wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= WIDE
-    rows = []
-    for c in found:
-        oldest = c.held[0] if c.held else None
-        cells = [
-            c.consumer_id,
-            c.queue,
-            _state(c),
-            output.since(_moment(c.last_seen_at_ms)),
-            output.since(_moment(c.started_at_ms)),
-            f"{c.concurrency:,}",
-            f"{c.in_flight:,}",
-            output.since(_moment(oldest.since_ms)) if oldest else "-",
-            f"{c.succeeded:,}",
-            f"{c.failed:,}",
-        ]
-        rows.append([*cells, c.host, str(c.pid), oldest.message_id if oldest else "-"] if is_wide else cells)
-    output.table(COLUMNS + MORE_COLUMNS if is_wide else COLUMNS, rows)
+
+    def __init__(self, rows: Sequence[Record]) -> None:
+        is_wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= WIDE
+        super().__init__(COLUMNS + MORE_COLUMNS if is_wide else COLUMNS, rows)
 
 
-def _show_held(consumer: rqsqs.Consumer) -> None:
-    """A line about it, then one for each message."""
-    about = f"{consumer.consumer_id}  {consumer.queue}  {_state(consumer)}, {consumer.in_flight:,} in flight"
-    if not consumer.is_alive:
-        about += f", last seen {output.since(_moment(consumer.last_seen_at_ms))} ago"
-    output.line(about, bold=True)
-    for held in consumer.held:
-        since = _moment(held.since_ms)
-        output.line(f"  {held.message_id}  {output.since(since):>6}  since {since.astimezone():%H:%M:%S}")
-    if consumer.in_flight > len(consumer.held):
-        output.line(f"  and {consumer.in_flight - len(consumer.held):,} more that it did not name")
+class Held(Result):
+    """A consumer and the messages it holds."""
+
+    def show(self) -> None:
+        """A line about it, then one for each message."""
+        row = self.record
+        about = f"{row['consumer']}  {row['queue']}  {_state(row)}, {row['in_flight']:,} in flight"
+        if row["state"] == "lost":
+            about += f", last seen {output.since(row['last_seen_at'])} ago"
+        output.line(about, bold=True)
+        for held in row["held"]:
+            began = held["since"]
+            output.line(f"  {held['message_id']}  {output.since(began):>6}  since {began.astimezone():%H:%M:%S}")
+        if row["in_flight"] > len(row["held"]):
+            output.line(f"  and {row['in_flight'] - len(row['held']):,} more that it did not name")
 
 
-@group.command("drain", short_help="Let workers finish what they hold and take no more.")
-@click.argument("consumers", metavar="CONSUMER...", nargs=-1, required=True)
-@click.option("--queue", "-q", "queues", type=QUEUE, multiple=True, metavar="QUEUE",
-              help="Only of this queue; may be repeated [all].")  # fmt: skip
-@click.option("--wait", is_flag=True, help="Return when they have done so.")
-@common_options
-@pass_settings
-def drain(settings: Settings, consumers: tuple[str, ...], queues: tuple[str, ...], wait: bool) -> int:
-    """Tell workers to finish what they hold and to take no more. One that is left without a queue ends, with exit code
-    0; under `rqsqs worker --processes` it is not replaced.
+def _order(name: str, short_help: str, text: str) -> None:
+    """`drain` and `evict`."""
 
-    They obey with their next heartbeat: within seconds if they are busy, within half a minute if they are idle.
+    @group.command(name, short_help=short_help, help=text)
+    @click.argument("consumers", metavar="CONSUMER...", nargs=-1, required=True)
+    @click.option("--queue", "-q", "queues", type=QUEUE, multiple=True, metavar="QUEUE",
+                  help="Only of this queue; may be repeated [all].")  # fmt: skip
+    @click.option("--wait", is_flag=True, help="Return when they have done so.")
+    @reported
+    def order(settings: Settings, consumers: tuple[str, ...], queues: tuple[str, ...], wait: bool) -> Results:
+        found = [c for c in _find(settings, queues) if c.consumer_id in consumers]
+        connection, code = settings.connect(), OK
+        given: list[rqsqs.Consumer] = []
+        for wanted in dict.fromkeys(consumers):
+            mine = [c for c in found if c.consumer_id == wanted]
+            told = [c for c in mine if c.is_alive and getattr(connection.queue(c.queue), name)(c)]
+            given += told
+            if told:
+                served = [c.queue for c in told]
+                yield Done(f"told {wanted} to {name}: {', '.join(served)}", consumer=wanted, order=name, queues=served)
+                continue
+            code = REFUSED
+            reason = "is lost: what it held becomes visible by itself" if mine else f"does not serve {_of(queues)}"
+            output.note(f"rqsqs: {wanted} {reason}{'' if mine else settings.hint}")
+        if wait:
+            _wait(settings, given)
+            for c in given if not settings.as_json else ():
+                output.note(f"{c.consumer_id} has done so: {c.queue}")
+        return code
+
+
+_order(
+    "drain",
+    "Let workers finish what they hold and take no more.",
+    """Tell workers to finish the messages they hold and to take no more. A worker that is left without a queue ends,
+    with exit code 0; under `rqsqs worker --processes` it is not replaced.
+
+    Workers see the order at their next heartbeat: within seconds if they are busy, within half a minute if they are
+    idle.
 
     \b
     Examples:
       rqsqs consumers drain web-1-4711-a1b2c3 --wait
       rqsqs consumers drain web-1-4711-a1b2c3 web-2-815-d4e5f6 --queue orders
       rqsqs consumers orders --json | jq -r .consumer | xargs rqsqs consumers drain
-    """
-    return _order(settings, "drain", consumers, queues, wait)
-
-
-@group.command("evict", short_help="Let workers give back at once what they hold and take no more.")
-@click.argument("consumers", metavar="CONSUMER...", nargs=-1, required=True)
-@click.option("--queue", "-q", "queues", type=QUEUE, multiple=True, metavar="QUEUE",
-              help="Only of this queue; may be repeated [all].")  # fmt: skip
-@click.option("--wait", is_flag=True, help="Return when they have done so.")
-@common_options
-@pass_settings
-def evict(settings: Settings, consumers: tuple[str, ...], queues: tuple[str, ...], wait: bool) -> int:
-    """Tell workers to give back at once what they hold and to take no more, also if handlers are running: the messages
-    are visible to others again. Otherwise as `rqsqs consumers drain`.
+    """,
+)
+_order(
+    "evict",
+    "Let workers give back at once what they hold and take no more.",
+    """Tell workers to give back at once the messages they hold and to take no more, also if handlers are running:
+    others can receive the messages again. Otherwise as `rqsqs consumers drain`.
 
     \b
     Example:
       rqsqs consumers evict web-1-4711-a1b2c3 --wait
-    """
-    return _order(settings, "evict", consumers, queues, wait)
-
-
-def _order(settings: Settings, what: str, wanted: Sequence[str], queues: Sequence[str], wait: bool) -> int:
-    """Give an order to each consumer, for each queue it serves; 1 if one of them is not there."""
-    found = [c for c in _find(settings, queues) if c.consumer_id in wanted]
-    connection, code = settings.connect(), 0
-    given: list[rqsqs.Consumer] = []
-    for name in dict.fromkeys(wanted):
-        mine = [c for c in found if c.consumer_id == name]
-        told = [c for c in mine if c.is_alive and getattr(connection.queue(c.queue), what)(c)]
-        given += told
-        if told:
-            _tell(settings, name, what, [c.queue for c in told])
-            continue
-        code = 1
-        reason = "is lost: what it held becomes visible by itself" if mine else f"does not serve {_of(queues)}"
-        output.note(f"rqsqs: {name} {reason}{'' if mine else settings.hint}")
-    if wait:
-        _wait(settings, given)
-        for c in given:
-            if not settings.as_json:
-                output.note(f"{c.consumer_id} has obeyed: {c.queue}")
-    return code
-
-
-def _tell(settings: Settings, name: str, what: str, queues: list[str]) -> None:
-    if settings.as_json:
-        output.emit({"consumer": name, "order": what, "queues": queues})
-    else:
-        output.note(f"told {name} to {what}: {', '.join(queues)}")
+    """,
+)
 
 
 def _of(queues: Sequence[str]) -> str:

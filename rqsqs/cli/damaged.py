@@ -1,4 +1,4 @@
-"""Damaged messages, for commands in which a person decides what becomes of them."""
+"""Damaged messages: what can be told of them, and how a command takes them from the log."""
 
 from __future__ import annotations
 
@@ -8,56 +8,51 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import rqsqs
 from rqsqs import checks
 from rqsqs.cli import output
+from rqsqs.cli.records import cause_record
+from rqsqs.cli.report import Record, Result
 
 
 @dataclass
-class Damaged:
-    """What can be told of one.
+class Damaged(Result):
+    """A damaged message.
 
     Attributes:
         what: what is wrong with it.
-        record: its bytes.
+        data: its bytes.
         source: the queue it came from, if it is a dead letter.
     """
 
     message_id: str
     what: str
-    record: bytes
+    data: bytes
     cause: rqsqs.Cause | None
     sent_at: datetime
     receive_count: int
     source: str | None
 
-    @property
-    def text(self) -> str:
-        """In one line."""
-        return f"damaged: its record {self.what}"
-
-    def as_record(self) -> dict[str, Any]:
-        """As JSON."""
-        from rqsqs.cli.records import cause_record
-
-        return {
+    def records(self) -> tuple[Record]:
+        """With its bytes."""
+        record = {
             "message_id": self.message_id,
             "damaged": self.what,
-            "record_base64": base64.b64encode(self.record).decode(),
+            "record_base64": base64.b64encode(self.data).decode(),
             "sent_at": self.sent_at,
             "receive_count": self.receive_count,
             **({} if self.source is None else {"dead_letter_source": self.source}),
             **({} if self.cause is None else {"cause": cause_record(self.cause)}),
         }
+        return (record,)
 
     def show(self) -> None:
-        """For people."""
+        """A line about it, and what is wrong."""
         times = output.counted(self.receive_count, "receive")
         source = f", from {self.source}" if self.source else ""
         output.line(f"{self.message_id}, sent {output.since(self.sent_at)} ago, {times}{source}", bold=True)
-        output.hanging("  ", self.text)
+        output.hanging("  ", f"damaged: its record {self.what}")
 
 
 class _Collector(logging.Filter):

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 import click
 
 import rqsqs
-from rqsqs.cli import output, records, redrive, scanning
-from rqsqs.cli.causes import Kinds
+from rqsqs.cli import output, redrive, scanning
+from rqsqs.cli.causes import Kind, Kinds
 from rqsqs.cli.damaged import Damaged, collected
-from rqsqs.cli.groups import Group
-from rqsqs.cli.names import QUEUE
+from rqsqs.cli.message_view import MessageView
 from rqsqs.cli.progress import Meter
-from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import COUNT
+from rqsqs.cli.report import OK, Column, Record, Result, Results, Table, nothing
+from rqsqs.cli.settings import Group, Settings, common_options, reported
+from rqsqs.cli.values import COUNT, QUEUE
+
+COLUMNS = (
+    Column.text("QUEUE", "queue"),
+    Column("MESSAGES", lambda row: f"{row['visible'] + row['in_flight'] + row['delayed']:,}", "right"),
+    Column.age("OLDEST", "oldest_age_s"),
+    Column("SOURCES", lambda row: ", ".join(row["sources"])),
+)
 
 
 @click.group("dlq", cls=Group)
@@ -36,9 +43,8 @@ def group() -> None:
 @click.option("--max", "-n", "max_messages", type=COUNT, default=100_000, metavar="N",
               help="Look at so many messages of QUEUE [100000].")  # fmt: skip
 @click.option("--messages", "-m", "single", is_flag=True, help="List the messages of QUEUE one by one.")
-@common_options
-@pass_settings
-def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, single: bool) -> int:
+@reported
+def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, single: bool) -> Results:
     """List all dead-letter queues: how many messages wait there, how old the oldest is, and whose dead letters they
     are. Or put together what the messages of QUEUE died of, the most frequent cause first.
 
@@ -60,50 +66,27 @@ def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, 
             raise click.UsageError("--messages goes with QUEUE")
         return _list_queues(settings)
     if single:
-        return _list_messages(settings, settings.queue(queue), max_messages)
+        return _list_messages(settings.queue(queue), max_messages)
     return _list_causes(settings, settings.queue(queue), max_messages)
 
 
-def _list_queues(settings: Settings) -> int:
-    rows: list[tuple[rqsqs.Queue, list[str], rqsqs.Counts]] = []
+def _list_queues(settings: Settings) -> Results:
+    rows = []
     for queue in settings.connect().queues():
         try:
-            sources = queue.dead_letter_sources()
-            if sources:
-                rows.append((queue, sources, queue.counts()))
+            if sources := queue.dead_letter_sources():
+                counts = queue.counts()
+                row = {"queue": queue.name, "sources": sources} | scanning.counts_record(counts)
+                rows.append(row)
         except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged):
             continue  # deleted meanwhile, or for doctor
     if not rows:
-        output.note(f"no queue is a dead-letter queue{settings.hint}")
-        return 4
-    cells = []
-    for queue, sources, counts in rows:
-        oldest = output.oldest_age(counts)
-        if settings.as_json:
-            output.emit(
-                {
-                    "queue": queue.name,
-                    "sources": sources,
-                    "visible": counts.visible,
-                    "in_flight": counts.in_flight,
-                    "delayed": counts.delayed,
-                    "oldest_age_s": None if oldest is None else round(oldest, 3),
-                }
-            )
-        cells.append(
-            (
-                queue.name,
-                f"{scanning.total(counts):,}",
-                "-" if oldest is None else output.age(oldest),
-                ", ".join(sources),
-            )
-        )
-    if not settings.as_json:
-        output.table([("QUEUE", "left"), ("MESSAGES", "right"), ("OLDEST", "right"), ("SOURCES", "left")], cells)
-    return 0
+        return nothing(f"no queue is a dead-letter queue{settings.hint}")
+    yield Table(COLUMNS, rows)
+    return OK
 
 
-def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> int:
+def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> Results:
     kinds, seen, total = Kinds(), 0, scanning.total(queue.counts())
     with Meter("looking", min(total, max_messages), quiet=settings.as_json) as meter:
         for page, damaged in _pages(queue, max_messages):
@@ -114,43 +97,43 @@ def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> i
             seen += len(page) + len(damaged)
             meter.advance(len(page) + len(damaged))
     found = kinds.most_frequent_first()
-    widest = max((len(f"{kind.count:,}") for kind in found), default=0)
-    for kind in found:
-        if settings.as_json:
-            output.emit(kind.record())
-            continue
-        newest, oldest = output.since(kind.newest), output.since(kind.oldest)
-        sent = f"sent {newest} ago" if newest == oldest else f"sent {newest} to {oldest} ago"
-        source = f"from {kind.source}, " if kind.source is not None else ""
-        output.hanging(f"{kind.count:>{widest},}  ", kind.text, bold=True)
-        output.hanging(" " * (widest + 2), f"{source}{sent}, for example {kind.example}", dim=True)
     if not found:
-        output.note(f"no message in {queue.name}")
-        return 4
+        return nothing(f"no message in {queue.name}")
+    yield Causes(found)
     if seen == max_messages < total:
         output.note(f"looked at {seen:,} of {total:,} messages; --max looks at more")
-    return 0
+    return OK
 
 
-def _list_messages(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> int:
+class Causes(Result):
+    """Kinds of failure, the number of messages in front."""
+
+    def __init__(self, kinds: list[Kind]) -> None:
+        super().__init__()
+        self._kinds = kinds
+
+    def records(self) -> list[Record]:
+        """One for each kind."""
+        return [kind.record() for kind in self._kinds]
+
+    def show(self) -> None:
+        """Two lines for each kind."""
+        widest = max(len(f"{kind.count:,}") for kind in self._kinds)
+        for kind in self._kinds:
+            newest, oldest = output.since(kind.newest), output.since(kind.oldest)
+            sent = f"sent {newest} ago" if newest == oldest else f"sent {newest} to {oldest} ago"
+            source = f"from {kind.source}, " if kind.source is not None else ""
+            output.hanging(f"{kind.count:>{widest},}  ", kind.text, bold=True)
+            output.hanging(" " * (widest + 2), f"{source}{sent}, for example {kind.example}", dim=True)
+
+
+def _list_messages(queue: rqsqs.Queue, max_messages: int) -> Results:
     seen = 0
     for page, damaged in _pages(queue, max_messages):
         seen += len(page) + len(damaged)
-        for broken in damaged:
-            if settings.as_json:
-                output.emit(broken.as_record())
-            else:
-                broken.show()
-        for message in page:
-            if settings.as_json:
-                output.emit(records.record_of(message))
-            else:
-                output.show_message(message)
-                if message.cause is None and message.dead_letter_source is not None:
-                    output.hanging("  ", output.NO_CAUSE)
-    if not seen:
-        output.note(f"no message in {queue.name}")
-    return 0 if seen else 4
+        yield from damaged
+        yield from (MessageView(message, with_reason=True) for message in page)
+    return OK if seen else nothing(f"no message in {queue.name}")
 
 
 def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[tuple[list[rqsqs.Message], list[Damaged]]]:

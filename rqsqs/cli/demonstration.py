@@ -7,14 +7,13 @@ import signal
 import click
 
 from rqsqs.cli import output
-from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.settings import Settings, reported
 
 
 @click.command("demo")
 @click.option("--messages", "-n", type=click.IntRange(1000, 1_000_000), default=10_000, metavar="N",
               help="About so many messages [10000].")  # fmt: skip
-@common_options
-@pass_settings
+@reported
 def demo(settings: Settings, messages: int) -> int:
     """Show rqsqs at work: a cache kept up to date through a FIFO queue, with everything that goes wrong in real life.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import click
 import redis
@@ -16,7 +16,8 @@ from rqsqs._core import flows
 from rqsqs._io import connect, failures, nodes
 from rqsqs.cli import output, scanning
 from rqsqs.cli.examination import Finding, Patient, examine_server
-from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.report import Result, Results
+from rqsqs.cli.settings import Settings, reported
 
 DAMAGES = 10  # so many damages of a queue are told one by one
 NAMES = 5  # so many names in a sentence
@@ -24,9 +25,8 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "cyan"}
 
 
 @click.command("doctor")
-@common_options
-@pass_settings
-def doctor(settings: Settings) -> int:
+@reported
+def doctor(settings: Settings) -> Results:
     """Check whether the server is fit for queues and the queues are well; each finding says what to do.
 
     Looked at are the version, memory and eviction, persistence, replication, connections, clock, round trip, rights,
@@ -51,7 +51,8 @@ def doctor(settings: Settings) -> int:
     has_failed, advice = False, ""
     for finding in _findings(settings):
         has_failed |= finding.level == "fail"
-        _show(settings, finding, with_advice=finding.advice != advice)
+        yield FindingView(finding, with_advice=finding.advice != advice)
+        sys.stdout.flush()
         advice = finding.advice
     return int(has_failed)
 
@@ -92,14 +93,19 @@ def _client(url: str) -> Iterator[redis.Redis]:
             held.release()
 
 
-def _show(settings: Settings, finding: Finding, *, with_advice: bool) -> None:
-    if settings.as_json:
-        output.emit(finding.record())
-    else:
-        output.hanging(f"{finding.level:<4}  ", finding.text, bold=True, fg=COLOURS[finding.level])
-        if finding.advice and with_advice:
-            output.hanging("      ", finding.advice, dim=True)
-    sys.stdout.flush()
+class FindingView(Result):
+    """A finding: what it is, and what to do."""
+
+    def __init__(self, finding: Finding, *, with_advice: bool) -> None:
+        super().__init__(**asdict(finding))
+        self._with_advice = with_advice
+
+    def show(self) -> None:
+        """The mark and the text; the advice, unless it was just given."""
+        level, advice = self.record["level"], self.record["advice"]
+        output.hanging(f"{level:<4}  ", self.record["text"], bold=True, fg=COLOURS[level])
+        if advice and self._with_advice:
+            output.hanging("      ", advice, dim=True)
 
 
 def examine_queues(connection: rqsqs.Connection) -> Iterator[Finding]:

@@ -14,10 +14,11 @@ import click
 
 import rqsqs
 from rqsqs.cli import output, records
-from rqsqs.cli.names import QUEUE
+from rqsqs.cli.message_view import MessageView, print_body
+from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Result, Results, nothing
 from rqsqs.cli.sending import send_all, sent_record
-from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION, FILE, MOMENT, PAIR
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.values import DURATION, FILE, MOMENT, PAIR, QUEUE
 from rqsqs.limits import NATIVE
 
 HANDLE = 65_536  # bytes that the line of a receipt handle may have; it has about a hundred
@@ -37,8 +38,7 @@ HANDLE = 65_536  # bytes that the line of a receipt handle may have; it has abou
 @click.option("--deduplication-id", "--dedup-id", metavar="TEXT", help="A second message with it is not stored.")
 @click.option("--deduplication-window", type=DURATION, help="How long the id is remembered.")
 @click.option("--attribute", "-a", "attributes", type=PAIR, multiple=True, help="An attribute; may be repeated.")
-@common_options
-@pass_settings
+@reported
 def send(
     settings: Settings,
     /,
@@ -48,7 +48,7 @@ def send(
     kind: str | None,
     attributes: tuple[tuple[str, str], ...],
     **options: Any,
-) -> int | None:
+) -> Results:
     """Send BODY to QUEUE; - reads it from stdin. Or send many messages from a file.
 
     BODY is sent as text, also if it looks like JSON: then a hint on stderr says so, unless --as text does. With --as
@@ -74,18 +74,15 @@ def send(
             raise click.UsageError("give BODY or --file, not both")
         if kind not in (None, "text"):
             raise click.UsageError("--as goes with BODY; in a file JSON is an object and body_base64 is bytes")
-        return _send_file(settings, target, path, {k: v for k, v in options.items() if v is not None})
+        return (yield from _send_file(settings, target, path, {k: v for k, v in options.items() if v is not None}))
     if body is None:
         raise click.UsageError("BODY is missing; - reads it from stdin, --file sends many")
     content = _body(body, kind or "text")
     sent = target.send(content, **options)
-    if settings.as_json:
-        output.emit(sent_record(sent))
-    else:
-        output.line(f"{sent.message_id}{' (a duplicate: not stored again)' if sent.is_duplicate else ''}")
+    yield Result(f"{sent.message_id}{' (a duplicate: not stored again)' * sent.is_duplicate}", **sent_record(sent))
     if kind is None and records.in_json(content) is not None:
         output.note("rqsqs: sent as text, though it looks like JSON: --as json sends an object, --as text is quiet")
-    return None
+    return OK
 
 
 def _body(text: str, kind: str) -> Any:
@@ -110,14 +107,16 @@ def _body(text: str, kind: str) -> Any:
     return data
 
 
-def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict[str, Any]) -> int:
+def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict[str, Any]) -> Results:
     longest = records.longest_line(queue)
     with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as source:
         total = None
         if sys.stderr.isatty() and Path(path).is_file():
             total = sum(1 for line in records.lines_of(source, longest) if line.strip())
             source.seek(0)
-        outcome = send_all(settings, queue, records.entries(records.lines_of(source, longest), defaults), total)
+        outcome = yield from send_all(
+            settings, queue, records.entries(records.lines_of(source, longest), defaults), total
+        )
     output.note(outcome.sentence("sent", queue.name))
     return outcome.code
 
@@ -129,8 +128,7 @@ def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict
 @click.option("--delete", "-d", is_flag=True, help="Delete at once what is received.")
 @click.option("--visibility-timeout", "-t", type=DURATION, help="For how long they are hidden [the queue's].")
 @click.option("--body", "only_body", is_flag=True, help="Print the bodies alone, a line each.")
-@common_options
-@pass_settings
+@reported
 def receive(
     settings: Settings,
     queue: str,
@@ -139,7 +137,7 @@ def receive(
     delete: bool,
     visibility_timeout: float | None,
     only_body: bool,
-) -> int:
+) -> Results:
     """Receive messages from QUEUE and print them. Exits with 4 if there is none.
 
     Without --delete a message becomes visible again after its visibility timeout, unless it is deleted by its receipt
@@ -152,7 +150,7 @@ def receive(
       while rqsqs receive orders --wait 1 --delete --json >>received.jsonl; do :; done
     """
     found = settings.queue(queue).receive(max_messages, wait=wait, visibility_timeout=visibility_timeout, delete=delete)
-    return _show(settings, found, f"no message in {queue}", only_body=only_body, with_handles=not delete)
+    return _view(found, f"no message in {queue}", only_body=only_body, with_handles=not delete)
 
 
 @click.command("peek")
@@ -161,9 +159,8 @@ def receive(
               help="Which messages [visible].")  # fmt: skip
 @click.option("--max", "-n", "max_messages", type=int, default=10, metavar="N", help="At most so many [10].")
 @click.option("--body", "only_body", is_flag=True, help="Print the bodies alone, a line each.")
-@common_options
-@pass_settings
-def peek(settings: Settings, queue: str, state: Any, max_messages: int, only_body: bool) -> int:
+@reported
+def peek(settings: Settings, queue: str, state: Any, max_messages: int, only_body: bool) -> Results:
     """Look at the first messages of QUEUE without receiving them. Exits with 4 if there is none.
 
     `rqsqs search` looks through the whole queue, `rqsqs show QUEUE MESSAGE_ID` shows one message in full.
@@ -174,75 +171,58 @@ def peek(settings: Settings, queue: str, state: Any, max_messages: int, only_bod
       rqsqs peek orders --state delayed --max 100 --json
     """
     found = settings.queue(queue).peek(max_messages, state)
-    nothing = f"no {state.replace('_', '-')} message in {queue}"
-    return _show(settings, found, nothing, only_body=only_body, with_handles=False)
+    return _view(found, f"no {state.replace('_', '-')} message in {queue}", only_body=only_body, with_handles=False)
 
 
-def _show(settings: Settings, found: list[rqsqs.Message], nothing: str, *, only_body: bool, with_handles: bool) -> int:
+def _view(found: list[rqsqs.Message], otherwise: str, *, only_body: bool, with_handles: bool) -> Results:
     for message in found:
         if only_body:
-            output.body(message)
-        elif settings.as_json:
-            record = records.record_of(message)
-            if not with_handles:
-                record.pop("receipt_handle", None)
-            output.emit(record)
+            print_body(message)
         else:
-            output.show_message(message, with_handle=with_handles)
-    if not found:
-        output.note(nothing)
-    return 0 if found else 4
+            yield MessageView(message, with_handle=with_handles)
+    return OK if found else nothing(otherwise)
 
 
 @click.command("delete")
 @click.argument("queue", type=QUEUE)
 @click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
-@common_options
-@pass_settings
-def delete(settings: Settings, queue: str, handles: tuple[str, ...]) -> int:
+@reported
+def delete(settings: Settings, queue: str, handles: tuple[str, ...]) -> Results:
     """Delete received messages of QUEUE by their receipt handles; - reads handles from stdin, one per line.
 
-    Deleting a message that is gone already succeeds.
+    Deleting a message that is already gone succeeds.
 
     \b
     Example:
       rqsqs receive orders --json | jq -r .receipt_handle | rqsqs delete orders -
     """
-    return _settle(settings, queue, handles, "deleted", settings.queue(queue).delete_batch)
+    return _settle(queue, handles, "deleted", settings.queue(queue).delete_batch)
 
 
 @click.command("release")
 @click.argument("queue", type=QUEUE)
 @click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
-@click.option("--delay", type=DURATION, default=0.0, help="Visible again after so long: 30, 15m [now].")
-@common_options
-@pass_settings
-def release(settings: Settings, queue: str, handles: tuple[str, ...], delay: float) -> int:
+@click.option("--delay", type=DURATION, default=0.0, help="Time until they are visible again: 30, 15m [now].")
+@reported
+def release(settings: Settings, queue: str, handles: tuple[str, ...], delay: float) -> Results:
     """Make received messages of QUEUE visible again, by their receipt handles; - reads handles from stdin.
 
-    Others can receive them at once, or after --delay; without this they wait for the end of the visibility timeout.
+    Others can receive them at once, or after --delay. A message that nobody deletes or releases becomes visible at the
+    end of its visibility timeout.
 
     \b
     Examples:
       rqsqs receive orders --max 10 --json | jq -r .receipt_handle | rqsqs release orders -
       rqsqs release orders HANDLE --delay 5m
     """
-    target = settings.queue(queue)
-    return _settle(
-        settings,
-        queue,
-        handles,
-        "released",
-        lambda batch: target.change_visibility_batch([(handle, delay) for handle in batch]),
-    )
+    change = settings.queue(queue).change_visibility_batch
+    return _settle(queue, handles, "released", lambda batch: change([(handle, delay) for handle in batch]))
 
 
-def _settle(
-    settings: Settings, queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[list[str]], object]
-) -> int:
+def _settle(queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[list[str]], object]) -> Results:
     """Do something with messages by their receipt handles, 1,000 at a time; name those that were refused."""
-    seen = failed = 0
     wanted = _all_handles(handles)
+    seen = failed = 0
     while batch := list(islice(wanted, 1000)):
         try:
             apply(batch)
@@ -252,11 +232,9 @@ def _settle(
                     failed += 1
                     output.note(f"handle {seen + result.index + 1}: {result.error}")
         seen += len(batch)
-    if settings.as_json:
-        output.emit({"queue": queue, verb: seen - failed, "failed": failed})
-    else:
-        output.note(f"{verb} {output.counted(seen - failed, 'message')} of {queue}")
-    return 1 if failed else 0 if seen else 4
+    number = seen - failed
+    yield Done(f"{verb} {output.counted(number, 'message')} of {queue}", queue=queue, **{verb: number}, failed=failed)
+    return REFUSED if failed else OK if seen else NOTHING
 
 
 def _all_handles(handles: tuple[str, ...]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How results are shown: tables and text for people, one JSON object per line for programs.
+"""What is printed: lines, tables, facts and JSON, and the words for ages and numbers.
 
 Everything that is printed goes through here. Bodies, names, tags and error texts come from others, so no control
 character and no markup in them reaches a terminal; JSON has escapes that mean the same.
@@ -11,7 +11,6 @@ import json
 import shutil
 import sys
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    import rqsqs
+    from rqsqs.cli.report import Column
 
-NO_CAUSE = "no failure recorded: received too often (its consumers died, or let the visibility timeout pass)"
 NOTE = 4000  # characters of a note or an error: it may quote what somebody sent
 
 
@@ -37,9 +35,14 @@ def emit(record: Mapping[str, Any]) -> None:
 
 def as_line(record: Mapping[str, Any]) -> str:
     """The same without printing it."""
-    from rqsqs.cli.records import jsonable
-
     return printable_json(json.dumps(record, ensure_ascii=False, separators=(", ", ": "), default=jsonable))
+
+
+def jsonable(value: Any) -> Any:
+    """What JSON has no word for: bytes as {"base64": ...}, times in ISO form, the rest as text."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def note(text: str) -> None:
@@ -64,21 +67,16 @@ def lines(text: str, indent: str = "", *, err: bool = False) -> None:
         click.echo(indent + part, err=err)
 
 
-def body(message: rqsqs.Message) -> None:
-    """A body alone: into a pipe or file exactly as it is, with a line break if it is text."""
+def exact(data: str | bytes, text: str) -> None:
+    """Something that others read: into a pipe or file exactly as it is, on a terminal as text."""
     if sys.stdout.isatty():
-        lines(body_text(message))
+        lines(text)
     else:
-        exact = message.body if isinstance(message.body, bytes) else body_text(message).encode(errors="surrogateescape")
-        click.echo(exact)  # of text, click takes colours away
+        click.echo(data if isinstance(data, bytes) else data.encode(errors="surrogateescape"))  # it changes text
 
 
-def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> None:
-    """A table as wide as the terminal allows; into a pipe, as wide as it needs.
-
-    Args:
-        columns: title, and "left" or "right".
-    """
+def table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
+    """A table as wide as the terminal allows; into a pipe, as wide as it needs."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
@@ -87,30 +85,31 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> 
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def as_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], width: int | None = None) -> Table:
+def as_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]], width: int | None = None) -> Table:
     """The same without printing it.
 
     Args:
-        width: cut the cells of the first column, so that every row is one line of so many characters.
+        width: cut the cells of the first column, so that every row is one line of this many characters.
     """
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[printable(column.cell(row)) for column in columns] for row in rows]
     room = None
     if width is not None:
-        others = zip(*(row[1:] for row in [[title for title, _ in columns], *rows]), strict=True)
-        room = max(width - sum(max(map(len, cells)) + 2 for cells in others) - 2, 10)
+        others = zip(*([[column.title for column in columns], *cells]), strict=True)
+        room = max(width - sum(max(map(len, found)) + 2 for found in list(others)[1:]) - 2, 10)
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for i, (title, justify) in enumerate(columns):
+    for i, column in enumerate(columns):
         shown.add_column(
-            title,
-            justify="right" if justify == "right" else "left",
+            column.title,
+            justify=column.side,
             overflow="fold" if room is None else "ellipsis",
-            no_wrap=justify == "right" or room is not None,
+            no_wrap=column.side == "right" or room is not None,
             max_width=None if i else room,
         )
-    for row in rows:
-        shown.add_row(*(Text(printable(cell)) for cell in row))
+    for row in cells:
+        shown.add_row(*map(Text, row))
     return shown
 
 
@@ -159,11 +158,6 @@ def age(seconds: float) -> str:
     raise AssertionError(seconds)
 
 
-def oldest_age(counts: rqsqs.Counts) -> float | None:
-    """Seconds since the oldest message was sent; None if there is none."""
-    return None if counts.oldest_sent_at_ms is None else max(time.time() - counts.oldest_sent_at_ms / 1000, 0)
-
-
 def since(moment: datetime) -> str:
     """How long ago something was."""
     return age((datetime.now(UTC) - moment).total_seconds())
@@ -177,58 +171,3 @@ def until(moment: datetime) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 message`, `1,200 messages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def body_text(message: rqsqs.Message, indent: int | None = None) -> str:
-    """A body in one piece of text: as it is, or as JSON."""
-    body = message.body
-    if isinstance(body, str):
-        return body
-    if isinstance(body, bytes):
-        try:
-            return body.decode()
-        except UnicodeDecodeError:
-            return "base64:" + base64.b64encode(body).decode()
-    from rqsqs.cli.records import jsonable
-
-    try:
-        return json.dumps(body, ensure_ascii=False, default=jsonable, indent=indent)
-    except TypeError:  # keys of other types
-        return repr(body)
-
-
-def body_type(body: object) -> str:
-    """What somebody receives: JSON that was sent as text looks like an object, and is none."""
-    return "text" if isinstance(body, str) else "bytes" if isinstance(body, bytes) else "object"
-
-
-def cause_text(cause: rqsqs.Cause) -> str:
-    """A cause in one line."""
-    text = printable(cause.message.strip().partition("\n")[0])
-    return f"{printable(cause.type)}: {text}" if text else printable(cause.type)
-
-
-def show_message(message: rqsqs.Message, *, with_handle: bool = False, state: str | None = None) -> None:
-    """A message for people: a line about it, then its body."""
-    about = [message.message_id, body_type(message.body), f"sent {since(message.sent_at)} ago"]
-    if message.receive_count:
-        times = message.receive_count
-        about.append("received once" if times == 1 else f"received {times} times")
-    if message.group is not None:
-        about.append(f"group {message.group}")
-    if message.visible_at is not None:
-        about.append(f"visible in {until(message.visible_at)}")
-    if message.dead_letter_source:
-        about.append(f"from {message.dead_letter_source}")
-    if message.deduplication_id is not None:
-        about.append(f"deduplication id {message.deduplication_id}")
-    if state is not None:
-        about.append(state.replace("_", " "))
-    line(", ".join(about), bold=True)
-    if message.cause is not None:
-        hanging("  failed  ", cause_text(message.cause))
-    for name, value in message.attributes.items():
-        line(f"  {name}={value.decode(errors='backslashreplace') if isinstance(value, bytes) else value}")
-    lines(body_text(message), "  ")
-    if with_handle:
-        line(f"  receipt handle {message.receipt_handle}", dim=True)

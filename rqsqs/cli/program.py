@@ -18,13 +18,12 @@ import click
 
 import rqsqs
 from rqsqs.cli import output
-from rqsqs.cli.groups import Group
-from rqsqs.cli.settings import Settings, common_options
+from rqsqs.cli.report import OK, REFUSED, SERVER, USAGE
+from rqsqs.cli.settings import Group, Settings, common_options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-OK, REFUSED, USAGE, SERVER, NOTHING = range(5)
 BUG, INTERRUPTED = 70, 130
 
 # What `rqsqs --help` shows, in this order: where a command is, and what it does.

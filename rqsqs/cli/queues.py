@@ -13,9 +13,9 @@ import click
 import rqsqs
 from rqsqs import calls
 from rqsqs.cli import output, scanning
-from rqsqs.cli.names import QUEUE
-from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION, PAIR, RETRY, as_rule, retry_policy
+from rqsqs.cli.report import NOTHING, OK, Done, Lines, Result, Results, nothing
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.values import DURATION, PAIR, QUEUE, RETRY, as_rule, retry_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,11 +46,10 @@ def setting_options(command: F) -> F:
 
 
 @click.command("ls")
-@click.argument("beginning", default="")
-@common_options
-@pass_settings
-def list_queues(settings: Settings, beginning: str) -> int:
-    """List the names of queues, those that start with BEGINNING. Exits with 4 if there are none.
+@click.argument("name_prefix", default="")
+@reported
+def list_queues(settings: Settings, name_prefix: str) -> Results:
+    """List the names of all queues, or of those that start with NAME_PREFIX. Exits with 4 if there are none.
 
     `rqsqs stats` lists them with their numbers of messages, `rqsqs top` keeps looking at them.
 
@@ -61,24 +60,22 @@ def list_queues(settings: Settings, beginning: str) -> int:
       rqsqs ls --json | jq -r 'select(.fifo) | .queue'
     """
     found = False
-    for queue in settings.connect().queues(beginning):
+    for queue in settings.connect().queues(name_prefix):
         found = True
-        if settings.as_json:
-            output.emit({"queue": queue.name, "fifo": queue.is_fifo})
-        else:
-            output.line(queue.name)
-    if not found:
-        output.note(f"no queues{f' that start with {beginning!r}' if beginning else ''}{settings.hint}")
-    return 0 if found else 4
+        yield Result(queue.name, queue=queue.name, fifo=queue.is_fifo)
+    return (
+        OK
+        if found
+        else nothing(f"no queues{f' that start with {name_prefix!r}' if name_prefix else ''}{settings.hint}")
+    )
 
 
 @click.command("create")
 @click.argument("name")
 @setting_options
 @click.option("--tag", "tags", type=PAIR, multiple=True, help="A tag; may be repeated.")
-@common_options
-@pass_settings
-def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], **given: Any) -> None:
+@reported
+def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], **given: Any) -> Results:
     """Create the queue NAME; a NAME that ends in .fifo makes it a FIFO queue.
 
     If it exists with the same settings nothing happens; with others this fails.
@@ -103,12 +100,10 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
             raise
         words = [part for key, value in changes.items() for part in _as_options(key, value, rules)]
         raise error.between(error.differences, f"{shlex.join(['rqsqs', 'set', name, *words])} changes that") from None
-    if settings.as_json:
-        output.emit({"queue": name, "created": True})
-    else:
-        output.note(f"created {name}")
+    yield Done(f"created {name}", queue=name, created=True)
     if settings.server.partition("?")[0] == "embedded://":
         output.note(f"{name} is gone again: embedded:// is memory of this command; embedded://~ keeps queues on disk")
+    return OK
 
 
 def _as_options(key: str, value: Any, rules: Sequence[tuple[str | None, tuple[float, float] | None]]) -> list[str]:
@@ -125,9 +120,8 @@ def _as_options(key: str, value: Any, rules: Sequence[tuple[str | None, tuple[fl
 @click.argument("queue", type=QUEUE)
 @setting_options
 @click.option("--no-dead-letter-queue", "--no-dlq", is_flag=True, help="Keep failing messages in the queue.")
-@common_options
-@pass_settings
-def change(settings: Settings, /, queue: str, no_dead_letter_queue: bool, **given: Any) -> None:
+@reported
+def change(settings: Settings, /, queue: str, no_dead_letter_queue: bool, **given: Any) -> Result:
     """Change settings of QUEUE; those not given stay. A change holds for all clients at once.
 
     \b
@@ -145,19 +139,15 @@ def change(settings: Settings, /, queue: str, no_dead_letter_queue: bool, **give
     if not chosen:
         raise click.UsageError("nothing to change: give a setting")
     settings.queue(queue).configure(**chosen)
-    if settings.as_json:
-        output.emit({"queue": queue, "changed": list(chosen)})
-    else:
-        output.note(f"changed {queue}")
+    return Done(f"changed {queue}", queue=queue, changed=list(chosen))
 
 
 @click.command("tag")
 @click.argument("queue", type=QUEUE)
 @click.argument("tags", metavar="[NAME=VALUE]...", type=PAIR, nargs=-1)
 @click.option("--remove", "-r", "removed", metavar="NAME", multiple=True, help="Remove a tag; may be repeated.")
-@common_options
-@pass_settings
-def tag(settings: Settings, queue: str, tags: tuple[tuple[str, str], ...], removed: tuple[str, ...]) -> int:
+@reported
+def tag(settings: Settings, queue: str, tags: tuple[tuple[str, str], ...], removed: tuple[str, ...]) -> Results:
     """Set tags of QUEUE and remove others; without any, show those it has (exits with 4 if it has none).
 
     \b
@@ -171,18 +161,15 @@ def tag(settings: Settings, queue: str, tags: tuple[tuple[str, str], ...], remov
         target.untag(*removed)
     if tags:
         target.tag(dict(tags))
-    if settings.as_json:
-        output.emit({"queue": queue, "tags": target.tags()})
-        return 0
-    if tags or removed:
-        output.note(f"changed {queue}")
-        return 0
     found = target.tags()
-    for name, value in sorted(found.items()):
-        output.line(f"{name}={value}")
-    if not found:
-        output.note(f"{queue} has no tags")
-    return 0 if found else 4
+    if tags or removed:
+        yield Done(f"changed {queue}", queue=queue, tags=found)
+    elif found:
+        yield Lines([f"{name}={value}" for name, value in sorted(found.items())], queue=queue, tags=found)
+    else:
+        yield Done(f"{queue} has no tags", queue=queue, tags=found)
+        return NOTHING
+    return OK
 
 
 def confirm(question: str, yes: bool, otherwise: str) -> None:
@@ -206,9 +193,8 @@ def confirm(question: str, yes: bool, otherwise: str) -> None:
 @click.command("rm")
 @click.argument("queues", metavar="QUEUE...", type=QUEUE, nargs=-1, required=True)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@common_options
-@pass_settings
-def remove(settings: Settings, queues: tuple[str, ...], yes: bool) -> None:
+@reported
+def remove(settings: Settings, queues: tuple[str, ...], yes: bool) -> Results:
     """Delete queues with everything in them.
 
     \b
@@ -220,18 +206,15 @@ def remove(settings: Settings, queues: tuple[str, ...], yes: bool) -> None:
     confirm(f"Delete {', '.join(queues)} with all messages?", yes, "nothing was deleted")
     for name in queues:
         settings.connect().delete_queue(name)
-        if settings.as_json:
-            output.emit({"queue": name, "deleted": True})
-        else:
-            output.note(f"deleted {name}")
+        yield Done(f"deleted {name}", queue=name, deleted=True)
+    return OK
 
 
 @click.command("purge")
 @click.argument("queue", type=QUEUE)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@common_options
-@pass_settings
-def purge(settings: Settings, queue: str, yes: bool) -> None:
+@reported
+def purge(settings: Settings, queue: str, yes: bool) -> Result:
     """Remove all messages of QUEUE: visible, in flight and delayed. `rqsqs export` keeps a copy.
 
     \b
@@ -245,48 +228,43 @@ def purge(settings: Settings, queue: str, yes: bool) -> None:
     what = "all messages" if number is None else output.counted(number, "message")
     confirm(f"Remove {what} from {queue}?", yes, "nothing was removed")
     target.purge()
-    if settings.as_json:
-        output.emit({"queue": queue, "purged": number})
-    else:
-        output.note(f"removed {what} from {queue}")
+    return Done(f"removed {what} from {queue}", queue=queue, purged=number)
 
 
-@click.command("pause")
-@click.argument("queue", type=QUEUE)
-@click.option("--group", "-g", metavar="GROUP", help="Pause this message group alone.")
-@common_options
-@pass_settings
-def pause(settings: Settings, queue: str, group: str | None) -> None:
-    """Hand out no more messages of QUEUE. Sending goes on; what is in flight stays so. `rqsqs resume` ends it.
+def _switch(name: str, state: str, text: str) -> click.Command:
+    """`pause` and `resume`."""
+
+    @click.command(name, help=text)
+    @click.argument("queue", type=QUEUE)
+    @click.option("--group", "-g", metavar="GROUP", help=f"{name.title()} only this message group.")
+    @reported
+    def switch(settings: Settings, queue: str, group: str | None) -> Result:
+        getattr(settings.queue(queue), name)(group)
+        of_group = {} if group is None else {"group": group}
+        what = queue if group is None else f"group {group} of {queue}"
+        return Done(f"{state} {what}", queue=queue, paused=name == "pause", **of_group)
+
+    return switch
+
+
+pause = _switch(
+    "pause",
+    "paused",
+    """Stop handing out messages of QUEUE until `rqsqs resume`. Senders can still send; messages in flight stay so.
 
     \b
     Examples:
       rqsqs pause orders
       rqsqs pause payments.fifo --group customer-7
-    """
-    settings.queue(queue).pause(group)
-    _say_paused(settings, queue, group, True)
-
-
-@click.command("resume")
-@click.argument("queue", type=QUEUE)
-@click.option("--group", "-g", metavar="GROUP", help="Resume this message group alone.")
-@common_options
-@pass_settings
-def resume(settings: Settings, queue: str, group: str | None) -> None:
-    """Hand out messages of QUEUE again. A group that was paused by itself has to be resumed by itself.
+    """,
+)
+resume = _switch(
+    "resume",
+    "resumed",
+    """Hand out messages of QUEUE again. Resume a group by its name if it was paused by its name.
 
     \b
     Example:
       rqsqs resume orders
-    """
-    settings.queue(queue).resume(group)
-    _say_paused(settings, queue, group, False)
-
-
-def _say_paused(settings: Settings, queue: str, group: str | None, is_paused: bool) -> None:
-    if settings.as_json:
-        output.emit({"queue": queue, "paused": is_paused} | ({"group": group} if group is not None else {}))
-    else:
-        what = queue if group is None else f"group {group} of {queue}"
-        output.note(f"{'paused' if is_paused else 'resumed'} {what}")
+    """,
+)

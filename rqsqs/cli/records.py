@@ -24,13 +24,6 @@ SHOWN = (  # what is printed beside; it may stand in what is sent
 BODIES = ("body", "body_base64", "body_msgpack")
 
 
-def jsonable(value: Any) -> Any:
-    """What JSON has no word for: bytes as {"base64": ...}, times in ISO form, the rest as text."""
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
 def in_json(body: object) -> Any:
     """The object or array that a text holds as JSON; None if it holds none."""
     if not isinstance(body, str) or not body.lstrip().startswith(("{", "[")):
@@ -48,7 +41,7 @@ def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any
     as `body`, and exact as `body_msgpack`.
     """
     record: dict[str, Any] = {"message_id": message.message_id} | _body_record(message.body)
-    record["body_type"] = output.body_type(message.body)
+    record["body_type"] = body_type(message.body)
     record |= {"sent_at": message.sent_at, "receive_count": message.receive_count}
     optional = {
         "state": state,
@@ -64,6 +57,11 @@ def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any
     return record | {name: value for name, value in optional.items() if value is not None}
 
 
+def body_type(body: object) -> str:
+    """What somebody receives: JSON that was sent as text looks like an object, and is none."""
+    return "text" if isinstance(body, str) else "bytes" if isinstance(body, bytes) else "object"
+
+
 def cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
     """A cause as JSON."""
     record = asdict(cause)
@@ -76,7 +74,7 @@ def _body_record(body: Any) -> dict[str, Any]:
     if isinstance(body, bytes):
         return {"body_base64": base64.b64encode(body).decode()}
     try:
-        readable = json.loads(json.dumps(body, default=jsonable, allow_nan=False))
+        readable = json.loads(json.dumps(body, default=output.jsonable, allow_nan=False))
     except (TypeError, ValueError):  # keys of other types, NaN
         readable = repr(body)
     if readable == body:

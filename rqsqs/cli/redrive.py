@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -17,15 +18,19 @@ import rqsqs
 from rqsqs import checks
 from rqsqs.cli import output, scanning
 from rqsqs.cli.damaged import Damaged, collected
-from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
-from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import COUNT
+from rqsqs.cli.report import NOTHING, OK, REFUSED, Column, Done, Record, Result, Results, Table, nothing
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.values import COUNT, QUEUE
 
 LOOK_S = 0.1
 RUNNING = ("RUNNING", "CANCELLING")
 PORTION = 1000  # chosen messages in one task
-
+COLUMNS = (
+    Column.number("MESSAGES", "messages"),
+    Column.text("FROM", "source"),
+    Column("WOULD GO TO", lambda row: " ".join(filter(None, (row["to"], row["problem"] and f"({row['problem']})")))),
+)
 
 Test = Callable[[rqsqs.Message | Damaged], bool]
 
@@ -51,8 +56,7 @@ class _Letter:
 @click.option("--no-wait", is_flag=True, help="Let it go on in a process of its own, and print the task's id.")
 @click.option("--cancel", is_flag=True, help="Cancel the redrive of QUEUE that runs.")
 @click.option("--announce", is_flag=True, hidden=True, help="Print the task's id first.")
-@common_options
-@pass_settings
+@reported
 def redrive(
     settings: Settings,
     queue: str,
@@ -65,7 +69,7 @@ def redrive(
     no_wait: bool,
     cancel: bool,
     announce: bool,
-) -> int:
+) -> Results:
     """Move the messages of the dead-letter queue QUEUE back to the queues they came from, or --to another one.
 
     Those that are visible when it starts are moved; they are new messages there, received 0 times. Ctrl-C cancels it;
@@ -94,39 +98,58 @@ def redrive(
         raise click.UsageError("--cancel, --dry-run and --no-wait exclude each other; --cancel stands alone")
     dead_letters = settings.queue(queue)
     if cancel:
-        return _cancel(settings, dead_letters)
+        return _cancel(dead_letters)
     if dry_run:
         return _dry_run(settings, dead_letters, destination, max_messages, _test(message_ids, cause))
     if no_wait:
         return _in_background(settings, queue, destination, rate, max_messages)
     if is_chosen:
         return _move_chosen(settings, dead_letters, destination, rate, max_messages, message_ids, cause)
-    try:
-        task_id = dead_letters.redrive(destination, max_per_second=rate, max_messages=max_messages)
-    except rqsqs.MoveTaskRefused as error:
-        hint = "; --cancel ends it" if error.detail == "already_running" else ""
-        raise click.ClickException(f"{error}{hint}") from None
+    return _move_all(settings, dead_letters, destination, rate, max_messages, announce)
+
+
+def _move_all(
+    settings: Settings,
+    queue: rqsqs.Queue,
+    destination: str | None,
+    rate: int | None,
+    max_messages: int | None,
+    announce: bool,
+) -> Results:
+    """Move all in one task of the server, and show how far it is."""
+    with _refusals():
+        task_id = queue.redrive(destination, max_per_second=rate, max_messages=max_messages)
     if announce:
         output.line(task_id)
         sys.stdout.flush()
     try:
-        expected = min(dead_letters.counts().visible, max_messages or sys.maxsize)
+        expected = min(queue.counts().visible, max_messages or sys.maxsize)
         with Meter("moving", expected, quiet=settings.as_json or announce) as meter:
-            while (task := _task(dead_letters, task_id)).status in RUNNING:
+            while (task := _task(queue, task_id)).status in RUNNING:
                 meter.reached(task.moved, task.to_move)
                 time.sleep(LOOK_S)
     except KeyboardInterrupt:
-        output.note(f"cancelled; {output.counted(_stop(dead_letters, task_id), 'message')} had been moved")
+        output.note(f"cancelled; {output.counted(_stop(queue, task_id), 'message')} had been moved")
         raise click.Abort from None
-    if settings.as_json:
-        _emit(task)
-    elif task.status == "COMPLETED" and not announce:
+    is_done = task.status == "COMPLETED"
+    if settings.as_json or (is_done and not announce):
         back = f"to {task.destination}" if task.destination else "back"
-        output.note(f"moved {output.counted(task.moved, 'message')} {back}" if task.moved else f"{queue} is empty")
-    if task.status != "COMPLETED":
+        about = f"moved {output.counted(task.moved, 'message')} {back}" if task.moved else f"{queue.name} is empty"
+        yield Done(about, **_record(task))
+    if not is_done:
         reason = _REASONS.get(task.failure_reason or "", task.failure_reason or task.status.lower())
         raise click.ClickException(f"the redrive stopped after {output.counted(task.moved, 'message')}: {reason}")
-    return 0 if task.moved else 4
+    return OK if task.moved else NOTHING
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Say how to end the task that is in the way."""
+    try:
+        yield
+    except rqsqs.MoveTaskRefused as error:
+        hint = "; --cancel ends it" if error.detail == "already_running" else ""
+        raise click.ClickException(f"{error}{hint}") from None
 
 
 _REASONS = {
@@ -137,17 +160,15 @@ _REASONS = {
 }
 
 
-def _emit(task: rqsqs.MoveTask) -> None:
-    output.emit(
-        {
-            "queue": task.source,
-            "to": task.destination,
-            "task_id": task.task_id,
-            "status": task.status,
-            "moved": task.moved,
-            "failure_reason": task.failure_reason,
-        }
-    )
+def _record(task: rqsqs.MoveTask) -> Record:
+    return {
+        "queue": task.source,
+        "to": task.destination,
+        "task_id": task.task_id,
+        "status": task.status,
+        "moved": task.moved,
+        "failure_reason": task.failure_reason,
+    }
 
 
 def _task(queue: rqsqs.Queue, task_id: str) -> rqsqs.MoveTask:
@@ -163,23 +184,20 @@ def _stop(queue: rqsqs.Queue, task_id: str) -> int:
     return max(moved, task.moved)
 
 
-def _cancel(settings: Settings, queue: rqsqs.Queue) -> int:
+def _cancel(queue: rqsqs.Queue) -> Results:
     running = next((task for task in queue.move_tasks() if task.status == "RUNNING"), None)
     if running is None:
-        output.note(f"no redrive of {queue.name} is running")
-        return 4
+        return nothing(f"no redrive of {queue.name} is running")
     moved = _stop(queue, running.task_id)
-    if settings.as_json:
-        _emit(_task(queue, running.task_id))
-    else:
-        output.note(f"cancelled; {output.counted(moved, 'message')} had been moved")
-    return 0
+    about = f"cancelled; {output.counted(moved, 'message')} had been moved"
+    yield Done(about, **_record(_task(queue, running.task_id)))
+    return OK
 
 
 def _test(message_ids: Sequence[str], cause: str | None) -> Test:
     """Is a message among the chosen ones?"""
     if message_ids:
-        wanted = {checks.message_id(text).lower() for text in message_ids}
+        wanted = {checks.message_id(name).lower() for name in message_ids}
         return lambda message: message.message_id in wanted
     if cause is not None:
         return lambda message: message.cause is not None and cause in _cause_of(message.cause)
@@ -213,12 +231,12 @@ def _move_chosen(
     max_messages: int | None,
     message_ids: tuple[str, ...],
     cause: str | None,
-) -> int:
+) -> Results:
     """Move single messages, as many in one task as one call takes."""
     wanted: list[tuple[str, str | None]] = []  # ids and groups: bodies may be large
     is_chosen = _test(message_ids, cause)
     if message_ids:  # ids ascend as messages were sent
-        wanted = [(text, None) for text in sorted({text.lower() for text in message_ids})]
+        wanted = [(name, None) for name in sorted({name.lower() for name in message_ids})]
     else:
         with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
             found = _chosen(queue, is_chosen, max_messages or sys.maxsize, meter)
@@ -227,7 +245,7 @@ def _move_chosen(
     not_found: list[str] = []
     failed: dict[str, str] = {}
     try:
-        with Meter("moving", len(wanted), quiet=settings.as_json) as meter:
+        with Meter("moving", len(wanted), quiet=settings.as_json) as meter, _refusals():
             for i in range(0, len(wanted), PORTION):
                 portion: list[Any] = [_Letter(*pair) for pair in wanted[i : i + PORTION]]
                 done = queue.redrive_messages(portion, destination, max_per_second=rate)
@@ -237,17 +255,11 @@ def _move_chosen(
                 meter.advance(len(portion))
                 if "Cancelled" in done.failed.values():
                     break
-    except rqsqs.MoveTaskRefused as error:
-        hint = "; --cancel ends it" if error.detail == "already_running" else ""
-        raise click.ClickException(f"{error}{hint}") from None
     except KeyboardInterrupt:
         output.note("interrupted; what had been moved stays moved")
         raise click.Abort from None
-    if settings.as_json:
-        output.emit({"queue": queue.name, "to": destination, "moved": moved, "not_found": not_found, "failed": failed})
-        return 1 if failed else 0 if moved else 4
-    for reason, number in Counter(failed.values()).items():
-        output.note(f"{output.counted(number, 'message')} not moved: {_REASONS.get(reason, reason)}")
+    for reason, count in Counter(failed.values()).items():
+        output.note(f"{output.counted(count, 'message')} not moved: {_REASONS.get(reason, reason)}")
     about = f"moved {output.counted(moved, 'message')} {f'to {destination}' if destination else 'back'}"
     if message_ids:
         about += f", {len(not_found):,} not found" if not_found else ""
@@ -255,13 +267,13 @@ def _move_chosen(
         about = f"no message in {queue.name} failed with {cause!r}"
     elif not_found:
         about += f", {len(not_found):,} gone meanwhile"
-    output.note(about)
-    return 1 if failed else 0 if moved else 4
+    yield Done(about, queue=queue.name, to=destination, moved=moved, not_found=not_found, failed=failed)
+    return REFUSED if failed else OK if moved else NOTHING
 
 
 def _dry_run(
     settings: Settings, queue: rqsqs.Queue, destination: str | None, max_messages: int | None, is_chosen: Test
-) -> int:
+) -> Results:
     """Count by source, without touching anything."""
     connection = settings.connect()
     sources: Counter[str | None] = Counter()
@@ -272,33 +284,27 @@ def _dry_run(
         raise click.ClickException(f"the queue {destination!r} to move to does not exist")
     if not queue.dead_letter_sources():
         raise click.ClickException(f"{queue.name!r} is not the dead-letter queue of any queue")
-    stuck, rows = 0, []
-    for source, number in sorted(sources.items(), key=lambda pair: -pair[1]):
+    rows = []
+    for source, count in sorted(sources.items(), key=lambda pair: -pair[1]):
         target = destination or source
         problem = None
         if target is None:
             problem = "sent here, came from nowhere"
         elif destination is None and not connection.exists(target):
             problem = "does not exist"
-        stuck += problem is not None
-        if settings.as_json:
-            output.emit({"queue": queue.name, "source": source, "to": target, "messages": number, "problem": problem})
-        shown = f"{target or ''} ({problem})".strip() if problem else str(target)
-        rows.append((f"{number:,}", source or "-", shown))
-    if rows and not settings.as_json:
-        output.table([("MESSAGES", "right"), ("FROM", "left"), ("WOULD GO TO", "left")], rows)
+        rows.append({"queue": queue.name, "source": source, "to": target, "messages": count, "problem": problem})
     if not rows:
-        empty = not queue.counts().visible
-        output.note(f"{queue.name} is empty" if empty else f"no such message is visible in {queue.name}")
-        return 4
-    if stuck:
+        is_empty = not queue.counts().visible
+        return nothing(f"{queue.name} is empty" if is_empty else f"no such message is visible in {queue.name}")
+    yield Table(COLUMNS, rows)
+    if any(row["problem"] for row in rows):
         raise click.ClickException("the redrive would stop at messages that cannot go back; say --to")
-    return 0
+    return OK
 
 
 def _in_background(
     settings: Settings, queue: str, destination: str | None, rate: int | None, max_messages: int | None
-) -> int:
+) -> Results:
     """A task needs a process that drives it: start one of its own, which outlives this one."""
     command = [sys.executable, "-m", "rqsqs", "dlq", "redrive", queue, "--announce"]
     command += ["--to", destination] if destination else []
@@ -322,8 +328,5 @@ def _in_background(
     if not task_id:
         output.lines(process.stderr.read().rstrip("\n"), err=True)
         return process.wait()
-    if settings.as_json:
-        output.emit({"queue": queue, "to": destination, "task_id": task_id, "status": "RUNNING"})
-    else:
-        output.line(task_id)
-    return 0
+    yield Result(task_id, queue=queue, to=destination, task_id=task_id, status="RUNNING")
+    return OK

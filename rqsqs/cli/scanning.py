@@ -1,7 +1,8 @@
-"""Walking over all messages of a queue without touching them, page by page."""
+"""How many messages a queue holds, and a walk over all of them, page by page, without touching them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -37,6 +38,14 @@ def pages(queue: rqsqs.Queue, states: Sequence[State]) -> Iterator[tuple[State, 
             found, cursor = queue.browse(state, cursor, PAGE)
             is_first = False
             yield state, found
+
+
+def counts_record(counts: Counts) -> dict[str, Any]:
+    """Numbers of messages, and the age of the oldest one, as JSON."""
+    sent_at_ms = counts.oldest_sent_at_ms
+    age = None if sent_at_ms is None else round(max(time.time() - sent_at_ms / 1000, 0), 3)
+    record = {"visible": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed}
+    return record | {"oldest_age_s": age}
 
 
 def total(counts: Counts, states: Sequence[State] = STATES) -> int:

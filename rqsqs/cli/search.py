@@ -11,10 +11,11 @@ import click
 
 import rqsqs
 from rqsqs.cli import output, records, scanning
-from rqsqs.cli.names import QUEUE
+from rqsqs.cli.message_view import MessageView, body_text, cause_text
 from rqsqs.cli.progress import Meter
-from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import COUNT
+from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Results, nothing
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.values import COUNT, QUEUE
 
 Test = Callable[[str], bool]
 PATH = 200  # characters of the name of a field that are searched, the last ones
@@ -28,8 +29,7 @@ PATH = 200  # characters of the name of a field that are searched, the last ones
 @click.option("--group", "-g", metavar="TEXT", help="Only messages of this message group.")
 @scanning.state_option("Only messages that are so; may be repeated [all].")
 @click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Stop after so many [all].")
-@common_options
-@pass_settings
+@reported
 def search(
     settings: Settings,
     queue: str,
@@ -39,7 +39,7 @@ def search(
     group: str | None,
     states: tuple[str, ...],
     max_messages: int | None,
-) -> int:
+) -> Results:
     """Find the messages of QUEUE that hold TEXT: in the body, an attribute, the message id, the deduplication id, or
     the cause of a failure. Nothing is received or changed. Exits with 4 if there is none.
 
@@ -67,17 +67,12 @@ def search(
             if matches:
                 with meter.aside():
                     for message in matches:
-                        if settings.as_json:
-                            output.emit(records.record_of(message, state))
-                        else:
-                            output.show_message(message, state=state)
+                        yield MessageView(message, state)
             found += len(matches)
             meter.advance(len(page))
             if found == max_messages:
                 break
-    if not found:
-        output.note(f"no message in {queue} holds {text!r}")
-    return 0 if found else 4
+    return OK if found else nothing(f"no message in {queue} contains {text!r}")
 
 
 def _test(text: str, regex: bool, ignore_case: bool) -> Test:
@@ -92,7 +87,7 @@ def _test(text: str, regex: bool, ignore_case: bool) -> Test:
 
 def _parts(message: rqsqs.Message) -> Iterator[str]:
     """Everything of a message that can be searched."""
-    yield output.body_text(message)
+    yield body_text(message)
     yield from _fields(message.body)
     yield message.message_id
     if message.deduplication_id is not None:
@@ -100,7 +95,7 @@ def _parts(message: rqsqs.Message) -> Iterator[str]:
     for name, value in message.attributes.items():
         yield f"{name}={value.decode(errors='replace') if isinstance(value, bytes) else value}"
     if message.cause is not None:
-        yield output.cause_text(message.cause)
+        yield cause_text(message.cause)
 
 
 def _fields(body: Any) -> Iterator[str]:
@@ -116,7 +111,7 @@ def _fields(body: Any) -> Iterator[str]:
         elif isinstance(value, list | tuple):
             left.extend((f"{path}[{index}]", part) for index, part in enumerate(value))
         elif path:
-            yield f"{path}={value if isinstance(value, str) else json.dumps(value, default=records.jsonable)}"
+            yield f"{path}={value if isinstance(value, str) else json.dumps(value, default=output.jsonable)}"
 
 
 @click.command("cancel")
@@ -125,11 +120,10 @@ def _fields(body: Any) -> Iterator[str]:
 @click.option("--deduplication-id", "--dedup-id", "deduplication_ids", metavar="TEXT", multiple=True,
               help="The message sent with this id, which is forgotten; may be repeated.")  # fmt: skip
 @click.option("--group", "-g", metavar="TEXT", help="Their message group: found faster in FIFO queues.")
-@common_options
-@pass_settings
+@reported
 def cancel(
     settings: Settings, queue: str, message_ids: tuple[str, ...], deduplication_ids: tuple[str, ...], group: str | None
-) -> int:
+) -> Results:
     """Take messages out of QUEUE that wait there, visible or delayed, by message id or deduplication id.
 
     What is in flight cannot be cancelled (exit code 1). Exits with 4 if there was none of them.
@@ -156,8 +150,6 @@ def cancel(
         cancelled += done
         if not done:
             output.note(f"{queue} holds no message {what}")
-    if settings.as_json:
-        output.emit({"queue": queue, "cancelled": cancelled, "failed": failed})
-    else:
-        output.note(f"cancelled {output.counted(cancelled, 'message')} of {queue}")
-    return 1 if failed else 0 if cancelled else 4
+    about = f"cancelled {output.counted(cancelled, 'message')} of {queue}"
+    yield Done(about, queue=queue, cancelled=cancelled, failed=failed)
+    return REFUSED if failed else OK if cancelled else NOTHING

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import rqsqs
 from rqsqs.cli import output
 from rqsqs.cli.progress import Meter
+from rqsqs.cli.report import NOTHING, OK, REFUSED, Result
 from rqsqs.cli.settings import Settings
 
 BATCH = 200  # messages that travel together,
@@ -28,7 +29,7 @@ class Outcome:
     @property
     def code(self) -> int:
         """The exit code."""
-        return 1 if self.failed else 0 if self.stored or self.duplicates else 4
+        return REFUSED if self.failed else OK if self.stored or self.duplicates else NOTHING
 
     def sentence(self, verb: str, queue: str) -> str:
         """What was done, for people."""
@@ -39,8 +40,9 @@ class Outcome:
 
 def send_all(
     settings: Settings, queue: rqsqs.Queue, messages: Iterable[Numbered], total: int | None, verb: str = "sent"
-) -> Outcome:
-    """Send messages in batches, in order, and show how far it is; what was refused is named by its line.
+) -> Generator[Result, None, Outcome]:
+    """Send messages in batches, in order, and show how far it is; what was refused is named by its line. For programs
+    each message is a result, for people the outcome alone.
 
     Raises:
         RqsqsError, click.UsageError: it cannot go on; how many were sent until then is said first.
@@ -49,7 +51,9 @@ def send_all(
     try:
         with Meter("sending", total, quiet=settings.as_json) as meter:
             for batch in _batches(messages):
-                _send(settings, queue, batch, outcome, meter)
+                sent = _send(queue, batch, outcome, meter)
+                if settings.as_json:
+                    yield from (Result(**sent_record(message)) for message in sent)
                 meter.advance(len(batch))
     except BaseException:
         if outcome.stored or outcome.duplicates:
@@ -71,7 +75,7 @@ def _batches(messages: Iterable[Numbered]) -> Iterator[list[Numbered]]:
         yield batch
 
 
-def _send(settings: Settings, queue: rqsqs.Queue, batch: list[Numbered], outcome: Outcome, meter: Meter) -> None:
+def _send(queue: rqsqs.Queue, batch: list[Numbered], outcome: Outcome, meter: Meter) -> list[rqsqs.SentMessage]:
     try:
         results: list[Any] = list(queue.send_batch([entry for _, _, entry in batch]))
     except rqsqs.BatchFailed as error:
@@ -82,6 +86,7 @@ def _send(settings: Settings, queue: rqsqs.Queue, batch: list[Numbered], outcome
             with meter.aside():
                 output.note(f"one of the lines {numbers[0]} to {numbers[-1]} was refused, none of them was sent")
         raise
+    sent = []
     for (number, _, _), result in zip(batch, results, strict=True):
         if isinstance(result, rqsqs.Failure):
             outcome.failed += 1
@@ -90,8 +95,8 @@ def _send(settings: Settings, queue: rqsqs.Queue, batch: list[Numbered], outcome
             continue
         outcome.duplicates += result.is_duplicate
         outcome.stored += not result.is_duplicate
-        if settings.as_json:
-            output.emit(sent_record(result))
+        sent.append(result)
+    return sent
 
 
 def sent_record(sent: rqsqs.SentMessage) -> dict[str, Any]:

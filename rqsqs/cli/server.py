@@ -15,7 +15,8 @@ import redis
 from rqsqs import embedded
 from rqsqs._io import plain
 from rqsqs.cli import output
-from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.report import OK, Lines, Result, Results
+from rqsqs.cli.settings import Settings, reported
 from rqsqs.cli.values import FILE, Number
 
 LOOK_S = 0.2
@@ -26,9 +27,8 @@ LOOK_S = 0.2
 @click.option("--port", type=Number(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
 @click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]),
               help="When what was sent is safe on disk: at once, a second later, some time [always].")  # fmt: skip
-@common_options
-@pass_settings
-def server(settings: Settings, folder: str | None, port: int | None, appendfsync: str | None) -> None:
+@reported
+def server(settings: Settings, folder: str | None, port: int | None, appendfsync: str | None) -> Results:
     """Run a server for queues in the foreground, until Ctrl-C, and print the URL that programs use.
 
     With FOLDER the queues are kept there and are there again at the next start; a server that runs on FOLDER already is
@@ -50,7 +50,8 @@ def server(settings: Settings, folder: str | None, port: int | None, appendfsync
         with embedded.acquire(url) as running:
             listening = _listen(running, port)
             try:
-                _tell(settings, running, url, port)
+                yield _about(running, url, port)
+                sys.stdout.flush()
                 while _is_alive(running.pid):
                     time.sleep(LOOK_S)
             except KeyboardInterrupt:
@@ -61,9 +62,10 @@ def server(settings: Settings, folder: str | None, port: int | None, appendfsync
                     f"the server has ended{f'; see {running.folder}/server.log' if running.folder else ''}"
                 )
     except KeyboardInterrupt:  # while it started
-        return
+        return OK
     is_shared = running.folder is not None and not _ends(running.pid)
     output.note("others use the server still; it ends with the last of them" if is_shared else "the server has ended")
+    return OK
 
 
 def _url(folder: str | None, named: str | None, appendfsync: str | None) -> str:
@@ -104,21 +106,15 @@ def _stop_listening(running: embedded.EmbeddedServer) -> None:
         client.config_set("port", 0)
 
 
-def _tell(settings: Settings, running: embedded.EmbeddedServer, url: str, port: int | None) -> None:
-    """Say how to reach it: the URL on stdout, the rest beside it."""
+def _about(running: embedded.EmbeddedServer, url: str, port: int | None) -> Result:
     addresses = [f"unix://{running.socket_path}"]
     if running.folder is not None:
         addresses.insert(0, url.partition("?")[0])
     if port is not None:
         addresses.insert(0, f"redis://127.0.0.1:{port}/0")
-    if settings.as_json:
-        output.emit({"url": addresses[0], "urls": addresses, "pid": running.pid, "folder": running.folder})
-    else:
-        for address in addresses:
-            output.line(address)
-        kept = f"kept in {running.folder}" if running.folder is not None else "in memory, gone at the end"
-        output.note(f"server {running.pid} runs, its queues are {kept}; Ctrl-C ends it")
-    sys.stdout.flush()
+    kept = f"kept in {running.folder}" if running.folder is not None else "in memory, gone at the end"
+    output.note(f"server {running.pid} runs, its queues are {kept}; Ctrl-C ends it")
+    return Lines(addresses, url=addresses[0], urls=addresses, pid=running.pid, folder=running.folder)
 
 
 def _is_alive(pid: int) -> bool:

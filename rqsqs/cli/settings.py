@@ -1,4 +1,4 @@
-"""What every command knows: where the server is, and how results are shown."""
+"""What every command has: the options that all of them take, a connection, and a report of its results."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import rqsqs
 from rqsqs._io import defaults, urls
 from rqsqs._suggestions import did_you_mean
 from rqsqs.cli import output
+from rqsqs.cli.report import report
 
 F = TypeVar("F", bound=Callable[..., Any])
 LOOKED_AT = 500  # names of one beginning
@@ -137,4 +138,28 @@ def _remember_url_file(context: click.Context, _: click.Parameter, value: str | 
         context.ensure_object(Settings).given_url = defaults.url_in(value, "--url-file")
 
 
-pass_settings = click.make_pass_decorator(Settings)
+def reported(command: Callable[..., Any]) -> Callable[..., int]:
+    """Add the common options, hand over Settings, and report what the command returns or yields (see report.py)."""
+
+    def run(*args: Any, **given: Any) -> int:
+        settings = click.get_current_context().ensure_object(Settings)
+        return report(command(settings, *args, **given), as_json=settings.as_json)
+
+    return common_options(functools.update_wrapper(run, command))
+
+
+class Group(click.Group):
+    """A group that lists its commands in the order of their definition, and suggests one where there is none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names."""
+        word = str(args[0])
+        if word[:1].isalnum() and not ctx.resilient_parsing and self.get_command(ctx, word) is None:
+            raise click.UsageError(f"there is no command {word!r}{did_you_mean(word, self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)

@@ -11,9 +11,11 @@ import rqsqs
 from rqsqs import checks
 from rqsqs.cli import output, records, scanning
 from rqsqs.cli.damaged import Damaged, collected
-from rqsqs.cli.names import QUEUE
+from rqsqs.cli.message_view import NO_CAUSE, attribute_text, body_text, cause_text
 from rqsqs.cli.progress import Meter
-from rqsqs.cli.settings import Settings, common_options, pass_settings
+from rqsqs.cli.report import Facts, Record, Result, nothing
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.values import QUEUE
 from rqsqs.models import State
 
 NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
@@ -25,9 +27,8 @@ NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
 @click.command("show")
 @click.argument("queue", type=QUEUE)
 @click.argument("message_id", required=False)
-@common_options
-@pass_settings
-def show(settings: Settings, queue: str, message_id: str | None) -> int:
+@reported
+def show(settings: Settings, queue: str, message_id: str | None) -> Result | int:
     """Show the settings, tags, numbers of messages and dead-letter relations of QUEUE.
 
     With a MESSAGE_ID show that message instead, wherever it waits: visible, in flight or delayed. A message that a
@@ -44,47 +45,36 @@ def show(settings: Settings, queue: str, message_id: str | None) -> int:
     """
     target = settings.queue(queue)
     if message_id is None:
-        _show_queue(settings, target)
-        return 0
-    return _show_message(settings, target, message_id.lower())
+        return _queue(target)
+    return _message(settings, target, message_id.lower())
 
 
-def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
+def _queue(queue: rqsqs.Queue) -> Result:
     info = queue.info()
     try:
         counts, tags, sources = queue.counts(), queue.tags(), queue.dead_letter_sources()
     except rqsqs.QueueDamaged as error:
         output.facts(queue.name, sorted(info.attributes.items()))
         raise error
-    target = _dead_letter_queue(info)
-    oldest = output.oldest_age(counts)
-    if settings.as_json:
-        output.emit(
-            {
-                "queue": queue.name,
-                "fifo": queue.is_fifo,
-                "paused": info.is_paused,
-                "visible": counts.visible,
-                "in_flight": counts.in_flight,
-                "delayed": counts.delayed,
-                "oldest_age_s": None if oldest is None else round(oldest, 3),
-                "attributes": {name: _typed(name, value) for name, value in sorted(info.attributes.items())},
-                "tags": tags,
-                "dead_letter_queue": target,
-                "dead_letter_sources": sources,
-                "created_at": checks.moment(info.created_at_ms),
-                "modified_at": checks.moment(info.modified_at_ms),
-            }
-        )
-        return
+    record: Record = {"queue": queue.name, "fifo": queue.is_fifo, "paused": info.is_paused} | scanning.counts_record(
+        counts
+    )
+    record |= {
+        "attributes": {name: _typed(name, value) for name, value in sorted(info.attributes.items())},
+        "tags": tags,
+        "dead_letter_queue": _dead_letter_queue(info),
+        "dead_letter_sources": sources,
+        "created_at": checks.moment(info.created_at_ms),
+        "modified_at": checks.moment(info.modified_at_ms),
+    }
     rows = [
         ("kind", "FIFO" if queue.is_fifo else "standard"),
         ("messages", f"{counts.visible:,} visible, {counts.in_flight:,} in flight, {counts.delayed:,} delayed"),
         ("created", f"{checks.moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
         ("changed", f"{checks.moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
     ]
-    if oldest is not None:
-        rows.insert(2, ("oldest message", f"sent {output.age(oldest)} ago"))
+    if record["oldest_age_s"] is not None:
+        rows.insert(2, ("oldest message", f"sent {output.age(record['oldest_age_s'])} ago"))
     if info.is_paused:
         rows.append(("paused", f"yes: nothing is handed out until rqsqs resume {queue.name}"))
     for attribute, value in sorted(info.attributes.items()):
@@ -92,7 +82,7 @@ def _show_queue(settings: Settings, queue: rqsqs.Queue) -> None:
     rows += [(f"tag {tag}", value) for tag, value in sorted(tags.items())]
     if sources:
         rows.append(("dead letters of", ", ".join(sources)))
-    output.facts(queue.name, rows)
+    return Facts(queue.name, rows, **record)
 
 
 def _dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
@@ -151,31 +141,24 @@ def _backoff(rule: Any) -> str:
     return "never" if rule == "dead" else f"{output.age(rule['base'] / 1000)}..{output.age(rule['cap'] / 1000)}"
 
 
-def _show_message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> int:
+def _message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> Result | int:
     with Meter("looking", scanning.total(queue.counts()), quiet=settings.as_json) as meter, collected() as damaged:
         found = _find(queue, message_id, meter)
     broken = next((message for message in damaged if message.message_id == message_id), None)
     if broken is not None:
-        _show_damaged(settings, broken)
-        return 0
-    if found is None:
-        output.note(f"{queue.name} holds no message {message_id}")
-        return 4
-    if settings.as_json:
-        output.emit(records.record_of(*found))
-    else:
-        _print_message(*found)
-    return 0
+        return DamagedInFull(**vars(broken))
+    return nothing(f"{queue.name} holds no message {message_id}") if found is None else InFull(*found)
 
 
-def _show_damaged(settings: Settings, message: Damaged) -> None:
-    if settings.as_json:
-        output.emit(message.as_record())
-        return
-    message.show()
-    if message.cause is not None:
-        output.hanging("  failed  ", output.cause_text(message.cause))
-    output.hanging("  bytes   ", message.record[:200].hex(" ") + (" …" if len(message.record) > 200 else ""))
+class DamagedInFull(Damaged):
+    """A damaged message with its cause and its first bytes."""
+
+    def show(self) -> None:
+        """What is wrong, the cause, the bytes."""
+        super().show()
+        if self.cause is not None:
+            output.hanging("  failed  ", cause_text(self.cause))
+        output.hanging("  bytes   ", self.data[:200].hex(" ") + (" …" if len(self.data) > 200 else ""))
 
 
 def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Message, State] | None:
@@ -187,7 +170,23 @@ def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Mess
     return None
 
 
-def _print_message(message: rqsqs.Message, state: str) -> None:
+class InFull(Result):
+    """A message with everything that is known about it."""
+
+    def __init__(self, message: rqsqs.Message, state: State) -> None:
+        super().__init__(**records.record_of(message, state))
+        self._message, self._state = message, state
+
+    def show(self) -> None:
+        """Facts, body and traceback."""
+        message, cause = self._message, self._message.cause
+        output.facts(message.message_id, _facts(message, self._state))
+        _block(f"body ({records.body_type(message.body)})", body_text(message, indent=2))
+        if cause is not None and cause.traceback:
+            _block("traceback", cause.traceback)
+
+
+def _facts(message: rqsqs.Message, state: str) -> list[tuple[str, str]]:
     rows = [
         ("state", state.replace("_", " ")),
         ("sent", f"{message.sent_at:%Y-%m-%d %H:%M:%S} UTC, {output.since(message.sent_at)} ago"),
@@ -206,11 +205,10 @@ def _print_message(message: rqsqs.Message, state: str) -> None:
         if value is not None:
             rows.append((name, value))
     for name, attribute in message.attributes.items():
-        text = attribute.decode(errors="backslashreplace") if isinstance(attribute, bytes) else str(attribute)
-        rows.append((f"attribute {name}", text))
+        rows.append((f"attribute {name}", attribute_text(attribute)))
     cause = message.cause
     if cause is not None:
-        rows.append(("failed", output.cause_text(cause)))
+        rows.append(("failed", cause_text(cause)))
         when = checks.moment(cause.at_ms)
         if when is not None:
             rows.append(("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {output.since(when)} ago"))
@@ -218,11 +216,8 @@ def _print_message(message: rqsqs.Message, state: str) -> None:
         if cause.worker:
             rows.append(("worker", cause.worker))
     elif message.dead_letter_source is not None:
-        rows.append(("failed", output.NO_CAUSE))
-    output.facts(message.message_id, rows)
-    _block(f"body ({output.body_type(message.body)})", output.body_text(message, indent=2))
-    if cause is not None and cause.traceback:
-        _block("traceback", cause.traceback)
+        rows.append(("failed", NO_CAUSE))
+    return rows
 
 
 def _block(title: str, text: str) -> None:

@@ -13,11 +13,11 @@ from typing import IO, Any
 import click
 
 from rqsqs.cli import output, records, scanning
-from rqsqs.cli.names import QUEUE
 from rqsqs.cli.progress import Meter
+from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Results
 from rqsqs.cli.sending import Numbered, send_all
-from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import FILE
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.values import FILE, QUEUE
 
 MOST_LINES = 10_000_000  # of a file to import: else one that never ends would fill the disk
 
@@ -26,9 +26,8 @@ MOST_LINES = 10_000_000  # of a file to import: else one that never ends would f
 @click.argument("queue", type=QUEUE)
 @click.argument("file", default="-", type=FILE)
 @scanning.state_option("Only messages that are so; may be repeated [all].")
-@common_options
-@pass_settings
-def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -> int:
+@reported
+def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -> Results:
     """Write all messages of QUEUE to FILE as JSON Lines; - is stdout. They stay in the queue as they are.
 
     FILE appears when it is complete, so that there is never half a copy. Messages that come and go meanwhile may be
@@ -53,14 +52,15 @@ def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -
                 write(output.as_line(records.record_of(message, state)) + "\n")
             written += len(page)
             meter.advance(len(page))
-    if file != "-" and settings.as_json:
-        output.emit({"queue": queue, "file": file, "messages": written})
+    about = f"exported {output.counted(written, 'message')} of {queue}"
+    if file == "-":
+        output.note(about)
     else:
-        output.note(f"exported {output.counted(written, 'message')} of {queue}{'' if file == '-' else f' to {file}'}")
+        yield Done(f"{about} to {file}", queue=queue, file=file, messages=written)
     if settings.passed_over:
         output.note(f"{output.counted(settings.passed_over, 'message')} could not be read: the copy is not complete")
-        return 1
-    return 0 if written else 4
+        return REFUSED
+    return OK if written else NOTHING
 
 
 def _is_watched(file: str) -> bool:
@@ -98,9 +98,8 @@ def _complete_or_nothing(file: str) -> Iterator[Any]:
 @click.command("import")
 @click.argument("queue", type=QUEUE)
 @click.argument("file", type=FILE)
-@common_options
-@pass_settings
-def import_(settings: Settings, queue: str, file: str) -> int:
+@reported
+def import_(settings: Settings, queue: str, file: str) -> Results:
     """Send the messages of FILE, which `rqsqs export` wrote, to QUEUE; - is stdin.
 
     Body, attributes, message group and deduplication id stay; a delayed message becomes visible when it would have
@@ -130,7 +129,8 @@ def import_(settings: Settings, queue: str, file: str) -> int:
             if not is_kept:
                 lines.write(line)
             places.note(number, line)
-        outcome = send_all(settings, target, _messages(lines, places, target.is_fifo), len(places), "imported")
+        messages = _messages(lines, places, target.is_fifo)
+        outcome = yield from send_all(settings, target, messages, len(places), "imported")
     output.note(outcome.sentence("imported", queue))
     return outcome.code
 

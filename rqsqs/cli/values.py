@@ -1,4 +1,4 @@
-"""Values on the command line: durations, times, numbers, NAME=VALUE pairs."""
+"""Values on the command line: names of queues, durations, times, numbers, NAME=VALUE pairs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,58 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import rqsqs
 from rqsqs import checks
+from rqsqs._text import printable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETION_S = 0.5  # a shell waits for the names of queues
+COMPLETIONS = 200  # of them
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+class QueueName(click.ParamType):  # type: ignore[type-arg]
+    """A queue by name; the connection checks it."""
+
+    name = "queue"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is."""
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names that begin so; none if the server does not answer at once."""
+        from click.shell_completion import CompletionItem
+
+        from rqsqs.cli.settings import Settings
+
+        settings = ctx.find_object(Settings) or Settings()
+        taken = set(ctx.params.get(param.name or "") or ()) if param.nargs == -1 else set()
+        try:
+            if settings.server.startswith("embedded:"):
+                from rqsqs import embedded
+
+                folder = embedded.parse_url(settings.server).folder
+                if folder is None or not folder.is_dir():
+                    return []  # and makes none
+            with rqsqs.connect(
+                settings.server,
+                prefix=settings.prefix,
+                socket_timeout=COMPLETION_S,
+                socket_connect_timeout=COMPLETION_S,
+            ) as connection:
+                names = (queue.name for queue in connection.queues(incomplete) if printable(queue.name) == queue.name)
+                found = [CompletionItem(name) for name, _ in zip(names, range(COMPLETIONS), strict=False)]
+        except Exception:  # nothing that would show up in the middle of somebody's command line
+            return []
+        return [item for item in found if item.value not in taken]
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -175,4 +219,4 @@ def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]])
 
 
 DURABILITY, DURATION, FILE = Durability(), Duration(), File()
-MOMENT, PAIR, RETRY = Moment(), Pair(), RetryRule()
+MOMENT, PAIR, QUEUE, RETRY = Moment(), Pair(), QueueName(), RetryRule()

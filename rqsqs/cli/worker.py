@@ -13,9 +13,8 @@ import click
 from click.core import ParameterSource
 
 from rqsqs.cli import logs, output
-from rqsqs.cli.names import QUEUE
-from rqsqs.cli.settings import Settings, common_options, pass_settings
-from rqsqs.cli.values import DURATION, FILE
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.values import DURATION, FILE, QUEUE
 
 CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options that a Worker has under the same name
 
@@ -76,8 +75,7 @@ CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options t
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", help="What is logged to stderr [info].")
 @click.option("--report-to", type=click.IntRange(0, 2**31 - 1), hidden=True)
 @click.option("--given", type=click.Choice(["url", "prefix"]), multiple=True, hidden=True)
-@common_options
-@pass_settings
+@reported
 @click.pass_context
 def worker(context: click.Context, settings: Settings, /, **given: Any) -> int:
     """Run the Worker that TARGET names until SIGTERM or Ctrl-C, and end when the running handlers have finished. After

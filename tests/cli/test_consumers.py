@@ -204,7 +204,7 @@ def test_wait_returns_when_a_drained_worker_is_done(
     assert orders.counts().in_flight == 1
     busy()
     waiting.join(60)
-    assert ended == [f"told {name} to drain: orders\n{name} has obeyed: orders\n"]
+    assert ended == [f"told {name} to drain: orders\n{name} has done so: orders\n"]
     assert orders.counts().in_flight == 0
     assert connection.queue("mails").consumers()[0].state == "running"
 

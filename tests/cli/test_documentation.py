@@ -16,7 +16,8 @@ pytest.importorskip("rich")
 
 import rqsqs
 from rqsqs import cli
-from rqsqs.cli.program import BUG, COMMANDS, INTERRUPTED, NOTHING, OK, REFUSED, SERVER, USAGE, program
+from rqsqs.cli.program import BUG, COMMANDS, INTERRUPTED, program
+from rqsqs.cli.report import NOTHING, OK, REFUSED, SERVER, USAGE
 from tests.cli.tools import Run
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()

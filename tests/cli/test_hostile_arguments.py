@@ -21,9 +21,8 @@ import click
 from click.testing import CliRunner
 
 import rqsqs
-from rqsqs.cli.names import QueueName
 from rqsqs.cli.program import program
-from rqsqs.cli.values import Durability, Duration, File, Moment, Number, Pair, RetryRule
+from rqsqs.cli.values import Durability, Duration, File, Moment, Number, Pair, QueueName, RetryRule
 from tests.cli.tools import commands
 
 DOCUMENTED = {0, 1, 2, 3, 4, 130}

@@ -52,7 +52,7 @@ def test_what_is_searched_can_be_narrowed(run: Run, queue: rqsqs.Queue) -> None:
     assert bodies(run, r"^\{.*\d\}$", "--regex") == [{"item": "lamp", "size": 2}]
     assert "is not a regular expression" in run("search", "orders", "(", "--regex", code=2).stderr
     result = run("search", "orders", "sofa", code=4)
-    assert (result.stdout, result.stderr) == ("", "no message in orders holds 'sofa'\n")
+    assert (result.stdout, result.stderr) == ("", "no message in orders contains 'sofa'\n")
 
 
 def test_ids_and_attributes_are_searched(run: Run, queue: rqsqs.Queue) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-from datetime import UTC, datetime
 
 import pytest
 
@@ -14,7 +13,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
-from rqsqs.cli.top import Sampler
+from rqsqs.cli.top import Sampler, empty_in
 from tests.cli.tools import COMMAND, Run, Terminal, records
 
 
@@ -53,18 +52,17 @@ def test_the_change_is_that_of_all_messages(connection: rqsqs.Connection) -> Non
     queue.purge()
     queue.send_batch(range(5))
     (third,) = sampler.look()
-    assert first.rate is None
-    assert second.rate == 0
-    assert second.empty_in is None
-    assert third.rate is not None
-    assert third.rate < 0
-    assert (third.sent, third.removed) == (0, -third.rate)
+    assert first["change_per_s"] is None
+    assert second["change_per_s"] == 0
+    assert empty_in(second) is None
+    assert third["change_per_s"] < 0
+    assert (third["in_per_s_at_least"], third["out_per_s_at_least"]) == (0, -third["change_per_s"])
     queue.send_batch(range(5))
     (fourth,) = sampler.look()
-    assert (fourth.sent, fourth.removed) == (fourth.rate, 0)
-    assert fourth.record(datetime.now(UTC))["in_per_s_at_least"] > 0
-    assert (first.sent, first.removed) == (None, None)
-    assert third.empty_in == pytest.approx(5 / -third.rate)
+    assert (fourth["in_per_s_at_least"], fourth["out_per_s_at_least"]) == (fourth["change_per_s"], 0)
+    assert fourth["in_per_s_at_least"] > 0
+    assert (first["in_per_s_at_least"], first["out_per_s_at_least"]) == (None, None)
+    assert empty_in(third) == pytest.approx(5 / -third["change_per_s"])
 
 
 def test_every_order_sorts(run: Run, connection: rqsqs.Connection) -> None:
@@ -133,4 +131,4 @@ def test_many_queues_show_what_fits(connection: rqsqs.Connection) -> None:
         connection.create_queue(f"queue-{i:02}")
     terminal = Terminal(80, "top", "--count", "1", lines=24)
     assert terminal.end() == 0
-    assert "21 more; --sort and BEGINNING choose which" in terminal.seen
+    assert "21 more; --sort and NAME_PREFIX choose which" in terminal.seen

@@ -1,0 +1,172 @@
+"""Results: a command returns or yields what it found or did, and report() shows it.
+
+People get lines, tables and notes; with --json programs get an object per line. A result knows both.
+
+    Result   a line on stdout; Lines, several
+    Done     a note on stderr: something was changed
+    Facts    a name and a value on each line, about one thing
+    Table    many of the same kind, one object each
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from rqsqs.cli import output
+
+OK, REFUSED, USAGE, SERVER, NOTHING = range(5)
+
+Record = dict[str, Any]
+Results = Generator["Result", None, int | None]  # which a command yields, and its exit code
+
+
+class Result:
+    """One result.
+
+    Args:
+        text: for people.
+        record: for programs.
+    """
+
+    def __init__(self, text: str = "", /, **record: Any) -> None:
+        self.text = text
+        self.record = record
+
+    def records(self) -> Sequence[Record]:
+        """For programs."""
+        return (self.record,)
+
+    def show(self) -> None:
+        """For people."""
+        output.line(self.text)
+
+
+class Lines(Result):
+    """A result of several lines."""
+
+    def __init__(self, lines: Iterable[str], /, **record: Any) -> None:
+        super().__init__(**record)
+        self._lines = lines
+
+    def show(self) -> None:
+        """One after the other."""
+        for line in self._lines:
+            output.line(line)
+
+
+class Done(Result):
+    """Something was changed."""
+
+    def show(self) -> None:
+        """On stderr, where notes go."""
+        output.note(self.text)
+
+
+class Facts(Result):
+    """What is known about one thing.
+
+    Args:
+        title: its name.
+        rows: name and value of each fact.
+    """
+
+    def __init__(self, title: str, rows: Sequence[tuple[str, str]], /, **record: Any) -> None:
+        super().__init__(title, **record)
+        self._rows = rows
+
+    def show(self) -> None:
+        """The title, then a line for each."""
+        output.facts(self.text, self._rows)
+
+
+class Column(NamedTuple):
+    """A column of a table, by the records of its rows."""
+
+    title: str
+    cell: Callable[[Record], str]
+    side: Literal["left", "right"] = "left"
+
+    @classmethod
+    def text(cls, title: str, field: str) -> Column:
+        """Words, - if there are none."""
+        return cls(title, lambda row: str(row[field] or "-"))
+
+    @classmethod
+    def number(cls, title: str, field: str) -> Column:
+        """A whole number."""
+        return cls(title, lambda row: f"{row[field]:,}", "right")
+
+    @classmethod
+    def age(cls, title: str, field: str) -> Column:
+        """Seconds, - if there are none."""
+        return cls(title, lambda row: "-" if row[field] is None else output.age(row[field]), "right")
+
+    @classmethod
+    def since(cls, title: str, field: str) -> Column:
+        """How long ago a moment was, - if there is none."""
+        return cls(title, lambda row: "-" if row[field] is None else output.since(row[field]), "right")
+
+
+class Table(Result):
+    """Many results of the same kind.
+
+    Args:
+        rows: their records.
+        heading: a line above.
+    """
+
+    def __init__(self, columns: Sequence[Column], rows: Sequence[Record], heading: str = "") -> None:
+        super().__init__(heading)
+        self._columns = columns
+        self._rows = rows
+
+    def records(self) -> Sequence[Record]:
+        """Those of the rows."""
+        return self._rows
+
+    def show(self) -> None:
+        """The heading and the table."""
+        if self.text:
+            output.lines(self.text)
+        output.table(self._columns, self._rows)
+
+
+def report(results: Any, *, as_json: bool) -> int:
+    """Show the results of a command, one after the other as they come.
+
+    Args:
+        results: a result, or a generator of results, which returns the exit code; or the exit code alone.
+
+    Returns:
+        The exit code.
+    """
+    if isinstance(results, Result):
+        _show(results, as_json)
+    elif isinstance(results, Generator):
+        try:
+            result = next(results)
+            while True:
+                try:
+                    _show(result, as_json)
+                except BaseException as error:  # Ctrl-C, a closed pipe: as if the command had shown it itself
+                    result = results.throw(error)
+                else:
+                    result = next(results)
+        except StopIteration as end:
+            return end.value or OK
+    return results if isinstance(results, int) else OK
+
+
+def _show(result: Result, as_json: bool) -> None:
+    if not as_json:
+        result.show()
+        return
+    for record in result.records():
+        output.emit(record)
+
+
+def nothing(text: str) -> int:
+    """Say that there is nothing; the exit code."""
+    output.note(text)
+    return NOTHING
