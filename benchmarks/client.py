@@ -1,6 +1,6 @@
 """CPU time of the client per call: our faces over the least that a call of the same kind can cost.
 
-The native face is compared with a held connection that runs a trivial EVALSHA with the same keys and arguments, the
+The native API is compared with a held connection that runs a trivial EVALSHA with the same keys and arguments, the
 drop-in with a boto3 client whose `before-call` handler returns a constant. Short slices take turns.
 
 A call that waits finds its processor asleep when the answer comes, and all code is slow for a while then; hence this is
@@ -34,7 +34,7 @@ def _timed(costs: Costs, who: str, step: str, call: Callable[[int], Any], count:
 
 
 def native(url: str, slices: int, count: int = 50) -> dict[str, tuple[float, float]]:
-    """For each step: µs per call of the native face and of the held connection."""
+    """For each step: µs per call of the native API and of the held connection."""
     ours, floor = Native(url), HeldFloor(url)
     ours.create()
     floor.create()

@@ -80,7 +80,7 @@ class Contestant:
 
 
 class Native(Contestant):
-    """The native sync face."""
+    """The native sync API."""
 
     name = "rqsqs native"
 

@@ -27,7 +27,7 @@ BATCH = 10
 
 
 class Eight(Native):
-    """The native face with a queue of eight partitions."""
+    """The native API with a queue of eight partitions."""
 
     name = f"{PARTITIONS} partitions"
 

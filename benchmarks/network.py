@@ -1,4 +1,4 @@
-"""Bytes on the wire: what the native face sends and gets for a message, and what goes to each replica."""
+"""Bytes on the wire: what the native API sends and gets for a message, and what goes to each replica."""
 
 from __future__ import annotations
 

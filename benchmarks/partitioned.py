@@ -18,7 +18,7 @@ BATCH = 10
 
 
 def of(count: int) -> type[Native]:
-    """The native face with a queue of so many partitions."""
+    """The native API with a queue of so many partitions."""
 
     class Partitioned(Native):
         name = f"{count} partition{'s' if count > 1 else ''}"

@@ -323,7 +323,7 @@ LONGEST_NOTE = (
 MASTERS_NOTE = (
     "Clusters without replicas, batches of 10; all masters together, per message sent, received and deleted. "
     "The first figures are of masters that are kept busy with pipelines, one after the other, bodies of 100 "
-    "bytes, as many messages for each that takes part. The fleet are processes that use the native face at the "
+    "bytes, as many messages for each that takes part. The fleet are processes that use the native API at the "
     "same time, bodies of 1 KiB; it shares the processors of the machine with all masters, so more masters "
     "cannot make it faster here."
 )

@@ -216,7 +216,7 @@ def measure_fleets(r: Results) -> None:
 
 def measure_client(r: Results) -> None:
     """CPU of the client."""
-    rows = [["face", "processors", "call", "µs", "floor µs", "ratio", "target", "verdict"]]
+    rows = [["API", "processors", "call", "µs", "floor µs", "ratio", "target", "verdict"]]
     faces = [(Native.name, targets.NATIVE_CLIENT, client.native, r.scale.client_slices)]
     if DropIn.is_available():
         slices = max(1, r.scale.client_slices // 3)
