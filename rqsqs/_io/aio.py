@@ -710,21 +710,13 @@ class Transport:
     async def run(self, step: Flow[T] | Operation) -> T:
         """Run an operation, or drive a flow to its end. If the task is cancelled, the flow may give back what it
         holds."""
-        try:
-            link = self.link
-            if not self._is_looked:
-                await link.open(self.space.format)
-                self._is_looked = True
-        except BaseException:
-            if not isinstance(step, Operation):
-                step.close()
-            raise
         if not isinstance(step, Operation):
-            return await self._drive(link, step)
+            return await self._drive(step)
+        link = self.link if self._is_looked else await self._begin()
         if step.unless_watched is not None and self.space.clock is None:
             post = link.posts.get(step.unless_watched)
             if post is not None and post.has_leader:
-                return await self._drive(link, step.line_up())  # type: ignore[attr-defined]
+                return await self._drive(step.line_up())  # type: ignore[attr-defined]
         result: Any
         try:
             result = await link.execute(step)
@@ -734,11 +726,29 @@ class Transport:
             flow = step.recover(e)  # raises it again, unless there is something to give back
             link.background(self._finish(link, flow, next(flow)))
             raise
-        return await self._drive(link, result) if type(result) is GeneratorType else result
+        return await self._drive(result) if type(result) is GeneratorType else result
 
-    async def _drive(self, link: Link, flow: Flow[T]) -> T:
+    async def _begin(self, flow: Flow[Any] | None = None) -> Link:
+        """Before the first call.
+
+        Raises:
+            UsageError: this is closed.
+            FormatNewer: a newer version of rqsqs wrote what is stored.
+        """
         try:
-            step = next(flow)
+            link = self.link
+            await link.open(self.space.format)
+        except BaseException:
+            if flow is not None:
+                flow.close()
+            raise
+        self._is_looked = True
+        return link
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        try:
+            step = next(flow)  # it may refuse its arguments before anything is asked
+            link = self.link if self._is_looked else await self._begin(flow)
             while True:
                 try:
                     result = await self._perform(link, step)

@@ -761,10 +761,10 @@ class Transport:
 
     def run(self, step: Flow[T] | Operation) -> T:
         """Run an operation, or drive a flow to its end."""
-        if not self._is_ready:
-            self._begin(step)
         if not isinstance(step, Operation):
             return self._drive(step)
+        if not self._is_ready:
+            self._begin()
         if step.unless_watched is not None and self.space.clock is None:
             post = self.link.posts.get(step.unless_watched)
             if post is not None and post.has_leader:
@@ -778,7 +778,9 @@ class Transport:
     def _drive(self, flow: Flow[T]) -> T:
         execute = self.link.execute
         try:
-            step = next(flow)
+            step = next(flow)  # it may refuse its arguments before anything is asked
+            if not self._is_ready:
+                self._begin(flow)
             while True:
                 try:
                     result = execute(step) if isinstance(step, Operation) else self._other(step)
@@ -790,7 +792,7 @@ class Transport:
             value: T = end.value
             return value
 
-    def _begin(self, step: Flow[Any] | Operation) -> None:
+    def _begin(self, flow: Flow[Any] | None = None) -> None:
         """Before the first call.
 
         Raises:
@@ -802,8 +804,8 @@ class Transport:
                 raise UsageError("this connection is closed; open a new one")
             self.link.open(self.space.format)
         except BaseException:
-            if not isinstance(step, Operation):
-                step.close()
+            if flow is not None:
+                flow.close()
             raise
         self._is_ready = not self._is_closed
 
