@@ -14,7 +14,7 @@ STAMP       := $(VENV)/.rqsqs-installed
 unexport PYTHONDONTWRITEBYTECODE # or every process that tests start compiles everything again
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-aiobotocore test-oldest test-faults soak demo lint format fault-report bench bench-scaling coverage clean
+.PHONY: help install test test-cluster test-aiobotocore test-oldest test-faults soak demo lint format sync fault-report bench bench-scaling coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,12 +71,16 @@ demo: $(STAMP) ## Show rqsqs at work on an embedded server
 lint: $(STAMP) ## Check style, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/unasync.py --check
 	$(BIN)/mypy
 	$(BIN)/zizmor --offline --quiet .github
 
 format: $(STAMP) ## Put the code in its usual form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+sync: $(STAMP) ## Make the sync API (rqsqs/_sync) from the asyncio API (rqsqs/_async)
+	$(BIN)/python tools/unasync.py
 
 bench: $(STAMP) ## Measure, and write docs/performance.md (BENCH_ARGS=--quick only prints)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

@@ -22,8 +22,8 @@ from rqsqs._core import flows, operations, receipts, records
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs._core.records import Delivery
+from rqsqs._core.sent import Outgoing
 from rqsqs.limits import NATIVE
-from rqsqs.models import Outgoing
 
 BODY = "x" * 100
 GROUPS = 1000  # message groups of the FIFO queue

@@ -14,7 +14,12 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rqsqs.connection import Connection, connect
+    from rqsqs._arguments import Entry, SendOptions
+    from rqsqs._core.sent import SentMessage
+    from rqsqs._settings import QueueSettings
+    from rqsqs._sync.connection import Connection, connect
+    from rqsqs._sync.message import Message
+    from rqsqs._sync.queue import Queue
     from rqsqs.errors import (
         AuthenticationFailed,
         BatchEntryIdsNotDistinct,
@@ -61,7 +66,6 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rqsqs.limits import AWS, NATIVE, Limits
-    from rqsqs.message import Entry
     from rqsqs.models import (
         Cause,
         Consumer,
@@ -74,10 +78,8 @@ if TYPE_CHECKING:
         Reached,
         Redriven,
         RetryPolicy,
-        SentMessage,
         Statistics,
     )
-    from rqsqs.queue import Message, Queue
 
 __version__ = "0.1.0"
 
@@ -125,6 +127,7 @@ __all__ = [
     "QueueDoesNotExist",
     "QueueInfo",
     "QueueNameExists",
+    "QueueSettings",
     "Reached",
     "ReceiptHandleExpired",
     "ReceiptHandleIsInvalid",
@@ -134,6 +137,7 @@ __all__ = [
     "RetryPolicy",
     "RqsqsError",
     "ScriptFailed",
+    "SendOptions",
     "SentMessage",
     "ServerError",
     "ServerLoading",
@@ -148,7 +152,8 @@ __all__ = [
     "connect",
 ]
 
-_MODULES = ("errors", "models", "limits", "message", "queue", "connection")  # the light ones first
+_SUBMODULES = ("errors", "models", "limits")
+_MODULES = (*_SUBMODULES, "_core.sent", "_arguments", "_settings", "_sync.message", "_sync.queue", "_sync.connection")
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is not there
 
@@ -156,7 +161,7 @@ if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is n
         """Import what is asked for first when somebody asks: `import rqsqs` alone costs next to nothing."""
         from importlib import import_module
 
-        if name in _MODULES:
+        if name in _SUBMODULES:
             return import_module(f"rqsqs.{name}")
         if name in __all__:
             for module in _MODULES:

@@ -185,7 +185,7 @@ def parse_url(url: str) -> Target:
     parts = urlsplit(url)
     url = re.sub(r"//.*@", "//***@", url, count=1, flags=re.DOTALL)  # as it is told
     if parts.scheme != "embedded":
-        raise ValueError(f"{url!r} is not an embedded:// URL")
+        raise ValueError(f"the URL of an embedded server must begin with embedded://, got {url!r}")
     if parts.netloc not in ("", ".", "..", "~"):
         path = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
         if path.startswith("~"):
@@ -200,9 +200,9 @@ def parse_url(url: str) -> Target:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     appendfsync = options.pop("appendfsync", "always")
     if appendfsync not in ("always", "everysec", "no"):
-        raise ValueError(f"appendfsync in {url!r} is {appendfsync!r}; it must be always, everysec or no")
+        raise ValueError(f"appendfsync must be always, everysec or no, got {appendfsync!r} in {url!r}")
     if options:
-        raise ValueError(f"{url!r} has the unknown option {next(iter(options))!r}; appendfsync is the only one")
+        raise ValueError(f"appendfsync must be the only option, got {next(iter(options))!r} in {url!r}")
     path = unquote(parts.netloc + parts.path)
     if "\0" in path:
         raise ValueError(f"{url!r} must name a folder without NUL characters, which no file system has (%00)")
@@ -256,7 +256,7 @@ def find_server() -> str:
     if chosen := os.environ.get("RQSQS_SERVER_BINARY"):
         path = shutil.which(chosen)
         if path is None:
-            raise EmbeddedServerUnavailable(f"RQSQS_SERVER_BINARY is {chosen!r}, which is not a program")
+            raise EmbeddedServerUnavailable(f"RQSQS_SERVER_BINARY must name a program, got {chosen!r}")
         return path
     candidates = (_wheel_server(), shutil.which("valkey-server"), _recent(shutil.which("redis-server")))
     for path in candidates:

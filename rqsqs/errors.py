@@ -310,7 +310,7 @@ class QueueDamaged(RequestError, code="QUEUE_DAMAGED"):
             place = f"{field!r} in the key {key!r}"
         queue = key.partition("}:")[2].partition(":")[0]
         return cls(
-            f"the queue {queue!r} is damaged: {place} {found}{f'; it has to be {wanted}' if wanted else ''}. rqsqs "
+            f"the queue {queue!r} is damaged: {place} {found}{f'; it must be {wanted}' if wanted else ''}. rqsqs "
             f"doctor tells what else is damaged. To mend it, {way_out}",
             detail=detail,
         )

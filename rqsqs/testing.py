@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from rqsqs.checks import Seconds, milliseconds
+from rqsqs._arguments import Seconds, milliseconds
 
 __all__ = ["Environment", "VirtualClock", "environment", "remove_keys"]
 

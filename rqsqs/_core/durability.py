@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rqsqs._core.sent import SentMessage
 from rqsqs.errors import DurabilityNotReached
-from rqsqs.models import Durability, Reached, SentMessage
+from rqsqs.models import Durability, Reached
 
 
 def for_deletes(durability: Durability | None) -> Durability | None:

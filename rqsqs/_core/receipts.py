@@ -44,13 +44,13 @@ def decode(queue: QueueRef, handle: str) -> Receipt:
         name, tag, received_ms, receives, key, group = body.decode().split("\n", 5)
     except (ValueError, TypeError, UnicodeError):
         raise ReceiptHandleIsInvalid(
-            f"{_short(handle)} is not a receipt handle: pass on what receive gave, unchanged",
+            f"a receipt handle must be passed on unchanged, as a receive gave it, got {_short(handle)}",
             sqs_message=f'The input receipt handle "{handle}" is not a valid receipt handle.',
             detail="malformed",
         ) from None
     if name != queue.name:
         raise ReceiptHandleIsInvalid(
-            f"the receipt handle is of queue {name!r}, not of {queue.name!r}",
+            f"the receipt handle must be of the queue {queue.name!r}, got one of {name!r}",
             sqs_message=f'The receipt handle "{handle}" is not valid for this queue.',
             detail="foreign",
         )

@@ -24,8 +24,9 @@ import msgpack
 
 from rqsqs._core import ids, receipts
 from rqsqs._core.keys import Partition
+from rqsqs._core.sent import Outgoing
 from rqsqs.errors import FormatNewer, InvalidParameterValue, MessageDamaged
-from rqsqs.models import Cause, Outgoing
+from rqsqs.models import Cause
 
 TEXT, BYTES, OBJECT, UNREAD = 0, 1, 2, 3
 KINDS = 4  # so many numbers KIND has in each format
@@ -105,8 +106,8 @@ def outgoing(
                     size += len(value.encode() if isinstance(value, str) else value)
     except (*_UNREADABLE, OverflowError, BufferError) as e:
         raise InvalidParameterValue(
-            f"the message cannot be packed: {e}; a body is text, bytes, or None, "
-            "booleans, numbers of 64 bits, and lists and dicts of all these, whose keys are no lists or tuples"
+            "a body must be a str, bytes, or None, booleans, numbers of 64 bits, and lists and dicts of these, with "
+            f"keys that are no lists or tuples, got one that cannot be packed: {e}"
         ) from e
     return Outgoing(record, size, group, dedup_id, content_hash, delay_ms, due_ms, dedup_window_ms)
 

@@ -64,7 +64,7 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
         "decode_responses": False,
     }
     if "max_connections" in options or "max_connections" in dict(parse_qsl(url.partition("?")[2])):
-        raise UsageError("max_connections is not an option: a process has at most 8 to a server, without Durability")
+        raise UsageError("max_connections must be left out: a process has at most 8 to a server, without Durability")
     if place is not None:  # Sentinels are not asked for a database
         try:
             _check_database(dict(parse_qsl(place.query)).get("db", options.get("db", 0)))

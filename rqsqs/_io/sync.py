@@ -27,7 +27,7 @@ from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import Hub, Line, Node, SharedLine
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, TEST_WAIT_MS, WATCHDOG_S, CallSlot
 from rqsqs.errors import RqsqsError, UsageError
-from rqsqs.models import Reached
+from rqsqs.models import Reached, Statistics
 
 T = TypeVar("T")
 
@@ -758,6 +758,10 @@ class Transport:
     def queue(self, name: str) -> QueueRef:
         """What is known about the queue of this name."""
         return self.space.queue(name)
+
+    def statistics(self) -> Statistics:
+        """What its link went through; from any thread."""
+        return self.link.counters.statistics()
 
     def run(self, step: Flow[T] | Operation) -> T:
         """Run an operation, or drive a flow to its end."""

@@ -12,7 +12,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.validate import ParamValidationDecorator
 
-from rqsqs import checks
+from rqsqs import _settings
 from rqsqs._io import defaults
 from rqsqs._io.connect import SCHEMES
 from rqsqs.limits import AWS, Limits
@@ -23,9 +23,7 @@ from .answering import PARAMS, Answering, AsyncAnswering
 from .savings import save_no_more, save_repeated_work
 
 BOTOCORE_TIMEOUT_S = 60
-ATTACHABLE = (
-    "an SQS client, an SQS resource or a session of boto3, botocore, aioboto3 or aiobotocore can be attached to Redis"
-)
+ATTACHABLE = "target must be an SQS client, an SQS resource or a session of boto3, botocore, aioboto3 or aiobotocore"
 
 
 def is_redis_url(url: str) -> bool:
@@ -78,7 +76,7 @@ class Place(NamedTuple):
         """
         if "aiobotocore.client" in sys.modules:
             import rqsqs._io.aio  # noqa: F401 - now, while no event loop waits for it
-        safe = checks.default_durability(durability)
+        safe = _settings.default_durability(durability)
         options = {**options, "prefix": defaults.prefix_of(prefix)}
         return cls(url or server_url() or defaults.URL, limits, account, safe, options)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import rqsqs
-from rqsqs import checks
+from rqsqs._base_message import moment
 from rqsqs.cli import output
 from rqsqs.cli.records import cause_record
 from rqsqs.cli.report import Record, Result
@@ -66,8 +66,7 @@ class _Collector(logging.Filter):
         if not isinstance(damage, rqsqs.MessageDamaged) or d is None:
             return True
         what = (damage.detail or "").rpartition("\t")[2]
-        sent = checks.moment(d.sent_at_ms)
-        assert sent is not None
+        sent = moment(d.sent_at_ms)
         self._found.append(
             Damaged(damage.message_id, what, damage.record, damage.cause, sent, d.receive_count, d.dead_letter_source)
         )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 import rqsqs
-from rqsqs import calls
+from rqsqs import _settings
 from rqsqs.cli import output, scanning
 from rqsqs.cli.report import NOTHING, OK, Done, Lines, Result, Results, nothing
 from rqsqs.cli.settings import Settings, reported
@@ -95,7 +95,7 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
     except rqsqs.QueueNameExists as error:
         import shlex
 
-        changes = calls.differing(error, given)
+        changes = _settings.differing(error, given)
         if not changes:
             raise
         words = [part for key, value in changes.items() for part in _as_options(key, value, rules)]

@@ -12,7 +12,7 @@ import click
 import msgpack
 
 import rqsqs
-from rqsqs import checks
+from rqsqs._base_message import moment
 from rqsqs.cli import output
 from rqsqs.cli.values import DURATION, MOMENT
 
@@ -65,7 +65,8 @@ def body_type(body: object) -> str:
 def cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
     """A cause as JSON."""
     record = asdict(cause)
-    return record | {"at": checks.moment(record.pop("at_ms"))}
+    at_ms = record.pop("at_ms")
+    return record | {"at": None if at_ms is None else moment(at_ms)}
 
 
 def _body_record(body: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import rqsqs
-from rqsqs import checks
+from rqsqs import _arguments as arguments
 from rqsqs.cli import output, scanning
 from rqsqs.cli.damaged import Damaged, collected
 from rqsqs.cli.progress import Meter
@@ -197,7 +197,7 @@ def _cancel(queue: rqsqs.Queue) -> Results:
 def _test(message_ids: Sequence[str], cause: str | None) -> Test:
     """Is a message among the chosen ones?"""
     if message_ids:
-        wanted = {checks.message_id(name).lower() for name in message_ids}
+        wanted = {arguments.message_id(name).lower() for name in message_ids}
         return lambda message: message.message_id in wanted
     if cause is not None:
         return lambda message: message.cause is not None and cause in _cause_of(message.cause)

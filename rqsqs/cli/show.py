@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import rqsqs
-from rqsqs import checks
+from rqsqs._base_message import moment
 from rqsqs.cli import output, records, scanning
 from rqsqs.cli.damaged import Damaged, collected
 from rqsqs.cli.message_view import NO_CAUSE, attribute_text, body_text, cause_text
@@ -64,14 +64,14 @@ def _queue(queue: rqsqs.Queue) -> Result:
         "tags": tags,
         "dead_letter_queue": _dead_letter_queue(info),
         "dead_letter_sources": sources,
-        "created_at": checks.moment(info.created_at_ms),
-        "modified_at": checks.moment(info.modified_at_ms),
+        "created_at": moment(info.created_at_ms),
+        "modified_at": moment(info.modified_at_ms),
     }
     rows = [
         ("kind", "FIFO" if queue.is_fifo else "standard"),
         ("messages", f"{counts.visible:,} visible, {counts.in_flight:,} in flight, {counts.delayed:,} delayed"),
-        ("created", f"{checks.moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
-        ("changed", f"{checks.moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
+        ("created", f"{moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
+        ("changed", f"{moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
     ]
     if record["oldest_age_s"] is not None:
         rows.insert(2, ("oldest message", f"sent {output.age(record['oldest_age_s'])} ago"))
@@ -209,8 +209,8 @@ def _facts(message: rqsqs.Message, state: str) -> list[tuple[str, str]]:
     cause = message.cause
     if cause is not None:
         rows.append(("failed", cause_text(cause)))
-        when = checks.moment(cause.at_ms)
-        if when is not None:
+        if cause.at_ms is not None:
+            when = moment(cause.at_ms)
             rows.append(("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {output.since(when)} ago"))
         rows.append(("failures", f"{cause.failures:,} of {output.counted(cause.receives, 'receive')}"))
         if cause.worker:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rqsqs
-from rqsqs import checks
+from rqsqs import _settings
 from rqsqs._text import printable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Durability(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The same text."""
         try:
-            checks.durability(value or None)
+            _settings.durability(value or None)
         except rqsqs.InvalidParameterValue as error:
             self.fail(str(error), param, ctx)
         return str(value)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 from rqsqs._core import flows, records
 from rqsqs._core.durability import not_reached
 from rqsqs._core.operation import Flow
+from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import DurabilityNotReached, InvalidParameterValue, MessageTooLarge, RequestError
 from rqsqs.limits import Limits
-from rqsqs.models import Failure, Outgoing, Reached, SentMessage
+from rqsqs.models import Failure, Reached
 
 from . import batches
 from .context import Context, Params, Response, ResponseFlow
@@ -99,16 +100,15 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
         raise invalid("MaxNumberOfMessages", max_messages, reason)
     wait_ms = _optional_seconds(params, "WaitTimeSeconds", limits.wait_ms)
     visibility_ms = _optional_seconds(params, "VisibilityTimeout", limits.visibility_ms)
-    deliveries = yield from flows.only_readable(
-        flows.receive_messages(
-            queue,
-            limits,
-            max_messages=max_messages,
-            visibility_ms=visibility_ms,
-            wait_ms=wait_ms,
-            attempt_id=_check_attempt_id(queue, params.get("ReceiveRequestAttemptId")),
-        )
+    received = yield from flows.receive_messages(
+        queue,
+        limits,
+        max_messages=max_messages,
+        visibility_ms=visibility_ms,
+        wait_ms=wait_ms,
+        attempt_id=_check_attempt_id(queue, params.get("ReceiveRequestAttemptId")),
     )
+    deliveries = flows.readable(received, must=True)
     if not deliveries:
         return {}
     system_names = {*(params.get("MessageSystemAttributeNames") or ()), *(params.get("AttributeNames") or ())}

@@ -9,10 +9,9 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
-from rqsqs import calls, checks
-from rqsqs._core.keys import Keyspace
-from rqsqs._suggestions import did_you_mean
-from rqsqs.calls import QueueSettings
+from rqsqs import _arguments as arguments
+from rqsqs import _settings
+from rqsqs._settings import QueueSettings
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.limits import NATIVE
 from rqsqs.models import Durability
@@ -24,7 +23,7 @@ from rqsqs.worker.settings import Settings, seconds
 
 if TYPE_CHECKING:
     from rqsqs import aio
-    from rqsqs.queue import Message
+    from rqsqs._sync.message import Message
     from rqsqs.worker.context import Context
     from rqsqs.worker.process import Guard
     from rqsqs.worker.pulse import Pulse
@@ -148,12 +147,9 @@ class Worker:
         Raises:
             InvalidParameterValue: an argument, or the worker creates the queue already.
         """
-        unknown = set(settings) - calls.SETTINGS
-        if unknown:
-            wrong = min(unknown)
-            hint = did_you_mean(wrong, sorted(calls.SETTINGS))
-            raise TypeError(f"create_queue() got an unexpected keyword argument {wrong!r}{hint}")
-        calls.create_queue(Keyspace().queue(checks.queue_name(name)), NATIVE, settings, tags).close()
+        _settings.attributes_of(arguments.queue_name(name), settings, NATIVE)
+        if tags is not None:
+            arguments.tags(tags)
         if name in self.queues:
             raise InvalidParameterValue(f"the worker creates the queue {name!r} already")
         self.queues[name] = (settings, tags)
@@ -214,12 +210,12 @@ class Worker:
         Raises:
             InvalidParameterValue: an argument, or the queue has a handler already.
         """
-        name = checks.queue_name(queue)
+        name = arguments.queue_name(queue)
         if name in self.handlers:
             raise InvalidParameterValue(f"the queue {name!r} has a handler already")
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1e6:
             raise InvalidParameterValue(f"weight must be a number above 0, got {weight!r}")
-        checks.count("batch", batch, 1000, 0)
+        arguments.count("batch", batch, 1000, 0)
         if timeout is not None:
             seconds("timeout", timeout, 0.001, 315_360_000)
         self.handlers[name] = made = handlers.make(name, function, weight, batch, timeout)
@@ -244,7 +240,7 @@ class Worker:
             batch: messages in an event at most, 1 to 1000 (Lambda: 10 by default).
             timeout: seconds; the function reads it with context.get_remaining_time_in_millis().
         """
-        checks.count("batch", batch, 1000)
+        arguments.count("batch", batch, 1000)
         self.add(queue, lambdas.host(function, queue), batch=batch, timeout=timeout)
 
     def middleware(self, function: M) -> M:

@@ -13,7 +13,7 @@ from rqsqs.worker.outcomes import MessageLost
 
 if TYPE_CHECKING:
     from rqsqs import aio
-    from rqsqs.queue import Message
+    from rqsqs._sync.message import Message
     from rqsqs.worker.jobs import Job
 
     AnyMessage = Message | aio.Message

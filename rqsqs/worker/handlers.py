@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rqsqs._base_message import BaseMessage
 from rqsqs._core.records import Delivery
 from rqsqs.errors import InvalidParameterValue, UsageError
-from rqsqs.message import BaseMessage
 from rqsqs.worker import middleware
 from rqsqs.worker.outcomes import as_error
 

@@ -128,7 +128,7 @@ class Job:
         return self.by_hand is not None and delivery in self.by_hand and self.by_hand[delivery] is None
 
     def check(self, delivery: Delivery) -> None:
-        """See rqsqs.message.Holder."""
+        """See rqsqs._base_message.Holder."""
         if not self.is_by_hand(delivery) and (self.is_settled or delivery not in self.lane.held):
             raise MessageLost(
                 f"the message {delivery.message_id} of {self.lane.ref.name!r} is not this worker's any more: its "
@@ -136,7 +136,7 @@ class Job:
             )
 
     def take(self, delivery: Delivery, *, done: bool = True) -> bool:
-        """See rqsqs.message.Holder. The heartbeat leaves it alone as well."""
+        """See rqsqs._base_message.Holder. The heartbeat leaves it alone as well."""
         with self.runtime._lock:
             self.check(delivery)
             if self.is_by_hand(delivery):
@@ -147,7 +147,7 @@ class Job:
             return True
 
     def put_back(self, delivery: Delivery, *, done: bool = True) -> None:
-        """See rqsqs.message.Holder. If its handler has ended meanwhile, it becomes visible by itself."""
+        """See rqsqs._base_message.Holder. If its handler has ended meanwhile, it becomes visible by itself."""
         with self.runtime._lock:
             self.by_hand = {d: error for d, error in (self.by_hand or {}).items() if d is not delivery}
             self._count(done, -1)
@@ -161,7 +161,7 @@ class Job:
             self.lane.failed += number
 
     def release(self, delivery: Delivery, delay_ms: int) -> Flow[None]:
-        """See rqsqs.message.Holder. A word about it is left, else it seems to kill its workers."""
+        """See rqsqs._base_message.Holder. A word about it is left, else it seems to kill its workers."""
         error = Retry("its handler released it", after=delay_ms / 1000)
         verdict = failed(delivery, error, self.runtime.consumer_id)
         weak: list[DurabilityNotReached] = []
@@ -178,7 +178,7 @@ class Job:
             raise weak[0]
 
     def fail(self, delivery: Delivery, error: BaseException) -> None:
-        """See rqsqs.message.Holder."""
+        """See rqsqs._base_message.Holder."""
         with self.runtime._lock:
             if not self.is_by_hand(delivery):
                 self.by_hand = {**(self.by_hand or {}), delivery: error}

@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rqsqs._base_message import BaseMessage
 from rqsqs.errors import InvalidParameterValue
-from rqsqs.message import BaseMessage
 from rqsqs.sqs import digests
 from rqsqs.worker.context import Context
 from rqsqs.worker.outcomes import Retry

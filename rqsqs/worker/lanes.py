@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rqsqs._base_message import BaseMessage
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
-from rqsqs.message import BaseMessage
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.jobs import Job
 
 if TYPE_CHECKING:
     from rqsqs import aio
-    from rqsqs.queue import Queue
+    from rqsqs._sync.queue import Queue
 
 
 class Lane:

@@ -30,17 +30,17 @@ from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from rqsqs import calls, checks
+from rqsqs import _settings
 from rqsqs._core import flows
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs._io import defaults, sync
+from rqsqs._sync.connection import Connection
+from rqsqs._sync.message import Message
 from rqsqs._tracebacks import forget_own_frames
-from rqsqs.connection import Connection
 from rqsqs.errors import DurabilityNotReached, FormatNewer, QueueDamaged, QueueDoesNotExist
 from rqsqs.models import Statistics
-from rqsqs.queue import Message
 from rqsqs.worker import journal
 from rqsqs.worker.forks import leave, watch
 from rqsqs.worker.handlers import Handler
@@ -95,11 +95,11 @@ class Runtime:
         self,
         settings: Settings,
         handlers: Collection[Handler],
-        queues: Mapping[str, tuple[calls.QueueSettings, Mapping[str, str] | None]],
+        queues: Mapping[str, tuple[_settings.QueueSettings, Mapping[str, str] | None]],
     ) -> None:
         self.settings = settings
         self._queues = queues  # to be created
-        self.durability = checks.default_durability(settings.durability)
+        self.durability = _settings.default_durability(settings.durability)
         self.consumer_id = consumer_id()
         prefix = defaults.prefix_of(settings.prefix)
         self.transport = sync.Transport(settings.url, prefix, is_interruptible=True, **settings.options)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rqsqs import checks
+from rqsqs import _arguments as arguments
+from rqsqs import _settings
 from rqsqs._io import defaults
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.models import Durability
@@ -29,13 +30,13 @@ class Settings:
     def __post_init__(self) -> None:
         if self.prefix is not None:  # else RQSQS_PREFIX says when it starts
             defaults.prefix_of(self.prefix)
-        checks.count("concurrency", self.concurrency, 10_000)
+        arguments.count("concurrency", self.concurrency, 10_000)
         seconds("heartbeat_interval", self.heartbeat_interval, 0.05, 3600)
         seconds("shutdown_timeout", self.shutdown_timeout, 0, 86_400)
         seconds("linger", self.linger, 0, 1)
         seconds("max_extension", self.max_extension, 1, 315_360_000)
-        checks.count("max_crashes", self.max_crashes, 1000)
-        checks.durability(self.durability)
+        arguments.count("max_crashes", self.max_crashes, 1000)
+        _settings.durability(self.durability)
 
 
 def seconds(what: str, value: Any, low: float, high: float) -> float:

@@ -206,7 +206,7 @@ def test_a_message_that_is_too_large_fails_alone(run: Run, connection: rqsqs.Con
     queue = connection.create_queue("orders", maximum_message_size=1024)
     lines = [json.dumps({"body": body}) for body in ("a", "x" * 2000, "b")]
     result = run("import", "orders", "-", input="\n".join(lines), code=1)
-    assert "line 2: the message has" in result.stderr
+    assert "line 2: a message must have at most" in result.stderr
     assert "imported 2 messages to orders, 1 failed" in result.stderr
     assert queue.counts().visible == 2
 

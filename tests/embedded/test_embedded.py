@@ -383,7 +383,7 @@ def test_urls_that_are_understood(url: str, folder: str | None, appendfsync: str
         ("embedded://some/folder", "embedded:///some/folder"),
         ("embedded:///", "root folder"),
         ("embedded:///a?appendfsync=often", "always, everysec or no"),
-        ("embedded:///a?fsync=no", "unknown option 'fsync'"),
+        ("embedded:///a?fsync=no", "appendfsync must be the only option, got 'fsync'"),
         ("embedded:///a%00b", "'embedded:///a%00b' must name a folder without NUL characters"),
     ],
 )

@@ -15,7 +15,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs.checks import durability as durability_of
+from rqsqs._settings import durability as durability_of
 from rqsqs.worker import Worker
 from tests.clusters import until
 from tests.proxy import Proxy
@@ -146,20 +146,20 @@ def test_tasks_do_not_mind_that_all_connections_were_cut(pair: tuple[Server, Ser
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
-        (1, "it is a rqsqs.Durability"),
-        ("", "is not understood"),
-        ("1", "'1' is not understood"),
-        ("replicas=two", "'replicas=two' is not understood"),
-        ("aof,timeout=-1", "'timeout=-1' is not understood"),
-        ("aof,aof", "says aof twice"),
-        ("timeout=1", "asks for replicas or aof"),
+        (1, "durability must be a rqsqs.Durability or its text, got 1"),
+        ("", "with commas between them, got '' in"),
+        ("1", "with commas between them, got '1' in"),
+        ("replicas=two", "with commas between them, got 'replicas=two' in"),
+        ("aof,timeout=-1", "with commas between them, got 'timeout=-1' in"),
+        ("aof,aof", "must have each part once, got aof twice"),
+        ("timeout=1", "must ask for replicas or aof, with a timeout"),
         ("aof,timeout=61", "timeout"),
-        (rqsqs.Durability(), "asks for replicas or aof"),
+        (rqsqs.Durability(), "must ask for replicas or aof, with a timeout"),
         (rqsqs.Durability(replicas=-1), "replicas"),
         (rqsqs.Durability(replicas=1, timeout=0), "timeout"),
         (rqsqs.Durability(replicas=1, timeout=61), "timeout"),
-        (rqsqs.Durability(aof=1), "aof is 1"),  # type: ignore[arg-type]
-        (rqsqs.Durability(aof=True, deletes=1), "deletes is 1"),  # type: ignore[arg-type]
+        (rqsqs.Durability(aof=1), "aof must be True or False, got 1"),  # type: ignore[arg-type]
+        (rqsqs.Durability(aof=True, deletes=1), "deletes must be True or False, got 1"),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_sent(queue: rqsqs.Queue, wrong: Any, part: str) -> None:

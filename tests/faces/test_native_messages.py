@@ -232,7 +232,7 @@ def test_entries_of_a_batch_have_options_of_their_own(queue: rqsqs.Queue, clock:
 
 def test_what_is_too_large_fails_alone(connection: rqsqs.Connection) -> None:
     queue = connection.create_queue("small", maximum_message_size=100)
-    with pytest.raises(rqsqs.MessageTooLarge, match="101 bytes; the queue's MaximumMessageSize is 100"):
+    with pytest.raises(rqsqs.MessageTooLarge, match="at most 100 bytes, the queue's MaximumMessageSize, got 101"):
         queue.send("x" * 101)
     with pytest.raises(rqsqs.BatchFailed, match="1 of 3 entries failed; the first is number 1") as failed:
         queue.send_batch(["a", "x" * 101, "b"])

@@ -350,7 +350,9 @@ def test_cancelling_by_deduplication_id_lets_it_be_sent_again(queue: rqsqs.Queue
 
 def test_cancelling_what_is_of_another_queue_is_refused(connection: rqsqs.Connection) -> None:
     sent = connection.create_queue("other").send("x")
-    with pytest.raises(rqsqs.InvalidParameterValue, match="is not a MessageId of the queue 'orders'"):
+    with pytest.raises(
+        rqsqs.InvalidParameterValue, match="message must be one of the queue 'orders', or its message_id, got"
+    ):
         connection.create_queue("orders").cancel(sent)
 
 

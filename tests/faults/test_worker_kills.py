@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs import RetryPolicy
-from rqsqs.message import Entry
+from rqsqs import Entry, RetryPolicy
 from tests.clusters import client_of
 from tests.faults import handling
 from tests.faults.handling import BEAT_S, Record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rqsqs import checks
+from rqsqs import _settings
 from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
@@ -38,7 +38,7 @@ def release(engine: Engine, q: QueueRef, *outcomes: Outcome) -> list[int]:
 
 def retry(base: float = 1.0, cap: float = 300.0, **options: Any) -> dict[str, str]:
     """The attribute of a retry policy."""
-    return {"RetryPolicy": checks.retry_policy(RetryPolicy(base, cap, **options))}
+    return {"RetryPolicy": _settings.retry_policy(RetryPolicy(base, cap, **options))}
 
 
 def group(q: QueueRef, name: str = "g") -> str | None:

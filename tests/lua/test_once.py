@@ -10,10 +10,10 @@ import pytest
 from rqsqs._core import flows, ids, operations, records
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves, queues
+from rqsqs._core.sent import Outgoing
 from rqsqs._io import wire
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.models import Outgoing
 from tests.lua.conftest import Engine, policy
 
 

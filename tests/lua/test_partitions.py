@@ -410,7 +410,7 @@ def test_of_two_who_add_partitions_at_once_one_is_refused(engine: Engine) -> Non
             for actor in (ours, theirs):
                 actor.is_done or actor.step()
 
-    with pytest.raises(InvalidParameterValue, match="right now"):
+    with pytest.raises(InvalidParameterValue, match="for now"):
         in_turn()
     (ours if not ours.is_done else theirs).flow.close()
     count = engine.run(partitions.complete(q))

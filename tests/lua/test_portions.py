@@ -10,9 +10,10 @@ import pytest
 from rqsqs._core import flows, records
 from rqsqs._core.operation import Operation
 from rqsqs._core.portions import BYTES, portions
+from rqsqs._core.sent import SentMessage
 from rqsqs.errors import ConnectionFailed, MessageTooLarge, QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.models import Failure, SentMessage
+from rqsqs.models import Failure
 from tests.lua.conftest import Engine
 
 MIB = 1024 * 1024

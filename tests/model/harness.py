@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from rqsqs import RetryPolicy, checks
+from rqsqs import RetryPolicy, _settings
 from rqsqs._core import flows, scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, Operation
@@ -205,7 +205,7 @@ def some_word(draw: random.Random) -> Word:
 
 def retry_attribute(policy: str) -> str | None:
     """The attribute RetryPolicy."""
-    return checks.retry_policy(RETRIES[policy]) if policy else None
+    return _settings.retry_policy(RETRIES[policy]) if policy else None
 
 
 def shown_cause(delivery: Any) -> tuple[str, int, int] | None:

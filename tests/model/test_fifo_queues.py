@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rqsqs._core import flows, records
+from rqsqs._core.sent import SentMessage
 from rqsqs.errors import MessageNotAvailable, MoveTaskRefused, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.models import SentMessage
 from tests.model.harness import (
     RETRIES,
     SOAK_TIMEOUT,

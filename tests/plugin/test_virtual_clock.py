@@ -45,7 +45,7 @@ def test_it_shows_real_time_until_it_is_advanced_and_then_never_goes_back(clock:
 @pytest.mark.parametrize("bad", [-1, timedelta(seconds=-1), "1", None, float("nan"), float("inf"), True])
 def test_only_durations_advance_it(clock: VirtualClock, bad: object) -> None:
     before = clock.now_us()
-    with pytest.raises(rqsqs.InvalidParameterValue, match="seconds is"):
+    with pytest.raises(rqsqs.InvalidParameterValue, match="seconds must be"):
         clock.advance(bad)  # type: ignore[arg-type]
     assert clock.now_us() - before < 1_000_000
 

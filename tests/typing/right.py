@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Self, assert_type
+from typing import Any, Self, Unpack, assert_type
 
 import rqsqs
 from rqsqs import aio
@@ -132,6 +132,11 @@ class Traced(rqsqs.Message):
         return super().__enter__()
 
 
+def send_later(queue: rqsqs.Queue, body: object, **options: Unpack[rqsqs.SendOptions]) -> rqsqs.SentMessage:
+    options.setdefault("delay", 60)
+    return queue.send(body, **options)
+
+
 def native() -> None:
     with rqsqs.connect(prefix="shop", durability="aof", limits="aws") as connection:
         assert_type(connection, rqsqs.Connection)
@@ -142,6 +147,7 @@ def native() -> None:
         assert_type(iter(queue), Iterator[rqsqs.Message])
         assert_type(queue.delete_and_receive([], 3), tuple[list[rqsqs.Message], list[rqsqs.Failure]])
         queue.send_batch(["a", rqsqs.Entry("b", delay=3)])
+        send_later(queue, "a", group="a", attributes={"attempt": 1})
         for message in queue.messages(wait=1):
             with message:
                 print(message.body["id"])

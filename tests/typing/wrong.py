@@ -83,12 +83,14 @@ def native(connection: rqsqs.Connection) -> None:
     queue.configure(visibility_timout=3)  # E: call-arg
     queue.configure(delay="3")  # E: arg-type
     queue.send("a", delay="3")  # E: arg-type
+    queue.send("a", dely=3)  # E: call-arg
     queue.peek(state="invisible")  # E: arg-type
     rqsqs.Entry("a", dedup="b")  # E: call-arg
     for message in queue:
         message.release("soon")  # E: arg-type
         message.body = 3  # E: misc
     connection.create_queue("b", retry_policy={"base": 3})  # E: arg-type
+    connection.create_queue("b", visibility_timout=3)  # E: call-arg
     rqsqs.connect(prefix=3)  # E: arg-type
     rqsqs.connect(limits="amazon")  # E: arg-type
     worker.configure(concurency=3)  # E: call-arg
@@ -100,3 +102,5 @@ async def asynchronous(connection: aio.Connection) -> None:
     for message in queue:  # E: attr-defined
         print(message)
     await queue.configure(visibility_timout=3)  # E: call-arg
+    await queue.send("a", dely=3)  # E: call-arg
+    await connection.create_queue("b", visibility_timout=3)  # E: call-arg

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import rqsqs
-from rqsqs.message import Entry
+from rqsqs import Entry
 from rqsqs.worker import Worker
 from tests.clusters import client_of
 

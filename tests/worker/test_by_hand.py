@@ -417,7 +417,7 @@ def test_what_was_lost_to_another_cannot_be_settled(app: App, kind: str) -> None
 
 
 def test_what_could_not_be_deleted_is_settled_by_the_worker(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rqsqs import calls
+    from rqsqs._core import flows
     from rqsqs.errors import ServerError
 
     q = app.queue()
@@ -429,7 +429,7 @@ def test_what_could_not_be_deleted_is_settled_by_the_worker(app: App, monkeypatc
         yield
 
     def step(message: Message) -> None:
-        monkeypatch.setattr(calls.flows, "delete_messages", broken)
+        monkeypatch.setattr(flows, "delete_messages", broken)
         try:
             message.delete()
         finally:

@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from rqsqs import Message, RetryPolicy, aio
+from rqsqs import Entry, Message, RetryPolicy, aio
 from rqsqs.errors import InvalidParameterValue, UsageError
-from rqsqs.message import Entry
 from rqsqs.worker import Context, LogFilter, current
 from tests.clusters import calls, masters_of
 from tests.worker.serving import App, is_empty, released, send, until

@@ -1,10 +1,10 @@
 """Flows: everything that takes more than one step, as generators of operations and waits.
 
 A runner drives a flow: it sends each result back and throws each error in. Flows trust their parameters: ranges and
-formats are the faces' business.
+formats are the business of the APIs.
 """
 
-from rqsqs._core.flows.browse import browse, cancel, counts, find_damage, groups, reschedule
+from rqsqs._core.flows.browse import browse, cancel, counts, find_damage, groups, peek, reschedule
 from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, list_consumers, order_consumer, release
 from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, move_chosen, start_move
 from rqsqs._core.flows.queues import (
@@ -22,7 +22,7 @@ from rqsqs._core.flows.queues import (
     set_tags,
     update_policy,
 )
-from rqsqs._core.flows.receive import delete_and_receive, only_readable, readable, receive_messages
+from rqsqs._core.flows.receive import delete_and_receive, readable, receive_messages
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import CHANGED, DELETED, change_visibility, delete_messages
 
@@ -50,9 +50,9 @@ __all__ = [
     "list_moves",
     "list_queues",
     "move_chosen",
-    "only_readable",
     "order_consumer",
     "pause",
+    "peek",
     "purge_queue",
     "queue_exists",
     "queue_info",

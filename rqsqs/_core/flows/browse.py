@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from rqsqs._core import ids
+from rqsqs._core.flows.receive import readable
 from rqsqs._core.flows.topology import at, at_all, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow
@@ -122,6 +123,23 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
     return found, f"{index}|{rest}" if index < len(q.partitions) else ""
 
 
+def peek(q: QueueRef, state: State, limit: int) -> Flow[list[Delivery]]:
+    """Look at the first messages of one state that can be read.
+
+    Raises:
+        MessageDamaged: none of those that are there can be.
+    """
+    met: list[Delivery] = []
+    good: list[Delivery] = []
+    cursor = ""
+    while True:
+        found, cursor = yield from browse(q, state, cursor, limit - len(good))
+        met += found
+        good += readable(found, must=False)
+        if not cursor or len(good) >= limit or len(good) == len(met):
+            return good or readable(met, must=True)
+
+
 def _browse_standard(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
     """Cursor: SECTION:OFFSET of what is not in the lists of groups, then `+` and a place among these."""
     if cursor.startswith("+"):
@@ -225,7 +243,9 @@ def _everywhere(q: QueueRef, message_id: str, group: str | None, due: int | str 
             if (yield from at_all(q, p, _take(q, p, key, group, due), False)):
                 return True
     if not known:
-        raise InvalidParameterValue(f"{message_id!r} is not a MessageId of the queue {q.name!r}")
+        raise InvalidParameterValue(
+            f"message must be one of the queue {q.name!r}, or its message_id, got {message_id!r}"
+        )
     return False
 
 

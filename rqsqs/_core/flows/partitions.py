@@ -42,8 +42,8 @@ def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
     while True:
         if fields.get("partition_state", "1").partition("/")[0] != str(count):
             raise InvalidParameterValue(
-                f"partitions is {count}: {q.name!r} is getting {fields.get('Partitions', '1')} right now, or has not "
-                "settled since it did"
+                f"partitions must be {fields.get('Partitions', '1')} for now, got {count}: {q.name!r} is getting that "
+                "number, or has not settled since it did; try again later"
             )
         state = fields["partition_state"]
         have = max(before, 1)
@@ -127,14 +127,17 @@ def check_growth(q: QueueRef, attributes: Mapping[str, str | None]) -> Flow[int]
     fields: dict[str, str] = yield queues.get_queue(q.home)
     have = yield from complete(q)
     if count and count < have:
-        raise InvalidParameterValue(f"partitions is {count}: {q.name!r} has {have}, and partitions are not taken away")
+        raise InvalidParameterValue(
+            f"partitions must be at least {have}, got {count}: partitions of {q.name!r} are not taken away"
+        )
     if q.is_fifo and max(count, have) > 1 and (scope or fields.get("DeduplicationScope")) != "messageGroup":
         raise needs_group_scope(max(count, have))
     is_settled = yield from settle(q)
     if q.is_fifo and count > have and not is_settled:
         raise InvalidParameterValue(
-            f"partitions is {count}: {q.name!r} got more partitions not long ago, and some message groups have not "
-            "gone to their new places yet, or their deduplication ids are remembered in the old ones: try again later"
+            f"partitions must be {have} for now, got {count}: {q.name!r} got more not long ago, and some message "
+            "groups have not gone to their new places yet, or their deduplication ids are remembered in the old ones; "
+            "try again later"
         )
     return have
 
@@ -142,6 +145,6 @@ def check_growth(q: QueueRef, attributes: Mapping[str, str | None]) -> Flow[int]
 def needs_group_scope(count: int | str) -> InvalidParameterValue:
     """What is wrong with another scope."""
     return InvalidParameterValue(
-        f"partitions is {count}: a FIFO queue of several partitions needs the deduplication scope 'messageGroup', as "
-        "they do not know of each other's deduplication ids"
+        f"partitions must be 1 for a FIFO queue, unless its deduplication scope is 'messageGroup', got {count}: "
+        "partitions do not know of each other's deduplication ids"
     )

@@ -25,9 +25,10 @@ from rqsqs._core.operations import Received
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import BYTES, OBJECT, TEXT, Delivery, is_newer
+from rqsqs._core.sent import Outgoing
 from rqsqs.errors import DurabilityNotReached, FormatNewer, QueueDoesNotExist, RqsqsError, ServerError
 from rqsqs.limits import Limits
-from rqsqs.models import Durability, Failure, Outgoing, Reached
+from rqsqs.models import Durability, Failure, Reached
 
 T = TypeVar("T")
 Ask = Callable[[Partition, str, str, int], Operation]  # partition, wait, waiter, count
@@ -381,11 +382,6 @@ def _stop_at_newer(q: QueueRef, received: Sequence[Delivery], limits: Limits, *,
         message = Outgoing(d.record, 0, d.group_name or None, dedup_id, None, None, None)
         yield from send_messages(q, [message], limits)
     raise newer
-
-
-def only_readable(flow: Flow[list[Delivery]]) -> Flow[list[Delivery]]:
-    """What a flow receives, without what cannot be read."""
-    return readable((yield from flow), must=True)
 
 
 def readable(found: Sequence[Delivery], *, must: bool) -> list[Delivery]:

@@ -13,9 +13,10 @@ from rqsqs._core.flows.topology import refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation, Sleep
 from rqsqs._core.operations import Moved
+from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import InvalidParameterValue, MessageTooLarge, PartitionMoved, QueueDoesNotExist, ServerError
 from rqsqs.limits import Limits
-from rqsqs.models import Durability, Failure, Outgoing, SentMessage
+from rqsqs.models import Durability, Failure
 
 CHECK_EVERY = 1024  # one send of so many looks whether the queue's settings are damaged, the first one among them
 TURNS = 10  # attempts to send to partitions that are being changed
@@ -261,7 +262,7 @@ def _length(message: Outgoing) -> int:
 
 def _too_large(size: int, limit: int) -> MessageTooLarge:
     return MessageTooLarge(
-        f"the message has {size} bytes; the queue's MaximumMessageSize is {limit}",
+        f"a message must have at most {limit} bytes, the queue's MaximumMessageSize, got {size}",
         sqs_message=f"One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes.",
         detail=str(limit),
     )

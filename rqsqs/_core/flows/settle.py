@@ -205,7 +205,7 @@ def _not_changed(status: int, handle: str, visibility_ms: int, limits: Limits) -
         )
     total_s = limits.total_visibility_ms // 1000
     return InvalidParameterValue(
-        f"a visibility timeout of {visibility_ms / 1000:g} s from now ends more than {total_s} s after the receive",
+        f"a message must become visible at most {total_s} s after its receive, got {visibility_ms / 1000:g} s from now",
         sqs_message=f"Value {visibility_ms // 1000} for parameter VisibilityTimeout is invalid. Reason: Total "
         f"VisibilityTimeout for the message is beyond the limit [{total_s} seconds]",
         detail="total_visibility",

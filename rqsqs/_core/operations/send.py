@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from rqsqs._core import ids
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
+from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.limits import Limits
-from rqsqs.models import Durability, Outgoing, SentMessage
+from rqsqs.models import Durability
 
 SEND = "meta ready wakeups"
 SEND_FIFO = "meta available wakeups timer"

@@ -1,25 +1,28 @@
-"""The native sync face: connections."""
+# Made by tools/unasync.py from rqsqs/_async/connection.py: edit that, and run `make sync`.
+"""Connections: a server, what its keys begin with, and what requests may ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from rqsqs import calls, checks
+from rqsqs import _arguments as arguments
+from rqsqs import _settings
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock
 from rqsqs._io import defaults
-from rqsqs.checks import Seconds
-from rqsqs.errors import UsageError
+from rqsqs._io.urls import shown
+from rqsqs._settings import QueueSettings
+from rqsqs._sync.queue import Queue
+from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
 from rqsqs.limits import Limits
-from rqsqs.models import Durability, RetryPolicy, Statistics
-from rqsqs.queue import Queue
+from rqsqs.models import Durability, Statistics
 
 if TYPE_CHECKING:
     from rqsqs._io.sync import Transport
 
-
-_FOR_ASYNCIO = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
+PAGE = 1000  # names of queues in one call
+_FORMS = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
 
 
 class Connection:
@@ -40,40 +43,25 @@ class Connection:
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
-        from rqsqs._io import sync  # redis-py takes longer to import than all the rest: when it is needed
+        from rqsqs._io.sync import Transport  # redis-py takes longer to import than all the rest: when it is needed
 
-        self.limits: Limits = calls.limits_of(limits)
-        self.durability: Durability | None = checks.default_durability(durability)
-        self.transport: Transport = sync.Transport(url, defaults.prefix_of(prefix), calls.clock_of(clock), **options)
+        self.limits: Limits = _settings.limits_of(limits)
+        self.durability: Durability | None = _settings.default_durability(durability)
+        self.transport: Transport = Transport(url, defaults.prefix_of(prefix), _settings.clock_of(clock), **options)
 
     def create_queue(
-        self,
-        name: str,
-        *,
-        visibility_timeout: Seconds | None = None,
-        delay: Seconds | None = None,
-        retention: Seconds | None = None,
-        wait: Seconds | None = None,
-        maximum_message_size: int | None = None,
-        dead_letter_queue: str | calls.Named | None = None,
-        max_receive_count: int | None = None,
-        retry_policy: RetryPolicy | None = None,
-        partitions: int | None = None,
-        content_based_deduplication: bool | None = None,
-        deduplication_scope: str | None = None,
-        deduplication_window: Seconds | None = None,
-        tags: Mapping[str, str] | None = None,
+        self, name: str, *, tags: Mapping[str, str] | None = None, **settings: Unpack[QueueSettings]
     ) -> Queue:
         """Create a queue, or find it if it exists with the same settings.
 
         Args:
             name: 1 to 80 letters, digits, `-` and `_`; `.fifo` at the end makes it a FIFO queue.
-            visibility_timeout: seconds for which a received message is invisible to others (30).
-            delay: seconds until a sent message becomes visible (0).
-            retention: seconds after which a message is dropped (4 days).
-            wait: seconds for which a receive waits when it does not say (0).
-            maximum_message_size: bytes of body and attributes (1 MiB); up to 256 MiB.
-            dead_letter_queue: where messages go that were received too often.
+            visibility_timeout: seconds for which a received message is invisible to others, 0 to 10 years (30).
+            delay: seconds until a sent message becomes visible, 0 to 10 years (0).
+            retention: seconds after which a message is dropped, 1 second to 10 years (4 days).
+            wait: seconds for which a receive waits when it does not say, 0 to 10 years (0).
+            maximum_message_size: bytes of body and attributes, 1 byte to 256 MiB (1 MiB).
+            dead_letter_queue: where messages go that were received too often: a queue of the same kind, or its name.
             max_receive_count: how often is not too often, 1 to 1000 (10).
             retry_policy: when workers try a message again that failed (after 1 s, 2 s, 4 s ... up to 5 minutes at
                 most, a random part of that).
@@ -82,54 +70,96 @@ class Connection:
                 message group. configure() can raise it at any time. FIFO: needs the scope "messageGroup".
             content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
             deduplication_scope: FIFO: "queue", or "messageGroup" to tell equal ids of different groups apart.
-            deduplication_window: seconds for which a deduplication id is remembered (300); 60 at least.
+            deduplication_window: seconds for which a deduplication id is remembered, 60 seconds to 1 year (300).
             tags: names to text.
+
+        Returns:
+            The queue.
 
         Raises:
             QueueNameExists: a queue of this name has other settings.
             ResourceNotFound: the dead-letter queue does not exist.
             InvalidParameterValue, ServerError.
         """
-        settings = {key: value for key, value in locals().items() if key in calls.SETTINGS}
         queue = self.queue(name)
-        self.transport.run(calls.create_queue(self.transport.queue(queue.name), self.limits, settings, tags))
+        changes = _settings.attributes_of(name, settings, self.limits)
+        given = {attribute: value for attribute, value in changes.items() if value is not None}
+        named = None if tags is None else arguments.tags(tags)
+        try:
+            self.transport.run(flows.create_queue(queue._ref, given, self.limits, named))
+        except QueueNameExists as error:
+            raise _settings.with_way_out(error, settings) from None
         return queue
 
     def queue(self, name: str, *, durability: Durability | str | None = None) -> Queue:
         """A queue by name, without asking whether it exists.
 
         Args:
+            name: 1 to 80 letters, digits, `-` and `_`; that of a FIFO queue ends in `.fifo`.
             durability: how safe messages sent with this object have to be, a Durability or its text; None = as the
                 connection says.
+
+        Returns:
+            The queue.
+
+        Raises:
+            InvalidParameterValue.
         """
-        return Queue(self, checks.queue_name(name), durability)
+        return Queue(self, arguments.queue_name(name), durability)
 
     def exists(self, name: str) -> bool:
-        """Is there a queue of this name?"""
-        return self.transport.run(calls.exists(self.transport.queue(checks.queue_name(name))))
+        """Is there a queue of this name?
+
+        Args:
+            name: of a queue.
+
+        Returns:
+            False if there is none.
+
+        Raises:
+            InvalidParameterValue, ServerError.
+        """
+        try:
+            self.transport.run(flows.queue_exists(self.transport.queue(arguments.queue_name(name))))
+        except QueueDoesNotExist:
+            return False
+        return True
 
     def queues(self, prefix: str = "") -> Iterator[Queue]:
-        """All queues whose names begin with `prefix`, in order of names."""
-        after = ""
+        """All queues, in order of names.
+
+        Args:
+            prefix: only those whose names begin with it.
+
+        Yields:
+            Each queue.
+
+        Raises:
+            InvalidParameterValue, ServerError.
+        """
+        after, prefix = "", arguments.text("prefix", prefix)
         while True:
-            names = self.transport.run(calls.list_queues(self.transport.space, prefix, after))
+            names = self.transport.run(flows.list_queues(self.transport.space, prefix, after, PAGE))
             for name in names:
                 yield Queue(self, name)
-            if len(names) < 1000:
+            if len(names) < PAGE:
                 return
             after = names[-1]
 
     def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.
 
+        Args:
+            name: a queue, or its name.
+
         Raises:
             QueueDoesNotExist.
         """
-        self.transport.run(flows.delete_queue(self.transport.queue(calls.name_of(name)), self.limits))
+        self.transport.run(flows.delete_queue(self.transport.queue(arguments.name_of(name)), self.limits))
 
     def statistics(self) -> Statistics:
         """What the connections of this process to this URL, with these options, went through: counts that grow."""
-        return self.transport.link.counters.statistics()
+        return self.transport.statistics()
 
     def close(self) -> None:
         """Give the connections up; idempotent."""
@@ -143,16 +173,16 @@ class Connection:
 
     if not TYPE_CHECKING:  # type checkers see that these are not there
 
-        def __aenter__(self):
-            raise UsageError(f"rqsqs.connect() must be used with `with`, got `async with`: {_FOR_ASYNCIO}")
-
         def __await__(self):
-            raise UsageError(f"rqsqs.connect() must not be awaited: {_FOR_ASYNCIO}")
+            raise UsageError(f"rqsqs.connect() must not be awaited: {_FORMS}")
+
+        def __aenter__(self):
+            raise UsageError(f"rqsqs.connect() must be used with `with`, got `async with`: {_FORMS}")
 
         __aexit__ = __aenter__
 
     def __repr__(self) -> str:
-        return f"<rqsqs.Connection {self.transport.link.where!r}>"
+        return f"<rqsqs.Connection {shown(self.transport.url)!r}>"
 
 
 def connect(
@@ -178,6 +208,9 @@ def connect(
         durability: how safe sent messages have to be before a send returns, a Durability or its text; None = as the
             environment variable RQSQS_DURABILITY says, else in the server's memory. See Durability.
         options: for redis-py's connections, for example socket_timeout (seconds).
+
+    Returns:
+        The connection.
 
     Raises:
         UsageError: the URL has a scheme that is not known.

@@ -1,47 +1,18 @@
-"""Messages as users see them, whatever the colour of the face: what to send, and what a received one tells."""
+"""What a received message tells, the same in both APIs, and who holds it if a worker gave it to a handler."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
 
-from rqsqs import checks
+from rqsqs._arguments import AttributeValue
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
-from rqsqs.checks import AttributeValue, Moment, Seconds
-from rqsqs.models import Cause
+from rqsqs.errors import DurabilityNotReached
+from rqsqs.models import Cause, Failure
 
-
-class Entry:
-    """One message of a batch with options of its own; see Queue.send() for them."""
-
-    __module__ = "rqsqs"
-    __slots__ = ("body", "options")
-
-    def __init__(
-        self,
-        body: Any,
-        *,
-        delay: Seconds | None = None,
-        at: Moment | None = None,
-        group: str | None = None,
-        deduplication_id: str | None = None,
-        deduplication_window: Seconds | None = None,
-        attributes: Mapping[str, AttributeValue] | None = None,
-    ) -> None:
-        self.body: Any = body
-        self.options: dict[str, Any] = {
-            "delay": delay,
-            "at": at,
-            "group": group,
-            "deduplication_id": deduplication_id,
-            "deduplication_window": deduplication_window,
-            "attributes": attributes,
-        }
-
-    def __repr__(self) -> str:
-        return f"Entry({self.body!r})"
+T = TypeVar("T")
 
 
 class Holder(Protocol):
@@ -102,19 +73,19 @@ class BaseMessage:
     @property
     def sent_at(self) -> datetime:
         """When it was sent."""
-        found = checks.moment(self._delivery.sent_at_ms)
-        assert found is not None
-        return found
+        return moment(self._delivery.sent_at_ms)
 
     @property
     def first_received_at(self) -> datetime | None:
         """When it was received for the first time, in any queue."""
-        return checks.moment(self._delivery.first_received_at_ms)
+        ms = self._delivery.first_received_at_ms
+        return None if ms is None else moment(ms)
 
     @property
     def visible_at(self) -> datetime | None:
         """Of a message that was looked at while in flight or delayed: when it becomes visible."""
-        return checks.moment(self._delivery.visible_at_ms)
+        ms = self._delivery.visible_at_ms
+        return None if ms is None else moment(ms)
 
     @property
     def group(self) -> str | None:
@@ -134,7 +105,7 @@ class BaseMessage:
     @property
     def attributes(self) -> dict[str, AttributeValue]:
         """What was sent beside the body."""
-        return {name: checks.attribute_value(*pair) for name, pair in self._delivery.attributes.items()}
+        return {name: _attribute_value(*pair) for name, pair in self._delivery.attributes.items()}
 
     @property
     def cause(self) -> Cause | None:
@@ -145,3 +116,48 @@ class BaseMessage:
     def dead_letter_source(self) -> str | None:
         """The queue it came from as a dead letter."""
         return self._delivery.dead_letter_source
+
+
+def moment(ms: int) -> datetime:
+    """Epoch milliseconds as a datetime in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _attribute_value(data_type: str, value: str | bytes) -> AttributeValue:
+    if data_type.startswith("Number") and isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return float(value)
+    return value
+
+
+# What a handler settles itself, its worker does not settle again
+
+
+def holder_of(message: object) -> Holder | None:
+    """The call of a handler that holds a message, if any."""
+    found: Holder | None = getattr(message, "_holder", None)
+    return found
+
+
+def taking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
+    """The same flow, which deletes messages; their holders leave those that it deletes to it."""
+    return flow if all(holder_of(m) is None for m in messages) else _taking(messages, flow)
+
+
+def _taking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
+    taken: dict[int, BaseMessage] = {}
+    kept: Iterable[int] = range(len(messages))
+    try:
+        for index, message in enumerate(messages):
+            holder = holder_of(message)
+            if holder is not None and holder.take(message._delivery):
+                taken[index] = message
+        result: Any = yield from flow
+        failures = result[1] if isinstance(result, tuple) else result  # of delete_and_receive(), or of each message
+        kept = [r.index for r in failures if isinstance(r, Failure) and not isinstance(r.error, DurabilityNotReached)]
+        return result  # type: ignore[no-any-return]
+    finally:
+        for index in taken.keys() & kept:
+            taken[index]._holder.put_back(taken[index]._delivery)

@@ -1,0 +1,220 @@
+"""Connections: a server, what its keys begin with, and what requests may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+from rqsqs import _arguments as arguments
+from rqsqs import _settings
+from rqsqs._async.queue import Queue
+from rqsqs._core import flows
+from rqsqs._core.keys import Clock
+from rqsqs._io import defaults
+from rqsqs._io.urls import shown
+from rqsqs._settings import QueueSettings
+from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
+from rqsqs.limits import Limits
+from rqsqs.models import Durability, Statistics
+
+if TYPE_CHECKING:
+    from rqsqs._io.aio import Transport
+
+PAGE = 1000  # names of queues in one call
+_FORMS = (
+    "write `async with rqsqs.aio.connect(...) as connection:`, or `connection = rqsqs.aio.connect(...)` and close it"
+)
+
+
+class Connection:
+    """A server with queues, for the tasks of one event loop of one process.
+
+    Made by connect(). As a context manager it is closed at the end.
+    """
+
+    __module__ = "rqsqs.aio"
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        prefix: str | None = None,
+        limits: Literal["native", "aws"] | Limits = "native",
+        clock: Clock | None = None,
+        durability: Durability | str | None = None,
+        **options: Any,
+    ) -> None:
+        from rqsqs._io.aio import Transport  # redis-py takes longer to import than all the rest: when it is needed
+
+        self.limits: Limits = _settings.limits_of(limits)
+        self.durability: Durability | None = _settings.default_durability(durability)
+        self.transport: Transport = Transport(url, defaults.prefix_of(prefix), _settings.clock_of(clock), **options)
+
+    async def create_queue(
+        self, name: str, *, tags: Mapping[str, str] | None = None, **settings: Unpack[QueueSettings]
+    ) -> Queue:
+        """Create a queue, or find it if it exists with the same settings.
+
+        Args:
+            name: 1 to 80 letters, digits, `-` and `_`; `.fifo` at the end makes it a FIFO queue.
+            visibility_timeout: seconds for which a received message is invisible to others, 0 to 10 years (30).
+            delay: seconds until a sent message becomes visible, 0 to 10 years (0).
+            retention: seconds after which a message is dropped, 1 second to 10 years (4 days).
+            wait: seconds for which a receive waits when it does not say, 0 to 10 years (0).
+            maximum_message_size: bytes of body and attributes, 1 byte to 256 MiB (1 MiB).
+            dead_letter_queue: where messages go that were received too often: a queue of the same kind, or its name.
+            max_receive_count: how often is not too often, 1 to 1000 (10).
+            retry_policy: when workers try a message again that failed (after 1 s, 2 s, 4 s ... up to 5 minutes at
+                most, a random part of that).
+            partitions: parts of the queue that lie in different hash slots, and so on different masters of a cluster,
+                1 to 64 (1). The more there are, the more the queue can carry; order and deduplication hold within a
+                message group. configure() can raise it at any time. FIFO: needs the scope "messageGroup".
+            content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
+            deduplication_scope: FIFO: "queue", or "messageGroup" to tell equal ids of different groups apart.
+            deduplication_window: seconds for which a deduplication id is remembered, 60 seconds to 1 year (300).
+            tags: names to text.
+
+        Returns:
+            The queue.
+
+        Raises:
+            QueueNameExists: a queue of this name has other settings.
+            ResourceNotFound: the dead-letter queue does not exist.
+            InvalidParameterValue, ServerError.
+        """
+        queue = self.queue(name)
+        changes = _settings.attributes_of(name, settings, self.limits)
+        given = {attribute: value for attribute, value in changes.items() if value is not None}
+        named = None if tags is None else arguments.tags(tags)
+        try:
+            await self.transport.run(flows.create_queue(queue._ref, given, self.limits, named))
+        except QueueNameExists as error:
+            raise _settings.with_way_out(error, settings) from None
+        return queue
+
+    def queue(self, name: str, *, durability: Durability | str | None = None) -> Queue:
+        """A queue by name, without asking whether it exists.
+
+        Args:
+            name: 1 to 80 letters, digits, `-` and `_`; that of a FIFO queue ends in `.fifo`.
+            durability: how safe messages sent with this object have to be, a Durability or its text; None = as the
+                connection says.
+
+        Returns:
+            The queue.
+
+        Raises:
+            InvalidParameterValue.
+        """
+        return Queue(self, arguments.queue_name(name), durability)
+
+    async def exists(self, name: str) -> bool:
+        """Is there a queue of this name?
+
+        Args:
+            name: of a queue.
+
+        Returns:
+            False if there is none.
+
+        Raises:
+            InvalidParameterValue, ServerError.
+        """
+        try:
+            await self.transport.run(flows.queue_exists(self.transport.queue(arguments.queue_name(name))))
+        except QueueDoesNotExist:
+            return False
+        return True
+
+    async def queues(self, prefix: str = "") -> AsyncIterator[Queue]:
+        """All queues, in order of names.
+
+        Args:
+            prefix: only those whose names begin with it.
+
+        Yields:
+            Each queue.
+
+        Raises:
+            InvalidParameterValue, ServerError.
+        """
+        after, prefix = "", arguments.text("prefix", prefix)
+        while True:
+            names = await self.transport.run(flows.list_queues(self.transport.space, prefix, after, PAGE))
+            for name in names:
+                yield Queue(self, name)
+            if len(names) < PAGE:
+                return
+            after = names[-1]
+
+    async def delete_queue(self, name: str | Queue) -> None:
+        """Delete a queue with everything in it.
+
+        Args:
+            name: a queue, or its name.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        await self.transport.run(flows.delete_queue(self.transport.queue(arguments.name_of(name)), self.limits))
+
+    def statistics(self) -> Statistics:
+        """What the connections of this event loop to this URL, with these options, went through: counts that grow."""
+        return self.transport.statistics()
+
+    async def close(self) -> None:
+        """Give the connections up, and back what is still on its way; idempotent."""
+        await self.transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    if not TYPE_CHECKING:  # type checkers see that these are not there
+
+        def __await__(self):
+            raise UsageError(f"rqsqs.aio.connect() must not be awaited: {_FORMS}")
+
+        def __enter__(self):
+            raise UsageError(f"rqsqs.aio.connect() must be used with `async with`, got `with`: {_FORMS}")
+
+        __exit__ = __enter__
+
+    def __repr__(self) -> str:
+        return f"<rqsqs.aio.Connection {shown(self.transport.url)!r}>"
+
+
+def connect(
+    url: str | None = None,
+    *,
+    prefix: str | None = None,
+    limits: Literal["native", "aws"] | Limits = "native",
+    clock: Clock | None = None,
+    durability: Durability | str | None = None,
+    **options: Any,
+) -> Connection:
+    """Connect to a server. The first command opens the first connection.
+
+    Args:
+        url: redis://, rediss://, unix://, redis+cluster://HOST:PORT,HOST:PORT or
+            redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB; or, for a server that comes along, embedded://~,
+            embedded:///some/folder or embedded:// (in memory). None = the environment variable RQSQS_URL, else
+            redis://localhost:6379/0.
+        prefix: what all keys begin with; connections with different prefixes do not see each other's queues. None =
+            the environment variable RQSQS_PREFIX, else rqsqs.
+        limits: "native", or "aws" for exactly what SQS allows.
+        clock: tests only: an object whose now_us() the server shall believe; see rqsqs.testing.
+        durability: how safe sent messages have to be before a send returns, a Durability or its text; None = as the
+            environment variable RQSQS_DURABILITY says, else in the server's memory. See Durability.
+        options: for redis-py's connections, for example socket_timeout (seconds).
+
+    Returns:
+        The connection.
+
+    Raises:
+        UsageError: the URL has a scheme that is not known.
+        EmbeddedServerUnavailable: there is no program for embedded://, or its folder cannot be used.
+    """
+    return Connection(url, prefix=prefix, limits=limits, clock=clock, durability=durability, **options)

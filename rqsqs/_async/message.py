@@ -1,0 +1,105 @@
+"""Received messages: what they tell is in rqsqs._base_message, what can be done with them here."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rqsqs import _arguments as arguments
+from rqsqs._arguments import Seconds
+from rqsqs._base_message import BaseMessage, Holder, holder_of
+from rqsqs._core.records import Delivery
+from rqsqs.models import Reached
+
+if TYPE_CHECKING:
+    from rqsqs._async.queue import Queue
+
+
+class Message(BaseMessage):
+    """A received message. As a context manager it is deleted at the end, and made visible again if there was an error.
+
+    async with message:
+        await handle(message.body)
+
+    One that a worker gave to a handler has the same methods. What they settle, the worker does not settle again; an
+    error in the block means that the message has failed. When the handler has ended they raise MessageLost.
+    """
+
+    __module__ = "rqsqs.aio"
+    __slots__ = ("queue",)
+
+    def __init__(self, queue: Queue, delivery: Delivery, holder: Holder | None = None) -> None:
+        self.queue: Queue = queue
+        self._delivery = delivery
+        if holder is not None:
+            self._holder = holder
+
+    async def delete(self) -> Reached | None:
+        """It is done with: delete it.
+
+        Returns:
+            As Queue.delete().
+
+        Raises:
+            As Queue.delete().
+        """
+        reached = await self.queue.delete(self)
+        self._is_settled = True
+        return reached
+
+    async def change_visibility(self, timeout: Seconds) -> Reached | None:  # noqa: ASYNC109 - a visibility timeout
+        """Stay invisible from now on for a while.
+
+        Args:
+            timeout: seconds from now, 0 to 10 years; 0 = release().
+
+        Returns:
+            As Queue.change_visibility().
+
+        Raises:
+            As Queue.change_visibility().
+        """
+        reached = await self.queue.change_visibility(self, timeout)
+        if not timeout:
+            self._is_settled = True
+        return reached
+
+    async def release(self, delay: Seconds = 0) -> Reached | None:
+        """Give it back, so that others can receive it. In a handler of a worker it has failed.
+
+        Args:
+            delay: seconds until it is visible to others, 0 to 10 years.
+
+        Returns:
+            As Queue.change_visibility().
+
+        Raises:
+            As Queue.change_visibility().
+        """
+        queue, holder = self.queue, holder_of(self)
+        ms = arguments.milliseconds("delay", delay, queue.limits.visibility_ms)
+        if holder is None:
+            reached = await queue._change_visibility(self, ms, queue._durability)
+        else:
+            reached = await queue._run(holder.release(self._delivery, ms))
+        self._is_settled = True
+        return reached
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if getattr(self, "_is_settled", False):  # inside of the block
+            return
+        holder = holder_of(self)
+        if error is None:
+            await self.delete()
+        elif holder is not None:
+            holder.fail(self._delivery, error)
+        else:
+            await self.queue._change_visibility(self, 0, None)
+
+    def __repr__(self) -> str:
+        return f"<rqsqs.aio.Message {self.message_id} of {self.queue.name!r}>"

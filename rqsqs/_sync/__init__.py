@@ -1,0 +1,1 @@
+"""The native API, made from rqsqs._async by tools/unasync.py."""

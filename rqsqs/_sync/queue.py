@@ -1,0 +1,677 @@
+# Made by tools/unasync.py from rqsqs/_async/queue.py: edit that, and run `make sync`.
+"""Queues: each method checks its arguments, describes one flow of calls and lets the connection run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+from rqsqs import _arguments as arguments
+from rqsqs import _settings
+from rqsqs._arguments import Moment, Seconds, SendOptions
+from rqsqs._base_message import BaseMessage, holder_of, taking
+from rqsqs._core import flows, records
+from rqsqs._core.results import all_done, one_done, without_failures
+from rqsqs._core.sent import SentMessage
+from rqsqs._settings import QueueSettings
+from rqsqs._sync.message import Message
+from rqsqs.errors import MessageDamaged, MissingParameter, RqsqsError, ServerError
+from rqsqs.limits import Limits
+from rqsqs.models import (
+    Consumer,
+    Counts,
+    Durability,
+    Failure,
+    MoveTask,
+    QueueInfo,
+    Reached,
+    Redriven,
+    State,
+)
+
+if TYPE_CHECKING:
+    from rqsqs._sync.connection import Connection
+
+
+class Queue:
+    """One queue of a connection; made by Connection.queue() or Connection.create_queue().
+
+    Thread-safe. Iterating over a queue receives its messages one after the other
+    and waits for more, without end.
+    """
+
+    __module__ = "rqsqs"
+    __slots__ = ("_connection", "_durability", "_limits", "_ref", "_run")
+
+    def __init__(self, connection: Connection, name: str, durability: Durability | str | None = None) -> None:
+        self._connection = connection
+        self._durability = _settings.durability(durability) or connection.durability
+        self._limits: Limits = connection.limits
+        self._ref = connection.transport.queue(name)
+        self._run = connection.transport.run
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self._ref.name
+
+    @property
+    def is_fifo(self) -> bool:
+        """Does the queue keep the order of message groups? (Its name ends in `.fifo` then.)"""
+        return self._ref.is_fifo
+
+    @property
+    def limits(self) -> Limits:
+        """What the connection allows."""
+        return self._limits
+
+    def __repr__(self) -> str:
+        return f"<rqsqs.Queue {self.name!r}>"
+
+    # Messages
+
+    def send(
+        self, body: Any, *, durability: Durability | str | None = None, **options: Unpack[SendOptions]
+    ) -> SentMessage:
+        """Send one message.
+
+        Args:
+            body: text, bytes, or anything msgpack can pack (dicts, lists, numbers, None).
+            delay: seconds until it becomes visible, 0 to 10 years; None = the queue's delay.
+            at: when it becomes visible: a datetime with time zone or epoch seconds, instead of delay.
+            group: message group, 1 to 128 characters. FIFO queues need one and keep its order; on a standard queue
+                groups take turns (fair queue).
+            deduplication_id: 1 to 128 characters; a second message with it inside the window is not stored.
+            deduplication_window: seconds, 0 to 1 year, instead of the queue's (5 minutes).
+            attributes: names to text, numbers or bytes, kept beside the body.
+            durability: how safe it has to be before this returns, a Durability or its text; None = as the queue or the
+                connection says.
+
+        Returns:
+            SentMessage; is_duplicate tells that it was recognised and not stored again.
+
+        Raises:
+            QueueDoesNotExist, InvalidParameterValue, MissingParameter, MessageTooLarge, ServerError.
+            DurabilityNotReached: it is stored, but not as safely.
+        """
+        ref, limits = self._ref, self._limits
+        is_plain = not options and not ref.is_fifo
+        message = records.outgoing(body) if is_plain else arguments.outgoing(ref, limits, body, options)
+        safe = self._durability if durability is None else _settings.durability(durability)
+        (sent,) = self._run(flows.send_messages(ref, (message,), limits, safe))
+        if isinstance(sent, Failure):
+            raise sent.error
+        return sent
+
+    def send_batch(self, messages: Iterable[Any], *, durability: Durability | str | None = None) -> list[SentMessage]:
+        """Send up to 1,000 messages in order; very many or large ones take several steps (docs/native.md).
+
+        Args:
+            messages: bodies, or Entry objects for messages with options.
+            durability: as for send(), of all together.
+
+        Returns:
+            One SentMessage for each.
+
+        Raises:
+            BatchFailed: some were not sent; its `results` tell which, the others were.
+            DurabilityNotReached: they are stored, but not as safely.
+            QueueDoesNotExist, InvalidParameterValue, MissingParameter, ServerError: nothing was sent.
+        """
+        ref, limits = self._ref, self._limits
+        batch = arguments.entries(ref, limits, messages)
+        safe = self._durability if durability is None else _settings.durability(durability)
+        return without_failures(self._run(flows.send_messages(ref, batch, limits, safe)))
+
+    def receive(
+        self,
+        max_messages: int = 1,
+        *,
+        wait: Seconds | None = None,
+        visibility_timeout: Seconds | None = None,
+        delete: bool = False,
+        attempt_id: str | None = None,
+    ) -> list[Message]:
+        """Receive messages; they stay invisible to others until deleted or until their visibility timeout is over.
+
+        Args:
+            max_messages: 1 to 1,000.
+            wait: seconds to wait for the first message, 0 to 10 years; None = the queue's wait, 0 = do not wait.
+            visibility_timeout: seconds, 0 to 10 years; None = the queue's.
+            delete: delete at once what is received (at most once instead of at least once).
+            attempt_id: FIFO: a repetition under the same id, 1 to 128 characters, within 5 minutes gives the same
+                messages again.
+
+        Returns:
+            As many as there are, up to max_messages; an empty list if none came in time. A message that cannot be read
+            is passed over, with a warning to the logger `rqsqs.damage`.
+
+        Raises:
+            QueueDoesNotExist, InvalidParameterValue, ServerError.
+            MessageDamaged: only such were received.
+            QueueDamaged: the settings of the queue cannot be read.
+            FormatNewer: a newer version of rqsqs wrote them; they are given back.
+        """
+        found = self._run(
+            flows.receive_messages(
+                self._ref,
+                self._limits,
+                *arguments.receiving(self._limits, max_messages, visibility_timeout, wait),
+                None if attempt_id is None else arguments.label("attempt_id", attempt_id),
+                delete is not False and arguments.flag("delete", delete),
+            )
+        )
+        return [Message(self, d) for d in flows.readable(found, must=True)]
+
+    def messages(
+        self, *, wait: Seconds | None = None, visibility_timeout: Seconds | None = None, prefetch: int = 1
+    ) -> Iterator[Message]:
+        """Receive message after message.
+
+        Args:
+            wait: seconds, 0 to 10 years; the iteration ends when no message came for so long. None = it never ends.
+            visibility_timeout: seconds, 0 to 10 years; None = the queue's.
+            prefetch: how many messages to receive at a time, 1 to 1,000; what is not used is given back at the end.
+
+        Yields:
+            The messages, each as receive() returns it.
+
+        Raises:
+            As receive(), but damaged messages are passed over.
+        """
+        batch: list[Message] = []
+        try:
+            while True:
+                try:
+                    batch = self.receive(
+                        prefetch, wait=20 if wait is None else wait, visibility_timeout=visibility_timeout
+                    )
+                except MessageDamaged:  # others are not
+                    continue
+                if not batch and wait is not None:
+                    return
+                batch.reverse()
+                while batch:
+                    yield batch.pop()
+        finally:
+            if batch:
+                changes = [(m.receipt_handle, 0) for m in reversed(batch)]
+                without_failures(self._run(flows.change_visibility(self._ref, changes, self._limits, None)))
+
+    def __iter__(self) -> Iterator[Message]:
+        return self.messages()
+
+    def delete(self, message: Message | str) -> Reached | None:
+        """Delete a message by itself or its receipt handle; deleting what is gone succeeds.
+
+        Args:
+            message: a message that was received, or its receipt handle.
+
+        Returns:
+            What was reached, if the Durability of the queue or connection says that deletes have to be safe; else None.
+
+        Raises:
+            ReceiptHandleIsInvalid: it is no handle, or of another queue.
+            ReceiptHandleExpired: FIFO, and where deletes have to be safe: the message was received again by somebody
+                else.
+            DurabilityNotReached: it is deleted, but not as safely.
+        """
+        flow = flows.delete_messages(self._ref, (arguments.handle(message),), self._limits, self._durability)
+        if holder_of(message) is not None:
+            flow = taking((message,), flow)
+        (result,) = self._run(flow)
+        return one_done(result, self._durability, flows.DELETED)
+
+    def delete_batch(self, messages: Iterable[Message | str]) -> Reached | None:
+        """Delete up to 1,000 messages; of a FIFO queue 100 are one step.
+
+        Args:
+            messages: as for delete().
+
+        Returns:
+            As delete(); of several partitions the least.
+
+        Raises:
+            BatchFailed: some could not be deleted; its `results` tell which, the others were.
+            DurabilityNotReached: they are deleted, but not as safely.
+        """
+        batch = arguments.batch("messages", messages, self._limits.batch_entries)
+        handles = [arguments.handle(m) for m in batch]
+        flow = taking(batch, flows.delete_messages(self._ref, handles, self._limits, self._durability))
+        return all_done(self._run(flow), self._durability, flows.DELETED)
+
+    def delete_and_receive(
+        self,
+        finished: Iterable[Message | str],
+        max_messages: int = 1,
+        *,
+        wait: Seconds | None = None,
+        visibility_timeout: Seconds | None = None,
+    ) -> tuple[list[Message], list[Failure]]:
+        """Delete what is finished and receive what comes next, in one call: what a busy consumer does.
+
+        Args:
+            finished: up to 1,000 messages or receipt handles; may be empty.
+            max_messages: as for receive().
+            wait: as for receive().
+            visibility_timeout: as for receive().
+
+        Returns:
+            The messages received, and a Failure (index and error) for each that could not be deleted, or not as safely
+            as required: deletes that have to be safe go first, in a call of their own.
+
+        Raises:
+            As receive().
+        """
+        batch = arguments.batch("finished", finished, self._limits.batch_entries, minimum=0)
+        handles = [arguments.handle(m) for m in batch]
+        numbers = arguments.receiving(self._limits, max_messages, visibility_timeout, wait)
+        flow = flows.delete_and_receive(self._ref, self._limits, handles, *numbers, self._durability)
+        found, failures = self._run(taking(batch, flow))
+        return [Message(self, d) for d in flows.readable(found, must=not failures)], failures
+
+    def change_visibility(self, message: Message | str, timeout: Seconds) -> Reached | None:
+        """Let a message become visible some time from now.
+
+        Args:
+            message: a message that was received, or its receipt handle.
+            timeout: seconds from now, 0 to 10 years; 0 = at once.
+
+        Returns:
+            As delete().
+
+        Raises:
+            ReceiptHandleIsInvalid: it is no handle, or of another queue.
+            ReceiptHandleExpired: FIFO: the message was received again by somebody else.
+            MessageNotAvailable: it was deleted.
+            DurabilityNotReached: it was done, but not as safely.
+        """
+        ms = arguments.milliseconds("timeout", timeout, self._limits.visibility_ms)
+        return self._change_visibility(message, ms, self._durability)
+
+    def _change_visibility(self, message: Message | str, ms: int, durability: Durability | None) -> Reached | None:
+        handle, holder = arguments.handle(message), holder_of(message)
+        if holder is not None and isinstance(message, BaseMessage):
+            if ms == 0:
+                return self._run(holder.release(message._delivery, 0))
+            holder.check(message._delivery)
+        (result,) = self._run(flows.change_visibility(self._ref, ((handle, ms),), self._limits, durability))
+        return one_done(result, durability, flows.CHANGED)
+
+    def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> Reached | None:
+        """Change the visibility of up to 1,000 messages.
+
+        Args:
+            changes: pairs of a message, or its receipt handle, and seconds from now, 0 to 10 years.
+
+        Returns:
+            As delete(); of several partitions the least.
+
+        Raises:
+            BatchFailed: some could not be changed; its `results` tell which, the others were.
+            DurabilityNotReached: they were changed, but not as safely.
+        """
+        limits, durability = self._limits, self._durability
+        batch = arguments.changes(limits, changes)
+        if all([holder_of(message) is None for message, _ in batch]):
+            handles = [(arguments.handle(message), ms) for message, ms in batch]
+            results = self._run(flows.change_visibility(self._ref, handles, limits, durability))
+            return all_done(results, durability, flows.CHANGED)
+        each: list[Failure | Reached | None] = []
+        for index, (message, ms) in enumerate(batch):
+            try:
+                each.append(self._change_visibility(message, ms, durability))
+            except ServerError:
+                raise
+            except RqsqsError as e:
+                each.append(Failure(index, e))
+        return all_done(each, durability, flows.CHANGED)
+
+    # What waits
+
+    def counts(self, group: str | None = None) -> Counts:
+        """Exact numbers of visible, in-flight and delayed messages.
+
+        Args:
+            group: of this message group only, 1 to 128 characters; None = of the whole queue.
+
+        Returns:
+            Counts, with the time when the oldest message was sent.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.counts(self._ref, arguments.group(group)))
+
+    def groups(self) -> list[str]:
+        """The message groups that hold messages; of a standard queue those with messages that wait in line.
+
+        Returns:
+            Their names, sorted.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.groups(self._ref))
+
+    def peek(self, max_messages: int = 1, state: State = "visible") -> list[Message]:
+        """Look at the first messages of a state without receiving them.
+
+        Args:
+            max_messages: 1 to 1,000.
+            state: "visible", "in_flight" or "delayed".
+
+        Returns:
+            Messages without a receipt handle.
+
+        Raises:
+            QueueDoesNotExist.
+            MessageDamaged: none of them can be read.
+        """
+        limit = arguments.browsing(self._ref, state, "", max_messages)[2]
+        return [Message(self, d) for d in self._run(flows.peek(self._ref, state, limit))]
+
+    def browse(self, state: State = "visible", cursor: str = "", max_messages: int = 100) -> tuple[list[Message], str]:
+        """Look at messages page by page, without any effect on them. What cannot be read is passed over.
+
+        Args:
+            state: "visible", "in_flight" or "delayed".
+            cursor: "" to begin, then what the last call returned.
+            max_messages: about how many, 1 to 1,000.
+
+        Returns:
+            Messages and the next cursor, "" at the end. What comes and goes meanwhile may be missed or seen twice.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        checked = arguments.browsing(self._ref, state, cursor, max_messages)
+        found, following = self._run(flows.browse(self._ref, *checked))
+        return [Message(self, d) for d in flows.readable(found, must=False)], following
+
+    def cancel(
+        self,
+        message: SentMessage | Message | str | None = None,
+        *,
+        deduplication_id: str | None = None,
+        group: str | None = None,
+    ) -> bool:
+        """Take a waiting message out of the queue.
+
+        Args:
+            message: what send() returned, a message that was looked at, or a message id.
+            deduplication_id: instead of message; it is forgotten, so that it can be sent again.
+            group: its message group, if known: FIFO and fair queues are searched group by group without it.
+
+        Returns:
+            False if there is no such message.
+
+        Raises:
+            MessageNotAvailable: it is in flight.
+        """
+        if (message is None) == (deduplication_id is None):
+            raise MissingParameter("cancel() needs a message or a deduplication_id, one of them")
+        message_id = None if message is None else arguments.message_id(message)
+        dedup_id = None if deduplication_id is None else arguments.label("deduplication_id", deduplication_id)
+        return self._run(flows.cancel(self._ref, message_id, dedup_id, arguments.group(group)))
+
+    def reschedule(
+        self,
+        message: SentMessage | Message | str,
+        *,
+        delay: Seconds | None = None,
+        at: Moment | None = None,
+        group: str | None = None,
+    ) -> bool:
+        """Give a waiting message another time to become visible.
+
+        Args:
+            message: what send() returned, a message that was looked at, or a message id.
+            delay: seconds from now, 0 to 10 years; or
+            at: a datetime with time zone or epoch seconds.
+            group: as for cancel().
+
+        Returns:
+            False if there is no such message.
+
+        Raises:
+            MessageNotAvailable: it is in flight.
+        """
+        if (delay is None) == (at is None):
+            raise MissingParameter("reschedule() needs delay or at, one of them")
+        due: int | str
+        if at is not None:
+            due = arguments.epoch_ms("at", at)
+        else:
+            due = f"+{arguments.milliseconds('delay', delay, self._limits.delay_ms)}"
+        flow = flows.reschedule(self._ref, arguments.message_id(message), due, arguments.group(group))
+        return self._run(flow)
+
+    def pause(self, group: str | None = None) -> None:
+        """Hand nothing out any more; what is in flight stays so.
+
+        Args:
+            group: of this message group only, 1 to 128 characters; None = of the whole queue.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        self._run(flows.pause(self._ref, resume=False, group=arguments.group(group)))
+
+    def resume(self, group: str | None = None) -> None:
+        """Undo pause().
+
+        Args:
+            group: as for pause().
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        self._run(flows.pause(self._ref, resume=True, group=arguments.group(group)))
+
+    def purge(self) -> None:
+        """Remove all messages: visible, in flight and delayed.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        self._run(flows.purge_queue(self._ref, self._limits))
+
+    # Workers
+
+    def consumers(self) -> list[Consumer]:
+        """The workers that serve this queue, also those that died within the last minute; 1,000 at most.
+
+        Returns:
+            A Consumer for each, as its last heartbeat described it.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.list_consumers(self._ref))
+
+    def drain(self, consumer: Consumer | str) -> bool:
+        """Tell a worker to finish what it holds of this queue and to take no more.
+
+        It obeys with its next heartbeat: soon if it is busy, within a minute if it is idle.
+
+        Args:
+            consumer: one of consumers(), or its consumer_id.
+
+        Returns:
+            False if there is no such consumer.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.order_consumer(self._ref, arguments.consumer_id(consumer), "drain"))
+
+    def evict(self, consumer: Consumer | str) -> bool:
+        """Tell a worker to give back at once what it holds of this queue and to take no more.
+
+        Args:
+            consumer: as for drain().
+
+        Returns:
+            As drain().
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.order_consumer(self._ref, arguments.consumer_id(consumer), "evict"))
+
+    # Dead letters
+
+    def redrive(
+        self,
+        destination: Queue | str | None = None,
+        *,
+        max_per_second: int | None = None,
+        max_messages: int | None = None,
+    ) -> str:
+        """Move the messages of this dead-letter queue back to their sources, or to `destination`, in the background.
+
+        Args:
+            destination: another queue of the same kind, or its name; None = each message's source.
+            max_per_second: 1 to 500 messages; None = as fast as it goes.
+            max_messages: up to so many, those that wait at the head of each partition; None = all that are visible now.
+
+        Returns:
+            The id of the move task; see move_tasks() and cancel_redrive().
+
+        Raises:
+            ResourceNotFound: a queue does not exist.
+            MoveTaskRefused: this is no dead-letter queue, or a task is running.
+        """
+        target = arguments.destination(self._ref, destination, max_per_second)
+        most = None if max_messages is None else arguments.count("max_messages", max_messages, 10**9)
+        return self._run(flows.start_move(self._ref, target, max_per_second, self._durability, most))
+
+    def redrive_messages(
+        self,
+        messages: Iterable[Message | SentMessage | str],
+        destination: Queue | str | None = None,
+        *,
+        max_per_second: int | None = None,
+    ) -> Redriven:
+        """Move some messages of this dead-letter queue back to their sources, or to `destination`, and wait for it.
+
+        Those of a message group keep their order. It is a task of the queue while it lasts, as redrive(): one at a
+        time, listed by move_tasks(), ended by cancel_redrive().
+
+        Args:
+            messages: up to 1,000 messages or message ids; where there are groups messages are found faster than ids.
+            destination: as for redrive().
+            max_per_second: as for redrive().
+
+        Returns:
+            Which were moved, which were not there, and which cannot be moved now.
+
+        Raises:
+            As redrive().
+        """
+        target = arguments.destination(self._ref, destination, max_per_second)
+        chosen = [
+            (arguments.message_id(message).lower(), arguments.group(getattr(message, "group", None)))
+            for message in arguments.batch("messages", messages, 1000)
+        ]
+        return self._run(flows.move_chosen(self._ref, chosen, target, max_per_second, self._durability))
+
+    def move_tasks(self) -> list[MoveTask]:
+        """The last move tasks of this queue.
+
+        Returns:
+            MoveTasks, newest first.
+
+        Raises:
+            ResourceNotFound: the queue does not exist.
+        """
+        return self._run(flows.list_moves(self._ref, durability=self._durability))
+
+    def cancel_redrive(self, task_id: str) -> int:
+        """Cancel a running move task.
+
+        Args:
+            task_id: what redrive() returned, or the task_id of one of move_tasks().
+
+        Returns:
+            How many messages were moved.
+
+        Raises:
+            ResourceNotFound: there is no such task.
+            MoveTaskRefused: it is not running.
+        """
+        return self._run(flows.cancel_move(self._ref, arguments.text("task_id", task_id)))
+
+    def dead_letter_sources(self) -> list[str]:
+        """The queues whose dead letters come here.
+
+        Returns:
+            Their names.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.dead_letter_sources(self._ref))
+
+    # The queue itself
+
+    def info(self) -> QueueInfo:
+        """What the server keeps about the queue.
+
+        Returns:
+            Attributes (under SQS's names, as text), times of creation and last change.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.queue_info(self._ref))
+
+    def configure(self, **settings: Unpack[QueueSettings]) -> None:
+        """Change settings, all or none. A change holds for every client at once.
+
+        Args:
+            settings: the keyword arguments of Connection.create_queue(), without `tags`. `dead_letter_queue=""` removes
+                the redrive policy.
+
+        Raises:
+            QueueDoesNotExist, InvalidParameterValue, MissingParameter.
+            ResourceNotFound: the dead-letter queue does not exist.
+        """
+        changes = _settings.attributes_of(self.name, settings, self._limits, "configure")
+        if not changes:
+            raise MissingParameter("configure() needs a setting: without one it changes nothing")
+        self._run(flows.set_attributes(self._ref, changes, self._limits))
+
+    def tags(self) -> dict[str, str]:
+        """The queue's tags.
+
+        Returns:
+            Names to text.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return self._run(flows.get_tags(self._ref))
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags.
+
+        Args:
+            tags: names to text; others that the queue has stay.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        self._run(flows.set_tags(self._ref, arguments.tags(tags)))
+
+    def untag(self, *names: str) -> None:
+        """Remove tags.
+
+        Args:
+            names: of the tags; unknown ones are ignored.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        self._run(flows.remove_tags(self._ref, [arguments.text("the name of a tag", n) for n in names]))
