@@ -97,7 +97,7 @@ def place_of(url: str) -> Place | None:
 def _address(text: str, default: int, refused: str) -> Address:
     match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
     if match is None or int(match[2] or default) > 65_535:
-        raise UsageError(f"{refused}{text!r} is not HOST or HOST:PORT")
+        raise UsageError(f"{refused}each server must be HOST or HOST:PORT, got {text!r}")
     return Address(match[1].strip("[]"), int(match[2] or default))
 
 

@@ -13,10 +13,11 @@ import msgpack
 
 import rqsqs
 from rqsqs._base_message import moment
+from rqsqs._suggestions import did_you_mean
 from rqsqs.cli import output
 from rqsqs.cli.values import DURATION, MOMENT
 
-OPTIONS = ("delay", "at", "group", "deduplication_id", "deduplication_window", "attributes")
+OPTIONS = tuple(rqsqs.SendOptions.__annotations__)
 SHOWN = (  # what is printed beside; it may stand in what is sent
     *("message_id", "sequence_number", "dead_letter_source", "visible_at", "receipt_handle", "sent_at"),
     *("receive_count", "state", "cause", "body_type"),
@@ -140,7 +141,10 @@ def _entry(record: dict[str, Any], defaults: dict[str, Any]) -> rqsqs.Entry:
     body = _body(record)
     unknown = sorted(set(record) - set(OPTIONS) - set(SHOWN) - set(BODIES))
     if unknown:
-        raise click.UsageError(f"{unknown[0]!r} is not a field of a message: there are body, {', '.join(OPTIONS)}")
+        raise click.UsageError(
+            f"the fields of a message must be body, {', '.join(OPTIONS)}, got {unknown[0]!r}"
+            f"{did_you_mean(unknown[0], OPTIONS)}"
+        )
     options = defaults | {name: record[name] for name in OPTIONS if record.get(name) is not None}
     for name, kind in (("at", MOMENT), ("delay", DURATION), ("deduplication_window", DURATION)):
         if isinstance(options.get(name), str):
@@ -169,7 +173,7 @@ def _body(record: dict[str, Any]) -> Any:
 
 def _decoded(text: Any) -> bytes:
     if not isinstance(text, str):
-        raise ValueError("it is a text")
+        raise ValueError(f"it must be a str, got {text!r:.80}")
     return base64.b64decode(text, validate=True)
 
 

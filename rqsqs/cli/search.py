@@ -81,7 +81,7 @@ def _test(text: str, regex: bool, ignore_case: bool) -> Test:
     try:
         pattern = re.compile(text if regex else re.escape(text), re.IGNORECASE if ignore_case else 0)
     except re.error as error:
-        raise click.UsageError(f"{text!r} is not a regular expression: {error}") from None
+        raise click.UsageError(f"TEXT must be a regular expression with --regex, got {text!r}: {error}") from None
     return lambda part: pattern.search(part) is not None
 
 

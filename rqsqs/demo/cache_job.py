@@ -194,7 +194,7 @@ def change_of(message: rqsqs.Message | Message, is_repaired: bool) -> Change:
     if is_repaired and ttl in WORDED_TTL:
         ttl = WORDED_TTL[ttl]
     if not isinstance(ttl, int) or ttl <= 0:
-        raise CannotApply(f"the time to live is {ttl!r}, not a number of seconds")
+        raise CannotApply(f"the time to live must be a number of seconds, got {ttl!r}")
     return operation["key"], version, operation["value"], ttl
 
 

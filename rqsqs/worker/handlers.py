@@ -56,8 +56,8 @@ class Handler:
             if inspect.iscoroutine(result):
                 result.close()
             error = UsageError(
-                f"the handler of {self.queue!r} must be an `async def` to be awaited, or return no awaitable: "
-                f"it returned a {type(result).__name__}, which nobody awaited"
+                f"the handler of {self.queue!r} must be an `async def` to be awaited, or return no awaitable, got a "
+                f"{type(result).__name__} that nobody awaited"
             )
             return [error] * len(deliveries)
         if not self.batch:
@@ -68,8 +68,8 @@ class Handler:
             found = [result]
         if len(found) != len(deliveries):
             wrong = InvalidParameterValue(
-                f"the batch handler of {self.queue!r} gave {len(found)} outcomes for {len(deliveries)} messages: "
-                "it returns None, or a list with None or an exception for each message"
+                f"the batch handler of {self.queue!r} must return None, or a list with None or an exception for each "
+                f"message, got {len(found)} for {len(deliveries)} messages"
             )
             return [wrong] * len(deliveries)
         return [None if outcome is None else as_error(outcome) for outcome in found]
@@ -106,8 +106,8 @@ def make(queue: str, function: Any, weight: float, batch: int, timeout: float | 
             count = 0
     if count not in (1, 2):
         raise InvalidParameterValue(
-            f"the handler of {queue!r}, {function!r}, cannot be called: it takes a message (or a list of them), and "
-            "the context if it wants, as positional arguments"
+            f"the handler of {queue!r} must take a message (or a list of them), and the context if it wants, as "
+            f"positional arguments, got {function!r}"
         )
     wrong = _mismatch(function, batch, is_coroutine)
     if wrong:

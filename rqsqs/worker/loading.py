@@ -36,7 +36,7 @@ def worker(target: str) -> Worker:
     module, attribute, found = _load(target, "worker")
     if not isinstance(found, Worker):
         raise UsageError(
-            f"{attribute!r} of the module {module.__name__!r} is {_kind(found)}, not a Worker{_others(module)}"
+            f"{attribute!r} of the module {module.__name__!r} must be a Worker, got {_kind(found)}{_others(module)}"
         )
     return found
 
@@ -52,7 +52,7 @@ def function(target: str) -> Callable[..., Any]:
     if isinstance(found, Worker):
         raise UsageError(f"{attribute!r} of the module {module.__name__!r} is a Worker: it needs no --lambda")
     if not callable(found):
-        raise UsageError(f"{attribute!r} of the module {module.__name__!r} is {_kind(found)}, not a function")
+        raise UsageError(f"{attribute!r} of the module {module.__name__!r} must be a function, got {_kind(found)}")
     return found  # type: ignore[no-any-return]
 
 

@@ -93,7 +93,7 @@ def as_error(outcome: object) -> BaseException:
     """An outcome that a batch handler gave for a message it could not handle."""
     if isinstance(outcome, BaseException):
         return outcome
-    return UsageError(f"a batch handler gave {outcome!r} for a message: it is None or an exception")
+    return UsageError(f"a batch handler must return None or an exception for each message, got {outcome!r}")
 
 
 def kinds_of(kind: type) -> tuple[str, ...]:

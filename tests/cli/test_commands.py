@@ -342,7 +342,7 @@ def test_a_file_of_many_messages_is_sent_in_order(run: Run, connection: rqsqs.Co
         ("{}", "a message is an object"),
         ('{"body": 1, "body_base64": ""}', "a message is an object"),
         ('{"body_base64": "?"}', "not base64"),
-        ('{"body": 1, "dealy": 5}', "'dealy' is not a field"),
+        ('{"body": 1, "dealy": 5}', "got 'dealy'; did you mean 'delay'?"),
         ('{"body": 1, "at": "noon"}', "not a time"),
     ],
 )

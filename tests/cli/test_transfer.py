@@ -127,7 +127,7 @@ def test_nothing_of_a_wrong_file_is_imported(run: Run, connection: rqsqs.Connect
     path = tmp_path / "orders.jsonl"
     path.write_text("\n".join([*['{"body": 1}'] * 1000, '{"body": 1, "dealy": 2}']))
     result = run("import", "orders", str(path), code=2)
-    assert "line 1001: 'dealy' is not a field" in result.stderr
+    assert "line 1001: the fields of a message must be body" in result.stderr
     assert queue.counts().visible == 0
     for line, part in (
         ('{"body_msgpack": "?"}', "not base64 of msgpack"),

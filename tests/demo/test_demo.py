@@ -51,7 +51,7 @@ def test_the_demo_comes_to_its_proof_without_a_server() -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()] == SUMMARY
     assert re.search(r"proof +the cache equals what the operations say: \d+ of \d+ keys", result.stdout)
     assert re.search(r"it held \d+ messages: visible to the others after [\d.]+ s \(two heartbeats", result.stderr)
-    assert re.search(r"6 x .*CannotApply: the time to live is '…'", result.stderr)
+    assert re.search(r"6 x .*CannotApply: the time to live must be a number of seconds, got '…'", result.stderr)
     assert re.search(r"3 x .*CannotApply: unknown operation 'delete'", result.stderr)
     assert "\x1b" not in result.stdout + result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from typing import Any
 
 import pytest
 
 import rqsqs
+from rqsqs import aio
 
 CLASSES = [c for n in rqsqs.__all__ if inspect.isclass(c := getattr(rqsqs, n))]
 FACES = [rqsqs.Connection, rqsqs.Queue, rqsqs.Message, rqsqs.Entry]
@@ -56,6 +58,23 @@ def test_every_public_method_is_documented_and_typed(cls: type, name: str) -> No
     assert signature.return_annotation is not inspect.Signature.empty
     for parameter in list(signature.parameters.values())[1:]:
         assert parameter.annotation is not inspect.Parameter.empty
+
+
+@pytest.mark.parametrize("api", [rqsqs, aio], ids=["sync", "aio"])
+def test_every_argument_and_option_is_described_where_it_is_given(api: Any) -> None:
+    """Also the options that are spelled in a TypedDict: help() shows them where they are used."""
+    options = {"send": rqsqs.SendOptions, "create_queue": rqsqs.QueueSettings}
+    for cls in (api.Connection, api.Queue, api.Message):
+        for name, function in inspect.getmembers(cls, inspect.isfunction):
+            if name[0] == "_":
+                continue
+            signature = inspect.signature(function)
+            wanted = {p.name for p in list(signature.parameters.values())[1:] if p.kind is not p.VAR_KEYWORD}
+            wanted |= getattr(options.get(name), "__annotations__", {}).keys()
+            assert wanted <= set(re.findall(r"^ {12}(\w+): ", function.__doc__ or "", re.MULTILINE)), (cls, name)
+            returns = str(signature.return_annotation)
+            if returns != "None" and name not in ("queues", "messages", "statistics"):
+                assert "Returns:" in (function.__doc__ or ""), (cls, name)
 
 
 def test_every_error_has_what_the_sqs_faces_need() -> None:

@@ -82,3 +82,11 @@ def test_a_module_imports_nothing_from_above(module: str) -> None:
 
 def test_models_import_nothing_of_ours() -> None:
     assert IMPORTS["models"] == IMPORTS["limits"] == set()
+
+
+def test_there_is_no_circle() -> None:
+    left = {name: set(others) for name, others in IMPORTS.items()}
+    while leaves := {name for name, others in left.items() if not others & left.keys()}:
+        for name in leaves:
+            del left[name]
+    assert not left, {name: sorted(others & left.keys()) for name, others in left.items()}

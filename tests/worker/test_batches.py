@@ -72,14 +72,14 @@ def test_some_have_failed(app: App) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "text"),
     [
-        ([], "rqsqs.InvalidParameterValue", "gave 0 outcomes for 3 messages"),
-        ([None, None], "rqsqs.InvalidParameterValue", "gave 2 outcomes for 3 messages"),
-        ([None] * 4, "rqsqs.InvalidParameterValue", "gave 4 outcomes for 3 messages"),
-        (7, "rqsqs.InvalidParameterValue", "gave 1 outcomes for 3 messages"),
-        (True, "rqsqs.InvalidParameterValue", "gave 1 outcomes for 3 messages"),
-        ([True, False, "x"], "rqsqs.UsageError", "it is None or an exception"),
-        ([ValueError] * 3, "rqsqs.UsageError", "it is None or an exception"),
-        ("abc", "rqsqs.UsageError", "it is None or an exception"),
+        ([], "rqsqs.InvalidParameterValue", "got 0 for 3 messages"),
+        ([None, None], "rqsqs.InvalidParameterValue", "got 2 for 3 messages"),
+        ([None] * 4, "rqsqs.InvalidParameterValue", "got 4 for 3 messages"),
+        (7, "rqsqs.InvalidParameterValue", "got 1 for 3 messages"),
+        (True, "rqsqs.InvalidParameterValue", "got 1 for 3 messages"),
+        ([True, False, "x"], "rqsqs.UsageError", "must return None or an exception"),
+        ([ValueError] * 3, "rqsqs.UsageError", "must return None or an exception"),
+        ("abc", "rqsqs.UsageError", "must return None or an exception"),
     ],
 )
 def test_what_cannot_be_understood_fails_the_messages_and_says_why(app: App, answer: Any, kind: str, text: str) -> None:

@@ -140,9 +140,9 @@ class HasBody(Protocol):
     ("function", "says"),
     [
         (3, "must be a function, got 3"),
-        (lambda: None, "cannot be called"),
-        (lambda a, b, c: None, "cannot be called"),
-        (lambda message, *, database: None, "cannot be called"),
+        (lambda: None, "must take a message"),
+        (lambda a, b, c: None, "must take a message"),
+        (lambda message, *, database: None, "must take a message"),
         (Task, "got the class Task: register an object of it"),
         (two_messages, "has a `yield`"),
         (in_steps, "has a `yield`"),

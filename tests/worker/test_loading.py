@@ -71,7 +71,10 @@ def test_a_file_in_a_package_is_imported_as_part_of_it(folder: Path) -> None:
         (":worker", "':worker' names no module: write module:attribute, such as app:worker"),
         ("broken_20:nothing", "the module 'broken_20' .* has no attribute 'nothing'; there is broken_20:mine"),
         ("broken_20", "the module 'broken_20' .* has no attribute 'worker'; there is broken_20:mine"),
-        ("broken_20:number", "'number' of the module 'broken_20' is an int, not a Worker; there is broken_20:mine"),
+        (
+            "broken_20:number",
+            "'number' of the module 'broken_20' must be a Worker, got an int; there is broken_20:mine",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(folder: Path, target: str, text: str) -> None:
@@ -107,7 +110,7 @@ def test_functions_for_lambda(folder: Path) -> None:
     write(folder / "my_lambda.py", WORKER + "def lambda_handler(event, context): ...\nnumber = 1\n")
     assert loading.function("my_lambda").__name__ == "lambda_handler"
     assert loading.function("my_lambda:lambda_handler").__name__ == "lambda_handler"
-    with pytest.raises(rqsqs.UsageError, match="'number' of the module 'my_lambda' is an int, not a function"):
+    with pytest.raises(rqsqs.UsageError, match="'number' of the module 'my_lambda' must be a function, got an int"):
         loading.function("my_lambda:number")
     with pytest.raises(rqsqs.UsageError, match="is a Worker: it needs no --lambda"):
         loading.function("my_lambda:worker")

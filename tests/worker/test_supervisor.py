@@ -204,7 +204,7 @@ def test_one_that_was_drained_is_not_replaced(start: Start, orders: rqsqs.Queue)
     [
         ("import no_such_thing", 1, "No module named 'no_such_thing'"),
         ("1 / 0", 1, "ZeroDivisionError: division by zero"),
-        ("worker = 1", 2, "rqsqs: 'worker' of the module 'app' is an int, not a Worker"),
+        ("worker = 1", 2, "rqsqs: 'worker' of the module 'app' must be a Worker, got an int"),
         (APP.replace('"orders"', '"nothing"'), 1, "rqsqs: the queue 'nothing' does not exist"),
         (APP.replace("Worker(", "Worker('redis://127.0.0.1:1/0', "), 3, "rqsqs: "),
     ],
