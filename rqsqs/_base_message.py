@@ -10,7 +10,7 @@ from rqsqs._arguments import AttributeValue
 from rqsqs._core.operation import Flow
 from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached
-from rqsqs.models import Cause, Failure
+from rqsqs.models import FailedEntry, Failure
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class BaseMessage:
         return {name: _attribute_value(*pair) for name, pair in self._delivery.attributes.items()}
 
     @property
-    def cause(self) -> Cause | None:
+    def cause(self) -> Failure | None:
         """Why a worker could not finish it, if one said so; the last cause counts, also from before a redrive."""
         return self._delivery.cause
 
@@ -156,7 +156,9 @@ def _taking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
                 taken[index] = message
         result: Any = yield from flow
         failures = result[1] if isinstance(result, tuple) else result  # of delete_and_receive(), or of each message
-        kept = [r.index for r in failures if isinstance(r, Failure) and not isinstance(r.error, DurabilityNotReached)]
+        kept = [
+            r.index for r in failures if isinstance(r, FailedEntry) and not isinstance(r.error, DurabilityNotReached)
+        ]
         return result  # type: ignore[no-any-return]
     finally:
         for index in taken.keys() & kept:

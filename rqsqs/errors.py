@@ -59,7 +59,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rqsqs._text import printable, shortened
 
 if TYPE_CHECKING:
-    from rqsqs.models import Cause, Reached
+    from rqsqs.models import DurabilityResult, Failure
 
 BY_CODE: dict[str, type[RequestError]] = {}
 
@@ -334,7 +334,7 @@ class MessageDamaged(QueueDamaged):
 
     message_id = receipt_handle = ""
     record = b""
-    cause: Cause | None = None
+    cause: Failure | None = None
 
     @classmethod
     def of(cls, base: str, message_id: str, receipt_handle: str, what: str, record: bytes) -> MessageDamaged:
@@ -366,7 +366,7 @@ class BatchFailed(RqsqsError):
     """Some entries of a batch failed, the others were done.
 
     Attributes:
-        results: one for each entry, in order: what the operation gives, or a Failure with index and error.
+        results: one for each entry, in order: what the operation gives, or a FailedEntry with index and error.
     """
 
     __module__ = "rqsqs"
@@ -392,7 +392,7 @@ class DurabilityNotReached(RqsqsError):
     http_status: ClassVar[int] = 400  # nothing that retries by itself tries a 400 again
     sender_fault: ClassVar[bool] = False
 
-    def __init__(self, message: str, reached: Reached, sent: Sequence[Any] = ()) -> None:
+    def __init__(self, message: str, reached: DurabilityResult, sent: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.reached = reached
         self.sent = list(sent)

@@ -39,14 +39,14 @@ class Durability:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class DurabilityResult:
     """How safe a sent message, or a delete, is, as far as the server told in time.
 
     Attributes:
-        replicas: so many replicas have it (with Durability.aof: on disk).
+        replicas: how many replicas have it (with Durability.aof: on disk).
         aof: the server has it on disk; None if that was not asked.
         is_enough: that is what was asked for.
-        trouble: why the server could not tell, or "".
+        error: why the server could not tell, or "".
     """
 
     __module__ = "rqsqs"
@@ -54,11 +54,11 @@ class Reached:
     replicas: int
     aof: bool | None
     is_enough: bool
-    trouble: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedEntry:
     """The entry `index` of a batch was not done, because of `error`."""
 
     __module__ = "rqsqs"
@@ -87,7 +87,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class Failure:
     """Why a worker could not finish a message.
 
     Attributes:
@@ -143,7 +143,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class InFlight:
     """A message that a consumer has in hand. Time in epoch ms, by the consumer's clock."""
 
     __module__ = "rqsqs"
@@ -188,7 +188,7 @@ class Consumer:
     alive_until_ms: int
     concurrency: int
     in_flight: int
-    held: tuple[Held, ...]
+    held: tuple[InFlight, ...]
     succeeded: int
     failed: int
     statistics: Statistics

@@ -17,7 +17,7 @@ from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves, queues
 from rqsqs._io import nodes, wire
 from rqsqs.limits import NATIVE
-from rqsqs.models import Cause
+from rqsqs.models import Failure
 from tests.lua.conftest import Engine, policy
 
 MIB = 1024 * 1024
@@ -234,7 +234,7 @@ def settling(engine: Engine, meter: Meter, q: QueueRef) -> None:
     engine.clock.advance_ms(1)
     held = drain(engine, meter, q)
     meter(flows.beat(q, held, 60_000, "c", {"state": "running"}, 60_000))
-    cause = Cause("ValueError", "no" * 2000, "t" * 2000, "c", 1, 1, 1)
+    cause = Failure("ValueError", "no" * 2000, "t" * 2000, "c", 1, 1, 1)
     meter(flows.release(q, [operations.Outcome(d, "retry", cause, ("ValueError",), 5) for d in held]))
     engine.clock.advance_ms(10)
     held = drain(engine, meter, q)
@@ -285,7 +285,7 @@ def settling_what_is_visible_again(engine: Engine, meter: Meter, q: QueueRef) ->
             engine.receive(q, 1, 0)
         return held
 
-    cause = Cause("ValueError", "", "", "c", 1, 1, 1)
+    cause = Failure("ValueError", "", "", "c", 1, 1, 1)
     meter(flows.beat(q, returned(), 60_000, "c", {"state": "running"}, 60_000))
     meter(flows.change_visibility(q, [(d.receipt_handle, 9000) for d in returned()], NATIVE))
     for kind in ("requeue", "retry", "dead-letter"):

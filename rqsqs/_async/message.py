@@ -9,7 +9,7 @@ from rqsqs import _arguments as arguments
 from rqsqs._arguments import Seconds
 from rqsqs._base_message import BaseMessage, Holder, holder_of
 from rqsqs._core.records import Delivery
-from rqsqs.models import Reached
+from rqsqs.models import DurabilityResult
 
 if TYPE_CHECKING:
     from rqsqs._async.queue import Queue
@@ -34,7 +34,7 @@ class Message(BaseMessage):
         if holder is not None:
             self._holder = holder
 
-    async def delete(self) -> Reached | None:
+    async def delete(self) -> DurabilityResult | None:
         """It is done with: delete it.
 
         Returns:
@@ -47,7 +47,7 @@ class Message(BaseMessage):
         self._is_settled = True
         return reached
 
-    async def change_visibility(self, timeout: Seconds) -> Reached | None:  # noqa: ASYNC109 - a visibility timeout
+    async def change_visibility(self, timeout: Seconds) -> DurabilityResult | None:  # noqa: ASYNC109 - a visibility timeout
         """Stay invisible from now on for a while.
 
         Args:
@@ -64,7 +64,7 @@ class Message(BaseMessage):
             self._is_settled = True
         return reached
 
-    async def release(self, delay: Seconds = 0) -> Reached | None:
+    async def release(self, delay: Seconds = 0) -> DurabilityResult | None:
         """Give it back, so that others can receive it. In a handler of a worker it has failed.
 
         Args:

@@ -20,10 +20,10 @@ from rqsqs.models import (
     Consumer,
     Counts,
     Durability,
-    Failure,
+    DurabilityResult,
+    FailedEntry,
     MoveTask,
     QueueInfo,
-    Reached,
     Redriven,
     State,
 )
@@ -98,7 +98,7 @@ class Queue:
         message = records.outgoing(body) if is_plain else arguments.outgoing(ref, limits, body, options)
         safe = self._durability if durability is None else _settings.durability(durability)
         (sent,) = await self._run(flows.send_messages(ref, (message,), limits, safe))
-        if isinstance(sent, Failure):
+        if isinstance(sent, FailedEntry):
             raise sent.error
         return sent
 
@@ -202,7 +202,7 @@ class Queue:
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
 
-    async def delete(self, message: Message | str) -> Reached | None:
+    async def delete(self, message: Message | str) -> DurabilityResult | None:
         """Delete a message by itself or its receipt handle; deleting what is gone succeeds.
 
         Args:
@@ -223,7 +223,7 @@ class Queue:
         (result,) = await self._run(flow)
         return one_done(result, self._durability, flows.DELETED)
 
-    async def delete_batch(self, messages: Iterable[Message | str]) -> Reached | None:
+    async def delete_batch(self, messages: Iterable[Message | str]) -> DurabilityResult | None:
         """Delete up to 1,000 messages; of a FIFO queue 100 are one step.
 
         Args:
@@ -248,7 +248,7 @@ class Queue:
         *,
         wait: Seconds | None = None,
         visibility_timeout: Seconds | None = None,
-    ) -> tuple[list[Message], list[Failure]]:
+    ) -> tuple[list[Message], list[FailedEntry]]:
         """Delete what is finished and receive what comes next, in one call: what a busy consumer does.
 
         Args:
@@ -258,8 +258,8 @@ class Queue:
             visibility_timeout: as for receive().
 
         Returns:
-            The messages received, and a Failure (index and error) for each that could not be deleted, or not as safely
-            as required: deletes that have to be safe go first, in a call of their own.
+            The messages received, and a FailedEntry (index and error) for each that could not be deleted, or not as
+            safely as required: deletes that have to be safe go first, in a call of their own.
 
         Raises:
             As receive().
@@ -271,7 +271,7 @@ class Queue:
         found, failures = await self._run(taking(batch, flow))
         return [Message(self, d) for d in flows.readable(found, must=not failures)], failures
 
-    async def change_visibility(self, message: Message | str, timeout: Seconds) -> Reached | None:  # noqa: ASYNC109 - a visibility timeout
+    async def change_visibility(self, message: Message | str, timeout: Seconds) -> DurabilityResult | None:  # noqa: ASYNC109 - a visibility timeout
         """Let a message become visible some time from now.
 
         Args:
@@ -292,7 +292,7 @@ class Queue:
 
     async def _change_visibility(
         self, message: Message | str, ms: int, durability: Durability | None
-    ) -> Reached | None:
+    ) -> DurabilityResult | None:
         handle, holder = arguments.handle(message), holder_of(message)
         if holder is not None and isinstance(message, BaseMessage):
             if ms == 0:
@@ -301,7 +301,9 @@ class Queue:
         (result,) = await self._run(flows.change_visibility(self._ref, ((handle, ms),), self._limits, durability))
         return one_done(result, durability, flows.CHANGED)
 
-    async def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> Reached | None:
+    async def change_visibility_batch(
+        self, changes: Iterable[tuple[Message | str, Seconds]]
+    ) -> DurabilityResult | None:
         """Change the visibility of up to 1,000 messages.
 
         Args:
@@ -320,14 +322,14 @@ class Queue:
             handles = [(arguments.handle(message), ms) for message, ms in batch]
             results = await self._run(flows.change_visibility(self._ref, handles, limits, durability))
             return all_done(results, durability, flows.CHANGED)
-        each: list[Failure | Reached | None] = []
+        each: list[FailedEntry | DurabilityResult | None] = []
         for index, (message, ms) in enumerate(batch):
             try:
                 each.append(await self._change_visibility(message, ms, durability))
             except ServerError:
                 raise
             except RqsqsError as e:
-                each.append(Failure(index, e))
+                each.append(FailedEntry(index, e))
         return all_done(each, durability, flows.CHANGED)
 
     # What waits

@@ -7,7 +7,7 @@ from typing import Any
 
 from rqsqs._core.sent import SentMessage
 from rqsqs.errors import DurabilityNotReached
-from rqsqs.models import Durability, Reached
+from rqsqs.models import Durability, DurabilityResult
 
 
 def for_deletes(durability: Durability | None) -> Durability | None:
@@ -15,10 +15,10 @@ def for_deletes(durability: Durability | None) -> Durability | None:
     return durability if durability is not None and durability.deletes else None
 
 
-def least(results: Iterable[Any]) -> Reached | None:
-    """The least that was reached, among the results of an operation: SentMessages, Reached, and others."""
+def least(results: Iterable[Any]) -> DurabilityResult | None:
+    """The least that was reached, among the results of an operation: SentMessages, DurabilityResult, and others."""
     found = [r.durability if isinstance(r, SentMessage) else r for r in results]
-    told = [r for r in found if isinstance(r, Reached)]
+    told = [r for r in found if isinstance(r, DurabilityResult)]
     return min(told, key=lambda r: (r.is_enough, r.aof is not False, r.replicas), default=None)
 
 
@@ -35,11 +35,11 @@ def not_reached(
     if durability is None or not durability.required or reached is None or reached.is_enough:
         return None
     disk = "" if reached.aof is None else f", {'' if reached.aof else 'not '}on the server's disk"
-    trouble = f" ({reached.trouble})" if reached.trouble else ""
-    sent = [r for r in results if not isinstance(r, Reached)]
+    error = f" ({reached.error})" if reached.error else ""
+    sent = [r for r in results if not isinstance(r, DurabilityResult)]
     return DurabilityNotReached(
         f"{done}, but within {durability.timeout:g} s {reached.replicas} of {durability.replicas} replicas {had}"
-        f"{disk}{trouble}",
+        f"{disk}{error}",
         reached,
         sent if any([isinstance(r, SentMessage) for r in sent]) else (),
     )

@@ -26,7 +26,7 @@ from rqsqs._core import ids, receipts
 from rqsqs._core.keys import Partition
 from rqsqs._core.sent import Outgoing
 from rqsqs.errors import FormatNewer, InvalidParameterValue, MessageDamaged
-from rqsqs.models import Cause
+from rqsqs.models import Failure
 
 TEXT, BYTES, OBJECT, UNREAD = 0, 1, 2, 3
 KINDS = 4  # so many numbers KIND has in each format
@@ -123,7 +123,7 @@ def content_hash(body: Any) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def cause(stamp: str, found: Cause) -> bytes:
+def cause(stamp: str, found: Failure) -> bytes:
     """Pack a cause, to stand behind the record of a message."""
     packed: bytes = msgpack.packb(
         (stamp, found.failures, found.type, found.message, found.traceback, found.worker, found.at_ms, found.receives),
@@ -132,7 +132,7 @@ def cause(stamp: str, found: Cause) -> bytes:
     return packed
 
 
-def with_cause(d: Delivery, found: Cause) -> tuple[int, bytes]:
+def with_cause(d: Delivery, found: Failure) -> tuple[int, bytes]:
     """How many bytes of the record of a message that failed stay, and what comes behind them. A record that cannot be
     read is kept as it is, in an envelope of its own: else nobody could find the cause behind it."""
     packed = cause(d.stamp, found)
@@ -337,7 +337,7 @@ class Delivery:
         """The begin of its key that is its id."""
         return self.key[: 16 if self.partition.is_fifo else 24]
 
-    def _told(self) -> tuple[Cause | None, int, int]:
+    def _told(self) -> tuple[Failure | None, int, int]:
         """The recorded cause; failures and receives up to then, 0 if it was before a redrive."""
         try:
             self.envelope  # noqa: B018 - sets the trailer
@@ -348,7 +348,7 @@ class Delivery:
             return None, 0, 0
         try:
             stamp, failures, kind, message, traceback, worker, at_ms, receives = msgpack.unpackb(self.trailer)
-            found = Cause(str(kind), str(message), str(traceback), str(worker), at_ms, failures + 0, receives + 0)
+            found = Failure(str(kind), str(message), str(traceback), str(worker), at_ms, failures + 0, receives + 0)
         except _UNREADABLE as e:
             raise self._damaged(f"has something behind it that is no cause: {type(e).__name__}: {e}") from e
         return (found, failures, receives) if stamp == self.stamp else (found, 0, 0)
@@ -371,13 +371,13 @@ class Delivery:
         return self.receive_count - 1 - max(told, self.received_before)
 
     @property
-    def cause(self) -> Cause | None:
+    def cause(self) -> Failure | None:
         """Why it failed last, or came to the dead-letter queue."""
         found, failures, told = self._told()
         silent = self.received_before - told
         if not self.dead_letter_source or silent <= 0:
             return found
-        return Cause(
+        return Failure(
             "ReceivedTooOften",
             f"{'the last ' if told else ''}{silent} receive{'s' if silent > 1 else ''} ended without a word: the "
             "consumer died, or let the visibility timeout pass",

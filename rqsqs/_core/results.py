@@ -7,40 +7,44 @@ from typing import Any, TypeVar
 
 from rqsqs._core.durability import least, not_reached
 from rqsqs.errors import BatchFailed
-from rqsqs.models import Durability, Failure, Reached
+from rqsqs.models import Durability, DurabilityResult, FailedEntry
 
 T = TypeVar("T")
 
 
-def one_done(result: Failure | Reached | None, durability: Durability | None, done: str) -> Reached | None:
+def one_done(
+    result: FailedEntry | DurabilityResult | None, durability: Durability | None, done: str
+) -> DurabilityResult | None:
     """What was reached for a message, if deletes have to be safe.
 
     Raises:
-        RqsqsError: what its Failure tells.
+        RqsqsError: what its FailedEntry tells.
         DurabilityNotReached: it is `done`, but not as safely.
     """
-    if isinstance(result, Failure):
+    if isinstance(result, FailedEntry):
         raise result.error
     return result and _as_safe([result], durability, done)
 
 
-def all_done(results: Sequence[Failure | Reached | None], durability: Durability | None, done: str) -> Reached | None:
+def all_done(
+    results: Sequence[FailedEntry | DurabilityResult | None], durability: Durability | None, done: str
+) -> DurabilityResult | None:
     """What was reached for all messages of a batch.
 
     Raises:
-        BatchFailed: some have a Failure.
+        BatchFailed: some have a FailedEntry.
         DurabilityNotReached: they are `done`, but not as safely.
     """
     return _as_safe(without_failures(results), durability, done)
 
 
-def without_failures(results: Sequence[Failure | T]) -> list[T]:
+def without_failures(results: Sequence[FailedEntry | T]) -> list[T]:
     """The results of a batch.
 
     Raises:
-        BatchFailed: some are a Failure.
+        BatchFailed: some are a FailedEntry.
     """
-    failures = [r for r in results if isinstance(r, Failure)]
+    failures = [r for r in results if isinstance(r, FailedEntry)]
     if failures:
         raise BatchFailed(
             f"{len(failures)} of {len(results)} entries failed; the first is number {failures[0].index}: "
@@ -50,7 +54,7 @@ def without_failures(results: Sequence[Failure | T]) -> list[T]:
     return list(results)  # type: ignore[arg-type]
 
 
-def _as_safe(results: list[Any], durability: Durability | None, done: str) -> Reached | None:
+def _as_safe(results: list[Any], durability: Durability | None, done: str) -> DurabilityResult | None:
     weak = not_reached(durability, results, done)
     if weak is not None:
         raise weak

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rqsqs._core import ids
-from rqsqs.models import Reached
+from rqsqs.models import DurabilityResult
 
 
 @dataclass(slots=True)  # not frozen: that triples the time it takes to make one
@@ -45,7 +45,7 @@ class SentMessage:
         self._node = node
         self.sequence_number: str | None = sequence_number
         self.is_duplicate: bool = is_duplicate
-        self.durability: Reached | None = None
+        self.durability: DurabilityResult | None = None
 
     @property
     def message_id(self) -> str:

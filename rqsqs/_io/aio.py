@@ -33,7 +33,7 @@ from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import ASK_S, BrokenOff
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, CallSlot
 from rqsqs.errors import RqsqsError, UsageError
-from rqsqs.models import Reached, Statistics
+from rqsqs.models import DurabilityResult, Statistics
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs")
@@ -241,7 +241,7 @@ class Link:
 
     async def _confirmed(
         self, connection: Any, patience: float | None, operation: Operation, packed: bytes
-    ) -> tuple[Any, Reached]:
+    ) -> tuple[Any, DurabilityResult]:
         """Run an operation, and wait until what it wrote is as safe as it has to be, or its time is over."""
         assert operation.durability is not None
         try:

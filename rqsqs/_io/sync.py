@@ -27,7 +27,7 @@ from rqsqs._io.listening import Listener
 from rqsqs._io.nodes import Hub, Line, Node, SharedLine
 from rqsqs._io.wire import CLOSED, END_S, GRACE_S, TEST_WAIT_MS, WATCHDOG_S, CallSlot
 from rqsqs.errors import RqsqsError, UsageError
-from rqsqs.models import Reached, Statistics
+from rqsqs.models import DurabilityResult, Statistics
 
 T = TypeVar("T")
 
@@ -225,7 +225,7 @@ class Link:
             with contextlib.suppress(RqsqsError):  # it ends by itself
                 self.execute(forgetting)
 
-    def _confirm(self, connection: Any, operation: Operation) -> Reached:
+    def _confirm(self, connection: Any, operation: Operation) -> DurabilityResult:
         """Wait until what an operation wrote is as safe as it has to be, or its time is over."""
         assert operation.durability is not None
         patience = operation.durability.timeout + GRACE_S
@@ -244,7 +244,7 @@ class Link:
             try:
                 commands = steps.send(answers)
             except StopIteration as end:
-                reached: Reached = end.value
+                reached: DurabilityResult = end.value
                 return reached
 
     # Waiting

@@ -15,7 +15,7 @@ import redis.exceptions as rx
 
 from rqsqs._core import operations, scripts
 from rqsqs._core.operation import Operation
-from rqsqs.models import Durability, Reached
+from rqsqs.models import Durability, DurabilityResult
 
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
 FAILOVER_S = 30.0  # so long it is tried again where another server may take over
@@ -229,7 +229,7 @@ def load(operation: Operation) -> bytes:
     return command("SCRIPT", "LOAD", scripts.get(operation.script).source)
 
 
-def confirmation(operation: Operation, router: Changeable) -> Generator[list[bytes], list[Any], Reached]:
+def confirmation(operation: Operation, router: Changeable) -> Generator[list[bytes], list[Any], DurabilityResult]:
     """Find out on the connection of an operation, after its answer, how safe is what it wrote: yields commands, is sent
     their answers, of which each may be an error.
 
@@ -256,9 +256,9 @@ def confirmation(operation: Operation, router: Changeable) -> Generator[list[byt
     return reached
 
 
-def _reached(durability: Durability, answers: list[Any]) -> Reached:
+def _reached(durability: Durability, answers: list[Any]) -> DurabilityResult:
     for answer in answers:
         if isinstance(answer, Exception):
-            return Reached(0, False if durability.aof else None, False, str(answer))
+            return DurabilityResult(0, False if durability.aof else None, False, str(answer))
     aof, replicas = (answers[-1][0] >= 1, int(answers[-1][1])) if durability.aof else (None, int(answers[-1]))
-    return Reached(replicas, aof, replicas >= durability.replicas and aof is not False)
+    return DurabilityResult(replicas, aof, replicas >= durability.replicas and aof is not False)

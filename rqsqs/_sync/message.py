@@ -10,7 +10,7 @@ from rqsqs import _arguments as arguments
 from rqsqs._arguments import Seconds
 from rqsqs._base_message import BaseMessage, Holder, holder_of
 from rqsqs._core.records import Delivery
-from rqsqs.models import Reached
+from rqsqs.models import DurabilityResult
 
 if TYPE_CHECKING:
     from rqsqs._sync.queue import Queue
@@ -35,7 +35,7 @@ class Message(BaseMessage):
         if holder is not None:
             self._holder = holder
 
-    def delete(self) -> Reached | None:
+    def delete(self) -> DurabilityResult | None:
         """It is done with: delete it.
 
         Returns:
@@ -48,7 +48,7 @@ class Message(BaseMessage):
         self._is_settled = True
         return reached
 
-    def change_visibility(self, timeout: Seconds) -> Reached | None:
+    def change_visibility(self, timeout: Seconds) -> DurabilityResult | None:
         """Stay invisible from now on for a while.
 
         Args:
@@ -65,7 +65,7 @@ class Message(BaseMessage):
             self._is_settled = True
         return reached
 
-    def release(self, delay: Seconds = 0) -> Reached | None:
+    def release(self, delay: Seconds = 0) -> DurabilityResult | None:
         """Give it back, so that others can receive it. In a handler of a worker it has failed.
 
         Args:

@@ -21,10 +21,10 @@ from rqsqs.models import (
     Consumer,
     Counts,
     Durability,
-    Failure,
+    DurabilityResult,
+    FailedEntry,
     MoveTask,
     QueueInfo,
-    Reached,
     Redriven,
     State,
 )
@@ -99,7 +99,7 @@ class Queue:
         message = records.outgoing(body) if is_plain else arguments.outgoing(ref, limits, body, options)
         safe = self._durability if durability is None else _settings.durability(durability)
         (sent,) = self._run(flows.send_messages(ref, (message,), limits, safe))
-        if isinstance(sent, Failure):
+        if isinstance(sent, FailedEntry):
             raise sent.error
         return sent
 
@@ -201,7 +201,7 @@ class Queue:
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
 
-    def delete(self, message: Message | str) -> Reached | None:
+    def delete(self, message: Message | str) -> DurabilityResult | None:
         """Delete a message by itself or its receipt handle; deleting what is gone succeeds.
 
         Args:
@@ -222,7 +222,7 @@ class Queue:
         (result,) = self._run(flow)
         return one_done(result, self._durability, flows.DELETED)
 
-    def delete_batch(self, messages: Iterable[Message | str]) -> Reached | None:
+    def delete_batch(self, messages: Iterable[Message | str]) -> DurabilityResult | None:
         """Delete up to 1,000 messages; of a FIFO queue 100 are one step.
 
         Args:
@@ -247,7 +247,7 @@ class Queue:
         *,
         wait: Seconds | None = None,
         visibility_timeout: Seconds | None = None,
-    ) -> tuple[list[Message], list[Failure]]:
+    ) -> tuple[list[Message], list[FailedEntry]]:
         """Delete what is finished and receive what comes next, in one call: what a busy consumer does.
 
         Args:
@@ -257,8 +257,8 @@ class Queue:
             visibility_timeout: as for receive().
 
         Returns:
-            The messages received, and a Failure (index and error) for each that could not be deleted, or not as safely
-            as required: deletes that have to be safe go first, in a call of their own.
+            The messages received, and a FailedEntry (index and error) for each that could not be deleted, or not as
+            safely as required: deletes that have to be safe go first, in a call of their own.
 
         Raises:
             As receive().
@@ -270,7 +270,7 @@ class Queue:
         found, failures = self._run(taking(batch, flow))
         return [Message(self, d) for d in flows.readable(found, must=not failures)], failures
 
-    def change_visibility(self, message: Message | str, timeout: Seconds) -> Reached | None:
+    def change_visibility(self, message: Message | str, timeout: Seconds) -> DurabilityResult | None:
         """Let a message become visible some time from now.
 
         Args:
@@ -289,7 +289,9 @@ class Queue:
         ms = arguments.milliseconds("timeout", timeout, self._limits.visibility_ms)
         return self._change_visibility(message, ms, self._durability)
 
-    def _change_visibility(self, message: Message | str, ms: int, durability: Durability | None) -> Reached | None:
+    def _change_visibility(
+        self, message: Message | str, ms: int, durability: Durability | None
+    ) -> DurabilityResult | None:
         handle, holder = arguments.handle(message), holder_of(message)
         if holder is not None and isinstance(message, BaseMessage):
             if ms == 0:
@@ -298,7 +300,7 @@ class Queue:
         (result,) = self._run(flows.change_visibility(self._ref, ((handle, ms),), self._limits, durability))
         return one_done(result, durability, flows.CHANGED)
 
-    def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> Reached | None:
+    def change_visibility_batch(self, changes: Iterable[tuple[Message | str, Seconds]]) -> DurabilityResult | None:
         """Change the visibility of up to 1,000 messages.
 
         Args:
@@ -317,14 +319,14 @@ class Queue:
             handles = [(arguments.handle(message), ms) for message, ms in batch]
             results = self._run(flows.change_visibility(self._ref, handles, limits, durability))
             return all_done(results, durability, flows.CHANGED)
-        each: list[Failure | Reached | None] = []
+        each: list[FailedEntry | DurabilityResult | None] = []
         for index, (message, ms) in enumerate(batch):
             try:
                 each.append(self._change_visibility(message, ms, durability))
             except ServerError:
                 raise
             except RqsqsError as e:
-                each.append(Failure(index, e))
+                each.append(FailedEntry(index, e))
         return all_done(each, durability, flows.CHANGED)
 
     # What waits

@@ -29,7 +29,7 @@ class Damaged(Result):
     message_id: str
     what: str
     data: bytes
-    cause: rqsqs.Cause | None
+    cause: rqsqs.Failure | None
     sent_at: datetime
     receive_count: int
     source: str | None

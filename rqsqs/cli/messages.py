@@ -228,7 +228,7 @@ def _settle(queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[li
             apply(batch)
         except rqsqs.BatchFailed as error:
             for result in error.results:
-                if isinstance(result, rqsqs.Failure):
+                if isinstance(result, rqsqs.FailedEntry):
                     failed += 1
                     output.note(f"handle {seen + result.index + 1}: {result.error}")
         seen += len(batch)

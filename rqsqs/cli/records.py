@@ -63,7 +63,7 @@ def body_type(body: object) -> str:
     return "text" if isinstance(body, str) else "bytes" if isinstance(body, bytes) else "object"
 
 
-def cause_record(cause: rqsqs.Cause) -> dict[str, Any]:
+def cause_record(cause: rqsqs.Failure) -> dict[str, Any]:
     """A cause as JSON."""
     record = asdict(cause)
     at_ms = record.pop("at_ms")

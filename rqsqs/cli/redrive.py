@@ -204,7 +204,7 @@ def _test(message_ids: Sequence[str], cause: str | None) -> Test:
     return lambda message: True
 
 
-def _cause_of(cause: rqsqs.Cause) -> str:
+def _cause_of(cause: rqsqs.Failure) -> str:
     return f"{cause.type}: {cause.message}"
 
 

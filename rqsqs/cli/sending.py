@@ -88,7 +88,7 @@ def _send(queue: rqsqs.Queue, batch: list[Numbered], outcome: Outcome, meter: Me
         raise
     sent = []
     for (number, _, _), result in zip(batch, results, strict=True):
-        if isinstance(result, rqsqs.Failure):
+        if isinstance(result, rqsqs.FailedEntry):
             outcome.failed += 1
             with meter.aside():
                 output.note(f"line {number}: {result.error}")

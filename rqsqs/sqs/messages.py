@@ -12,7 +12,7 @@ from rqsqs._core.operation import Flow
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import DurabilityNotReached, InvalidParameterValue, MessageTooLarge, RequestError
 from rqsqs.limits import Limits
-from rqsqs.models import Failure, Reached
+from rqsqs.models import DurabilityResult, FailedEntry
 
 from . import batches
 from .context import Context, Params, Response, ResponseFlow
@@ -53,14 +53,14 @@ def send_message(ctx: Context, params: Params) -> ResponseFlow:
     queue = ctx.queue_of(params)
     message = _check_message(ctx.limits, queue, params, "SendMessage")
     weak, [outcome] = yield from _send(ctx, queue, [message.outgoing])
-    if isinstance(outcome, Failure):
+    if isinstance(outcome, FailedEntry):
         raise _send_error(outcome, in_batch=False)
     return told(_sent(message, outcome), [outcome], weak)
 
 
 def _send(
     ctx: Context, queue: QueueRef, outgoing: list[Outgoing]
-) -> Flow[tuple[DurabilityNotReached | None, list[SentMessage | Failure]]]:
+) -> Flow[tuple[DurabilityNotReached | None, list[SentMessage | FailedEntry]]]:
     try:
         return None, (yield from flows.send_messages(queue, outgoing, ctx.limits, ctx.durability))
     except DurabilityNotReached as error:
@@ -81,7 +81,7 @@ def send_message_batch(ctx: Context, params: Params) -> ResponseFlow:
         raise InvalidParameterValue(str(missing("MessageGroupId")))
     to_send = [each.outgoing for each in checked if isinstance(each, _Checked)]
     weak: DurabilityNotReached | None = None
-    results: list[SentMessage | Failure] = []
+    results: list[SentMessage | FailedEntry] = []
     if to_send:
         weak, results = yield from _send(ctx, queue, to_send)
     sent = iter(results)
@@ -131,7 +131,7 @@ def delete_message_batch(ctx: Context, params: Params) -> ResponseFlow:
     entries = batches.check_envelope(params, "DeleteMessageBatchRequestEntry", ctx.limits)
     checked = [_attempt(_check_handle, entry) for entry in entries]
     handles = [each for each in checked if isinstance(each, str)]
-    results: list[Failure | Reached | None] = []
+    results: list[FailedEntry | DurabilityResult | None] = []
     if handles:
         results = yield from flows.delete_messages(queue, handles, ctx.limits, ctx.durability)
     return (yield from _respond(ctx, queue, entries, checked, results, flows.DELETED))
@@ -151,7 +151,7 @@ def change_message_visibility_batch(ctx: Context, params: Params) -> ResponseFlo
     entries = batches.check_envelope(params, "ChangeMessageVisibilityBatchRequestEntry", ctx.limits)
     checked = [_attempt(lambda entry: _check_visibility(ctx.limits, entry), entry) for entry in entries]
     changes = [(each[0], each[1] * 1000) for each in checked if isinstance(each, tuple)]
-    results: list[Failure | Reached | None] = []
+    results: list[FailedEntry | DurabilityResult | None] = []
     if changes:
         results = yield from flows.change_visibility(queue, changes, ctx.limits, ctx.durability)
     return (yield from _respond(ctx, queue, entries, checked, results, flows.CHANGED))
@@ -246,14 +246,14 @@ def _check_visibility(limits: Limits, entry: batches.Entry) -> tuple[str, int]:
     return handle, seconds
 
 
-def _send_outcome(checked: _Checked | RequestError, sent: Iterator[SentMessage | Failure]) -> Response | Exception:
+def _send_outcome(checked: _Checked | RequestError, sent: Iterator[SentMessage | FailedEntry]) -> Response | Exception:
     if isinstance(checked, RequestError):
         return checked
     outcome = next(sent)
-    return _send_error(outcome, in_batch=True) if isinstance(outcome, Failure) else _sent(checked, outcome)
+    return _send_error(outcome, in_batch=True) if isinstance(outcome, FailedEntry) else _sent(checked, outcome)
 
 
-def _send_error(failure: Failure, *, in_batch: bool) -> Exception:
+def _send_error(failure: FailedEntry, *, in_batch: bool) -> Exception:
     error = failure.error
     return too_large(error, in_batch=in_batch) if isinstance(error, MessageTooLarge) else error
 
@@ -265,9 +265,9 @@ def _sent(message: _Checked, sent: SentMessage) -> Response:
     return response
 
 
-def _single(ctx: Context, results: list[Failure | Reached | None], done: str) -> Response:
+def _single(ctx: Context, results: list[FailedEntry | DurabilityResult | None], done: str) -> Response:
     """The response to a request with one receipt handle."""
-    if isinstance(results[0], Failure):
+    if isinstance(results[0], FailedEntry):
         raise results[0].error
     return told({}, results, not_reached(ctx.durability, results, done))
 
@@ -277,7 +277,7 @@ def _respond(
     queue: QueueRef,
     entries: Sequence[batches.Entry],
     checked: Sequence[object],
-    results: list[Failure | Reached | None],
+    results: list[FailedEntry | DurabilityResult | None],
     done: str,
 ) -> ResponseFlow:
     """The response to a batch with receipt handles. An entry that is not as safe as required has failed: unlike a send
@@ -288,13 +288,13 @@ def _respond(
 
 
 def _outcome(
-    checked: object, results: Iterator[Failure | Reached | None], weak: DurabilityNotReached | None
+    checked: object, results: Iterator[FailedEntry | DurabilityResult | None], weak: DurabilityNotReached | None
 ) -> Response | Exception:
     """What became of an entry with a receipt handle: it failed its checks, or the engine tells."""
     if isinstance(checked, RequestError):
         return checked
     result = next(results)
-    if isinstance(result, Failure):
+    if isinstance(result, FailedEntry):
         return result.error
     return weak if weak is not None and result is not None and not result.is_enough else {}
 

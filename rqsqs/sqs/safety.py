@@ -7,7 +7,7 @@ from typing import Any
 
 from rqsqs._core.durability import least
 from rqsqs.errors import DurabilityNotReached
-from rqsqs.models import Reached
+from rqsqs.models import DurabilityResult
 
 from .context import Response
 
@@ -43,6 +43,6 @@ def told(response: Response, results: Iterable[Any], error: DurabilityNotReached
     return response
 
 
-def _shown(reached: Reached) -> str:
+def _shown(reached: DurabilityResult) -> str:
     aof = "" if reached.aof is None else f"; aof={'yes' if reached.aof else 'no'}"
     return f"{'reached' if reached.is_enough else 'not-reached'}; replicas={reached.replicas}{aof}"

@@ -9,7 +9,7 @@ from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
 from rqsqs._tracebacks import formatted, name_of, text_of
 from rqsqs.errors import RqsqsError, UsageError
-from rqsqs.models import Cause
+from rqsqs.models import Failure
 
 TEXT = 500  # characters of an exception's text that are kept
 TRACEBACK = 2000  # and of its traceback
@@ -72,7 +72,7 @@ def failed(delivery: Delivery, error: BaseException, worker: str, seconds: float
     return Outcome(
         delivery,
         "dead-letter" if isinstance(error, (DeadLetter, WorkerDied)) else "retry",
-        Cause(
+        Failure(
             name_of(type(error)),
             text_of(error, TEXT),
             formatted(error, TRACEBACK, TEXT),

@@ -143,7 +143,7 @@ def test_single_dead_letters_are_redriven_by_id(run: Run, queue: rqsqs.Queue, de
         {"queue": "dead", "to": None, "moved": 1, "not_found": [], "failed": {first.message_id: "NotVisible"}}
     ]
     assert "1 message not moved: in flight" in run("dlq", "redrive", "dead", "-m", first.message_id, code=1).stderr
-    assert "a message, or the message_id of one" in run("dlq", "redrive", "dead", "-m", "5", code=2).stderr
+    assert "a message or the message_id of one, got" in run("dlq", "redrive", "dead", "-m", "5", code=2).stderr
 
 
 def test_dead_letters_are_redriven_by_their_cause(

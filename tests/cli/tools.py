@@ -62,7 +62,7 @@ def die_of(queue: rqsqs.Queue, count: int, kind: str, text: str) -> None:
     """Send messages and let a worker give them up."""
     queue.send_batch(range(count))
     found = queue.receive(count)
-    cause = rqsqs.Cause(kind, text, f"Traceback:\n  in handle\n{kind}: {text}\n", "host-1-a", 1_750_000_000_000, 1, 1)
+    cause = rqsqs.Failure(kind, text, f"Traceback:\n  in handle\n{kind}: {text}\n", "host-1-a", 1_750_000_000_000, 1, 1)
     outcomes = [Outcome(message._delivery, "dead-letter", cause, (kind, "Exception")) for message in found]
     queue._run(flows.release(queue._ref, outcomes))
 

@@ -249,7 +249,7 @@ def test_what_waits_for_replicas_goes_on_at_the_new_master(cluster: Cluster, pre
         queue = connection.create_queue("q")
         queue.send_batch(["a", "b"])
         first, second = queue.receive(2)
-        reached: list[rqsqs.Reached | None] = []
+        reached: list[rqsqs.DurabilityResult | None] = []
 
         def send_and_delete() -> None:
             with rqsqs.connect(cluster.url, prefix=prefix, durability=hopeful) as mine:
@@ -276,7 +276,7 @@ def test_what_waits_for_replicas_goes_on_at_the_new_master(cluster: Cluster, pre
                 thread.join()
             told: Any = new.info("commandstats")
         assert told["cmdstat_wait"]["calls"] == 4
-        assert [r and (r.is_enough, r.trouble) for r in reached] == [(False, "")] * 4
+        assert [r and (r.is_enough, r.error) for r in reached] == [(False, "")] * 4
         assert sorted(m.body for m in queue.receive(5)) == ["c", "d"]
         assert queue.counts().in_flight == 2
 

@@ -25,8 +25,11 @@ ONE = rqsqs.Durability(replicas=1, timeout=30)
 SETTLED = rqsqs.Durability(replicas=1, timeout=30, deletes=True)
 HASTY = rqsqs.Durability(replicas=1, timeout=0.1, required=False, deletes=True)
 STRICT = rqsqs.Durability(replicas=2, timeout=0.05, deletes=True)
-HAS, HAS_NOT = rqsqs.Reached(1, None, True), rqsqs.Reached(0, None, False)
-WEAK = (HAS_NOT, rqsqs.Reached(1, None, False))  # of two replicas; how many a busy machine gets to within so short
+HAS, HAS_NOT = rqsqs.DurabilityResult(1, None, True), rqsqs.DurabilityResult(0, None, False)
+WEAK = (
+    HAS_NOT,
+    rqsqs.DurabilityResult(1, None, False),
+)  # of two replicas; how many a busy machine gets to within so short
 
 
 @pytest.fixture
@@ -54,14 +57,14 @@ def test_without_one_nothing_is_waited_for(queue: rqsqs.Queue) -> None:
 
 def test_a_replica_has_what_was_sent(queue: rqsqs.Queue, pair: tuple[Server, Server], prefix: str) -> None:
     sent = queue.send("a", durability=ONE)
-    assert sent.durability == rqsqs.Reached(replicas=1, aof=None, is_enough=True)
+    assert sent.durability == rqsqs.DurabilityResult(replicas=1, aof=None, is_enough=True)
     with redis.Redis.from_url(pair[1].url) as client:
         assert client.llen(f"{prefix}:{{q/0}}:q:ready") == 2
 
 
 def test_the_append_only_file_has_what_was_sent(queue: rqsqs.Queue) -> None:
     sent = queue.send_batch(["a", "b"], durability=rqsqs.Durability(aof=True, timeout=30))
-    assert {s.durability for s in sent} == {rqsqs.Reached(replicas=0, aof=True, is_enough=True)}
+    assert {s.durability for s in sent} == {rqsqs.DurabilityResult(replicas=0, aof=True, is_enough=True)}
 
 
 def test_a_queue_and_a_connection_say_it_for_all_sends(pair: tuple[Server, Server], prefix: str) -> None:
@@ -69,7 +72,7 @@ def test_a_queue_and_a_connection_say_it_for_all_sends(pair: tuple[Server, Serve
         queue = connection.create_queue("q")
         assert queue.send("a").durability is not None
         aof = connection.queue("q", durability=rqsqs.Durability(aof=True, timeout=30))
-        assert aof.send("b").durability == rqsqs.Reached(0, True, True)
+        assert aof.send("b").durability == rqsqs.DurabilityResult(0, True, True)
 
 
 def test_what_is_not_reached_is_an_error_and_the_message_is_there(queue: rqsqs.Queue) -> None:
@@ -113,7 +116,7 @@ def test_a_replica_that_stands_still_is_waited_for_no_longer_than_that(
         sent = queue.send("a", durability=rqsqs.Durability(replicas=1, timeout=0.1, required=False))
     finally:
         pair[1].thaw()
-    assert sent.durability == rqsqs.Reached(0, None, False)
+    assert sent.durability == rqsqs.DurabilityResult(0, None, False)
     until(lambda: queue.send("b", durability=ONE).durability.is_enough, "the replica is back")  # type: ignore[union-attr]
 
 
@@ -183,7 +186,7 @@ def test_the_environment_says_it_for_connections_that_do_not(
         rqsqs.connect(pair[0].url, prefix=prefix, durability="aof,timeout=30") as other,
     ):
         assert connection.create_queue("q").send("a").durability == HAS
-        assert other.queue("q").send("a").durability == rqsqs.Reached(0, True, True)
+        assert other.queue("q").send("a").durability == rqsqs.DurabilityResult(0, True, True)
     monkeypatch.setenv("RQSQS_DURABILITY", "safe")
     for face in (rqsqs, aio):
         with pytest.raises(rqsqs.InvalidParameterValue, match=r"variable RQSQS_DURABILITY cannot be used: .* 'safe'"):
@@ -401,7 +404,7 @@ def test_a_call_whose_answer_was_lost_is_repeated_and_tells_what_was_reached(
             if "send" not in work:
                 queue.send_batch([rqsqs.Entry(n, group=f"g{n}") for n in range(2)])
 
-            def lose(expected: rqsqs.Reached = expected) -> None:
+            def lose(expected: rqsqs.DurabilityResult = expected) -> None:
                 if expected == HAS_NOT:
                     stack.enter_context(frozen(pair))
                 proxy.lose_replies(1)

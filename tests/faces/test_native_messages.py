@@ -237,7 +237,7 @@ def test_what_is_too_large_fails_alone(connection: rqsqs.Connection) -> None:
     with pytest.raises(rqsqs.BatchFailed, match="1 of 3 entries failed; the first is number 1") as failed:
         queue.send_batch(["a", "x" * 101, "b"])
     first, failure, last = failed.value.results
-    assert isinstance(failure, rqsqs.Failure)
+    assert isinstance(failure, rqsqs.FailedEntry)
     assert isinstance(failure.error, rqsqs.MessageTooLarge)
     assert failure.index == 1
     assert isinstance(first, rqsqs.SentMessage)
@@ -253,7 +253,7 @@ def test_good_entries_of_a_batch_are_done_beside_bad_ones(queue: rqsqs.Queue) ->
     assert failed.value.results[0] is None
     with pytest.raises(rqsqs.BatchFailed) as failed:
         queue.change_visibility_batch([(first, 5), ("nonsense", 5), (second, 0)])
-    kinds = [type(r.error).__name__ if isinstance(r, rqsqs.Failure) else r for r in failed.value.results]
+    kinds = [type(r.error).__name__ if isinstance(r, rqsqs.FailedEntry) else r for r in failed.value.results]
     assert kinds == ["MessageNotAvailable", "ReceiptHandleIsInvalid", None]
     assert bodies(queue.receive(2)) == ["b"]
 

@@ -9,7 +9,7 @@ from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
-from rqsqs.models import Cause, RetryPolicy
+from rqsqs.models import Failure, RetryPolicy
 from tests.lua.conftest import Engine
 
 LATEST = 1_000_000  # the chance that gives the longest delay
@@ -23,7 +23,7 @@ def back(d: Delivery) -> Outcome:
 def fail(d: Delivery, *kinds: str, wanted_ms: int | None = None, chance: int = LATEST, kind: str = "retry") -> Outcome:
     """`kinds`: names of the exception's class and its bases."""
     kinds = kinds or ("ValueError",)
-    cause = Cause(kinds[0], f"no {d.receive_count}", "line 1", "worker", 1, d.failures + 1, d.receive_count)
+    cause = Failure(kinds[0], f"no {d.receive_count}", "line 1", "worker", 1, d.failures + 1, d.receive_count)
     return Outcome(d, kind, cause, kinds, wanted_ms, chance)
 
 

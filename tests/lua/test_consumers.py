@@ -13,7 +13,7 @@ from rqsqs._core.operations import consumers
 from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.models import Consumer, Held, Statistics
+from rqsqs.models import Consumer, InFlight, Statistics
 from tests.lua.conftest import Engine
 from tests.lua.outcomes import BURIED, again, back, fail, group, received, release
 from tests.lua.test_wake_tokens import ask
@@ -231,7 +231,7 @@ def test_a_consumer_is_listed_as_it_describes_itself(engine: Engine, name: str) 
             alive_until_ms=engine.clock.ms + 21_000,
             concurrency=8,
             in_flight=2,
-            held=(Held("id", 1_700_000_000_456),),
+            held=(InFlight("id", 1_700_000_000_456),),
             succeeded=3,
             failed=4,
             statistics=Statistics(failovers=1),

@@ -9,7 +9,7 @@ import pytest
 from rqsqs._core import flows, records
 from rqsqs.errors import MessageTooLarge, OverLimit, ServerOutOfMemory
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.models import Failure
+from rqsqs.models import FailedEntry
 from tests.lua.conftest import Engine
 from tests.servers import KINDS, Server, find_binary
 
@@ -90,7 +90,7 @@ def test_the_largest_message_fits_and_one_byte_more_fails_alone(engine: Engine, 
     q = engine.queue(name, MaximumMessageSize="1024")
     group = "g" if q.is_fifo else None
     sent = engine.send(q, "x" * 1024, "y" * 1025, "ü" * 512, group=group)
-    assert isinstance(sent[1], Failure)
+    assert isinstance(sent[1], FailedEntry)
     assert isinstance(sent[1].error, MessageTooLarge)
     assert sent[1].error.detail == "1024"
     assert engine.bodies(q) == ["x" * 1024, "ü" * 512]

@@ -14,7 +14,7 @@ from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import consumers, moves, queues
 from rqsqs.errors import BY_CODE
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.models import Cause
+from rqsqs.models import Failure
 
 SPACE = Keyspace("p")
 Q, F = SPACE.queue("q"), SPACE.queue("f.fifo")
@@ -27,7 +27,7 @@ FIELDS = {**queues.DEFAULTS, "created_us": "1", "modified_us": "1", "paused": "1
 
 DELIVERY = records.Delivery(Q.home, RECEIPT.key, BATCH[0].record, RECEIPT.received_ms, 1, 1)
 FIFO_DELIVERY = records.Delivery(F.home, FIFO_RECEIPT.key, GROUPED[0].record, RECEIPT.received_ms, 1, 1, 1, "g")
-CAUSE = Cause("ValueError", "no", "", "c", 1, 1, 1)
+CAUSE = Failure("ValueError", "no", "", "c", 1, 1, 1)
 
 OPERATIONS: list[Operation] = [
     operations.send_messages(Q.home, BATCH, NATIVE),

@@ -16,7 +16,7 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome, queues
 from rqsqs.errors import ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
-from rqsqs.models import Cause
+from rqsqs.models import Failure
 from tests.clusters import infos
 from tests.lua.conftest import Engine
 
@@ -44,7 +44,7 @@ def by_timeout(engine: Engine, q: QueueRef, d: Any) -> None:
 
 
 def by_failure(engine: Engine, q: QueueRef, d: Any) -> None:
-    cause = Cause("ValueError", "", "", "w", 1, 1, d.receive_count)
+    cause = Failure("ValueError", "", "", "w", 1, 1, d.receive_count)
     engine.run(flows.release(q, [Outcome(d, "retry", cause, ("ValueError",), 0)]))
 
 
@@ -414,7 +414,7 @@ def test_messages_without_a_record_go_when_they_are_touched(engine: Engine, grou
     by_visibility(engine, q, delayed)
     assert engine.run(flows.reschedule(q, delayed.message_id, engine.clock.ms + 5))
     engine.redis.delete(q.home.base + "store")
-    cause = Cause("ValueError", "", "", "w", 1, 1, 1)
+    cause = Failure("ValueError", "", "", "w", 1, 1, 1)
     assert engine.run(flows.release(q, [Outcome(back, "requeue"), Outcome(failed, "retry", cause, ("E",), 0)])) == [
         0,
         -2,

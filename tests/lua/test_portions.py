@@ -13,7 +13,7 @@ from rqsqs._core.portions import BYTES, portions
 from rqsqs._core.sent import SentMessage
 from rqsqs.errors import ConnectionFailed, MessageTooLarge, QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.models import Failure
+from rqsqs.models import FailedEntry
 from tests.lua.conftest import Engine
 
 MIB = 1024 * 1024
@@ -102,7 +102,7 @@ def test_when_a_step_fails_nothing_behind_it_is_sent(engine: Engine, name: str) 
     results, made = drive(engine, flows.send_messages(q, numbers(q, 1000), NATIVE), lost(2))
     assert len(made) == 2
     first = 100 if q.is_fifo else 250
-    assert [type(r) for r in results] == [SentMessage] * first + [Failure] * (1000 - first)
+    assert [type(r) for r in results] == [SentMessage] * first + [FailedEntry] * (1000 - first)
     assert [r.index for r in results[first:]] == list(range(first, 1000))
     assert all(r.error.request_sent for r in results[first:])
     assert engine.counts(q)[0] == first
@@ -121,7 +121,7 @@ def test_messages_that_are_too_large_fail_at_their_places(engine: Engine, name: 
     q = engine.queue(name, MaximumMessageSize="1024")
     batch = [records.outgoing("x" * (2000 if i % 150 == 3 else 1), group=str(i)) for i in range(600)]
     results = engine.run(flows.send_messages(q, batch, NATIVE))
-    failed = {i: r for i, r in enumerate(results) if type(r) is Failure}
+    failed = {i: r for i, r in enumerate(results) if type(r) is FailedEntry}
     assert list(failed) == [3, 153, 303, 453]
     assert all(r.index == i and type(r.error) is MessageTooLarge for i, r in failed.items())
     assert engine.counts(q)[0] == 596

@@ -24,7 +24,7 @@ from rqsqs._core.operations import Outcome
 from rqsqs._io import wire
 from rqsqs._io.sync import Link, Transport
 from rqsqs.errors import RqsqsError
-from rqsqs.models import Cause, State
+from rqsqs.models import Failure, State
 from tests.clusters import client_of
 
 START_US = 1_700_000_000_000_000
@@ -161,7 +161,7 @@ class Word:
         if self.outcome == "requeue":
             return Outcome(delivery, "requeue")
         kinds = (self.kind, "Exception")
-        cause = Cause(self.kind, "", "", "w", 1, delivery.failures + 1, delivery.receive_count)
+        cause = Failure(self.kind, "", "", "w", 1, delivery.failures + 1, delivery.receive_count)
         return Outcome(delivery, self.outcome, cause, kinds, self.wanted_ms, self.chance)
 
     def delay_ms(self, policy: str, failures: int) -> int | None:

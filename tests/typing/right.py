@@ -20,7 +20,7 @@ def plain(message: rqsqs.Message) -> None:
     message.release(timedelta(seconds=5))
     with message as same:
         assert_type(same, rqsqs.Message)
-    assert_type(message.delete(), rqsqs.Reached | None)
+    assert_type(message.delete(), rqsqs.DurabilityResult | None)
     assert_type(message.queue, rqsqs.Queue)
     assert_type(message.failures, int)
 
@@ -47,7 +47,7 @@ async def coroutine(message: aio.Message) -> None:
     async with message as same:
         assert_type(same, aio.Message)
     await message.queue.send("more")
-    assert_type(await message.delete(), rqsqs.Reached | None)
+    assert_type(await message.delete(), rqsqs.DurabilityResult | None)
 
 
 @worker.handler("coroutine-batch", batch=5)
@@ -145,7 +145,7 @@ def native() -> None:
         assert_type(queue.send({"id": 1}, group="a"), rqsqs.SentMessage)
         assert_type(queue.receive(10), list[rqsqs.Message])
         assert_type(iter(queue), Iterator[rqsqs.Message])
-        assert_type(queue.delete_and_receive([], 3), tuple[list[rqsqs.Message], list[rqsqs.Failure]])
+        assert_type(queue.delete_and_receive([], 3), tuple[list[rqsqs.Message], list[rqsqs.FailedEntry]])
         queue.send_batch(["a", rqsqs.Entry("b", delay=3)])
         send_later(queue, "a", group="a", attributes={"attempt": 1})
         for message in queue.messages(wait=1):

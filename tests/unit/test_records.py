@@ -13,7 +13,7 @@ from rqsqs._core import records
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.records import Delivery
 from rqsqs.errors import InvalidParameterValue, MessageDamaged
-from rqsqs.models import Cause
+from rqsqs.models import Failure
 
 HOME = Keyspace().queue("q").home
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -102,7 +102,7 @@ def test_a_damaged_record_that_fails_keeps_its_bytes_and_tells_why(record: bytes
     assert d.damage is not None
     assert d.damage.record == record
     for failures in (1, 2, 3):
-        why = Cause("ValueError", f"number {failures}", "", "w", 1, failures, failures)
+        why = Failure("ValueError", f"number {failures}", "", "w", 1, failures, failures)
         kept, more = records.with_cause(d, why)
         d = of(d.record[:kept] + more)
         assert (d.cause, d.failures) == (why, failures)
@@ -124,10 +124,10 @@ def test_a_record_that_was_kept_too_often_is_damaged_and_no_more() -> None:
 def test_what_another_version_could_not_read_is_read_if_it_can_be() -> None:
     good = records.outgoing("hello", attributes={"a": ("String", "1")}).record
     d = of(
-        records.msgpack.packb((3, good)) + records.cause("1700000000000000abcde007", Cause("X", "", "", "", 1, 2, 2))
+        records.msgpack.packb((3, good)) + records.cause("1700000000000000abcde007", Failure("X", "", "", "", 1, 2, 2))
     )
     assert d.damage is None
     assert (d.body, d.failures, d.attributes) == ("hello", 2, {"a": ("String", "1")})
-    kept, more = records.with_cause(d, Cause("Y", "", "", "", 1, 3, 3))
+    kept, more = records.with_cause(d, Failure("Y", "", "", "", 1, 3, 3))
     again = of(d.record[:kept] + more)
     assert (again.body, again.failures, again.damage) == ("hello", 3, None)

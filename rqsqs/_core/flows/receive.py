@@ -28,7 +28,7 @@ from rqsqs._core.records import BYTES, OBJECT, TEXT, Delivery, is_newer
 from rqsqs._core.sent import Outgoing
 from rqsqs.errors import DurabilityNotReached, FormatNewer, QueueDoesNotExist, RqsqsError, ServerError
 from rqsqs.limits import Limits
-from rqsqs.models import Durability, Failure, Reached
+from rqsqs.models import Durability, DurabilityResult, FailedEntry
 
 T = TypeVar("T")
 Ask = Callable[[Partition, str, str, int], Operation]  # partition, wait, waiter, count
@@ -188,7 +188,7 @@ class Receive(Operation):
 
 
 class DeleteAndReceive(Receive):
-    """The same; the result is a pair: messages, and a Failure for each finished one that could not be deleted."""
+    """The same; the result is a pair: messages, and a FailedEntry for each finished one that could not be deleted."""
 
     __slots__ = ()
 
@@ -254,7 +254,7 @@ def delete_and_receive(
     visibility_ms: int | None = None,
     wait_ms: int | None = 0,
     durability: Durability | None = None,
-) -> Flow[tuple[list[Delivery], list[Failure]]]:
+) -> Flow[tuple[list[Delivery], list[FailedEntry]]]:
     """Delete what is finished and receive what comes next, in one call; arguments as above. If deletes have to be safe,
     they go first, in a call of their own.
 
@@ -268,7 +268,7 @@ def delete_and_receive(
         if weak is not None:
             results = [_weak(i, r, weak) for i, r in enumerate(results)]
         received, _ = yield from receive_after(q, limits, (), max_messages, visibility_ms, wait_ms)
-        return received, [r for r in results if isinstance(r, Failure)]
+        return received, [r for r in results if isinstance(r, FailedEntry)]
     parts = by_partition(q, handles, results)
     last: tuple[list[int], list[Receipt]] = ([], [])
     if parts and may_stay(q, parts[-1][0]):
@@ -282,11 +282,11 @@ def delete_and_receive(
         fail_refused(q, limits, results, handles, others, (yield from delete_at(q, p, found, limits, None, [])))
     received, statuses = yield from receive_after(q, limits, finished, max_messages, visibility_ms, wait_ms)
     fail_refused(q, limits, results, handles, indices, statuses)
-    return received, [r for r in results if isinstance(r, Failure)]
+    return received, [r for r in results if isinstance(r, FailedEntry)]
 
 
 def _weak(index: int, result: Any, weak: DurabilityNotReached) -> Any:
-    return Failure(index, weak) if isinstance(result, Reached) and not result.is_enough else result
+    return FailedEntry(index, weak) if isinstance(result, DurabilityResult) and not result.is_enough else result
 
 
 def may_stay(q: QueueRef, p: Partition) -> bool:

@@ -16,7 +16,7 @@ from rqsqs._core.operations import Moved
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import InvalidParameterValue, MessageTooLarge, PartitionMoved, QueueDoesNotExist, ServerError
 from rqsqs.limits import Limits
-from rqsqs.models import Durability, Failure
+from rqsqs.models import Durability, FailedEntry
 
 CHECK_EVERY = 1024  # one send of so many looks whether the queue's settings are damaged, the first one among them
 TURNS = 10  # attempts to send to partitions that are being changed
@@ -72,7 +72,7 @@ class SendOne(Operation):
         yield from refresh(self._queue)
         message = Outgoing(self._record, self._size)
         (answer,) = yield from send_messages(self._queue, (message,), self._limits)
-        if isinstance(answer, Failure):
+        if isinstance(answer, FailedEntry):
             raise answer.error
         return answer
 
@@ -87,7 +87,7 @@ class SendOne(Operation):
 
 def send_messages(
     q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None = None
-) -> Flow[list[SentMessage | Failure]]:
+) -> Flow[list[SentMessage | FailedEntry]]:
     """Send messages in order; one that is larger than the queue allows fails alone, with MessageTooLarge. Of a queue
     of several partitions each gets its messages in one call; if one cannot be asked, the others' are sent. Very many
     messages, or large ones, take several calls (portions): if one of them fails, what comes behind it is not sent.
@@ -105,7 +105,7 @@ def send_messages(
 
 def _send(
     q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None
-) -> Flow[list[SentMessage | Failure]]:
+) -> Flow[list[SentMessage | FailedEntry]]:
     answers: list[Any]
     results: list[Any] = [None] * len(batch)
     left: Sequence[int] = range(len(batch))
@@ -132,7 +132,7 @@ def _send(
                     raise
                 answers = [Moved("")] * len(indices)
             except ServerError as e:
-                answers, trouble = [Failure(i, e) for i in indices], e
+                answers, trouble = [FailedEntry(i, e) for i in indices], e
             left += _take_in(results, permits, indices, answers)
         if not left:
             break
@@ -146,7 +146,7 @@ def _send(
         left.sort()
     if left:
         raise PartitionMoved(f"the partitions of {q.name!r} are being changed, and that takes too long")
-    if trouble is not None and all(isinstance(r, Failure) and isinstance(r.error, ServerError) for r in results):
+    if trouble is not None and all(isinstance(r, FailedEntry) and isinstance(r.error, ServerError) for r in results):
         raise trouble
     q.moves += len(permits)
     if q.moves >= SETTLE_AFTER:  # many messages take the long way: is it still needed?
@@ -164,7 +164,7 @@ def _take_in(results: list[Any], permits: dict[int, str], indices: Sequence[int]
             permits[i] = answer.permit
             left.append(i)
         else:
-            results[i] = Failure(i, answer.error) if type(answer) is Failure else answer
+            results[i] = FailedEntry(i, answer.error) if type(answer) is FailedEntry else answer
     return left
 
 
@@ -214,7 +214,7 @@ def _send_to(
             raise
         limit = int(e.detail)
     results: list[Any] = [
-        Failure(i, _too_large(m.size, limit)) if m.size > limit else None for i, m in enumerate(batch)
+        FailedEntry(i, _too_large(m.size, limit)) if m.size > limit else None for i, m in enumerate(batch)
     ]
     rest = [m for m in batch if m.size <= limit]
     if not rest:
@@ -242,12 +242,12 @@ def _send_parts(
                 if not answers:
                     raise
                 trouble = e
-        answers += [Failure(0, trouble)] * len(part)
+        answers += [FailedEntry(0, trouble)] * len(part)
     return _numbered(answers)
 
 
 def _numbered(answers: list[Any]) -> list[Any]:
-    return [Failure(i, a.error) if type(a) is Failure else a for i, a in enumerate(answers)]
+    return [FailedEntry(i, a.error) if type(a) is FailedEntry else a for i, a in enumerate(answers)]
 
 
 def _at_once(p: Partition, batch: Sequence[Outgoing]) -> int:

@@ -20,7 +20,7 @@ from rqsqs.errors import (
     ReceiptHandleIsInvalid,
 )
 from rqsqs.limits import Limits
-from rqsqs.models import Durability, Failure, Reached
+from rqsqs.models import Durability, DurabilityResult, FailedEntry
 
 DELETED, CHANGED = "the messages are deleted", "the visibility is changed"
 
@@ -61,11 +61,11 @@ class DeleteOne(Operation):
 
 def delete_messages(
     q: QueueRef, handles: Sequence[str], limits: Limits, durability: Durability | None = None
-) -> Flow[list[Failure | Reached | None]]:
+) -> Flow[list[FailedEntry | DurabilityResult | None]]:
     """Delete by receipt handles. Deleting what is gone succeeds.
 
     Returns:
-        For each handle None, what was reached if deletes have to be safe, or a Failure: ReceiptHandleIsInvalid, or
+        For each handle None, what was reached if deletes have to be safe, or a FailedEntry: ReceiptHandleIsInvalid, or
         ReceiptHandleExpired (FIFO: its visibility timeout is over; standard: the message left).
     """
     results: list[Any] = [None] * len(handles)
@@ -123,7 +123,7 @@ def safely(q: QueueRef, p: Partition, operation: Operation, if_gone: Any, told: 
     return result
 
 
-def worst(told: Sequence[Reached]) -> Reached | None:
+def worst(told: Sequence[DurabilityResult]) -> DurabilityResult | None:
     """What all calls for a partition reached at least."""
     return min(told, key=lambda reached: reached.is_enough) if told else None
 
@@ -134,7 +134,7 @@ def fail_refused(
     """Turn refusals into failures. SQS says of a standard queue's message that moved away that it is deleted."""
     for i, status in zip(indices, statuses, strict=False):  # standard queues have none if nothing is refused
         if status == -1 and (q.is_fifo or not limits.strict):
-            results[i] = Failure(i, _expired(handles[i]) if q.is_fifo else _left(handles[i]))
+            results[i] = FailedEntry(i, _expired(handles[i]) if q.is_fifo else _left(handles[i]))
 
 
 def _left(handle: str) -> ReceiptHandleExpired:
@@ -147,11 +147,11 @@ def _left(handle: str) -> ReceiptHandleExpired:
 
 def change_visibility(
     q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits, durability: Durability | None = None
-) -> Flow[list[Failure | Reached | None]]:
+) -> Flow[list[FailedEntry | DurabilityResult | None]]:
     """Set how long from now messages stay invisible, by receipt handle and milliseconds.
 
     Returns:
-        For each change None, what was reached if deletes have to be safe, or a Failure: ReceiptHandleIsInvalid,
+        For each change None, what was reached if deletes have to be safe, or a FailedEntry: ReceiptHandleIsInvalid,
         ReceiptHandleExpired (FIFO), MessageNotAvailable, or InvalidParameterValue with detail "total_visibility".
     """
     results: list[Any] = [None] * len(changes)
@@ -167,7 +167,7 @@ def change_visibility(
         for i, status in zip(indices, statuses, strict=True):
             results[i] = worst(told)
             if status != 1:
-                results[i] = Failure(i, _not_changed(status, *changes[i], limits))
+                results[i] = FailedEntry(i, _not_changed(status, *changes[i], limits))
     return results
 
 
@@ -179,7 +179,7 @@ def by_partition(
         try:
             receipt = receipts.decode(q, handle)
         except ReceiptHandleIsInvalid as e:
-            results[i] = Failure(i, e)
+            results[i] = FailedEntry(i, e)
             continue
         indices, of_partition = found.setdefault(receipt.partition, ([], []))
         indices.append(i)

@@ -9,7 +9,7 @@ from typing import Any
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.records import Delivery
-from rqsqs.models import Consumer, Held, Statistics
+from rqsqs.models import Consumer, InFlight, Statistics
 
 COUNTS = frozenset(Statistics.__slots__)  # others are those of a newer worker
 LISTED = 1000
@@ -77,7 +77,7 @@ def _consumer(queue: str, now_ms: int, name: bytes, until: bytes, description: b
         alive_until_ms=int(until),
         concurrency=int(says.get("concurrency", 0)),
         in_flight=int(says.get("in_flight", 0)),
-        held=tuple(Held(str(number), int(since)) for number, since in says.get("held", ())),
+        held=tuple(InFlight(str(number), int(since)) for number, since in says.get("held", ())),
         succeeded=int(says.get("succeeded", 0)),
         failed=int(says.get("failed", 0)),
         statistics=Statistics(**{n: int(v) for n, v in says.get("statistics", {}).items() if n in COUNTS}),

@@ -11,7 +11,7 @@ from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.records import Delivery
 from rqsqs.limits import Limits
-from rqsqs.models import Cause, Durability
+from rqsqs.models import Durability, Failure
 
 DELETE = "meta store inflight"
 DELETE_FIFO = "meta available inflight state wakeups"
@@ -76,7 +76,7 @@ class Outcome:
 
     delivery: Delivery
     kind: str
-    cause: Cause | None = None
+    cause: Failure | None = None
     kinds: tuple[str, ...] = ()
     wanted_ms: int | None = None
     chance: int = 0
