@@ -37,6 +37,13 @@ _UNREADABLE = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
 
 def plain(body: Any) -> tuple[bytes, int]:
     """The record of a message that is nothing but a body, and its size; see outgoing()."""
+    if type(body) is dict or type(body) is list:
+        try:
+            record = msgpack.packb((OBJECT, body))
+            msgpack.unpackb(record, strict_map_key=False)
+            return record, len(record) - 2
+        except (*_UNREADABLE, OverflowError, BufferError):
+            outgoing(body)  # raises
     if type(body) is not str:
         message = outgoing(body)
         return message.record, message.size

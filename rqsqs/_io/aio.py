@@ -26,7 +26,7 @@ from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import aio_nodes as nodes
 from rqsqs._io import connect, failures, fitness, wire
 from rqsqs._io.addresses import by_slot
-from rqsqs._io.aio_nodes import Hub, Node, Pipe
+from rqsqs._io.aio_nodes import HIGH_WATER, Hub, Node, Pipe
 from rqsqs._io.attempts import Attempts
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import Listener
@@ -174,7 +174,10 @@ class Link:
                     async with node.durable:
                         connection, number = await node.rested()
                         slot = self.slots.take()
-                        packed = self._packed(operation, attempts, slot)
+                        if attempts is None:
+                            packed = wire.pack(operation, router.is_cluster, slot)
+                        else:
+                            packed = attempts.packed(slot)
                         try:
                             result = await self._confirmed(connection, node.patience, operation, packed)
                         except rx.ResponseError as e:
@@ -189,12 +192,15 @@ class Link:
                         await node.rest(connection, number)
                     self.slots.give(slot)
                     return result
-                pipe = node.open_pipe or await node.pipe()
-                slot = pipe.slots.take()
-                packed = self._packed(operation, attempts, slot)
+                pipe = node.current_pipe
+                if pipe is None or pipe.failure is not None:
+                    pipe = await node.pipe()
+                free = pipe.slots.free
+                slot = free.pop() if free else CallSlot()
+                packed = wire.pack(operation, router.is_cluster, slot) if attempts is None else attempts.packed(slot)
                 answer = pipe.ask(packed, operation)
                 try:
-                    if pipe.is_full:
+                    if pipe.buffered() > HIGH_WATER:
                         await pipe.drain()
                     reply = await answer
                 except asyncio.CancelledError:
@@ -223,16 +229,11 @@ class Link:
         if operation.keeps_answer:
             asked = attempts.slot if attempts is not None and attempts.slot is not None else slot
             self._forget(wire.forgetting(operation, asked, reply))
-        pipe.slots.give(slot)
+        free.append(slot)
         if node.copied is not None and fitness.is_unsafe(operation):
             fitness.warn_of_replicas(node.copied)
             node.copied = None
         return reply if operation.parse is None else operation.parse(reply)
-
-    def _packed(self, operation: Operation, attempts: Attempts | None, slot: CallSlot) -> bytes:
-        if attempts is None:
-            return wire.pack(operation, self.router.is_cluster, slot)
-        return attempts.packed(slot)
 
     def _forget(self, forgetting: Operation | None) -> None:
         """The answer has arrived: the server need not keep a large one."""
@@ -679,7 +680,7 @@ class Transport:
         self._link: Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        self._is_looked = False  # at the format of the prefix
+        self._is_ready = False  # it is open, and the format of the prefix is known
         self._waits: dict[asyncio.Timeout, asyncio.Future[None]] = {}
 
     def queue(self, name: str) -> QueueRef:
@@ -712,7 +713,14 @@ class Transport:
         holds."""
         if not isinstance(step, Operation):
             return await self._drive(step)
-        link = self.link if self._is_looked else await self._begin()
+        link = self._link
+        if (
+            link is None
+            or not self._is_ready
+            or self._loop is not asyncio.get_running_loop()
+            or link.pid != os.getpid()
+        ):
+            link = await self._begin()
         if step.unless_watched is not None and self.space.clock is None:
             post = link.posts.get(step.unless_watched)
             if post is not None and post.has_leader:
@@ -742,13 +750,13 @@ class Transport:
             if flow is not None:
                 flow.close()
             raise
-        self._is_looked = True
+        self._is_ready = not self._is_closed
         return link
 
     async def _drive(self, flow: Flow[T]) -> T:
         try:
             step = next(flow)  # it may refuse its arguments before anything is asked
-            link = self.link if self._is_looked else await self._begin(flow)
+            link = self.link if self._is_ready else await self._begin(flow)
             while True:
                 try:
                     result = await self._perform(link, step)
@@ -818,7 +826,7 @@ class Transport:
     async def close(self) -> None:
         """Give the connections up, and back what is still on its way; idempotent. What waits ends with UsageError."""
         if not self._is_closed:
-            self._is_closed = True
+            self._is_closed, self._is_ready = True, False
             if self._link is not None and self._loop is asyncio.get_running_loop():
                 for scope in self._waits:
                     scope.reschedule(self._loop.time())

@@ -40,6 +40,7 @@ class Pipe:
 
     Attributes:
         slots: for its calls.
+        buffered: how many bytes wait to be sent; drain() is due when they are many.
     """
 
     def __init__(self, connection: Any, counters: Counters, orphaned: Orphaned, patience: float | None) -> None:
@@ -53,6 +54,7 @@ class Pipe:
         self._heard = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self.buffered: Callable[[], int] = connection._writer.transport.get_write_buffer_size
         self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
         self.reader = asyncio.create_task(self._read())
 
@@ -88,11 +90,6 @@ class Pipe:
             await self.connection._writer.drain()
         except OSError as e:
             self._break(e)
-
-    @property
-    def is_full(self) -> bool:
-        """Is drain() due?"""
-        return bool(self.connection._writer.transport.get_write_buffer_size() > HIGH_WATER)
 
     def _check(self) -> None:
         """Has the server been silent for too long?"""
@@ -266,6 +263,7 @@ class Node:
     Attributes:
         blocking: how many connections block; no more than BLOCKING, unless the server lets nobody listen.
         hub: what listens, if somebody had to.
+        current_pipe: for requests, if it was opened; it may have failed.
         copied: what it told, if it has replicas; None after the first send.
         has_answered: it did, at least once.
         opening_s: seconds it has to do so; None = no limit.
@@ -283,7 +281,7 @@ class Node:
         self.pool.connection_kwargs["socket_timeout"] = None
         self._counters = counters
         self._orphaned = orphaned
-        self._pipe: Pipe | None = None
+        self.current_pipe: Pipe | None = None
         self._opening = asyncio.Lock()
         self.durable = asyncio.Semaphore(DURABLE)
         self._resting: list[tuple[Any, int]] = []
@@ -347,30 +345,29 @@ class Node:
         fitness.judge_formats(self.where, [key], [found])
         self._looked.add([key])
 
-    @property
-    def open_pipe(self) -> Pipe | None:
-        """The pipe, if it is open."""
-        pipe = self._pipe
-        return pipe if pipe is not None and pipe.failure is None else None
-
     async def pipe(self, until: float | None = None) -> Pipe:
         """The pipe, opened if need be.
 
         Args:
             until: when to give up, by time.monotonic(); None = after opening_s, where it has not answered before.
         """
+        pipe = self.current_pipe
+        if pipe is not None and pipe.failure is None:
+            return pipe
         async with self._opening:
-            pipe = self._pipe
+            pipe = self.current_pipe
             if pipe is None or pipe.failure is not None:
                 if pipe is not None:  # another server may be there
                     self._looked.forget()
-                self._pipe = pipe = Pipe(await self._connect(until), self._counters, self._orphaned, self.patience)
+                self.current_pipe = pipe = Pipe(
+                    await self._connect(until), self._counters, self._orphaned, self.patience
+                )
             return pipe
 
     def drop(self, pipe: Pipe) -> None:
         """Use this pipe no more."""
-        if self._pipe is pipe:
-            self._pipe = None
+        if self.current_pipe is pipe:
+            self.current_pipe = None
             task = asyncio.create_task(pipe.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -453,7 +450,7 @@ class Node:
         """Send one command, with little patience."""
         try:
             async with asyncio.timeout(opening.end_of(ASK_S, until) - time.monotonic()):
-                pipe = self.open_pipe or await self.pipe(until)
+                pipe = await self.pipe(until)
                 return await pipe.ask(wire.command(*words))
         except TimeoutError:
             raise rx.TimeoutError(f"{self.where} does not answer") from None
@@ -463,8 +460,8 @@ class Node:
         self._is_closed = True
         if self.hub is not None:
             await self.hub.close()
-        if self._pipe is not None:
-            self.drop(self._pipe)
+        if self.current_pipe is not None:
+            self.drop(self.current_pipe)
         while self._resting:
             await self._resting.pop()[0].disconnect(nowait=True)
         await asyncio.gather(*self._closing)

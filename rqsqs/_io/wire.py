@@ -78,23 +78,27 @@ class CallSlot:
 
 
 class CallSlots:
-    """As many as there are calls at the same time on connections that callers share."""
+    """As many as there are calls at the same time on connections that callers share.
 
-    __slots__ = ("_free",)
+    Attributes:
+        free: those that no call uses.
+    """
+
+    __slots__ = ("free",)
 
     def __init__(self) -> None:
-        self._free: list[CallSlot] = []
+        self.free: list[CallSlot] = []
 
     def take(self) -> CallSlot:
         """One that no call uses."""
         try:
-            return self._free.pop()
+            return self.free.pop()
         except IndexError:
             return CallSlot()
 
     def give(self, slot: CallSlot) -> None:
         """Its call was answered at the first attempt."""
-        self._free.append(slot)
+        self.free.append(slot)
 
 
 _NO_SLOT = CallSlot()  # for scripts that need none

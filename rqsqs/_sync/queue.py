@@ -10,7 +10,8 @@ from rqsqs import _arguments as arguments
 from rqsqs import _settings
 from rqsqs._arguments import Moment, Seconds, SendOptions
 from rqsqs._base_message import BaseMessage, holder_of, taking
-from rqsqs._core import flows, records
+from rqsqs._core import flows
+from rqsqs._core.records import Delivery
 from rqsqs._core.results import all_done, one_done, without_failures
 from rqsqs._core.sent import SentMessage
 from rqsqs._settings import QueueSettings
@@ -32,6 +33,8 @@ from rqsqs.models import (
 if TYPE_CHECKING:
     from rqsqs._sync.connection import Connection
 
+MOST_SPECS = 100  # kept by a queue
+
 
 class Queue:
     """One queue of a connection; made by Connection.queue() or Connection.create_queue().
@@ -41,7 +44,7 @@ class Queue:
     """
 
     __module__ = "rqsqs"
-    __slots__ = ("_connection", "_durability", "_limits", "_ref", "_run")
+    __slots__ = ("_asked", "_connection", "_durability", "_limits", "_ref", "_run")
 
     def __init__(self, connection: Connection, name: str, durability: Durability | str | None = None) -> None:
         self._connection = connection
@@ -49,6 +52,7 @@ class Queue:
         self._limits: Limits = connection.limits
         self._ref = connection.transport.queue(name)
         self._run = connection.transport.run
+        self._asked: dict[Any, flows.ReceiveSpec] = {}  # what receives were asked for lately
 
     @property
     def name(self) -> str:
@@ -95,9 +99,10 @@ class Queue:
             DurabilityNotReached: it is stored, but not as safely.
         """
         ref, limits = self._ref, self._limits
-        is_plain = not options and not ref.is_fifo
-        message = records.outgoing(body) if is_plain else arguments.outgoing(ref, limits, body, options)
         safe = self._durability if durability is None else _settings.durability(durability)
+        if not options and safe is None and not ref.is_fifo:
+            return self._run(flows.SendOne(ref, limits, body))
+        message = arguments.outgoing(ref, limits, body, options)
         (sent,) = self._run(flows.send_messages(ref, (message,), limits, safe))
         if isinstance(sent, FailedEntry):
             raise sent.error
@@ -152,16 +157,41 @@ class Queue:
             QueueDamaged: the settings of the queue cannot be read.
             FormatNewer: a newer version of rqsqs wrote them; they are given back.
         """
-        found = self._run(
-            flows.receive_messages(
-                self._ref,
-                self._limits,
-                *arguments.receiving(self._limits, max_messages, visibility_timeout, wait),
-                None if attempt_id is None else arguments.label("attempt_id", attempt_id),
-                delete is not False and arguments.flag("delete", delete),
+        ref = self._ref
+        kinds = type(max_messages), type(wait), type(visibility_timeout), type(delete)
+        try:
+            spec = self._asked[max_messages, wait, visibility_timeout, delete, kinds]  # 1 == True, and is none
+        except (KeyError, TypeError):
+            spec = self._check(max_messages, wait, visibility_timeout, delete, kinds)
+        found: list[Delivery]
+        if attempt_id is None and not ref.is_fifo and len(ref.partitions) == 1:
+            found = self._run(flows.Receive(ref, spec))
+        else:
+            attempt = None if attempt_id is None else arguments.label("attempt_id", attempt_id)
+            flow = flows.receive_messages(
+                ref, spec.limits, spec.count, spec.visibility_ms, spec.wait_ms, attempt, spec.delete
             )
-        )
-        return [Message(self, d) for d in flows.readable(found, must=True)]
+            found = flows.readable(self._run(flow), must=True)
+        messages = []
+        for d in found:
+            messages.append(Message(self, d))
+        return messages
+
+    def _check(
+        self,
+        max_messages: int,
+        wait: Seconds | None,
+        visibility_timeout: Seconds | None,
+        delete: bool,
+        kinds: Any = None,
+    ) -> flows.ReceiveSpec:
+        """The arguments of a receive, checked; kept for the next time, if `kinds` has their types."""
+        numbers = arguments.receiving(self._limits, max_messages, visibility_timeout, wait)
+        spec = flows.ReceiveSpec(self._limits, *numbers, delete is not False and arguments.flag("delete", delete))
+        if len(self._asked) >= MOST_SPECS:
+            self._asked.clear()
+        self._asked[max_messages, wait, visibility_timeout, delete, kinds] = spec
+        return spec
 
     def messages(
         self, *, wait: Seconds | None = None, visibility_timeout: Seconds | None = None, prefetch: int = 1
@@ -216,7 +246,13 @@ class Queue:
                 else.
             DurabilityNotReached: it is deleted, but not as safely.
         """
-        flow = flows.delete_messages(self._ref, (arguments.handle(message),), self._limits, self._durability)
+        ref, durability = self._ref, self._durability
+        if isinstance(message, Message) and (durability is None or not durability.deletes):
+            d = message._delivery
+            is_ours = d.partition.space is ref.space and d.partition.queue == ref.name
+            if is_ours and d.received_ms and getattr(message, "_holder", None) is None:
+                return self._run(flows.DeleteOne(self._limits, d))
+        flow = flows.delete_messages(ref, (arguments.handle(message),), self._limits, durability)
         if holder_of(message) is not None:
             flow = taking((message,), flow)
         (result,) = self._run(flow)
@@ -263,12 +299,34 @@ class Queue:
         Raises:
             As receive().
         """
+        ref, durability = self._ref, self._durability
         batch = arguments.batch("finished", finished, self._limits.batch_entries, minimum=0)
-        handles = [arguments.handle(m) for m in batch]
-        numbers = arguments.receiving(self._limits, max_messages, visibility_timeout, wait)
-        flow = flows.delete_and_receive(self._ref, self._limits, handles, *numbers, self._durability)
-        found, failures = self._run(taking(batch, flow))
-        return [Message(self, d) for d in flows.readable(found, must=not failures)], failures
+        kinds = type(max_messages), type(wait), type(visibility_timeout), bool
+        try:
+            spec = self._asked[max_messages, wait, visibility_timeout, False, kinds]
+        except (KeyError, TypeError):
+            spec = self._check(max_messages, wait, visibility_timeout, False, kinds)
+        done: list[Delivery] = []
+        found: list[Delivery]
+        failures: list[Failure]
+        for m in batch if not ref.is_fifo and (durability is None or not durability.deletes) else ():
+            d = getattr(m, "_delivery", None)
+            if d is None or d.partition is not ref.home or not d.received_ms or hasattr(m, "_holder"):
+                break
+            done.append(d)
+        if done and len(done) == len(batch) <= flows.MOST_BESIDE and len(ref.partitions) == 1:
+            found, failures = self._run(flows.DeleteAndReceive(ref, spec, done))
+        else:
+            handles = [arguments.handle(m) for m in batch]
+            flow = flows.delete_and_receive(
+                ref, spec.limits, handles, spec.count, spec.visibility_ms, spec.wait_ms, durability
+            )
+            found, failures = self._run(taking(batch, flow))
+            found = flows.readable(found, must=not failures)
+        messages = []
+        for d in found:
+            messages.append(Message(self, d))
+        return messages, failures
 
     def change_visibility(self, message: Message | str, timeout: Seconds) -> DurabilityResult | None:
         """Let a message become visible some time from now.

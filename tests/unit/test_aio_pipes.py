@@ -27,8 +27,11 @@ class Connection:
     def __init__(self) -> None:
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self.is_cut = False
-        self._writer = self._reader = self
+        self._writer = self._reader = self.transport = self
         self._parser = SimpleNamespace(parse_error=rx.ResponseError)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def write(self, data: bytes) -> None:
         assert not self.is_cut

@@ -22,13 +22,27 @@ from rqsqs._core.flows.queues import (
     set_tags,
     update_policy,
 )
-from rqsqs._core.flows.receive import delete_and_receive, readable, receive_messages
-from rqsqs._core.flows.send import send_messages
-from rqsqs._core.flows.settle import CHANGED, DELETED, change_visibility, delete_messages
+from rqsqs._core.flows.receive import (
+    MOST_BESIDE,
+    DeleteAndReceive,
+    Receive,
+    ReceiveSpec,
+    delete_and_receive,
+    readable,
+    receive_messages,
+)
+from rqsqs._core.flows.send import SendOne, send_messages
+from rqsqs._core.flows.settle import CHANGED, DELETED, DeleteOne, change_visibility, delete_messages
 
 __all__ = [
     "CHANGED",
     "DELETED",
+    "MOST_BESIDE",
+    "DeleteAndReceive",
+    "DeleteOne",
+    "Receive",
+    "ReceiveSpec",
+    "SendOne",
     "beat",
     "browse",
     "cancel",

@@ -40,6 +40,7 @@ LOOK_AGAIN_MS = 500
 POLL_CALLS = 10  # a receive that does not wait makes at most so many calls, whatever lies in front
 STAY = 8  # one call of so many goes to another partition than the last one
 BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
+MOST_BESIDE = portions.SPECIAL  # messages that DeleteAndReceive deletes
 NO_HEADERS: dict[str, Any] = {}
 KINDS = (TEXT, BYTES, OBJECT)
 TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
@@ -112,12 +113,13 @@ class Receive(Operation):
         if spec.wait_ms != 0:
             self._waiter = waiter = f"{waiters.process}-{next(waiters.numbers)}"
             if spec.wait_ms:
-                self._end = time.monotonic_ns() // 1_000_000 + spec.wait_ms
+                self._end = _now_ms(q) + spec.wait_ms
                 if not finished:
                     self.unless_watched = p.waits_on
         self.keys = p.found_keys.get(operations.RECEIVE) or p.keys(operations.RECEIVE)
         words, more = spec.words
-        self.args = ("", *words, waiter, *more)
+        clock = p.space.clock
+        self.args = ("" if clock is None else p.space.now_us(), *words, waiter, *more)
         for d in finished:
             self.args += (d.key,)
         self.keeps_answer = spec.delete

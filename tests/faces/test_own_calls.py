@@ -1,0 +1,108 @@
+"""How many calls of our own Python code an operation takes: what a client costs is mostly that."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import rqsqs
+from rqsqs import aio
+
+PACKAGE = str(Path(rqsqs.__file__).parent) + os.sep
+MOST = {"send": 12, "receive": 12, "delete": 12, "delete_and_receive": 13}
+
+
+class Counter:
+    """Counts the functions and coroutines of ours that are entered; redis-py's and those written in C are not ours."""
+
+    def __init__(self) -> None:
+        self.frames: list[FrameType] = []  # kept, so that each is another object
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE) and frame not in self.frames:
+            self.frames.append(frame)
+
+    @property
+    def names(self) -> list[str]:
+        return [frame.f_code.co_qualname for frame in self.frames]
+
+
+@pytest.fixture
+def calls() -> Iterator[Callable[[], Counter]]:
+    counters: list[Counter] = []
+
+    def begin() -> Counter:
+        counters.append(Counter())
+        sys.setprofile(counters[-1])
+        return counters[-1]
+
+    yield begin
+    sys.setprofile(None)
+
+
+def test_sync_operations_take_few_calls(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue = connection.create_queue("orders")
+        for _ in range(4):
+            queue.send("warm")
+        for message in queue.receive(4):
+            message.delete()
+        assert queue.receive() == []
+        counted: dict[str, Counter] = {}
+
+        counted["send"] = calls()
+        queue.send({"id": 1})
+        sys.setprofile(None)
+        queue.send("more")
+        counted["receive"] = calls()
+        (message,) = queue.receive()
+        sys.setprofile(None)
+        counted["delete_and_receive"] = calls()
+        (message,), _ = queue.delete_and_receive([message])
+        sys.setprofile(None)
+        counted["delete"] = calls()
+        message.delete()
+        sys.setprofile(None)
+        assert queue.counts() == rqsqs.Counts(0, 0, 0, None)
+    for name, counter in counted.items():
+        assert len(counter.names) <= MOST[name], (name, counter.names)
+        assert len(counter.names) > 5  # it was counted
+
+
+def test_asyncio_operations_take_few_calls(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:
+    counted: dict[str, Counter] = {}
+
+    async def work() -> None:
+        async with aio.connect(server_url, prefix=prefix) as connection:
+            queue = await connection.create_queue("orders")
+            for _ in range(4):
+                await queue.send("warm")
+            for message in await queue.receive(4):
+                await message.delete()
+            assert await queue.receive() == []
+            counted["send"] = calls()
+            await queue.send({"id": 1})
+            sys.setprofile(None)
+            await queue.send("more")
+            counted["receive"] = calls()
+            (message,) = await queue.receive()
+            sys.setprofile(None)
+            counted["delete_and_receive"] = calls()
+            (message,), _ = await queue.delete_and_receive([message])
+            sys.setprofile(None)
+            counted["delete"] = calls()
+            await message.delete()
+            sys.setprofile(None)
+            assert await queue.counts() == rqsqs.Counts(0, 0, 0, None)
+
+    asyncio.run(work())
+    for name, counter in counted.items():
+        assert len(counter.names) <= MOST[name], (name, counter.names)
+        assert len(counter.names) > 5
