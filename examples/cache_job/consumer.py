@@ -15,6 +15,7 @@ from rqsqs.worker import Worker
 
 worker = Worker()  # where RQSQS_URL says
 cache = redis.Redis.from_url(os.environ.get("CACHE_URL") or os.environ.get("RQSQS_URL") or "redis://localhost:6379")
+PREFIX = os.environ.get("CACHE_PREFIX", "cache")
 
 # Applies operations in one round trip. KEYS: entry, its version, ...; ARGV: version, value, time to live, ...
 # A message may come twice, and a dead letter comes late: what is not newer than what was applied changes nothing.
@@ -54,7 +55,7 @@ def apply(messages: list[Message]) -> list[CannotApply | None]:
         except CannotApply as error:
             outcomes.append(error)
         else:
-            keys += [f"cache:{key}", f"cache-version:{key}"]
+            keys += [f"{PREFIX}:{key}", f"{PREFIX}-version:{key}"]
             values += [version, value, ttl]
             outcomes.append(None)
     if keys:
@@ -70,6 +71,10 @@ def change_of(message: Message) -> tuple[str, int, str, int | str]:
                 return key, version, value, ttl
         case {"operation": "remove", "key": str(key)}, {"version": int(version)}:
             return key, version, "", ""
+        case {"operation": "store", "ttl": ttl}, _:
+            raise CannotApply(f"ttl must be a positive number of seconds, got {ttl!r:.80}")
+        case {"operation": operation}, _:
+            raise CannotApply(f"operation must be store or remove, got {operation!r:.80}")
     raise CannotApply(f"not an operation on a cache: {message.body!r:.200}")
 
 

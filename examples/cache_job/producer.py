@@ -15,14 +15,14 @@ import rqsqs
 
 
 def store(key: str, value: str, ttl: int, version: int) -> rqsqs.Entry:
-    return _entry({"operation": "store", "key": key, "value": value, "ttl": ttl}, version)
+    return entry({"operation": "store", "key": key, "value": value, "ttl": ttl}, version)
 
 
 def remove(key: str, version: int) -> rqsqs.Entry:
-    return _entry({"operation": "remove", "key": key}, version)
+    return entry({"operation": "remove", "key": key}, version)
 
 
-def _entry(operation: dict[str, Any], version: int) -> rqsqs.Entry:
+def entry(operation: dict[str, Any], version: int) -> rqsqs.Entry:
     """The group keeps the operations of a key in order (it has 128 characters at most: so the hash). If a batch is sent
     again because the first answer was lost, the deduplication id keeps it from being stored twice, for five minutes.
     The version is for the consumer: it grows with each change of the key, as a row's version or time of change does."""

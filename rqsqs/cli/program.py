@@ -61,10 +61,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Server": {
         "doctor": ("doctor.doctor", "Check the server and the queues, and say what to do."),
-        "chaos": ("chaos.chaos", "Break things, and see whether every promise holds."),
+        "chaos": ("chaos.command.chaos", "Break things, and see whether every promise holds."),
         "server": ("server.server", "Run an embedded server in the foreground."),
         "completion": ("completion.completion", "Let the shell complete commands and names of queues."),
-        "demo": ("demonstration.demo", "Show rqsqs at work, with everything that goes wrong."),
+        "demo": ("demo.command.demo", "Show rqsqs at work, with everything that goes wrong."),
     },
 }
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
@@ -94,7 +94,7 @@ class Program(Group):
         """Import it."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(".")
+        module, _, name = COMMANDS[cmd_name][0].rpartition(".")
         command: click.Command = getattr(import_module(f"rqsqs.cli.{module}"), name)
         return command
 

@@ -219,7 +219,7 @@ def test_errors_are_one_harmless_line(error: Exception, capsys: pytest.CaptureFi
 def test_everything_is_printed_by_one_module() -> None:
     """Nobody else calls click.echo(), print() or a Console, which know nothing of foreign text."""
     folder = Path(cli.__file__).parent
-    for file in folder.glob("*.py"):
+    for file in {*folder.rglob("*.py")} - {*folder.glob("demo/cache_job/*")}:  # an application
         called = {ast.unparse(n.func) for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)}
         allowed = {"print"} if file.name == "__init__.py" else {"Console"} if file.name == "top.py" else set()
         found = called & {

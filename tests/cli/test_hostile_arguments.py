@@ -149,8 +149,8 @@ def call(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, con
         raise KeyboardInterrupt
 
     monkeypatch.setattr("rqsqs.embedded.acquire", interrupted)
-    monkeypatch.setattr("rqsqs.chaos.trial.Trial.__enter__", interrupted)
-    monkeypatch.setattr("rqsqs.demo.show.run", interrupted)
+    monkeypatch.setattr("rqsqs.cli.chaos.trial.Trial.__enter__", interrupted)
+    monkeypatch.setattr("rqsqs.cli.demo.show.run", interrupted)
     monkeypatch.setattr("rqsqs.worker.Worker.run", lambda _: None)
     monkeypatch.setattr("rqsqs.worker.supervisor.Supervisor.run", lambda _: 0)
     for name in ("q", "q.fifo"):

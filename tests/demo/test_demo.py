@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
+import io
 import json
 import os
 import re
@@ -14,22 +16,26 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 
 import rqsqs
-from rqsqs._io import plain
-from rqsqs.demo import cache_job, operations
+from rqsqs.cli.demo import BEAT_S, CACHE_JOB, operations
+from rqsqs.cli.demo.operations import WORDED_TTL
 from tests.clusters import client_of
 from tests.servers import Server
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
 
-from rqsqs.demo import show
+from rich.console import Console
+
+from rqsqs.cli.demo import show
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cache_job"
 
@@ -51,8 +57,8 @@ def test_the_demo_comes_to_its_proof_without_a_server() -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()] == SUMMARY
     assert re.search(r"proof +the cache equals what the operations say: \d+ of \d+ keys", result.stdout)
     assert re.search(r"it held \d+ messages: visible to the others after [\d.]+ s \(two heartbeats", result.stderr)
-    assert re.search(r"6 x .*CannotApply: the time to live must be a number of seconds, got '…'", result.stderr)
-    assert re.search(r"3 x .*CannotApply: unknown operation 'delete'", result.stderr)
+    assert re.search(r"6 x .*CannotApply: ttl must be a positive number of seconds, got '…'", result.stderr)
+    assert re.search(r"3 x .*CannotApply: operation must be store or remove, got 'delete'", result.stderr)
     assert "\x1b" not in result.stdout + result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert max(map(len, result.stderr.splitlines())) <= 80
@@ -68,7 +74,7 @@ def test_the_demo_runs_on_a_server_and_leaves_nothing_there(valkey_url: str, pre
     assert summary["sent"] - summary["deduplicated"] == 1000
     assert summary["dead_lettered"] == summary["redriven"] == 9
     assert summary["redelivered"] >= summary["killed_worker_held"] > 0
-    assert 0 < summary["back_after_seconds"] <= 2 * cache_job.BEAT_S + show.SLACK_S
+    assert 0 < summary["back_after_seconds"] <= 2 * BEAT_S + show.SLACK_S
     assert summary["processed"] >= 1000
     assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"]
     with client_of(valkey_url) as server:
@@ -109,19 +115,21 @@ def test_a_signal_ends_all_processes(valkey_url: str, prefix: str, number: signa
 
 @pytest.mark.parametrize("differs", [False, True])
 def test_a_cache_that_differs_is_noticed(
-    valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], differs: bool
+    valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch, differs: bool
 ) -> None:
     def acts(demo: show.Show, *, quiet: bool) -> dict[str, Any]:
         todo = operations.make(1000)
-        cache = [(key, 1, value, ttl) for key, (value, ttl) in operations.expected(todo).items()]
-        demo.cache.apply([*cache, ("nobody sent this", 1, "x", 3600)] if differs else cache)
+        cache = operations.expected(todo) | ({"nobody sent this": ("x", 3600)} if differs else {})
+        for key, (value, ttl) in cache.items():
+            demo.report.server.set(f"{demo.environment['CACHE_PREFIX']}:{key}", value, ex=ttl)
         numbers = dict.fromkeys(("back_after_seconds", "killed_worker_held", "redelivered", "messages_per_second"), 1)
         summary = {**demo.summary(todo, {}), "latency_p50_ms": 1, "latency_p99_ms": 2}
         return summary | demo.proof(todo, {**numbers, "dead_lettered": 0, "redriven": 0}, {})
 
     monkeypatch.setattr(show.Show, "run", acts)
-    assert show.run(valkey_url, 1000, prefix=prefix) == differs
-    shown = capsys.readouterr().out
+    summary = show.run(valkey_url, 1000, Console(file=io.StringIO()), prefix=prefix)
+    assert summary["equal"] is not differs
+    shown = "\n".join(show.summary_lines(summary))
     assert ("FAILED          it is not so that the cache equals what the operations say" in shown) is differs
     assert ("nobody sent this" in shown) is differs
 
@@ -147,28 +155,78 @@ def test_what_is_expected_follows_the_order_of_each_key() -> None:
     assert operations.expected(todo) == {"a": ("4", 60), "b": ("2", 3600)}
 
 
-def test_applying_again_or_late_changes_nothing(valkey_url: str, prefix: str) -> None:
-    with plain.client_of(valkey_url) as server:
-        cache = cache_job.Cache(server, prefix)
-        cache.apply([])
-        cache.apply([("a", 2, "new", 60), ("a", 1, "old", 60), ("b", 3, "x", 60), ("b", 4, "", "")])
-        cache.apply([("b", 3, "x", 60), ("a", 2, "again", 60)])
-        assert {key: value for key, (value, _) in cache.content().items()} == {"a": "new"}
+@pytest.fixture
+def application(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The application as the show runs it, imported anew, with a cache of its own; and the example's consumer."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    server = Server("valkey").start()
+    monkeypatch.setenv("CACHE_URL", server.url)
+    monkeypatch.setenv("CACHE_PREFIX", prefix)
+
+    def load(**environment: str) -> tuple[Any, Any]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        for name in ("consumer", "producer", "queues", "rqsqs.cli.demo.application"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        application = importlib.import_module("rqsqs.cli.demo.application")
+        opened.extend((application.report.server, application.consumer.cache))
+        return application, application.consumer
+
+    opened: list[Any] = []
+    yield load
+    for client in opened:
+        client.close()
+    server.stop()
+    for name in ("consumer", "producer", "queues", "rqsqs.cli.demo.application"):
+        sys.modules.pop(name, None)
 
 
-def test_the_repaired_worker_understands_what_the_first_version_does_not() -> None:
-    class Message:
-        def __init__(self, **body: object) -> None:
-            self.body, self.attributes = body, {"version": 7}
+def message_of(version: int, **body: object) -> Any:
+    return SimpleNamespace(body=body, attributes={"version": version}, receive_count=1, sent_at=datetime.now(UTC))
 
-    poison: Any = (Message(operation="delete", key="a"), Message(operation="store", key="a", value="x", ttl="1h"))
+
+def test_applying_again_or_late_changes_nothing(application: Any) -> None:
+    app, _ = application()
+
+    def apply(*changes: tuple[str, int, str, int | None]) -> None:
+        messages = [
+            message_of(version, operation="remove", key=key)
+            if ttl is None
+            else message_of(version, operation="store", key=key, value=value, ttl=ttl)
+            for key, version, value, ttl in changes
+        ]
+        assert app.apply(messages) == [None] * len(changes)
+
+    apply(("a", 2, "new", 60), ("a", 1, "old", 60), ("b", 3, "x", 60), ("b", 4, "", None))
+    apply(("b", 3, "x", 60), ("a", 2, "again", 60))
+    assert {key: value for key, (value, _) in app.report.cache().items()} == {"a": "new"}
+    assert app.report.counts()["processed"] == 6
+
+
+def test_the_repaired_worker_understands_what_the_first_version_does_not(application: Any) -> None:
+    poison = [
+        message_of(7, operation="delete", key="a"),
+        *(message_of(7, operation="store", key="a", value="x", ttl=ttl) for ttl in WORDED_TTL),
+    ]
+    _, consumer = application()
     for message in poison:
-        with pytest.raises(cache_job.CannotApply):
-            cache_job.change_of(message, is_repaired=False)
-    assert [cache_job.change_of(m, is_repaired=True) for m in poison] == [("a", 7, "", ""), ("a", 7, "x", 3600)]
+        with pytest.raises(consumer.CannotApply):
+            consumer.change_of(message)
+    _, consumer = application(CACHE_JOB_REPAIRED="1")
+    assert [consumer.change_of(m) for m in poison] == [
+        ("a", 7, "", ""), *(("a", 7, "x", ttl) for ttl in WORDED_TTL.values())
+    ]  # fmt: skip
 
 
 # The example
+
+
+def test_the_package_brings_all_files_of_the_example_along() -> None:
+    """As links to files: a link to the folder would be missing from the wheel."""
+    assert {path.name: path.resolve() for path in CACHE_JOB.iterdir() if path.name != "__pycache__"} == {
+        path.name: path for path in EXAMPLE.resolve().glob("*.py")
+    }
+    assert not CACHE_JOB.is_symlink()
 
 
 @pytest.fixture

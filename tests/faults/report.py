@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rqsqs.chaos.history import Verdict
+from rqsqs.cli.chaos.history import Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 FILE = "RQSQS_FAULT_REPORT"  # names the file that takes what tests note

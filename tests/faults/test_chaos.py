@@ -18,8 +18,8 @@ import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs.chaos.history import Event, Verdict
-from rqsqs.chaos.trial import Fault, Trial
+from rqsqs.cli.chaos.history import Event, Verdict
+from rqsqs.cli.chaos.trial import Fault, Trial
 from tests.clusters import Cluster, home_of, until
 from tests.faults import report
 from tests.proxy import Proxy

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 import rqsqs
-from rqsqs.chaos.trial import Fault
+from rqsqs.cli.chaos.trial import Fault
 from tests.clusters import Sentinels, until
 from tests.faults.test_chaos import ALWAYS, FAILOVERS, FORGOTTEN, Broken, check_all_go_on, rather_fifo, run
 from tests.servers import Server

@@ -1,4 +1,4 @@
-"""The proof of rqsqs.chaos itself: it finds every broken promise in a made-up history, and raises no false alarm."""
+"""The proof of `rqsqs chaos` itself: it finds every broken promise in a made-up history, and raises no false alarm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs.chaos.history import Event, Journal, Verdict, check, read
+from rqsqs.cli.chaos.history import Event, Journal, Verdict, check, read
 
 VISIBLE_S = 2.0
 PROMISES = {

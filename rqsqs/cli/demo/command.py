@@ -7,14 +7,15 @@ import signal
 import click
 
 from rqsqs.cli import output
+from rqsqs.cli.report import OK, REFUSED, Lines, Results
 from rqsqs.cli.settings import Settings, reported
 
 
 @click.command("demo")
 @click.option("--messages", "-n", type=click.IntRange(1000, 1_000_000), default=10_000, metavar="N",
-              help="About so many messages [10000].")  # fmt: skip
+              help="About how many messages [10000].")  # fmt: skip
 @reported
-def demo(settings: Settings, messages: int) -> int:
+def demo(settings: Settings, messages: int) -> Results:
     """Show rqsqs at work: a cache kept up to date through a FIFO queue, with everything that goes wrong in real life.
 
     Producers send operations on a cache, made from the files of Python's own library: store a digest, remove a key.
@@ -24,13 +25,13 @@ def demo(settings: Settings, messages: int) -> int:
 
     Without --url and RQSQS_URL it brings its own server, in memory, and leaves nothing behind.
     """
-    from rqsqs.demo import show
+    from rqsqs.cli.demo import show
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as after Ctrl-C: no process stays behind
-    return show.run(
-        settings.url,
-        messages,
-        prefix=settings.prefix,
-        as_json=settings.as_json,
-        console=output.progress_console(),
-    )
+    console = output.progress_console()
+    try:
+        summary = show.run(settings.url, messages, console, prefix=settings.prefix, quiet=settings.as_json)
+    except show.DemoFailed as error:
+        raise click.ClickException(f"the demo failed: {error}") from None
+    yield Lines(show.summary_lines(summary), **summary)
+    return OK if summary["equal"] else REFUSED

@@ -1,6 +1,6 @@
 """A producer and a consumer, each a process that writes down what it was told.
 
-python -m rqsqs.chaos.roles produce|consume JSON
+python -m rqsqs.cli.chaos.roles produce|consume JSON
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import rqsqs
-from rqsqs.chaos.history import Journal
+from rqsqs.cli.chaos.history import Journal
 
 PAUSE_S = 0.05  # after trouble
 WAIT_S = 0.2

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import runpy
 import secrets
 import signal
 import subprocess
@@ -33,10 +34,11 @@ from rqsqs._io import connect
 from rqsqs._io.plain import client_of
 from rqsqs._text import printable
 from rqsqs.cli.causes import Kinds
-from rqsqs.demo import operations
-from rqsqs.demo.cache_job import BEAT_S, DEAD_LETTERS, Cache, Report, create_queues, in_hand
+from rqsqs.cli.demo import BEAT_S, CACHE_JOB, operations
+from rqsqs.cli.demo.counters import Report, in_hand
 from rqsqs.testing import remove_keys
 
+APPLICATION = "rqsqs.cli.demo.application"
 PRODUCERS, WORKERS = 2, 4
 REPEAT = 0.05  # of the batches are sent twice
 PATIENCE_S = 120.0  # for any step; a demo that takes longer has failed
@@ -48,48 +50,53 @@ class DemoFailed(Exception):
     """A step did not come to its end."""
 
 
-def run(
-    url: str | None, messages: int, *, prefix: str = "rqsqs", as_json: bool = False, console: Console | None = None
-) -> int:
+def run(url: str | None, messages: int, console: Console, *, prefix: str, quiet: bool = False) -> dict[str, Any]:
     """Run the demo.
 
     Args:
         url: of the server; None = one of its own, in memory.
-        messages: about so many operations.
+        messages: about how many operations.
+        console: where progress is shown, unless `quiet`.
         prefix: what the names of all keys begin with.
-        as_json: print the summary as JSON.
-        console: where progress is shown.
 
     Returns:
-        0 if the cache equals what the operations say and all numbers fit, else 1.
+        The summary: `equal` if the cache equals what the operations say and all numbers fit.
+
+    Raises:
+        DemoFailed: a step did not come to its end.
     """
     with ExitStack() as stack:
         if url is None or url.startswith("embedded:"):
             server = stack.enter_context(embedded.acquire(url or "embedded://"))
             url = f"unix://{quote(server.socket_path)}"
-        url = connect.resolve(url)
-        prefix = f"{prefix}-demo-{secrets.token_hex(4)}"
-        show = Show(url, prefix, messages, console or Console(stderr=True), stack)
+        url = cache_url = connect.resolve(url)
+        if "+cluster:" in url:  # the cache is on a single server
+            cache_url = f"unix://{quote(stack.enter_context(embedded.acquire('embedded://')).socket_path)}"
+        show = Show(url, cache_url, f"{prefix}-demo-{secrets.token_hex(4)}", messages, console, stack)
         try:
-            summary = show.run(quiet=as_json)
-        except (DemoFailed, redis.RedisError) as error:
-            print(f"rqsqs: the demo failed: {printable(str(error))}", file=sys.stderr)
-            return 1
-    print(json.dumps(summary) if as_json else "\n".join(summary_lines(summary)))
-    return 0 if summary["equal"] else 1
+            return show.run(quiet=quiet)
+        except redis.RedisError as error:
+            raise DemoFailed(str(error)) from error
 
 
 class Show:
     """One run. Processes, files and connections it opens are closed by `stack`."""
 
-    def __init__(self, url: str, prefix: str, messages: int, console: Console, stack: ExitStack) -> None:
+    def __init__(
+        self, url: str, cache_url: str, prefix: str, messages: int, console: Console, stack: ExitStack
+    ) -> None:
+        cache = f"{prefix}:cache"
+        places = {"RQSQS_URL": url, "RQSQS_PREFIX": prefix, "CACHE_URL": cache_url, "CACHE_PREFIX": cache}
+        self.environment = os.environ | places
         self.url, self.prefix, self.messages, self.console = url, prefix, messages, console
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rqsqs-demo-")))
         self.log = self.folder / "log"
         self.server = stack.enter_context(client_of(url))
         connection = stack.enter_context(rqsqs.connect(url, prefix=prefix))
-        self.queue, self.dead_letters = create_queues(connection), connection.queue(DEAD_LETTERS)
-        self.cache, self.report = Cache(self.server, prefix), Report(self.server, prefix)
+        queues = runpy.run_path(str(CACHE_JOB / "queues.py"))
+        self.queue, self.dead_letters = queues["create"](connection), connection.queue(queues["DEAD_LETTERS"])
+        self.report = Report(cache_url, cache)
+        stack.callback(self.report.server.close)
         self.processes: list[subprocess.Popen[bytes]] = []
         stack.callback(self.clean_up)
 
@@ -108,7 +115,7 @@ class Show:
 
             def say(text: str) -> None:
                 if not quiet:
-                    progress.console.print(text, soft_wrap=not is_shown, markup=False, highlight=False)
+                    progress.console.print(printable(text), soft_wrap=not is_shown, markup=False, highlight=False)
 
             sending = progress.add_task("sent", total=len(todo))
             processing = progress.add_task("processed", total=len(todo))
@@ -125,7 +132,7 @@ class Show:
                 return self.total(self.queue) == 0
 
             say(f"{len(todo):,} operations on {len({o['key'] for o in todo}):,} keys of a cache, made from real files")
-            workers = self.start_workers("first_version")
+            workers = self.start_workers()
             self.wait_until(lambda: len(self.living()) == WORKERS, "all workers are ready")
             started = time.monotonic()
             producers = [self.start_producer(path, i) for i in range(PRODUCERS)]
@@ -147,7 +154,7 @@ class Show:
                 say(line)
             self.stop([workers])
             say("the workers are repaired and started again; the dead letters go back")
-            workers = self.start_workers("repaired")
+            workers = self.start_workers(CACHE_JOB_REPAIRED="1")
             task_id = self.dead_letters.redrive()
             self.wait_until(lambda: self.task(task_id).status != "RUNNING", "the dead letters are moved")
             self.wait_until(is_drained, "the queue is empty again")
@@ -188,7 +195,7 @@ class Show:
         self, todo: list[operations.Operation], numbers: dict[str, Any], checks: dict[str, bool]
     ) -> dict[str, Any]:
         """Is everything as it must be, and the cache above all?"""
-        found, wanted = self.cache.content(), operations.expected(todo)
+        found, wanted = self.report.cache(), operations.expected(todo)
         wrong = [
             key
             for key in found.keys() | wanted.keys()
@@ -298,26 +305,25 @@ class Show:
 
     # Processes
 
-    def start_workers(self, version: str) -> subprocess.Popen[bytes]:
+    def start_workers(self, **environment: str) -> subprocess.Popen[bytes]:
         """Several, and their supervisor."""
-        target = f"rqsqs.demo.cache_job:{version}"
-        return self.start("rqsqs", "worker", target, "--processes", str(WORKERS), "--log-level", "warning")
+        command = f"rqsqs worker {APPLICATION} --processes {WORKERS} --log-level warning"
+        return self.start(*command.split(), **environment)
 
     def start_producer(self, path: Path, number: int) -> subprocess.Popen[bytes]:
         """One that sends its share of the operations."""
         share = f"{number}/{PRODUCERS}"
-        return self.start("rqsqs.demo.cache_job", str(path), "--share", share, "--repeat", str(REPEAT))
+        return self.start(APPLICATION, str(path), "--share", share, "--repeat", str(REPEAT))
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """A process that runs a module of ours."""
-        environment = os.environ | {"RQSQS_URL": self.url, "RQSQS_PREFIX": self.prefix}
         with open(self.log, "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=self.environment | environment,
                 start_new_session=True,  # Ctrl-C is for us
             )
         self.processes.append(process)

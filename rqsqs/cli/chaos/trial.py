@@ -21,7 +21,7 @@ from typing import Any, Self
 import redis
 
 import rqsqs
-from rqsqs.chaos import history
+from rqsqs.cli.chaos import history
 
 PATIENCE_S = 60.0  # so long the rest may take to be consumed
 FAULT_S = 60.0  # and a command of the user
@@ -163,7 +163,7 @@ class Trial:
             "work_s": self.work_s,
             **more,
         }
-        command = [sys.executable, "-m", "rqsqs.chaos.roles", role, json.dumps(settings)]
+        command = [sys.executable, "-m", "rqsqs.cli.chaos.roles", role, json.dumps(settings)]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def _await_all(self) -> None:

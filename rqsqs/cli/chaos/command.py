@@ -46,7 +46,7 @@ def chaos(
       rqsqs --url redis://db:6379/0 chaos --seconds 5m --fault "ssh db systemctl restart valkey"
       rqsqs --url redis+cluster://db1,db2 chaos --durability replicas=1 --fault ./kill-a-master
     """
-    from rqsqs.chaos.trial import Trial
+    from rqsqs.cli.chaos.trial import Trial
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     faults: list[Any] = [Trial.command(line) for line in commands]
