@@ -1,14 +1,13 @@
 #!lua flags=allow-oom
 --[[
-A worker's heartbeat: what it holds stays invisible a while longer, and everybody can see that it lives and what it
-does. Without a beat its messages become visible by themselves. It is told what was taken from it, and what it is
-ordered to do.
+A worker's heartbeat extends the messages that it has, and shows everybody that it is alive and what it does. Without a
+heartbeat its messages become visible by themselves. The reply has its command, and the messages that it has lost.
 
-KEYS   1 meta      HASH  queue attributes
-       2 inflight  ZSET  member -> visible again (ms * 1000) + receives (either kind of queue)
-       3 beats     ZSET  consumer -> until when it counts as alive (ms)
-       4 consumers HASH  consumer -> what it says of itself
-       5 orders    HASH  consumer -> "drain" or "evict"
+KEYS   1 meta        HASH  queue attributes
+       2 inflight    ZSET  member -> visible again (ms * 1000) + receives (either kind of queue)
+       3 heartbeats  ZSET  consumer -> until when it counts as alive (ms)
+       4 consumers   HASH  consumer -> its description of itself
+       5 commands    HASH  consumer -> "drain" or "evict"
 ARGV   1 now_us       "" = the server's clock
        2 lease_ms     what it holds stays invisible so long from now, at least
        3 consumer     its name; "" = it is registered in another partition
@@ -20,13 +19,13 @@ RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged) | "?
 ERRORS QUEUE_NOT_FOUND
 BOUND  2100 calls, 256 KiB
 ]]
-local meta, inflight, beats, consumers, orders = unpack(KEYS)
+local meta, inflight, heartbeats, consumers, commands = unpack(KEYS)
 if ARGV[4] == "=" then -- it is idle, as at its last beat: as few commands as can be
   local until_ms = string.sub(require("lib.clock")(ARGV[1]), 1, 13) + tonumber(ARGV[5])
-  if redis.call("ZADD", beats, "XX", "CH", string.format("%.0f", until_ms), ARGV[3]) == 0 then
+  if redis.call("ZADD", heartbeats, "XX", "CH", string.format("%.0f", until_ms), ARGV[3]) == 0 then
     return {"?"}
   end
-  return {redis.call("HGET", orders, ARGV[3]) or ""}
+  return {redis.call("HGET", commands, ARGV[3]) or ""}
 end
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -38,20 +37,21 @@ local consumer = ARGV[3]
 local reply = {""}
 
 if consumer ~= "" then
-  reply[1] = redis.call("HGET", orders, consumer) or ""
-  local gone = redis.call("ZRANGEBYSCORE", beats, "-inf", string.format("%.0f", now_ms - 60000), "LIMIT", "0", "10")
+  reply[1] = redis.call("HGET", commands, consumer) or ""
+  local lapsed_ms = string.format("%.0f", now_ms - 60000)
+  local gone = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", lapsed_ms, "LIMIT", "0", "10")
   if ARGV[4] == "" then
     gone[#gone + 1] = consumer
   end
   if #gone > 0 then
-    redis.call("ZREM", beats, unpack(gone))
+    redis.call("ZREM", heartbeats, unpack(gone))
     redis.call("HDEL", consumers, unpack(gone))
-    redis.call("HDEL", orders, unpack(gone))
+    redis.call("HDEL", commands, unpack(gone))
   end
   if ARGV[4] ~= "" then
-    redis.call("ZADD", beats, string.format("%.0f", now_ms + tonumber(ARGV[5])), consumer)
+    redis.call("ZADD", heartbeats, string.format("%.0f", now_ms + tonumber(ARGV[5])), consumer)
     redis.call("HSET", consumers, consumer, ARGV[4])
-    for _, key in ipairs({beats, consumers}) do -- after the last worker nothing stays
+    for _, key in ipairs({heartbeats, consumers}) do -- after the last worker nothing stays
       redis.call("PEXPIRE", key, "86400000")
     end
   end

@@ -1,30 +1,30 @@
 --[[
-The workers of a queue: who lives or died within the last minute, what each does, what it was ordered to do.
+The workers of a queue that are alive or died within the last minute, with their descriptions and commands.
 
-KEYS   1 meta      HASH  queue attributes
-       2 beats     ZSET  consumer -> until when it counts as alive (ms)
-       3 consumers HASH  consumer -> what it says of itself
-       4 orders    HASH  consumer -> "drain" or "evict"
+KEYS   1 meta        HASH  queue attributes
+       2 heartbeats  ZSET  consumer -> until when it counts as alive (ms)
+       3 consumers   HASH  consumer -> its description of itself
+       4 commands    HASH  consumer -> "drain" or "evict"
 ARGV   1 now_us  "" = the server's clock
-       2 limit   at most so many
+       2 limit   up to N of them
 RETURN {now_ms, {consumer, alive_until_ms, description, order or "", ...}}: those that lapse last come first
 ERRORS QUEUE_NOT_FOUND
 BOUND  4 calls, 4 MiB
 ]]
-local meta, beats, consumers, orders = unpack(KEYS)
+local meta, heartbeats, consumers, commands = unpack(KEYS)
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
 local since = string.format("(%.0f", now_ms - 60000)
-local found = redis.call("ZRANGE", beats, "+inf", since, "BYSCORE", "REV", "LIMIT", "0", ARGV[2], "WITHSCORES")
+local found = redis.call("ZRANGE", heartbeats, "+inf", since, "BYSCORE", "REV", "LIMIT", "0", ARGV[2], "WITHSCORES")
 local reply, names = {}, {}
 for i = 1, #found, 2 do
   names[#names + 1] = found[i]
 end
 if #names > 0 then
   local described = redis.call("HMGET", consumers, unpack(names))
-  local ordered = redis.call("HMGET", orders, unpack(names))
+  local ordered = redis.call("HMGET", commands, unpack(names))
   for i = 1, #names do
     local n = #reply
     reply[n + 1], reply[n + 2] = names[i], found[2 * i]

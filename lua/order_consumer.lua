@@ -1,18 +1,18 @@
 --[[
-Tell a worker what to do; it obeys with its next heartbeat.
+Give a worker a command, which it gets with its next heartbeat.
 
-KEYS   1 beats   ZSET  consumer -> until when it counts as alive (ms)
-       2 orders  HASH  consumer -> "drain" or "evict"
+KEYS   1 heartbeats  ZSET  consumer -> until when it counts as alive (ms)
+       2 commands    HASH  consumer -> "drain" or "evict"
 ARGV   1 consumer
-       2 order  "drain" = finish what it holds and take no more; "evict" = give all back and take no more
+       2 command  "drain" = finish what it holds and take no more; "evict" = give all back and take no more
 RETURN 1 done | 0 there is no such consumer
 ERRORS -
 BOUND  20 calls, 64 KiB
 ]]
-local beats, orders = unpack(KEYS)
-if not redis.call("ZSCORE", beats, ARGV[1]) then
+local heartbeats, commands = unpack(KEYS)
+if not redis.call("ZSCORE", heartbeats, ARGV[1]) then
   return 0
 end
-redis.call("HSET", orders, ARGV[1], ARGV[2])
-redis.call("PEXPIRE", orders, "86400000")
+redis.call("HSET", commands, ARGV[1], ARGV[2])
+redis.call("PEXPIRE", commands, "86400000")
 return 1

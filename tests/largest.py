@@ -491,7 +491,7 @@ def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     for n in range(5):
         meter(flows.beat(other, [], 1000, f"c{n}", {"state": "running", "statistics": {}}, 60_000))
     beats = {f"w{n}": engine.clock.ms + 50_000 for n in range(MANY)}
-    engine.redis.zadd(other.home.base + "beats", beats)
+    engine.redis.zadd(other.home.base + "heartbeats", beats)
     engine.redis.hset(other.home.base + "consumers", mapping=dict.fromkeys(beats, '{"state":"running"}'))
     assert len(meter(flows.list_consumers(other))) >= 1000
     assert meter(flows.order_consumer(other, "c1", "drain"))

@@ -74,7 +74,8 @@ function removal.finish(keys, argv)
     return
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
-  redis.call("UNLINK", base .. "outbox", base .. "handovers", base .. "beats", base .. "consumers", base .. "orders")
+  redis.call("UNLINK", base .. "outbox", base .. "handovers")
+  redis.call("UNLINK", base .. "heartbeats", base .. "consumers", base .. "commands")
   redis.call("UNLINK", keys[7], base .. "backup")
   redis.call("UNLINK", meta, base .. "tags", base .. "shards", base .. "sources", base .. "tasks")
   if redis.call("PTTL", keys[6]) == -1 then -- nobody took it; one that ends by itself is for the next waiter

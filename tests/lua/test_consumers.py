@@ -57,7 +57,7 @@ def order(engine: Engine, q: QueueRef, what: str, name: str = "w") -> bool:
 
 
 def keys_of_consumers(engine: Engine) -> list[str]:
-    return [key for key in engine.names() if key.rsplit(":", 1)[1] in ("beats", "consumers", "orders")]
+    return [key for key in engine.names() if key.rsplit(":", 1)[1] in ("heartbeats", "consumers", "commands")]
 
 
 # What is held
@@ -300,8 +300,8 @@ def test_every_beat_clears_away_ten_that_died(engine: Engine, name: str) -> None
     base = q.home.base
     for left in (16, 6, 1, 1):  # this one included
         beat(engine, q)
-        assert engine.redis.zcard(base + "beats") == engine.redis.hlen(base + "consumers") == left
-        assert engine.redis.hlen(base + "orders") == left - 1
+        assert engine.redis.zcard(base + "heartbeats") == engine.redis.hlen(base + "consumers") == left
+        assert engine.redis.hlen(base + "commands") == left - 1
     assert listed(engine, q) == ["w"]
 
 
@@ -344,7 +344,7 @@ def test_after_the_last_worker_nothing_stays(engine: Engine, name: str) -> None:
         engine.redis.pexpire(prefix + key, 5000)
     beat(engine, q)
     for key in keys_of_consumers(engine):
-        expected = 5000 if key.endswith("orders") else DAY_MS
+        expected = 5000 if key.endswith("commands") else DAY_MS
         assert expected - 4000 < int(engine.redis.pttl(prefix + key)) <= expected
 
 
@@ -421,7 +421,7 @@ def test_an_order_to_nobody_is_refused(engine: Engine, name: str) -> None:
     assert not order(engine, q, "drain")
     beat(engine, q)
     assert not order(engine, q, "drain", "W")
-    assert engine.redis.hlen(q.home.base + "orders") == 0
+    assert engine.redis.hlen(q.home.base + "commands") == 0
 
 
 def test_odd_names_and_descriptions(engine: Engine, name: str) -> None:

@@ -319,7 +319,7 @@ def keys_left(url: str, space: Keyspace) -> list[str]:
     return sorted(
         key.decode()
         for key in connection.scan_iter(space.prefix + ":*", count=1000)
-        if (connection.ttl(key) < 0 or key.endswith((b":beats", b":consumers", b":orders")))
+        if (connection.ttl(key) < 0 or key.endswith((b":heartbeats", b":consumers", b":commands")))
         and not key.endswith(b"{queues}:format")  # of the prefix
     )
 

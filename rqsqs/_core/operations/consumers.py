@@ -1,4 +1,4 @@
-"""Builders and parsers of what concerns consumers: heartbeats, the list of workers, orders to them."""
+"""Builders and parsers of what concerns consumers: heartbeats, the list of workers, commands to them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def beat(
         args += d.held
     return Operation(
         "beat_consumer",
-        p.keys("meta inflight beats consumers orders"),
+        p.keys("meta inflight heartbeats consumers commands"),
         tuple(args),
         lambda r: (r[0].decode(), r[1:]),
     )
@@ -57,7 +57,7 @@ def list_consumers(q: QueueRef) -> Operation:
         return [_consumer(q.name, now_ms, *flat[i : i + 4]) for i in range(0, len(flat), 4)]
 
     return Operation(
-        "list_consumers", q.home.keys("meta beats consumers orders"), (q.space.now_us(), str(LISTED)), parse
+        "list_consumers", q.home.keys("meta heartbeats consumers commands"), (q.space.now_us(), str(LISTED)), parse
     )
 
 
@@ -86,4 +86,4 @@ def _consumer(queue: str, now_ms: int, name: bytes, until: bytes, description: b
 
 def order(q: QueueRef, consumer_id: str, what: str) -> Operation:
     """Tell a consumer to "drain" or "evict"; the result is whether there is such a one."""
-    return Operation("order_consumer", q.home.keys("beats orders"), (consumer_id, what), lambda r: r == 1)
+    return Operation("order_consumer", q.home.keys("heartbeats commands"), (consumer_id, what), lambda r: r == 1)
