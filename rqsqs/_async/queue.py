@@ -309,7 +309,7 @@ class Queue:
             spec = self._check(max_messages, wait, visibility_timeout, False, kinds)
         done: list[Delivery] = []
         found: list[Delivery]
-        failures: list[Failure]
+        failures: list[FailedEntry]
         for m in batch if not ref.is_fifo and (durability is None or not durability.deletes) else ():
             d = getattr(m, "_delivery", None)
             if d is None or d.partition is not ref.home or not d.received_ms or hasattr(m, "_holder"):

@@ -126,7 +126,7 @@ class Worker:
         self._kinds: set[bool] = set()  # is_coroutine of all handlers, those of a restricted worker too
         self._runtime: Runtime | None = None
         self._pulse: Pulse | None = None
-        self.guard: Guard | None = None  # of its process, while it is running
+        self._guard: Guard | None = None  # of its process, while it is running
         self._is_stopped = False
         self._is_drained = False
         self._lock = threading.Lock()
@@ -331,9 +331,9 @@ class Worker:
         Args:
             handle_signals: react to SIGTERM and SIGINT as run() does.
         """
-        await self.serve_process(SIGNALS if handle_signals else (), self._signalled)
+        await self._serve_process(SIGNALS if handle_signals else (), self._signalled)
 
-    async def serve_process(self, signals: Sequence[signal.Signals], stop: Callable[[str], None]) -> None:
+    async def _serve_process(self, signals: Sequence[signal.Signals], stop: Callable[[str], None]) -> None:
         """serve(), where signals call stop() with their name."""
         import asyncio
 
@@ -354,15 +354,15 @@ class Worker:
         self._pulse = Pulse(loop)
         self._signals = signals
         watch(self)
-        self.guard = Guard(loop, self.settings.shutdown_timeout, runtime.end_without_loop)
-        self.guard.install(signals, stop)
+        self._guard = Guard(loop, self.settings.shutdown_timeout, runtime.end_without_loop)
+        self._guard.install(signals, stop)
         try:
             await runtime.serve()
             self._is_drained = not self._is_stopped  # nobody here stopped it: it was ordered to
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
-            self.guard.end()
+            self._guard.end()
             with self._lock:
                 self._runtime = None
                 self._is_stopped = False

@@ -66,7 +66,7 @@ class Reporter:
     def serve(self, worker: Worker) -> None:
         """Run the worker until signals, the supervisor, its death or an order end it; as Worker.run()."""
         self._worker = worker
-        process.run(worker.serve_process(SIGNALS, functools.partial(self._stop, "signals")))
+        process.run(worker._serve_process(SIGNALS, functools.partial(self._stop, "signals")))
         self._say(worker.status(), is_last=True)
 
     def _stop(self, who: str, why: str, level: int | None = None) -> None:
@@ -81,8 +81,8 @@ class Reporter:
             os._exit(0)
         for _ in range(missing):
             self._worker.stop()
-        if self._worker.guard is not None:
-            self._worker.guard.begin(at_once=self._stops > 1)
+        if self._worker._guard is not None:
+            self._worker._guard.begin(at_once=self._stops > 1)
 
     def _run(self) -> None:
         spoken = 0.0
