@@ -18,7 +18,7 @@ from benchmarks.scripts import LOW
 from benchmarks.server import Bench, Cost, Costs, percentile, spent
 from rqsqs._core.keys import SLOTS
 from rqsqs._core.operation import Operation
-from rqsqs._io.wire import command
+from rqsqs._io.protocol import command
 from tests.clusters import Cluster, until
 from tests.servers import Kind
 

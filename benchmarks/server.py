@@ -12,11 +12,11 @@ import redis
 
 from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
-from rqsqs._io import wire
+from rqsqs._io import protocol
 from tests.servers import Kind, Server
 
 PIPELINE = 50  # calls in one write: the server has always something to do
-SLOT = wire.CallSlot()  # of the one client that calls
+SLOT = protocol.CallSlot()  # of the one client that calls
 _STAT = re.compile(rb"cmdstat_([^:]+):calls=(\d+),usec=(\d+)")
 
 
@@ -99,7 +99,7 @@ class Bench:
 
 def pack(operation: Operation, is_cluster: bool = False) -> bytes:
     """An operation as the bytes of its EVALSHA."""
-    return wire.pack(operation, is_cluster, SLOT)
+    return protocol.pack(operation, is_cluster, SLOT)
 
 
 def use_scripts_of(folder: Path) -> None:

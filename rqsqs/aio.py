@@ -18,7 +18,7 @@ queues at the same time: they share one connection to the server, and one more f
 receive that is cancelled strands nothing: what the server had already handed out is visible again at once.
 """
 
-import rqsqs._io.aio  # noqa: F401 - redis-py takes long to import: before there is a loop that has to wait for it
+import rqsqs._io.aio.runner  # noqa: F401 - redis-py takes long to import: before there is a loop that has to wait for it
 from rqsqs._arguments import Entry
 from rqsqs._async.connection import Connection, connect
 from rqsqs._async.message import Message

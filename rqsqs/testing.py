@@ -160,10 +160,11 @@ def remove_keys(url: str, prefix: str) -> None:
     import redis
     from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
-    from rqsqs._io import connect, nodes
+    from rqsqs._io import connect
+    from rqsqs._io.sync import clients
 
     settings, embedded_server = connect.settings_of(url, {})
-    for one in nodes.master_urls(url):
+    for one in clients.master_urls(url):
         pool = connect.open_pool(one, settings, ConnectionPool, UnixDomainSocketConnection)
         server = redis.Redis(connection_pool=pool)
         batch = server.pipeline(transaction=False)

@@ -24,8 +24,8 @@ import redis
 from redis.cluster import ClusterNode
 from redis.crc import key_slot
 
-from rqsqs._io import nodes
-from rqsqs._io.addresses import place_of
+from rqsqs._io.sync import clients
+from rqsqs._io.urls import place_of
 from tests.servers import Kind, Server, free_port
 
 ALL_ON_CLUSTER = bool(os.environ.get("RQSQS_TEST_CLUSTER"))
@@ -55,7 +55,7 @@ def client_of(url: str) -> Any:
 def masters_of(url: str) -> Iterator[list[redis.Redis]]:
     """A plain client of each master; of a single server one."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(redis.Redis.from_url(one)) for one in nodes.master_urls(url)]
+        yield [stack.enter_context(redis.Redis.from_url(one)) for one in clients.master_urls(url)]
 
 
 def infos(url: str, section: str) -> list[dict[str, Any]]:

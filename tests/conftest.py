@@ -23,7 +23,7 @@ from typing import Literal
 import pytest
 import redis
 
-from rqsqs._io import nodes
+from rqsqs._io.sync import clients
 from tests.clusters import ALL_ON_CLUSTER, Cluster
 from tests.servers import KINDS, Kind, Server, find_binary
 
@@ -117,7 +117,7 @@ def masters_of_shared(shared_servers: dict[str, Server | Cluster]) -> Iterator[C
     def get() -> list[redis.Redis]:
         for kind, server in shared_servers.items():
             if kind not in known:
-                known[kind] = [redis.Redis.from_url(url) for url in nodes.master_urls(server.url)]
+                known[kind] = [redis.Redis.from_url(url) for url in clients.master_urls(server.url)]
         return [master for masters in known.values() for master in masters]
 
     yield get

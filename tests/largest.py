@@ -15,7 +15,8 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import IsWatched, Operation, Sleep, Spawn
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves, queues
-from rqsqs._io import nodes, wire
+from rqsqs._io import protocol
+from rqsqs._io.sync import clients
 from rqsqs.limits import NATIVE
 from rqsqs.models import Failure
 from tests.lua.conftest import Engine, policy
@@ -38,7 +39,7 @@ class Meter:
     usec: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        masters = [redis.Redis.from_url(url) for url in nodes.master_urls(self.engine.url)]
+        masters = [redis.Redis.from_url(url) for url in clients.master_urls(self.engine.url)]
         self.connections = [master.connection_pool.get_connection() for master in masters]
 
     def close(self) -> None:
@@ -75,7 +76,7 @@ class Meter:
         parse = operation.parse
 
         def read(reply: Any) -> Any:
-            replies.append(wire._bytes_of(reply))
+            replies.append(protocol._bytes_of(reply))
             return reply if parse is None else parse(reply)
 
         operation.parse = read

@@ -18,8 +18,8 @@ import threading
 from typing import Self
 from urllib.parse import urlsplit
 
-from rqsqs._io import nodes
-from rqsqs._io.addresses import place_of
+from rqsqs._io.sync import clients
+from rqsqs._io.urls import place_of
 
 
 class Proxy:
@@ -31,7 +31,7 @@ class Proxy:
 
     def __init__(self, target: str) -> None:
         self.is_cluster = place_of(target) is not None
-        self.targets = [urlsplit(url).port or 0 for url in nodes.master_urls(target)]
+        self.targets = [urlsplit(url).port or 0 for url in clients.master_urls(target)]
         self.ports: list[int] = []
         self.delay_s = 0.0
         self.is_silent = False

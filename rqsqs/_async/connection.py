@@ -18,7 +18,7 @@ from rqsqs.limits import Limits
 from rqsqs.models import Durability, Statistics
 
 if TYPE_CHECKING:
-    from rqsqs._io.aio import Transport
+    from rqsqs._io.aio.runner import Transport
 
 PAGE = 1000  # names of queues in one call
 _FORMS = (
@@ -44,7 +44,8 @@ class Connection:
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
-        from rqsqs._io.aio import Transport  # redis-py takes longer to import than all the rest: when it is needed
+        # redis-py takes longer to import than all the rest: when it is needed
+        from rqsqs._io.aio.runner import Transport
 
         self.limits: Limits = _settings.limits_of(limits)
         self.durability: Durability | None = _settings.default_durability(durability)

@@ -8,11 +8,11 @@ import redis.exceptions as rx
 
 from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
-from rqsqs._io import failures, wire
+from rqsqs._io import error_mapping, protocol
 from rqsqs._io.counters import Counters
-from rqsqs._io.wire import CallSlot
+from rqsqs._io.protocol import CallSlot
 
-FAILED = (rx.ResponseError, *wire.BROKEN)
+FAILED = (rx.ResponseError, *protocol.BROKEN)
 
 
 class Target(Protocol):
@@ -43,14 +43,14 @@ class Attempts:
         self.error: Any = None
         self._link = link
         self._operation = operation
-        self._pauses = wire.pauses(link.router)
+        self._pauses = protocol.pauses(link.router)
 
     def packed(self, slot: CallSlot) -> bytes:
         """The next attempt, on a connection with this call slot."""
         is_cluster = self._link.router.is_cluster
         if self.slot is None:
-            return wire.pack(self._operation, is_cluster, slot)
-        return wire.repetition(self._operation, is_cluster, self.slot)
+            return protocol.pack(self._operation, is_cluster, slot)
+        return protocol.repetition(self._operation, is_cluster, self.slot)
 
     def after(self, error: Exception, where: str | None, slot: CallSlot | None) -> float:
         """Seconds to wait until the next attempt.
@@ -66,17 +66,17 @@ class Attempts:
         is_dynamic, where = link.router.is_dynamic, where or link.where
         self.is_refused = isinstance(error, rx.ResponseError)
         if isinstance(error, rx.ResponseError):
-            pause = next(self._pauses, None) if is_dynamic and wire.is_elsewhere(error) else None
+            pause = next(self._pauses, None) if is_dynamic and protocol.is_elsewhere(error) else None
             if pause is None:
                 script, is_open = scripts.get(self._operation.script), self.slot is not None
-                raise failures.refused(error, script, self._operation.keys, where, is_open) from error
+                raise error_mapping.refused(error, script, self._operation.keys, where, is_open) from error
             return pause
         is_sent = slot is not None
-        pause = next(self._pauses, None) if wire.is_worth_another(error, is_sent, is_dynamic) else None
+        pause = next(self._pauses, None) if protocol.is_worth_another(error, is_sent, is_dynamic) else None
         self.slot = self.slot or slot
         if pause is None:
             size = sum(map(len, self._operation.args))
-            known = failures.server(error, sent=self.slot is not None, where=where, size=size)
+            known = error_mapping.server(error, sent=self.slot is not None, where=where, size=size)
             raise known or error from None  # which says all that redis-py does
         if is_sent:
             link.counters.count("repeated_calls")

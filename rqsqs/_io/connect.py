@@ -12,10 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
 from redis.exceptions import RedisError
 
-from rqsqs._io import defaults, opening, wire
-from rqsqs._io.addresses import place_of
+from rqsqs._io import connect_timeout, defaults, protocol
 from rqsqs._io.urls import SCHEMES as SCHEMES
-from rqsqs._io.urls import checked, refusal
+from rqsqs._io.urls import checked, place_of, refusal
 from rqsqs._io.urls import shown as shown
 from rqsqs._text import printable
 from rqsqs.errors import UsageError
@@ -94,7 +93,7 @@ def opening_s(settings: dict[str, Any]) -> float | None:
 def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connection: type[Any]) -> Any:
     """A redis-py pool of either colour, only used to make connections."""
     if issubclass(pool, ConnectionPool):  # asyncio has no packer in C
-        settings = {**settings, "command_packer": wire.Packer()}
+        settings = {**settings, "command_packer": protocol.Packer()}
     try:
         if url.startswith("embedded:"):
             made = pool(connection_class=unix_connection, **settings)
@@ -106,7 +105,9 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
                 if name not in URL_QUERY_ARGUMENT_PARSERS and name not in TEXTS and not name.startswith("ssl_"):
                     raise ValueError(f"{name} is not an option that a URL can have")
             made = pool.from_url(url, **settings)
-        made.connection_class = opening.hurried(made.connection_class, is_async=not issubclass(pool, ConnectionPool))
+        made.connection_class = connect_timeout.hurried(
+            made.connection_class, is_async=not issubclass(pool, ConnectionPool)
+        )
         _check(made.connection_kwargs)
         made.make_connection()  # not connected yet: tells whether the options exist
     except (ValueError, TypeError, RedisError) as e:  # RedisError: of ssl_cert_reqs

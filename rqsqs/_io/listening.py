@@ -22,12 +22,12 @@ from typing import Any
 import redis.exceptions as rx
 
 from rqsqs._core.operation import Operation
-from rqsqs._io import wire
+from rqsqs._io import protocol
 
 # RESP3: what we have not asked for comes between the answers. OPTIN: what a receive reads is not tracked.
-START = wire.command("CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP") + wire.command("CLIENT", "CACHING", "YES")
+START = protocol.command("CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP") + protocol.command("CLIENT", "CACHING", "YES")
 START_ANSWERS = 2
-_TRACK = wire.command("CLIENT", "CACHING", "YES")
+_TRACK = protocol.command("CLIENT", "CACHING", "YES")
 _LASTING = (b":wakeups", b":backup")  # what such a list is called is used again
 
 
@@ -146,7 +146,7 @@ class Switch:
     def _track(self, key: bytes) -> bytes:
         self._expected.append((self._ignore, None))
         self._expected.append((self._tracked, key))
-        return _TRACK + wire.command("EXISTS", key)
+        return _TRACK + protocol.command("EXISTS", key)
 
     def _ignore(self, about: Any, reply: Any) -> bytes:
         return b""
@@ -163,7 +163,7 @@ class Switch:
             return b""
         self._trying.add(key)
         first = self._at[key][0]
-        out = wire.command("LPOP", key)
+        out = protocol.command("LPOP", key)
         if first.packed and key not in self._lost:
             self._expected.append((self._taken, (key, first)))
             out += self._receive(first)
@@ -228,4 +228,4 @@ class Switch:
         # A name that is not used again: the server forgets that it is tracked when it changes.
         self._expected.append((self._ignore, None))
         self._expected.append((self._ignore, None))
-        return wire.command("RPUSH", key, "1") + wire.command("DEL", key)
+        return protocol.command("RPUSH", key, "1") + protocol.command("DEL", key)

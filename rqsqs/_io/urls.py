@@ -1,9 +1,13 @@
-"""URLs of servers: how they are written, and how they are shown, which is without passwords. Imports nothing heavy."""
+"""URLs of servers: how they are written, what they mean, and how they are shown, which is without passwords.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from rqsqs._text import printable
@@ -19,6 +23,7 @@ SCHEMES = (
     "redis+sentinel",
     "rediss+sentinel",
 )
+DEFAULT_PORTS = {"cluster": 6379, "sentinel": 26_379}
 _SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key|credential)[^=&]*=)[^&]*", re.IGNORECASE)
 _NO_SECRET = re.compile(r"[?&]ssl_keyfile=[^&]*")
 _FIRST = re.compile(r"[a-z+]+://[^/?#]*", re.DOTALL)
@@ -27,6 +32,7 @@ _HOSTS = {
     True: (re.compile(_HOST), "HOST or HOST:PORT"),
     False: (re.compile(rf"{_HOST}(?:,{_HOST})*"), "HOST:PORT,HOST:PORT"),
 }
+_FORM = re.compile(r"(rediss?)\+(cluster|sentinel)://((?:[^/?#]*@)?)([^/?#@]*)(/[^?#]*)?(?:\?(.*))?")
 QUOTING = "write it percent-encoded, as urllib.parse.quote(password, safe='') returns it"
 
 
@@ -93,3 +99,81 @@ def checked(url: object) -> str:
         if form.fullmatch(hosts) is None or any(int(port) > 65_535 for port in re.findall(r":(\d{1,5})(?:,|$)", hosts)):
             raise UsageError(f"{refused}behind {scheme}:// and a login stands {words}, PORT being a number up to 65535")
     return url
+
+
+class Address(NamedTuple):
+    """Of a server."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Place(NamedTuple):
+    """What a URL of several servers says.
+
+    Attributes:
+        kind: "cluster" or "sentinel".
+        scheme: redis or rediss.
+        login: `user:password@`, or "".
+        seeds: where to ask.
+        service: sentinel: the name of the master.
+        db: number of the database.
+        query: the options behind the question mark.
+    """
+
+    kind: str
+    scheme: str
+    login: str
+    seeds: tuple[Address, ...]
+    service: str
+    db: int
+    query: str
+
+    def url(self, address: Address) -> str:
+        """The URL of one server."""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{self.login}{address}/{self.db}{query}"
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.seeds))
+
+
+def place_of(url: str) -> Place | None:
+    """Read redis+cluster://HOST:PORT,HOST:PORT and redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB (also rediss+...);
+    None for the URL of one server.
+
+    Raises:
+        UsageError.
+    """
+    if "+" not in url.partition("://")[0]:
+        return None
+    refused = refusal(url)
+    match = _FORM.fullmatch(url)
+    if match is None:
+        raise UsageError(f"{refused}this is not redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://.../SERVICE/DB")
+    scheme, kind, login, hosts, path, query = match.groups(default="")
+    names = [name for name in path.split("/") if name]
+    service = ""
+    if kind == "cluster":
+        if names not in ([], ["0"]) or re.search(r"(^|&)db=", query):
+            raise UsageError(f"{refused}a cluster has database 0 only")
+    else:
+        if not names:
+            raise UsageError(f"{refused}behind the hosts stands the name of the master, as in /mymaster")
+        service = names.pop(0)
+    if len(names) > 1 or not all(name.isdigit() for name in names):
+        raise UsageError(f"{refused}the number of a database comes last, as in /0")
+    seeds = tuple(_address(host, DEFAULT_PORTS[kind], refused) for host in hosts.split(",") if host)
+    if not seeds:
+        raise UsageError(f"{refused}name one host at least")
+    return Place(kind, scheme, login, seeds, service, int(names[0]) if names else 0, query)
+
+
+def _address(text: str, default: int, refused: str) -> Address:
+    match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
+    if match is None or int(match[2] or default) > 65_535:
+        raise UsageError(f"{refused}each server must be HOST or HOST:PORT, got {text!r}")
+    return Address(match[1].strip("[]"), int(match[2] or default))

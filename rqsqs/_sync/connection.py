@@ -19,7 +19,7 @@ from rqsqs.limits import Limits
 from rqsqs.models import Durability, Statistics
 
 if TYPE_CHECKING:
-    from rqsqs._io.sync import Transport
+    from rqsqs._io.sync.runner import Transport
 
 PAGE = 1000  # names of queues in one call
 _FORMS = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
@@ -43,7 +43,8 @@ class Connection:
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
-        from rqsqs._io.sync import Transport  # redis-py takes longer to import than all the rest: when it is needed
+        # redis-py takes longer to import than all the rest: when it is needed
+        from rqsqs._io.sync.runner import Transport
 
         self.limits: Limits = _settings.limits_of(limits)
         self.durability: Durability | None = _settings.default_durability(durability)

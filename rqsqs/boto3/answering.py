@@ -31,8 +31,8 @@ from botocore.parsers import create_parser
 
 from rqsqs import embedded
 from rqsqs._core.operation import Flow
-from rqsqs._io import sync
 from rqsqs._io.connect import shown
+from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
 from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
@@ -43,7 +43,7 @@ from rqsqs.sqs.names import endpoint_of, is_account
 from rqsqs.sqs.safety import NotSafeEnough
 
 if TYPE_CHECKING:
-    from rqsqs._io import aio
+    from rqsqs._io.aio.runner import Transport as AsyncTransport
 
 from .parameters import read
 from .trouble import as_botocore_error
@@ -132,7 +132,7 @@ class Answering(_Answering):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._transport: sync.Transport | None = None
+        self._transport: Transport | None = None
         self._lock = threading.Lock()
 
     def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
@@ -158,10 +158,10 @@ class Answering(_Answering):
             raise raised from error
         return self._respond(outcome, model, context)
 
-    def _open(self) -> sync.Transport:
+    def _open(self) -> Transport:
         with self._lock:
             if self._transport is None:
-                self._transport = sync.Transport.open(self.url, **self._options)
+                self._transport = Transport.open(self.url, **self._options)
                 _LINKS.add(self._transport.link)
             return self._transport
 
@@ -183,7 +183,7 @@ class AsyncAnswering(_Answering):
         from aiobotocore.awsrequest import AioAWSResponse  # type: ignore[import-not-found]
 
         self.response = AioAWSResponse
-        self._transport: aio.Transport | None = None
+        self._transport: AsyncTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
@@ -199,15 +199,15 @@ class AsyncAnswering(_Answering):
             raise raised from error
         return self._respond(outcome, model, context)
 
-    def _open(self) -> aio.Transport:
+    def _open(self) -> AsyncTransport:
         loop = asyncio.get_running_loop()
         if self._transport is None or self._loop is not loop:
             if self.url.startswith("embedded:") and self.url not in _EMBEDDED:
                 with contextlib.suppress(ValueError):  # the transport says it better
                     _EMBEDDED[self.url] = embedded.acquire(self.url)
-            from rqsqs._io import aio
+            from rqsqs._io.aio.runner import Transport as AsyncTransport
 
-            self._transport, self._loop = aio.Transport(self.url, **self._options), loop
+            self._transport, self._loop = AsyncTransport(self.url, **self._options), loop
         return self._transport
 
     async def close(self) -> None:

@@ -75,7 +75,7 @@ class Place(NamedTuple):
             InvalidParameterValue: the durability or the prefix makes no sense.
         """
         if "aiobotocore.client" in sys.modules:
-            import rqsqs._io.aio  # noqa: F401 - now, while no event loop waits for it
+            import rqsqs._io.aio.runner  # noqa: F401 - now, while no event loop waits for it
         safe = _settings.default_durability(durability)
         options = {**options, "prefix": defaults.prefix_of(prefix)}
         return cls(url or server_url() or defaults.URL, limits, account, safe, options)

@@ -13,7 +13,8 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 import rqsqs
 from rqsqs._core import flows
-from rqsqs._io import connect, failures, nodes
+from rqsqs._io import connect, error_mapping
+from rqsqs._io.sync import clients
 from rqsqs.cli import output, scanning
 from rqsqs.cli.examination import Finding, Patient, examine_server
 from rqsqs.cli.report import Result, Results
@@ -59,7 +60,7 @@ def doctor(settings: Settings) -> Results:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     is_too_old = False
-    urls = nodes.master_urls(connect.resolve(settings.server))
+    urls = clients.master_urls(connect.resolve(settings.server))
     for url in urls:
         where = connect.shown(url)
         with _client(url) as client:
@@ -68,7 +69,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             except redis.exceptions.NoPermissionError:
                 pass  # it is there, and `rights` will tell
             except redis.RedisError as error:
-                raise failures.server(error, sent=False, where=where) or error from None
+                raise error_mapping.server(error, sent=False, where=where) or error from None
             if not settings.as_json:
                 output.note(f"examining {where}")
             for finding in examine_server(Patient(client, settings.prefix, is_cluster="+cluster:" in settings.server)):

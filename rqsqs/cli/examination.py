@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from rqsqs._core import scripts
-from rqsqs._io.fitness import OLDEST
+from rqsqs._io.server_checks import OLDEST
 from rqsqs.cli import output
 
 PINGS = 20

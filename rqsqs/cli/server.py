@@ -13,7 +13,7 @@ import click
 import redis
 
 from rqsqs import embedded
-from rqsqs._io import plain
+from rqsqs._io.sync import clients
 from rqsqs.cli import output
 from rqsqs.cli.report import OK, Lines, Result, Results
 from rqsqs.cli.settings import Settings, reported
@@ -86,7 +86,7 @@ def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
     """Open the port; False if there is nothing to close later."""
     if port is None:
         return False
-    with plain.at_socket(running.socket_path) as client:
+    with clients.at_socket(running.socket_path) as client:
         found: dict[Any, Any] = client.config_get("port")
         before = int(found["port"])
         if before == port:
@@ -102,7 +102,7 @@ def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
 
 
 def _stop_listening(running: embedded.EmbeddedServer) -> None:
-    with plain.at_socket(running.socket_path) as client:
+    with clients.at_socket(running.socket_path) as client:
         client.config_set("port", 0)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rqsqs._core import flows
 from rqsqs._core.records import Delivery
-from rqsqs._io.sync import Transport
+from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.worker.threads import Lasting
 from rqsqs.worker.troubles import BEAT, Troubles

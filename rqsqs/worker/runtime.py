@@ -35,7 +35,8 @@ from rqsqs._core import flows
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.operations import Outcome
 from rqsqs._core.records import Delivery
-from rqsqs._io import defaults, sync
+from rqsqs._io import defaults
+from rqsqs._io.sync.runner import Transport
 from rqsqs._sync.connection import Connection
 from rqsqs._sync.message import Message
 from rqsqs._tracebacks import forget_own_frames
@@ -102,8 +103,8 @@ class Runtime:
         self.durability = _settings.default_durability(settings.durability)
         self.consumer_id = consumer_id()
         prefix = defaults.prefix_of(settings.prefix)
-        self.transport = sync.Transport(settings.url, prefix, is_interruptible=True, **settings.options)
-        beats = sync.Transport(settings.url, prefix, **settings.options)
+        self.transport = Transport(settings.url, prefix, is_interruptible=True, **settings.options)
+        beats = Transport(settings.url, prefix, **settings.options)
         options = {"prefix": prefix, "durability": settings.durability, **settings.options}
         self.connection = Connection(settings.url, **options)  # of handlers
         self.aio_connection: Any = None

@@ -22,7 +22,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import rqsqs.boto3
-from rqsqs._io.aio import Link
+from rqsqs._io.aio.runner import Link
 from tests.servers import free_port
 
 KEYS = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}

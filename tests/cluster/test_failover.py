@@ -194,7 +194,7 @@ def test_waiters_and_tasks_are_not_held_up_by_seeds_that_are_dead(cluster: Clust
 def test_what_lasts_too_long_fails_with_a_sentence(
     cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rqsqs._io.wire.FAILOVER_S", 1.0)
+    monkeypatch.setattr("rqsqs._io.tuning.FAILOVER_S", 1.0)
     home = home_of("orders")
     server = cluster.owner(home)
     with rqsqs.connect(cluster.url, prefix=prefix) as connection:

@@ -24,8 +24,7 @@ Wait = Callable[[str, str, Callable[[], Any]], None]
 @pytest.fixture(autouse=True)
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are looked after often."""
-    for colour in ("sync", "aio"):
-        monkeypatch.setattr(f"rqsqs._io.{colour}.WATCHDOG_S", 0.2)
+    monkeypatch.setattr("rqsqs._io.tuning.WATCHDOG_S", 0.2)
 
 
 def wait_sync(url: str, prefix: str, between: Callable[[], Any]) -> None:

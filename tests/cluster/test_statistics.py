@@ -16,8 +16,7 @@ from tests.servers import Server
 @pytest.fixture(autouse=True)
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are looked after often."""
-    for colour in ("sync", "aio"):
-        monkeypatch.setattr(f"rqsqs._io.{colour}.WATCHDOG_S", 0.05)
+    monkeypatch.setattr("rqsqs._io.tuning.WATCHDOG_S", 0.05)
 
 
 def blocks(server: Server) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._io import fitness
+from rqsqs._io import server_checks
 from tests.clusters import client_of
 
 
@@ -76,8 +76,8 @@ def test_each_prefix_is_asked_for_once(
     server_url: str, prefix: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    words = fitness.format_words
-    monkeypatch.setattr(fitness, "format_words", lambda key: asked.append(key) or words(key))
+    words = server_checks.format_words
+    monkeypatch.setattr(server_checks, "format_words", lambda key: asked.append(key) or words(key))
     with rqsqs.connect(server_url, prefix=prefix, socket_timeout=8.25) as first:
         first.exists("q")
         for number in range(20):

@@ -17,7 +17,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._io import connect, nodes, wire
+from rqsqs._io import connect, protocol, tuning
 from tests.clusters import ALL_ON_CLUSTER
 from tests.servers import Server
 
@@ -26,13 +26,13 @@ from tests.servers import Server
 def packed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """All that is given to hiredis to be packed."""
     seen: list[tuple[Any, ...]] = []
-    real = wire.pack_command
+    real = protocol.pack_command
 
     def pack(words: tuple[Any, ...]) -> bytes:
         seen.append(words)
         return real(words)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(wire, "pack_command", pack)
+    monkeypatch.setattr(protocol, "pack_command", pack)
     return seen
 
 
@@ -170,9 +170,9 @@ def test_calls_that_a_signal_handler_breaks_off_lose_and_mix_up_nothing(valkey_u
         gc.collect()
         node = connection.transport.link.router.node(f"{prefix}:{{q}}:meta")
         assert len(node.blocking) == 0
-        assert len(node.calls._own) == len(node.calls._idle) <= nodes.OWN + nodes.BLOCKING
-        assert len(node.durable._own) == len(node.durable._idle) <= nodes.DURABLE
-        for _ in range(nodes.DURABLE + 1):  # none of its connections is taken for ever
+        assert len(node.calls._own) == len(node.calls._idle) <= tuning.OWN + tuning.BLOCKING
+        assert len(node.durable._own) == len(node.durable._idle) <= tuning.DURABLE
+        for _ in range(tuning.DURABLE + 1):  # none of its connections is taken for ever
             other.send("", durability=SAFE)
 
 
@@ -215,7 +215,7 @@ def test_calls_of_tasks_that_are_cancelled_lose_and_mix_up_nothing(valkey_url: s
                     with contextlib.suppress(asyncio.CancelledError):
                         await task
                     cancelled += task.cancelled()
-            for _ in range(nodes.DURABLE + 1):
+            for _ in range(tuning.DURABLE + 1):
                 await other.send("", durability=SAFE)
             rest: set[str] = set()
             while found := await queue.receive(max_messages=1000, visibility_timeout=600, wait=2):

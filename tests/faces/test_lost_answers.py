@@ -13,7 +13,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._io import nodes
+from rqsqs._io.sync import clients
 from tests.clusters import infos
 from tests.proxy import Proxy
 
@@ -49,7 +49,7 @@ def test_a_send_that_was_perhaps_done_is_never_said_not_to_have_been(
     send: Callable[[str, str, Callable[[], None]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rqsqs._io.wire.FAILOVER_S", 1.0)
+    monkeypatch.setattr("rqsqs._io.tuning.FAILOVER_S", 1.0)
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
         queue = connection.create_queue("f.fifo")
         with Proxy(valkey_url) as proxy:
@@ -166,7 +166,7 @@ def test_a_send_is_not_repeated_late(
         queue = connection.create_queue("f.fifo")
 
         def fall_asleep() -> None:
-            monkeypatch.setattr("rqsqs._io.wire.COVERED_S", -1.0)
+            monkeypatch.setattr("rqsqs._io.tuning.COVERED_S", -1.0)
             proxy.lose_replies(1)
 
         with pytest.raises(rqsqs.ConnectionFailed, match="cannot be repeated any more") as caught:
@@ -194,7 +194,7 @@ def test_a_wait_is_not_repeated_late(
         waiting = pool.submit(receive, proxy.url, prefix)
         while blocked_clients(valkey_url) == before:
             time.sleep(0.01)
-        monkeypatch.setattr("rqsqs._io.wire.COVERED_S", -1.0)
+        monkeypatch.setattr("rqsqs._io.tuning.COVERED_S", -1.0)
         proxy.lose_replies(1)
         queue.send("x")
         with pytest.raises(rqsqs.ConnectionFailed) as caught:
@@ -245,7 +245,7 @@ def test_what_was_deleted_at_once_takes_no_memory_once_it_has_arrived(
 def largest_keys(url: str, prefix: str) -> int:
     """Bytes of the largest string that is left."""
     found = [0]
-    for master in nodes.master_urls(url):
+    for master in clients.master_urls(url):
         with redis.Redis.from_url(master) as client:
             keys = [k for k in client.scan_iter(f"{prefix}:*", _type="string", count=10_000)]
             found += [client.strlen(key) for key in keys]

@@ -19,7 +19,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._io import nodes
+from rqsqs._io import tuning
 from tests import clusters
 from tests.servers import KINDS, Kind, Server, find_binary
 
@@ -87,7 +87,7 @@ def test_threads_that_wait_on_a_thousand_queues_share_few_connections(
         one = min([hand_over(queues[0]) for _ in range(50)])
         for queue in queues[: MANY - 1]:
             Consumer(queue, told, options)
-        clusters.until(lambda: connections() > nodes.BLOCKING, "they share a connection")
+        clusters.until(lambda: connections() > tuning.BLOCKING, "they share a connection")
         many = min([hand_over(queues[-1]) for _ in range(50)])
         assert many < 2 * one + 0.001  # the shortest of each, as the machine may be busy
         for i in range(MANY - 1):
@@ -120,7 +120,7 @@ def test_threads_that_call_at_the_same_time_share_few_connections(
         most = 0
         while any(thread.is_alive() for thread in threads):
             most = max(most, connections())
-        assert nodes.OWN <= most <= MOST_CONNECTIONS
+        assert tuning.OWN <= most <= MOST_CONNECTIONS
         assert trouble == []
         assert sum(queue.counts().visible for queue in queues) == 3000
 
@@ -145,7 +145,7 @@ def test_tasks_that_wait_on_a_thousand_queues_share_few_connections(
             await sender.exists("q0")
             one = min([await hand_over(sender, queues[0]) for _ in range(50)])
             waiting = [asyncio.create_task(queue.receive(wait=60, delete=True)) for queue in queues[: MANY - 1]]
-            while await asyncio.to_thread(connections) <= nodes.BLOCKING:
+            while await asyncio.to_thread(connections) <= tuning.BLOCKING:
                 await asyncio.sleep(0.01)
             many = min([await hand_over(sender, queues[-1]) for _ in range(50)])
             assert many < 2 * one + 0.001  # the shortest of each, as the machine may be busy

@@ -18,8 +18,10 @@ import redis
 
 import rqsqs
 import rqsqs.aio
-from rqsqs._io import addresses, aio_nodes, connect, nodes
+from rqsqs._io import connect, urls
+from rqsqs._io.aio import routing as aio_routing
 from rqsqs._io.counters import Counters
+from rqsqs._io.sync import routing
 from tests.servers import KINDS, Kind, Server, find_binary, free_port
 
 
@@ -183,13 +185,13 @@ def drip(client: socket.socket) -> None:
 
 @pytest.mark.parametrize("url", ["redis://a", "rediss://a", "redis+cluster://a,b,c,d,e", "redis+sentinel://a,b,c/m"])
 def test_opening_has_five_seconds_by_default(url: str) -> None:
-    place = addresses.place_of(url)
+    place = urls.place_of(url)
     settings = connect.settings_of(url, {})[0]
     each = connect.opening_s(settings)
     assert each is not None
     assert each * (len(place.seeds) if place else 1) <= 5
-    assert nodes.router_of(url, settings, Counters()).opening_s == 5
-    assert aio_nodes.router_of(url, settings, Counters(), lambda *_: None).opening_s == 5
+    assert routing.router_of(url, settings, Counters()).opening_s == 5
+    assert aio_routing.router_of(url, settings, Counters(), lambda *_: None).opening_s == 5
 
 
 @pytest.mark.parametrize("is_async", [False, True])

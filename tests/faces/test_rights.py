@@ -9,13 +9,13 @@ import redis
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._io import failures
+from rqsqs._io import error_mapping
 from tests.servers import KINDS, Kind, Server, find_binary
 
 
 def promised(prefix: str) -> list[str]:
     """The rights that the message of a refusal names, for a cluster too."""
-    error = failures.server(redis.exceptions.NoPermissionError("NOPERM"), sent=True)
+    error = error_mapping.server(redis.exceptions.NoPermissionError("NOPERM"), sent=True)
     _, _, text = str(error).partition("it needs ")
     rights = text.replace("PREFIX", prefix).replace(", and ", " ").removesuffix(" for a cluster").split()
     assert rights[-1] == "+cluster|slots"

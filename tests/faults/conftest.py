@@ -12,7 +12,7 @@ import pytest
 
 from rqsqs._core import flows
 from rqsqs._core.keys import QueueRef
-from rqsqs._io.sync import Transport
+from rqsqs._io.sync.runner import Transport
 from rqsqs.limits import NATIVE
 from tests.clusters import until
 from tests.faults import worker

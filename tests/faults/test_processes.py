@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rqsqs._core import flows
-from rqsqs._io.sync import Transport
+from rqsqs._io.sync.runner import Transport
 from rqsqs.limits import NATIVE
 from tests.faults.conftest import Fleet, create, first_times_ascend, total
 from tests.servers import KINDS, Kind, Server, find_binary

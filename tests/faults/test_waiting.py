@@ -13,7 +13,7 @@ import pytest
 
 from rqsqs._core import flows, records
 from rqsqs._core.keys import QueueRef
-from rqsqs._io.sync import Transport
+from rqsqs._io.sync.runner import Transport
 from rqsqs.limits import NATIVE
 from tests.clusters import calls, masters_of, until
 from tests.faults.conftest import Fleet, create, total

@@ -14,8 +14,8 @@ import time
 from typing import Any
 
 from rqsqs._core import flows, records
-from rqsqs._io.aio import Transport as AsyncTransport
-from rqsqs._io.sync import Transport
+from rqsqs._io.aio.runner import Transport as AsyncTransport
+from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import QueueDoesNotExist, ServerError
 from rqsqs.limits import AWS, NATIVE
 

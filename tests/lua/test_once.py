@@ -11,7 +11,7 @@ from rqsqs._core import flows, ids, operations, records
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves, queues
 from rqsqs._core.sent import Outgoing
-from rqsqs._io import wire
+from rqsqs._io import protocol
 from rqsqs.errors import PurgeQueueInProgress
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine, policy
@@ -295,8 +295,8 @@ def test_an_error_is_no_answer(engine: Engine, name: str) -> None:
 def late(engine: Engine, operation: Any) -> Callable[[], Any]:
     """Only the repetition of a call arrives; what is returned lets the first attempt arrive, and gives its reply."""
     link = engine.transport.link
-    slot = wire.CallSlot()
-    first = wire.pack(operation, link.router.is_cluster, slot)
+    slot = protocol.CallSlot()
+    first = protocol.pack(operation, link.router.is_cluster, slot)
     link.execute(operation, slot)
 
     def arrive() -> Any:

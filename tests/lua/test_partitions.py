@@ -15,7 +15,7 @@ from rqsqs._core.flows import partitions
 from rqsqs._core.keys import Partition, QueueRef, partition_tag
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._core.operations import queues
-from rqsqs._io.sync import Link
+from rqsqs._io.sync.runner import Link
 from rqsqs.errors import (
     InvalidParameterValue,
     PurgeQueueInProgress,

@@ -21,8 +21,8 @@ from rqsqs._core import flows, scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import Outcome
-from rqsqs._io import wire
-from rqsqs._io.sync import Link, Transport
+from rqsqs._io import protocol
+from rqsqs._io.sync.runner import Link, Transport
 from rqsqs.errors import RqsqsError
 from rqsqs.models import Failure, State
 from tests.clusters import client_of
@@ -54,8 +54,8 @@ class Lost:
 
     def __init__(self, link: Link, operation: Operation) -> None:
         self.link, self.operation = link, operation
-        self.slot = wire.CallSlot()
-        self.packed = wire.pack(operation, link.router.is_cluster, self.slot)
+        self.slot = protocol.CallSlot()
+        self.packed = protocol.pack(operation, link.router.is_cluster, self.slot)
         self.reply = self.arrive()
 
     def arrive(self) -> Any:
@@ -66,7 +66,7 @@ class Lost:
         try:
             return line.ask(self.packed)
         except redis.exceptions.NoScriptError:
-            return line.load_and_ask(wire.load(self.operation), self.packed)
+            return line.load_and_ask(protocol.load(self.operation), self.packed)
         finally:
             node.calls.give(line)
 
@@ -263,7 +263,7 @@ def _replies(link: Link, operations: list[Operation]) -> list[Any]:
     node = link.router.node(operations[0].keys[0])
     line, replies = node.calls.take(), list[Any]()
     assert line is not None
-    line.connection.send_packed_command([wire.pack(o, False, line.slot) for o in operations], check_health=False)
+    line.connection.send_packed_command([protocol.pack(o, False, line.slot) for o in operations], check_health=False)
     for _ in operations:
         try:
             replies.append(line.connection.read_response(disable_decoding=True))

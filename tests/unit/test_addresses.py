@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import redis.exceptions as rx
 
-from rqsqs._io.addresses import Address, Directory, by_slot, directory_of, place_of, slot_of
 from rqsqs._io.connect import resolve
 from rqsqs._io.counters import Counters
-from rqsqs._io.nodes import Line, Node, Several
-from rqsqs._io.urls import shown
+from rqsqs._io.directory import Directory, by_slot, directory_of, slot_of
+from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.routing import Several
+from rqsqs._io.sync.servers import Node
+from rqsqs._io.urls import Address, place_of, shown
 from rqsqs.errors import AuthenticationFailed, UsageError
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)

@@ -12,8 +12,8 @@ import redis.exceptions as rx
 
 from rqsqs._core import operations
 from rqsqs._core.keys import Keyspace
-from rqsqs._io import aio_nodes
-from rqsqs._io.aio_nodes import Pipe
+from rqsqs._io.aio import pipes
+from rqsqs._io.aio.pipes import Pipe
 from rqsqs._io.counters import Counters
 from rqsqs.limits import NATIVE
 
@@ -72,7 +72,7 @@ def test_a_call_that_is_cancelled_leaves_the_connection_to_the_others() -> None:
 def test_a_server_that_goes_on_answering_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers to others stand in front."""
     clock = [1000.0]
-    monkeypatch.setattr(aio_nodes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(pipes.time, "monotonic", lambda: clock[0])
 
     async def scenario(connection: Connection, pipe: Pipe, _: list[Any]) -> None:
         for number, task in enumerate([pipe.ask(b"x") for _ in range(5)]):
@@ -87,7 +87,7 @@ def test_a_server_that_goes_on_answering_has_time(monkeypatch: pytest.MonkeyPatc
 
 def test_a_silent_server_is_given_up_and_who_came_late_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(aio_nodes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(pipes.time, "monotonic", lambda: clock[0])
 
     async def scenario(connection: Connection, pipe: Pipe, _: list[Any]) -> None:
         first = pipe.ask(b"x")

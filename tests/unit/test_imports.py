@@ -45,11 +45,11 @@ def test_the_package_alone_imports_nothing_of_itself() -> None:
 def test_connecting_imports_redis_py_and_not_our_asyncio_side() -> None:
     found = imported("import rqsqs; rqsqs.connect('redis://localhost:1')")
     assert "redis" in found
-    assert "rqsqs._io.aio" not in found
+    assert "rqsqs._io.aio.runner" not in found
 
 
 def test_the_asyncio_api_has_redis_py_before_there_is_a_loop_to_keep_waiting() -> None:
-    assert {"redis", "rqsqs._io.aio"} <= imported("import rqsqs.aio")
+    assert {"redis", "rqsqs._io.aio.runner"} <= imported("import rqsqs.aio")
 
 
 def test_threads_that_connect_first_at_the_same_time_all_can() -> None:

@@ -10,7 +10,7 @@ import hiredis
 import pytest
 import redis.exceptions as rx
 
-from rqsqs._io import wire
+from rqsqs._io import protocol
 from rqsqs._io.listening import Listener, Switch
 
 LISTS = ["a:wakeups", "b:wakeups", "c:wakeups"]
@@ -94,7 +94,7 @@ class Process:
         if self.server.receive(name.encode(), None):  # first it looks
             self.got += 1
             return
-        packed = wire.command("RECEIVE", name) if self.pipelines else b""
+        packed = protocol.command("RECEIVE", name) if self.pipelines else b""
         listener = self.waiting[name, number] = Listener(packed, lambda: None, None, ())
         self.ask(self.switch.listen(listener, [name, f"{name[0]}:wake:{random.random()}"]))
 
@@ -206,7 +206,7 @@ def commands(packed: bytes) -> list[list[bytes]]:
 
 TRACK = [b"CLIENT", b"CACHING", b"YES"], [b"EXISTS", b"a:wakeups"]
 LPOP = [b"LPOP", b"a:wakeups"]
-RECEIVES = [wire.command("RECEIVE", name) for name in "12"]
+RECEIVES = [protocol.command("RECEIVE", name) for name in "12"]
 INVALIDATED = [b"invalidate", [b"a:wakeups"]]
 
 

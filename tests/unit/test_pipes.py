@@ -19,9 +19,13 @@ import redis.exceptions as rx
 from rqsqs._core import operations
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation, Wait
-from rqsqs._io import aio_nodes, sync, wire
+from rqsqs._io import protocol, tuning
+from rqsqs._io.aio import hubs
 from rqsqs._io.listening import Listener
-from rqsqs._io.nodes import Hub, Line, Pipe
+from rqsqs._io.sync import runner as sync
+from rqsqs._io.sync.hubs import Hub
+from rqsqs._io.sync.pipes import Pipe
+from rqsqs._io.sync.pools import Line
 from rqsqs.limits import NATIVE
 
 P = Keyspace("p").queue("q").home
@@ -89,7 +93,7 @@ def test_nothing_follows_a_request_that_was_sent_in_part(ends: Ends, trouble: Ba
         ends.hub.listen(other, ["b:wakeups"])
     with contextlib.suppress(rx.ConnectionError):
         ends.hub.listen(ends.listener()[0], ["c:wakeups"])
-    assert heard(ends.server) == wire.command("CLIENT", "CACHING", "YES")[:5]
+    assert heard(ends.server) == protocol.command("CLIENT", "CACHING", "YES")[:5]
     assert first_done.wait(60)
     assert other_done.wait(60)
     assert isinstance(first.outcome, rx.ConnectionError)
@@ -127,7 +131,7 @@ def test_whatever_ends_the_reading_is_told_to_those_who_wait(ends: Ends, monkeyp
 
 
 def test_a_server_has_its_time_from_when_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "GRACE_S", 0.4)
+    monkeypatch.setattr(tuning, "GRACE_S", 0.4)
     ends = Ends()
     time.sleep(0.6)  # nothing comes, and nothing was asked
     listener, done = ends.listener()
@@ -146,7 +150,7 @@ def test_a_pipe_that_failed_lets_everybody_go_at_last() -> None:
         def release(self) -> None:
             raise KeyboardInterrupt
 
-    pipe = Pipe(SimpleNamespace(_sock=None, disconnect=lambda: None), wire.CallSlots(), lambda *_: None)
+    pipe = Pipe(SimpleNamespace(_sock=None, disconnect=lambda: None), protocol.CallSlots(), lambda *_: None)
     waits: Any = threading.Lock()
     waits.acquire()
     pipe._turns.extend([Interrupted(), waits])  # type: ignore[list-item]
@@ -173,7 +177,7 @@ def test_a_server_that_was_silent_for_long_is_not_asked_again(patience: float, t
         read_response=read_response,
         disconnect=lambda: None,
     )
-    pipe = Pipe(connection, wire.CallSlots(), lambda *_: None)
+    pipe = Pipe(connection, protocol.CallSlots(), lambda *_: None)
 
     def ask() -> None:
         try:
@@ -286,7 +290,7 @@ def test_the_large_answer_that_is_forgotten_is_that_of_the_call(
     link: sync.Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever gets its connection next may begin a call before that."""
-    reply = [b"x" * (wire.LARGE_ANSWER + 1)]
+    reply = [b"x" * (protocol.LARGE_ANSWER + 1)]
     connection = SimpleNamespace(
         send_packed_command=lambda *_, **__: None, read_response=lambda **_: reply, disconnect=lambda: None
     )
@@ -323,7 +327,7 @@ def test_a_network_that_gives_up_does_not_stop_the_event_loop() -> None:
             _parser=SimpleNamespace(parse_error=rx.ResponseError),
             disconnect=disconnect,
         )
-        hub = aio_nodes.Hub(connection, lambda bells: None, lambda listener, reply: None)
+        hub = hubs.Hub(connection, lambda bells: None, lambda listener, reply: None)
         told = asyncio.Event()
         listener = Listener(b"", told.set, None, ())
         hub.listen(listener, ["a:wakeups"])

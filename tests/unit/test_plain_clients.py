@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs._io import plain, wire
+from rqsqs._io import protocol
+from rqsqs._io.sync import clients
 from rqsqs.cli.demo.counters import Report
 
 PACKAGE = Path(rqsqs.__file__).parent
@@ -34,19 +35,19 @@ def test_clients_are_made_in_one_place() -> None:
     ]
     found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if clients_made(path.read_text())}
     found.remove("cli/demo/cache_job/consumer.py")  # an application; its handlers run in threads, which get no signals
-    assert found == {"_io/connect.py", "_io/plain.py"}
+    assert found == {"_io/connect.py", "_io/sync/clients.py"}
 
 
 def test_they_pack_text_only(valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     packed: list[Any] = []
-    pack = wire.pack_command
+    pack = protocol.pack_command
 
     def spy(words: Any) -> bytes:
         packed.extend(words)
         return pack(words)
 
-    monkeypatch.setattr(wire, "pack_command", spy)
-    with plain.client_of(valkey_url) as client:
+    monkeypatch.setattr(protocol, "pack_command", spy)
+    with clients.client_of(valkey_url) as client:
         report = Report(valkey_url, f"{prefix}:x")
         client.set(f"{prefix}:x:k", "v", ex=60)
         report.add({"n": 2}, [0.5])

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rqsqs._io import wire
-from rqsqs._io.nodes import Pipe
+from rqsqs._io import protocol
+from rqsqs._io.sync.pipes import Pipe
 from rqsqs._io.tls import SharedSocket
 
 
@@ -157,6 +157,6 @@ def test_connections_that_threads_share_are_used_so() -> None:
     ours, theirs = socket.socketpair()
     with theirs, context.wrap_socket(ours, do_handshake_on_connect=False) as sock:
         connection = SimpleNamespace(_sock=sock, _parser=SimpleNamespace(_sock=sock))
-        Pipe(connection, wire.CallSlots(), lambda *_: None)
+        Pipe(connection, protocol.CallSlots(), lambda *_: None)
         assert isinstance(connection._sock, SharedSocket)
         assert connection._parser._sock is connection._sock

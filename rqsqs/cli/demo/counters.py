@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rqsqs._io.plain import client_of
+from rqsqs._io.sync.clients import client_of
 
 
 class Report:

@@ -31,7 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import rqsqs
 from rqsqs import embedded
 from rqsqs._io import connect
-from rqsqs._io.plain import client_of
+from rqsqs._io.sync.clients import client_of
 from rqsqs._text import printable
 from rqsqs.cli.causes import Kinds
 from rqsqs.cli.demo import BEAT_S, CACHE_JOB, operations

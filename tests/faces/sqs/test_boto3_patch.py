@@ -282,7 +282,7 @@ def test_a_forked_child_is_patched_as_well(valkey_url: str, prefix: str) -> None
 
 
 def test_connections_of_a_patch_end_with_it(valkey_url: str, prefix: str) -> None:
-    from rqsqs._io.sync import Link
+    from rqsqs._io.sync.runner import Link
 
     before = {id(link) for link in Link._shared.values() if link.users > 0}
     for _ in range(3):

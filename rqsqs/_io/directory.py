@@ -1,104 +1,22 @@
-"""Where servers are: what the forms of a URL mean, and what Sentinels and clusters tell about it. No I/O."""
+"""Which of several servers has a key, as Sentinels and clusters tell it. No I/O."""
 
 from __future__ import annotations
 
 import functools
-import re
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import redis.exceptions as rx
 from redis.crc import key_slot
 
-from rqsqs._io import failures, wire
-from rqsqs._io.urls import refusal
+from rqsqs._io import error_mapping, protocol
+from rqsqs._io.urls import Address, Place
 from rqsqs.errors import RqsqsError, UsageError
 
 SLOTS = 16_384
-DEFAULT_PORTS = {"cluster": 6379, "sentinel": 26_379}
 SILENT_S = 30.0  # who did not answer is asked last for so long
-
-_FORM = re.compile(r"(rediss?)\+(cluster|sentinel)://((?:[^/?#]*@)?)([^/?#@]*)(/[^?#]*)?(?:\?(.*))?")
-
-
-class Address(NamedTuple):
-    """Of a server."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class Place(NamedTuple):
-    """What a URL of several servers says.
-
-    Attributes:
-        kind: "cluster" or "sentinel".
-        scheme: redis or rediss.
-        login: `user:password@`, or "".
-        seeds: where to ask.
-        service: sentinel: the name of the master.
-        db: number of the database.
-        query: the options behind the question mark.
-    """
-
-    kind: str
-    scheme: str
-    login: str
-    seeds: tuple[Address, ...]
-    service: str
-    db: int
-    query: str
-
-    def url(self, address: Address) -> str:
-        """The URL of one server."""
-        query = f"?{self.query}" if self.query else ""
-        return f"{self.scheme}://{self.login}{address}/{self.db}{query}"
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, self.seeds))
-
-
-def place_of(url: str) -> Place | None:
-    """Read redis+cluster://HOST:PORT,HOST:PORT and redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB (also rediss+...);
-    None for the URL of one server.
-
-    Raises:
-        UsageError.
-    """
-    if "+" not in url.partition("://")[0]:
-        return None
-    refused = refusal(url)
-    match = _FORM.fullmatch(url)
-    if match is None:
-        raise UsageError(f"{refused}this is not redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://.../SERVICE/DB")
-    scheme, kind, login, hosts, path, query = match.groups(default="")
-    names = [name for name in path.split("/") if name]
-    service = ""
-    if kind == "cluster":
-        if names not in ([], ["0"]) or re.search(r"(^|&)db=", query):
-            raise UsageError(f"{refused}a cluster has database 0 only")
-    else:
-        if not names:
-            raise UsageError(f"{refused}behind the hosts stands the name of the master, as in /mymaster")
-        service = names.pop(0)
-    if len(names) > 1 or not all(name.isdigit() for name in names):
-        raise UsageError(f"{refused}the number of a database comes last, as in /0")
-    seeds = tuple(_address(host, DEFAULT_PORTS[kind], refused) for host in hosts.split(",") if host)
-    if not seeds:
-        raise UsageError(f"{refused}name one host at least")
-    return Place(kind, scheme, login, seeds, service, int(names[0]) if names else 0, query)
-
-
-def _address(text: str, default: int, refused: str) -> Address:
-    match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
-    if match is None or int(match[2] or default) > 65_535:
-        raise UsageError(f"{refused}each server must be HOST or HOST:PORT, got {text!r}")
-    return Address(match[1].strip("[]"), int(match[2] or default))
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -162,15 +80,15 @@ class Directory:
     def failed(self, asked: Address, error: Exception) -> None:
         """The one asked did not answer, or refused to."""
         self._turns[asked] = time.monotonic() + SILENT_S
-        known = error if isinstance(error, RqsqsError) else failures.server(error, sent=False, where=str(asked))
+        known = error if isinstance(error, RqsqsError) else error_mapping.server(error, sent=False, where=str(asked))
         if isinstance(error, rx.ResponseError) and known is None:
             known = UsageError(f"{asked} is no {self.place.kind} ({error}): the URL of a single server begins redis://")
         if isinstance(error, rx.ResponseError | rx.AuthenticationError | RqsqsError):
             self.trouble = known or error
-        elif isinstance(self.trouble, rx.ConnectionError | wire.Silent):
+        elif isinstance(self.trouble, rx.ConnectionError | protocol.Silent):
             is_silent = isinstance(error, rx.TimeoutError)
-            text = "no answer in time" if is_silent else failures.reason_of(error)
-            kind = wire.Silent if is_silent else rx.ConnectionError
+            text = "no answer in time" if is_silent else error_mapping.reason_of(error)
+            kind = protocol.Silent if is_silent else rx.ConnectionError
             self._reasons.append(f"{asked}: {text}")
             self.trouble = kind(f"none of {self.place} answers; {'; '.join(self._reasons)}")
 

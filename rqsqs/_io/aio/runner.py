@@ -23,15 +23,16 @@ import redis.exceptions as rx
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
-from rqsqs._io import aio_nodes as nodes
-from rqsqs._io import connect, failures, fitness, wire
-from rqsqs._io.addresses import by_slot
-from rqsqs._io.aio_nodes import HIGH_WATER, Hub, Node, Pipe
+from rqsqs._io import connect, error_mapping, protocol, server_checks, tuning
+from rqsqs._io.aio.hubs import Hub
+from rqsqs._io.aio.pipes import HIGH_WATER, Pipe
+from rqsqs._io.aio.routing import router_of
+from rqsqs._io.aio.servers import Node
 from rqsqs._io.attempts import Attempts
 from rqsqs._io.counters import Counters
+from rqsqs._io.directory import by_slot
 from rqsqs._io.listening import Listener
-from rqsqs._io.nodes import ASK_S, BrokenOff
-from rqsqs._io.wire import CLOSED, END_S, GRACE_S, LOADS, TEST_WAIT_MS, WATCHDOG_S, CallSlot
+from rqsqs._io.protocol import CLOSED, BrokenOff, CallSlot
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import DurabilityResult, Statistics
 
@@ -91,11 +92,11 @@ class Link:
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
         self.counters = Counters()
-        self.router = nodes.router_of(url, settings, self.counters, self._orphaned)
+        self.router = router_of(url, settings, self.counters, self._orphaned)
         self.users = 0
         self.pid = os.getpid()
         self.posts: dict[tuple[str, ...], _Post] = {}
-        self.slots = wire.CallSlots()  # for calls that do not take their turn on a pipe
+        self.slots = protocol.CallSlots()  # for calls that do not take their turn on a pipe
         self.tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -138,19 +139,19 @@ class Link:
         """
         router = self.router
         until = None if router.opening_s is None else time.monotonic() + router.opening_s
-        for pause in (*wire.RETRY_AFTER_S, None):
+        for pause in (*tuning.RETRY_AFTER_S, None):
             node = None
             try:
                 node = await router.node(key, until)
                 if not node.has_answered and not router.is_dynamic:
                     await node.pipe(until)
                 return await node.look(key)
-            except (*wire.BROKEN, rx.ResponseError) as e:
+            except (*protocol.BROKEN, rx.ResponseError) as e:
                 if router.is_dynamic:
                     return  # the first operation waits for another server, or says why
                 is_last = pause is None or (until is not None and time.monotonic() + pause >= until)
-                if is_last or isinstance(e, rx.ResponseError) or not wire.is_worth_another(e, False, False):
-                    raise failures.opening(e, node.where if node else self.where) from None
+                if is_last or isinstance(e, rx.ResponseError) or not protocol.is_worth_another(e, False, False):
+                    raise error_mapping.opening(e, node.where if node else self.where) from None
                 await asyncio.sleep(pause or 0.0)
                 await router.refresh(until=until)
 
@@ -175,7 +176,7 @@ class Link:
                         connection, number = await node.rested()
                         slot = self.slots.take()
                         if attempts is None:
-                            packed = wire.pack(operation, router.is_cluster, slot)
+                            packed = protocol.pack(operation, router.is_cluster, slot)
                         else:
                             packed = attempts.packed(slot)
                         try:
@@ -197,7 +198,9 @@ class Link:
                     pipe = await node.pipe()
                 free = pipe.slots.free
                 slot = free.pop() if free else CallSlot()
-                packed = wire.pack(operation, router.is_cluster, slot) if attempts is None else attempts.packed(slot)
+                packed = (
+                    protocol.pack(operation, router.is_cluster, slot) if attempts is None else attempts.packed(slot)
+                )
                 answer = pipe.ask(packed, operation)
                 try:
                     if pipe.buffered() > HIGH_WATER:
@@ -216,7 +219,7 @@ class Link:
                     node.drop(pipe)  # a name may point elsewhere by now
                 attempts = attempts or Attempts(self, operation)
                 pause = attempts.after(e, None if node is None else node.where, None)
-            except wire.BROKEN as e:
+            except protocol.BROKEN as e:
                 if slot is not None and pipe is None:
                     self.counters.count("connections_lost")
                 attempts = attempts or Attempts(self, operation)
@@ -228,10 +231,10 @@ class Link:
                 await router.refresh()
         if operation.keeps_answer:
             asked = attempts.slot if attempts is not None and attempts.slot is not None else slot
-            self._forget(wire.forgetting(operation, asked, reply))
+            self._forget(protocol.forgetting(operation, asked, reply))
         free.append(slot)
-        if node.copied is not None and fitness.is_unsafe(operation):
-            fitness.warn_of_replicas(node.copied)
+        if node.copied is not None and server_checks.is_unsafe(operation):
+            server_checks.warn_of_replicas(node.copied)
             node.copied = None
         return reply if operation.parse is None else operation.parse(reply)
 
@@ -249,11 +252,11 @@ class Link:
             async with asyncio.timeout(patience):
                 (reply,) = await self._exchanged(connection, [packed])
                 if isinstance(reply, rx.NoScriptError):
-                    _, reply = await self._exchanged(connection, [wire.load(operation), packed])
+                    _, reply = await self._exchanged(connection, [protocol.load(operation), packed])
             if isinstance(reply, rx.ResponseError):
                 raise reply
-            async with asyncio.timeout(operation.durability.timeout + GRACE_S):
-                steps = wire.confirmation(operation, self.router)
+            async with asyncio.timeout(operation.durability.timeout + tuning.GRACE_S):
+                steps = protocol.confirmation(operation, self.router)
                 commands = next(steps)
                 while True:
                     commands = steps.send(await self._exchanged(connection, commands))
@@ -274,9 +277,9 @@ class Link:
         return answers
 
     async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
-        turns = LOADS
+        turns = tuning.LOADS
         while True:
-            await pipe.ask(wire.load(operation))
+            await pipe.ask(protocol.load(operation))
             answer = pipe.ask(packed, operation)
             try:
                 return await answer
@@ -323,7 +326,7 @@ class Link:
         deadline = start + wait.timeout_ms / 1000
         wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
         if clock is not None:  # it may be put forward at any moment
-            await asyncio.sleep(min(wait.timeout_ms, TEST_WAIT_MS) / 1000)
+            await asyncio.sleep(min(wait.timeout_ms, tuning.TEST_WAIT_MS) / 1000)
             result = await self.execute(wait.then()) if wait.then is not None else None
             return result, max(0, round((deadline - time.monotonic()) * 1000))
         post = self.posts.setdefault(wait.bells, _Post())
@@ -370,7 +373,7 @@ class Link:
             for one in blocked:
                 await one.node.rest(one.connection, one.number)
             _vacate(occupied)
-            if isinstance(e, (*wire.BROKEN, rx.ResponseError)):
+            if isinstance(e, (*protocol.BROKEN, rx.ResponseError)):
                 await self.router.refresh()
                 return None  # the next operation says why
             raise
@@ -406,7 +409,7 @@ class Link:
         """Wait without a connection of one's own (listening.py)."""
         operation = wait.then() if wait.then is not None and len(hubs) == 1 else None
         slot = self.slots.take()
-        packed = wire.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
+        packed = protocol.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         told = asyncio.Event()
         listener = Listener(packed, told.set, operation, wait.bells)
         watch = None
@@ -420,13 +423,13 @@ class Link:
                     await told.wait()
             if listener.is_receiving and not listener.is_done:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GRACE_S):
+                    async with asyncio.timeout(tuning.GRACE_S):
                         await told.wait()
         except asyncio.CancelledError:
             if not listener.finish(None):
                 self._not_wanted(listener)
             raise
-        except wire.BROKEN as e:
+        except protocol.BROKEN as e:
             listener.finish(e)
         finally:
             if watch is not None:
@@ -453,13 +456,13 @@ class Link:
         if isinstance(outcome, rx.NoScriptError):  # nothing was done
             self.slots.give(slot)
         elif isinstance(outcome, rx.ResponseError):
-            if wire.is_elsewhere(outcome):
+            if protocol.is_elsewhere(outcome):
                 self.counters.count("broken_waits")
                 await self.router.refresh()
                 return None  # the next operation finds out
             if operation is None:
-                raise failures.server(outcome, sent=True, where=self.where) or outcome from outcome
-            raise failures.refused(outcome, scripts.get(operation.script), operation.keys, self.where) from outcome
+                raise error_mapping.server(outcome, sent=True, where=self.where) or outcome from outcome
+            raise error_mapping.refused(outcome, scripts.get(operation.script), operation.keys, self.where) from outcome
         elif isinstance(outcome, Exception):
             self.counters.count("broken_waits" if isinstance(outcome, BrokenOff) else "connections_lost")
             await self.router.refresh()
@@ -468,7 +471,7 @@ class Link:
                 return await self.execute(operation, slot)
             self.slots.give(slot)
         elif listener.is_receiving and operation is not None:
-            self._forget(wire.forgetting(operation, slot, outcome))
+            self._forget(protocol.forgetting(operation, slot, outcome))
             self.slots.give(slot)
             return outcome if operation.parse is None else operation.parse(outcome)
         else:
@@ -480,15 +483,15 @@ class Link:
 
     async def _guard_hub(self, hub: Hub) -> None:
         while True:
-            await asyncio.sleep(WATCHDOG_S)
+            await asyncio.sleep(tuning.WATCHDOG_S)
             if not hub.switch.is_used:
                 continue
             self.counters.count("wait_checks")
             hub.probe()  # if it does not answer, the hub fails
-            await self.router.refresh(WATCHDOG_S)
+            await self.router.refresh(tuning.WATCHDOG_S)
             gone = []
             for bell in hub.switch.lists:
-                with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
+                with contextlib.suppress(*protocol.BROKEN, rx.ResponseError, RqsqsError):
                     if (await self.router.node(bell)).hub is hub:
                         continue
                 gone.append(bell)
@@ -511,15 +514,15 @@ class Link:
     ) -> Any:
         left = max(deadline - time.monotonic(), 0.001)
         slot = self.slots.take()
-        packed = wire.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
+        packed = protocol.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         beside = []
         is_broken = False
         if wake_at is not None and wait.wake is not None:
             beside.append(self.background(self._watch(wait.wake, wake_at - time.monotonic())))
         try:
-            async with asyncio.timeout(left + GRACE_S):
+            async with asyncio.timeout(left + tuning.GRACE_S):
                 for one in blocked:
-                    commands = [wire.command("BLPOP", *one.bells, f"{left:.3f}")]
+                    commands = [protocol.command("BLPOP", *one.bells, f"{left:.3f}")]
                     if operation is not None:
                         commands.append(packed)
                     await one.connection.send_packed_command(commands, check_health=False)
@@ -531,13 +534,13 @@ class Link:
                 one = blocked.pop()
                 await one.node.rest(one.connection, one.number)
         except rx.ResponseError as e:
-            if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
+            if protocol.is_unblocked(e) or (self.router.is_dynamic and protocol.is_elsewhere(e)):
                 self.counters.count("broken_waits")
                 return None  # the next operation finds out
             if operation is None:
-                raise failures.server(e, sent=True, where=self.where) or e from e
-            raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
-        except wire.BROKEN as e:
+                raise error_mapping.server(e, sent=True, where=self.where) or e from e
+            raise error_mapping.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
+        except protocol.BROKEN as e:
             self.counters.count("broken_waits" if isinstance(e, BrokenOff) else "connections_lost")
             await self.router.refresh()
             is_broken = True
@@ -553,7 +556,7 @@ class Link:
             return await self.execute(operation, slot)
         if operation is None:
             return reply
-        self._forget(wire.forgetting(operation, slot, reply))
+        self._forget(protocol.forgetting(operation, slot, reply))
         self.slots.give(slot)
         return reply if operation.parse is None else operation.parse(reply)
 
@@ -570,11 +573,11 @@ class Link:
             try:
                 reply = await connection.read_response(disable_decoding=True)
             except rx.NoScriptError:
-                await connection.send_packed_command([wire.load(operation)], check_health=False)
+                await connection.send_packed_command([protocol.load(operation)], check_health=False)
                 await connection.read_response(disable_decoding=True)
                 await connection.send_packed_command([packed], check_health=False)
                 reply = await connection.read_response(disable_decoding=True)
-        if trouble is not None and (operation is None or not wire.is_elsewhere(trouble)):
+        if trouble is not None and (operation is None or not protocol.is_elsewhere(trouble)):
             raise trouble
         return reply
 
@@ -606,7 +609,7 @@ class Link:
 
     async def _end(self, one: _Blocked, answer: asyncio.Task[Any]) -> None:
         """Let a connection block no more: then it has its answer."""
-        end = time.monotonic() + ASK_S
+        end = time.monotonic() + tuning.ASK_S
         while not answer.done():
             if not one.number or time.monotonic() > end:
                 raise rx.ConnectionError(f"a wait at {one.node.where} cannot be ended")
@@ -615,16 +618,16 @@ class Link:
 
     async def _guard(self, blocked: Sequence[_Blocked]) -> None:
         while True:
-            await asyncio.sleep(WATCHDOG_S)
+            await asyncio.sleep(tuning.WATCHDOG_S)
             self.counters.count("wait_checks")
             for one in blocked:
                 try:
                     await one.node.ask("PING")
                 except rx.ResponseError:
                     pass  # an answer is an answer
-                except wire.BROKEN as e:
+                except protocol.BROKEN as e:
                     raise BrokenOff(f"{one.node.where} is silent") from e
-            await self.router.refresh(WATCHDOG_S)
+            await self.router.refresh(tuning.WATCHDOG_S)
             for one in blocked:
                 if await self.router.node(one.bells[0]) is not one.node:
                     raise BrokenOff(f"{one.node.where} does not have {one.bells[0]} any more")
@@ -779,11 +782,11 @@ class Transport:
 
     async def _explained(self, link: Link, error: RqsqsError, step: Any) -> BaseException:
         """Is something damaged behind an error?"""
-        look = failures.doubtful(error, step)
+        look = error_mapping.doubtful(error, step)
         if look is None:
             return error
         try:
-            return failures.explained(error, (await link.execute(look))[1])
+            return error_mapping.explained(error, (await link.execute(look))[1])
         except RqsqsError:
             return error
 
@@ -821,7 +824,7 @@ class Transport:
         try:
             await self.run(flow)
         except Exception as e:
-            failures.log_stopped(name, e)
+            error_mapping.log_stopped(name, e)
 
     async def close(self) -> None:
         """Give the connections up, and back what is still on its way; idempotent. What waits ends with UsageError."""
@@ -831,6 +834,6 @@ class Transport:
                 for scope in self._waits:
                     scope.reschedule(self._loop.time())
                 if self._waits:
-                    await asyncio.wait(self._waits.values(), timeout=END_S)
+                    await asyncio.wait(self._waits.values(), timeout=tuning.END_S)
                 self._link.counters.leave(self)
                 await self._link.release()

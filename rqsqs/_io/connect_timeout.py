@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-from rqsqs._io import wire
+from rqsqs._io import protocol
 
 
 def end_of(seconds: float | None, until: float | None) -> float:
@@ -21,12 +21,12 @@ def end_of(seconds: float | None, until: float | None) -> float:
     return min(math.inf if seconds is None else time.monotonic() + seconds, math.inf if until is None else until)
 
 
-def silent(seconds: float | None, is_connected: bool) -> wire.Silent:
+def silent(seconds: float | None, is_connected: bool) -> protocol.Silent:
     """What to raise when the time is over."""
     happened = (
         "it accepted the connection, and its answers did not come" if is_connected else "no connection came about"
     )
-    return wire.Silent(happened if seconds is None else f"{happened} within {seconds:g} s")
+    return protocol.Silent(happened if seconds is None else f"{happened} within {seconds:g} s")
 
 
 class _HurriedSocket:

@@ -19,13 +19,17 @@ import redis.exceptions as rx
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
-from rqsqs._io import connect, failures, fitness, nodes, wire
-from rqsqs._io.addresses import by_slot
+from rqsqs._io import connect, error_mapping, protocol, server_checks, tuning
 from rqsqs._io.attempts import Attempts
 from rqsqs._io.counters import Counters
+from rqsqs._io.directory import by_slot
 from rqsqs._io.listening import Listener
-from rqsqs._io.nodes import Hub, Line, Node, SharedLine
-from rqsqs._io.wire import CLOSED, END_S, GRACE_S, TEST_WAIT_MS, WATCHDOG_S, CallSlot
+from rqsqs._io.protocol import CLOSED, BrokenOff, CallSlot
+from rqsqs._io.sync.hubs import Hub
+from rqsqs._io.sync.pipes import SharedLine
+from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.routing import router_of
+from rqsqs._io.sync.servers import Node
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import DurabilityResult, Statistics
 
@@ -89,7 +93,7 @@ class Link:
         self.where = connect.shown(url)
         settings, self.server = connect.settings_of(url, options)
         self.counters = Counters()
-        self.router = nodes.router_of(url, settings, self.counters)
+        self.router = router_of(url, settings, self.counters)
         self.users = 0
         self._start()
         self._all.add(self)
@@ -98,7 +102,7 @@ class Link:
         self.posts: dict[tuple[str, ...], _Post] = {}
         self._posts_lock = threading.Lock()
         self._switches = threading.Lock()  # guards the hubs and their listeners
-        self.slots = wire.CallSlots()  # for receives of those who listen
+        self.slots = protocol.CallSlots()  # for receives of those who listen
         self.drivers: set[threading.Thread] = set()
 
     @classmethod
@@ -140,19 +144,19 @@ class Link:
         """
         router = self.router
         until = None if router.opening_s is None else time.monotonic() + router.opening_s
-        for pause in (*wire.RETRY_AFTER_S, None):
+        for pause in (*tuning.RETRY_AFTER_S, None):
             node = None
             try:
                 node = router.node(key, until)
                 if not node.has_answered and not router.is_dynamic:
                     node.open(until)
                 return node.look(key)
-            except (*wire.BROKEN, rx.ResponseError) as e:
+            except (*protocol.BROKEN, rx.ResponseError) as e:
                 if router.is_dynamic:
                     return  # the first operation waits for another server, or says why
                 is_last = pause is None or (until is not None and time.monotonic() + pause >= until)
-                if is_last or isinstance(e, rx.ResponseError) or not wire.is_worth_another(e, False, False):
-                    raise failures.opening(e, node.where if node else self.where) from None
+                if is_last or isinstance(e, rx.ResponseError) or not protocol.is_worth_another(e, False, False):
+                    raise error_mapping.opening(e, node.where if node else self.where) from None
                 time.sleep(pause or 0.0)
                 router.refresh(until=until)
 
@@ -177,17 +181,17 @@ class Link:
                 else:
                     line = node.calls.take() or node.pipe().line()
                 if attempts is None:
-                    packed = wire.pack(operation, router.is_cluster, line.slot)
+                    packed = protocol.pack(operation, router.is_cluster, line.slot)
                 else:
                     packed = attempts.packed(line.slot)
                 try:
                     reply = line.ask(packed)
                 except rx.NoScriptError:
-                    reply = line.load_and_ask(wire.load(operation), packed)
+                    reply = line.load_and_ask(protocol.load(operation), packed)
                 reached = self._confirm(line.connection, operation) if operation.durability is not None else None
                 if operation.keeps_answer:
                     asked = attempts.slot if attempts is not None and attempts.slot is not None else line.slot
-                    forgetting = wire.forgetting(operation, asked, reply)
+                    forgetting = protocol.forgetting(operation, asked, reply)
                 line.pool.give(line)
                 break
             except rx.ResponseError as e:
@@ -195,7 +199,7 @@ class Link:
                     line.pool.refuse(line, e)
                 attempts = attempts or Attempts(self, operation)
                 pause = attempts.after(e, None if node is None else node.where, None)
-            except wire.BROKEN as e:
+            except protocol.BROKEN as e:
                 if line is not None:
                     line.pool.lose(line, e)
                 attempts = attempts or Attempts(self, operation)
@@ -211,8 +215,8 @@ class Link:
                 router.follow(attempts.error, operation.keys[0], node)
             else:
                 router.refresh()
-        if node.copied is not None and fitness.is_unsafe(operation):
-            fitness.warn_of_replicas(node.copied)
+        if node.copied is not None and server_checks.is_unsafe(operation):
+            server_checks.warn_of_replicas(node.copied)
             node.copied = None
         if forgetting is not None:
             self._forget(forgetting)
@@ -228,8 +232,8 @@ class Link:
     def _confirm(self, connection: Any, operation: Operation) -> DurabilityResult:
         """Wait until what an operation wrote is as safe as it has to be, or its time is over."""
         assert operation.durability is not None
-        patience = operation.durability.timeout + GRACE_S
-        steps = wire.confirmation(operation, self.router)
+        patience = operation.durability.timeout + tuning.GRACE_S
+        steps = protocol.confirmation(operation, self.router)
         commands = next(steps)
         while True:
             connection.send_packed_command(commands, check_health=False)
@@ -274,7 +278,7 @@ class Link:
             with post.lock:
                 post.in_tests += 1
             try:
-                result = self._lead(wait, min(deadline, start + TEST_WAIT_MS / 1000), wake_at, clock, post)
+                result = self._lead(wait, min(deadline, start + tuning.TEST_WAIT_MS / 1000), wake_at, clock, post)
             finally:
                 with post.lock:
                     post.in_tests -= 1
@@ -341,7 +345,7 @@ class Link:
             if post.listener is not None and not post.listener.is_receiving:
                 post.listener.finish(None)
         for node, number in post.blocked:
-            with contextlib.suppress(rx.ResponseError, *wire.BROKEN):  # if forbidden, it ends by itself
+            with contextlib.suppress(rx.ResponseError, *protocol.BROKEN):  # if forbidden, it ends by itself
                 node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
 
     def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, post: _Post) -> Any:
@@ -356,11 +360,11 @@ class Link:
             by_node = self._by_node(wait.bells + wait.also)
             lines, hubs = self._means(by_node)
         except rx.ResponseError as e:
-            known = failures.server(e, sent=False, where=self.where)
+            known = error_mapping.server(e, sent=False, where=self.where)
             if known is None:
                 raise
             raise known from None
-        except wire.BROKEN:
+        except protocol.BROKEN:
             self.router.refresh()
             return None  # the next operation says why
         if hubs:
@@ -369,16 +373,16 @@ class Link:
             blocked = [_Blocked(node, lines.pop(0), bells[0]) for node, bells in by_node]
             if wait.then is not None and clock is None and len(by_node) == 1:
                 operation, slot = wait.then(), blocked[0].line.slot
-                packed = wire.pack(operation, self.router.is_cluster, slot)
+                packed = protocol.pack(operation, self.router.is_cluster, slot)
             left = max(deadline - time.monotonic(), 0.001)
             for one, (_, bells) in zip(blocked, by_node, strict=True):
                 one.number = _client_id(one.line)
                 post.blocked = tuple((b.node, b.number) for b in blocked if b.number)
-                commands = [wire.command("BLPOP", *bells, f"{left:.3f}")]
+                commands = [protocol.command("BLPOP", *bells, f"{left:.3f}")]
                 if operation is not None:
                     commands.append(packed)
                 one.line.connection.send_packed_command(commands, check_health=False)
-            first = self._first(blocked, deadline + GRACE_S, wake_at, wait)
+            first = self._first(blocked, deadline + tuning.GRACE_S, wake_at, wait)
             result = self._answer(first, operation, packed)
             for one in blocked:
                 if one is not first:
@@ -387,19 +391,19 @@ class Link:
                     if rung is not None:  # the caller has use for one token only
                         self.ring([rung])
             if operation is not None and slot is not None and operation.keeps_answer:
-                forgetting = wire.forgetting(operation, slot, result)
+                forgetting = protocol.forgetting(operation, slot, result)
             while blocked:
                 one = blocked.pop()
                 one.node.vacate(one.line)
                 one.node.calls.give(one.line)
         except rx.ResponseError as e:
-            if wire.is_unblocked(e) or (self.router.is_dynamic and wire.is_elsewhere(e)):
+            if protocol.is_unblocked(e) or (self.router.is_dynamic and protocol.is_elsewhere(e)):
                 self.counters.count("broken_waits")
                 return None  # the next operation finds out
             if operation is None:
-                raise failures.server(e, sent=True, where=self.where) or e from e
-            raise failures.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
-        except wire.BROKEN as e:
+                raise error_mapping.server(e, sent=True, where=self.where) or e from e
+            raise error_mapping.refused(e, scripts.get(operation.script), operation.keys, self.where) from e
+        except protocol.BROKEN as e:
             if self.users <= 0:
                 raise UsageError(CLOSED) from e
             self._broke(e, blocked, operation)
@@ -428,7 +432,7 @@ class Link:
         lines: list[Line] = []
         hubs: list[tuple[Hub, tuple[str, ...]]] = []
         try:
-            for node, _ in by_node if len(by_node) <= nodes.BLOCKING * len({node for node, _ in by_node}) else ():
+            for node, _ in by_node if len(by_node) <= tuning.BLOCKING * len({node for node, _ in by_node}) else ():
                 line = node.block()
                 if line is None:
                     break
@@ -460,22 +464,22 @@ class Link:
         return hub
 
     def _guard_hub(self, hub: Hub) -> None:
-        while not hub.ended.wait(WATCHDOG_S):
+        while not hub.ended.wait(tuning.WATCHDOG_S):
             with self._switches:
                 lists = hub.switch.lists
             if not lists:
                 continue
             self.counters.count("wait_checks")
             hub.probe()  # if it does not answer, the hub fails
-            self.router.refresh(WATCHDOG_S)
+            self.router.refresh(tuning.WATCHDOG_S)
             gone = []
             for name in lists:
-                with contextlib.suppress(*wire.BROKEN, rx.ResponseError, RqsqsError):
+                with contextlib.suppress(*protocol.BROKEN, rx.ResponseError, RqsqsError):
                     if self.router.node(name).hub is hub:
                         continue
                 gone.append(name)
             with self._switches:
-                hub.switch.fail(nodes.BrokenOff("the server does not have the wakeup list any more"), gone)
+                hub.switch.fail(BrokenOff("the server does not have the wakeup list any more"), gone)
 
     def _orphaned(self, listener: Listener, reply: Any) -> None:
         """A receive was answered when its waiter was gone."""
@@ -498,7 +502,7 @@ class Link:
         """Wait without a connection of one's own (listening.py)."""
         operation = wait.then() if wait.then is not None and clock is None and len(hubs) == 1 else None
         slot = self.slots.take()
-        packed = wire.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
+        packed = protocol.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         told = threading.Lock()
         told.acquire()
         listener = Listener(packed, told.release, operation, wait.bells)
@@ -517,8 +521,8 @@ class Link:
             for hub, _ in hubs:
                 hub.leave(listener)
             if listener.is_receiving and not listener.is_done:  # it had a token before it left
-                told.acquire(timeout=GRACE_S)
-        except wire.BROKEN as e:
+                told.acquire(timeout=tuning.GRACE_S)
+        except protocol.BROKEN as e:
             with self._switches:
                 listener.finish(e)
         except BaseException:
@@ -547,15 +551,15 @@ class Link:
         if isinstance(outcome, rx.NoScriptError):  # nothing was done
             self.slots.give(slot)
         elif isinstance(outcome, rx.ResponseError):
-            if wire.is_elsewhere(outcome):
+            if protocol.is_elsewhere(outcome):
                 self.counters.count("broken_waits")
                 self.router.refresh()
                 return None  # the next operation finds out
             if operation is None:
-                raise failures.server(outcome, sent=True, where=self.where) or outcome from outcome
-            raise failures.refused(outcome, scripts.get(operation.script), operation.keys, self.where) from outcome
+                raise error_mapping.server(outcome, sent=True, where=self.where) or outcome from outcome
+            raise error_mapping.refused(outcome, scripts.get(operation.script), operation.keys, self.where) from outcome
         elif isinstance(outcome, Exception):
-            is_off = isinstance(outcome, nodes.BrokenOff)
+            is_off = isinstance(outcome, BrokenOff)
             self.counters.count("broken_waits" if is_off else "connections_lost")
             self.router.refresh()
             if operation is not None and listener.is_receiving:
@@ -563,7 +567,7 @@ class Link:
                 return self.execute(operation, slot)
             self.slots.give(slot)
         elif listener.is_receiving and operation is not None:
-            self._forget(wire.forgetting(operation, slot, outcome))
+            self._forget(protocol.forgetting(operation, slot, outcome))
             self.slots.give(slot)
             return outcome if operation.parse is None else operation.parse(outcome)
         else:
@@ -575,7 +579,7 @@ class Link:
 
     def _broke(self, error: Exception, blocked: Sequence[_Blocked], operation: Operation | None) -> None:
         if blocked:
-            self.counters.count("broken_waits" if isinstance(error, nodes.BrokenOff) else "connections_lost")
+            self.counters.count("broken_waits" if isinstance(error, BrokenOff) else "connections_lost")
             if operation is not None:
                 self.counters.count("repeated_calls")
 
@@ -598,8 +602,8 @@ class Link:
             try:
                 reply = one.line.connection.read_response(disable_decoding=True)
             except rx.NoScriptError:
-                reply = one.line.load_and_ask(wire.load(operation), packed)
-        if trouble is not None and (operation is None or not wire.is_elsewhere(trouble)):
+                reply = one.line.load_and_ask(protocol.load(operation), packed)
+        if trouble is not None and (operation is None or not protocol.is_elsewhere(trouble)):
             raise trouble
         return reply
 
@@ -609,7 +613,7 @@ class Link:
         Raises:
             ConnectionError, TimeoutError, ResponseError: that cannot be done.
         """
-        end = time.monotonic() + nodes.ASK_S
+        end = time.monotonic() + tuning.ASK_S
         while one.number and time.monotonic() < end:  # it may be about to block
             one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
             if one.line.connection.can_read(0.05):
@@ -643,7 +647,7 @@ class Link:
         """
         while True:
             now = time.monotonic()
-            until = min(end, wake_at or end, now + WATCHDOG_S if self.router.is_dynamic else end)
+            until = min(end, wake_at or end, now + tuning.WATCHDOG_S if self.router.is_dynamic else end)
             found = _readable(blocked, max(until - now, 0))
             if found is not None:
                 return found
@@ -664,12 +668,12 @@ class Link:
                 one.node.ask("PING")
             except rx.ResponseError:
                 pass  # an answer is an answer
-            except wire.BROKEN as e:
-                raise nodes.BrokenOff(f"{one.node.where} is silent") from e
-        self.router.refresh(WATCHDOG_S)
+            except protocol.BROKEN as e:
+                raise BrokenOff(f"{one.node.where} is silent") from e
+        self.router.refresh(tuning.WATCHDOG_S)
         for one in blocked:
             if self.router.node(one.bell) is not one.node:
-                raise nodes.BrokenOff(f"{one.node.where} does not have {one.bell} any more")
+                raise BrokenOff(f"{one.node.where} does not have {one.bell} any more")
 
 
 class _Blocked:
@@ -815,11 +819,11 @@ class Transport:
 
     def _explained(self, error: BaseException, step: Any) -> BaseException:
         """Is something damaged behind an error?"""
-        look = failures.doubtful(error, step)
+        look = error_mapping.doubtful(error, step)
         if look is None:
             return error
         try:
-            return failures.explained(error, self.link.execute(look)[1])
+            return error_mapping.explained(error, self.link.execute(look)[1])
         except RqsqsError:
             return error
 
@@ -851,7 +855,7 @@ class Transport:
             try:
                 self.run(make())
             except Exception as e:
-                failures.log_stopped(name, e)
+                error_mapping.log_stopped(name, e)
             finally:
                 link.drivers.discard(threading.current_thread())
 
@@ -873,7 +877,7 @@ class Transport:
         for waiter in list(self._waiters):  # also who stands in line behind one whose connection breaks now
             waiter.is_ended = True
         self.link.release()
-        end, me = time.monotonic() + END_S, threading.get_ident()
+        end, me = time.monotonic() + tuning.END_S, threading.get_ident()
         while self.link.users > 0 and (waiters := list(self._waiters)):
             for waiter in waiters:
                 self.link.end(waiter)

@@ -15,21 +15,14 @@ import redis.exceptions as rx
 
 from rqsqs._core import operations, scripts
 from rqsqs._core.operation import Operation
+from rqsqs._io import tuning
 from rqsqs.models import Durability, DurabilityResult
 
-RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before an operation is tried again on a new connection
-FAILOVER_S = 30.0  # so long it is tried again where another server may take over
-LOADS = 4  # a script is loaded so often before we give in to somebody who flushes scripts all the time
 # What a connection raises that is lost: also by something that is no Redis.
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
-GRACE_S = 10.0  # so much later than it promised a blocking command may answer
-WATCHDOG_S = 5.0  # so often a waiter makes sure that it waits for the right server, where that may change
-COVERED_S = 100.0  # so long after it began a call may be repeated: its slot knows it still (lua/lib/idempotency.lua)
 LARGE_ANSWER = 8192  # bytes that a slot need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a slot: 8 characters, and no names of messages
 CLOSED = "the connection was closed while this waited"  # said to whoever did
-END_S = 5.0  # so long close() lets those come back by themselves
-TEST_WAIT_MS = 50  # under a test clock, which may be put forward between two steps, waiters look again this often
 # Words have to be text or bytes already: of others hiredis asks Python for their text, and if a signal handler raises
 # meanwhile, the process dies.
 pack_command: Callable[[tuple[str | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
@@ -41,6 +34,10 @@ class TooLate(rx.ConnectionError):
 
 class Silent(rx.TimeoutError):
     """Nothing came from where no server has answered yet."""
+
+
+class BrokenOff(rx.ConnectionError):
+    """Somebody waited for a server that is silent, or no master any more."""
 
 
 class CallSlot:
@@ -73,7 +70,7 @@ class CallSlot:
         """
         monotonic, wall = self.since
         passed = max(time.monotonic() - monotonic, time.time() - wall)
-        if passed > COVERED_S:
+        if passed > tuning.COVERED_S:
             raise TooLate(f"it was sent {passed:.0f} s ago, and done twice if it was repeated so late")
 
 
@@ -115,9 +112,9 @@ class Changeable(Protocol):
 def pauses(router: Changeable) -> Iterator[float]:
     """Seconds to wait before one attempt after the other."""
     if not router.is_dynamic:
-        yield from RETRY_AFTER_S
+        yield from tuning.RETRY_AFTER_S
         return
-    end = time.monotonic() + FAILOVER_S
+    end = time.monotonic() + tuning.FAILOVER_S
     pause = 0.0
     while time.monotonic() < end:
         yield pause

@@ -12,7 +12,7 @@ from rqsqs import errors
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._core.operations import queues
 from rqsqs._core.scripts import Script
-from rqsqs._io import wire
+from rqsqs._io import protocol
 from rqsqs._text import printable
 
 log = logging.getLogger("rqsqs")
@@ -115,11 +115,11 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
             return errors.ServerTimeout(
                 f"{where} did not answer in time; the outcome of the request is unknown", request_sent=True
             )
-        happened = f": {text}" if isinstance(error, wire.Silent) and text else ""
+        happened = f": {text}" if isinstance(error, protocol.Silent) and text else ""
         return errors.ServerTimeout(
             f"{where} did not answer in time{happened}; nothing was sent{_ways_out(where)}", request_sent=False
         )
-    if isinstance(error, wire.TooLate):
+    if isinstance(error, protocol.TooLate):
         return errors.ConnectionFailed(
             f"the answer of {where} was lost and the request cannot be repeated any more: {text}; its outcome is "
             "unknown",
@@ -139,7 +139,7 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
         elif not sent:
             outcome += _ways_out(where)
         return errors.ConnectionFailed(f"no connection to {where} ({reason_of(error)}); {outcome}", request_sent=sent)
-    if isinstance(error, rx.ClusterDownError) or wire.is_cut_off(error):
+    if isinstance(error, rx.ClusterDownError) or protocol.is_cut_off(error):
         return errors.ServerLoading(f"{where} has no primary at the moment ({text}): try again in a moment")
     if text.startswith("NOREPLICAS"):
         return errors.ServerReadOnly(f"{where} has too few replicas to accept writes ({text})")

@@ -9,7 +9,7 @@ import pytest
 
 from rqsqs._core import operations, records, scripts
 from rqsqs._core.keys import Keyspace
-from rqsqs._io import wire
+from rqsqs._io import protocol, tuning
 from rqsqs.limits import NATIVE
 
 P = Keyspace("p").queue("q").home
@@ -18,13 +18,13 @@ SEND = operations.send_messages(P, [records.outgoing("x")], NATIVE)
 
 def test_numbers_of_calls_have_eight_characters_and_are_no_names() -> None:
     for _ in range(200):
-        number = str(wire.CallSlot().number)
+        number = str(protocol.CallSlot().number)
         assert len(number) == 8
         assert number[0] == "-"  # in no name of a message
 
 
 def test_a_slot_is_used_by_one_call_at_a_time() -> None:
-    slots = wire.CallSlots()
+    slots = protocol.CallSlots()
     first, second = slots.take(), slots.take()
     assert first.name != second.name
     slots.give(first)
@@ -32,54 +32,54 @@ def test_a_slot_is_used_by_one_call_at_a_time() -> None:
 
 
 def test_each_call_has_another_number_and_the_numbers_of_a_slot_end() -> None:
-    slot = wire.CallSlot()
+    slot = protocol.CallSlot()
     name, number = slot.name, slot.number
-    wire.pack(SEND, False, slot)
+    protocol.pack(SEND, False, slot)
     assert (slot.name, slot.number) == (name, number + 1)
-    slot.number = wire.LAST_NUMBER - 1
-    wire.pack(SEND, False, slot)
+    slot.number = protocol.LAST_NUMBER - 1
+    protocol.pack(SEND, False, slot)
     assert slot.name != name
     assert len(str(slot.number)) == 8
 
 
 def test_what_is_the_same_when_done_twice_needs_no_slot() -> None:
-    slot = wire.CallSlot()
+    slot = protocol.CallSlot()
     ring = operations.ring(P)
-    assert slot.name.encode() not in wire.pack(ring, False, slot)
-    assert wire.repetition(ring, False, slot) == wire.pack(ring, False, slot)
+    assert slot.name.encode() not in protocol.pack(ring, False, slot)
+    assert protocol.repetition(ring, False, slot) == protocol.pack(ring, False, slot)
 
 
 def test_only_a_repeated_call_says_so() -> None:
-    slot = wire.CallSlot()
+    slot = protocol.CallSlot()
     receive = operations.receive_messages(P, NATIVE, 1, None, "", "")
-    packed, number = wire.pack(receive, False, slot), str(slot.number).encode()
+    packed, number = protocol.pack(receive, False, slot), str(slot.number).encode()
     assert b"\r\n" + number + b"\r\n" in packed
-    assert b"\r\n" + number + b"r\r\n" in wire.repetition(receive, False, slot)
-    assert b"\r\n2\r\n" in wire.pack(SEND, False, slot)
-    assert b"\r\n2r\r\n" in wire.repetition(SEND, False, slot)
+    assert b"\r\n" + number + b"r\r\n" in protocol.repetition(receive, False, slot)
+    assert b"\r\n2\r\n" in protocol.pack(SEND, False, slot)
+    assert b"\r\n2r\r\n" in protocol.repetition(SEND, False, slot)
 
 
 @pytest.mark.parametrize("clock", ["monotonic", "time"])  # one stands still while the machine sleeps, one can be set
 def test_a_call_is_not_repeated_when_its_slot_may_have_forgotten_it(
     clock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slot = wire.CallSlot()
-    wire.pack(SEND, False, slot)
-    wire.repetition(SEND, False, slot)
+    slot = protocol.CallSlot()
+    protocol.pack(SEND, False, slot)
+    protocol.repetition(SEND, False, slot)
     real = getattr(time, clock)
     monkeypatch.setattr(time, clock, lambda: real() + 99)
-    wire.repetition(SEND, False, slot)
+    protocol.repetition(SEND, False, slot)
     monkeypatch.setattr(time, clock, lambda: real() + 101)
-    with pytest.raises(wire.TooLate):
-        wire.repetition(SEND, False, slot)
-    wire.pack(SEND, False, slot)  # the next call in it
-    wire.repetition(SEND, False, slot)
+    with pytest.raises(protocol.TooLate):
+        protocol.repetition(SEND, False, slot)
+    protocol.pack(SEND, False, slot)  # the next call in it
+    protocol.repetition(SEND, False, slot)
 
 
 def test_a_slot_outlasts_all_repetitions() -> None:
     shortest_ms = min(int(ms) for ms in re.findall(r'"(\d{5,})"', once_source()))
-    assert shortest_ms >= wire.COVERED_S * 1000 + 20_000  # and what it takes a call to arrive
-    assert wire.COVERED_S * 1000 + 20_000 <= operations.MIN_WINDOW_MS
+    assert shortest_ms >= tuning.COVERED_S * 1000 + 20_000  # and what it takes a call to arrive
+    assert tuning.COVERED_S * 1000 + 20_000 <= operations.MIN_WINDOW_MS
 
 
 def once_source() -> str:

@@ -14,14 +14,14 @@ import redis.exceptions as rx
 
 from rqsqs._core.operation import Operation
 from rqsqs._core.records import FORMAT
-from rqsqs._io import failures, wire
+from rqsqs._io import error_mapping, protocol
 from rqsqs._io.defaults import TITLE
 from rqsqs.errors import FormatNewer, ServerTooOld
 
 log = logging.getLogger("rqsqs.server")
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
-QUESTIONS = wire.command("INFO") + wire.command("CONFIG", "GET", "appendfsync", "save", "proc-title-template")
+QUESTIONS = protocol.command("INFO") + protocol.command("CONFIG", "GET", "appendfsync", "save", "proc-title-template")
 MOST_LOOKED = 1000
 SENDS = frozenset({"send_message", "send_message_fifo"})
 
@@ -46,7 +46,7 @@ class Told(NamedTuple):
 
 def format_question(key: str) -> bytes:
     """Enter the format that we write, unless somebody entered one."""
-    return wire.command(*format_words(key))
+    return protocol.command(*format_words(key))
 
 
 def format_words(key: str) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def judge(where: str, info: Any, config: Any) -> Told:
     if isinstance(info, Exception):
         known = None
         if not isinstance(info, rx.NoPermissionError):
-            known = failures.server(info, sent=False, where=where)
+            known = error_mapping.server(info, sent=False, where=where)
         if known is not None:
             raise known from info
         return Told(where, where, True, 0)

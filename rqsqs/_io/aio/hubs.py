@@ -1,0 +1,110 @@
+"""The connection over which tasks listen for wakeup tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import hiredis
+import redis.exceptions as rx
+
+from rqsqs._io import tuning
+from rqsqs._io.listening import Listener, Switch
+from rqsqs._io.protocol import BrokenOff
+
+_MORE = object()  # told by a parser that needs more bytes
+
+
+class Hub:
+    """One connection over which any number of tasks listen (listening.py)."""
+
+    def __init__(
+        self, connection: Any, spare: Callable[[list[str]], object], orphaned: Callable[[Listener, Any], None]
+    ) -> None:
+        self.connection = connection
+        self.switch = Switch()
+        self.failure: Exception | None = None
+        self._spare = spare
+        self._orphaned = orphaned
+        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        self._owing_since = 0.0  # the server, its next answer; 0 = none
+        self._tasks = [asyncio.create_task(self._read())]
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something as long as this connection lives."""
+        self._tasks.append(asyncio.create_task(work))
+
+    def listen(self, listener: Listener, lists: Sequence[str]) -> None:
+        """Hear of tokens.
+
+        Raises:
+            ConnectionError: it broke.
+        """
+        if self.failure is not None:
+            raise rx.ConnectionError(str(self.failure))
+        self._send(self.switch.listen(listener, lists))
+
+    def leave(self, listener: Listener) -> None:
+        """A task waits no more."""
+        out = self.switch.leave(listener)
+        if self.failure is None:
+            self._send(out)
+
+    def probe(self) -> None:
+        """See to it that a server that is silent is found out."""
+        if self.failure is None and not self.switch.is_silent:
+            self._send(self.switch.probe())
+
+    def fail(self, error: Exception) -> None:
+        """It is of no use any more."""
+        if self.failure is None:
+            self.failure = error
+            self.switch.fail(error)
+            for task in self._tasks:
+                if task is not asyncio.current_task():
+                    task.cancel()
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._owing_since = self._owing_since or time.monotonic()
+            self.connection._writer.write(data)
+
+    async def _read(self) -> None:
+        stream, reader, switch = self.connection._reader, self._reader, self.switch
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(tuning.GRACE_S / 4) as patience:
+                        data = await stream.read(65_536)
+                except TimeoutError:
+                    if not patience.expired():  # the network gave up
+                        raise
+                    if self._owing_since and time.monotonic() - self._owing_since >= tuning.GRACE_S:
+                        raise rx.TimeoutError("no answer in time") from None
+                    continue
+                if not data:
+                    raise rx.ConnectionError("the server closed the connection")
+                reader.feed(data)
+                out = b""
+                while (reply := reader.gets(False)) is not _MORE:
+                    if isinstance(reply, rx.ConnectionError):
+                        raise reply
+                    out += switch.told(reply)
+                self._owing_since = time.monotonic() if switch.is_silent else 0.0
+                self._send(out)
+                if switch.spare:
+                    self._spare(switch.spare)
+                    switch.spare = []
+                while switch.orphans:
+                    self._orphaned(*switch.orphans.pop())
+        except Exception as e:  # whatever it is: nobody shall wait for what is not read any more
+            self.fail(e)
+        finally:
+            await self.connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Hang up."""
+        self.fail(BrokenOff("the connection was closed"))
+        await asyncio.gather(*self._tasks, return_exceptions=True)

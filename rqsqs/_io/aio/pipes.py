@@ -1,0 +1,156 @@
+"""A connection on which requests of many tasks follow each other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import redis.exceptions as rx
+
+from rqsqs._core.operation import Operation
+from rqsqs._io import protocol
+from rqsqs._io.counters import Counters
+
+Orphaned = Callable[[Operation, Any], None]
+
+_MORE = object()  # told by a parser that needs more bytes
+READ = 262_144  # bytes read at once
+HIGH_WATER = 65_536  # bytes that wait to be sent, beyond which senders wait
+
+
+class Pipe:
+    """One connection on which requests of many tasks follow each other.
+
+    Args:
+        patience: so many seconds the server may be silent while it owes an answer; None = for ever. What counts is the
+            next answer: the last of many large ones may take longer.
+
+    Attributes:
+        slots: for its calls.
+        buffered: how many bytes wait to be sent; drain() is due when they are many.
+    """
+
+    def __init__(self, connection: Any, counters: Counters, orphaned: Orphaned, patience: float | None) -> None:
+        self.connection = connection
+        self.counters = counters
+        self.orphaned = orphaned
+        self.slots = protocol.CallSlots()
+        self.pending: deque[tuple[asyncio.Future[Any], Operation | None, float]] = deque()
+        self.failure: Exception | None = None
+        self._patience = patience
+        self._heard = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self.buffered: Callable[[], int] = connection._writer.transport.get_write_buffer_size
+        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        self.reader = asyncio.create_task(self._read())
+
+    def ask(self, packed: bytes, operation: Operation | None = None) -> asyncio.Future[Any]:
+        """Send a request; the answer comes as the result. Whoever is cancelled while it waits tells not_wanted().
+
+        Raises:
+            ConnectionError: it broke; so it did for all others. Or the answer has it.
+            TimeoutError: (as the answer) the same, and none came for as long as the server may be silent.
+        """
+        writer = self.connection._writer
+        if self.failure is not None or writer is None:
+            raise self.failure or rx.ConnectionError("the connection is closed")
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        now = time.monotonic()
+        if not self.pending:
+            self._heard = now
+        self.pending.append((answer, operation, now))
+        if self._watch is None and self._patience is not None:
+            self._watch = self._loop.call_later(self._patience, self._check)
+        writer.write(packed)
+        return answer
+
+    def not_wanted(self, answer: asyncio.Future[Any], operation: Operation) -> None:
+        """The task that waited for an answer was cancelled. It may have come in the same turn of the loop: then the
+        reader found somebody waiting for it."""
+        if not answer.cancel() and not answer.cancelled() and answer.exception() is None:
+            self.orphaned(operation, answer.result())
+
+    async def drain(self) -> None:
+        """Let much that was written go."""
+        try:
+            await self.connection._writer.drain()
+        except OSError as e:
+            self._break(e)
+
+    def _check(self) -> None:
+        """Has the server been silent for too long?"""
+        self._watch = None
+        if not self.pending or self._patience is None:
+            return
+        left = self._heard + self._patience - time.monotonic()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._check)
+            return
+        self._break(rx.TimeoutError("no answer in time"))
+        self.reader.cancel()
+
+    async def _read(self) -> None:
+        stream, reader, pending = self.connection._reader, self._reader, self.pending
+        try:
+            while True:
+                data = await stream.read(READ)
+                if not data:
+                    raise rx.ConnectionError("Connection closed by server.")
+                self._heard = time.monotonic()
+                reader.feed(data)
+                while (reply := reader.gets(False)) is not _MORE:
+                    if type(reply) is hiredis.PushNotification:
+                        continue
+                    if isinstance(reply, rx.ConnectionError):
+                        raise reply
+                    answer, operation, _ = pending.popleft()
+                    if answer.cancelled():
+                        if operation is not None and not isinstance(reply, Exception):
+                            self.orphaned(operation, reply)
+                    elif isinstance(reply, Exception):
+                        answer.set_exception(reply)
+                    else:
+                        answer.set_result(reply)
+        except (rx.RedisError, OSError, IndexError, hiredis.HiredisError) as e:
+            self._break(e)
+        except asyncio.CancelledError:
+            self._fail(rx.ConnectionError("the connection was closed"))
+            raise
+        except BaseException as e:  # a signal handler's, or a bug: nobody shall wait for what is not read any more
+            self._break(rx.ConnectionError(f"reading was broken off: {e!r:.200}"))
+            raise
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+            await self.connection.disconnect(nowait=True)
+
+    def _break(self, error: Exception) -> None:
+        if self.failure is None:
+            self.counters.count("connections_lost")
+        self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = rx.ConnectionError(str(error))
+        is_silent = isinstance(error, rx.TimeoutError) and self._patience is not None
+        late = time.monotonic() - (self._patience or 0) / 2
+        while self.pending:
+            answer, _, since = self.pending.popleft()
+            if not answer.done():  # who has not waited for long asks again
+                kind = rx.TimeoutError if is_silent and since <= late else rx.ConnectionError
+                answer.set_exception(kind(str(error)))
+
+    async def close(self) -> None:
+        """Let what was asked be answered, then hang up."""
+        pending = [answer for answer, _, _ in self.pending]
+        if pending:
+            await asyncio.wait(pending, timeout=2)
+        self.reader.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.reader
+        await self.connection.disconnect()

@@ -1,0 +1,229 @@
+"""One server as the asyncio runner sees it: all connections to it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.exceptions as rx
+from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
+
+from rqsqs._io import connect, connect_timeout, protocol, server_checks, tuning
+from rqsqs._io.aio.hubs import Hub
+from rqsqs._io.aio.pipes import Orphaned, Pipe
+from rqsqs._io.counters import Counters
+from rqsqs._io.listening import START, START_ANSWERS
+
+
+class Node:
+    """One server: a pipe for requests, connections that block or rest until one has to, and one to listen.
+
+    Attributes:
+        blocking: how many connections block; no more than tuning.BLOCKING, unless the server lets nobody listen.
+        hub: what listens, if somebody had to.
+        current_pipe: for requests, if it was opened; it may have failed.
+        copied: what it told, if it has replicas; None after the first send.
+        has_answered: it did, at least once.
+        opening_s: seconds it has to do so; None = no limit.
+    """
+
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
+        self.where = connect.shown(url)
+        self.host = urlsplit(url).hostname or ""
+        self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+        self.copied: server_checks.Told | None = None
+        # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send
+        # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
+        self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
+        self.opening_s = connect.opening_s(self.pool.connection_kwargs)
+        self.pool.connection_kwargs["socket_timeout"] = None
+        self._counters = counters
+        self._orphaned = orphaned
+        self.current_pipe: Pipe | None = None
+        self._opening = asyncio.Lock()
+        self.durable = asyncio.Semaphore(tuning.DURABLE)
+        self._resting: list[tuple[Any, int]] = []
+        self.blocking = 0
+        self.is_hub_refused = False
+        self.hub: Hub | None = None
+        self._opening_hub: asyncio.Task[Hub | None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self.has_answered = self._is_checked = self._is_closed = False
+        self._looked = server_checks.Looked()
+
+    async def _connect(self, until: float | None = None, **options: Any) -> Any:
+        connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
+        is_new = not self._is_checked  # whoever has answered before may be busy for a while
+        end = connect_timeout.end_of(self.opening_s if is_new else self.patience, until)
+        left = end - time.monotonic()
+        if left <= 0:  # others have tried meanwhile
+            raise connect_timeout.silent(self.opening_s, False)
+        try:
+            async with asyncio.timeout(None if math.isinf(left) else left):
+                await connection.connect()
+                if not self._is_checked or self._looked.missing(self._counters.formats):
+                    await self._check(connection)
+        except (TimeoutError, rx.TimeoutError):
+            await connection.disconnect(nowait=True)
+            if is_new:
+                raise connect_timeout.silent(self.opening_s, connection.has_connected) from None
+            raise rx.TimeoutError("no answer in time") from None
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def _check(self, connection: Any) -> None:
+        formats = self._looked.missing(self._counters.formats)
+        questions = [server_checks.QUESTIONS, *map(server_checks.format_question, formats)]
+        await connection.send_packed_command(questions, check_health=False)
+        replies: list[Any] = []
+        for _ in range(2 + len(formats)):
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except rx.ResponseError as e:
+                replies.append(e)
+        self.has_answered = True
+        told = server_checks.judge(self.where, *replies[:2])
+        server_checks.judge_formats(self.where, formats, replies[2:])
+        self._is_checked = told.is_master  # what becomes one is asked again
+        self._looked.add(formats)
+        self.copied = told if told.replicas else None
+
+    async def look(self, key: str) -> None:
+        """Make sure that what is stored has a format that we know, unless the first connection is going to."""
+        if not self._is_checked or not self._looked.missing({key}):
+            return
+        try:
+            found = await self.ask(*server_checks.format_words(key))
+        except rx.ResponseError as e:
+            found = e
+        except protocol.BROKEN:
+            return  # the first operation says why
+        server_checks.judge_formats(self.where, [key], [found])
+        self._looked.add([key])
+
+    async def pipe(self, until: float | None = None) -> Pipe:
+        """The pipe, opened if need be.
+
+        Args:
+            until: when to give up, by time.monotonic(); None = after opening_s, where it has not answered before.
+        """
+        pipe = self.current_pipe
+        if pipe is not None and pipe.failure is None:
+            return pipe
+        async with self._opening:
+            pipe = self.current_pipe
+            if pipe is None or pipe.failure is not None:
+                if pipe is not None:  # another server may be there
+                    self._looked.forget()
+                self.current_pipe = pipe = Pipe(
+                    await self._connect(until), self._counters, self._orphaned, self.patience
+                )
+            return pipe
+
+    def drop(self, pipe: Pipe) -> None:
+        """Use this pipe no more."""
+        if self.current_pipe is pipe:
+            self.current_pipe = None
+            task = asyncio.create_task(pipe.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def rested(self) -> tuple[Any, int]:
+        """A connection for blocking and its CLIENT ID."""
+        while self._resting:
+            connection, number = self._resting.pop()
+            if connection.is_connected and not connection._reader.at_eof():
+                return connection, number
+            await connection.disconnect(nowait=True)
+        connection = await self._connect()
+        try:
+            async with asyncio.timeout(self.patience):
+                await connection.send_command("CLIENT", "ID")
+                return connection, int(await connection.read_response(disable_decoding=True))
+        except (rx.ResponseError, ValueError):
+            return connection, 0
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def rest(self, connection: Any, number: int) -> None:
+        """It does not block any more."""
+        if self._is_closed:
+            await connection.disconnect(nowait=True)
+        else:
+            self._resting.append((connection, number))
+
+    def occupy(self, always: bool) -> bool:
+        """May one more connection block?"""
+        if self.blocking >= tuning.BLOCKING and not (always or self.is_hub_refused):
+            return False
+        self.blocking += 1
+        return True
+
+    async def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        """The connection to listen, opened if need be; None if the server does not let us listen."""
+        if self.hub is not None and self.hub.failure is None:
+            return self.hub
+        if self.is_hub_refused:
+            return None
+        if self._opening_hub is None:
+            self._opening_hub = asyncio.create_task(self._open_hub(make))
+            self._opening_hub.add_done_callback(self._hub_is_open)
+        return await asyncio.shield(self._opening_hub)
+
+    def _hub_is_open(self, opening: asyncio.Task[Hub | None]) -> None:
+        self._opening_hub = None
+        if not opening.cancelled():
+            opening.exception()  # those who waited for it tell
+
+    async def _open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        try:
+            connection = await self._connect(protocol=3)
+        except rx.ResponseError:
+            self.is_hub_refused = True
+            return None
+        try:
+            async with asyncio.timeout(self.patience):
+                await connection.send_packed_command([START], check_health=False)
+                for _ in range(START_ANSWERS):
+                    await connection.read_response(disable_decoding=True)
+        except rx.ResponseError as e:
+            if protocol.is_elsewhere(e):
+                raise rx.ConnectionError(str(e)) from e
+            self.is_hub_refused = True
+            await connection.disconnect(nowait=True)
+            return None
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        if self._is_closed:
+            await connection.disconnect(nowait=True)
+            raise rx.ConnectionError("the connection was closed")
+        self.hub = hub = make(connection)
+        return hub
+
+    async def ask(self, *words: Any, until: float | None = None) -> Any:
+        """Send one command, with little patience."""
+        try:
+            async with asyncio.timeout(connect_timeout.end_of(tuning.ASK_S, until) - time.monotonic()):
+                pipe = await self.pipe(until)
+                return await pipe.ask(protocol.command(*words))
+        except TimeoutError:
+            raise rx.TimeoutError(f"{self.where} does not answer") from None
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._is_closed = True
+        if self.hub is not None:
+            await self.hub.close()
+        if self.current_pipe is not None:
+            self.drop(self.current_pipe)
+        while self._resting:
+            await self._resting.pop()[0].disconnect(nowait=True)
+        await asyncio.gather(*self._closing)

@@ -1,0 +1,1 @@
+"""The sync runner and its connections."""

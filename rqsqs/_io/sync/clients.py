@@ -1,0 +1,60 @@
+"""Clients of redis-py for what is no queue. All that we use are made here, or from connect.open_pool().
+
+What they pack goes through protocol.Packer: if hiredis gets a number, and a signal handler raises meanwhile, the
+process dies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import redis
+from redis.connection import ConnectionPool
+
+from rqsqs._io import connect, error_mapping, protocol
+from rqsqs._io.counters import Counters
+from rqsqs._io.sync.routing import Several
+from rqsqs._io.urls import place_of
+
+Client = redis.Redis | redis.RedisCluster
+
+
+class _Pool(ConnectionPool):
+    """What a cluster's client makes for each of its servers."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "command_packer": protocol.Packer()})
+
+
+def client_of(url: str) -> Client:
+    """A client of the server or cluster that rqsqs means by a URL."""
+    place, master = place_of(url), master_urls(url)[0]
+    if place is not None and place.kind == "cluster":
+        return redis.RedisCluster.from_url(master, connection_pool_class=_Pool)
+    return redis.Redis.from_url(master, command_packer=protocol.Packer())
+
+
+def at_socket(path: str) -> redis.Redis:
+    """A client of the server with this socket."""
+    return redis.Redis.from_url(f"unix://{quote(path)}", command_packer=protocol.Packer())
+
+
+def master_urls(url: str) -> list[str]:
+    """The URL of each server that has keys.
+
+    Raises:
+        RqsqsError: nobody says which.
+    """
+    place = place_of(url)
+    if place is None:
+        return [url]
+    several = Several(place, connect.settings_of(url, {})[0], Counters())
+    try:
+        several.refresh()
+        trouble, found = several.directory.trouble, several.directory.masters()
+    finally:
+        several.close()
+    if found:
+        return [several.directory.access(address, {})[0] for address in found]
+    raise error_mapping.server(trouble, sent=False, where=connect.shown(url)) or trouble

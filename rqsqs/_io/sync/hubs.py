@@ -1,0 +1,141 @@
+"""The connection over which threads listen for wakeup tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+import redis.exceptions as rx
+
+from rqsqs._io import tls, tuning
+from rqsqs._io.listening import Listener, Switch
+
+_MORE = object()  # told by a parser that needs more bytes
+
+
+class Hub:
+    """One connection over which any number of threads listen (listening.py); a thread of its own reads from it.
+
+    Attributes:
+        guard: to be held by whoever touches the switch or a listener; one for all hubs.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        guard: threading.Lock,
+        spare: Callable[[list[str]], None],
+        orphaned: Callable[[Listener, Any], None],
+    ) -> None:
+        tls.share(connection)
+        self.connection = connection
+        self.guard = guard
+        self.switch = Switch()
+        self.failure: Exception | None = None
+        self.ended = threading.Event()
+        self._spare = spare
+        self._orphaned = orphaned
+        self._socket = connection._sock
+        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        self._owing_since = 0.0  # the server, its next answer; 0 = none
+        threading.Thread(target=self._read, name="rqsqs-hub", daemon=True).start()
+
+    def listen(self, listener: Listener, lists: Sequence[str]) -> None:
+        """Hear of tokens.
+
+        Raises:
+            ConnectionError: it broke.
+        """
+        with self.guard:
+            if self.failure is not None:
+                raise rx.ConnectionError(str(self.failure))
+            self._tell(lambda: self.switch.listen(listener, lists))
+
+    def leave(self, listener: Listener) -> None:
+        """A thread waits no more."""
+        with self.guard:
+            if self.failure is None:
+                self._tell(lambda: self.switch.leave(listener))
+
+    def probe(self) -> None:
+        """See to it that a server that is silent is found out."""
+        with self.guard:
+            if self.failure is None and not self.switch.is_silent:
+                self._tell(self.switch.probe)
+
+    def fail(self, error: Exception) -> None:
+        """It is of no use any more."""
+        with self.guard:
+            if self.failure is None:
+                self.failure = error
+                self.switch.fail(error)
+        self.ended.set()
+        self._hang_up()
+
+    def _tell(self, what: Callable[[], bytes]) -> None:
+        try:
+            self._send(what())
+        except BaseException:  # interrupted: the switch waits for answers to what was perhaps not sent
+            self._hang_up()
+            raise
+
+    def _send(self, data: bytes) -> None:
+        if not data:
+            return
+        self._owing_since = self._owing_since or time.monotonic()
+        try:
+            self._socket.sendall(data)
+        except OSError:  # half of it, perhaps: nothing may follow
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):  # the thread that reads sees it
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _read(self) -> None:
+        switch, reader = self.switch, self._reader
+        heard = time.monotonic()
+        try:
+            self._socket.settimeout(tuning.GRACE_S / 4)
+            while True:
+                try:
+                    data = self._socket.recv(65_536)
+                except TimeoutError:
+                    with self.guard:
+                        if self._owing_since and time.monotonic() - self._owing_since >= tuning.GRACE_S:
+                            raise rx.TimeoutError("no answer in time") from None
+                        if not switch.is_used and time.monotonic() - heard > tuning.HUB_REST_S:
+                            self.failure = rx.ConnectionError("nobody listens any more")
+                            return
+                    continue
+                if not data:
+                    raise rx.ConnectionError("the server closed the connection")
+                heard = time.monotonic()
+                with self.guard:
+                    reader.feed(data)
+                    out = b""
+                    while (reply := reader.gets(False)) is not _MORE:
+                        if isinstance(reply, rx.ConnectionError):
+                            raise reply
+                        out += switch.told(reply)
+                    self._owing_since = time.monotonic() if switch.is_silent else 0.0
+                    self._send(out)
+                    spare, orphans = switch.spare, switch.orphans
+                    switch.spare, switch.orphans = [], []
+                if spare or orphans:
+                    threading.Thread(target=self._return, args=(spare, orphans), daemon=True).start()
+        except Exception as e:  # whatever it is: nobody shall wait for what is not read any more
+            self.fail(e)
+        finally:
+            self.ended.set()
+            self.connection.disconnect()
+
+    def _return(self, spare: list[str], orphans: list[tuple[Listener, Any]]) -> None:
+        self._spare(spare)
+        for orphan in orphans:
+            self._orphaned(*orphan)

@@ -1,0 +1,144 @@
+"""A connection on which requests of many threads follow each other."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import redis.exceptions as rx
+
+from rqsqs._io import protocol, tls, tuning
+from rqsqs._io.protocol import CallSlot
+
+
+class SharedLine:
+    """A call's turn on a pipe; as Line."""
+
+    __slots__ = ("pool", "slot")
+
+    is_sent = True  # as far as one can tell
+
+    def __init__(self, pipe: Pipe, slot: CallSlot) -> None:
+        self.pool: Any = pipe
+        self.slot = slot
+
+    @property
+    def connection(self) -> Any:
+        """That of the pipe."""
+        return self.pool.connection
+
+    def ask(self, packed: bytes) -> Any:
+        """Send a request and wait for its answer."""
+        return self.pool.ask(packed)
+
+    def load_and_ask(self, load: bytes, packed: bytes) -> Any:
+        """Let the server know a script, and ask again."""
+        for _ in range(tuning.LOADS - 1):
+            self.pool.ask(load)
+            with contextlib.suppress(rx.NoScriptError):  # flushed again
+                return self.pool.ask(packed)
+        self.pool.ask(load)
+        return self.pool.ask(packed)
+
+
+class Pipe:
+    """A connection on which requests of many threads follow each other. Each reads its own answer, and then it is the
+    next one's turn.
+
+    Args:
+        slots: for its calls.
+        lost: told when it broke, or (False) is to be used no more.
+    """
+
+    def __init__(
+        self, connection: Any, slots: protocol.CallSlots, lost: Callable[[Pipe, Exception, bool], None]
+    ) -> None:
+        tls.share(connection)
+        self.connection = connection
+        self.failure: BaseException | None = None
+        self._slots = slots
+        self._lost = lost
+        self._guard = threading.Lock()
+        self._turns: deque[threading.Lock] = deque()  # of those who wait for an answer; the first one reads
+
+    def line(self) -> SharedLine:
+        """For one call."""
+        return SharedLine(self, self._slots.take())
+
+    def give(self, line: SharedLine) -> None:
+        """Its call was answered."""
+        self._slots.give(line.slot)
+
+    def drop(self, line: SharedLine) -> None:
+        """Its call was broken off, which the pipe has seen."""
+
+    def lose(self, line: SharedLine, error: Exception) -> None:
+        """It broke."""
+        self._lost(self, error, True)
+
+    def refuse(self, line: SharedLine, error: rx.ResponseError) -> None:
+        """A server refused a request."""
+        self.give(line)
+        if isinstance(error, rx.ReadOnlyError):  # a name may point elsewhere by now
+            self._lost(self, error, False)
+
+    def ask(self, packed: bytes) -> Any:
+        """Send a request and wait for its answer.
+
+        Raises:
+            ConnectionError, TimeoutError: it broke; so it did for all others.
+        """
+        turn = threading.Lock()
+        since = time.monotonic()
+        try:
+            with self._guard:
+                if self.failure is not None:
+                    raise rx.ConnectionError(str(self.failure))
+                self.connection.send_packed_command([packed], check_health=False)
+                if self._turns:
+                    turn.acquire()
+                self._turns.append(turn)
+            turn.acquire()
+            if self.failure is not None:
+                raise self._trouble_of(since)
+            try:
+                reply = self.connection.read_response(disable_decoding=True)
+            except rx.ResponseError as e:
+                reply = e
+            with self._guard:
+                if self._turns:
+                    self._turns.popleft()
+                if self._turns:
+                    self._turns[0].release()
+        except BaseException as e:  # nobody can tell any more which answer is whose
+            is_hung_up = self.failure is not None and isinstance(e, Exception)
+            self.fail(e)
+            if is_hung_up and not isinstance(e, rx.RedisError):
+                raise rx.ConnectionError(str(self.failure)) from e
+            raise
+        if isinstance(reply, rx.ResponseError):
+            raise reply
+        return reply
+
+    def _trouble_of(self, since: float) -> rx.RedisError:
+        """For somebody who waited since then: whoever did not for long asks a server again that was silent."""
+        patience = self.connection.socket_timeout
+        is_silent = isinstance(self.failure, rx.TimeoutError) and patience is not None
+        if is_silent and time.monotonic() - since >= patience / 2:
+            return rx.TimeoutError(str(self.failure))
+        return rx.ConnectionError(str(self.failure))
+
+    def fail(self, error: BaseException) -> None:
+        """It is of no use any more: for nobody."""
+        with self._guard:
+            if self.failure is None:
+                self.failure = error
+            while self._turns:  # also if whoever was about to do so was interrupted
+                turn = self._turns.popleft()
+                with contextlib.suppress(RuntimeError):  # it is reading
+                    turn.release()
+        self.connection.disconnect()

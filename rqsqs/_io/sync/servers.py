@@ -1,0 +1,279 @@
+"""One server as the sync runner sees it: all connections to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.exceptions as rx
+from redis.connection import ConnectionPool, UnixDomainSocketConnection
+
+from rqsqs._io import connect, connect_timeout, protocol, server_checks, tuning
+from rqsqs._io.counters import Counters
+from rqsqs._io.listening import START, START_ANSWERS
+from rqsqs._io.protocol import BrokenOff
+from rqsqs._io.sync.hubs import Hub
+from rqsqs._io.sync.pipes import Pipe
+from rqsqs._io.sync.pools import Line, PatientPool, Place, Pool, Taken
+
+
+class _Opening:
+    """Somebody opens a connection for all who need it now."""
+
+    def __init__(self) -> None:
+        self.going_on = threading.Lock()
+        self.going_on.acquire()
+        self.made: Any = None
+        self.error: Exception | None = None
+
+
+class Node:
+    """One server.
+
+    Attributes:
+        calls: connections that one call or waiter has to itself for a while. Calls beyond these share a pipe.
+        durable: the same for calls that wait until they are safe enough.
+        blocking: connections that block; no more than tuning.BLOCKING, unless the server lets nobody listen.
+        hub: what listens, if somebody had to.
+        copied: what it told, if it has replicas; None after the first send.
+        has_answered: it did, at least once.
+        opening_s: seconds it has to do so; None = no limit.
+    """
+
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
+        self._slots = protocol.CallSlots()
+        self.where = connect.shown(url)
+        self.host = urlsplit(url).hostname or ""
+        self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+        self.copied: server_checks.Told | None = None
+        self.opening_s = connect.opening_s(self.pool.connection_kwargs)
+        self._counters = counters
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without connections."""
+        self.calls = Pool(self._connect, tuning.OWN, self._count_lost)
+        self.durable = PatientPool(self._connect, tuning.DURABLE, self._count_lost)
+        self.blocking = Taken()
+        self.is_hub_refused = False
+        self.hub: Hub | None = None
+        self._pipe: Pipe | None = None
+        self._openings: dict[str, _Opening] = {}
+        self._guard = threading.Lock()
+        self._asking = threading.Lock()
+        self.has_answered = self._is_checked = self._is_closed = False
+        self._looked = server_checks.Looked()
+
+    def _connect(self, until: float | None = None, **options: Any) -> Any:
+        connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
+        is_new = not self._is_checked  # whoever has answered before may be busy for a while
+        if is_new:
+            connection.hurry_until(connect_timeout.end_of(self.opening_s, until))
+        try:
+            connection.connect()
+            if not self._is_checked or self._looked.missing(self._counters.formats):
+                self._check(connection)
+        except BaseException as e:
+            connection.disconnect()
+            if is_new and isinstance(e, rx.TimeoutError | TimeoutError):
+                raise connect_timeout.silent(self.opening_s, connection.has_connected) from None
+            raise
+        if is_new:
+            connection.calm_down()
+        return connection
+
+    def _check(self, connection: Any) -> None:
+        formats = self._looked.missing(self._counters.formats)
+        questions = [server_checks.QUESTIONS, *map(server_checks.format_question, formats)]
+        connection.send_packed_command(questions, check_health=False)
+        replies: list[Any] = []
+        for _ in range(2 + len(formats)):
+            try:
+                replies.append(connection.read_response(disable_decoding=True))
+            except rx.ResponseError as e:
+                replies.append(e)
+        self.has_answered = True
+        told = server_checks.judge(self.where, *replies[:2])
+        server_checks.judge_formats(self.where, formats, replies[2:])
+        self._is_checked = told.is_master  # what becomes one is asked again
+        self._looked.add(formats)
+        self.copied = told if told.replicas else None
+
+    def open(self, until: float | None) -> None:
+        """Make sure that it answers.
+
+        Args:
+            until: when to give up, by time.monotonic(); None = after opening_s.
+        """
+        line = self.calls.take(until=until)
+        if line is None:
+            self.pipe(until)
+        else:
+            self.calls.give(line)
+
+    def look(self, key: str) -> None:
+        """Make sure that what is stored has a format that we know, unless the first connection is going to."""
+        if not self._is_checked or not self._looked.missing({key}):
+            return
+        try:
+            found = self.ask(*server_checks.format_words(key))
+        except rx.ResponseError as e:
+            found = e
+        except protocol.BROKEN:
+            return  # the first operation says why
+        server_checks.judge_formats(self.where, [key], [found])
+        self._looked.add([key])
+
+    def _count_lost(self) -> None:
+        self._counters.count("connections_lost")
+        self._looked.forget()
+
+    def pipe(self, until: float | None = None) -> Pipe:
+        """The pipe, opened if need be.
+
+        Args:
+            until: see open().
+        """
+        pipe = self._pipe
+        if pipe is not None and pipe.failure is None:
+            return pipe
+        opened: Pipe = self._opened("pipe", lambda: self._open_pipe(until))
+        return opened
+
+    def _open_pipe(self, until: float | None) -> Pipe:
+        self._pipe = pipe = Pipe(self._connect(until), self._slots, self.lose_pipe)
+        return pipe
+
+    def lose_pipe(self, pipe: Pipe, error: Exception, is_lost: bool = True) -> None:
+        """Use this pipe no more."""
+        with self._guard:
+            is_mine, self._pipe = self._pipe is pipe, None if self._pipe is pipe else self._pipe
+        if is_mine:
+            pipe.fail(error)
+            if is_lost:
+                self._count_lost()
+
+    def block(self, always: bool = False) -> Line | None:
+        """A connection that is going to block; to be followed by vacate(). None if there are enough."""
+        place = Place()
+        with self._guard:
+            if len(self.blocking) >= tuning.BLOCKING and not (always or self.is_hub_refused):
+                return None
+            self.blocking.add(place)
+        for turn in range(tuning.BLOCK_TURNS):
+            line = self.calls.take(beyond=always or self.is_hub_refused)
+            if line is not None:
+                self.blocking.add(line)
+                self.blocking.discard(place)
+                return line
+            time.sleep(0.001 * (turn + 1 < tuning.BLOCK_TURNS))  # calls are short: one will be given back
+        return None
+
+    def vacate(self, line: Line) -> None:
+        """It does not block any more."""
+        self.blocking.discard(line)
+
+    def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        """The connection to listen, opened if need be; None if the server does not let us listen."""
+        hub = self.hub
+        if hub is not None and hub.failure is None:
+            return hub
+        if self.is_hub_refused:
+            return None
+        opened: Hub | None = self._opened("hub", lambda: self._open_hub(make))
+        return opened
+
+    def _open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
+        try:
+            connection = self._connect(protocol=3)
+        except rx.ResponseError:
+            self.is_hub_refused = True
+            return None
+        try:
+            connection.send_packed_command([START], check_health=False)
+            for _ in range(START_ANSWERS):
+                connection.read_response(disable_decoding=True)
+        except rx.ResponseError as e:
+            connection.disconnect()
+            if protocol.is_elsewhere(e):
+                raise rx.ConnectionError(str(e)) from e
+            self.is_hub_refused = True
+            return None
+        except BaseException:
+            connection.disconnect()
+            raise
+        self.hub = hub = make(connection)
+        return hub
+
+    def _opened(self, name: str, make: Callable[[], Any]) -> Any:
+        """What somebody makes for all who need it now: it is made once, and fails once."""
+        mine: _Opening | None = None
+        try:
+            with self._guard:
+                current = getattr(self, "_pipe" if name == "pipe" else "hub")
+                if current is not None and current.failure is None:
+                    return current
+                opening = self._openings.get(name)
+                if opening is None:
+                    opening = mine = self._openings[name] = _Opening()
+            if mine is not None:
+                mine.made = make()
+        except BaseException as e:
+            if mine is not None:
+                mine.error = e if isinstance(e, Exception) else rx.ConnectionError("interrupted")
+            raise
+        finally:
+            if mine is not None:
+                with self._guard:
+                    self._openings.pop(name, None)
+                mine.going_on.release()
+        if mine is None:
+            with opening.going_on:
+                pass
+            if opening.error is not None:
+                raise opening.error
+        return opening.made
+
+    def ask(self, *words: Any, until: float | None = None) -> Any:
+        """Send one command, with little patience."""
+        line = self.calls.take(until=until)
+        if line is not None:
+            return self._ask(line, words, until)
+        with self._asking:  # all are in use: one more for a moment
+            try:
+                line = self.calls.take(beyond=True, until=until)
+                assert line is not None
+                return self._ask(line, words, until)
+            finally:
+                self.calls.shrink()
+
+    def _ask(self, line: Line, words: Sequence[Any], until: float | None) -> Any:
+        try:
+            line.connection.send_command(*words)
+            if not line.connection.can_read(max(connect_timeout.end_of(tuning.ASK_S, until) - time.monotonic(), 0)):
+                raise rx.TimeoutError(f"{self.where} does not answer")
+            reply = line.connection.read_response(disable_decoding=True)
+        except rx.ResponseError:
+            self.calls.give(line)
+            raise
+        except protocol.BROKEN:
+            self.calls.lose(line)
+            raise
+        except BaseException:
+            self.calls.drop(line)
+            raise
+        self.calls.give(line)
+        return reply
+
+    def close(self) -> None:
+        """Hang up."""
+        self._is_closed = True
+        self.calls.close()
+        self.durable.close()
+        if self._pipe is not None:
+            self.lose_pipe(self._pipe, rx.ConnectionError("the connection was closed"), is_lost=False)
+        if self.hub is not None:
+            self.hub.fail(BrokenOff(f"{self.where} is not used any more"))
