@@ -7,48 +7,49 @@ KEYS   1 meta     HASH  queue attributes
        3 sources  SET   queues whose redrive policy names this one
 ARGV   1 source  queue name, "" = only tags
        2 detach  "1" = the source names this queue no more
-       3 partition_state  "" or how many partitions of its own it has: COUNT, or COUNT/BEFORE while there may be groups in their
-                 old places. An earlier state than the present one changes nothing; neither does one whose BEFORE is not
-                 the present COUNT
+       3 state   "" or the partition state: how many partitions of its own it has, COUNT, or COUNT/BEFORE while there
+                 may be groups in their old places. An earlier state than the present one changes nothing; neither does
+                 one whose BEFORE is not the present COUNT
        4... hash tags
-RETURN {field, value, ...}: the attributes, to be copied to the shards; `partition_state` tells the state there is
+RETURN {field, value, ...}: the attributes, to be copied to the shards; `partition_state` is the state there is
 ERRORS QUEUE_NOT_FOUND
 BOUND  1100 calls, 256 KiB
 ]]
 local meta, shards, sources = unpack(KEYS)
-local state = redis.call("HMGET", meta, "created_us", "deleting", "partition_state", "partition")
-if not state[1] or state[2] then
+local source, is_detached, new_state = ARGV[1], ARGV[2] == "1", ARGV[3]
+local created_us, deleting, state, partition =
+  unpack(redis.call("HMGET", meta, "created_us", "deleting", "partition_state", "partition"))
+if not created_us or deleting then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-if ARGV[2] == "1" then
-  redis.call("SREM", sources, ARGV[1])
-elseif ARGV[1] ~= "" then
-  redis.call("SADD", sources, ARGV[1])
+if is_detached then
+  redis.call("SREM", sources, source)
+elseif source ~= "" then
+  redis.call("SADD", sources, source)
 end
-local partition_state, is_news = state[3], false
-if ARGV[3] ~= "" and partition_state ~= ARGV[3] then
-  local before = string.match(ARGV[3], "/(.*)$")
+local is_changed = new_state ~= "" and new_state ~= state
+if is_changed then
+  local before = string.match(new_state, "/(.*)$")
   -- a queue that is being created says the count in `partition` from its first moment on
-  local present = partition_state or string.match(state[4] or "0/1", "/(.*)$")
-  if before and not string.find(meta, "%.fifo:meta$") then -- a standard queue may grow again before it has settled
+  local present = state or string.match(partition or "0/1", "/(.*)$")
+  if before and not string.find(meta, "%.fifo:meta$") then -- of a standard queue resharding may begin before it is done
     present = string.match(present, "^%d+")
   end
-  if before and present ~= before or not before and not partition_state and present ~= ARGV[3]
-    or not require("lib.resharding")(ARGV[3], partition_state) then
+  if before and present ~= before or not before and not state and present ~= new_state
+    or not require("lib.resharding")(new_state, state) then
     return redis.call("HGETALL", meta)
   end
-  partition_state, is_news = ARGV[3], true
-  redis.call("HSET", meta, "partition_state", partition_state, "Partitions", string.match(partition_state, "^%d+"))
+  state = new_state
+  redis.call("HSET", meta, "partition_state", state, "Partitions", string.match(state, "^%d+"))
 end
-local own = string.match(meta, "{(.-)}")
-local added = 0
+local own, added = string.match(meta, "{(.-)}"), 0
 for i = 4, #ARGV do
   if ARGV[i] ~= own then
     added = added + redis.call("SADD", shards, ARGV[i])
   end
 end
-if added > 0 or is_news then -- no two lives of a queue share a topology
-  local before = string.match(partition_state or "", "/.*$") or "/0"
-  redis.call("HSET", meta, "topology", state[1] .. ":" .. redis.call("SCARD", shards) .. ":" .. string.sub(before, 2))
+if added > 0 or is_changed then -- no two lives of a queue share a topology
+  local before = string.match(state or "", "/(.*)$") or "0"
+  redis.call("HSET", meta, "topology", table.concat({created_us, redis.call("SCARD", shards), before}, ":"))
 end
 return redis.call("HGETALL", meta)

@@ -20,27 +20,29 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2100 calls, 256 KiB
 ]]
 local meta, inflight, heartbeats, consumers, commands = unpack(KEYS)
-if ARGV[4] == "=" then -- it is idle, as at its last beat: as few commands as can be
-  local until_ms = string.sub(require("lib.clock")(ARGV[1]), 1, 13) + tonumber(ARGV[5])
-  if redis.call("ZADD", heartbeats, "XX", "CH", string.format("%.0f", until_ms), ARGV[3]) == 0 then
+local lease_ms, consumer, description, life_ms = tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
+local LAPSED_MS = 60000 -- so long after it lapsed it is listed
+local KEPT_MS = "86400000" -- after the last beat
+if description == "=" then -- it is idle, as at its last beat: as few commands as can be
+  local _, now = require("lib.clock")(ARGV[1])
+  if redis.call("ZADD", heartbeats, "XX", "CH", string.format("%d", now + life_ms), consumer) == 0 then
     return {"?"}
   end
-  return {redis.call("HGET", commands, ARGV[3]) or ""}
+  return {redis.call("HGET", commands, consumer) or ""}
 end
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_us = require("lib.clock")(ARGV[1])
-local now_ms = tonumber(string.sub(now_us, 1, 13))
-local base, is_fifo = string.sub(meta, 1, -5), string.find(meta, "%.fifo:meta$")
-local consumer = ARGV[3]
+local score = require("lib.score")
+local now_us, now = require("lib.clock")(ARGV[1])
+local now_ms, base, is_fifo = tonumber(now), string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$")
 local reply = {""}
 
 if consumer ~= "" then
   reply[1] = redis.call("HGET", commands, consumer) or ""
-  local lapsed_ms = string.format("%.0f", now_ms - 60000)
-  local gone = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", lapsed_ms, "LIMIT", "0", "10")
-  if ARGV[4] == "" then
+  local lapsed = string.format("%d", now_ms - LAPSED_MS)
+  local gone = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", lapsed, "LIMIT", "0", "10")
+  if description == "" then
     gone[#gone + 1] = consumer
   end
   if #gone > 0 then
@@ -48,22 +50,28 @@ if consumer ~= "" then
     redis.call("HDEL", consumers, unpack(gone))
     redis.call("HDEL", commands, unpack(gone))
   end
-  if ARGV[4] ~= "" then
-    redis.call("ZADD", heartbeats, string.format("%.0f", now_ms + tonumber(ARGV[5])), consumer)
-    redis.call("HSET", consumers, consumer, ARGV[4])
-    for _, key in ipairs({heartbeats, consumers}) do -- after the last worker nothing stays
-      redis.call("PEXPIRE", key, "86400000")
+  if description ~= "" then
+    redis.call("ZADD", heartbeats, string.format("%d", now_ms + life_ms), consumer)
+    redis.call("HSET", consumers, consumer, description)
+    for _, key in ipairs({heartbeats, consumers}) do
+      redis.call("PEXPIRE", key, KEPT_MS)
     end
   end
 end
 
-local until_ms = string.format("%.0f", require("lib.after")(now_us) + tonumber(ARGV[2]))
+local until_ms = math.ceil(now_us / 1000) + lease_ms
 for i = 6, #ARGV, 2 do
-  local score = is_fifo and redis.call("ZSCORE", inflight, ARGV[i]) or not is_fifo and require("lib.find_in_flight")(base, ARGV[i])
-  if not score or tonumber(string.sub(score, -3)) ~= tonumber(ARGV[i + 1]) then
+  local member, receives = ARGV[i], tonumber(ARGV[i + 1])
+  local at
+  if is_fifo then
+    at = redis.call("ZSCORE", inflight, member)
+  else
+    at = require("lib.find_in_flight")(base, member)
+  end
+  if not at or score.receives(at) ~= receives then
     reply[#reply + 1] = (i - 6) / 2
   elseif reply[1] ~= "evict" then
-    redis.call("ZADD", inflight, "XX", "GT", until_ms .. string.sub(score, -3), ARGV[i])
+    redis.call("ZADD", inflight, "XX", "GT", score.at(at, until_ms), member)
   end
 end
 return reply

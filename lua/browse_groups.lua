@@ -16,16 +16,18 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
 local fair_ring = require("lib.fair_ring")
+local message = require("lib.message")
 local large = require("lib.large")
+local scores = require("lib.score")
 local paging = require("lib.paging")
 
 local meta, ring, paused = unpack(KEYS)
 local place, offset, score, group = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local settings = redis.call("HMGET", meta, "VisibilityTimeout", "large")
-if not settings[1] then
+local visibility, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "large"))
+if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local base, places = string.sub(meta, 1, -5), {ring, paused}
+local base, places = string.match(meta, ".*:"), {ring, paused}
 local reply = {0, 0, 0, "", ""}
 local room, looks, bytes = tonumber(ARGV[5]), 1000, large.BYTES
 
@@ -40,11 +42,11 @@ local function show_group()
   local list, again = fair_ring.list(base, group), fair_ring.again(base, group)
   local length = redis.call("LLEN", list) / 2
   while room > 0 and looks > 0 and bytes > 0 do
-    local want = large.chunk(settings[2], math.min(room, looks), bytes)
+    local want = large.chunk(largest, math.min(room, looks), bytes)
     if offset < length then
       local found = redis.call("LRANGE", list, 2 * offset, 2 * (offset + want) - 1)
       for i = 1, #found, 2 do
-        if #found[i] ~= 25 then -- no tombstone
+        if not message.is_tombstone(found[i]) then
           show(found[i], 0, found[i + 1])
         end
       end
@@ -54,7 +56,7 @@ local function show_group()
       for i = 1, #found, 2 do
         local record = redis.call("HGET", base .. "store", found[i])
         if record then
-          show(found[i], tonumber(string.sub(found[i + 1], -3)), record)
+          show(found[i], scores.receives(found[i + 1]), record)
         end
       end
       offset, looks = offset + #found / 2, looks - #found / 2

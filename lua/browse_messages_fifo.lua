@@ -16,49 +16,36 @@ ARGV   1 now_us  "" = the server's clock
        5 score   of the member of that key that was met last, "" to begin
        6 member  and its name
        7 limit   at most 1000
-RETURN {now_ms, more, place, offset, score, member, group, key, until_ms, receives, first_ms, record, ...}; more = 0: the
-       end. About 1,000 messages and groups are looked at, so that there may be none of them
+RETURN {now_ms, more, place, offset, score, member, group, key, until_ms, receives, first_ms, record, ...}; more = 0:
+       the end. About 1,000 messages and groups are looked at, so that there may be none of them
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
-local clock = require("lib.clock")
 local fifo = require("lib.fifo")
+local fifo_key = require("lib.fifo_key")
 local sorted = require("lib.sorted")
 local paging = require("lib.paging")
 
+local MARKS = {visible = "v", in_flight = "f", delayed = "d"}
 local meta, available, inflight, states, delayed, postponed, paused = unpack(KEYS)
 local wanted, place, offset, score, member = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
-local settings = redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds")
-if not settings[1] then
+local visibility, delay, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds", "large"))
+if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
-local base, delay_ms = string.sub(meta, 1, -5), tonumber(settings[2] or "0") * 1000
-local places = ({v = {available, inflight, delayed, postponed, paused}, f = {inflight}, d = {delayed, postponed}})[wanted]
+local _, now = require("lib.clock")(ARGV[1])
+local now_ms = tonumber(now)
+local base, delay_ms = string.match(meta, ".*:"), (delay or 0) * 1000
+local places_of = {v = {available, inflight, delayed, postponed, paused}, f = {inflight}, d = {delayed, postponed}}
+local places = places_of[wanted]
 local reply = {now_ms, 0, 0, 0, "", ""}
 local room, looks = tonumber(ARGV[7]), 1000
 
--- Its state, and until when.
-local function state_of(key, name)
-  local flight = redis.call("ZSCORE", inflight, name)
-  if flight and tonumber(string.sub(flight, 1, -4)) > now_ms then
-    return "f", string.sub(flight, 1, -4)
-  elseif #key > 16 then
-    local due = redis.call("ZSCORE", delayed, name)
-    local sent = redis.call("ZSCORE", postponed, name)
-    local due_ms = due and tonumber(due) or sent and tonumber(sent) + delay_ms
-    if due_ms and due_ms > now_ms then
-      return "d", string.format("%.0f", due_ms)
-    end
-  end
-  return "v", ""
-end
-
 local function show(group, key, record)
-  local stamp = string.sub(key, 1, 16)
-  local mark, until_ms = state_of(key, stamp .. group)
+  local stamp = fifo_key.stamp(key)
+  local place_of, until_ms = fifo.place(base, key, stamp .. group, now_ms, delay_ms)
   looks = looks - 1
-  if mark == wanted then
+  if MARKS[place_of] == wanted then
     local receives, first = fifo.shown(redis.call("HGET", states, stamp))
     for _, value in ipairs({group, key, until_ms, receives, first, record}) do
       reply[#reply + 1] = value
@@ -84,7 +71,7 @@ local function show_group(group)
 end
 
 local function group_of(zset, name)
-  return (zset == available or zset == paused) and name or string.sub(name, 17)
+  return (zset == available or zset == paused) and name or fifo_key.group(name)
 end
 
 -- A group has one place: it is in `available`, or its head is in one of the others, or it is paused.
@@ -96,7 +83,7 @@ local function is_here(zset, name, group)
   if not head or redis.call("ZSCORE", available, group) then
     return false
   end
-  head = string.sub(head, 1, 16) .. group
+  head = fifo_key.stamp(head) .. group
   if zset ~= paused and head ~= name then
     return false
   end
@@ -109,9 +96,9 @@ local function is_here(zset, name, group)
 end
 
 local function show_one(name)
-  local group = string.sub(name, 17)
-  local list, stamp = fifo.list(base, group), string.sub(name, 1, 16)
-  local index = sorted.find(list, stamp) or sorted.search(list, stamp, redis.call("HGET", meta, "large"))
+  local group = fifo_key.group(name)
+  local list, stamp = fifo.list(base, group), fifo_key.stamp(name)
+  local index = sorted.find(list, stamp) or sorted.search(list, stamp, largest)
   if index then
     local found = redis.call("LRANGE", list, 2 * index, 2 * index + 1)
     show(group, found[1], found[2])
@@ -137,7 +124,7 @@ while places[place] do
   end
   if wanted ~= "v" and score == "" then -- behind those whose time is over
     local over = zset == inflight and now_ms * 1000 + 999 or zset == postponed and now_ms - delay_ms or now_ms
-    score = string.format("%.0f", over + 1)
+    score = string.format("%d", over + 1)
   end
   local is_over = offset == 0
   if is_over and zset == paused then

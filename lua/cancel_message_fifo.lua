@@ -21,22 +21,21 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  1500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
-  local wakeups = require("lib.wakeups")
   local make_available = require("lib.make_available")
-  local fifo = require("lib.fifo")
+  local fifo_key = require("lib.fifo_key")
+  local wakeups = require("lib.wakeups")
   local sorted = require("lib.sorted")
+  local score = require("lib.score")
+  local fifo = require("lib.fifo")
 
   local meta, available, inflight, states = unpack(KEYS)
   local stamp, due = ARGV[2], ARGV[3]
-  if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+  local visibility, delay, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds", "large"))
+  if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us = clock(ARGV[1])
-  local now = string.sub(now_us, 1, 13)
-  local now_ms = tonumber(now)
-  local base = string.sub(meta, 1, -5)
-  local largest = redis.call("HGET", meta, "large")
+  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local group, list, index
   for i = 4, #ARGV do
     group, list = ARGV[i], fifo.list(base, ARGV[i])
@@ -51,81 +50,66 @@ return require("lib.idempotency").run(function()
     return 0
   end
   local member = stamp .. group
-  local score = redis.call("ZSCORE", inflight, member)
-  if score then
-    if string.sub(score, 1, -4) > now then
+  local at = redis.call("ZSCORE", inflight, member)
+  if at then
+    if score.time(at) > now then
       return -1
     end
     fifo.expire(base, member, now_ms)
   end
 
-  -- Is a message of the group in flight or delayed?
-  local function is_hidden(other)
-    local of_group = string.sub(other, 1, 16) .. group
-    local at = redis.call("ZSCORE", inflight, of_group)
-    if at and string.sub(at, 1, -4) > now then
-      return true
+  local key = redis.call("LINDEX", list, string.format("%d", 2 * index))
+  local state = redis.call("HGET", states, stamp)
+  local move = string.sub(due, 1, 1) == ">" and require("lib.move_one")(base, true, now_us, due)
+  local leaves, record = due == "" or move, nil
+  if move then
+    record = redis.call("LINDEX", list, string.format("%d", 2 * index + 1))
+    for _, other in ipairs({redis.call("LINDEX", list, "0"), key}) do
+      local place = fifo.place(base, other, fifo_key.stamp(other) .. group, now_ms, (delay or 0) * 1000)
+      if place ~= "visible" then
+        return -1
+      end
     end
-    at = redis.call("ZSCORE", base .. "delayed", of_group)
-    if at and tonumber(at) > now_ms then
-      return true
-    end
-    at = redis.call("ZSCORE", base .. "postponed", of_group)
-    return at and tonumber(at) + 1000 * tonumber(redis.call("HGET", meta, "DelaySeconds") or "0") > now_ms
-  end
-
-  local chosen = string.sub(due, 1, 1) == ">" and require("lib.move_one")(meta, true, now_us, due)
-  local removes, key, record, state = due == "" or chosen, nil, nil, nil
-  if chosen then
-    local pair = redis.call("LRANGE", list, string.format("%d", 2 * index), string.format("%d", 2 * index + 1))
-    key, record, state = pair[1], pair[2], redis.call("HGET", states, stamp)
-    if is_hidden(redis.call("LINDEX", list, "0")) or is_hidden(key) then
-      return -1
-    end
-    local _, _, _, source = require("lib.fifo_key").earlier_receives(key)
-    local refusal = chosen.refusal(source or "", group)
-    if refusal then
-      return refusal
+    local _, _, _, source = fifo_key.earlier_receives(key)
+    local refused = move.refusal(source or "", group)
+    if refused then
+      return refused
     end
   end
   redis.call("ZREM", base .. "delayed", member)
   redis.call("ZREM", base .. "postponed", member)
-  if removes then
+  if leaves then
     fifo.remove_at(list, index)
     redis.call("HDEL", states, stamp)
     redis.call("HINCRBY", meta, "messages", -1)
   else
-    local key = redis.call("LINDEX", list, 2 * index)
-    local history = string.match(key, "/.*$") or ""
-    local due_ms, new = require("lib.due")(due, now_us), stamp .. history
-    if due_ms > now_ms then
-      new = stamp .. "+" .. string.format("%.0f", due_ms) .. history
-    end
-    redis.call("LSET", list, 2 * index, new)
-    local state = redis.call("HGET", states, stamp)
+    local due_ms = require("lib.due")(due, 0, now_us)
+    local is_later = due_ms > now_ms
+    local new_key = fifo_key.with_due(key, is_later and due_ms or nil)
+    redis.call("LSET", list, 2 * index, new_key)
     if state then -- its turn comes when it can be received
       local n, first, since, b = fifo.parse(state)
-      since = n == b and fifo.since(new) or due_ms > now_ms and string.format("%.0f", due_ms * 1000) or since
+      since = n == b and fifo_key.available_us(new_key) or is_later and string.format("%d", due_ms * 1000) or since
       redis.call("HSET", states, stamp, fifo.state(n, first, since, b))
     end
-    if due_ms > now_ms then
-      redis.call("ZADD", base .. "delayed", string.format("%.0f", due_ms), member)
+    if is_later then
+      redis.call("ZADD", base .. "delayed", string.format("%d", due_ms), member)
       redis.call("HSET", meta, "delays", "1")
       wakeups.wake_for(base, now_ms, due_ms)
     end
   end
   if index == 0 then
-    local turn = removes and (redis.call("ZSCORE", available, group) or now_us)
+    local turn = leaves and (redis.call("ZSCORE", available, group) or now_us)
     redis.call("ZREM", available, group)
     if make_available(base, group, turn) then
       wakeups.wake(base)
     end
   end
-  if chosen then
+  if move then
     if state then
       require("lib.moved").mark(base, now_ms, {stamp})
     end
-    return chosen.go(key, group, record, "~" .. (state or ""))
+    return move.go(key, group, record, "~" .. (state or ""))
   end
   return 1
 end)

@@ -16,46 +16,36 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
-  local wakeups = require("lib.wakeups")
   local message = require("lib.message")
+  local score = require("lib.score")
 
   local meta, _, inflight = unpack(KEYS)
-  local settings = redis.call("HGET", meta, "MessageRetentionPeriod")
-  if not settings then
+  local retention = redis.call("HGET", meta, "MessageRetentionPeriod")
+  if not retention then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us = clock(ARGV[1])
-  local now_ms, base = tonumber(string.sub(now_us, 1, 13)), string.sub(meta, 1, -5)
-  local after_ms = require("lib.after")(now_us)
-  local oldest = string.format("%.0f", now_ms - tonumber(settings) * 1000)
-  local total = tonumber(ARGV[2])
-  local reply, earliest = {}, nil
+  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_ms, base = tonumber(now), string.match(meta, ".*:")
+  local oldest = string.format("%d", now_ms - retention * 1000)
+  local total_ms = tonumber(ARGV[2])
+  local reply, earliest_ms = {}, nil
 
   for i = 3, #ARGV, 3 do
-    local member, visibility = ARGV[i], tonumber(ARGV[i + 2])
-    local due_ms = visibility > 0 and after_ms + visibility or now_ms
-    local score = require("lib.find_in_flight")(base, member)
+    local member, received_ms, visibility_ms = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+    local at = require("lib.find_in_flight")(base, member)
     local status = 1
-    if not score or message.expired(member, oldest) then
+    if not at or message.is_expired(member, oldest) then
       status = -2
-    elseif total > 0 and now_ms + visibility > tonumber(ARGV[i + 1]) + total then
+    elseif total_ms > 0 and now_ms + visibility_ms > received_ms + total_ms then
       status = -3
     else
-      redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
-      if not earliest or due_ms < earliest then
-        earliest = due_ms
-      end
+      local visible_ms = require("lib.due")("", visibility_ms, now_us)
+      redis.call("ZADD", inflight, "XX", score.at(at, visible_ms), member)
+      earliest_ms = math.min(earliest_ms or visible_ms, visible_ms)
     end
     reply[#reply + 1] = status
   end
 
-  if earliest then
-    if earliest <= now_ms then
-      wakeups.wake(base)
-    else
-      wakeups.wake_for(base, now_ms, earliest)
-    end
-  end
+  require("lib.wakeups").announce(base, now_ms, earliest_ms and earliest_ms <= now_ms, earliest_ms)
   return reply
 end)

@@ -17,49 +17,50 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  1500 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
-  local wakeups = require("lib.wakeups")
+  local fifo_key = require("lib.fifo_key")
+  local score = require("lib.score")
   local fifo = require("lib.fifo")
 
   local meta, _, inflight, states = unpack(KEYS)
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us = clock(ARGV[1])
-  local now_ms = tonumber(string.sub(now_us, 1, 13))
-  local total = tonumber(ARGV[2])
-  local base = string.sub(meta, 1, -5)
-  local reply, earliest, visible = {}, nil, false
+  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_ms, base = tonumber(now), string.match(meta, ".*:")
+  local total_ms = tonumber(ARGV[2])
+  local reply, earliest_ms, visible = {}, nil, false
+
+  -- Is a message in flight by the receive that a receipt is of?
+  local function is_latest(at, stamp, receives)
+    local n = tonumber(receives)
+    return score.receives(at) == math.min(n, score.MOST_RECEIVES) and tonumber(score.time(at)) > now_ms
+      and (n < score.MOST_RECEIVES or fifo.is_latest(redis.call("HGET", states, stamp), receives))
+  end
 
   for i = 3, #ARGV, 5 do
-    local stamp, group, receives = string.sub(ARGV[i], 1, 16), ARGV[i + 1], tonumber(ARGV[i + 2])
-    local member, span = stamp .. group, tonumber(ARGV[i + 4])
-    local due_ms = span > 0 and math.ceil(now_us / 1000) + span or now_ms -- late, but never early
-    local score = redis.call("ZSCORE", inflight, member)
+    local key, group, receives, received_ms, visibility_ms = unpack(ARGV, i, i + 4)
+    local stamp = fifo_key.stamp(key)
+    local member = stamp .. group
+    local at = redis.call("ZSCORE", inflight, member)
     local status = 1
-    if not score then
+    if not at then
       status = redis.call("HEXISTS", states, stamp) == 1 and -1 or -2
-    elseif tonumber(string.sub(score, -3)) ~= math.min(receives, 999)
-      or (receives >= 999 and string.match(redis.call("HGET", states, stamp) or "", "^%d+") ~= ARGV[i + 2])
-      or tonumber(string.sub(score, 1, -4)) <= now_ms then
+    elseif not is_latest(at, stamp, receives) then
       status = -1
-    elseif total > 0 and now_ms + span > tonumber(ARGV[i + 3]) + total then
+    elseif total_ms > 0 and now_ms + visibility_ms > received_ms + total_ms then
       status = -3
-    elseif due_ms <= now_ms then
-      visible = fifo.expire(base, member, now_ms) or visible
     else
-      redis.call("ZADD", inflight, "XX", string.format("%.0f", due_ms) .. string.sub(score, -3), member)
-      if not earliest or due_ms < earliest then
-        earliest = due_ms
+      local visible_ms = require("lib.due")("", tonumber(visibility_ms), now_us)
+      if visible_ms <= now_ms then
+        visible = fifo.expire(base, member, now_ms) or visible
+      else
+        redis.call("ZADD", inflight, "XX", score.at(at, visible_ms), member)
+        earliest_ms = math.min(earliest_ms or visible_ms, visible_ms)
       end
     end
     reply[#reply + 1] = status
   end
 
-  if visible then
-    wakeups.wake(base)
-  elseif earliest then
-    wakeups.wake_for(base, now_ms, earliest)
-  end
+  require("lib.wakeups").announce(base, now_ms, visible, earliest_ms)
   return reply
 end)

@@ -13,14 +13,15 @@ ERRORS -
 BOUND  1000 calls, 4 MiB
 ]]
 local outbox, meta = KEYS[1], KEYS[2]
-if redis.call("LINDEX", outbox, "0") ~= ARGV[1] then
+local batch, what, is_fifo = ARGV[1], ARGV[2], ARGV[3] == "1"
+if redis.call("LINDEX", outbox, "0") ~= batch then
   return 0
 end
-if ARGV[2] == "end" then
+if what == "end" then
   redis.call("UNLINK", outbox)
   return 1
-elseif ARGV[2] == "back" then
-  require("lib.transfer").put_back(meta, ARGV[3] == "1", redis.call("LRANGE", outbox, "2", "-1"))
+elseif what == "back" then
+  require("lib.transfer").put_back(string.match(meta, ".*:"), is_fifo, redis.call("LRANGE", outbox, "2", "-1"))
 end
 redis.call("LTRIM", outbox, "0", "1")
 return 1

@@ -10,26 +10,26 @@ KEYS   1 meta     HASH  queue attributes
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
        6 fair_ring ZSET  message groups
 ARGV   1 now_us  "" = the server's clock
-       2 group   of the ring, counted from 0, with which to go on
-RETURN {visible, in_flight, delayed, oldest_ms or "", next}: next = the group with which the caller goes on, -1 at the end;
-       oldest_ms is that of the groups that were looked at
+       2 group   of fair_ring, counted from 0, with which to go on
+RETURN {visible, in_flight, delayed, oldest_ms or "", next}: next = the group with which the caller goes on, -1 at the
+       end; oldest_ms is that of the groups that were looked at
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 64 KiB
 ]]
-local clock = require("lib.clock")
 local message = require("lib.message")
 local fair_ring = require("lib.fair_ring")
-local trim = require("lib.drop_expired")
+local score = require("lib.score")
 
 local meta, _, store, inflight, delayed, groups = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "fair", "paused_groups")
-if not settings[1] then
+local retention, fair, paused_groups =
+  unpack(redis.call("HMGET", meta, "MessageRetentionPeriod", "fair", "paused_groups"))
+if not retention then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now = string.sub(clock(ARGV[1]), 1, 13)
-local retention = tonumber(settings[1]) * 1000
-local oldest_kept = string.format("%d", tonumber(now) - retention)
-local base = string.sub(meta, 1, -5)
+local _, now = require("lib.clock")(ARGV[1])
+local retention_ms = retention * 1000
+local oldest_kept = string.format("%d", now - retention_ms)
+local base = string.match(meta, ".*:")
 local drops, oldest, start = 1000, nil, tonumber(ARGV[2])
 
 local function count(field, by)
@@ -39,7 +39,7 @@ local function count(field, by)
 end
 
 local function see(key)
-  local sent = string.sub(key, 1, 13)
+  local sent = message.sent(key)
   if not oldest or sent < oldest then
     oldest = sent
   end
@@ -49,7 +49,7 @@ end
 local function drop_expired(zset, members)
   local ended = {}
   for _, member in ipairs(members) do
-    if message.expired(member, oldest_kept) then
+    if message.is_expired(member, oldest_kept) then
       ended[#ended + 1] = member
     else
       see(member)
@@ -65,7 +65,7 @@ end
 -- The messages of a group, or those without one.
 local function look(group)
   local list = fair_ring.list(base, group)
-  local dropped, tombstones = trim(list, oldest_kept, drops)
+  local dropped, tombstones = require("lib.drop_expired")(list, oldest_kept, drops)
   drops = drops - dropped
   count("tombstones", -tombstones)
   count("grouped", group ~= "" and -dropped or 0)
@@ -73,17 +73,16 @@ local function look(group)
   if head then
     see(head)
   end
-  if settings[2] then
+  if fair then
     local again = fair_ring.again(base, group)
-    local found, arrived = redis.call("ZRANGE", again, "0", "99", "WITHSCORES"), {}
-    local members = {}
+    local found, members, counters = redis.call("ZRANGE", again, "0", "99", "WITHSCORES"), {}, {}
     for i = 1, #found, 2 do
       members[#members + 1] = found[i]
-      arrived[found[i]] = string.sub(found[i + 1], -3) == "000"
+      counters[found[i]] = score.counter(found[i + 1])
     end
     local ended = drop_expired(again, members)
     for _, member in ipairs(ended) do
-      count(arrived[member] and "arrived" or "returned", -1)
+      count(counters[member], -1)
     end
     drops = drops - 2 * #ended
   end
@@ -91,11 +90,11 @@ local function look(group)
 end
 
 local next_group = -1
-if not settings[2] then
+if not fair then
   next_group = look("") and -1 or 0
 else
   local names = redis.call("ZRANGE", groups, start, math.min(start + 99, 999))
-  if start == 0 and settings[3] then
+  if start == 0 and paused_groups then
     for _, group in ipairs(redis.call("SRANDMEMBER", base .. "paused", "50")) do
       names[#names + 1] = group
     end
@@ -116,17 +115,18 @@ if start == 0 then
   if redis.call("ZCARD", inflight) > 1000 then
     drop_expired(inflight, redis.call("ZRANGE", inflight, "-1000", "-1"))
   end
-  drop_expired(delayed, redis.call("ZRANGE", delayed, "0", retention < 900000 and "999" or "99"))
+  drop_expired(delayed, redis.call("ZRANGE", delayed, "0", retention_ms < 900000 and "999" or "99"))
 end
 
-local kept = redis.call("HMGET", meta, "grouped", "tombstones", "returned", "arrived")
-local visible = redis.call("LLEN", base .. "ready") / 2 + tonumber(kept[1] or "0") - tonumber(kept[2] or "0")
-  + tonumber(kept[3] or "0") + tonumber(kept[4] or "0")
-  + redis.call("ZCOUNT", inflight, "-inf", now .. "999") + redis.call("ZCOUNT", delayed, "-inf", now .. "999")
+local grouped, tombstones, returned, arrived =
+  unpack(redis.call("HMGET", meta, "grouped", "tombstones", "returned", "arrived"))
+local last = score.highest(now)
+local visible = redis.call("LLEN", base .. "ready") / 2 + (grouped or 0) - (tombstones or 0) + (returned or 0)
+  + (arrived or 0) + redis.call("ZCOUNT", inflight, "-inf", last) + redis.call("ZCOUNT", delayed, "-inf", last)
 return {
   visible,
-  redis.call("ZCOUNT", inflight, "(" .. now .. "999", "+inf"),
-  redis.call("ZCOUNT", delayed, "(" .. now .. "999", "+inf"),
+  redis.call("ZCOUNT", inflight, "(" .. last, "+inf"),
+  redis.call("ZCOUNT", delayed, "(" .. last, "+inf"),
   oldest or "",
   next_group,
 }

@@ -17,25 +17,27 @@ RETURN {visible, in_flight, delayed, oldest_ms or "", more}; more = 1: drop on, 
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 1 MiB
 ]]
-local clock = require("lib.clock")
 local make_available = require("lib.make_available")
+local fifo_key = require("lib.fifo_key")
+local score = require("lib.score")
 local fifo = require("lib.fifo")
 
 local meta, available, inflight, _, delayed, postponed = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "MessageRetentionPeriod", "DelaySeconds", "paused_groups")
-if not settings[1] then
+local retention, delay, paused_groups =
+  unpack(redis.call("HMGET", meta, "MessageRetentionPeriod", "DelaySeconds", "paused_groups"))
+if not retention then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now = string.sub(clock(ARGV[1]), 1, 13)
+local _, now = require("lib.clock")(ARGV[1])
 local now_ms = tonumber(now)
-local retention, queue_delay = tonumber(settings[1]) * 1000, tonumber(settings[2] or "0") * 1000
-local base = string.sub(meta, 1, -5)
+local retention_ms, queue_delay_ms = retention * 1000, (delay or 0) * 1000
+local base = string.match(meta, ".*:")
 local steps, oldest = 1600, nil -- redis calls, about, to drop what is over its retention
 local more = fifo.expire_due(base, now, 100)
-more = fifo.promote_due(base, now_ms, queue_delay, 100) or more
+more = fifo.promote_due(base, now_ms, queue_delay_ms, 100) or more
 
 local function see(stamp)
-  local sent = string.sub(stamp, 1, 13)
+  local sent = fifo_key.sent(stamp)
   if not oldest or sent < oldest then
     oldest = sent
   end
@@ -44,8 +46,8 @@ end
 -- Groups whose head may be over its retention: those that are available longest, and those of old messages in flight,
 -- delayed by the queue, or paused.
 local LOOKED_AT = 300
-local limit_ms, groups, seen = now_ms - retention, {}, {}
-local late = string.format("%.0f", limit_ms * 1000)
+local limit_ms, groups, seen = now_ms - retention_ms, {}, {}
+local late = string.format("%d", limit_ms * 1000)
 
 local function suspect(group)
   if not seen[group] then
@@ -57,14 +59,14 @@ for _, group in ipairs(redis.call("ZRANGE", available, "0", LOOKED_AT - 1)) do
   suspect(group)
 end
 for _, member in ipairs(redis.call("ZRANGEBYSCORE", postponed, "-inf", limit_ms .. "", "LIMIT", "0", LOOKED_AT)) do
-  suspect(string.sub(member, 17))
+  suspect(fifo_key.group(member))
 end
 for _, member in ipairs(redis.call("ZRANGE", inflight, "0", "999")) do
-  if string.sub(member, 1, 16) < late then
-    suspect(string.sub(member, 17))
+  if fifo_key.stamp(member) < late then
+    suspect(fifo_key.group(member))
   end
 end
-for _, group in ipairs(settings[3] and redis.call("SSCAN", base .. "paused", "0", "COUNT", "100")[2] or {}) do
+for _, group in ipairs(paused_groups and redis.call("SSCAN", base .. "paused", "0", "COUNT", "100")[2] or {}) do
   suspect(group)
 end
 
@@ -102,8 +104,8 @@ for _, zset in ipairs({inflight, delayed, postponed}) do
   end
 end
 
-local in_flight = redis.call("ZCOUNT", inflight, "(" .. now .. "999", "+inf")
+local in_flight = redis.call("ZCOUNT", inflight, "(" .. score.highest(now), "+inf")
 local waiting = redis.call("ZCOUNT", delayed, "(" .. now, "+inf")
-  + redis.call("ZCOUNT", postponed, "(" .. string.format("%.0f", now_ms - queue_delay), "+inf")
+  + redis.call("ZCOUNT", postponed, "(" .. string.format("%d", now_ms - queue_delay_ms), "+inf")
 local messages = tonumber(redis.call("HGET", meta, "messages") or "0")
 return {messages - in_flight - waiting, in_flight, waiting, oldest or "", more and 1 or 0}

@@ -13,28 +13,26 @@ RETURN {1 created | 0 existed, created_us}
 ERRORS QUEUE_NAME_EXISTS, QUEUE_DELETED_RECENTLY, QUEUE_BEING_DELETED
 BOUND  100 calls, 1 MiB
 ]]
-local clock = require("lib.clock")
-local settings = require("lib.settings")
-
 local meta, tags, deleted = unpack(KEYS)
+local RECENT_US = 60000000
 local compared, fields = tonumber(ARGV[3]), tonumber(ARGV[4])
-local state = redis.call("HMGET", meta, "created_us", "deleting")
-if state[2] then
+local created_us, deleting = unpack(redis.call("HMGET", meta, "created_us", "deleting"))
+if deleting then
   return redis.error_reply("QUEUE_BEING_DELETED " .. meta)
 end
-if state[1] then
+if created_us then
   for i = 5, 4 + 2 * compared, 2 do
     local missing = ARGV[i] == "Partitions" and "1" or ""
     if (redis.call("HGET", meta, ARGV[i]) or missing) ~= ARGV[i + 1] then
       return redis.error_reply("QUEUE_NAME_EXISTS " .. ARGV[i])
     end
   end
-  return {0, state[1]}
+  return {0, created_us}
 end
-local now_us = clock(ARGV[1])
+local now_us = require("lib.clock")(ARGV[1])
 if ARGV[2] == "1" then
   local since = redis.call("GET", deleted)
-  if since and tonumber(now_us) - tonumber(since) < 60000000 then
+  if since and tonumber(now_us) - tonumber(since) < RECENT_US then
     return redis.error_reply("QUEUE_DELETED_RECENTLY " .. meta)
   end
 end
@@ -43,7 +41,7 @@ local changes = {"created_us", now_us, "modified_us", now_us}
 for i = 5, 4 + 2 * fields do
   changes[#changes + 1] = ARGV[i]
 end
-settings.write(meta, changes, {})
+require("lib.settings").write(string.match(meta, ".*:"), changes, {})
 if #ARGV >= 5 + 2 * fields then
   redis.call("HSET", tags, unpack(ARGV, 5 + 2 * fields))
 end

@@ -11,12 +11,13 @@ RETURN how many messages were there; {status ...} if some receipts are refused, 
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
-if #ARGV == 1 and redis.call("ZREM", KEYS[3], ARGV[1]) == 1 then
-  redis.call("HDEL", KEYS[2], ARGV[1])
+local meta, store, inflight = KEYS[1], KEYS[2], KEYS[3]
+if #ARGV == 1 and redis.call("ZREM", inflight, ARGV[1]) == 1 then
+  redis.call("HDEL", store, ARGV[1])
   return 1
 end
-local deleted, statuses = require("lib.delete_messages")(string.sub(KEYS[1], 1, -5), 1)
-if deleted < #ARGV and redis.call("EXISTS", KEYS[1]) == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])
+local deleted, statuses = require("lib.delete_messages")(string.match(meta, ".*:"), 1)
+if deleted < #ARGV and redis.call("EXISTS", meta) == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 return statuses or deleted

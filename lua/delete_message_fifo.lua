@@ -15,14 +15,15 @@ RETURN {status ...}: 1 deleted, 0 was gone, -1 the receipt has expired
 ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 4 MiB
 ]]
-local base = string.sub(KEYS[1], 1, -5)
+local meta, wakeups = KEYS[1], KEYS[5]
 local now_us = require("lib.clock")(ARGV[1])
-local reply, deleted, visible = require("lib.delete_messages_fifo")(base, now_us, ARGV[2] == "1", 3)
+local base, is_strict = string.match(meta, ".*:"), ARGV[2] == "1"
+local statuses, deleted, visible = require("lib.delete_messages_fifo")(base, now_us, is_strict, 3)
 if visible then
-  if redis.call("EXISTS", KEYS[5]) == 0 then -- ring the wakeups
-    redis.call("RPUSH", KEYS[5], "1")
+  if redis.call("EXISTS", wakeups) == 0 then -- wake a waiter
+    redis.call("RPUSH", wakeups, "1")
   end
-elseif deleted == 0 and redis.call("EXISTS", KEYS[1]) == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])
+elseif deleted == 0 and redis.call("EXISTS", meta) == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-return reply
+return statuses

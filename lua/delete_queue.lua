@@ -1,62 +1,139 @@
 #!lua flags=allow-oom
 --[[
-Delete one partition of a standard queue with everything in it, or empty it (DeleteQueue, PurgeQueue). Bounded work:
-the caller repeats while it is told so; a partition being deleted is gone for everybody else from the first step on.
+Delete one partition of a queue of either kind with everything in it, or empty it (DeleteQueue, PurgeQueue). Bounded
+work: the caller repeats while it is told so; a partition being deleted is gone for everybody else from the first step
+on. A purge of a FIFO queue also forgets the deduplication ids.
 
-KEYS   1 meta     HASH    queue attributes
-       2 ready    LIST
-       3 store    HASH
-       4 inflight ZSET
-       5 delayed  ZSET
-       6 wakeups  LIST
-       7 timer    STRING
-       8 fair_ring ZSET
-       9 paused   SET     paused message groups
-       10 tags    HASH
-       11 deleted STRING  stands for a while after a deletion
-       12 shards  SET     hash tags of the dead letters' partitions
-       13 sources SET     queues whose redrive policy names this one
-       14 tasks   HASH    message move tasks
+KEYS   1 meta    HASH  queue attributes
+       2 paused  SET   paused message groups
+       3 wakeups LIST  wakeup token
 ARGV   1 now_us      "" = the server's clock
        2 purge       "1" = empty it only
        3 keep_ms     how long the name counts as deleted recently; 0 = not at all
        4 interval_ms refuse a purge so soon after the last one; 0 = never (first step only)
        5 first       "1" = first step; of a deletion it only marks the partition
        6 cursor      "0", then what the last step returned
-RETURN {1 done | 0 repeat, created_us, cursor [, batch, destination]}; batch: of a hand-over to another slot that was not
-       finished: the destination has to forget it
+RETURN {1 done | 0 repeat, created_us, cursor [, batch, destination]}; batch: of a hand-over to another slot that was
+       not finished: the destination has to forget it
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, PURGE_QUEUE_IN_PROGRESS
 BOUND  1600 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
-  local removal = require("lib.queue_removal")
+  local fifo_key = require("lib.fifo_key")
+  local damaged = require("lib.damaged")
 
-  local meta, ready, store, inflight, delayed, _, _, groups = unpack(KEYS)
-  local refused, created = removal.begin(KEYS, ARGV, clock(ARGV[1]))
-  if refused then
-    return refused
-  elseif ARGV[2] ~= "1" and ARGV[5] == "1" then
-    return {0, created, "0"} -- marked: what belongs to it elsewhere goes first
+  local meta, paused, wakeups = unpack(KEYS)
+  local now_us, cursor = require("lib.clock")(ARGV[1]), ARGV[6]
+  local is_purge, is_first, keep_ms, interval_ms = ARGV[2] == "1", ARGV[5] == "1", tonumber(ARGV[3]), tonumber(ARGV[4])
+  local base, is_fifo = string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$") ~= nil
+  local LISTS = 1000 -- of message groups in one step
+  local PAGE = 500 -- paused groups in one step
+
+  if is_first then
+    if redis.call("TYPE", meta).ok ~= "hash" and redis.call("DEL", meta) == 1 then -- damaged: nothing is left of it
+      redis.call("HSET", meta, "created_us", now_us)
+    end
+    damaged.clear(base)
+  end
+  local created_us, deleting, purged_us, last =
+    unpack(redis.call("HMGET", meta, "created_us", "deleting", "purged_us", "last"))
+  if redis.call("EXISTS", meta) == 0 or (is_purge and deleting) then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  end
+  created_us = created_us and string.match(created_us, "^%d+$") or now_us
+  if is_first and is_purge then
+    local since_us = tonumber(purged_us)
+    if interval_ms > 0 and since_us and tonumber(now_us) - since_us < interval_ms * 1000 then
+      return redis.error_reply("PURGE_QUEUE_IN_PROGRESS " .. meta)
+    end
+    local latest = last and last > now_us and last or now_us -- stamps may run ahead
+    redis.call("HSET", meta, "purged_us", latest)
+    if is_fifo then
+      redis.call("HSET", meta, "last", latest) -- what is sent from now on is later than the purge
+    end
+  elseif is_first then
+    redis.call("HSET", meta, "deleting", "1")
+    redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain")
+    require("lib.wakeups").wake(base) -- a waiter finds the queue gone and tells the next one
+    return {0, created_us, "0"} -- what belongs to it elsewhere goes first
   end
 
-  -- Groups of a fair queue: a thousand lists a step.
-  local names = redis.call("ZRANGE", groups, "0", "999")
-  if #names > 0 then
-    removal.unlink_groups(meta, names, "grouped")
-    redis.call("ZREM", groups, unpack(names))
-    if #names == 1000 then
-      return {0, created, ARGV[6]}
+  -- Remove the lists of message groups, and count the messages in them.
+  local function unlink_groups(groups)
+    if #groups == 0 then
+      return
+    end
+    local lists, messages = {}, 0
+    for i = 1, #groups do
+      lists[i] = base .. "group:" .. groups[i]
+      messages = messages + redis.call("LLEN", lists[i]) / 2
+      lists[#groups + i] = base .. "again:" .. groups[i]
+    end
+    redis.call("UNLINK", unpack(lists))
+    if messages > 0 then
+      redis.call("HINCRBY", meta, is_fifo and "messages" or "grouped", -messages)
     end
   end
-  local cursor = removal.unlink_paused(KEYS, ARGV, "grouped")
-  if cursor then
-    return {0, created, cursor}
+
+  -- A group with messages is in one of these, or paused.
+  local left = LISTS
+  for _, name in ipairs(is_fifo and {"available", "inflight", "delayed", "postponed"} or {"fair_ring"}) do
+    local members, groups = redis.call("ZRANGE", base .. name, "0", left - 1), {}
+    for i, member in ipairs(members) do
+      groups[i] = (name == "available" or name == "fair_ring") and member or fifo_key.group(member)
+    end
+    if #members > 0 then
+      unlink_groups(groups)
+      redis.call("ZREM", base .. name, unpack(members))
+      left = left - #members
+      if left == 0 then
+        return {0, created_us, cursor}
+      end
+    end
   end
-  redis.call("UNLINK", ready, store, inflight, delayed)
-  redis.call("HDEL", meta, "tombstones", "returned", "arrived", "large")
-  if redis.call("EXISTS", KEYS[9]) == 0 then -- paused groups that were emptied by earlier steps may have new messages
-    redis.call("HDEL", meta, "grouped")
+
+  -- A purge leaves groups paused and goes through them by the cursor of SSCAN.
+  if is_purge then
+    local next_cursor, groups = unpack(redis.call("SSCAN", paused, cursor, "COUNT", PAGE))
+    unlink_groups(groups)
+    if next_cursor ~= "0" then
+      return {0, created_us, next_cursor}
+    end
+  else
+    local groups = redis.call("SPOP", paused, PAGE)
+    unlink_groups(groups)
+    if #groups == PAGE then
+      return {0, created_us, "0"}
+    end
   end
-  return {1, created, "0", removal.finish(KEYS, ARGV)}
+
+  local function unlink(names)
+    local keys = {}
+    for name in string.gmatch(names, "%S+") do
+      keys[#keys + 1] = base .. name
+    end
+    redis.call("UNLINK", unpack(keys))
+  end
+  if is_fifo then
+    unlink("moved state")
+    redis.call("HDEL", meta, "messages", "delays")
+  else
+    unlink("moved ready store inflight delayed")
+    redis.call("HDEL", meta, "tombstones", "returned", "arrived", "large")
+    if redis.call("EXISTS", paused) == 0 then -- paused groups that earlier steps emptied may have new messages
+      redis.call("HDEL", meta, "grouped")
+    end
+  end
+  if is_purge then
+    return {1, created_us, "0"}
+  end
+  local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
+  unlink("meta tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
+  if redis.call("PTTL", wakeups) == -1 then -- nobody took the token; one that ends by itself is for the next waiter
+    redis.call("UNLINK", wakeups)
+  end
+  if keep_ms > 0 then
+    redis.call("SET", base .. "deleted", now_us, "PX", keep_ms)
+  end
+  return {1, created_us, "0", unpack(handover)}
 end)

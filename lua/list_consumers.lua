@@ -15,8 +15,9 @@ local meta, heartbeats, consumers, commands = unpack(KEYS)
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13))
-local since = string.format("(%.0f", now_ms - 60000)
+local _, now = require("lib.clock")(ARGV[1])
+local now_ms = tonumber(now)
+local since = string.format("(%d", now_ms - 60000)
 local found = redis.call("ZRANGE", heartbeats, "+inf", since, "BYSCORE", "REV", "LIMIT", "0", ARGV[2], "WITHSCORES")
 local reply, names = {}, {}
 for i = 1, #found, 2 do

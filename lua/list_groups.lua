@@ -9,31 +9,32 @@ RETURN {next_offset or -1, group ...}
 ERRORS QUEUE_NOT_FOUND
 BOUND  20 calls, 4 MiB
 ]]
-if redis.call("HEXISTS", KEYS[1], "VisibilityTimeout") == 0 then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])
+local meta = KEYS[1]
+if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
+local fifo_key = require("lib.fifo_key")
 local offset, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local of_members = {inflight = true, delayed = true, postponed = true} -- STAMP GROUP
 local reply, skipped = {-1}, 0
 for i = 2, #KEYS do
-  local members
-  if string.find(KEYS[i], ":paused$") then
-    members = redis.call("SMEMBERS", KEYS[i])
-    table.sort(members)
-    members = {unpack(members, math.max(offset - skipped, 0) + 1, math.min(#members, math.max(offset - skipped, 0) + limit))}
+  local name, members = string.match(KEYS[i], "([^:]*)$"), {}
+  local first = math.max(offset - skipped, 0)
+  if name == "paused" then
+    local groups = redis.call("SMEMBERS", KEYS[i])
+    table.sort(groups)
+    members = {unpack(groups, first + 1, math.min(#groups, first + limit))}
   else
     local size = redis.call("ZCARD", KEYS[i])
-    if offset - skipped >= size then
+    if first >= size then
       skipped = skipped + size
-      members = {}
     else
-      members = redis.call("ZRANGE", KEYS[i], offset - skipped, offset - skipped + limit - 1)
+      members = redis.call("ZRANGE", KEYS[i], first, first + limit - 1)
       skipped = offset
     end
   end
   for _, member in ipairs(members) do
-    reply[#reply + 1] = string.match(KEYS[i], "inflight$") and string.sub(member, 17)
-      or string.match(KEYS[i], "delayed$") and string.sub(member, 17)
-      or string.match(KEYS[i], "postponed$") and string.sub(member, 17) or member
+    reply[#reply + 1] = of_members[name] and fifo_key.group(member) or member
   end
   if #members > 0 then
     reply[1] = offset + #members

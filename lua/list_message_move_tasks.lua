@@ -8,9 +8,8 @@ RETURN {now_ms, task_id, json, ...}
 ERRORS QUEUE_NOT_FOUND
 BOUND  20 calls, 64 KiB
 ]]
-local clock = require("lib.clock")
 
 if redis.call("HEXISTS", KEYS[1], "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. KEYS[1])
 end
-return {tonumber(string.sub(clock(ARGV[1]), 1, 13)), unpack(redis.call("HGETALL", KEYS[2]))}
+return {tonumber(string.sub(require("lib.clock")(ARGV[1]), 1, 13)), unpack(redis.call("HGETALL", KEYS[2]))}

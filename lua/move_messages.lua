@@ -8,26 +8,25 @@ ARGV   1 now_us       "" = the server's clock
        3 destination  queue name; "" = each message's own source
        4 fifo         "1" = FIFO queues
        5 tail         5 characters, unique to the call
-RETURN {moved, stop}: stop = "" while it went well, "more" = there is more to look through, "no_source", or the name of a
-       queue that has no partition here that takes the message
+RETURN {moved, stop}: stop = "" while it went well, "more" = there is more to look through, "no_source", or the name of
+       a queue that has no partition here that takes the message
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
   local deadletter = require("lib.deadletter")
   local transfer = require("lib.transfer")
 
-  local meta, destination, is_fifo = KEYS[1], ARGV[3], ARGV[4] == "1"
+  local meta, limit, destination, is_fifo, tail = KEYS[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == "1", ARGV[5]
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us = clock(ARGV[1])
-  local elsewhere = transfer.elsewhere(meta, is_fifo, destination)
-  local taken, stop = transfer.take(meta, is_fifo, now_us, tonumber(ARGV[2]), elsewhere)
+  local base, now_us = string.match(meta, ".*:"), require("lib.clock")(ARGV[1])
+  local elsewhere = transfer.elsewhere(base, is_fifo, destination)
+  local taken, stop = transfer.take(base, is_fifo, now_us, limit, elsewhere)
   for i, m in ipairs(taken) do
-    local target = deadletter.base(meta, destination ~= "" and destination or m.source) .. "meta"
-    transfer.put(target, is_fifo, now_us, ARGV[5] .. string.format("%03d", i - 1), m.group, m.record)
+    local target = deadletter.base(base, destination ~= "" and destination or m.source)
+    transfer.put(target, is_fifo, now_us, tail .. string.format("%03d", i - 1), m.group, m.record)
   end
   return {#taken, stop or ""}
 end)

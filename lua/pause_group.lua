@@ -19,7 +19,7 @@ return require("lib.idempotency").run(function()
   local settings = require("lib.settings")
 
   local meta, paused, order = unpack(KEYS)
-  local base, group, is_fifo = string.sub(meta, 1, -5), ARGV[1], ARGV[3] == "1"
+  local base, group, is_fifo = string.match(meta, ".*:"), ARGV[1], ARGV[3] == "1"
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -28,7 +28,7 @@ return require("lib.idempotency").run(function()
       return 0
     end
     if redis.call("EXISTS", paused) == 0 then
-      settings.write(meta, {}, {"paused_groups"})
+      settings.write(base, {}, {"paused_groups"})
     end
     if is_fifo then
       require("lib.make_available")(base, group)
@@ -41,7 +41,7 @@ return require("lib.idempotency").run(function()
   if redis.call("SADD", paused, group) == 0 then
     return 0
   end
-  settings.write(meta, {"paused_groups", "1"}, {})
+  settings.write(base, {"paused_groups", "1"}, {})
   if not is_fifo and redis.call("HEXISTS", meta, "fair") == 0 then
     fair_ring.open(base) -- who pauses groups has some, if only among dead letters
   end

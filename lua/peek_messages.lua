@@ -7,8 +7,8 @@ KEYS   1 meta     HASH  queue attributes
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
 ARGV   1 now_us   "" = the server's clock
-       2 section  ready | again (received before, visible) | returned (visible in the group of a fair queue) | inflight |
-                  delayed | due (delayed, visible now)
+       2 section  ready | again (received before, visible) | returned (visible in the group of a fair queue) |
+                  inflight | delayed | due (delayed, visible now)
        3 group    whose messages "ready" and "returned" mean, "" = those without one
        4 offset   messages to skip
        5 limit    at most 1000
@@ -16,24 +16,25 @@ RETURN {seen, end, key, score or "", record, ...}; end = 1: the section ends her
 ERRORS QUEUE_NOT_FOUND
 BOUND  1100 calls, 4 MiB
 ]]
-local clock = require("lib.clock")
 local fair_ring = require("lib.fair_ring")
+local message = require("lib.message")
+local score = require("lib.score")
 
 local meta, _, store, inflight, delayed = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "VisibilityTimeout", "large")
-if not settings[1] then
+local visibility, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "large"))
+if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now, base = string.sub(clock(ARGV[1]), 1, 13), string.sub(meta, 1, -5)
-local section, offset = ARGV[2], tonumber(ARGV[4])
-local limit = require("lib.large").chunk(settings[2], tonumber(ARGV[5]))
+local _, now = require("lib.clock")(ARGV[1])
+local base, section, group, offset = string.match(meta, ".*:"), ARGV[2], ARGV[3], tonumber(ARGV[4])
+local limit = require("lib.large").chunk(largest, tonumber(ARGV[5]))
 local reply = {0, 0}
 
 if section == "ready" then
-  local found = redis.call("LRANGE", fair_ring.list(base, ARGV[3]), 2 * offset, 2 * (offset + limit) - 1)
+  local found = redis.call("LRANGE", fair_ring.list(base, group), 2 * offset, 2 * (offset + limit) - 1)
   reply[1], reply[2] = #found / 2, #found < 2 * limit and 1 or 0
   for i = 1, #found, 2 do
-    if #found[i] ~= 25 then
+    if not message.is_tombstone(found[i]) then
       reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = found[i], "", found[i + 1]
     end
   end
@@ -44,9 +45,9 @@ local zset = delayed
 if section == "again" or section == "inflight" then
   zset = inflight
 elseif section == "returned" then
-  zset = fair_ring.again(base, ARGV[3])
+  zset = fair_ring.again(base, group)
 end
-local from, to = "-inf", section == "returned" and "+inf" or now .. "999"
+local from, to = "-inf", section == "returned" and "+inf" or score.highest(now)
 if section == "inflight" or section == "delayed" then
   from, to = "(" .. to, "+inf"
 end

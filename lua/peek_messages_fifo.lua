@@ -15,37 +15,25 @@ RETURN {seen, now_ms, key, state, until_ms, receives, first_ms, record, ...}; st
 ERRORS QUEUE_NOT_FOUND
 BOUND  1100 calls, 4 MiB
 ]]
-local clock = require("lib.clock")
+local fifo_key = require("lib.fifo_key")
 local fifo = require("lib.fifo")
 
-local meta, inflight, states, delayed, postponed = unpack(KEYS)
-local settings = redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds")
-if not settings[1] then
+local MARKS = {visible = "v", in_flight = "f", delayed = "d"}
+local meta, _, states = unpack(KEYS)
+local group, offset, limit = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local visibility, delay = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds"))
+if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
-local base, group = string.sub(meta, 1, -5), ARGV[2]
-local offset, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+local _, now = require("lib.clock")(ARGV[1])
+local now_ms, base = tonumber(now), string.match(meta, ".*:")
 local found = redis.call("LRANGE", fifo.list(base, group), 2 * offset, 2 * (offset + limit) - 1)
 local reply = {#found / 2, now_ms}
 for i = 1, #found, 2 do
-  local key = found[i]
-  local stamp = string.sub(key, 1, 16)
-  local member = stamp .. group
-  local flight = redis.call("ZSCORE", inflight, member)
-  local mark, until_ms = "v", ""
-  if flight and tonumber(string.sub(flight, 1, -4)) > now_ms then
-    mark, until_ms = "f", string.sub(flight, 1, -4)
-  elseif #key > 16 then
-    local due = redis.call("ZSCORE", delayed, member)
-    local sent = redis.call("ZSCORE", postponed, member)
-    local due_ms = due and tonumber(due) or sent and tonumber(sent) + tonumber(settings[2] or "0") * 1000
-    if due_ms and due_ms > now_ms then
-      mark, until_ms = "d", string.format("%.0f", due_ms)
-    end
-  end
+  local key, record, stamp = found[i], found[i + 1], fifo_key.stamp(found[i])
+  local place, until_ms = fifo.place(base, key, stamp .. group, now_ms, (delay or 0) * 1000)
   local receives, first = fifo.shown(redis.call("HGET", states, stamp))
-  for _, value in ipairs({key, mark, until_ms, receives, first, found[i + 1]}) do
+  for _, value in ipairs({key, MARKS[place], until_ms, receives, first, record}) do
     reply[#reply + 1] = value
   end
 end

@@ -7,25 +7,25 @@ KEYS   1 meta       HASH    attributes of the destination
 ARGV   1 now_us  "" = the server's clock
        2 fifo    "1" = FIFO queues
        3 tail    5 characters, unique to the call
-       4 pass    as in send_message_fifo.lua
+       4 token   as in send_message_fifo.lua
        5 batch
        6... group, record per message
-RETURN {outcome ...}: "1" appended, "0" that had been done before, else "!PASS" as in send_message_fifo.lua
+RETURN {outcome ...}: "1" appended, "0" that had been done before, else "!TOKEN" as in send_message_fifo.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 4 MiB
 ]]
-local clock = require("lib.clock")
 local transfer = require("lib.transfer")
 
 local meta, handovers, over = unpack(KEYS)
-local state = redis.call("HMGET", meta, "VisibilityTimeout", "partition", "last")
-if not state[1] then
+local is_fifo, tail, token, batch = ARGV[2] == "1", ARGV[3], ARGV[4], ARGV[5]
+local visibility, partition, last = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "partition", "last"))
+if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local now_us, is_fifo, last = clock(ARGV[1]), ARGV[2] == "1", state[3] or "0"
-local base = string.sub(meta, 1, -5)
+last = last or "0"
+local base, now_us = string.match(meta, ".*:"), require("lib.clock")(ARGV[1])
 local outcomes, reply = {}, {}
-local is_over, known = redis.call("EXISTS", over) == 1, redis.call("HGET", handovers, ARGV[5])
+local is_over, known = redis.call("EXISTS", over) == 1, redis.call("HGET", handovers, batch)
 local groups, done = known and cmsgpack.unpack(known) or {}, {}
 for _, group in ipairs(groups) do
   done[group] = true
@@ -37,8 +37,8 @@ local function outcome(group)
     return "0"
   end
   local place, count = "here", nil
-  if is_fifo and state[2] then
-    place, count = require("lib.partition")(state[2], group, ARGV[4])
+  if is_fifo and partition then
+    place, count = require("lib.partition")(partition, group, token)
   end
   if place == "elsewhere" then
     return "!"
@@ -48,18 +48,18 @@ local function outcome(group)
   return "1"
 end
 
-local stamp_of_pass = is_fifo and string.match(ARGV[4], ":(%d+)$")
-if stamp_of_pass and stamp_of_pass > last then
-  redis.call("HSET", meta, "last", stamp_of_pass)
+local stamp_of_token = is_fifo and string.match(token, ":(%d+)$")
+if stamp_of_token and stamp_of_token > last then
+  redis.call("HSET", meta, "last", stamp_of_token)
 end
 for i = 6, #ARGV, 2 do
-  local group = is_fifo and ARGV[i] or ""
-  outcomes[group] = outcomes[group] or outcome(group)
-  if outcomes[group] == "1" then
-    local position = string.format("%03d", (i - 6) / 2)
-    transfer.put(meta, is_fifo, now_us, ARGV[3] .. position, ARGV[i], ARGV[i + 1])
+  local group, record = ARGV[i], ARGV[i + 1]
+  local counted = is_fifo and group or ""
+  outcomes[counted] = outcomes[counted] or outcome(counted)
+  if outcomes[counted] == "1" then
+    transfer.put(base, is_fifo, now_us, tail .. string.format("%03d", (i - 6) / 2), group, record)
   end
-  reply[#reply + 1] = outcomes[group]
+  reply[#reply + 1] = outcomes[counted]
 end
 local before = #groups
 for group, what in pairs(outcomes) do
@@ -68,6 +68,6 @@ for group, what in pairs(outcomes) do
   end
 end
 if #groups > before then
-  redis.call("HSET", handovers, ARGV[5], cmsgpack.pack(groups))
+  redis.call("HSET", handovers, batch, cmsgpack.pack(groups))
 end
 return reply

@@ -15,40 +15,37 @@ RETURN 1 written | 0 a newer copy is there, or nothing to renew
 ERRORS -
 BOUND  30 calls, 256 KiB
 ]]
-local clock = require("lib.clock")
 local settings = require("lib.settings")
-local wakeups = require("lib.wakeups")
 
 local meta, source = unpack(KEYS)
-if ARGV[2] ~= "" then
-  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
-  redis.call("HSET", source, "dlq_missing_until", string.format("%.0f", now_ms + tonumber(string.sub(ARGV[2], 2))))
+local base, modified_us, missing, partition = string.match(meta, ".*:"), ARGV[1], ARGV[2], ARGV[3]
+if missing ~= "" then
+  local _, now = require("lib.clock")(modified_us)
+  redis.call("HSET", source, "dlq_missing_until", string.format("%d", now + tonumber(missing)))
   return 1
 end
-local have = redis.call("HGET", meta, "modified_us")
-if not have and ARGV[3] == "?" then
+local have_us, present = unpack(redis.call("HMGET", meta, "modified_us", "partition"))
+if not have_us and partition == "?" then
   return 0
 end
-local place = string.match(ARGV[3], "/(.*)$")
-if place then
-  local present = redis.call("HGET", meta, "partition")
-  if require("lib.resharding")(place, present and string.match(present, "/(.*)$")) then
-    settings.write(meta, {"partition", ARGV[3]}, {})
-  end
+local state = string.match(partition, "/(.*)$")
+if state and require("lib.resharding")(state, present and string.match(present, "/(.*)$")) then
+  settings.write(base, {"partition", partition}, {})
 end
-if have and tonumber(have) > tonumber(ARGV[1]) then
+if have_us and tonumber(have_us) > tonumber(modified_us) then
   return 0
 end
+local copied = {paused = true, dlq = true, max_receives = true} -- beside SQS's names
 local changes, removals, new = {}, {}, {}
 for i = 4, #ARGV, 2 do
   changes[#changes + 1], changes[#changes + 2] = ARGV[i], ARGV[i + 1]
   new[ARGV[i]] = true
 end
 for _, field in ipairs(redis.call("HKEYS", meta)) do
-  if not new[field] and (string.find(field, "^%u") or field == "paused" or field == "dlq" or field == "max_receives") then
+  if not new[field] and (copied[field] or string.find(field, "^%u")) then
     removals[#removals + 1] = field
   end
 end
-settings.write(meta, changes, removals)
-wakeups.reset(string.sub(meta, 1, -5))
+settings.write(base, changes, removals)
+require("lib.wakeups").reset(base)
 return 1

@@ -1,48 +1,48 @@
 --[[
 Send messages to a standard queue (SendMessage, SendMessageBatch): all of them, or none.
 
-KEYS   1 slot   STRING  the caller's last call (lib/idempotency.lua)
+KEYS   1 slot   STRING  the caller's idempotency slot (lib/idempotency.lua)
        2 meta   HASH    queue attributes
        3 ready  LIST    key, record, key, record ... in sending order
        4 wakeups LIST    wakeup token
 ARGV   1 now_us    "" = the server's clock
        2 max_size  the largest message of this call, bytes
-       3 stride    2 or 6: how many arguments each message has; 6/PASS with what the ids' old partition gave the sender
-                   for the new one (lib/partition.lua); an "r" behind it: the call is repeated; "c" behind it: check the settings
-                   of the queue first, as a receive could not use damaged ones
+       3 options   2 or 6: how many arguments each message has; 6/TOKEN with the migration token that the ids' old
+                   partition gave the sender for the new one (lib/partition.lua); "c" behind it: check the settings of
+                   the queue first, as a receive could not use damaged ones; an "r" in the end: the call is repeated
        4... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
 RETURN now_us when every message went straight to `ready` ({now_us, topology} in the home of several partitions), else
-       {now_us, topology, outcome ...}: topology changes when the queue's partitions do; outcome "" = stored, "!PASS" =
+       {now_us, topology, outcome ...}: topology changes when the queue's partitions do; outcome "" = stored, "!TOKEN" =
        not for this partition (as send_message_fifo.lua), else the id of the message it duplicates
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, MESSAGE_TOO_LARGE
 BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
-local slot, meta, ready, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local slot, meta, ready, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local size, options, tail = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
--- The common case: visible at once, no group, no deduplication, a plain queue (lib/settings.lua).
+-- Common are messages that are visible at once, without group and deduplication, to a plain queue (lib/settings.lua).
 local plain = call("HGET", meta, "plain")
-if not plain or ARGV[3] ~= "2" then
-  local stride = string.match(ARGV[3], "^(.*)r$")
-  ARGV[3] = stride or ARGV[3]
-  return require("lib.idempotency").run(require("lib.send_slow"), ARGV[4], stride)
+if not plain or options ~= "2" then
+  local repeated = string.match(options, "^(.*)r$")
+  ARGV[3] = repeated or options
+  return require("lib.idempotency").run(require("lib.send_slow"), tail, repeated)
 end
 local limit, topology = plain, nil
 if string.sub(plain, -1) == "/" then -- the home of several partitions
   limit, topology = string.sub(plain, 1, -2), call("HGET", meta, "topology")
 end
-local size = tonumber(ARGV[2])
 if size > tonumber(limit) then
   return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
 elseif size > 4096 then
-  require("lib.large").note(meta, size)
+  require("lib.large").note(string.match(meta, ".*:"), size)
 end
 local now_us = require("lib.clock")(ARGV[1])
-local key = now_us .. ARGV[4] -- of the first message; the call is named by its tail
-local known = call("SET", slot, key, "PX", "120000", "GET")
-if known and string.sub(known, -8) == ARGV[4] then
-  return require("lib.idempotency").again(slot, known)
+local key = now_us .. tail -- of the first message, after whose tail the call is named
+local known = call("SET", slot, key, "PX", "120000", "GET") -- lib/idempotency.lua
+if known and string.sub(known, -8) == tail then
+  return require("lib.idempotency").again(slot, tail, string.sub(known, 1, -9))
 end
 if #ARGV == 5 then
   call("RPUSH", ready, key, ARGV[5])
@@ -54,7 +54,7 @@ else
   end
   call("RPUSH", ready, unpack(messages))
 end
-if call("EXISTS", token) == 0 then -- ring the wakeups
-  call("RPUSH", token, "1")
+if call("EXISTS", wakeups) == 0 then -- wake a waiter
+  call("RPUSH", wakeups, "1")
 end
 return topology and {now_us, topology} or now_us

@@ -15,31 +15,21 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  30 calls, 256 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
-  local settings = require("lib.settings")
-  local wakeups = require("lib.wakeups")
-
-  local meta = unpack(KEYS)
-  local state = redis.call("HMGET", meta, "created_us", "deleting")
-  if not state[1] or state[2] then
+  local meta = KEYS[1]
+  local base, now_us, field, expected, first_change = string.match(meta, ".*:"), ARGV[1], ARGV[3], ARGV[4], 6 + ARGV[5]
+  local created_us, deleting = unpack(redis.call("HMGET", meta, "created_us", "deleting"))
+  if not created_us or deleting then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  if ARGV[3] ~= "" and (redis.call("HGET", meta, ARGV[3]) or "") ~= ARGV[4] then
+  if field ~= "" and (redis.call("HGET", meta, field) or "") ~= expected then
     return 0
   end
-  local removals, changes = {}, {}
-  for i = 6, 5 + tonumber(ARGV[5]) do
-    removals[#removals + 1] = ARGV[i]
-  end
-  for i = 6 + #removals, #ARGV do
-    changes[#changes + 1] = ARGV[i]
-  end
+  local removals, changes = {unpack(ARGV, 6, first_change - 1)}, {unpack(ARGV, first_change)}
   if ARGV[2] == "1" then
     changes[#changes + 1] = "modified_us"
-    changes[#changes + 1] = clock(ARGV[1])
+    changes[#changes + 1] = require("lib.clock")(now_us)
   end
-  settings.write(meta, changes, removals)
-  -- A shorter delay, a resumed queue: what waits looks again.
-  wakeups.reset(string.sub(meta, 1, -5))
+  require("lib.settings").write(base, changes, removals)
+  require("lib.wakeups").reset(base) -- a shorter delay, a resumed queue: what waits looks again
   return 1
 end)

@@ -15,7 +15,6 @@ ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED
 BOUND  20 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
 
   local meta, sources, tasks = unpack(KEYS)
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
@@ -24,7 +23,8 @@ return require("lib.idempotency").run(function()
   if redis.call("EXISTS", sources) == 0 then
     return redis.error_reply("MOVE_TASK_REFUSED not_dead_letter_queue")
   end
-  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local _, now = require("lib.clock")(ARGV[1])
+local now_ms = tonumber(now)
   local all = redis.call("HGETALL", tasks)
   local ended = {}
   for i = 1, #all, 2 do

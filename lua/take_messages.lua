@@ -14,10 +14,10 @@ RETURN {batch, destination, key, group, record, past, ...}; without messages whe
 ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 4 MiB
 ]]
-local clock = require("lib.clock")
 local transfer = require("lib.transfer")
 
 local meta, outbox = unpack(KEYS)
+local limit, wanted, is_fifo, batch = tonumber(ARGV[2]), ARGV[3], ARGV[4] == "1", ARGV[5]
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
@@ -25,26 +25,23 @@ local saved = redis.call("LRANGE", outbox, "0", "-1")
 if #saved > 0 then
   return saved
 end
-local destination = ARGV[3]
+local destination = wanted
 local function accept(source)
-  if ARGV[3] == "" then
-    if destination == "" then
-      destination = source
-    end
-    return source ~= destination and "other" or nil
+  if destination == "" then
+    destination = source
   end
-  return nil
+  return wanted == "" and source ~= destination and "other" or nil
 end
-local taken = transfer.take(meta, ARGV[4] == "1", clock(ARGV[1]), tonumber(ARGV[2]), accept)
+local now_us = require("lib.clock")(ARGV[1])
+local taken = transfer.take(string.match(meta, ".*:"), is_fifo, now_us, limit, accept)
 if #taken == 0 then
   return {}
 end
-local entries = {ARGV[5], destination}
+local entries = {batch, destination}
 for _, m in ipairs(taken) do
-  entries[#entries + 1] = m.key
-  entries[#entries + 1] = m.group
-  entries[#entries + 1] = m.record
-  entries[#entries + 1] = m.past
+  for _, value in ipairs({m.key, m.group, m.record, m.past}) do
+    entries[#entries + 1] = value
+  end
 end
 redis.call("RPUSH", outbox, unpack(entries))
 return entries

@@ -14,14 +14,14 @@ ERRORS RESOURCE_NOT_FOUND, MOVE_TASK_REFUSED
 BOUND  20 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local clock = require("lib.clock")
 
   local tasks, id, verb = KEYS[1], ARGV[2], ARGV[3]
   local json = redis.call("HGET", tasks, id)
   if not json then
     return redis.error_reply("RESOURCE_NOT_FOUND task")
   end
-  local now_ms = tonumber(string.sub(clock(ARGV[1]), 1, 13))
+  local _, now = require("lib.clock")(ARGV[1])
+local now_ms = tonumber(now)
   local task = cjson.decode(json)
   local active = task.status == "RUNNING" or task.status == "CANCELLING"
   if verb == "cancel" then

@@ -2,7 +2,7 @@
 --[[
 Wake one waiter: what a timer owner does when its time has come, and what a waiter does when it goes away.
 
-KEYS   1 wakeups LIST    wakeup token; another list of tokens of lib/wakeups.lua: it gets back one that was taken from it
+KEYS   1 wakeups LIST    wakeup token; or another list of tokens of lib/wakeups.lua: it gets back one that was taken
        2 timer   STRING  who wakes somebody at the next due time
 ARGV   1 now_us  "" = the server's clock
        2 waiter  "" = wake somebody

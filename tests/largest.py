@@ -434,7 +434,7 @@ def moving_what_is_left_of_many_groups(engine: Engine, meter: Meter, q: QueueRef
     assert engine.counts(q)[0] == 3
 
 
-@scenario("delete_queue delete_queue_fifo pause_group list_groups count_messages count_messages_fifo")
+@scenario("delete_queue pause_group list_groups count_messages count_messages_fifo")
 def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
     for purge in (True, False):
         fill(engine, q, 2000)

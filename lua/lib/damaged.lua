@@ -161,7 +161,7 @@ end
 
 -- See find_damage.lua.
 function damaged.find(meta, limit)
-  local base, is_fifo, found = string.sub(meta, 1, -5), string.find(meta, "%.fifo:meta$") ~= nil, {0}
+  local base, is_fifo, found = string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$") ~= nil, {0}
   local function tell(refused)
     found[#found + 1] = string.sub(refused.err, #"QUEUE_DAMAGED " + 1)
   end

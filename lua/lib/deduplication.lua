@@ -5,18 +5,22 @@ value of the message that holds it, or nil if it holds it no more, as its window
 its send was repeated, after which the key stays for an hour) or because the queue was purged or created anew since;
 then the id belongs to `value`, if that is not nil. A call that comes again holds it still.
 ]]
-return function(meta, name, value, window_ms, now_us)
+local function ms(stamp)
+  return tonumber(string.sub(stamp, 1, 13))
+end
+
+return function(base, name, value, window_ms, now_us)
   local first = redis.call("GET", name)
-  if first and (tonumber(string.sub(first, 1, 13)) + window_ms > tonumber(string.sub(now_us, 1, 13))
-    or value and string.sub(first, 17) == string.sub(value, 17)) then
-    local since = redis.call("HMGET", meta, "created_us", "purged_us")
+  local is_own = first and value and string.sub(first, 17) == string.sub(value, 17)
+  if first and (is_own or ms(first) + window_ms > ms(now_us)) then
+    local created_us, purged_us = unpack(redis.call("HMGET", base .. "meta", "created_us", "purged_us"))
     local stamp = string.sub(first, 1, 16)
-    if stamp >= since[1] and (not since[2] or stamp > since[2]) then
+    if stamp >= created_us and (not purged_us or stamp > purged_us) then
       return first
     end
   end
   if value then
-    redis.call("SET", name, value, "PX", string.format("%.0f", window_ms))
+    redis.call("SET", name, value, "PX", string.format("%d", window_ms))
   end
   return nil
 end

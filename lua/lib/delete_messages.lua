@@ -4,13 +4,15 @@ message stays in the queue, also when it is visible again or was given another t
 some receipts are refused, a status for each: 1 deleted or gone, -1 the message is not deleted but left under another
 key (lib/moved.lua). is_done: they were deleted before, by the first attempt of a call that is repeated.
 ]]
+local message = require("lib.message")
+local score = require("lib.score")
+
 -- A status for each if some are refused, else nil.
 local function refused(base, members)
   if redis.call("EXISTS", base .. "moved") == 0 then
     return nil
   end
-  local left, statuses = redis.call("ZMSCORE", base .. "moved", unpack(members)), {}
-  local is_any = false
+  local left, statuses, is_any = redis.call("ZMSCORE", base .. "moved", unpack(members)), {}, false
   for i = 1, #members do
     statuses[i] = left[i] and -1 or 1
     is_any = is_any or left[i]
@@ -18,30 +20,28 @@ local function refused(base, members)
   return is_any and statuses or nil
 end
 
--- Not all of them are in flight: the others may be delayed, or wait in the group of a fair queue.
-local function find_others(base, members, deleted)
-  deleted = deleted + redis.call("ZREM", base .. "delayed", unpack(members))
+-- Those that are visible again in the groups of a fair queue. Returns how many.
+local function delete_in_groups(base, members)
   local groups, seen = {}, {} -- each once, as they are counted
   for _, member in ipairs(members) do
     if not seen[member] then
-      local group = #member ~= 37 and require("lib.message").group(member) or ""
+      local group = message.group(member)
       groups[group], seen[member] = groups[group] or {}, true
       table.insert(groups[group], member)
     end
   end
-  local is_fair = redis.call("HEXISTS", base .. "meta", "fair") == 1
-  local counts = {returned = 0, arrived = 0}
-  for group, found in pairs(is_fair and groups or {}) do
-    local scores = redis.call("ZMSCORE", base .. "again:" .. group, unpack(found))
-    local removed = 0
+  local deleted, counts = 0, {returned = 0, arrived = 0}
+  for group, found in pairs(groups) do
+    local again = base .. "again:" .. group
+    local scores, removed = redis.call("ZMSCORE", again, unpack(found)), 0
     for i = 1, #found do
       if scores[i] then
-        local field = string.sub(scores[i], -3) == "000" and "arrived" or "returned"
+        local field = score.counter(scores[i])
         counts[field], removed = counts[field] + 1, removed + 1
       end
     end
     if removed > 0 then
-      redis.call("ZREM", base .. "again:" .. group, unpack(found))
+      redis.call("ZREM", again, unpack(found))
       deleted = deleted + removed
     end
   end
@@ -50,7 +50,7 @@ local function find_others(base, members, deleted)
       redis.call("HINCRBY", base .. "meta", field, -n)
     end
   end
-  return deleted, deleted < #members and refused(base, members) or nil
+  return deleted
 end
 
 return function(base, first, is_done)
@@ -59,8 +59,12 @@ return function(base, first, is_done)
     return 0, refused(base, members)
   end
   local deleted = redis.call("ZREM", base .. "inflight", unpack(members))
-  if deleted < #members then
-    deleted, statuses = find_others(base, members, deleted)
+  if deleted < #members then -- others may be delayed, or wait in the group of a fair queue
+    deleted = deleted + redis.call("ZREM", base .. "delayed", unpack(members))
+    if redis.call("HEXISTS", base .. "meta", "fair") == 1 then
+      deleted = deleted + delete_in_groups(base, members)
+    end
+    statuses = deleted < #members and refused(base, members) or nil
   end
   if deleted > 0 then
     redis.call("HDEL", base .. "store", unpack(members))

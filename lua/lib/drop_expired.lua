@@ -1,5 +1,5 @@
--- Drop the messages at the head of a standard queue's list whose retention is over, and the tombstones of cancelled ones, at
--- most `limit`. Their records are not read. Returns how many were dropped and how many of them were tombstones.
+-- Drop the messages at the head of a standard queue's list whose retention is over, and tombstones, at most `limit`.
+-- Their records are not read. Returns how many were dropped and how many of them were tombstones.
 return function(list, oldest, limit)
   local message = require("lib.message")
   local dropped, tombstones = 0, 0
@@ -7,9 +7,9 @@ return function(list, oldest, limit)
     local key = redis.call("LINDEX", list, string.format("%d", 2 * dropped))
     if not key then
       break
-    elseif #key == 25 then
+    elseif message.is_tombstone(key) then
       tombstones = tombstones + 1
-    elseif not message.expired(key, oldest) then
+    elseif not message.is_expired(key, oldest) then
       break
     end
     dropped = dropped + 1

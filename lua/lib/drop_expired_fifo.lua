@@ -11,7 +11,7 @@ return function(base, group, oldest_ms, limit, free)
     if not key or fifo_key.enqueued_at_ms(key) >= oldest_ms then
       break
     end
-    stamps[#stamps + 1] = string.sub(key, 1, 16)
+    stamps[#stamps + 1] = fifo_key.stamp(key)
     members[#members + 1] = stamps[#stamps] .. group
   end
   local dropped = #stamps

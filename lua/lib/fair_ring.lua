@@ -1,10 +1,10 @@
 --[[
 Fair queues: the message groups of a standard queue take turns.
 
-`ring` is a ZSET of the groups that have messages to hand out, in the order of their turns. Who was served goes to the
-end, and so does who comes in: a group with a ready message is served after at most one turn of each other group,
-whatever their names and however often they come and go. The group "" stands for the messages without one. A queue that
-never saw a message group has no ring and pays nothing.
+`fair_ring` is a ZSET of the groups that have messages to hand out, in the order of their turns. A group that was served
+goes to the end, and so does one that comes in: a group with a ready message is served after at most one turn of each
+other group, whatever their names and however often they come and go. The group "" stands for the messages without one.
+A queue that never saw a message group has no ring and pays nothing.
 
 The messages of a group that were not received yet are in its list, those that became visible again, or were delayed, in
 `again:GROUP`, a ZSET of members and scores as in `inflight`; the fields `returned` and `arrived` of meta count the two.
@@ -13,10 +13,7 @@ local fair_ring = {}
 
 -- Where the messages of a group are that were not received yet.
 function fair_ring.list(base, group)
-  if group == "" then
-    return base .. "ready"
-  end
-  return base .. "group:" .. group
+  return base .. (group == "" and "ready" or "group:" .. group)
 end
 
 function fair_ring.again(base, group)
@@ -31,7 +28,8 @@ end
 
 -- A group has something to hand out: it takes part from now on, unless it does already or is paused.
 function fair_ring.enter(base, group)
-  if not redis.call("ZSCORE", base .. "fair_ring", group) and redis.call("SISMEMBER", base .. "paused", group) == 0 then
+  if not redis.call("ZSCORE", base .. "fair_ring", group)
+    and redis.call("SISMEMBER", base .. "paused", group) == 0 then
     fair_ring.to_end(base, group)
   end
 end
@@ -39,7 +37,7 @@ end
 -- The first message group of a queue's life: from now on its receives go round the ring.
 function fair_ring.open(base)
   redis.call("HSET", base .. "meta", "fair", "1")
-  require("lib.settings").mark(base .. "meta")
+  require("lib.settings").mark(base)
   if redis.call("EXISTS", base .. "ready") == 1 then
     fair_ring.enter(base, "")
   end
@@ -50,6 +48,17 @@ function fair_ring.push(base, group, key, record)
   if redis.call("RPUSH", fair_ring.list(base, group), key, record) == 2 then
     fair_ring.enter(base, group)
   end
+  if group ~= "" then
+    redis.call("HINCRBY", base .. "meta", "grouped", 1)
+  end
+end
+
+-- The same, if it may be the first group of the queue.
+function fair_ring.push_new(base, group, key, record)
+  if redis.call("HEXISTS", base .. "meta", "fair") == 0 then
+    fair_ring.open(base)
+  end
+  fair_ring.push(base, group, key, record)
 end
 
 -- A group that was paused takes part again.

@@ -1,24 +1,19 @@
 --[[
-One partition of a FIFO queue. A message stays in the LIST of its group until it is deleted; its key there is
-
-  STAMP [q | +DUE] [/FIRST/TOTAL/MOVED/SOURCE]
-
-STAMP: 16 digits, the microsecond of sending made strictly increasing: order, identity and sequence number. "q": sent
-under the queue's DelaySeconds (which acts on delayed messages when it changes). DUE: its own due time (ms). After the
-slash, for a dead letter: first receive (ms), receives so far, when it moved (ms) and from which queue.
+One partition of a FIFO queue. A message stays in the LIST of its group until it is deleted (lib/fifo_key.lua).
 
   available  ZSET  group -> since when (us) its head can be received; all groups that can be served, and no other
-  inflight   ZSET  STAMP GROUP -> visible again (ms * 1000) + receives of this stay
-  state      HASH  STAMP -> "N/first_ms/available_us[/B]" of what was received before and not deleted. N never goes down:
-                   it counts what the message went through, a receive once, its return unbegun once more, and so tells
-                   receives apart in handles and scores. B is what of N is no receive, two for each return: N - B receives
-                   count, and at none of them first_ms is 0
+  inflight   ZSET  STAMP GROUP -> visible again (ms * 1000) + receives of this delivery cycle (lib/score.lua)
+  state      HASH  STAMP -> "N/first_ms/available_us[/B]" of what was received before and not deleted. N never goes
+                   down: it counts what the message went through, a receive once, its return unbegun once more, and so
+                   tells receives apart in handles and scores. B is what of N is no receive, two for each return:
+                   N - B receives count, and at none of them first_ms is 0
   delayed    ZSET  STAMP GROUP -> due (ms)
   postponed  ZSET  STAMP GROUP -> sent (ms, rounded up); due at + the queue's DelaySeconds
 
 A group is locked while its head is in flight: it is not in `available` then.
 ]]
-local make_available = require("lib.make_available")
+local fifo_key = require("lib.fifo_key")
+local score = require("lib.score")
 
 local fifo = {}
 
@@ -29,7 +24,12 @@ function fifo.parse(state)
 end
 
 function fifo.state(n, first, since, b)
-  return string.format(b > 0 and "%.0f/%s/%s/%.0f" or "%.0f/%s/%s", n, first, since, b)
+  return string.format(b > 0 and "%d/%s/%s/%d" or "%d/%s/%s", n, first, since, b)
+end
+
+-- Does a state (nil = none) say N, as a receipt has it?
+function fifo.is_latest(state, n)
+  return string.match(state or "", "^%d+") == n
 end
 
 -- What is shown of a message: receives and first receive (ms, string), of a state or nil.
@@ -41,26 +41,37 @@ function fifo.shown(state)
   return n - b, first
 end
 
--- Since when (us, string) a message that no receive counts for can be received, by its key.
-function fifo.since(key)
-  return #key == 16 and key or string.format("%.0f", require("lib.fifo_key").enqueued_at_ms(key) * 1000)
-end
-
 function fifo.list(base, group)
   return base .. "group:" .. group
 end
 
+-- Where a message is: "in_flight" or "delayed", and until when (ms, string); "visible", "".
+function fifo.place(base, key, member, now_ms, queue_delay_ms)
+  local flight = redis.call("ZSCORE", base .. "inflight", member)
+  if flight and tonumber(score.time(flight)) > now_ms then
+    return "in_flight", score.time(flight)
+  elseif not fifo_key.is_plain(key) then
+    local due = redis.call("ZSCORE", base .. "delayed", member)
+    local sent = redis.call("ZSCORE", base .. "postponed", member)
+    local due_ms = due and tonumber(due) or sent and tonumber(sent) + queue_delay_ms
+    if due_ms and due_ms > now_ms then
+      return "delayed", string.format("%d", due_ms)
+    end
+  end
+  return "visible", ""
+end
+
 -- Visibility of an in-flight message ends (at ms): remember its receives, let the group go on if it is the head.
 function fifo.expire(base, member, at_ms)
-  local stamp, group = string.sub(member, 1, 16), string.sub(member, 17)
+  local stamp, group = fifo_key.stamp(member), fifo_key.group(member)
   redis.call("ZREM", base .. "inflight", member)
   local state = redis.call("HGET", base .. "state", stamp)
   if state then -- no state: the message was deleted together with its group
     local n, first, _, b = fifo.parse(state)
-    redis.call("HSET", base .. "state", stamp, fifo.state(n, first, string.format("%.0f", at_ms * 1000), b))
+    redis.call("HSET", base .. "state", stamp, fifo.state(n, first, string.format("%d", at_ms * 1000), b))
     local key = redis.call("LINDEX", fifo.list(base, group), "0")
-    if key and string.sub(key, 1, 16) == stamp then
-      return make_available(base, group)
+    if key and fifo_key.stamp(key) == stamp then
+      return require("lib.make_available")(base, group)
     end
   end
   return false
@@ -69,14 +80,15 @@ end
 local function split(members)
   local groups, stamps = {}, {}
   for i = 1, #members do
-    stamps[i], groups[i] = string.sub(members[i], 1, 16), string.sub(members[i], 17)
+    stamps[i], groups[i] = fifo_key.stamp(members[i]), fifo_key.group(members[i])
   end
   return groups, stamps
 end
 
 -- End the visibility timeouts that are over, at most `limit` of them. Returns true if there may be more.
 function fifo.expire_due(base, now, limit)
-  local due = redis.call("ZRANGEBYSCORE", base .. "inflight", "-inf", now .. "999", "WITHSCORES", "LIMIT", "0", limit)
+  local due = redis.call("ZRANGEBYSCORE", base .. "inflight", "-inf", score.highest(now), "WITHSCORES",
+    "LIMIT", "0", limit)
   local members, states = {}, {}
   for i = 1, #due, 2 do
     members[#members + 1] = due[i]
@@ -90,7 +102,7 @@ function fifo.expire_due(base, now, limit)
   for i = 1, #stamps do
     if known[i] then -- else the message was deleted together with its group
       local n, first, _, b = fifo.parse(known[i])
-      local since = string.format("%.0f", math.floor(tonumber(due[2 * i]) / 1000) * 1000)
+      local since = score.time(due[2 * i]) .. "000"
       states[#states + 1], states[#states + 2] = stamps[i], fifo.state(n, first, since, b)
     end
   end
@@ -101,13 +113,13 @@ function fifo.expire_due(base, now, limit)
   return #due == 2 * limit
 end
 
--- As lib/make_available.lua, for many groups. With `stamps`, only those groups whose head has the stamp. What is available keeps
--- its place.
+-- As lib/make_available.lua, for many groups. With `stamps`, only those groups whose head has the stamp. What is
+-- available keeps its place.
 function fifo.make_all_available(base, groups, stamps, turn)
   local heads, members, found, of_head = {}, {}, {}, {}
   for i = 1, #groups do
     local key = redis.call("LINDEX", fifo.list(base, groups[i]), "0")
-    local stamp = key and string.sub(key, 1, 16)
+    local stamp = key and fifo_key.stamp(key)
     if key and (not stamps or stamps[i] == stamp) then
       heads[#heads + 1], found[#found + 1], of_head[#of_head + 1] = key, groups[i], stamp
       members[#members + 1] = stamp .. groups[i]
@@ -119,10 +131,10 @@ function fifo.make_all_available(base, groups, stamps, turn)
   local flights = redis.call("ZMSCORE", base .. "inflight", unpack(members))
   local states = redis.call("HMGET", base .. "state", unpack(of_head))
   local paused = redis.call("SMISMEMBER", base .. "paused", unpack(found))
-  local fifo_key, sinces = require("lib.fifo_key"), {}
+  local sinces = {}
   for i = 1, #heads do
-    if not flights[i] and paused[i] == 0 and not (#heads[i] > 16 and fifo_key.is_delayed(base, heads[i], members[i])) then
-      local since = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo.since(heads[i])
+    if not flights[i] and paused[i] == 0 and not fifo_key.is_delayed(base, heads[i], members[i]) then
+      local since = states[i] and string.match(states[i], "^%d+/%d+/(%d+)") or fifo_key.available_us(heads[i])
       sinces[#sinces + 1] = turn and turn > since and turn or since
       sinces[#sinces + 1] = found[i]
     end
@@ -134,16 +146,17 @@ end
 
 -- Take out of the delayed sets what is due, at most `limit` of each. Returns true if there may be more.
 function fifo.promote_due(base, now_ms, queue_delay_ms, limit)
-  local more = false
+  local has_more = false
   for _, set in ipairs({{base .. "delayed", now_ms}, {base .. "postponed", now_ms - queue_delay_ms}}) do
-    local due = redis.call("ZRANGEBYSCORE", set[1], "-inf", string.format("%.0f", set[2]), "LIMIT", "0", limit)
+    local key, latest = unpack(set)
+    local due = redis.call("ZRANGEBYSCORE", key, "-inf", string.format("%d", latest), "LIMIT", "0", limit)
     if #due > 0 then
-      redis.call("ZREM", set[1], unpack(due))
+      redis.call("ZREM", key, unpack(due))
       fifo.make_all_available(base, split(due))
     end
-    more = more or #due == limit
+    has_more = has_more or #due == limit
   end
-  return more
+  return has_more
 end
 
 -- Remove the message at index (0 = head) of a group's list.

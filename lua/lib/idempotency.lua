@@ -1,46 +1,69 @@
 --[[
 Do something once, however often it is asked for. A caller that got no answer asks again and gets the first one.
 
-KEYS[1] is the caller's slot, a STRING, which ends by itself after two minutes: the answer to the last call in it, and
-behind it the number of that call, 8 characters. No caller repeats what it sent more than 100 s ago. A slot has one call
-at a time, and none after one that was repeated, so a call that arrives later than its repetition is recognised as well:
-a slot in which a call was repeated stays an hour. The runners put the slot in front of KEYS, and the number in front of
-ARGV (send_message.lua takes the name of its first message), with "r" behind it if the call is repeated.
+KEYS[1] is the caller's idempotency slot, a STRING, which ends by itself after two minutes: the answer to the last call
+in it, and behind it the number of that call, 8 characters. No caller repeats what it sent more than 100 s ago. A slot
+has one call at a time, and none after one that was repeated, so a call that arrives later than its repetition is
+recognised as well: a slot in which a call was repeated stays an hour. The runners put the slot in front of KEYS, and
+the number in front of ARGV (send_message.lua takes the name of its first message), with "r" behind it if the call is
+repeated.
 ]]
 local idempotency = {}
 
--- How long a slot stays.
-function idempotency.life(is_repeated)
-  return is_repeated and "3600000" or "120000"
+local NUMBER = 8 -- characters of a number
+local KEPT_MS = "120000"
+idempotency.KEPT_REPEATED_MS = "3600000"
+
+-- What KEYS or ARGV say: the number of a call, and whether it is repeated.
+function idempotency.number(text)
+  return string.sub(text, 1, NUMBER), #text > NUMBER
 end
 
--- The answer that the slot knew, which may have another one by now. A write, so that waiting for replicas after it
--- means something.
-function idempotency.again(slot, known)
-  redis.call("SET", slot, known, "PX", idempotency.life(true))
-  if string.sub(known, 1, 1) == "=" then
-    return cmsgpack.unpack(string.sub(known, 2, -9))
+-- What a slot holds, if it knows the call of that number: the answer, else nil.
+function idempotency.known(slot, number)
+  local held = redis.call("GET", slot)
+  if held and string.sub(held, -NUMBER) == number then
+    return string.sub(held, 1, -NUMBER - 1)
   end
-  return string.sub(known, 1, -9)
+  return nil
+end
+
+-- Keep an answer, text.
+function idempotency.save(slot, number, is_repeated, answer)
+  redis.call("SET", slot, answer .. number, "PX", is_repeated and idempotency.KEPT_REPEATED_MS or KEPT_MS)
+end
+
+-- A reply as an answer, and back.
+function idempotency.pack(reply)
+  return "=" .. cmsgpack.pack(reply)
+end
+
+function idempotency.unpack(answer)
+  return string.sub(answer, 1, 1) == "=" and cmsgpack.unpack(string.sub(answer, 2)) or answer
+end
+
+-- The answer that the slot knows, which may have another one by now, as a reply. A write, so that waiting for replicas
+-- after it means something.
+function idempotency.again(slot, number, known)
+  idempotency.save(slot, number, true, known)
+  return idempotency.unpack(known)
 end
 
 -- Do `work` if it was not done yet, without slot and number in KEYS and ARGV. An error is not an answer.
 function idempotency.run(work, number, is_repeated)
   local slot = table.remove(KEYS, 1)
   if not number then
-    number = table.remove(ARGV, 1)
-    is_repeated = #number > 8
-    number = string.sub(number, 1, 8)
+    number, is_repeated = idempotency.number(table.remove(ARGV, 1))
   end
-  local known = redis.call("GET", slot)
-  if known and string.sub(known, -8) == number then
-    return idempotency.again(slot, known)
+  local known = idempotency.known(slot, number)
+  if known then
+    return idempotency.again(slot, number, known)
   end
-  local answer = work()
-  if type(answer) ~= "table" or not answer.err then
-    redis.call("SET", slot, "=" .. cmsgpack.pack(answer) .. number, "PX", idempotency.life(is_repeated))
+  local reply = work()
+  if type(reply) ~= "table" or not reply.err then
+    idempotency.save(slot, number, is_repeated, idempotency.pack(reply))
   end
-  return answer
+  return reply
 end
 
 return idempotency

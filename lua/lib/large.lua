@@ -9,33 +9,35 @@ large.BYTES = 4194304 -- so much one call carries, beyond one message
 local COMMON = 4096
 
 -- A record of that size enters the partition.
-function large.note(meta, bytes)
+function large.note(base, bytes)
   if bytes <= COMMON then
     return
   end
+  local meta = base .. "meta"
   local have = redis.call("HGET", meta, "large")
   if not have or tonumber(have) < bytes then
     redis.call("HSET", meta, "large", bytes)
     if not have then
-      require("lib.settings").mark(meta)
+      require("lib.settings").mark(base)
     end
   end
 end
 
--- How many records may be read at once, if `room` are wanted and `left` bytes may be carried still. `field` is `large`.
-function large.chunk(field, room, left)
-  if not field then
+-- How many records may be read at once, if `room` are wanted and `left` bytes may be carried still. `largest` is the
+-- field `large`, or false.
+function large.chunk(largest, room, left)
+  if not largest then
     return room
   end
-  return math.max(1, math.min(room, math.floor((left or large.BYTES) / tonumber(field))))
+  return math.max(1, math.min(room, math.floor((left or large.BYTES) / largest)))
 end
 
 -- Read up to `count` records, with their keys, from the head of a list, no more than `left` bytes beyond one of them.
 -- Returns them, and what is left of the bytes and of `steps`, the redis calls.
-function large.range(field, list, count, left, steps)
+function large.range(largest, list, count, left, steps)
   local entries = {}
   while #entries < 2 * count and left > 0 and steps > 0 do
-    local want = large.chunk(field, count - #entries / 2, left)
+    local want = large.chunk(largest, count - #entries / 2, left)
     local more = redis.call("LRANGE", list, #entries, string.format("%d", #entries + 2 * want - 1))
     for i = 1, #more, 2 do
       entries[#entries + 1], entries[#entries + 2] = more[i], more[i + 1]

@@ -1,26 +1,28 @@
 -- hot
 -- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so, nil if
--- the group is empty. `turn` (us): its head moves up from behind another one and lines up there, or when it can be received, if
--- that is later; a group that is available keeps its place then.
+-- the group is empty. `turn` (us): its head moves up from behind another one and lines up there, or when it can be
+-- received, if that is later; a group that is available keeps its place then.
 return function(base, group, turn)
   local call = redis.call
   local key = call("LINDEX", base .. "group:" .. group, "0")
   if not key then
     return nil
   end
-  local stamp = string.sub(key, 1, 16)
+  local stamp = string.sub(key, 1, 16) -- lib/fifo_key.lua
   if call("ZSCORE", base .. "inflight", stamp .. group) or call("SISMEMBER", base .. "paused", group) == 1 then
     return false
   end
-  if #key > 16 and require("lib.fifo_key").is_delayed(base, key, stamp .. group) then
-    return false
-  end
   local since = stamp
+  if key ~= stamp then
+    local fifo_key = require("lib.fifo_key")
+    if fifo_key.is_delayed(base, key, stamp .. group) then
+      return false
+    end
+    since = fifo_key.available_us(key)
+  end
   local state = call("HGET", base .. "state", stamp)
   if state then
     since = string.match(state, "^%d+/%d+/(%d+)")
-  elseif #key > 16 then
-    since = string.format("%.0f", require("lib.fifo_key").enqueued_at_ms(key) * 1000)
   end
   if turn then
     call("ZADD", base .. "available", "NX", turn > since and turn or since, group)

@@ -3,23 +3,61 @@ The key of a message in a standard queue, as it stands in lists, hashes and sort
 
   id                     24 characters: 16 digits of server time in microseconds + 8 from the sender
   ready, never received  id  or  id@GROUP
-  ready, with a history  id FIRST /TOTAL/COUNT/DUE/MOVED/SOURCE [@GROUP]
+  ready, received before id FIRST /TOTAL/COUNT/DUE/MOVED/SOURCE [@GROUP]
   in flight              id FIRST  or  id FIRST@GROUP  or  id FIRST /TOTAL/COUNT/DUE/MOVED/SOURCE [@GROUP]
-  cancelled (a tombstone)     id-
+  tombstone              id-  of a cancelled message
 
-FIRST is the time of the first receive (13 digits, ms), TOTAL the receives in all queues before this stay and COUNT
-those in this queue before this stay. DUE is the time (ms) it was scheduled for if that was far ahead, else "": its
-retention counts from then. MOVED is when it became a dead letter (ms) and SOURCE the queue it came from, else "". A
-stay begins when a message is received, and its member is the same until the stay ends: while the message is in flight,
-when it is visible again (in `inflight`, or `again:GROUP` of a fair queue) and when it was given another time (in
-`delayed`). The last three digits of its score there are the receives of this stay; 000 = none yet.
+FIRST is the time of the first receive (13 digits, ms), TOTAL the receives in all queues before this delivery cycle and
+COUNT those in this queue before it. DUE is the time (ms) it was scheduled for if that was far ahead, else "": its
+retention counts from then. MOVED is when it became a dead letter (ms) and SOURCE the queue it came from, else "".
+
+A delivery cycle begins when a message is received under a key from a list, and its key in flight, its *member*, is the
+same until the cycle ends: while the message is in flight, when it is visible again (in `inflight`, or `again:GROUP` of
+a fair queue) and when it was given another time (in `delayed`). lib/score.lua says what its scores are.
 ]]
 local message = {}
 
+local ID = 24 -- characters of an id,
+local ID_FIRST = 37 -- with FIRST behind it
+local LONGEST_PLAIN = 38 -- only longer keys can have a "/" part: the shortest ones have FIRST or DUE, and 44 characters
+local FAR_MS = 900000 -- SQS's longest delay
+
+function message.id(key)
+  return string.sub(key, 1, ID)
+end
+
+function message.tombstone(id)
+  return id .. "-"
+end
+
+function message.is_tombstone(key)
+  return #key == ID + 1
+end
+
+-- Never received and without a group?
+function message.is_plain(key)
+  return #key == ID
+end
+
+-- Was it perhaps received, or scheduled for later, in an earlier cycle?
+function message.may_have_past(key)
+  return #key > LONGEST_PLAIN
+end
+
+-- Was it? `key` stands in a list.
+function message.has_past(key)
+  return message.may_have_past(key) and string.find(key, "^%d*/", ID + 1) ~= nil
+end
+
+-- When it was sent (13 digits, ms).
+function message.sent(key)
+  return string.sub(key, 1, 13)
+end
+
 -- Split a key into its parts.
 function message.parse(key)
-  local part = {id = string.sub(key, 1, 24), first = "", total = 0, count = 0, due = "", moved = "", source = "", group = nil}
-  local rest = string.sub(key, 25)
+  local part = {id = message.id(key), first = "", total = 0, count = 0, due = "", moved = "", source = ""}
+  local rest = string.sub(key, ID + 1)
   local at = string.find(rest, "@", 1, true)
   if at then
     part.group = string.sub(rest, at + 1)
@@ -35,22 +73,11 @@ function message.parse(key)
   return part
 end
 
--- Is its retention over? `oldest` is the earliest time of sending (13 digits, ms) that is kept.
-function message.expired(key, oldest)
-  if string.sub(key, 1, 13) >= oldest then
-    return false
-  end
-  if #key <= 38 then
-    return true
-  end
-  return message.parse(key).due < oldest
-end
-
 -- Put a key together again.
 function message.format(part)
   local key = part.id .. part.first
   if part.total > 0 or part.count > 0 or part.due ~= "" then
-    key = key .. "/" .. part.total .. "/" .. part.count .. "/" .. part.due .. "/" .. part.moved .. "/" .. part.source
+    key = table.concat({key, part.total, part.count, part.due, part.moved, part.source}, "/")
   end
   if part.group then
     key = key .. "@" .. part.group
@@ -58,17 +85,25 @@ function message.format(part)
   return key
 end
 
+-- Is its retention over? `oldest` is the earliest time of sending (13 digits, ms) that is kept.
+function message.is_expired(key, oldest)
+  if message.sent(key) >= oldest then
+    return false
+  end
+  return not message.may_have_past(key) or message.parse(key).due < oldest
+end
+
 -- Its message group, "" if it has none.
 function message.group(key)
-  if #key == 24 or #key == 37 and string.sub(key, 25, 25) ~= "@" then
+  if #key == ID or #key == ID_FIRST and string.sub(key, ID + 1, ID + 1) ~= "@" then
     return ""
   end
-  return string.match(key, "@(.*)$", 25) or ""
+  return string.match(key, "@(.*)$", ID + 1) or ""
 end
 
 -- When a message that waits in a list became visible (13 digits, ms): sent, due, or moved here.
 function message.since(key)
-  if #key > 38 and string.find(key, "^%d*/", 25) then
+  if message.has_past(key) then
     local part = message.parse(key)
     if part.moved ~= "" then
       return part.moved
@@ -76,13 +111,13 @@ function message.since(key)
       return part.due
     end
   end
-  return string.sub(key, 1, 13)
+  return message.sent(key)
 end
 
--- The key under which a member of `inflight` waited before its stay, as if it had not been received.
+-- The key under which a member waited before its cycle, as if it had not been received.
 function message.before(member)
-  if #member == 37 then
-    return string.sub(member, 1, 24)
+  if #member == ID_FIRST then
+    return message.id(member)
   end
   local part = message.parse(member)
   if part.total == 0 then
@@ -91,22 +126,25 @@ function message.before(member)
   return message.format(part)
 end
 
+-- A key in whose place another cycle begins: `receives` of the present one count as earlier ones.
+function message.with_receives(key, receives)
+  local part = message.parse(key)
+  part.total, part.count = part.total + receives, part.count + receives
+  return message.format(part)
+end
+
 -- A key that is given a due time: if that is far ahead the key remembers it, for retention.
 function message.scheduled(key, due_ms)
   local part = message.parse(key)
-  local is_far = due_ms - tonumber(string.sub(key, 1, 13)) > 900000
+  local is_far = due_ms - tonumber(message.sent(key)) > FAR_MS
   part.due = is_far and string.format("%d", due_ms) or ""
   return message.format(part)
 end
 
--- The member of `inflight` under which a ready key is received for the first time in this stay.
-function message.member(key, now_ms)
-  if #key == 24 then
-    return key .. now_ms
-  end
-  local c = string.sub(key, 25, 25)
-  if c == "@" or c == "/" then
-    return string.sub(key, 1, 24) .. now_ms .. string.sub(key, 25)
+-- The member under which a key from a list is received.
+function message.member(key, now)
+  if message.is_plain(key) or string.find(key, "^[@/]", ID + 1) then
+    return message.id(key) .. now .. string.sub(key, ID + 1)
   end
   return key
 end

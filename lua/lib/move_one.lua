@@ -7,21 +7,21 @@ TAIL is 8 characters, unique to the call; PLACE is from where on an unsorted lis
 local deadletter = require("lib.deadletter")
 local transfer = require("lib.transfer")
 
-return function(meta, is_fifo, now_us, due)
+return function(base, is_fifo, now_us, due)
   local destination, batch, tail, place = string.match(due, "^>(%S*) (%S*) (%S+) (%d+)$")
-  local outbox, base = string.sub(meta, 1, -5) .. "outbox", nil
-  local elsewhere = transfer.elsewhere(meta, is_fifo, destination)
-  local chosen = {place = tonumber(place)}
+  local elsewhere = transfer.elsewhere(base, is_fifo, destination)
+  local outbox, target = base .. "outbox", nil
+  local move = {place = tonumber(place)}
 
   -- What the script replies if the message cannot go yet: -2 an earlier hand-over has to be finished first,
   -- "no_source", or the name of the queue that is in another slot. Nothing has been changed then.
-  function chosen.refusal(source, group)
+  function move.refusal(source, group)
     if redis.call("EXISTS", outbox) == 1 then
       return -2
     end
     local name = elsewhere(source, group)
     if not name then
-      base = deadletter.base(meta, destination ~= "" and destination or source)
+      target = deadletter.base(base, destination ~= "" and destination or source)
     elseif batch == "" or name == "no_source" then
       return name
     end
@@ -29,14 +29,14 @@ return function(meta, is_fifo, now_us, due)
   end
 
   -- The message has been taken out: 1 it is there, 2 it is in the outbox.
-  function chosen.go(key, group, record, past)
-    if base then
-      transfer.put(base .. "meta", is_fifo, now_us, tail, group, record)
+  function move.go(key, group, record, past)
+    if target then
+      transfer.put(target, is_fifo, now_us, tail, group, record)
       return 1
     end
     redis.call("RPUSH", outbox, batch, destination, key, group, record, past)
     return 2
   end
 
-  return chosen
+  return move
 end

@@ -1,17 +1,18 @@
 --[[
-The uncommon cases of receive_message.lua: something became visible again or was delayed, message groups, messages with
-a history, expired or cancelled ones, large records. `r` is the state of the receive (its local function slow_path()).
+The slow path of receive_message.lua: something became visible again or was delayed, message groups, messages with a
+past, expired or cancelled ones, large records, a pause, a limit. It answers for the whole call, whose ARGV it reads.
 
 What waits is handed out in the order in which it became visible. A *line* is what shares one order: the whole queue, or
 one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
-at its score; `serve` merges them.
+at its score; serve() merges them.
 ]]
-local message = require("lib.message")
 local fair_ring = require("lib.fair_ring")
-local large = require("lib.large")
+local deadletter = require("lib.deadletter")
+local message = require("lib.message")
+local replay = require("lib.replay")
 local sorted = require("lib.sorted")
-
-local delivery = {}
+local large = require("lib.large")
+local score = require("lib.score")
 
 local DROPS = 1000 -- so much one call drops, moves to the dead-letter queue or passes over,
 local FAIR_DROPS = 400 -- on a fair queue: there it also goes round
@@ -21,37 +22,34 @@ local PROMOTED, INTO = 1000, 75 -- messages of each set to their groups, to so m
 local STEPS = 160 -- times it changes between the list of a line and its sets, where their messages alternate
 local LOOKS = 250 -- members of a set that are read at once after some were dropped
 
+local function append(list, a, b, c)
+  local n = #list
+  list[n + 1], list[n + 2], list[n + 3] = a, b, c
+end
+
 local function count(r, field, by)
   r.counts[field] = (r.counts[field] or 0) + by
 end
 
--- The dead-letter policy, read once.
-local function policy(r)
-  if r.dlq == nil then
-    r.dlq = require("lib.deadletter").policy(r.meta) or false
-  end
-  return r.dlq
-end
-
--- Shall a message that was received so often go to the dead-letter queue? "wait" = yes, when there is a shard.
+-- What becomes of a message that was received so often (lib/deadletter.lua).
 local function fate(r, receives)
-  local dlq = receives > 0 and policy(r)
-  if not dlq or receives < dlq.max_receives then
-    return "deliver"
-  elseif not dlq.missing then
-    return "bury"
-  elseif dlq.suspended(r.now_ms) then
+  if receives == 0 then
     return "deliver"
   end
-  r.missing_dlq = dlq.name
-  return "wait"
+  if r.dlq == nil then
+    r.dlq = deadletter.policy(r.base) or false
+  end
+  local what = deadletter.fate(r.dlq, receives, r.now_ms)
+  if what == "wait" then
+    r.missing_dlq = r.dlq.name
+  end
+  return what
 end
 
--- A message begins a stay: it is received for the first time under this key.
-local function deliver(r, key, record)
-  local n, member = #r.messages, message.member(key, r.now)
-  r.messages[n + 1], r.messages[n + 2], r.messages[n + 3] = member, 0, record
-  r.scores[#r.scores + 1], r.scores[#r.scores + 2] = r.score, member
+-- Hand out a message: for the first time under this member (receives = 0), or again.
+local function deliver(r, member, receives, record)
+  append(r.messages, member, receives, record)
+  append(r.scores, score.of(r.visible_ms, math.max(receives, 1)), member)
 end
 
 -- One message from a list. Returns 1, or 0 if it was not handed out.
@@ -59,26 +57,24 @@ local function hand_out(r, line, key, record)
   if line.group ~= "" then
     count(r, "grouped", -1)
   end
-  if #key == 25 then -- the tombstone of a cancelled message
+  if message.is_tombstone(key) then
     count(r, "tombstones", -1)
-  elseif not message.expired(key, r.oldest) then
-    local part = #key > 38 and message.parse(key)
+  elseif not message.is_expired(key, r.oldest) then
     local group = r.paused_groups and line.group == "" and message.group(key) or ""
     if group ~= "" and redis.call("SISMEMBER", r.base .. "paused", group) == 1 then
       fair_ring.push(r.base, group, key, record) -- dead letters stand outside of their groups' lists
-      count(r, "grouped", 1)
-      require("lib.settings").unsort(r.meta)
+      require("lib.settings").unsort(r.base)
     else
-      local what = part and fate(r, part.count) or "deliver"
+      local what = fate(r, message.may_have_past(key) and message.parse(key).count or 0)
       if what == "deliver" then
-        deliver(r, key, record)
+        deliver(r, message.member(key, r.now), 0, record)
         return 1
       elseif what == "bury" then
-        r.moves[#r.moves + 1], r.moves[#r.moves + 2], r.moves[#r.moves + 3] = key, "0", record
+        append(r.moves, key, 0, record)
       else -- as visible again: the next receive names the dead-letter queue to its caller
         local member = message.member(key, r.now)
         redis.call("HSET", r.base .. "store", member, record)
-        redis.call("ZADD", r.base .. "inflight", r.now .. "000", member)
+        redis.call("ZADD", r.base .. "inflight", score.of(r.now_ms, 0), member)
       end
     end
   end
@@ -100,7 +96,7 @@ local function serve_list(r, line, n)
       return 0
     end
   end
-  local popped = line.popped -- by the fast path, which cannot hand it out
+  local popped = line.popped -- by the common path, which cannot hand it out
   line.popped = nil
   if not popped then
     popped = redis.call("LPOP", line.list, string.format("%d", 2 * large.chunk(r.large, n, r.bytes))) or {}
@@ -114,14 +110,14 @@ local function serve_list(r, line, n)
 end
 
 -- The next of what became visible in the sets of a line, in order; empty when there is no more.
-local function look(r, line, n)
+local function look(line, n)
   local due = {}
   for _, set in ipairs(line.sets) do
     if not set.is_over then
       local found = redis.call("ZRANGEBYSCORE", set.name, "-inf", line.until_score, "WITHSCORES", "LIMIT", set.skip, n)
       set.is_over = #found < 2 * n
       for i = 1, #found, 2 do
-        due[#due + 1] = {member = found[i], score = found[i + 1], time = string.sub(found[i + 1], 1, 13), set = set}
+        due[#due + 1] = {member = found[i], score = found[i + 1], time = score.time(found[i + 1]), set = set}
       end
     end
   end
@@ -135,69 +131,67 @@ local function look(r, line, n)
   return due
 end
 
--- Hand out what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up to
--- n messages. Returns how many were handed out and where to go on.
-local function serve_due(r, line, due, at, limit, n)
-  local chosen, members, ended, gone, handed = {}, {}, {}, {}, 0
+-- Decide about what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up
+-- to n messages to hand out. Returns what is taken out of its set, what of that is delivered or buried, and where to go
+-- on.
+local function choose(r, due, at, limit, n)
+  local gone, chosen, delivered = {}, {}, 0
   local most = large.chunk(r.large, LOOKS, r.bytes)
-  while due[at] and handed < n and #chosen < most and r.drops > 0 and not (limit and due[at].time > limit) do
+  while due[at] and delivered < n and #chosen < most and r.drops > 0 and not (limit and due[at].time > limit) do
     local d = due[at]
     at = at + 1
-    local receives = tonumber(string.sub(d.score, -3))
-    local part = #d.member ~= 37 and message.parse(d.member)
-    if message.expired(d.member, r.oldest) then
-      d.what = "drop"
+    d.receives = score.receives(d.score)
+    if message.is_expired(d.member, r.oldest) then
+      d.fate = "drop"
     else
-      d.what = fate(r, receives + (part and part.count or 0))
+      local earlier = message.may_have_past(d.member) and message.parse(d.member).count or 0
+      d.fate = fate(r, d.receives + earlier)
     end
-    if d.what == "deliver" or d.what == "bury" then
-      d.receives = receives
+    if d.fate == "wait" then
+      d.set.skip = d.set.skip + 1
+    else
+      gone[#gone + 1] = d
+    end
+    if d.fate == "deliver" or d.fate == "bury" then
       chosen[#chosen + 1] = d
-      members[#members + 1] = d.member
     end
-    if d.what == "deliver" then
-      handed = handed + 1
+    if d.fate == "deliver" then
+      delivered = delivered + 1
     else
       r.drops = r.drops - 1
     end
-    if d.what == "wait" then
-      d.set.skip = d.set.skip + 1
-    elseif d.what ~= "deliver" then
-      ended[#ended + 1] = d.member
-    end
-    if d.what ~= "wait" then
-      gone[#gone + 1] = d
-    end
   end
+  return gone, chosen, at
+end
 
+-- Hand out what became visible, as choose() decides. Returns how many were handed out and where to go on.
+local function serve_due(r, line, due, from, limit, n)
+  local gone, chosen, at = choose(r, due, from, limit, n)
+  local members, forgotten, handed = {}, {}, 0
+  for i, d in ipairs(chosen) do
+    members[i] = d.member
+  end
   local records = #members > 0 and redis.call("HMGET", r.base .. "store", unpack(members)) or {}
   for i, d in ipairs(chosen) do
     local record = records[i]
-    d.stays = false
     r.bytes = r.bytes - (record and #record or 0)
     if not record then -- damaged: nothing to hand out
-      if d.what == "deliver" then
-        handed, r.drops = handed - 1, r.drops - 1
-      end
-    elseif d.what == "bury" then
-      r.moves[#r.moves + 1], r.moves[#r.moves + 2], r.moves[#r.moves + 3] = d.member, d.receives, record
+      r.drops = r.drops - (d.fate == "deliver" and 1 or 0)
+      d.is_kept = d.fate == "deliver"
+    elseif d.fate == "bury" then
+      append(r.moves, d.member, d.receives, record)
     else
-      local key = d.member
-      if d.receives == 999 then -- the score counts no further: the key takes it over
-        local part = message.parse(key)
-        part.total, part.count = part.total + d.receives, part.count + d.receives
-        key, d.receives = message.format(part), 0
+      local member, receives = d.member, d.receives + 1
+      if d.receives == score.MOST_RECEIVES then -- the score counts no further: the key takes it over
+        member, receives = message.with_receives(member, d.receives), 0
         r.left[#r.left + 1] = d.member
+      elseif d.receives == 0 then -- a new delivery cycle
+        member, receives = message.member(member, r.now), 0
       end
-      if d.receives == 0 then
-        ended[#ended + 1] = d.member
-        deliver(r, key, record)
-      else
-        local m, receives = #r.messages, d.receives + 1
-        r.messages[m + 1], r.messages[m + 2], r.messages[m + 3] = d.member, receives, record
-        r.scores[#r.scores + 1], r.scores[#r.scores + 2] = string.format("%s%03d", r.deadline, receives), d.member
-        d.stays = d.set.name == r.base .. "inflight"
-      end
+      deliver(r, member, receives, record)
+      d.is_kept = receives > 0
+      d.stays = d.is_kept and d.set.name == r.base .. "inflight"
+      handed = handed + 1
     end
   end
 
@@ -209,12 +203,15 @@ local function serve_due(r, line, due, at, limit, n)
       removals[d.set.name] = removals[d.set.name] or {}
       table.insert(removals[d.set.name], d.member)
       if line.is_group then
-        count(r, string.sub(d.score, -3) == "000" and "arrived" or "returned", -1)
+        count(r, score.counter(d.score), -1)
       end
     end
+    if not d.is_kept then
+      forgotten[#forgotten + 1] = d.member
+    end
   end
-  if #ended > 0 then
-    redis.call("HDEL", r.base .. "store", unpack(ended))
+  if #forgotten > 0 then
+    redis.call("HDEL", r.base .. "store", unpack(forgotten))
   end
   for name, removed in pairs(removals) do
     redis.call("ZREM", name, unpack(removed))
@@ -232,7 +229,7 @@ local function serve(r, line, n)
     end
     steps = steps - 1
     if not due[at] then
-      due, at = look(r, line, line.has_looked and math.max(n, LOOKS) or n), 1
+      due, at = look(line, line.has_looked and math.max(n, LOOKS) or n), 1
       line.has_looked = true
     end
     local wanted = n - handed
@@ -255,72 +252,76 @@ local function serve(r, line, n)
   return handed
 end
 
--- What became visible in a set of a fair queue goes to its group.
-local function promote(r, name, is_delayed)
-  local found = redis.call("ZRANGEBYSCORE", name, "-inf", r.now .. "999", "WITHSCORES", "LIMIT", "0", PROMOTED)
-  local groups, order, members, ended = {}, {}, {}, {}
+-- Nothing is delayed any more: later receives need not look.
+local function forget_delays(r)
+  if redis.call("EXISTS", r.base .. "delayed") == 0 then
+    redis.call("HDEL", r.meta, "delays")
+    require("lib.settings").mark(r.base)
+  end
+end
+
+-- What became visible in a set of a fair queue goes to its group. Returns whether there is more.
+local function promote(r, name)
+  local found = redis.call("ZRANGEBYSCORE", r.base .. name, "-inf", score.highest(r.now), "WITHSCORES",
+    "LIMIT", "0", PROMOTED)
+  local groups, order, members, expired = {}, {}, {}, {}
   for i = 1, #found, 2 do
-    local member, score = found[i], found[i + 1]
-    if message.expired(member, r.oldest) then
-      ended[#ended + 1] = member
+    local member, at = found[i], found[i + 1]
+    if message.is_expired(member, r.oldest) then
+      expired[#expired + 1] = member
       r.drops = r.drops - 1
     else
       local group = message.group(member)
-      local entries = groups[group]
-      if not entries then
+      if not groups[group] then
         if #order == INTO then
           break
         end
-        entries, order[#order + 1] = {}, group
-        groups[group] = entries
+        groups[group], order[#order + 1] = {}, group
       end
-      entries[#entries + 1], entries[#entries + 2] = score, member
-      count(r, string.sub(score, -3) == "000" and "arrived" or "returned", 1)
+      append(groups[group], at, member)
+      count(r, score.counter(at), 1)
     end
     members[#members + 1] = member
   end
   if #members > 0 then
-    redis.call("ZREM", name, unpack(members))
+    redis.call("ZREM", r.base .. name, unpack(members))
   end
-  if #ended > 0 then
-    redis.call("HDEL", r.base .. "store", unpack(ended))
+  if #expired > 0 then
+    redis.call("HDEL", r.base .. "store", unpack(expired))
   end
   for _, group in ipairs(order) do
     redis.call("ZADD", fair_ring.again(r.base, group), unpack(groups[group]))
     fair_ring.enter(r.base, group)
   end
-  if #found == 0 and is_delayed then
-    delivery.forget_delays(r)
-  end
-  return #found == 2 * PROMOTED or 2 * #members < #found
+  return #found, #found == 2 * PROMOTED or 2 * #members < #found
 end
 
 -- Round the ring of message groups.
 local function serve_groups(r, n)
-  local has_more = promote(r, r.base .. "inflight")
-  if r.delays then
-    has_more = promote(r, r.base .. "delayed", true) or has_more
+  local _, has_more = promote(r, "inflight")
+  if r.has_delayed then
+    local found, more = promote(r, "delayed")
+    has_more = has_more or more
+    if found == 0 then
+      forget_delays(r)
+    end
   end
   n = math.min(n, FAIR)
   local handed, turns, quantum = 0, TURNS, math.ceil(n / 4)
   while handed < n and turns > 0 and r.drops > 0 and r.bytes > 0 and r.missing_dlq == "" do
-    local first = redis.call("ZRANGE", r.base .. "fair_ring", "0", "1")
-    local group = first[1]
+    local group, other = unpack(redis.call("ZRANGE", r.base .. "fair_ring", "0", "1"))
     if not group then
       break
     end
+    local list, again = fair_ring.list(r.base, group), fair_ring.again(r.base, group)
     local line = {
-      group = group,
-      is_group = true,
-      list = fair_ring.list(r.base, group),
-      sets = {{name = fair_ring.again(r.base, group), skip = 0}},
-      until_score = "+inf",
+      group = group, is_group = true, list = list, sets = {{name = again, skip = 0}}, until_score = "+inf",
     }
-    handed = handed + serve(r, line, first[2] and math.min(quantum, n - handed) or n - handed)
+    handed = handed + serve(r, line, other and math.min(quantum, n - handed) or n - handed)
     turns = turns - 1
-    if redis.call("EXISTS", line.list, line.sets[1].name) == 0 then
+    if redis.call("EXISTS", list, again) == 0 then
       redis.call("ZREM", r.base .. "fair_ring", group)
-    elseif first[2] then
+    elseif other then
       fair_ring.to_end(r.base, group)
     end
   end
@@ -328,36 +329,27 @@ local function serve_groups(r, n)
   return handed
 end
 
--- Nothing is delayed any more: later receives need not look.
-function delivery.forget_delays(r)
-  if redis.call("EXISTS", r.base .. "delayed") == 0 then
-    redis.call("HDEL", r.meta, "delays")
-    require("lib.settings").mark(r.meta)
-  end
-end
-
--- Receive up to n messages. Afterwards r.has_more says whether the caller shall come again at once if it got none.
-function delivery.receive(r, n)
-  r.drops, r.bytes, r.moves, r.counts, r.left, r.missing_dlq = DROPS, large.BYTES, {}, {}, {}, ""
-  r.has_more = false
+-- Take up to n messages into r.messages and r.scores.
+local function take(r, n, is_fair, popped)
   local handed
-  if r.fair then
+  if is_fair then
     r.drops = FAIR_DROPS
     handed = serve_groups(r, n)
   else
     local sets = {{name = r.base .. "inflight", skip = 0}}
-    if r.delays then
+    if r.has_delayed then
       sets[2] = {name = r.base .. "delayed", skip = 0}
     end
-    local line = {group = "", list = r.base .. "ready", sets = sets, until_score = r.now .. "999", popped = r.popped}
-    handed = serve(r, line, n)
-    if r.delays and handed < n then
-      delivery.forget_delays(r)
+    handed = serve(r, {
+      group = "", list = r.base .. "ready", sets = sets, until_score = score.highest(r.now), popped = popped,
+    }, n)
+    if r.has_delayed and handed < n then
+      forget_delays(r)
     end
   end
   r.has_more = handed < n and (r.has_more or r.drops <= 0 or r.bytes <= 0)
   if #r.moves > 0 then
-    require("lib.deadletter").move(r.meta, r.moves, r.now_ms)
+    deadletter.move(r.base, r.moves, r.now_ms)
   end
   require("lib.moved").mark(r.base, r.now_ms, r.left)
   for field, by in pairs(r.counts) do
@@ -367,51 +359,71 @@ function delivery.receive(r, n)
   end
 end
 
--- Keep the records of what was received for the first time.
-function delivery.keep(r)
-  local kept = {}
+-- Keep what was handed out in flight, or (ack) delete it at once: what was received before is there already.
+local function keep(r, acks)
+  local fresh, again = {}, {}
   for i = 1, #r.messages, 3 do
-    if r.messages[i + 1] == 0 then
-      kept[#kept + 1], kept[#kept + 2] = r.messages[i], r.messages[i + 2]
+    local member, receives, record = r.messages[i], r.messages[i + 1], r.messages[i + 2]
+    if receives == 0 then
+      append(fresh, member, record)
+    else
+      again[#again + 1] = member
     end
   end
-  if #kept > 0 then
-    redis.call("HSET", r.base .. "store", unpack(kept))
-  end
-end
-
--- Delete at once what was received again.
-function delivery.settle(r)
-  local members = {}
-  for i = 1, #r.messages, 3 do
-    if r.messages[i + 1] ~= 0 then
-      members[#members + 1] = r.messages[i]
+  if acks and #again > 0 then
+    redis.call("HDEL", r.base .. "store", unpack(again))
+    redis.call("ZREM", r.base .. "inflight", unpack(again))
+  elseif not acks then
+    if #fresh > 0 then
+      redis.call("HSET", r.base .. "store", unpack(fresh))
     end
-  end
-  if #members > 0 then
-    redis.call("HDEL", r.base .. "store", unpack(members))
-    redis.call("ZREM", r.base .. "inflight", unpack(members))
+    redis.call("ZADD", r.base .. "inflight", unpack(r.scores))
   end
 end
 
--- The answer of the fast path in the form of the slow one.
-function delivery.as_messages(fresh)
-  local messages = {}
-  for i = 1, #fresh, 2 do
-    local n = #messages
-    messages[n + 1], messages[n + 2], messages[n + 3] = fresh[i], 0, fresh[i + 1]
+return function(meta, base, topology, now, visible_ms, oldest, is_limited, popped, refused)
+  local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[8] == "1"
+  local wakeups = require("lib.wakeups")
+  local now_ms = tonumber(now)
+  local fair, paused, paused_groups, delays, largest =
+    unpack(redis.call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large"))
+  local sets = {{base .. "inflight", 1000, 0}, {base .. "delayed", 1000, 0}}
+  local nothing_received = require("lib.nothing_received")
+  if is_limited then
+    -- a caller that waits gets no error, not even in the end, and one that deletes has been served
+    if not ARGV[9] and not wakeups.has_waited(wait) and wakeups.wait_until(base, wait, now_ms) <= now_ms then
+      return redis.error_reply("OVER_LIMIT " .. ARGV[7])
+    end
+    return replay.with_refused(nothing_received(base, topology, now_ms, wait, waiter, sets, "limited"), refused)
+  elseif paused then
+    return replay.with_refused(nothing_received(base, topology, now_ms, wait, waiter, {}), refused)
   end
-  return messages
-end
 
--- The saved answer of a receive, with what is refused of the receipts it was to delete.
-function delivery.with_refused(reply, refused)
-  if refused and type(reply[1]) ~= "number" then
-    local topology, now = table.remove(reply, #reply - 1), table.remove(reply)
-    reply = {tonumber(now), topology, 0, 0, "", delivery.as_messages(reply)}
+  local r = { -- what the functions above share
+    meta = meta, base = base, now = now, now_ms = now_ms, oldest = oldest, visible_ms = visible_ms,
+    has_delayed = delays, paused_groups = paused_groups, large = largest,
+    messages = {}, scores = {}, missing_dlq = "", has_more = false, -- the result
+    moves = {}, left = {}, counts = {}, -- to the dead-letter queue; left under another key; changes of counters in meta
+    drops = DROPS, bytes = large.BYTES, -- what may be done still
+  }
+  take(r, n, fair, popped)
+  if #r.messages == 0 then
+    local why = (r.has_more or r.missing_dlq ~= "") and "again" or nil
+    local reply = nothing_received(base, topology, now_ms, wait, waiter, sets, why, r.missing_dlq)
+    return replay.with_refused(reply, refused)
   end
-  reply[#reply + 1] = refused
-  return reply
+  keep(r, acks)
+  if wakeups.has_waited(wait) then
+    wakeups.leave(base, waiter)
+  end
+  if redis.call("EXISTS", base .. "wakeups") == 0 then
+    require("lib.wake_next")(base, now_ms, false, sets)
+  end
+  local reply = {now_ms, topology, 0, 0, r.missing_dlq, r.messages}
+  if acks then
+    replay.save_reply(slot, number, reply, true)
+  else
+    replay.save(slot, number, #r.scores == 2 and r.scores[1] .. r.scores[2] or cmsgpack.pack(r.scores))
+  end
+  return replay.with_refused(reply, refused)
 end
-
-return delivery

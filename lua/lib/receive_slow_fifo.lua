@@ -1,15 +1,16 @@
 --[[
-The uncommon cases of one group in receive_message_fifo.lua: messages received before, delayed, expired, in flight
-further on, or not to be kept. `r` is the state of the receive; it comes back with
+One group in receive_message_fifo.lua that is not common: messages received before, delayed, expired, dead letters, in
+flight further on, or not to be kept. `r` is what all groups share: it appends to r.messages, r.scores and r.seen, and
+keeps the redrive policy in r.dlq. The other arguments tell of the group's messages from the head on. Returns
   delivered    messages handed out of this group
   removed      messages taken out of the group (expired, dead letters, deleted at once)
   steps        how many redis calls are left, about
-  offer        the group may be available again
-  missing_dlq  a dead-letter queue that has no shard here: nothing of it was touched
-  dlq          the redrive policy, once it was needed
+  goes_on      the group may be available again
+  missing_dlq  a dead-letter queue that has no shard here: nothing of the group was touched
 ]]
-local fifo_key = require("lib.fifo_key")
 local deadletter = require("lib.deadletter")
+local fifo_key = require("lib.fifo_key")
+local score = require("lib.score")
 local fifo = require("lib.fifo")
 
 -- Messages leave the list: those at its head all at once, in the end.
@@ -32,6 +33,7 @@ local function leaving(list, states)
     return 3
   end
 
+  -- Returns how many left and how many did not.
   function leave.finish()
     if cut > 0 then
       redis.call("LTRIM", list, 2 * cut, "-1")
@@ -45,75 +47,81 @@ local function leaving(list, states)
   return leave
 end
 
-return function(r, group, entries, members, stamps, histories, flights)
-  local oldest = tonumber(r.oldest)
-  r.delivered, r.removed, r.offer, r.missing_dlq = 0, 0, false, nil
-  if entries[1] and not flights[1] and fifo_key.enqueued_at_ms(entries[1]) < oldest then
-    r.removed = require("lib.drop_expired_fifo")(r.base, group, oldest, math.max(1, math.min(r.steps, 1000)), true)
-    r.steps = r.steps - r.removed - 6
-    r.offer = r.removed > 0
-    return r
+-- Hand out a message, whose state says n, first, b.
+local function deliver(r, group, key, record, member, n, first, b)
+  local at = #r.messages
+  r.messages[at + 1], r.messages[at + 2], r.messages[at + 4] = key, group, record
+  r.messages[at + 3] = fifo.state(n + 1, first, r.now, b)
+  if not r.acks then
+    r.seen[#r.seen + 1] = fifo_key.stamp(key)
+    r.seen[#r.seen + 1] = fifo.state(n + 1, first, r.now_us, b)
+    if r.visibility_ms > 0 then
+      r.scores[#r.scores + 1] = score.of(r.visible_ms, n + 1)
+      r.scores[#r.scores + 1] = member
+    end
   end
-  local leave, stopped, letters = leaving(fifo.list(r.base, group), r.base .. "state"), false, {}
+end
+
+return function(r, group, entries, members, stamps, states, flights, steps)
+  if entries[1] and not flights[1] and fifo_key.enqueued_at_ms(entries[1]) < r.oldest_ms then
+    local limit = math.max(1, math.min(steps, 1000))
+    local removed = require("lib.drop_expired_fifo")(r.base, group, r.oldest_ms, limit, true)
+    return {delivered = 0, removed = removed, steps = steps - removed - 6, goes_on = removed > 0}
+  end
+  local leave, letters = leaving(fifo.list(r.base, group), r.base .. "state"), {}
+  local delivered, is_stopped, missing_dlq = 0, false, nil
   for i = 1, #stamps do
     local key, record, stamp = entries[2 * i - 1], entries[2 * i], stamps[i]
-    local n, first, b, receives = 0, r.now, 0, 0
-    if histories[i] then
-      local n_, first_, _, b_ = fifo.parse(histories[i])
-      n, b, receives = n_, b_, n_ - b_
-      first = receives > 0 and first_ or r.now
+    local n, first, b, _ = 0, r.now, 0, nil
+    if states[i] then
+      local known_first
+      n, known_first, _, b = fifo.parse(states[i])
+      first = n > b and known_first or r.now
     end
-    if r.steps <= 0 and i > 1 then -- enough for one call
+    local receives = n - b
+    if steps <= 0 and i > 1 then -- enough for one call
       break
     end
-    r.steps = r.steps - (#key > 16 and 1 or 0)
-    if flights[i] or (#key > 16 and fifo_key.is_delayed(r.base, key, members[i])) then
-      stopped = true
+    if not fifo_key.is_plain(key) then
+      steps = steps - 1
+    end
+    if flights[i] or fifo_key.is_delayed(r.base, key, members[i]) then
+      is_stopped = true
       break
     end
-    local dlq, over = r.dlq, false
-    if receives > 0 then
-      if dlq == nil then
-        dlq = deadletter.policy(r.meta) or false
-        r.dlq, r.steps = dlq, r.steps - 2
-      end
-      over = dlq and receives >= dlq.max_receives
+    if receives > 0 and r.dlq == nil then
+      r.dlq, steps = deadletter.policy(r.base) or false, steps - 2
     end
-    if fifo_key.enqueued_at_ms(key) < oldest then
-      r.steps = r.steps - leave.remove(stamp)
-    elseif over and not dlq.missing then
-      r.steps = r.steps - leave.remove(stamp)
+    local fate = deadletter.fate(r.dlq, receives, r.now_ms)
+    if fifo_key.enqueued_at_ms(key) < r.oldest_ms then
+      steps = steps - leave.remove(stamp)
+    elseif fate == "bury" then
+      steps = steps - leave.remove(stamp)
       letters[#letters + 1] = {key = key, first = first, receives = receives, record = record}
-    elseif over and not dlq.suspended(r.now_ms) then
-      stopped = true
-      if r.delivered == 0 then
-        r.missing_dlq = dlq.name
-      end
+    elseif fate == "wait" then
+      is_stopped = true
+      missing_dlq = delivered == 0 and r.dlq.name or nil
       break
     else
-      local at = #r.reply
-      r.reply[at + 1], r.reply[at + 2], r.reply[at + 4] = key, group, record
-      r.reply[at + 3] = fifo.state(n + 1, first, r.now, b)
+      deliver(r, group, key, record, members[i], n, first, b)
+      delivered = delivered + 1
       if r.acks then
         leave.remove(stamp)
       else
         leave.keep()
-        r.seen[#r.seen + 1] = stamp
-        r.seen[#r.seen + 1] = fifo.state(n + 1, first, r.now_us, b)
-        if r.visibility > 0 then
-          r.scores[#r.scores + 1] = string.format("%.0f%03d", r.deadline, math.min(n + 1, 999))
-          r.scores[#r.scores + 1] = members[i]
-        end
       end
-      r.delivered = r.delivered + 1
     end
   end
-  local kept
-  r.removed, kept = leave.finish()
+  local removed, kept = leave.finish()
   if #letters > 0 then
-    deadletter.push_fifo(r.meta, r.dlq, group, letters, r.now_us)
+    deadletter.move_fifo(r.base, r.dlq, group, letters, r.now_us)
   end
-  r.offer = not r.missing_dlq and (kept == 0 or r.visibility == 0) and (r.delivered > 0 or r.removed > 0 or not stopped)
-  r.steps = r.steps - (r.removed > 0 and 2 or 0) - (#letters > 0 and 11 or 0)
-  return r
+  local is_open = (kept == 0 or r.visibility_ms == 0) and (delivered > 0 or removed > 0 or not is_stopped)
+  return {
+    delivered = delivered,
+    removed = removed,
+    missing_dlq = missing_dlq,
+    steps = steps - (removed > 0 and 2 or 0) - (#letters > 0 and 11 or 0),
+    goes_on = not missing_dlq and is_open,
+  }
 end

@@ -3,15 +3,17 @@ Take messages out of the list of a FIFO group, by the keys in their receipts, in
 record passes through Lua. Those at the head go in one step; others are looked for, each behind the one before it first.
 All of them must be there: something is known of them in `inflight` or `state`.
 ]]
+local fifo_key = require("lib.fifo_key")
+
 return function(base, list, group, keys)
-  local call = redis.call
+  local call, stamp_of = redis.call, fifo_key.stamp
   local wanted = {} -- stamp -> key
   for i = 1, #keys do
-    wanted[string.sub(keys[i], 1, 16)] = keys[i]
+    wanted[stamp_of(keys[i])] = keys[i]
   end
 
   local function met(key)
-    local stamp = string.sub(key, 1, 16)
+    local stamp = stamp_of(key)
     if wanted[stamp] ~= key then -- it was given another time since
       call("ZREM", base .. "delayed", stamp .. group)
     end
@@ -20,9 +22,9 @@ return function(base, list, group, keys)
 
   -- Where a message is that was given another time since it was received: its key says so now.
   local function search(key)
-    local stamp, history = string.sub(key, 1, 16), string.match(key, "/.*$") or ""
+    local stamp = stamp_of(key)
     local since = string.match(call("HGET", base .. "state", stamp) or "", "^%d+/%d+/(%d+)%d%d%d")
-    for _, name in ipairs({key, stamp .. history, stamp .. "+" .. (since or "") .. history}) do
+    for _, name in ipairs({key, fifo_key.with_due(key), since and fifo_key.with_due(key, since)}) do
       local position = call("LPOS", list, name)
       if position then
         return position
@@ -35,7 +37,7 @@ return function(base, list, group, keys)
   local head, tombstones = 0, 0
   while head < 2 * #keys do
     local key = call("LINDEX", list, head)
-    if not key or not wanted[string.sub(key, 1, 16)] then
+    if not key or not wanted[stamp_of(key)] then
       break
     end
     met(key)
@@ -50,7 +52,7 @@ return function(base, list, group, keys)
   local position = head
   for i = 1, #left do
     local key = call("LINDEX", list, position)
-    if not key or string.sub(key, 1, 16) ~= string.sub(left[i], 1, 16) then
+    if not key or stamp_of(key) ~= stamp_of(left[i]) then
       position = search(left[i])
       key = position and call("LINDEX", list, position)
     end

@@ -1,69 +1,126 @@
 --[[
-A receive whose caller got no answer is repeated: what it was handed out, as far as nobody touched it since. Its slot has
-(lib/idempotency.lua) the score and the member of `inflight` of each message (packed, if there are several), or behind a "=",
-if they were deleted at once or (FIFO) stay visible, the whole answer: "!" once the caller has that (forget_answer.lua),
-"?" if it is large and they are still there. Returns the answer, or nil if there is none: then it receives anew. The
-second value is true if the slot knows the call: then what was to be deleted with it was deleted before anything was
-handed out, and must not be deleted again, as a message received since may look the same.
+A receive whose caller got no answer is repeated: it gets what it was handed out, as far as nobody touched it since. The
+caller's slot (lib/idempotency.lua) holds one of these answers:
+
+  SCORE MEMBER  what was handed out, as it is in `inflight`; packed if there are several messages
+  =REPLY        the whole reply, packed: its messages were deleted at once, or (FIFO) stay visible
+  ?             the same, but it is large and the messages are still there: it receives anew
+  !             the same, but the caller has it (forget_answer.lua): this is an attempt that arrives late
 ]]
-return function(slot, base, is_fifo, topology, now)
-  local known = redis.call("GET", slot)
-  if not known or string.sub(known, -8) ~= string.sub(ARGV[1], 1, 8) then
-    return nil, false
-  elseif string.sub(known, 1, 1) == "?" then
-    return nil, true
-  elseif string.sub(known, 1, 1) == "!" then -- this is an attempt that arrives late
-    return {tonumber(now), topology, 0, 0, "", {}}, true
-  elseif string.sub(known, 1, 1) == "=" then
-    redis.call("PEXPIRE", slot, require("lib.idempotency").life(true))
-    return cmsgpack.unpack(string.sub(known, 2, -9)), true
-  end
-  local scores, held, reply = nil, {}, {}
-  if string.find(known, "^%d") then -- of one message
-    scores = {string.sub(known, 1, 16), string.sub(known, 17, -9)}
-  else
-    scores = cmsgpack.unpack(string.sub(known, 1, -9))
-  end
-  local members = {}
+local idempotency = require("lib.idempotency")
+local fifo_key = require("lib.fifo_key")
+local score = require("lib.score")
+local fifo = require("lib.fifo")
+
+local replay = {}
+
+local LARGE = 8192 -- bytes
+
+-- Keep the answer of a call; `number` as in ARGV.
+function replay.save(slot, number, answer)
+  local name, is_repeated = idempotency.number(number)
+  idempotency.save(slot, name, is_repeated, answer)
+end
+
+-- Keep a whole reply.
+function replay.save_reply(slot, number, reply, are_gone)
+  local answer = idempotency.pack(reply)
+  replay.save(slot, number, not are_gone and #answer > LARGE and "?" or answer)
+end
+
+-- What of an answer is still in flight as it was, {{score =, member =} ...}; and all of its members.
+local function still_held(base, answer)
+  local held, members = {}, {}
+  local scores = string.find(answer, "^%d") and {string.sub(answer, 1, 16), string.sub(answer, 17)}
+    or cmsgpack.unpack(answer)
   for i = 2, #scores, 2 do
     members[#members + 1] = scores[i]
   end
   local found = redis.call("ZMSCORE", base .. "inflight", unpack(members))
-  for i = 1, #scores, 2 do
-    if found[(i + 1) / 2] == scores[i] then
-      held[#held + 1] = {score = scores[i], member = scores[i + 1]}
+  for i = 1, #members do
+    if found[i] == scores[2 * i - 1] then
+      held[#held + 1] = {score = found[i], member = members[i]}
     end
   end
-  if #held == 0 then
-    return nil, true
-  elseif not is_fifo then
-    for _, m in ipairs(held) do
-      reply[#reply + 1] = m.member
-      reply[#reply + 1] = tonumber(string.sub(m.score, -3))
-      reply[#reply + 1] = redis.call("HGET", base .. "store", m.member)
-    end
-    return {tonumber(now), topology, 0, 0, "", reply}, true
+  return held, members
+end
+
+local function standard_messages(base, held)
+  local messages = {}
+  for _, m in ipairs(held) do
+    messages[#messages + 1] = m.member
+    messages[#messages + 1] = score.receives(m.score)
+    messages[#messages + 1] = redis.call("HGET", base .. "store", m.member)
   end
-  local counts, lists = {}, {}
+  return messages
+end
+
+-- The messages of FIFO members in their groups: {key, group, what history(stamp) gives, record ...}. They were at the
+-- head, so what is left of them is there still; `members` are all that were, from the head on.
+function replay.fifo_messages(base, held, members, history)
+  local counts, lists, messages = {}, {}, {}
   for _, member in ipairs(members) do
-    local group = string.sub(member, 17)
+    local group = fifo_key.group(member)
     counts[group] = (counts[group] or 0) + 1
   end
   for _, m in ipairs(held) do
-    local stamp, group = string.sub(m.member, 1, 16), string.sub(m.member, 17)
-    -- they were at the head, so what is left of them is there still
-    local list = lists[group] or redis.call("LRANGE", base .. "group:" .. group, "0", 2 * counts[group] - 1)
+    local stamp, group = fifo_key.stamp(m.member), fifo_key.group(m.member)
+    local list = lists[group] or redis.call("LRANGE", fifo.list(base, group), "0", 2 * counts[group] - 1)
     lists[group] = list
     for i = 1, #list, 2 do
-      if string.sub(list[i], 1, 16) == stamp then
-        local history = redis.call("HGET", base .. "state", stamp)
-        local n, first, since, b = require("lib.fifo").parse(history)
-        local shown = require("lib.fifo").state(n, first, string.sub(since, 1, 13), b)
-        for _, value in ipairs({list[i], group, shown, list[i + 1]}) do
-          reply[#reply + 1] = value
+      if fifo_key.stamp(list[i]) == stamp then
+        for _, value in ipairs({list[i], group, history(m, stamp), list[i + 1]}) do
+          messages[#messages + 1] = value
         end
       end
     end
   end
-  return {tonumber(now), topology, 0, 0, "", reply}, true
+  return messages
 end
+
+-- The reply to a call that the slot knows, or nil if there is nothing of it left: then it receives anew. The second
+-- value is true if the slot knows the call: what was to be deleted with it was deleted before anything was handed out,
+-- and must not be deleted again, as a message received since may look the same.
+function replay.find(slot, number, base, is_fifo, topology, now)
+  local answer = idempotency.known(slot, idempotency.number(number))
+  if not answer then
+    return nil, false
+  end
+  local form, messages = string.sub(answer, 1, 1), {}
+  if form == "?" then
+    return nil, true
+  elseif form == "=" then
+    redis.call("PEXPIRE", slot, idempotency.KEPT_REPEATED_MS)
+    return idempotency.unpack(answer), true
+  elseif form ~= "!" then
+    local held, members = still_held(base, answer)
+    if #held == 0 then
+      return nil, true
+    elseif is_fifo then
+      messages = replay.fifo_messages(base, held, members, function(_, stamp)
+        local n, first, since, b = fifo.parse(redis.call("HGET", base .. "state", stamp))
+        return fifo.state(n, first, string.sub(since, 1, 13), b)
+      end)
+    else
+      messages = standard_messages(base, held)
+    end
+  end
+  return {tonumber(now), topology, 0, 0, "", messages}, true
+end
+
+-- The reply of a standard receive in its second form, with {status ...} of the receipts of which some are refused.
+function replay.with_refused(reply, refused)
+  if not refused then
+    return reply
+  elseif type(reply[1]) == "number" then
+    reply[#reply + 1] = refused
+    return reply
+  end
+  local messages = {}
+  for i = 1, #reply - 2, 2 do
+    messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = reply[i], 0, reply[i + 1]
+  end
+  return {tonumber(reply[#reply]), reply[#reply - 1], 0, 0, "", messages, refused}
+end
+
+return replay

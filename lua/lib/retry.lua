@@ -10,10 +10,10 @@ the longest delay.
   wanted    a delay in ms the handler asked for, "" = none
   chance    where in the interval, 0 to 1000000
 ]]
-return function(meta)
-  local text = redis.call("HGET", meta, "RetryPolicy")
+return function(base)
+  local text = redis.call("HGET", base .. "meta", "RetryPolicy")
   local policy = text and cjson.decode(text) or {}
-  local base, cap = policy.base or 1000, policy.cap or 300000
+  local first, cap = policy.base or 1000, policy.cap or 300000
   return function(kinds, failures, wanted, chance)
     local rule = {}
     for kind in string.gmatch(kinds, "%S+") do
@@ -28,7 +28,7 @@ return function(meta)
     if wanted ~= "" then
       return tonumber(wanted), cap
     end
-    local limit = (rule.base or base) * 2 ^ math.min(failures - 1, 40)
+    local limit = (rule.base or first) * 2 ^ math.min(failures - 1, 40)
     return math.floor(math.min(rule.cap or cap, limit) * chance / 1000000), cap
   end
 end

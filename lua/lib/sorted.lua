@@ -1,6 +1,8 @@
--- Lists of key, record, key, record ... whose keys ascend (they begin with the time of sending). Dead letters and what
--- comes back to a paused group stand in the order of their arrival instead: of such a list the head is searched
--- through.
+--[[
+Lists of key, record, key, record ... whose keys ascend (they begin with the time of sending). Dead letters and what
+comes back to a paused group stand in the order of their arrival instead: such a list is searched through from its head.
+]]
+local message = require("lib.message")
 local large = require("lib.large")
 
 local sorted = {}
@@ -55,22 +57,37 @@ function sorted.count(list, is_before, n)
   return low
 end
 
--- The same message by message, past tombstones (lib/message.lua), among 10,000 from index `first` on (the head), or as
--- many as fit into what is left of 4 MiB: `largest` is the field `large` of meta (lib/large.lua).
+-- Put a message behind those of the first n that come before it, as `is_before` says.
+function sorted.insert(list, key, record, is_before, n)
+  local index = sorted.count(list, is_before, n)
+  local following = index > 0 and redis.call("LINDEX", list, string.format("%d", 2 * index))
+  if index == 0 then
+    redis.call("LPUSH", list, record, key)
+  elseif following then
+    redis.call("LINSERT", list, "BEFORE", following, key)
+    redis.call("LINSERT", list, "BEFORE", following, record)
+  else
+    redis.call("RPUSH", list, key, record)
+  end
+end
+
+-- As sorted.find(), message by message, past tombstones, among 10,000 from index `first` on (the head), or as many as
+-- fit into what is left of 4 MiB: `largest` is the field `large` of meta (lib/large.lua).
 function sorted.search(list, prefix, largest, first)
   local start = first or 0
   for _ = 1, 50 do
     calls = calls + 1
     local step = large.chunk(largest or "4096", 200, room)
-    local pairs_ = redis.call("LRANGE", list, string.format("%d", 2 * start), string.format("%d", 2 * (start + step) - 1))
-    for i = 1, #pairs_, 2 do
-      if string.sub(pairs_[i], 1, #prefix) == prefix and #pairs_[i] ~= 25 then
+    local last = 2 * (start + step) - 1
+    local found = redis.call("LRANGE", list, string.format("%d", 2 * start), string.format("%d", last))
+    for i = 1, #found, 2 do
+      if string.sub(found[i], 1, #prefix) == prefix and not message.is_tombstone(found[i]) then
         return start + (i - 1) / 2
       end
-      room = room - #pairs_[i] - #pairs_[i + 1]
+      room = room - #found[i] - #found[i + 1]
     end
     start = start + step
-    if #pairs_ < 2 * step or room <= 0 then
+    if #found < 2 * step or room <= 0 then
       break
     end
   end

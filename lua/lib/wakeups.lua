@@ -3,7 +3,7 @@ Wakes waiters without polling, for each partition by itself. Waiters block (BLPO
   wakeups    at most one token: a message is visible, or a due time has no timer. Every waiter blocks on it.
   backup     a token for each backup that is missing. Waiters without a duty block on it.
   wake:NAME  a token for one waiter that has a duty: another due time than the one it knows counts now.
-A waiter that takes a token receives. `timer` is a STRING `due_ms:owner:backup:backup...`, owner = "-" if the owner left:
+A waiter that takes a token receives. `timer` is a STRING `due_ms:owner:backup:backup...`, owner = "-" if it left:
   owner      wakes somebody when the earliest invisible message becomes due, and looks itself LAST_LOOK_MS later.
   backup     looks itself a while after the due time, in case the owner died: the first one FIRST_LOOK_MS later.
 "Looks" means receives: that ends the duty, and a waiter without a duty blocks on `backup` again.
@@ -190,7 +190,7 @@ local function join(timer, waiter, has_waited)
 end
 
 -- An empty receive is about to block: take the token away and see to the next due time (ms or nil). Returns 0, or
--- {wake_at_ms, look_at_ms} if the caller has a duty: as the owner it comes to wakeups.watch() first; 0 = it is a backup.
+-- {wake_at_ms, look_at_ms} if the caller has a duty: as the owner it comes to wakeups.watch() first; 0: it is a backup.
 local function block(base, now_ms, next_due, waiter, has_waited)
   redis.call("DEL", base .. "wakeups", base .. "wake:" .. waiter)
   local timer = read(base)

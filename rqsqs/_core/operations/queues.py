@@ -11,9 +11,6 @@ from rqsqs._core.operation import Arg, Operation
 from rqsqs.errors import QueueDamaged
 from rqsqs.limits import NATIVE, Limits
 
-DELETE = "meta ready store inflight delayed wakeups timer fair_ring paused tags deleted shards sources tasks"
-DELETE_FIFO = "meta available inflight state delayed wakeups timer postponed paused tags deleted shards sources tasks"
-
 DEFAULTS: Mapping[str, str] = {
     "DelaySeconds": "0",
     "MaximumMessageSize": "1048576",
@@ -134,8 +131,8 @@ def delete_queue(
 ) -> Operation:
     """One step; the result is an Ending."""
     return Operation(
-        "delete_queue_fifo" if p.is_fifo else "delete_queue",
-        p.keys(DELETE_FIFO if p.is_fifo else DELETE),
+        "delete_queue",
+        p.keys("meta paused wakeups"),
         (
             p.space.now_us(),
             "1" if purge else "",

@@ -1,0 +1,70 @@
+--[[
+What a worker says of messages that it did not finish, for either kind of queue: release_message.lua tells the arguments
+from the outcome on, and the reply. `kind` is what the two do in their own way:
+
+  names                        how many arguments name a message
+  find(i)                      the message that ARGV[i]... names: {counted = receives that count, ...}, or nil, status
+  requeue(m)                   it was not begun
+  record(m)                    its record, nil if it is damaged and was forgotten
+  retry(m, record, delay_ms)   visible again after a while
+  bury(m, record, policy)      to the dead-letter queue
+  is_visible(m, status)        what comes after either; is a message visible now?
+]]
+local deadletter = require("lib.deadletter")
+
+local GONE, BURIED, NO_SHARD = -2, -3, -4
+
+return function(base, now_us, kind)
+  local now_ms = math.floor(now_us / 1000)
+  local reply, missing_dlq, shortest, visible = {}, "", nil, false
+  local policy, decide -- read when the first message has failed
+
+  local function retry(m, outcome, cause, size, failures, wanted, chance, kinds)
+    local record = kind.record(m)
+    if not record then
+      return GONE
+    end
+    if policy == nil then
+      policy, decide = deadletter.policy(base) or false, require("lib.retry")(base)
+    end
+    local delay_ms, longest_ms = decide(kinds, tonumber(failures), wanted, tonumber(chance))
+    local is_last = outcome == "dead-letter" or not delay_ms
+    if cause ~= "" then
+      record = string.sub(record, 1, size) .. cause
+    end
+    local fate = deadletter.fate(policy, is_last and math.huge or m.counted, now_ms)
+    if fate == "bury" then
+      kind.bury(m, record, policy)
+      return BURIED
+    elseif fate == "wait" then
+      missing_dlq = policy.name
+      return NO_SHARD
+    end
+    delay_ms = is_last and longest_ms or delay_ms
+    require("lib.large").note(base, #record)
+    kind.retry(m, record, delay_ms)
+    return delay_ms
+  end
+
+  for i = 2, #ARGV, kind.names + 7 do
+    local first = i + kind.names -- the outcome
+    local m, status = kind.find(i)
+    if m and ARGV[first] == "requeue" then
+      kind.requeue(m)
+      status = 0
+    elseif m then
+      status = retry(m, unpack(ARGV, first, first + 6))
+    end
+    if m and (status >= 0 or status == BURIED) then
+      visible = kind.is_visible(m, status) or visible
+    end
+    if status > 0 and (not shortest or status < shortest) then
+      shortest = status
+    end
+    reply[#reply + 1] = status
+  end
+  reply[#reply + 1] = missing_dlq
+  local earliest_ms = shortest and math.ceil(now_us / 1000) + shortest
+  require("lib.wakeups").announce(base, now_ms, visible, earliest_ms)
+  return reply
+end
