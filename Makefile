@@ -68,11 +68,12 @@ soak: $(STAMP) ## Drive the models for ten minutes each (RQSQS_SOAK_SECONDS=600)
 demo: $(STAMP) ## Show rqsqs at work on an embedded server
 	$(BIN)/rqsqs demo
 
-lint: $(STAMP) ## Check style, types and workflows
+lint: $(STAMP) ## Check style, types, scripts (luacheck, if it is installed) and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/unasync.py --check
 	$(BIN)/mypy
+	if command -v luacheck >/dev/null; then luacheck --quiet lua; else echo "luacheck is not installed"; fi
 	$(BIN)/zizmor --offline --quiet .github
 
 format: $(STAMP) ## Put the code in its usual form

@@ -12,11 +12,12 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
 local meta, store, inflight = KEYS[1], KEYS[2], KEYS[3]
-if #ARGV == 1 and redis.call("ZREM", inflight, ARGV[1]) == 1 then
-  redis.call("HDEL", store, ARGV[1])
-  return 1
+local found = redis.call("ZREM", inflight, unpack(ARGV))
+if found == #ARGV then
+  redis.call("HDEL", store, unpack(ARGV))
+  return found
 end
-local deleted, statuses = require("lib.delete_messages")(string.match(meta, ".*:"), 1)
+local deleted, statuses = require("lib.delete_messages")(string.match(meta, ".*:"), 1, false, found)
 if deleted < #ARGV and redis.call("EXISTS", meta) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end

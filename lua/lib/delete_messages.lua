@@ -2,11 +2,9 @@
 Delete messages of a standard queue: members of `inflight` from ARGV[first] on. A receipt handle works as long as the
 message stays in the queue, also when it is visible again or was given another time. Returns how many were there and, if
 some receipts are refused, a status for each: 1 deleted or gone, -1 the message is not deleted but left under another
-key (lib/moved.lua). is_done: they were deleted before, by the first attempt of a call that is repeated.
+key (lib/moved.lua). is_done: they were deleted before, by the first attempt of a call that is repeated. deleted: so
+many of them have been taken out of `inflight`.
 ]]
-local message = require("lib.message")
-local score = require("lib.score")
-
 -- A status for each if some are refused, else nil.
 local function refused(base, members)
   if redis.call("EXISTS", base .. "moved") == 0 then
@@ -22,6 +20,7 @@ end
 
 -- Those that are visible again in the groups of a fair queue. Returns how many.
 local function delete_in_groups(base, members)
+  local message, score = require("lib.message"), require("lib.score")
   local groups, seen = {}, {} -- each once, as they are counted
   for _, member in ipairs(members) do
     if not seen[member] then
@@ -53,12 +52,12 @@ local function delete_in_groups(base, members)
   return deleted
 end
 
-return function(base, first, is_done)
+return function(base, first, is_done, deleted)
   local members, statuses = {unpack(ARGV, first)}, nil
   if is_done then
     return 0, refused(base, members)
   end
-  local deleted = redis.call("ZREM", base .. "inflight", unpack(members))
+  deleted = deleted or redis.call("ZREM", base .. "inflight", unpack(members))
   if deleted < #members then -- others may be delayed, or wait in the group of a fair queue
     deleted = deleted + redis.call("ZREM", base .. "delayed", unpack(members))
     if redis.call("HEXISTS", base .. "meta", "fair") == 1 then

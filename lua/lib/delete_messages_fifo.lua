@@ -15,8 +15,9 @@ return function(base, now_us, is_strict, first, is_done)
     local score = not members[member] and call("ZSCORE", inflight, member)
     local status = 0
     if score then
-      local is_latest = string.sub(score, -3) == string.format("%03d", receives)
-      if #receives >= 3 and tonumber(receives) >= 999 then -- the score counts no further
+      local n = tonumber(receives)
+      local is_latest = tonumber(string.sub(score, -3)) == n
+      if n >= 999 then -- the score counts no further
         is_latest = string.match(call("HGET", states, stamp) or "", "^%d+") == receives
       end
       status = is_latest and not is_done and (not is_strict or string.sub(score, 1, -4) > now) and 1 or -1
