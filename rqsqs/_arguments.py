@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Protocol, TypedDict, Unpack
 
 from rqsqs._core import records
 from rqsqs._core.keys import QueueRef
+from rqsqs._core.receipts import Receipt
 from rqsqs._core.sent import Outgoing
 from rqsqs._suggestions import did_you_mean
 from rqsqs.errors import InvalidParameterValue, MissingParameter, UsageError
@@ -153,12 +154,16 @@ def receiving(
     )
 
 
-def handle(message: Any) -> str:
-    """The receipt handle of a message, or what was passed as one."""
-    found: str = getattr(message, "receipt_handle", message)
-    if not found and found is not message:
+def receipt(message: Any) -> Receipt | str:
+    """The receipt of a message, or what was passed as its handle."""
+    delivery = getattr(message, "_delivery", None)
+    if delivery is None:
+        found: str = getattr(message, "receipt_handle", message)
+        return found
+    if not delivery.received_ms:
         raise UsageError(f"{message!r} was only looked at: receive it to delete it or to change its visibility")
-    return found
+    of_message: Receipt = delivery.receipt
+    return of_message
 
 
 def changes(limits: Limits, pairs: Any) -> list[tuple[Any, int]]:

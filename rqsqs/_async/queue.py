@@ -253,7 +253,7 @@ class Queue:
             is_ours = d.partition.space is ref.space and d.partition.queue == ref.name
             if is_ours and d.received_ms and getattr(message, "_holder", None) is None:
                 return await self._run(flows.DeleteOne(self._limits, d))
-        flow = flows.delete_messages(ref, (arguments.handle(message),), self._limits, durability)
+        flow = flows.delete_messages(ref, (arguments.receipt(message),), self._limits, durability)
         if holder_of(message) is not None:
             flow = taking((message,), flow)
         (result,) = await self._run(flow)
@@ -273,7 +273,7 @@ class Queue:
             DurabilityNotReached: they are deleted, but not as safely.
         """
         batch = arguments.batch("messages", messages, self._limits.batch_entries)
-        handles = [arguments.handle(m) for m in batch]
+        handles = [arguments.receipt(m) for m in batch]
         flow = taking(batch, flows.delete_messages(self._ref, handles, self._limits, self._durability))
         return all_done(await self._run(flow), self._durability, flows.DELETED)
 
@@ -318,7 +318,7 @@ class Queue:
         if done and len(done) == len(batch) <= flows.MOST_BESIDE and len(ref.partitions) == 1:
             found, failures = await self._run(flows.DeleteAndReceive(ref, spec, done))
         else:
-            handles = [arguments.handle(m) for m in batch]
+            handles = [arguments.receipt(m) for m in batch]
             flow = flows.delete_and_receive(
                 ref, spec.limits, handles, spec.count, spec.visibility_ms, spec.wait_ms, durability
             )
@@ -351,7 +351,7 @@ class Queue:
     async def _change_visibility(
         self, message: Message | str, ms: int, durability: Durability | None
     ) -> DurabilityResult | None:
-        handle, holder = arguments.handle(message), holder_of(message)
+        handle, holder = arguments.receipt(message), holder_of(message)
         if holder is not None and isinstance(message, BaseMessage):
             if ms == 0:
                 return await self._run(holder.release(message._delivery, 0))
@@ -377,7 +377,7 @@ class Queue:
         limits, durability = self._limits, self._durability
         batch = arguments.changes(limits, changes)
         if all([holder_of(message) is None for message, _ in batch]):
-            handles = [(arguments.handle(message), ms) for message, ms in batch]
+            handles = [(arguments.receipt(message), ms) for message, ms in batch]
             results = await self._run(flows.change_visibility(self._ref, handles, limits, durability))
             return all_done(results, durability, flows.CHANGED)
         each: list[FailedEntry | DurabilityResult | None] = []

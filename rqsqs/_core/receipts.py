@@ -23,11 +23,31 @@ class Receipt(NamedTuple):
     receives: str
     group: str
 
+    @property
+    def handle(self) -> str:
+        """It as text."""
+        return encode(*self)
 
-def encode(partition: Partition, received_ms: str, key: str, receives: int = 0, group: str = "") -> str:
+
+def encode(partition: Partition, received_ms: str, key: str, receives: str | int = 0, group: str = "") -> str:
     """Make a handle."""
     body = f"{partition.queue}\n{partition.tag}\n{received_ms}\n{receives}\n{key}\n{group}".encode()
     return binascii.b2a_base64(zlib.crc32(body).to_bytes(4, "big") + body, newline=False).decode()
+
+
+def read(queue: QueueRef, handle: Receipt | str) -> Receipt:
+    """The receipt for a queue: text from outside is decoded.
+
+    Raises:
+        ReceiptHandleIsInvalid: as decode().
+    """
+    if not isinstance(handle, Receipt):
+        return decode(queue, handle)
+    if handle.partition.queue != queue.name:
+        return decode(queue, handle.handle)  # which says so
+    if handle.partition.space is queue.space:
+        return handle
+    return handle._replace(partition=queue.partition(handle.partition.tag))  # of another connection
 
 
 def decode(queue: QueueRef, handle: str) -> Receipt:

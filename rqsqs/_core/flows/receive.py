@@ -202,7 +202,7 @@ class DeleteAndReceive(Receive):
     def _go_on(self, got: Received, statuses: list[int]) -> Any:
         q, spec = self._queue, self._spec
         results: list[Any] = [None] * len(self._finished)
-        handles = [d.receipt_handle for d in self._finished]
+        handles = [d.receipt for d in self._finished]
         fail_refused(q, spec.limits, results, handles, [*range(len(results))], statuses)
         failures = [r for r in results if r is not None]
         return readable((yield from self._received(got)), must=not failures), failures
@@ -251,7 +251,7 @@ def receive_messages(
 def delete_and_receive(
     q: QueueRef,
     limits: Limits,
-    handles: Sequence[str],
+    handles: Sequence[Receipt | str],
     max_messages: int = 1,
     visibility_ms: int | None = None,
     wait_ms: int | None = 0,

@@ -56,13 +56,13 @@ class DeleteOne(Operation):
         if type(reply) is not int and reply[0] == -1:
             is_fifo = self._delivery.partition.is_fifo
             if is_fifo or not self._limits.strict:
-                raise (_expired if is_fifo else _left)(self._delivery.receipt_handle)
+                raise (_expired if is_fifo else _left)(self._delivery.receipt)
 
 
 def delete_messages(
-    q: QueueRef, handles: Sequence[str], limits: Limits, durability: Durability | None = None
+    q: QueueRef, handles: Sequence[Receipt | str], limits: Limits, durability: Durability | None = None
 ) -> Flow[list[FailedEntry | DurabilityResult | None]]:
-    """Delete by receipt handles. Deleting what is gone succeeds.
+    """Delete by receipts, or receipt handles from outside. Deleting what is gone succeeds.
 
     Returns:
         For each handle None, what was reached if deletes have to be safe, or a FailedEntry: ReceiptHandleIsInvalid, or
@@ -129,7 +129,12 @@ def worst(told: Sequence[DurabilityResult]) -> DurabilityResult | None:
 
 
 def fail_refused(
-    q: QueueRef, limits: Limits, results: list[Any], handles: Sequence[str], indices: list[int], statuses: list[int]
+    q: QueueRef,
+    limits: Limits,
+    results: list[Any],
+    handles: Sequence[Receipt | str],
+    indices: list[int],
+    statuses: list[int],
 ) -> None:
     """Turn refusals into failures. SQS says of a standard queue's message that moved away that it is deleted."""
     for i, status in zip(indices, statuses, strict=False):  # standard queues have none if nothing is refused
@@ -137,18 +142,23 @@ def fail_refused(
             results[i] = FailedEntry(i, _expired(handles[i]) if q.is_fifo else _left(handles[i]))
 
 
-def _left(handle: str) -> ReceiptHandleExpired:
+def _invalid(handle: Receipt | str, reason: str) -> str:
+    text = handle.handle if isinstance(handle, Receipt) else handle
+    return f"Value {text} for parameter ReceiptHandle is invalid. Reason: {reason}"
+
+
+def _left(handle: Receipt | str) -> ReceiptHandleExpired:
     return ReceiptHandleExpired(
         "the receipt handle does not delete any more: the message was moved to another queue, or given another time, "
         "since it was received; receive it again to delete it",
-        sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+        sqs_message=_invalid(handle, "The receipt handle has expired."),
     )
 
 
 def change_visibility(
-    q: QueueRef, changes: Sequence[tuple[str, int]], limits: Limits, durability: Durability | None = None
+    q: QueueRef, changes: Sequence[tuple[Receipt | str, int]], limits: Limits, durability: Durability | None = None
 ) -> Flow[list[FailedEntry | DurabilityResult | None]]:
-    """Set how long from now messages stay invisible, by receipt handle and milliseconds.
+    """Set how long from now messages stay invisible, by receipt, or receipt handle from outside, and milliseconds.
 
     Returns:
         For each change None, what was reached if deletes have to be safe, or a FailedEntry: ReceiptHandleIsInvalid,
@@ -172,12 +182,12 @@ def change_visibility(
 
 
 def by_partition(
-    q: QueueRef, handles: Sequence[str], results: list[Any]
+    q: QueueRef, handles: Sequence[Receipt | str], results: list[Any]
 ) -> list[tuple[Partition, list[int], list[Receipt]]]:
     found: dict[Partition, tuple[list[int], list[Receipt]]] = {}
     for i, handle in enumerate(handles):
         try:
-            receipt = receipts.decode(q, handle)
+            receipt = receipts.read(q, handle)
         except ReceiptHandleIsInvalid as e:
             results[i] = FailedEntry(i, e)
             continue
@@ -187,21 +197,20 @@ def by_partition(
     return [(p, indices, of_partition) for p, (indices, of_partition) in found.items()]
 
 
-def _expired(handle: str) -> ReceiptHandleExpired:
+def _expired(handle: Receipt | str) -> ReceiptHandleExpired:
     return ReceiptHandleExpired(
         "the receipt handle has expired: its visibility timeout is over, another consumer may have the message",
-        sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+        sqs_message=_invalid(handle, "The receipt handle has expired."),
     )
 
 
-def _not_changed(status: int, handle: str, visibility_ms: int, limits: Limits) -> InvalidParameterValue:
+def _not_changed(status: int, handle: Receipt | str, visibility_ms: int, limits: Limits) -> InvalidParameterValue:
     if status == -1:
         return _expired(handle)
     if status == -2:
         return MessageNotAvailable(
             "the message does not exist any more, its visibility cannot be changed",
-            sqs_message=f"Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is "
-            "not available for visibility timeout change.",
+            sqs_message=_invalid(handle, "Message does not exist or is not available for visibility timeout change."),
         )
     total_s = limits.total_visibility_ms // 1000
     return InvalidParameterValue(
