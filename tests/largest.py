@@ -497,7 +497,7 @@ def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert len(meter(flows.list_consumers(other))) >= 1000
     assert meter(flows.order_consumer(other, "c1", "drain"))
     meter(operations.forget_answer(other.home.base + "call:x", -1234567))
-    meter(operations.ring(other.home))
+    meter(operations.wake_waiter(other.home))
     meter(operations.watch(other.home, "w"))
     meter(operations.mark_connection(operations.watch(other.home, "w")))
 

@@ -76,8 +76,8 @@ class Wait:
     `then` it begins with the list that had one, or None.
 
     Attributes:
-        bells: the wakeup lists of partitions. Waiters of one process with the same lists line up: one of them blocks.
-        timeout_ms: at most so long.
+        lists: the wakeup lists of partitions. Waiters of one process with the same lists line up: one of them blocks.
+        timeout_ms: the longest time to wait.
         wake: the caller owns a due time: run this operation after `wake_in_ms`, and again after as many milliseconds
             as it returns, if not 0.
         then: makes the operation to run at once when there was a token or the time is over. Its result is None if it
@@ -85,7 +85,7 @@ class Wait:
         also: more lists on which this waiter blocks, if it is the one who blocks.
     """
 
-    bells: tuple[str, ...]
+    lists: tuple[str, ...]
     timeout_ms: int
     wake_in_ms: int | None = None
     wake: Operation | None = None
@@ -95,9 +95,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class IsWatched:
-    """Does another waiter of this process block on these bells right now? (Then nothing is visible.)"""
+    """Does another waiter of this process block on these wakeup lists right now? (Then nothing is visible.)"""
 
-    bells: tuple[str, ...]
+    lists: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,7 @@ def doubtful(error: BaseException, step: object) -> Operation | None:
         return None
     if isinstance(error, errors.QueueDamaged) and not error.is_vague:
         return None
-    key = step.keys[0] if isinstance(step, Operation) else step.bells[0] if isinstance(step, Wait) else ""
+    key = step.keys[0] if isinstance(step, Operation) else step.lists[0] if isinstance(step, Wait) else ""
     found = _OF_QUEUE.match(key)
     return queues.find_damage(found[1] + "meta") if found and "{queues}" not in key else None
 

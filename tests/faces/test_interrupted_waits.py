@@ -93,10 +93,10 @@ def test_an_interrupted_keeper_leaves_its_duty_to_another_process(
         queue.send("late", delay=0.8, **options)
         started = time.monotonic()
         follower: list[Waiting] = []
-        keeper = f"{prefix}:{{{name}/0}}:{name}:timer"
+        timer = f"{prefix}:{{{name}/0}}:{name}:timer"
 
         def follow() -> None:
-            until(lambda: client(valkey_url).exists(keeper))
+            until(lambda: client(valkey_url).exists(timer))
             follower.append(Waiting(other.queue(name)))
 
         threading.Thread(target=follow).start()

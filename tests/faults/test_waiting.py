@@ -119,7 +119,7 @@ def test_a_waiter_whose_time_is_over_hands_the_guard_on(transport: Transport, q:
 
 
 def test_a_guard_that_only_follows_another_waiter_rings_in_time(transport: Transport, q: QueueRef) -> None:
-    """One thread of a process blocks on the server; the keeper may be one of those behind it."""
+    """One thread of a process blocks on the server; the timer owner may be one of those behind it."""
     waiters = [Waiter(transport, q) for _ in range(6)]
     time.sleep(0.1)
     for n in range(3):  # who leads changes

@@ -205,7 +205,7 @@ def test_waiters_come_when_a_prolonged_message_becomes_visible(engine: Engine, n
     assert ask(engine, q, "w1").wake_at_ms == engine.clock.ms + 60_000
     engine.clock.advance_ms(50_000)
     assert beat(engine, q, d) == ("", [])
-    engine.clock.advance_ms(10_000)  # the keeper rings in vain and looks again
+    engine.clock.advance_ms(10_000)  # the timer owner wakes nobody and looks again
     got = ask(engine, q, "w1")
     assert got.messages == []
     assert got.wake_at_ms == engine.clock.ms + 10_000

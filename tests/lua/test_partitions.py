@@ -76,10 +76,10 @@ class Actor:
             self.step()
         return self.next
 
-    def wake(self, bell: str | None, left_ms: int) -> None:
-        """A wakeups rings, or the time is over."""
+    def wake(self, wakeup_list: str | None, left_ms: int) -> None:
+        """A wakeup list has a token, or the time is over."""
         assert isinstance(self.next, Wait)
-        self._go(lambda: self.flow.send((bell, left_ms)))
+        self._go(lambda: self.flow.send((wakeup_list, left_ms)))
 
     def finish(self) -> Any:
         """Go on to the end."""
@@ -604,7 +604,7 @@ def test_a_bell_tells_where_to_look(engine: Engine, name: str) -> None:
         count = calls(engine)
         waiter = waiting(engine, q)
         wait = waiter.until_it_waits()
-        assert set(wait.bells) == {p.wakeups for p in q.own}
+        assert set(wait.lists) == {p.wakeups for p in q.own}
         assert (wait.timeout_ms, wait.wake, count()) == (60_000, None, 8)
         assert tokens(engine, q) == []
         p = q.own[n]
@@ -755,8 +755,8 @@ def test_an_interrupted_waiter_gives_its_duties_up(engine: Engine, name: str, er
     put(engine, q, 1, "later", delay_ms=5000)
     waiter = waiting(engine, q)
     waiter.until_it_waits()
-    keeper = q.own[1].base + "timer"
-    assert engine.redis.get(keeper)
+    timer = q.own[1].base + "timer"
+    assert engine.redis.get(timer)
     engine.redis.delete(q.own[1].wakeups)
     if isinstance(error, GeneratorExit):
         waiter.flow.close()
@@ -764,7 +764,7 @@ def test_an_interrupted_waiter_gives_its_duties_up(engine: Engine, name: str, er
     waiter._go(lambda: waiter.flow.throw(error))
     with pytest.raises(KeyboardInterrupt):
         waiter.finish()
-    assert engine.redis.get(keeper) is None
+    assert engine.redis.get(timer) is None
     assert tokens(engine, q) == [1]
 
 
@@ -787,12 +787,12 @@ def test_waiters_from_before_a_growth_learn_of_it_one_from_the_other(engine: Eng
     refs = [knows(engine, q) for _ in range(3)]
     waiters = [waiting(engine, ref) for ref in refs]
     for waiter in waiters:
-        assert len(waiter.until_it_waits().bells) == 2
+        assert len(waiter.until_it_waits().lists) == 2
     engine.run(grow(stranger(engine, name), 4))
     for waiter in waiters:  # the server wakes the one that waits longest
         assert 0 in tokens(engine, q)
         waiter.wake(take_token(engine, q.home), 50_000)
-        assert len(waiter.until_it_waits().bells) == 4
+        assert len(waiter.until_it_waits().lists) == 4
     put(engine, refs[0], 3, "new")
     waiters[2].wake(take_token(engine, refs[0].own[3]), 40_000)
     assert [d.body for d in waiters[2].finish()] == ["new"]
@@ -806,7 +806,7 @@ def test_a_waiter_of_a_single_partition_learns_of_the_others(engine: Engine, nam
     engine.run(grow(stranger(engine, name), 3))
     take_token(engine, q.home)
     waiter._go(lambda: waiter.flow.send((engine.execute(wait.then()), 50_000)))
-    assert len(waiter.until_it_waits().bells) == 3
+    assert len(waiter.until_it_waits().lists) == 3
     assert engine.token(q.home)  # for the next one
 
 

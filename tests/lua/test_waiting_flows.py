@@ -1,4 +1,4 @@
-"""A waiting receive step by step: it ends in time, hands its duty as a keeper on, leaves others their token."""
+"""A waiting receive step by step: it ends in time, hands its duty as the timer owner on, leaves others their token."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def receive(engine: Engine, q: QueueRef, wait_ms: int, limits: Any = NATIVE, vis
     return Receiver(engine, flows.receive_messages(q, limits, 1, visibility_ms, wait_ms))
 
 
-def keeper(engine: Engine, p: Partition) -> bytes | None:
+def timer(engine: Engine, p: Partition) -> bytes | None:
     value: bytes | None = engine.redis.get(p.base + "timer")  # type: ignore[assignment]
     return value
 
@@ -123,7 +123,7 @@ def with_shard(engine: Engine, name: str, dead: str) -> tuple[QueueRef, QueueRef
     return dlq, q
 
 
-# The duty of a keeper
+# The duty of the timer owner
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt()], ids=["cancelled", "interrupted"])
@@ -132,10 +132,10 @@ def test_a_keeper_that_is_interrupted_hands_its_duty_on(engine: Engine, name: st
     engine.send(q, "later", group=group(q), delay_ms=5000)
     first = receive(engine, q, 20_000)
     assert first.until_it_rests().wake_in_ms == 5000
-    assert keeper(engine, q.home)
+    assert timer(engine, q.home)
     assert not engine.token(q.home)
     first.interrupt(error)
-    assert keeper(engine, q.home) is None
+    assert timer(engine, q.home) is None
     assert engine.token(q.home)
     assert receive(engine, q, 20_000).until_it_rests().wake_in_ms == 5000
 
@@ -144,11 +144,11 @@ def test_a_waiter_that_is_no_owner_leaves_the_owner_alone_when_it_is_interrupted
     q = engine.queue(name)
     engine.send(q, "later", group=group(q), delay_ms=5000)
     receive(engine, q, 20_000).until_it_rests()
-    before = keeper(engine, q.home)
+    before = timer(engine, q.home)
     second = receive(engine, q, 20_000)
     assert second.until_it_rests().wake_in_ms is None
     second.interrupt(KeyboardInterrupt())
-    assert keeper(engine, q.home) == before
+    assert timer(engine, q.home) == before
     assert not engine.token(q.home)
 
 
@@ -159,7 +159,7 @@ def test_a_keeper_on_several_partitions_that_is_interrupted_hands_all_its_duties
     engine.send(dlq, "later", group=group(dlq), delay_ms=5000)
     waiter = receive(engine, dlq, 20_000)
     assert waiter.until_it_rests().wake_in_ms == 5000
-    assert keeper(engine, dlq.home)
+    assert timer(engine, dlq.home)
     waiter.interrupt(KeyboardInterrupt())
     assert [key for key in engine.names() if key.endswith("timer")] == []
     assert engine.token(dlq.home)
@@ -170,11 +170,11 @@ def test_an_answer_that_makes_its_caller_the_keeper_can_be_undone(engine: Engine
     engine.send(q, "later", group=group(q), delay_ms=5000)
     operation = operations.receive_messages(q.home, NATIVE, 1, None, "+20000", "w1")
     got = engine.execute(operation)
-    assert keeper(engine, q.home)
+    assert timer(engine, q.home)
     assert operation.undo is not None
     (undo,) = operation.undo(got)
     engine.execute(undo)
-    assert keeper(engine, q.home) is None
+    assert timer(engine, q.home) is None
     assert engine.token(q.home)
 
 
@@ -184,7 +184,7 @@ def test_a_stranger_that_learns_of_shards_still_guards_the_next_due_time(engine:
     stranger = type(dlq)(engine.transport.space, dead)
     waiter = receive(engine, stranger, 20_000)
     wait = waiter.until_it_rests()
-    assert len(wait.bells) == 2
+    assert len(wait.lists) == 2
     assert wait.wake_in_ms == 5000 or engine.token(dlq.home)
     assert waiter.live() == 5000
     assert [d.body for d in waiter.result] == ["later"]
@@ -203,7 +203,7 @@ def test_who_makes_a_missing_shard_and_asks_again_leaves_no_keeper_behind(engine
     first = receive(engine, q, 20_000)
     first.until_it_rests()
     assert [d.body for d in first.result] == ["next"]
-    assert keeper(engine, q.home) is None or engine.token(q.home)
+    assert timer(engine, q.home) is None or engine.token(q.home)
     second = receive(engine, q, 20_000)
     second.until_it_rests()
     assert second.step.wake_in_ms == 5000
@@ -223,7 +223,7 @@ def test_a_wait_ends_in_time_though_messages_die_meanwhile(engine: Engine, name:
     waiter = receive(engine, q, wait_ms)
     assert waiter.live() == wait_ms
     assert waiter.result == []
-    assert keeper(engine, q.home) is None
+    assert timer(engine, q.home) is None
 
 
 def test_a_wait_ends_in_time_though_messages_expire_meanwhile(engine: Engine, name: str) -> None:
@@ -235,7 +235,7 @@ def test_a_wait_ends_in_time_though_messages_expire_meanwhile(engine: Engine, na
     waiter = receive(engine, q, 3000)
     assert waiter.live() == 3000
     assert waiter.result == []
-    assert keeper(engine, q.home) is None
+    assert timer(engine, q.home) is None
 
 
 def test_a_wait_on_several_partitions_ends_in_time_though_messages_expire_meanwhile(
@@ -279,7 +279,7 @@ def test_a_waiter_at_its_limit_leaves_the_token_to_others(engine: Engine, full: 
     got = engine.execute(operations.receive_messages(q.home, ONE, 1, None, "+20000", "w1"))
     assert (got.messages, got.wake_at_ms) == ([], -1)
     assert engine.token(q.home)
-    assert keeper(engine, q.home) is None
+    assert timer(engine, q.home) is None
     other = engine.execute(operations.receive_messages(q.home, NATIVE, 1, None, "+20000", "w2"))
     assert [d.body for d in other.messages] == ["second"]
 

@@ -18,7 +18,7 @@ def ask(engine: Engine, q: QueueRef, waiter: str, wait: str = "+20000", count: i
     return engine.execute(operations.receive_messages(q.home, NATIVE, count, None, wait, waiter))
 
 
-def keeper(engine: Engine, q: QueueRef) -> str | None:
+def timer(engine: Engine, q: QueueRef) -> str | None:
     value = engine.redis.get(q.home.base + "timer")
     return value.decode() if value else None
 
@@ -50,7 +50,7 @@ def waited(engine: Engine, q: QueueRef, waiter: str, left_ms: int = 15_000, coun
 
 
 def leave(engine: Engine, q: QueueRef, waiter: str) -> None:
-    engine.execute(operations.ring(q.home, waiter))
+    engine.execute(operations.wake_waiter(q.home, waiter))
 
 
 def test_a_send_puts_one_token_out_however_many_there_are(engine: Engine, name: str) -> None:
@@ -63,11 +63,11 @@ def test_a_send_puts_one_token_out_however_many_there_are(engine: Engine, name: 
 
 def test_a_waiter_takes_the_token_away_and_guards_nothing_while_nothing_is_due(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    engine.execute(operations.ring(q.home))
+    engine.execute(operations.wake_waiter(q.home))
     got = ask(engine, q, "w1")
     assert (got.wake_at_ms, got.wait_until_ms) == (0, engine.clock.ms + 20_000)
     assert not engine.token(q.home)
-    assert keeper(engine, q) is None
+    assert timer(engine, q) is None
 
 
 def test_the_first_waiter_owns_the_next_due_time_and_two_others_are_its_backups(engine: Engine, name: str) -> None:
@@ -76,14 +76,14 @@ def test_the_first_waiter_owns_the_next_due_time_and_two_others_are_its_backups(
     due = engine.clock.ms + 5000
     assert engine.token(q.home)  # somebody has to look at the new due time
     assert duty(ask(engine, q, "w1")) == (due, due + 700)
-    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w1", 2)
+    assert (timer(engine, q), asked_for(engine, q)) == (f"{due}:w1", 2)
     assert duty(ask(engine, q, "w2")) == (0, due + 300)
     assert duty(ask(engine, q, "w3")) == (0, due + 500)
-    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w1:w2:w3", 0)
+    assert (timer(engine, q), asked_for(engine, q)) == (f"{due}:w1:w2:w3", 0)
     assert duty(ask(engine, q, "w4")) == (0, 0)
     assert duty(ask(engine, q, "w1")) == (due, due + 700)  # who has a duty keeps it
     assert duty(ask(engine, q, "w3")) == (0, due + 500)
-    assert keeper(engine, q) == f"{due}:w1:w2:w3"
+    assert timer(engine, q) == f"{due}:w1:w2:w3"
 
 
 def test_an_earlier_due_time_wakes_a_waiter_and_a_later_one_does_not(engine: Engine, name: str) -> None:
@@ -128,11 +128,11 @@ def test_a_keeper_that_goes_away_wakes_another(engine: Engine, name: str) -> Non
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
     ask(engine, q, "w1")
-    engine.execute(operations.ring(q.home, "somebody else"))
+    engine.execute(operations.wake_waiter(q.home, "somebody else"))
     assert not engine.token(q.home)
-    engine.execute(operations.ring(q.home, "w1"))
+    engine.execute(operations.wake_waiter(q.home, "w1"))
     assert engine.token(q.home)
-    assert keeper(engine, q) is None
+    assert timer(engine, q) is None
 
 
 def test_the_keeper_whose_wait_is_over_leaves(engine: Engine, name: str) -> None:
@@ -143,13 +143,13 @@ def test_the_keeper_whose_wait_is_over_leaves(engine: Engine, name: str) -> None
     got = ask(engine, q, "w1", str(until))
     assert got.wait_until_ms <= got.now_ms
     assert engine.token(q.home)
-    assert keeper(engine, q) is None
+    assert timer(engine, q) is None
 
 
 def test_a_guarded_time_that_has_passed_is_not_believed(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
-    ask(engine, q, "dead")  # and never rings
+    ask(engine, q, "dead")  # and never wakes anybody
     engine.clock.advance_ms(6000)
     engine.send(q, "much later", group="h" if q.is_fifo else None, delay_ms=50_000)
     assert engine.token(q.home)
@@ -293,10 +293,10 @@ def test_the_owner_that_leaves_is_replaced_and_keeps_its_backups(engine: Engine,
     for waiter in ("w1", "w2", "w3"):
         ask(engine, q, waiter)
     leave(engine, q, "w1")
-    assert (keeper(engine, q), engine.token(q.home)) == (f"{due}:-:w2:w3", True)
+    assert (timer(engine, q), engine.token(q.home)) == (f"{due}:-:w2:w3", True)
     engine.redis.delete(q.home.wakeups)
     assert duty(waited(engine, q, "w4")) == (due, due + 700)
-    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w4:w2:w3", 0)
+    assert (timer(engine, q), asked_for(engine, q)) == (f"{due}:w4:w2:w3", 0)
 
 
 def test_a_backup_that_takes_over_from_the_owner_is_replaced(engine: Engine, name: str) -> None:
@@ -306,7 +306,7 @@ def test_a_backup_that_takes_over_from_the_owner_is_replaced(engine: Engine, nam
         ask(engine, q, waiter)
     leave(engine, q, "w1")
     assert duty(waited(engine, q, "w2")) == (due, due + 700)
-    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w2:w3", 1)
+    assert (timer(engine, q), asked_for(engine, q)) == (f"{due}:w2:w3", 1)
 
 
 @pytest.mark.parametrize("how", ["cancelled", "over", "served"])
@@ -322,7 +322,7 @@ def test_a_backup_that_leaves_is_replaced(engine: Engine, name: str, how: str) -
     else:
         engine.send(q, "now", group="h" if q.is_fifo else None)
         assert waited(engine, q, "w2").messages
-    assert (keeper(engine, q), asked_for(engine, q)) == (f"{due}:w1:w3", 1)
+    assert (timer(engine, q), asked_for(engine, q)) == (f"{due}:w1:w3", 1)
     assert duty(waited(engine, q, "w4")) == (0, due + 500)
 
 
@@ -347,7 +347,7 @@ def test_who_takes_a_token_that_is_for_another_process_does_not_take_it_again(en
     assert asked_for(engine, q) == 2  # and others are asked
     for n in range(3, 20):
         assert duty(waited(engine, q, f"p-{n}"))[1] > due
-    assert len(str(keeper(engine, q)).split(":")) == 10
+    assert len(str(timer(engine, q)).split(":")) == 10
     assert asked_for(engine, q) == 2
 
 
@@ -360,7 +360,7 @@ def test_an_earlier_due_time_is_told_to_all_who_have_a_duty(engine: Engine, name
     due = later(engine, q, 1000, "h")
     assert duty(waited(engine, q, "w2")) == (due, due + 700)
     assert called(engine, q) == ["w1", "w3"]
-    assert keeper(engine, q) == f"{due}:w2"
+    assert timer(engine, q) == f"{due}:w2"
     assert duty(waited(engine, q, "w1")) == (0, due + 300)
     assert duty(waited(engine, q, "w3")) == (0, due + 500)
     assert called(engine, q) == []
@@ -373,7 +373,7 @@ def test_changed_settings_are_told_to_all_who_have_a_duty(engine: Engine, name: 
     for waiter in ("w1", "w2"):
         ask(engine, q, waiter)
     engine.run(flows.set_attributes(q, {"VisibilityTimeout": "77"}, NATIVE))
-    assert (keeper(engine, q), engine.token(q.home)) == (None, True)
+    assert (timer(engine, q), engine.token(q.home)) == (None, True)
     assert called(engine, q) == ["w1", "w2"]
     assert duty(waited(engine, q, "w2")) == (due, due + 700)
 
@@ -424,7 +424,7 @@ def test_a_waiter_at_its_limit_gives_up_what_it_has(engine: Engine, name: str) -
     engine.redis.delete(q.home.wakeups)  # w1 is woken
     until = str(engine.clock.ms + 15_000)
     got = engine.execute(operations.receive_messages(q.home, one, 1, None, until, "w1"))
-    assert (duty(got), keeper(engine, q), engine.token(q.home)) == ((-1, 0), None, True)
+    assert (duty(got), timer(engine, q), engine.token(q.home)) == ((-1, 0), None, True)
 
 
 def test_a_deleted_queue_leaves_no_duties_behind(engine: Engine, name: str) -> None:
@@ -432,9 +432,9 @@ def test_a_deleted_queue_leaves_no_duties_behind(engine: Engine, name: str) -> N
     later(engine, q)
     for waiter in ("w1", "w2"):
         ask(engine, q, waiter)
-    assert (keeper(engine, q), asked_for(engine, q)) != (None, 0)
+    assert (timer(engine, q), asked_for(engine, q)) != (None, 0)
     engine.run(flows.delete_queue(q, NATIVE))
-    assert (keeper(engine, q), asked_for(engine, q)) == (None, 0)
+    assert (timer(engine, q), asked_for(engine, q)) == (None, 0)
 
 
 def test_a_purge_leaves_duties_alone(engine: Engine, name: str) -> None:
@@ -443,4 +443,4 @@ def test_a_purge_leaves_duties_alone(engine: Engine, name: str) -> None:
     for waiter in ("w1", "w2"):
         ask(engine, q, waiter)
     engine.run(flows.purge_queue(q, NATIVE))
-    assert keeper(engine, q) == f"{due}:w1:w2"
+    assert timer(engine, q) == f"{due}:w1:w2"

@@ -49,7 +49,7 @@ class Snapshot(NamedTuple):
     """What is in the queue."""
 
     lists: tuple[tuple[str, int], ...]  # wakeup lists that have tokens
-    keeper: str
+    timer: str
     dues: tuple[int, ...]  # of messages that wait
 
 
@@ -105,10 +105,10 @@ class Server:
         self.empty = self._save(())
 
     def _save(self, dues: tuple[int, ...]) -> int:
-        keeper, answers = self.engine.redis.eval(SAVE, len(self.keys), *self.keys, len(self.lists))
+        timer, answers = self.engine.redis.eval(SAVE, len(self.keys), *self.keys, len(self.lists))
         self.present = [dump for _, dump in answers]
         lists = tuple((name, n) for name, (n, _) in zip(self.lists, answers, strict=False) if n)
-        snapshot = Snapshot(lists, keeper.decode(), tuple(sorted(dues)))
+        snapshot = Snapshot(lists, timer.decode(), tuple(sorted(dues)))
         number = self.numbers.get(snapshot)
         if number is None:
             number = self.numbers[snapshot] = len(self.snapshots)
@@ -122,7 +122,7 @@ class Server:
         for key, dump, present in zip(self.keys, self.dumps[queue], self.present, strict=True):
             left = 0
             if dump and key.endswith(":timer"):  # the only one that ends by itself
-                left = int(self.snapshots[queue].keeper.partition(":")[0]) - self.start_ms - now + 2000
+                left = int(self.snapshots[queue].timer.partition(":")[0]) - self.start_ms - now + 2000
                 if left <= 0:
                     dump = b""
             if left or dump != present:
@@ -154,8 +154,8 @@ class Server:
                 dues = tuple(sorted(dues)[1:])
             else:
                 result = [t and t - self.start_ms for t in (got.wake_at_ms, got.look_at_ms)]
-        elif what == "ring":
-            self.engine.execute(operations.ring(p, *args))
+        elif what == "wake":
+            self.engine.execute(operations.wake_waiter(p, *args))
         elif what == "watch":
             result = self.engine.execute(operations.watch(p, *args))
         else:
@@ -248,8 +248,8 @@ class Walk:
                 nexts.append((f"{w.name} takes a token of {name}", following))
             if w.phase == BLOCKED and w.wake_at and w.wake_at <= state.now:
                 queue, again = self.server.do(state.queue, state.now, "watch", w.name)
-                rung = w._replace(wake_at=state.now + again if again else 0)
-                nexts.append((f"{w.name} wakes somebody", self.with_waiter(state, i, rung, queue)))
+                waiter = w._replace(wake_at=state.now + again if again else 0)
+                nexts.append((f"{w.name} wakes somebody", self.with_waiter(state, i, waiter, queue)))
             if w.phase == BLOCKED and w.look_at and w.look_at <= state.now:
                 nexts.append((f"{w.name} looks", self.received(state, i, state.queue, has_waited=True)))
         return nexts
@@ -289,7 +289,7 @@ class Walk:
                         )
                     if state.cancels:
                         for call in ((), (w.name,)):
-                            queue, _ = self.server.do(queue, state.now, "ring", *call)
+                            queue, _ = self.server.do(queue, state.now, "wake", *call)
                         gone = self.with_waiter(state, i, Waiter(w.name, GONE), queue, cancels=state.cancels - 1)
                         nexts.append((f"{w.name} is cancelled, with {name}", gone))
         for i, delay_ms in enumerate(state.sends):

@@ -17,7 +17,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {"_async", "_sync", "aio", ""},
     {"sqs"},
     {"boto3", "worker", "testing", "pytest_plugin"},
-    {"chaos", "cli", "demo", "__main__"},
+    {"cli", "__main__"},
 ]
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix("."): path

@@ -32,9 +32,9 @@ class Server:
     def send(self, name: str) -> None:
         key = name.encode()
         self.messages[key] = self.messages.get(key, 0) + 1
-        self.ring(key, None)
+        self.put(key, None)
 
-    def ring(self, key: bytes, by: Process | None) -> None:
+    def put(self, key: bytes, by: Process | None) -> None:
         if not self.tokens.get(key):
             self.tokens[key] = 1
             self.changed(key, by)
@@ -44,7 +44,7 @@ class Server:
         if self.messages.get(key):
             self.messages[key] -= 1
             if self.messages[key]:
-                self.ring(key, by)
+                self.put(key, by)
             return 1
         if self.tokens.pop(key, 0):
             self.changed(key, by)
@@ -120,8 +120,8 @@ class Process:
 
     def hear(self) -> None:
         self.ask(self.switch.told(self.told.popleft()))
-        for name in self.switch.spare:  # rung again
-            self.server.ring(name.encode(), None)
+        for name in self.switch.spare:  # put out again
+            self.server.put(name.encode(), None)
         self.switch.spare.clear()
         for listener, reply in self.switch.orphans:
             if reply[0]:  # given back
@@ -259,7 +259,7 @@ def test_a_token_is_not_spent_on_a_waiter_that_is_done() -> None:
     assert switch.spare == []
 
 
-def test_the_token_of_a_backup_rings_the_bell_and_one_for_a_single_waiter_nobody() -> None:
+def test_the_token_of_a_backup_wakes_another_waiter_and_one_for_a_single_waiter_nobody() -> None:
     for name, spare in (("a:backup", ["a:wakeups"]), ("a:wake:1", [])):
         switch = Switch()
         listener = Listener(b"", lambda: None, None, ())

@@ -58,7 +58,7 @@ class Ends:
         self.socket = Socket(ours)
         parser = SimpleNamespace(parse_error=rx.ResponseError)
         connection = SimpleNamespace(_sock=self.socket, _parser=parser, disconnect=ours.close)
-        self.hub = Hub(connection, threading.Lock(), lambda bells: None, lambda listener, reply: None)
+        self.hub = Hub(connection, threading.Lock(), lambda lists: None, lambda listener, reply: None)
 
     def listener(self) -> tuple[Listener, threading.Event]:
         done = threading.Event()
@@ -231,7 +231,7 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
 
     monkeypatch.setattr(link, "_lead", lead)
     wait = Wait(("p:wakeups",), 60_000)
-    post = link._post(wait.bells)
+    post = link._post(wait.lists)
     real = threading.Lock
 
     def follow(name: str) -> threading.Thread:
@@ -282,7 +282,7 @@ def test_a_token_that_comes_when_the_time_is_over_is_received_once(
     receive.keeps_answer = False
     hub: Any = LateHub()
     wait = Wait((P.wakeups,), 1, then=lambda: receive)
-    got = link._listen([(hub, wait.bells)], wait, time.monotonic(), None, None, link._post(wait.bells))
+    got = link._listen([(hub, wait.lists)], wait, time.monotonic(), None, None, link._post(wait.lists))
     assert got == b"the message"
 
 
@@ -327,7 +327,7 @@ def test_a_network_that_gives_up_does_not_stop_the_event_loop() -> None:
             _parser=SimpleNamespace(parse_error=rx.ResponseError),
             disconnect=disconnect,
         )
-        hub = hubs.Hub(connection, lambda bells: None, lambda listener, reply: None)
+        hub = hubs.Hub(connection, lambda lists: None, lambda listener, reply: None)
         told = asyncio.Event()
         listener = Listener(b"", told.set, None, ())
         hub.listen(listener, ["a:wakeups"])

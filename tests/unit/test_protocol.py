@@ -44,9 +44,9 @@ def test_each_call_has_another_number_and_the_numbers_of_a_slot_end() -> None:
 
 def test_what_is_the_same_when_done_twice_needs_no_slot() -> None:
     slot = protocol.CallSlot()
-    ring = operations.ring(P)
-    assert slot.name.encode() not in protocol.pack(ring, False, slot)
-    assert protocol.repetition(ring, False, slot) == protocol.pack(ring, False, slot)
+    wake = operations.wake_waiter(P)
+    assert slot.name.encode() not in protocol.pack(wake, False, slot)
+    assert protocol.repetition(wake, False, slot) == protocol.pack(wake, False, slot)
 
 
 def test_only_a_repeated_call_says_so() -> None:

@@ -596,7 +596,7 @@ def _look(
             order = tuple(come) or (tuple(limited) if limited and spare == 0 else q.in_turn(None))
     except QueueDoesNotExist:
         if heard or ends:
-            yield operations.ring(q.home)  # whoever else waits finds out as well
+            yield operations.wake_waiter(q.home)  # whoever else waits finds out as well
         raise
     except BaseException as e:
         if not isinstance(e, GeneratorExit | ServerError):
@@ -619,13 +619,13 @@ def _with_list(partitions: Sequence[Partition], key: str | None) -> Partition | 
 
 def _leave(duties: dict[Partition, tuple[int, int]], waiter: str, owed: dict[Partition, None]) -> Flow[None]:
     while duties:
-        yield operations.ring(duties.popitem()[0], waiter)
+        yield operations.wake_waiter(duties.popitem()[0], waiter)
     while owed:
-        yield operations.ring(owed.popitem()[0])
+        yield operations.wake_waiter(owed.popitem()[0])
 
 
 def _ring(p: Partition) -> Flow[None]:
-    yield operations.ring(p)
+    yield operations.wake_waiter(p)
 
 
 def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:

@@ -11,8 +11,8 @@ from rqsqs._core.operations.receive import (
     not_received,
     pass_over,
     receive_messages,
-    ring,
     stamp_text,
+    wake_waiter,
     watch,
     watch_all,
 )
@@ -59,9 +59,9 @@ __all__ = [
     "pass_over",
     "receive_messages",
     "release_messages",
-    "ring",
     "send_messages",
     "stamp_text",
+    "wake_waiter",
     "watch",
     "watch_all",
 ]

@@ -121,8 +121,8 @@ def not_received(got: Received, waiter: str, *, delete: bool) -> list[Operation]
     if got.messages:
         return [] if delete else give_back(p, got.messages)
     if got.wake_at_ms == got.now_ms and waiter:  # something may be visible, and it may have taken a token
-        return [ring(p)]
-    return [ring(p, waiter)] if got.look_at_ms else []
+        return [wake_waiter(p)]
+    return [wake_waiter(p, waiter)] if got.look_at_ms else []
 
 
 def give_back(p: Partition, deliveries: Sequence[Delivery]) -> list[Operation]:
@@ -238,7 +238,7 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
     return messages
 
 
-def ring(p: Partition, waiter: str = "") -> Operation:
+def wake_waiter(p: Partition, waiter: str = "") -> Operation:
     """Wake one waiter; with a waiter's name: it goes away, and if it has a duty another one takes it over."""
     return Operation("wake_waiter", p.keys("wakeups timer"), (p.space.now_us(), waiter, ""))
 

@@ -329,7 +329,7 @@ class Link:
             await asyncio.sleep(min(wait.timeout_ms, tuning.TEST_WAIT_MS) / 1000)
             result = await self.execute(wait.then()) if wait.then is not None else None
             return result, max(0, round((deadline - time.monotonic()) * 1000))
-        post = self.posts.setdefault(wait.bells, _Post())
+        post = self.posts.setdefault(wait.lists, _Post())
         until = deadline if wait.wake_in_ms is None else min(deadline, time.monotonic() + wait.wake_in_ms / 1000)
         while post.has_leader:
             left = until - time.monotonic()
@@ -360,7 +360,7 @@ class Link:
         blocked: list[_Blocked] = []
         occupied: list[Node] = []
         try:
-            by_node = await self._by_node(wait.bells + wait.also)
+            by_node = await self._by_node(wait.lists + wait.also)
             hubs: list[tuple[Hub, tuple[str, ...]]] = []
             if not _occupy([node for node, _ in by_node], occupied):
                 hubs = [(hub, lists) for node, lists in by_node if (hub := await node.open_hub(self._hub)) is not None]
@@ -411,7 +411,7 @@ class Link:
         slot = self.slots.take()
         packed = protocol.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         told = asyncio.Event()
-        listener = Listener(packed, told.set, operation, wait.bells)
+        listener = Listener(packed, told.set, operation, wait.lists)
         watch = None
         if wake_at is not None and wait.wake is not None:
             watch = self.background(self._watch(wait.wake, wake_at - time.monotonic()))
@@ -655,7 +655,7 @@ class Link:
         except (RqsqsError, rx.RedisError, OSError):
             exchange.cancel()
             await asyncio.wait((exchange,))
-        await self.ring(wait.bells)
+        await self.ring(wait.lists)
 
     async def ring(self, bells: Sequence[str]) -> None:
         """Put wake tokens out, as far as that can be done."""
@@ -796,7 +796,7 @@ class Transport:
         if type(step) is Wait:
             return await self._wait(link, step)
         if type(step) is IsWatched:
-            return link.is_watched(step.bells)
+            return link.is_watched(step.lists)
         if type(step) is Sleep:
             return await asyncio.sleep(step.ms / 1000)
         if type(step) is Spawn:

@@ -273,7 +273,7 @@ class Link:
         start = time.monotonic()
         deadline = start + wait.timeout_ms / 1000
         wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
-        post = self._post(wait.bells)
+        post = self._post(wait.lists)
         if clock is not None:
             with post.lock:
                 post.in_tests += 1
@@ -357,7 +357,7 @@ class Link:
         forgetting: Operation | None = None
         blocked: list[_Blocked] = []
         try:
-            by_node = self._by_node(wait.bells + wait.also)
+            by_node = self._by_node(wait.lists + wait.also)
             lines, hubs = self._means(by_node)
         except rx.ResponseError as e:
             known = error_mapping.server(e, sent=False, where=self.where)
@@ -505,7 +505,7 @@ class Link:
         packed = protocol.pack(operation, self.router.is_cluster, slot) if operation is not None else b""
         told = threading.Lock()
         told.acquire()
-        listener = Listener(packed, told.release, operation, wait.bells)
+        listener = Listener(packed, told.release, operation, wait.lists)
         try:
             post.listener = listener
             for hub, lists in hubs:
@@ -630,7 +630,7 @@ class Link:
                     for undo in operation.undo(reply if operation.parse is None else operation.parse(reply)):
                         self.execute(undo)
         if blocked:
-            self.ring(wait.bells)
+            self.ring(wait.lists)
 
     def ring(self, bells: Iterable[str]) -> None:
         """Put wake tokens out, as far as that can be done."""
@@ -838,7 +838,7 @@ class Transport:
             finally:
                 self._waiters.discard(waiter)
         if type(step) is IsWatched:
-            return self.space.clock is None and self.link.is_watched(step.bells)
+            return self.space.clock is None and self.link.is_watched(step.lists)
         if type(step) is Sleep:
             time.sleep(step.ms / 1000)
             return None
