@@ -1,13 +1,14 @@
-"""What a server is asked at the first connection, and what its answers mean: can it run the scripts, and what do its
-settings cost? The questions go with each other in one round trip; what a server refuses to tell is not held against it.
+"""Checks of a server by what it says of itself: can it run the scripts, and can its settings cost messages?
 
-Warnings go to the logger `rqsqs.server`, each once per process and server.
+The first connection asks in one round trip, and warns on the logger `rqsqs.server`, once per process and server;
+`rqsqs doctor` shows the same findings, and more. A server that refuses to answer is not blamed for that.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import redis.exceptions as rx
@@ -28,7 +29,22 @@ SENDS = frozenset({"send_message", "send_message_fifo"})
 _said: dict[tuple[str, str], object] = {}  # what, about which server: by its run id
 
 
-class Told(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. Level: ok, warn, fail, or skip when the server refuses to tell."""
+
+    check: str
+    level: str
+    text: str
+    advice: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Text and advice."""
+        return f"{self.text}; {self.advice}"
+
+
+class ServerInfo(NamedTuple):
     """What a server said of itself.
 
     Attributes:
@@ -74,8 +90,8 @@ class Looked:
         self._keys = dict.fromkeys(list(known)[-MOST_LOOKED:])
 
 
-def judge_formats(where: str, keys: Sequence[str], replies: Sequence[Any]) -> None:
-    """Judge the answers to format_question(): nothing, if it was entered, or what is there. A server that refuses to
+def check_formats(where: str, keys: Sequence[str], replies: Sequence[Any]) -> None:
+    """Check the answers to format_question(): nothing, if it was entered, or what is there. A server that refuses to
     tell, as it is full, a replica or not the one of a cluster that has the key, is not asked again: records have a
     format, too.
 
@@ -90,10 +106,10 @@ def judge_formats(where: str, keys: Sequence[str], replies: Sequence[Any]) -> No
             )
 
 
-def judge(where: str, info: Any, config: Any) -> Told:
-    """Judge a server by its answers to QUESTIONS, each a reply or an exception.
+def check(where: str, info: Any, config: Any) -> ServerInfo:
+    """Check a server by its answers to QUESTIONS, each a reply or an exception.
 
-    Warns of what can cost messages, unless it is an embedded server: that in memory was chosen knowingly.
+    Warns of what can cost messages, unless it is an embedded server: memory was chosen knowingly there.
 
     Raises:
         ServerTooOld: it cannot run the scripts.
@@ -105,32 +121,20 @@ def judge(where: str, info: Any, config: Any) -> Told:
             known = error_mapping.server(info, sent=False, where=where)
         if known is not None:
             raise known from info
-        return Told(where, where, True, 0)
-    _check_version(where, info)
-    is_master = _field(info, "role") != "slave"
-    replicas = int(_field(info, "connected_slaves") or 0) if is_master else 0
-    told = Told(where, _field(info, "run_id") or where, is_master, replicas)
+        return ServerInfo(where, where, True, 0)
+    fields = dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+    found = version(fields)
+    if found.level == "fail":
+        raise ServerTooOld(f"{where}: {found.sentence}")
+    is_master = fields.get("role") != "slave"
+    replicas = int(fields.get("connected_slaves", 0)) if is_master else 0
+    server = ServerInfo(where, fields.get("run_id", where), is_master, replicas)
     settings = _settings(config)
     if is_master and settings.get("proc-title-template") != TITLE:
-        _warn_of_eviction(told, _field(info, "maxmemory_policy"))
-        _warn_of_persistence(told, _field(info, "aof_enabled"), settings)
-    return told
-
-
-def _field(info: bytes, name: str) -> str:
-    """Of INFO; "" if there is none of this name."""
-    return info.partition(f"\n{name}:".encode())[2].partition(b"\r")[0].decode()
-
-
-def _check_version(where: str, info: bytes) -> None:
-    name = "valkey" if _field(info, "valkey_version") else "redis"
-    version = _field(info, f"{name}_version")
-    numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
-    if numbers and numbers < OLDEST[name]:
-        raise ServerTooOld(
-            f"{where} is {name} {version}; rqsqs needs Redis 7.0 or Valkey 7.2 or newer: update it, set RQSQS_URL to "
-            "another server, or have your own with RQSQS_URL=embedded://~"
-        )
+        _warn(server, eviction(fields))
+        if settings and (settings.get("save") == "" or fields.get("aof_enabled") == "1"):  # not of snapshots, a default
+            _warn(server, persistence(fields, settings))
+    return server
 
 
 def _settings(config: Any) -> dict[str, str]:
@@ -142,24 +146,59 @@ def _settings(config: Any) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in config.items()}
 
 
-def _warn_of_eviction(told: Told, policy: str) -> None:
-    if policy not in ("", "noeviction"):
-        _warn(
-            told,
-            f"maxmemory-policy is {policy}: when its memory is full it throws away what queues are made of; set "
-            "maxmemory-policy to noeviction",
-        )
+def version(info: Mapping[str, Any]) -> Finding:
+    """Kind and version. A server that does not tell its version may be new enough."""
+    kind = "valkey" if "valkey_version" in info else "redis"
+    number = str(info.get(f"{kind}_version", "?"))
+    found = tuple(int(part) for part in number.split(".")[:2] if part.isdigit())
+    text = f"the server is {kind.title()} {number}"
+    if not found or found >= OLDEST[kind]:
+        return Finding("version", "ok", text)
+    advice = "update it, set RQSQS_URL to another server, or have your own with RQSQS_URL=embedded://~"
+    advice = f"rqsqs needs Redis 7.0 or Valkey 7.2 or newer: {advice}"
+    return Finding("version", "fail", f"{text}, too old", advice)
 
 
-def _warn_of_persistence(told: Told, aof: str, settings: dict[str, str]) -> None:
-    if aof == "0" and settings.get("save") == "":
-        _warn(told, "it keeps queues in memory only: they are gone when it ends; set appendonly to yes")
-    elif aof == "1" and settings.get("appendfsync") == "no":
-        _warn(
-            told,
-            "appendfsync is no: the death of its machine can cost many seconds of messages; set appendfsync to "
-            "everysec or always",
-        )
+def eviction(info: Mapping[str, Any]) -> Finding:
+    """May the server throw keys away?"""
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return Finding("eviction", "ok", "maxmemory-policy is noeviction: no message is thrown away")
+    advice = "set maxmemory-policy to noeviction, in its configuration file as well, and keep caches on another server"
+    return Finding("eviction", "fail", f"maxmemory-policy is {policy}: full memory would cost messages", advice)
+
+
+def persistence(info: Mapping[str, Any], settings: Mapping[str, str | None]) -> Finding:
+    """What would a crash of the server cost?
+
+    Args:
+        settings: appendfsync and save, as far as it tells them.
+    """
+    if int(info.get("aof_enabled", 0)):
+        fsync = settings.get("appendfsync")
+        text = f"append-only file with appendfsync {fsync or '(not told)'}"
+        if fsync == "always":
+            return Finding("persistence", "ok", f"{text}: a crash costs nothing that was sent")
+        if fsync == "everysec":
+            advice = "appendfsync always loses nothing, and is slower"
+            return Finding("persistence", "ok", f"{text}: a crash may cost the last second", advice)
+        level, advice = "warn" if fsync == "no" else "ok", "set appendfsync to everysec or always"
+        return Finding("persistence", level, f"{text}: a crash may cost seconds", advice)
+    saves = settings.get("save")
+    if saves is None:
+        text = "no append-only file; whether there are snapshots is not told"
+    elif saves:
+        text = f"snapshots only: a crash costs everything since the last one (save {saves})"
+    else:
+        text = "in memory only: the queues are gone when the server ends"
+    return Finding("persistence", "warn", text, "set appendonly to yes; appendfsync always loses nothing")
+
+
+def unawaited(replicas: int) -> Finding:
+    """There are replicas, and sends do not wait for them."""
+    copies, them = ("1 replica", "it") if replicas == 1 else (f"{replicas} replicas", "them")
+    text = f"{copies}, and sends do not wait for {them}: a failover can cost messages that were acknowledged"
+    return Finding("replication", "warn", text, "connect with durability=rqsqs.Durability(replicas=1)")
 
 
 def is_unsafe(operation: Operation) -> bool:
@@ -167,17 +206,12 @@ def is_unsafe(operation: Operation) -> bool:
     return operation.durability is None and operation.script in SENDS
 
 
-def warn_of_replicas(told: Told) -> None:
+def warn_of_replicas(server: ServerInfo) -> None:
     """A send did not wait for the replicas that there are."""
-    _warn(
-        told,
-        f"it has {told.replicas} replica{'s' if told.replicas > 1 else ''} and sends do not wait for "
-        f"{'them' if told.replicas > 1 else 'it'}: a failover can cost messages that were acknowledged; connect with "
-        "durability=rqsqs.Durability(replicas=1)",
-    )
+    _warn(server, unawaited(server.replicas))
 
 
-def _warn(told: Told, what: str) -> None:
+def _warn(server: ServerInfo, finding: Finding) -> None:
     mine = object()
-    if _said.setdefault((told.run_id, what), mine) is mine:  # one thread says it
-        log.warning("%s: %s", told.where, what)
+    if finding.level != "ok" and _said.setdefault((server.run_id, finding.text), mine) is mine:  # one thread says it
+        log.warning("%s: %s", server.where, finding.sentence)

@@ -1,4 +1,4 @@
-"""`rqsqs doctor`: is the server fit for queues (see `examination`), and are the queues well?"""
+"""`rqsqs doctor`: checks of the server (doctor_checks.py) and of the queues."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 import rqsqs
 from rqsqs._core import flows
 from rqsqs._io import connect, error_mapping
+from rqsqs._io.server_checks import Finding
 from rqsqs._io.sync import clients
 from rqsqs.cli import output, scanning
-from rqsqs.cli.examination import Finding, Patient, examine_server
+from rqsqs.cli.doctor_checks import Server, check_server
 from rqsqs.cli.report import Result, Results
 from rqsqs.cli.settings import Settings, reported
 
@@ -71,14 +72,14 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             except redis.RedisError as error:
                 raise error_mapping.server(error, sent=False, where=where) or error from None
             if not settings.as_json:
-                output.note(f"examining {where}")
-            for finding in examine_server(Patient(client, settings.prefix, is_cluster="+cluster:" in settings.server)):
+                output.note(f"checking {where}")
+            for finding in check_server(Server(client, settings.prefix, is_cluster="+cluster:" in settings.server)):
                 is_too_old |= finding.check == "version" and finding.level == "fail"
                 if len(urls) > 1 and settings.as_json:
                     finding = replace(finding, text=f"{where}: {finding.text}")
                 yield finding
     if not is_too_old:
-        yield from examine_queues(settings.connect())
+        yield from check_queues(settings.connect())
 
 
 @contextlib.contextmanager
@@ -109,7 +110,7 @@ class FindingView(Result):
             output.hanging("      ", advice, dim=True)
 
 
-def examine_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
+def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
     """Queues that want somebody's attention."""
     paused, without, sources, dead = [], [], set(), []
     number = looked = 0

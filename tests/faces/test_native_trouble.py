@@ -532,14 +532,15 @@ def test_a_full_server_refuses_sends_and_lets_consumers_work(make_server: Callab
 @pytest.mark.parametrize(
     ("info", "version"),
     [
-        ("# Server\r\nredis_version:6.2.14\r\n", "redis 6.2.14"),
-        ("# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.0.1\r\n", "valkey 7.0.1"),
+        ("# Server\r\nredis_version:6.2.14\r\n", "Redis 6.2.14"),
+        ("# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.0.1\r\n", "Valkey 7.0.1"),
     ],
 )
 def test_a_server_that_is_too_old(info: str, version: str) -> None:
     with fake_server(greet(info)) as url, rqsqs.connect(url) as connection:
         for _ in range(2):
-            with pytest.raises(rqsqs.ServerTooOld, match=f"is {version}; rqsqs needs Redis 7.0 or Valkey 7.2 or newer"):
+            needed = "rqsqs needs Redis 7.0 or Valkey 7.2 or newer"
+            with pytest.raises(rqsqs.ServerTooOld, match=f"is {version}, too old; {needed}"):
                 connection.exists("orders")
 
 

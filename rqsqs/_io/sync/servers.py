@@ -48,7 +48,7 @@ class Node:
         self.where = connect.shown(url)
         self.host = urlsplit(url).hostname or ""
         self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
-        self.copied: server_checks.Told | None = None
+        self.copied: server_checks.ServerInfo | None = None
         self.opening_s = connect.opening_s(self.pool.connection_kwargs)
         self._counters = counters
         self.forget()
@@ -96,8 +96,8 @@ class Node:
             except rx.ResponseError as e:
                 replies.append(e)
         self.has_answered = True
-        told = server_checks.judge(self.where, *replies[:2])
-        server_checks.judge_formats(self.where, formats, replies[2:])
+        told = server_checks.check(self.where, *replies[:2])
+        server_checks.check_formats(self.where, formats, replies[2:])
         self._is_checked = told.is_master  # what becomes one is asked again
         self._looked.add(formats)
         self.copied = told if told.replicas else None
@@ -124,7 +124,7 @@ class Node:
             found = e
         except protocol.BROKEN:
             return  # the first operation says why
-        server_checks.judge_formats(self.where, [key], [found])
+        server_checks.check_formats(self.where, [key], [found])
         self._looked.add([key])
 
     def _count_lost(self) -> None:

@@ -1,18 +1,18 @@
-"""What `rqsqs doctor` looks at: one function per check, each yields findings with a sentence and an advice."""
+"""Checks of a server for `rqsqs doctor`: one function each, which yields findings with a sentence and advice."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import redis
 
 from rqsqs._core import scripts
-from rqsqs._io.server_checks import OLDEST
+from rqsqs._io import server_checks
+from rqsqs._io.server_checks import Finding
 from rqsqs.cli import output
 
 PINGS = 20
@@ -30,17 +30,7 @@ TROUBLE = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check found. Level: ok, warn, fail, or skip when it could not be seen."""
-
-    check: str
-    level: str
-    text: str
-    advice: str = ""
-
-
-class Patient:
+class Server:
     """The server: a plain client and what INFO says, asked for once."""
 
     def __init__(self, client: redis.Redis, prefix: str, *, is_cluster: bool = False) -> None:
@@ -75,40 +65,27 @@ class Patient:
         return str(found.get(name, ""))
 
 
-def version(patient: Patient) -> Iterator[Finding]:
+def version(server: Server) -> Iterator[Finding]:
     """Kind and version."""
-    info = patient.info
-    kind = "valkey" if "valkey_version" in info else "redis"
-    number = str(info.get(f"{kind}_version", "?"))
-    found = tuple(int(part) for part in number.split(".")[:2] if part.isdigit())
-    name = f"the server is {kind.title()} {number}"
-    if found and found < OLDEST[kind]:
-        yield Finding("version", "fail", f"{name}, too old", "rqsqs needs Redis 7.0 or Valkey 7.2 or newer")
-    else:
-        yield Finding("version", "ok", name)
-    if int(info.get("cluster_enabled", 0)):
-        if not patient.is_cluster:
+    yield server_checks.version(server.info)
+    if int(server.info.get("cluster_enabled", 0)):
+        if not server.is_cluster:
             advice = "its URL is redis+cluster://HOST:PORT,HOST:PORT"
             yield Finding("version", "fail", "the server is part of a cluster, and the URL does not say so", advice)
-        state: Any = patient.client.cluster("info")
+        state: Any = server.client.cluster("info")
         if state["cluster_state"] != "ok":
             text = f"the cluster is down: {state['cluster_slots_ok']} of 16384 hash slots are served"
             yield Finding("version", "fail", text, "redis-cli --cluster check HOST:PORT tells more")
 
 
-def eviction(patient: Patient) -> Iterator[Finding]:
+def eviction(server: Server) -> Iterator[Finding]:
     """May the server throw keys away?"""
-    policy = str(patient.info["maxmemory_policy"])
-    if policy == "noeviction":
-        yield Finding("eviction", "ok", "maxmemory-policy is noeviction: no message is thrown away")
-        return
-    advice = "CONFIG SET maxmemory-policy noeviction, and in its configuration; a cache belongs on another server"
-    yield Finding("eviction", "fail", f"maxmemory-policy is {policy}: full memory would cost messages", advice)
+    yield server_checks.eviction(server.info)
 
 
-def memory(patient: Patient) -> Iterator[Finding]:
+def memory(server: Server) -> Iterator[Finding]:
     """How full is it?"""
-    info = patient.info
+    info = server.info
     used, limit = int(info["used_memory"]), int(info["maxmemory"])
     if not limit:
         whole = int(info.get("total_system_memory", 0))
@@ -131,43 +108,28 @@ def _size(number: float) -> str:
     return f"{number:.1f} GiB"
 
 
-def persistence(patient: Patient) -> Iterator[Finding]:
+def persistence(server: Server) -> Iterator[Finding]:
     """What would a crash of the server cost?"""
-    info = patient.info
+    info = server.info
     if info.get("aof_last_write_status", "ok") != "ok":
         yield Finding("persistence", "fail", "the last write to the append-only file failed", "free disk; see its log")
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         advice = "free disk or memory and see the server's log; until a save succeeds it may refuse writes (MISCONF)"
         yield Finding("persistence", "fail", "the last snapshot failed", advice)
-    if int(info.get("aof_enabled", 0)):
-        fsync = _ask(patient, "appendfsync")
-        cost = {"always": "a crash costs nothing that was sent", "everysec": "a crash may cost the last second"}
-        text = f"append-only file with appendfsync {fsync or '(not told)'}"
-        advice = "" if fsync == "always" else "appendfsync always loses nothing, and is slower"
-        level = "warn" if fsync == "no" else "ok"
-        yield Finding("persistence", level, f"{text}: {cost.get(fsync or '', 'a crash may cost seconds')}", advice)
-        return
-    saves = _ask(patient, "save")
-    advice = "appendonly yes keeps queues over a crash; appendfsync always loses nothing"
-    if saves is None:
-        yield Finding("persistence", "warn", "no append-only file; whether there are snapshots is not told", advice)
-    elif saves:
-        text = "snapshots only: a crash costs everything since the last one"
-        yield Finding("persistence", "warn", f"{text} (save {saves})", advice)
-    else:
-        yield Finding("persistence", "warn", "in memory only: the queues are gone when the server ends", advice)
+    settings = {name: _ask(server, name) for name in ("appendfsync", "save")}
+    yield server_checks.persistence(info, settings)
 
 
-def _ask(patient: Patient, name: str) -> str | None:
+def _ask(server: Server, name: str) -> str | None:
     try:
-        return patient.config(name)
+        return server.config(name)
     except redis.ResponseError:
         return None
 
 
-def replication(patient: Patient) -> Iterator[Finding]:
+def replication(server: Server) -> Iterator[Finding]:
     """Is it the primary, and is there a copy?"""
-    info = patient.info
+    info = server.info
     if info.get("role") == "slave":
         advice = f"connect to the primary, {info.get('master_host')}:{info.get('master_port')}"
         yield Finding("replication", "fail", "this is a replica, which takes no writes", advice)
@@ -190,17 +152,16 @@ def replication(patient: Patient) -> Iterator[Finding]:
         text = f"{copies}, for which sends have waited {output.counted(waits, 'time')} since the server started"
         yield Finding("replication", "ok", text)
     else:
-        text = f"{copies}, for which no send has waited: a failover may cost what was acknowledged and not copied yet"
-        yield Finding("replication", "warn", text, "rqsqs.connect(..., durability=rqsqs.Durability(replicas=1)) waits")
+        yield server_checks.unawaited(number)
 
 
 def _calls(info: dict[str, Any], command: str) -> int:
     return int(info.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
-def connections(patient: Patient) -> Iterator[Finding]:
+def connections(server: Server) -> Iterator[Finding]:
     """Is there room for more?"""
-    info = patient.info
+    info = server.info
     number, limit = int(info["connected_clients"]), int(info.get("maxclients", 0) or 0)
     advice = "raise maxclients, or let threads and tasks share a connection (rqsqs.aio needs one per process)"
     text = f"{output.counted(number, 'connection')}{f' of {limit:,}' if limit else ''}"
@@ -212,10 +173,10 @@ def connections(patient: Patient) -> Iterator[Finding]:
         yield Finding("connections", "warn", text, advice)
 
 
-def clock(patient: Patient) -> Iterator[Finding]:
+def clock(server: Server) -> Iterator[Finding]:
     """Do both clocks show the same?"""
     before = time.time()
-    seconds, micros = patient.client.time()
+    seconds, micros = server.client.time()
     after = time.time()
     off = seconds + micros / 1e6 - (before + after) / 2
     doubt = (after - before) / 2
@@ -230,12 +191,12 @@ def clock(patient: Patient) -> Iterator[Finding]:
         yield Finding("clock", "ok", text)
 
 
-def round_trip(patient: Patient) -> Iterator[Finding]:
+def round_trip(server: Server) -> Iterator[Finding]:
     """How long does a call take at least?"""
     took = []
     for _ in range(PINGS):
         start = time.perf_counter()
-        patient.client.exists(patient.probe)
+        server.client.exists(server.probe)
         took.append((time.perf_counter() - start) * 1000)
     middle = statistics.median(took)
     text = f"a round trip takes {middle:.2g} ms (the longest of {PINGS}: {max(took):.2g} ms)"
@@ -243,15 +204,15 @@ def round_trip(patient: Patient) -> Iterator[Finding]:
     yield Finding("round trip", "warn" if middle > 5 else "ok", text, advice if middle > 5 else "")
 
 
-def rights(patient: Patient) -> Iterator[Finding]:
+def rights(server: Server) -> Iterator[Finding]:
     """May this user do what queues need?"""
-    client, probe = patient.client, patient.probe
+    client, probe = server.client, server.probe
     try:
         user = f"the user {client.acl_whoami()!r}"
     except redis.ResponseError:
         user = "this user"
-    advice = f"give it ~{patient.prefix}:* +@read +@write -@dangerous +time +evalsha +script|load"
-    if patient.is_cluster:
+    advice = f"give it ~{server.prefix}:* +@read +@write -@dangerous +time +evalsha +script|load"
+    if server.is_cluster:
         advice += " +cluster|slots"
     try:
         sha = client.script_load("redis.call('TIME') return redis.call('SET', KEYS[1], '1', 'PX', '1000')")
@@ -260,25 +221,25 @@ def rights(patient: Patient) -> Iterator[Finding]:
     except redis.ResponseError as error:
         yield Finding("rights", "fail", f"{user} may not do what queues need: {error}", advice)
     else:
-        keys = f"{patient.prefix}:*"
+        keys = f"{server.prefix}:*"
         yield Finding("rights", "ok", f"{user} may load and run scripts, and write keys of {keys}")
 
 
-def script_cache(patient: Patient) -> Iterator[Finding]:
+def script_cache(server: Server) -> Iterator[Finding]:
     """Are our scripts loaded?"""
     names = scripts.names()
-    loaded = sum(map(bool, patient.client.script_exists(*(scripts.get(name).sha.decode() for name in names))))
+    loaded = sum(map(bool, server.client.script_exists(*(scripts.get(name).sha.decode() for name in names))))
     text = f"{loaded} of {len(names)} scripts of this version are loaded"
     yield Finding(
         "scripts", "ok", f"{text}; the others are loaded when they are needed" if loaded < len(names) else text
     )
 
 
-def errors(patient: Patient) -> Iterator[Finding]:
+def errors(server: Server) -> Iterator[Finding]:
     """What did the server refuse since it started?"""
     counts = {
         key.removeprefix("errorstat_"): int(entry["count"])
-        for key, entry in patient.info.items()
+        for key, entry in server.info.items()
         if key.startswith("errorstat_") and isinstance(entry, dict)
     }
     found = False
@@ -291,26 +252,26 @@ def errors(patient: Patient) -> Iterator[Finding]:
         yield Finding("errors", "ok", "no request was refused in a way that means trouble")
 
 
-CHECKS: tuple[tuple[str, Callable[[Patient], Iterator[Finding]]], ...] = (
-    ("version", version),
-    ("eviction", eviction),
-    ("memory", memory),
-    ("persistence", persistence),
-    ("replication", replication),
-    ("connections", connections),
-    ("clock", clock),
-    ("round trip", round_trip),
-    ("rights", rights),
-    ("scripts", script_cache),
-    ("errors", errors),
-)
+CHECKS: dict[str, Callable[[Server], Iterator[Finding]]] = {
+    "version": version,
+    "eviction": eviction,
+    "memory": memory,
+    "persistence": persistence,
+    "replication": replication,
+    "connections": connections,
+    "clock": clock,
+    "round trip": round_trip,
+    "rights": rights,
+    "scripts": script_cache,
+    "errors": errors,
+}
 
 
-def examine_server(patient: Patient) -> Iterator[Finding]:
-    """All checks of the server; what it refuses to tell is skipped."""
-    for name, check in CHECKS:
+def check_server(server: Server) -> Iterator[Finding]:
+    """All checks of a server; a check that it refuses to answer is skipped."""
+    for name, check in CHECKS.items():
         try:
-            yield from check(patient)
+            yield from check(server)
         except (redis.ResponseError, KeyError) as error:
             refusal = f"it does not tell {error}" if isinstance(error, KeyError) else str(error)
             text = f"{name} cannot be seen: {refusal}"
