@@ -120,13 +120,13 @@ def _is_on_command_line(context: click.Context | None, name: str) -> bool:
 
 
 def _supervise(settings: Settings, given: dict[str, Any]) -> int:
-    from rqsqs.worker import watching
+    from rqsqs.worker import file_changes
     from rqsqs.worker.supervisor import Supervisor
 
     logs.install(given["log_level"], as_json=settings.as_json)
     folders = [Path(folder) for folder in given["folders"] or (["."] if given["reload"] else [])]
     if folders:
-        watching.require(folders)
+        file_changes.require(folders)
     if settings.url:  # not among the arguments: it may hold a password
         os.environ["RQSQS_URL"] = settings.url
     os.environ["RQSQS_PREFIX"] = settings.prefix
@@ -151,7 +151,7 @@ def _arguments(settings: Settings, given: dict[str, Any]) -> list[str]:
 def _work(settings: Settings, given: dict[str, Any]) -> int:
     from rqsqs.worker import Worker, process
     from rqsqs.worker.health import Health
-    from rqsqs.worker.reporting import Reporter
+    from rqsqs.worker.supervisor_link import Reporter
 
     found: Worker | None = None
 

@@ -17,7 +17,7 @@ from rqsqs.limits import NATIVE
 from rqsqs.models import Durability
 from rqsqs.worker import handlers, lambdas
 from rqsqs.worker import middleware as middlewares
-from rqsqs.worker.forks import forget_signals, watch
+from rqsqs.worker.forked_children import forget_signals, watch
 from rqsqs.worker.handlers import Handler
 from rqsqs.worker.settings import Settings, seconds
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from rqsqs import aio
     from rqsqs._sync.message import Message
     from rqsqs.worker.context import Context
-    from rqsqs.worker.process import Guard
-    from rqsqs.worker.pulse import Pulse
+    from rqsqs.worker.process import Guard, LoopProbe
     from rqsqs.worker.runtime import Runtime
 
     # How type checkers see what a worker takes: anything else is an error there, and most of it when it is registered.
@@ -125,7 +124,7 @@ class Worker:
         self._middleware: list[middlewares.Function] = []
         self._kinds: set[bool] = set()  # is_coroutine of all handlers, those of a restricted worker too
         self._runtime: Runtime | None = None
-        self._pulse: Pulse | None = None
+        self._probe: LoopProbe | None = None
         self._guard: Guard | None = None  # of its process, while it is running
         self._is_stopped = False
         self._is_drained = False
@@ -337,8 +336,7 @@ class Worker:
         """serve(), where signals call stop() with their name."""
         import asyncio
 
-        from rqsqs.worker.process import Guard
-        from rqsqs.worker.pulse import Pulse
+        from rqsqs.worker.process import Guard, LoopProbe
         from rqsqs.worker.runtime import Runtime
 
         if not self.handlers:
@@ -351,7 +349,7 @@ class Worker:
             if self._is_stopped:
                 runtime.stop()
         loop = asyncio.get_running_loop()
-        self._pulse = Pulse(loop)
+        self._probe = LoopProbe(loop)
         self._signals = signals
         watch(self)
         self._guard = Guard(loop, self.settings.shutdown_timeout, runtime.end_without_loop)
@@ -371,7 +369,7 @@ class Worker:
     def forked(self) -> None:
         """In a child: it is not running."""
         self._lock = threading.Lock()
-        self._runtime = self._pulse = None
+        self._runtime = self._probe = None
         if self._signals:
             forget_signals(self._signals)
 
@@ -399,8 +397,8 @@ class Worker:
             consumer_id, queues: while it is running.
             statistics: what the connections with which it fetches and settles went through; see rqsqs.Statistics.
         """
-        runtime, pulse = self._runtime, self._pulse
-        if runtime is None or pulse is None:
+        runtime, probe = self._runtime, self._probe
+        if runtime is None or probe is None:
             return {"state": "drained" if self._is_drained else "stopped", "is_ready": False, "is_live": True}
         state = runtime.state
         problems, threads = runtime.problems(), runtime.threads()
@@ -408,18 +406,18 @@ class Worker:
         return {
             "state": state,
             "is_ready": state == "running" and not problems,
-            "is_live": pulse.is_felt() and all(thread.is_well for thread in threads),
+            "is_live": probe.is_responsive() and all(thread.is_healthy for thread in threads),
             **({"problems": problems} if problems else {}),
             **({"threads_restarted": deaths} if deaths else {}),
             "consumer_id": runtime.consumer_id,
             "queues": {
-                lane.ref.name: {
-                    "state": lane.shown_state,
-                    "in_flight": len(lane.held),
-                    "succeeded": lane.succeeded,
-                    "failed": lane.failed,
+                queue.name: {
+                    "state": queue.shown_state,
+                    "in_flight": len(queue.held),
+                    "succeeded": queue.succeeded,
+                    "failed": queue.failed,
                 }
-                for lane in runtime.lanes
+                for queue in runtime.queues
             },
             "statistics": dataclasses.asdict(runtime.statistics()),
         }

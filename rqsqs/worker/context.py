@@ -125,8 +125,8 @@ def _fields(job: Job | None) -> dict[str, object]:
     if len(deliveries) > SHOWN:
         ids.append(f"+{len(deliveries) - SHOWN}")
     return {
-        "queue": job.lane.ref.name,
+        "queue": job.queue.name,
         "message_id": ",".join(ids),
         "receive_count": deliveries[0].receive_count if len(deliveries) == 1 else "-",
-        "consumer_id": job.runtime.consumer_id,
+        "consumer_id": job.host.consumer_id,
     }

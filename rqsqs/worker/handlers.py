@@ -15,8 +15,8 @@ from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.worker import middleware
 from rqsqs.worker.outcomes import as_error
 
-Outcomes = Sequence[BaseException | None]  # one for each message: None = done
-DONE: Outcomes = (None,)
+Errors = Sequence[BaseException | None]  # one for each message: None = done
+DONE: Errors = (None,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Handler:
         """Messages in a call."""
         return self.batch or 1
 
-    def outcomes(self, deliveries: Sequence[Delivery], result: Any) -> Outcomes:
+    def errors_of(self, deliveries: Sequence[Delivery], result: Any) -> Errors:
         """What became of each message, by what the function returned."""
         if result is None:
             return DONE if not self.batch else [None] * len(deliveries)

@@ -18,14 +18,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from rqsqs._text import printable_json, shortened
-from rqsqs.worker.forks import watch
-from rqsqs.worker.threads import Lasting
+from rqsqs.worker.forked_children import watch
+from rqsqs.worker.restarting_thread import RestartingThread
 
 log = logging.getLogger("rqsqs.worker")
 
 Status = Callable[[], Mapping[str, Any]]
 PATHS = {"/livez": "is_live", "/readyz": "is_ready"}
-PATIENCE_S = 10.0  # for a client that sends nothing
+CLIENT_TIMEOUT_S = 10.0  # for a client that sends nothing
 
 
 class Health:
@@ -67,7 +67,7 @@ class Health:
             reason = getattr(error, "strerror", None) or str(error)
             raise OSError(f"cannot listen on {self._host}:{self._port} for health checks: {reason}") from error
         watch(self)
-        Lasting("rqsqs-health", self._serve).start()
+        RestartingThread("rqsqs-health", self._serve).start()
         log.info("health checks: %s/livez and /readyz", self.url)
 
     def _serve(self) -> None:
@@ -111,7 +111,7 @@ TEXT_LIMIT = 1000  # characters of an error
 
 class _Request(BaseHTTPRequestHandler):
     server: _Server
-    timeout = PATIENCE_S
+    timeout = CLIENT_TIMEOUT_S
     server_version = "rqsqs"
 
     def do_GET(self) -> None:

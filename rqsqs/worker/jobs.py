@@ -1,12 +1,14 @@
-"""One call of a handler, in a thread or as a task."""
+"""One call of a handler, in a thread or as a task. It knows the worker around it as its Host."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
+import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rqsqs._core import flows
 from rqsqs._core.operation import Flow
@@ -14,14 +16,76 @@ from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached
 from rqsqs.worker import middleware
 from rqsqs.worker.context import Context, _current
-from rqsqs.worker.forks import leave
-from rqsqs.worker.handlers import Outcomes
-from rqsqs.worker.interruption import Interruption
+from rqsqs.worker.forked_children import leave
+from rqsqs.worker.handlers import Errors
 from rqsqs.worker.outcomes import HandlerTimeout, MessageLost, Retry, failed
 
 if TYPE_CHECKING:
-    from rqsqs.worker.lanes import Lane
-    from rqsqs.worker.runtime import Runtime
+    from rqsqs.models import Durability
+    from rqsqs.worker.heartbeat import Heartbeat
+    from rqsqs.worker.worker_queue import WorkerQueue
+
+T = TypeVar("T")
+
+
+class Host(Protocol):
+    """The worker, as far as a job knows it.
+
+    Attributes:
+        lock: guards the queues.
+        is_forked: this is a child of the process that serves.
+        max_extension: seconds for which messages are kept at most.
+        durability: of releases.
+    """
+
+    consumer_id: str
+    lock: threading.Lock
+    is_forked: bool
+    max_extension: float
+    durability: Durability | None
+    heartbeat: Heartbeat
+    loop: asyncio.AbstractEventLoop
+
+    def soon(self, call: Callable[..., Any], *args: Any) -> None:
+        """Call something on the event loop."""
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call something that waits, in a thread."""
+
+    def confirm(self, job: Job) -> bool:
+        """Are its messages still ours? Others are left out."""
+
+    def expired(self, job: Job, error: BaseException) -> None:
+        """Its timeout is over, and its thread still runs."""
+
+
+# Twice the same function, with other arguments.
+_raise_in = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
+_raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_take_back = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
+_take_back.argtypes = (ctypes.c_ulong, ctypes.c_void_p)
+
+
+class Interruption:
+    """Lets a timeout raise an exception in the thread that runs a call, and in nothing the thread does afterwards."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = threading.get_ident()
+
+    def send(self, error: type[BaseException]) -> bool:
+        """Raise `error` there, at its next step of Python code. False if the call has ended. To be called once."""
+        with self._lock:
+            if self._thread is None:
+                return False
+            _raise_in(self._thread, error)
+            return True
+
+    def end(self) -> None:
+        """The call has ended. What was sent and has not arrived yet may be raised in here, but no later."""
+        with self._lock:
+            self._thread = None
+        _take_back(threading.get_ident(), None)
 
 
 class Job:
@@ -33,7 +97,7 @@ class Job:
         by_hand: messages that its handler settled itself (None), or that failed in their `with` block.
         lost: messages that are not ours any more.
         is_settled: what becomes of its messages is decided; if it is still running, that changes nothing any more.
-        outcomes: one for each message, when it has ended.
+        errors: one for each message, when it has ended; None = done.
         seconds: what it took, then.
     """
 
@@ -44,25 +108,25 @@ class Job:
         "began",
         "by_hand",
         "deliveries",
+        "errors",
+        "host",
         "is_settled",
-        "lane",
         "lost",
-        "outcomes",
-        "runtime",
+        "queue",
         "seconds",
         "since",
         "task",
     )
 
-    def __init__(self, runtime: Runtime, lane: Lane, deliveries: list[Delivery], since: float) -> None:
-        self.runtime = runtime
-        self.lane = lane
+    def __init__(self, host: Host, queue: WorkerQueue, deliveries: list[Delivery], since: float) -> None:
+        self.host = host
+        self.queue = queue
         self.deliveries = deliveries
         self.since = self.began = since
         self.lost: frozenset[Delivery] = frozenset()
         self.by_hand: dict[Delivery, BaseException | None] | None = None  # made when it is needed
         self.is_settled = False
-        self.outcomes: Outcomes = ()
+        self.errors: Errors = ()
         self.seconds = 0.0
         self.task: asyncio.Task[None] | None = None
         self._context: Context | None = None
@@ -73,29 +137,29 @@ class Job:
     def context(self) -> Context:
         """What its handler knows; made when somebody asks."""
         if self._context is None:
-            timeout, hold = self.lane.handler.timeout, self.runtime.settings.max_extension
+            timeout, hold = self.queue.handler.timeout, self.host.max_extension
             ends = self.since + hold if timeout is None else min(self.began + timeout, self.since + hold)
-            message, queue = self.lane.message, self.lane.queue
+            message, queue = self.queue.message, self.queue.api_queue
             messages = [message(queue, d, self) for d in self.deliveries]
-            self._context = Context(self, self.lane.ref.name, self.runtime.consumer_id, messages, ends)
+            self._context = Context(self, self.queue.name, self.host.consumer_id, messages, ends)
         return self._context
 
     def lose(self, lost: Sequence[Delivery]) -> None:
         """Some of its messages are not ours any more. A coroutine that lost all is cancelled."""
         self.lost = self.lost.union(lost)
         if self.task is not None and len(self.lost) == len(self.deliveries):
-            self.runtime.soon(self.task.cancel)
+            self.host.soon(self.task.cancel)
 
     def _is_doubtful(self) -> bool:
         """About to begin: may others have its messages, because this process stood still for a while?"""
         self.began = now = time.monotonic()
-        heart = self.runtime.heart
-        is_late = now - self.since > heart.lease_s and now - heart.last > heart.lease_s
+        heartbeat = self.host.heartbeat
+        is_late = now - self.since > heartbeat.lease_s and now - heartbeat.last > heartbeat.lease_s
         return is_late or self.is_settled or len(self.lost) > 0
 
     def _begin(self) -> Any:
         """Call the function; a coroutine function gives its coroutine."""
-        handler = self.lane.handler
+        handler = self.queue.handler
         _current.set(self)
         if handler.middleware:
             messages = self.context.messages
@@ -104,21 +168,21 @@ class Job:
         if handler.wants_context:
             context = self.context
             return handler.function(context.messages if handler.batch else context.message, context)
-        message, queue = self.lane.message, self.lane.queue
+        message, queue = self.queue.message, self.queue.api_queue
         if handler.batch:
             return handler.function([message(queue, d, self) for d in self.deliveries])
         return handler.function(message(queue, self.deliveries[0], self))
 
     def _handle(self, argument: Any) -> Any:
         """What middleware calls in the end."""
-        handler = self.lane.handler
+        handler = self.queue.handler
         return handler.function(argument, self.context) if handler.wants_context else handler.function(argument)
 
-    def _end(self, outcomes: Outcomes) -> None:
+    def _end(self, errors: Errors) -> None:
         if self.by_hand:
-            errors = [self.by_hand.get(d) for d in self.deliveries]
-            outcomes = [o if e is None else e for e, o in zip(errors, outcomes, strict=True)]
-        self.outcomes = outcomes
+            found = zip(map(self.by_hand.get, self.deliveries), errors, strict=True)
+            errors = [error if own is None else own for own, error in found]
+        self.errors = errors
         self.seconds = time.monotonic() - self.began
 
     # What its handler does with its messages itself
@@ -129,57 +193,57 @@ class Job:
 
     def check(self, delivery: Delivery) -> None:
         """See rqsqs._base_message.Holder."""
-        if not self.is_by_hand(delivery) and (self.is_settled or delivery not in self.lane.held):
+        if not self.is_by_hand(delivery) and (self.is_settled or delivery not in self.queue.held):
             raise MessageLost(
-                f"the message {delivery.message_id} of {self.lane.ref.name!r} is not this worker's any more: its "
+                f"the message {delivery.message_id} of {self.queue.name!r} is not this worker's any more: its "
                 "handler has ended, or it was lost"
             )
 
     def take(self, delivery: Delivery, *, done: bool = True) -> bool:
         """See rqsqs._base_message.Holder. The heartbeat leaves it alone as well."""
-        with self.runtime._lock:
+        with self.host.lock:
             self.check(delivery)
             if self.is_by_hand(delivery):
                 return False
             self.by_hand = {**(self.by_hand or {}), delivery: None}
-            del self.lane.held[delivery]
+            del self.queue.held[delivery]
             self._count(done, 1)
             return True
 
     def put_back(self, delivery: Delivery, *, done: bool = True) -> None:
         """See rqsqs._base_message.Holder. If its handler has ended meanwhile, it becomes visible by itself."""
-        with self.runtime._lock:
+        with self.host.lock:
             self.by_hand = {d: error for d, error in (self.by_hand or {}).items() if d is not delivery}
             self._count(done, -1)
             if not self.is_settled:
-                self.lane.held[delivery] = self
+                self.queue.held[delivery] = self
 
     def _count(self, done: bool, number: int) -> None:
         if done:
-            self.lane.succeeded += number
+            self.queue.succeeded += number
         else:
-            self.lane.failed += number
+            self.queue.failed += number
 
     def release(self, delivery: Delivery, delay_ms: int) -> Flow[None]:
         """See rqsqs._base_message.Holder. A word about it is left, else it seems to kill its workers."""
         error = Retry("its handler released it", after=delay_ms / 1000)
-        verdict = failed(delivery, error, self.runtime.consumer_id)
+        outcome = failed(delivery, error, self.host.consumer_id)
         weak: list[DurabilityNotReached] = []
         is_taken = self.take(delivery, done=False)
         try:
-            (status,) = yield from flows.release(self.lane.ref, [verdict], self.runtime.durability, weak.append)
+            (status,) = yield from flows.release(self.queue.ref, [outcome], self.host.durability, weak.append)
         except BaseException:
             if is_taken:
                 self.put_back(delivery, done=False)
             raise
         if status in (-1, -2):
-            raise MessageLost(f"the message {delivery.message_id} of {self.lane.ref.name!r} was lost to another")
+            raise MessageLost(f"the message {delivery.message_id} of {self.queue.name!r} was lost to another")
         if weak:
             raise weak[0]
 
     def fail(self, delivery: Delivery, error: BaseException) -> None:
         """See rqsqs._base_message.Holder."""
-        with self.runtime._lock:
+        with self.host.lock:
             if not self.is_by_hand(delivery):
                 self.by_hand = {**(self.by_hand or {}), delivery: error}
 
@@ -187,67 +251,70 @@ class Job:
 
     def run(self) -> None:
         """Run it in this thread."""
-        if self._is_doubtful() and not self.runtime.confirm(self):
+        if self._is_doubtful() and not self.host.confirm(self):
             return
-        outcomes: Outcomes
+        errors: Errors
         try:
             try:
-                if self.lane.handler.timeout is not None:
+                if self.queue.handler.timeout is not None:
                     self._interruption = Interruption()
-                    self.runtime.soon(self._arm, self.lane.handler.timeout)
+                    self.host.soon(self._arm, self.queue.handler.timeout)
                 result = contextvars.copy_context().run(self._begin)  # nothing of it stays in the thread
-                outcomes = self.lane.handler.outcomes(self.deliveries, result)
+                errors = self.queue.handler.errors_of(self.deliveries, result)
             finally:
                 if self._interruption is not None:
                     self._interruption.end()
         except BaseException as e:
-            if self.runtime.is_forked:
+            if self.host.is_forked:
                 leave(e)
-            outcomes = [e] * len(self.deliveries)
-        if self.runtime.is_forked:
+            errors = [e] * len(self.deliveries)
+        if self.host.is_forked:
             leave()
-        self._end(outcomes)
+        self._end(errors)
         if self._interruption is not None:
-            self.runtime.soon(self._disarm)
+            self.host.soon(self._disarm)
 
     def _arm(self, timeout: float) -> None:
-        self._timer = self.runtime.loop.call_later(timeout, self._expire)
+        self._timer = self.host.loop.call_later(timeout, self._expire)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _too_long(self) -> str:
+        return f"the handler took longer than {self.queue.handler.timeout:g} s"
+
     def _expire(self) -> None:
         if self._interruption is not None and self._interruption.send(HandlerTimeout):
-            self.runtime.expired(self)
+            self.host.expired(self, HandlerTimeout(self._too_long()))
 
     # As a task
 
     async def run_as_task(self) -> None:
         """Run it on the event loop."""
         try:
-            if self._is_doubtful() and not await self.runtime.call(self.runtime.confirm, self):
+            if self._is_doubtful() and not await self.host.call(self.host.confirm, self):
                 return
         except asyncio.CancelledError:  # lost or given back meanwhile
             self.is_settled = True
             return
-        handler = self.lane.handler
-        outcomes: Outcomes
+        handler = self.queue.handler
+        errors: Errors
         clock: Any = None
         try:
             if handler.timeout is None:
-                outcomes = handler.outcomes(self.deliveries, await self._begin())
+                errors = handler.errors_of(self.deliveries, await self._begin())
             else:
                 async with asyncio.timeout(handler.timeout) as clock:
-                    outcomes = handler.outcomes(self.deliveries, await self._begin())
+                    errors = handler.errors_of(self.deliveries, await self._begin())
         except BaseException as e:
-            if self.runtime.is_forked:
+            if self.host.is_forked:
                 leave(e)
             error: BaseException = e
             if isinstance(e, TimeoutError) and clock is not None and clock.expired():
                 where = None if e.__cause__ is None else e.__cause__.__traceback__  # it waited there
-                error = HandlerTimeout(f"the handler took longer than {handler.timeout:g} s").with_traceback(where)
-            outcomes = [error] * len(self.deliveries)
-        if self.runtime.is_forked:
+                error = HandlerTimeout(self._too_long()).with_traceback(where)
+            errors = [error] * len(self.deliveries)
+        if self.host.is_forked:
             leave()
-        self._end(outcomes)
+        self._end(errors)

@@ -1,4 +1,4 @@
-"""How a handler can end, as exceptions for its author and as verdicts for the queue."""
+"""How a handler can end: as exceptions for its author, as outcomes for the queue."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WorkerDied(RqsqsError):
     __module__ = "rqsqs.worker"
 
 
-def back(delivery: Delivery) -> Outcome:
+def requeue(delivery: Delivery) -> Outcome:
     """It was not begun, or its worker stops: it is visible again at once, and the receive does not count."""
     return Outcome(delivery, "requeue")
 

@@ -16,19 +16,21 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from rqsqs.errors import UsageError
-from rqsqs.worker import forks
+from rqsqs.worker import forked_children
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger("rqsqs.worker")
 
 CLOSE_S = 1.0  # for tasks that are cancelled when the loop ends
+RESPONSE_S = 30.0  # an event loop that answers nothing for so long hangs
 PROBE_S = 2.0  # an event loop that does not answer for so long is blocked
 EXIT_S = 5.0  # for what Python waits for at the end: other threads, functions of atexit
 
@@ -123,7 +125,7 @@ class DaemonThreads(ThreadPoolExecutor):
         self._idle = threading.Semaphore(0)
         self._number = 0
         self._is_forked = False
-        forks.watch(self)
+        forked_children.watch(self)
 
     def forked(self) -> None:
         """In a child: it ends when the call that forked it comes back."""
@@ -151,17 +153,42 @@ class DaemonThreads(ThreadPoolExecutor):
             result = call()
         except BaseException as error:
             if self._is_forked:
-                forks.leave(error)
+                forked_children.leave(error)
             future.set_exception(error)
         else:
             if self._is_forked:
-                forks.leave()
+                forked_children.leave()
             future.set_result(result)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end that have nothing to do."""
         for _ in range(self._number):
             self._calls.put(None)
+
+
+class LoopProbe:
+    """Tells other threads whether an event loop still turns. It costs nothing while nobody asks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._asked: float | None = None  # monotonic
+
+    def is_responsive(self) -> bool:
+        """False if the loop is closed, or has not answered for half a minute to somebody who asked."""
+        with self._lock:
+            asked = self._asked
+            if asked is not None:  # and not answered yet
+                return time.monotonic() - asked < RESPONSE_S
+            self._asked = time.monotonic()
+            try:
+                self._loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:  # it is closed
+                return False
+            return True
+
+    def _answer(self) -> None:
+        self._asked = None
 
 
 class Guard:

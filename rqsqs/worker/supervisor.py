@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rqsqs.worker.children import Child, exit_code, fate
+from rqsqs.worker.child_process import Child, exit_code, fate
+from rqsqs.worker.file_changes import changes
 from rqsqs.worker.health import Health
-from rqsqs.worker.pulse import Pulse
-from rqsqs.worker.watching import changes
+from rqsqs.worker.process import LoopProbe
 
 log = logging.getLogger("rqsqs.supervisor")
 
 STEADY_S = 10.0  # a process that lived longer is replaced at once
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 30.0
-RELOAD_S = 3.0  # so long handlers may go on when a file has changed
+RELOAD_S = 3.0  # for running handlers when a file has changed
 
 
 class Slot:
@@ -53,10 +53,10 @@ class Slot:
 
 
 class Supervisor:
-    """Runs so many processes of a command until it is stopped.
+    """Runs several processes of a command until it is stopped.
 
     Args:
-        command: starts one; it understands `--report-to DESCRIPTOR` (see reporting).
+        command: starts one; it understands `--report-to DESCRIPTOR` (see supervisor_link).
         processes: how many.
         health: where to serve /livez and /readyz for all of them: a port and a host.
         folders: development: restart the processes when a *.py file below changes.
@@ -76,7 +76,7 @@ class Supervisor:
         self._folders = folders
         self._children: set[Child] = set()  # all that live
         self._is_stopping = False
-        self._pulse: Pulse | None = None
+        self._probe: LoopProbe | None = None
         self._wake = asyncio.Event()  # replaced each time it is set
         self._renewal = asyncio.Event()
         self._has_terminal = os.isatty(2)
@@ -101,13 +101,14 @@ class Supervisor:
         return {
             "state": "stopping" if self._is_stopping else "running",
             "is_ready": bool(wanted) and not self._is_stopping and all(c is not None and c.is_ready for c in wanted),
-            "is_live": (self._pulse is None or self._pulse.is_felt()) and all(c is None or c.is_live for c in wanted),
+            "is_live": (self._probe is None or self._probe.is_responsive())
+            and all(c is None or c.is_live for c in wanted),
             "processes": [slot.status() for slot in self._slots],
         }
 
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()
-        self._pulse = Pulse(loop)
+        self._probe = LoopProbe(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
@@ -128,7 +129,7 @@ class Supervisor:
         finally:
             self._is_stopping = True
             for child in self._children.copy():
-                if not child.is_told:
+                if not child.is_stopping:
                     child.stop()
             await asyncio.gather(*(child.ended for child in self._children), return_exceptions=True)
             for task in (*helpers, *keepers):
@@ -172,7 +173,7 @@ class Supervisor:
                     log.info("process %d (%d) was drained", slot.number, child.pid)
                     slot.is_drained = True
                     return
-                if not child.is_told:
+                if not child.is_stopping:
                     await self._rest(slot, child, code)
                 if self._is_stopping or slot.child is not child:
                     continue
@@ -223,7 +224,7 @@ class Supervisor:
             log.info("%s: stopping %d processes", name, len(self._children))
         for child in self._children:
             if self._is_stopping:
-                child.hurry()
+                child.abort()
             else:
                 child.stop()
         self._is_stopping = True
@@ -269,5 +270,5 @@ class Supervisor:
             log.info("%s changed: reloading", ", ".join(names))
             for child in self._children:
                 child.stop()
-                asyncio.get_running_loop().call_later(RELOAD_S, child.hurry)
+                asyncio.get_running_loop().call_later(RELOAD_S, child.abort)
             self._rouse()

@@ -16,7 +16,7 @@ from rqsqs import RetryPolicy, aio
 from rqsqs._core import flows
 from rqsqs._core.operations import Outcome
 from rqsqs.testing import VirtualClock
-from rqsqs.worker.outcomes import back, failed
+from rqsqs.worker.outcomes import failed, requeue
 
 pytestmark = pytest.mark.either_server  # the subject is the client
 
@@ -173,7 +173,7 @@ def test_a_dead_letter_tells_why(connection: rqsqs.Connection, name: str) -> Non
 def test_what_comes_back_is_received_as_if_for_the_first_time(queue: rqsqs.Queue) -> None:
     send(queue)
     (message,) = queue.receive()
-    assert release(queue, back(message._delivery)) == [0]
+    assert release(queue, requeue(message._delivery)) == [0]
     (message,) = queue.receive()
     assert (message.receive_count, message.cause) == (1, None)
 

@@ -10,7 +10,7 @@ import pytest
 
 import rqsqs
 from rqsqs import RetryPolicy
-from rqsqs.worker import runtime
+from rqsqs.worker import scheduler
 from tests.worker.serving import App, is_empty, until
 
 SOON = RetryPolicy(base=0.01, cap=0.02)
@@ -167,7 +167,7 @@ def test_without_a_dead_letter_queue_it_stays_and_is_no_hot_loop(app: App) -> No
 def test_a_message_of_a_newer_version_lets_its_queue_rest(
     app: App, name: str, kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "REST_S", (0.02, 0.05))
+    monkeypatch.setattr(scheduler, "RESTS_S", (0.02, 0.05))
     q, other = app.queue(name, max_receive_count=2, dead_letter_queue=app.queue(f"dead-{name}")), app.queue("other")
     send(q, "MARK", "a")
     good = next(i for items in lists(app, name).values() for i in items if b"MARK" in i and not i[:13].isdigit())
@@ -185,8 +185,8 @@ def test_a_message_of_a_newer_version_lets_its_queue_rest(
         assert "has format 2" in problem
         send(other, "x")
         until(lambda: "x" in seen.bodies)
-        lane = next(lane for lane in worker._runtime.lanes if lane.ref.name == name)
-        until(lambda: lane.rests > 5)  # it looks again and again
+        queue = next(queue for queue in worker._runtime.queues if queue.name == name)
+        until(lambda: queue.rests > 5)  # it looks again and again
         texts = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
         assert len(texts) == 1, texts
         assert texts[0].startswith(f"{name} cannot be served, trying again from time to time: ")

@@ -19,9 +19,9 @@ import pytest
 
 import rqsqs
 from rqsqs import RetryPolicy, aio
-from rqsqs.worker import threads
+from rqsqs.worker import restarting_thread
 from rqsqs.worker.health import Health
-from rqsqs.worker.threads import Lasting
+from rqsqs.worker.restarting_thread import RestartingThread
 from tests.worker.serving import App, is_empty, send, until
 
 SOON = RetryPolicy(base=0.01, cap=0.02)
@@ -71,7 +71,7 @@ def kill_at_work(thread: threading.Thread) -> bool:
         codes: list[CodeType] = []
         while frame is not None:
             codes.append(frame.f_code)
-            if frame.f_code is Lasting._try.__code__:
+            if frame.f_code is RestartingThread._try.__code__:
                 break
             frame = frame.f_back
         starts = threading.Thread.start.__code__  # Python 3.11 would take the thread that is being started for it
@@ -190,9 +190,9 @@ def test_the_heartbeat_goes_on_after_its_thread_died(app: App) -> None:
     for n in (1, 2):
         (heart,) = named("rqsqs-heartbeat")
         until(lambda: kill_at_work(heart))  # noqa: B023
-        until(lambda: runtime.heart.thread.deaths == n)  # noqa: B023
-    since = runtime.heart.last
-    until(lambda: runtime.heart.last > since + 2)
+        until(lambda: runtime.heartbeat.thread.deaths == n)  # noqa: B023
+    since = runtime.heartbeat.last
+    until(lambda: runtime.heartbeat.last > since + 2)
     assert running.worker.status()["threads_restarted"] == 2
     assert q.counts().in_flight == 1
     go.set()
@@ -201,20 +201,20 @@ def test_the_heartbeat_goes_on_after_its_thread_died(app: App) -> None:
 
 
 def test_a_place_that_nobody_takes_shows_in_the_status(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "MISSED_S", 0.05)
-    monkeypatch.setattr(threads, "PAUSE_MAX_S", 3600.0)
+    monkeypatch.setattr(restarting_thread, "MISSED_S", 0.05)
+    monkeypatch.setattr(restarting_thread, "PAUSE_MAX_S", 3600.0)
     app.queue()
     running = app.serve(lambda message: None)
     assert running.worker.status()["is_live"]
     runtime = running.worker._runtime
     assert runtime is not None
-    monkeypatch.setattr(runtime.heart.thread, "_pause", 3600.0)
+    monkeypatch.setattr(runtime.heartbeat.thread, "_pause", 3600.0)
     (heart,) = named("rqsqs-heartbeat")
     until(lambda: kill_at_work(heart))
-    runtime.heart._wake.set()
+    runtime.heartbeat._wake.set()
     until(lambda: not running.worker.status()["is_live"])
     assert "threads_restarted" in running.worker.status()
-    runtime.heart.thread.hurry()  # its pause of an hour is over
+    runtime.heartbeat.thread.abort()  # its pause of an hour is over
     until(lambda: running.worker.status()["is_live"])
 
 
@@ -232,15 +232,15 @@ def test_what_dies_soon_again_begins_anew_later_and_later(
         mended.append(error)
         raise KeyboardInterrupt  # a mistake in there changes nothing
 
-    thread = Lasting("x", run, mend)
-    monkeypatch.setattr(thread._hurry, "wait", pauses.append)
+    thread = RestartingThread("x", run, mend)
+    monkeypatch.setattr(thread._abort, "wait", pauses.append)
     thread.start()
     thread.join()
     assert len(mended) == 12
     assert pauses == sorted(pauses)
-    assert pauses[0] == 2 * threads.PAUSE_S
-    assert pauses[-1] == threads.PAUSE_MAX_S
-    assert thread.is_well
+    assert pauses[0] == 2 * restarting_thread.PAUSE_S
+    assert pauses[-1] == restarting_thread.PAUSE_MAX_S
+    assert thread.is_healthy
     assert sum("died of SystemExit" in r.getMessage() for r in caplog.records) == 12
 
 
@@ -284,18 +284,18 @@ def test_a_logger_that_raises_costs_no_slot(app: App) -> None:
 
 
 def test_a_worker_ends_at_once_though_its_threads_pause(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "PAUSE_MAX_S", 3600.0)
+    monkeypatch.setattr(restarting_thread, "PAUSE_MAX_S", 3600.0)
     app.queue()
     running = app.serve(lambda message: None)
     runtime = running.worker._runtime
     assert runtime is not None
-    watched = [runtime.heart.thread, runtime._watching]
+    watched = [runtime.heartbeat.thread, runtime.executor._watching]
     for thread, name in zip(watched, ("rqsqs-heartbeat", "rqsqs-watch"), strict=True):
         monkeypatch.setattr(thread, "_pause", 3600.0)
         (one,) = named(name)
         until(lambda: kill_at_work(one))  # noqa: B023
-    runtime.heart._wake.set()
-    runtime._watch_wanted.set()
+    runtime.heartbeat._wake.set()
+    runtime.executor._watch_wanted.set()
     until(lambda: all(thread.deaths for thread in watched))
     running.stop()
     until(lambda: not named("rqsqs-heartbeat") and not named("rqsqs-watch"))

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 import rqsqs
-from rqsqs.worker import Worker, pulse
+from rqsqs.worker import Worker, process
 from rqsqs.worker.health import Health
 from tests.servers import Server
 from tests.worker.programs import wait_for
@@ -110,18 +110,18 @@ def test_ipv6(status: Status) -> None:
 
 
 def test_a_loop_that_hangs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(process, "RESPONSE_S", 0.05)
     loop = asyncio.new_event_loop()
-    beat = pulse.Pulse(loop)
-    assert beat.is_felt()  # it was asked just now
-    wait_for(lambda: not beat.is_felt())
+    probe = process.LoopProbe(loop)
+    assert probe.is_responsive()  # it was asked just now
+    wait_for(lambda: not probe.is_responsive())
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    wait_for(beat.is_felt)
+    wait_for(probe.is_responsive)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
-    wait_for(lambda: not beat.is_felt())
+    wait_for(lambda: not probe.is_responsive())
 
 
 def test_a_worker_tells_its_state(valkey_url: str, prefix: str) -> None:
@@ -154,7 +154,7 @@ def test_a_worker_without_its_server_is_live_but_not_ready(prefix: str) -> None:
         wait_for(begun.is_set)  # and so the heart does not rest
         runtime = worker._runtime
         assert runtime is not None
-        runtime.heart.idle = 0.1  # instead of half a minute
+        runtime.heartbeat.idle = 0.1  # instead of half a minute
         server.kill9()
         wait_for(lambda: not worker.status()["is_ready"])
         assert worker.status()["is_live"]

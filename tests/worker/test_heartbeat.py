@@ -12,7 +12,7 @@ import pytest
 
 import rqsqs
 from rqsqs import Message, aio
-from rqsqs.worker import Context, MessageLost, current, heart
+from rqsqs.worker import Context, MessageLost, current, heartbeat
 from tests.worker.serving import App, is_empty, released, send, until
 
 BEAT_S = 0.2
@@ -75,8 +75,8 @@ def test_a_worker_that_beats_no_more_loses_its_messages_within_two_beats(app: Ap
         until(lambda: times)
         time.sleep(0.8)  # it has prolonged once
         assert running.worker._runtime is not None
-        running.worker._runtime.heart._is_stopped = True  # as if the process had died
-        running.worker._runtime.heart._wake.set()
+        running.worker._runtime.heartbeat._is_stopped = True  # as if the process had died
+        running.worker._runtime.heartbeat._wake.set()
         died = time.monotonic()
         (m,) = until(lambda: q.receive(wait=5))
         assert 0.3 < time.monotonic() - died < 30
@@ -276,8 +276,8 @@ def test_an_idle_worker_stays_registered_and_a_busy_one_tells_what_it_holds(app:
 def test_an_idle_worker_is_seen_as_long_as_it_beats_and_lost_when_it_does_not(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heart, "IDLE_S", 0.3)
-    monkeypatch.setattr(heart, "LATE_S", 1.0)
+    monkeypatch.setattr(heartbeat, "IDLE_S", 0.3)
+    monkeypatch.setattr(heartbeat, "LATE_S", 1.0)
     q = app.queue()
     running = app.serve(lambda message: None, heartbeat_interval=0.1)
     (first,) = q.consumers()
@@ -285,7 +285,7 @@ def test_an_idle_worker_is_seen_as_long_as_it_beats_and_lost_when_it_does_not(
     assert [(c.consumer_id, c.pid, c.state) for c in later] == [(running.consumer_id, os.getpid(), "running")]
     runtime = running.worker._runtime
     assert runtime is not None
-    monkeypatch.setattr(runtime.heart, "_tick", lambda lane: None)  # as if it was killed
+    monkeypatch.setattr(runtime.heartbeat, "_tick", lambda queue: None)  # as if it was killed
     (gone,) = until(lambda: [c for c in q.consumers() if c.state == "lost"])
     assert not gone.is_alive
     assert gone.last_seen_at_ms < gone.alive_until_ms
@@ -328,7 +328,7 @@ def test_after_the_process_stood_still_a_worker_asks_before_it_begins(app: App, 
         return confirm(job)
 
     runtime.confirm = asked  # type: ignore[method-assign]
-    runtime.heart.lease_s = -1.0  # it is always too late
+    runtime.heartbeat.lease_s = -1.0  # it is always too late
     for n, body in enumerate(["a", "deleted", "b", "taken", "c", "trouble", "d"]):
         q.send(body, group=f"g{n}" if q.is_fifo else None, deduplication_id=str(n))
         held = 1 if n >= 3 else 0  # by us

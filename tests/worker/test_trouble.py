@@ -13,7 +13,7 @@ import pytest
 import rqsqs
 from rqsqs import Message, RetryPolicy, aio
 from rqsqs.errors import ServerError
-from rqsqs.worker import Context, runtime
+from rqsqs.worker import Context, runtime, scheduler
 from tests.clusters import masters_of
 from tests.servers import Server
 from tests.worker.serving import App, is_empty, released, send, until
@@ -78,7 +78,7 @@ def test_an_idle_worker_survives_a_restart_of_the_server(own: App, server: Serve
 
 
 def test_a_worker_stops_while_the_server_is_away(own: App, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "LAST_WORDS_S", 1.0)
+    monkeypatch.setattr(runtime, "DRAIN_TIMEOUT_S", 1.0)
     q = own.queue()
     pace = Pace(0.05)
     send(q, range(50))
@@ -152,7 +152,7 @@ def test_a_queue_is_deleted_under_the_hands_of_its_worker(app: App, kind: str, n
 
 
 def test_a_queue_that_is_made_again_is_served_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "PATIENCE_S", (0.05, 0.2))
+    monkeypatch.setattr(scheduler, "ERROR_PAUSES_S", (0.05, 0.2))
     q = app.queue()
     pace = Pace()
     running = app.serve(pace.plain)
@@ -235,7 +235,7 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
         until(lambda: q.counts().in_flight)
         found = running.worker._runtime
         assert found is not None
-        describe = found.heart._describe
+        describe = found.heartbeat._describe
         times = 0
 
         def broken(lane: Any) -> Any:
@@ -245,7 +245,7 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
                 raise RuntimeError("a bug")
             return describe(lane)
 
-        found.heart._describe = broken
+        found.heartbeat._describe = broken
         until(lambda: times > 3)
         assert q.counts().in_flight == 1
     until(lambda: is_empty(q))

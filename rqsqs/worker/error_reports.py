@@ -1,4 +1,4 @@
-"""What keeps a worker from its work: told once when it begins and once when it is over, and shown by /readyz."""
+"""Errors that keep a worker from its work: logged when they begin and when they are over, and shown by /readyz."""
 
 from __future__ import annotations
 
@@ -16,49 +16,52 @@ RECEIVE, SETTLE, BEAT = "receive from", "settle messages of", "beat for"  # kind
 FOR_PEOPLE = (AuthenticationFailed, ServerOutOfMemory, ServerTooOld)  # does not pass by itself
 
 
-class _Trouble:
+class _Report:
     def __init__(self, error: Exception) -> None:
         self.error = error
         self.since = time.monotonic()
         self.who: set[str] = set()  # did not get through
 
 
-class Troubles:
+class ErrorReports:
     """Of the server, which all queues share, and of single queues. Thread-safe.
 
-    Who makes calls has a name for each kind of them: the trouble is over when each that met it got through again.
+    Who makes calls has a name for each kind of them: an error is over when each call that met it succeeded again.
     """
 
     def __init__(self, statistics: Callable[[], Statistics]) -> None:
         self._lock = threading.Lock()
-        self._found: dict[str, _Trouble] = {}  # by queue; "" = the server
+        self._found: dict[str, _Report] = {}  # by queue; "" = the server
         self._statistics = statistics
-        self._known = statistics()  # what was told of
+        self._known = statistics()  # that was logged
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def reasons(self) -> list[str]:
+    def problems(self) -> list[str]:
         """In words; none if all is well."""
         with self._lock:
-            return [f"{queue or 'the server'}: {trouble.error}" for queue, trouble in self._found.items()]
+            return [f"{queue or 'the server'}: {report.error}" for queue, report in self._found.items()]
 
-    def met(self, queue: str, what: str, error: Exception) -> None:
-        """A call failed.
+    def ended(self, queue: str, what: str, error: Exception | None) -> None:
+        """A call of a kind succeeded or failed."""
+        if error is not None:
+            self._failed(queue, what, error)
+        elif self._found:
+            for place in ("", queue):
+                self._over(place, f"{what} {queue}")
 
-        Args:
-            what: the kind of the call.
-        """
+    def _failed(self, queue: str, what: str, error: Exception) -> None:
         place = queue if isinstance(error, RequestError) or not isinstance(error, RqsqsError) else ""
         if place:
             self._over("", f"{what} {queue}")  # it has answered
         with self._lock:
-            trouble = self._found.get(place)
-            is_news = trouble is None or (isinstance(error, FOR_PEOPLE) and type(error) is not type(trouble.error))
-            if trouble is None:
-                trouble = self._found[place] = _Trouble(error)
-            trouble.error = error
-            trouble.who.add(f"{what} {queue}")
+            report = self._found.get(place)
+            is_news = report is None or (isinstance(error, FOR_PEOPLE) and type(error) is not type(report.error))
+            if report is None:
+                report = self._found[place] = _Report(error)
+            report.error = error
+            report.who.add(f"{what} {queue}")
         if not is_news:
             log.debug("cannot %s %s: %s", what, queue, error)
         elif place:
@@ -67,22 +70,16 @@ class Troubles:
         else:
             log.error("the server cannot be used, trying again from time to time: %s", error)
 
-    def got_through(self, queue: str, what: str) -> None:
-        """A call went well."""
-        if self._found:
-            for place in ("", queue):
-                self._over(place, f"{what} {queue}")
-
     def _over(self, place: str, who: str) -> None:
         with self._lock:
-            trouble = self._found.get(place)
-            if trouble is None:
+            report = self._found.get(place)
+            if report is None:
                 return
-            trouble.who.discard(who)
-            if trouble.who:
+            report.who.discard(who)
+            if report.who:
                 return
             del self._found[place]
-        seconds = time.monotonic() - trouble.since
+        seconds = time.monotonic() - report.since
         if place:
             log.warning("%s is served again after %.1f s", place, seconds)
             return
@@ -90,8 +87,8 @@ class Troubles:
         other = ": another server has taken over" if self._known.failovers > known.failovers else ""
         log.warning("the server is back after %.1f s%s", seconds, other)
 
-    def look(self) -> None:
-        """Tell of what mended itself and nobody had to wait for."""
+    def check(self) -> None:
+        """Log what mended itself and nobody had to wait for."""
         if self._found:
             return
         known, now = self._known, self._statistics()

@@ -1,11 +1,11 @@
 """What a worker process and its supervisor say to each other, as seen from the worker process.
 
     process ──▶ supervisor    {"state": "running", "is_ready": true, ...}    a line at each change and each second
-    supervisor ──▶ process    stop | hurry                                   again: hurry
+    supervisor ──▶ process    stop | abort                                   again: abort
 
-Both over one socket. Orders do not come as signals, since these can come twice: systemd and terminals send SIGTERM and
-SIGINT to all processes by themselves. When the supervisor dies, however it does, the socket ends, and the process stops
-as if it was told to.
+Both over one socket. Commands do not come as signals, since these can come twice: systemd and terminals send SIGTERM
+and SIGINT to all processes by themselves. When the supervisor dies, the socket ends, and the process stops as if it
+was told to.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any
 
 from rqsqs.worker import process
 from rqsqs.worker.app import SIGNALS, Worker
-from rqsqs.worker.forks import forget_signals, watch
-from rqsqs.worker.threads import Lasting
+from rqsqs.worker.forked_children import forget_signals, watch
+from rqsqs.worker.restarting_thread import RestartingThread
 
 log = logging.getLogger("rqsqs.worker")
 
 EVERY_S = 1.0
 STARTING_S = 0.05  # between two looks until the worker is ready
-PATIENCE_S = 2.0  # with a supervisor that does not read
+SEND_TIMEOUT_S = 2.0  # with a supervisor that does not read
 
 
 class Reporter:
@@ -42,14 +42,14 @@ class Reporter:
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)  # not for programs that handlers start
         self._socket = socket.socket(fileno=descriptor)
-        self._socket.settimeout(PATIENCE_S)
+        self._socket.settimeout(SEND_TIMEOUT_S)
         self._speaking, self._stopping = threading.Lock(), threading.Lock()
         self._worker: Worker | None = None
         self._said: dict[str, Any] = {}
         self._is_over = False
         self._wishes = {"signals": 0, "supervisor": 0}  # how often each of them wanted us to stop
         self._stops = 0
-        self._thread = Lasting("rqsqs-reporter", self._run)
+        self._thread = RestartingThread("rqsqs-reporter", self._run)
 
     def forked(self) -> None:
         """In a child: the supervisor has nothing to do with it."""
@@ -64,13 +64,13 @@ class Reporter:
         self._thread.start()
 
     def serve(self, worker: Worker) -> None:
-        """Run the worker until signals, the supervisor, its death or an order end it; as Worker.run()."""
+        """Run the worker until signals, the supervisor, its death or an command end it; as Worker.run()."""
         self._worker = worker
         process.run(worker._serve_process(SIGNALS, functools.partial(self._stop, "signals")))
         self._say(worker.status(), is_last=True)
 
     def _stop(self, who: str, why: str, level: int | None = None) -> None:
-        """Somebody wants us to stop. That several want the same is no reason to hurry."""
+        """Somebody wants us to stop. That several want the same is no reason to abort."""
         with self._stopping:
             self._wishes[who] = self._wishes[who] + 1 if level is None else max(level, self._wishes[who])
             missing = min(max(self._wishes.values()), 2) - self._stops
@@ -116,15 +116,15 @@ class Reporter:
                 log.debug("the supervisor does not listen", exc_info=True)
 
     def _listen(self) -> bool:
-        """Obey; False if nobody speaks any more."""
+        """Handle commands; False if nobody sends any more."""
         try:
-            orders = self._socket.recv(4096).split()
+            commands = self._socket.recv(4096).split()
         except TimeoutError:
             return True
         except OSError:
-            orders = []
-        if not orders and not self._is_over:
+            commands = []
+        if not commands and not self._is_over:
             self._stop("supervisor", "the supervisor is gone", 1)
-        for order in orders:
-            self._stop("supervisor", "the supervisor says so", 2 if order == b"hurry" else 1)
-        return bool(orders)
+        for command in commands:
+            self._stop("supervisor", "the supervisor says so", 2 if command == b"abort" else 1)
+        return bool(commands)

@@ -17,9 +17,9 @@ from redis import Redis
 import rqsqs
 from rqsqs.errors import ConnectionFailed
 from rqsqs.models import Statistics
-from rqsqs.worker import heart, runtime
-from rqsqs.worker.reporting import Reporter
-from rqsqs.worker.troubles import RECEIVE, Troubles
+from rqsqs.worker import heartbeat, scheduler
+from rqsqs.worker.error_reports import RECEIVE, ErrorReports
+from rqsqs.worker.supervisor_link import Reporter
 from tests.servers import Server
 from tests.worker.serving import App, is_empty, released, until
 from tests.worker.test_dead_threads import kill, named
@@ -38,9 +38,9 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
 def test_a_lost_server_is_one_line_and_its_return_another(
     own: App, server: Server, told: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "PATIENCE_S", (0.1, 0.3))
+    monkeypatch.setattr(scheduler, "ERROR_PAUSES_S", (0.1, 0.3))
     if kind == "idle":
-        monkeypatch.setattr(heart, "IDLE_S", 0.3)
+        monkeypatch.setattr(heartbeat, "IDLE_S", 0.3)
     queues = [own.queue(f"q{n}") for n in range(20)]
     go, begun = threading.Event(), []
 
@@ -72,7 +72,7 @@ def test_an_idle_worker_beats_again_soon_after_a_heartbeat_failed(own: App, serv
     running = own.serve(lambda message: None, heartbeat_interval=0.3)
     found = running.worker._runtime
     assert found is not None
-    tick, fails = found.heart._tick, threading.Event()
+    tick, fails = found.heartbeat._tick, threading.Event()
 
     def failing(lane: Any) -> None:
         if not fails.is_set():
@@ -80,13 +80,13 @@ def test_an_idle_worker_beats_again_soon_after_a_heartbeat_failed(own: App, serv
             raise ConnectionFailed("away", request_sent=False)
         tick(lane)
 
-    found.heart._tick = failing  # type: ignore[method-assign]
-    found.heart.quicken()
+    found.heartbeat._tick = failing  # type: ignore[method-assign]
+    found.heartbeat.wake()
     (thread,) = named("rqsqs-heartbeat")
-    found.heart.idle = 0.1
-    found.heart._wake.set()
+    found.heartbeat.idle = 0.1
+    found.heartbeat._wake.set()
     until(fails.is_set, seconds=60)
-    found.heart.idle = 3600.0
+    found.heartbeat.idle = 3600.0
     until(lambda: told(BACK), running.worker.status)
     assert running.worker.status()["is_ready"]
     assert thread.is_alive()
@@ -112,19 +112,19 @@ def test_connections_that_broke_are_one_line(own: App, told: Any) -> None:
 
 def test_a_failover_is_told_once(told: Any) -> None:
     now = Statistics()
-    troubles = Troubles(lambda: now)
+    reports = ErrorReports(lambda: now)
     for queue in ("a", "b"):
-        troubles.met(queue, RECEIVE, ConnectionFailed("away", request_sent=False))
+        reports.ended(queue, RECEIVE, ConnectionFailed("away", request_sent=False))
     now = Statistics(failovers=1, connections_lost=2)
-    troubles.got_through("a", RECEIVE)
+    reports.ended("a", RECEIVE, None)
     assert not told(BACK), "b has not got through yet"
-    troubles.got_through("b", RECEIVE)
-    troubles.look()
+    reports.ended("b", RECEIVE, None)
+    reports.check()
     (line,) = told(BACK)
     assert line.endswith(": another server has taken over")
     now = Statistics(failovers=2, connections_lost=4)
-    troubles.look()
-    troubles.look()
+    reports.check()
+    reports.check()
     assert told("another server") == ["another server has taken over; no call failed"]
     assert (len(told(LOST)), len(told(BACK))) == (1, 1)
 
@@ -178,6 +178,7 @@ def test_a_reporter_whose_thread_dies_goes_on(told: Any) -> None:
     worker: Any = SimpleNamespace(
         status=lambda: {"state": "running", "is_ready": True, "is_live": True},
         settings=SimpleNamespace(shutdown_timeout=1.0),
+        _guard=None,
         stop=stopped.set,
     )
     ours.settimeout(60)

@@ -1,4 +1,4 @@
-"""Threads that last: what escapes from one of them is logged, and it begins anew."""
+"""Threads that begin anew when an exception escapes from them, which is logged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ log = logging.getLogger("rqsqs.worker")
 
 STEADY_S = 10.0  # one that lasted longer begins anew at once
 PAUSE_S, PAUSE_MAX_S = 0.1, 30.0
-MISSED_S = 2.0  # one that does nothing for longer is not well
+MISSED_S = 2.0  # one that does nothing for longer is not healthy
 
 
-class Lasting:
+class RestartingThread:
     """A daemon thread that runs a function to its end, again if an exception escapes from it.
 
     Args:
@@ -35,10 +35,10 @@ class Lasting:
         self._is_done = False
         self._died: float | None = None  # when, if it has not begun anew yet (monotonic)
         self._pause = 0.0
-        self._hurry = threading.Event()
+        self._abort = threading.Event()
 
     @property
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Does it run, or did until just now, or has its function ended, or was it not started?"""
         if self._is_done or self._thread.ident is None:
             return True
@@ -49,9 +49,9 @@ class Lasting:
         """Start the thread."""
         self._thread.start()
 
-    def hurry(self) -> None:
+    def abort(self) -> None:
         """Pause no more before it begins anew: its function is about to end."""
-        self._hurry.set()
+        self._abort.set()
 
     def join(self) -> None:
         """Wait until the function has ended."""
@@ -85,4 +85,4 @@ class Lasting:
                                  exc_info=True)  # fmt: skip
         self._pause = 0.0 if time.monotonic() - began > STEADY_S else min(2 * self._pause or PAUSE_S, PAUSE_MAX_S)
         if self._pause > PAUSE_S:
-            self._hurry.wait(self._pause)
+            self._abort.wait(self._pause)

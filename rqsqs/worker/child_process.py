@@ -1,4 +1,4 @@
-"""Worker processes as their supervisor sees them. See reporting for the other side."""
+"""Worker processes as their supervisor sees them. See supervisor_link for the other side."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 
 log = logging.getLogger("rqsqs.supervisor")
 
-MARGIN_S = 10.0  # beyond its grace, until a process that does not end is killed
-GRACE_S = 30.0  # of a process that has not told its own
-SILENT_S, HANGING_S = 5.0, 30.0  # it reports each second: if not for so long it is not ready, or not live
+MARGIN_S = 10.0  # beyond its shutdown timeout, until a process that does not end is killed
+SHUTDOWN_TIMEOUT_S = 30.0  # of a process that has not reported its own
+UNREPORTED_S, HANGING_S = 5.0, 30.0  # it reports each second: if not for so long it is not ready, or not live
 LINE = 1 << 24  # bytes of a status
-LAST_WORDS_S = 1.0  # for what a dead process has written; its own children may hold the socket open
+LAST_LINES_S = 1.0  # for what a dead process has written; its own children may hold the socket open
 
 
 class Child:
@@ -27,7 +27,7 @@ class Child:
 
     Attributes:
         status: what it said last.
-        is_told: we told it to stop.
+        is_stopping: we told it to stop.
         ended: its exit code, as of subprocess, when it has ended.
     """
 
@@ -37,7 +37,7 @@ class Child:
         self.pid = process.pid
         self.status: dict[str, Any] = {"state": "loading", "is_ready": False, "is_live": True}
         self.was_ready = False
-        self.is_told = False
+        self.is_stopping = False
         self.born = self._heard = time.monotonic()
         self._process = process
         self._reader, self._writer = reader, writer
@@ -78,7 +78,7 @@ class Child:
     @property
     def is_ready(self) -> bool:
         """Is it at work?"""
-        return not self.ended.done() and bool(self.status.get("is_ready")) and self._is_heard(SILENT_S)
+        return not self.ended.done() and bool(self.status.get("is_ready")) and self._is_heard(UNREPORTED_S)
 
     @property
     def is_live(self) -> bool:
@@ -101,16 +101,16 @@ class Child:
         return self.was_ready
 
     def stop(self) -> None:
-        """Let it finish what it holds; it is killed when its grace and a margin are over."""
-        self.is_told = True
+        """Let it finish what it holds; it is killed when its shutdown timeout and a margin are over."""
+        self.is_stopping = True
         self._tell("stop")
-        grace = self.status.get("shutdown_timeout", GRACE_S)
-        self._kill_in(grace + MARGIN_S)
+        timeout = self.status.get("shutdown_timeout", SHUTDOWN_TIMEOUT_S)
+        self._kill_in(timeout + MARGIN_S)
 
-    def hurry(self) -> None:
+    def abort(self) -> None:
         """Let it give everything back and end."""
-        self.is_told = True
-        self._tell("hurry")
+        self.is_stopping = True
+        self._tell("abort")
         self._kill_in(MARGIN_S)
 
     def kill(self) -> None:
@@ -139,7 +139,7 @@ class Child:
     async def _attend(self) -> int:
         listening = asyncio.create_task(self._listen())
         code = await self._process.wait()
-        await asyncio.wait([listening], timeout=LAST_WORDS_S)
+        await asyncio.wait([listening], timeout=LAST_LINES_S)
         listening.cancel()
         self._writer.close()
         if self._killer is not None:

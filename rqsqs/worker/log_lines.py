@@ -19,6 +19,7 @@ from rqsqs._text import printable, shortened
 log = logging.getLogger("rqsqs.worker")
 
 NAMES = 1000  # characters of the names of all queues
+DEAD_LETTERED = -3
 ERROR = 1000  # of an exception in a line
 
 
@@ -54,26 +55,27 @@ def handled(queue: str, delivery: Delivery, seconds: float) -> None:
               extra=_fields(queue, delivery, seconds))  # fmt: skip
 
 
-def failed(queue: str, verdict: Outcome, *, is_settled: bool = False) -> None:
+def failed(queue: str, outcome: Outcome, *, is_settled: bool = False) -> None:
     """Its handler has raised an exception, or said that it failed; is_settled: after it had settled the message."""
-    d = verdict.delivery
+    d = outcome.delivery
     when = "failed after its handler had settled it" if is_settled else "failed"
-    log.warning(f"message %s of %s {when}: %s (%s)", d.message_id, queue, _error(verdict), _about(d, verdict.seconds),
-                exc_info=verdict.error, extra=_verdict_fields(queue, verdict))  # fmt: skip
+    log.warning(f"message %s of %s {when}: %s (%s)", d.message_id, queue, _error(outcome), _about(d, outcome.seconds),
+                exc_info=outcome.error, extra=_outcome_fields(queue, outcome))  # fmt: skip
 
 
-def retried(queue: str, verdict: Outcome, after: float) -> None:
-    """The server has put it off."""
-    log.info("message %s of %s is tried again in %g s", verdict.delivery.message_id, queue, after,
-             extra=_verdict_fields(queue, verdict) | {"retry_after": after})  # fmt: skip
-
-
-def dead_lettered(queue: str, verdict: Outcome) -> None:
-    """The server has moved it."""
-    d = verdict.delivery
-    log.error("message %s of %s went to the dead-letter queue: %s (%s)", d.message_id, queue, _error(verdict),
-              _about(d, verdict.seconds), exc_info=verdict.error,
-              extra=_verdict_fields(queue, verdict))  # fmt: skip
+def released(queue: str, outcome: Outcome, status: int) -> None:
+    """The server has put it off, or moved it, or found that it was lost; status is that of flows.release()."""
+    d = outcome.delivery
+    if status >= 0:
+        after = status / 1000
+        log.info("message %s of %s is tried again in %g s", d.message_id, queue, after,
+                 extra=_outcome_fields(queue, outcome) | {"retry_after": after})  # fmt: skip
+    elif status == DEAD_LETTERED:
+        log.error("message %s of %s went to the dead-letter queue: %s (%s)", d.message_id, queue, _error(outcome),
+                  _about(d, outcome.seconds), exc_info=outcome.error,
+                  extra=_outcome_fields(queue, outcome))  # fmt: skip
+    else:
+        lost(queue, d)
 
 
 def lost(queue: str, delivery: Delivery) -> None:
@@ -81,9 +83,9 @@ def lost(queue: str, delivery: Delivery) -> None:
     log.warning("message %s of %s was lost to another", delivery.message_id, queue, extra=_fields(queue, delivery))
 
 
-def _error(verdict: Outcome) -> str:
+def _error(outcome: Outcome) -> str:
     """Type and text of the exception, in one line whatever they hold."""
-    cause = verdict.cause
+    cause = outcome.cause
     if cause is None:
         return "no cause"
     return printable(shortened(f"{cause.type}: {cause.message}" if cause.message else cause.type, ERROR))
@@ -103,6 +105,6 @@ def _fields(queue: str, delivery: Delivery, seconds: float | None = None) -> dic
     return found if seconds is None else found | {"duration": round(seconds, 6)}
 
 
-def _verdict_fields(queue: str, verdict: Outcome) -> dict[str, Any]:
-    found, cause = _fields(queue, verdict.delivery, verdict.seconds), verdict.cause
+def _outcome_fields(queue: str, outcome: Outcome) -> dict[str, Any]:
+    found, cause = _fields(queue, outcome.delivery, outcome.seconds), outcome.cause
     return found if cause is None else found | {"error_type": cause.type, "error_message": cause.message}

@@ -1,0 +1,308 @@
+"""Runs handlers, in threads or as tasks, and the calls that fetch and settle.
+
+Threads do all of it. A thread that has nothing to run fetches for a queue, runs what came, and fetches again, together
+with deleting what is finished: while handlers are quick nothing is handed from thread to thread. When they are not, it
+calls others to help; if it was mistaken, the watch does so. Coroutines run on the event loop; threads fetch and settle
+for them as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty
+
+from rqsqs._core.operations import Outcome
+from rqsqs.worker.jobs import Host, Job
+from rqsqs.worker.restarting_thread import RestartingThread
+from rqsqs.worker.scheduler import HELP_S, Scheduler, ThreadWork
+from rqsqs.worker.settler import Settler
+from rqsqs.worker.worker_queue import WorkerQueue
+
+log = logging.getLogger("rqsqs.worker")
+
+WATCH_S = 0.01  # so late somebody else takes over the jobs behind a handler that took unexpectedly long
+WATCHES = 100  # looks without finding anything to do until the watch goes to sleep
+
+
+class Executor:
+    """The threads and tasks of a worker.
+
+    Args:
+        host: of the jobs.
+        most_threads: that it may have.
+        on_idle: called when it was told to stop and no handler is running any more.
+
+    Attributes:
+        fetch: called by threads with their work, a queue, and the slots to fill.
+    """
+
+    fetch: Callable[[ThreadWork, WorkerQueue, int], None]
+
+    def __init__(
+        self, host: Host, scheduler: Scheduler, settler: Settler, most_threads: int, on_idle: Callable[[], None]
+    ) -> None:
+        self._host = host
+        self._lock: threading.Lock = host.lock
+        self._scheduler = scheduler
+        self._settler = settler
+        self._most_threads = most_threads
+        self._on_idle = on_idle
+        self._threads: list[RestartingThread] = []
+        self._works: list[ThreadWork] = []  # one for each thread
+        self._sleeping: list[ThreadWork] = []  # those whose threads nobody has woken yet
+        self._watching = RestartingThread("rqsqs-watch", self._watch)
+        self._is_watched = False
+        self._watch_wanted = threading.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: deque[Job] = deque()  # run by tasks, not concluded yet
+        self.is_stopping = False  # no new jobs come
+        self._is_closed = False
+
+    # Life
+
+    def begin(self) -> None:
+        """Let a thread for each queue look for work."""
+        self._watching.start()
+        for _ in self._scheduler.queues:
+            with self._lock:
+                self.wake()
+
+    def cancel_tasks(self) -> None:
+        """Those that still run have lost their messages."""
+        for task in self._tasks:
+            task.cancel()
+
+    def close(self) -> None:
+        """Threads end when they find nothing to do."""
+        with self._lock:
+            self._is_closed = True
+            for work in self._works:
+                work.wakes.put(None)
+        for thread in self.threads():
+            thread.abort()
+        self._watch_wanted.set()
+
+    def threads(self) -> list[RestartingThread]:
+        """All that have to live."""
+        return [self._watching, *self._threads.copy()]
+
+    def withdraw(self, queue: WorkerQueue) -> list[Job]:
+        """With the lock: jobs of a queue that have a slot and were not begun give it back."""
+        jobs = self._scheduler.withdraw(queue)
+        for work in self._works:
+            with contextlib.suppress(IndexError):
+                while work.jobs and work.jobs[0].queue is queue:
+                    jobs.append(work.jobs.popleft())
+        queue.running -= len(jobs)
+        return jobs
+
+    # Threads
+
+    def wake(self) -> None:
+        """With the lock: let one thread see what is to be done."""
+        if self._sleeping:
+            self._sleeping.pop().wakes.put(None)
+        elif len(self._threads) < self._most_threads and not self._is_closed:
+            work = ThreadWork()
+            name = f"rqsqs-worker-{len(self._threads) + 1}"
+            run, mend = functools.partial(self._work, work), functools.partial(self._mend, work)
+            thread = RestartingThread(name, run, mend)
+            self._threads.append(thread)  # before it starts: whatever happens then, its end is not forgotten
+            self._works.append(work)
+            try:
+                thread.start()
+            except RuntimeError as e:  # the system gives no more
+                self._threads.pop()
+                self._works.pop()
+                if not self._threads:
+                    raise
+                log.debug("cannot start a thread: %s", e)
+
+    def call_others(self) -> None:
+        """With the lock: is there a call for another thread to make?"""
+        if self._scheduler.has_calls():
+            self.wake()
+
+    def _work(self, work: ThreadWork) -> None:
+        scheduler = self._scheduler
+        while True:
+            with self._lock:
+                queue, slots, pause = scheduler.assign(work)
+                if queue is None:
+                    if self._is_closed:
+                        return
+                    self._sleeping.append(work)
+                elif work.jobs or (slots and self._sleeping and len(scheduler.queues) > 1):
+                    self._call_help(queue)
+            if queue is None:
+                self._sleep(work, pause)
+                continue
+            if slots:
+                self.fetch(work, queue, slots)
+            elif work.settling is not None:
+                self._settler.settle(work, queue)
+            else:
+                self._run_jobs(work)
+            if queue.paused_until or queue.rests_until:
+                with self._lock:
+                    self._want_watch()
+
+    def _call_help(self, queue: WorkerQueue) -> None:
+        """This thread is about to be busy for a queue: is there something to do for another one?"""
+        if self._scheduler.jobs or (queue.seconds > HELP_S and self._scheduler.has_calls()):
+            self.wake()
+        self._want_watch()
+
+    def _run_jobs(self, work: ThreadWork) -> None:
+        jobs, done = work.jobs, work.done
+        with contextlib.suppress(IndexError):
+            while True:
+                work.job = job = jobs.popleft()
+                job.run()
+                done.append(job)
+                work.job = None
+        self._conclude(done)
+
+    def _sleep(self, work: ThreadWork, seconds: float | None) -> None:
+        with contextlib.suppress(Empty):
+            work.wakes.get(timeout=seconds)
+            return
+        with self._lock:
+            self._rouse(work)
+
+    def _rouse(self, work: ThreadWork) -> None:
+        """Its thread is awake, whether somebody woke it or not."""
+        if work in self._sleeping:
+            self._sleeping.remove(work)
+        with contextlib.suppress(Empty):
+            while True:
+                work.wakes.get_nowait()
+
+    def _mend(self, work: ThreadWork, error: BaseException) -> None:
+        """Its thread died: the messages it held are tried again, and others do what it was about to do."""
+        with self._lock:
+            self._rouse(work)
+            self._scheduler.jobs.extendleft(reversed(work.jobs))
+            work.jobs.clear()
+            for queue in (work.fetching, work.settling):
+                if queue is not None:
+                    queue.finished[:0] = work.finished
+                    queue.outcomes[:0] = work.outcomes
+            if work.fetching is not None:
+                work.fetching.is_fetching, work.fetching.reserved = False, 0
+            if work.settling is not None:
+                work.settling.is_settling = False
+            work.fetching = work.settling = None
+            work.finished, work.outcomes = [], []
+            if work.job is not None and work.job not in work.done:
+                work.job.errors = [error] * len(work.job.deliveries)
+                work.done.append(work.job)
+            work.job = None
+        self._conclude(work.done)
+
+    # The watch
+
+    def _want_watch(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            self._watch_wanted.set()
+
+    def _watch(self) -> None:
+        """While handlers are running, see to it that nothing waits behind one that is not as quick as expected."""
+        scheduler = self._scheduler
+        while not self._is_closed:
+            self._watch_wanted.wait()
+            looks = 0
+            while looks < WATCHES and not self._is_closed:
+                time.sleep(WATCH_S)
+                looks += 1
+                if any(queue.held for queue in scheduler.queues):  # not the fetch, which wants to start handlers
+                    self._host.heartbeat.wake()
+                with self._lock:
+                    done = self._take_over()
+                    if scheduler.jobs or scheduler.has_calls():
+                        self.wake()
+                        looks = 0
+                    elif scheduler.is_pausing():
+                        looks = 0
+                if done:
+                    self._conclude(done)
+            with self._lock:
+                self._is_watched = False
+                self._watch_wanted.clear()
+
+    def _take_over(self) -> deque[Job]:
+        """Take jobs from threads that are stuck with the one before them; returns those that are done."""
+        late = time.monotonic() - WATCH_S
+        done: deque[Job] = deque()
+        for work in self._works:
+            if work.began < late and (work.jobs or work.done):
+                for taken, to in ((work.jobs, self._scheduler.jobs), (work.done, done)):
+                    with contextlib.suppress(IndexError):
+                        while True:
+                            to.append(taken.popleft())
+        return done
+
+    # Jobs
+
+    def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
+        """With the lock: they get slots, and run as soon as a thread or the event loop has time."""
+        self._scheduler.start(queue, jobs)
+        if queue.handler.is_coroutine:
+            self._host.soon(self._start_tasks, jobs)
+            self._want_watch()
+
+    def _start_tasks(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.task = task = self._host.loop.create_task(self._run(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, job: Job) -> None:
+        try:
+            await job.run_as_task()
+        except BaseException as e:  # of a middleware, or a bug
+            job.errors = [e] * len(job.deliveries)
+        self._ended.append(job)
+        if len(self._ended) == 1:  # tasks that end in the same turn are settled together
+            self._host.loop.call_soon(self._collect)
+
+    def _collect(self) -> None:
+        self._conclude(self._ended)
+        with self._lock:
+            self.call_others()
+
+    def _conclude(self, done: deque[Job]) -> None:
+        """Jobs have ended and their slots are free."""
+        ended: list[tuple[Job, Sequence[Outcome | None]]] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                job = done.popleft()
+                ended.append((job, self._settler.outcomes_of(job, job.errors)))
+        now = time.monotonic()
+        with self._lock:
+            for job, outcomes in ended:
+                queue = job.queue
+                queue.running -= 1
+                self._settler.apply(job, outcomes)
+                if queue.waiting:
+                    self.start(queue, [queue.waiting.popleft()])
+            if ended:
+                self._scheduler.ended(queue, (now - ended[0][0].began) / len(ended))
+            if self.is_stopping and self._scheduler.is_idle():
+                self._on_idle()
+
+    def expired(self, job: Job, error: BaseException) -> None:
+        """The timeout of a job that a thread runs is over."""
+        job.seconds = time.monotonic() - job.began
+        outcomes = self._settler.outcomes_of(job, [error] * len(job.deliveries))
+        with self._lock:
+            self._settler.apply(job, outcomes)
+            self.wake()

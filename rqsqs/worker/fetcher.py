@@ -1,0 +1,236 @@
+"""Fetches messages for queues with free slots, and makes jobs of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from rqsqs._core import flows
+from rqsqs._core.operation import Flow, Sleep, Wait
+from rqsqs._core.operations import Outcome
+from rqsqs._core.records import Delivery
+from rqsqs._io.sync.runner import Transport
+from rqsqs.errors import FormatNewer, QueueDoesNotExist
+from rqsqs.models import Durability
+from rqsqs.worker import log_lines
+from rqsqs.worker.error_reports import RECEIVE, ErrorReports
+from rqsqs.worker.jobs import Host, Job
+from rqsqs.worker.outcomes import WorkerDied, requeue
+from rqsqs.worker.scheduler import Scheduler, ThreadWork
+from rqsqs.worker.settler import Settler
+from rqsqs.worker.worker_queue import WorkerQueue
+
+log = logging.getLogger("rqsqs.worker")
+
+WAIT_MS = 3_600_000  # a fetch waits until something comes
+
+
+class Closed(Exception):
+    """Ends a fetch that waits for a queue that was closed."""
+
+
+class Fetcher:
+    """Called from the threads of the executor.
+
+    Args:
+        host: of the jobs.
+        max_crashes: receives in a row without a report, after which a message goes to the dead-letter queue.
+        start: called with the lock, with a queue and the jobs that got slots.
+        call_others: called with the lock, when slots of this fetch are free for others.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        scheduler: Scheduler,
+        settler: Settler,
+        transport: Transport,
+        durability: Durability | None,
+        reports: ErrorReports,
+        max_crashes: int,
+        start: Callable[[WorkerQueue, list[Job]], None],
+        call_others: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._lock: threading.Lock = host.lock
+        self._scheduler = scheduler
+        self._settler = settler
+        self._transport = transport
+        self._durability = durability
+        self._reports = reports
+        self._max_crashes = max_crashes
+        self._start = start
+        self._call_others = call_others
+
+    def fetch(self, work: ThreadWork, queue: WorkerQueue, slots: int) -> None:
+        """Delete what is finished and receive what comes next."""
+        finished = work.finished
+        handler = queue.handler
+        asked = min(slots * handler.size, 1000)
+        lease_ms = self._host.heartbeat.lease_ms
+        flow = flows.finish_and_receive(
+            queue.ref,
+            finished,
+            asked,
+            lease_ms,
+            WAIT_MS,
+            handler.size if queue.ref.is_fifo else 0,
+            self._durability,
+            self._settler.warning(queue),
+        )
+        queue.is_backlogged = True
+        got: list[Delivery] = []
+        unreadable: list[Outcome] = []
+        error: Exception | None = None
+        try:
+            received = self._transport.run(self._noting_waits(queue, finished, flow))
+            if received and time.time() * 1000 - int(received[0].received_ms) > lease_ms:
+                lost = self._lost_of(queue, received)  # this process stood still, or the clocks differ
+                received = [d for d in received if d not in lost]
+            got, unreadable = self._readable(queue, received)
+        except Closed:
+            pass
+        except Exception as e:
+            error = e
+        with self._lock:
+            work.fetching = None
+            queue.is_fetching, queue.reserved = False, 0
+            queue.fetched_at = time.monotonic()
+            if error is None:
+                queue.errors = queue.rests = 0
+                queue.is_full = len(got) >= asked or not queue.is_open
+                if not queue.is_backlogged:
+                    self._scheduler.forget_idleness(queue)
+                self._settler.deleted(queue, finished)
+                self._take(queue, got, unreadable)
+            else:
+                queue.is_backlogged = False
+                queue.finished[:0] = finished
+                if isinstance(error, FormatNewer):
+                    self._scheduler.rest(queue)
+                else:
+                    self._scheduler.pause(queue, error)
+            work.finished = []
+        self._reports.ended(queue.name, RECEIVE, error)
+
+    def _readable(self, queue: WorkerQueue, received: Sequence[Delivery]) -> tuple[list[Delivery], list[Outcome]]:
+        """Messages that can be handled, and outcomes of the others: a damaged one has failed, and those behind it in
+        its group (FIFO) go back."""
+        good: list[Delivery] = []
+        rest: list[Outcome] = []
+        stopped: set[str] = set()
+        for d in received:
+            if stopped and d.group_name in stopped:
+                rest.append(requeue(d))
+                continue
+            damage = d.damage
+            if damage is None:
+                good.append(d)
+                continue
+            damage.__cause__ = None  # its text says it all
+            rest.append(self._settler.failure(d, damage.with_traceback(None)))
+            log_lines.failed(queue.name, rest[-1])
+            if queue.ref.is_fifo:
+                stopped.add(d.group_name)
+        return good, rest
+
+    def _noting_waits(
+        self, queue: WorkerQueue, finished: list[Delivery], flow: Flow[list[Delivery]]
+    ) -> Flow[list[Delivery]]:
+        """The flow; when it begins to wait, its slots are free for others. A closed queue waits no longer."""
+        try:
+            step = next(flow)
+            while True:
+                if type(step) in (Wait, Sleep):
+                    if not queue.is_open:
+                        step = flow.throw(Closed())
+                        continue
+                    if queue.reserved:
+                        self._begin_to_wait(queue, finished)
+                try:
+                    result = yield step
+                except BaseException as e:
+                    step = flow.throw(e)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            found: list[Delivery] = end.value
+            return found
+
+    def _begin_to_wait(self, queue: WorkerQueue, finished: list[Delivery]) -> None:
+        with self._lock:
+            queue.reserved, queue.is_backlogged = 0, False
+            queue.errors = queue.rests = 0
+            self._settler.deleted(queue, finished)
+            self._call_others()
+        self._reports.ended(queue.name, RECEIVE, None)
+
+    def _take(self, queue: WorkerQueue, got: Sequence[Delivery], unreadable: Sequence[Outcome]) -> None:
+        """Make jobs of what was received and start them."""
+        since = time.monotonic()
+        for outcome in unreadable:
+            queue.held[outcome.delivery] = job = Job(self._host, queue, [outcome.delivery], since)
+            self._settler.apply(job, [outcome])
+        if not got:
+            return
+        room = self._scheduler.free_slots()
+        jobs: list[Job] = []
+        for deliveries in queue.portions(got):
+            job = Job(self._host, queue, deliveries, since)
+            for d in deliveries:
+                queue.held[d] = job
+            if not queue.is_open:
+                self._settler.give_back(job)
+            elif any([d.receive_count > self._max_crashes and self._is_deadly(d) for d in deliveries]):
+                self._settler.apply(
+                    job, [self._dead_letter(d) if self._is_deadly(d) else requeue(d) for d in deliveries]
+                )
+            elif len(jobs) < room:
+                jobs.append(job)
+            elif queue.ref.is_fifo and queue.handler.batch and room > 0:
+                queue.waiting.append(job)
+            else:
+                self._settler.give_back(job)
+        self._start(queue, jobs)
+
+    def _is_deadly(self, d: Delivery) -> bool:
+        return d.unreported_receives >= self._max_crashes
+
+    def _dead_letter(self, d: Delivery) -> Outcome:
+        """It killed its workers again and again."""
+        times = d.unreported_receives
+        return self._settler.failure(
+            d, WorkerDied(f"it was received {times} times and no worker lived to tell the outcome")
+        )
+
+    def confirm(self, job: Job) -> bool:
+        """Are the messages of a job that was not begun yet still ours? Others are left out of it; if it cannot be told,
+        all go back."""
+        queue = job.queue
+        lost: set[Delivery] | None = None
+        try:
+            lost = self._lost_of(queue, job.deliveries)
+        except Exception as e:
+            log.warning("messages of %s are given back: %s", queue.name, e)
+        with self._lock:
+            if job.is_settled:
+                pass
+            elif lost is None:
+                self._settler.give_back(job)
+            else:
+                for d in lost:
+                    queue.held.pop(d, None)
+                job.deliveries = [d for d in job.deliveries if d in queue.held]
+                job.lost = frozenset()
+                job.is_settled = not job.deliveries
+            return not job.is_settled
+
+    def _lost_of(self, queue: WorkerQueue, deliveries: Sequence[Delivery]) -> set[Delivery]:
+        """Those that are not ours any more. The others are, for another two heartbeats."""
+        lease_ms = self._host.heartbeat.lease_ms
+        try:
+            return set(self._transport.run(flows.beat(queue.ref, deliveries, lease_ms, "", None, 0))[1])
+        except QueueDoesNotExist:
+            return set(deliveries)

@@ -1,0 +1,176 @@
+"""The heartbeat: a thread of its own with a connection of its own, which a busy handler cannot starve.
+
+One call per tick and queue keeps everything that is held invisible for two ticks, shows that this worker lives, and
+brings back which messages were lost, and commands. If it stops, because the process died or was frozen, the messages
+become visible within two ticks, by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rqsqs._core import flows
+from rqsqs._core.records import Delivery
+from rqsqs._io.sync.runner import Transport
+from rqsqs.errors import QueueDoesNotExist, RqsqsError
+from rqsqs.worker.error_reports import BEAT, ErrorReports
+from rqsqs.worker.restarting_thread import RestartingThread
+
+if TYPE_CHECKING:
+    from rqsqs.worker.worker_queue import WorkerQueue
+
+log = logging.getLogger("rqsqs.worker")
+
+IDLE_S = 30.0  # a worker that holds nothing has nothing to keep invisible
+LATE_S = 10.0  # so late an idle worker's heartbeat may be until it counts as lost
+RENEW_S = 600.0  # so long an idle worker may go without describing itself anew
+LIVES = 2  # ticks until the messages of a dead worker return
+SHOWN = 100  # messages in hand that a worker names
+
+
+class Heartbeat:
+    """Keeps what a worker holds of all its queues until it is stopped.
+
+    Args:
+        transport: its own.
+        interval: seconds between two ticks while anything is held.
+        max_extension: seconds after which a message is not kept invisible any more.
+        lost: called with a queue and deliveries that are not held any more.
+        command: called with a queue and "drain" or "evict".
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        queues: list[WorkerQueue],
+        consumer_id: str,
+        interval: float,
+        max_extension: float,
+        describe: Callable[[WorkerQueue], dict[str, Any]],
+        lost: Callable[[WorkerQueue, list[Delivery]], None],
+        command: Callable[[WorkerQueue, str], None],
+        reports: ErrorReports,
+    ) -> None:
+        self.transport = transport
+        self.queues = queues
+        self.consumer_id = consumer_id
+        self._interval = interval
+        self.idle = max(interval, IDLE_S)
+        self.lease_s = interval * LIVES
+        self.lease_ms = round(self.lease_s * 1000)
+        self._max_extension = max_extension
+        self._describe = describe
+        self._lost = lost
+        self._command = command
+        self._reports = reports
+        self._said: dict[
+            WorkerQueue, tuple[dict[str, Any], float]
+        ] = {}  # how the last one described it, if it held nothing, and when
+        self._wake = threading.Event()
+        self._is_stopped = False
+        self._is_resting = False  # nothing is held: the next tick is far
+        self.last = 0.0  # when the last tick that went well began (monotonic)
+        self.thread = RestartingThread("rqsqs-heartbeat", self._run)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Has the server answered lately?"""
+        return self.thread.is_healthy and time.monotonic() - self.last < self.idle + 2 * self._interval
+
+    def start(self) -> None:
+        """Beat for the first time, and continue in a thread.
+
+        Raises:
+            QueueDoesNotExist, ServerError.
+        """
+        began = time.monotonic()
+        for queue in self.queues:
+            self._tick(queue)
+        self.last = began
+        self.thread.start()
+
+    def wake(self) -> None:
+        """Something is held now."""
+        if self._is_resting:
+            self._is_resting = False
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Beat no more, and sign off."""
+        self._is_stopped = True
+        self._wake.set()
+        self.thread.join()
+        for queue in self.queues:
+            try:
+                self.transport.run(flows.beat(queue.ref, (), 0, self.consumer_id, None, 0))
+            except QueueDoesNotExist:
+                continue
+            except RqsqsError as e:
+                log.info("could not sign off from %s: %s", queue.name, e)
+
+    def _run(self) -> None:
+        due = self.last + self._interval  # also when it begins anew
+        is_well = True
+        while not self._is_stopped:
+            self._is_resting = True  # before looking, so that wake() misses nothing
+            if any(queue.held for queue in self.queues):
+                self._is_resting = False
+            if self._is_resting:
+                self._wake.wait(self.idle if is_well else max(due - time.monotonic(), 0))
+                if self._wake.is_set():  # what was just received is invisible for two ticks anyway
+                    self._wake.clear()
+                    due = time.monotonic() + self._interval
+                    continue
+                due = time.monotonic()
+            elif self._wake.wait(max(due - time.monotonic(), 0)):
+                self._wake.clear()
+                continue
+            began = time.monotonic()
+            due = max(due + self._interval, began)
+            is_well = True
+            for queue in self.queues:
+                try:
+                    self._tick(queue)
+                except QueueDoesNotExist as e:
+                    self._reports.ended(queue.name, BEAT, e)
+                    self._lost(queue, list(queue.held))
+                except Exception as e:  # it does not stop
+                    is_well = False
+                    self._reports.ended(queue.name, BEAT, e)
+                else:
+                    self._reports.ended(queue.name, BEAT, None)
+            if is_well:
+                self.last = began
+                self._reports.check()
+            else:
+                due = time.monotonic() + min(self._interval / 4, 1.0)
+
+    def _tick(self, queue: WorkerQueue) -> None:
+        held = list(queue.held.copy().items())
+        now = time.monotonic()
+        too_long = [d for d, job in held if now - job.since > self._max_extension]
+        kept = [d for d, job in held if now - job.since <= self._max_extension] if too_long else [d for d, _ in held]
+        life_s = self.lease_s + 1 if held else self.idle + max(self.lease_s, LATE_S)
+        says = self._describe(queue)
+        news = {**says, "statistics": {**says["statistics"], "wait_checks": 0}}  # these are none
+        said, said_at = self._said.get(queue, ({}, 0.0))
+        is_same = not held and news == said and now - said_at < RENEW_S
+        command, lost = self.transport.run(
+            flows.beat(queue.ref, kept, self.lease_ms, self.consumer_id, says, round(life_s * 1000), is_same=is_same)
+        )
+        if not is_same:
+            self._said[queue] = {} if held else news, now
+        if lost or too_long:
+            self._lost(queue, lost + too_long)
+        if command:
+            self._command(queue, command)
+
+
+def consumer_id() -> str:
+    """A name for this process: HOST-PID-RANDOM."""
+    return f"{os.uname().nodename if hasattr(os, 'uname') else 'host'}-{os.getpid()}-{os.urandom(3).hex()}"

@@ -1,0 +1,186 @@
+"""Decides who does what next: slots, weights, pauses. It makes no calls and has no threads.
+
+A worker fetches as many messages as it has free slots. While a fetch waits for messages it holds no slot: if others
+took them meanwhile, surplus messages are given back.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from queue import SimpleQueue
+
+from rqsqs._core.operations import Outcome
+from rqsqs._core.records import Delivery
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist
+from rqsqs.worker.jobs import Job
+from rqsqs.worker.worker_queue import WorkerQueue
+
+HELP_S = 0.001  # work that takes longer altogether is shared with another thread
+SHORT_S = 0.005  # handlers that take less are quick
+ERROR_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # while the server has errors
+RESTS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after messages that a newer version has to handle
+
+
+class ThreadWork:
+    """The work of one thread: jobs that it runs, one after the other, or a call for a queue. If jobs take too long, the
+    watch takes over those it can; if the thread dies, everything goes to others."""
+
+    __slots__ = ("began", "done", "fetching", "finished", "job", "jobs", "outcomes", "settling", "wakes")
+
+    def __init__(self) -> None:
+        self.wakes: SimpleQueue[None] = SimpleQueue()  # each wakes its thread
+        self.jobs: deque[Job] = deque()
+        self.job: Job | None = None  # that is running
+        self.done: deque[Job] = deque()  # and not concluded yet
+        self.began = 0.0
+        self.fetching: WorkerQueue | None = None  # a fetch for it is on its way
+        self.settling: WorkerQueue | None = None  # a settlement
+        self.finished: list[Delivery] = []  # with it
+        self.outcomes: list[Outcome] = []
+
+
+class Scheduler:
+    """All of it is called under the runtime's lock.
+
+    Attributes:
+        jobs: that have a slot and wait for a thread.
+    """
+
+    def __init__(self, queues: list[WorkerQueue], concurrency: int, linger: float) -> None:
+        self.queues = queues
+        self.jobs: deque[Job] = deque()
+        self._concurrency = concurrency
+        self._linger_s = linger
+
+    def assign(self, work: ThreadWork) -> tuple[WorkerQueue | None, int, float | None]:
+        """Give a thread its next work: jobs, or a fetch for a queue to fill some slots, or a settlement for it (0
+        slots), or none for some seconds (None = until it is woken)."""
+        if self.jobs:
+            first = self.jobs[0].queue
+            quick = max(1, int(HELP_S / first.seconds))
+            while self.jobs and quick and self.jobs[0].queue is first:
+                work.jobs.append(self.jobs.popleft())
+                quick -= 1
+            work.began = time.monotonic()
+            return first, 0, None
+        pause = None
+        is_full = self._is_full()
+        queues = self.queues if len(self.queues) == 1 else sorted(self.queues, key=lambda queue: queue.served)
+        for queue in queues:
+            if self._must_settle(queue):
+                queue.is_settling = True
+                work.settling = queue
+                return queue, 0, None
+            slots = 0 if is_full else self._wanted(queue)
+            if slots:
+                left = self._linger(queue)
+                if left <= 0:
+                    queue.is_fetching, queue.reserved = True, slots
+                    work.fetching = queue
+                    work.finished, queue.finished = queue.finished, []
+                    return queue, slots, None
+                pause = min(left, pause or left)
+        return None, 0, pause
+
+    def has_calls(self) -> bool:
+        """Is there a fetch or a settlement to be made?"""
+        is_full = self._is_full()
+        return any(self._must_settle(queue) or (not is_full and self._wanted(queue)) for queue in self.queues)
+
+    def is_idle(self) -> bool:
+        """Is no handler running?"""
+        return not any(queue.running for queue in self.queues)
+
+    def is_pausing(self) -> bool:
+        """Does a queue wait for the end of a pause?"""
+        return any(queue.paused_until or queue.rests_until for queue in self.queues)
+
+    def free_slots(self) -> int:
+        """Neither taken nor reserved."""
+        if len(self.queues) == 1:
+            return self._concurrency - self.queues[0].running - self.queues[0].reserved
+        return self._concurrency - sum(queue.running + queue.reserved for queue in self.queues)
+
+    def _is_full(self) -> bool:
+        return self.free_slots() <= 0
+
+    def _must_settle(self, queue: WorkerQueue) -> bool:
+        """Is there something to release, or to delete that no fetch is going to delete?"""
+        if queue.is_settling or not (queue.outcomes or queue.finished) or self._is_paused(queue):
+            return False
+        return bool(queue.outcomes) or self.deletes_alone(queue)
+
+    def deletes_alone(self, queue: WorkerQueue) -> bool:
+        """Is no fetch about to delete what is finished?"""
+        return queue.reserved == 0 if queue.is_fetching else not self._wanted(queue)
+
+    def _wanted(self, queue: WorkerQueue) -> int:
+        """How many slots a fetch should fill now; 0 = no fetch."""
+        if queue.is_fetching or queue.waiting or not queue.is_open or self._is_paused(queue) or self._is_resting(queue):
+            return 0
+        free = self.free_slots()
+        if free <= 0 or len(self.queues) == 1:
+            return max(free, 0)
+        rivals = [other for other in self.queues if other.is_backlogged and other.is_open and other is not queue]
+        if rivals:
+            weights = queue.handler.weight + sum(other.handler.weight for other in rivals)
+            share = math.ceil(self._concurrency * queue.handler.weight / weights)  # the order of assign() does the rest
+            free = min(free, share - queue.running)
+        return max(free, 0)
+
+    def _is_paused(self, queue: WorkerQueue) -> bool:
+        if queue.paused_until and time.monotonic() >= queue.paused_until:
+            queue.paused_until = 0.0
+        return queue.paused_until > 0
+
+    def _is_resting(self, queue: WorkerQueue) -> bool:
+        if queue.rests_until and time.monotonic() >= queue.rests_until:
+            queue.rests_until = 0.0
+        return queue.rests_until > 0
+
+    def _linger(self, queue: WorkerQueue) -> float:
+        """Seconds until a fetch is worth its costs, with quick handlers: while others are running it waits for them,
+        and while messages come one close upon the other, but fewer than asked for, it lets some gather."""
+        if queue.seconds > SHORT_S:
+            return 0.0
+        if sum(other.running for other in self.queues) * 2 > self._concurrency:
+            return queue.fetched_at + HELP_S - time.monotonic()
+        return 0.0 if queue.is_full else queue.fetched_at + self._linger_s - time.monotonic()
+
+    # What changes it
+
+    def pause(self, queue: WorkerQueue, error: Exception) -> None:
+        """Leave a queue alone for a while."""
+        is_lasting = isinstance(error, (QueueDoesNotExist, QueueDamaged))
+        last = len(ERROR_PAUSES_S) - 1
+        queue.paused_until = time.monotonic() + ERROR_PAUSES_S[last if is_lasting else min(queue.errors, last)]
+        queue.errors += 1
+
+    def rest(self, queue: WorkerQueue) -> None:
+        """Receive nothing for a while; what is in hand is settled."""
+        queue.rests_until = time.monotonic() + RESTS_S[min(queue.rests, len(RESTS_S) - 1)]
+        queue.rests += 1
+
+    def forget_idleness(self, queue: WorkerQueue) -> None:
+        """A queue that had nothing to do for a while is the next one now, but does not make up for what it missed."""
+        busy = [other.served for other in self.queues if other.is_backlogged]
+        queue.served = max(queue.served, min(busy, default=0.0) - 1 / queue.handler.weight)
+
+    def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
+        """Jobs get slots."""
+        queue.running += len(jobs)
+        queue.served += len(jobs) / queue.handler.weight
+        if not queue.handler.is_coroutine:
+            self.jobs.extend(jobs)
+
+    def withdraw(self, queue: WorkerQueue) -> list[Job]:
+        """Jobs that no thread has taken yet lose their slots."""
+        found = [job for job in self.jobs if job.queue is queue]
+        self.jobs = deque(job for job in self.jobs if job.queue is not queue)
+        return found
+
+    def ended(self, queue: WorkerQueue, seconds: float) -> None:
+        """Calls of its handler took so long each."""
+        queue.seconds += (0.1 if seconds < queue.seconds else 0.5) * (seconds - queue.seconds)

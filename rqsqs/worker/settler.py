@@ -1,0 +1,172 @@
+"""Decides what becomes of messages, and reports it to the server in batches.
+
+Finished messages are deleted by the fetch that brings the next ones, if there is one; failed ones are released.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from rqsqs._core import flows
+from rqsqs._core.operations import Outcome
+from rqsqs._core.records import Delivery
+from rqsqs._io.sync.runner import Transport
+from rqsqs._tracebacks import forget_own_frames
+from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
+from rqsqs.models import Durability
+from rqsqs.worker import log_lines
+from rqsqs.worker.error_reports import SETTLE, ErrorReports
+from rqsqs.worker.jobs import Job
+from rqsqs.worker.outcomes import failed, requeue
+from rqsqs.worker.scheduler import Scheduler, ThreadWork
+from rqsqs.worker.worker_queue import WorkerQueue
+
+log = logging.getLogger("rqsqs.worker")
+
+
+class Settler:
+    """Called from the threads of the executor, with the lock held where that is said."""
+
+    def __init__(
+        self,
+        lock: threading.Lock,
+        scheduler: Scheduler,
+        transport: Transport,
+        durability: Durability | None,
+        consumer_id: str,
+        reports: ErrorReports,
+    ) -> None:
+        self._lock = lock
+        self._scheduler = scheduler
+        self._transport = transport
+        self._durability = durability
+        self._consumer_id = consumer_id
+        self._reports = reports
+
+    def failure(self, delivery: Delivery, error: BaseException, seconds: float | None = None) -> Outcome:
+        """The outcome of a message whose handler raised an exception after some seconds."""
+        return failed(delivery, error, self._consumer_id, seconds)
+
+    # Decide
+
+    def outcomes_of(self, job: Job, errors: Sequence[BaseException | None]) -> Sequence[Outcome | None]:
+        """The outcome of each message of a job (None = finished), logged."""
+        name, is_logged = job.queue.name, log_lines.wants_handled()
+        found: list[Outcome | None] = []
+        try:
+            if job.is_settled or all([error is None for error in errors]):
+                if is_logged and not job.is_settled:
+                    for d in job.deliveries:
+                        log_lines.handled(name, d, job.seconds)
+                return [None] * len(errors)
+            for d, error in zip(job.deliveries, errors, strict=True):
+                found.append(None)
+                if error is not None:
+                    forget_own_frames(error)
+                    outcome = self.failure(d, error, job.seconds)
+                    is_by_hand = job.is_by_hand(d)
+                    log_lines.failed(name, outcome, is_settled=is_by_hand)
+                    if not is_by_hand:
+                        found[-1] = outcome
+                elif is_logged:
+                    log_lines.handled(name, d, job.seconds)
+            return found
+        except BaseException as error:  # a logger's, or of an exception that has no text
+            return self._unspeakable(job, errors, error)
+
+    def _unspeakable(
+        self, job: Job, errors: Sequence[BaseException | None], why: BaseException
+    ) -> list[Outcome | None]:
+        """The end of a job cannot be logged: messages that did not succeed have failed."""
+        with contextlib.suppress(Exception):
+            log.error("cannot tell how a handler of %s ended: %s", job.queue.name, type(why).__name__)
+        if job.is_settled:
+            return [None] * len(errors)
+        instead = RuntimeError(f"its handler failed, and telling that raised {type(why).__name__}")
+        found: list[Outcome | None] = []
+        for d, error in zip(job.deliveries, errors, strict=True):
+            found.append(None)
+            if error is not None:
+                try:
+                    found[-1] = self.failure(d, error, job.seconds)
+                except BaseException:
+                    found[-1] = self.failure(d, instead, job.seconds)
+        return found
+
+    def apply(self, job: Job, outcomes: Sequence[Outcome | None]) -> None:
+        """With the lock: note what becomes of the messages of a job, once."""
+        if job.is_settled:
+            return
+        job.is_settled = True
+        queue = job.queue
+        for d, outcome in zip(job.deliveries, outcomes, strict=True):
+            if job.by_hand and job.is_by_hand(d):
+                continue
+            if outcome is None:
+                queue.finished.append(d)
+            elif d in queue.held:  # it was not lost meanwhile
+                queue.failed += outcome.kind != "requeue"
+                queue.outcomes.append(outcome)
+
+    def give_back(self, job: Job) -> None:
+        """With the lock: its messages are visible again at once, uncounted."""
+        job.is_settled = True
+        job.queue.outcomes += [requeue(d) for d in job.deliveries if not job.is_by_hand(d)]
+
+    # Report
+
+    def settle(self, work: ThreadWork, queue: WorkerQueue) -> None:
+        """Release what failed, delete what is finished."""
+        with self._lock:
+            outcomes, queue.outcomes = queue.outcomes, []
+            finished: list[Delivery] = []
+            if self._scheduler.deletes_alone(queue):
+                finished, queue.finished = queue.finished, []
+            work.finished, work.outcomes = finished, outcomes
+        statuses: list[int] = []
+        warn = self.warning(queue)
+        error: Exception | None = None
+        try:
+            if finished:
+                self._transport.run(flows.finish(queue.ref, finished, self._durability, warn))
+            if outcomes:
+                statuses = self._transport.run(flows.release(queue.ref, outcomes, self._durability, warn))
+        except QueueDoesNotExist:
+            pass
+        except Exception as e:
+            error = e
+        with self._lock:
+            work.settling = None
+            queue.is_settling = False
+            if error is None:
+                self.deleted(queue, finished)
+                for outcome in outcomes:
+                    queue.held.pop(outcome.delivery, None)
+            else:
+                queue.finished += finished
+                for outcome in outcomes:
+                    if outcome.kind == "requeue" and getattr(error, "request_sent", False):
+                        queue.held.pop(outcome.delivery, None)  # perhaps another has it: else it comes back by itself
+                    else:
+                        queue.outcomes.append(outcome)
+                self._scheduler.pause(queue, error)
+            work.finished, work.outcomes = [], []
+        self._reports.ended(queue.name, SETTLE, error)
+        for outcome, status in zip(outcomes, statuses, strict=False):
+            if outcome.kind != "requeue":
+                log_lines.released(queue.name, outcome, status)
+
+    def deleted(self, queue: WorkerQueue, finished: list[Delivery]) -> None:
+        """With the lock: they are gone; the list is emptied."""
+        for d in finished:
+            queue.held.pop(d, None)
+        queue.succeeded += len(finished)
+        finished.clear()
+
+    def warning(self, queue: WorkerQueue) -> Callable[[DurabilityNotReached], None]:
+        """Logs that deletes and releases are less durable than they have to be."""
+        return functools.partial(log.warning, "%s: %s", queue.name)
