@@ -379,7 +379,7 @@ def test_urls_that_are_understood(url: str, folder: str | None, appendfsync: str
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("redis://localhost", "not an embedded:// URL"),
+        ("redis://localhost", "must begin with embedded://"),
         ("embedded://some/folder", "embedded:///some/folder"),
         ("embedded:///", "root folder"),
         ("embedded:///a?appendfsync=often", "always, everysec or no"),

@@ -680,7 +680,9 @@ def test_an_embedded_server_needs_nothing_else(tmp_path: Any) -> None:
 
 def test_without_a_server_program_embedded_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RQSQS_SERVER_BINARY", "no-such-program")
-    with pytest.raises(rqsqs.EmbeddedServerUnavailable, match="RQSQS_SERVER_BINARY is 'no-such-program'"):
+    with pytest.raises(
+        rqsqs.EmbeddedServerUnavailable, match="RQSQS_SERVER_BINARY must name a program, got 'no-such-program'"
+    ):
         rqsqs.connect("embedded:///tmp/rqsqs-test-that-is-never-made")
 
 
