@@ -60,8 +60,8 @@ class Directory:
         """All servers that may be asked for anything."""
         return list(dict.fromkeys((*self.masters(), *self.place.seeds)))
 
-    def informants(self) -> list[Address]:
-        """Whom to ask until one answers: everybody has a turn, and who was silent comes last."""
+    def candidates(self) -> list[Address]:
+        """The servers to ask until one answers, in turn: those that were silent come last."""
         self._turns = {address: self._turns.get(address, 0.0) for address in self._known()}
         self.trouble, self._reasons = rx.ConnectionError(f"none of {self.place} answers"), []
         return sorted(self._turns, key=self._turns.__getitem__)

@@ -70,7 +70,7 @@ def format_words(key: str) -> tuple[str, ...]:
     return "SET", key, str(FORMAT), "NX", "GET"
 
 
-class Looked:
+class CheckedFormats:
     """The keys of formats that a server was asked for; the last thousand of them."""
 
     def __init__(self) -> None:

@@ -108,3 +108,11 @@ def test_each_term_is_defined_once() -> None:
     assert len(terms) > 100
     again = {term for term in terms if terms.count(term) > 1}
     assert not again
+
+
+def test_the_names_it_defines_exist() -> None:
+    files = [*(ROOT / "rqsqs").rglob("*.py"), *(ROOT / "lua").rglob("*.lua")]
+    known = {word for path in files for word in re.findall(r"[\w-]+", path.read_text("utf-8"))}
+    placeholders = {"SLOT", "WAITER", "ID", "NAME"}  # of keys
+    gone = {word for word in WORDS - known - placeholders if not word.startswith("--")}
+    assert not gone

@@ -11,7 +11,7 @@ from rqsqs._io.connect import resolve
 from rqsqs._io.counters import Counters
 from rqsqs._io.directory import Directory, by_slot, directory_of, slot_of
 from rqsqs._io.sync.pools import Line
-from rqsqs._io.sync.routing import Several
+from rqsqs._io.sync.routing import DiscoveringRouter
 from rqsqs._io.sync.servers import Node
 from rqsqs._io.urls import Address, place_of, shown
 from rqsqs.errors import AuthenticationFailed, UsageError
@@ -147,25 +147,25 @@ def test_slots_without_a_master_are_down() -> None:
 
 def test_everybody_is_asked_in_turn_and_the_silent_last() -> None:
     known = directory("redis+cluster://a:1,b:2,c:3")
-    assert known.informants() == [A, B, C]
+    assert known.candidates() == [A, B, C]
     known.failed(A, rx.ConnectionError("gone"))
     known.told(B, slots((0, 16_383, b"b", 2)))
-    assert known.informants() == [C, B, A]
+    assert known.candidates() == [C, B, A]
     known.told(C, slots((0, 16_383, b"d", 4)))
-    assert known.informants() == [Address("d", 4), B, C, A]
+    assert known.candidates() == [Address("d", 4), B, C, A]
 
 
 def test_what_is_wrong_with_the_url_outweighs_who_is_silent() -> None:
     known = directory("redis+cluster://a:1,b:2")
-    known.informants()
+    known.candidates()
     known.failed(A, rx.ResponseError("This instance has cluster support disabled"))
     known.failed(B, rx.ConnectionError("gone"))
     assert isinstance(known.trouble, UsageError)
     assert "a:1 is no cluster" in str(known.trouble)
-    known.informants()
+    known.candidates()
     known.failed(A, rx.NoPermissionError("this user has no permissions to run the 'cluster|slots' command"))
     assert isinstance(known.trouble, AuthenticationFailed)
-    known.informants()
+    known.candidates()
     known.failed(A, rx.ConnectionError("gone"))
     assert isinstance(known.trouble, rx.ConnectionError)
     assert "none of a:1, b:2 answers; a:1: gone" in str(known.trouble)
@@ -178,7 +178,7 @@ def test_a_sentinel_tells_the_master() -> None:
     assert "knows no master 'mymaster'" in str(known.trouble)
     assert known.told(B, [b"c", b"3"])
     assert known.owner("any") == C
-    assert set(known.informants()) == {A, B}
+    assert set(known.candidates()) == {A, B}
     assert known.addresses() == [C, A, B]
 
 
@@ -195,7 +195,7 @@ def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.Mo
 
     place = place_of("redis+cluster://a:1")
     assert place is not None
-    router = Several(place, {}, Counters())
+    router = DiscoveringRouter(place, {}, Counters())
     router.directory.told(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
     node, resting, busy = router._at(C), Connection(), Connection()
     node.calls.give(Line(resting, node.calls))

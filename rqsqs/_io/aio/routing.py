@@ -55,7 +55,7 @@ class Router(Protocol):
         """Hang up."""
 
 
-class Fixed:
+class SingleServerRouter:
     """One server, always the same."""
 
     is_dynamic = is_cluster = False
@@ -80,7 +80,7 @@ class Fixed:
         """Nowhere to go."""
 
 
-class Several:
+class DiscoveringRouter:
     """Servers of which a directory tells. One task at a time asks for news."""
 
     only = None
@@ -141,7 +141,7 @@ class Several:
 
     async def _learn(self, until: float | None) -> None:
         before = set(self.directory.masters())
-        for number, address in enumerate(self.directory.informants()):
+        for number, address in enumerate(self.directory.candidates()):
             if number and until is not None and time.monotonic() >= until:
                 break
             try:
@@ -174,5 +174,5 @@ def router_of(url: str, settings: dict[str, Any], counters: Counters, orphaned: 
     """The router of a URL."""
     place = place_of(url)
     if place is None:
-        return Fixed(url, settings, counters, orphaned)
-    return Several(place, settings, counters, orphaned)
+        return SingleServerRouter(url, settings, counters, orphaned)
+    return DiscoveringRouter(place, settings, counters, orphaned)

@@ -53,7 +53,7 @@ class Node:
         self._opening_hub: asyncio.Task[Hub | None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self.has_answered = self._is_checked = self._is_closed = False
-        self._looked = server_checks.Looked()
+        self._looked = server_checks.CheckedFormats()
 
     async def _connect(self, until: float | None = None, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})

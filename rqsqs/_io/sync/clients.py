@@ -14,7 +14,7 @@ from redis.connection import ConnectionPool
 
 from rqsqs._io import connect, error_mapping, protocol
 from rqsqs._io.counters import Counters
-from rqsqs._io.sync.routing import Several
+from rqsqs._io.sync.routing import DiscoveringRouter
 from rqsqs._io.urls import place_of
 
 Client = redis.Redis | redis.RedisCluster
@@ -49,7 +49,7 @@ def master_urls(url: str) -> list[str]:
     place = place_of(url)
     if place is None:
         return [url]
-    several = Several(place, connect.settings_of(url, {})[0], Counters())
+    several = DiscoveringRouter(place, connect.settings_of(url, {})[0], Counters())
     try:
         several.refresh()
         trouble, found = several.directory.trouble, several.directory.masters()

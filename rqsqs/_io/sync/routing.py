@@ -57,7 +57,7 @@ class Router(Protocol):
         """Hang up."""
 
 
-class Fixed:
+class SingleServerRouter:
     """One server, always the same."""
 
     is_dynamic = is_cluster = False
@@ -83,8 +83,8 @@ class Fixed:
         """Nowhere to go."""
 
 
-class Several:
-    """Servers of which a directory tells. One thread at a time asks for news."""
+class DiscoveringRouter:
+    """The servers of a cluster or of Sentinels, as a directory knows them. One thread at a time asks for news."""
 
     only = None
 
@@ -142,7 +142,7 @@ class Several:
 
     def _learn(self, until: float | None) -> None:
         before = set(self.directory.masters())
-        for number, address in enumerate(self.directory.informants()):
+        for number, address in enumerate(self.directory.candidates()):
             if number and until is not None and time.monotonic() >= until:
                 break
             try:
@@ -177,4 +177,6 @@ class Several:
 def router_of(url: str, settings: dict[str, Any], counters: Counters) -> Router:
     """The router of a URL."""
     place = place_of(url)
-    return Fixed(url, settings, counters) if place is None else Several(place, settings, counters)
+    return (
+        SingleServerRouter(url, settings, counters) if place is None else DiscoveringRouter(place, settings, counters)
+    )

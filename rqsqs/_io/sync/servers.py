@@ -65,7 +65,7 @@ class Node:
         self._guard = threading.Lock()
         self._asking = threading.Lock()
         self.has_answered = self._is_checked = self._is_closed = False
-        self._looked = server_checks.Looked()
+        self._looked = server_checks.CheckedFormats()
 
     def _connect(self, until: float | None = None, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
