@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.contestants import DropIn, HeldFloor, Native
 from benchmarks.server import percentile
-from rqsqs._core import operations, receipts, records
+from rqsqs._core import envelope, operations, receipts
 from rqsqs.limits import NATIVE
 
 BODY = "x" * 100
@@ -42,7 +42,7 @@ def native(url: str, slices: int, count: int = 50) -> dict[str, tuple[float, flo
     sha = floor._sha.encode()
     costs: Costs = defaultdict(list)
     for _ in range(slices):
-        sent = operations.send_messages(ref.home, [records.outgoing(BODY)], NATIVE)
+        sent = operations.send_messages(ref.home, [envelope.outgoing(BODY)], NATIVE)
         asked = operations.receive_messages(ref.home, NATIVE, 1, None, "", "")
         _timed(costs, "ours", "send", lambda _: queue.send(BODY), count)
         _timed(costs, "floor", "send", lambda _, o=sent: floor.call(sha, o.keys, o.args), count)

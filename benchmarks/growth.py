@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks.scripts import BODY, LOW, Cycles, Load, OneByOne, drive
 from benchmarks.server import Bench, Cost, Costs, percentile, spent
-from rqsqs._core import flows, operations, receipts, records
+from rqsqs._core import envelope, flows, operations, receipts
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operations import consumers
-from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
 
 EACH = 10  # messages in each of many partitions or queues at the beginning
@@ -88,7 +88,7 @@ class Many:
                 {"group": next(self._groups[p]), "dedup_id": f"message-{next(self._numbers):012d}"}
                 for _ in range(batch)
             ]
-        return operations.send_messages(p, [records.outgoing(BODY, **options) for options in fifo], NATIVE)
+        return operations.send_messages(p, [envelope.outgoing(BODY, **options) for options in fifo], NATIVE)
 
     def steps(self, batch: int, count: int) -> Iterator[str]:
         """Send, receive and delete `count` messages; comes back after each step."""

@@ -18,10 +18,10 @@ import hiredis
 from benchmarks import targets
 from benchmarks.minimal import Minimal
 from benchmarks.server import Bench, Costs, percentile, spent
-from rqsqs._core import flows, operations, receipts, records
+from rqsqs._core import envelope, flows, operations, receipts
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
-from rqsqs._core.records import Delivery
 from rqsqs._core.sent import Outgoing
 from rqsqs.limits import NATIVE
 
@@ -98,11 +98,11 @@ class Load:
 
     def _outgoing(self, n: int) -> Outgoing:
         if self.kind == "standard":
-            return records.outgoing(BODY)
+            return envelope.outgoing(BODY)
         group = f"{self._group}-{n % self._groups}"
         if self.kind == "fair":
-            return records.outgoing(BODY, group=group)
-        return records.outgoing(BODY, group=group, dedup_id=f"message-{n:012d}")
+            return envelope.outgoing(BODY, group=group)
+        return envelope.outgoing(BODY, group=group, dedup_id=f"message-{n:012d}")
 
     def receive(self, batch: int, visibility_ms: int | None = None, finished: Sequence[Delivery] = ()) -> Operation:
         """Receive a batch without waiting, and delete what is finished."""

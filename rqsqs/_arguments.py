@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Protocol, TypedDict, Unpack
 
-from rqsqs._core import records
+from rqsqs._core import envelope
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.sent import Outgoing
@@ -115,12 +115,12 @@ def outgoing(q: QueueRef, limits: Limits, body: Any, options: SendOptions, funct
         raise InvalidParameterValue(f"delay or at must be given, not both, got delay={shown(delay)} and at={shown(at)}")
     if q.is_fifo and group is None:
         raise MissingParameter("a message to a FIFO queue needs a group: messages of one group keep their order")
-    return records.outgoing(
+    return envelope.outgoing(
         body,
         attributes=None if values is None else attributes(values, limits),
         group=None if group is None else label("group", group),
         dedup_id=None if dedup_id is None else label("deduplication_id", dedup_id),
-        content_hash=records.content_hash(body) if q.is_fifo and dedup_id is None else None,
+        content_hash=envelope.content_hash(body) if q.is_fifo and dedup_id is None else None,
         delay_ms=None if delay is None else milliseconds("delay", delay, limits.delay_ms),
         due_ms=None if at is None else epoch_ms("at", at),
         dedup_window_ms=None if window is None else milliseconds("deduplication_window", window, YEAR_MS),
@@ -134,7 +134,7 @@ def entries(q: QueueRef, limits: Limits, messages: Any) -> list[Outgoing]:
         if isinstance(entry, Entry):
             found.append(outgoing(q, limits, entry.body, entry.options, "Entry"))
         else:
-            found.append(records.outgoing(entry) if not q.is_fifo else outgoing(q, limits, entry, {}))
+            found.append(envelope.outgoing(entry) if not q.is_fifo else outgoing(q, limits, entry, {}))
     total = sum(m.size for m in found)
     if limits.batch_bytes and total > limits.batch_bytes:
         raise InvalidParameterValue(f"a batch must have at most {limits.batch_bytes} bytes, got {total}")

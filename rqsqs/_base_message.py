@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from rqsqs._arguments import AttributeValue
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.operation import Flow
-from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached
 from rqsqs.models import FailedEntry, Failure
 

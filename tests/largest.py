@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from rqsqs._core import flows, ids, operations, records
+from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import IsWatched, Operation, Sleep, Spawn
@@ -126,7 +126,7 @@ def batch(q: QueueRef, n: int, size: int = 1, groups: int = 0, **options: Any) -
     """n messages, each in a group of its own or of so many."""
     names = [f"g{i % groups if groups else i}" for i in range(n)] if q.is_fifo or groups >= 0 else [None] * n
     return [
-        records.outgoing(b"x" * size, group=group, **{k: v(i) if callable(v) else v for k, v in options.items()})
+        envelope.outgoing(b"x" * size, group=group, **{k: v(i) if callable(v) else v for k, v in options.items()})
         for i, group in enumerate(names)
     ]
 

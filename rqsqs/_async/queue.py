@@ -11,7 +11,7 @@ from rqsqs._arguments import Moment, Seconds, SendOptions
 from rqsqs._async.message import Message
 from rqsqs._base_message import BaseMessage, holder_of, taking
 from rqsqs._core import flows
-from rqsqs._core.records import Delivery
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.results import all_done, one_done, without_failures
 from rqsqs._core.sent import SentMessage
 from rqsqs._settings import QueueSettings

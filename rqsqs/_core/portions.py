@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from rqsqs._core.records import Delivery
+from rqsqs._core.delivery import Delivery
 
 T = TypeVar("T")
 BYTES = 4 * 1024 * 1024  # of records in one call, beyond one message

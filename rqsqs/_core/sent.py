@@ -10,7 +10,7 @@ from rqsqs.models import DurabilityResult
 
 @dataclass(slots=True)  # not frozen: that triples the time it takes to make one
 class Outgoing:
-    """One message on its way to a queue. Made by `rqsqs._core.records.outgoing()`, which checks and packs it."""
+    """One message on its way to a queue. Made by `rqsqs._core.envelope.outgoing()`, which checks and packs it."""
 
     record: bytes
     size: int

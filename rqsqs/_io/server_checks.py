@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import redis.exceptions as rx
 
+from rqsqs._core.envelope import FORMAT
 from rqsqs._core.operation import Operation
-from rqsqs._core.records import FORMAT
 from rqsqs._io import error_mapping, protocol
 from rqsqs._io.defaults import TITLE
 from rqsqs.errors import FormatNewer, ServerTooOld

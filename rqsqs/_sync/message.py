@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from rqsqs import _arguments as arguments
 from rqsqs._arguments import Seconds
 from rqsqs._base_message import BaseMessage, Holder, holder_of
-from rqsqs._core.records import Delivery
+from rqsqs._core.delivery import Delivery
 from rqsqs.models import DurabilityResult
 
 if TYPE_CHECKING:

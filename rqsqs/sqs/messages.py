@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs._core.durability import not_reached
 from rqsqs._core.operation import Flow
 from rqsqs._core.sent import Outgoing, SentMessage
@@ -31,8 +31,8 @@ from .names import check_id, invalid, missing
 from .safety import told
 
 if TYPE_CHECKING:
+    from rqsqs._core.delivery import Delivery
     from rqsqs._core.keys import QueueRef
-    from rqsqs._core.records import Delivery
 
 T = TypeVar("T")
 
@@ -178,7 +178,7 @@ def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str)
             raise invalid("MessageDeduplicationId", dedup_id, _WRONG_QUEUE_TYPE)
         check_id("MessageDeduplicationId", dedup_id)
     size = size_of(body, attributes)
-    outgoing = records.outgoing(
+    outgoing = envelope.outgoing(
         body,
         attributes=attributes or None,
         trace_header=str(system[TRACE_HEADER][1]) if system else None,

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from rqsqs._core import flows
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import FormatNewer, QueueDoesNotExist
 from rqsqs.models import Durability

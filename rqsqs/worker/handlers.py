@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rqsqs._base_message import BaseMessage
-from rqsqs._core.records import Delivery
+from rqsqs._core.delivery import Delivery
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.worker import middleware
 from rqsqs.worker.outcomes import as_error

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rqsqs._core import flows
-from rqsqs._core.records import Delivery
+from rqsqs._core.delivery import Delivery
 from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.worker.error_reports import BEAT, ErrorReports

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rqsqs._core import flows
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.operation import Flow
-from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached
 from rqsqs.worker import middleware
 from rqsqs.worker.context import Context, _current

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import rqsqs
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs._text import printable, shortened
 
 log = logging.getLogger("rqsqs.worker")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs._tracebacks import formatted, name_of, text_of
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import Failure

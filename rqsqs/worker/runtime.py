@@ -21,7 +21,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from rqsqs import _settings
-from rqsqs._core.records import Delivery
+from rqsqs._core.delivery import Delivery
 from rqsqs._io import defaults
 from rqsqs._io.sync.runner import Transport
 from rqsqs._sync.connection import Connection

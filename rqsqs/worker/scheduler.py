@@ -11,8 +11,8 @@ import time
 from collections import deque
 from queue import SimpleQueue
 
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDamaged, QueueDoesNotExist
 from rqsqs.worker.jobs import Job
 from rqsqs.worker.worker_queue import WorkerQueue

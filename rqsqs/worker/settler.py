@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from rqsqs._core import flows
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs._io.sync.runner import Transport
 from rqsqs._tracebacks import forget_own_frames
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist

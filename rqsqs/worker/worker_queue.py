@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rqsqs._base_message import BaseMessage
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs.worker.handlers import Handler
 
 if TYPE_CHECKING:

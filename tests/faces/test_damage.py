@@ -12,7 +12,7 @@ import pytest
 
 import rqsqs
 from rqsqs import aio
-from rqsqs._core import records
+from rqsqs._core import envelope
 from tests.clusters import client_of
 
 RECORDS = {
@@ -156,11 +156,11 @@ def test_who_meets_a_newer_format_stops_and_spends_no_receive(
     key = f"{prefix}:{{{queue.name}/0}}:{queue.name}:store"
     for name, record in client.hgetall(key).items():
         if record == NEWER:
-            client.hset(key, name, records.outgoing("x").record)
+            client.hset(key, name, envelope.outgoing("x").record)
     for name in client.scan_iter(f"{prefix}:*", _type="list"):
         for i, record in enumerate(client.lrange(name, 0, -1)):
             if record == NEWER:
-                client.lset(name, i, records.outgoing("x").record)
+                client.lset(name, i, envelope.outgoing("x").record)
     assert {m.body: m.receive_count for m in queue.receive(10)} == {"x": 1, "good": 1}
 
 

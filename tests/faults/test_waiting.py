@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs._core.keys import QueueRef
 from rqsqs._io.sync.runner import Transport
 from rqsqs.limits import NATIVE
@@ -36,7 +36,7 @@ def q(request: pytest.FixtureRequest, transport: Transport) -> QueueRef:
 
 def send(transport: Transport, q: QueueRef, *bodies: Any, **options: Any) -> None:
     group = "g" if q.is_fifo else None
-    transport.run(flows.send_messages(q, [records.outgoing(b, group=group, **options) for b in bodies], NATIVE))
+    transport.run(flows.send_messages(q, [envelope.outgoing(b, group=group, **options) for b in bodies], NATIVE))
 
 
 def receive(transport: Transport, q: QueueRef, wait_ms: int, visibility_ms: int = 30_000) -> list[Any]:
@@ -102,7 +102,7 @@ def test_an_earlier_due_time_is_kept_though_a_waiter_guards_a_later_one(transpor
     waiter = Waiter(transport, q)
     time.sleep(0.1)
     due_ms = int(time.time() * 1000) + 200
-    transport.run(flows.send_messages(q, [records.outgoing("sooner", group=other, due_ms=due_ms)], NATIVE))
+    transport.run(flows.send_messages(q, [envelope.outgoing("sooner", group=other, due_ms=due_ms)], NATIVE))
     assert waiter.done() == ["sooner"]
     assert in_time(waiter.at - due_ms / 1000)
 
@@ -143,7 +143,7 @@ def test_no_wake_up_is_lost_among_many_waiters_in_several_processes(
     for n in range(150):
         options = {"delay_ms": random.choice([1, 5, 20])} if n % 5 == 0 else {}
         group = f"g{n % 7}" if q.is_fifo else None
-        transport.run(flows.send_messages(q, [records.outgoing(n, group=group, **options)], NATIVE))
+        transport.run(flows.send_messages(q, [envelope.outgoing(n, group=group, **options)], NATIVE))
         if n % 10 == 0:
             fleet.wait_for("got", n)  # all asleep again
         time.sleep(random.choice([0, 0, 0.001, 0.005]))
@@ -278,7 +278,7 @@ def test_whoever_dies_or_leaves_what_is_due_is_handed_out_in_time(
             delay_ms = random_.randint(150, 900)
             due[f"{n}.{i}"] = time.time() + delay_ms / 1000
             group = f"g{n}.{i}" if q.is_fifo else None
-            batch = [records.outgoing(f"{n}.{i}", group=group, delay_ms=delay_ms)]
+            batch = [envelope.outgoing(f"{n}.{i}", group=group, delay_ms=delay_ms)]
             transport.run(flows.send_messages(q, batch, NATIVE))
         is_killed = random_.random() < 0.7
         if is_killed:

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs._io.aio.runner import Transport as AsyncTransport
 from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import QueueDoesNotExist, ServerError
@@ -48,7 +48,7 @@ class Worker:
             for n in numbers[start : start + self.job.get("batch", 5)]:
                 group = f"{who}-{n % 3}" if is_fifo else None
                 dedup_id = f"{who}-{n}"  # so that trying again is safe
-                batch.append(records.outgoing([who, n], group=group, dedup_id=dedup_id))
+                batch.append(envelope.outgoing([who, n], group=group, dedup_id=dedup_id))
             self.until_it_works(lambda batch=batch: flows.send_messages(self.queue, batch, NATIVE))
             for n in numbers[start : start + len(batch)]:
                 self.tell("sent", body=[who, n])
@@ -126,13 +126,13 @@ class Worker:
         who = "parent" if pid else "child"
         other = self.transport.queue("other")
         for n in range(50):
-            self.transport.run(flows.send_messages(other, [records.outgoing([who, n])], NATIVE))
+            self.transport.run(flows.send_messages(other, [envelope.outgoing([who, n])], NATIVE))
             for d in self.transport.run(flows.receive_messages(other, NATIVE, 1, None, 1000, delete=True)):
                 self.tell("got", body=d.body, message_id=d.message_id, by=who)
         if not pid:
             os._exit(0)
         os.waitpid(pid, 0)
-        self.transport.run(flows.send_messages(self.queue, [records.outgoing("for the thread")], NATIVE))
+        self.transport.run(flows.send_messages(self.queue, [envelope.outgoing("for the thread")], NATIVE))
         thread.join(60)
         self.tell("thread", bodies=[d.body for d in got])
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs.limits import NATIVE, Limits
@@ -43,7 +43,7 @@ class Engine:
         return q
 
     def send(self, q: QueueRef, *bodies: Any, **options: Any) -> list[Any]:
-        batch = [records.outgoing(body, **options) for body in bodies]
+        batch = [envelope.outgoing(body, **options) for body in bodies]
         return self.run(flows.send_messages(q, batch, self.limits))
 
     def receive(self, q: QueueRef, count: int = 10, visibility_ms: int | None = None, **options: Any) -> list[Any]:

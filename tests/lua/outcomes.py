@@ -6,9 +6,9 @@ from typing import Any
 
 from rqsqs import _settings
 from rqsqs._core import flows
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs.models import Failure, RetryPolicy
 from tests.lua.conftest import Engine
 

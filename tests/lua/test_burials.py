@@ -8,9 +8,9 @@ import pytest
 
 from rqsqs import RetryPolicy
 from rqsqs._core import flows, operations
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
-from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist, ServerOutOfMemory
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine, policy

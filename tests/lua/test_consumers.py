@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rqsqs._core import flows
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import consumers
-from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import NATIVE
 from rqsqs.models import Consumer, InFlight, Statistics

@@ -52,9 +52,9 @@ def fill(engine: Engine, name: str) -> tuple[Any, Any]:
 
 
 def flows_record(i: int) -> Any:
-    from rqsqs._core import records
+    from rqsqs._core import envelope
 
-    return records.outgoing(i, group=f"g{i}", delay_ms=1000 if i % 5 == 0 else None)
+    return envelope.outgoing(i, group=f"g{i}", delay_ms=1000 if i % 5 == 0 else None)
 
 
 def test_nothing_is_left_of_a_large_queue(engine: Engine, name: str) -> None:

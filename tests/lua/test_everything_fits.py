@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs.errors import MessageTooLarge, OverLimit, ServerOutOfMemory
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.models import FailedEntry
@@ -43,7 +43,7 @@ def test_a_thousand_dead_letters_at_once(engine: Engine, name: str) -> None:
 
 def test_a_thousand_with_delays_groups_and_ids(engine: Engine) -> None:
     q = engine.queue("q")
-    batch = [records.outgoing(i, group=f"g{i % 7}", dedup_id=f"d{i % 500}", delay_ms=i % 3) for i in range(1000)]
+    batch = [envelope.outgoing(i, group=f"g{i % 7}", dedup_id=f"d{i % 500}", delay_ms=i % 3) for i in range(1000)]
     answers = engine.run(flows.send_messages(q, batch, NATIVE))
     assert [a.is_duplicate for a in answers] == [False] * 500 + [True] * 500
     assert [a.message_id for a in answers[500:]] == [a.message_id for a in answers[:500]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
 from rqsqs.errors import DeduplicationIdRequired, MessageNotAvailable, ReceiptHandleExpired
@@ -190,7 +190,7 @@ def test_ids_count_after_a_purge_while_the_clock_steps_back(engine: Engine, q: Q
 
 
 def test_deduplication_is_required_by_the_strict_limits(engine: Engine, q: QueueRef) -> None:
-    outgoing = [records.outgoing("a", group="g", dedup_id="d"), records.outgoing("b", group="g", content_hash="h")]
+    outgoing = [envelope.outgoing("a", group="g", dedup_id="d"), envelope.outgoing("b", group="g", content_hash="h")]
     with pytest.raises(DeduplicationIdRequired):
         engine.run(flows.send_messages(q, outgoing, AWS))
     assert engine.counts(q) == (0, 0, 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rqsqs._core import operations, receipts, records, scripts
+from rqsqs._core import delivery, envelope, operations, receipts, scripts
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs._core.operations import browse as browsing
@@ -19,14 +19,14 @@ from rqsqs.models import Failure
 SPACE = Keyspace("p")
 Q, F = SPACE.queue("q"), SPACE.queue("f.fifo")
 DLQ, FDLQ = SPACE.queue("d"), SPACE.queue("d.fifo")
-BATCH = [records.outgoing("a"), records.outgoing("b")]
-GROUPED = [records.outgoing("a", group="g", dedup_id="i", delay_ms=5), records.outgoing("b", group="g", due_ms=7)]
+BATCH = [envelope.outgoing("a"), envelope.outgoing("b")]
+GROUPED = [envelope.outgoing("a", group="g", dedup_id="i", delay_ms=5), envelope.outgoing("b", group="g", due_ms=7)]
 RECEIPT = receipts.Receipt(Q.home, "1700000000000", "170000000000000000000000" + "1700000000000", "0", "")
 FIFO_RECEIPT = receipts.Receipt(F.home, "1700000000000", "1700000000000000", "1", "g")
 FIELDS = {**queues.DEFAULTS, "created_us": "1", "modified_us": "1", "paused": "1", "messages": "5"}
 
-DELIVERY = records.Delivery(Q.home, RECEIPT.key, BATCH[0].record, RECEIPT.received_ms, 1, 1)
-FIFO_DELIVERY = records.Delivery(F.home, FIFO_RECEIPT.key, GROUPED[0].record, RECEIPT.received_ms, 1, 1, 1, "g")
+DELIVERY = delivery.Delivery(Q.home, RECEIPT.key, BATCH[0].record, RECEIPT.received_ms, 1, 1)
+FIFO_DELIVERY = delivery.Delivery(F.home, FIFO_RECEIPT.key, GROUPED[0].record, RECEIPT.received_ms, 1, 1, 1, "g")
 CAUSE = Failure("ValueError", "no", "", "c", 1, 1, 1)
 
 OPERATIONS: list[Operation] = [

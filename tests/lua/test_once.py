@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, ids, operations, records
+from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves, queues
 from rqsqs._core.sent import Outgoing
@@ -25,7 +25,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def outgoing(name: str, *bodies: str, **options: Any) -> list[Outgoing]:
     if name.endswith(".fifo"):
         options.setdefault("group", "g")
-    return [records.outgoing(body, **options) for body in bodies]
+    return [envelope.outgoing(body, **options) for body in bodies]
 
 
 SENDS: list[dict[str, Any]] = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, operations, records
+from rqsqs._core import envelope, flows, operations
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import Partition, QueueRef, partition_tag
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
@@ -185,8 +185,8 @@ def test_any_order_of_steps_of_a_growth_and_of_everybody_else_keeps_order_and_lo
         if group in last and draw.random() < 0.5:
             repeats.append(last[group])
         options = {"group": group} if is_fifo else {}
-        outgoing = [records.outgoing(body, dedup_id=body, **options) for body, *_ in repeats]
-        outgoing += [records.outgoing(body, dedup_id=body, **options) for body in batch]
+        outgoing = [envelope.outgoing(body, dedup_id=body, **options) for body, *_ in repeats]
+        outgoing += [envelope.outgoing(body, dedup_id=body, **options) for body in batch]
         actor = Actor(engine, flows.send_messages(ref, outgoing, NATIVE))
         while not actor.is_done:
             actor.step()
@@ -278,7 +278,7 @@ def test_a_new_partition_takes_nothing_without_a_pass_of_the_old_one(engine: Eng
     old = knows(engine, q)
     engine.run(grow(q, 3))
     new = q.own[2]
-    batch = [records.outgoing("second", group=group)]
+    batch = [envelope.outgoing("second", group=group)]
     (answer,) = engine.execute(operations.send_messages(new, batch, NATIVE))
     assert (type(answer), answer.permit) == (operations.Moved, "")
     for permit in ("2:5", "4:5"):  # of another growth
@@ -313,7 +313,7 @@ def test_a_batch_of_duplicates_and_new_messages_is_told_apart_after_a_growth(eng
     old = knows(engine, q)
     engine.run(grow(q, 5))
     for ref in (old, q):
-        batch = [records.outgoing(n, dedup_id=f"i{n}", **options) for n in range(12)]
+        batch = [envelope.outgoing(n, dedup_id=f"i{n}", **options) for n in range(12)]
         answers = engine.run(flows.send_messages(ref, batch, NATIVE))
         assert [a.is_duplicate for a in answers] == [True] * 6 + [ref is q] * 6
         assert [a.message_id for a in answers[:6]] == [a.message_id for a in firsts]
@@ -608,7 +608,7 @@ def test_a_bell_tells_where_to_look(engine: Engine, name: str) -> None:
         assert (wait.timeout_ms, wait.wake, count()) == (60_000, None, 8)
         assert tokens(engine, q) == []
         p = q.own[n]
-        engine.execute(operations.send_messages(p, [records.outgoing(n, group=group_in(q, n))], NATIVE))
+        engine.execute(operations.send_messages(p, [envelope.outgoing(n, group=group_in(q, n))], NATIVE))
         assert tokens(engine, q) == [n]
         before = count()
         waiter.wake(take_token(engine, p), 50_000)
@@ -663,7 +663,7 @@ def test_a_receive_keeps_its_wait_whatever_lies_in_front(engine: Engine, name: s
 
 def put(engine: Engine, q: QueueRef, n: int, body: Any, **options: Any) -> None:
     """Send to partition n."""
-    outgoing = records.outgoing(body, group=group_in(q, n), **options)
+    outgoing = envelope.outgoing(body, group=group_in(q, n), **options)
     engine.execute(operations.send_messages(q.own[n], [outgoing], NATIVE))
 
 
@@ -832,7 +832,7 @@ def test_no_partition_starves_while_others_have_a_backlog(engine: Engine, name: 
     for count, batch in itertools.product((2, 3, 8), (1, 5)):
         q = make(engine, f"{count}-{batch}{name}", count)
         for n in range(count):
-            batch_of = [records.outgoing((n, i), group=group_in(q, n)) for i in range(200)]
+            batch_of = [envelope.outgoing((n, i), group=group_in(q, n)) for i in range(200)]
             engine.execute(operations.send_messages(q.own[n], batch_of, NATIVE))
         seen = [0] * count
         held: list[Any] = []

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from rqsqs._core import flows, operations
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.records import Delivery
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
 from tests.lua.outcomes import BURIED, back, dead, fail, release

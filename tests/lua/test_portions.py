@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs._core.operation import Operation
 from rqsqs._core.portions import BYTES, portions
 from rqsqs._core.sent import SentMessage
@@ -53,7 +53,7 @@ def watch(number: int, step: Operation) -> None:
 
 
 def numbers(q: Any, n: int) -> list[Any]:
-    return [records.outgoing(i, group=f"g{i % 7}") for i in range(n)]
+    return [envelope.outgoing(i, group=f"g{i % 7}") for i in range(n)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_large_batch_arrives_in_order_and_so_do_its_results(engine: Engine, na
 
 def test_a_batch_that_sqs_would_take_is_one_step(engine: Engine, name: str) -> None:
     q = engine.queue(name)
-    batch = [records.outgoing(b"x" * 100_000, group=str(i), dedup_id=str(i), delay_ms=i) for i in range(10)]
+    batch = [envelope.outgoing(b"x" * 100_000, group=str(i), dedup_id=str(i), delay_ms=i) for i in range(10)]
     _, made = drive(engine, flows.send_messages(q, batch, NATIVE), watch)
     assert len(made) == 1
 
@@ -119,7 +119,7 @@ def test_when_the_first_step_fails_the_batch_fails(engine: Engine, name: str) ->
 
 def test_messages_that_are_too_large_fail_at_their_places(engine: Engine, name: str) -> None:
     q = engine.queue(name, MaximumMessageSize="1024")
-    batch = [records.outgoing("x" * (2000 if i % 150 == 3 else 1), group=str(i)) for i in range(600)]
+    batch = [envelope.outgoing("x" * (2000 if i % 150 == 3 else 1), group=str(i)) for i in range(600)]
     results = engine.run(flows.send_messages(q, batch, NATIVE))
     failed = {i: r for i, r in enumerate(results) if type(r) is FailedEntry}
     assert list(failed) == [3, 153, 303, 453]

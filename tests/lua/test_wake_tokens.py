@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, operations, records
+from rqsqs._core import envelope, flows, operations
 from rqsqs._core.keys import QueueRef
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
@@ -201,7 +201,7 @@ def test_who_takes_a_token_and_a_message_leaves_no_earlier_time_unguarded(engine
     until = ask(engine, q, "w2").wait_until_ms
     assert not engine.token(q.home)
     if how == "send":
-        batch = [records.outgoing(i, group=next(groups), delay_ms=i) for i in (0, 1000)]
+        batch = [envelope.outgoing(i, group=next(groups), delay_ms=i) for i in (0, 1000)]
         engine.run(flows.send_messages(q, batch, NATIVE))
     elif how == "change":
         engine.run(flows.change_visibility(q, [(a.receipt_handle, 0), (b.receipt_handle, 1000)], NATIVE))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rqsqs._core import operations, records
+from rqsqs._core import envelope, operations
 from rqsqs._core.keys import QueueRef
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
@@ -162,7 +162,7 @@ class Server:
             delay_ms = args[0]
             group = f"g{delay_ms}" if self.q.is_fifo else None
             self.engine.execute(
-                operations.send_messages(p, [records.outgoing("x", group=group, delay_ms=delay_ms)], NATIVE)
+                operations.send_messages(p, [envelope.outgoing("x", group=group, delay_ms=delay_ms)], NATIVE)
             )
             dues = (*dues, now + delay_ms)
         return self._save(dues), result

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs._core.sent import SentMessage
 from rqsqs.errors import MessageNotAvailable, MoveTaskRefused, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
@@ -265,7 +265,7 @@ class FifoMachine(RuleBasedStateMachine):
             if limits is AWS and options.get("dedup_id") is None:  # every message has an id, or the hash of its content
                 name_of_id = "content_hash" if queue.by_content else "dedup_id"
                 options[name_of_id] = options.get(name_of_id) or f"own-{bodies[-1]}"
-            outgoing.append(records.outgoing(bodies[-1], **options))
+            outgoing.append(envelope.outgoing(bodies[-1], **options))
         answers = self.run(flows.send_messages(self.ref(name), outgoing, limits))
         assert len(answers) == len(batch)
         for body, out, answer in zip(bodies, outgoing, answers, strict=True):

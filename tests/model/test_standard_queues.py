@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rqsqs._core import flows, records
+from rqsqs._core import envelope, flows
 from rqsqs.errors import MessageNotAvailable, MoveTaskRefused
 from rqsqs.limits import AWS, NATIVE
 from tests.model.harness import (
@@ -202,7 +202,7 @@ class StandardMachine(RuleBasedStateMachine):
             due_in = options.pop("due_in_ms", None)
             if due_in is not None and "delay_ms" not in options:
                 options["due_ms"] = now_ms + due_in
-            outgoing.append(records.outgoing(bodies[-1], **options))
+            outgoing.append(envelope.outgoing(bodies[-1], **options))
         answers = self.run(flows.send_messages(self.ref(name), outgoing, NATIVE))
         assert len(answers) == len(batch)
         for body, out, answer in zip(bodies, outgoing, answers, strict=True):

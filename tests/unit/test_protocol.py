@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from rqsqs._core import operations, records, scripts
+from rqsqs._core import envelope, operations, scripts
 from rqsqs._core.keys import Keyspace
 from rqsqs._io import protocol, tuning
 from rqsqs.limits import NATIVE
 
 P = Keyspace("p").queue("q").home
-SEND = operations.send_messages(P, [records.outgoing("x")], NATIVE)
+SEND = operations.send_messages(P, [envelope.outgoing("x")], NATIVE)
 
 
 def test_numbers_of_calls_have_eight_characters_and_are_no_names() -> None:

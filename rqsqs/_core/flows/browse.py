@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 
 from rqsqs._core import ids
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.flows.receive import readable
 from rqsqs._core.flows.topology import at, at_all, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import dedup_tail, queues
-from rqsqs._core.records import Delivery
 from rqsqs.errors import (
     FormatNewer,
     InvalidParameterValue,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rqsqs._core import operations, portions
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.receive import may_stay, receive_after
 from rqsqs._core.flows.settle import DELETED, delete_at, safely
@@ -13,7 +14,6 @@ from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations import MISSING_DLQ, Outcome, consumers
-from rqsqs._core.records import Delivery
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.limits import NATIVE
 from rqsqs.models import Consumer, Durability

@@ -12,15 +12,13 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from rqsqs._core import ids
 from rqsqs._core.durability import not_reached
-from rqsqs._core.flows.browse import CHUNK, GROUPS, counts, list_groups
+from rqsqs._core.flows.browse import counts
 from rqsqs._core.flows.partitions import complete
 from rqsqs._core.flows.settle import safely
-from rqsqs._core.flows.topology import at, at_all, refresh
+from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep, Spawn
-from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves
 from rqsqs.errors import (
     DurabilityNotReached,
@@ -28,13 +26,11 @@ from rqsqs.errors import (
     PartitionMoved,
     QueueDoesNotExist,
     ResourceNotFound,
-    RqsqsError,
 )
-from rqsqs.models import Durability, MoveTask, Redriven
+from rqsqs.models import Durability, MoveTask
 
 STEP = 100  # messages in one script
 WEAK_PAUSE_MS = 1000  # until messages are put once more that are not safe enough where they went
-PASSES = 5  # through a queue, for chosen messages that others' receives let move up
 NO_SOURCE, NO_QUEUE = "CouldNotDetermineMessageSource", "AWS.SimpleQueueService.NonExistentQueue"
 TURNS, PAUSE_MS = 10, 50  # attempts to put messages into partitions that are being changed
 
@@ -60,14 +56,14 @@ def start_move(
         ResourceNotFound: detail "source" or "destination".
         MoveTaskRefused: detail "not_dead_letter_queue" or "already_running".
     """
-    visible = yield from _visible(q, destination)
+    visible = yield from visible_messages(q, destination)
     to_move = visible if max_messages is None else min(visible, max_messages)
-    task_id = yield from _enter(q, destination, max_per_second, to_move)
+    task_id = yield from enter_task(q, destination, max_per_second, to_move)
     yield _driver(q, task_id, durability)
     return task_id
 
 
-def _visible(q: QueueRef, destination: QueueRef | None) -> Flow[int]:
+def visible_messages(q: QueueRef, destination: QueueRef | None) -> Flow[int]:
     """How many messages are visible; both queues exist."""
     try:
         visible: int = (yield from counts(q)).visible
@@ -87,179 +83,13 @@ def _visible(q: QueueRef, destination: QueueRef | None) -> Flow[int]:
     return visible
 
 
-def _enter(q: QueueRef, destination: QueueRef | None, max_per_second: int | None, to_move: int | None) -> Flow[str]:
+def enter_task(q: QueueRef, destination: QueueRef | None, max_per_second: int | None, to_move: int | None) -> Flow[str]:
     task_id = str(uuid.uuid4())
     try:
         yield moves.start(q, task_id, destination.name if destination else "", max_per_second, to_move)
     except MoveTaskRefused as e:
         raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
     return task_id
-
-
-class _Chosen:
-    """Messages of one partition that are to be moved, by key, and what became of all.
-
-    Attributes:
-        left: key -> (message id, group or None), in the order of sending.
-    """
-
-    def __init__(self, q: QueueRef, task_id: str, destination: str, rate: int | None, durability: Durability | None):
-        self.q = q
-        self.task_id = task_id
-        self.destination = destination
-        self.pause_ms = 1000 // rate if rate else 0
-        self.durability = durability
-        self.left: dict[str, tuple[str, str | None]] = {}
-        self.moved: list[str] = []
-        self.failed: dict[str, str] = {}
-        self.is_running = True
-
-    def settle(self, key: str, trouble: str) -> Flow[None]:
-        """A message was moved, or cannot be."""
-        message_id, _ = self.left.pop(key)
-        if trouble:
-            self.failed[message_id] = trouble
-        else:
-            self.moved.append(message_id)
-        status, _ = yield moves.update(self.q, self.task_id, "advance", int(not trouble))
-        self.is_running = status == "RUNNING"
-        if not trouble and self.pause_ms and self.is_running:
-            yield Sleep(self.pause_ms)
-
-
-def move_chosen(
-    q: QueueRef,
-    chosen: Sequence[tuple[str, str | None]],
-    destination: QueueRef | None = None,
-    max_per_second: int | None = None,
-    durability: Durability | None = None,
-) -> Flow[Redriven]:
-    """Move some dead letters of `q` to their sources, or to `destination`, those of a group in their order.
-
-    It is a task of the queue like any other while it lasts: another one cannot run, it can be cancelled, and should
-    this process end, whoever takes the task over finishes the message that was under way and moves no other.
-
-    Args:
-        chosen: message ids, and their groups if known, which spares looking through all groups.
-
-    Raises: as start_move().
-    """
-    yield from _visible(q, destination)
-    task_id = yield from _enter(q, destination, max_per_second, None)
-    state = _Chosen(q, task_id, destination.name if destination else "", max_per_second, durability)
-    asked = dict(chosen)
-    try:
-        for p in q.partitions:
-            keys = {ids.key_of(message_id, p.node, p.is_fifo): message_id for message_id in asked}
-            state.left = {key: (keys[key], asked[keys[key]]) for key in sorted(filter(None, keys))}
-            if state.left and state.is_running:
-                yield from at_all(q, p, _move_of(p, state), None)
-    except GeneratorExit:
-        raise
-    except BaseException:  # Ctrl-C, or its task is cancelled: the next one need not wait until this one is overdue
-        with contextlib.suppress(RqsqsError):
-            yield moves.update(q, task_id, "cancel")
-            yield from drive_move(q, task_id, durability)  # finishes the message that was under way
-        raise
-    settled = {*state.moved, *state.failed}
-    rest = tuple(message_id for message_id in asked if message_id not in settled)
-    if not state.is_running:
-        state.failed |= dict.fromkeys(rest, "Cancelled")
-        rest = ()
-    yield moves.update(q, task_id, "complete")
-    return Redriven(tuple(state.moved), rest, state.failed)
-
-
-def _move_of(p: Partition, state: _Chosen) -> Flow[None]:
-    names: list[str] | None = None
-    for key, (_, group) in list(state.left.items()):
-        places = [[group]] if group is not None else [[]] if not p.is_fifo else []
-        answer = yield from _move_one(p, state, key, places, ready_only=False)
-        if answer is None and group is None:
-            names = names if names is not None else (yield from list_groups(p))
-            places = [names[i : i + GROUPS] for i in range(0, len(names), GROUPS)]
-            answer = yield from _move_one(p, state, key, places, ready_only=True)
-        if answer is not None:
-            yield from state.settle(key, answer)
-            if not state.is_running:
-                return
-    if not p.is_fifo:
-        yield from _move_where_seen(p, state)
-
-
-def _move_where_seen(p: Partition, state: _Chosen) -> Flow[None]:
-    """Dead letters stand in the order of their arrival, so one far from the head is not found by its id. Look through
-    all and say where it was seen; while others receive from the head it may have moved up."""
-    for _ in range(PASSES):
-        was_missed, is_over, offset = False, False, 0
-        while state.left and not is_over:
-            seen, is_over, found = yield browsing.peek(p, "ready", "", offset, CHUNK)
-            for key in [d.stamp for d in found]:
-                if key not in state.left:
-                    continue
-                answer = yield from _move_one(p, state, key, [[]], max(offset - CHUNK, 0), ready_only=True)
-                if answer is None:
-                    answer = yield from _move_one(p, state, key, [[]], offset, ready_only=True)
-                if answer is None:
-                    was_missed = True
-                    continue
-                yield from state.settle(key, answer)
-                if not state.is_running:
-                    return
-            offset += seen
-        if not was_missed:
-            return
-
-
-def _move_one(
-    p: Partition, state: _Chosen, key: str, places: list[list[str]], place: int = 0, *, ready_only: bool
-) -> Flow[str | None]:
-    """Look for a message among some groups and move it. Returns "" if that was done, None if it is not there, else why
-    it cannot be moved."""
-    q, space = state.q, state.q.space
-    for groups in places:
-        destination, batch = state.destination, ""
-        while True:
-            answer = yield moves.move_one(p, key, groups, destination, batch, place, ready_only=ready_only)
-            if answer == 0:
-                break
-            if isinstance(answer, list):  # that was all that one call may do
-                groups = groups[answer[0] :]
-                continue
-            if answer == 1:
-                return ""
-            if answer == -1:
-                return "NotVisible"
-            if answer == "no_source":
-                return NO_SOURCE
-            if answer in (2, -2):  # its own hand-over, or one that was interrupted before
-                failure = yield from _finish(q, p, state)
-                if answer == 2:
-                    return failure
-                continue
-            target = space.queue(answer)
-            try:
-                yield from refresh(target)
-            except QueueDoesNotExist:
-                return NO_QUEUE
-            own = len(target.own)
-            destination, batch = target.name, f"{uuid.uuid4()}:{target.before or own}:{own}"
-    return None
-
-
-def _finish(q: QueueRef, p: Partition, state: _Chosen) -> Flow[str]:
-    """Finish the hand-over in the outbox, as safely as required, or as it can be when the task was cancelled."""
-    durability = state.durability
-    while True:
-        try:
-            _, failure = yield from _step(q, p, 0, "", durability)
-            return failure
-        except DurabilityNotReached:
-            status, _ = yield moves.update(q, state.task_id, "advance")
-            if status == "RUNNING":
-                yield Sleep(WEAK_PAUSE_MS)
-            else:
-                durability = None
 
 
 def _refusals(name: str) -> dict[str, str]:
@@ -334,7 +164,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
             allowed = min(step, left)
             is_weak = False
             try:
-                moved, failure = yield from _step(q, p, allowed, task.destination or "", durability)
+                moved, failure = yield from move_step(q, p, allowed, task.destination or "", durability)
             except DurabilityNotReached:  # they are there and still here: once more
                 moved, failure, is_weak = 0, "", True
             left -= moved
@@ -346,7 +176,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
                 yield Sleep(WEAK_PAUSE_MS)
                 continue
             if is_weak:  # cancelled: what is there stays there, however safely
-                yield from _step(q, p, 0, task.destination or "", None)
+                yield from move_step(q, p, 0, task.destination or "", None)
             if status == "CANCELLING":
                 yield moves.update(q, task_id, "complete")
                 return
@@ -359,7 +189,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
     yield moves.update(q, task_id, "complete")
 
 
-def _step(
+def move_step(
     q: QueueRef, p: Partition, limit: int, destination: str, durability: Durability | None
 ) -> Flow[tuple[int, str]]:
     """Move up to `limit` messages; returns how many, and why it cannot go on ("" if it can).

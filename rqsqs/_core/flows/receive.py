@@ -1,69 +1,50 @@
-"""Flows that receive messages, and wait for them."""
+"""Flows that receive messages, and delete others on the way."""
 
 from __future__ import annotations
 
-import functools
-import itertools
 import logging
-import os
-import secrets
-import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from msgpack import UnpackException, unpackb
 
 from rqsqs._core import operations, portions
+from rqsqs._core.delivery import Delivery, is_newer
 from rqsqs._core.durability import for_deletes, not_reached
+from rqsqs._core.envelope import BYTES, OBJECT, TEXT
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
-from rqsqs._core.flows.topology import adopt_shard, at, refresh
+from rqsqs._core.flows.topology import at
+from rqsqs._core.flows.waiting import (
+    NOW,
+    Ask,
+    give_back,
+    holding,
+    line_up,
+    look_everywhere,
+    now_ms,
+    wait_and_receive,
+    wait_word,
+    waiters,
+)
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
+from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import Received
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
-from rqsqs._core.records import BYTES, OBJECT, TEXT, Delivery, is_newer
 from rqsqs._core.sent import Outgoing
-from rqsqs.errors import DurabilityNotReached, FormatNewer, QueueDoesNotExist, RqsqsError, ServerError
+from rqsqs.errors import DurabilityNotReached, FormatNewer, RqsqsError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, DurabilityResult, FailedEntry
 
-T = TypeVar("T")
-Ask = Callable[[Partition, str, str, int], Operation]  # partition, wait, waiter, count
 UNUSUAL = (ValueError, TypeError, LookupError, RecursionError, UnpackException)
 log = logging.getLogger("rqsqs.damage")
-NOW = "0"  # the `wait` of a look by a caller that waits: it is over
-AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
-LOOK_AGAIN_MS = 500
-POLL_CALLS = 10  # a receive that does not wait makes at most so many calls, whatever lies in front
 STAY = 8  # one call of so many goes to another partition than the last one
-BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
 MOST_BESIDE = portions.SPECIAL  # messages that DeleteAndReceive deletes
 NO_HEADERS: dict[str, Any] = {}
 KINDS = (TEXT, BYTES, OBJECT)
 TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
-
-
-class Waiters:
-    """Makes the names of callers that wait: PROCESS-NUMBER, as lua/lib/wakeups.lua wants it."""
-
-    def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Name this process among all on all machines; in a forked child anew."""
-        self.process = secrets.token_hex(8)
-        self.numbers = itertools.count()
-
-    def next(self) -> str:
-        """Another name."""
-        return f"{self.process}-{next(self.numbers)}"
-
-
-waiters = Waiters()
-os.register_at_fork(after_in_child=waiters.begin)
 
 
 class ReceiveSpec:
@@ -89,7 +70,7 @@ class ReceiveSpec:
             delete,
         )
         visibility = "" if visibility_ms is None else str(visibility_ms)
-        self.words = (str(count), visibility, _words(wait_ms)), (str(limits.in_flight), "1" if delete else "")
+        self.words = (str(count), visibility, wait_word(wait_ms)), (str(limits.in_flight), "1" if delete else "")
 
 
 class Receive(Operation):
@@ -113,7 +94,7 @@ class Receive(Operation):
         if spec.wait_ms != 0:
             self._waiter = waiter = f"{waiters.process}-{next(waiters.numbers)}"
             if spec.wait_ms:
-                self._end = _now_ms(q) + spec.wait_ms
+                self._end = now_ms(q) + spec.wait_ms
                 if not finished:
                     self.unless_watched = p.waits_on
         self.keys = p.found_keys.get(operations.RECEIVE) or p.keys(operations.RECEIVE)
@@ -161,9 +142,11 @@ class Receive(Operation):
         q, spec = self._queue, self._spec
         received = list(got.messages)
         if not received or got.missing_dlq or got.topology != q.topology:
-            end = self._end if spec.wait_ms else _now_ms(q)
+            end = self._end if spec.wait_ms else now_ms(q)
             answers = {q.home: (got, spec.words[0][2])}
-            received = yield from _look(q, self._ask, spec.count, spec.wait_ms, self._waiter, end, None, None, answers)
+            received = yield from look_everywhere(
+                q, self._ask, spec.count, spec.wait_ms, self._waiter, end, None, None, answers
+            )
         received = yield from _fill(q, self._ask, received, spec.count)
         yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
         return received
@@ -176,7 +159,7 @@ class Receive(Operation):
         """Nothing is visible, or the waiter who watches would have it: wait behind that without asking."""
         q, spec = self._queue, self._spec
         assert spec.wait_ms is not None
-        received = yield from _line_up(q, self._ask, spec.count, spec.wait_ms, self._waiter)
+        received = yield from line_up(q, self._ask, spec.count, spec.wait_ms, self._waiter)
         received = yield from _fill(q, self._ask, received, spec.count)
         yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
         return readable(received, must=True)
@@ -237,11 +220,11 @@ def receive_messages(
         again: list[Delivery] = []  # what the attempt was answered before
         for p in q.partitions:
             if (yield from at(q, p, browsing.find_duplicate(p, p.attempt(attempt_id), forget=False), "")):
-                got = yield from _holding(again, at(q, p, ask(p, "", "", max_messages), None))
+                got = yield from holding(again, at(q, p, ask(p, "", "", max_messages), None))
                 again += got.messages if got else ()
         if again:
             return again
-    received = yield from _receive(q, ask, max_messages, wait_ms)
+    received = yield from wait_and_receive(q, ask, max_messages, wait_ms)
     if not attempt_id:
         received = yield from _fill(q, ask, received, max_messages)
     yield from _stop_at_newer(q, received, limits, deleted=delete)
@@ -333,7 +316,7 @@ def receive_after(
             per_group=per_group,
         )
 
-    received = yield from _receive(q, ask, max_messages, wait_ms, first if finished else None, start)
+    received = yield from wait_and_receive(q, ask, max_messages, wait_ms, first if finished else None, start)
     received = yield from _fill(q, ask, received, max_messages)
     yield from _stop_at_newer(q, received, limits)
     return received, statuses
@@ -353,7 +336,7 @@ def _fill(q: QueueRef, ask: Ask, received: list[Delivery], count: int) -> Flow[l
     for p in {d.partition: None for d in received}:
         last = [d for d in received if d.partition is p]
         while len(received) < count and portions.is_cut(last):
-            got = yield from _holding(received, look(p))
+            got = yield from holding(received, look(p))
             last = got.messages if got is not None else []
             received += last
     return received
@@ -378,7 +361,7 @@ def _stop_at_newer(q: QueueRef, received: Sequence[Delivery], limits: Limits, *,
     if newer is None:
         return
     if not deleted:
-        yield from _give_back(received)
+        yield from give_back(received)
     for d in received if deleted else ():
         dedup_id = str(uuid.uuid4()) if q.is_fifo else None
         message = Outgoing(d.record, 0, d.group_name or None, dedup_id, None, None, None)
@@ -403,248 +386,3 @@ def readable(found: Sequence[Delivery], *, must: bool) -> list[Delivery]:
     if trouble is not None and must and not good:
         raise trouble
     return good
-
-
-def _receive(
-    q: QueueRef,
-    ask: Ask,
-    count: int,
-    wait_ms: int | None,
-    first: Callable[[str, str], Operation] | None = None,
-    start: Partition | None = None,
-) -> Flow[list[Delivery]]:
-    """Receive from a queue; `first` makes the first operation if it is another one than `ask` makes, for the partition
-    `start`."""
-    waiter = "" if wait_ms == 0 else waiters.next()
-    end = _now_ms(q) + (wait_ms or 0)
-    if wait_ms and first is None and (yield IsWatched(_lists(q.partitions))):
-        return (yield from _line_up(q, ask, count, wait_ms, waiter))
-    answers: dict[Partition, tuple[Received, str]] = {}
-    if len(q.partitions) == 1:
-        wait = _words(wait_ms)
-        got = yield first(wait, waiter) if first else ask(q.home, wait, waiter, count)
-        if got.messages and not got.missing_dlq and got.topology == q.topology:  # the common case
-            return list(got.messages)
-        answers, first, start = {q.home: (got, wait)}, None, None
-    return (yield from _look(q, ask, count, wait_ms, waiter, end, first, start if first else None, answers))
-
-
-def _words(wait_ms: int | None) -> str:
-    """How long to wait, as the scripts want it said."""
-    return "?" if wait_ms is None else f"+{wait_ms}" if wait_ms else ""
-
-
-def _lists(partitions: Sequence[Partition]) -> tuple[str, ...]:
-    """The wakeup lists of partitions."""
-    return tuple([p.wakeups for p in partitions])
-
-
-def _line_up(q: QueueRef, ask: Ask, count: int, wait_ms: int, waiter: str) -> Flow[list[Delivery]]:
-    """Nothing is visible, or the one who watches would have it: wait behind it without asking."""
-    heard, home = q.partitions, q.home
-    then = functools.partial(ask, home, NOW, "", count) if len(heard) == 1 else None
-    also = tuple([p.backup for p in heard])
-    got, spare = yield Wait(_lists(heard), min(wait_ms, BLOCK_MS), then=then, also=also)
-    wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + spare, 0)
-    answers: dict[Partition, tuple[Received, str]] = {}
-    start: Partition | None = home
-    if then is None:
-        start = _with_list(heard, got)
-    elif got is not None and got.messages:
-        answers[home] = (got, NOW)
-    elif got is not None and got.wake_at_ms != got.now_ms:
-        got = None
-    if not wait_ms and got is None:
-        return []
-    end = _now_ms(q) + wait_ms
-    owed = {start: None} if got is not None and start is not None else {}
-    return (yield from _look(q, ask, count, wait_ms, waiter, end, None, start, answers, heard, owed))
-
-
-def _look(
-    q: QueueRef,
-    ask: Ask,
-    count: int,
-    wait_ms: int | None,
-    waiter: str,
-    end: int,
-    first: Callable[[str, str], Operation] | None,
-    start: Partition | None,
-    answers: dict[Partition, tuple[Received, str]],
-    heard: tuple[Partition, ...] = (),
-    owed: dict[Partition, None] | None = None,
-) -> Flow[list[Delivery]]:
-    """Receive from the partitions of a queue, each in its turn first; begin at `start`, with `first` if given.
-
-    One round over all partitions finds messages, or makes the caller a waiter of every one. A token tells where to look
-    then, and only there: what holds of tokens and due times (lua/lib/wakeups.lua) holds for each partition by itself.
-    Whoever takes a token receives there, and whoever has duties and goes away gives them up. Who waits for one
-    partition only sends its next receive along, to be run at once when the token comes.
-
-    Args:
-        end: when the waiting ends, by _now_ms().
-        answers: of partitions that were asked already, and how long they were told to wait.
-        heard: the partitions whose wakeup lists were listened to.
-        owed: where a token may have been taken and nobody looked yet.
-    """
-    wait = (_words(wait_ms) or NOW) if heard else _words(wait_ms)
-    ends: dict[Partition, str] = {}  # when the waiting ends, by the clock of the partition's server
-    duties: dict[Partition, tuple[int, int]] = {}  # when to wake somebody (0 = not) and to look, by the client's clock
-    owed = owed or {}
-    calls = left = 0
-    got: Any
-    try:
-        order = tuple(answers) or q.in_turn(start)
-        if first is not None and start is not None and start not in order:
-            order = (start, *order)
-        while True:
-            partitions = q.partitions
-            found: list[Delivery] = []
-            again: list[Partition] = []
-            limited: list[Partition] = []
-            is_stale = False
-            for p in order:
-                look = NOW if waiter and found else ends.get(p, wait)
-                calls += 1
-                if p in answers:
-                    got, look = answers.pop(p)
-                else:
-                    if first is not None and p is start:
-                        operation, first = first(look, waiter), None
-                    else:
-                        operation = ask(p, look, waiter if look != NOW or p in duties else "", count - len(found))
-                    got = yield from _holding(found, at(q, p, operation, False))
-                if got is None:
-                    break
-                owed.pop(p, None)
-                if got is False:  # no such shard, or not yet
-                    duties.pop(p, None)
-                    continue
-                found += got.messages
-                if waiter and (got.missing_dlq or got.wake_at_ms == got.now_ms):
-                    owed[p] = None
-                if got.missing_dlq:
-                    yield from _holding(found, adopt_shard(q, p, got.missing_dlq))
-                if p is q.home and got.topology != q.topology:
-                    yield from _holding(found, refresh(q))
-                    is_stale = True
-                if got.messages:
-                    duties.pop(p, None)
-                    if len(found) >= count:
-                        break
-                    continue
-                now = _now_ms(q)
-                if waiter and look != NOW:
-                    if wait_ms is None and not ends:
-                        end = now + got.wait_until_ms - got.now_ms
-                    left = min(got.wait_until_ms - got.now_ms, end - now)
-                    ends[p], wait = str(got.wait_until_ms), f"+{max(left, 0)}"
-                if got.missing_dlq or got.wake_at_ms == got.now_ms:
-                    again.append(p)
-                elif got.look_at_ms:
-                    duties[p] = (
-                        got.wake_at_ms and now + got.wake_at_ms - got.now_ms,
-                        now + got.look_at_ms - got.now_ms,
-                    )
-                else:
-                    duties.pop(p, None)
-                    if got.wake_at_ms == AT_LIMIT:
-                        limited.append(p)
-            left = min(left, end - _now_ms(q))
-            is_stale = is_stale or partitions != q.partitions
-            goes_on = left > 0 or calls < POLL_CALLS
-            if not found and (again or is_stale) and goes_on:
-                order = q.in_turn(None) if is_stale else tuple(again)
-                if left <= 0:
-                    order = order[: POLL_CALLS - calls]
-                continue
-            if heard and heard != q.partitions and (found or left > 0):
-                yield from _holding(found, _ring(q.home))  # whoever listens to the same lists learns of the others
-            if found or left <= 0:
-                yield from _holding(found, _leave(duties, waiter, owed))
-                return found
-            # Nothing anywhere: block on the lists of all.
-            heard = q.partitions
-            block = min(left, BLOCK_MS, LOOK_AGAIN_MS if limited else left)
-            if duties:
-                block = min(block, max(min([at for _, at in duties.values()]) - _now_ms(q), 1))
-            listened = [p for p in heard if p not in limited]
-            if not listened:
-                yield Sleep(block)
-                order = heard
-                continue
-            wake_in, wake = operations.watch_all(
-                [(max(at - _now_ms(q), 0), p) for p, (at, _) in duties.items() if at], waiter
-            )
-            also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
-            look = ends.get(q.home, wait)
-            then = functools.partial(ask, q.home, look, waiter, count) if len(heard) == 1 else None
-            got, spare = yield Wait(_lists(listened), block, wake_in, wake, then, also)
-            if got is not None:
-                if then is not None:
-                    answers[q.home], order = (got, look), heard
-                    continue
-                woken = _with_list(heard, got)
-                order = (woken,) if woken is not None else heard
-                owed.update(dict.fromkeys(order))
-                continue
-            if left <= block - spare:
-                yield from _leave(duties, waiter, owed)
-                return []
-            now = _now_ms(q)
-            come = [p for p, (wake_at, look_at) in duties.items() if (wake_at or look_at) <= now or look_at <= now]
-            order = tuple(come) or (tuple(limited) if limited and spare == 0 else q.in_turn(None))
-    except QueueDoesNotExist:
-        if heard or ends:
-            yield operations.wake_waiter(q.home)  # whoever else waits finds out as well
-        raise
-    except BaseException as e:
-        if not isinstance(e, GeneratorExit | ServerError):
-            if ends and len(q.partitions) == 1:  # the receive that it sent along may have given it a duty
-                duties[q.home] = (0, 0)
-            yield from _leave(duties, waiter, owed)
-        raise
-
-
-def _now_ms(q: QueueRef) -> int:
-    """A clock to measure time with, or the test clock."""
-    clock = q.space.clock
-    return clock.now_us() // 1000 if clock is not None else time.monotonic_ns() // 1_000_000
-
-
-def _with_list(partitions: Sequence[Partition], key: str | None) -> Partition | None:
-    """The partition to which a wakeup list belongs."""
-    return next((p for p in partitions if key.startswith(p.base)), None) if key else None
-
-
-def _leave(duties: dict[Partition, tuple[int, int]], waiter: str, owed: dict[Partition, None]) -> Flow[None]:
-    while duties:
-        yield operations.wake_waiter(duties.popitem()[0], waiter)
-    while owed:
-        yield operations.wake_waiter(owed.popitem()[0])
-
-
-def _ring(p: Partition) -> Flow[None]:
-    yield operations.wake_waiter(p)
-
-
-def _holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:
-    """Do a step while messages are in hand: trouble with the server must not lose them, an interruption gives them
-    back."""
-    try:
-        return (yield from step)
-    except ServerError:
-        if not deliveries:
-            raise
-        return None
-    except BaseException as e:
-        if not isinstance(e, GeneratorExit):
-            yield from _give_back(deliveries)
-        raise
-
-
-def _give_back(deliveries: Sequence[Delivery]) -> Flow[None]:
-    for p in {d.partition: None for d in deliveries}:
-        held = [d for d in deliveries if d.partition is p]
-        for operation in operations.give_back(p, held):  # noqa: UP028 - a list takes no answers
-            yield operation

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from rqsqs._core import ids, operations, portions, records
+from rqsqs._core import envelope, ids, operations, portions
 from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.partitions import complete, settle
 from rqsqs._core.flows.topology import refresh
@@ -42,7 +42,7 @@ class SendOne(Operation):
     undo = durability = None
 
     def __init__(self, q: QueueRef, limits: Limits, body: Any) -> None:
-        record, size = records.plain(body)
+        record, size = envelope.plain(body)
         self._queue, self._limits, self._record, self._size = q, limits, record, size
         self._partition = p = q.home if len(q.own) == 1 else q.next_own()
         self._name = name = ids.tails() + "000"

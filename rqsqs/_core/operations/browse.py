@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.operations.receive import ODD, fifo_history, history, key_text, pass_over, stamp_text
-from rqsqs._core.records import Delivery
 
 SETS = "meta fair_ring paused"
 SETS_FIFO = "meta available inflight delayed postponed paused"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
-from rqsqs._core.records import Delivery
 from rqsqs.models import Consumer, InFlight, Statistics
 
 COUNTS = frozenset(Statistics.__slots__)  # others are those of a newer worker

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rqsqs._core import portions
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.operations.settle import Outcome, release_messages
 from rqsqs._core.receipts import Receipt
-from rqsqs._core.records import Delivery
 from rqsqs.errors import QueueDamaged
 from rqsqs.limits import Limits
 

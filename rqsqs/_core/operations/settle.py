@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rqsqs._core import records
+from rqsqs._core import delivery
+from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.receipts import Receipt
-from rqsqs._core.records import Delivery
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, Failure
 
@@ -94,7 +94,7 @@ def release_messages(p: Partition, outcomes: Sequence[Outcome], durability: Dura
         d, why = v.delivery, v.cause
         receipt = d.receipt
         args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else d.held
-        size, packed = records.with_cause(d, why) if why else (0, b"")
+        size, packed = delivery.with_cause(d, why) if why else (0, b"")
         args += (
             v.kind,
             packed,

@@ -1,142 +1,22 @@
-"""The record of a message: one msgpack envelope that the scripts never open, and what comes out of it.
-
-[KIND, BODY]  or  [KIND, BODY, HEADERS]      KIND 0 text, 1 bytes, 2 any other msgpack-able object
-                                             3 a record that could not be read, as bytes, for somebody to look at
-                                             + 4 for each format after the first
-HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
-
-Behind the envelope of a message that failed stands the cause, an object of its own: [STAMP, FAILURES, TYPE, MESSAGE,
-TRACEBACK, WORKER, AT_MS, RECEIVES]. STAMP is the begin of the key it failed under, its id: after a redrive, which gives
-a new id, failures count anew.
-"""
+"""A message as it was received or seen, and what its envelope (envelope.py) tells."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import copy
-import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import msgpack
 
 from rqsqs._core import ids, receipts
+from rqsqs._core.envelope import BYTES, FORMAT, KINDS, OBJECT, TEXT, UNREAD, UNREADABLE, cause, unpack
 from rqsqs._core.keys import Partition
-from rqsqs._core.sent import Outgoing
-from rqsqs.errors import FormatNewer, InvalidParameterValue, MessageDamaged
+from rqsqs.errors import FormatNewer, MessageDamaged
 from rqsqs.models import Failure
 
-TEXT, BYTES, OBJECT, UNREAD = 0, 1, 2, 3
-KINDS = 4  # so many numbers KIND has in each format
-FORMAT = 1  # of records, and of all keys under a prefix, that this version writes; it reads this one and earlier ones
 _ODD = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
-_UNREADABLE = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
-
-
-def plain(body: Any) -> tuple[bytes, int]:
-    """The record of a message that is nothing but a body, and its size; see outgoing()."""
-    if type(body) is dict or type(body) is list:
-        try:
-            record = msgpack.packb((OBJECT, body))
-            msgpack.unpackb(record, strict_map_key=False)
-            return record, len(record) - 2
-        except (*_UNREADABLE, OverflowError, BufferError):
-            outgoing(body)  # raises
-    if type(body) is not str:
-        message = outgoing(body)
-        return message.record, message.size
-    try:
-        text = body.encode()
-    except UnicodeEncodeError:
-        outgoing(body)  # raises
-        raise
-    size = len(text)
-    if size < 32:  # msgpack, by hand: a packer takes three times as long
-        return b"\x92\x00%c%b" % (0xA0 | size, text), size
-    if size < 256:
-        return b"\x92\x00\xd9%c%b" % (size, text), size
-    return msgpack.packb((TEXT, body)), size
-
-
-def outgoing(
-    body: Any,
-    *,
-    attributes: Mapping[str, tuple[str, str | bytes]] | None = None,
-    trace_header: str | None = None,
-    group: str | None = None,
-    dedup_id: str | None = None,
-    content_hash: str | None = None,
-    delay_ms: int | None = None,
-    due_ms: int | None = None,
-    dedup_window_ms: int | None = None,
-    size: int | None = None,
-) -> Outgoing:
-    """Pack a message.
-
-    Args:
-        body: text, bytes or anything msgpack can pack.
-        attributes: name -> (data type, value).
-        size: bytes that count against MaximumMessageSize; None = body and attributes.
-
-    Raises:
-        InvalidParameterValue: msgpack cannot pack the body, or what it packs cannot be read, or it is text that is not
-            valid Unicode.
-    """
-    headers: dict[str, Any] = {}
-    if attributes:
-        headers["a"] = attributes
-    if trace_header is not None:
-        headers["t"] = trace_header
-    if group is not None:
-        headers["g"] = group
-    if dedup_id is not None:
-        headers["d"] = dedup_id
-    if isinstance(body, memoryview):
-        body = bytes(body)
-    kind = TEXT if isinstance(body, str) else BYTES if isinstance(body, (bytes, bytearray)) else OBJECT
-    try:
-        record = msgpack.packb((kind, body, headers)) if headers else msgpack.packb((kind, body))
-        if kind == OBJECT:
-            _unpack(record)
-        if size is None:
-            if kind == TEXT:
-                size = len(body) if body.isascii() else len(body.encode())
-            elif kind == BYTES:
-                size = len(body)
-            else:
-                size = len(record) - 2 - (len(msgpack.packb(headers)) if headers else 0)
-            if attributes:
-                for name, (data_type, value) in attributes.items():
-                    size += len(name.encode()) + len(data_type.encode())
-                    size += len(value.encode() if isinstance(value, str) else value)
-    except (*_UNREADABLE, OverflowError, BufferError) as e:
-        raise InvalidParameterValue(
-            "a body must be a str, bytes, or None, booleans, numbers of 64 bits, and lists and dicts of these, with "
-            f"keys that are no lists or tuples, got one that cannot be packed: {e}"
-        ) from e
-    return Outgoing(record, size, group, dedup_id, content_hash, delay_ms, due_ms, dedup_window_ms)
-
-
-def content_hash(body: Any) -> str:
-    """Hex SHA-256 of a body, as content-based deduplication uses it."""
-    if isinstance(body, str):
-        data = body.encode()
-    elif isinstance(body, (bytes, bytearray, memoryview)):
-        data = bytes(body)
-    else:
-        data = msgpack.packb(body)
-    return hashlib.sha256(data).hexdigest()
-
-
-def cause(stamp: str, found: Failure) -> bytes:
-    """Pack a cause, to stand behind the record of a message."""
-    packed: bytes = msgpack.packb(
-        (stamp, found.failures, found.type, found.message, found.traceback, found.worker, found.at_ms, found.receives),
-        unicode_errors="backslashreplace",
-    )
-    return packed
 
 
 def with_cause(d: Delivery, found: Failure) -> tuple[int, bytes]:
@@ -252,8 +132,8 @@ class Delivery:
         """
         if self._envelope is None:
             try:
-                found, trailer = _unpack(self.record)
-            except _UNREADABLE as e:
+                found, trailer = unpack(self.record)
+            except UNREADABLE as e:
                 raise self._damaged(f"cannot be unpacked: {type(e).__name__}: {e}") from e
             if is_newer(self.record):
                 raise FormatNewer(
@@ -281,8 +161,8 @@ class Delivery:
         if self.record[:2] != b"\x92\x03":
             return None
         try:
-            found, _ = _unpack(self.record)
-        except _UNREADABLE:
+            found, _ = unpack(self.record)
+        except UNREADABLE:
             return None
         if type(found[1]) is not bytes:
             return None
@@ -307,7 +187,7 @@ class Delivery:
             unread = self._unread()
             if unread is not None:
                 return self._with_cause(unread.damage)
-            self._told()
+            self._reported()
             pairs: Any = self.attributes.values() if headers else ()
             for data_type, value in pairs:
                 if not (isinstance(data_type, str) and isinstance(value, str | bytes)):
@@ -344,7 +224,7 @@ class Delivery:
         """The begin of its key that is its id."""
         return self.key[: 16 if self.partition.is_fifo else 24]
 
-    def _told(self) -> tuple[Failure | None, int, int]:
+    def _reported(self) -> tuple[Failure | None, int, int]:
         """The recorded cause; failures and receives up to then, 0 if it was before a redrive."""
         try:
             self.envelope  # noqa: B018 - sets the trailer
@@ -356,7 +236,7 @@ class Delivery:
         try:
             stamp, failures, kind, message, traceback, worker, at_ms, receives = msgpack.unpackb(self.trailer)
             found = Failure(str(kind), str(message), str(traceback), str(worker), at_ms, failures + 0, receives + 0)
-        except _UNREADABLE as e:
+        except UNREADABLE as e:
             raise self._damaged(f"has something behind it that is no cause: {type(e).__name__}: {e}") from e
         return (found, failures, receives) if stamp == self.stamp else (found, 0, 0)
 
@@ -364,7 +244,7 @@ class Delivery:
     def failures(self) -> int:
         """How often it failed since it was sent or redriven last; 0 if that cannot be read."""
         try:
-            return self._told()[1]
+            return self._reported()[1]
         except MessageDamaged:
             return 0
 
@@ -372,7 +252,7 @@ class Delivery:
     def unreported_receives(self) -> int:
         """Receives in this queue, before this one, since the last about which a worker said something."""
         try:
-            told = self._told()[2]
+            told = self._reported()[2]
         except MessageDamaged:
             told = 0
         return self.receive_count - 1 - max(told, self.received_before)
@@ -380,7 +260,7 @@ class Delivery:
     @property
     def cause(self) -> Failure | None:
         """Why it failed last, or came to the dead-letter queue."""
-        found, failures, told = self._told()
+        found, failures, told = self._reported()
         silent = self.received_before - told
         if not self.dead_letter_source or silent <= 0:
             return found
@@ -444,14 +324,6 @@ class Delivery:
 def is_newer(record: bytes) -> bool:
     """Has it a format that this version does not read? (Of a record that is none, no.)"""
     return b"\x04" <= record[1:2] < b"\x80" and b"\x90" <= record[:1] < b"\xa0"
-
-
-def _unpack(record: bytes) -> tuple[Any, bytes]:
-    """The envelope and what stands behind it."""
-    try:
-        return msgpack.unpackb(record, strict_map_key=False), b""
-    except msgpack.ExtraData as e:
-        return e.unpacked, bytes(e.extra)
 
 
 def _json(value: Any) -> str:
