@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from redis.connection import URL_QUERY_ARGUMENT_PARSERS, ConnectionPool
 from redis.exceptions import RedisError
 
-from rqsqs._io import connect_timeout, defaults, protocol
+from rqsqs._io import connect_timeout, defaults, protocol, tuning
 from rqsqs._io.urls import SCHEMES as SCHEMES
 from rqsqs._io.urls import checked, place_of, refusal
 from rqsqs._io.urls import shown as shown
@@ -28,7 +28,6 @@ NAMING = {"driver_info", "lib_name", "lib_version"}
 TEXTS = {"username", "password", "client_name", "path", "protocol", *NAMING - {"driver_info"}}  # as URLs may have them
 LONGEST_S = 1_000_000_000
 UNNAMED = dict.fromkeys(["driver_info"] if find_spec("redis.driver_info") else ["lib_name", "lib_version"])
-OPENING_S = 5.0  # in all, until a server has answered
 OCSP = re.compile(r"ssl_\w*ocsp\w*")
 
 
@@ -55,7 +54,9 @@ def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embe
     is_one = place is None  # of several another one may take over: less patience
     settings: dict[str, Any] = {
         "socket_timeout": 10.0 if is_one else 5.0,
-        "socket_connect_timeout": OPENING_S if place is None else min(3.0, max(0.8, OPENING_S / len(place.seeds))),
+        "socket_connect_timeout": tuning.OPENING_S
+        if place is None
+        else min(3.0, max(0.8, tuning.OPENING_S / len(place.seeds))),
         "socket_keepalive": True,
         "protocol": 2,
         **({} if NAMING & {*options, *dict(parse_qsl(url.partition("?")[2]))} else UNNAMED),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,7 +16,7 @@ from rqsqs._io.urls import Address, Place
 from rqsqs.errors import RqsqsError, UsageError
 
 SLOTS = 16_384
-SILENT_S = 30.0  # who did not answer is asked last for so long
+SILENT_S = 30.0  # a server that did not answer is asked last for this time
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -34,15 +34,20 @@ def by_slot(keys: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 class Directory:
-    """Which of several servers has a key, as far as one was told, and whom to ask."""
+    """Which of several servers has a key, as far as it is known, and how to learn more.
+
+    Attributes:
+        question: the command that is sent to find out.
+        error: why a key has no owner.
+    """
 
     question: tuple[str, ...]
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.trouble: Exception = rx.ConnectionError(f"none of {place} answers")  # why a key has no owner
-        self._turns: dict[Address, float] = {}  # when asked
-        self._reasons: list[str] = []  # why those asked now did not answer
+        self.error: Exception = rx.ConnectionError(f"none of {place} answers")
+        self._asked_at: dict[Address, float] = {}
+        self._reasons: list[str] = []  # why the servers asked now did not answer
 
     def access(self, address: Address, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The URL of a server, and the settings for its connections."""
@@ -60,40 +65,52 @@ class Directory:
         """All servers that may be asked for anything."""
         return list(dict.fromkeys((*self.masters(), *self.place.seeds)))
 
-    def candidates(self) -> list[Address]:
-        """The servers to ask until one answers, in turn: those that were silent come last."""
-        self._turns = {address: self._turns.get(address, 0.0) for address in self._known()}
-        self.trouble, self._reasons = rx.ConnectionError(f"none of {self.place} answers"), []
-        return sorted(self._turns, key=self._turns.__getitem__)
+    def refresh(self, until: float | None = None) -> Generator[Address, Any, None]:
+        """Ask one server after another until one answers: yields whom to ask, is sent the reply or the exception.
 
-    def _known(self) -> Sequence[Address]:
+        Each server has its turn, and one that was silent comes last.
+
+        Args:
+            until: no further server is asked then, by time.monotonic().
+        """
+        self.error, self._reasons = rx.ConnectionError(f"none of {self.place} answers"), []
+        self._asked_at = {address: self._asked_at.get(address, 0.0) for address in self._candidates()}
+        for number, address in enumerate(sorted(self._asked_at, key=self._asked_at.__getitem__)):
+            if number and until is not None and time.monotonic() >= until:
+                return
+            reply = yield address
+            if isinstance(reply, Exception):
+                self._fail(address, reply)
+            elif self.learn(address, reply):
+                return
+
+    def learn(self, asked: Address, reply: Any) -> bool:
+        """Take over an answer. False if it is of no use."""
+        self._asked_at[asked] = time.monotonic()
+        return self._read(asked, reply)
+
+    def _candidates(self) -> Sequence[Address]:
         return self.addresses()
 
-    def told(self, asked: Address, reply: Any) -> bool:
-        """Take over an answer. False if it is of no use."""
-        self._turns[asked] = time.monotonic()
-        return self._learn(asked, reply)
-
-    def _learn(self, asked: Address, reply: Any) -> bool:
+    def _read(self, asked: Address, reply: Any) -> bool:
         raise NotImplementedError
 
-    def failed(self, asked: Address, error: Exception) -> None:
-        """The one asked did not answer, or refused to."""
-        self._turns[asked] = time.monotonic() + SILENT_S
+    def _fail(self, asked: Address, error: Exception) -> None:
+        self._asked_at[asked] = time.monotonic() + SILENT_S
         known = error if isinstance(error, RqsqsError) else error_mapping.server(error, sent=False, where=str(asked))
         if isinstance(error, rx.ResponseError) and known is None:
             known = UsageError(f"{asked} is no {self.place.kind} ({error}): the URL of a single server begins redis://")
         if isinstance(error, rx.ResponseError | rx.AuthenticationError | RqsqsError):
-            self.trouble = known or error
-        elif isinstance(self.trouble, rx.ConnectionError | protocol.Silent):
+            self.error = known or error
+        elif isinstance(self.error, rx.ConnectionError | protocol.Silent):
             is_silent = isinstance(error, rx.TimeoutError)
             text = "no answer in time" if is_silent else error_mapping.reason_of(error)
             kind = protocol.Silent if is_silent else rx.ConnectionError
             self._reasons.append(f"{asked}: {text}")
-            self.trouble = kind(f"none of {self.place} answers; {'; '.join(self._reasons)}")
+            self.error = kind(f"none of {self.place} answers; {'; '.join(self._reasons)}")
 
     def moved(self, key: str, error: rx.MovedError, asked: str) -> None:
-        """A server, `asked`, said who has the slot of a key."""
+        """A server, `asked`, said which one has the slot of a key."""
 
 
 class ClusterDirectory(Directory):
@@ -114,12 +131,12 @@ class ClusterDirectory(Directory):
         """All that have slots."""
         return self._masters
 
-    def _learn(self, asked: Address, reply: Any) -> bool:
+    def _read(self, asked: Address, reply: Any) -> bool:
         owners: list[Address | None] = [None] * SLOTS
         for first, last, master, *_replicas in reply:
             owners[first : last + 1] = [_named(master[0] or b"", int(master[1]), asked.host)] * (last + 1 - first)
         if None in owners:
-            self.trouble = rx.ClusterDownError(f"{asked} knows no master of this hash slot")
+            self.error = rx.ClusterDownError(f"{asked} knows no master of this hash slot")
         if reply:
             self._owners = owners
             self._masters = [address for address in dict.fromkeys(owners) if address is not None]
@@ -169,12 +186,12 @@ class SentinelDirectory(Directory):
         """The master."""
         return [] if self._master is None else [self._master]
 
-    def _known(self) -> Sequence[Address]:
+    def _candidates(self) -> Sequence[Address]:
         return self.place.seeds
 
-    def _learn(self, asked: Address, reply: Any) -> bool:
+    def _read(self, asked: Address, reply: Any) -> bool:
         if not reply:
-            self.trouble = UsageError(f"the Sentinel {asked} knows no master {self.place.service!r}")
+            self.error = UsageError(f"the Sentinel {asked} knows no master {self.place.service!r}")
             return False
         self._master = Address(reply[0].decode(), int(reply[1]))
         return True

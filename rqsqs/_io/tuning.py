@@ -12,6 +12,7 @@ RETURN_S = 0.25  # a call that waits for a durable connection looks this often
 BLOCK_TURNS = 20  # ms that a waiter that may block waits for a connection
 
 # Attempts of one call.
+OPENING_S = 5.0  # a server must have answered within this time in all, by default
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before it is tried again on a new connection
 FAILOVER_S = 30.0  # it is tried again for this time where another server may take over
 COVERED_S = 100.0  # it may be repeated for this time: its call slot still knows it (lua/lib/idempotency.lua)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -120,7 +122,7 @@ def test_a_cluster_tells_who_has_a_slot() -> None:
     key = "x:{orders/0}:orders:meta"
     slot = slot_of(key)
     assert known.owner(key) is None
-    assert known.told(A, slots((0, slot, b"", 1), (slot + 1, 16_383, b"c", 3)))
+    assert known.learn(A, slots((0, slot, b"", 1), (slot + 1, 16_383, b"c", 3)))
     assert known.owner(key) == A  # a host that is not told is that of the server asked
     assert known.masters() == [A, C]
     assert known.addresses() == [A, C, B]
@@ -130,55 +132,69 @@ def test_a_cluster_tells_who_has_a_slot() -> None:
     assert known.owner(key) == Address("h", 5)
     known.moved(key, rx.MovedError(f"{slot} ::1:6"), "h")
     assert known.owner(key) == Address("::1", 6)
-    known.told(B, slots((0, 16_383, None, 1)))
+    known.learn(B, slots((0, 16_383, None, 1)))
     assert known.masters() == [Address("b", 1)]
-    known.told(B, slots((0, 16_383, b"?", 4)))
+    known.learn(B, slots((0, 16_383, b"?", 4)))
     assert known.masters() == [Address("b", 4)]
 
 
 def test_slots_without_a_master_are_down() -> None:
     known = directory("redis+cluster://a:1")
-    assert not known.told(A, [])
+    assert not known.learn(A, [])
     assert known.masters() == []
-    assert known.told(A, slots((0, 10, b"a", 1)))
+    assert known.learn(A, slots((0, 10, b"a", 1)))
     assert known.owner("x:{orders/0}:orders:meta") is None
-    assert isinstance(known.trouble, rx.ClusterDownError)
+    assert isinstance(known.error, rx.ClusterDownError)
+
+
+def asked(known: Directory, *replies: Any) -> list[Address]:
+    """Whom a directory asks until it has got these replies, and then one that is of use."""
+    steps = known.refresh()
+    found = [next(steps)]
+    with contextlib.suppress(StopIteration):
+        for reply in replies:
+            found.append(steps.send(reply))
+    return found
 
 
 def test_everybody_is_asked_in_turn_and_the_silent_last() -> None:
     known = directory("redis+cluster://a:1,b:2,c:3")
-    assert known.candidates() == [A, B, C]
-    known.failed(A, rx.ConnectionError("gone"))
-    known.told(B, slots((0, 16_383, b"b", 2)))
-    assert known.candidates() == [C, B, A]
-    known.told(C, slots((0, 16_383, b"d", 4)))
-    assert known.candidates() == [Address("d", 4), B, C, A]
+    assert asked(known, rx.ConnectionError("gone"), slots((0, 16_383, b"b", 2))) == [A, B]
+    assert asked(known, slots((0, 16_383, b"d", 4))) == [C]
+    gone = [rx.ConnectionError("gone")] * 4
+    assert asked(known, *gone) == [Address("d", 4), B, C, A]
+
+
+def test_nobody_else_is_asked_when_the_time_is_over() -> None:
+    known = directory("redis+cluster://a:1,b:2")
+    steps = known.refresh(until=time.monotonic() - 1)
+    assert next(steps) == A
+    with pytest.raises(StopIteration):
+        steps.send(rx.ConnectionError("gone"))
 
 
 def test_what_is_wrong_with_the_url_outweighs_who_is_silent() -> None:
     known = directory("redis+cluster://a:1,b:2")
-    known.candidates()
-    known.failed(A, rx.ResponseError("This instance has cluster support disabled"))
-    known.failed(B, rx.ConnectionError("gone"))
-    assert isinstance(known.trouble, UsageError)
-    assert "a:1 is no cluster" in str(known.trouble)
-    known.candidates()
-    known.failed(A, rx.NoPermissionError("this user has no permissions to run the 'cluster|slots' command"))
-    assert isinstance(known.trouble, AuthenticationFailed)
-    known.candidates()
-    known.failed(A, rx.ConnectionError("gone"))
-    assert isinstance(known.trouble, rx.ConnectionError)
-    assert "none of a:1, b:2 answers; a:1: gone" in str(known.trouble)
+    gone = rx.ConnectionError("gone")
+    asked(known, rx.ResponseError("This instance has cluster support disabled"), gone)
+    assert isinstance(known.error, UsageError)
+    assert "a:1 is no cluster" in str(known.error)
+    no_rights = rx.NoPermissionError("this user has no permissions to run the 'cluster|slots' command")
+    asked(known, no_rights, no_rights)
+    assert isinstance(known.error, AuthenticationFailed)
+    asked(known, gone, gone)
+    assert isinstance(known.error, rx.ConnectionError)
+    assert "none of a:1, b:2 answers; a:1: gone" in str(known.error)
 
 
 def test_a_sentinel_tells_the_master() -> None:
     known = directory("redis+sentinel://a:1,b:2/mymaster")
     assert known.question == ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
-    assert not known.told(A, None)
-    assert "knows no master 'mymaster'" in str(known.trouble)
-    assert known.told(B, [b"c", b"3"])
+    assert not known.learn(A, None)
+    assert "knows no master 'mymaster'" in str(known.error)
+    assert known.learn(B, [b"c", b"3"])
     assert known.owner("any") == C
-    assert set(known.candidates()) == {A, B}
+    assert set(asked(known, rx.ConnectionError())) == {A, B}
     assert known.addresses() == [C, A, B]
 
 
@@ -196,12 +212,12 @@ def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.Mo
     place = place_of("redis+cluster://a:1")
     assert place is not None
     router = DiscoveringRouter(place, {}, Counters())
-    router.directory.told(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
-    node, resting, busy = router._at(C), Connection(), Connection()
+    router.directory.learn(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
+    node, resting, busy = router.at(C), Connection(), Connection()
     node.calls.give(Line(resting, node.calls))
     monkeypatch.setattr(Node, "ask", lambda *_, **__: slots((0, 16_383, b"a", 1)))
     router.refresh(0)
-    assert router._nodes.keys() == {A}
+    assert router.nodes.keys() == {A}
     node.calls.give(Line(busy, node.calls))
     assert not resting.is_open
     assert not busy.is_open

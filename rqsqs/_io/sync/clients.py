@@ -49,12 +49,12 @@ def master_urls(url: str) -> list[str]:
     place = place_of(url)
     if place is None:
         return [url]
-    several = DiscoveringRouter(place, connect.settings_of(url, {})[0], Counters())
+    router = DiscoveringRouter(place, connect.settings_of(url, {})[0], Counters())
     try:
-        several.refresh()
-        trouble, found = several.directory.trouble, several.directory.masters()
+        router.refresh()
+        error, found = router.directory.error, router.directory.masters()
     finally:
-        several.close()
+        router.close()
     if found:
-        return [several.directory.access(address, {})[0] for address in found]
-    raise error_mapping.server(trouble, sent=False, where=connect.shown(url)) or trouble
+        return [router.directory.access(address, {})[0] for address in found]
+    raise error_mapping.server(error, sent=False, where=connect.shown(url)) or error
