@@ -8,6 +8,7 @@ KEYS   1 meta        HASH  queue attributes
        3 heartbeats  ZSET  consumer -> until when it counts as alive (ms)
        4 consumers   HASH  consumer -> its description of itself
        5 commands    HASH  consumer -> "drain" or "evict"
+ALSO   again:NAME
 ARGV   1 now_us       "" = the server's clock
        2 lease_ms     what it holds stays invisible so long from now, at least
        3 consumer     its name; "" = it is registered in another partition

@@ -5,6 +5,7 @@ those that were not received yet.
 KEYS   1 meta   HASH  queue attributes
        2 fair_ring ZSET  groups with ready messages, in the order of their turns
        3 paused SET   paused message groups
+ALSO   group:NAME again:NAME store
 ARGV   1 place   1 = go on in ring, 2 = in paused
        2 offset  messages to skip of the group that was met last, 0 = go on behind it
        3 score   of the group that was met last, "" to begin

@@ -9,6 +9,7 @@ KEYS   1 meta      HASH  queue attributes
        5 delayed   ZSET  stamp group -> due (ms)
        6 postponed ZSET  stamp group -> sent (ms)
        7 paused    SET   paused message groups
+ALSO   group:NAME
 ARGV   1 now_us  "" = the server's clock
        2 state   v visible, f in flight, d delayed
        3 place   at which of the keys that hold such messages or their groups to go on, 1 to begin

@@ -10,6 +10,8 @@ KEYS   1 meta     HASH    queue attributes
        5 delayed  ZSET    key or member -> due (ms * 1000) + receives
        6 wakeups  LIST    wakeup token
        7 timer    STRING  who wakes somebody at the next due time
+ALSO   group:NAME again:NAME backup wake:WAITER moved outbox; of another queue: meta ready group:NAME fair_ring paused
+       wakeups
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
        3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is

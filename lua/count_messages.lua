@@ -9,6 +9,7 @@ KEYS   1 meta     HASH  queue attributes
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
        6 fair_ring ZSET  message groups
+ALSO   group:NAME again:NAME paused
 ARGV   1 now_us  "" = the server's clock
        2 group   of fair_ring, counted from 0, with which to go on
 RETURN {visible, in_flight, delayed, oldest_ms or "", next}: next = the group with which the caller goes on, -1 at the

@@ -12,6 +12,7 @@ KEYS   1 meta      HASH  queue attributes
        4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 delayed   ZSET  stamp group -> due (ms)
        6 postponed ZSET  stamp group -> sent (ms)
+ALSO   group:NAME paused wakeups
 ARGV   1 now_us  "" = the server's clock
 RETURN {visible, in_flight, delayed, oldest_ms or "", more}; more = 1: drop on, call again
 ERRORS QUEUE_NOT_FOUND

@@ -7,6 +7,8 @@ on. A purge of a FIFO queue also forgets the deduplication ids.
 KEYS   1 meta    HASH  queue attributes
        2 paused  SET   paused message groups
        3 wakeups LIST  wakeup token
+ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed moved timer backup outbox
+       handovers tags shards sources tasks heartbeats consumers commands deleted
 ARGV   1 now_us      "" = the server's clock
        2 purge       "1" = empty it only
        3 keep_ms     how long the name counts as deleted recently; 0 = not at all

@@ -3,6 +3,8 @@ Look what is damaged in one partition: settings, types of keys, members of sets 
 are looked at.
 
 KEYS   1 meta  HASH  queue attributes
+ALSO   ready store group:NAME fair_ring available inflight state delayed postponed paused moved wakeups timer backup
+       outbox handovers tags shards sources tasks heartbeats consumers commands deleted
 ARGV   1 limit  how many members of each set and list are looked at, 100 at most
 RETURN {looked, damage ...}: how many members were looked at; KEY, FIELD, FOUND and WANTED with tabs between them, as
        lib/damaged.lua tells them. No damage is told of a queue that does not exist

@@ -6,6 +6,7 @@ KEYS   1 meta    HASH  queue attributes
        3 order   ZSET  available (FIFO) or ring (standard): who is served next
        4 ready   LIST  ready messages (standard)
        5 wakeups LIST  wakeup token
+ALSO   group:NAME again:NAME inflight state delayed postponed
 ARGV   1 group
        2 resume  "1" = resume
        3 fifo    "1" = a FIFO queue

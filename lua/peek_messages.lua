@@ -6,6 +6,7 @@ KEYS   1 meta     HASH  queue attributes
        3 store    HASH  member -> record
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
+ALSO   group:NAME again:NAME
 ARGV   1 now_us   "" = the server's clock
        2 section  ready | again (received before, visible) | returned (visible in the group of a fair queue) |
                   inflight | delayed | due (delayed, visible now)

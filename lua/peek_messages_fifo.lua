@@ -6,6 +6,7 @@ KEYS   1 meta      HASH  queue attributes
        3 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        4 delayed   ZSET  stamp group -> due (ms)
        5 postponed ZSET  stamp group -> sent (ms)
+ALSO   group:NAME
 ARGV   1 now_us  "" = the server's clock
        2 group
        3 offset  messages to skip

@@ -4,6 +4,7 @@ Second phase of moving messages from another hash slot: append them, once.
 KEYS   1 meta       HASH    attributes of the destination
        2 handovers  HASH    batch -> message groups of which this hand-over has been done (standard: "" when all has)
        3 over       STRING  stands when the hand-over has been done and forgotten: this attempt is late
+ALSO   ready group:NAME fair_ring available inflight state delayed postponed paused wakeups
 ARGV   1 now_us  "" = the server's clock
        2 fifo    "1" = FIFO queues
        3 tail    5 characters, unique to the call

@@ -9,6 +9,8 @@ KEYS   1 slot     STRING  the caller's idempotency slot (lib/idempotency.lua)
        4 store    HASH    member -> record of what is delayed or was received
        5 inflight ZSET    member -> visible again (ms * 1000) + receives of this delivery cycle
        6 wakeups  LIST    wakeup token
+ALSO   delayed group:NAME again:NAME fair_ring paused moved timer backup wake:WAITER available; of another queue: meta
+       ready fair_ring paused wakeups
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 count          how many messages at most

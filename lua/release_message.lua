@@ -9,6 +9,8 @@ KEYS   1 meta     HASH    queue attributes
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
        4 wakeups  LIST    wakeup token
        5 timer    STRING  who wakes somebody at the next due time
+ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER; of another queue: meta ready fair_ring
+       paused wakeups
 ARGV   1 now_us  "" = the server's clock
        2... member, receives of this delivery cycle, outcome, cause, size of the record as it was sent, failures,
             wanted, chance, kinds per message. outcome: "requeue" = not begun: visible at once, the receive does not

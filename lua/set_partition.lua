@@ -6,6 +6,7 @@ old place any more.
 KEYS   1 meta    HASH    attributes of the partition
        2 wakeups LIST    wakeup token
        3 timer   STRING  who wakes somebody at the next due time
+ALSO   group:NAME available inflight delayed postponed paused wake:WAITER
 ARGV   1 now_us     "" = the server's clock
        2 partition  NUMBER/COUNT/BEFORE or NUMBER/COUNT (lib/partition.lua); an earlier state changes nothing
        3 look       "" or only tell whether NUMBER/COUNT may come; FIFO: if there are not more groups than this number,

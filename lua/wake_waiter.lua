@@ -4,6 +4,7 @@ Wake one waiter: what a timer owner does when its time has come, and what a wait
 
 KEYS   1 wakeups LIST    wakeup token; or another list of tokens of lib/wakeups.lua: it gets back one that was taken
        2 timer   STRING  who wakes somebody at the next due time
+ALSO   meta backup
 ARGV   1 now_us  "" = the server's clock
        2 waiter  "" = wake somebody
        3 watch   "1" = the waiter owns the timer: wake somebody if its time has come; "" = the waiter goes away: if it

@@ -98,7 +98,12 @@ OPERATIONS: list[Operation] = [
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says: how many there are at least, whether more may follow, and the error codes."""
+    """What a header says: how many there are at least, whether more may follow, and the error codes.
+
+    Attributes:
+        also: keys that the script touches without being given them.
+        has_slot: the runner puts an idempotency slot in front.
+    """
 
     keys: int
     more_keys: bool
@@ -106,7 +111,8 @@ class Header:
     more_args: bool
     returns: str
     errors: frozenset[str]
-    has_lane: bool
+    also: str
+    has_slot: bool
 
 
 def header_of(script: str) -> Header:
@@ -116,11 +122,12 @@ def header_of(script: str) -> Header:
     parts: dict[str, list[str]] = {}
     current = ""
     for line in match[1].splitlines():
-        word = re.match(r"(KEYS|ARGV|RETURN|ERRORS|BOUND) ", line + " ")
+        word = re.match(r"(KEYS|ALSO|ARGV|RETURN|ERRORS|BOUND) ", line + " ")
         if word:
             current = word[1]
         if current:
             parts.setdefault(current, []).append(line.removeprefix(current).strip())
+    also = " ".join(parts.pop("ALSO", []))
     assert list(parts) == ["KEYS", "ARGV", "RETURN", "ERRORS", "BOUND"], f"{script}: {list(parts)}"
 
     def numbered(lines: list[str]) -> tuple[int | None, bool]:
@@ -139,8 +146,8 @@ def header_of(script: str) -> Header:
     args, more_args = numbered(parts["ARGV"])
     assert keys is not None
     errors = frozenset(re.findall(r"[A-Z_]{3,}", " ".join(parts["ERRORS"])))
-    has_lane = parts["KEYS"][0].startswith("1 slot ")
-    return Header(keys, more_keys, args, more_args, " ".join(parts["RETURN"]), errors, has_lane)
+    has_slot = parts["KEYS"][0].startswith("1 slot ")
+    return Header(keys, more_keys, args, more_args, " ".join(parts["RETURN"]), errors, also, has_slot)
 
 
 @pytest.mark.parametrize("script", scripts.names())
@@ -153,7 +160,7 @@ def test_every_script_has_a_header_and_an_operation(script: str) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.script)
 def test_builders_pass_what_the_header_names(operation: Operation) -> None:
     header = header_of(operation.script)
-    in_front = int(header.has_lane)  # by the runner
+    in_front = int(header.has_slot)  # by the runner
     keys, args = len(operation.keys) + in_front, len(operation.args) + in_front
     assert keys >= header.keys if header.more_keys else keys == header.keys
     if header.args is None:
