@@ -28,6 +28,12 @@ local function deduplicate(base, partition, token, key, dedup_id, window_ms, is_
   return ""
 end
 
+local function append(list, messages)
+  if #messages > 0 then
+    redis.call("RPUSH", list, unpack(messages))
+  end
+end
+
 return function()
   local meta, ready = unpack(KEYS)
   local size = tonumber(ARGV[2])
@@ -68,6 +74,8 @@ return function()
       if group ~= "" then
         key = key .. "@" .. group
         if not fair then -- also if it is delayed: when it is due, its group takes part
+          append(ready, plain_ones) -- the ring opens with those that wait
+          plain_ones = {}
           fair_ring.open(base)
           fair = "1"
         end
@@ -92,9 +100,7 @@ return function()
   if earliest_ms and redis.call("HSET", meta, "delays", "1") == 1 then
     require("lib.settings").mark(base)
   end
-  if #plain_ones > 0 then
-    redis.call("RPUSH", ready, unpack(plain_ones))
-  end
+  append(ready, plain_ones)
   wakeups.announce(base, now_ms, visible, earliest_ms)
   return reply
 end
