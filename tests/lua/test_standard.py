@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows
+from rqsqs._core import envelope, flows
 from rqsqs._core.keys import QueueRef
 from rqsqs.errors import InvalidParameterValue, MessageNotAvailable
 from rqsqs.limits import NATIVE
@@ -231,6 +231,16 @@ def test_a_long_list_that_is_out_of_order_is_searched(engine: Engine) -> None:
     assert [engine.run(flows.cancel(dlq, s.message_id)) for s in (sent[0], sent[699])] == [True, True]
     assert not engine.run(flows.cancel(dlq, sent[0].message_id))
     assert not engine.run(flows.cancel(dlq, sent[350].message_id))
+
+
+@pytest.mark.parametrize("delay_ms", [None, 100])
+def test_messages_in_front_of_the_first_grouped_one_of_a_batch_are_served(engine: Engine, delay_ms: int | None) -> None:
+    q = engine.queue("q")
+    grouped = envelope.outgoing("b", group="g", delay_ms=delay_ms)
+    batch = [envelope.outgoing("a"), grouped, envelope.outgoing("c")]
+    engine.run(flows.send_messages(q, batch, engine.limits))
+    engine.clock.advance_ms(100)
+    assert sorted(engine.bodies(q)) == ["a", "b", "c"]
 
 
 def test_the_first_grouped_messages_of_a_queue_may_become_due_while_their_group_is_paused(engine: Engine) -> None:
