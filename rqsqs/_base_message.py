@@ -1,4 +1,4 @@
-"""What a received message tells, the same in both APIs, and who holds it if a worker gave it to a handler."""
+"""The data of a received message, the same in both variants, and its holder if a worker gave it to a handler."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Holder(Protocol):
 
 
 class BaseMessage:
-    """What a received or seen message tells."""
+    """The data of a received or peeked message."""
 
     __slots__ = ("_delivery", "_holder", "_is_settled")  # the last two are set where they are needed
 

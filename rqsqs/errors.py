@@ -32,9 +32,9 @@
     │   ├── FormatNewer                 what is stored was written by a newer version
     │   └── OverLimit
     ├── BatchFailed                     some entries of a batch were not done
-    ├── DurabilityNotReached            it was done, but is not as safe as was asked for
+    ├── DurabilityNotReached            it was done, but is not as safe as required
     ├── ServerError                     the server cannot do it now
-    │   ├── ConnectionFailed            request_sent tells whether the outcome is unknown
+    │   ├── ConnectionFailed            request_sent: the outcome is unknown
     │   ├── ServerTimeout
     │   ├── AuthenticationFailed
     │   ├── ServerReadOnly
@@ -45,9 +45,9 @@
     ├── EmbeddedServerUnavailable
     └── UsageError                      the library was used in a way it does not allow (closed, forked ...)
 
-Each class carries what the SQS faces need (`sqs_code`, `sqs_shape`, `http_status`, `sender_fault`) and, if a script
-raises it, its Lua `code`. `str(error)` is one sentence with value and rule; `sqs_message` is the text SQS uses, where
-that differs.
+Each class has the attributes that the boto3 API needs (`sqs_code`, `sqs_shape`, `http_status`, `sender_fault`) and, if
+a script raises it, its Lua `code`. `str(error)` is one sentence with the rule and the value; `sqs_message` is the text
+of SQS, where that differs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What operations take and give: frozen data, no behaviour beyond reading it."""
+"""Arguments and results of operations: frozen data without behaviour."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ State = Literal["visible", "in_flight", "delayed"]
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """How safe a sent message has to be before a send returns, and, if wanted, a delete before a delete returns.
+    """How safe a message has to be before its send returns, and, if you wish, a delete before it returns.
 
     A server acknowledges a write when it is in its memory. This asks for more, with WAIT or WAITAOF after the call, on
     the same connection: one more round trip, and the time that replicas and disks take.
 
-    As text, where one is asked for (RQSQS_DURABILITY, for example): "replicas=1,aof,timeout=0.5,optional,deletes".
+    As text (in RQSQS_DURABILITY, for example): "replicas=1,aof,timeout=0.5,optional,deletes".
 
     Attributes:
-        replicas: so many replicas have it, in their memory; with `aof` on their disks. 0 = none.
-        aof: the append-only file of the server has it on disk (fsync), also with `appendfsync everysec` (Redis 7.2,
-            Valkey 7.2).
+        replicas: how many replicas must have it, in their memory; with `aof` on their disks. 0 = none.
+        aof: the server must have it on disk, in its append-only file (fsync), also with `appendfsync everysec` (Redis
+            7.2, Valkey 7.2).
         timeout: seconds to wait for that, 0.001 to 60.
-        required: if it is not reached in time, raise DurabilityNotReached; else the call returns what was reached (a
-            send in SentMessage.durability). Either way the message is stored. False = "optional".
-        deletes: deletes, changes of visibility, and what a worker releases have to be as safe. A delete that a failover
-            forgets lets the message come again.
+        required: raise DurabilityNotReached if it is not reached in time. False = "optional": the call returns the
+            result (a send in SentMessage.durability). Either way the message is stored.
+        deletes: deletes, changes of visibility and releases of workers must be as safe. If a failover forgets a delete,
+            the message comes again.
     """
 
     __module__ = "rqsqs"
@@ -40,13 +40,13 @@ class Durability:
 
 @dataclass(frozen=True, slots=True)
 class DurabilityResult:
-    """How safe a sent message, or a delete, is, as far as the server told in time.
+    """How safe a sent message, or a delete, is, as far as the server said in time.
 
     Attributes:
         replicas: how many replicas have it (with Durability.aof: on disk).
-        aof: the server has it on disk; None if that was not asked.
-        is_enough: that is what was asked for.
-        error: why the server could not tell, or "".
+        aof: the server has it on disk; None if the Durability does not ask for that.
+        is_enough: it is as safe as the Durability asks for.
+        error: why the server could not say, or "".
     """
 
     __module__ = "rqsqs"
@@ -96,12 +96,12 @@ class Failure:
         traceback: the last lines of it.
         worker: the consumer that had it, as `rqsqs consumers` names it.
         at_ms: when (epoch ms, by the worker's clock), if known.
-        failures: how often the message had failed by then, since it was sent or redriven last. Receives that ended
-            without any word, as those of a worker that died, are not among them.
+        failures: how often the message had failed by then, since it was sent or redriven last. Unreported receives,
+            such as those of a worker that died, are not among them.
         receives: how often it had been received by then.
 
-    A message that came to its dead-letter queue without a word about its last receives has the type
-    "ReceivedTooOften": its consumers died, or let the visibility timeout pass.
+    If the last receives before the dead-letter queue were unreported, the type is "ReceivedTooOften": the consumers
+    died, or let the visibility timeout pass.
     """
 
     __module__ = "rqsqs"
@@ -144,7 +144,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A message that a consumer has in hand. Time in epoch ms, by the consumer's clock."""
+    """A message that a consumer has. Time in epoch ms, by the consumer's clock."""
 
     __module__ = "rqsqs"
 
@@ -159,20 +159,20 @@ class Consumer:
     Attributes:
         consumer_id: its name, HOST-PID-RANDOM.
         queue: which queue it serves.
-        is_alive: its heartbeat has not lapsed. What a lost one held becomes visible by itself.
-        state: "running", "draining" or "evicted"; "drain" and "evict" while the order was not obeyed yet; "lost" if its
-            heartbeat has lapsed: it was killed, hangs, or cannot reach the server. After a minute it is not listed any
-            more.
+        is_alive: its heartbeat has not lapsed. The messages of a lost consumer become visible by themselves.
+        state: "running", "draining" or "evicted"; "drain" or "evict" while it has not yet handled this command; "lost"
+            if its heartbeat has lapsed: it was killed, hangs, or cannot reach the server. After a minute it is not
+            listed any more.
         started_at_ms: epoch ms, by its own clock.
-        last_seen_at_ms: its last heartbeat (epoch ms, by the server's clock). One that holds messages has one with each
+        last_seen_at_ms: its last heartbeat (epoch ms, by the server's clock). A consumer with messages has one every
             `heartbeat_interval`, an idle one every 30 s.
         alive_until_ms: when it counts as lost without another heartbeat (epoch ms, by the server's clock).
         concurrency: how many messages (or batches) it handles at a time.
-        in_flight: how many messages it has in hand.
-        held: some of them, those it has longest first.
-        succeeded: messages it finished.
-        failed: messages it could not finish.
-        statistics: what the connections with which it fetches and settles went through.
+        in_flight: how many messages it has.
+        held: some of them, oldest first.
+        succeeded: how many messages it has finished.
+        failed: how many messages it could not finish.
+        statistics: of the connections with which it receives and settles.
     """
 
     __module__ = "rqsqs"
@@ -196,15 +196,15 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What the connections of a process went through since they were opened. Everything went on after it.
+    """What happened to the connections of a process since they were opened. None of it ended their work.
 
     Attributes:
         connections_lost: connections that broke; the next call opened another one.
         repeated_calls: calls that were repeated because their answer was lost. They were done once.
-        failovers: masters in whose place another server was found.
-        wait_checks: how often a waiting receive made sure that it waits at the right server: every 5 s, where another
-            one can take over.
-        broken_waits: waits that were broken off because their server was no master any more, or fell silent.
+        failovers: masters that another server replaced.
+        wait_checks: how often a waiting receive checked that it waits at the right server: every 5 s, if another one
+            can take over.
+        broken_waits: waits at a server that was no master any more, or fell silent; they continued at another one.
     """
 
     __module__ = "rqsqs"
@@ -235,11 +235,11 @@ class MoveTask:
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What became of the messages that redrive_messages() was given, by message id.
+    """The outcome of redrive_messages(), by message id.
 
     Attributes:
         moved: these are in the queue they came from, or in the destination, as new messages.
-        not_found: the dead-letter queue does not hold them: moved or deleted by others, or never there.
+        not_found: the dead-letter queue does not have them: others moved or deleted them, or they were never there.
         failed: these stay where they are: id -> "NotVisible" (in flight or delayed; FIFO: or behind such a one),
             "CouldNotDetermineMessageSource" (sent there, came from nowhere), "AWS.SimpleQueueService.NonExistentQueue"
             (the queue it came from does not exist), or "Cancelled".
@@ -254,7 +254,7 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """Everything stored about a queue.
+    """Everything that is stored about a queue.
 
     Attributes:
         attributes: settable attributes under SQS's names, as strings (seconds, bytes, "true"/"false").

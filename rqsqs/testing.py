@@ -39,7 +39,7 @@ class _Watcher(Protocol):
 
 
 class VirtualClock:
-    """A clock that goes on by itself like any other and can be put forward, never back.
+    """A clock that runs like any other. You can move it forward, never back.
 
     Every connection that was given it (`rqsqs.connect(url, clock=clock)`) decides by it about delays, visibility
     timeouts, retention, deduplication windows and waiting. Connections without it on the same server go by the

@@ -1,4 +1,4 @@
-"""Received messages: what they tell is in rqsqs._base_message, what can be done with them here."""
+"""Received messages: their data is in rqsqs._base_message, their methods are here."""
 
 from __future__ import annotations
 

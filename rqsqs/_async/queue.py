@@ -91,7 +91,7 @@ class Queue:
                 connection says.
 
         Returns:
-            SentMessage; is_duplicate tells that it was recognised and not stored again.
+            SentMessage; is_duplicate says that the message was recognised and not stored again.
 
         Raises:
             QueueDoesNotExist, InvalidParameterValue, MissingParameter, MessageTooLarge, ServerError.
@@ -120,7 +120,7 @@ class Queue:
             One SentMessage for each.
 
         Raises:
-            BatchFailed: some were not sent; its `results` tell which, the others were.
+            BatchFailed: some were not sent; its `results` say which. The others were.
             DurabilityNotReached: they are stored, but not as safely.
             QueueDoesNotExist, InvalidParameterValue, MissingParameter, ServerError: nothing was sent.
         """
@@ -200,7 +200,7 @@ class Queue:
         """Receive message after message.
 
         Args:
-            wait: seconds, 0 to 10 years; the iteration ends when no message came for so long. None = it never ends.
+            wait: seconds, 0 to 10 years; the iteration ends when no message came for that time. None = it never ends.
             visibility_timeout: seconds, 0 to 10 years; None = the queue's.
             prefetch: how many messages to receive at a time, 1 to 1,000; what is not used is given back at the end.
 
@@ -269,7 +269,7 @@ class Queue:
             As delete(); of several partitions the least.
 
         Raises:
-            BatchFailed: some could not be deleted; its `results` tell which, the others were.
+            BatchFailed: some could not be deleted; its `results` say which. The others were.
             DurabilityNotReached: they are deleted, but not as safely.
         """
         batch = arguments.batch("messages", messages, self._limits.batch_entries)
@@ -371,7 +371,7 @@ class Queue:
             As delete(); of several partitions the least.
 
         Raises:
-            BatchFailed: some could not be changed; its `results` tell which, the others were.
+            BatchFailed: some could not be changed; its `results` say which. The others were.
             DurabilityNotReached: they were changed, but not as safely.
         """
         limits, durability = self._limits, self._durability
@@ -558,7 +558,7 @@ class Queue:
     async def drain(self, consumer: Consumer | str) -> bool:
         """Tell a worker to finish what it holds of this queue and to take no more.
 
-        It obeys with its next heartbeat: soon if it is busy, within a minute if it is idle.
+        It gets the command with its next heartbeat: soon if it is busy, within a minute if it is idle.
 
         Args:
             consumer: one of consumers(), or its consumer_id.
@@ -599,7 +599,7 @@ class Queue:
         Args:
             destination: another queue of the same kind, or its name; None = each message's source.
             max_per_second: 1 to 500 messages; None = as fast as it goes.
-            max_messages: up to so many, those that wait at the head of each partition; None = all that are visible now.
+            max_messages: move up to N, from the head of each partition; None = all that are visible now.
 
         Returns:
             The id of the move task; see move_tasks() and cancel_redrive().

@@ -70,7 +70,7 @@ class Connection:
                 1 to 64 (1). The more there are, the more the queue can carry; order and deduplication hold within a
                 message group. configure() can raise it at any time. FIFO: needs the scope "messageGroup".
             content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
-            deduplication_scope: FIFO: "queue", or "messageGroup" to tell equal ids of different groups apart.
+            deduplication_scope: FIFO: "queue", or "messageGroup": equal ids in different groups are no duplicates.
             deduplication_window: seconds for which a deduplication id is remembered, 60 seconds to 1 year (300).
             tags: names to text.
 

@@ -1,5 +1,5 @@
 # Made by tools/unasync.py from rqsqs/_async/message.py: edit that, and run `make sync`.
-"""Received messages: what they tell is in rqsqs._base_message, what can be done with them here."""
+"""Received messages: their data is in rqsqs._base_message, their methods are here."""
 
 from __future__ import annotations
 

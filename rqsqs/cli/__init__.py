@@ -5,7 +5,7 @@ What all commands share: --url, --prefix and --json before or behind the command
     0  done
     1  refused or failed: the queue does not exist, a message is too large, some entries failed, the answer was no
     2  called in a wrong way: an unknown option, a value that its rule does not allow, --yes is missing
-    3  trouble with the server: unreachable, read-only, full, wrong password
+    3  the server failed: unreachable, read-only, full, wrong password
     4  nothing there: an empty receive, no queues to list, nothing found, nothing to move
    70  a bug of rqsqs: please report it; RQSQS_TRACEBACK=1 shows where
   130  interrupted by Ctrl-C; worker, server and top end with 0, it is the way to end them

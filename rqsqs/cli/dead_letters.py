@@ -41,7 +41,7 @@ def group() -> None:
 @group.command("ls", short_help="List dead-letter queues, or what the messages of one died of.")
 @click.argument("queue", type=QUEUE, required=False)
 @click.option("--max", "-n", "max_messages", type=COUNT, default=100_000, metavar="N",
-              help="Look at so many messages of QUEUE [100000].")  # fmt: skip
+              help="Look at up to N messages of QUEUE [100000].")  # fmt: skip
 @click.option("--messages", "-m", "single", is_flag=True, help="List the messages of QUEUE one by one.")
 @reported
 def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, single: bool) -> Results:

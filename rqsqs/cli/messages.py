@@ -123,7 +123,7 @@ def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict
 
 @click.command("receive")
 @click.argument("queue", type=QUEUE)
-@click.option("--max", "-n", "max_messages", type=int, default=1, metavar="N", help="At most so many [1].")
+@click.option("--max", "-n", "max_messages", type=int, default=1, metavar="N", help="Up to N messages [1].")
 @click.option("--wait", "-w", type=DURATION, help="How long to wait for the first [the queue's].")
 @click.option("--delete", "-d", is_flag=True, help="Delete at once what is received.")
 @click.option("--visibility-timeout", "-t", type=DURATION, help="For how long they are hidden [the queue's].")
@@ -157,7 +157,7 @@ def receive(
 @click.argument("queue", type=QUEUE)
 @click.option("--state", "-s", type=click.Choice(["visible", "in_flight", "delayed"]), default="visible",
               help="Which messages [visible].")  # fmt: skip
-@click.option("--max", "-n", "max_messages", type=int, default=10, metavar="N", help="At most so many [10].")
+@click.option("--max", "-n", "max_messages", type=int, default=10, metavar="N", help="Up to N messages [10].")
 @click.option("--body", "only_body", is_flag=True, help="Print the bodies alone, a line each.")
 @reported
 def peek(settings: Settings, queue: str, state: Any, max_messages: int, only_body: bool) -> Results:

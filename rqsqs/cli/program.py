@@ -227,7 +227,7 @@ def program() -> None:
     embedded://~ the queues are kept in ~/.local/share/rqsqs, by a server that runs as long as somebody uses it.
 
     \b
-    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 trouble with the server,
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the server failed,
                 4 nothing there (an empty receive, no queues, nothing found or moved),
                 70 a bug of rqsqs, 130 interrupted
     """

@@ -47,13 +47,15 @@ class _Letter:
 @click.command("redrive", short_help="Move dead letters back where they came from, or elsewhere.")
 @click.argument("queue", type=QUEUE)
 @click.option("--to", "destination", type=QUEUE, metavar="QUEUE", help="Move them there instead.")
-@click.option("--rate", type=int, metavar="N", help="At most so many a second, 1 to 500 [as fast as it goes].")
-@click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Only so many, the first in line [all].")
+@click.option("--rate", type=int, metavar="N", help="Up to N messages per second, 1 to 500 [as fast as possible].")
+@click.option(
+    "--max", "-n", "max_messages", type=COUNT, metavar="N", help="Up to N messages, the first in line [all]."
+)
 @click.option("--message", "-m", "message_ids", metavar="ID", multiple=True,
               help="Only this message; may be repeated.")  # fmt: skip
 @click.option("--cause", metavar="TEXT", help="Only messages whose cause of failure holds TEXT, as `dlq ls` shows it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be moved, and where to.")
-@click.option("--no-wait", is_flag=True, help="Let it go on in a process of its own, and print the task's id.")
+@click.option("--no-wait", is_flag=True, help="Run it in a process of its own, and print the id of the task.")
 @click.option("--cancel", is_flag=True, help="Cancel the redrive of QUEUE that runs.")
 @click.option("--announce", is_flag=True, hidden=True, help="Print the task's id first.")
 @reported

@@ -28,7 +28,7 @@ PATH = 200  # characters of the name of a field that are searched, the last ones
 @click.option("--ignore-case", "-i", is_flag=True, help="Take upper and lower case for the same.")
 @click.option("--group", "-g", metavar="TEXT", help="Only messages of this message group.")
 @scanning.state_option("Only messages that are so; may be repeated [all].")
-@click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Stop after so many [all].")
+@click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Stop after N messages [all].")
 @reported
 def search(
     settings: Settings,
