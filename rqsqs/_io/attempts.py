@@ -1,14 +1,16 @@
-"""What follows when an attempt of a call has failed: the same for both runners."""
+"""What follows when an attempt has failed, of a call or of opening a connection: the same for both variants."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import redis.exceptions as rx
 
 from rqsqs._core import scripts
 from rqsqs._core.operation import Operation
-from rqsqs._io import error_mapping, protocol
+from rqsqs._io import error_mapping, protocol, tuning
 from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
 
@@ -43,7 +45,7 @@ class Attempts:
         self.error: Any = None
         self._link = link
         self._operation = operation
-        self._pauses = protocol.pauses(link.router)
+        self._pauses = _pauses(link.router.is_dynamic)
 
     def packed(self, slot: CallSlot) -> bytes:
         """The next attempt, on a connection with this call slot."""
@@ -72,7 +74,7 @@ class Attempts:
                 raise error_mapping.refused(error, script, self._operation.keys, where, is_open) from error
             return pause
         is_sent = slot is not None
-        pause = next(self._pauses, None) if protocol.is_worth_another(error, is_sent, is_dynamic) else None
+        pause = next(self._pauses, None) if _is_worth_another(error, is_sent, is_dynamic) else None
         self.slot = self.slot or slot
         if pause is None:
             size = sum(map(len, self._operation.args))
@@ -81,3 +83,56 @@ class Attempts:
         if is_sent:
             link.counters.count("repeated_calls")
         return pause
+
+
+class Opening:
+    """The attempts to get an answer from a server that has not answered yet, within one limit for all of them.
+
+    Attributes:
+        until: when to give up, by time.monotonic(); None = there is no limit.
+    """
+
+    def __init__(self, link: Target) -> None:
+        limit = link.router.opening_s
+        self.until = None if limit is None else time.monotonic() + limit
+        self._link = link
+        self._pauses = iter(tuning.RETRY_AFTER_S)
+
+    def after(self, error: Exception, where: str | None) -> float | None:
+        """Seconds to wait until the next attempt; None if there is none and the first call says what is wrong, as it
+        waits for another server.
+
+        Args:
+            where: the server that was asked, if it was known.
+
+        Raises:
+            RqsqsError: there is no other attempt.
+        """
+        if self._link.router.is_dynamic:
+            return None
+        pause = next(self._pauses, None)
+        is_over = pause is None or (self.until is not None and time.monotonic() + pause >= self.until)
+        if is_over or isinstance(error, rx.ResponseError) or not _is_worth_another(error, False, False):
+            raise error_mapping.opening(error, where or self._link.where) from None
+        return pause
+
+
+def _pauses(is_dynamic: bool) -> Iterator[float]:
+    """Seconds to wait before one attempt after the other."""
+    if not is_dynamic:
+        yield from tuning.RETRY_AFTER_S
+        return
+    end = time.monotonic() + tuning.FAILOVER_S
+    pause = 0.0
+    while time.monotonic() < end:
+        yield pause
+        pause = min(max(2 * pause, 0.02), 0.25)
+
+
+def _is_worth_another(error: Exception, is_sent: bool, is_dynamic: bool) -> bool:
+    """May an operation be tried again whose connection failed?"""
+    if isinstance(error, rx.AuthenticationError | rx.AuthorizationError | protocol.TooLate):
+        return False
+    if isinstance(error, rx.BusyLoadingError | protocol.Silent):  # nothing was done
+        return is_dynamic
+    return not (isinstance(error, rx.TimeoutError) and is_sent and not is_dynamic)

@@ -16,7 +16,7 @@ A process that came too late for the last token of a list waits until it has the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import redis.exceptions as rx
@@ -24,11 +24,21 @@ import redis.exceptions as rx
 from rqsqs._core.operation import Operation
 from rqsqs._io import protocol
 
-# RESP3: what we have not asked for comes between the answers. OPTIN: what a receive reads is not tracked.
-START = protocol.command("CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP") + protocol.command("CLIENT", "CACHING", "YES")
-START_ANSWERS = 2
 _TRACK = protocol.command("CLIENT", "CACHING", "YES")
 _LASTING = (b":wakeups", b":backup")  # what such a list is called is used again
+
+
+def start_listening() -> Generator[list[bytes], list[Any], None]:
+    """What to say on a connection of RESP3, on which messages of the server come between the answers. With OPTIN the
+    server does not track what a receive reads.
+
+    Raises:
+        ResponseError: the server does not allow it.
+    """
+    track = protocol.command("CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP")
+    for reply in (yield [track, _TRACK]):
+        if isinstance(reply, Exception):
+            raise reply
 
 
 class Listener:

@@ -7,8 +7,8 @@ import functools
 import os
 import random
 import time
-from collections.abc import Callable, Generator, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Generator
+from typing import Any
 
 import hiredis
 import redis.exceptions as rx
@@ -101,26 +101,6 @@ class CallSlots:
 _NO_SLOT = CallSlot()  # for scripts that need none
 
 
-class Changeable(Protocol):
-    """What has servers."""
-
-    @property
-    def is_dynamic(self) -> bool:
-        """May another server take over?"""
-
-
-def pauses(router: Changeable) -> Iterator[float]:
-    """Seconds to wait before one attempt after the other."""
-    if not router.is_dynamic:
-        yield from tuning.RETRY_AFTER_S
-        return
-    end = time.monotonic() + tuning.FAILOVER_S
-    pause = 0.0
-    while time.monotonic() < end:
-        yield pause
-        pause = min(max(2 * pause, 0.02), 0.25)
-
-
 def is_elsewhere(error: rx.ResponseError) -> bool:
     """Does a server say that it cannot answer now, but another one or a later one can? Then nothing was done.
 
@@ -138,15 +118,6 @@ def is_cut_off(error: Exception) -> bool:
 def is_unblocked(error: rx.ResponseError) -> bool:
     """Was a blocking command ended from outside?"""
     return str(error).startswith("UNBLOCKED")
-
-
-def is_worth_another(error: Exception, sent: bool, is_dynamic: bool) -> bool:
-    """May an operation be tried again whose connection failed?"""
-    if isinstance(error, rx.AuthenticationError | rx.AuthorizationError | TooLate):
-        return False
-    if isinstance(error, rx.BusyLoadingError | Silent):  # nothing was done
-        return is_dynamic
-    return not (isinstance(error, rx.TimeoutError) and sent and not is_dynamic)
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -230,9 +201,9 @@ def load(operation: Operation) -> bytes:
     return command("SCRIPT", "LOAD", scripts.get(operation.script).source)
 
 
-def confirmation(operation: Operation, router: Changeable) -> Generator[list[bytes], list[Any], DurabilityResult]:
+def confirmation(operation: Operation, is_dynamic: bool) -> Generator[list[bytes], list[Any], DurabilityResult]:
     """Find out on the connection of an operation, after its answer, how safe is what it wrote: yields commands, is sent
-    their answers, of which each may be an error.
+    their answers, of which each may be an exception.
 
     The server waits until replicas and disk have what this connection wrote. If a script found that it had nothing to
     do, as somebody did it before, that could be nothing: so a mark is written first. A call with a slot always writes.
@@ -249,7 +220,7 @@ def confirmation(operation: Operation, router: Changeable) -> Generator[list[byt
     marking = [load(mark), pack(mark, False, _NO_SLOT)]
     answers = yield [wait] if scripts.get(operation.script).has_slot else [*marking, wait]
     reached = _reached(durability, answers)
-    if router.is_dynamic and not reached.is_enough:  # is it a replica by now? WAIT does not tell
+    if is_dynamic and not reached.is_enough:  # is it a replica by now? WAIT does not tell
         answers += yield marking
         for answer in answers:
             if isinstance(answer, rx.ResponseError) and is_elsewhere(answer):

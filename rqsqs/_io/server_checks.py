@@ -7,7 +7,7 @@ The first connection asks in one round trip, and warns on the logger `rqsqs.serv
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,8 +22,7 @@ from rqsqs.errors import FormatNewer, ServerTooOld
 log = logging.getLogger("rqsqs.server")
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
-QUESTIONS = protocol.command("INFO") + protocol.command("CONFIG", "GET", "appendfsync", "save", "proc-title-template")
-MOST_LOOKED = 1000
+QUESTIONS = (protocol.command("INFO"), protocol.command("CONFIG", "GET", "appendfsync", "save", "proc-title-template"))
 SENDS = frozenset({"send_message", "send_message_fifo"})
 
 _said: dict[tuple[str, str], object] = {}  # what, about which server: by its run id
@@ -60,43 +59,17 @@ class ServerInfo(NamedTuple):
     replicas: int
 
 
-def format_question(key: str) -> bytes:
-    """Enter the format that we write, unless somebody entered one."""
-    return protocol.command(*format_words(key))
-
-
 def format_words(key: str) -> tuple[str, ...]:
-    """The same, not packed."""
+    """The command that enters the format that we write, unless one is there, and tells what was there."""
     return "SET", key, str(FORMAT), "NX", "GET"
 
 
-class CheckedFormats:
-    """The keys of formats that a server was asked for; the last thousand of them."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Another server may be there."""
-        self._keys: dict[str, None] = {}
-
-    def missing(self, keys: Iterable[str]) -> list[str]:
-        """Those that it was not asked for."""
-        return sorted(key for key in keys if key not in self._keys)
-
-    def add(self, keys: Iterable[str]) -> None:
-        """It was asked for these."""
-        known = self._keys | dict.fromkeys(keys)
-        self._keys = dict.fromkeys(list(known)[-MOST_LOOKED:])
-
-
 def check_formats(where: str, keys: Sequence[str], replies: Sequence[Any]) -> None:
-    """Check the answers to format_question(): nothing, if it was entered, or what is there. A server that refuses to
-    tell, as it is full, a replica or not the one of a cluster that has the key, is not asked again: records have a
-    format, too.
+    """Check the replies to format_words(). A server that refuses to tell is not asked again: it may be full, a replica,
+    or not have the key. Envelopes have a format too.
 
     Raises:
-        FormatNewer: a newer version was here.
+        FormatNewer: a newer version wrote what is stored.
     """
     for key, found in zip(keys, replies, strict=True):
         if isinstance(found, bytes) and found.isdigit() and int(found) > FORMAT:

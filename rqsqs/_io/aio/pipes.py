@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 import hiredis
 import redis.exceptions as rx
@@ -21,6 +21,31 @@ Orphaned = Callable[[Operation, Any], None]
 _MORE = object()  # told by a parser that needs more bytes
 READ = 262_144  # bytes read at once
 HIGH_WATER = 65_536  # bytes that wait to be sent, beyond which senders wait
+
+T = TypeVar("T")
+
+
+async def exchange(connection: Any, steps: Generator[list[bytes], list[Any], T]) -> T:
+    """Send what a generator yields, and send it the replies, of which each may be an exception."""
+    try:
+        commands = next(steps)
+        while True:
+            commands = steps.send(await replies_to(connection, commands))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def replies_to(connection: Any, commands: list[bytes]) -> list[Any]:
+    """The replies to commands, errors among them."""
+    await connection.send_packed_command(commands, check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response(disable_decoding=True))
+        except rx.ResponseError as e:
+            replies.append(e)
+    return replies
 
 
 class Pipe:

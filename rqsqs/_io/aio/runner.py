@@ -23,12 +23,12 @@ import redis.exceptions as rx
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
-from rqsqs._io import connect, error_mapping, protocol, server_checks, tuning
+from rqsqs._io import connect, error_mapping, protocol, tuning
 from rqsqs._io.aio.hubs import Hub
-from rqsqs._io.aio.pipes import HIGH_WATER, Pipe
+from rqsqs._io.aio.pipes import HIGH_WATER, Pipe, exchange, replies_to
 from rqsqs._io.aio.routing import router_of
 from rqsqs._io.aio.servers import Node
-from rqsqs._io.attempts import Attempts
+from rqsqs._io.attempts import FAILED, Attempts, Opening
 from rqsqs._io.counters import Counters
 from rqsqs._io.directory import by_slot
 from rqsqs._io.listening import Listener
@@ -137,23 +137,20 @@ class Link:
         Args:
             key: which tells the format.
         """
-        router = self.router
-        until = None if router.opening_s is None else time.monotonic() + router.opening_s
-        for pause in (*tuning.RETRY_AFTER_S, None):
+        router, opening = self.router, Opening(self)
+        while True:
             node = None
             try:
-                node = await router.node(key, until)
+                node = await router.node(key, opening.until)
                 if not node.has_answered and not router.is_dynamic:
-                    await node.pipe(until)
+                    await node.pipe(opening.until)
                 return await node.look(key)
-            except (*protocol.BROKEN, rx.ResponseError) as e:
-                if router.is_dynamic:
-                    return  # the first operation waits for another server, or says why
-                is_last = pause is None or (until is not None and time.monotonic() + pause >= until)
-                if is_last or isinstance(e, rx.ResponseError) or not protocol.is_worth_another(e, False, False):
-                    raise error_mapping.opening(e, node.where if node else self.where) from None
-                await asyncio.sleep(pause or 0.0)
-                await router.refresh(until=until)
+            except FAILED as e:
+                pause = opening.after(e, None if node is None else node.where)
+            if pause is None:
+                return None
+            await asyncio.sleep(pause)
+            await router.refresh(until=opening.until)
 
     # Operations
 
@@ -233,9 +230,8 @@ class Link:
             asked = attempts.slot if attempts is not None and attempts.slot is not None else slot
             self._forget(protocol.forgetting(operation, asked, reply))
         free.append(slot)
-        if node.copied is not None and server_checks.is_unsafe(operation):
-            server_checks.warn_of_replicas(node.copied)
-            node.copied = None
+        if node.unawaited is not None:
+            node.warn(operation)
         return reply if operation.parse is None else operation.parse(reply)
 
     def _forget(self, forgetting: Operation | None) -> None:
@@ -250,31 +246,16 @@ class Link:
         assert operation.durability is not None
         try:
             async with asyncio.timeout(patience):
-                (reply,) = await self._exchanged(connection, [packed])
+                (reply,) = await replies_to(connection, [packed])
                 if isinstance(reply, rx.NoScriptError):
-                    _, reply = await self._exchanged(connection, [protocol.load(operation), packed])
+                    _, reply = await replies_to(connection, [protocol.load(operation), packed])
             if isinstance(reply, rx.ResponseError):
                 raise reply
             async with asyncio.timeout(operation.durability.timeout + tuning.GRACE_S):
-                steps = protocol.confirmation(operation, self.router)
-                commands = next(steps)
-                while True:
-                    commands = steps.send(await self._exchanged(connection, commands))
-        except StopIteration as end:
-            return reply if operation.parse is None else operation.parse(reply), end.value
+                reached = await exchange(connection, protocol.confirmation(operation, self.router.is_dynamic))
         except TimeoutError:
             raise rx.TimeoutError("no answer in time") from None
-
-    async def _exchanged(self, connection: Any, commands: list[bytes]) -> list[Any]:
-        """The answers to commands, errors among them."""
-        await connection.send_packed_command(commands, check_health=False)
-        answers: list[Any] = []
-        for _ in commands:
-            try:
-                answers.append(await connection.read_response(disable_decoding=True))
-            except rx.ResponseError as e:
-                answers.append(e)
-        return answers
+        return reply if operation.parse is None else operation.parse(reply), reached
 
     async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
         turns = tuning.LOADS

@@ -7,41 +7,33 @@ import math
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis.exceptions as rx
 from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 
-from rqsqs._io import connect, connect_timeout, protocol, server_checks, tuning
+from rqsqs._io import connect_timeout, protocol, server_checks, tuning
 from rqsqs._io.aio.hubs import Hub
-from rqsqs._io.aio.pipes import Orphaned, Pipe
+from rqsqs._io.aio.pipes import Orphaned, Pipe, exchange
 from rqsqs._io.counters import Counters
-from rqsqs._io.listening import START, START_ANSWERS
+from rqsqs._io.listening import start_listening
+from rqsqs._io.servers import KnownServer
 
 
-class Node:
+class Node(KnownServer):
     """One server: a pipe for requests, connections that block or rest until one has to, and one to listen.
 
     Attributes:
         blocking: how many connections block; no more than tuning.BLOCKING, unless the server lets nobody listen.
         hub: what listens, if somebody had to.
         current_pipe: for requests, if it was opened; it may have failed.
-        copied: what it told, if it has replicas; None after the first send.
-        has_answered: it did, at least once.
-        opening_s: seconds it has to do so; None = no limit.
     """
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
-        self.where = connect.shown(url)
-        self.host = urlsplit(url).hostname or ""
-        self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
-        self.copied: server_checks.ServerInfo | None = None
+        super().__init__(url, settings, counters, ConnectionPool, UnixDomainSocketConnection)
         # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send
         # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
         self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
-        self.opening_s = connect.opening_s(self.pool.connection_kwargs)
         self.pool.connection_kwargs["socket_timeout"] = None
-        self._counters = counters
         self._orphaned = orphaned
         self.current_pipe: Pipe | None = None
         self._opening = asyncio.Lock()
@@ -52,12 +44,10 @@ class Node:
         self.hub: Hub | None = None
         self._opening_hub: asyncio.Task[Hub | None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self.has_answered = self._is_checked = self._is_closed = False
-        self._looked = server_checks.CheckedFormats()
 
     async def _connect(self, until: float | None = None, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
-        is_new = not self._is_checked  # whoever has answered before may be busy for a while
+        is_new = not self.is_checked  # a server that has answered before may be busy for a while
         end = connect_timeout.end_of(self.opening_s if is_new else self.patience, until)
         left = end - time.monotonic()
         if left <= 0:  # others have tried meanwhile
@@ -65,8 +55,7 @@ class Node:
         try:
             async with asyncio.timeout(None if math.isinf(left) else left):
                 await connection.connect()
-                if not self._is_checked or self._looked.missing(self._counters.formats):
-                    await self._check(connection)
+                await exchange(connection, self.check())
         except (TimeoutError, rx.TimeoutError):
             await connection.disconnect(nowait=True)
             if is_new:
@@ -77,26 +66,9 @@ class Node:
             raise
         return connection
 
-    async def _check(self, connection: Any) -> None:
-        formats = self._looked.missing(self._counters.formats)
-        questions = [server_checks.QUESTIONS, *map(server_checks.format_question, formats)]
-        await connection.send_packed_command(questions, check_health=False)
-        replies: list[Any] = []
-        for _ in range(2 + len(formats)):
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except rx.ResponseError as e:
-                replies.append(e)
-        self.has_answered = True
-        told = server_checks.check(self.where, *replies[:2])
-        server_checks.check_formats(self.where, formats, replies[2:])
-        self._is_checked = told.is_master  # what becomes one is asked again
-        self._looked.add(formats)
-        self.copied = told if told.replicas else None
-
     async def look(self, key: str) -> None:
         """Make sure that what is stored has a format that we know, unless the first connection is going to."""
-        if not self._is_checked or not self._looked.missing({key}):
+        if self.has_format(key):
             return
         try:
             found = await self.ask(*server_checks.format_words(key))
@@ -104,8 +76,7 @@ class Node:
             found = e
         except protocol.BROKEN:
             return  # the first operation says why
-        server_checks.check_formats(self.where, [key], [found])
-        self._looked.add([key])
+        self.check_formats([key], [found])
 
     async def pipe(self, until: float | None = None) -> Pipe:
         """The pipe, opened if need be.
@@ -120,7 +91,7 @@ class Node:
             pipe = self.current_pipe
             if pipe is None or pipe.failure is not None:
                 if pipe is not None:  # another server may be there
-                    self._looked.forget()
+                    self.forget_formats()
                 self.current_pipe = pipe = Pipe(
                     await self._connect(until), self._counters, self._orphaned, self.patience
                 )
@@ -190,14 +161,12 @@ class Node:
             return None
         try:
             async with asyncio.timeout(self.patience):
-                await connection.send_packed_command([START], check_health=False)
-                for _ in range(START_ANSWERS):
-                    await connection.read_response(disable_decoding=True)
+                await exchange(connection, start_listening())
         except rx.ResponseError as e:
+            await connection.disconnect(nowait=True)
             if protocol.is_elsewhere(e):
                 raise rx.ConnectionError(str(e)) from e
             self.is_hub_refused = True
-            await connection.disconnect(nowait=True)
             return None
         except BaseException:
             await connection.disconnect(nowait=True)

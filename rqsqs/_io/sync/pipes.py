@@ -6,13 +6,39 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 import redis.exceptions as rx
 
 from rqsqs._io import protocol, tls, tuning
 from rqsqs._io.protocol import CallSlot
+
+T = TypeVar("T")
+
+
+def exchange(connection: Any, steps: Generator[list[bytes], list[Any], T], timeout: float | None = None) -> T:
+    """Send what a generator yields, and send it the replies, of which each may be an exception.
+
+    Args:
+        timeout: seconds for each reply; None = that of the connection.
+    """
+    try:
+        commands = next(steps)
+        while True:
+            connection.send_packed_command([b"".join(commands)], check_health=False)
+            replies: list[Any] = []
+            for _ in commands:
+                if timeout is not None and not connection.can_read(timeout):
+                    raise rx.TimeoutError("no answer in time")
+                try:
+                    replies.append(connection.read_response(disable_decoding=True))
+                except rx.ResponseError as e:
+                    replies.append(e)
+            commands = steps.send(replies)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 class SharedLine:

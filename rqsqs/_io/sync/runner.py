@@ -19,19 +19,19 @@ import redis.exceptions as rx
 from rqsqs._core import scripts
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
-from rqsqs._io import connect, error_mapping, protocol, server_checks, tuning
-from rqsqs._io.attempts import Attempts
+from rqsqs._io import connect, error_mapping, protocol, tuning
+from rqsqs._io.attempts import FAILED, Attempts, Opening
 from rqsqs._io.counters import Counters
 from rqsqs._io.directory import by_slot
 from rqsqs._io.listening import Listener
 from rqsqs._io.protocol import CLOSED, BrokenOff, CallSlot
 from rqsqs._io.sync.hubs import Hub
-from rqsqs._io.sync.pipes import SharedLine
+from rqsqs._io.sync.pipes import SharedLine, exchange
 from rqsqs._io.sync.pools import Line
 from rqsqs._io.sync.routing import router_of
 from rqsqs._io.sync.servers import Node
 from rqsqs.errors import RqsqsError, UsageError
-from rqsqs.models import DurabilityResult, Statistics
+from rqsqs.models import Statistics
 
 T = TypeVar("T")
 
@@ -142,23 +142,20 @@ class Link:
         Args:
             key: which tells the format.
         """
-        router = self.router
-        until = None if router.opening_s is None else time.monotonic() + router.opening_s
-        for pause in (*tuning.RETRY_AFTER_S, None):
+        router, opening = self.router, Opening(self)
+        while True:
             node = None
             try:
-                node = router.node(key, until)
+                node = router.node(key, opening.until)
                 if not node.has_answered and not router.is_dynamic:
-                    node.open(until)
+                    node.open(opening.until)
                 return node.look(key)
-            except (*protocol.BROKEN, rx.ResponseError) as e:
-                if router.is_dynamic:
-                    return  # the first operation waits for another server, or says why
-                is_last = pause is None or (until is not None and time.monotonic() + pause >= until)
-                if is_last or isinstance(e, rx.ResponseError) or not protocol.is_worth_another(e, False, False):
-                    raise error_mapping.opening(e, node.where if node else self.where) from None
-                time.sleep(pause or 0.0)
-                router.refresh(until=until)
+            except FAILED as e:
+                pause = opening.after(e, None if node is None else node.where)
+            if pause is None:
+                return None
+            time.sleep(pause)
+            router.refresh(until=opening.until)
 
     # Operations
 
@@ -188,7 +185,11 @@ class Link:
                     reply = line.ask(packed)
                 except rx.NoScriptError:
                     reply = line.load_and_ask(protocol.load(operation), packed)
-                reached = self._confirm(line.connection, operation) if operation.durability is not None else None
+                if operation.durability is None:
+                    reached = None
+                else:  # wait until what it wrote is as safe as it has to be, or the time is over
+                    steps = protocol.confirmation(operation, router.is_dynamic)
+                    reached = exchange(line.connection, steps, operation.durability.timeout + tuning.GRACE_S)
                 if operation.keeps_answer:
                     asked = attempts.slot if attempts is not None and attempts.slot is not None else line.slot
                     forgetting = protocol.forgetting(operation, asked, reply)
@@ -215,9 +216,8 @@ class Link:
                 router.follow(attempts.error, operation.keys[0], node)
             else:
                 router.refresh()
-        if node.copied is not None and server_checks.is_unsafe(operation):
-            server_checks.warn_of_replicas(node.copied)
-            node.copied = None
+        if node.unawaited is not None:
+            node.warn(operation)
         if forgetting is not None:
             self._forget(forgetting)
         result = reply if operation.parse is None else operation.parse(reply)
@@ -228,28 +228,6 @@ class Link:
         if forgetting is not None:
             with contextlib.suppress(RqsqsError):  # it ends by itself
                 self.execute(forgetting)
-
-    def _confirm(self, connection: Any, operation: Operation) -> DurabilityResult:
-        """Wait until what an operation wrote is as safe as it has to be, or its time is over."""
-        assert operation.durability is not None
-        patience = operation.durability.timeout + tuning.GRACE_S
-        steps = protocol.confirmation(operation, self.router)
-        commands = next(steps)
-        while True:
-            connection.send_packed_command(commands, check_health=False)
-            answers: list[Any] = []
-            for _ in commands:
-                if not connection.can_read(patience):
-                    raise rx.TimeoutError("no answer in time")
-                try:
-                    answers.append(connection.read_response(disable_decoding=True))
-                except rx.ResponseError as e:
-                    answers.append(e)
-            try:
-                commands = steps.send(answers)
-            except StopIteration as end:
-                reached: DurabilityResult = end.value
-                return reached
 
     # Waiting
 

@@ -6,17 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis.exceptions as rx
 from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
-from rqsqs._io import connect, connect_timeout, protocol, server_checks, tuning
+from rqsqs._io import connect_timeout, protocol, server_checks, tuning
 from rqsqs._io.counters import Counters
-from rqsqs._io.listening import START, START_ANSWERS
+from rqsqs._io.listening import start_listening
 from rqsqs._io.protocol import BrokenOff
+from rqsqs._io.servers import KnownServer
 from rqsqs._io.sync.hubs import Hub
-from rqsqs._io.sync.pipes import Pipe
+from rqsqs._io.sync.pipes import Pipe, exchange
 from rqsqs._io.sync.pools import Line, PatientPool, Place, Pool, Taken
 
 
@@ -30,7 +30,7 @@ class _Opening:
         self.error: Exception | None = None
 
 
-class Node:
+class Node(KnownServer):
     """One server.
 
     Attributes:
@@ -38,23 +38,15 @@ class Node:
         durable: the same for calls that wait until they are safe enough.
         blocking: connections that block; no more than tuning.BLOCKING, unless the server lets nobody listen.
         hub: what listens, if somebody had to.
-        copied: what it told, if it has replicas; None after the first send.
-        has_answered: it did, at least once.
-        opening_s: seconds it has to do so; None = no limit.
     """
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
         self._slots = protocol.CallSlots()
-        self.where = connect.shown(url)
-        self.host = urlsplit(url).hostname or ""
-        self.pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
-        self.copied: server_checks.ServerInfo | None = None
-        self.opening_s = connect.opening_s(self.pool.connection_kwargs)
-        self._counters = counters
-        self.forget()
+        super().__init__(url, settings, counters, ConnectionPool, UnixDomainSocketConnection)
 
     def forget(self) -> None:
         """Begin without connections."""
+        super().forget()
         self.calls = Pool(self._connect, tuning.OWN, self._count_lost)
         self.durable = PatientPool(self._connect, tuning.DURABLE, self._count_lost)
         self.blocking = Taken()
@@ -64,18 +56,15 @@ class Node:
         self._openings: dict[str, _Opening] = {}
         self._guard = threading.Lock()
         self._asking = threading.Lock()
-        self.has_answered = self._is_checked = self._is_closed = False
-        self._looked = server_checks.CheckedFormats()
 
     def _connect(self, until: float | None = None, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
-        is_new = not self._is_checked  # whoever has answered before may be busy for a while
+        is_new = not self.is_checked  # a server that has answered before may be busy for a while
         if is_new:
             connection.hurry_until(connect_timeout.end_of(self.opening_s, until))
         try:
             connection.connect()
-            if not self._is_checked or self._looked.missing(self._counters.formats):
-                self._check(connection)
+            exchange(connection, self.check())
         except BaseException as e:
             connection.disconnect()
             if is_new and isinstance(e, rx.TimeoutError | TimeoutError):
@@ -84,23 +73,6 @@ class Node:
         if is_new:
             connection.calm_down()
         return connection
-
-    def _check(self, connection: Any) -> None:
-        formats = self._looked.missing(self._counters.formats)
-        questions = [server_checks.QUESTIONS, *map(server_checks.format_question, formats)]
-        connection.send_packed_command(questions, check_health=False)
-        replies: list[Any] = []
-        for _ in range(2 + len(formats)):
-            try:
-                replies.append(connection.read_response(disable_decoding=True))
-            except rx.ResponseError as e:
-                replies.append(e)
-        self.has_answered = True
-        told = server_checks.check(self.where, *replies[:2])
-        server_checks.check_formats(self.where, formats, replies[2:])
-        self._is_checked = told.is_master  # what becomes one is asked again
-        self._looked.add(formats)
-        self.copied = told if told.replicas else None
 
     def open(self, until: float | None) -> None:
         """Make sure that it answers.
@@ -116,7 +88,7 @@ class Node:
 
     def look(self, key: str) -> None:
         """Make sure that what is stored has a format that we know, unless the first connection is going to."""
-        if not self._is_checked or not self._looked.missing({key}):
+        if self.has_format(key):
             return
         try:
             found = self.ask(*server_checks.format_words(key))
@@ -124,12 +96,11 @@ class Node:
             found = e
         except protocol.BROKEN:
             return  # the first operation says why
-        server_checks.check_formats(self.where, [key], [found])
-        self._looked.add([key])
+        self.check_formats([key], [found])
 
     def _count_lost(self) -> None:
         self._counters.count("connections_lost")
-        self._looked.forget()
+        self.forget_formats()
 
     def pipe(self, until: float | None = None) -> Pipe:
         """The pipe, opened if need be.
@@ -193,9 +164,7 @@ class Node:
             self.is_hub_refused = True
             return None
         try:
-            connection.send_packed_command([START], check_health=False)
-            for _ in range(START_ANSWERS):
-                connection.read_response(disable_decoding=True)
+            exchange(connection, start_listening())
         except rx.ResponseError as e:
             connection.disconnect()
             if protocol.is_elsewhere(e):

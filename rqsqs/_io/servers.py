@@ -1,0 +1,86 @@
+"""What the connections of both variants know about one server; see sync/servers.py and aio/servers.py. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from rqsqs._core.operation import Operation
+from rqsqs._io import connect, protocol, server_checks
+from rqsqs._io.counters import Counters
+
+MOST_FORMATS = 1000  # keys of formats that are remembered for one server
+
+
+class KnownServer:
+    """One server.
+
+    Args:
+        pool: the class of redis-py that makes its connections.
+        unix_connection: the class of redis-py for its connections over a socket file.
+
+    Attributes:
+        where: its URL, for messages.
+        opening_s: seconds it has to answer for the first time; None = no limit.
+        has_answered: it did, at least once.
+        is_checked: it can run the scripts, and takes writes. A replica is checked again, as it may become a master.
+        unawaited: what it said of itself, if it has replicas; None after the first send that did not wait for them.
+    """
+
+    def __init__(
+        self, url: str, settings: dict[str, Any], counters: Counters, pool: type[Any], unix_connection: type[Any]
+    ) -> None:
+        self.where = connect.shown(url)
+        self.host = urlsplit(url).hostname or ""
+        self.pool = connect.open_pool(url, settings, pool, unix_connection)
+        self.opening_s = connect.opening_s(self.pool.connection_kwargs)
+        self._counters = counters
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without connections."""
+        self.has_answered = self.is_checked = self._is_closed = False
+        self.unawaited: server_checks.ServerInfo | None = None
+        self._formats: dict[str, None] = {}
+
+    def check(self) -> Generator[list[bytes], list[Any], None]:
+        """Check it over a new connection, as far as that was not done: yields commands, is sent their replies, of which
+        each may be an exception."""
+        keys = self._unknown(self._counters.formats)
+        if self.is_checked and not keys:
+            return
+        formats = [protocol.command(*server_checks.format_words(key)) for key in keys]
+        info, config, *found = yield [*server_checks.QUESTIONS, *formats]
+        self.has_answered = True
+        server = server_checks.check(self.where, info, config)
+        self.check_formats(keys, found)
+        self.is_checked = server.is_master
+        self.unawaited = server if server.replicas else None
+
+    def has_format(self, key: str) -> bool:
+        """Is the format known, or asked for by the first connection?"""
+        return not self.is_checked or not self._unknown([key])
+
+    def check_formats(self, keys: list[str], found: list[Any]) -> None:
+        """Check what is stored under keys of formats.
+
+        Raises:
+            FormatNewer: a newer version wrote it.
+        """
+        server_checks.check_formats(self.where, keys, found)
+        self._formats = dict.fromkeys(list(self._formats | dict.fromkeys(keys))[-MOST_FORMATS:])
+
+    def forget_formats(self) -> None:
+        """A connection broke: another server may be there."""
+        self._formats = {}
+
+    def _unknown(self, keys: Iterable[str]) -> list[str]:
+        return sorted(key for key in keys if key not in self._formats)
+
+    def warn(self, operation: Operation) -> None:
+        """An operation was answered by a server with replicas: warn once, if it sent messages and did not wait for
+        them."""
+        if self.unawaited is not None and server_checks.is_unsafe(operation):
+            server_checks.warn_of_replicas(self.unawaited)
+            self.unawaited = None
