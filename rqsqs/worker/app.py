@@ -6,8 +6,8 @@ import dataclasses
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from rqsqs import _arguments as arguments
 from rqsqs import _settings
@@ -19,49 +19,19 @@ from rqsqs.worker import handlers, lambdas
 from rqsqs.worker import middleware as middlewares
 from rqsqs.worker.forked_children import forget_signals, watch
 from rqsqs.worker.handlers import Handler
-from rqsqs.worker.settings import Settings, seconds
+from rqsqs.worker.settings import Changes, Settings, seconds
 
 if TYPE_CHECKING:
-    from rqsqs import aio
-    from rqsqs._sync.message import Message
-    from rqsqs.worker.context import Context
+    from rqsqs.worker.handlers import BatchHandler, OneHandler
     from rqsqs.worker.process import Guard, LoopProbe
     from rqsqs.worker.runtime import Runtime
 
-    # How type checkers see what a worker takes: anything else is an error there, and most of it when it is registered.
-    Outcome = Sequence[BaseException | None] | None
-    OneHandler = (
-        Callable[[Message], None]
-        | Callable[[Message, Context], None]
-        | Callable[[aio.Message], Coroutine[Any, Any, None]]
-        | Callable[[aio.Message, Context], Coroutine[Any, Any, None]]
-    )
-    BatchHandler = (
-        Callable[[list[Message]], Outcome]
-        | Callable[[list[Message], Context], Outcome]
-        | Callable[[list[aio.Message]], Coroutine[Any, Any, Outcome]]
-        | Callable[[list[aio.Message], Context], Coroutine[Any, Any, Outcome]]
-    )
     One = TypeVar("One", bound=OneHandler)
     Batch = TypeVar("Batch", bound=BatchHandler)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 M = TypeVar("M", bound=middlewares.Function)
 log = logging.getLogger("rqsqs.worker")
-
-
-class Changes(TypedDict, total=False):
-    """What Worker.configure() takes."""
-
-    url: str | None
-    prefix: str | None
-    concurrency: int
-    heartbeat_interval: float
-    shutdown_timeout: float
-    linger: float
-    max_extension: float
-    max_crashes: int
-    durability: Durability | str | None
 
 
 class Worker:
@@ -199,12 +169,12 @@ class Worker:
             queue: its name. It must exist when the worker starts; create_queue() sees to that.
             function: a plain function, or a coroutine function.
             weight: its part of the slots while several queues have a backlog.
-            batch: 0 = one message at a time; 1 to 1000 = it is called with a list of so many messages at most, and
+            batch: 0 = one message at a time; N up to 1000 = it is called with a list of up to N messages, and
                 returns None, or a list with None (done) or an exception (failed) for each. The messages of a FIFO
                 group are in one list, in order.
             timeout: seconds after which a call has failed; HandlerTimeout is raised in it. In a thread that reaches
-                Python code only: a call of C code, such as a query without a timeout of its own, goes on until it
-                returns, and so long its slot is taken.
+                Python code only: a call of C code, such as a query without a timeout of its own, continues until
+                it returns, and keeps its slot.
 
         Raises:
             InvalidParameterValue: an argument, or the queue has a handler already.
@@ -246,7 +216,7 @@ class Worker:
         """Decorate a function that runs around each call of a handler, in its thread or task.
 
         It is called with what the handler is called with, the message or the list of a batch handler, and with
-        call_next, which goes on to the next middleware, or to the handler, and returns what that returns. A plain
+        call_next, which continues with the next middleware, or to the handler, and returns what that returns. A plain
         function runs around plain handlers, an `async def`, which awaits call_next(), around coroutine functions. The
         first one that was registered is the outermost.
 
@@ -356,7 +326,7 @@ class Worker:
         self._guard.install(signals, stop)
         try:
             await runtime.serve()
-            self._is_drained = not self._is_stopped  # nobody here stopped it: it was ordered to
+            self._is_drained = not self._is_stopped  # a command did it
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
@@ -388,7 +358,7 @@ class Worker:
         """How it is: what /livez and /readyz show. From any thread.
 
         Returns:
-            state: "starting", "running", "stopping", "stopped"; "drained" after it was ordered to end.
+            state: "starting", "running", "stopping", "stopped"; "drained" after a command to end.
             is_ready: it has started, was not stopped, the server answers, and each queue can be served.
             is_live: its event loop turns, and all its threads live, or began anew.
             problems: why it is not ready, as texts; left out if there are none.

@@ -17,7 +17,7 @@ log = logging.getLogger("rqsqs.supervisor")
 
 MARGIN_S = 10.0  # beyond its shutdown timeout, until a process that does not end is killed
 SHUTDOWN_TIMEOUT_S = 30.0  # of a process that has not reported its own
-UNREPORTED_S, HANGING_S = 5.0, 30.0  # it reports each second: if not for so long it is not ready, or not live
+UNREPORTED_S, HANGING_S = 5.0, 30.0  # it reports each second: if not for that time it is not ready, or not live
 LINE = 1 << 24  # bytes of a status
 LAST_LINES_S = 1.0  # for what a dead process has written; its own children may hold the socket open
 
@@ -26,7 +26,7 @@ class Child:
     """One worker process. Made by start().
 
     Attributes:
-        status: what it said last.
+        status: what it reported last.
         is_stopping: we told it to stop.
         ended: its exit code, as of subprocess, when it has ended.
     """
@@ -118,9 +118,9 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    def _tell(self, order: str) -> None:
+    def _tell(self, command: str) -> None:
         if not self._writer.is_closing():
-            self._writer.write(f"{order}\n".encode())
+            self._writer.write(f"{command}\n".encode())
 
     def _kill_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

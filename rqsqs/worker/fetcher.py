@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rqsqs._core import flows
 from rqsqs._core.delivery import Delivery
@@ -13,9 +13,9 @@ from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.operations import Outcome
 from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import FormatNewer, QueueDoesNotExist
-from rqsqs.models import Durability
 from rqsqs.worker import log_lines
 from rqsqs.worker.error_reports import RECEIVE, ErrorReports
+from rqsqs.worker.executor import Executor
 from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.outcomes import WorkerDied, requeue
 from rqsqs.worker.scheduler import Scheduler, ThreadWork
@@ -37,8 +37,6 @@ class Fetcher:
     Args:
         host: of the jobs.
         max_crashes: receives in a row without a report, after which a message goes to the dead-letter queue.
-        start: called with the lock, with a queue and the jobs that got slots.
-        call_others: called with the lock, when slots of this fetch are free for others.
     """
 
     def __init__(
@@ -46,23 +44,19 @@ class Fetcher:
         host: Host,
         scheduler: Scheduler,
         settler: Settler,
+        executor: Executor,
         transport: Transport,
-        durability: Durability | None,
         reports: ErrorReports,
         max_crashes: int,
-        start: Callable[[WorkerQueue, list[Job]], None],
-        call_others: Callable[[], None],
     ) -> None:
         self._host = host
         self._lock: threading.Lock = host.lock
         self._scheduler = scheduler
         self._settler = settler
+        self._executor = executor
         self._transport = transport
-        self._durability = durability
         self._reports = reports
         self._max_crashes = max_crashes
-        self._start = start
-        self._call_others = call_others
 
     def fetch(self, work: ThreadWork, queue: WorkerQueue, slots: int) -> None:
         """Delete what is finished and receive what comes next."""
@@ -77,7 +71,7 @@ class Fetcher:
             lease_ms,
             WAIT_MS,
             handler.size if queue.ref.is_fifo else 0,
-            self._durability,
+            self._host.durability,
             self._settler.warning(queue),
         )
         queue.is_backlogged = True
@@ -164,7 +158,7 @@ class Fetcher:
             queue.reserved, queue.is_backlogged = 0, False
             queue.errors = queue.rests = 0
             self._settler.deleted(queue, finished)
-            self._call_others()
+            self._executor.call_others()
         self._reports.ended(queue.name, RECEIVE, None)
 
     def _take(self, queue: WorkerQueue, got: Sequence[Delivery], unreadable: Sequence[Outcome]) -> None:
@@ -193,7 +187,7 @@ class Fetcher:
                 queue.waiting.append(job)
             else:
                 self._settler.give_back(job)
-        self._start(queue, jobs)
+        self._executor.start(queue, jobs)
 
     def _is_deadly(self, d: Delivery) -> bool:
         return d.unreported_receives >= self._max_crashes

@@ -1,8 +1,8 @@
 """A child that is forked while a worker runs does not become a second worker.
 
 Libraries fork (multiprocessing, daemons), and some children come back from the handler that forked them. The child has
-one thread, a copy of everything, and shares all sockets: it receives, handles, settles and beats for nothing, does not
-hear the signals of the worker, does not keep its port, and ends where it would go back to the worker.
+one thread, a copy of everything, and shares all sockets: it receives, handles and settles nothing, has no heartbeat,
+does not hear the signals of the worker, does not keep its port, and ends where it would go back to the worker.
 """
 
 from __future__ import annotations

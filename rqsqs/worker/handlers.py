@@ -5,15 +5,35 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rqsqs._base_message import BaseMessage
 from rqsqs._core.delivery import Delivery
 from rqsqs.errors import InvalidParameterValue, UsageError
 from rqsqs.worker import middleware
 from rqsqs.worker.outcomes import as_error
+
+if TYPE_CHECKING:
+    from rqsqs import aio
+    from rqsqs._sync.message import Message
+    from rqsqs.worker.context import Context
+
+    # How type checkers see what a worker takes: anything else is an error there, and most of it when it is registered.
+    BatchResult = Sequence[BaseException | None] | None
+    OneHandler = (
+        Callable[[Message], None]
+        | Callable[[Message, Context], None]
+        | Callable[[aio.Message], Coroutine[Any, Any, None]]
+        | Callable[[aio.Message, Context], Coroutine[Any, Any, None]]
+    )
+    BatchHandler = (
+        Callable[[list[Message]], BatchResult]
+        | Callable[[list[Message], Context], BatchResult]
+        | Callable[[list[aio.Message]], Coroutine[Any, Any, BatchResult]]
+        | Callable[[list[aio.Message], Context], Coroutine[Any, Any, BatchResult]]
+    )
 
 Errors = Sequence[BaseException | None]  # one for each message: None = done
 DONE: Errors = (None,)
@@ -27,7 +47,7 @@ class Handler:
         queue: its name.
         function: takes a message, or a list of them, and perhaps the context.
         weight: its part of the slots while several queues of the worker have a backlog.
-        batch: 0 = one message at a time; else it is called with a list of at most so many.
+        batch: 0 = one message at a time; else it is called with a list of up to that number.
         timeout: seconds, None = none.
         is_coroutine: it is an `async def`.
         wants_context: it takes a second argument.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rqsqs.worker")
 
 IDLE_S = 30.0  # a worker that holds nothing has nothing to keep invisible
-LATE_S = 10.0  # so late an idle worker's heartbeat may be until it counts as lost
-RENEW_S = 600.0  # so long an idle worker may go without describing itself anew
+LATE_S = 10.0  # that an idle worker's heartbeat may be late until the worker counts as lost
+RENEW_S = 600.0  # after which an idle worker describes itself anew
 LIVES = 2  # ticks until the messages of a dead worker return
 SHOWN = 100  # messages in hand that a worker names
 

@@ -225,7 +225,7 @@ class Job:
             self.queue.failed += number
 
     def release(self, delivery: Delivery, delay_ms: int) -> Flow[None]:
-        """See rqsqs._base_message.Holder. A word about it is left, else it seems to kill its workers."""
+        """See rqsqs._base_message.Holder. It is reported, else it would seem to kill its workers."""
         error = Retry("its handler released it", after=delay_ms / 1000)
         outcome = failed(delivery, error, self.host.consumer_id)
         weak: list[DurabilityNotReached] = []

@@ -56,7 +56,7 @@ class MessageLost(RqsqsError):
 
 
 class WorkerDied(RqsqsError):
-    """Again and again a message was received and its worker died without a word."""
+    """A message was received again and again, and each time its worker died and reported nothing."""
 
     __module__ = "rqsqs.worker"
 
@@ -67,7 +67,7 @@ def requeue(delivery: Delivery) -> Outcome:
 
 
 def failed(delivery: Delivery, error: BaseException, worker: str, seconds: float | None = None) -> Outcome:
-    """A handler raised `error` after so many seconds."""
+    """A handler raised `error` after some seconds."""
     after = _wanted(error)
     return Outcome(
         delivery,

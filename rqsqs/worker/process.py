@@ -30,8 +30,8 @@ T = TypeVar("T")
 log = logging.getLogger("rqsqs.worker")
 
 CLOSE_S = 1.0  # for tasks that are cancelled when the loop ends
-RESPONSE_S = 30.0  # an event loop that answers nothing for so long hangs
-PROBE_S = 2.0  # an event loop that does not answer for so long is blocked
+RESPONSE_S = 30.0  # an event loop that answers nothing for that time hangs
+PROBE_S = 2.0  # an event loop that does not answer for that time is blocked
 EXIT_S = 5.0  # for what Python waits for at the end: other threads, functions of atexit
 
 

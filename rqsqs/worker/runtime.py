@@ -97,23 +97,12 @@ class Runtime:
             self.reports,
         )
         self.scheduler = Scheduler(self.queues, settings.concurrency, settings.linger)
-        self.settler = Settler(
-            self.lock, self.scheduler, self.transport, self.durability, self.consumer_id, self.reports
-        )
+        self.settler = Settler(self, self.scheduler, self.transport, self.reports)
         most_threads = settings.concurrency + len(self.queues)
         on_idle = functools.partial(self.soon, self._is_idle.set)
         self.executor = Executor(self, self.scheduler, self.settler, most_threads, on_idle)
-        self.fetcher = Fetcher(
-            self,
-            self.scheduler,
-            self.settler,
-            self.transport,
-            self.durability,
-            self.reports,
-            settings.max_crashes,
-            self.executor.start,
-            self.executor.call_others,
-        )
+        parts = self.scheduler, self.settler, self.executor
+        self.fetcher = Fetcher(self, *parts, self.transport, self.reports, settings.max_crashes)
         self.executor.fetch = self.fetcher.fetch
         self.confirm, self.expired = self.fetcher.confirm, self.executor.expired
         watch(self)
@@ -301,7 +290,7 @@ class Runtime:
     def _handle_command(self, queue: WorkerQueue, command: str) -> None:
         if not queue.is_open and (command != "evict" or queue.state == "evicted"):
             return
-        log.warning("%s was ordered to %s: %s", self.consumer_id, command, queue.name)
+        log.warning("%s got the command to %s: %s", self.consumer_id, command, queue.name)
         self._close(queue, "evicted" if command == "evict" else "draining")
         if command == "evict":
             self._give_back(queue)

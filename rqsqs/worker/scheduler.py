@@ -182,5 +182,5 @@ class Scheduler:
         return found
 
     def ended(self, queue: WorkerQueue, seconds: float) -> None:
-        """Calls of its handler took so long each."""
+        """Calls of its handler took that time each."""
         queue.seconds += (0.1 if seconds < queue.seconds else 0.5) * (seconds - queue.seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from rqsqs import _arguments as arguments
 from rqsqs import _settings
@@ -44,3 +44,17 @@ def seconds(what: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InvalidParameterValue(f"{what} must be a number of seconds from {low:g} to {high:g}, got {value!r}")
     return value
+
+
+class Changes(TypedDict, total=False):
+    """What Worker.configure() takes."""
+
+    url: str | None
+    prefix: str | None
+    concurrency: int
+    heartbeat_interval: float
+    shutdown_timeout: float
+    linger: float
+    max_extension: float
+    max_crashes: int
+    durability: Durability | str | None

@@ -17,10 +17,9 @@ from rqsqs._core.operations import Outcome
 from rqsqs._io.sync.runner import Transport
 from rqsqs._tracebacks import forget_own_frames
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
-from rqsqs.models import Durability
 from rqsqs.worker import log_lines
 from rqsqs.worker.error_reports import SETTLE, ErrorReports
-from rqsqs.worker.jobs import Job
+from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.outcomes import failed, requeue
 from rqsqs.worker.scheduler import Scheduler, ThreadWork
 from rqsqs.worker.worker_queue import WorkerQueue
@@ -31,20 +30,12 @@ log = logging.getLogger("rqsqs.worker")
 class Settler:
     """Called from the threads of the executor, with the lock held where that is said."""
 
-    def __init__(
-        self,
-        lock: threading.Lock,
-        scheduler: Scheduler,
-        transport: Transport,
-        durability: Durability | None,
-        consumer_id: str,
-        reports: ErrorReports,
-    ) -> None:
-        self._lock = lock
+    def __init__(self, host: Host, scheduler: Scheduler, transport: Transport, reports: ErrorReports) -> None:
+        self._lock: threading.Lock = host.lock
         self._scheduler = scheduler
         self._transport = transport
-        self._durability = durability
-        self._consumer_id = consumer_id
+        self._durability = host.durability
+        self._consumer_id = host.consumer_id
         self._reports = reports
 
     def failure(self, delivery: Delivery, error: BaseException, seconds: float | None = None) -> Outcome:

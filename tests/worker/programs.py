@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 APP = """\
 import logging
 import os
@@ -45,7 +45,7 @@ def handle(message):
 
 def wait_for(is_so: Callable[[], Any], what: Callable[[], str] = str) -> Any:
     """Until something is so; what it is then."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not (found := is_so()):
         assert time.monotonic() < deadline, what()
         time.sleep(0.02)
@@ -114,7 +114,7 @@ class Program:
 
     def ask(self, path: str) -> tuple[int, dict[str, Any]]:
         """Status and body of a health check."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         with contextlib.closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -143,7 +143,7 @@ class Program:
     def ends(self) -> int:
         """Wait for its end; the exit code."""
         try:
-            return self.process.wait(PATIENCE_S)
+            return self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(self.log) from None
 

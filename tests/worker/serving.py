@@ -14,10 +14,10 @@ from rqsqs import Entry
 from rqsqs.worker import Worker
 from tests.clusters import client_of
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
-def until(is_so: Callable[[], Any], what: Callable[[], Any] = str, seconds: float = PATIENCE_S) -> Any:
+def until(is_so: Callable[[], Any], what: Callable[[], Any] = str, seconds: float = TIMEOUT_S) -> Any:
     """Wait until something is so; what it is then."""
     deadline = time.monotonic() + seconds
     while not (found := is_so()):
@@ -47,7 +47,7 @@ class Running:
         found: str = self.worker.status()["consumer_id"]
         return found
 
-    def ended(self, seconds: float = PATIENCE_S) -> None:
+    def ended(self, seconds: float = TIMEOUT_S) -> None:
         """Wait until it has ended by itself, without an error."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "it still runs"

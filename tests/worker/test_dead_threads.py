@@ -1,4 +1,4 @@
-"""Threads of a worker that die, and handlers that raise what ends threads: the worker goes on, and says so."""
+"""Threads of a worker that die, and handlers that raise what ends threads: the worker continues, and says so."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_whatever_a_handler_raises_is_a_failure_of_its_message(app: App, kind: s
 def test_threads_that_are_killed_again_and_again_begin_anew(
     app: App, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All threads of the worker, at any moment; some messages fail for it, none is lost, and the worker goes on."""
+    """All threads of the worker, at any moment; some messages fail for it, none is lost, and the worker continues."""
     q = app.queue(retry_policy=SOON)
     done: Counter[Any] = Counter()
 

@@ -183,7 +183,7 @@ def test_one_that_was_drained_is_not_replaced(start: Start, orders: rqsqs.Queue)
     by_pid = {c.pid: c for c in orders.consumers()}
     wait_for(lambda: all(c.in_flight for c in orders.consumers()))
     orders.drain(by_pid[first])
-    program.says("was ordered to drain")
+    program.says("got the command to drain")
     (program.folder / "go").touch()
     program.says(rf"process 1 \({first}\) was drained")
     assert program.children() == [second]

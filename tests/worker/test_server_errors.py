@@ -1,4 +1,4 @@
-"""Trouble while workers work: the server, the queue, the connections. They go on by themselves."""
+"""Errors while workers work: of the server, the queue, the connections. They continue by themselves."""
 
 from __future__ import annotations
 
