@@ -13,9 +13,9 @@ import click
 
 import rqsqs
 from rqsqs.cli import output
+from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.report import OK, REFUSED, Column, Done, Record, Result, Results, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
-from rqsqs.cli.values import QUEUE
 
 COLUMNS = (
     Column.text("CONSUMER", "consumer"),
@@ -71,16 +71,16 @@ def group() -> None:
     """
 
 
-@group.command("ls", short_help="Show workers and what they hold; the same as `rqsqs consumers`.")
+@group.command("ls", short_help="Show workers and their messages; the same as `rqsqs consumers`.")
 @click.argument("queues", metavar="[QUEUE]...", type=QUEUE, nargs=-1)
 @click.option("--held", is_flag=True, help="List the messages that each of them holds, and since when.")
 @reported
 def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> Results:
     """Show the workers that serve QUEUE, or all queues, as their last heartbeats described them.
 
-    A worker that serves several queues has a line for each. STATE: running; draining (it finishes what it holds) and
-    evicted; "to drain" if it has not heard of the order yet; lost if its heartbeat has lapsed, for a minute: what it
-    held becomes visible by itself. LAST SEEN: so long ago was its last heartbeat. One that holds messages has one every
+    A worker that serves several queues has a line for each. STATE: running; draining (it finishes its messages);
+    evicted; "to drain" until its next heartbeat; lost for a minute after its heartbeat lapsed: its messages become
+    visible by themselves. LAST SEEN is the time since its last heartbeat. One that holds messages has one every
     few seconds (its --heartbeat-interval), an idle one every 30 s: one that was killed is lost after two of them, or
     40 s. OLDEST is how long it has held a message. UP and OLDEST go by the worker's clock.
 
@@ -159,7 +159,6 @@ class Held(Result):
     """A consumer and the messages it holds."""
 
     def show(self) -> None:
-        """A line about it, then one for each message."""
         row = self.record
         about = f"{row['consumer']}  {row['queue']}  {_state(row)}, {row['in_flight']:,} in flight"
         if row["state"] == "lost":

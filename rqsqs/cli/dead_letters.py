@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import click
 
 import rqsqs
-from rqsqs.cli import output, redrive, scanning
-from rqsqs.cli.causes import Kind, Kinds
-from rqsqs.cli.damaged import Damaged, collected
+from rqsqs.cli import output, paging, redrive
+from rqsqs.cli.cause_groups import Kind, Kinds
+from rqsqs.cli.damaged_messages import Damaged, collected
 from rqsqs.cli.message_view import MessageView
+from rqsqs.cli.parameter_types import COUNT, QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import OK, Column, Record, Result, Results, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
-from rqsqs.cli.values import COUNT, QUEUE
 
 COLUMNS = (
     Column.text("QUEUE", "queue"),
@@ -38,20 +38,20 @@ def group() -> None:
     """
 
 
-@group.command("ls", short_help="List dead-letter queues, or what the messages of one died of.")
+@group.command("ls", short_help="List dead-letter queues, or the causes of failure in one.")
 @click.argument("queue", type=QUEUE, required=False)
 @click.option("--max", "-n", "max_messages", type=COUNT, default=100_000, metavar="N",
               help="Look at up to N messages of QUEUE [100000].")  # fmt: skip
 @click.option("--messages", "-m", "single", is_flag=True, help="List the messages of QUEUE one by one.")
 @reported
 def list_dead_letters(settings: Settings, queue: str | None, max_messages: int, single: bool) -> Results:
-    """List all dead-letter queues: how many messages wait there, how old the oldest is, and whose dead letters they
-    are. Or put together what the messages of QUEUE died of, the most frequent cause first.
+    """List all dead-letter queues: the number of messages, the age of the oldest, and the source queues. Or group the
+    messages of QUEUE by their cause of failure, the most frequent first.
 
-    A cause is what a worker reported: the exception's type and text. Texts that differ in numbers and ids alone count
-    as one and show … there. ReceivedTooOften means that nobody reported anything: the consumers of these messages
-    died, let the visibility timeout pass, or gave them back; MessageDamaged, that a message cannot be read: `rqsqs
-    cancel` takes it out, `rqsqs dlq redrive` moves it as it is.
+    Workers report the cause: the type and text of the exception. Texts that differ only in numbers and ids count as one
+    and show … there. ReceivedTooOften means that nobody reported a cause: the consumers of these messages died, let the
+    visibility timeout pass, or gave them back. MessageDamaged means that a message cannot be read: `rqsqs cancel`
+    removes it, `rqsqs dlq redrive` moves it as it is.
 
     Exits with 4 if there is no dead-letter queue, or no message in QUEUE.
 
@@ -76,7 +76,7 @@ def _list_queues(settings: Settings) -> Results:
         try:
             if sources := queue.dead_letter_sources():
                 counts = queue.counts()
-                row = {"queue": queue.name, "sources": sources} | scanning.counts_record(counts)
+                row = {"queue": queue.name, "sources": sources} | paging.counts_record(counts)
                 rows.append(row)
         except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged):
             continue  # deleted meanwhile, or for doctor
@@ -87,7 +87,7 @@ def _list_queues(settings: Settings) -> Results:
 
 
 def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> Results:
-    kinds, seen, total = Kinds(), 0, scanning.total(queue.counts())
+    kinds, seen, total = Kinds(), 0, paging.total(queue.counts())
     with Meter("looking", min(total, max_messages), quiet=settings.as_json) as meter:
         for page, damaged in _pages(queue, max_messages):
             for message in page:
@@ -113,11 +113,9 @@ class Causes(Result):
         self._kinds = kinds
 
     def records(self) -> list[Record]:
-        """One for each kind."""
         return [kind.record() for kind in self._kinds]
 
     def show(self) -> None:
-        """Two lines for each kind."""
         widest = max(len(f"{kind.count:,}") for kind in self._kinds)
         for kind in self._kinds:
             newest, oldest = output.since(kind.newest), output.since(kind.oldest)
@@ -139,7 +137,7 @@ def _list_messages(queue: rqsqs.Queue, max_messages: int) -> Results:
 def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[tuple[list[rqsqs.Message], list[Damaged]]]:
     left = max_messages
     with collected() as damaged:
-        for _, page in scanning.pages(queue, scanning.STATES):
+        for _, page in paging.pages(queue, paging.STATES):
             shown = page[:left]
             broken = damaged[: left - len(shown)]
             damaged.clear()

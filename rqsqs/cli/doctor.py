@@ -16,13 +16,13 @@ from rqsqs._core import flows
 from rqsqs._io import connect, error_mapping
 from rqsqs._io.server_checks import Finding
 from rqsqs._io.sync import clients
-from rqsqs.cli import output, scanning
+from rqsqs.cli import output, paging
 from rqsqs.cli.doctor_checks import Server, check_server
 from rqsqs.cli.report import Result, Results
 from rqsqs.cli.settings import Settings, reported
 
-DAMAGES = 10  # so many damages of a queue are told one by one
-NAMES = 5  # so many names in a sentence
+DAMAGES = 10  # of a queue, listed one by one
+NAMES = 5  # in a sentence
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "cyan"}
 
 
@@ -103,7 +103,6 @@ class FindingView(Result):
         self._with_advice = with_advice
 
     def show(self) -> None:
-        """The mark and the text; the advice, unless it was just given."""
         level, advice = self.record["level"], self.record["advice"]
         output.hanging(f"{level:<4}  ", self.record["text"], bold=True, fg=COLOURS[level])
         if advice and self._with_advice:
@@ -118,13 +117,13 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
     try:
         for queue in connection.queues():
             try:
-                members, troubles = connection.transport.run(flows.find_damage(connection.transport.queue(queue.name)))
+                members, errors = connection.transport.run(flows.find_damage(connection.transport.queue(queue.name)))
                 looked += members
-                damaged += [Finding("damage", "fail", f"{queue.name}: {trouble}") for trouble in troubles[:DAMAGES]]
-                if len(troubles) > DAMAGES:
-                    damaged.append(Finding("damage", "fail", f"{queue.name}: {len(troubles) - DAMAGES:,} more"))
+                damaged += [Finding("damage", "fail", f"{queue.name}: {error}") for error in errors[:DAMAGES]]
+                if len(errors) > DAMAGES:
+                    damaged.append(Finding("damage", "fail", f"{queue.name}: {len(errors) - DAMAGES:,} more"))
                 info, feeding = queue.info(), queue.dead_letter_sources()
-                waiting = scanning.total(queue.counts()) if feeding else 0
+                waiting = paging.total(queue.counts()) if feeding else 0
             except rqsqs.QueueDoesNotExist:
                 continue
             except rqsqs.QueueDamaged:  # told

@@ -67,7 +67,7 @@ def _not_raised(args: sys.UnraisableHookArgs) -> None:
 
 
 class Handler(logging.StreamHandler[Any]):
-    """To stderr. If that is closed, the process goes on without a log."""
+    """To stderr. If that is closed, the process continues without a log."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         """There is nowhere to tell it."""
@@ -184,7 +184,7 @@ class _Plain:
     """Makes JSON of any objects.
 
     Args:
-        room: for so many characters, about.
+        room: for about this many characters.
     """
 
     def __init__(self, room: int) -> None:

@@ -7,7 +7,7 @@ import json
 
 import rqsqs
 from rqsqs._text import printable
-from rqsqs.cli import output, records
+from rqsqs.cli import message_json, output
 from rqsqs.cli.report import Record, Result
 
 NO_CAUSE = "no failure recorded: received too often (its consumers died, or let the visibility timeout pass)"
@@ -35,16 +35,14 @@ class MessageView(Result):
         self._with_handle, self._with_reason = with_handle, with_reason
 
     def records(self) -> tuple[Record]:
-        """Its record."""
-        record = records.record_of(self._message, self._state)
+        record = message_json.record_of(self._message, self._state)
         if not self._with_handle:
             record.pop("receipt_handle", None)
         return (record,)
 
     def show(self) -> None:
-        """A line about it, then its body."""
         message = self._message
-        about = [message.message_id, records.body_type(message.body), f"sent {output.since(message.sent_at)} ago"]
+        about = [message.message_id, message_json.body_type(message.body), f"sent {output.since(message.sent_at)} ago"]
         if message.receive_count:
             times = message.receive_count
             about.append("received once" if times == 1 else f"received {times} times")

@@ -13,12 +13,12 @@ from typing import Any
 import click
 
 import rqsqs
-from rqsqs.cli import output, records
+from rqsqs.cli import message_json, output
 from rqsqs.cli.message_view import MessageView, print_body
+from rqsqs.cli.parameter_types import DURATION, FILE, MOMENT, PAIR, QUEUE
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Result, Results, nothing
 from rqsqs.cli.sending import send_all, sent_record
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import DURATION, FILE, MOMENT, PAIR, QUEUE
 from rqsqs.limits import NATIVE
 
 HANDLE = 65_536  # bytes that the line of a receipt handle may have; it has about a hundred
@@ -31,7 +31,7 @@ HANDLE = 65_536  # bytes that the line of a receipt handle may have; it has abou
     "--file", "-f", "path", type=FILE, metavar="PATH", help="Send the messages of a file of JSON Lines; - is stdin."
 )
 @click.option("--as", "kind", type=click.Choice(["text", "json", "bytes"]),
-              help="What BODY is: text; JSON, received as an object; or bytes [text].")  # fmt: skip
+              help="Send BODY as text; as JSON, received as an object; or as bytes [text].")  # fmt: skip
 @click.option("--delay", type=DURATION, help="How long it stays invisible: 30, 15m, 2h, 7d.")
 @click.option("--at", type=MOMENT, help="When it becomes visible: 2030-01-31T08:00, or epoch seconds.")
 @click.option("--group", "-g", metavar="TEXT", help="Message group; FIFO queues need one.")
@@ -80,7 +80,7 @@ def send(
     content = _body(body, kind or "text")
     sent = target.send(content, **options)
     yield Result(f"{sent.message_id}{' (a duplicate: not stored again)' * sent.is_duplicate}", **sent_record(sent))
-    if kind is None and records.in_json(content) is not None:
+    if kind is None and message_json.in_json(content) is not None:
         output.note("rqsqs: sent as text, though it looks like JSON: --as json sends an object, --as text is quiet")
     return OK
 
@@ -108,14 +108,14 @@ def _body(text: str, kind: str) -> Any:
 
 
 def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict[str, Any]) -> Results:
-    longest = records.longest_line(queue)
+    longest = message_json.longest_line(queue)
     with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as source:
         total = None
         if sys.stderr.isatty() and Path(path).is_file():
-            total = sum(1 for line in records.lines_of(source, longest) if line.strip())
+            total = sum(1 for line in message_json.lines_of(source, longest) if line.strip())
             source.seek(0)
         outcome = yield from send_all(
-            settings, queue, records.entries(records.lines_of(source, longest), defaults), total
+            settings, queue, message_json.entries(message_json.lines_of(source, longest), defaults), total
         )
     output.note(outcome.sentence("sent", queue.name))
     return outcome.code
@@ -125,7 +125,7 @@ def _send_file(settings: Settings, queue: rqsqs.Queue, path: str, defaults: dict
 @click.argument("queue", type=QUEUE)
 @click.option("--max", "-n", "max_messages", type=int, default=1, metavar="N", help="Up to N messages [1].")
 @click.option("--wait", "-w", type=DURATION, help="How long to wait for the first [the queue's].")
-@click.option("--delete", "-d", is_flag=True, help="Delete at once what is received.")
+@click.option("--delete", "-d", is_flag=True, help="Delete the messages at once.")
 @click.option("--visibility-timeout", "-t", type=DURATION, help="For how long they are hidden [the queue's].")
 @click.option("--body", "only_body", is_flag=True, help="Print the bodies alone, a line each.")
 @reported
@@ -241,7 +241,7 @@ def _all_handles(handles: tuple[str, ...]) -> Iterator[str]:
     """Those given, and those on stdin in the place of -."""
     for handle in handles:
         if handle == "-":
-            lines = records.lines_of(sys.stdin.buffer, HANDLE)
+            lines = message_json.lines_of(sys.stdin.buffer, HANDLE)
             yield from filter(None, (line.decode(errors="replace").strip() for line in lines))
         else:
             yield handle

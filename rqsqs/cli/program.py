@@ -35,7 +35,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "tag": ("queues.tag", "Set, remove or show tags of a queue."),
         "rm": ("queues.remove", "Delete queues with everything in them."),
         "purge": ("queues.purge", "Remove all messages of a queue."),
-        "pause": ("queues.pause", "Hand nothing out for a while."),
+        "pause": ("queues.pause", "Stop handing out messages for a while."),
         "resume": ("queues.resume", "Undo pause."),
         "show": ("show.show", "Show a queue, or one message, in full."),
     },
@@ -45,26 +45,26 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "peek": ("messages.peek", "Look at messages without receiving them."),
         "delete": ("messages.delete", "Delete received messages."),
         "release": ("messages.release", "Give received messages back."),
-        "search": ("search.search", "Find messages by what is in them."),
+        "search": ("search.search", "Find messages by their content."),
         "cancel": ("search.cancel", "Take waiting messages out of a queue."),
         "export": ("transfer.export", "Write all messages of a queue to a file."),
-        "import": ("transfer.import_", "Send what export wrote."),
+        "import": ("transfer.import_", "Send the messages of an exported file."),
     },
     "Dead letters": {
-        "dlq": ("dead_letters.group", "See why messages died, and move them back."),
+        "dlq": ("dead_letters.group", "Show why messages failed, and move them back."),
     },
     "Fleet": {
         "worker": ("worker.worker", "Run the worker of an application."),
         "consumers": ("consumers.group", "See which workers serve the queues; drain or evict them."),
-        "stats": ("statistics.stats", "Show how many messages wait where."),
-        "top": ("top.top", "Keep looking at how much waits where."),
+        "stats": ("stats.stats", "Show the numbers of messages in queues."),
+        "top": ("top.top", "Show the numbers again and again."),
     },
     "Server": {
-        "doctor": ("doctor.doctor", "Check the server and the queues, and say what to do."),
-        "chaos": ("chaos.command.chaos", "Break things, and see whether every promise holds."),
+        "doctor": ("doctor.doctor", "Check the server and the queues, with advice."),
+        "chaos": ("chaos.command.chaos", "Break things, and check every guarantee."),
         "server": ("server.server", "Run an embedded server in the foreground."),
         "completion": ("completion.completion", "Let the shell complete commands and names of queues."),
-        "demo": ("demo.command.demo", "Show rqsqs at work, with everything that goes wrong."),
+        "demo": ("demo.command.demo", "Show rqsqs at work while things go wrong."),
     },
 }
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
@@ -149,59 +149,46 @@ class Program(Group):
 
 def explain(error: Exception, settings: Settings) -> int:
     """Say in one line what went wrong; returns the exit code."""
-    if isinstance(error, click.UsageError) and type(error).__name__ == "NoArgsIsHelpError":  # newer than click 8.1
-        output.lines(error.ctx.get_help() if error.ctx else "")
-        return USAGE
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, click.Abort):
-        say("interrupted")
-        return INTERRUPTED
-    if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx else "rqsqs"
-        say(f"{error.format_message()} (see {path} --help)")
-        return USAGE
-    if isinstance(error, click.ClickException):
-        say(error.format_message())
-        return REFUSED
     if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
         return REFUSED
-    if isinstance(error, OSError):
-        reason = error.strerror or str(error) or type(error).__name__
-        if error.filename:
-            say(f"{error.filename}: {reason}")
-        else:
-            say(str(error) if error.errno is None and str(error) else f"cannot read or write: {reason}")
-        return REFUSED
-    if isinstance(error, rqsqs.QueueDoesNotExist | rqsqs.ResourceNotFound):
-        say(f"{error}{settings.suggestion(error.queue)}{settings.hint}")
-        return REFUSED
-    if isinstance(error, rqsqs.ServerError | rqsqs.EmbeddedServerUnavailable):
-        say(str(error))
-        return SERVER
-    if isinstance(error, rqsqs.UsageError) or type(error) in (
-        rqsqs.InvalidParameterValue,
-        rqsqs.MissingParameter,
-    ):
-        say(str(error))
+    if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 and newer
+        output.lines(error.ctx.get_help())  # type: ignore[attr-defined]
         return USAGE
-    if isinstance(error, rqsqs.RqsqsError):
-        say(str(error))
-        return REFUSED
-    if isinstance(error, ValueError) and settings.server.startswith("embedded:"):
-        say(str(error))
-        return USAGE
-    if isinstance(error, RecursionError):
-        say("what was read is nested too deeply")
-        return REFUSED
-    if isinstance(error, MemoryError):
-        say("there is not enough memory for that")
-        return REFUSED
-    say(
-        f"this is a bug of rqsqs, please report it with what is printed when RQSQS_TRACEBACK=1 is set: "
-        f"{type(error).__name__}: {error}"
-    )
-    return BUG
+    code, text = _explained(error, settings)
+    say(text)
+    return code
+
+
+def _explained(error: Exception, settings: Settings) -> tuple[int, str]:
+    match error:
+        case click.Abort():
+            return INTERRUPTED, "interrupted"
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx else "rqsqs"
+            return USAGE, f"{error.format_message()} (see {path} --help)"
+        case click.ClickException():
+            return REFUSED, error.format_message()
+        case OSError(filename=str(name)):
+            return REFUSED, f"{name}: {error.strerror or error}"
+        case OSError():
+            return REFUSED, f"cannot read or write: {error.strerror}" if error.strerror else str(error) or "it failed"
+        case rqsqs.QueueDoesNotExist() | rqsqs.ResourceNotFound():
+            return REFUSED, f"{error}{settings.suggestion(error.queue)}{settings.hint}"
+        case rqsqs.ServerError() | rqsqs.EmbeddedServerUnavailable():
+            return SERVER, str(error)
+        case rqsqs.RqsqsError():
+            is_usage = type(error) in (rqsqs.InvalidParameterValue, rqsqs.MissingParameter)
+            return USAGE if is_usage or isinstance(error, rqsqs.UsageError) else REFUSED, str(error)
+        case ValueError() if settings.server.startswith("embedded:"):
+            return USAGE, str(error)
+        case RecursionError():
+            return REFUSED, "the input is nested too deeply"
+        case MemoryError():
+            return REFUSED, "there is not enough memory for that"
+    about = "this is a bug of rqsqs, please report it with what is printed when RQSQS_TRACEBACK=1 is set"
+    return BUG, f"{about}: {type(error).__name__}: {error}"
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""How far something has come: a line on stderr while it goes on, gone when it ends, and nothing into pipes."""
+"""Progress of a long command: a line on stderr while it runs, and nothing into pipes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Meter:
     def __init__(self, what: str, total: int | None, *, quiet: bool = False) -> None:
         self._progress: Progress | None = None
         if sys.stderr.isatty() and not quiet:
-            from rqsqs.cli.bars import bar
+            from rqsqs.cli.progress_bar import bar
 
             self._progress = bar(what, total)
 
     def advance(self, number: int = 1) -> None:
-        """So many more are done."""
+        """This number more are done."""
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0], number)
 
     def reached(self, completed: int, total: int | None = None) -> None:
-        """So many are done in all."""
+        """This number are done in all."""
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=completed, total=total)
 

@@ -12,10 +12,10 @@ import click
 
 import rqsqs
 from rqsqs import _settings
-from rqsqs.cli import output, scanning
+from rqsqs.cli import output, paging
+from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY, as_rule, retry_policy
 from rqsqs.cli.report import NOTHING, OK, Done, Lines, Result, Results, nothing
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import DURATION, PAIR, QUEUE, RETRY, as_rule, retry_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,7 +26,7 @@ def setting_options(command: F) -> F:
         click.option("--visibility-timeout", type=DURATION, help="For how long a received message is hidden [30]."),
         click.option("--delay", type=DURATION, help="How long a sent message waits before it is visible [0]."),
         click.option("--retention", type=DURATION, help="After how long a message is dropped [4d]."),
-        click.option("--wait", type=DURATION, help="How long a receive waits when it does not say [0]."),
+        click.option("--wait", type=DURATION, help="Default wait of receives [0]."),
         click.option("--maximum-message-size", type=int, metavar="BYTES", help="Of body and attributes [1048576]."),
         click.option("--dead-letter-queue", "--dlq", type=QUEUE, metavar="QUEUE", help="Where failing messages go."),
         click.option("--max-receive-count", type=int, metavar="N", help="After how many receives [10]."),
@@ -224,7 +224,7 @@ def purge(settings: Settings, queue: str, yes: bool) -> Result:
     target = settings.queue(queue)
     number: int | None = None
     with contextlib.suppress(rqsqs.QueueDamaged):  # purged all the same
-        number = scanning.total(target.counts())
+        number = paging.total(target.counts())
     what = "all messages" if number is None else output.counted(number, "message")
     confirm(f"Remove {what} from {queue}?", yes, "nothing was removed")
     target.purge()

@@ -16,12 +16,12 @@ import click
 
 import rqsqs
 from rqsqs import _arguments as arguments
-from rqsqs.cli import output, scanning
-from rqsqs.cli.damaged import Damaged, collected
+from rqsqs.cli import output, paging
+from rqsqs.cli.damaged_messages import Damaged, collected
+from rqsqs.cli.parameter_types import COUNT, QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Column, Done, Record, Result, Results, Table, nothing
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import COUNT, QUEUE
 
 LOOK_S = 0.1
 RUNNING = ("RUNNING", "CANCELLING")
@@ -48,9 +48,7 @@ class _Letter:
 @click.argument("queue", type=QUEUE)
 @click.option("--to", "destination", type=QUEUE, metavar="QUEUE", help="Move them there instead.")
 @click.option("--rate", type=int, metavar="N", help="Up to N messages per second, 1 to 500 [as fast as possible].")
-@click.option(
-    "--max", "-n", "max_messages", type=COUNT, metavar="N", help="Up to N messages, the first in line [all]."
-)
+@click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Up to N messages, the first in line [all].")
 @click.option("--message", "-m", "message_ids", metavar="ID", multiple=True,
               help="Only this message; may be repeated.")  # fmt: skip
 @click.option("--cause", metavar="TEXT", help="Only messages whose cause of failure holds TEXT, as `dlq ls` shows it.")
@@ -214,7 +212,7 @@ def _chosen(queue: rqsqs.Queue, is_chosen: Test, most: int, meter: Meter) -> Ite
     """The first visible messages that are chosen, in their order; damaged ones behind the others of their page."""
     left = most
     with collected() as damaged:
-        for _, page in scanning.pages(queue, ("visible",)):
+        for _, page in paging.pages(queue, ("visible",)):
             found = [_Letter(m.message_id, m.group, m.dead_letter_source) for m in page if is_chosen(m)]
             found += [_Letter(m.message_id, None, m.source) for m in damaged if is_chosen(m)]
             yield from found[:left]

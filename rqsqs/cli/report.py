@@ -50,7 +50,6 @@ class Lines(Result):
         self._lines = lines
 
     def show(self) -> None:
-        """One after the other."""
         for line in self._lines:
             output.line(line)
 
@@ -59,7 +58,6 @@ class Done(Result):
     """Something was changed."""
 
     def show(self) -> None:
-        """On stderr, where notes go."""
         output.note(self.text)
 
 
@@ -76,7 +74,6 @@ class Facts(Result):
         self._rows = rows
 
     def show(self) -> None:
-        """The title, then a line for each."""
         output.facts(self.text, self._rows)
 
 
@@ -122,11 +119,9 @@ class Table(Result):
         self._rows = rows
 
     def records(self) -> Sequence[Record]:
-        """Those of the rows."""
         return self._rows
 
     def show(self) -> None:
-        """The heading and the table."""
         if self.text:
             output.lines(self.text)
         output.table(self._columns, self._rows)

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 import rqsqs
-from rqsqs.cli import output, records, scanning
+from rqsqs.cli import message_json, output, paging
 from rqsqs.cli.message_view import MessageView, body_text, cause_text
+from rqsqs.cli.parameter_types import COUNT, QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Results, nothing
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import COUNT, QUEUE
 
 Test = Callable[[str], bool]
 PATH = 200  # characters of the name of a field that are searched, the last ones
@@ -27,7 +27,7 @@ PATH = 200  # characters of the name of a field that are searched, the last ones
 @click.option("--regex", "-e", is_flag=True, help="TEXT is a regular expression (Python's).")
 @click.option("--ignore-case", "-i", is_flag=True, help="Take upper and lower case for the same.")
 @click.option("--group", "-g", metavar="TEXT", help="Only messages of this message group.")
-@scanning.state_option("Only messages that are so; may be repeated [all].")
+@paging.state_option("Only messages that are so; may be repeated [all].")
 @click.option("--max", "-n", "max_messages", type=COUNT, metavar="N", help="Stop after N messages [all].")
 @reported
 def search(
@@ -55,10 +55,10 @@ def search(
       rqsqs search orders-dead TimeoutError --json | jq -r .message_id
     """
     is_match = _test(text, regex, ignore_case)
-    wanted = scanning.chosen(states)
+    wanted = paging.chosen(states)
     target, found = settings.queue(queue), 0
-    with Meter("searching", scanning.total(target.counts(), wanted), quiet=settings.as_json) as meter:
-        for state, page in scanning.pages(target, wanted):
+    with Meter("searching", paging.total(target.counts(), wanted), quiet=settings.as_json) as meter:
+        for state, page in paging.pages(target, wanted):
             matches = [
                 m for m in page if (group is None or m.group == group) and any(is_match(part) for part in _parts(m))
             ]
@@ -101,7 +101,7 @@ def _parts(message: rqsqs.Message) -> Iterator[str]:
 def _fields(body: Any) -> Iterator[str]:
     """The fields of an object, or of JSON sent as text: `customer=7`, `address.city=Bonn`, `items[0].id=4`."""
     if isinstance(body, str):
-        body = records.in_json(body)
+        body = message_json.in_json(body)
     left = [("", body)]
     while left:
         path, value = left.pop()

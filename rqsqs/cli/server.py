@@ -15,18 +15,18 @@ import redis
 from rqsqs import embedded
 from rqsqs._io.sync import clients
 from rqsqs.cli import output
+from rqsqs.cli.parameter_types import FILE
 from rqsqs.cli.report import OK, Lines, Result, Results
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import FILE, Number
 
 LOOK_S = 0.2
 
 
 @click.command("server")
 @click.argument("folder", required=False, type=FILE)
-@click.option("--port", type=Number(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65_535), metavar="N", help="Also listen on this port of 127.0.0.1.")
 @click.option("--appendfsync", type=click.Choice(["always", "everysec", "no"]),
-              help="When what was sent is safe on disk: at once, a second later, some time [always].")  # fmt: skip
+              help="When messages are safe on disk: at once, a second later, some time [always].")  # fmt: skip
 @reported
 def server(settings: Settings, folder: str | None, port: int | None, appendfsync: str | None) -> Results:
     """Run a server for queues in the foreground, until Ctrl-C, and print the URL that programs use.

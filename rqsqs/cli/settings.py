@@ -18,7 +18,7 @@ from rqsqs.cli import output
 from rqsqs.cli.report import report
 
 F = TypeVar("F", bound=Callable[..., Any])
-LOOKED_AT = 500  # names of one beginning
+LOOKED_AT = 500  # names of one prefix
 
 
 @dataclass
@@ -83,38 +83,18 @@ class Settings:
 
 def common_options(command: F) -> F:
     """Add --url, --prefix and --json, which may stand before or behind the name of the command."""
+    add = functools.partial(click.option, expose_value=False)
     options = (
-        click.option(
-            "--url",
-            metavar="URL",
-            callback=_remember_url,
-            expose_value=False,
+        add("--url", metavar="URL", callback=_remember_url,
             help="redis://, rediss://, unix://, or embedded://~ for a server of your own. Else the variable RQSQS_URL; "
-            f"else {defaults.URL}. Others can read a password in it (ps): --url-file keeps it secret.",
-        ),
-        click.option(
-            "--url-file",
-            metavar="FILE",
-            callback=_remember_url_file,
-            expose_value=False,
-            help="A file that holds the URL, as secrets are given to containers. Else the variable RQSQS_URL_FILE.",
-        ),
-        click.option(
-            "--prefix",
-            metavar="TEXT",
-            callback=_remember("given_prefix"),
-            expose_value=False,
-            help="What all keys begin with. Else the variable RQSQS_PREFIX; else rqsqs.",
-        ),
-        click.option(
-            "--json",
-            is_flag=True,
-            default=None,
-            callback=_remember("as_json"),
-            expose_value=False,
-            help="Print JSON, one object per line.",
-        ),
-    )
+            f"else {defaults.URL}. Others can read a password in it (ps): --url-file keeps it secret."),
+        add("--url-file", metavar="FILE", callback=_remember_url_file,
+            help="A file that holds the URL, as secrets are given to containers. Else the variable RQSQS_URL_FILE."),
+        add("--prefix", metavar="TEXT", callback=_remember("given_prefix"),
+            help="Prefix of all keys. Else the variable RQSQS_PREFIX; else rqsqs."),
+        add("--json", is_flag=True, default=None, callback=_remember("as_json"),
+            help="Print JSON, one object per line."),
+    )  # fmt: skip
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 

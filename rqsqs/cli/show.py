@@ -9,13 +9,13 @@ import click
 
 import rqsqs
 from rqsqs._base_message import moment
-from rqsqs.cli import output, records, scanning
-from rqsqs.cli.damaged import Damaged, collected
+from rqsqs.cli import message_json, output, paging
+from rqsqs.cli.damaged_messages import Damaged, collected
 from rqsqs.cli.message_view import NO_CAUSE, attribute_text, body_text, cause_text
+from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import Facts, Record, Result, nothing
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import QUEUE
 from rqsqs.models import State
 
 NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
@@ -56,7 +56,7 @@ def _queue(queue: rqsqs.Queue) -> Result:
     except rqsqs.QueueDamaged as error:
         output.facts(queue.name, sorted(info.attributes.items()))
         raise error
-    record: Record = {"queue": queue.name, "fifo": queue.is_fifo, "paused": info.is_paused} | scanning.counts_record(
+    record: Record = {"queue": queue.name, "fifo": queue.is_fifo, "paused": info.is_paused} | paging.counts_record(
         counts
     )
     record |= {
@@ -142,7 +142,7 @@ def _backoff(rule: Any) -> str:
 
 
 def _message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> Result | int:
-    with Meter("looking", scanning.total(queue.counts()), quiet=settings.as_json) as meter, collected() as damaged:
+    with Meter("looking", paging.total(queue.counts()), quiet=settings.as_json) as meter, collected() as damaged:
         found = _find(queue, message_id, meter)
     broken = next((message for message in damaged if message.message_id == message_id), None)
     if broken is not None:
@@ -154,7 +154,6 @@ class DamagedInFull(Damaged):
     """A damaged message with its cause and its first bytes."""
 
     def show(self) -> None:
-        """What is wrong, the cause, the bytes."""
         super().show()
         if self.cause is not None:
             output.hanging("  failed  ", cause_text(self.cause))
@@ -162,7 +161,7 @@ class DamagedInFull(Damaged):
 
 
 def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Message, State] | None:
-    for state, page in scanning.pages(queue, scanning.STATES):
+    for state, page in paging.pages(queue, paging.STATES):
         meter.advance(len(page))
         for message in page:
             if message.message_id == message_id:
@@ -174,14 +173,13 @@ class InFull(Result):
     """A message with everything that is known about it."""
 
     def __init__(self, message: rqsqs.Message, state: State) -> None:
-        super().__init__(**records.record_of(message, state))
+        super().__init__(**message_json.record_of(message, state))
         self._message, self._state = message, state
 
     def show(self) -> None:
-        """Facts, body and traceback."""
         message, cause = self._message, self._message.cause
         output.facts(message.message_id, _facts(message, self._state))
-        _block(f"body ({records.body_type(message.body)})", body_text(message, indent=2))
+        _block(f"body ({message_json.body_type(message.body)})", body_text(message, indent=2))
         if cause is not None and cause.traceback:
             _block("traceback", cause.traceback)
 

@@ -20,10 +20,10 @@ from rich.text import Text
 
 import rqsqs
 from rqsqs._text import printable
-from rqsqs.cli import output, scanning
+from rqsqs.cli import output, paging
+from rqsqs.cli.parameter_types import COUNT, Duration
 from rqsqs.cli.report import OK, Column, Record, Result, Results, Table
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import COUNT, Duration
 
 ORDERS: dict[str, Callable[[Record], Any]] = {
     "name": lambda row: row["queue"],
@@ -89,11 +89,11 @@ class Sampler:
                 counts, is_paused = queue.counts(), queue.info().is_paused
             except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged):  # deleted meanwhile, or for doctor
                 continue
-            now, total = time.monotonic(), scanning.total(counts)
+            now, total = time.monotonic(), paging.total(counts)
             seen[queue.name] = now, total
             before = self._last.get(queue.name)
             change = round((total - before[1]) / (now - before[0]), 3) if before and now > before[0] else None
-            numbers = scanning.counts_record(counts)
+            numbers = paging.counts_record(counts)
             oldest_age_s = numbers.pop("oldest_age_s")
             rates = {
                 "change_per_s": change,
@@ -189,30 +189,30 @@ def _watch(
     size = console.size
     with _keys() as key_within, Live(console=console, screen=True, auto_refresh=False) as live, signals.end():
         for number in looks:
-            trouble = ""
+            failure = ""
             due = time.monotonic() + interval
             try:
                 rows = sampler.look()
             except rqsqs.ServerError as error:  # a server that starts again comes back into view
-                trouble = str(error)
-            live.update(_screen(console, settings, rows, trouble, interval), refresh=True)
+                failure = str(error)
+            live.update(_screen(console, settings, rows, failure, interval), refresh=True)
             while number != count and (left := due - time.monotonic()) > 0:
                 key = key_within(min(left, 0.5))
                 if key in ("q", "Q", "\x03"):
                     return
                 if console.size != size:  # the window was made larger or smaller
                     size = console.size
-                    live.update(_screen(console, settings, rows, trouble, interval), refresh=True)
+                    live.update(_screen(console, settings, rows, failure, interval), refresh=True)
 
 
-def _screen(console: Console, settings: Settings, rows: list[Record], trouble: str, interval: float) -> Group:
+def _screen(console: Console, settings: Settings, rows: list[Record], failure: str, interval: float) -> Group:
     """As much as fits: a line about it, the table, what is not shown."""
     where = settings.connect().transport.link.where
     about = f"{datetime.now():%H:%M:%S}  every {interval:g} s  {output.counted(len(rows), 'queue')}  {where}"
     room = max(console.height - 4, 1)
     shown = rows if len(rows) <= room else rows[: room - 1]
     lines: list[Any] = [
-        Text(printable(trouble or about), style="red" if trouble else "dim", no_wrap=True, overflow="ellipsis"),
+        Text(printable(failure or about), style="red" if failure else "dim", no_wrap=True, overflow="ellipsis"),
         output.as_table(COLUMNS, shown, console.width),
     ]
     if len(shown) < len(rows):

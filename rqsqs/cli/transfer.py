@@ -12,12 +12,12 @@ from typing import IO, Any
 
 import click
 
-from rqsqs.cli import output, records, scanning
+from rqsqs.cli import message_json, output, paging
+from rqsqs.cli.parameter_types import FILE, QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Results
 from rqsqs.cli.sending import Numbered, send_all
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import FILE, QUEUE
 
 MOST_LINES = 10_000_000  # of a file to import: else one that never ends would fill the disk
 
@@ -25,7 +25,7 @@ MOST_LINES = 10_000_000  # of a file to import: else one that never ends would f
 @click.command("export")
 @click.argument("queue", type=QUEUE)
 @click.argument("file", default="-", type=FILE)
-@scanning.state_option("Only messages that are so; may be repeated [all].")
+@paging.state_option("Only messages that are so; may be repeated [all].")
 @reported
 def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -> Results:
     """Write all messages of QUEUE to FILE as JSON Lines; - is stdout. They stay in the queue as they are.
@@ -40,16 +40,16 @@ def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -
       rqsqs export orders --state delayed | jq -r .body
       rqsqs pause orders; rqsqs export orders copy.jsonl; rqsqs resume orders
     """
-    wanted = scanning.chosen(states)
+    wanted = paging.chosen(states)
     target, written = settings.queue(queue), 0
-    expected = scanning.total(target.counts(), wanted)
+    expected = paging.total(target.counts(), wanted)
     with (
         _complete_or_nothing(file) as write,
         Meter("exporting", expected, quiet=settings.as_json or _is_watched(file)) as meter,
     ):
-        for state, page in scanning.pages(target, wanted):
+        for state, page in paging.pages(target, wanted):
             for message in page:
-                write(output.as_line(records.record_of(message, state)) + "\n")
+                write(output.as_line(message_json.record_of(message, state)) + "\n")
             written += len(page)
             meter.advance(len(page))
     about = f"exported {output.counted(written, 'message')} of {queue}"
@@ -117,13 +117,13 @@ def import_(settings: Settings, queue: str, file: str) -> Results:
       rqsqs export orders | rqsqs --url redis://elsewhere:6379/0 import orders -
     """
     target = settings.queue(queue)
-    longest = records.longest_line(target)  # tells that it exists, before a long file is read
+    longest = message_json.longest_line(target)  # tells that it exists, before a long file is read
     with contextlib.ExitStack() as stack:
         source = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))
         is_kept = Path(file).is_file() and file != "-"
         lines = source if is_kept else stack.enter_context(tempfile.TemporaryFile())  # is read twice
         places = stack.enter_context(Places())
-        for number, line in enumerate(records.lines_of(source, longest), 1):
+        for number, line in enumerate(message_json.lines_of(source, longest), 1):
             if number > MOST_LINES:
                 raise click.UsageError(f"a file must have at most {MOST_LINES:,} lines, got more: import it in parts")
             if not is_kept:
@@ -177,7 +177,7 @@ class Places:
             click.UsageError: it holds something else.
         """
         if line.strip():
-            record = records.parsed(number, line)
+            record = message_json.parsed(number, line)
             _entry(number, record, True)
             name = _bytes(record["message_id"]) if record.get("message_id") else number
             sent = _bytes(record.get("sequence_number") or record.get("sent_at") or "")
@@ -193,7 +193,7 @@ def _messages(lines: IO[bytes], places: Places, is_fifo: bool) -> Iterator[Numbe
     for number, start in places:
         lines.seek(start)
         line = lines.readline()
-        yield number, len(line), _entry(number, records.parsed(number, line), is_fifo)
+        yield number, len(line), _entry(number, message_json.parsed(number, line), is_fifo)
 
 
 def _entry(number: int, record: dict[str, Any], is_fifo: bool) -> Any:
@@ -204,4 +204,4 @@ def _entry(number: int, record: dict[str, Any], is_fifo: bool) -> Any:
         record = record | timing
     if is_fifo and not record.get("deduplication_id") and isinstance(record.get("message_id"), str):
         record = record | {"deduplication_id": record["message_id"]}
-    return records.entry_of(number, record, {})
+    return message_json.entry_of(number, record, {})

@@ -13,66 +13,37 @@ import click
 from click.core import ParameterSource
 
 from rqsqs.cli import logs, output
+from rqsqs.cli.parameter_types import DURATION, FILE, QUEUE
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import DURATION, FILE, QUEUE
 
 CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options that a Worker has under the same name
 
 
 @click.command("worker")
 @click.argument("target", type=FILE)
-@click.option(
-    "--concurrency",
-    "-c",
-    type=click.IntRange(1, 10_000),
-    metavar="N",
-    help="Messages handled at a time, in each process [as the worker says, else 10].",
-)
+@click.option("--concurrency", "-c", type=click.IntRange(1, 10_000), metavar="N",
+              help="Messages handled at a time, in each process [as the worker says, else 10].")  # fmt: skip
 @click.option("--processes", "-p", type=click.IntRange(1, 1000), default=1, metavar="N", help="Processes [1].")
-@click.option(
-    "--queue",
-    "-q",
-    "queues",
-    type=QUEUE,
-    multiple=True,
-    metavar="QUEUE",
-    help="Serve this one of the worker's queues; may be repeated [all].",
-)
+@click.option("--queue", "-q", "queues", type=QUEUE, multiple=True, metavar="QUEUE",
+              help="Serve this one of the worker's queues; may be repeated [all].")  # fmt: skip
 @click.option("--heartbeat-interval", type=DURATION, help="Time between two heartbeats [as the worker says, else 5s].")
-@click.option("--shutdown-timeout", type=DURATION, help="What handlers get to finish when it is stopped [else 30s].")
+@click.option("--shutdown-timeout", type=DURATION, help="Time that handlers get to finish at a stop [else 30s].")
+@click.option("--lambda", "lambda_queue", type=QUEUE, metavar="QUEUE",
+              help="TARGET is a function as for AWS Lambda: it handles this queue.")  # fmt: skip
 @click.option(
-    "--lambda",
-    "lambda_queue",
-    type=QUEUE,
-    metavar="QUEUE",
-    help="TARGET is a function as for AWS Lambda: it handles this queue.",
+    "--batch", type=click.IntRange(1, 1000), metavar="N", help="With --lambda: records per event, at most [10]."
 )
-@click.option(
-    "--batch", type=click.IntRange(1, 1000), metavar="N", help="With --lambda: records in an event at most [10]."
-)
-@click.option("--timeout", type=DURATION, help="With --lambda: what a call may take [no limit].")
-@click.option(
-    "--health-port",
-    type=click.IntRange(0, 65_535),
-    metavar="N",
-    help="Serve /livez and /readyz on this port; 0 = a free one.",
-)
-@click.option(
-    "--health-host",
-    default="127.0.0.1",
-    metavar="ADDRESS",
-    help="Where it listens; 0.0.0.0 for all addresses [127.0.0.1].",
-)
+@click.option("--timeout", type=DURATION, help="With --lambda: time limit of a call [none].")
+@click.option("--health-port", type=click.IntRange(0, 65_535), metavar="N",
+              help="Serve /livez and /readyz on this port; 0 = a free one.")  # fmt: skip
+@click.option("--health-host", default="127.0.0.1", metavar="ADDRESS",
+              help="Address of the health checks; 0.0.0.0 for all addresses [127.0.0.1].")  # fmt: skip
 @click.option("--reload", is_flag=True, help="Development: restart when a *.py file changes.")
+@click.option("--reload-dir", "folders", type=FILE, multiple=True, metavar="FOLDER",
+              help="Watch files below this folder; may be repeated [the current directory].")  # fmt: skip
 @click.option(
-    "--reload-dir",
-    "folders",
-    type=FILE,
-    multiple=True,
-    metavar="FOLDER",
-    help="Files below are watched; may be repeated [the current directory].",
+    "--log-level", type=click.Choice(logs.LEVELS), default="info", help="Lowest level logged to stderr [info]."
 )
-@click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", help="What is logged to stderr [info].")
 @click.option("--report-to", type=click.IntRange(0, 2**31 - 1), hidden=True)
 @click.option("--given", type=click.Choice(["url", "prefix"]), multiple=True, hidden=True)
 @reported

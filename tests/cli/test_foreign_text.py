@@ -26,9 +26,9 @@ from click.testing import CliRunner
 import rqsqs
 from rqsqs import cli
 from rqsqs._core import flows
+from rqsqs.cli.parameter_types import QUEUE, QueueName
 from rqsqs.cli.program import explain, program
 from rqsqs.cli.settings import Settings
-from rqsqs.cli.values import QUEUE, QueueName
 from tests.cli.tools import commands, die_of
 from tests.clusters import client_of
 

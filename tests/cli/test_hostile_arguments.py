@@ -21,8 +21,8 @@ import click
 from click.testing import CliRunner
 
 import rqsqs
+from rqsqs.cli.parameter_types import Durability, Duration, File, Moment, Pair, QueueName, RetryRule
 from rqsqs.cli.program import program
-from rqsqs.cli.values import Durability, Duration, File, Moment, Number, Pair, QueueName, RetryRule
 from tests.cli.tools import commands
 
 DOCUMENTED = {0, 1, 2, 3, 4, 130}
@@ -112,7 +112,7 @@ def hostile(parameter: click.Parameter) -> list[str]:
         return [*DURATIONS, *TEXTS[:8]]
     if isinstance(kind, Moment):
         return [*MOMENTS, *TEXTS[:8]]
-    if isinstance(kind, Number | click.types.IntParamType | click.types.FloatParamType):
+    if isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
         return [*NUMBERS, *TEXTS[:8]]
     if isinstance(kind, File):
         return [*PATHS, *TEXTS[:8]]

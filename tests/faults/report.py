@@ -35,7 +35,7 @@ def note_verdict(verdict: Verdict, faults: int, seconds: float) -> None:
         seconds=seconds,
         faults=faults,
         sent=verdict.sent,
-        failed=verdict.troubles,
+        failed=verdict.errors,
         pause=verdict.longest_pause_s,
         broken={name: len(found) for name, found in verdict.broken.items()},
     )

@@ -78,7 +78,7 @@ def run(
         counted = {name: len(found) for name, found in verdict.broken.items()}
         print(
             f"\n{trial.queue}: {len(trial.faults)} faults, {verdict.sent} sent, {verdict.unknown} unknown, "
-            f"{verdict.redelivered} redelivered, {verdict.troubles} calls failed, "
+            f"{verdict.redelivered} redelivered, {verdict.errors} calls failed, "
             f"longest pause {verdict.longest_pause_s:.2f} s, {counted or 'nothing broken'}"
         )
         report.note_verdict(verdict, len(trial.faults), seconds)
@@ -201,7 +201,7 @@ def test_a_frozen_server_breaks_no_promise(make_server: Callable[..., Server], i
     options = {"socket_timeout": 0.4}
     verdict, _ = run(server.url, [Broken("SIGSTOP", freeze)], is_fifo=is_fifo, options=options)
     assert not verdict.broken
-    assert verdict.troubles
+    assert verdict.errors
 
 
 @rather_fifo
@@ -210,7 +210,7 @@ def test_forgotten_scripts_break_no_promise(make_server: Callable[..., Server], 
     with redis.Redis.from_url(server.url) as client:
         verdict, _ = run(server.url, [Broken("SCRIPT FLUSH", client.script_flush)], 0.1, is_fifo=is_fifo)
     assert not verdict.broken
-    assert not verdict.troubles
+    assert not verdict.errors
 
 
 def test_a_full_server_refuses_sends_and_lets_consumers_go_on(
@@ -231,7 +231,7 @@ def test_a_full_server_refuses_sends_and_lets_consumers_go_on(
         assert not succeeded(events, "sent", since=since + 0.05, to=to - 0.05)
         assert succeeded(events, "received", since=since + 0.05, to=to - 0.05)
         assert succeeded(events, "deleted", since=since + 0.05, to=to - 0.05)
-    refused = [e for e in events if e.kind == "trouble"]
+    refused = [e for e in events if e.kind == "error"]
     assert refused
     assert all("has reached its maxmemory and stored nothing" in e.text for e in refused)
     assert succeeded(events, "sent", since=full.times[0][1], to=float("inf"))
@@ -264,7 +264,7 @@ def test_a_bad_network_breaks_no_promise(make_server: Callable[..., Server], is_
         verdict, _ = run(proxy.url, faults, 0.3, seconds=max(SECONDS, 3.5), is_fifo=is_fifo, options=options)
         assert not verdict.broken
         assert proxy.lost
-        assert verdict.troubles
+        assert verdict.errors
 
 
 def test_a_send_whose_answer_was_lost_is_repeated_and_stored_once(valkey_url: str, prefix: str) -> None:
@@ -345,7 +345,7 @@ def test_killed_and_frozen_consumers_break_no_promise(valkey_url: str, is_fifo: 
     faults: list[Fault] = [Trial.kill_consumer, Trial.freeze_consumer]
     verdict, _ = run(valkey_url, faults, 0.3, is_fifo=is_fifo, work_s=0.05)
     assert not verdict.broken
-    assert not verdict.troubles
+    assert not verdict.errors
 
 
 # Clusters
@@ -459,7 +459,7 @@ def test_the_death_of_a_replica_is_not_noticed(cluster: Cluster) -> None:
 
     verdict, _ = run(cluster.url, [Broken("SIGKILL of a replica", kill_replica)], is_fifo=True)
     assert not verdict.broken
-    assert not verdict.troubles
+    assert not verdict.errors
 
 
 @rather_fifo

@@ -168,7 +168,7 @@ def test_the_first_of_several_in_hand_counts_as_well() -> None:
 def test_an_ordinary_day(group: str) -> None:
     story = Story(group).send(1).send(2, at=0.1)
     story.receive("a", 1, 2, at=0.2).delete("a", 1, at=0.3).delete("a", 2, at=0.4)
-    keeps(story, sent=2, unknown=0, delivered=2, deliveries=2, redelivered=0, troubles=0)
+    keeps(story, sent=2, unknown=0, delivered=2, deliveries=2, redelivered=0, errors=0)
 
 
 @pytest.mark.parametrize("group", ["", "g"])
@@ -258,10 +258,10 @@ def test_a_pause_counts_while_messages_are_sent() -> None:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     with Journal(tmp_path / "p.journal", "p") as journal:
         journal.write("received", 1.0000004, 2.5, number=3, group="g", message="m", receives=2, visible_s=1.5)
-        journal.write("trouble", 3, 4, text="bäd")
+        journal.write("error", 3, 4, text="bäd")
     assert list(read(tmp_path)) == [
         Event("received", 1.0, 2.5, 3, "g", "m", 2, 1.5, "p"),
-        Event("trouble", 3, 4, by="p", text="bäd"),
+        Event("error", 3, 4, by="p", text="bäd"),
     ]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from rqsqs.cli import output
+from rqsqs.cli.parameter_types import DURABILITY, Duration
 from rqsqs.cli.report import OK, REFUSED, Facts, Record, Results
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import DURABILITY, Duration
 
 
 @click.command("chaos")
@@ -21,8 +21,8 @@ from rqsqs.cli.values import DURABILITY, Duration
 @click.option("--consumers", type=click.IntRange(1, 100), default=4, help="Processes that receive [4].")
 @click.option("--rate", type=click.FloatRange(1, 100_000), default=200.0, help="Messages a second [200].")
 @click.option("--durability", type=DURABILITY, metavar="TEXT", default="",
-              help="What sends wait for, and deletes if it says so: replicas=1,deletes or aof,timeout=0.5. Else the "
-              "variable RQSQS_DURABILITY.")  # fmt: skip
+              help="Let sends wait for replicas or disk, and deletes too: replicas=1,deletes or aof,timeout=0.5. Else "
+              "the variable RQSQS_DURABILITY.")  # fmt: skip
 @click.option("--fault", "commands", multiple=True, metavar="COMMAND",
               help="A command of yours that breaks something, as a restart of a server. Repeatable.")  # fmt: skip
 @click.option("--kill/--no-kill", default=True, help="Kill consumers with SIGKILL [yes].")
@@ -58,7 +58,7 @@ def chaos(
         "delivered": verdict.delivered,
         "redelivered": verdict.redelivered,
         "stored twice": len(verdict.doubled),
-        "calls that failed": verdict.troubles,
+        "calls that failed": verdict.errors,
         "longest pause": round(verdict.longest_pause_s, 3),
         "left in the queue": trial.left,
     }

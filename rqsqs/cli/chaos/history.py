@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
-Kind = Literal["sending", "sent", "refused", "received", "deleting", "deleted", "kept", "trouble"]
+Kind = Literal["sending", "sent", "refused", "received", "deleting", "deleted", "kept", "error"]
 
 MARGIN_S = 0.01  # the server counts visibility timeouts in ms, and clocks are not of one speed
 
@@ -31,7 +31,7 @@ class Event:
     """One thing a process does or was told.
 
     Attributes:
-        kind: see above; "trouble": a call failed.
+        kind: see above; "error": a call failed.
         began: when the call was made (seconds); the same for all events of one call.
         ended: when it was answered.
         number: of the message; in its group they are sent in rising order.
@@ -40,7 +40,7 @@ class Event:
         receives: its receive count.
         visible_s: received: for how long it is invisible to others.
         by: name of the process.
-        text: of the trouble.
+        text: of the error.
     """
 
     kind: Kind
@@ -106,7 +106,7 @@ class Verdict:
         doubled: numbers stored twice: they came with two message ids.
         disordered: (group, number, earlier number) delivered although the earlier one was not deleted.
         shared: (group, number, other number) of which two consumers had one each at the same time.
-        troubles: calls that failed.
+        errors: calls that failed.
         longest_pause_s: longest time in which no call succeeded, while messages were sent.
     """
 
@@ -123,7 +123,7 @@ class Verdict:
     doubled: list[int] = field(default_factory=list)
     disordered: list[tuple[str, int, int]] = field(default_factory=list)
     shared: list[tuple[str, int, int]] = field(default_factory=list)
-    troubles: int = 0
+    errors: int = 0
     longest_pause_s: float = 0.0
 
     @property
@@ -159,8 +159,8 @@ def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
     for event in sorted(events, key=lambda e: e.ended):
         number = event.number
         match event.kind:
-            case "trouble":
-                verdict.troubles += 1
+            case "error":
+                verdict.errors += 1
             case "sending":
                 open_sends[number] += 1
             case "sent":

@@ -19,7 +19,7 @@ from typing import Any
 import rqsqs
 from rqsqs.cli.chaos.history import Journal
 
-PAUSE_S = 0.05  # after trouble
+PAUSE_S = 0.05  # after an error
 WAIT_S = 0.2
 
 
@@ -66,7 +66,7 @@ def produce(settings: dict[str, Any]) -> None:
                     queue.send({"n": number}, **options)
                 except rqsqs.RqsqsError as error:
                     now = time.monotonic()
-                    journal.write("trouble", began, now, number=number, group=group, text=str(error)[:200])
+                    journal.write("error", began, now, number=number, group=group, text=str(error)[:200])
                     # What is repeatable the library has perhaps tried before, and that may have been stored.
                     is_stored = isinstance(error, rqsqs.DurabilityNotReached) or getattr(error, "request_sent", False)
                     if not queue.is_fifo and not is_stored:
@@ -95,7 +95,7 @@ def consume(settings: dict[str, Any]) -> None:
                     rng.randint(1, 5), wait=rng.choice((0.02, WAIT_S)), visibility_timeout=settings["visibility_s"]
                 )
             except rqsqs.RqsqsError as error:
-                journal.write("trouble", began, time.monotonic(), text=str(error)[:200])
+                journal.write("error", began, time.monotonic(), text=str(error)[:200])
                 time.sleep(PAUSE_S)
                 continue
             ended = time.monotonic()
@@ -122,7 +122,7 @@ def consume(settings: dict[str, Any]) -> None:
                     if isinstance(error, rqsqs.ReceiptHandleExpired):  # it was too slow: an ordinary answer
                         journal.write("kept", began, now, **about)
                     else:
-                        journal.write("trouble", began, now, text=str(error)[:200], **about)
+                        journal.write("error", began, now, text=str(error)[:200], **about)
                 else:
                     journal.write("deleted", began, time.monotonic(), **about)
 

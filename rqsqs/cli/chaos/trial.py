@@ -23,7 +23,7 @@ import redis
 import rqsqs
 from rqsqs.cli.chaos import history
 
-PATIENCE_S = 60.0  # so long the rest may take to be consumed
+TIMEOUT_S = 60.0  # for the rest to be consumed
 FAULT_S = 60.0  # and a command of the user
 
 Fault = Callable[["Trial"], str]  # breaks something, and says what
@@ -35,14 +35,14 @@ class Trial:
 
     Attributes:
         url: of the server or cluster.
-        seconds: for so long messages are sent.
+        seconds: how long messages are sent.
         is_fifo: on a FIFO queue.
         producers: processes that send.
         consumers: processes that receive and delete.
         rate: messages a second, of all producers together.
         groups: message groups of a FIFO queue.
         visibility_s: visibility timeout.
-        work_s: a consumer takes up to so long for what it received.
+        work_s: the longest time a consumer takes for the messages it received.
         partitions: of the queue.
         durability: of producers and consumers, as text; "" = none.
         prefix: what all keys begin with; removed in the end.
@@ -76,7 +76,7 @@ class Trial:
 
         Args:
             faults: one after the other, from the beginning again.
-            every_s: about so long between two.
+            every_s: about the time between two.
         """
         self._create()
         for index in range(self.producers):
@@ -168,7 +168,7 @@ class Trial:
 
     def _await_all(self) -> None:
         """Until everybody keeps a journal, and each producer has begun to send."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
 
         def begun() -> int:
             journals = list(self.folder.glob("*.journal"))
@@ -177,7 +177,7 @@ class Trial:
         while begun() < self.producers + self.consumers:
             self._look()
             if time.monotonic() > deadline:
-                raise RuntimeError(f"producers and consumers did not start within {PATIENCE_S:.0f} s")
+                raise RuntimeError(f"producers and consumers did not start within {TIMEOUT_S:.0f} s")
             time.sleep(0.02)
 
     def _look(self) -> None:
@@ -188,7 +188,7 @@ class Trial:
     def _drain(self) -> int:
         """Until nothing is left; returns how many are, if that takes too long; -1: nobody can tell. If the queue itself
         is gone, so is what was in it."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         left = -1
         with rqsqs.connect(self.url, prefix=self.prefix) as connection:
             queue = connection.queue(self.queue)

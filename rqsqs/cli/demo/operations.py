@@ -32,13 +32,13 @@ def source_files(limit: int) -> list[Path]:
 
 
 def make(about: int, poison: tuple[int, int] = (6, 3), seed: int = 1) -> list[Operation]:
-    """About so many operations on the files of the standard library.
+    """About this many operations on the files of the standard library.
 
     The file seems to grow from round to round: each operation stores the digest of a longer beginning of it. One in
     ten removes the key instead.
 
     Args:
-        poison: so many have a time to live in words, and so many say "delete" for "remove": not every worker
+        poison: how many have a time to live in words, and how many say "delete" for "remove": not every worker
             understands that.
     """
     rng = random.Random(seed)

@@ -33,7 +33,7 @@ from rqsqs import embedded
 from rqsqs._io import connect
 from rqsqs._io.sync.clients import client_of
 from rqsqs._text import printable
-from rqsqs.cli.causes import Kinds
+from rqsqs.cli.cause_groups import Kinds
 from rqsqs.cli.demo import BEAT_S, CACHE_JOB, operations
 from rqsqs.cli.demo.counters import Report, in_hand
 from rqsqs.testing import remove_keys
@@ -41,7 +41,7 @@ from rqsqs.testing import remove_keys
 APPLICATION = "rqsqs.cli.demo.application"
 PRODUCERS, WORKERS = 2, 4
 REPEAT = 0.05  # of the batches are sent twice
-PATIENCE_S = 120.0  # for any step; a demo that takes longer has failed
+TIMEOUT_S = 120.0  # for any step; a demo that takes longer has failed
 TWO_BEATS_S = 2 * BEAT_S
 SLACK_S = 0.25  # between looking at the clock and killing, on a busy machine
 
@@ -144,7 +144,7 @@ class Show:
             self.wait_until(is_drained, "the queue is empty")
             seconds = time.monotonic() - started
             for process in producers:
-                if process.wait(PATIENCE_S) != 0:
+                if process.wait(TIMEOUT_S) != 0:
                     raise DemoFailed(f"a producer ended with exit code {process.returncode}")
             redelivered = look().get("redelivered", 0)
 
@@ -250,7 +250,7 @@ class Show:
     def kill_one_that_works(self) -> tuple[int, float]:
         """Its process id, and when (epoch, by the server's clock)."""
         pids = [c.pid for c in self.living()]
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
@@ -271,7 +271,7 @@ class Show:
         """
         back: list[float] = []
         watched = self.in_flight()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while watched:
             time.sleep(0.02)
             look()
@@ -351,14 +351,14 @@ class Show:
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         """Wait for a step to come to its end."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not is_so():
             for process in self.processes:
                 if process.poll():
                     said = self.log.read_text(errors="replace")[-2000:]
                     raise DemoFailed(f"process {process.pid} ended with exit code {process.returncode}\n{said}")
             if time.monotonic() > deadline:
-                raise DemoFailed(f"after {PATIENCE_S:.0f} s it is still not so that {what}")
+                raise DemoFailed(f"after {TIMEOUT_S:.0f} s the step has not ended: {what}")
             time.sleep(0.05)
 
     def total(self, queue: rqsqs.Queue) -> int:

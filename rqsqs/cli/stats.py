@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 import rqsqs
-from rqsqs.cli import output, scanning
+from rqsqs.cli import output, paging
+from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.report import OK, Column, Results, Table, nothing
 from rqsqs.cli.settings import Settings, reported
-from rqsqs.cli.values import QUEUE
 
 COLUMNS = (
     Column("QUEUE", lambda row: f"{row['queue']} (paused)" if row["paused"] else row["queue"]),
@@ -37,7 +37,7 @@ def stats(settings: Settings, names: tuple[str, ...]) -> Results:
     rows = []
     for queue in [connection.queue(name) for name in names] if names else list(connection.queues()):
         try:
-            numbers = scanning.counts_record(queue.counts())
+            numbers = paging.counts_record(queue.counts())
             rows.append({"queue": queue.name} | numbers | {"paused": queue.info().is_paused})
         except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged) as error:
             if names:

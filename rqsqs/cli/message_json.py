@@ -15,7 +15,7 @@ import rqsqs
 from rqsqs._base_message import moment
 from rqsqs._suggestions import did_you_mean
 from rqsqs.cli import output
-from rqsqs.cli.values import DURATION, MOMENT
+from rqsqs.cli.parameter_types import DURATION, MOMENT
 
 OPTIONS = tuple(rqsqs.SendOptions.__annotations__)
 SHOWN = (  # what is printed beside; it may stand in what is sent

@@ -154,30 +154,6 @@ class Pair(click.ParamType):  # type: ignore[type-arg]
         return name, text
 
 
-class Number(click.ParamType):  # type: ignore[type-arg]
-    """A whole number in a range."""
-
-    name = "number"
-
-    def __init__(self, minimum: int = 1, maximum: int | None = None) -> None:
-        self._minimum = minimum
-        self._maximum = maximum
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number."""
-        rule = f"{self._minimum} at least" if self._maximum is None else f"{self._minimum} to {self._maximum}"
-        try:
-            number = int(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a whole number, {rule}", param, ctx)
-        if number < self._minimum or (self._maximum is not None and number > self._maximum):
-            self.fail(f"{number} is not in the range: {rule}", param, ctx)
-        return number
-
-
-COUNT = Number()
-
-
 class RetryRule(click.ParamType):  # type: ignore[type-arg]
     """`1s..5m`, `TimeoutError=10s..1h` or `ValueError=never`."""
 
@@ -218,5 +194,6 @@ def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]])
     return policy if general is None else replace(policy, base=general[0], cap=general[1])
 
 
+COUNT = click.IntRange(1)
 DURABILITY, DURATION, FILE = Durability(), Duration(), File()
 MOMENT, PAIR, QUEUE, RETRY = Moment(), Pair(), QueueName(), RetryRule()

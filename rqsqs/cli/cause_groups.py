@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import rqsqs
-from rqsqs.cli.damaged import Damaged
+from rqsqs.cli.damaged_messages import Damaged
 from rqsqs.cli.message_view import NO_CAUSE
 from rqsqs.cli.report import Record
 

@@ -12,7 +12,7 @@ from datetime import datetime
 import rqsqs
 from rqsqs._base_message import moment
 from rqsqs.cli import output
-from rqsqs.cli.records import cause_record
+from rqsqs.cli.message_json import cause_record
 from rqsqs.cli.report import Record, Result
 
 
@@ -35,7 +35,6 @@ class Damaged(Result):
     source: str | None
 
     def records(self) -> tuple[Record]:
-        """With its bytes."""
         record = {
             "message_id": self.message_id,
             "damaged": self.what,
@@ -48,7 +47,6 @@ class Damaged(Result):
         return (record,)
 
     def show(self) -> None:
-        """A line about it, and what is wrong."""
         times = output.counted(self.receive_count, "receive")
         source = f", from {self.source}" if self.source else ""
         output.line(f"{self.message_id}, sent {output.since(self.sent_at)} ago, {times}{source}", bold=True)
