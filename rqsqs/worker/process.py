@@ -136,8 +136,13 @@ class DaemonThreads(ThreadPoolExecutor):
         future: Future[T] = Future()
         self._calls.put(functools.partial(self._call, future, functools.partial(fn, *args, **kwargs)))
         if not self._idle.acquire(blocking=False) and self._number < self._max_workers:
-            self._number += 1
-            threading.Thread(target=self._work, name=f"asyncio_{self._number}", daemon=True).start()
+            thread = threading.Thread(target=self._work, name=f"asyncio_{self._number}", daemon=True)
+            try:
+                thread.start()
+                self._number += 1
+            except RuntimeError:  # the system gives no more
+                if not self._number:
+                    raise
         return future
 
     def _work(self) -> None:

@@ -258,14 +258,19 @@ class Runtime:
                 self.settler.give_back(job)
             queue.waiting.clear()
             self.executor.wake()
-        with contextlib.suppress(RuntimeError):  # the system gives no more threads: it ends by itself, later
+        try:
             RestartingThread("rqsqs-end-fetch", functools.partial(self._end_fetch, queue)).start()
+        except RuntimeError:  # the system gives no more threads
+            self._unblock(queue)
 
     def _end_fetch(self, queue: WorkerQueue) -> None:
         while queue.is_fetching and not self._is_closed:
-            with contextlib.suppress(Exception):  # the fetch finds out for itself
-                self.transport.link.unblock(tuple(p.wakeups for p in queue.ref.partitions))
+            self._unblock(queue)
             time.sleep(0.005)
+
+    def _unblock(self, queue: WorkerQueue) -> None:
+        with contextlib.suppress(Exception):  # the fetch finds out for itself
+            self.transport.link.unblock(tuple(p.wakeups for p in queue.ref.partitions))
 
     def _give_back(self, queue: WorkerQueue) -> None:
         """Everything, also what is running: a coroutine is cancelled, a thread continues for nothing."""

@@ -149,6 +149,28 @@ def test_a_second_stop_gives_everything_back_at_once(app: App, name: str) -> Non
         assert {m.receive_count for m in q.receive(10)} == {1}
 
 
+def test_a_worker_ends_though_the_system_gives_no_more_threads(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    q = app.queue()
+    begun: list[Any] = []
+    go = threading.Event()
+
+    def handle(message: Message) -> None:
+        begun.append(message.body)
+        go.wait(20)
+
+    send(q, range(3))
+    with released(go):
+        running = app.serve(handle, concurrency=5, shutdown_timeout=0.1)
+        until(lambda: len(begun) == 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            running.stop()
+        assert (q.counts().visible, q.counts().in_flight) == (3, 0)
+
+
 def test_finished_messages_are_deleted_before_the_end(app: App) -> None:
     for _ in range(10):
         q = app.queue()
