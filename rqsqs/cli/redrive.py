@@ -200,12 +200,8 @@ def _test(message_ids: Sequence[str], cause: str | None) -> Test:
         wanted = {arguments.message_id(name).lower() for name in message_ids}
         return lambda message: message.message_id in wanted
     if cause is not None:
-        return lambda message: message.cause is not None and cause in _cause_of(message.cause)
+        return lambda m: m.cause is not None and cause in f"{m.cause.type}: {m.cause.message}"
     return lambda message: True
-
-
-def _cause_of(cause: rqsqs.Failure) -> str:
-    return f"{cause.type}: {cause.message}"
 
 
 def _chosen(queue: rqsqs.Queue, is_chosen: Test, most: int, meter: Meter) -> Iterator[_Letter]:
@@ -233,21 +229,19 @@ def _move_chosen(
     cause: str | None,
 ) -> Results:
     """Move single messages, as many in one task as one call takes."""
-    wanted: list[tuple[str, str | None]] = []  # ids and groups: bodies may be large
     is_chosen = _test(message_ids, cause)
     if message_ids:  # ids ascend as messages were sent
-        wanted = [(name, None) for name in sorted({name.lower() for name in message_ids})]
+        wanted = [_Letter(name, None) for name in sorted({name.lower() for name in message_ids})]
     else:
         with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
-            found = _chosen(queue, is_chosen, max_messages or sys.maxsize, meter)
-            wanted = [(message.message_id, message.group) for message in found]
+            wanted = list(_chosen(queue, is_chosen, max_messages or sys.maxsize, meter))
     moved = 0
     not_found: list[str] = []
     failed: dict[str, str] = {}
     try:
         with Meter("moving", len(wanted), quiet=settings.as_json) as meter, _refusals():
             for i in range(0, len(wanted), PORTION):
-                portion: list[Any] = [_Letter(*pair) for pair in wanted[i : i + PORTION]]
+                portion: list[Any] = wanted[i : i + PORTION]
                 done = queue.redrive_messages(portion, destination, max_per_second=rate)
                 moved += len(done.moved)
                 not_found += done.not_found

@@ -33,6 +33,7 @@ from rqsqs import embedded
 from rqsqs._io import connect
 from rqsqs._io.sync.clients import client_of
 from rqsqs._text import printable
+from rqsqs.cli import paging
 from rqsqs.cli.cause_groups import Kinds
 from rqsqs.cli.demo import BEAT_S, CACHE_JOB, operations
 from rqsqs.cli.demo.counters import Report, in_hand
@@ -109,9 +110,7 @@ class Show:
         columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         is_shown = self.console.is_terminal and not quiet
         progress = Progress(*columns, console=self.console, disable=not is_shown)
-        with (
-            progress if is_shown else contextlib.nullcontext()
-        ):  # the end of a disabled one is a line in older versions
+        with progress if is_shown else contextlib.nullcontext():  # older versions end a disabled one with a line
 
             def say(text: str) -> None:
                 if not quiet:
@@ -129,7 +128,7 @@ class Show:
 
             def is_drained() -> bool:
                 look()
-                return self.total(self.queue) == 0
+                return paging.total(self.queue.counts()) == 0
 
             say(f"{len(todo):,} operations on {len({o['key'] for o in todo}):,} keys of a cache, made from real files")
             workers = self.start_workers()
@@ -206,7 +205,7 @@ class Show:
         ]
         checks |= {
             "every dead letter went back": numbers["redriven"] == numbers["dead_lettered"],
-            "the dead-letter queue is empty": self.total(self.dead_letters) == 0,
+            "the dead-letter queue is empty": paging.total(self.dead_letters.counts()) == 0,
             "the cache equals what the operations say": not wrong,
         }
         return numbers | {
@@ -218,16 +217,14 @@ class Show:
 
     def causes(self) -> list[str]:
         """What the dead letters died of, as `rqsqs dlq ls` puts it together."""
-        kinds, cursor = Kinds(), ""
-        while True:
-            page, cursor = self.dead_letters.browse(cursor=cursor, max_messages=500)
+        kinds = Kinds()
+        for _, page in paging.pages(self.dead_letters, ("visible",)):
             for message in page:
                 kinds.add(message)
-            if not cursor:
-                return [
-                    f"{kind.count:>4} x {(kind.type or '').rpartition('.')[2]}: {kind.message}"
-                    for kind in kinds.most_frequent_first()
-                ]
+        return [
+            f"{kind.count:>4} x {(kind.type or '').rpartition('.')[2]}: {kind.message}"
+            for kind in kinds.most_frequent_first()
+        ]
 
     # The killed worker
 
@@ -295,13 +292,8 @@ class Show:
 
     def in_flight(self) -> set[tuple[str, float]]:
         """Message id and time of return of everything that workers hold."""
-        found: set[tuple[str, float]] = set()
-        cursor = ""
-        while True:
-            page, cursor = self.queue.browse("in_flight", cursor, max_messages=1000)
-            found.update((m.message_id, m.visible_at.timestamp()) for m in page if m.visible_at)
-            if not cursor:
-                return found
+        pages = paging.pages(self.queue, ("in_flight",))
+        return {(m.message_id, m.visible_at.timestamp()) for _, page in pages for m in page if m.visible_at}
 
     # Processes
 
@@ -360,11 +352,6 @@ class Show:
             if time.monotonic() > deadline:
                 raise DemoFailed(f"after {TIMEOUT_S:.0f} s the step has not ended: {what}")
             time.sleep(0.05)
-
-    def total(self, queue: rqsqs.Queue) -> int:
-        """All messages of a queue."""
-        counts = queue.counts()
-        return counts.visible + counts.in_flight + counts.delayed
 
     def task(self, task_id: str) -> rqsqs.MoveTask:
         """How far the redrive is."""
