@@ -69,7 +69,7 @@ class Runtime:
         self._loop_thread = threading.get_ident()
         self._queues_to_create = queues
         self._stop, self._abort, self._is_idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._is_told_to_stop = False
+        self._was_stopped = False
         self._is_closed = False
         self._helpers = DaemonThreads()  # not the event loop's, which calls of handlers may all keep busy
 
@@ -182,9 +182,9 @@ class Runtime:
 
     def stop(self) -> None:
         """Take no more messages, finish those in hand, end. Called again: give everything back and end."""
-        if self._is_told_to_stop:  # a command that drains the worker is no first time
+        if self._was_stopped:  # a command that drains the worker is no first time
             self._abort.set()
-        self._is_told_to_stop = True
+        self._was_stopped = True
         self._stop.set()
 
     async def _wind_up(self) -> None:

@@ -138,12 +138,12 @@ def test_its_group_goes_on_when_it_went_to_the_dead_letter_queue(app: App, kind:
     send(q, "a1", "a-MARK", "a3", "b1")
     damage(app, "q.fifo", "a-MARK", b"\xc1")
     seen = Seen()
-    buried: list[int] = []
-    seen.before = lambda body: buried.append(dead.counts().visible) if body == "a3" else None
+    dead_lettered: list[int] = []
+    seen.before = lambda body: dead_lettered.append(dead.counts().visible) if body == "a3" else None
     app.serve({"q.fifo": getattr(seen, kind)}, concurrency=2, **({"batch": 5} if kind == "batch" else {}))
     until(lambda: is_empty(q))
     assert [body for body in seen.bodies if body[0] == "a"] == ["a1", "a3"]
-    assert buried == [1]
+    assert dead_lettered == [1]
     assert seen.receives["a3"] == 1, "what stood behind it was not tried"
 
 

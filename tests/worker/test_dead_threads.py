@@ -188,8 +188,8 @@ def test_the_heartbeat_goes_on_after_its_thread_died(app: App) -> None:
     runtime = running.worker._runtime
     assert runtime is not None
     for n in (1, 2):
-        (heart,) = named("rqsqs-heartbeat")
-        until(lambda: kill_at_work(heart))  # noqa: B023
+        (thread,) = named("rqsqs-heartbeat")
+        until(lambda: kill_at_work(thread))  # noqa: B023
         until(lambda: runtime.heartbeat.thread.deaths == n)  # noqa: B023
     since = runtime.heartbeat.last
     until(lambda: runtime.heartbeat.last > since + 2)
@@ -209,8 +209,8 @@ def test_a_place_that_nobody_takes_shows_in_the_status(app: App, monkeypatch: py
     runtime = running.worker._runtime
     assert runtime is not None
     monkeypatch.setattr(runtime.heartbeat.thread, "_pause", 3600.0)
-    (heart,) = named("rqsqs-heartbeat")
-    until(lambda: kill_at_work(heart))
+    (thread,) = named("rqsqs-heartbeat")
+    until(lambda: kill_at_work(thread))
     runtime.heartbeat._wake.set()
     until(lambda: not running.worker.status()["is_live"])
     assert "threads_restarted" in running.worker.status()

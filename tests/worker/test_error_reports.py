@@ -74,11 +74,11 @@ def test_an_idle_worker_beats_again_soon_after_a_heartbeat_failed(own: App, serv
     assert found is not None
     tick, fails = found.heartbeat._tick, threading.Event()
 
-    def failing(lane: Any) -> None:
+    def failing(queue: Any) -> None:
         if not fails.is_set():
             fails.set()
             raise ConnectionFailed("away", request_sent=False)
-        tick(lane)
+        tick(queue)
 
     found.heartbeat._tick = failing  # type: ignore[method-assign]
     found.heartbeat.wake()

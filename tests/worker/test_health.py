@@ -151,7 +151,7 @@ def test_a_worker_without_its_server_is_live_but_not_ready(prefix: str) -> None:
         worker.add("orders", lambda message: begun.set() or hold.wait())
         thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()
-        wait_for(begun.is_set)  # and so the heart does not rest
+        wait_for(begun.is_set)  # and so the heartbeat does not rest
         runtime = worker._runtime
         assert runtime is not None
         runtime.heartbeat.idle = 0.1  # instead of half a minute

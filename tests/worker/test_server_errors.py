@@ -238,12 +238,12 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
         describe = found.heartbeat._describe
         times = 0
 
-        def broken(lane: Any) -> Any:
+        def broken(queue: Any) -> Any:
             nonlocal times
             times += 1
             if times == 1:
                 raise RuntimeError("a bug")
-            return describe(lane)
+            return describe(queue)
 
         found.heartbeat._describe = broken
         until(lambda: times > 3)

@@ -431,7 +431,7 @@ def test_an_order_concerns_one_queue_the_others_are_served_on(app: App) -> None:
     until(lambda: len(got) == 20 and is_empty(b))
     status = running.worker.status()
     assert status["state"] == "running"
-    assert {name: lane["state"] for name, lane in status["queues"].items()} == {"a": "evicted", "b": "running"}
+    assert {name: queue["state"] for name, queue in status["queues"].items()} == {"a": "evicted", "b": "running"}
     running.stop()
     assert a.counts().visible == 20
 
