@@ -23,7 +23,7 @@ from tests.cli.tools import Run
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 
 
-@pytest.mark.timeout(120)  # many commands, each a process
+@pytest.mark.timeout(600)  # many commands, each a process
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_examples_run_in_order(valkey_url: str, prefix: str, tmp_path: Path) -> None:
     command = tmp_path / "bin" / "rqsqs"
@@ -40,7 +40,7 @@ def test_the_examples_run_in_order(valkey_url: str, prefix: str, tmp_path: Path)
     }
     script = "set -eo pipefail\n" + "".join(re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL))
     result = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=580
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert (tmp_path / "bodies.txt").read_bytes() == b'text\n{"id": 2}\n\x00\x01\n'
