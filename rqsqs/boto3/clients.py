@@ -19,8 +19,8 @@ from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
 from rqsqs.sqs.context import DEFAULT_REGION
 
-from .answering import PARAMS, Answering, AsyncAnswering
-from .savings import save_no_more, save_repeated_work
+from .botocore_cache import cache_repeated_work, forget_cached_work
+from .in_process import PARAMS, AsyncResponder, Responder
 
 BOTOCORE_TIMEOUT_S = 60
 ATTACHABLE = "target must be an SQS client, an SQS resource or a session of boto3, botocore, aioboto3 or aiobotocore"
@@ -80,16 +80,16 @@ class Place(NamedTuple):
         options = {**options, "prefix": defaults.prefix_of(prefix)}
         return cls(url or server_url() or defaults.URL, limits, account, safe, options)
 
-    def answering(self, is_async: bool) -> Answering | AsyncAnswering:
+    def responder(self, is_async: bool) -> Responder | AsyncResponder:
         """Something that answers a client's requests from there."""
-        kind = AsyncAnswering if is_async else Answering
+        kind = AsyncResponder if is_async else Responder
         return kind(self.url, self.limits, self.account, self.durability, **self.options)
 
 
 class Patch(Protocol):
     """See patching."""
 
-    def answering_for(self, switch: Switch) -> Answering | AsyncAnswering | None: ...
+    def answering_for(self, switch: Switch) -> Responder | AsyncResponder | None: ...
 
 
 PATCHES: list[Patch] = []  # those that are in force; the last one counts
@@ -108,13 +108,13 @@ class Switch:
 
     def __init__(self, client: Any) -> None:
         self.is_async = _is_async(client)
-        self.attached: Answering | AsyncAnswering | None = None
+        self.attached: Responder | AsyncResponder | None = None
         self.endpoint_url: str | None = None
         self.account: str | None = None
         self.options = timeouts(client.meta.config)
         self._is_validated = isinstance(getattr(client, "_serializer", None), ParamValidationDecorator)
         self._preferred: tuple[Patch, ...] = ()
-        self._opened: list[AsyncAnswering] = []
+        self._opened: list[AsyncResponder] = []
         self._events = client.meta.events
         self._emit = self._events.emit
         self._endpoint = client._endpoint
@@ -129,7 +129,7 @@ class Switch:
         self._events.register_last("before-parameter-build", self.note_params, unique_id="rqsqs-params")
         self._events.register_last("before-call", self.answer, unique_id="rqsqs-answer")
         if not self.is_async:
-            self._saved = save_repeated_work(client)
+            self._saved = cache_repeated_work(client)
         elif not isinstance(self._endpoint.http_session, _HttpSession):
             self._endpoint.http_session = _HttpSession(self._endpoint.http_session, self)
         self.is_on = True
@@ -141,7 +141,7 @@ class Switch:
         self.is_on = False
         self._events.unregister("before-parameter-build", unique_id="rqsqs-params")
         self._events.unregister("before-call", unique_id="rqsqs-answer")
-        save_no_more(self._saved)
+        forget_cached_work(self._saved)
         session = self._endpoint.http_session
         if isinstance(session, _HttpSession) and not self._opened:
             self._endpoint.http_session = session.original
@@ -156,12 +156,12 @@ class Switch:
         self.attached = self.opened(place)
         self._preferred = tuple(PATCHES) if over_patches else ()
 
-    def opened(self, place: Place) -> Answering | AsyncAnswering:
+    def opened(self, place: Place) -> Responder | AsyncResponder:
         """Something that answers from there, and is closed together with the client if it is one of aiobotocore."""
-        answering = place.answering(self.is_async)
-        if isinstance(answering, AsyncAnswering):
-            self._opened.append(answering)
-        return answering
+        responder = place.responder(self.is_async)
+        if isinstance(responder, AsyncResponder):
+            self._opened.append(responder)
+        return responder
 
     def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
         """Handler of before-parameter-build."""
@@ -170,17 +170,17 @@ class Switch:
 
     def answer(self, model: Any, params: Any, context: dict[str, Any], **_: Any) -> Any:
         """Handler of before-call; aiobotocore awaits what it returns. None leaves the request to botocore."""
-        answering = self._patched() if PATCHES else self.attached
-        return None if answering is None else answering.answer(model, params, context, self._emit)
+        responder = self._patched() if PATCHES else self.attached
+        return None if responder is None else responder.answer(model, params, context, self._emit)
 
-    def _patched(self) -> Answering | AsyncAnswering | None:
+    def _patched(self) -> Responder | AsyncResponder | None:
         patch = PATCHES[-1]
         return self.attached if patch in self._preferred else patch.answering_for(self)
 
     async def close(self) -> None:
         """Give the connections of a client of aiobotocore up."""
-        for answering in self._opened:
-            await answering.close()
+        for responder in self._opened:
+            await responder.close()
 
 
 class _HttpSession:

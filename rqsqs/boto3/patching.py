@@ -24,8 +24,8 @@ import botocore.session
 from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
 
-from .answering import Answering, AsyncAnswering
 from .clients import PATCHES, Place, Switch, is_redis_url, is_sqs, let_go, needs_nothing, switch_of
+from .in_process import AsyncResponder, Responder
 
 _lock = threading.RLock()
 _hooks: list[_Hook] = []
@@ -37,7 +37,7 @@ class Patch:
     def __init__(self, place: Place, is_for_all: bool) -> None:
         self._place = place
         self._is_for_all = is_for_all
-        self._answerings: weakref.WeakKeyDictionary[Switch, Answering | AsyncAnswering] = weakref.WeakKeyDictionary()
+        self._answerings: weakref.WeakKeyDictionary[Switch, Responder | AsyncResponder] = weakref.WeakKeyDictionary()
 
     @property
     def url(self) -> str:
@@ -50,7 +50,7 @@ class Patch:
         prefix: str = self._place.options["prefix"]
         return prefix
 
-    def answering_for(self, switch: Switch) -> Answering | AsyncAnswering:
+    def answering_for(self, switch: Switch) -> Responder | AsyncResponder:
         """What answers a client while this patch is in force."""
         if not self._is_for_all and switch.attached is not None:
             return switch.attached
@@ -80,11 +80,11 @@ class Patch:
                 while _hooks:
                     _hooks.pop().remove()
                 let_go()
-            answerings = list(self._answerings.values())
+            responders = list(self._answerings.values())
             self._answerings.clear()
-        for answering in answerings:
-            if isinstance(answering, Answering):
-                answering.close()
+        for responder in responders:
+            if isinstance(responder, Responder):
+                responder.close()
 
     def __enter__(self) -> Patch:
         return self

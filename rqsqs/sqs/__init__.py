@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .actions import ACTIONS, perform
 from .context import Context
-from .failures import Failed, describe
+from .error_responses import Failed, describe
 
 __all__ = ["ACTIONS", "Context", "Failed", "describe", "perform"]

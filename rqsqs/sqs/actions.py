@@ -5,7 +5,7 @@
 
 An action is a function of a context and the parameters of a request, in the shapes of the AWS JSON protocol with
 blobs as bytes. It returns a flow, whose result is the response in the same shapes, without ResponseMetadata. A
-refusal is a `rqsqs.errors.RequestError`; `failures` says how SQS words it.
+refusal is a `rqsqs.errors.RequestError`; `error_responses` says how SQS words it.
 
 Nothing here knows about HTTP, boto3 or connections.
 """
@@ -64,8 +64,8 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
 
     Raises:
         RequestError: the request is refused; its `sqs_message` is SQS's text.
-        safety.NotSafeEnough: it was done, and is not as safe as required.
-        ServerError: Redis is in trouble.
+        durability_header.NotSafeEnough: it was done, and is not as safe as required.
+        ServerError: Redis failed.
     """
     try:
         return (yield from ACTIONS[action](ctx, params))

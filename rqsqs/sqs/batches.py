@@ -17,7 +17,7 @@ from rqsqs.errors import (
 from rqsqs.limits import Limits
 
 from .context import Params, Response, ResponseFlow
-from .failures import batch_entry
+from .error_responses import batch_entry
 from .names import is_batch_entry_id
 
 Entry = Mapping[str, Any]

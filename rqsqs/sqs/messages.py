@@ -17,7 +17,8 @@ from rqsqs.models import DurabilityResult, FailedEntry
 from . import batches
 from .context import Context, Params, Response, ResponseFlow
 from .digests import content_hash, md5_of_attributes, md5_of_body
-from .failures import too_large
+from .durability_header import told
+from .error_responses import too_large
 from .message_attributes import (
     TRACE_HEADER,
     as_shape,
@@ -28,7 +29,6 @@ from .message_attributes import (
     size_of,
 )
 from .names import check_id, invalid, missing
-from .safety import told
 
 if TYPE_CHECKING:
     from rqsqs._core.delivery import Delivery

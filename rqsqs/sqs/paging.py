@@ -22,7 +22,7 @@ def page(params: Params, fetch: Callable[[str, int], Flow[list[str]]]) -> Flow[t
 
     Args:
         params: the request, with MaxResults and NextToken.
-        fetch: gives at most so many names strictly after a name.
+        fetch: returns up to N names after a name.
 
     Returns:
         The names, and the token of the next page or None.

@@ -31,14 +31,14 @@ def of_asyncio() -> tuple[str, str]:
 def of_boto3() -> tuple[str, str]:
     found = []
 
-    begin = boto3.answering.Answering.__init__
+    begin = boto3.in_process.Responder.__init__
 
-    def note(answering: boto3.answering.Answering, *args: Any, **kwargs: Any) -> None:
-        begin(answering, *args, **kwargs)
-        found.append((answering.url, answering._options["prefix"]))
+    def note(responder: boto3.in_process.Responder, *args: Any, **kwargs: Any) -> None:
+        begin(responder, *args, **kwargs)
+        found.append((responder.url, responder._options["prefix"]))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boto3.answering.Answering, "__init__", note)
+        patch.setattr(boto3.in_process.Responder, "__init__", note)
         boto3.client("sqs")
     return found[0]
 

@@ -14,7 +14,7 @@ import botocore.model
 from rqsqs import errors
 from rqsqs.sqs import ACTIONS, describe
 from rqsqs.sqs import attributes as qa
-from rqsqs.sqs.failures import batch_entry, too_large
+from rqsqs.sqs.error_responses import batch_entry, too_large
 from rqsqs.sqs.permissions import GRANTABLE, OWNER_ONLY
 
 

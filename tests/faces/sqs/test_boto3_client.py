@@ -39,7 +39,7 @@ import rqsqs.boto3
 from rqsqs import errors
 from rqsqs._io.tuning import RETRY_AFTER_S
 from rqsqs.boto3.clients import server_url
-from rqsqs.boto3.trouble import as_botocore_error
+from rqsqs.boto3.error_mapping import as_botocore_error
 from rqsqs.limits import NATIVE
 from tests.servers import Server, free_port
 
@@ -317,8 +317,8 @@ def test_errors_are_those_that_boto3_makes_of_an_answer_over_http(
         raise cls("a text")
         yield
 
-    monkeypatch.setattr("rqsqs.boto3.answering.perform", refuse)
-    monkeypatch.setattr("rqsqs.boto3.answering.Transport", RunsNothing)
+    monkeypatch.setattr("rqsqs.boto3.in_process.perform", refuse)
+    monkeypatch.setattr("rqsqs.boto3.in_process.Transport", RunsNothing)
     ours, plain = in_process_and_over_http
     with pytest.raises(ClientError) as in_process:
         ours.receive_message(QueueUrl="q")

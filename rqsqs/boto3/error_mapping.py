@@ -1,4 +1,4 @@
-"""Trouble with Redis as botocore exceptions, so that code which retries or reports those keeps working."""
+"""Errors of Redis as botocore exceptions, so that code which retries or reports those keeps working."""
 
 from __future__ import annotations
 

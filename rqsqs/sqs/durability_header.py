@@ -1,4 +1,4 @@
-"""What was reached of the Durability of a context, as responses tell it: in a header, or with an error."""
+"""The durability result of a request in its response: a header, or an error."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Failed:
         code: the legacy code, which boto3 shows as Error.Code.
         shape: the name in the service model, which chooses the exception class.
         text: the message.
-        is_sender_fault: True if the request is wrong, False if the server is in trouble.
+        is_sender_fault: True if the request is wrong, False if the server failed.
     """
 
     status: int

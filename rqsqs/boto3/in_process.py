@@ -8,7 +8,7 @@
       after-call, exceptions                          botocore's
 
 So everything a user can observe is botocore's own, up to signing and HTTP, which do not happen. The handlers of one
-client are in `clients`; here is what they call: an Answering, or an AsyncAnswering for a client of aiobotocore.
+client are in `clients`; here is what they call: an Responder, or an AsyncResponder for a client of aiobotocore.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
 from rqsqs.sqs import Context, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
-from rqsqs.sqs.failures import Failed
+from rqsqs.sqs.durability_header import NotSafeEnough
+from rqsqs.sqs.error_responses import Failed
 from rqsqs.sqs.names import endpoint_of, is_account
-from rqsqs.sqs.safety import NotSafeEnough
 
 if TYPE_CHECKING:
     from rqsqs._io.aio.runner import Transport as AsyncTransport
 
-from .parameters import read
-from .trouble import as_botocore_error
+from .error_mapping import as_botocore_error
+from .json_parameters import read
 
 PARAMS = "rqsqs_params"  # key in botocore's request context, of parameters that botocore validates
 # Connections are held to the end of the process, since nobody closes clients of boto3: so an embedded server keeps its
@@ -127,7 +127,7 @@ class _Answering:
         return response, parsed
 
 
-class Answering(_Answering):
+class Responder(_Answering):
     """Answers requests from one Redis. Safe for use by many threads, and after a fork."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -145,7 +145,7 @@ class Answering(_Answering):
             emit: of the client's events.
 
         Raises:
-            BotoCoreError: the server is in trouble.
+            BotoCoreError: the server failed.
         """
         try:
             transport = self._transport or self._open()
@@ -175,7 +175,7 @@ class Answering(_Answering):
                 _LINKS.discard(transport.link)
 
 
-class AsyncAnswering(_Answering):
+class AsyncResponder(_Answering):
     """Answers the requests of a client of aiobotocore, on its event loop."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -187,7 +187,7 @@ class AsyncAnswering(_Answering):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
-        """As that of Answering."""
+        """As that of Responder."""
         try:
             transport = self._open()
             outcome: Any = await transport.run(self._flow(transport, model, request, context))

@@ -16,11 +16,11 @@ except ImportError:  # older than 1.36
     botocore_context = None  # type: ignore[assignment]
 
 
-def save_repeated_work(client: Any) -> list[tuple[Any, str, Any]]:
+def cache_repeated_work(client: Any) -> list[tuple[Any, str, Any]]:
     """Let an SQS client compose its User-Agent header and resolve its endpoint once.
 
     Returns:
-        What was replaced, for `save_no_more`.
+        What was replaced, for `forget_cached_work`.
     """
     saved = []
     creator = getattr(client, "_user_agent_creator", None)
@@ -32,7 +32,7 @@ def save_repeated_work(client: Any) -> list[tuple[Any, str, Any]]:
     return saved
 
 
-def save_no_more(saved: list[tuple[Any, str, Any]]) -> None:
+def forget_cached_work(saved: list[tuple[Any, str, Any]]) -> None:
     """Let the client do all by itself again."""
     for owner, name, ours in saved:
         if vars(owner).get(name) is ours:
