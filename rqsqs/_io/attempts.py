@@ -17,8 +17,8 @@ from rqsqs._io.protocol import CallSlot
 FAILED = (rx.ResponseError, *protocol.BROKEN)
 
 
-class Target(Protocol):
-    """A link: one server, or several."""
+class AnyCaller(Protocol):
+    """Makes calls to one server, or several; of either variant."""
 
     where: str
     counters: Counters
@@ -37,19 +37,19 @@ class Attempts:
         error: why the last one failed.
     """
 
-    __slots__ = ("_link", "_operation", "_pauses", "error", "is_refused", "slot")
+    __slots__ = ("_caller", "_operation", "_pauses", "error", "is_refused", "slot")
 
-    def __init__(self, link: Target, operation: Operation, slot: CallSlot | None = None) -> None:
+    def __init__(self, caller: AnyCaller, operation: Operation, slot: CallSlot | None = None) -> None:
         self.slot = slot
         self.is_refused = False
         self.error: Any = None
-        self._link = link
+        self._caller = caller
         self._operation = operation
-        self._pauses = _pauses(link.router.is_dynamic)
+        self._pauses = _pauses(caller.router.is_dynamic)
 
     def packed(self, slot: CallSlot) -> bytes:
         """The next attempt, on a connection with this call slot."""
-        is_cluster = self._link.router.is_cluster
+        is_cluster = self._caller.router.is_cluster
         if self.slot is None:
             return protocol.pack(self._operation, is_cluster, slot)
         return protocol.repetition(self._operation, is_cluster, self.slot)
@@ -64,8 +64,8 @@ class Attempts:
         Raises:
             RqsqsError: there is no other attempt.
         """
-        link, self.error = self._link, error
-        is_dynamic, where = link.router.is_dynamic, where or link.where
+        caller, self.error = self._caller, error
+        is_dynamic, where = caller.router.is_dynamic, where or caller.where
         self.is_refused = isinstance(error, rx.ResponseError)
         if isinstance(error, rx.ResponseError):
             pause = next(self._pauses, None) if is_dynamic and protocol.is_elsewhere(error) else None
@@ -81,7 +81,7 @@ class Attempts:
             known = error_mapping.server(error, sent=self.slot is not None, where=where, size=size)
             raise known or error from None  # which says all that redis-py does
         if is_sent:
-            link.counters.count("repeated_calls")
+            caller.counters.count("repeated_calls")
         return pause
 
 
@@ -92,10 +92,10 @@ class Opening:
         until: when to give up, by time.monotonic(); None = there is no limit.
     """
 
-    def __init__(self, link: Target) -> None:
-        limit = link.router.opening_s
+    def __init__(self, caller: AnyCaller) -> None:
+        limit = caller.router.opening_s
         self.until = None if limit is None else time.monotonic() + limit
-        self._link = link
+        self._caller = caller
         self._pauses = iter(tuning.RETRY_AFTER_S)
 
     def after(self, error: Exception, where: str | None) -> float | None:
@@ -108,12 +108,12 @@ class Opening:
         Raises:
             RqsqsError: there is no other attempt.
         """
-        if self._link.router.is_dynamic:
+        if self._caller.router.is_dynamic:
             return None
         pause = next(self._pauses, None)
         is_over = pause is None or (self.until is not None and time.monotonic() + pause >= self.until)
         if is_over or isinstance(error, rx.ResponseError) or not _is_worth_another(error, False, False):
-            raise error_mapping.opening(error, where or self._link.where) from None
+            raise error_mapping.opening(error, where or self._caller.where) from None
         return pause
 
 

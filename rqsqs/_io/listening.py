@@ -47,20 +47,20 @@ class Listener:
     Attributes:
         packed: the receive that follows a token; b"" = the waiter wants to know which list had one.
         operation: the same, not packed.
-        bells: to be rung if the outcome comes too late.
+        wakeup_lists: those that get a token again if the outcome comes too late.
         is_receiving: its receive is on its way, or answered.
         is_done: it listens no more: the outcome is a reply, the list that had a token, or an error.
     """
 
-    __slots__ = ("_done", "bells", "is_done", "is_receiving", "lists", "operation", "outcome", "packed")
+    __slots__ = ("_done", "is_done", "is_receiving", "lists", "operation", "outcome", "packed", "wakeup_lists")
 
     def __init__(
-        self, packed: bytes, done: Callable[[], object], operation: Operation | None, bells: tuple[str, ...]
+        self, packed: bytes, done: Callable[[], object], operation: Operation | None, wakeup_lists: tuple[str, ...]
     ) -> None:
         self.packed = packed
         self._done = done
         self.operation = operation
-        self.bells = bells
+        self.wakeup_lists = wakeup_lists
         self.is_receiving = self.is_done = False
         self.outcome: Any = None
         self.lists: list[tuple[Switch, bytes]] = []
@@ -78,7 +78,7 @@ class Switch:
     """What is listened to over one connection. Its methods return what has to be sent there, in that order.
 
     Attributes:
-        spare: bells to be rung, as tokens were taken that nobody had use for.
+        spare: wakeup lists that get a token again, as one was taken that nobody had use for.
         orphans: receives that were answered when their waiter was gone: listener and reply.
     """
 

@@ -270,7 +270,7 @@ class Runtime:
 
     def _unblock(self, queue: WorkerQueue) -> None:
         with contextlib.suppress(Exception):  # the fetch finds out for itself
-            self.transport.link.unblock(tuple(p.wakeups for p in queue.ref.partitions))
+            self.transport.link.waiting.unblock(tuple(p.wakeups for p in queue.ref.partitions))
 
     def _give_back(self, queue: WorkerQueue) -> None:
         """Everything, also what is running: a coroutine is cancelled, a thread continues for nothing."""

@@ -110,7 +110,7 @@ def test_who_waits_follows_a_slot_that_moves(steady: Cluster, connection: rqsqs.
     bodies: list[Any] = []
     threads = Threads(lambda: bodies.extend(m.body for m in queue.receive(wait=20)))
     with threads.working():
-        until(lambda: connection.transport.link.watched(), "it waits")
+        until(lambda: connection.transport.link.waiting.watched(), "it waits")
         steady.migrate(key, next(s for s in steady.masters if s is not source))
         queue.send("found")
         until(lambda: bodies == ["found"], "the message arrives")

@@ -241,10 +241,10 @@ def test_waits_end_when_their_connection_is_closed(server_url: str, prefix: str,
         for name in names:
             connection.create_queue(name)
         staying = [Waiting(other.queue(name), wait=300) for name in ("q0", "q9")]
-        until(lambda: len(other.transport.link.watched()) == 2)
+        until(lambda: len(other.transport.link.waiting.watched()) == 2)
         for name in names * 2:
             threading.Thread(target=wait, args=(name,), daemon=True).start()
-        until(lambda: len(connection.transport._waiters) == 20 and len(connection.transport.link.watched()) == 10)
+        until(lambda: len(connection.transport._waits) == 20 and len(connection.transport.link.waiting.watched()) == 10)
         time.sleep(0.2)  # and have said so to the server
         connection.close()
         assert {(type(e), str(e)) for e in [told.get(timeout=40) for _ in names * 2]} == {
@@ -272,7 +272,7 @@ def test_tasks_wait_no_longer_than_their_connection_lasts(server_url: str, prefi
             await asyncio.sleep(0)
             tasks = [asyncio.create_task(connection.queue(name).receive(wait=300)) for name in names * 2]
             async with asyncio.timeout(40):
-                while len(connection.transport._waits) < 20 or len(connection.transport.link.watched()) < 10:
+                while len(connection.transport._waits) < 20 or len(connection.transport.link.waiting.watched()) < 10:
                     await asyncio.sleep(0.01)
                 await asyncio.sleep(0.2)  # and have said so to the server
                 await connection.close()

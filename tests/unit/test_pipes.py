@@ -22,10 +22,13 @@ from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import protocol, tuning
 from rqsqs._io.aio import hubs
 from rqsqs._io.listening import Listener
-from rqsqs._io.sync import runner as sync
+from rqsqs._io.sync import waiting
+from rqsqs._io.sync.caller import Caller
 from rqsqs._io.sync.hubs import Hub
+from rqsqs._io.sync.listening import Listening
 from rqsqs._io.sync.pipes import Pipe
 from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.waiting import Waiter, Waiters, Waiting
 from rqsqs.limits import NATIVE
 
 P = Keyspace("p").queue("q").home
@@ -198,14 +201,12 @@ def test_a_server_that_was_silent_for_long_is_not_asked_again(patience: float, t
 
 
 @pytest.fixture
-def link() -> sync.Link:
-    made = sync.Link("redis://127.0.0.1:1/0", {})  # nobody is there, and nobody is asked
-    made.users = 1
-    return made
+def caller() -> Caller:
+    return Caller("redis://127.0.0.1:1/0", {})  # nobody is there, and nobody is asked
 
 
 def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
-    link: sync.Link, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leads, go_on, led = threading.Event(), threading.Event(), threading.Event()
 
@@ -229,38 +230,39 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
                 raise KeyboardInterrupt
             return got
 
-    monkeypatch.setattr(link, "_lead", lead)
+    waits = Waiting(caller)
+    monkeypatch.setattr(waits, "_lead", lead)
     wait = Wait(("p:wakeups",), 60_000)
-    post = link._post(wait.lists)
+    line = waits.line(wait.lists)
     real = threading.Lock
 
     def follow(name: str) -> threading.Thread:
         def run() -> None:
             with contextlib.suppress(KeyboardInterrupt):
-                link.wait(wait, None, sync._Waiter())
+                waits.wait(wait, None, Waiter())
 
-        count = len(post.followers)
+        count = len(line.followers)
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         if name != "first":
             deadline = time.monotonic() + 60
-            while len(post.followers) == count and time.monotonic() < deadline:
+            while len(line.followers) == count and time.monotonic() < deadline:
                 time.sleep(0.001)
         return thread
 
     others = {"current_thread": threading.current_thread, "get_ident": threading.get_ident}
     follow("first")
     assert leads.wait(60)
-    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=Turn, **others))
+    monkeypatch.setattr(waiting, "threading", SimpleNamespace(Lock=Turn, **others))
     follow("interrupted")
-    monkeypatch.setattr(sync, "threading", SimpleNamespace(Lock=real, **others))
+    monkeypatch.setattr(waiting, "threading", SimpleNamespace(Lock=real, **others))
     follow("second")
     go_on.set()
     assert led.wait(60)
 
 
 def test_a_token_that_comes_when_the_time_is_over_is_received_once(
-    link: sync.Link, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its receive is on its way: to repeat it, and to give back what it gets, would hand the message out twice."""
 
@@ -276,25 +278,25 @@ def test_a_token_that_comes_when_the_time_is_over_is_received_once(
         def probe(self) -> None:
             pass
 
-    monkeypatch.setattr(link, "execute", lambda *_: pytest.fail("repeated"))
+    monkeypatch.setattr(caller, "execute", lambda *_: pytest.fail("repeated"))
     receive = operations.receive_messages(P, NATIVE, 1, None, "", "")
     receive.parse = None
     receive.keeps_answer = False
     hub: Any = LateHub()
     wait = Wait((P.wakeups,), 1, then=lambda: receive)
-    got = link._listen([(hub, wait.lists)], wait, time.monotonic(), None, None, link._post(wait.lists))
+    got = Listening(caller).wait([(hub, wait.lists)], wait, receive, time.monotonic(), None, Waiters())
     assert got == b"the message"
 
 
 def test_the_large_answer_that_is_forgotten_is_that_of_the_call(
-    link: sync.Link, monkeypatch: pytest.MonkeyPatch
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever gets its connection next may begin a call before that."""
     reply = [b"x" * (protocol.LARGE_ANSWER + 1)]
     connection = SimpleNamespace(
         send_packed_command=lambda *_, **__: None, read_response=lambda **_: reply, disconnect=lambda: None
     )
-    calls = link.router.node("").calls
+    calls = caller.router.node("").calls
     line = Line(connection, calls)
 
     def give(line: Line) -> None:
@@ -303,11 +305,11 @@ def test_the_large_answer_that_is_forgotten_is_that_of_the_call(
     monkeypatch.setattr(calls, "take", lambda **_: line)
     monkeypatch.setattr(calls, "give", give)
     forgotten: list[Operation] = []
-    monkeypatch.setattr(link, "_forget", forgotten.append)
+    monkeypatch.setattr(caller, "forget", forgotten.append)
     receive = operations.receive_messages(P, NATIVE, 1, None, "", "", delete=True)
     receive.parse = None
     assert receive.keeps_answer
-    assert link.execute(receive) == reply
+    assert caller.execute(receive) == reply
     key = f"{P.base}call:{line.slot.name}"
     assert forgotten == [operations.forget_answer(key, line.slot.number - 1)]
 

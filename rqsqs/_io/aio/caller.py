@@ -1,0 +1,236 @@
+"""One call after another: takes a connection, sends, and tries again where that is right.
+
+All tasks share one connection: requests are written as they come and replies are read in order (a *pipe*). A task that
+is cancelled loses nothing: what the server had already handed out to it is given back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import redis.exceptions as rx
+
+from rqsqs._core.operation import Operation, Wait
+from rqsqs._io import connect, protocol, tuning
+from rqsqs._io.aio.pipes import HIGH_WATER, Pipe, exchange, replies_to
+from rqsqs._io.aio.routing import router_of
+from rqsqs._io.aio.servers import Node
+from rqsqs._io.attempts import FAILED, Attempts, Opening
+from rqsqs._io.counters import Counters
+from rqsqs._io.protocol import CallSlot
+from rqsqs._io.waits import REFRESH, ended
+from rqsqs.errors import RqsqsError
+from rqsqs.models import DurabilityResult
+
+log = logging.getLogger("rqsqs")
+
+
+class Caller:
+    """Makes calls to the servers of a URL, from any number of tasks.
+
+    Attributes:
+        where: the URL, for messages.
+        slots: for calls that do not take their turn on a pipe.
+        is_closed: the connections were closed, or are about to be.
+    """
+
+    def __init__(self, url: str, settings: dict[str, Any]) -> None:
+        self.where = connect.shown(url)
+        self.counters = Counters()
+        self.router = router_of(url, settings, self.counters, self.give_back)
+        self.slots = protocol.CallSlots()
+        self.is_closed = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """Hang up, when what runs in the background is done."""
+        self.is_closed = True
+        while self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=2)
+            for task in list(self._tasks):
+                task.cancel()
+        await self.router.close()
+
+    def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine beside the caller and keep it alive."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def open(self, key: str) -> None:
+        """Make sure that a server answers, within one limit for everything that is tried, and that what is stored has a
+        format that we know.
+
+        Args:
+            key: which tells the format.
+        """
+        router, opening = self.router, Opening(self)
+        while True:
+            node = None
+            try:
+                node = await router.node(key, opening.until)
+                if not node.has_answered and not router.is_dynamic:
+                    await node.pipe(opening.until)
+                return await node.look(key)
+            except FAILED as e:
+                pause = opening.after(e, None if node is None else node.where)
+            if pause is None:
+                return None
+            await asyncio.sleep(pause)
+            await router.refresh(until=opening.until)
+
+    async def execute(self, operation: Operation, slot: CallSlot | None = None) -> Any:
+        """Run one operation, and again if its answer is lost, also where it has moved to.
+
+        Args:
+            slot: that of an earlier attempt of the same call, whose answer was lost.
+        """
+        router = self.router
+        attempts = Attempts(self, operation, slot) if slot is not None else None
+        while True:
+            node: Node | None = None
+            pipe: Pipe | None = None
+            slot = None
+            try:
+                node = router.only or await router.node(operation.keys[0])
+                if operation.durability is not None:  # waits on its connection, and so not on that of all
+                    async with node.durable:
+                        connection, number = await node.rested()
+                        slot = self.slots.take()
+                        if attempts is None:
+                            packed = protocol.pack(operation, router.is_cluster, slot)
+                        else:
+                            packed = attempts.packed(slot)
+                        try:
+                            result = await self._confirmed(connection, node.patience, operation, packed)
+                        except rx.ResponseError as e:
+                            if isinstance(e, rx.ReadOnlyError):  # a name may point elsewhere by now
+                                await connection.disconnect(nowait=True)
+                            else:
+                                await node.rest(connection, number)
+                            raise
+                        except BaseException:
+                            await connection.disconnect(nowait=True)
+                            raise
+                        await node.rest(connection, number)
+                    self.slots.give(slot)
+                    return result
+                pipe = node.current_pipe
+                if pipe is None or pipe.failure is not None:
+                    pipe = await node.pipe()
+                free = pipe.slots.free
+                slot = free.pop() if free else CallSlot()
+                packed = (
+                    protocol.pack(operation, router.is_cluster, slot) if attempts is None else attempts.packed(slot)
+                )
+                answer = pipe.ask(packed, operation)
+                try:
+                    if pipe.buffered() > HIGH_WATER:
+                        await pipe.drain()
+                    reply = await answer
+                except asyncio.CancelledError:
+                    pipe.not_wanted(answer, operation)
+                    raise
+                except rx.NoScriptError:
+                    reply = await self._load_and_repeat(pipe, operation, packed)
+                break
+            except rx.ResponseError as e:
+                if slot is not None:
+                    (self if pipe is None else pipe).slots.give(slot)
+                if isinstance(e, rx.ReadOnlyError) and pipe is not None and node is not None:
+                    node.drop(pipe)  # a name may point elsewhere by now
+                attempts = attempts or Attempts(self, operation)
+                pause = attempts.after(e, None if node is None else node.where, None)
+            except protocol.BROKEN as e:
+                if slot is not None and pipe is None:
+                    self.counters.count("connections_lost")
+                attempts = attempts or Attempts(self, operation)
+                pause = attempts.after(e, None if node is None else node.where, slot)
+            await asyncio.sleep(pause)
+            if attempts.is_refused:
+                await router.follow(attempts.error, operation.keys[0], node)
+            else:
+                await router.refresh()
+        if operation.keeps_answer:
+            asked = attempts.slot if attempts is not None and attempts.slot is not None else slot
+            self.forget(protocol.forgetting(operation, asked, reply))
+        free.append(slot)
+        if node.unawaited is not None:
+            node.warn(operation)
+        return reply if operation.parse is None else operation.parse(reply)
+
+    async def _confirmed(
+        self, connection: Any, patience: float | None, operation: Operation, packed: bytes
+    ) -> tuple[Any, DurabilityResult]:
+        """Run an operation, and wait until what it wrote is as safe as it has to be, or its time is over."""
+        assert operation.durability is not None
+        try:
+            async with asyncio.timeout(patience):
+                (reply,) = await replies_to(connection, [packed])
+                if isinstance(reply, rx.NoScriptError):
+                    _, reply = await replies_to(connection, [protocol.load(operation), packed])
+            if isinstance(reply, rx.ResponseError):
+                raise reply
+            async with asyncio.timeout(operation.durability.timeout + tuning.GRACE_S):
+                reached = await exchange(connection, protocol.confirmation(operation, self.router.is_dynamic))
+        except TimeoutError:
+            raise rx.TimeoutError("no answer in time") from None
+        return reply if operation.parse is None else operation.parse(reply), reached
+
+    async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
+        turns = tuning.LOADS
+        while True:
+            await pipe.ask(protocol.load(operation))
+            answer = pipe.ask(packed, operation)
+            try:
+                return await answer
+            except asyncio.CancelledError:
+                pipe.not_wanted(answer, operation)
+                raise
+            except rx.NoScriptError:  # flushed again
+                turns -= 1
+                if not turns:
+                    raise
+
+    async def follow(self, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, is_sent: bool) -> Any:
+        """See waits.ended()."""
+        steps = ended(self, wait, outcome, operation, slot, is_sent=is_sent)
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(await (self.router.refresh() if step is REFRESH else self.execute(*step)))
+        except StopIteration as end:
+            return end.value
+
+    def forget(self, forgetting: Operation | None) -> None:
+        """The answer has arrived: the server need not keep a large one."""
+        if forgetting is not None:
+            self.background(self.quietly(forgetting, "a large answer stays in the server's memory for two minutes"))
+
+    def give_back(self, operation: Operation, reply: Any) -> None:
+        """Nobody is there to take a reply: what it hands out goes back."""
+        if operation.undo is not None and not isinstance(reply, Exception):
+            for undo in operation.undo(reply if operation.parse is None else operation.parse(reply)):
+                self.background(self.quietly(undo))
+
+    async def quietly(
+        self,
+        operation: Operation,
+        otherwise: str = "what a cancelled receive got stays invisible until its visibility timeout",
+    ) -> None:
+        """Run an operation; if it fails, the log says what follows."""
+        try:
+            await self.execute(operation)
+        except RqsqsError:
+            log.warning(otherwise, exc_info=True)
+
+    async def wake(self, lists: Iterable[str]) -> None:
+        """Put wakeup tokens out, as far as that can be done."""
+        for name in lists:
+            with contextlib.suppress(RqsqsError):
+                await self.execute(Operation("wake_waiter", (name, name), ("", "", "")))

@@ -1,0 +1,150 @@
+"""Waiters of the same wakeup lists line up: one waits at the server, with or without a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import redis.exceptions as rx
+
+from rqsqs._core.keys import Clock
+from rqsqs._core.operation import Operation, Wait
+from rqsqs._io import protocol, tuning
+from rqsqs._io.aio.blocking import Blocked, BlockingWait
+from rqsqs._io.aio.caller import Caller
+from rqsqs._io.aio.hubs import Hub
+from rqsqs._io.aio.listening import Listening
+from rqsqs._io.aio.servers import Node
+from rqsqs._io.directory import by_slot
+
+ByNode = list[tuple[Node, tuple[str, ...]]]  # wakeup lists at each server; more than once for lists of several slots
+
+
+class Waiters:
+    """Those who wait for the same wakeup lists: one leads and waits at the server, the others follow."""
+
+    __slots__ = ("followers", "has_leader")
+
+    def __init__(self) -> None:
+        self.has_leader = False
+        self.followers: deque[asyncio.Future[None]] = deque()
+
+    def call_next(self) -> None:
+        """The leader leaves: one of the followers takes over."""
+        while self.followers:
+            follower = self.followers.popleft()
+            if not follower.done():
+                follower.set_result(None)
+                return
+
+
+class Waiting:
+    """All waits of an event loop for the servers of a URL.
+
+    Attributes:
+        lines: the waiters of each set of wakeup lists.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self.lines: dict[tuple[str, ...], Waiters] = {}
+        self._caller = caller
+        self._listening = Listening(caller)
+
+    def is_watched(self, lists: tuple[str, ...]) -> bool:
+        """Does a task wait at the server for these wakeup lists?"""
+        line = self.lines.get(lists)
+        return line is not None and line.has_leader
+
+    def watched(self) -> list[tuple[str, ...]]:
+        """All wakeup lists for which a task waits at the server."""
+        return [lists for lists, line in self.lines.items() if line.has_leader]
+
+    async def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
+        """See Wait."""
+        start = time.monotonic()
+        deadline = start + wait.timeout_ms / 1000
+        wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
+        if clock is not None:  # it may be put forward at any moment
+            await asyncio.sleep(min(wait.timeout_ms, tuning.TEST_WAIT_MS) / 1000)
+            result = await self._caller.execute(wait.then()) if wait.then is not None else None
+            return result, max(0, round((deadline - time.monotonic()) * 1000))
+        line = self.lines.setdefault(wait.lists, Waiters())
+        until = deadline if wait.wake_in_ms is None else min(deadline, time.monotonic() + wait.wake_in_ms / 1000)
+        while line.has_leader:
+            left = until - time.monotonic()
+            if left <= 0:  # over, or a timer owner that only follows: it looks for itself
+                return None, max(0, round((deadline - time.monotonic()) * 1000))
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            line.followers.append(turn)
+            try:
+                async with asyncio.timeout(left):
+                    await turn
+            except TimeoutError:
+                continue
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    line.call_next()  # it was our turn: pass it on
+                raise
+        line.has_leader = True
+        try:
+            result = await self._lead(wait, deadline, wake_at)
+        finally:
+            line.has_leader = False
+            line.call_next()
+        return result, max(0, round((deadline - time.monotonic()) * 1000))
+
+    async def _lead(self, wait: Wait, deadline: float, wake_at: float | None) -> Any:
+        operation: Operation | None = None
+        blocked: list[Blocked] = []
+        occupied: list[Node] = []
+        try:
+            by_node = await self._by_node(wait.lists + wait.also)
+            hubs: list[tuple[Hub, tuple[str, ...]]] = []
+            if not _occupy([node for node, _ in by_node], occupied):
+                hubs = [(hub, lists) for node, lists in by_node if (hub := await self._listening.hub(node)) is not None]
+                if len(hubs) < len(by_node):  # a server does not let us listen
+                    _occupy([node for node, _ in by_node], occupied, always=True)
+                    hubs = []
+            for node, lists in () if hubs else by_node:
+                blocked.append(Blocked(node, *await node.rested(), lists))
+        except BaseException as e:
+            for one in blocked:
+                await one.node.rest(one.connection, one.number)
+            _vacate(occupied)
+            if isinstance(e, (*protocol.BROKEN, rx.ResponseError)):
+                await self._caller.router.refresh()
+                return None  # the next call says why
+            raise
+        # The receive travels with what waits: the server runs it the moment a token comes.
+        if wait.then is not None and len(by_node) == 1:
+            operation = wait.then()
+        if hubs:
+            return await self._listening.wait(hubs, wait, operation, deadline, wake_at)
+        return await BlockingWait(self._caller, wait, operation, blocked).run(
+            deadline, wake_at, lambda: _vacate(occupied)
+        )
+
+    async def _by_node(self, lists: tuple[str, ...]) -> ByNode:
+        """Lists that one connection can block on: those of one slot."""
+        router = self._caller.router
+        if not router.is_cluster:
+            return [(await router.node(lists[0]), lists)]
+        return [(await router.node(found[0]), found) for found in by_slot(lists)]
+
+
+def _occupy(nodes: Sequence[Node], occupied: list[Node], always: bool = False) -> bool:
+    """May a connection to each of these servers block, or one more for each time it is named?"""
+    for node in nodes:
+        if not node.occupy(always):
+            _vacate(occupied)
+            return False
+        occupied.append(node)
+    return True
+
+
+def _vacate(occupied: list[Node]) -> None:
+    while occupied:
+        occupied.pop().blocking -= 1

@@ -1,0 +1,241 @@
+"""Waiters of the same wakeup lists line up: one waits at the server, with or without a connection of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import redis.exceptions as rx
+
+from rqsqs._core.keys import Clock
+from rqsqs._core.operation import Operation, Wait
+from rqsqs._io import error_mapping, protocol, tuning
+from rqsqs._io.directory import by_slot
+from rqsqs._io.listening import Listener
+from rqsqs._io.protocol import CLOSED
+from rqsqs._io.sync.blocking import Blocked, BlockingWait
+from rqsqs._io.sync.caller import Caller
+from rqsqs._io.sync.hubs import Hub
+from rqsqs._io.sync.listening import Listening
+from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.servers import Node
+from rqsqs.errors import UsageError
+
+ByNode = list[tuple[Node, tuple[str, ...]]]  # wakeup lists at each server; more than once for lists of several slots
+
+
+class Waiters:
+    """Those who wait for the same wakeup lists: one leads and waits at the server, the others follow.
+
+    Attributes:
+        lock: guards what follows. It is no condition, which may stay locked, or lose whom it woke, when a signal comes.
+        followers: each waits until its lock is released.
+        blocked: the leader's connections: server and CLIENT ID.
+        listener: the leader, if it listens.
+        in_tests: waiters under a test clock: they do not line up, as each has to look when it is moved.
+    """
+
+    __slots__ = ("blocked", "followers", "has_leader", "in_tests", "listener", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.followers: deque[threading.Lock] = deque()
+        self.has_leader = False
+        self.blocked: tuple[tuple[Node, int], ...] = ()
+        self.listener: Listener | None = None
+        self.in_tests = 0
+
+
+class Waiter:
+    """A call that waits.
+
+    Attributes:
+        waiters: those it stands in line with, as soon as it does.
+        turn: what it waits for as a follower; None = it leads.
+        is_ended: its connection was closed.
+    """
+
+    __slots__ = ("is_ended", "thread", "turn", "waiters")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.waiters: Waiters | None = None
+        self.turn: threading.Lock | None = None
+        self.is_ended = False
+
+    def check(self) -> None:
+        """Raise UsageError if its connection was closed."""
+        if self.is_ended:
+            raise UsageError(CLOSED)
+
+
+class Waiting:
+    """All waits of a process for the servers of a URL.
+
+    Attributes:
+        lines: the waiters of each set of wakeup lists.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self.lines: dict[tuple[str, ...], Waiters] = {}
+        self._caller = caller
+        self._lock = threading.Lock()
+        self._listening = Listening(caller)
+
+    def line(self, lists: tuple[str, ...]) -> Waiters:
+        """The waiters of a set of wakeup lists."""
+        waiters = self.lines.get(lists)
+        if waiters is None:
+            with self._lock:
+                waiters = self.lines.setdefault(lists, Waiters())
+        return waiters
+
+    def is_watched(self, lists: tuple[str, ...]) -> bool:
+        """Does a thread wait at the server for these wakeup lists?"""
+        return self.line(lists).has_leader
+
+    def watched(self) -> list[tuple[str, ...]]:
+        """All wakeup lists for which a thread waits at the server."""
+        return [lists for lists, line in list(self.lines.items()) if line.has_leader or line.in_tests]
+
+    def wait(self, wait: Wait, clock: Clock | None, waiter: Waiter) -> tuple[Any, int]:
+        """See Wait."""
+        start = time.monotonic()
+        deadline = start + wait.timeout_ms / 1000
+        wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
+        line = self.line(wait.lists)
+        if clock is not None:
+            with line.lock:
+                line.in_tests += 1
+            try:
+                result = self._lead(wait, min(deadline, start + tuning.TEST_WAIT_MS / 1000), wake_at, clock, line)
+            finally:
+                with line.lock:
+                    line.in_tests -= 1
+            return result, max(0, round((deadline - time.monotonic()) * 1000))
+        leads = False
+        turn: threading.Lock | None = None
+        waiter.waiters = line
+        try:
+            while True:
+                with line.lock:
+                    waiter.check()
+                    if not line.has_leader:
+                        waiter.turn = None
+                        line.has_leader = leads = True
+                        break
+                    now = time.monotonic()
+                    if now >= min(deadline, wake_at or deadline):  # a timer owner that only follows looks for itself
+                        return None, max(0, round((deadline - now) * 1000))
+                    waiter.turn = turn = threading.Lock()
+                    turn.acquire()
+                    line.followers.append(turn)
+                if not turn.acquire(timeout=min(deadline, wake_at or deadline) - now):
+                    with line.lock:
+                        if turn in line.followers:
+                            line.followers.remove(turn)
+            result = self._lead(wait, deadline, wake_at, clock, line)
+        finally:
+            waiter.waiters = None
+            with line.lock:
+                if leads:
+                    line.has_leader = False
+                    line.blocked = ()
+                if turn is not None and turn in line.followers:
+                    line.followers.remove(turn)
+                if line.followers and not line.has_leader:  # also if it was our turn when we were interrupted
+                    line.followers.popleft().release()
+        return result, max(0, round((deadline - time.monotonic()) * 1000))
+
+    def unblock(self, lists: tuple[str, ...]) -> None:
+        """Let the thread that waits at the server for these wakeup lists continue as if its time were over.
+
+        It may be about to block: call it again until it has left.
+        """
+        self._unblock(self.line(lists))
+
+    def end(self, waiter: Waiter) -> None:
+        """Let a call wait no more, whoever else uses these connections. It may be about to wait: the same as
+        unblock()."""
+        waiter.is_ended = True
+        line = waiter.waiters
+        if line is None or not line.lock.acquire(timeout=1):  # a signal handler of whoever holds it may be here
+            return
+        try:
+            turn = waiter.turn
+            if turn is not None and turn in line.followers:
+                line.followers.remove(turn)
+                turn.release()
+        finally:
+            line.lock.release()
+        if turn is None and waiter.waiters is line:
+            self._unblock(line)
+
+    def _unblock(self, line: Waiters) -> None:
+        self._listening.unblock(line.listener)
+        for node, number in line.blocked:
+            with contextlib.suppress(rx.ResponseError, *protocol.BROKEN):  # if forbidden, it ends by itself
+                node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
+
+    def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, line: Waiters) -> Any:
+        caller = self._caller
+        operation: Operation | None = None
+        try:
+            by_node = self._by_node(wait.lists + wait.also)
+            # The receive travels with what waits: the server runs it the moment a token comes. Under a test clock it
+            # comes later, as the time has to be told anew.
+            if wait.then is not None and clock is None and len(by_node) == 1:
+                operation = wait.then()
+            connections, hubs = self._means(by_node)
+        except rx.ResponseError as e:
+            known = error_mapping.server(e, sent=False, where=caller.where)
+            if known is None:
+                raise
+            raise known from None
+        except protocol.BROKEN:
+            caller.router.refresh()
+            return None  # the next call says why
+        if hubs:
+            return self._listening.wait(hubs, wait, operation, deadline, wake_at, line)
+        blocked = [Blocked(node, own, lists) for (node, lists), own in zip(by_node, connections, strict=True)]
+        return BlockingWait(caller, wait, operation, blocked).run(deadline, wake_at, line)
+
+    def _by_node(self, lists: tuple[str, ...]) -> ByNode:
+        """Lists that one connection can block on: those of one slot."""
+        router = self._caller.router
+        if not router.is_cluster:
+            return [(router.node(lists[0]), lists)]
+        return [(router.node(found[0]), found) for found in by_slot(lists)]
+
+    def _means(self, by_node: ByNode) -> tuple[list[Line], list[tuple[Hub, tuple[str, ...]]]]:
+        """What to wait with: connections that block, or those over which all others listen."""
+        lines: list[Line] = []
+        hubs: list[tuple[Hub, tuple[str, ...]]] = []
+        try:
+            for node, _ in by_node if len(by_node) <= tuning.BLOCKING * len({node for node, _ in by_node}) else ():
+                line = node.block()
+                if line is None:
+                    break
+                lines.append(line)
+            if len(lines) == len(by_node):
+                return lines, []
+            hubs = [(hub, lists) for node, lists in by_node if (hub := self._listening.hub(node)) is not None]
+            if len(hubs) < len(by_node):  # a server does not let us listen
+                for node, _ in by_node[len(lines) :]:
+                    line = node.block(always=True)
+                    if line is None:
+                        raise rx.ConnectionError("no connection to block on")
+                    lines.append(line)
+                return lines, []
+        except BaseException:
+            hubs = []
+            raise
+        finally:
+            if len(lines) < len(by_node):
+                for (node, _), line in zip(by_node, lines, strict=False):
+                    node.vacate(line)
+                    node.calls.give(line)
+        return [], hubs
