@@ -58,7 +58,7 @@ _JSON = "application/x-amz-json-1.0"
 Answer = tuple[AWSResponse, dict[str, Any]]
 
 
-class _Answering:
+class _Responder:
     """What both kinds share.
 
     Args:
@@ -127,7 +127,7 @@ class _Answering:
         return response, parsed
 
 
-class Responder(_Answering):
+class Responder(_Responder):
     """Answers requests from one Redis. Safe for use by many threads, and after a fork."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -175,7 +175,7 @@ class Responder(_Answering):
                 _LINKS.discard(transport.link)
 
 
-class AsyncResponder(_Answering):
+class AsyncResponder(_Responder):
     """Answers the requests of a client of aiobotocore, on its event loop."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
