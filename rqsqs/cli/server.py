@@ -32,7 +32,7 @@ def server(settings: Settings, folder: str | None, port: int | None, appendfsync
     """Run a server for queues in the foreground, until Ctrl-C, and print the URL that programs use.
 
     With FOLDER the queues are kept there and are there again at the next start; a server that runs on FOLDER already is
-    joined, and goes on as long as others use it. Without FOLDER they are kept where --url or RQSQS_URL says, if that is
+    joined, and runs as long as others use it. Without FOLDER they are kept where --url or RQSQS_URL says, if that is
     embedded://~ or another folder; else they are in memory and gone at the end.
 
     It listens on a unix socket that only your user can open. With --port every user of this machine can connect, and
