@@ -37,7 +37,7 @@ SENTENCES = {
     "async with message:": "with message:",
     "await handle(": "handle(",
     "A server with queues, for the tasks of one event loop of one process.": (
-        "A server with queues. Thread-safe; a forked child goes on with connections of its own."
+        "A server with queues. Thread-safe; a forked child continues with connections of its own."
     ),
     "Any number of tasks of one event loop may use it.": "Thread-safe.",
     "the connections of this event loop to this URL": "the connections of this process to this URL",

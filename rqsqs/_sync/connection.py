@@ -26,7 +26,7 @@ _FORMS = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:
 
 
 class Connection:
-    """A server with queues. Thread-safe; a forked child goes on with connections of its own.
+    """A server with queues. Thread-safe; a forked child continues with connections of its own.
 
     Made by connect(). As a context manager it is closed at the end.
     """
