@@ -32,8 +32,8 @@ class Attempts:
     """The attempts of one call, from the first that failed on.
 
     Attributes:
-        slot: that of the attempt whose answer was lost; None as long as none was: then nothing was done.
-        is_refused: the last attempt was refused by a server: another one has the key, or this one later.
+        slot: that of the attempt whose answer was lost; None if no answer was lost: then nothing was done.
+        is_refused: a server refused the last attempt: another server has the key, or this one can answer later.
         error: why the last one failed.
     """
 
@@ -133,6 +133,6 @@ def _is_worth_another(error: Exception, is_sent: bool, is_dynamic: bool) -> bool
     """May an operation be tried again whose connection failed?"""
     if isinstance(error, rx.AuthenticationError | rx.AuthorizationError | protocol.TooLate):
         return False
-    if isinstance(error, rx.BusyLoadingError | protocol.Silent):  # nothing was done
+    if isinstance(error, rx.BusyLoadingError | protocol.NoAnswer):  # nothing was done
         return is_dynamic
     return not (isinstance(error, rx.TimeoutError) and is_sent and not is_dynamic)

@@ -51,7 +51,7 @@ def resolve(url: str | None) -> str:
 def settings_of(url: str, options: dict[str, Any]) -> tuple[dict[str, Any], embedded.EmbeddedServer | None]:
     """Keyword arguments for redis-py's connections; the embedded server that has to be released after use, if any."""
     place = place_of(url)
-    is_one = place is None  # of several another one may take over: less patience
+    is_one = place is None  # with several servers another one may take over: shorter timeouts
     settings: dict[str, Any] = {
         "socket_timeout": 10.0 if is_one else 5.0,
         "socket_connect_timeout": tuning.OPENING_S
@@ -92,7 +92,7 @@ def opening_s(settings: dict[str, Any]) -> float | None:
 
 
 def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connection: type[Any]) -> Any:
-    """A redis-py pool of either colour, only used to make connections."""
+    """A redis-py pool of either variant, only used to make connections."""
     if issubclass(pool, ConnectionPool):  # asyncio has no packer in C
         settings = {**settings, "command_packer": protocol.Packer()}
     try:
@@ -106,7 +106,7 @@ def open_pool(url: str, settings: dict[str, Any], pool: type[Any], unix_connecti
                 if name not in URL_QUERY_ARGUMENT_PARSERS and name not in TEXTS and not name.startswith("ssl_"):
                     raise ValueError(f"{name} is not an option that a URL can have")
             made = pool.from_url(url, **settings)
-        made.connection_class = connect_timeout.hurried(
+        made.connection_class = connect_timeout.limited(
             made.connection_class, is_async=not issubclass(pool, ConnectionPool)
         )
         _check(made.connection_kwargs)

@@ -1,7 +1,7 @@
-"""One time limit for everything that is tried until a server has answered: its name, connections to all of its
-addresses, TLS, login, the first question.
+"""One time limit for everything until a server has answered: looking up its name, connecting to each of its addresses,
+TLS, login and the first question.
 
-redis-py has a limit for each step, which starts anew with every address and with every byte that comes.
+The limits of redis-py are for one step each, and start again with every address and every byte that comes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ def end_of(seconds: float | None, until: float | None) -> float:
     return min(math.inf if seconds is None else time.monotonic() + seconds, math.inf if until is None else until)
 
 
-def silent(seconds: float | None, is_connected: bool) -> protocol.Silent:
+def no_answer(seconds: float | None, is_connected: bool) -> protocol.NoAnswer:
     """What to raise when the time is over."""
     happened = (
         "it accepted the connection, and its answers did not come" if is_connected else "no connection came about"
     )
-    return protocol.Silent(happened if seconds is None else f"{happened} within {seconds:g} s")
+    return protocol.NoAnswer(happened if seconds is None else f"{happened} within {seconds:g} s")
 
 
-class _HurriedSocket:
-    """A socket on which everything together has until then. What it lacks is that of the real one."""
+class _LimitedSocket:
+    """A socket with one time limit for all that is sent and received. The rest is that of the real socket."""
 
     def __init__(self, sock: Any, until: float) -> None:
         self.real = sock
@@ -55,21 +55,21 @@ class _HurriedSocket:
         return self.real.recv_into(buffer)
 
 
-class _Hurried:
-    """What a connection of redis-py has in addition."""
+class _Limited:
+    """Added to a connection of redis-py."""
 
     has_connected = False
     _until: float | None = None
-    _each_s = 0.0  # of its addresses: behind one that swallows packets may stand one that answers
+    _each_s = 0.0  # for each address: if packets to one are lost, the next one may answer
     _socket_timeout: float | None
     _socket_connect_timeout: float | None
 
-    def hurry_until(self, until: float) -> None:
-        """All that is done to connect has time until then."""
+    def limit_until(self, until: float) -> None:
+        """Set the limit, by time.monotonic(); infinity = there is none."""
         self._until = None if math.isinf(until) else until
 
-    def calm_down(self) -> None:
-        """It has answered."""
+    def lift_limit(self) -> None:
+        """The server has answered: go back to the ordinary limits."""
         if self._until is not None:
             self._until = None
             connection: Any = self
@@ -79,7 +79,7 @@ class _Hurried:
 
     @property
     def socket_timeout(self) -> float | None:
-        """Seconds; redis-py looks here when it is connected and begins with TLS, and before the login."""
+        """Seconds; redis-py reads this before TLS and before the login."""
         return self._socket_timeout if self._until is None else _left(self._until)
 
     @socket_timeout.setter
@@ -102,13 +102,13 @@ class _Hurried:
         host = getattr(self, "host", None)
         count = 1 if host is None else _addresses(host, _left(self._until))
         self._each_s = _left(self._until) / count
-        sock = _HurriedSocket(connection._connect(), self._until)
+        sock = _LimitedSocket(connection._connect(), self._until)
         self.has_connected = True
         return sock
 
 
-class _Noted:
-    """The same for asyncio, where limits come from outside."""
+class _LimitedAsync:
+    """The same for asyncio, whose limits are set outside."""
 
     has_connected = False
 
@@ -119,9 +119,9 @@ class _Noted:
 
 
 @functools.cache
-def hurried(kind: type[Any], is_async: bool) -> type[Any]:
-    """The same kind of connection, but able to hurry."""
-    return type(kind.__name__, (_Noted if is_async else _Hurried, kind), {})
+def limited(kind: type[Any], is_async: bool) -> type[Any]:
+    """The same kind of connection, with a limit for connecting."""
+    return type(kind.__name__, (_LimitedAsync if is_async else _Limited, kind), {})
 
 
 def _left(until: float) -> float:
@@ -132,7 +132,7 @@ def _left(until: float) -> float:
 
 
 def _addresses(host: str, seconds: float) -> int:
-    """How many addresses a host has. Nobody can break a look-up off, so that somebody else waits for it."""
+    """How many addresses a host has. A look-up cannot be interrupted, so another thread waits for it."""
     try:
         return len(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
     except OSError:  # it is a name

@@ -1,4 +1,4 @@
-"""What a link counts: all of it is rare, so that nothing is counted on the way of a call that goes well."""
+"""Counts of rare events of connections. Nothing is counted for a call that succeeds at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rqsqs.models import Statistics
 
 
 class User(Protocol):
-    """A transport."""
+    """A transport, with the keys that it uses."""
 
     @property
     def space(self) -> Any:
@@ -31,17 +31,17 @@ class Counters:
         self.forget()
 
     def forget(self) -> None:
-        """Begin from nothing, in a forked child."""
+        """Begin at zero, in a forked child."""
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(Statistics.__slots__, 0)
 
     def join(self, user: User) -> None:
-        """Somebody uses the link."""
+        """A transport uses these connections."""
         with self._lock:
             self._users.add(user)
 
     def leave(self, user: User) -> None:
-        """Not any more."""
+        """A transport is closed."""
         with self._lock:
             self._users.discard(user)
 
@@ -52,10 +52,10 @@ class Counters:
             return {user.space.format for user in self._users}
 
     def count(self, name: str, more: int = 1) -> None:
-        """So much more of something."""
+        """Add to a count."""
         with self._lock:
             self._counts[name] += more
 
     def statistics(self) -> Statistics:
-        """How much there was so far."""
+        """The counts so far."""
         return Statistics(**self._counts)

@@ -1,6 +1,6 @@
-"""Where queues are if a program does not say: one answer for library, asyncio, boto3, workers and command line.
+"""Where queues are when a program does not say so: the same for library, asyncio, boto3, workers and command line.
 
-Imports nothing that takes time: the command line asks here before it connects.
+Imports nothing that takes time, as the command line reads this before it connects.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ TITLE = "rqsqs {title} {unixsocket}"  # of the process; tells also its clients w
 
 
 def url() -> str:
-    """RQSQS_URL, else what is in the file RQSQS_URL_FILE, else localhost."""
+    """RQSQS_URL, else the content of the file RQSQS_URL_FILE, else localhost."""
     return named_url() or URL
 
 
 def named_url() -> str | None:
-    """What the environment says, if it does."""
+    """The URL that the environment names, if any."""
     path = os.environ.get("RQSQS_URL_FILE")
     return os.environ.get("RQSQS_URL") or (url_in(path, "RQSQS_URL_FILE") if path else None)
 
 
 def url_in(path: str, what: str) -> str:
-    """The URL in a file, as secrets are given to containers; others cannot see it as they see arguments and variables.
+    """The URL in a file. Containers get secrets this way, as others can see arguments and variables.
 
     Raises:
         UsageError: there is none.

@@ -102,10 +102,10 @@ class Directory:
             known = UsageError(f"{asked} is no {self.place.kind} ({error}): the URL of a single server begins redis://")
         if isinstance(error, rx.ResponseError | rx.AuthenticationError | RqsqsError):
             self.error = known or error
-        elif isinstance(self.error, rx.ConnectionError | protocol.Silent):
+        elif isinstance(self.error, rx.ConnectionError | protocol.NoAnswer):
             is_silent = isinstance(error, rx.TimeoutError)
             text = "no answer in time" if is_silent else error_mapping.reason_of(error)
-            kind = protocol.Silent if is_silent else rx.ConnectionError
+            kind = protocol.NoAnswer if is_silent else rx.ConnectionError
             self._reasons.append(f"{asked}: {text}")
             self.error = kind(f"none of {self.place} answers; {'; '.join(self._reasons)}")
 

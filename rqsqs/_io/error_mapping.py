@@ -75,7 +75,7 @@ def refused(
 
 
 def server(error: Exception, *, sent: bool, where: str = "the server", size: int = 0) -> errors.RqsqsError | None:
-    """Any other trouble with the server; None if it is none that we know.
+    """Any other error of the server; None if it is unknown.
 
     Args:
         size: bytes of the request.
@@ -115,7 +115,7 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
             return errors.ServerTimeout(
                 f"{where} did not answer in time; the outcome of the request is unknown", request_sent=True
             )
-        happened = f": {text}" if isinstance(error, protocol.Silent) and text else ""
+        happened = f": {text}" if isinstance(error, protocol.NoAnswer) and text else ""
         return errors.ServerTimeout(
             f"{where} did not answer in time{happened}; nothing was sent{_ways_out(where)}", request_sent=False
         )
@@ -149,14 +149,14 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
 
 
 def opening(error: Exception, where: str) -> errors.RqsqsError:
-    """Why a server could not be used at all."""
+    """Why no server could be used."""
     return server(error, sent=False, where=where) or errors.ConnectionFailed(
         f"no connection to {where} ({printable(str(error))}); nothing was sent", request_sent=False
     )
 
 
 def log_stopped(name: str, error: Exception) -> None:
-    """Say that a move task ended before its time."""
+    """Log that a move task ended early."""
     if isinstance(error, errors.QueueDoesNotExist):
         log.warning("%s ended: %s", name, error)
     elif isinstance(error, errors.RqsqsError):
@@ -166,7 +166,7 @@ def log_stopped(name: str, error: Exception) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why there is no connection, without what redis-py and asyncio say around it."""
+    """Why there is no connection, without the words that redis-py and asyncio put around it."""
     text = str(error) or type(error).__name__
     refused = re.search(r"(?:\[Errno |^Error )(\d+)\b.*Connect call failed", text, re.DOTALL)
     if refused is not None:  # by asyncio, which quotes every address it tried
@@ -175,7 +175,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _ways_out(where: str) -> str:
-    """What somebody can do where nothing answers."""
+    """What users can do when no server answers."""
     scheme = where.partition("://")[0]
     if scheme == "embedded":
         return ""
@@ -194,10 +194,10 @@ _OF_QUEUE = re.compile(r"(.*?\}:[^:]+:)", re.DOTALL)
 
 
 def doubtful(error: BaseException, step: object) -> Operation | None:
-    """An operation that tells whether something damaged is behind an error, or None where that cannot be.
+    """An operation that finds out whether damaged data caused an error; None if that cannot be.
 
-    Scripts check what they read on their common way only as far as that costs nothing: what is garbage makes them
-    fail, and what is missing looks like a queue that is. Then somebody looks closer.
+    On their common path scripts check only what costs nothing to check: garbage makes them fail, and missing data looks
+    like a missing queue.
     """
     kind = type(error)
     if kind is not errors.ScriptFailed and kind is not errors.QueueDoesNotExist and kind is not errors.QueueDamaged:
@@ -210,7 +210,7 @@ def doubtful(error: BaseException, step: object) -> Operation | None:
 
 
 def explained(error: BaseException, damage: list[errors.QueueDamaged]) -> BaseException:
-    """The error to raise instead, when find_damage() has told."""
+    """The error to raise instead, by the result of find_damage()."""
     if not damage:
         return error
     damage[0].__cause__ = error

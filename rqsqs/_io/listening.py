@@ -1,16 +1,15 @@
-"""How any number of waiters share one connection to a server. No I/O.
+"""How any number of waiters listen for wakeup tokens over one connection to a server. No I/O.
 
-A blocking command occupies its connection, names keys of one hash slot only, and has to be given again, with all keys,
-when one is added. So whoever waits beyond the first few partitions does not block: the server remembers which wakeup
-lists this connection has looked at (CLIENT TRACKING) and says when one of them changes. Then a token is taken from that
-list, if it is still there, and the waiter's receive follows at once. All processes that listen are told of a token; one
-of them takes it.
+A blocking command occupies its connection, names keys of one hash slot only, and must be sent again with all keys when
+one is added. So only the first few waiters block. For the others the server remembers which wakeup lists this
+connection has looked at (CLIENT TRACKING), and says when one of them changes. Then a token is taken from that list, if
+it is still there, and the waiter's receive follows at once. All processes that listen hear of a token; one takes it.
 
-    EXISTS list          0: from now on we are told
+    EXISTS list          0: from now on the server says when it changes
       <- invalidate list
     LPOP list, EVALSHA   the token, and behind it the receive of the first waiter of the list
 
-A process that came too late for the last token of a list waits until it has the next one before it receives.
+A process that came too late for the last token of a list takes the next one before it sends its receive.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import protocol
 
 _TRACK = protocol.command("CLIENT", "CACHING", "YES")
-_LASTING = (b":wakeups", b":backup")  # what such a list is called is used again
+_LASTING = (b":wakeups", b":backup")  # lists with these names are used again
 
 
 def start_listening() -> Generator[list[bytes], list[Any], None]:
@@ -49,7 +48,7 @@ class Listener:
         operation: the same, not packed.
         wakeup_lists: those that get a token again if the outcome comes too late.
         is_receiving: its receive is on its way, or answered.
-        is_done: it listens no more: the outcome is a reply, the list that had a token, or an error.
+        is_done: it has stopped listening: the outcome is a reply, the list that had a token, or an error.
     """
 
     __slots__ = ("_done", "is_done", "is_receiving", "lists", "operation", "outcome", "packed", "wakeup_lists")
@@ -66,7 +65,7 @@ class Listener:
         self.lists: list[tuple[Switch, bytes]] = []
 
     def finish(self, outcome: Any) -> bool:
-        """The outcome is known. False if that is too late."""
+        """The outcome is known. False if there was one before."""
         if self.is_done:
             return False
         self.is_done, self.outcome = True, outcome
@@ -75,11 +74,11 @@ class Listener:
 
 
 class Switch:
-    """What is listened to over one connection. Its methods return what has to be sent there, in that order.
+    """What one connection listens to. Its methods return what must be sent there, in that order.
 
     Attributes:
-        spare: wakeup lists that get a token again, as one was taken that nobody had use for.
-        orphans: receives that were answered when their waiter was gone: listener and reply.
+        to_wake: wakeup lists that get a token again, as one was taken that no waiter needed.
+        unclaimed: receives that were answered when their waiter was gone: listener and reply.
     """
 
     def __init__(self) -> None:
@@ -88,11 +87,11 @@ class Switch:
         self._trying: set[bytes] = set()
         self._lost: set[bytes] = set()  # lists whose last token another process had first
         self._receiving: set[Listener] = set()
-        self.spare: list[str] = []
-        self.orphans: list[tuple[Listener, Any]] = []
+        self.to_wake: list[str] = []
+        self.unclaimed: list[tuple[Listener, Any]] = []
 
     def listen(self, listener: Listener, lists: Iterable[str]) -> bytes:
-        """Hear of the tokens of these lists, also of those that are there already."""
+        """Listen for tokens of these lists, including those that are there already."""
         out = b""
         for name in lists:
             key = name.encode()
@@ -102,7 +101,7 @@ class Switch:
         return out
 
     def leave(self, listener: Listener) -> bytes:
-        """A waiter goes away. If its receive is on its way that still has an outcome."""
+        """A waiter leaves. A receive that is on its way still has an outcome."""
         out = b""
         for switch, key in listener.lists:
             if switch is self:
@@ -117,7 +116,7 @@ class Switch:
 
     @property
     def is_used(self) -> bool:
-        """Does anybody wait?"""
+        """Are there waiters?"""
         return bool(self._at or self._receiving)
 
     @property
@@ -126,13 +125,13 @@ class Switch:
         return bool(self._expected)
 
     def probe(self) -> bytes:
-        """Ask something, to see whether the server answers."""
+        """Ask something, to find out whether the server answers."""
         for key in self._at:
             return self._track(key)
         return b""
 
     def fail(self, error: Exception, lists: Iterable[str] | None = None) -> None:
-        """Tell those who listen to some lists, or everybody, that it has no purpose."""
+        """End the waits for some lists, or all of them, with an error."""
         for key in list(self._at) if lists is None else [name.encode() for name in lists]:
             for listener in self._at.pop(key, ()):
                 listener.finish(error)
@@ -141,8 +140,8 @@ class Switch:
                 listener.finish(error)
             self._receiving.clear()
 
-    def told(self, reply: Any) -> bytes:
-        """The server said something."""
+    def feed(self, reply: Any) -> bytes:
+        """Take what the server sent."""
         if isinstance(reply, list) and len(reply) == 2 and reply[0] == b"invalidate":
             out = b""
             for key in list(self._at) if reply[1] is None else reply[1]:  # None: everything was flushed
@@ -168,7 +167,7 @@ class Switch:
         return self._try(key) if reply else b""
 
     def _try(self, key: bytes) -> bytes:
-        """Take a token, if there is one, and receive; behind it the list is tracked again for those who go on."""
+        """Take a token, if there is one, and receive; then track the list again for the other waiters."""
         if key in self._trying or key not in self._at:
             return b""
         self._trying.add(key)
@@ -206,22 +205,22 @@ class Switch:
             first = self._at[key][0]
             if first.packed:
                 out += self._receive(first)
-                return out + self._track(key) if key in self._at else out  # of what it changes itself nobody tells
+                return out + self._track(key) if key in self._at else out  # the server does not report our own changes
             out += self.leave(first)
             if first.finish(key.decode()):
                 return out
-        self._spare(key)
+        self._wake_another(key)
         return out
 
-    def _spare(self, key: bytes) -> None:
-        """Nobody has use for a token: let another process look."""
+    def _wake_another(self, key: bytes) -> None:
+        """No waiter needs a token: let another process look."""
         if key.endswith(_LASTING):
-            self.spare.append(key.rpartition(b":")[0].decode() + ":wakeups")
+            self.to_wake.append(key.rpartition(b":")[0].decode() + ":wakeups")
 
     def _received(self, listener: Listener, reply: Any) -> bytes:
         self._receiving.discard(listener)
         if not listener.finish(reply) and not isinstance(listener.outcome, Exception):  # then it asks again
-            self.orphans.append((listener, reply))
+            self.unclaimed.append((listener, reply))
         return b""
 
     def _unhook(self, listener: Listener, key: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What both runners put on the wire, and when they lose patience."""
+"""What both variants put on the wire, and what errors of connections mean."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import tuning
 from rqsqs.models import Durability, DurabilityResult
 
-# What a connection raises that is lost: also by something that is no Redis.
+# What a lost connection raises; also one to something that is not Redis.
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 LARGE_ANSWER = 8192  # bytes that a slot need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a slot: 8 characters, and no names of messages
-CLOSED = "the connection was closed while this waited"  # said to whoever did
-# Words have to be text or bytes already: of others hiredis asks Python for their text, and if a signal handler raises
-# meanwhile, the process dies.
+CLOSED = "the connection was closed while this waited"
+# Words must be text or bytes: hiredis asks Python for the text of others, and if a signal handler raises meanwhile, the
+# process dies.
 pack_command: Callable[[tuple[str | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
 
 class TooLate(rx.ConnectionError):
-    """A call cannot be repeated any more."""
+    """It is too late to repeat a call."""
 
 
-class Silent(rx.TimeoutError):
-    """Nothing came from where no server has answered yet."""
+class NoAnswer(rx.TimeoutError):
+    """No answer from a server that has not answered before."""
 
 
 class BrokenOff(rx.ConnectionError):
-    """Somebody waited for a server that is silent, or no master any more."""
+    """A wait ends because the server does not answer, or is no longer a master."""
 
 
 class CallSlot:
-    """Names one call after another, so that a script knows one that is repeated (lua/lib/idempotency.lua). It has one
-    call at a time, and none after one whose answer was lost.
+    """Names one call after another, so that scripts recognize a repeated call (lua/lib/idempotency.lua). It has one
+    call at a time, and no further call after one whose answer was lost.
 
     Attributes:
-        name: which nobody else has.
+        name: unique.
         number: of the present call.
-        since: when that was begun, by both clocks: one of them may leave out the time in which the machine was
-            suspended, the other one can be set.
+        since: when the call began, by both clocks: one may leave out the time in which the machine was suspended, the
+            other can be set.
     """
 
     __slots__ = ("name", "number", "since")
@@ -57,13 +57,13 @@ class CallSlot:
         self.renew()
 
     def renew(self) -> None:
-        """Take another name."""
+        """Take a new name."""
         self.since = (0.0, 0.0)
         self.name = base64.urlsafe_b64encode(os.urandom(9)).decode()
         self.number = random.randrange(FIRST_NUMBER, (FIRST_NUMBER + LAST_NUMBER) // 2)  # deduplication ids keep it
 
     def check(self) -> None:
-        """May the present call be repeated, so that it is done once?
+        """Raise TooLate if the scripts may have forgotten the present call.
 
         Raises:
             TooLate.
@@ -71,11 +71,11 @@ class CallSlot:
         monotonic, wall = self.since
         passed = max(time.monotonic() - monotonic, time.time() - wall)
         if passed > tuning.COVERED_S:
-            raise TooLate(f"it was sent {passed:.0f} s ago, and done twice if it was repeated so late")
+            raise TooLate(f"it was sent {passed:.0f} s ago: repeated this late it could be done twice")
 
 
 class CallSlots:
-    """As many as there are calls at the same time on connections that callers share.
+    """Call slots for connections that callers share, one for each call at the same time.
 
     Attributes:
         free: those that no call uses.
@@ -102,7 +102,7 @@ _NO_SLOT = CallSlot()  # for scripts that need none
 
 
 def is_elsewhere(error: rx.ResponseError) -> bool:
-    """Does a server say that it cannot answer now, but another one or a later one can? Then nothing was done.
+    """Does a server say that another one has the key, or that it can answer later? Then nothing was done.
 
     TRYAGAIN and ASK mean that a slot is on its way (see call): soon MOVED says where it is.
     """
@@ -111,7 +111,7 @@ def is_elsewhere(error: rx.ResponseError) -> bool:
 
 
 def is_cut_off(error: Exception) -> bool:
-    """Does a replica that has lost its primary answer nothing? redis-py 5.3 has no class for it."""
+    """Has a replica lost its master, so that it answers nothing? redis-py 5.3 has no class for it."""
     return str(error).startswith("MASTERDOWN")
 
 
@@ -134,7 +134,7 @@ def _key_of(keys: tuple[str, ...], slot: str) -> str:
 
 
 def forgetting(operation: Operation, slot: CallSlot, reply: Any) -> Operation | None:
-    """What to do when an operation has been answered, if its slot keeps the answer and that is a large one."""
+    """The operation that removes a large answer from its call slot; None if the slot keeps none."""
     if not operation.keeps_answer or _bytes_of(reply) <= LARGE_ANSWER:
         return None
     return operations.forget_answer(_key_of(operation.keys, slot.name), slot.number)
@@ -152,7 +152,7 @@ def command(*words: str | bytes) -> bytes:
 
 
 class Packer:
-    """Packs what redis-py says on its own when it opens a connection; the same to hiredis."""
+    """Packs the commands that redis-py itself sends when it opens a connection."""
 
     def pack(self, *words: Any) -> list[bytes]:
         """A command; its first word may be more than one."""
@@ -177,14 +177,14 @@ def pack(operation: Operation, is_cluster: bool, slot: CallSlot) -> bytes:
 
 
 def repetition(operation: Operation, is_cluster: bool, slot: CallSlot) -> bytes:
-    """The same for a call that may have been done before: it has the slot and the number of that attempt.
+    """The same for a call that may have been done before: with the slot and the number of that attempt.
 
     In a cluster a call names one more key, which never exists. So no server runs it while the hash slot is on its way
     from one to another: scripts touch keys that they do not name, and would be stopped in the middle at the first that
-    is not there, with half of their writes done.
+    that is not there, with half of their writes done.
 
     Raises:
-        TooLate: the scripts may not know it any more.
+        TooLate: the scripts may have forgotten it.
     """
     if not scripts.get(operation.script).has_slot:
         return pack(operation, is_cluster, slot)
@@ -202,18 +202,18 @@ def load(operation: Operation) -> bytes:
 
 
 def confirmation(operation: Operation, is_dynamic: bool) -> Generator[list[bytes], list[Any], DurabilityResult]:
-    """Find out on the connection of an operation, after its answer, how safe is what it wrote: yields commands, is sent
-    their answers, of which each may be an exception.
+    """Find out how safe the writes of an operation are, on its connection and after its answer: yields commands, is
+    sent the replies, of which each may be an exception.
 
-    The server waits until replicas and disk have what this connection wrote. If a script found that it had nothing to
-    do, as somebody did it before, that could be nothing: so a mark is written first. A call with a slot always writes.
+    The server waits until replicas and disk have what this connection wrote. That could be nothing, if an earlier call
+    had done it all: so a mark is written first. A call with a slot always writes.
 
     Raises:
-        ConnectionError: the server is no master any more. The operation has to be repeated at its successor.
+        ConnectionError: the server is no longer a master. The operation must be repeated at its successor.
     """
     durability = operation.durability
     assert durability is not None
-    timeout = str(max(round(durability.timeout * 1000), 1))  # ms; 0 would be for ever
+    timeout = str(max(round(durability.timeout * 1000), 1))  # ms; 0 means for ever
     replicas = str(durability.replicas)
     wait = command("WAITAOF", "1", replicas, timeout) if durability.aof else command("WAIT", replicas, timeout)
     mark = operations.mark_connection(operation)

@@ -14,15 +14,15 @@ RECORD = 16_384  # bytes of one TLS record
 
 
 def share(connection: Any) -> None:
-    """From now on several threads use a connection of redis-py at the same time."""
+    """Prepare a connection of redis-py for use by several threads at the same time."""
     if isinstance(connection._sock, ssl.SSLSocket):
         connection._sock = connection._parser._sock = SharedSocket(connection._sock)
 
 
 class SharedSocket:
-    """OpenSSL can do one thing at a time with a connection: who reads waits outside, until something has come.
+    """OpenSSL does one thing at a time with a connection, so a reader waits outside of it until data has come.
 
-    A connection used by two threads at once seems to end, or breaks off with errors of its records.
+    A connection used by two threads at once seems to end, or fails with errors of its records.
     """
 
     def __init__(self, sock: Any) -> None:
@@ -48,7 +48,7 @@ class SharedSocket:
             while left:
                 try:
                     left = left[self._at_once(partial(self._sock.send, left[:RECORD])) :]
-                except ssl.SSLWantWriteError:  # others may read meanwhile, or the server would not go on
+                except ssl.SSLWantWriteError:  # others may read meanwhile, or the server would not continue
                     self._wait(select.POLLOUT, end)
                 except ssl.SSLWantReadError:
                     self._wait(select.POLLIN, end)

@@ -37,8 +37,8 @@ QUOTING = "write it percent-encoded, as urllib.parse.quote(password, safe='') re
 
 
 def shown(url: str) -> str:
-    """A URL for messages: no login, and no secrets among its options. Of one that is wrong nobody knows what was meant
-    to be the password: up to the last @ it is hidden."""
+    """A URL for messages: without login, and without secrets among its options. In a wrong URL any part may be the
+    password, so everything up to the last @ is hidden."""
     head, at, tail = url.rpartition("@")
     if at:
         scheme, slashes, _ = head.partition("://")
@@ -58,7 +58,7 @@ def has_secret(url: str) -> bool:
 
 
 def refusal(url: str) -> str:
-    """How an error about a URL begins: with the variable, if it is there that somebody has to mend it."""
+    """How an error about a URL begins: with the environment variable, if the URL comes from there."""
     name = " of the environment variable RQSQS_URL" if url == os.environ.get("RQSQS_URL") else ""
     return f"cannot connect to {shown(url)!r}{name}: "
 

@@ -119,14 +119,14 @@ class Process:
         self.ask(self.switch.leave(listener))
 
     def hear(self) -> None:
-        self.ask(self.switch.told(self.told.popleft()))
-        for name in self.switch.spare:  # put out again
+        self.ask(self.switch.feed(self.told.popleft()))
+        for name in self.switch.to_wake:  # put out again
             self.server.put(name.encode(), None)
-        self.switch.spare.clear()
-        for listener, reply in self.switch.orphans:
+        self.switch.to_wake.clear()
+        for listener, reply in self.switch.unclaimed:
             if reply[0]:  # given back
                 self.server.send(_name_of(listener))
-        self.switch.orphans.clear()
+        self.switch.unclaimed.clear()
         self.settle()
 
 
@@ -180,7 +180,7 @@ def _used(processes: list[Process], key: bytes) -> bool:
 
 def test_an_answer_nobody_asked_for_is_an_error() -> None:
     with pytest.raises(rx.InvalidResponse):
-        Switch().told(b"OK")
+        Switch().feed(b"OK")
 
 
 def test_a_refusal_is_told_to_those_who_listen_to_the_list() -> None:
@@ -190,7 +190,7 @@ def test_a_refusal_is_told_to_those_who_listen_to_the_list() -> None:
     switch.listen(moved, ["a:wakeups"])
     switch.listen(other, ["b:wakeups"])
     error = rx.MovedError("1 127.0.0.1:1")
-    assert switch.told(b"OK") + switch.told(error) == b""
+    assert switch.feed(b"OK") + switch.feed(error) == b""
     assert done == [moved]
     assert (moved.outcome, other.is_done, switch.lists) == (error, False, ["b:wakeups"])
 
@@ -216,18 +216,18 @@ def listening(*receives: bytes) -> tuple[Switch, list[Listener]]:
     listeners = [Listener(packed, lambda: None, None, ()) for packed in receives]
     for listener in listeners:
         assert commands(switch.listen(listener, ["a:wakeups"])) == [*TRACK]
-        assert switch.told(b"OK") + switch.told(0) == b""
+        assert switch.feed(b"OK") + switch.feed(0) == b""
     return switch, listeners
 
 
 def test_a_list_is_tracked_again_behind_the_receive_for_those_who_go_on() -> None:
     """The server forgets whom to tell as soon as it has told, and does not tell of what a connection changes itself."""
     switch, (first, second) = listening(*RECEIVES)
-    assert commands(switch.told(INVALIDATED)) == [LPOP, [b"RECEIVE", b"1"], *TRACK]
-    assert switch.told(b"1") + switch.told([b"message 1"]) + switch.told(b"OK") == b""
+    assert commands(switch.feed(INVALIDATED)) == [LPOP, [b"RECEIVE", b"1"], *TRACK]
+    assert switch.feed(b"1") + switch.feed([b"message 1"]) + switch.feed(b"OK") == b""
     assert first.outcome == [b"message 1"]
-    assert commands(switch.told(1)) == [LPOP, [b"RECEIVE", b"2"]]  # there is a token again; and nobody goes on
-    assert switch.told(b"1") + switch.told([b"message 2"]) == b""
+    assert commands(switch.feed(1)) == [LPOP, [b"RECEIVE", b"2"]]  # there is a token again; and nobody goes on
+    assert switch.feed(b"1") + switch.feed([b"message 2"]) == b""
     assert second.outcome == [b"message 2"]
     assert not switch.is_used
     assert not switch.is_silent
@@ -235,49 +235,49 @@ def test_a_list_is_tracked_again_behind_the_receive_for_those_who_go_on() -> Non
 
 def test_a_list_is_tracked_again_behind_a_receive_that_waited_for_the_token() -> None:
     switch, _ = listening(*RECEIVES, *RECEIVES)
-    switch.told(INVALIDATED)
-    assert switch.told(None) + switch.told([]) + switch.told(b"OK") + switch.told(0) == b""  # another process had it
-    assert commands(switch.told(INVALIDATED)) == [LPOP, *TRACK]  # now it makes sure first
-    assert commands(switch.told(b"1")) == [[b"RECEIVE", b"2"], *TRACK]
+    switch.feed(INVALIDATED)
+    assert switch.feed(None) + switch.feed([]) + switch.feed(b"OK") + switch.feed(0) == b""  # another process had it
+    assert commands(switch.feed(INVALIDATED)) == [LPOP, *TRACK]  # now it makes sure first
+    assert commands(switch.feed(b"1")) == [[b"RECEIVE", b"2"], *TRACK]
 
 
 def test_a_token_that_nobody_has_use_for_is_put_out_again() -> None:
     switch, (listener,) = listening(b"")
-    assert commands(switch.told(INVALIDATED)) == [LPOP, *TRACK]
+    assert commands(switch.feed(INVALIDATED)) == [LPOP, *TRACK]
     assert listener.finish(None)  # the time is over
     assert switch.leave(listener) == b""
-    assert switch.told(b"1") == b""
-    assert switch.spare == ["a:wakeups"]
+    assert switch.feed(b"1") == b""
+    assert switch.to_wake == ["a:wakeups"]
 
 
 def test_a_token_is_not_spent_on_a_waiter_that_is_done() -> None:
     switch, (done, waits) = listening(b"", b"")
-    switch.told(INVALIDATED)
+    switch.feed(INVALIDATED)
     done.finish(None)  # about to leave
-    assert switch.told(b"1") == b""
+    assert switch.feed(b"1") == b""
     assert waits.outcome == "a:wakeups"
-    assert switch.spare == []
+    assert switch.to_wake == []
 
 
 def test_the_token_of_a_backup_wakes_another_waiter_and_one_for_a_single_waiter_nobody() -> None:
-    for name, spare in (("a:backup", ["a:wakeups"]), ("a:wake:1", [])):
+    for name, to_wake in (("a:backup", ["a:wakeups"]), ("a:wake:1", [])):
         switch = Switch()
         listener = Listener(b"", lambda: None, None, ())
         switch.listen(listener, [name])
-        switch.told(b"OK")
-        switch.told(1)
+        switch.feed(b"OK")
+        switch.feed(1)
         switch.leave(listener)
-        switch.told(b"1")
-        assert switch.spare == spare
+        switch.feed(b"1")
+        assert switch.to_wake == to_wake
 
 
 @pytest.mark.parametrize("outcome", [None, rx.TimeoutError("no answer in time")])
 def test_what_a_late_receive_got_is_given_back_unless_its_waiter_asks_again(outcome: Exception | None) -> None:
     """Asked again, the server gives the same answer: then the waiter has it."""
     switch, (listener,) = listening(RECEIVES[0])
-    switch.told(INVALIDATED)
-    switch.told(b"1")
+    switch.feed(INVALIDATED)
+    switch.feed(b"1")
     assert listener.is_receiving
     assert listener.finish(outcome)
-    switch.told([b"message"])
-    assert switch.orphans == ([(listener, [b"message"])] if outcome is None else [])
+    switch.feed([b"message"])
+    assert switch.unclaimed == ([(listener, [b"message"])] if outcome is None else [])

@@ -39,16 +39,16 @@ class Socket:
 
     def __init__(self, real: socket.socket) -> None:
         self._real = real
-        self.trouble: BaseException | None = None
+        self.error: BaseException | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
     def sendall(self, data: bytes) -> None:
-        if self.trouble is not None:
+        if self.error is not None:
             self._real.sendall(data[:5])
-            trouble, self.trouble = self.trouble, None
-            raise trouble
+            error, self.error = self.error, None
+            raise error
         self._real.sendall(data)
 
 
@@ -85,13 +85,13 @@ def heard(server: socket.socket) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("trouble", [TimeoutError("the server does not read"), KeyboardInterrupt()], ids=repr)
-def test_nothing_follows_a_request_that_was_sent_in_part(ends: Ends, trouble: BaseException) -> None:
+@pytest.mark.parametrize("error", [TimeoutError("the server does not read"), KeyboardInterrupt()], ids=repr)
+def test_nothing_follows_a_request_that_was_sent_in_part(ends: Ends, error: BaseException) -> None:
     first, first_done = ends.listener()
     other, other_done = ends.listener()
     ends.hub.listen(first, ["a:wakeups"])
     ends.server.recv(65_536)
-    ends.socket.trouble = trouble
+    ends.socket.error = error
     with contextlib.suppress(KeyboardInterrupt):
         ends.hub.listen(other, ["b:wakeups"])
     with contextlib.suppress(rx.ConnectionError):
@@ -125,7 +125,7 @@ def test_whatever_ends_the_reading_is_told_to_those_who_wait(ends: Ends, monkeyp
     def confused(reply: Any) -> bytes:
         raise ValueError(reply)
 
-    monkeypatch.setattr(ends.hub.switch, "told", confused)
+    monkeypatch.setattr(ends.hub.switch, "feed", confused)
     listener, done = ends.listener()
     ends.hub.listen(listener, ["a:wakeups"])
     ends.server.sendall(b"+OK\r\n")
@@ -163,8 +163,8 @@ def test_a_pipe_that_failed_lets_everybody_go_at_last() -> None:
     assert waits.acquire(blocking=False)
 
 
-@pytest.mark.parametrize(("patience", "trouble"), [(0.0, rx.TimeoutError), (1000.0, rx.ConnectionError)])
-def test_a_server_that_was_silent_for_long_is_not_asked_again(patience: float, trouble: type[Exception]) -> None:
+@pytest.mark.parametrize(("timeout", "error"), [(0.0, rx.TimeoutError), (1000.0, rx.ConnectionError)])
+def test_a_server_that_was_silent_for_long_is_not_asked_again(timeout: float, error: type[Exception]) -> None:
     """Those behind the first one have waited too: all but who came late."""
     go_on = threading.Event()
     told: SimpleQueue[Exception] = SimpleQueue()
@@ -175,7 +175,7 @@ def test_a_server_that_was_silent_for_long_is_not_asked_again(patience: float, t
 
     connection = SimpleNamespace(
         _sock=None,
-        socket_timeout=patience,
+        socket_timeout=timeout,
         send_packed_command=lambda *_, **__: None,
         read_response=read_response,
         disconnect=lambda: None,
@@ -196,8 +196,8 @@ def test_a_server_that_was_silent_for_long_is_not_asked_again(patience: float, t
         time.sleep(0.001)
     go_on.set()
     kinds = [type(told.get(timeout=60)) for _ in threads]
-    assert kinds.count(rx.TimeoutError) == (3 if trouble is rx.TimeoutError else 1)
-    assert kinds.count(trouble) >= 2
+    assert kinds.count(rx.TimeoutError) == (3 if error is rx.TimeoutError else 1)
+    assert kinds.count(error) >= 2
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
     waits = Waiting(caller)
     monkeypatch.setattr(waits, "_lead", lead)
     wait = Wait(("p:wakeups",), 60_000)
-    line = waits.line(wait.lists)
+    waiters = waits.waiters(wait.lists)
     real = threading.Lock
 
     def follow(name: str) -> threading.Thread:
@@ -241,12 +241,12 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
             with contextlib.suppress(KeyboardInterrupt):
                 waits.wait(wait, None, Waiter())
 
-        count = len(line.followers)
+        count = len(waiters.followers)
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         if name != "first":
             deadline = time.monotonic() + 60
-            while len(line.followers) == count and time.monotonic() < deadline:
+            while len(waiters.followers) == count and time.monotonic() < deadline:
                 time.sleep(0.001)
         return thread
 

@@ -107,7 +107,7 @@ class Caller:
                         else:
                             packed = attempts.packed(slot)
                         try:
-                            result = await self._confirmed(connection, node.patience, operation, packed)
+                            result = await self._confirmed(connection, node.timeout, operation, packed)
                         except rx.ResponseError as e:
                             if isinstance(e, rx.ReadOnlyError):  # a name may point elsewhere by now
                                 await connection.disconnect(nowait=True)
@@ -165,12 +165,12 @@ class Caller:
         return reply if operation.parse is None else operation.parse(reply)
 
     async def _confirmed(
-        self, connection: Any, patience: float | None, operation: Operation, packed: bytes
+        self, connection: Any, limit: float | None, operation: Operation, packed: bytes
     ) -> tuple[Any, DurabilityResult]:
         """Run an operation, and wait until what it wrote is as safe as it has to be, or its time is over."""
         assert operation.durability is not None
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(limit):
                 (reply,) = await replies_to(connection, [packed])
                 if isinstance(reply, rx.NoScriptError):
                     _, reply = await replies_to(connection, [protocol.load(operation), packed])

@@ -14,20 +14,20 @@ from rqsqs._io import tuning
 from rqsqs._io.listening import Listener, Switch
 from rqsqs._io.protocol import BrokenOff
 
-_MORE = object()  # told by a parser that needs more bytes
+_MORE = object()  # returned by a parser that needs more bytes
 
 
 class Hub:
     """One connection over which any number of tasks listen (listening.py)."""
 
     def __init__(
-        self, connection: Any, spare: Callable[[list[str]], object], orphaned: Callable[[Listener, Any], None]
+        self, connection: Any, wake: Callable[[list[str]], object], give_back: Callable[[Listener, Any], None]
     ) -> None:
         self.connection = connection
         self.switch = Switch()
         self.failure: Exception | None = None
-        self._spare = spare
-        self._orphaned = orphaned
+        self._wake = wake
+        self._give_back = give_back
         self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
         self._owing_since = 0.0  # the server, its next answer; 0 = none
         self._tasks = [asyncio.create_task(self._read())]
@@ -37,7 +37,7 @@ class Hub:
         self._tasks.append(asyncio.create_task(work))
 
     def listen(self, listener: Listener, lists: Sequence[str]) -> None:
-        """Hear of tokens.
+        """Listen for tokens.
 
         Raises:
             ConnectionError: it broke.
@@ -47,18 +47,18 @@ class Hub:
         self._send(self.switch.listen(listener, lists))
 
     def leave(self, listener: Listener) -> None:
-        """A task waits no more."""
+        """A task stops waiting."""
         out = self.switch.leave(listener)
         if self.failure is None:
             self._send(out)
 
     def probe(self) -> None:
-        """See to it that a server that is silent is found out."""
+        """Ask the server something, so that its silence is noticed."""
         if self.failure is None and not self.switch.is_silent:
             self._send(self.switch.probe())
 
     def fail(self, error: Exception) -> None:
-        """It is of no use any more."""
+        """End all waits, and close the connection."""
         if self.failure is None:
             self.failure = error
             self.switch.fail(error)
@@ -76,10 +76,10 @@ class Hub:
         try:
             while True:
                 try:
-                    async with asyncio.timeout(tuning.GRACE_S / 4) as patience:
+                    async with asyncio.timeout(tuning.GRACE_S / 4) as scope:
                         data = await stream.read(65_536)
                 except TimeoutError:
-                    if not patience.expired():  # the network gave up
+                    if not scope.expired():  # the network gave up
                         raise
                     if self._owing_since and time.monotonic() - self._owing_since >= tuning.GRACE_S:
                         raise rx.TimeoutError("no answer in time") from None
@@ -91,15 +91,15 @@ class Hub:
                 while (reply := reader.gets(False)) is not _MORE:
                     if isinstance(reply, rx.ConnectionError):
                         raise reply
-                    out += switch.told(reply)
+                    out += switch.feed(reply)
                 self._owing_since = time.monotonic() if switch.is_silent else 0.0
                 self._send(out)
-                if switch.spare:
-                    self._spare(switch.spare)
-                    switch.spare = []
-                while switch.orphans:
-                    self._orphaned(*switch.orphans.pop())
-        except Exception as e:  # whatever it is: nobody shall wait for what is not read any more
+                if switch.to_wake:
+                    self._wake(switch.to_wake)
+                    switch.to_wake = []
+                while switch.unclaimed:
+                    self._give_back(*switch.unclaimed.pop())
+        except Exception as e:  # whatever it is: those who wait must hear of it
             self.fail(e)
         finally:
             await self.connection.disconnect(nowait=True)

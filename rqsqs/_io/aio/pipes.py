@@ -16,9 +16,9 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import protocol
 from rqsqs._io.counters import Counters
 
-Orphaned = Callable[[Operation, Any], None]
+GiveBack = Callable[[Operation, Any], None]
 
-_MORE = object()  # told by a parser that needs more bytes
+_MORE = object()  # returned by a parser that needs more bytes
 READ = 262_144  # bytes read at once
 HIGH_WATER = 65_536  # bytes that wait to be sent, beyond which senders wait
 
@@ -52,22 +52,22 @@ class Pipe:
     """One connection on which requests of many tasks follow each other.
 
     Args:
-        patience: so many seconds the server may be silent while it owes an answer; None = for ever. What counts is the
-            next answer: the last of many large ones may take longer.
+        timeout: seconds that the server may be silent while it owes an answer; None = for ever. It starts again
+            with each answer: the last of many large ones may take longer.
 
     Attributes:
         slots: for its calls.
         buffered: how many bytes wait to be sent; drain() is due when they are many.
     """
 
-    def __init__(self, connection: Any, counters: Counters, orphaned: Orphaned, patience: float | None) -> None:
+    def __init__(self, connection: Any, counters: Counters, give_back: GiveBack, timeout: float | None) -> None:
         self.connection = connection
         self.counters = counters
-        self.orphaned = orphaned
+        self.give_back = give_back
         self.slots = protocol.CallSlots()
         self.pending: deque[tuple[asyncio.Future[Any], Operation | None, float]] = deque()
         self.failure: Exception | None = None
-        self._patience = patience
+        self._timeout = timeout
         self._heard = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -76,11 +76,11 @@ class Pipe:
         self.reader = asyncio.create_task(self._read())
 
     def ask(self, packed: bytes, operation: Operation | None = None) -> asyncio.Future[Any]:
-        """Send a request; the answer comes as the result. Whoever is cancelled while it waits tells not_wanted().
+        """Send a request; the answer comes as the result. A task that is cancelled meanwhile calls not_wanted().
 
         Raises:
-            ConnectionError: it broke; so it did for all others. Or the answer has it.
-            TimeoutError: (as the answer) the same, and none came for as long as the server may be silent.
+            ConnectionError: it broke, for all callers; also as the answer.
+            TimeoutError: the same, only as the answer, if none came in time.
         """
         writer = self.connection._writer
         if self.failure is not None or writer is None:
@@ -90,19 +90,19 @@ class Pipe:
         if not self.pending:
             self._heard = now
         self.pending.append((answer, operation, now))
-        if self._watch is None and self._patience is not None:
-            self._watch = self._loop.call_later(self._patience, self._check)
+        if self._watch is None and self._timeout is not None:
+            self._watch = self._loop.call_later(self._timeout, self._check)
         writer.write(packed)
         return answer
 
     def not_wanted(self, answer: asyncio.Future[Any], operation: Operation) -> None:
-        """The task that waited for an answer was cancelled. It may have come in the same turn of the loop: then the
-        reader found somebody waiting for it."""
+        """The task that waited for an answer was cancelled. The answer may have come in the same turn of the loop:
+        then it is given back here."""
         if not answer.cancel() and not answer.cancelled() and answer.exception() is None:
-            self.orphaned(operation, answer.result())
+            self.give_back(operation, answer.result())
 
     async def drain(self) -> None:
-        """Let much that was written go."""
+        """Wait until the buffer is small again."""
         try:
             await self.connection._writer.drain()
         except OSError as e:
@@ -111,9 +111,9 @@ class Pipe:
     def _check(self) -> None:
         """Has the server been silent for too long?"""
         self._watch = None
-        if not self.pending or self._patience is None:
+        if not self.pending or self._timeout is None:
             return
-        left = self._heard + self._patience - time.monotonic()
+        left = self._heard + self._timeout - time.monotonic()
         if left > 0:
             self._watch = self._loop.call_later(left, self._check)
             return
@@ -137,7 +137,7 @@ class Pipe:
                     answer, operation, _ = pending.popleft()
                     if answer.cancelled():
                         if operation is not None and not isinstance(reply, Exception):
-                            self.orphaned(operation, reply)
+                            self.give_back(operation, reply)
                     elif isinstance(reply, Exception):
                         answer.set_exception(reply)
                     else:
@@ -147,7 +147,7 @@ class Pipe:
         except asyncio.CancelledError:
             self._fail(rx.ConnectionError("the connection was closed"))
             raise
-        except BaseException as e:  # a signal handler's, or a bug: nobody shall wait for what is not read any more
+        except BaseException as e:  # a signal handler's, or a bug: those who wait must hear of it
             self._break(rx.ConnectionError(f"reading was broken off: {e!r:.200}"))
             raise
         finally:
@@ -162,16 +162,16 @@ class Pipe:
 
     def _fail(self, error: Exception) -> None:
         self.failure = rx.ConnectionError(str(error))
-        is_silent = isinstance(error, rx.TimeoutError) and self._patience is not None
-        late = time.monotonic() - (self._patience or 0) / 2
+        is_silent = isinstance(error, rx.TimeoutError) and self._timeout is not None
+        late = time.monotonic() - (self._timeout or 0) / 2
         while self.pending:
             answer, _, since = self.pending.popleft()
-            if not answer.done():  # who has not waited for long asks again
+            if not answer.done():  # a call that has not waited for long is tried again
                 kind = rx.TimeoutError if is_silent and since <= late else rx.ConnectionError
                 answer.set_exception(kind(str(error)))
 
     async def close(self) -> None:
-        """Let what was asked be answered, then hang up."""
+        """Wait for the answers, then hang up."""
         pending = [answer for answer, _, _ in self.pending]
         if pending:
             await asyncio.wait(pending, timeout=2)

@@ -9,7 +9,7 @@ from typing import Any
 import redis.exceptions as rx
 
 from rqsqs._io import protocol, tuning
-from rqsqs._io.aio.pipes import Orphaned
+from rqsqs._io.aio.pipes import GiveBack
 from rqsqs._io.aio.servers import Node
 from rqsqs._io.counters import Counters
 from rqsqs._io.routing import KnownServers
@@ -22,8 +22,8 @@ class SingleServerRouter:
 
     is_dynamic = is_cluster = False
 
-    def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
-        self.only = Node(url, settings, counters, orphaned)
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters, give_back: GiveBack) -> None:
+        self.only = Node(url, settings, counters, give_back)
         self.opening_s = self.only.opening_s
         self.close = self.only.close
 
@@ -41,8 +41,8 @@ class SingleServerRouter:
 class DiscoveringRouter(KnownServers[Node]):
     """Servers of a cluster or behind Sentinels. One task at a time asks where they are."""
 
-    def __init__(self, place: Place, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
-        super().__init__(place, settings, counters, lambda url, settings: Node(url, settings, counters, orphaned))
+    def __init__(self, place: Place, settings: dict[str, Any], counters: Counters, give_back: GiveBack) -> None:
+        super().__init__(place, settings, counters, lambda url, settings: Node(url, settings, counters, give_back))
         self._guard = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -101,9 +101,9 @@ class DiscoveringRouter(KnownServers[Node]):
 Router = SingleServerRouter | DiscoveringRouter
 
 
-def router_of(url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> Router:
+def router_of(url: str, settings: dict[str, Any], counters: Counters, give_back: GiveBack) -> Router:
     """The router of a URL."""
     place = place_of(url)
     if place is None:
-        return SingleServerRouter(url, settings, counters, orphaned)
-    return DiscoveringRouter(place, settings, counters, orphaned)
+        return SingleServerRouter(url, settings, counters, give_back)
+    return DiscoveringRouter(place, settings, counters, give_back)

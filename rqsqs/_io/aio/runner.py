@@ -1,8 +1,7 @@
 """The asyncio runner: drives flows for any number of tasks of one event loop.
 
-All tasks share one connection: requests are written as they come and answers read in order (a *pipe*). Waiting takes
-one connection more for each of the first few sets of bells, however many tasks wait, and one for all others. A task
-that is cancelled loses nothing: what the server had already handed out to it is given back at once.
+All tasks share one connection. Waits have another one for each of the first few sets of wakeup lists, however many
+tasks wait, and one for all further sets.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Transport:
     Args:
         url: see rqsqs.connect().
         prefix: what all keys begin with.
-        clock: tests only: the time scripts shall believe in.
+        clock: tests only: the time that scripts use.
         options: for redis-py's connections.
     """
 
@@ -126,8 +125,8 @@ class Transport:
         ):
             link = await self._begin()
         if step.unless_watched is not None and self.space.clock is None:
-            line = link.waiting.lines.get(step.unless_watched)
-            if line is not None and line.has_leader:
+            waiters = link.waiting.by_lists.get(step.unless_watched)
+            if waiters is not None and waiters.has_leader:
                 return await self._drive(step.line_up())  # type: ignore[attr-defined]
         result: Any
         try:

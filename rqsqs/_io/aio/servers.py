@@ -13,7 +13,7 @@ from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._io import connect_timeout, protocol, server_checks, tuning
 from rqsqs._io.aio.hubs import Hub
-from rqsqs._io.aio.pipes import Orphaned, Pipe, exchange
+from rqsqs._io.aio.pipes import GiveBack, Pipe, exchange
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import start_listening
 from rqsqs._io.servers import KnownServer
@@ -23,18 +23,18 @@ class Node(KnownServer):
     """One server: a pipe for requests, connections that block or rest until one has to, and one to listen.
 
     Attributes:
-        blocking: how many connections block; no more than tuning.BLOCKING, unless the server lets nobody listen.
-        hub: what listens, if somebody had to.
+        blocking: how many connections block; up to tuning.BLOCKING, and more if the server allows no listening.
+        hub: the connection to listen, if there was need for one.
         current_pipe: for requests, if it was opened; it may have failed.
     """
 
-    def __init__(self, url: str, settings: dict[str, Any], counters: Counters, orphaned: Orphaned) -> None:
+    def __init__(self, url: str, settings: dict[str, Any], counters: Counters, give_back: GiveBack) -> None:
         super().__init__(url, settings, counters, ConnectionPool, UnixDomainSocketConnection)
         # Answers have a deadline of their own: connections may be silent for long. And with one of redis-py's a send
         # goes through asyncio.wait_for(), which swallows cancellations before Python 3.12.
-        self.patience: float | None = self.pool.connection_kwargs.get("socket_timeout")
+        self.timeout: float | None = self.pool.connection_kwargs.get("socket_timeout")
         self.pool.connection_kwargs["socket_timeout"] = None
-        self._orphaned = orphaned
+        self._give_back = give_back
         self.current_pipe: Pipe | None = None
         self._opening = asyncio.Lock()
         self.durable = asyncio.Semaphore(tuning.DURABLE)
@@ -48,10 +48,10 @@ class Node(KnownServer):
     async def _connect(self, until: float | None = None, **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         is_new = not self.is_checked  # a server that has answered before may be busy for a while
-        end = connect_timeout.end_of(self.opening_s if is_new else self.patience, until)
+        end = connect_timeout.end_of(self.opening_s if is_new else self.timeout, until)
         left = end - time.monotonic()
         if left <= 0:  # others have tried meanwhile
-            raise connect_timeout.silent(self.opening_s, False)
+            raise connect_timeout.no_answer(self.opening_s, False)
         try:
             async with asyncio.timeout(None if math.isinf(left) else left):
                 await connection.connect()
@@ -59,7 +59,7 @@ class Node(KnownServer):
         except (TimeoutError, rx.TimeoutError):
             await connection.disconnect(nowait=True)
             if is_new:
-                raise connect_timeout.silent(self.opening_s, connection.has_connected) from None
+                raise connect_timeout.no_answer(self.opening_s, connection.has_connected) from None
             raise rx.TimeoutError("no answer in time") from None
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -93,12 +93,12 @@ class Node(KnownServer):
                 if pipe is not None:  # another server may be there
                     self.forget_formats()
                 self.current_pipe = pipe = Pipe(
-                    await self._connect(until), self._counters, self._orphaned, self.patience
+                    await self._connect(until), self._counters, self._give_back, self.timeout
                 )
             return pipe
 
     def drop(self, pipe: Pipe) -> None:
-        """Use this pipe no more."""
+        """Stop using this pipe."""
         if self.current_pipe is pipe:
             self.current_pipe = None
             task = asyncio.create_task(pipe.close())
@@ -114,7 +114,7 @@ class Node(KnownServer):
             await connection.disconnect(nowait=True)
         connection = await self._connect()
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.timeout):
                 await connection.send_command("CLIENT", "ID")
                 return connection, int(await connection.read_response(disable_decoding=True))
         except (rx.ResponseError, ValueError):
@@ -124,7 +124,7 @@ class Node(KnownServer):
             raise
 
     async def rest(self, connection: Any, number: int) -> None:
-        """It does not block any more."""
+        """It has stopped blocking."""
         if self._is_closed:
             await connection.disconnect(nowait=True)
         else:
@@ -160,7 +160,7 @@ class Node(KnownServer):
             self.is_hub_refused = True
             return None
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(self.timeout):
                 await exchange(connection, start_listening())
         except rx.ResponseError as e:
             await connection.disconnect(nowait=True)
@@ -178,7 +178,7 @@ class Node(KnownServer):
         return hub
 
     async def ask(self, *words: Any, until: float | None = None) -> Any:
-        """Send one command, with little patience."""
+        """Send one command, and wait only shortly for the reply."""
         try:
             async with asyncio.timeout(connect_timeout.end_of(tuning.ASK_S, until) - time.monotonic()):
                 pipe = await self.pipe(until)

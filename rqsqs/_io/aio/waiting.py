@@ -45,22 +45,22 @@ class Waiting:
     """All waits of an event loop for the servers of a URL.
 
     Attributes:
-        lines: the waiters of each set of wakeup lists.
+        by_lists: the waiters of each set of wakeup lists.
     """
 
     def __init__(self, caller: Caller) -> None:
-        self.lines: dict[tuple[str, ...], Waiters] = {}
+        self.by_lists: dict[tuple[str, ...], Waiters] = {}
         self._caller = caller
         self._listening = Listening(caller)
 
     def is_watched(self, lists: tuple[str, ...]) -> bool:
         """Does a task wait at the server for these wakeup lists?"""
-        line = self.lines.get(lists)
-        return line is not None and line.has_leader
+        waiters = self.by_lists.get(lists)
+        return waiters is not None and waiters.has_leader
 
     def watched(self) -> list[tuple[str, ...]]:
         """All wakeup lists for which a task waits at the server."""
-        return [lists for lists, line in self.lines.items() if line.has_leader]
+        return [lists for lists, waiters in self.by_lists.items() if waiters.has_leader]
 
     async def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
         """See Wait."""
@@ -71,14 +71,14 @@ class Waiting:
             await asyncio.sleep(min(wait.timeout_ms, tuning.TEST_WAIT_MS) / 1000)
             result = await self._caller.execute(wait.then()) if wait.then is not None else None
             return result, max(0, round((deadline - time.monotonic()) * 1000))
-        line = self.lines.setdefault(wait.lists, Waiters())
+        waiters = self.by_lists.setdefault(wait.lists, Waiters())
         until = deadline if wait.wake_in_ms is None else min(deadline, time.monotonic() + wait.wake_in_ms / 1000)
-        while line.has_leader:
+        while waiters.has_leader:
             left = until - time.monotonic()
             if left <= 0:  # over, or a timer owner that only follows: it looks for itself
                 return None, max(0, round((deadline - time.monotonic()) * 1000))
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            line.followers.append(turn)
+            waiters.followers.append(turn)
             try:
                 async with asyncio.timeout(left):
                     await turn
@@ -86,14 +86,14 @@ class Waiting:
                 continue
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    line.call_next()  # it was our turn: pass it on
+                    waiters.call_next()  # it was our turn: pass it on
                 raise
-        line.has_leader = True
+        waiters.has_leader = True
         try:
             result = await self._lead(wait, deadline, wake_at)
         finally:
-            line.has_leader = False
-            line.call_next()
+            waiters.has_leader = False
+            waiters.call_next()
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     async def _lead(self, wait: Wait, deadline: float, wake_at: float | None) -> Any:

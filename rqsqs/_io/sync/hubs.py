@@ -15,22 +15,22 @@ import redis.exceptions as rx
 from rqsqs._io import tls, tuning
 from rqsqs._io.listening import Listener, Switch
 
-_MORE = object()  # told by a parser that needs more bytes
+_MORE = object()  # returned by a parser that needs more bytes
 
 
 class Hub:
     """One connection over which any number of threads listen (listening.py); a thread of its own reads from it.
 
     Attributes:
-        guard: to be held by whoever touches the switch or a listener; one for all hubs.
+        guard: must be held to touch the switch or a listener; one for all hubs.
     """
 
     def __init__(
         self,
         connection: Any,
         guard: threading.Lock,
-        spare: Callable[[list[str]], None],
-        orphaned: Callable[[Listener, Any], None],
+        wake: Callable[[list[str]], None],
+        give_back: Callable[[Listener, Any], None],
     ) -> None:
         tls.share(connection)
         self.connection = connection
@@ -38,15 +38,15 @@ class Hub:
         self.switch = Switch()
         self.failure: Exception | None = None
         self.ended = threading.Event()
-        self._spare = spare
-        self._orphaned = orphaned
+        self._wake = wake
+        self._give_back = give_back
         self._socket = connection._sock
         self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
         self._owing_since = 0.0  # the server, its next answer; 0 = none
         threading.Thread(target=self._read, name="rqsqs-hub", daemon=True).start()
 
     def listen(self, listener: Listener, lists: Sequence[str]) -> None:
-        """Hear of tokens.
+        """Listen for tokens.
 
         Raises:
             ConnectionError: it broke.
@@ -57,19 +57,19 @@ class Hub:
             self._tell(lambda: self.switch.listen(listener, lists))
 
     def leave(self, listener: Listener) -> None:
-        """A thread waits no more."""
+        """A thread stops waiting."""
         with self.guard:
             if self.failure is None:
                 self._tell(lambda: self.switch.leave(listener))
 
     def probe(self) -> None:
-        """See to it that a server that is silent is found out."""
+        """Ask the server something, so that its silence is noticed."""
         with self.guard:
             if self.failure is None and not self.switch.is_silent:
                 self._tell(self.switch.probe)
 
     def fail(self, error: Exception) -> None:
-        """It is of no use any more."""
+        """End all waits, and close the connection."""
         with self.guard:
             if self.failure is None:
                 self.failure = error
@@ -80,7 +80,7 @@ class Hub:
     def _tell(self, what: Callable[[], bytes]) -> None:
         try:
             self._send(what())
-        except BaseException:  # interrupted: the switch waits for answers to what was perhaps not sent
+        except BaseException:  # interrupted: the switch may wait for answers to what was not sent
             self._hang_up()
             raise
 
@@ -90,7 +90,7 @@ class Hub:
         self._owing_since = self._owing_since or time.monotonic()
         try:
             self._socket.sendall(data)
-        except OSError:  # half of it, perhaps: nothing may follow
+        except OSError:  # part of it may have been sent: nothing may follow
             self._hang_up()
 
     def _hang_up(self) -> None:
@@ -122,20 +122,20 @@ class Hub:
                     while (reply := reader.gets(False)) is not _MORE:
                         if isinstance(reply, rx.ConnectionError):
                             raise reply
-                        out += switch.told(reply)
+                        out += switch.feed(reply)
                     self._owing_since = time.monotonic() if switch.is_silent else 0.0
                     self._send(out)
-                    spare, orphans = switch.spare, switch.orphans
-                    switch.spare, switch.orphans = [], []
-                if spare or orphans:
-                    threading.Thread(target=self._return, args=(spare, orphans), daemon=True).start()
-        except Exception as e:  # whatever it is: nobody shall wait for what is not read any more
+                    to_wake, unclaimed = switch.to_wake, switch.unclaimed
+                    switch.to_wake, switch.unclaimed = [], []
+                if to_wake or unclaimed:
+                    threading.Thread(target=self._return, args=(to_wake, unclaimed), daemon=True).start()
+        except Exception as e:  # whatever it is: those who wait must hear of it
             self.fail(e)
         finally:
             self.ended.set()
             self.connection.disconnect()
 
-    def _return(self, spare: list[str], orphans: list[tuple[Listener, Any]]) -> None:
-        self._spare(spare)
-        for orphan in orphans:
-            self._orphaned(*orphan)
+    def _return(self, to_wake: list[str], unclaimed: list[tuple[Listener, Any]]) -> None:
+        self._wake(to_wake)
+        for one in unclaimed:
+            self._give_back(*one)

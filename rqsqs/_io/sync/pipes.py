@@ -62,7 +62,7 @@ class SharedLine:
         return self.pool.ask(packed)
 
     def load_and_ask(self, load: bytes, packed: bytes) -> Any:
-        """Let the server know a script, and ask again."""
+        """Load a script, and ask again."""
         for _ in range(tuning.LOADS - 1):
             self.pool.ask(load)
             with contextlib.suppress(rx.NoScriptError):  # flushed again
@@ -72,12 +72,12 @@ class SharedLine:
 
 
 class Pipe:
-    """A connection on which requests of many threads follow each other. Each reads its own answer, and then it is the
-    next one's turn.
+    """A connection on which requests of many threads follow each other. Each thread reads its own answer, then the next
+    one has its turn.
 
     Args:
         slots: for its calls.
-        lost: told when it broke, or (False) is to be used no more.
+        lost: called when it broke (True), or must not be used any more (False).
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class Pipe:
         self._slots.give(line.slot)
 
     def drop(self, line: SharedLine) -> None:
-        """Its call was broken off, which the pipe has seen."""
+        """Its call was interrupted, which the pipe has noticed."""
 
     def lose(self, line: SharedLine, error: Exception) -> None:
-        """It broke."""
+        """The pipe broke."""
         self._lost(self, error, True)
 
     def refuse(self, line: SharedLine, error: rx.ResponseError) -> None:
@@ -116,7 +116,7 @@ class Pipe:
         """Send a request and wait for its answer.
 
         Raises:
-            ConnectionError, TimeoutError: it broke; so it did for all others.
+            ConnectionError, TimeoutError: it broke, for all callers.
         """
         turn = threading.Lock()
         since = time.monotonic()
@@ -130,7 +130,7 @@ class Pipe:
                 self._turns.append(turn)
             turn.acquire()
             if self.failure is not None:
-                raise self._trouble_of(since)
+                raise self._error_of(since)
             try:
                 reply = self.connection.read_response(disable_decoding=True)
             except rx.ResponseError as e:
@@ -140,7 +140,7 @@ class Pipe:
                     self._turns.popleft()
                 if self._turns:
                     self._turns[0].release()
-        except BaseException as e:  # nobody can tell any more which answer is whose
+        except BaseException as e:  # it is not known any more which answer belongs to which call
             is_hung_up = self.failure is not None and isinstance(e, Exception)
             self.fail(e)
             if is_hung_up and not isinstance(e, rx.RedisError):
@@ -150,20 +150,20 @@ class Pipe:
             raise reply
         return reply
 
-    def _trouble_of(self, since: float) -> rx.RedisError:
-        """For somebody who waited since then: whoever did not for long asks a server again that was silent."""
-        patience = self.connection.socket_timeout
-        is_silent = isinstance(self.failure, rx.TimeoutError) and patience is not None
-        if is_silent and time.monotonic() - since >= patience / 2:
+    def _error_of(self, since: float) -> rx.RedisError:
+        """The error for a caller that has waited since then. One that has not waited for long may ask again."""
+        timeout = self.connection.socket_timeout
+        is_silent = isinstance(self.failure, rx.TimeoutError) and timeout is not None
+        if is_silent and time.monotonic() - since >= timeout / 2:
             return rx.TimeoutError(str(self.failure))
         return rx.ConnectionError(str(self.failure))
 
     def fail(self, error: BaseException) -> None:
-        """It is of no use any more: for nobody."""
+        """Close it for all callers."""
         with self._guard:
             if self.failure is None:
                 self.failure = error
-            while self._turns:  # also if whoever was about to do so was interrupted
+            while self._turns:  # also if the thread that was about to do so was interrupted
                 turn = self._turns.popleft()
                 with contextlib.suppress(RuntimeError):  # it is reading
                     turn.release()

@@ -19,16 +19,16 @@ from rqsqs._io.protocol import CallSlot
 
 
 class Taken(dict[int, weakref.ref[Any]]):
-    """What callers have taken, by id(). It counts as long as somebody holds it: a caller that is interrupted between
-    two steps leaves nothing behind."""
+    """What callers have taken, by id(). A thing counts as long as something refers to it: a caller that is interrupted
+    between two steps leaves nothing behind."""
 
     def add(self, thing: Any) -> None:
-        """It is taken."""
+        """It was taken."""
         key = id(thing)
         self[key] = weakref.ref(thing, functools.partial(self.pop, key))  # in C: no signal handler breaks it off
 
     def discard(self, thing: Any) -> None:
-        """It is not taken any more."""
+        """It was returned."""
         self.pop(id(thing), None)
 
     def things(self) -> Iterator[Any]:
@@ -37,7 +37,7 @@ class Taken(dict[int, weakref.ref[Any]]):
 
 
 class Place:
-    """Of a connection that is being opened."""
+    """Stands for a connection that is being opened."""
 
 
 class Line:
@@ -47,8 +47,8 @@ class Line:
         pool: where it belongs.
         slot: names its calls.
         is_sent: the request of ask() is on its way.
-        rested_at: since when nobody has used it (monotonic).
-        client_id: the server's number of it; None as long as nobody asked.
+        rested_at: when it was last used, by time.monotonic().
+        client_id: its number at the server; None if it was not asked for yet.
     """
 
     __slots__ = ("__weakref__", "client_id", "connection", "is_sent", "pool", "rested_at", "slot")
@@ -69,7 +69,7 @@ class Line:
         return self.connection.read_response(disable_decoding=True)
 
     def load_and_ask(self, load: bytes, packed: bytes) -> Any:
-        """Let the server know a script, and ask again at once."""
+        """Load a script, and ask again at once."""
         for turn in range(tuning.LOADS):
             self.connection.send_packed_command([load, packed], check_health=False)
             refusal: rx.ResponseError | None = None
@@ -86,11 +86,11 @@ class Line:
 
 
 class Pool:
-    """Connections for one caller at a time. They rest in a deque, so that threads take and return them without a lock.
+    """Connections for one caller at a time, in a deque: threads take and return them without a lock.
 
     Args:
         open: makes a connection; see Node.open() for its argument.
-        most: so many at most.
+        most: how many connections there may be.
     """
 
     def __init__(self, open: Callable[[float | None], Any], most: int, lost: Callable[[], None]) -> None:
@@ -103,10 +103,10 @@ class Pool:
         self._is_closed = False
 
     def take(self, beyond: bool = False, until: float | None = None) -> Line | None:
-        """A connection that works, as far as one can see; None if all are in use.
+        """A connection that looks healthy; None if all are in use.
 
         Args:
-            beyond: open one even so.
+            beyond: open one beyond the limit.
             until: see Node.open().
         """
         while True:
@@ -121,7 +121,7 @@ class Pool:
                 except protocol.BROKEN:
                     self.lose(line)
                     continue
-            if id(line) in self._own:  # not dropped by somebody who was interrupted
+            if id(line) in self._own:  # not dropped by an interrupted caller
                 return line
         place = Place()
         with self._guard:
@@ -136,7 +136,7 @@ class Pool:
         return line
 
     def give(self, line: Line) -> None:
-        """Back; somebody else may use it."""
+        """Return it for others to use."""
         if self._is_closed:
             self.drop(line)
         else:
@@ -145,17 +145,17 @@ class Pool:
             self._idle.append(line)
 
     def drop(self, line: Line) -> None:
-        """It is of no use any more."""
+        """Close it for good."""
         self._own.discard(line)
         line.connection.disconnect()
 
     def lose(self, line: Line, error: BaseException | None = None) -> None:
-        """It broke."""
+        """Close it, as it broke."""
         self.drop(line)
         self._lost()
 
     def refuse(self, line: Line, error: rx.ResponseError) -> None:
-        """Back, after a server refused a request."""
+        """Return it after a server refused a request."""
         if isinstance(error, rx.ReadOnlyError):  # a name may point elsewhere by now
             self.drop(line)
         else:
@@ -173,13 +173,13 @@ class Pool:
         with contextlib.suppress(IndexError):
             while True:
                 self.drop(self._idle.pop())
-        for line in self._own.things():  # whoever uses it sees it, also who waits
+        for line in self._own.things():  # those who use it, or wait on it, see that
             with contextlib.suppress(AttributeError, OSError):  # it is being opened, or broke
                 line.connection._sock.shutdown(socket.SHUT_RDWR)
 
 
 class PatientPool(Pool):
-    """The same for those who wait until one is free."""
+    """A pool whose callers wait until a connection is free."""
 
     def __init__(self, open: Callable[[float | None], Any], most: int, lost: Callable[[], None]) -> None:
         super().__init__(open, most, lost)
@@ -188,18 +188,18 @@ class PatientPool(Pool):
     def take(self, beyond: bool = False, until: float | None = None) -> Line:
         """A connection, as soon as one is free."""
         while (line := super().take(beyond, until)) is None:
-            with self._returned:  # what was returned in between, or by somebody who was interrupted, is seen then
+            with self._returned:  # one that is returned without a notice is found after this
                 self._returned.wait(tuning.RETURN_S)
         return line
 
     def give(self, line: Line) -> None:
-        """Back; somebody else may use it."""
+        """Return it for others to use."""
         super().give(line)
         with self._returned:
             self._returned.notify()
 
     def drop(self, line: Line) -> None:
-        """It is of no use any more."""
+        """Close it for good."""
         super().drop(line)
         with self._returned:
             self._returned.notify()

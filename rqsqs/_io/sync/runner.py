@@ -84,7 +84,7 @@ class Transport:
     Args:
         url: see rqsqs.connect().
         prefix: what all keys begin with.
-        clock: tests only: the time scripts shall believe in.
+        clock: tests only: the time that scripts use.
         is_interruptible: it has a link of its own, whose waits can be ended with link.waiting.unblock().
         options: for redis-py's connections, for example socket_timeout in seconds.
     """
@@ -134,8 +134,8 @@ class Transport:
         if not self._is_ready:
             self._begin()
         if step.unless_watched is not None and self.space.clock is None:
-            line = self.link.waiting.lines.get(step.unless_watched)
-            if line is not None and line.has_leader:
+            waiters = self.link.waiting.by_lists.get(step.unless_watched)
+            if waiters is not None and waiters.has_leader:
                 return self._drive(step.line_up())  # type: ignore[attr-defined, no-any-return]
         try:
             result = self.link.execute(step)

@@ -21,7 +21,7 @@ from rqsqs._io.sync.pools import Line, PatientPool, Place, Pool, Taken
 
 
 class _Opening:
-    """Somebody opens a connection for all who need it now."""
+    """One thread opens a connection for all that need it now."""
 
     def __init__(self) -> None:
         self.going_on = threading.Lock()
@@ -34,10 +34,10 @@ class Node(KnownServer):
     """One server.
 
     Attributes:
-        calls: connections that one call or waiter has to itself for a while. Calls beyond these share a pipe.
-        durable: the same for calls that wait until they are safe enough.
-        blocking: connections that block; no more than tuning.BLOCKING, unless the server lets nobody listen.
-        hub: what listens, if somebody had to.
+        calls: connections that one call or waiter has to itself for a while. Further calls share a pipe.
+        durable: the same for calls that wait for replicas or the disk.
+        blocking: connections that block; up to tuning.BLOCKING, and more if the server allows no listening.
+        hub: the connection to listen, if there was need for one.
     """
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
@@ -61,21 +61,21 @@ class Node(KnownServer):
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         is_new = not self.is_checked  # a server that has answered before may be busy for a while
         if is_new:
-            connection.hurry_until(connect_timeout.end_of(self.opening_s, until))
+            connection.limit_until(connect_timeout.end_of(self.opening_s, until))
         try:
             connection.connect()
             exchange(connection, self.check())
         except BaseException as e:
             connection.disconnect()
             if is_new and isinstance(e, rx.TimeoutError | TimeoutError):
-                raise connect_timeout.silent(self.opening_s, connection.has_connected) from None
+                raise connect_timeout.no_answer(self.opening_s, connection.has_connected) from None
             raise
         if is_new:
-            connection.calm_down()
+            connection.lift_limit()
         return connection
 
     def open(self, until: float | None) -> None:
-        """Make sure that it answers.
+        """Make sure that the server answers.
 
         Args:
             until: when to give up, by time.monotonic(); None = after opening_s.
@@ -119,7 +119,7 @@ class Node(KnownServer):
         return pipe
 
     def lose_pipe(self, pipe: Pipe, error: Exception, is_lost: bool = True) -> None:
-        """Use this pipe no more."""
+        """Stop using this pipe."""
         with self._guard:
             is_mine, self._pipe = self._pipe is pipe, None if self._pipe is pipe else self._pipe
         if is_mine:
@@ -128,7 +128,7 @@ class Node(KnownServer):
                 self._count_lost()
 
     def block(self, always: bool = False) -> Line | None:
-        """A connection that is going to block; to be followed by vacate(). None if there are enough."""
+        """A connection that is going to block; vacate() must follow. None if enough connections block."""
         place = Place()
         with self._guard:
             if len(self.blocking) >= tuning.BLOCKING and not (always or self.is_hub_refused):
@@ -144,7 +144,7 @@ class Node(KnownServer):
         return None
 
     def vacate(self, line: Line) -> None:
-        """It does not block any more."""
+        """It has stopped blocking."""
         self.blocking.discard(line)
 
     def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
@@ -178,7 +178,7 @@ class Node(KnownServer):
         return hub
 
     def _opened(self, name: str, make: Callable[[], Any]) -> Any:
-        """What somebody makes for all who need it now: it is made once, and fails once."""
+        """What one thread makes for all that need it now: it is made once, and fails once."""
         mine: _Opening | None = None
         try:
             with self._guard:
@@ -207,7 +207,7 @@ class Node(KnownServer):
         return opening.made
 
     def ask(self, *words: Any, until: float | None = None) -> Any:
-        """Send one command, with little patience."""
+        """Send one command, and wait only shortly for the reply."""
         line = self.calls.take(until=until)
         if line is not None:
             return self._ask(line, words, until)

@@ -31,7 +31,8 @@ class Waiters:
     """Those who wait for the same wakeup lists: one leads and waits at the server, the others follow.
 
     Attributes:
-        lock: guards what follows. It is no condition, which may stay locked, or lose whom it woke, when a signal comes.
+        lock: guards what follows. It is no threading.Condition: a signal can leave that locked, or make it forget whom
+            it woke.
         followers: each waits until its lock is released.
         blocked: the leader's connections: server and CLIENT ID.
         listener: the leader, if it listens.
@@ -76,78 +77,78 @@ class Waiting:
     """All waits of a process for the servers of a URL.
 
     Attributes:
-        lines: the waiters of each set of wakeup lists.
+        by_lists: the waiters of each set of wakeup lists.
     """
 
     def __init__(self, caller: Caller) -> None:
-        self.lines: dict[tuple[str, ...], Waiters] = {}
+        self.by_lists: dict[tuple[str, ...], Waiters] = {}
         self._caller = caller
         self._lock = threading.Lock()
         self._listening = Listening(caller)
 
-    def line(self, lists: tuple[str, ...]) -> Waiters:
+    def waiters(self, lists: tuple[str, ...]) -> Waiters:
         """The waiters of a set of wakeup lists."""
-        waiters = self.lines.get(lists)
+        waiters = self.by_lists.get(lists)
         if waiters is None:
             with self._lock:
-                waiters = self.lines.setdefault(lists, Waiters())
+                waiters = self.by_lists.setdefault(lists, Waiters())
         return waiters
 
     def is_watched(self, lists: tuple[str, ...]) -> bool:
         """Does a thread wait at the server for these wakeup lists?"""
-        return self.line(lists).has_leader
+        return self.waiters(lists).has_leader
 
     def watched(self) -> list[tuple[str, ...]]:
         """All wakeup lists for which a thread waits at the server."""
-        return [lists for lists, line in list(self.lines.items()) if line.has_leader or line.in_tests]
+        return [lists for lists, waiters in list(self.by_lists.items()) if waiters.has_leader or waiters.in_tests]
 
     def wait(self, wait: Wait, clock: Clock | None, waiter: Waiter) -> tuple[Any, int]:
         """See Wait."""
         start = time.monotonic()
         deadline = start + wait.timeout_ms / 1000
         wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
-        line = self.line(wait.lists)
+        waiters = self.waiters(wait.lists)
         if clock is not None:
-            with line.lock:
-                line.in_tests += 1
+            with waiters.lock:
+                waiters.in_tests += 1
             try:
-                result = self._lead(wait, min(deadline, start + tuning.TEST_WAIT_MS / 1000), wake_at, clock, line)
+                result = self._lead(wait, min(deadline, start + tuning.TEST_WAIT_MS / 1000), wake_at, clock, waiters)
             finally:
-                with line.lock:
-                    line.in_tests -= 1
+                with waiters.lock:
+                    waiters.in_tests -= 1
             return result, max(0, round((deadline - time.monotonic()) * 1000))
         leads = False
         turn: threading.Lock | None = None
-        waiter.waiters = line
+        waiter.waiters = waiters
         try:
             while True:
-                with line.lock:
+                with waiters.lock:
                     waiter.check()
-                    if not line.has_leader:
+                    if not waiters.has_leader:
                         waiter.turn = None
-                        line.has_leader = leads = True
+                        waiters.has_leader = leads = True
                         break
                     now = time.monotonic()
                     if now >= min(deadline, wake_at or deadline):  # a timer owner that only follows looks for itself
                         return None, max(0, round((deadline - now) * 1000))
                     waiter.turn = turn = threading.Lock()
                     turn.acquire()
-                    line.followers.append(turn)
+                    waiters.followers.append(turn)
                 if not turn.acquire(timeout=min(deadline, wake_at or deadline) - now):
-                    with line.lock:
-                        if turn in line.followers:
-                            line.followers.remove(turn)
-            result = self._lead(wait, deadline, wake_at, clock, line)
+                    with waiters.lock:
+                        if turn in waiters.followers:
+                            waiters.followers.remove(turn)
+            result = self._lead(wait, deadline, wake_at, clock, waiters)
         finally:
             waiter.waiters = None
-            with line.lock:
+            with waiters.lock:
                 if leads:
-                    line.has_leader = False
-                    line.blocked = ()
-                if turn is not None and turn in line.followers:
-                    line.followers.remove(turn)
-                if line.followers and not line.has_leader:  # also if it was our turn when we were interrupted
-                    line.followers.popleft().release()
+                    waiters.has_leader = False
+                    waiters.blocked = ()
+                if turn is not None and turn in waiters.followers:
+                    waiters.followers.remove(turn)
+                if waiters.followers and not waiters.has_leader:  # also if it was our turn when we were interrupted
+                    waiters.followers.popleft().release()
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     def unblock(self, lists: tuple[str, ...]) -> None:
@@ -155,38 +156,39 @@ class Waiting:
 
         It may be about to block: call it again until it has left.
         """
-        self._unblock(self.line(lists))
+        self._unblock(self.waiters(lists))
 
     def end(self, waiter: Waiter) -> None:
-        """Let a call wait no more, whoever else uses these connections. It may be about to wait: the same as
-        unblock()."""
+        """End the wait of one call. It may be about to wait: call this again, as unblock()."""
         waiter.is_ended = True
-        line = waiter.waiters
-        if line is None or not line.lock.acquire(timeout=1):  # a signal handler of whoever holds it may be here
+        waiters = waiter.waiters
+        if waiters is None:
+            return
+        if not waiters.lock.acquire(timeout=1):  # this may be a signal handler of the thread that holds it
             return
         try:
             turn = waiter.turn
-            if turn is not None and turn in line.followers:
-                line.followers.remove(turn)
+            if turn is not None and turn in waiters.followers:
+                waiters.followers.remove(turn)
                 turn.release()
         finally:
-            line.lock.release()
-        if turn is None and waiter.waiters is line:
-            self._unblock(line)
+            waiters.lock.release()
+        if turn is None and waiter.waiters is waiters:
+            self._unblock(waiters)
 
-    def _unblock(self, line: Waiters) -> None:
-        self._listening.unblock(line.listener)
-        for node, number in line.blocked:
+    def _unblock(self, waiters: Waiters) -> None:
+        self._listening.unblock(waiters.listener)
+        for node, number in waiters.blocked:
             with contextlib.suppress(rx.ResponseError, *protocol.BROKEN):  # if forbidden, it ends by itself
                 node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
 
-    def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, line: Waiters) -> Any:
+    def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, waiters: Waiters) -> Any:
         caller = self._caller
         operation: Operation | None = None
         try:
             by_node = self._by_node(wait.lists + wait.also)
             # The receive travels with what waits: the server runs it the moment a token comes. Under a test clock it
-            # comes later, as the time has to be told anew.
+            # comes later, as it needs the new time.
             if wait.then is not None and clock is None and len(by_node) == 1:
                 operation = wait.then()
             connections, hubs = self._means(by_node)
@@ -199,9 +201,9 @@ class Waiting:
             caller.router.refresh()
             return None  # the next call says why
         if hubs:
-            return self._listening.wait(hubs, wait, operation, deadline, wake_at, line)
+            return self._listening.wait(hubs, wait, operation, deadline, wake_at, waiters)
         blocked = [Blocked(node, own, lists) for (node, lists), own in zip(by_node, connections, strict=True)]
-        return BlockingWait(caller, wait, operation, blocked).run(deadline, wake_at, line)
+        return BlockingWait(caller, wait, operation, blocked).run(deadline, wake_at, waiters)
 
     def _by_node(self, lists: tuple[str, ...]) -> ByNode:
         """Lists that one connection can block on: those of one slot."""
