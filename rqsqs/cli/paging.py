@@ -40,10 +40,10 @@ def pages(queue: rqsqs.Queue, states: Sequence[State]) -> Iterator[tuple[State, 
             yield state, found
 
 
-def counts_record(counts: Counts) -> dict[str, Any]:
-    """Numbers of messages, and the age of the oldest one, as JSON."""
+def counts_record(counts: Counts, at: float | None = None) -> dict[str, Any]:
+    """Numbers of messages, and the age of the oldest one at a time (epoch seconds; now), as JSON."""
     sent_at_ms = counts.oldest_sent_at_ms
-    age = None if sent_at_ms is None else round(max(time.time() - sent_at_ms / 1000, 0), 3)
+    age = None if sent_at_ms is None else round(max((at or time.time()) - sent_at_ms / 1000, 0), 3)
     record = {"visible": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed}
     return record | {"oldest_age_s": age}
 

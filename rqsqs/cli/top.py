@@ -93,7 +93,7 @@ class Sampler:
             seen[queue.name] = now, total
             before = self._last.get(queue.name)
             change = round((total - before[1]) / (now - before[0]), 3) if before and now > before[0] else None
-            numbers = paging.counts_record(counts)
+            numbers = paging.counts_record(counts, at.timestamp())
             oldest_age_s = numbers.pop("oldest_age_s")
             rates = {
                 "change_per_s": change,
