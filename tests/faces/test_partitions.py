@@ -64,6 +64,38 @@ def test_a_day_of_a_partitioned_queue(server_url: str, prefix: str, name: str) -
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_messages_of_a_partition_that_is_gone_are_deleted_already(server_url: str, prefix: str, name: str) -> None:
+    async def later() -> None:
+        async with aio.connect(server_url, prefix=prefix) as other:
+            await other.create_queue(name, partitions=4, **scope(name))
+            await other.queue(name).send_batch([rqsqs.Entry(g, group=g) for g in "abcdefgh"])
+            held = await other.queue(name).receive(100)
+            assert len(held) == 8
+            await other.delete_queue(name)
+            await other.create_queue(name)
+            for message in held:
+                await message.delete()
+            await other.delete_queue(name)
+            with pytest.raises(rqsqs.QueueDoesNotExist):
+                await held[0].delete()
+
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue = connection.create_queue(name, partitions=4, **scope(name))
+        queue.send_batch([rqsqs.Entry(g, group=g) for g in "abcdefgh"])
+        held = queue.receive(100)
+        assert len(held) == 8
+        connection.delete_queue(name)
+        connection.create_queue(name)
+        for message in held:
+            message.delete()
+        queue.delete_batch(held)
+        connection.delete_queue(name)
+        with pytest.raises(rqsqs.QueueDoesNotExist):
+            held[0].delete()
+    asyncio.run(later())
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
 def test_a_waiting_receive_is_woken_by_a_message_in_any_partition(valkey_url: str, prefix: str, name: str) -> None:
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
         queue = connection.create_queue(name, partitions=8, **scope(name))

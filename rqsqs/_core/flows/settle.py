@@ -8,7 +8,7 @@ from typing import Any
 from rqsqs._core import operations, portions, receipts
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.durability import for_deletes
-from rqsqs._core.flows.topology import at
+from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import browse as browsing
@@ -16,6 +16,7 @@ from rqsqs._core.receipts import Receipt
 from rqsqs.errors import (
     InvalidParameterValue,
     MessageNotAvailable,
+    QueueDoesNotExist,
     ReceiptHandleExpired,
     ReceiptHandleIsInvalid,
 )
@@ -57,6 +58,14 @@ class DeleteOne(Operation):
             is_fifo = self._delivery.partition.is_fifo
             if is_fifo or not self._limits.strict:
                 raise (_expired if is_fifo else _left)(self._delivery.receipt)
+
+    def recover(self, error: BaseException) -> Any:
+        """The partition may be no more, and the message with it, without the queue being so."""
+        p = self._delivery.partition
+        q = p.space.queue(p.queue)
+        if isinstance(error, QueueDoesNotExist) and p.tag != q.home.tag:
+            return refresh(q)
+        raise error
 
 
 def delete_messages(
