@@ -25,7 +25,7 @@ local lease_ms, consumer, description, life_ms = tonumber(ARGV[2]), ARGV[3], ARG
 local LAPSED_MS = 60000 -- so long after it lapsed it is listed
 local KEPT_MS = "86400000" -- after the last beat
 if description == "=" then -- it is idle, as at its last beat: as few commands as can be
-  local _, now = require("lib.clock")(ARGV[1])
+  local _, now = require("lib.clock")(ARGV[1], true)
   if redis.call("ZADD", heartbeats, "XX", "CH", string.format("%d", now + life_ms), consumer) == 0 then
     return {"?"}
   end
@@ -35,7 +35,7 @@ if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local score = require("lib.score")
-local now_us, now = require("lib.clock")(ARGV[1])
+local now_us, now = require("lib.clock")(ARGV[1], true)
 local now_ms, base, is_fifo = tonumber(now), string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$")
 local reply = {""}
 

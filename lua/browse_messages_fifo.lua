@@ -34,7 +34,7 @@ local visibility, delay, largest = unpack(redis.call("HMGET", meta, "VisibilityT
 if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local _, now = require("lib.clock")(ARGV[1])
+local _, now = require("lib.clock")(ARGV[1], true)
 local now_ms = tonumber(now)
 local base, delay_ms = string.match(meta, ".*:"), (delay or 0) * 1000
 local places_of = {v = {available, inflight, delayed, postponed, paused}, f = {inflight}, d = {delayed, postponed}}

@@ -37,7 +37,7 @@ return require("lib.idempotency").run(function()
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local move = string.sub(due, 1, 1) == ">" and require("lib.move_one")(base, false, now_us, due)
   local key, record, receives, past = nil, nil, 0, ""
@@ -87,7 +87,7 @@ return require("lib.idempotency").run(function()
       if refused then
         return refused
       end
-      redis.call("LSET", list, 2 * index, message.tombstone(id))
+      redis.call("LSET", list, 2 * index, id .. "-")
       redis.call("LSET", list, 2 * index + 1, "")
       redis.call("HINCRBY", meta, "tombstones", 1)
       break
@@ -166,7 +166,7 @@ return require("lib.idempotency").run(function()
     if redis.call("HSET", meta, "delays", "1") == 1 then
       require("lib.settings").mark(base)
     end
-    require("lib.wakeups").announce(base, now_ms, due_ms <= now_ms, due_ms)
+    require("lib.announce")(base, now_ms, due_ms <= now_ms, due_ms)
   end
   return 1
 end)

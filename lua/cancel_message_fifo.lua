@@ -36,7 +36,7 @@ return require("lib.idempotency").run(function()
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local group, list, index
   for i = 4, #ARGV do

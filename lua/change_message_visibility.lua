@@ -25,7 +25,7 @@ return require("lib.idempotency").run(function()
   if not retention then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local oldest = string.format("%d", now_ms - retention * 1000)
   local total_ms = tonumber(ARGV[2])
@@ -47,6 +47,6 @@ return require("lib.idempotency").run(function()
     reply[#reply + 1] = status
   end
 
-  require("lib.wakeups").announce(base, now_ms, earliest_ms and earliest_ms <= now_ms, earliest_ms)
+  require("lib.announce")(base, now_ms, earliest_ms and earliest_ms <= now_ms, earliest_ms)
   return reply
 end)

@@ -26,7 +26,7 @@ return require("lib.idempotency").run(function()
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local total_ms = tonumber(ARGV[2])
   local reply, earliest_ms, visible = {}, nil, false
@@ -62,6 +62,6 @@ return require("lib.idempotency").run(function()
     reply[#reply + 1] = status
   end
 
-  require("lib.wakeups").announce(base, now_ms, visible, earliest_ms)
+  require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply
 end)

@@ -27,7 +27,7 @@ local retention, fair, paused_groups =
 if not retention then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local _, now = require("lib.clock")(ARGV[1])
+local _, now = require("lib.clock")(ARGV[1], true)
 local retention_ms = retention * 1000
 local oldest_kept = string.format("%d", now - retention_ms)
 local base = string.match(meta, ".*:")
@@ -40,7 +40,7 @@ local function count(field, by)
 end
 
 local function see(key)
-  local sent = message.sent(key)
+  local sent = string.sub(key, 1, #now)
   if not oldest or sent < oldest then
     oldest = sent
   end

@@ -29,7 +29,7 @@ local retention, delay, paused_groups =
 if not retention then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local _, now = require("lib.clock")(ARGV[1])
+local _, now = require("lib.clock")(ARGV[1], true)
 local now_ms = tonumber(now)
 local retention_ms, queue_delay_ms = retention * 1000, (delay or 0) * 1000
 local base = string.match(meta, ".*:")

@@ -8,7 +8,7 @@ ALSO   ready store group:NAME fair_ring available inflight state delayed postpon
 ARGV   1 limit  how many members of each set and list are looked at, 100 at most
 RETURN {looked, damage ...}: how many members were looked at; KEY, FIELD, FOUND and WANTED with tabs between them, as
        lib/damaged.lua tells them. No damage is told of a queue that does not exist
-ERRORS QUEUE_DAMAGED, QUEUE_NOT_FOUND
+ERRORS QUEUE_DAMAGED
 BOUND  1200 calls, 1 MiB
 ]]
 local damaged = require("lib.damaged")

@@ -15,7 +15,7 @@ local meta, heartbeats, consumers, commands = unpack(KEYS)
 if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local _, now = require("lib.clock")(ARGV[1])
+local _, now = require("lib.clock")(ARGV[1], true)
 local now_ms = tonumber(now)
 local since = string.format("(%d", now_ms - 60000)
 local found = redis.call("ZRANGE", heartbeats, "+inf", since, "BYSCORE", "REV", "LIMIT", "0", ARGV[2], "WITHSCORES")

@@ -26,7 +26,7 @@ local visibility, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout"
 if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local _, now = require("lib.clock")(ARGV[1])
+local _, now = require("lib.clock")(ARGV[1], true)
 local base, section, group, offset = string.match(meta, ".*:"), ARGV[2], ARGV[3], tonumber(ARGV[4])
 local limit = require("lib.large").chunk(largest, tonumber(ARGV[5]))
 local reply = {0, 0}

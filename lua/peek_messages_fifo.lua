@@ -26,7 +26,7 @@ local visibility, delay = unpack(redis.call("HMGET", meta, "VisibilityTimeout", 
 if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local _, now = require("lib.clock")(ARGV[1])
+local _, now = require("lib.clock")(ARGV[1], true)
 local now_ms, base = tonumber(now), string.match(meta, ".*:")
 local found = redis.call("LRANGE", fifo.list(base, group), 2 * offset, 2 * (offset + limit) - 1)
 local reply = {#found / 2, now_ms}

@@ -21,7 +21,7 @@ local settings = require("lib.settings")
 local meta, source = unpack(KEYS)
 local base, modified_us, missing, partition = string.match(meta, ".*:"), ARGV[1], ARGV[2], ARGV[3]
 if missing ~= "" then
-  local _, now = require("lib.clock")(modified_us)
+  local _, now = require("lib.clock")(modified_us, true)
   redis.call("HSET", source, "dlq_missing_until", string.format("%d", now + tonumber(missing)))
   return 1
 end

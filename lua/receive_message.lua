@@ -36,7 +36,7 @@ BOUND  2500 calls, 4 MiB
 local call = redis.call
 local slot, meta, ready, store, inflight, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local number, count, wait, flight_limit, acks = ARGV[1], tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[7]), ARGV[8] == "1"
-local SLOT_MS = "120000" -- of lib/idempotency.lua
+local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 
 local visibility, retention, special, topology =
   unpack(call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology"))
@@ -47,25 +47,22 @@ elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 o
 end
 topology = topology or ""
 local base = string.match(meta, ".*:")
-local now_us, now = require("lib.clock")(ARGV[2])
+local now_us, now = require("lib.clock")(ARGV[2], true)
 local now_ms = tonumber(now)
 local visibility_ms = tonumber(ARGV[4]) or visibility * 1000
 local visible_ms = visibility_ms > 0 and math.ceil(now_us / 1000) + visibility_ms or now_ms -- late, but never early
 local oldest = string.format("%d", now_ms - retention * 1000)
 
 -- A call that is repeated, or may arrive after its repetition, and what it deletes first.
-local refused
-if #number > 8 or acks or ARGV[9] then
-  local replay, reply, is_known = require("lib.replay"), nil, nil
-  if #number > 8 or acks then
-    reply, is_known = replay.find(slot, number, base, false, topology, now)
-  end
-  if ARGV[9] then
-    refused = select(2, require("lib.delete_messages")(base, 9, is_known))
-  end
-  if reply then
-    return replay.with_refused(reply, refused)
-  end
+local reply, is_known, refused, _
+if is_repeated or acks then
+  reply, is_known = require("lib.replay").find(slot, number, base, false, topology, now)
+end
+if ARGV[9] then
+  _, refused = require("lib.delete_messages")(base, 9, is_known)
+end
+if reply then
+  return require("lib.replay").with_refused(reply, refused)
 end
 
 -- Whatever is not common goes one other way.
@@ -88,8 +85,8 @@ end
 local messages = call("LPOP", ready, 2 * count)
 if not messages then
   local sets = {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}}
-  local reply = require("lib.nothing_received")(base, topology, now_ms, wait, ARGV[6], sets)
-  return require("lib.replay").with_refused(reply, refused)
+  reply = require("lib.nothing_received")(base, topology, now_ms, wait, ARGV[6], sets)
+  return refused and require("lib.replay").with_refused(reply, refused) or reply
 end
 local score, scores = string.format("%d001", visible_ms), {} -- lib/score.lua
 for i = 1, #messages, 2 do
@@ -111,8 +108,8 @@ if not acks then
   end
   call("ZADD", inflight, unpack(scores))
   local saved = #scores == 2 and score .. scores[2] or cmsgpack.pack(scores) -- lib/replay.lua
-  if #number > 8 then
-    require("lib.replay").save(slot, number, saved)
+  if is_repeated then
+    require("lib.idempotency").save(slot, number, saved)
   else
     call("SET", slot, saved .. number, "PX", SLOT_MS)
   end
@@ -126,6 +123,6 @@ end
 messages[#messages + 1] = topology
 messages[#messages + 1] = now
 if acks then
-  require("lib.replay").save(slot, number, "=" .. cmsgpack.pack(messages))
+  require("lib.idempotency").save(slot, number, "=" .. cmsgpack.pack(messages))
 end
 return refused and require("lib.replay").with_refused(messages, refused) or messages

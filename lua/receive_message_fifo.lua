@@ -36,7 +36,7 @@ local call = redis.call
 local slot, meta, available, inflight, states, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local number, count, wait, flight_limit, acks = ARGV[1], tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[7]), ARGV[8] == "1"
 local attempt_id, is_strict, per_group = ARGV[9], ARGV[10] == "1", tonumber(ARGV[11])
-local SLOT_MS = "120000" -- of lib/idempotency.lua
+local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 local CALLS, BYTES = 2000, 4194304 -- redis calls, about, and bytes of records until it stops: the caller comes again
 
 local visibility, retention, special, topology, delays, largest = unpack(call("HMGET", meta, "VisibilityTimeout",
@@ -49,7 +49,7 @@ elseif string.find(visibility .. (retention or "x") .. (largest or "x"), "%D") o
 end
 topology = topology or ""
 local base = string.match(meta, ".*:")
-local now_us, now = require("lib.clock")(ARGV[2])
+local now_us, now = require("lib.clock")(ARGV[2], true)
 local now_ms = tonumber(now)
 local visibility_ms = tonumber(ARGV[4]) or visibility * 1000
 local visible_ms = visibility_ms > 0 and math.ceil(now_us / 1000) + visibility_ms or now_ms -- late, but never early
@@ -57,7 +57,7 @@ local oldest = string.format("%d", now_ms - retention * 1000)
 
 -- A call that is repeated, or may arrive after its repetition, and what it deletes first.
 local known_reply, is_known, statuses
-if #number > 8 or acks then
+if is_repeated or acks then
   known_reply, is_known = require("lib.replay").find(slot, number, base, true, topology, now)
 end
 if ARGV[12] then
@@ -209,8 +209,8 @@ if acks or visibility_ms == 0 then
   require("lib.replay").save_reply(slot, number, reply, acks)
 else
   local saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores) -- lib/replay.lua
-  if #number > 8 then
-    require("lib.replay").save(slot, number, saved)
+  if is_repeated then
+    require("lib.idempotency").save(slot, number, saved)
   else
     call("SET", slot, saved .. number, "PX", SLOT_MS)
   end

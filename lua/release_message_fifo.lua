@@ -27,7 +27,7 @@ return require("lib.idempotency").run(function()
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
-  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local kind = {names = 3}
 

@@ -26,9 +26,9 @@ local size, options, tail = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 -- Common are messages that are visible at once, without group and deduplication, to a plain queue (lib/settings.lua).
 local plain = call("HGET", meta, "plain")
 if not plain or options ~= "2" then
-  local repeated = string.match(options, "^(.*)r$")
-  ARGV[3] = repeated or options
-  return require("lib.idempotency").run(require("lib.send_slow"), tail, repeated)
+  local first, repeated = string.match(options, "^(.-)(r?)$")
+  ARGV[3] = first
+  return require("lib.idempotency").run(require("lib.send_slow"), tail .. repeated)
 end
 local limit, topology = plain, nil
 if string.sub(plain, -1) == "/" then -- the home of several partitions

@@ -29,7 +29,7 @@ local created_us, deleting, present, ids_until, last, window, longest_window = u
 if not created_us or deleting then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
-local _, now = require("lib.clock")(ARGV[1])
+local _, now = require("lib.clock")(ARGV[1], true)
 local now_ms = tonumber(now)
 local new, have = string.match(partition, "/(.*)$"), present and string.match(present, "/(.*)$")
 

@@ -23,7 +23,7 @@ return require("lib.idempotency").run(function()
   if redis.call("EXISTS", sources) == 0 then
     return redis.error_reply("MOVE_TASK_REFUSED not_dead_letter_queue")
   end
-  local _, now = require("lib.clock")(ARGV[1])
+  local _, now = require("lib.clock")(ARGV[1], true)
 local now_ms = tonumber(now)
   local all = redis.call("HGETALL", tasks)
   local ended = {}

@@ -20,7 +20,7 @@ return require("lib.idempotency").run(function()
   if not json then
     return redis.error_reply("RESOURCE_NOT_FOUND task")
   end
-  local _, now = require("lib.clock")(ARGV[1])
+  local _, now = require("lib.clock")(ARGV[1], true)
 local now_ms = tonumber(now)
   local task = cjson.decode(json)
   local active = task.status == "RUNNING" or task.status == "CANCELLING"

@@ -1,11 +1,11 @@
 -- hot
--- The server's clock, read once per script: the microseconds since 1970 as a string of 16 digits, and the milliseconds
--- in it as a string of 13. An argument that is not empty is the time instead: only tests pass one.
-return function(given)
-  if given ~= "" then
-    return given, string.sub(given, 1, 13)
+-- The server's clock, read once per script: the microseconds since 1970 as a string of 16 digits, and with_ms also the
+-- milliseconds in it as a string of 13. An argument that is not empty is the time instead: only tests pass one.
+return function(given, with_ms)
+  local now_us = given
+  if given == "" then
+    local time = redis.call("TIME")
+    now_us = time[1] .. string.sub("00000" .. time[2], -6)
   end
-  local time = redis.call("TIME")
-  local now_us = time[1] .. string.sub("00000" .. time[2], -6)
-  return now_us, string.sub(now_us, 1, 13)
+  return now_us, with_ms and string.sub(now_us, 1, 13)
 end

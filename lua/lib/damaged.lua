@@ -1,12 +1,7 @@
 --[[
-The errors about what cannot be read: somebody edited it, or a restore was partial. To be required in the rare branch
-only, before the first write:
-
-  if not settings[1] then -- no queue, or one that lacks it
-    return damaged.absent(meta, "VisibilityTimeout")
-  elseif string.find(settings[1], "%D") or #settings[1] > 9 then
-    return damaged.settings(meta)
-  end
+The errors about what cannot be read: somebody edited it, or a restore was partial. To be required in a rare branch
+only, before the first write. A script that needs a setting, and finds it missing or no number, replies
+damaged.settings(meta).
 
 A script that fails nevertheless (WRONGTYPE, arithmetic on garbage) is no bug if something is damaged: the client then
 looks what it is.
@@ -99,9 +94,9 @@ function damaged.settings(meta)
     end
   end
   for _, form in ipairs(forms) do
-    local value = have[form[1]]
-    if value and not string.find(value, form[2]) then
-      return damaged.value(meta, form[1], value, form[3])
+    local name, pattern, wanted = unpack(form)
+    if have[name] and not string.find(have[name], pattern) then
+      return damaged.value(meta, name, have[name], wanted)
     end
   end
   if have.dlq and not have.max_receives then
@@ -118,10 +113,11 @@ end
 
 -- The error reply if a receive could not use the settings: then nothing is sent either.
 function damaged.for_receivers(meta)
-  local values = redis.call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize")
+  local visibility, retention, largest =
+    unpack(redis.call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "MaximumMessageSize"))
   local is_fifo = string.find(meta, ".fifo:meta", 1, true)
-  if not (damaged.is_whole(values[1], 10) and damaged.is_whole(values[2], 10))
-    or is_fifo and not damaged.is_whole(values[3], 10) then
+  if not (damaged.is_whole(visibility, 10) and damaged.is_whole(retention, 10))
+    or is_fifo and not damaged.is_whole(largest, 10) then
     return damaged.settings(meta)
   end
 end
@@ -232,17 +228,6 @@ function damaged.find(meta, limit)
     end
   end
   return found
-end
-
--- What needs a field of `meta` did not find it: the error reply, whether there is no queue or one without that field.
-function damaged.absent(meta, field)
-  local refused = redis.call("HEXISTS", meta, "deleting") == 0 and damaged.settings(meta)
-  if refused then
-    return refused
-  elseif redis.call("EXISTS", meta) == 1 and redis.call("HEXISTS", meta, "deleting") == 0 then
-    return damaged.value(meta, field, false, "there")
-  end
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 
 return damaged

@@ -14,54 +14,40 @@ local NUMBER = 8 -- characters of a number
 local KEPT_MS = "120000"
 idempotency.KEPT_REPEATED_MS = "3600000"
 
--- What KEYS or ARGV say: the number of a call, and whether it is repeated.
-function idempotency.number(text)
-  return string.sub(text, 1, NUMBER), #text > NUMBER
-end
-
--- What a slot holds, if it knows the call of that number: the answer, else nil.
+-- What a slot holds, if it knows the call of that number (as in ARGV): the answer, else nil.
 function idempotency.known(slot, number)
   local held = redis.call("GET", slot)
-  if held and string.sub(held, -NUMBER) == number then
+  if held and string.sub(held, -NUMBER) == string.sub(number, 1, NUMBER) then
     return string.sub(held, 1, -NUMBER - 1)
   end
   return nil
 end
 
--- Keep an answer, text.
-function idempotency.save(slot, number, is_repeated, answer)
-  redis.call("SET", slot, answer .. number, "PX", is_repeated and idempotency.KEPT_REPEATED_MS or KEPT_MS)
-end
-
--- A reply as an answer, and back.
-function idempotency.pack(reply)
-  return "=" .. cmsgpack.pack(reply)
-end
-
-function idempotency.unpack(answer)
-  return string.sub(answer, 1, 1) == "=" and cmsgpack.unpack(string.sub(answer, 2)) or answer
+-- Keep an answer, text: "=" and a packed reply, or what the script makes of it.
+function idempotency.save(slot, number, answer)
+  local is_repeated = #number > NUMBER
+  local kept_ms = is_repeated and idempotency.KEPT_REPEATED_MS or KEPT_MS
+  redis.call("SET", slot, answer .. string.sub(number, 1, NUMBER), "PX", kept_ms)
 end
 
 -- The answer that the slot knows, which may have another one by now, as a reply. A write, so that waiting for replicas
 -- after it means something.
-function idempotency.again(slot, number, known)
-  idempotency.save(slot, number, true, known)
-  return idempotency.unpack(known)
+function idempotency.again(slot, number, answer)
+  idempotency.save(slot, string.sub(number, 1, NUMBER) .. "r", answer)
+  return string.sub(answer, 1, 1) == "=" and cmsgpack.unpack(string.sub(answer, 2)) or answer
 end
 
 -- Do `work` if it was not done yet, without slot and number in KEYS and ARGV. An error is not an answer.
-function idempotency.run(work, number, is_repeated)
+function idempotency.run(work, number)
   local slot = table.remove(KEYS, 1)
-  if not number then
-    number, is_repeated = idempotency.number(table.remove(ARGV, 1))
-  end
+  number = number or table.remove(ARGV, 1)
   local known = idempotency.known(slot, number)
   if known then
     return idempotency.again(slot, number, known)
   end
   local reply = work()
   if type(reply) ~= "table" or not reply.err then
-    idempotency.save(slot, number, is_repeated, idempotency.pack(reply))
+    idempotency.save(slot, number, "=" .. cmsgpack.pack(reply))
   end
   return reply
 end

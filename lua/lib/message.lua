@@ -17,26 +17,14 @@ a fair queue) and when it was given another time (in `delayed`). lib/score.lua s
 ]]
 local message = {}
 
-local ID = 24 -- characters of an id,
+local MS = 13 -- characters of an id that say when it was sent, in ms,
+local ID = 24 -- of all of it,
 local ID_FIRST = 37 -- with FIRST behind it
 local LONGEST_PLAIN = 38 -- only longer keys can have a "/" part: the shortest ones have FIRST or DUE, and 44 characters
 local FAR_MS = 900000 -- SQS's longest delay
 
-function message.id(key)
-  return string.sub(key, 1, ID)
-end
-
-function message.tombstone(id)
-  return id .. "-"
-end
-
 function message.is_tombstone(key)
   return #key == ID + 1
-end
-
--- Never received and without a group?
-function message.is_plain(key)
-  return #key == ID
 end
 
 -- Was it perhaps received, or scheduled for later, in an earlier cycle?
@@ -49,14 +37,9 @@ function message.has_past(key)
   return message.may_have_past(key) and string.find(key, "^%d*/", ID + 1) ~= nil
 end
 
--- When it was sent (13 digits, ms).
-function message.sent(key)
-  return string.sub(key, 1, 13)
-end
-
 -- Split a key into its parts.
 function message.parse(key)
-  local part = {id = message.id(key), first = "", total = 0, count = 0, due = "", moved = "", source = ""}
+  local part = {id = string.sub(key, 1, ID), first = "", total = 0, count = 0, due = "", moved = "", source = ""}
   local rest = string.sub(key, ID + 1)
   local at = string.find(rest, "@", 1, true)
   if at then
@@ -87,7 +70,7 @@ end
 
 -- Is its retention over? `oldest` is the earliest time of sending (13 digits, ms) that is kept.
 function message.is_expired(key, oldest)
-  if message.sent(key) >= oldest then
+  if string.sub(key, 1, MS) >= oldest then
     return false
   end
   return not message.may_have_past(key) or message.parse(key).due < oldest
@@ -111,13 +94,13 @@ function message.since(key)
       return part.due
     end
   end
-  return message.sent(key)
+  return string.sub(key, 1, MS)
 end
 
 -- The key under which a member waited before its cycle, as if it had not been received.
 function message.before(member)
   if #member == ID_FIRST then
-    return message.id(member)
+    return string.sub(member, 1, ID)
   end
   local part = message.parse(member)
   if part.total == 0 then
@@ -136,15 +119,15 @@ end
 -- A key that is given a due time: if that is far ahead the key remembers it, for retention.
 function message.scheduled(key, due_ms)
   local part = message.parse(key)
-  local is_far = due_ms - tonumber(message.sent(key)) > FAR_MS
+  local is_far = due_ms - tonumber(string.sub(key, 1, MS)) > FAR_MS
   part.due = is_far and string.format("%d", due_ms) or ""
   return message.format(part)
 end
 
 -- The member under which a key from a list is received.
 function message.member(key, now)
-  if message.is_plain(key) or string.find(key, "^[@/]", ID + 1) then
-    return message.id(key) .. now .. string.sub(key, ID + 1)
+  if #key == ID or string.find(key, "^[@/]", ID + 1) then
+    return string.sub(key, 1, ID) .. now .. string.sub(key, ID + 1)
   end
   return key
 end

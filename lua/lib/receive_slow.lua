@@ -7,9 +7,7 @@ one message group of a fair queue. It has a list of what was not received yet, a
 at its score; serve() merges them.
 ]]
 local fair_ring = require("lib.fair_ring")
-local deadletter = require("lib.deadletter")
 local message = require("lib.message")
-local replay = require("lib.replay")
 local sorted = require("lib.sorted")
 local large = require("lib.large")
 local score = require("lib.score")
@@ -21,6 +19,11 @@ local FAIR = 100 -- messages at most, and brings
 local PROMOTED, INTO = 1000, 75 -- messages of each set to their groups, to so many groups
 local STEPS = 160 -- times it changes between the list of a line and its sets, where their messages alternate
 local LOOKS = 250 -- members of a set that are read at once after some were dropped
+
+-- With {status ...} of the receipts of which some are refused.
+local function with_refused(reply, refused)
+  return refused and require("lib.replay").with_refused(reply, refused) or reply
+end
 
 local function append(list, a, b, c)
   local n = #list
@@ -37,9 +40,9 @@ local function fate(r, receives)
     return "deliver"
   end
   if r.dlq == nil then
-    r.dlq = deadletter.policy(r.base) or false
+    r.dlq = require("lib.deadletter").policy(r.base) or false
   end
-  local what = deadletter.fate(r.dlq, receives, r.now_ms)
+  local what = not r.dlq and "deliver" or require("lib.deadletter").fate(r.dlq, receives, r.now_ms)
   if what == "wait" then
     r.missing_dlq = r.dlq.name
   end
@@ -349,7 +352,7 @@ local function take(r, n, is_fair, popped)
   end
   r.has_more = handed < n and (r.has_more or r.drops <= 0 or r.bytes <= 0)
   if #r.moves > 0 then
-    deadletter.move(r.base, r.moves, r.now_ms)
+    require("lib.deadletter").move(r.base, r.moves, r.now_ms)
   end
   require("lib.moved").mark(r.base, r.now_ms, r.left)
   for field, by in pairs(r.counts) do
@@ -383,7 +386,7 @@ end
 
 return function(meta, base, topology, now, visible_ms, oldest, is_limited, popped, refused)
   local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[8] == "1"
-  local wakeups = require("lib.wakeups")
+  local wakeups, idempotency = require("lib.wakeups"), require("lib.idempotency")
   local now_ms = tonumber(now)
   local fair, paused, paused_groups, delays, largest =
     unpack(redis.call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large"))
@@ -394,9 +397,9 @@ return function(meta, base, topology, now, visible_ms, oldest, is_limited, poppe
     if not ARGV[9] and not wakeups.has_waited(wait) and wakeups.wait_until(base, wait, now_ms) <= now_ms then
       return redis.error_reply("OVER_LIMIT " .. ARGV[7])
     end
-    return replay.with_refused(nothing_received(base, topology, now_ms, wait, waiter, sets, "limited"), refused)
+    return with_refused(nothing_received(base, topology, now_ms, wait, waiter, sets, "limited"), refused)
   elseif paused then
-    return replay.with_refused(nothing_received(base, topology, now_ms, wait, waiter, {}), refused)
+    return with_refused(nothing_received(base, topology, now_ms, wait, waiter, {}), refused)
   end
 
   local r = { -- what the functions above share
@@ -410,7 +413,7 @@ return function(meta, base, topology, now, visible_ms, oldest, is_limited, poppe
   if #r.messages == 0 then
     local why = (r.has_more or r.missing_dlq ~= "") and "again" or nil
     local reply = nothing_received(base, topology, now_ms, wait, waiter, sets, why, r.missing_dlq)
-    return replay.with_refused(reply, refused)
+    return with_refused(reply, refused)
   end
   keep(r, acks)
   if wakeups.has_waited(wait) then
@@ -421,9 +424,9 @@ return function(meta, base, topology, now, visible_ms, oldest, is_limited, poppe
   end
   local reply = {now_ms, topology, 0, 0, r.missing_dlq, r.messages}
   if acks then
-    replay.save_reply(slot, number, reply, true)
+    idempotency.save(slot, number, "=" .. cmsgpack.pack(reply))
   else
-    replay.save(slot, number, #r.scores == 2 and r.scores[1] .. r.scores[2] or cmsgpack.pack(r.scores))
+    idempotency.save(slot, number, #r.scores == 2 and r.scores[1] .. r.scores[2] or cmsgpack.pack(r.scores))
   end
-  return replay.with_refused(reply, refused)
+  return with_refused(reply, refused)
 end

@@ -65,6 +65,6 @@ return function(base, now_us, kind)
   end
   reply[#reply + 1] = missing_dlq
   local earliest_ms = shortest and math.ceil(now_us / 1000) + shortest
-  require("lib.wakeups").announce(base, now_ms, visible, earliest_ms)
+  require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply
 end

@@ -8,24 +8,15 @@ caller's slot (lib/idempotency.lua) holds one of these answers:
   !             the same, but the caller has it (forget_answer.lua): this is an attempt that arrives late
 ]]
 local idempotency = require("lib.idempotency")
-local fifo_key = require("lib.fifo_key")
-local score = require("lib.score")
-local fifo = require("lib.fifo")
 
 local replay = {}
 
 local LARGE = 8192 -- bytes
 
--- Keep the answer of a call; `number` as in ARGV.
-function replay.save(slot, number, answer)
-  local name, is_repeated = idempotency.number(number)
-  idempotency.save(slot, name, is_repeated, answer)
-end
-
 -- Keep a whole reply.
 function replay.save_reply(slot, number, reply, are_gone)
-  local answer = idempotency.pack(reply)
-  replay.save(slot, number, not are_gone and #answer > LARGE and "?" or answer)
+  local answer = "=" .. cmsgpack.pack(reply)
+  idempotency.save(slot, number, not are_gone and #answer > LARGE and "?" or answer)
 end
 
 -- What of an answer is still in flight as it was, {{score =, member =} ...}; and all of its members.
@@ -49,7 +40,7 @@ local function standard_messages(base, held)
   local messages = {}
   for _, m in ipairs(held) do
     messages[#messages + 1] = m.member
-    messages[#messages + 1] = score.receives(m.score)
+    messages[#messages + 1] = require("lib.score").receives(m.score)
     messages[#messages + 1] = redis.call("HGET", base .. "store", m.member)
   end
   return messages
@@ -58,6 +49,7 @@ end
 -- The messages of FIFO members in their groups: {key, group, what history(stamp) gives, record ...}. They were at the
 -- head, so what is left of them is there still; `members` are all that were, from the head on.
 function replay.fifo_messages(base, held, members, history)
+  local fifo_key = require("lib.fifo_key")
   local counts, lists, messages = {}, {}, {}
   for _, member in ipairs(members) do
     local group = fifo_key.group(member)
@@ -65,7 +57,7 @@ function replay.fifo_messages(base, held, members, history)
   end
   for _, m in ipairs(held) do
     local stamp, group = fifo_key.stamp(m.member), fifo_key.group(m.member)
-    local list = lists[group] or redis.call("LRANGE", fifo.list(base, group), "0", 2 * counts[group] - 1)
+    local list = lists[group] or redis.call("LRANGE", base .. "group:" .. group, "0", 2 * counts[group] - 1)
     lists[group] = list
     for i = 1, #list, 2 do
       if fifo_key.stamp(list[i]) == stamp then
@@ -82,7 +74,7 @@ end
 -- value is true if the slot knows the call: what was to be deleted with it was deleted before anything was handed out,
 -- and must not be deleted again, as a message received since may look the same.
 function replay.find(slot, number, base, is_fifo, topology, now)
-  local answer = idempotency.known(slot, idempotency.number(number))
+  local answer = idempotency.known(slot, number)
   if not answer then
     return nil, false
   end
@@ -91,12 +83,13 @@ function replay.find(slot, number, base, is_fifo, topology, now)
     return nil, true
   elseif form == "=" then
     redis.call("PEXPIRE", slot, idempotency.KEPT_REPEATED_MS)
-    return idempotency.unpack(answer), true
+    return cmsgpack.unpack(string.sub(answer, 2)), true
   elseif form ~= "!" then
     local held, members = still_held(base, answer)
     if #held == 0 then
       return nil, true
     elseif is_fifo then
+      local fifo = require("lib.fifo")
       messages = replay.fifo_messages(base, held, members, function(_, stamp)
         local n, first, since, b = fifo.parse(redis.call("HGET", base .. "state", stamp))
         return fifo.state(n, first, string.sub(since, 1, 13), b)

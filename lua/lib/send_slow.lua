@@ -4,7 +4,6 @@ deduplication.
 ]]
 local deduplication = require("lib.deduplication")
 local fair_ring = require("lib.fair_ring")
-local wakeups = require("lib.wakeups")
 
 local WITHOUT_OPTIONS = "2" -- arguments of a message
 
@@ -52,7 +51,7 @@ return function()
   elseif size > tonumber(limit) then
     return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
   end
-  local now_us, now = require("lib.clock")(ARGV[1])
+  local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local queue_delay_ms, queue_window_ms = (delay or 0) * 1000, (window or 300) * 1000
   require("lib.large").note(base, size)
@@ -101,6 +100,6 @@ return function()
     require("lib.settings").mark(base)
   end
   append(ready, plain_ones)
-  wakeups.announce(base, now_ms, visible, earliest_ms)
+  require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply
 end

@@ -156,15 +156,6 @@ function wakeups.wake_for(base, now_ms, due_ms)
   end
 end
 
--- Messages are visible, or the earliest of those that were given another time is due at earliest_ms (nil = none).
-function wakeups.announce(base, now_ms, is_visible, earliest_ms)
-  if is_visible then
-    wakeups.wake(base)
-  elseif earliest_ms then
-    wakeups.wake_for(base, now_ms, earliest_ms)
-  end
-end
-
 -- Find a duty for a waiter, if it shall have one. Returns what it has to do as block() does, and whether that is new.
 local function join(timer, waiter, has_waited)
   if timer.owner == waiter then
@@ -294,7 +285,10 @@ function wakeups.wait_on(base, wait, now_ms, sets, waiter)
   end
   if has_waited then
     wakeups.leave(base, waiter)
-    wakeups.announce(base, now_ms, false, wakeups.next_due(sets))
+    local next_due = wakeups.next_due(sets)
+    if next_due then
+      wakeups.wake_for(base, now_ms, next_due)
+    end
   end
   return 0, wait_until
 end

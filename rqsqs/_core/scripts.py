@@ -58,9 +58,10 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Script:
     """Read a script and the modules it requires.
 
-    Every module stands once, as a function that `require` calls; modules have no state. All that only rare branches
-    need lie inside of one function, `rare`, so that they cost the common one next to nothing: creating a function takes
-    about as long as a small Redis command. A module whose first line is `-- hot` stands outside, for common branches.
+    Every module stands once, as a function whose result `require` gives. All that only rare branches need lie inside
+    of one function, `rare`, so that they cost the common one next to nothing: creating a function takes about as long
+    as a small Redis command. They run when they are first required in a call of the script. A module whose first line
+    is `-- hot` stands outside, for common branches, and runs each time it is required.
 
     Raises:
         ValueError: modules require each other in a circle.
@@ -70,7 +71,7 @@ def get(name: str) -> Script:
     modules: dict[str, list[tuple[str, str]]] = {}  # in the order in which they must stand
     hot: set[str] = set()
 
-    def expand(path: str, text: str, trail: tuple[str, ...], is_rare: bool) -> list[tuple[str, str]]:
+    def expand(path: str, text: str, trail: tuple[str, ...]) -> list[tuple[str, str]]:
         out = []
         for number, line in enumerate(text.splitlines(), 1):
             if line.startswith("#!"):
@@ -85,28 +86,31 @@ def get(name: str) -> Script:
                     code = (folder / file).read_text("utf-8")
                     if code.startswith("-- hot\n"):
                         hot.add(module)
-                    inner = expand(file, code, (*trail, module), module not in hot)
-                    modules[module] = [(f"local function {identifier}()", file), *inner, ("end", file)]
-                direct = is_rare or module in hot
-                line = line.replace(f'require("{module}")', f"{identifier}()" if direct else f'rare("{identifier}")')
+                    inner = expand(file, code, (*trail, module))
+                    if module in hot:
+                        begin, end = f"local function {identifier}()", "end"
+                    else:
+                        begin, end = f'if name == "{identifier}" then made[name] = (function()', "end)() end"
+                    modules[module] = [(begin, file), *inner, (end, file)]
+                call = f"{identifier}()" if module in hot else f'rare("{identifier}")'
+                line = line.replace(f'require("{module}")', call)
             out.append((line, f"{path}:{number}"))
         return out
 
     file = f"{name}.lua"
-    main = expand(file, (folder / file).read_text("utf-8"), (), False)
+    main = expand(file, (folder / file).read_text("utf-8"), ())
     lines = [(flag, file) for flag in flags[:1]]
     rare = [module for module in modules if module not in hot]
     if rare:
-        lines.append(("local rare, modules", file))
+        lines.append(("local rare, made", file))
     for module in modules:
         if module in hot:
             lines += modules[module]
     if rare:
-        lines += [("function rare(name)", file), ("if not modules then", file)]
+        lines += [("function rare(name)", file), ("made = made or {}", file), ("if made[name] == nil then", file)]
         for module in rare:
             lines += modules[module]
-        entries = ", ".join(f"{m} = {m}" for m in (module.replace(".", "_") for module in rare))
-        lines += [(f"modules = {{{entries}}}", file), ("end", file), ("return modules[name]()", file), ("end", file)]
+        lines += [("end", file), ("return made[name]", file), ("end", file)]
     lines += main
     source = "\n".join(line for line, _ in lines) + "\n"
     sha = hashlib.sha1(source.encode()).hexdigest().encode()

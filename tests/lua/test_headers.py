@@ -212,20 +212,19 @@ def test_what_frees_memory_runs_when_it_is_full() -> None:
     assert not {"send_message", "send_message_fifo", "create_queue"} & flagged
 
 
-@pytest.mark.parametrize("script", scripts.names())
-def test_modules_define_every_function_that_is_called(script: str) -> None:
-    source = scripts.get(script).source
-    defined = set(re.findall(r"function (\w+\.\w+)\(", source))
-    tables = {name.split(".")[0] for name in defined}
-    required: dict[str, set[str]] = {}
-    for table, module in re.findall(r"local (\w+) = lib_(\w+)\(\)", source):
-        required.setdefault(table, set()).add(module)
-    called = [({module}, function) for module, function in re.findall(r"\blib_(\w+)\(\)\.(\w+)\(", source)]
-    uses = re.findall(r"(?<![.\w])(\w+)\.(\w+)\(", source)
-    called += [(required[table], function) for table, function in uses if table in required]
-    missing = {
-        f"{modules}.{function}"
-        for modules, function in called
-        if modules & tables and not any(f"{module}.{function}" in defined for module in modules)
+def test_modules_define_every_function_that_is_called() -> None:
+    folder = scripts._folder()
+    modules = {file.name[:-4]: file.read_text("utf-8") for file in (folder / "lib").iterdir()}
+    defined = {
+        (name, function) for name, text in modules.items() for function in re.findall(r"function \w+\.(\w+)", text)
     }
-    assert not missing
+    defined |= {(name, value) for name, text in modules.items() for value in re.findall(r"^\w+\.(\w+) =", text, re.M)}
+    texts = [*modules.values(), *((folder / f"{script}.lua").read_text("utf-8") for script in scripts.names())]
+    called: set[tuple[str, str]] = set()
+    for text in texts:
+        called |= set(re.findall(r'require\("lib\.(\w+)"\)\.(\w+)', text))
+        for tables, required in re.findall(r'local ([\w, ]+) = ((?:(?:, )?require\("lib\.\w+"\))+)', text):
+            for table, module in zip(tables.split(", "), re.findall(r"lib\.(\w+)", required), strict=False):
+                called |= {(module, function) for function in re.findall(rf"(?<![.\w/]){table}\.(\w+)\(", text)}
+    assert len(called) > 50
+    assert called <= defined

@@ -118,7 +118,7 @@ def test_an_old_receipt_of_the_thousandth_receive_changes_no_visibility(
     assert engine.delete(q, again) == [None]
 
 
-# A move over the holes of cancelled messages
+# A move over the tombstones of cancelled messages
 
 
 class Holes:
@@ -154,33 +154,35 @@ class Holes:
 
 
 @pytest.fixture(params=["home", "fair", "shard"])
-def holes(request: pytest.FixtureRequest, engine: Engine) -> Holes:
+def tombstones(request: pytest.FixtureRequest, engine: Engine) -> Holes:
     return Holes(engine, request.param)
 
 
-def test_a_step_of_a_move_goes_over_a_bounded_number_of_holes(engine: Engine, holes: Holes) -> None:
-    steps, before = 0, holes.left()
+def test_a_step_of_a_move_goes_over_a_bounded_number_of_tombstones(engine: Engine, tombstones: Holes) -> None:
+    steps, before = 0, tombstones.left()
     assert before == 5000
     while before:
         steps += 1
         assert steps < 20
-        if holes.p is holes.dlq.home:
+        if tombstones.p is tombstones.dlq.home:
             batch = f"batch{steps}"
-            if engine.execute(moves.take(holes.p, 100, "other", batch)) is not None:
-                engine.execute(moves.clear(holes.p, batch, "end"))
+            if engine.execute(moves.take(tombstones.p, 100, "other", batch)) is not None:
+                engine.execute(moves.clear(tombstones.p, batch, "end"))
         else:
-            engine.execute(moves.move(holes.p, 100, ""))
-        assert before - holes.left() <= 300
-        before = holes.left()
+            engine.execute(moves.move(tombstones.p, 100, ""))
+        assert before - tombstones.left() <= 300
+        before = tombstones.left()
     assert steps >= 5
 
 
 @pytest.mark.parametrize("to_other", [False, True], ids=["source", "other"])
-def test_a_move_gets_over_thousands_of_holes_and_moves_everything(engine: Engine, holes: Holes, to_other: bool) -> None:
-    destination = holes.other if to_other else holes.q
-    assert engine.counts(holes.dlq) == (2, 0, 0)
-    engine.run(flows.start_move(holes.dlq, destination))
-    (task,) = engine.run(flows.list_moves(holes.dlq))
+def test_a_move_gets_over_thousands_of_tombstones_and_moves_everything(
+    engine: Engine, tombstones: Holes, to_other: bool
+) -> None:
+    destination = tombstones.other if to_other else tombstones.q
+    assert engine.counts(tombstones.dlq) == (2, 0, 0)
+    engine.run(flows.start_move(tombstones.dlq, destination))
+    (task,) = engine.run(flows.list_moves(tombstones.dlq))
     assert (task.status, task.moved) == ("COMPLETED", 2)
     assert sorted(engine.bodies(destination)) == ["first", "last"]
-    assert engine.counts(holes.dlq) == (0, 0, 0)
+    assert engine.counts(tombstones.dlq) == (0, 0, 0)

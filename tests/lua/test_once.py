@@ -75,7 +75,7 @@ def test_a_duplicate_is_called_one_also_when_its_send_is_repeated(engine: Engine
     assert again.message_id == first.message_id
 
 
-def test_what_comes_next_in_a_lane_is_done(engine: Engine, name: str) -> None:
+def test_what_comes_next_in_a_slot_is_done(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     for n in range(5):
         engine.send(q, n, **({"group": "g"} if q.is_fifo else {}))
@@ -83,7 +83,7 @@ def test_what_comes_next_in_a_lane_is_done(engine: Engine, name: str) -> None:
     assert engine.counts(q)[0] == 5
 
 
-def test_a_lane_ends_by_itself(engine: Engine, name: str) -> None:
+def test_a_slot_ends_by_itself(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, 1, **({"group": "g"} if q.is_fifo else {}))
     engine.receive(q)
@@ -92,7 +92,7 @@ def test_a_lane_ends_by_itself(engine: Engine, name: str) -> None:
     assert all(0 < engine.redis.pttl(key) <= 120_000 for key in keys)  # type: ignore[operator]
 
 
-def test_a_lane_in_which_a_call_was_repeated_is_not_used_again(engine: Engine) -> None:
+def test_a_slot_in_which_a_call_was_repeated_is_not_used_again(engine: Engine) -> None:
     q = engine.queue("q")
     lost = engine.lost(operations.send_messages(q.home, outgoing("q", "a"), NATIVE))
     lost.repeat()

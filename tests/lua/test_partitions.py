@@ -598,7 +598,7 @@ def calls(engine: Engine) -> Callable[[], int]:
     return lambda: counting.calls
 
 
-def test_a_bell_tells_where_to_look(engine: Engine, name: str) -> None:
+def test_a_wakeup_list_tells_where_to_look(engine: Engine, name: str) -> None:
     q = make(engine, name, 8)
     for n in range(8):
         count = calls(engine)

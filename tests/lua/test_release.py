@@ -88,7 +88,7 @@ def test_a_group_that_was_received_before_lines_up_when_it_comes_back(engine: En
     assert engine.bodies(q) == ["b", "a"]
 
 
-def test_what_is_behind_a_message_that_comes_back_rings_the_bell(engine: Engine, name: str) -> None:
+def test_what_is_behind_a_message_that_comes_back_wakes_a_waiter(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     d = received(engine, q)
     assert ask(engine, q, "w1").messages == []
@@ -338,7 +338,7 @@ def test_an_exception_that_is_not_text_can_be_told(engine: Engine, name: str) ->
     assert (d.body, d.cause.message) == ("a", "\\ud800 \x00")  # type: ignore[union-attr]
 
 
-def test_the_bell_rings_for_what_becomes_due(engine: Engine, name: str) -> None:
+def test_a_waiter_is_woken_for_what_becomes_due(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     d = received(engine, q)
     due = ask(engine, q, "w1").wake_at_ms

@@ -55,7 +55,7 @@ def test_the_receive_count_past_999_decides_about_dead_letters(engine: Engine) -
     assert engine.receive(dlq)[0].receive_count == 1001
 
 
-def test_cancelled_messages_leave_holes_that_nobody_sees(engine: Engine) -> None:
+def test_cancelled_messages_leave_tombstones_that_nobody_sees(engine: Engine) -> None:
     q = engine.queue("q")
     sent = engine.send(q, *range(100))
     for s in sent[:99]:
@@ -68,7 +68,7 @@ def test_cancelled_messages_leave_holes_that_nobody_sees(engine: Engine) -> None
         engine.run(flows.cancel(q, sent[99].message_id))
 
 
-def test_holes_in_groups_are_not_counted(engine: Engine) -> None:
+def test_tombstones_in_groups_are_not_counted(engine: Engine) -> None:
     q = engine.queue("q")
     sent = engine.send(q, *range(10), group="g")
     for s in sent[:9]:
@@ -255,7 +255,7 @@ def test_the_first_grouped_messages_of_a_queue_may_become_due_while_their_group_
     assert engine.bodies(q) == ["a"]
 
 
-def test_a_message_is_found_behind_the_hole_it_left_itself(engine: Engine) -> None:
+def test_a_message_is_found_behind_the_tombstone_it_left_itself(engine: Engine) -> None:
     q = engine.queue("q")
     (sent,) = engine.send(q, "a", group="g")
     engine.run(flows.pause(q, resume=False, group="g"))

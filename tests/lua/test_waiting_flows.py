@@ -127,7 +127,7 @@ def with_shard(engine: Engine, name: str, dead: str) -> tuple[QueueRef, QueueRef
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt()], ids=["cancelled", "interrupted"])
-def test_a_keeper_that_is_interrupted_hands_its_duty_on(engine: Engine, name: str, error: BaseException) -> None:
+def test_a_timer_owner_that_is_interrupted_hands_its_duty_on(engine: Engine, name: str, error: BaseException) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group=group(q), delay_ms=5000)
     first = receive(engine, q, 20_000)
@@ -152,7 +152,7 @@ def test_a_waiter_that_is_no_owner_leaves_the_owner_alone_when_it_is_interrupted
     assert not engine.token(q.home)
 
 
-def test_a_keeper_on_several_partitions_that_is_interrupted_hands_all_its_duties_on(
+def test_a_timer_owner_on_several_partitions_that_is_interrupted_hands_all_its_duties_on(
     engine: Engine, name: str, dead: str
 ) -> None:
     dlq, _ = with_shard(engine, name, dead)
@@ -165,7 +165,7 @@ def test_a_keeper_on_several_partitions_that_is_interrupted_hands_all_its_duties
     assert engine.token(dlq.home)
 
 
-def test_an_answer_that_makes_its_caller_the_keeper_can_be_undone(engine: Engine, name: str) -> None:
+def test_an_answer_that_makes_its_caller_the_timer_owner_can_be_undone(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group=group(q), delay_ms=5000)
     operation = operations.receive_messages(q.home, NATIVE, 1, None, "+20000", "w1")
@@ -190,7 +190,7 @@ def test_a_stranger_that_learns_of_shards_still_guards_the_next_due_time(engine:
     assert [d.body for d in waiter.result] == ["later"]
 
 
-def test_who_makes_a_missing_shard_and_asks_again_leaves_no_keeper_behind(engine: Engine, name: str, dead: str) -> None:
+def test_who_makes_a_missing_shard_and_asks_again_leaves_no_timer_behind(engine: Engine, name: str, dead: str) -> None:
     dlq = engine.queue(dead)
     q = engine.queue(name, dead)
     engine.run(flows.delete_queue(dlq, NATIVE))

@@ -113,7 +113,7 @@ def test_receiving_with_more_left_passes_the_baton(engine: Engine, name: str) ->
     assert engine.token(q.home)
 
 
-def test_the_keeper_that_gets_a_message_hands_its_duty_on(engine: Engine, name: str) -> None:
+def test_the_timer_owner_that_gets_a_message_hands_its_duty_on(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
     until = ask(engine, q, "w1").wait_until_ms
@@ -124,7 +124,7 @@ def test_the_keeper_that_gets_a_message_hands_its_duty_on(engine: Engine, name: 
     assert ask(engine, q, "w2").wake_at_ms == engine.clock.ms + 5000
 
 
-def test_a_keeper_that_goes_away_wakes_another(engine: Engine, name: str) -> None:
+def test_a_timer_owner_that_goes_away_wakes_another(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
     ask(engine, q, "w1")
@@ -135,7 +135,7 @@ def test_a_keeper_that_goes_away_wakes_another(engine: Engine, name: str) -> Non
     assert timer(engine, q) is None
 
 
-def test_the_keeper_whose_wait_is_over_leaves(engine: Engine, name: str) -> None:
+def test_the_timer_owner_whose_wait_is_over_leaves(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     engine.send(q, "later", group="g" if q.is_fifo else None, delay_ms=5000)
     until = ask(engine, q, "w1", "+1000").wait_until_ms

@@ -51,7 +51,7 @@ class Message:
     group: str
     stamp: int
     message_id: str
-    born_ms: int  # retention counts from here
+    enqueued_at_ms: int  # retention counts from here
     since_us: int  # from when on it can be received
     moved_up: tuple[int, bool, int, int] | None = (
         None  # hand_outs then; the turn it got: is it certain, earliest, latest
@@ -174,7 +174,7 @@ class FifoMachine(RuleBasedStateMachine):
         return [m for m in self.messages.values() if m.queue == name]
 
     def is_expired(self, m: Message) -> bool:
-        return m.born_ms + self.queues[m.queue].retention_s * 1000 < self.clock.ms
+        return m.enqueued_at_ms + self.queues[m.queue].retention_s * 1000 < self.clock.ms
 
     def is_over(self, m: Message) -> bool:
         limit = self.queues[m.queue].max_receives
@@ -240,7 +240,7 @@ class FifoMachine(RuleBasedStateMachine):
         m.moved_up = None
         self.left.add((m.queue, m.stamp))
         m.source, m.queue = m.queue, CHAIN[m.queue]
-        m.born_ms, m.since_us = self.clock.ms, self.clock.us
+        m.enqueued_at_ms, m.since_us = self.clock.ms, self.clock.us
         m.count, m.hand_outs, m.stay, m.due_ms, m.is_postponed, m.plan = 0, 0, m.stay + 1, None, False, ""
         m.invisible_until_ms = 0
         m.record.buried = m.total
@@ -292,7 +292,7 @@ class FifoMachine(RuleBasedStateMachine):
             if due_ms is None and queue.delay_s:
                 m.is_postponed, m.since_us, m.plan = True, sent_ms * 1000, "q"
             elif due_ms is not None and due_ms > now_ms:
-                m.due_ms = m.born_ms = due_ms
+                m.due_ms = m.enqueued_at_ms = due_ms
                 m.since_us, m.plan = due_ms * 1000, f"+{due_ms}"
             self.messages[body] = m
             self.groups.setdefault(m.place, []).append(m)
@@ -531,7 +531,7 @@ class FifoMachine(RuleBasedStateMachine):
                 m.invisible_until_ms = 0
                 m.since_us = self.clock.us
                 if m.count == 0:
-                    m.since_us = m.born_ms * 1000 if m.plan or m.source else m.stamp
+                    m.since_us = m.enqueued_at_ms * 1000 if m.plan or m.source else m.stamp
                     m.first_ms = m.first_ms if m.source else None
             else:
                 self.fail(m, h, word, status)
@@ -603,9 +603,9 @@ class FifoMachine(RuleBasedStateMachine):
             m.is_postponed, m.due_ms = False, due_ms if due_ms > self.clock.ms else None
             m.plan = f"+{due_ms}" if m.due_ms else ""
             if m.source is None:
-                m.born_ms = m.due_ms or m.sent_ms
+                m.enqueued_at_ms = m.due_ms or m.sent_ms
             if m.count == 0:
-                m.since_us = m.born_ms * 1000
+                m.since_us = m.enqueued_at_ms * 1000
             elif m.due_ms:
                 m.since_us = m.due_ms * 1000
         self.compare()

@@ -84,7 +84,7 @@ def test_what_is_rare_is_made_only_when_it_is_required(tmp_path: Path, monkeypat
     monkeypatch.setattr(scripts, "_folder", lambda: tmp_path)
     script = scripts.get.__wrapped__("s")
     hot, rare = script.source.index("local function lib_hot()"), script.source.index("function rare(name)")
-    assert hot < rare < script.source.index("local function lib_a()") < script.source.index("local function lib_b()")
+    assert hot < rare < script.source.index('"lib_a" then') < script.source.index('"lib_b" then')
     assert 'return rare("lib_b")' in script.source
-    assert "return lib_a()" in script.source
+    assert 'return rare("lib_a")' in script.source
     assert script.source.count("return lib_hot()") == 2
