@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -190,7 +191,8 @@ class Queue:
         spec = flows.ReceiveSpec(self._limits, *numbers, delete is not False and arguments.flag("delete", delete))
         if len(self._asked) >= MOST_SPECS:
             self._asked.clear()
-        self._asked[max_messages, wait, visibility_timeout, delete, kinds] = spec
+        with contextlib.suppress(TypeError):  # a number of somebody's own class that has no hash
+            self._asked[max_messages, wait, visibility_timeout, delete, kinds] = spec
         return spec
 
     def messages(

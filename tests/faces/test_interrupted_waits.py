@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
+import redis
 
 import rqsqs
 from rqsqs import aio
 from tests import clusters
 from tests.model.harness import client
+from tests.servers import Server
 
 SOON_S = 30.0  # a busy machine may be late; a waiter that was forgotten waits for many seconds more
 OTHER_LINK = {"socket_connect_timeout": 4}  # options of its own: connections of its own, as another process has
@@ -244,7 +248,11 @@ def test_waits_end_when_their_connection_is_closed(server_url: str, prefix: str,
         until(lambda: len(other.transport.link.waiting.watched()) == 2)
         for name in names * 2:
             threading.Thread(target=wait, args=(name,), daemon=True).start()
-        until(lambda: len(connection.transport._waits) == 20 and len(connection.transport.link.waiting.watched()) == 10)
+        until(
+            lambda: (
+                len(connection.transport._waiters()) == 20 and len(connection.transport.link.waiting.watched()) == 10
+            )
+        )
         time.sleep(0.2)  # and have said so to the server
         connection.close()
         assert {(type(e), str(e)) for e in [told.get(timeout=40) for _ in names * 2]} == {
@@ -282,3 +290,60 @@ def test_tasks_wait_no_longer_than_their_connection_lasts(server_url: str, prefi
                 assert [m.body for m in await staying] == ["x"]
 
     asyncio.run(main())
+
+
+# Closing a connection while others use it
+
+
+def test_nothing_stays_open_when_threads_call_while_their_connection_is_closed(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rqsqs._io.tuning.BLOCKING", 1)  # further ones listen
+    with Server() as server, redis.Redis.from_url(server.url) as watching, ThreadPoolExecutor() as pool:
+        with rqsqs.connect(server.url, prefix=prefix) as connection:
+            connection.create_queue("q")
+            connection.create_queue("many", partitions=3)
+        until(lambda: len(watching.client_list()) == 1)
+
+        def call(work: Callable[[], object]) -> None:
+            with contextlib.suppress(rqsqs.UsageError):  # it is closed
+                while True:
+                    work()
+
+        kept = []
+        for turn in range(12):
+            connection = rqsqs.connect(server.url, prefix=prefix)
+            q, many = connection.queue("q"), connection.queue("many")
+            works: list[Callable[[], object]] = [lambda q=q: q.send("x"), lambda q=q: q.receive(delete=True)]
+            works = works * 4 + [lambda many=many: many.receive(wait=300)] * 3
+            calling = [pool.submit(call, work) for work in works]
+            time.sleep(turn / 200)
+            connection.close()
+            for one in calling:
+                one.result(40)
+            kept.append(connection)
+            until(lambda: len(watching.client_list()) == 1)
+
+
+def test_nothing_stays_open_when_tasks_call_while_their_connection_is_closed(prefix: str) -> None:
+    async def main() -> None:
+        for turn in range(40):  # also while it is being opened
+            connection = aio.connect(server.url, prefix=prefix)
+            q, many = connection.queue("q"), connection.queue("many")
+            calls = [q.send("x"), q.receive(), q.receive(wait=300), many.receive(wait=300), many.send_batch(range(9))]
+            tasks = [asyncio.create_task(call) for call in calls]
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            await connection.close()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            errors = {type(one) for one in ended if isinstance(one, BaseException)}
+            assert errors <= {rqsqs.UsageError, rqsqs.ConnectionFailed, rqsqs.BatchFailed}, ended
+            async with asyncio.timeout(40):
+                while len(asyncio.all_tasks()) > 1 or len(watching.client_list()) > 1:
+                    await asyncio.sleep(0.005)
+
+    with Server() as server, redis.Redis.from_url(server.url) as watching:
+        with rqsqs.connect(server.url, prefix=prefix) as connection:
+            connection.create_queue("q")
+            connection.create_queue("many", partitions=3).send_batch(range(20))
+        asyncio.run(main())

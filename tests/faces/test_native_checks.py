@@ -435,3 +435,19 @@ def test_refusals_are_value_errors_and_carry_what_sqs_says() -> None:
         connection.queue("orders").send("x", delay=-1)
     assert isinstance(refused.value, rqsqs.RequestError)
     assert (refused.value.sqs_code, refused.value.http_status) == ("InvalidParameterValue", 400)
+
+
+def test_numbers_of_somebody_elses_class_may_have_no_hash(valkey_url: str, prefix: str) -> None:
+    class Whole(int):
+        __hash__ = None  # type: ignore[assignment]
+
+    class Number(float):
+        __hash__ = None  # type: ignore[assignment]
+
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue("q")
+        queue.send_batch([1, 2, 3])
+        found = queue.receive(Whole(2), visibility_timeout=Number(60))
+        assert [m.body for m in found] == [1, 2]
+        more, failures = queue.delete_and_receive(found, Whole(2), wait=Number(0.5))
+        assert ([m.body for m in more], failures) == ([3], [])

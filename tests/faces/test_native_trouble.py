@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -634,6 +635,51 @@ def test_a_forked_child_goes_on_with_connections_of_its_own(server_url: str, pre
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         found = [m.body for m in queue.receive(1000)]
         assert len(found) == len(set(found)) == 81
+
+
+def test_calls_of_a_forked_child_are_not_taken_for_those_of_its_parent(
+    server_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rqsqs._io.tuning.OWN", 0)  # all calls share one connection
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue, others = (
+            connection.create_queue("q.fifo", content_based_deduplication=True),
+            connection.create_queue("q"),
+        )
+        others.send_batch(range(4))
+        for n in range(3):
+            queue.send(n, group="g")
+
+        def work(name: str) -> list[int]:
+            queue.send(name, group="g")
+            return [m.body for m in others.receive(2, delete=True)]
+
+        child = os.fork()
+        if child == 0:
+            os._exit(sum(work("child")))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 + 1  # the bodies that it received
+        assert work("parent") == [2, 3]
+        assert [m.body for m in queue.receive(10)] == [0, 1, 2, "child", "parent"]
+
+
+def test_a_forked_child_closes_its_connection_while_threads_of_its_parent_wait(
+    server_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rqsqs._io.tuning.END_S", 600.0)
+    connection = rqsqs.connect(server_url, prefix=prefix)
+    with rqsqs.connect(server_url, prefix=prefix) as other, ThreadPoolExecutor() as pool:  # the same server
+        queue = connection.create_queue("orders")
+        waiting = pool.submit(queue.receive, wait=60)
+        while not connection.transport.link.waiting.watched():
+            time.sleep(0.01)
+        child = os.fork()
+        if child == 0:
+            connection.close()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        other.queue("orders").send("x")
+        assert [m.body for m in waiting.result(60)] == ["x"]
+        connection.close()
 
 
 def test_many_threads_share_a_queue_without_losing_or_doubling(server_url: str, prefix: str) -> None:

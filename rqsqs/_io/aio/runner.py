@@ -149,11 +149,12 @@ class Transport:
         try:
             link = self.link
             await link.caller.open(self.space.format)
+            self.link  # noqa: B018 - raises if it was closed meanwhile
         except BaseException:
             if flow is not None:
                 flow.close()
             raise
-        self._is_ready = not self._is_closed
+        self._is_ready = True
         return link
 
     async def _drive(self, flow: Flow[T]) -> T:
@@ -164,7 +165,11 @@ class Transport:
                 try:
                     result = await self._perform(link, step)
                 except RqsqsError as e:
+                    has_waited = type(step) is Wait
                     step = flow.throw(await self._explained(link, e, step))
+                    if has_waited and self._is_closed:  # what it holds goes back before close() returns
+                        link.caller.background(self._finish(link, flow, step))
+                        raise
                 except asyncio.CancelledError as e:
                     step = flow.throw(e)  # raises it again, unless there is something to give back
                     link.caller.background(self._finish(link, flow, step))

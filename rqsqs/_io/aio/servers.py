@@ -46,6 +46,8 @@ class Node(KnownServer):
         self._closing: set[asyncio.Task[None]] = set()
 
     async def _connect(self, until: float | None = None, **options: Any) -> Any:
+        if self._is_closed:
+            raise rx.ConnectionError("the connection was closed")
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         is_new = not self.is_checked  # a server that has answered before may be busy for a while
         end = connect_timeout.end_of(self.opening_s if is_new else self.timeout, until)
@@ -92,9 +94,11 @@ class Node(KnownServer):
             if pipe is None or pipe.failure is not None:
                 if pipe is not None:  # another server may be there
                     self.forget_formats()
-                self.current_pipe = pipe = Pipe(
-                    await self._connect(until), self._counters, self._give_back, self.timeout
-                )
+                connection = await self._connect(until)
+                if self._is_closed:  # meanwhile
+                    await connection.disconnect(nowait=True)
+                    raise rx.ConnectionError("the connection was closed")
+                self.current_pipe = pipe = Pipe(connection, self._counters, self._give_back, self.timeout)
             return pipe
 
     def drop(self, pipe: Pipe) -> None:

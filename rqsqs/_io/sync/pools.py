@@ -125,7 +125,7 @@ class Pool:
                 return line
         place = Place()
         with self._guard:
-            if len(self._own) >= self._most and not beyond:
+            if len(self._own) >= self._most and not (beyond or self._is_closed):  # what was begun may end
                 return None
             self._own.add(place)
         try:

@@ -44,6 +44,7 @@ class Link:
     def _start(self) -> None:
         self.waiting = Waiting(self.caller)
         self.drivers: set[threading.Thread] = set()
+        self.waits: set[Waiter] = set()
 
     @classmethod
     def share(cls, url: str, options: dict[str, Any]) -> Link:
@@ -108,7 +109,6 @@ class Transport:
         self.link.counters.join(self)
         self._is_closed = False
         self._is_ready = False  # it is open, and the format of the prefix is known
-        self._waits: set[Waiter] = set()
         if clock is not None and hasattr(clock, "watch"):
             clock.watch(self)
 
@@ -168,14 +168,19 @@ class Transport:
             FormatNewer: a newer version of rqsqs wrote what is stored.
         """
         try:
-            if self._is_closed:
-                raise UsageError("this connection is closed; open a new one")
+            self._check_open()
             self.link.caller.open(self.space.format)
+            self._is_ready = True
+            self._check_open()  # another thread may have closed it meanwhile
         except BaseException:
+            self._is_ready = False
             if flow is not None:
                 flow.close()
             raise
-        self._is_ready = not self._is_closed
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UsageError("this connection is closed; open a new one")
 
     def _explained(self, error: BaseException, step: Any) -> BaseException:
         """Is something damaged behind an error?"""
@@ -189,14 +194,14 @@ class Transport:
 
     def _other(self, step: Any) -> Any:
         if type(step) is Wait:
-            waiter = Waiter()
-            self._waits.add(waiter)
+            waiter, waits = Waiter(self), self.link.waits
+            waits.add(waiter)
             try:
                 waiter.is_ended = self._is_closed
                 waiter.check()
                 return self.link.waiting.wait(step, self.space.clock, waiter)
             finally:
-                self._waits.discard(waiter)
+                waits.discard(waiter)
         if type(step) is IsWatched:
             return self.space.clock is None and self.link.waiting.is_watched(step.lists)
         if type(step) is Sleep:
@@ -234,16 +239,19 @@ class Transport:
             return
         self._is_closed, self._is_ready = True, False
         self.link.counters.leave(self)
-        for waiter in list(self._waits):  # also who stands in line behind one whose connection breaks now
+        for waiter in self._waiters():  # also who stands in line behind one whose connection breaks now
             waiter.is_ended = True
         self.link.release()
         end, me = time.monotonic() + tuning.END_S, threading.get_ident()
-        while self.link.users > 0 and (waiters := list(self._waits)):
+        while self.link.users > 0 and (waiters := self._waiters()):
             for waiter in waiters:
                 self.link.waiting.end(waiter)
             if all(waiter.thread == me for waiter in waiters) or time.monotonic() > end:  # or in a signal handler
                 return
             time.sleep(0.01)
+
+    def _waiters(self) -> list[Waiter]:
+        return [waiter for waiter in list(self.link.waits) if waiter.owner is self]
 
     def __enter__(self) -> Transport:
         return self

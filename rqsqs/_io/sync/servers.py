@@ -19,6 +19,8 @@ from rqsqs._io.sync.hubs import Hub
 from rqsqs._io.sync.pipes import Pipe, exchange
 from rqsqs._io.sync.pools import Line, PatientPool, Place, Pool, Taken
 
+CLOSED = "the connection was closed"
+
 
 class _Opening:
     """One thread opens a connection for all that need it now."""
@@ -41,7 +43,6 @@ class Node(KnownServer):
     """
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
-        self._slots = protocol.CallSlots()
         super().__init__(url, settings, counters, ConnectionPool, UnixDomainSocketConnection)
 
     def forget(self) -> None:
@@ -53,6 +54,7 @@ class Node(KnownServer):
         self.is_hub_refused = False
         self.hub: Hub | None = None
         self._pipe: Pipe | None = None
+        self._slots = protocol.CallSlots()  # a forked child's calls must not be taken for its parent's
         self._openings: dict[str, _Opening] = {}
         self._guard = threading.Lock()
         self._asking = threading.Lock()
@@ -116,6 +118,8 @@ class Node(KnownServer):
 
     def _open_pipe(self, until: float | None) -> Pipe:
         self._pipe = pipe = Pipe(self._connect(until), self._slots, self.lose_pipe)
+        if self._is_closed:  # meanwhile
+            self.lose_pipe(pipe, rx.ConnectionError(CLOSED), is_lost=False)
         return pipe
 
     def lose_pipe(self, pipe: Pipe, error: Exception, is_lost: bool = True) -> None:
@@ -175,6 +179,8 @@ class Node(KnownServer):
             connection.disconnect()
             raise
         self.hub = hub = make(connection)
+        if self._is_closed:  # meanwhile
+            hub.fail(rx.ConnectionError(CLOSED))
         return hub
 
     def _opened(self, name: str, make: Callable[[], Any]) -> Any:
@@ -243,6 +249,6 @@ class Node(KnownServer):
         self.calls.close()
         self.durable.close()
         if self._pipe is not None:
-            self.lose_pipe(self._pipe, rx.ConnectionError("the connection was closed"), is_lost=False)
+            self.lose_pipe(self._pipe, rx.ConnectionError(CLOSED), is_lost=False)
         if self.hub is not None:
             self.hub.fail(BrokenOff(f"{self.where} is not used any more"))

@@ -53,15 +53,19 @@ class Waiters:
 class Waiter:
     """A call that waits.
 
+    Args:
+        owner: whose call it is; see Transport.
+
     Attributes:
         waiters: those it stands in line with, as soon as it does.
         turn: what it waits for as a follower; None = it leads.
         is_ended: its connection was closed.
     """
 
-    __slots__ = ("is_ended", "thread", "turn", "waiters")
+    __slots__ = ("is_ended", "owner", "thread", "turn", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
         self.thread = threading.get_ident()
         self.waiters: Waiters | None = None
         self.turn: threading.Lock | None = None
