@@ -44,7 +44,7 @@ def resolve(url: str | None) -> str:
         return url
     parts = urlsplit(url)
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
-        raise UsageError(f"{refusal(url)}behind the host stands the number of a database, as in /0")
+        raise UsageError(f"{refusal(url)}the host must be followed by the number of a database, as in /0")
     return url
 
 

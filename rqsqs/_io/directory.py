@@ -191,7 +191,8 @@ class SentinelDirectory(Directory):
 
     def _read(self, asked: Address, reply: Any) -> bool:
         if not reply:
-            self.error = UsageError(f"the Sentinel {asked} knows no master {self.place.service!r}")
+            name, advice = self.place.service, "the URL must name one that it monitors"
+            self.error = UsageError(f"the Sentinel {asked} knows no master {name!r}: {advice}")
             return False
         self._master = Address(reply[0].decode(), int(reply[1]))
         return True

@@ -78,13 +78,13 @@ def checked(url: object) -> str:
     if scheme == "embedded":
         return url
     if re.search(r"[\x00-\x1f\x7f]", url):
-        raise UsageError(f"{refused}it holds a control character; if that is part of the password, {QUOTING}")
+        raise UsageError(f"{refused}it must have no control characters; if one is part of the password, {QUOTING}")
     if "#" in rest:
-        raise UsageError(f"{refused}a # ends a URL; if it is part of the password, {QUOTING}")
+        raise UsageError(f"{refused}it must have no #; if that is part of the password, {QUOTING}")
     end = _FIRST.match(url)
     assert end is not None
     if "@" in url[end.end() :]:
-        what = f"a {url[end.end()]} stands before the @"
+        what = f"it must have no {url[end.end()]} before the @"
         raise UsageError(f"{refused}{what}; if it is part of the password, {QUOTING} (an @ in an option is %40)")
     try:
         urlsplit(url)
@@ -92,12 +92,13 @@ def checked(url: object) -> str:
     except ValueError:
         is_odd = True
     if is_odd:  # without a cause, which quotes it
-        raise UsageError(f"{refused}it has brackets or other characters where none may be; in a password, {QUOTING}")
+        what = "its host must be a name or an address, with brackets around an IPv6 address only"
+        raise UsageError(f"{refused}{what}; if they are part of the password, {QUOTING}")
     if scheme != "unix":
         form, words = _HOSTS["+" not in scheme]
         hosts = url[len(scheme) + 3 : end.end()].rpartition("@")[2]
         if form.fullmatch(hosts) is None or any(int(port) > 65_535 for port in re.findall(r":(\d{1,5})(?:,|$)", hosts)):
-            raise UsageError(f"{refused}behind {scheme}:// and a login stands {words}, PORT being a number up to 65535")
+            raise UsageError(f"{refused}{scheme}:// and a login must be followed by {words}, with a PORT up to 65535")
     return url
 
 
@@ -153,22 +154,24 @@ def place_of(url: str) -> Place | None:
     refused = refusal(url)
     match = _FORM.fullmatch(url)
     if match is None:
-        raise UsageError(f"{refused}this is not redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://.../SERVICE/DB")
+        raise UsageError(
+            f"{refused}it must be redis+cluster://HOST:PORT,HOST:PORT or redis+sentinel://HOST:PORT/SERVICE/DB"
+        )
     scheme, kind, login, hosts, path, query = match.groups(default="")
     names = [name for name in path.split("/") if name]
     service = ""
     if kind == "cluster":
         if names not in ([], ["0"]) or re.search(r"(^|&)db=", query):
-            raise UsageError(f"{refused}a cluster has database 0 only")
+            raise UsageError(f"{refused}the database of a cluster must be 0")
     else:
         if not names:
-            raise UsageError(f"{refused}behind the hosts stands the name of the master, as in /mymaster")
+            raise UsageError(f"{refused}the hosts must be followed by the name of the master, as in /mymaster")
         service = names.pop(0)
     if len(names) > 1 or not all(name.isdigit() for name in names):
-        raise UsageError(f"{refused}the number of a database comes last, as in /0")
+        raise UsageError(f"{refused}the path must end with the number of a database, as in /0")
     seeds = tuple(_address(host, DEFAULT_PORTS[kind], refused) for host in hosts.split(",") if host)
     if not seeds:
-        raise UsageError(f"{refused}name one host at least")
+        raise UsageError(f"{refused}it must name at least one host")
     return Place(kind, scheme, login, seeds, service, int(names[0]) if names else 0, query)
 
 

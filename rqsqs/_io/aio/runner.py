@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import weakref
 from types import GeneratorType
@@ -24,7 +23,6 @@ from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import Statistics
 
 T = TypeVar("T")
-log = logging.getLogger("rqsqs")
 
 
 class Link:
