@@ -14,7 +14,7 @@ import functools
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from queue import Empty
 
@@ -27,7 +27,7 @@ from rqsqs.worker.worker_queue import WorkerQueue
 
 log = logging.getLogger("rqsqs.worker")
 
-WATCH_S = 0.01  # so late somebody else takes over the jobs behind a handler that took unexpectedly long
+WATCH_S = 0.01  # after this time others take over the jobs behind a handler that takes unexpectedly long
 WATCHES = 100  # looks without finding anything to do until the watch goes to sleep
 
 
@@ -112,8 +112,7 @@ class Executor:
         elif len(self._threads) < self._most_threads and not self._is_closed:
             work = ThreadWork()
             name = f"rqsqs-worker-{len(self._threads) + 1}"
-            run, mend = functools.partial(self._work, work), functools.partial(self._mend, work)
-            thread = RestartingThread(name, run, mend)
+            thread = RestartingThread(name, functools.partial(self._work, work), functools.partial(self._recover, work))
             self._threads.append(thread)  # before it starts: whatever happens then, its end is not forgotten
             self._works.append(work)
             try:
@@ -175,9 +174,9 @@ class Executor:
             work.wakes.get(timeout=seconds)
             return
         with self._lock:
-            self._rouse(work)
+            self._mark_awake(work)
 
-    def _rouse(self, work: ThreadWork) -> None:
+    def _mark_awake(self, work: ThreadWork) -> None:
         """Its thread is awake, whether somebody woke it or not."""
         if work in self._sleeping:
             self._sleeping.remove(work)
@@ -185,10 +184,10 @@ class Executor:
             while True:
                 work.wakes.get_nowait()
 
-    def _mend(self, work: ThreadWork, error: BaseException) -> None:
+    def _recover(self, work: ThreadWork, error: BaseException) -> None:
         """Its thread died: the messages it held are tried again, and others do what it was about to do."""
         with self._lock:
-            self._rouse(work)
+            self._mark_awake(work)
             self._scheduler.jobs.extendleft(reversed(work.jobs))
             work.jobs.clear()
             for queue in (work.fetching, work.settling):
@@ -281,21 +280,20 @@ class Executor:
 
     def _conclude(self, done: deque[Job]) -> None:
         """Jobs have ended and their slots are free."""
-        ended: list[tuple[Job, Sequence[Outcome | None]]] = []
+        ended: defaultdict[WorkerQueue, list[tuple[Job, Sequence[Outcome | None]]]] = defaultdict(list)
         with contextlib.suppress(IndexError):
             while True:
                 job = done.popleft()
-                ended.append((job, self._settler.outcomes_of(job, job.errors)))
+                ended[job.queue].append((job, self._settler.outcomes_of(job, job.errors)))
         now = time.monotonic()
         with self._lock:
-            for job, outcomes in ended:
-                queue = job.queue
-                queue.running -= 1
-                self._settler.apply(job, outcomes)
-                if queue.waiting:
-                    self.start(queue, [queue.waiting.popleft()])
-            if ended:
-                self._scheduler.ended(queue, (now - ended[0][0].began) / len(ended))
+            for queue, jobs in ended.items():
+                for job, outcomes in jobs:
+                    queue.running -= 1
+                    self._settler.apply(job, outcomes)
+                    if queue.waiting:
+                        self.start(queue, [queue.waiting.popleft()])
+                self._scheduler.ended(queue, (now - jobs[0][0].began) / len(jobs))
             if self.is_stopping and self._scheduler.is_idle():
                 self._on_idle()
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from typing import Any
+from collections import Counter, deque
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from rqsqs import Message, aio
+from rqsqs._core.keys import Keyspace, QueueRef
+from rqsqs.worker import handlers
+from rqsqs.worker.executor import Executor
+from rqsqs.worker.jobs import Job
+from rqsqs.worker.scheduler import Scheduler
+from rqsqs.worker.worker_queue import WorkerQueue
 from tests.worker.serving import App, Running, is_empty, released, send, until
 
 
@@ -148,3 +155,25 @@ def test_fifo_standard_batches_and_coroutines_side_by_side(app: App) -> None:
     until(lambda: all(is_empty(q) for q in (a, b, c)))
     assert got["b"] == list(range(200))
     assert {name: sorted(bodies) for name, bodies in got.items()} == {name: list(range(200)) for name in "abc"}
+
+
+def test_the_time_of_a_call_counts_for_its_own_queue() -> None:
+    """Calls for several queues that end together are concluded together."""
+    host: Any = SimpleNamespace(lock=threading.Lock())
+    settler: Any = SimpleNamespace(outcomes_of=lambda job, errors: (), apply=lambda job, outcomes: None)
+    queues = []
+    for name in ("slow", "quick"):
+        ref = QueueRef(Keyspace("test"), name)
+        queues.append(WorkerQueue(handlers.make(name, lambda message: None, 1, 0, None), ref, Message, cast(Any, None)))
+    scheduler = Scheduler(queues, 10, 0.0)
+    executor = Executor(host, scheduler, settler, 1, lambda: None)
+    slow, quick = queues
+    now = time.monotonic()
+    done: deque[Job] = deque()
+    for q, began in ((slow, now - 100), (quick, now), (slow, now - 60), (quick, now)):
+        scheduler.start(q, [job := Job(host, q, [], since=began)])
+        done.append(job)
+    executor._conclude(done)
+    assert (slow.running, quick.running) == (0, 0)
+    assert slow.seconds > 10, "two calls in 100 s"
+    assert quick.seconds < 10, "only the first call of `slow` began this long ago"
