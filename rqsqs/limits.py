@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DEDUPLICATION_WINDOW_S = 300
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -222,7 +222,7 @@ def _screen(console: Console, settings: Settings, rows: list[Record], failure: s
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Any]:
-    """A function that waits so many seconds for a key: "" if there was none. Keys come at once and are not shown."""
+    """A function that waits for a key, up to the given seconds: "" = none came. Keys come at once and are not shown."""
     if not sys.stdin.isatty():
         yield _no_key
         return

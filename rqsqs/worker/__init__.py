@@ -15,7 +15,7 @@
 
 A message is deleted when its handler returns. If it raises an exception the message is tried again, as the queue's
 retry policy says (rqsqs.RetryPolicy), and goes to the dead-letter queue in the end. If the process dies, what it had in
-hand is visible to others within two heartbeats. A message may therefore be handled twice, never not at all.
+hand is visible to others within two heartbeat intervals. A message may therefore be handled twice, never not at all.
 """
 
 from rqsqs.worker.app import Worker

@@ -44,15 +44,15 @@ class Worker:
         concurrency: how many messages (or batches) are handled at a time, 1 to 10,000. Plain functions run in that
             many threads, coroutine functions on the event loop.
         heartbeat_interval: seconds between two heartbeats, 0.05 to 3600. What a worker holds stays invisible to others
-            for two of them, and is prolonged with each; the queue's visibility timeout plays no part.
+            for two intervals after each of them; the queue's visibility timeout plays no part.
         shutdown_timeout: seconds that handlers get to finish when the worker is stopped; then their messages are given
             back.
         linger: seconds for which messages may gather while they come one close upon the other and handlers take less
             than 5 ms: they are fetched and deleted by fewer calls. A worker that has nothing to do takes the next
             message at once.
         max_extension: seconds for which a message is kept invisible at most, however long its handler takes (12 hours).
-        max_crashes: a message that was received so often, one time after the other, without any worker living to tell
-            the outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
+        max_crashes: a message that was received this many times in a row, each time by a worker that died before it
+            reported an outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
         durability: with `deletes`, how safe its deletes and releases have to be, a batch at a time; None = as the
             environment variable RQSQS_DURABILITY says. If that is required and not reached, the log tells.
         options: for redis-py's connections.

@@ -88,7 +88,7 @@ class ErrorReports:
         log.warning("the server is back after %.1f s%s", seconds, other)
 
     def check(self) -> None:
-        """Log what mended itself and nobody had to wait for."""
+        """Log errors that are over and that nobody had to wait for."""
         if self._found:
             return
         known, now = self._known, self._statistics()

@@ -63,12 +63,12 @@ class Fetcher:
         finished = work.finished
         handler = queue.handler
         asked = min(slots * handler.size, 1000)
-        lease_ms = self._host.heartbeat.lease_ms
+        extension_ms = self._host.heartbeat.extension_ms
         flow = flows.finish_and_receive(
             queue.ref,
             finished,
             asked,
-            lease_ms,
+            extension_ms,
             WAIT_MS,
             handler.size if queue.ref.is_fifo else 0,
             self._host.durability,
@@ -80,7 +80,7 @@ class Fetcher:
         error: Exception | None = None
         try:
             received = self._transport.run(self._noting_waits(queue, finished, flow))
-            if received and time.time() * 1000 - int(received[0].received_ms) > lease_ms:
+            if received and time.time() * 1000 - int(received[0].received_ms) > extension_ms:
                 lost = self._lost_of(queue, received)  # this process stood still, or the clocks differ
                 received = [d for d in received if d not in lost]
             got, unreadable = self._readable(queue, received)
@@ -222,9 +222,9 @@ class Fetcher:
             return not job.is_settled
 
     def _lost_of(self, queue: WorkerQueue, deliveries: Sequence[Delivery]) -> set[Delivery]:
-        """Those that are not ours any more. The others are, for another two heartbeats."""
-        lease_ms = self._host.heartbeat.lease_ms
+        """Those that are not ours any more. The others are, for another two heartbeat intervals."""
+        extension_ms = self._host.heartbeat.extension_ms
         try:
-            return set(self._transport.run(flows.beat(queue.ref, deliveries, lease_ms, "", None, 0))[1])
+            return set(self._transport.run(flows.beat(queue.ref, deliveries, extension_ms, "", None, 0))[1])
         except QueueDoesNotExist:
             return set(deliveries)

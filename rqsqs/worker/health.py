@@ -102,7 +102,7 @@ class _Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """A client that went away is not logged."""
         log.debug("a health check from %s broke off", client_address, exc_info=True)
 
 

@@ -1,8 +1,8 @@
 """The heartbeat: a thread of its own with a connection of its own, which a busy handler cannot starve.
 
-One call per tick and queue keeps everything that is held invisible for two ticks, shows that this worker lives, and
-brings back which messages were lost, and commands. If it stops, because the process died or was frozen, the messages
-become visible within two ticks, by themselves.
+With each heartbeat, one call per queue keeps everything that is held invisible for two heartbeat intervals, shows that
+this worker lives, and brings back which messages were lost, and commands. If heartbeats stop, because the process died
+or was frozen, the messages become visible within two intervals, by themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger("rqsqs.worker")
 IDLE_S = 30.0  # a worker that holds nothing has nothing to keep invisible
 LATE_S = 10.0  # that an idle worker's heartbeat may be late until the worker counts as lost
 RENEW_S = 600.0  # after which an idle worker describes itself anew
-LIVES = 2  # ticks until the messages of a dead worker return
+EXTENDED = 2  # heartbeat intervals for which each heartbeat extends what is held
 SHOWN = 100  # messages in hand that a worker names
 
 
@@ -38,7 +38,7 @@ class Heartbeat:
 
     Args:
         transport: its own.
-        interval: seconds between two ticks while anything is held.
+        interval: seconds between two heartbeats while anything is held.
         max_extension: seconds after which a message is not kept invisible any more.
         lost: called with a queue and deliveries that are not held any more.
         command: called with a queue and "drain" or "evict".
@@ -61,20 +61,19 @@ class Heartbeat:
         self.consumer_id = consumer_id
         self._interval = interval
         self.idle = max(interval, IDLE_S)
-        self.lease_s = interval * LIVES
-        self.lease_ms = round(self.lease_s * 1000)
+        self.extension_s = interval * EXTENDED
+        self.extension_ms = round(self.extension_s * 1000)
         self._max_extension = max_extension
         self._describe = describe
         self._lost = lost
         self._command = command
         self._reports = reports
-        self._said: dict[
-            WorkerQueue, tuple[dict[str, Any], float]
-        ] = {}  # how the last one described it, if it held nothing, and when
+        # The last description that was sent for a queue, if nothing was held, else {}; and when (monotonic).
+        self._sent: dict[WorkerQueue, tuple[dict[str, Any], float]] = {}
         self._wake = threading.Event()
         self._is_stopped = False
-        self._is_resting = False  # nothing is held: the next tick is far
-        self.last = 0.0  # when the last tick that went well began (monotonic)
+        self._is_resting = False  # nothing is held: the next heartbeat is far
+        self.last = 0.0  # when the last heartbeat that went well began (monotonic)
         self.thread = RestartingThread("rqsqs-heartbeat", self._run)
 
     @property
@@ -90,7 +89,7 @@ class Heartbeat:
         """
         began = time.monotonic()
         for queue in self.queues:
-            self._tick(queue)
+            self._beat(queue)
         self.last = began
         self.thread.start()
 
@@ -122,7 +121,7 @@ class Heartbeat:
                 self._is_resting = False
             if self._is_resting:
                 self._wake.wait(self.idle if is_well else max(due - time.monotonic(), 0))
-                if self._wake.is_set():  # what was just received is invisible for two ticks anyway
+                if self._wake.is_set():  # what was just received is invisible for two intervals anyway
                     self._wake.clear()
                     due = time.monotonic() + self._interval
                     continue
@@ -135,7 +134,7 @@ class Heartbeat:
             is_well = True
             for queue in self.queues:
                 try:
-                    self._tick(queue)
+                    self._beat(queue)
                 except QueueDoesNotExist as e:
                     self._reports.ended(queue.name, BEAT, e)
                     self._lost(queue, list(queue.held))
@@ -150,21 +149,24 @@ class Heartbeat:
             else:
                 due = time.monotonic() + min(self._interval / 4, 1.0)
 
-    def _tick(self, queue: WorkerQueue) -> None:
+    def _beat(self, queue: WorkerQueue) -> None:
         held = list(queue.held.copy().items())
         now = time.monotonic()
         too_long = [d for d, job in held if now - job.since > self._max_extension]
         kept = [d for d, job in held if now - job.since <= self._max_extension] if too_long else [d for d, _ in held]
-        life_s = self.lease_s + 1 if held else self.idle + max(self.lease_s, LATE_S)
-        says = self._describe(queue)
-        news = {**says, "statistics": {**says["statistics"], "wait_checks": 0}}  # these are none
-        said, said_at = self._said.get(queue, ({}, 0.0))
-        is_same = not held and news == said and now - said_at < RENEW_S
+        life_s = self.extension_s + 1 if held else self.idle + max(self.extension_s, LATE_S)
+        description = self._describe(queue)
+        # A change of this count alone is not worth a description: an idle worker counts on.
+        compared = {**description, "statistics": {**description["statistics"], "wait_checks": 0}}
+        sent, sent_at = self._sent.get(queue, ({}, 0.0))
+        is_same = not held and compared == sent and now - sent_at < RENEW_S
         command, lost = self.transport.run(
-            flows.beat(queue.ref, kept, self.lease_ms, self.consumer_id, says, round(life_s * 1000), is_same=is_same)
+            flows.beat(
+                queue.ref, kept, self.extension_ms, self.consumer_id, description, round(life_s * 1000), is_same=is_same
+            )
         )
         if not is_same:
-            self._said[queue] = {} if held else news, now
+            self._sent[queue] = {} if held else compared, now
         if lost or too_long:
             self._lost(queue, lost + too_long)
         if command:

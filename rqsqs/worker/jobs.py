@@ -59,7 +59,7 @@ class Host(Protocol):
         """Its timeout is over, and its thread still runs."""
 
 
-# Twice the same function, with other arguments.
+# One function with two types of argument: an exception to raise, or NULL, which takes back what was not raised yet.
 _raise_in = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _take_back = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
@@ -154,7 +154,7 @@ class Job:
         """About to begin: may others have its messages, because this process stood still for a while?"""
         self.began = now = time.monotonic()
         heartbeat = self.host.heartbeat
-        is_late = now - self.since > heartbeat.lease_s and now - heartbeat.last > heartbeat.lease_s
+        is_late = now - self.since > heartbeat.extension_s and now - heartbeat.last > heartbeat.extension_s
         return is_late or self.is_settled or len(self.lost) > 0
 
     def _begin(self) -> Any:

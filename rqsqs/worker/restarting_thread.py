@@ -21,16 +21,18 @@ class RestartingThread:
     Args:
         name: of the thread.
         run: the function.
-        mend: called in between, with the exception: puts in order what the dead run left behind.
+        recover: called in between, with the exception: puts in order what the dead run left behind.
 
     Attributes:
         deaths: how often an exception escaped.
     """
 
-    def __init__(self, name: str, run: Callable[[], None], mend: Callable[[BaseException], None] | None = None) -> None:
+    def __init__(
+        self, name: str, run: Callable[[], None], recover: Callable[[BaseException], None] | None = None
+    ) -> None:
         self.deaths = 0
         self._run = run
-        self._mend = mend
+        self._recover = recover
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._is_done = False
         self._died: float | None = None  # when, if it has not begun anew yet (monotonic)
@@ -60,7 +62,7 @@ class RestartingThread:
 
     def _live(self) -> None:
         while not self._is_done:
-            with contextlib.suppress(BaseException):  # another one while it mends
+            with contextlib.suppress(BaseException):  # another one while it recovers
                 self._try()
 
     def _try(self) -> None:
@@ -77,8 +79,8 @@ class RestartingThread:
                 log.critical("the thread %s died of %s; it begins anew", self._thread.name,
                              type(error).__name__, exc_info=error)  # fmt: skip
             try:
-                if self._mend is not None:
-                    self._mend(error)
+                if self._recover is not None:
+                    self._recover(error)
             except BaseException:
                 with contextlib.suppress(Exception):
                     log.critical("what the thread %s held is lost until it becomes visible again", self._thread.name,

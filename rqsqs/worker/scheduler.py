@@ -30,15 +30,15 @@ class ThreadWork:
     __slots__ = ("began", "done", "fetching", "finished", "job", "jobs", "outcomes", "settling", "wakes")
 
     def __init__(self) -> None:
-        self.wakes: SimpleQueue[None] = SimpleQueue()  # each wakes its thread
-        self.jobs: deque[Job] = deque()
-        self.job: Job | None = None  # that is running
-        self.done: deque[Job] = deque()  # and not concluded yet
-        self.began = 0.0
-        self.fetching: WorkerQueue | None = None  # a fetch for it is on its way
-        self.settling: WorkerQueue | None = None  # a settlement
-        self.finished: list[Delivery] = []  # with it
-        self.outcomes: list[Outcome] = []
+        self.wakes: SimpleQueue[None] = SimpleQueue()  # each element wakes the thread
+        self.jobs: deque[Job] = deque()  # jobs that it is going to run
+        self.job: Job | None = None  # the job that it runs
+        self.done: deque[Job] = deque()  # jobs that it has run, until their slots are given back
+        self.began = 0.0  # when it was given the jobs (monotonic)
+        self.fetching: WorkerQueue | None = None  # the queue for which its fetch is on its way
+        self.settling: WorkerQueue | None = None  # the queue for which its settlement is on its way
+        self.finished: list[Delivery] = []  # messages that this call deletes
+        self.outcomes: list[Outcome] = []  # outcomes that this call reports
 
 
 class Scheduler:

@@ -67,9 +67,9 @@ class Settler:
                     log_lines.handled(name, d, job.seconds)
             return found
         except BaseException as error:  # a logger's, or of an exception that has no text
-            return self._unspeakable(job, errors, error)
+            return self._unlogged_outcomes(job, errors, error)
 
-    def _unspeakable(
+    def _unlogged_outcomes(
         self, job: Job, errors: Sequence[BaseException | None], why: BaseException
     ) -> list[Outcome | None]:
         """The end of a job cannot be logged: messages that did not succeed have failed."""

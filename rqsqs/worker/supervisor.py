@@ -211,7 +211,7 @@ class Supervisor:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    def _rouse(self) -> None:
+    def _wake_all(self) -> None:
         self._wake.set()
         self._wake = asyncio.Event()
 
@@ -228,7 +228,7 @@ class Supervisor:
             else:
                 child.stop()
         self._is_stopping = True
-        self._rouse()
+        self._wake_all()
 
     def _hung_up(self) -> None:
         if self._has_terminal and not os.isatty(2):  # it was closed
@@ -271,4 +271,4 @@ class Supervisor:
             for child in self._children:
                 child.stop()
                 asyncio.get_running_loop().call_later(RELOAD_S, child.abort)
-            self._rouse()
+            self._wake_all()

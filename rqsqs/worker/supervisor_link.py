@@ -64,7 +64,7 @@ class Reporter:
         self._thread.start()
 
     def serve(self, worker: Worker) -> None:
-        """Run the worker until signals, the supervisor, its death or an command end it; as Worker.run()."""
+        """Run the worker until signals, the supervisor, its death or a command end it; as Worker.run()."""
         self._worker = worker
         process.run(worker._serve_process(SIGNALS, functools.partial(self._stop, "signals")))
         self._say(worker.status(), is_last=True)

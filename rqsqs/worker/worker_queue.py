@@ -37,25 +37,25 @@ class WorkerQueue:
         # messages
         self.held: dict[Delivery, Job] = {}  # everything that was received and is not settled
         self.waiting: deque[Job] = deque()  # jobs without a slot: a FIFO batch that had to be divided
-        self.finished: list[Delivery] = []  # to be deleted
-        self.outcomes: list[Outcome] = []  # of those to be released
+        self.finished: list[Delivery] = []  # messages to be deleted
+        self.outcomes: list[Outcome] = []  # outcomes of messages to be released
         self.succeeded = 0
         self.failed = 0
         # slots
-        self.running = 0  # slots taken
-        self.reserved = 0  # slots for the messages that a fetch is about to bring
-        self.served = 0.0  # slots given, by weight
-        self.seconds = 0.01  # that a call takes, about
+        self.running = 0  # slots that jobs have
+        self.reserved = 0  # slots kept for the messages that a fetch is about to bring
+        self.served = 0.0  # slots that it was given since the start, divided by its weight
+        self.seconds = 0.01  # about how long a call of its handler takes
         # calls
         self.is_fetching = False  # a fetch is on its way
-        self.is_settling = False  # another call is on its way that settles
+        self.is_settling = False  # a settlement is on its way
         self.is_backlogged = False  # its last fetch did not have to wait
-        self.is_full = True  # and brought as many messages as it asked for
+        self.is_full = True  # its last fetch brought as many messages as it asked for
         self.fetched_at = 0.0  # when the last fetch ended (monotonic)
-        self.paused_until = 0.0  # after an error (monotonic)
-        self.errors = 0  # in a row
-        self.rests_until = 0.0  # it receives nothing: only a newer version can handle the next message (monotonic)
-        self.rests = 0  # in a row
+        self.paused_until = 0.0  # when the pause after an error ends (monotonic)
+        self.errors = 0  # failed calls in a row
+        self.rests_until = 0.0  # it receives nothing until then: a newer version has to handle the next message
+        self.rests = 0  # such rests in a row
 
     @property
     def shown_state(self) -> str:

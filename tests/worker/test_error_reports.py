@@ -72,15 +72,15 @@ def test_an_idle_worker_beats_again_soon_after_a_heartbeat_failed(own: App, serv
     running = own.serve(lambda message: None, heartbeat_interval=0.3)
     found = running.worker._runtime
     assert found is not None
-    tick, fails = found.heartbeat._tick, threading.Event()
+    beat, fails = found.heartbeat._beat, threading.Event()
 
     def failing(queue: Any) -> None:
         if not fails.is_set():
             fails.set()
             raise ConnectionFailed("away", request_sent=False)
-        tick(queue)
+        beat(queue)
 
-    found.heartbeat._tick = failing  # type: ignore[method-assign]
+    found.heartbeat._beat = failing  # type: ignore[method-assign]
     found.heartbeat.wake()
     (thread,) = named("rqsqs-heartbeat")
     found.heartbeat.idle = 0.1

@@ -285,7 +285,7 @@ def test_an_idle_worker_is_seen_as_long_as_it_beats_and_lost_when_it_does_not(
     assert [(c.consumer_id, c.pid, c.state) for c in later] == [(running.consumer_id, os.getpid(), "running")]
     runtime = running.worker._runtime
     assert runtime is not None
-    monkeypatch.setattr(runtime.heartbeat, "_tick", lambda queue: None)  # as if it was killed
+    monkeypatch.setattr(runtime.heartbeat, "_beat", lambda queue: None)  # as if it was killed
     (gone,) = until(lambda: [c for c in q.consumers() if c.state == "lost"])
     assert not gone.is_alive
     assert gone.last_seen_at_ms < gone.alive_until_ms
@@ -328,7 +328,7 @@ def test_after_the_process_stood_still_a_worker_asks_before_it_begins(app: App, 
         return confirm(job)
 
     runtime.confirm = asked  # type: ignore[method-assign]
-    runtime.heartbeat.lease_s = -1.0  # it is always too late
+    runtime.heartbeat.extension_s = -1.0  # it is always too late
     for n, body in enumerate(["a", "deleted", "b", "taken", "c", "trouble", "d"]):
         q.send(body, group=f"g{n}" if q.is_fifo else None, deduplication_id=str(n))
         held = 1 if n >= 3 else 0  # by us

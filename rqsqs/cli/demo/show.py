@@ -172,7 +172,8 @@ class Show:
             },
             {
                 "every operation was stored once": counts["stored"] == len(todo),
-                "what the killed worker held came back within two heartbeats": back_after <= TWO_BEATS_S + SLACK_S,
+                "what the killed worker held came back within two heartbeat intervals": back_after
+                <= TWO_BEATS_S + SLACK_S,
                 "all of it was received again": redelivered >= held,
                 "every operation that could not be applied became a dead letter": dead == poison,
             },
@@ -241,7 +242,7 @@ class Show:
             raise DemoFailed("the killed worker held messages, and they did not come back")
         seconds = max(back) - began
         say(f"it held {len(back)} messages: visible to the others after {seconds:.2f} s "
-            f"(two heartbeats: {TWO_BEATS_S:g} s)")  # fmt: skip
+            f"(two heartbeat intervals: {TWO_BEATS_S:g} s)")  # fmt: skip
         return len(back), seconds
 
     def kill_one_that_works(self) -> tuple[int, float]:
