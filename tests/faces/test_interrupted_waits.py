@@ -17,6 +17,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._core.operations import queues
 from tests import clusters
 from tests.model.harness import client
 from tests.servers import Server
@@ -347,3 +348,23 @@ def test_nothing_stays_open_when_tasks_call_while_their_connection_is_closed(pre
             connection.create_queue("q")
             connection.create_queue("many", partitions=3).send_batch(range(20))
         asyncio.run(main())
+
+
+def test_messages_in_hand_arrive_though_their_connection_is_closed_meanwhile(
+    valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = queues.get_members
+
+    def close_first(q: Any) -> Any:
+        other.close()
+        return real(q)
+
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue("q", partitions=2)
+        for n in range(4):
+            queue.send(n)
+        other = rqsqs.connect(valkey_url, prefix=prefix)
+        monkeypatch.setattr(queues, "get_members", close_first)  # as a new connection learns of two partitions
+        assert len(other.queue("q").receive(10)) == 2
+        with pytest.raises(rqsqs.UsageError):
+            other.queue("q").receive()

@@ -19,6 +19,7 @@ import redis
 import rqsqs
 from rqsqs import aio
 from rqsqs._io import connect, protocol, tuning
+from rqsqs._io.sync import pools
 from tests.clusters import ALL_ON_CLUSTER
 from tests.servers import Server
 
@@ -179,6 +180,27 @@ def test_calls_that_a_signal_handler_breaks_off_lose_and_mix_up_nothing(
         assert len(node.durable._own) == len(node.durable._idle) <= tuning.DURABLE
         for _ in range(tuning.DURABLE + 1):  # none of its connections is taken for ever
             other.send("", durability=SAFE)
+
+
+def test_a_connection_that_was_given_back_is_not_hung_up_by_whoever_is_interrupted_then(
+    valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    real = pools.Pool.give
+
+    def give(pool: pools.Pool, line: pools.Line) -> None:
+        real(pool, line)
+        given.append(line)
+        raise Interrupted  # by now another thread may have it
+
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue("q")
+        monkeypatch.setattr(pools.Pool, "give", give)
+        with pytest.raises(Interrupted):
+            queue.send("x")
+        monkeypatch.undo()
+        assert given[0].connection.is_connected
+        assert queue.receive()[0].body == "x"
 
 
 @PATIENT

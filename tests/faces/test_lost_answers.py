@@ -13,6 +13,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._core.operations import queues
 from rqsqs._io.sync import clients
 from tests.clusters import infos
 from tests.proxy import Proxy
@@ -149,6 +150,44 @@ def test_what_a_waiter_was_handed_out_with_a_lost_answer_it_gets(
         queue.send("x")
         assert waiting.result(60) == [("x", 1)]
         assert proxy.lost == 1
+
+
+# What a send tells when the server is gone before the sender has learned of new partitions.
+
+
+def after_send(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on nobody gets through who asks for partitions."""
+
+    def refuse(q: Any) -> Any:
+        proxy.is_closed = True
+        proxy.cut()
+        return real(q)
+
+    real = queues.get_members
+    monkeypatch.setattr(queues, "get_members", refuse)
+
+
+def test_a_send_that_was_stored_succeeds_also_if_partitions_cannot_be_asked_for(
+    proxy: Proxy, valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rqsqs._io.tuning.FAILOVER_S", 1.0)
+
+    async def send_in_task() -> rqsqs.SentMessage:
+        async with aio.connect(proxy.url, prefix=prefix) as connection:
+            return await connection.queue("q").send("asyncio")
+
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        queue = connection.create_queue("q", partitions=2)
+        after_send(proxy, monkeypatch)
+        with rqsqs.connect(proxy.url, prefix=prefix) as other:
+            assert other.queue("q").send("sync").message_id
+        proxy.is_closed = False
+        with rqsqs.connect(proxy.url, prefix=prefix) as other:
+            assert len(other.queue("q").send_batch(["a", "b"])) == 2
+        proxy.is_closed = False
+        assert asyncio.run(send_in_task()).message_id
+        monkeypatch.undo()
+        assert queue.counts().visible == 4
 
 
 # What is repeated so late that the server may have forgotten the first attempt would be done twice.

@@ -65,7 +65,7 @@ class SendOne(Operation):
         if isinstance(sent, Moved):
             return (yield from self._again())
         if p is q.home and reply[1] != q.topology:
-            yield from refresh(q)
+            yield from _look_again(q)
         return sent
 
     def _again(self) -> Flow[SentMessage]:
@@ -115,7 +115,7 @@ def _send(
         if not any([type(answer) is Moved for answer in answers]):
             return answers
         left = _take_in(results, permits, left, answers)
-        yield from refresh(q)
+        yield from _look_again(q)
     trouble: ServerError | None = None
     for turn in range(TURNS):
         anywhere = q.next_own()
@@ -137,9 +137,9 @@ def _send(
         if not left:
             break
         if any(not permits[i].startswith(f"{len(q.own)}:") for i in left):  # there are others than we know
-            yield from refresh(q)
+            yield from _look_again(q)
             if turn >= PATIENT_TURNS:
-                with contextlib.suppress(InvalidParameterValue):
+                with contextlib.suppress(InvalidParameterValue, ServerError):
                     yield from complete(q)
             if turn:
                 yield Sleep(PAUSE_MS)
@@ -154,6 +154,12 @@ def _send(
         with contextlib.suppress(ServerError, QueueDoesNotExist):
             yield from settle(q, SETTLE_UP_TO)
     return results
+
+
+def _look_again(q: QueueRef) -> Flow[None]:
+    """Ask for the partitions. What was sent is stored, also if nobody answers: the next call says what is wrong."""
+    with contextlib.suppress(ServerError):
+        yield from refresh(q)
 
 
 def _take_in(results: list[Any], permits: dict[int, str], indices: Sequence[int], answers: Sequence[Any]) -> list[int]:
@@ -206,7 +212,7 @@ def _send_to(
                 if type(one) is SentMessage:
                     one.durability = reached
         if news and p is q.home and news[0] != q.topology:
-            yield from refresh(q)
+            yield from _look_again(q)
         answers: list[Any] = sent
         return answers
     except MessageTooLarge as e:

@@ -135,7 +135,7 @@ class Transport:
             flow = step.recover(e)  # raises it again, unless there is something to give back
             link.caller.background(self._finish(link, flow, next(flow)))
             raise
-        return await self._drive(result) if type(result) is GeneratorType else result
+        return await self._drive(result, link) if type(result) is GeneratorType else result
 
     async def _begin(self, flow: Flow[Any] | None = None) -> Link:
         """Before the first call.
@@ -155,10 +155,11 @@ class Transport:
         self._is_ready = True
         return link
 
-    async def _drive(self, flow: Flow[T]) -> T:
+    async def _drive(self, flow: Flow[T], begun: Link | None = None) -> T:
+        """Drive a flow to its end; `begun`: it goes on after a call, and may hold something even if this was closed."""
         try:
             step = next(flow)  # it may refuse its arguments before anything is asked
-            link = self.link if self._is_ready else await self._begin(flow)
+            link = begun or (self.link if self._is_ready else await self._begin(flow))
             while True:
                 try:
                     result = await self._perform(link, step)

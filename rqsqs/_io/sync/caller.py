@@ -105,7 +105,8 @@ class Caller:
                 if operation.keeps_answer:
                     asked = attempts.slot if attempts is not None and attempts.slot is not None else line.slot
                     forgetting = protocol.forgetting(operation, asked, reply)
-                line.pool.give(line)
+                done, line = line, None  # from now on it is not ours to hang up, whatever interrupts us
+                done.pool.give(done)
                 break
             except rx.ResponseError as e:
                 if line is not None:

@@ -141,13 +141,15 @@ class Transport:
             result = self.link.execute(step)
         except BaseException as e:
             result = step.recover(self._explained(e, step))
-        return self._drive(result) if type(result) is GeneratorType else result  # type: ignore[no-any-return]
+        return self._drive(result, True) if type(result) is GeneratorType else result  # type: ignore[no-any-return]
 
-    def _drive(self, flow: Flow[T]) -> T:
+    def _drive(self, flow: Flow[T], is_begun: bool = False) -> T:
+        """Drive a flow to its end; `is_begun`: it goes on after a call, and may hold something even if this was
+        closed."""
         execute = self.link.execute
         try:
             step = next(flow)  # it may refuse its arguments before anything is asked
-            if not self._is_ready:
+            if not (is_begun or self._is_ready):
                 self._begin(flow)
             while True:
                 try:
