@@ -66,19 +66,23 @@ if reply then
 end
 
 -- Whatever is not common goes one other way.
+local fair, paused, paused_groups, delays, large, unsorted
+if special then
+  fair, paused, paused_groups, delays, large, unsorted =
+    unpack(call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large", "unsorted"))
+end
 local function slow_path(is_limited, popped)
-  return require("lib.receive_slow")(meta, base, topology, now, visible_ms, oldest, is_limited, popped, refused)
+  return require("lib.receive_slow")({
+    meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms, oldest = oldest,
+    fair = fair, paused = paused, paused_groups = paused_groups, has_delayed = delays, large = large,
+    is_limited = is_limited, popped = popped, refused = refused,
+  })
 end
 if flight_limit > 0 and call("ZCARD", inflight) >= flight_limit
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= flight_limit then
   return slow_path(true)
-end
-if special then
-  local fair, paused, delays, large, unsorted =
-    unpack(call("HMGET", meta, "fair", "paused", "delays", "large", "unsorted"))
-  special = fair or paused or delays or large or unsorted
-end
-if special or call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then -- something became visible (lib/score.lua)
+elseif fair or paused or delays or large or unsorted
+  or call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then -- something became visible (lib/score.lua)
   return slow_path(false)
 end
 

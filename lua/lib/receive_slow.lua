@@ -333,9 +333,9 @@ local function serve_groups(r, n)
 end
 
 -- Take up to n messages into r.messages and r.scores.
-local function take(r, n, is_fair, popped)
+local function take(r, n)
   local handed
-  if is_fair then
+  if r.fair then
     r.drops = FAIR_DROPS
     handed = serve_groups(r, n)
   else
@@ -344,7 +344,7 @@ local function take(r, n, is_fair, popped)
       sets[2] = {name = r.base .. "delayed", skip = 0}
     end
     handed = serve(r, {
-      group = "", list = r.base .. "ready", sets = sets, until_score = score.highest(r.now), popped = popped,
+      group = "", list = r.base .. "ready", sets = sets, until_score = score.highest(r.now), popped = r.popped,
     }, n)
     if r.has_delayed and handed < n then
       forget_delays(r)
@@ -384,49 +384,45 @@ local function keep(r, acks)
   end
 end
 
-return function(meta, base, topology, now, visible_ms, oldest, is_limited, popped, refused)
+-- `r` is what the script knows of the call; what the functions above share is added to it.
+return function(r)
   local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[8] == "1"
   local wakeups, idempotency = require("lib.wakeups"), require("lib.idempotency")
-  local now_ms = tonumber(now)
-  local fair, paused, paused_groups, delays, largest =
-    unpack(redis.call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large"))
-  local sets = {{base .. "inflight", 1000, 0}, {base .. "delayed", 1000, 0}}
-  local nothing_received = require("lib.nothing_received")
-  if is_limited then
+  local sets = {{r.base .. "inflight", 1000, 0}, {r.base .. "delayed", 1000, 0}}
+  local function nothing(why, missing_dlq)
+    local seen = r.paused and not r.is_limited and {} or sets
+    local nothing_received = require("lib.nothing_received")
+    return with_refused(nothing_received(r.base, r.topology, r.now_ms, wait, waiter, seen, why, missing_dlq), r.refused)
+  end
+  if r.is_limited then
     -- a caller that waits gets no error, not even in the end, and one that deletes has been served
-    if not ARGV[9] and not wakeups.has_waited(wait) and wakeups.wait_until(base, wait, now_ms) <= now_ms then
+    if not ARGV[9] and not wakeups.has_waited(wait) and wakeups.wait_until(r.base, wait, r.now_ms) <= r.now_ms then
       return redis.error_reply("OVER_LIMIT " .. ARGV[7])
     end
-    return with_refused(nothing_received(base, topology, now_ms, wait, waiter, sets, "limited"), refused)
-  elseif paused then
-    return with_refused(nothing_received(base, topology, now_ms, wait, waiter, {}), refused)
+    return nothing("limited")
+  elseif r.paused then
+    return nothing()
   end
 
-  local r = { -- what the functions above share
-    meta = meta, base = base, now = now, now_ms = now_ms, oldest = oldest, visible_ms = visible_ms,
-    has_delayed = delays, paused_groups = paused_groups, large = largest,
-    messages = {}, scores = {}, missing_dlq = "", has_more = false, -- the result
-    moves = {}, left = {}, counts = {}, -- to the dead-letter queue; left under another key; changes of counters in meta
-    drops = DROPS, bytes = large.BYTES, -- what may be done still
-  }
-  take(r, n, fair, popped)
+  r.messages, r.scores, r.missing_dlq, r.has_more = {}, {}, "", false -- the result
+  r.moves, r.left, r.counts = {}, {}, {} -- dead letters; left under another key; changes of counters in meta
+  r.drops, r.bytes = DROPS, large.BYTES -- what may be done still
+  take(r, n)
   if #r.messages == 0 then
-    local why = (r.has_more or r.missing_dlq ~= "") and "again" or nil
-    local reply = nothing_received(base, topology, now_ms, wait, waiter, sets, why, r.missing_dlq)
-    return with_refused(reply, refused)
+    return nothing((r.has_more or r.missing_dlq ~= "") and "again" or nil, r.missing_dlq)
   end
   keep(r, acks)
   if wakeups.has_waited(wait) then
-    wakeups.leave(base, waiter)
+    wakeups.leave(r.base, waiter)
   end
-  if redis.call("EXISTS", base .. "wakeups") == 0 then
-    require("lib.wake_next")(base, now_ms, false, sets)
+  if redis.call("EXISTS", r.base .. "wakeups") == 0 then
+    require("lib.wake_next")(r.base, r.now_ms, false, sets)
   end
-  local reply = {now_ms, topology, 0, 0, r.missing_dlq, r.messages}
+  local reply = {r.now_ms, r.topology, 0, 0, r.missing_dlq, r.messages}
   if acks then
     idempotency.save(slot, number, "=" .. cmsgpack.pack(reply))
   else
     idempotency.save(slot, number, #r.scores == 2 and r.scores[1] .. r.scores[2] or cmsgpack.pack(r.scores))
   end
-  return with_refused(reply, refused)
+  return with_refused(reply, r.refused)
 end

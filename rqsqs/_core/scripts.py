@@ -90,7 +90,7 @@ def get(name: str) -> Script:
                     if module in hot:
                         begin, end = f"local function {identifier}()", "end"
                     else:
-                        begin, end = f'if name == "{identifier}" then made[name] = (function()', "end)() end"
+                        begin, end = f'if name == "{identifier}" then made[name] = (function()', "end)()"
                     modules[module] = [(begin, file), *inner, (end, file)]
                 call = f"{identifier}()" if module in hot else f'rare("{identifier}")'
                 line = line.replace(f'require("{module}")', call)
@@ -108,9 +108,10 @@ def get(name: str) -> Script:
             lines += modules[module]
     if rare:
         lines += [("function rare(name)", file), ("made = made or {}", file), ("if made[name] == nil then", file)]
-        for module in rare:
-            lines += modules[module]
-        lines += [("end", file), ("return made[name]", file), ("end", file)]
+        for n, module in enumerate(rare):
+            (begin, path), *body = modules[module]
+            lines += [(f"else{begin}" if n else begin, path), *body]
+        lines += [("end end", file), ("return made[name]", file), ("end", file)]
     lines += main
     source = "\n".join(line for line, _ in lines) + "\n"
     sha = hashlib.sha1(source.encode()).hexdigest().encode()
