@@ -13,7 +13,11 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
 local meta, store, inflight = KEYS[1], KEYS[2], KEYS[3]
-local found = redis.call("ZREM", inflight, unpack(ARGV))
+if #ARGV == 1 and redis.call("ZREM", inflight, ARGV[1]) == 1 then -- common, and quicker without unpack()
+  redis.call("HDEL", store, ARGV[1])
+  return 1
+end
+local found = #ARGV > 1 and redis.call("ZREM", inflight, unpack(ARGV)) or 0
 if found == #ARGV then
   redis.call("HDEL", store, unpack(ARGV))
   return found
