@@ -27,6 +27,19 @@ def test_a_missing_target_is_refused_when_it_is_set(engine: Engine, name: str, d
         engine.run(flows.set_attributes(q, {"RedrivePolicy": policy(dead, 1)}, NATIVE))
 
 
+def test_a_creation_that_was_interrupted_is_completed_by_the_next_one(engine: Engine, name: str, dead: str) -> None:
+    dlq = engine.queue(dead)
+    interrupted = flows.create_queue(engine.transport.queue(name), {"RedrivePolicy": policy(dead, 1)}, NATIVE)
+    step = next(interrupted)
+    while step.script != "create_queue":
+        step = interrupted.send(engine.execute(step))
+    engine.execute(step)
+    interrupted.close()
+    assert engine.run(flows.dead_letter_sources(dlq)) == []
+    engine.queue(name, dead)
+    assert engine.run(flows.dead_letter_sources(dlq)) == [name]
+
+
 def test_without_its_dead_letter_queue_a_message_stays_and_is_delivered_on(
     engine: Engine, name: str, dead: str
 ) -> None:

@@ -67,7 +67,7 @@ def create_queue(
     yield queues.register_queue(q.space, q.name, created_us)
     if "Partitions" in attributes:
         yield from spread(q, int(attributes["Partitions"]))
-    if dlq is not None and created:
+    if dlq is not None:  # also if it exists: perhaps its creation was interrupted, or its answer lost
         yield from attach(dlq, q.name, [q.home])
     return bool(created)
 
