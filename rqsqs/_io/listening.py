@@ -148,7 +148,7 @@ class Switch:
                 out += self._try(key)
             return out
         if not self._expected:
-            raise rx.InvalidResponse("an answer that nobody asked for")
+            raise rx.InvalidResponse("an answer without a question")
         take, about = self._expected.popleft()
         return take(about, reply)
 

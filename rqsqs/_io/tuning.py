@@ -16,7 +16,7 @@ OPENING_S = 5.0  # a server must have answered within this time in all, by defau
 RETRY_AFTER_S = (0.0, 0.1, 0.4)  # pauses before it is tried again on a new connection
 FAILOVER_S = 30.0  # it is tried again for this time where another server may take over
 COVERED_S = 100.0  # it may be repeated for this time: its call slot still knows it (lua/lib/idempotency.lua)
-LOADS = 4  # times that a script is loaded, while somebody flushes scripts
+LOADS = 4  # times that a script is loaded again, if scripts are flushed meanwhile
 
 # Answers and waiting.
 ASK_S = 2.0  # limit for a server to tell where others are

@@ -14,6 +14,7 @@ from rqsqs._core import operations
 from rqsqs._core.keys import Keyspace
 from rqsqs._io.aio import pipes
 from rqsqs._io.aio.pipes import Pipe
+from rqsqs._io.aio.servers import Node
 from rqsqs._io.counters import Counters
 from rqsqs.limits import NATIVE
 
@@ -109,3 +110,37 @@ def test_a_silent_server_is_given_up_and_who_came_late_asks_again(monkeypatch: p
         assert connection.is_cut
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_elsewhere"), [(rx.MovedError("1 b:2"), True), (rx.NoPermissionError("NOPERM"), False)], ids=str
+)
+def test_a_connection_on_which_nobody_may_listen_is_closed(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception, is_elsewhere: bool
+) -> None:
+    async def scenario() -> None:
+        closed: list[bool] = []
+
+        async def connect(**options: Any) -> Any:
+            async def refuse(**_: Any) -> Any:
+                raise refusal
+
+            async def done(*_: Any, **__: Any) -> None:
+                pass
+
+            async def disconnect(nowait: bool) -> None:
+                closed.append(nowait)
+
+            return SimpleNamespace(send_packed_command=done, read_response=refuse, disconnect=disconnect)
+
+        node = Node("redis://127.0.0.1:1/0", {}, Counters(), lambda *_: None)
+        monkeypatch.setattr(node, "_connect", connect)
+        if is_elsewhere:
+            with pytest.raises(rx.ConnectionError):
+                await node.open_hub(lambda _: pytest.fail("it cannot listen"))
+        else:
+            assert await node.open_hub(lambda _: pytest.fail("it cannot listen")) is None
+        assert closed == [True]
+        assert node.is_hub_refused is not is_elsewhere
+
+    asyncio.run(scenario())

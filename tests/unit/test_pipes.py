@@ -239,7 +239,7 @@ def test_a_follower_that_is_interrupted_on_its_turn_passes_it_on(
     def follow(name: str) -> threading.Thread:
         def run() -> None:
             with contextlib.suppress(KeyboardInterrupt):
-                waits.wait(wait, None, Waiter())
+                waits.wait(wait, None, Waiter(None))
 
         count = len(waiters.followers)
         thread = threading.Thread(target=run, name=name, daemon=True)

@@ -50,7 +50,7 @@ class BlockingWait:
         """Wait, receive and return the result.
 
         Args:
-            vacate: called when the connections block no more, also if the caller was cancelled before.
+            vacate: called when the connections have stopped blocking, also if the caller was cancelled before.
         """
         caller, blocked = self._caller, tuple(self._blocked)
         exchange = caller.background(self._exchange(deadline, wake_at))
@@ -112,8 +112,8 @@ class BlockingWait:
         return reply
 
     async def _first(self) -> Any:
-        """Wait until one of the lists has a token, then end the waiting for the others. See to it that nobody waits for
-        a server that is no master any more.
+        """Wait until one of the lists has a token, then end the wait for the others. End it as well at a server that is
+        no longer a master.
 
         Raises:
             ConnectionError, TimeoutError, ResponseError: one of the servers fell silent, or said why it has no answer.
@@ -170,7 +170,7 @@ class BlockingWait:
 
 
 async def _end(one: Blocked, answer: asyncio.Task[Any]) -> None:
-    """Let a connection block no more: then it has its answer."""
+    """Unblock a connection: then it has its answer."""
     end = time.monotonic() + tuning.ASK_S
     while not answer.done():
         if not one.number or time.monotonic() > end:

@@ -63,8 +63,8 @@ class Caller:
         return task
 
     async def open(self, key: str) -> None:
-        """Make sure that a server answers, within one limit for everything that is tried, and that what is stored has a
-        format that we know.
+        """Make sure that a server answers, within one limit for all attempts, and that what is stored has a format that
+        we know.
 
         Args:
             key: which tells the format.
@@ -215,7 +215,7 @@ class Caller:
             self.background(self.quietly(forgetting, "a large answer stays in the server's memory for two minutes"))
 
     def give_back(self, operation: Operation, reply: Any) -> None:
-        """Nobody is there to take a reply: what it hands out goes back."""
+        """No caller is left to take a reply: give back the messages in it."""
         if operation.undo is not None and not isinstance(reply, Exception):
             for undo in operation.undo(reply if operation.parse is None else operation.parse(reply)):
                 self.background(self.quietly(undo))

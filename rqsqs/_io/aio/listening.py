@@ -82,7 +82,7 @@ class Listening:
         return hub
 
     async def _watch(self, hub: Hub) -> None:
-        """See to it that nobody listens to a server that has lost the lists."""
+        """End waits at a server that has lost their lists."""
         router = self._caller.router
         while True:
             await asyncio.sleep(tuning.WATCHDOG_S)

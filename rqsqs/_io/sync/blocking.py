@@ -117,7 +117,7 @@ class BlockingWait:
         return reply
 
     def _end(self, one: Blocked) -> None:
-        """Let a connection block no more: then it has something to tell.
+        """Unblock a connection: then it has something to read.
 
         Raises:
             ConnectionError, TimeoutError, ResponseError: that cannot be done.
@@ -141,8 +141,8 @@ class BlockingWait:
             self._caller.wake(self._wait.lists)
 
     def _first(self, end: float, wake_at: float | None) -> Blocked:
-        """Wait until one of the connections has something to tell, keep due times meanwhile, and see to it that nobody
-        waits for a server that is no master any more.
+        """Wait until one of the connections has something to read. Meanwhile keep due times, and end the wait at a
+        server that is no longer a master.
 
         Raises:
             ConnectionError, TimeoutError: one of the servers fell silent.

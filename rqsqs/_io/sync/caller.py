@@ -50,8 +50,8 @@ class Caller:
         self.router.close()
 
     def open(self, key: str) -> None:
-        """Make sure that a server answers, within one limit for everything that is tried, and that what is stored has a
-        format that we know.
+        """Make sure that a server answers, within one limit for all attempts, and that what is stored has a format that
+        we know.
 
         Args:
             key: which tells the format.
@@ -153,7 +153,7 @@ class Caller:
                 self.execute(forgetting)
 
     def give_back(self, operation: Operation, reply: Any) -> None:
-        """Nobody is there to take a reply: what it hands out goes back."""
+        """No caller is left to take a reply: give back the messages in it."""
         if operation.undo is not None and not isinstance(reply, Exception):
             for undo in operation.undo(reply if operation.parse is None else operation.parse(reply)):
                 self.execute(undo)

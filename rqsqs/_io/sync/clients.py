@@ -44,7 +44,7 @@ def master_urls(url: str) -> list[str]:
     """The URL of each server that has keys.
 
     Raises:
-        RqsqsError: nobody says which.
+        RqsqsError: no server says which.
     """
     place = place_of(url)
     if place is None:

@@ -110,7 +110,7 @@ class Hub:
                         if self._owing_since and time.monotonic() - self._owing_since >= tuning.GRACE_S:
                             raise rx.TimeoutError("no answer in time") from None
                         if not switch.is_used and time.monotonic() - heard > tuning.HUB_REST_S:
-                            self.failure = rx.ConnectionError("nobody listens any more")
+                            self.failure = rx.ConnectionError("there are no waiters")
                             return
                     continue
                 if not data:

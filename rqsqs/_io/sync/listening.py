@@ -103,7 +103,7 @@ class Listening:
         return hub
 
     def _watch(self, hub: Hub) -> None:
-        """See to it that nobody listens to a server that has lost the lists."""
+        """End waits at a server that has lost their lists."""
         router = self._caller.router
         while not hub.ended.wait(tuning.WATCHDOG_S):
             with self._guard:
