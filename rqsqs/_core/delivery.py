@@ -117,7 +117,7 @@ class Delivery:
 
     @property
     def held(self) -> tuple[str, str]:
-        """What stands for this receive in `inflight`: the member and the receives of this stay."""
+        """What stands for this receive in `inflight`: the member and the receives of this delivery cycle."""
         if self.partition.is_fifo:
             return self.key[:16] + self.group_name, str(min(self._receives, 999))
         return self.key, str(self._receives or 1)

@@ -8,13 +8,13 @@ from typing import TypeVar
 from rqsqs._core.delivery import Delivery
 
 T = TypeVar("T")
-BYTES = 4 * 1024 * 1024  # of records in one call, beyond one message
+BYTES = 4 * 1024 * 1024  # bytes of records in one call, beyond one message
 ORDERED = 100  # messages of a FIFO queue in one call
 BESIDE = 50  # messages of a FIFO queue that are deleted in the call that receives others (standard: SPECIAL)
-SPECIAL = 250  # of a standard queue, where each takes several steps
-RELEASED = 75  # of a standard queue that go back to their places in it
-PLAIN = 1000  # of a standard queue, where all take one step together
-CUT_BYTES = BYTES // 2  # so much a receive hands out at least before it stops for their size
+SPECIAL = 250  # messages of a standard queue in one call, where each takes several steps
+RELEASED = 75  # messages of a standard queue in one call, which go back to their places in it
+PLAIN = 1000  # messages of a standard queue in one call, where all take one step together
+CUT_BYTES = BYTES // 2  # bytes that a receive hands out at least, before it stops because of its size
 
 
 def portions(items: Sequence[T], count: int, size: Callable[[T], int] | None = None) -> list[Sequence[T]]:

@@ -20,9 +20,11 @@ from rqsqs._text import printable_json, printable_lines, shortened
 from rqsqs._tracebacks import formatted, name_of, text_of
 
 LEVELS = ("debug", "info", "warning", "error")
-MESSAGE = 5_000  # characters of what was said, at most,
-TRACEBACK, PART = 12_000, 1_000  # of a traceback and of each part of it, such as the exception's text,
-EXTRA, VALUE, ITEMS, DEPTH = 5_000, 2_000, 100, 8  # of all extra fields, of one value; items and depth of objects
+# The most that a record has. Characters:
+MESSAGE = 5_000  # of the message
+TRACEBACK, PART = 12_000, 1_000  # of a traceback, and of each part of it, such as the exception's text
+EXTRA, VALUE = 5_000, 2_000  # of all extra fields, and of one value
+ITEMS, DEPTH = 100, 8  # items of an object, and levels in it
 CONTEXT = ("queue", "message_id", "receive_count", "consumer_id", "rqsqs_fields")  # what LogFilter adds
 STANDARD = frozenset([*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", *CONTEXT])
 

@@ -19,8 +19,8 @@ from rqsqs._text import printable
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-COMPLETION_S = 0.5  # a shell waits for the names of queues
-COMPLETIONS = 200  # of them
+COMPLETION_S = 0.5  # a shell waits this long for the names of queues
+COMPLETIONS = 200  # names of queues that it gets
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

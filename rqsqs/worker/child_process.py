@@ -17,7 +17,8 @@ log = logging.getLogger("rqsqs.supervisor")
 
 MARGIN_S = 10.0  # beyond its shutdown timeout, until a process that does not end is killed
 SHUTDOWN_TIMEOUT_S = 30.0  # of a process that has not reported its own
-UNREPORTED_S, HANGING_S = 5.0, 30.0  # it reports each second: if not for that time it is not ready, or not live
+UNREPORTED_S = 5.0  # a process that has not reported for this time is not ready
+HANGING_S = 30.0  # a process that has not reported for this time is not live
 LINE = 1 << 24  # bytes of a status
 LAST_LINES_S = 1.0  # for what a dead process has written; its own children may hold the socket open
 

@@ -33,7 +33,7 @@ class ErrorReports:
         self._lock = threading.Lock()
         self._found: dict[str, _Report] = {}  # by queue; "" = the server
         self._statistics = statistics
-        self._known = statistics()  # that was logged
+        self._known = statistics()  # those that were logged
 
     def __bool__(self) -> bool:
         return bool(self._found)

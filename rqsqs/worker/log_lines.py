@@ -20,7 +20,7 @@ log = logging.getLogger("rqsqs.worker")
 
 NAMES = 1000  # characters of the names of all queues
 DEAD_LETTERED = -3
-ERROR = 1000  # of an exception in a line
+ERROR = 1000  # characters of an exception's text
 
 
 def started(consumer: str, queues: Sequence[str], server: str, slots: int) -> None:

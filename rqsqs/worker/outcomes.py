@@ -12,7 +12,7 @@ from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import Failure
 
 TEXT = 500  # characters of an exception's text that are kept
-TRACEBACK = 2000  # and of its traceback
+TRACEBACK = 2000  # characters of its traceback that are kept
 
 
 class Retry(RqsqsError):

@@ -44,7 +44,9 @@ REPLACED = {
     r"troubles?": "error",
     r"patience": "timeout",
     r"goes on": "continues",
-    r"so (?:many|long)": "up to N, for N seconds",
+    r"so (?:many|long|often)": "up to N, for N seconds, N times",
+    r"(?:within|for|after|than) two heartbeats": "two heartbeat intervals",
+    r"idempotency slots?": "call slot",
 }
 RESULTS = re.compile(r"<!-- begin of (\w+) -->.*?<!-- end of \1 -->", re.DOTALL)  # written by programs
 

@@ -28,10 +28,10 @@ def beat(
     """Keep messages of one partition invisible; the result is (order, positions of what is not held any more).
 
     Args:
-        lease_ms: so long from now.
+        lease_ms: for how long from now.
         consumer_id: the consumer to register, "" = none.
         description: what it says of itself, None = it leaves.
-        life_ms: so long it counts as alive.
+        life_ms: for how long it counts as alive.
         is_same: it holds nothing, and described itself so before; the order may be "?": nobody knows it.
     """
     args: list[Arg] = [p.space.now_us(), str(lease_ms), consumer_id, "", str(life_ms)]

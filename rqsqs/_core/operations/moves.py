@@ -12,7 +12,7 @@ from rqsqs._core.operation import Operation
 from rqsqs._core.operations import browse as browsing
 from rqsqs.models import Durability, MoveTask
 
-LEASE_MS = 10_000  # a task whose driver is silent for so long is taken over by whoever asks about it
+LEASE_MS = 10_000  # a task whose driver is silent for this time is taken over by whoever asks about it
 
 
 def move(p: Partition, limit: int, destination: str) -> Operation:

@@ -85,7 +85,7 @@ def receive_messages(
     Args:
         finished: to be deleted first, in the same step.
         statuses: takes what became of them, as delete_messages() tells it (FIFO).
-        per_group: so many messages of one message group at most (FIFO); 0 = no limit.
+        per_group: up to that many messages of one message group (FIFO); 0 = no limit.
     """
     args: tuple[Arg, ...] = (
         p.space.now_us(),
@@ -249,7 +249,7 @@ def watch(p: Partition, waiter: str) -> Operation:
 
 
 def watch_all(times: Sequence[tuple[int, Partition]], waiter: str) -> tuple[int | None, Operation | None]:
-    """watch() several partitions, each after so many ms: when to begin, and an operation that goes from one to the
+    """watch() several partitions, each after some ms: when to begin, and an operation that goes from one to the
     next."""
     if not times:
         return None, None

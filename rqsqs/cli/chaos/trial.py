@@ -23,8 +23,8 @@ import redis
 import rqsqs
 from rqsqs.cli.chaos import history
 
-TIMEOUT_S = 60.0  # for the rest to be consumed
-FAULT_S = 60.0  # and a command of the user
+TIMEOUT_S = 60.0  # for consumers to receive what is left
+FAULT_S = 60.0  # for a command of the user to end
 
 Fault = Callable[["Trial"], str]  # breaks something, and says what
 

@@ -41,7 +41,7 @@ from rqsqs.testing import remove_keys
 
 APPLICATION = "rqsqs.cli.demo.application"
 PRODUCERS, WORKERS = 2, 4
-REPEAT = 0.05  # of the batches are sent twice
+REPEAT = 0.05  # this part of the batches is sent twice
 TIMEOUT_S = 120.0  # for any step; a demo that takes longer has failed
 TWO_BEATS_S = 2 * BEAT_S
 SLACK_S = 0.25  # between looking at the clock and killing, on a busy machine
