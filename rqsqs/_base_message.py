@@ -39,10 +39,10 @@ class Holder(Protocol):
 class BaseMessage:
     """The data of a received or peeked message."""
 
-    __slots__ = ("_delivery", "_holder", "_is_settled")  # the last two are set where they are needed
+    __slots__ = ("_delivery", "_holder", "_is_settled")  # the last one is set where it is needed
 
     _delivery: Delivery
-    _holder: Holder
+    _holder: Holder | None
     _is_settled: bool
 
     @property
@@ -147,13 +147,13 @@ def taking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
 
 
 def _taking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
-    taken: dict[int, BaseMessage] = {}
+    taken: dict[int, tuple[Holder, Delivery]] = {}
     kept: Iterable[int] = range(len(messages))
     try:
         for index, message in enumerate(messages):
             holder = holder_of(message)
             if holder is not None and holder.take(message._delivery):
-                taken[index] = message
+                taken[index] = holder, message._delivery
         result: Any = yield from flow
         failures = result[1] if isinstance(result, tuple) else result  # of delete_and_receive(), or of each message
         kept = [
@@ -162,4 +162,5 @@ def _taking(messages: Sequence[Any], flow: Flow[T]) -> Flow[T]:
         return result  # type: ignore[no-any-return]
     finally:
         for index in taken.keys() & kept:
-            taken[index]._holder.put_back(taken[index]._delivery)
+            holder, delivery = taken[index]
+            holder.put_back(delivery)

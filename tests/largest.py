@@ -512,4 +512,4 @@ def growing(engine: Engine, meter: Meter, q: QueueRef) -> None:
     if q.is_fifo:
         engine.redis.zadd(grown.home.base + "available", members)  # of groups that are empty by now
     meter(flows.set_attributes(grown, {"Partitions": "2"}, NATIVE))
-    assert not meter(partitions.settle(grown))
+    assert not meter(partitions.finish_resharding(grown))

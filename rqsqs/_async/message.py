@@ -31,8 +31,7 @@ class Message(BaseMessage):
     def __init__(self, queue: Queue, delivery: Delivery, holder: Holder | None = None) -> None:
         self.queue: Queue = queue
         self._delivery = delivery
-        if holder is not None:
-            self._holder = holder
+        self._holder = holder
 
     async def delete(self) -> DurabilityResult | None:
         """It is done with: delete it.

@@ -30,7 +30,7 @@ class Partition:
         tag: hash tag, `NAME/NUMBER` of the queue or, for a shard of dead letters, of their source.
         wakeups, backup: the wakeup lists (lua/lib/wakeups.lua).
         waits_on: the first of these, as waiters name it.
-        node: 22 bits that go into MessageIds.
+        node: 64 bits of its name's hash; some of them go into MessageIds.
         found_keys: what keys() has found.
     """
 

@@ -45,7 +45,7 @@ class Queue:
     """
 
     __module__ = "rqsqs"
-    __slots__ = ("_asked", "_connection", "_durability", "_limits", "_ref", "_run")
+    __slots__ = ("_connection", "_durability", "_limits", "_ref", "_run", "_specs")
 
     def __init__(self, connection: Connection, name: str, durability: Durability | str | None = None) -> None:
         self._connection = connection
@@ -53,7 +53,7 @@ class Queue:
         self._limits: Limits = connection.limits
         self._ref = connection.transport.queue(name)
         self._run = connection.transport.run
-        self._asked: dict[Any, flows.ReceiveSpec] = {}  # what receives were asked for lately
+        self._specs: dict[Any, flows.ReceiveSpec] = {}  # of receives that were asked for lately
 
     @property
     def name(self) -> str:
@@ -161,9 +161,11 @@ class Queue:
         ref = self._ref
         kinds = type(max_messages), type(wait), type(visibility_timeout), type(delete)
         try:
-            spec = self._asked[max_messages, wait, visibility_timeout, delete, kinds]  # 1 == True, and is none
+            spec = self._specs[
+                max_messages, wait, visibility_timeout, delete, kinds
+            ]  # 1 == True: the types are part of the key
         except (KeyError, TypeError):
-            spec = self._check(max_messages, wait, visibility_timeout, delete, kinds)
+            spec = self._spec_of(max_messages, wait, visibility_timeout, delete, kinds)
         found: list[Delivery]
         if attempt_id is None and not ref.is_fifo and len(ref.partitions) == 1:
             found = self._run(flows.Receive(ref, spec))
@@ -178,7 +180,7 @@ class Queue:
             messages.append(Message(self, d))
         return messages
 
-    def _check(
+    def _spec_of(
         self,
         max_messages: int,
         wait: Seconds | None,
@@ -189,10 +191,10 @@ class Queue:
         """The arguments of a receive, checked; kept for the next time, if `kinds` has their types."""
         numbers = arguments.receiving(self._limits, max_messages, visibility_timeout, wait)
         spec = flows.ReceiveSpec(self._limits, *numbers, delete is not False and arguments.flag("delete", delete))
-        if len(self._asked) >= MOST_SPECS:
-            self._asked.clear()
+        if len(self._specs) >= MOST_SPECS:
+            self._specs.clear()
         with contextlib.suppress(TypeError):  # a number of somebody's own class that has no hash
-            self._asked[max_messages, wait, visibility_timeout, delete, kinds] = spec
+            self._specs[max_messages, wait, visibility_timeout, delete, kinds] = spec
         return spec
 
     def messages(
@@ -252,7 +254,7 @@ class Queue:
         if isinstance(message, Message) and (durability is None or not durability.deletes):
             d = message._delivery
             is_ours = d.partition.space is ref.space and d.partition.queue == ref.name
-            if is_ours and d.received_ms and getattr(message, "_holder", None) is None:
+            if is_ours and d.received_ms and message._holder is None:
                 return self._run(flows.DeleteOne(self._limits, d))
         flow = flows.delete_messages(ref, (arguments.receipt(message),), self._limits, durability)
         if holder_of(message) is not None:
@@ -305,15 +307,15 @@ class Queue:
         batch = arguments.batch("finished", finished, self._limits.batch_entries, minimum=0)
         kinds = type(max_messages), type(wait), type(visibility_timeout), bool
         try:
-            spec = self._asked[max_messages, wait, visibility_timeout, False, kinds]
+            spec = self._specs[max_messages, wait, visibility_timeout, False, kinds]
         except (KeyError, TypeError):
-            spec = self._check(max_messages, wait, visibility_timeout, False, kinds)
+            spec = self._spec_of(max_messages, wait, visibility_timeout, False, kinds)
         done: list[Delivery] = []
         found: list[Delivery]
         failures: list[FailedEntry]
         for m in batch if not ref.is_fifo and (durability is None or not durability.deletes) else ():
             d = getattr(m, "_delivery", None)
-            if d is None or d.partition is not ref.home or not d.received_ms or hasattr(m, "_holder"):
+            if d is None or d.partition is not ref.home or not d.received_ms or m._holder is not None:
                 break
             done.append(d)
         if done and len(done) == len(batch) <= flows.MOST_BESIDE and len(ref.partitions) == 1:

@@ -161,7 +161,7 @@ class Responder(_Responder):
     def _open(self) -> Transport:
         with self._lock:
             if self._transport is None:
-                self._transport = Transport.open(self.url, **self._options)
+                self._transport = Transport(self.url, **self._options)
                 _LINKS.add(self._transport.link)
             return self._transport
 

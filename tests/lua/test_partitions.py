@@ -168,7 +168,7 @@ def test_any_order_of_steps_of_a_growth_and_of_everybody_else_keeps_order_and_lo
 ) -> None:
     draw = random.Random(seed)
     random.seed(seed)  # where everybody begins
-    monkeypatch.setattr("rqsqs._core.flows.send.SETTLE_AFTER", draw.choice([1, 256]))
+    monkeypatch.setattr("rqsqs._core.flows.send.ASK_AFTER", draw.choice([1, 256]))
     q = make(engine, name, draw.choice([1, 2, 3]))
     is_fifo = q.is_fifo
     refs = [stranger(engine, name) for _ in range(4)] + [knows(engine, q) for _ in range(2)]
@@ -260,15 +260,15 @@ def test_any_order_of_steps_of_a_growth_and_of_everybody_else_keeps_order_and_lo
     received += drain(engine, q)
     expected = sorted(body for bodies in sent.values() for body in bodies)
     assert sorted(received) == expected
-    engine.run(partitions.settle(q))
+    engine.run(partitions.finish_resharding(q))
     if is_fifo:
         for group in GROUPS:
             assert [b for b in received if b[0] == group] == sent[group]
             assert sequence[group] == sorted(sequence[group])
     engine.clock.advance_ms(2 * WINDOW_MS)
-    assert engine.run(partitions.settle(q))
+    assert engine.run(partitions.finish_resharding(q))
     assert [state(engine, p) for p in q.own] == [f"{n}/{target}" for n in range(target)]
-    assert engine.run(partitions.complete(stranger(engine, name))) == target
+    assert engine.run(partitions.complete_resharding(stranger(engine, name))) == target
 
 
 def test_a_new_partition_takes_nothing_without_a_pass_of_the_old_one(engine: Engine) -> None:
@@ -325,15 +325,15 @@ def test_groups_are_settled_when_they_are_empty_and_their_ids_forgotten(engine: 
     for g in GROUPS:
         engine.send(q, g, group=g, dedup_id="x")
     engine.run(grow(q, 4))
-    assert not engine.run(partitions.settle(q))
+    assert not engine.run(partitions.finish_resharding(q))
     with pytest.raises(InvalidParameterValue, match="not long ago"):
         engine.run(grow(q, 5))
     assert sorted(drain(engine, q)) == list(GROUPS)
     engine.clock.advance_ms(599_000)
-    assert not engine.run(partitions.settle(q))
+    assert not engine.run(partitions.finish_resharding(q))
     assert all(answer.is_duplicate for g in GROUPS for answer in engine.send(q, g, group=g, dedup_id="x"))
     engine.clock.advance_ms(2_000)
-    assert engine.run(partitions.settle(q))
+    assert engine.run(partitions.finish_resharding(q))
     assert q.before == 0
     engine.run(grow(q, 5))
     assert len(q.own) == 5
@@ -350,11 +350,11 @@ def test_senders_do_not_look_through_very_many_groups(engine: Engine) -> None:
     found = {d.body: d for d in engine.receive(q, 10)}
     engine.run(flows.pause(q, resume=False, group=stay[0]))
     engine.clock.advance_ms(20_000)
-    assert not engine.run(partitions.settle(q))
+    assert not engine.run(partitions.finish_resharding(q))
     engine.delete(q, found[go])
     engine.clock.advance_ms(20_000)  # the visibility timeouts are over
-    assert not engine.run(partitions.settle(q, 2))
-    assert engine.run(partitions.settle(q, 4))
+    assert not engine.run(partitions.finish_resharding(q, 2))
+    assert engine.run(partitions.finish_resharding(q, 4))
 
 
 def test_an_empty_fifo_queue_settles_at_once(engine: Engine) -> None:
@@ -374,10 +374,10 @@ def test_ids_with_a_window_of_their_own_keep_a_growth_from_settling(engine: Engi
     engine.run(grow(q, 2))
     assert q.before == 1
     engine.clock.advance_ms(3_100_000)
-    assert not engine.run(partitions.settle(q))
+    assert not engine.run(partitions.finish_resharding(q))
     assert engine.send(q, 1, dedup_id="x", dedup_window_ms=3_600_000, **options)[0].is_duplicate
     engine.clock.advance_ms(600_000)
-    assert engine.run(partitions.settle(q)) or not q.is_fifo
+    assert engine.run(partitions.finish_resharding(q)) or not q.is_fifo
 
 
 def test_partitions_are_not_taken_away(engine: Engine, name: str) -> None:
@@ -413,7 +413,7 @@ def test_of_two_who_add_partitions_at_once_one_is_refused(engine: Engine) -> Non
     with pytest.raises(InvalidParameterValue, match="for now"):
         in_turn()
     (ours if not ours.is_done else theirs).flow.close()
-    count = engine.run(partitions.complete(q))
+    count = engine.run(partitions.complete_resharding(q))
     assert [state(engine, p) for p in q.own] == [f"{n}/{count}/2" for n in range(count)]
     assert engine.run(flows.queue_info(q)).attributes["Partitions"] == str(count)
 
@@ -533,7 +533,7 @@ def test_a_late_copy_of_attributes_makes_no_partition_that_has_no_place(engine: 
     engine.run(flows.set_attributes(stranger(engine, name), {"VisibilityTimeout": "9"}, NATIVE))
     second = q.partition(partition_tag(name, 1))
     assert state(engine, second) is None
-    assert engine.run(partitions.complete(q)) == 2
+    assert engine.run(partitions.complete_resharding(q)) == 2
     assert state(engine, second) in ("1/2", "1/2/1")
     assert engine.execute(queues.get_queue(second))["VisibilityTimeout"] == "9"
 

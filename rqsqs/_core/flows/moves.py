@@ -14,7 +14,7 @@ from typing import Any
 
 from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.browse import counts
-from rqsqs._core.flows.partitions import complete
+from rqsqs._core.flows.partitions import complete_resharding
 from rqsqs._core.flows.settle import safely
 from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
@@ -274,25 +274,25 @@ def _put_all(
             told.append(answers[1])
         return (owner,)
     for turn in range(TURNS):
-        permits: dict[bytes, str] = {}
+        tokens: dict[bytes, str] = {}
         for count in dict.fromkeys((*counts, target.before or len(target.own), len(target.own))):
             places: dict[tuple[Partition, str], list[list[bytes]]] = {}
             for message in left:
                 p = target.owner(message[1].decode(), count)
-                places.setdefault((p, permits.get(message[1], "")), []).append(message)
+                places.setdefault((p, tokens.get(message[1], "")), []).append(message)
             left = []
-            for (p, permit), part in places.items():
+            for (p, token), part in places.items():
                 flat = [item for message in part for item in message]
-                operation = moves.put(p, batch, flat, permit, durability)
+                operation = moves.put(p, batch, flat, token, durability)
                 asked[p] = None
                 answers = yield from safely(target, p, operation, [""] * len(part), told)
                 for message, answer in zip(part, answers, strict=True):
                     if answer is not None:
-                        permits[message[1]] = answer
+                        tokens[message[1]] = answer
                         left.append(message)
             if not left:
                 return tuple(asked)
-        yield from complete(target)
+        yield from complete_resharding(target)
         if turn:
             yield Sleep(PAUSE_MS)
     raise PartitionMoved(f"the partitions of {target.name!r} are being changed, and that takes too long")

@@ -1,8 +1,8 @@
-"""Flows that spread a queue over partitions, and add partitions to it while it works.
+"""Flows that divide a queue into partitions, and add partitions to it while it works (resharding).
 
-What the queue's home says of its partitions (attach_source.lua, `spread`) is the intent; the partitions follow. A step
-that was done, or comes too late, changes nothing when it is done again: whoever meets a queue whose creation or growth
-was interrupted goes on with it (complete).
+The queue's home has the intent (attach_source.lua): how many partitions there are to be. The partitions follow, one
+after another. Each step can be done again, also late. If a process is interrupted while it creates or reshards a queue,
+the next one that notices completes it (complete_resharding).
 
     COUNT/BEFORE at the home ──▶ the new partitions ──▶ the old ones: from now on groups that are empty go elsewhere
     no group is in an old place any more: the new partitions ──▶ COUNT at the home ──▶ the old ones
@@ -23,7 +23,7 @@ CHUNK = 500  # message groups in one reply
 AT_MOST = 25_000  # one step looks through them, which takes the server some 25 ms
 
 
-def spread(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
+def reshard(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
     """Give a queue so many partitions; those that are there already stay. Can be repeated after an interruption.
 
     Args:
@@ -84,16 +84,16 @@ def _copy_paused_groups(q: QueueRef, to: list[Partition]) -> Flow[None]:
                     yield queues.pause_group(p, name, resume=False)
 
 
-def complete(q: QueueRef) -> Flow[int]:
+def complete_resharding(q: QueueRef) -> Flow[int]:
     """Go on where a creation or a growth was interrupted; the result is how many partitions there are."""
     fields: dict[str, str] = yield queues.get_queue(q.home)
     present = fields.get("partition_state") or fields.get("partition", "0/1").partition("/")[2]
     count, _, before = present.partition("/")
-    yield from spread(q, int(count), int(before or 0))
+    yield from reshard(q, int(count), int(before or 0))
     return int(count)
 
 
-def settle(q: QueueRef, at_most: int = AT_MOST) -> Flow[bool]:
+def finish_resharding(q: QueueRef, at_most: int = AT_MOST) -> Flow[bool]:
     """If nothing is in its old place any more after partitions were added, say so to everybody.
 
     Args:
@@ -117,7 +117,7 @@ def settle(q: QueueRef, at_most: int = AT_MOST) -> Flow[bool]:
     return True
 
 
-def check_growth(q: QueueRef, attributes: Mapping[str, str | None]) -> Flow[int]:
+def check_resharding(q: QueueRef, attributes: Mapping[str, str | None]) -> Flow[int]:
     """How many partitions there are, if the attributes may be set.
 
     Raises:
@@ -125,15 +125,15 @@ def check_growth(q: QueueRef, attributes: Mapping[str, str | None]) -> Flow[int]
     """
     count, scope = int(attributes.get("Partitions") or 0), attributes.get("DeduplicationScope")
     fields: dict[str, str] = yield queues.get_queue(q.home)
-    have = yield from complete(q)
+    have = yield from complete_resharding(q)
     if count and count < have:
         raise InvalidParameterValue(
             f"partitions must be at least {have}, got {count}: partitions of {q.name!r} are not taken away"
         )
     if q.is_fifo and max(count, have) > 1 and (scope or fields.get("DeduplicationScope")) != "messageGroup":
         raise needs_group_scope(max(count, have))
-    is_settled = yield from settle(q)
-    if q.is_fifo and count > have and not is_settled:
+    is_done = yield from finish_resharding(q)
+    if q.is_fifo and count > have and not is_done:
         raise InvalidParameterValue(
             f"partitions must be {have} for now, got {count}: {q.name!r} got more not long ago, and some message "
             "groups have not gone to their new places yet, or their deduplication ids are remembered in the old ones; "

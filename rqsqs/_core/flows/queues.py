@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from rqsqs._core import portions
-from rqsqs._core.flows.partitions import check_growth, needs_group_scope, settle, spread
+from rqsqs._core.flows.partitions import check_resharding, finish_resharding, needs_group_scope, reshard
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
 from rqsqs._core.keys import Keyspace, Partition, QueueRef
 from rqsqs._core.operation import Flow
@@ -66,7 +66,7 @@ def create_queue(
             yield queues.set_tags(q, dict(part), [], 0)
     yield queues.register_queue(q.space, q.name, created_us)
     if "Partitions" in attributes:
-        yield from spread(q, int(attributes["Partitions"]))
+        yield from reshard(q, int(attributes["Partitions"]))
     if dlq is not None:  # also if it exists: perhaps its creation was interrupted, or its answer lost
         yield from attach(dlq, q.name, [q.home])
     return bool(created)
@@ -176,7 +176,7 @@ def set_attributes(
     before: dict[str, str] = {}
     dlq, have, count = None, 1, int(attributes.get("Partitions") or 1)
     if "Partitions" in attributes or "DeduplicationScope" in attributes:
-        have = yield from check_growth(q, attributes)
+        have = yield from check_resharding(q, attributes)
     if "RedrivePolicy" in attributes:
         before = yield queues.get_queue(q.home)
         policy = attributes["RedrivePolicy"]
@@ -184,8 +184,8 @@ def set_attributes(
             dlq = yield from check_target(q, policy, arn)
     yield queues.set_attributes(q.home, {k: v for k, v in attributes.items() if k != "Partitions"})
     if count > have:
-        yield from spread(q, count, have)
-        yield from settle(q)
+        yield from reshard(q, count, have)
+        yield from finish_resharding(q)
     yield from _copy_to_shards(q)
     if dlq is not None:
         yield from attach(dlq, q.name, list(q.partitions))

@@ -26,7 +26,7 @@ from rqsqs._core.flows.waiting import (
     now_ms,
     wait_and_receive,
     wait_word,
-    waiters,
+    waiter_names,
 )
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
@@ -92,7 +92,7 @@ class Receive(Operation):
         self._waiter = waiter = ""
         self.unless_watched = None
         if spec.wait_ms != 0:
-            self._waiter = waiter = f"{waiters.process}-{next(waiters.numbers)}"
+            self._waiter = waiter = f"{waiter_names.process}-{next(waiter_names.numbers)}"
             if spec.wait_ms:
                 self._end = now_ms(q) + spec.wait_ms
                 if not finished:

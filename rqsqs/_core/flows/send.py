@@ -8,7 +8,7 @@ from typing import Any
 
 from rqsqs._core import envelope, ids, operations, portions
 from rqsqs._core.durability import not_reached
-from rqsqs._core.flows.partitions import complete, settle
+from rqsqs._core.flows.partitions import complete_resharding, finish_resharding
 from rqsqs._core.flows.topology import refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation, Sleep
@@ -18,11 +18,11 @@ from rqsqs.errors import InvalidParameterValue, MessageTooLarge, PartitionMoved,
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, FailedEntry
 
-CHECK_EVERY = 1024  # one send of so many looks whether the queue's settings are damaged, the first one among them
+CHECK_EVERY = 1024  # the first send, and then every 1,024th, checks whether the settings of the queue are damaged
 TURNS = 10  # attempts to send to partitions that are being changed
-PATIENT_TURNS = 2  # after so many an interrupted change is completed
-SETTLE_AFTER = 256  # messages that were not in their old place any more, until a sender looks whether any is,
-SETTLE_UP_TO = 10_000  # among so many message groups
+PATIENT_TURNS = 2  # attempts after which an interrupted resharding is completed
+ASK_AFTER = 256  # messages that no longer belonged to their old place, after which a sender asks whether any does
+ASK_UP_TO = 10_000  # message groups that one such question looks through at most
 PAUSE_MS = 50  # between attempts
 
 
@@ -109,38 +109,38 @@ def _send(
     answers: list[Any]
     results: list[Any] = [None] * len(batch)
     left: Sequence[int] = range(len(batch))
-    permits: dict[int, str] = {}  # message -> the pass that its old partition gave
+    tokens: dict[int, str] = {}  # message -> the migration token that its old partition gave
     if len(q.own) == 1:
         answers = yield from _send_to(q, q.home, batch, limits, "", durability)
         if not any([type(answer) is Moved for answer in answers]):
             return answers
-        left = _take_in(results, permits, left, answers)
+        left = _take_in(results, tokens, left, answers)
         yield from _look_again(q)
     trouble: ServerError | None = None
     for turn in range(TURNS):
         anywhere = q.next_own()
         places: dict[tuple[Partition, str], list[int]] = {}
         for i in left:
-            places.setdefault(_place(q, batch[i], anywhere, permits.get(i, "")), []).append(i)
+            places.setdefault(_place(q, batch[i], anywhere, tokens.get(i, "")), []).append(i)
         left = []
         # what may be refused as a whole goes first
-        for (p, permit), indices in sorted(places.items(), key=lambda item: _has_ids([batch[i] for i in item[1]])):
+        for (p, token), indices in sorted(places.items(), key=lambda item: _has_ids([batch[i] for i in item[1]])):
             try:
-                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, permit, durability)
+                answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, token, durability)
             except QueueDoesNotExist:
                 if p is q.home:
                     raise
                 answers = [Moved("")] * len(indices)
             except ServerError as e:
                 answers, trouble = [FailedEntry(i, e) for i in indices], e
-            left += _take_in(results, permits, indices, answers)
+            left += _take_in(results, tokens, indices, answers)
         if not left:
             break
-        if any(not permits[i].startswith(f"{len(q.own)}:") for i in left):  # there are others than we know
+        if any(not tokens[i].startswith(f"{len(q.own)}:") for i in left):  # there are others than we know
             yield from _look_again(q)
             if turn >= PATIENT_TURNS:
                 with contextlib.suppress(InvalidParameterValue, ServerError):
-                    yield from complete(q)
+                    yield from complete_resharding(q)
             if turn:
                 yield Sleep(PAUSE_MS)
         left.sort()
@@ -148,11 +148,11 @@ def _send(
         raise PartitionMoved(f"the partitions of {q.name!r} are being changed, and that takes too long")
     if trouble is not None and all(isinstance(r, FailedEntry) and isinstance(r.error, ServerError) for r in results):
         raise trouble
-    q.moves += len(permits)
-    if q.moves >= SETTLE_AFTER:  # many messages take the long way: is it still needed?
+    q.moves += len(tokens)
+    if q.moves >= ASK_AFTER:  # many messages take the long way: is it still needed?
         q.moves = 0
         with contextlib.suppress(ServerError, QueueDoesNotExist):
-            yield from settle(q, SETTLE_UP_TO)
+            yield from finish_resharding(q, ASK_UP_TO)
     return results
 
 
@@ -162,12 +162,12 @@ def _look_again(q: QueueRef) -> Flow[None]:
         yield from refresh(q)
 
 
-def _take_in(results: list[Any], permits: dict[int, str], indices: Sequence[int], answers: Sequence[Any]) -> list[int]:
+def _take_in(results: list[Any], tokens: dict[int, str], indices: Sequence[int], answers: Sequence[Any]) -> list[int]:
     """Put what became of messages into the results; returns those that have to go elsewhere."""
     left = []
     for i, answer in zip(indices, answers, strict=True):
         if type(answer) is Moved:
-            permits[i] = answer.permit
+            tokens[i] = answer.token
             left.append(i)
         else:
             results[i] = FailedEntry(i, answer.error) if type(answer) is FailedEntry else answer
@@ -178,16 +178,16 @@ def _has_ids(batch: Sequence[Outgoing]) -> bool:
     return all([m.dedup_id is not None for m in batch])
 
 
-def _place(q: QueueRef, message: Outgoing, anywhere: Partition, permit: str) -> tuple[Partition, str]:
+def _place(q: QueueRef, message: Outgoing, anywhere: Partition, token: str) -> tuple[Partition, str]:
     """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere. While it may
-    have something in its old place that is asked first, and gives a pass for the new one."""
+    have something in its old place that is asked first, and gives a migration token for the new one."""
     if q.is_fifo:
         text = message.group or ""
     elif message.dedup_id is not None:
         text = operations.dedup_tail(message.dedup_id)
     else:
         return anywhere, ""
-    return q.owner(text, 0 if permit else q.before), permit
+    return q.owner(text, 0 if token else q.before), token
 
 
 def _send_to(
@@ -195,16 +195,16 @@ def _send_to(
     p: Partition,
     batch: Sequence[Outgoing],
     limits: Limits,
-    permit: str,
+    token: str,
     durability: Durability | None,
 ) -> Flow[list[Any]]:
     parts = portions.portions(batch, _at_once(p, batch), _length) if len(batch) > 1 else ()
     if len(parts) > 1:
-        return (yield from _send_parts(q, p, parts, limits, permit, durability))
+        return (yield from _send_parts(q, p, parts, limits, token, durability))
     news: list[bytes] = []
     try:
         check = q.checked % CHECK_EVERY == 0
-        sent: Any = yield operations.send_messages(p, batch, limits, news, permit, durability, check=check)
+        sent: Any = yield operations.send_messages(p, batch, limits, news, token, durability, check=check)
         q.checked += 1
         if durability is not None:
             sent, reached = sent
@@ -225,7 +225,7 @@ def _send_to(
     rest = [m for m in batch if m.size <= limit]
     if not rest:
         return results
-    others = iter((yield from _send_to(q, p, rest, limits, permit, durability)))
+    others = iter((yield from _send_to(q, p, rest, limits, token, durability)))
     return _numbered([next(others) if r is None else r for r in results])
 
 
@@ -234,7 +234,7 @@ def _send_parts(
     p: Partition,
     parts: Sequence[Sequence[Outgoing]],
     limits: Limits,
-    permit: str,
+    token: str,
     durability: Durability | None,
 ) -> Flow[list[Any]]:
     answers: list[Any] = []
@@ -242,7 +242,7 @@ def _send_parts(
     for part in parts:
         if trouble is None:
             try:
-                answers += yield from _send_to(q, p, part, limits, permit, durability)
+                answers += yield from _send_to(q, p, part, limits, token, durability)
                 continue
             except ServerError as e:
                 if not answers:

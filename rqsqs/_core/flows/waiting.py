@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rqsqs._core import operations
 from rqsqs._core.delivery import Delivery
@@ -22,13 +22,13 @@ T = TypeVar("T")
 Ask = Callable[[Partition, str, str, int], Operation]  # partition, wait, waiter, count
 NOW = "0"  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
-LOOK_AGAIN_MS = 500
-POLL_CALLS = 10  # a receive that does not wait makes at most so many calls, whatever lies in front
-BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wake token
+LOOK_AGAIN_MS = 500  # a waiter asks again this often while too many messages are in flight
+POLL_CALLS = 10  # a receive that does not wait makes at most this many calls
+BLOCK_MS = 60_000  # a waiter looks again at least this often, whatever happened to its wakeup token
 
 
-class Waiters:
-    """Makes the names of callers that wait: PROCESS-NUMBER, as lua/lib/wakeups.lua wants it."""
+class WaiterNames:
+    """Names callers that wait: PROCESS-NUMBER (lua/lib/wakeups.lua)."""
 
     def __init__(self) -> None:
         self.begin()
@@ -43,8 +43,16 @@ class Waiters:
         return f"{self.process}-{next(self.numbers)}"
 
 
-waiters = Waiters()
-os.register_at_fork(after_in_child=waiters.begin)
+class Duty(NamedTuple):
+    """What a waiter does about the next due time of a partition, by now_ms(): as the timer owner it wakes somebody at
+    `wake_at` (0 = it is a backup), and it receives by itself at `look_at`."""
+
+    wake_at: int
+    look_at: int
+
+
+waiter_names = WaiterNames()
+os.register_at_fork(after_in_child=waiter_names.begin)
 
 
 def wait_and_receive(
@@ -57,7 +65,7 @@ def wait_and_receive(
 ) -> Flow[list[Delivery]]:
     """Receive from a queue; `first` makes the first operation if it is another one than `ask` makes, for the partition
     `start`."""
-    waiter = "" if wait_ms == 0 else waiters.next()
+    waiter = "" if wait_ms == 0 else waiter_names.next()
     end = now_ms(q) + (wait_ms or 0)
     if wait_ms and first is None and (yield IsWatched(_lists(q.partitions))):
         return (yield from line_up(q, ask, count, wait_ms, waiter))
@@ -83,15 +91,15 @@ def _lists(partitions: Sequence[Partition]) -> tuple[str, ...]:
 
 def line_up(q: QueueRef, ask: Ask, count: int, wait_ms: int, waiter: str) -> Flow[list[Delivery]]:
     """Nothing is visible, or the one who watches would have it: wait behind it without asking."""
-    heard, home = q.partitions, q.home
-    then = functools.partial(ask, home, NOW, "", count) if len(heard) == 1 else None
-    also = tuple([p.backup for p in heard])
-    got, spare = yield Wait(_lists(heard), min(wait_ms, BLOCK_MS), then=then, also=also)
-    wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + spare, 0)
+    blocked_on, home = q.partitions, q.home
+    then = functools.partial(ask, home, NOW, "", count) if len(blocked_on) == 1 else None
+    also = tuple([p.backup for p in blocked_on])
+    got, left_ms = yield Wait(_lists(blocked_on), min(wait_ms, BLOCK_MS), then=then, also=also)
+    wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + left_ms, 0)
     answers: dict[Partition, tuple[Received, str]] = {}
     start: Partition | None = home
     if then is None:
-        start = _with_list(heard, got)
+        start = _with_list(blocked_on, got)
     elif got is not None and got.messages:
         answers[home] = (got, NOW)
     elif got is not None and got.wake_at_ms != got.now_ms:
@@ -100,7 +108,7 @@ def line_up(q: QueueRef, ask: Ask, count: int, wait_ms: int, waiter: str) -> Flo
         return []
     end = now_ms(q) + wait_ms
     owed = {start: None} if got is not None and start is not None else {}
-    return (yield from look_everywhere(q, ask, count, wait_ms, waiter, end, None, start, answers, heard, owed))
+    return (yield from look_everywhere(q, ask, count, wait_ms, waiter, end, None, start, answers, blocked_on, owed))
 
 
 def look_everywhere(
@@ -113,7 +121,7 @@ def look_everywhere(
     first: Callable[[str, str], Operation] | None,
     start: Partition | None,
     answers: dict[Partition, tuple[Received, str]],
-    heard: tuple[Partition, ...] = (),
+    blocked_on: tuple[Partition, ...] = (),
     owed: dict[Partition, None] | None = None,
 ) -> Flow[list[Delivery]]:
     """Receive from the partitions of a queue, each in its turn first; begin at `start`, with `first` if given.
@@ -126,12 +134,12 @@ def look_everywhere(
     Args:
         end: when the waiting ends, by now_ms().
         answers: of partitions that were asked already, and how long they were told to wait.
-        heard: the partitions whose wakeup lists were listened to.
+        blocked_on: the partitions whose wakeup lists were listened to.
         owed: where a token may have been taken and nobody looked yet.
     """
-    wait = (wait_word(wait_ms) or NOW) if heard else wait_word(wait_ms)
+    wait = (wait_word(wait_ms) or NOW) if blocked_on else wait_word(wait_ms)
     ends: dict[Partition, str] = {}  # when the waiting ends, by the clock of the partition's server
-    duties: dict[Partition, tuple[int, int]] = {}  # when to wake somebody (0 = not) and to look, by the client's clock
+    duties: dict[Partition, Duty] = {}
     owed = owed or {}
     calls = left = 0
     got: Any
@@ -184,10 +192,8 @@ def look_everywhere(
                 if got.missing_dlq or got.wake_at_ms == got.now_ms:
                     again.append(p)
                 elif got.look_at_ms:
-                    duties[p] = (
-                        got.wake_at_ms and now + got.wake_at_ms - got.now_ms,
-                        now + got.look_at_ms - got.now_ms,
-                    )
+                    wake_at = got.wake_at_ms and now + got.wake_at_ms - got.now_ms
+                    duties[p] = Duty(wake_at, now + got.look_at_ms - got.now_ms)
                 else:
                     duties.pop(p, None)
                     if got.wake_at_ms == AT_LIMIT:
@@ -200,50 +206,50 @@ def look_everywhere(
                 if left <= 0:
                     order = order[: POLL_CALLS - calls]
                 continue
-            if heard and heard != q.partitions and (found or left > 0):
+            if blocked_on and blocked_on != q.partitions and (found or left > 0):
                 yield from holding(found, _ring(q.home))  # whoever listens to the same lists learns of the others
             if found or left <= 0:
                 yield from holding(found, _leave(duties, waiter, owed))
                 return found
             # Nothing anywhere: block on the lists of all.
-            heard = q.partitions
+            blocked_on = q.partitions
             block = min(left, BLOCK_MS, LOOK_AGAIN_MS if limited else left)
             if duties:
-                block = min(block, max(min([at for _, at in duties.values()]) - now_ms(q), 1))
-            listened = [p for p in heard if p not in limited]
+                block = min(block, max(min([duty.look_at for duty in duties.values()]) - now_ms(q), 1))
+            listened = [p for p in blocked_on if p not in limited]
             if not listened:
                 yield Sleep(block)
-                order = heard
+                order = blocked_on
                 continue
             wake_in, wake = operations.watch_all(
-                [(max(at - now_ms(q), 0), p) for p, (at, _) in duties.items() if at], waiter
+                [(max(duty.wake_at - now_ms(q), 0), p) for p, duty in duties.items() if duty.wake_at], waiter
             )
             also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
             look = ends.get(q.home, wait)
-            then = functools.partial(ask, q.home, look, waiter, count) if len(heard) == 1 else None
-            got, spare = yield Wait(_lists(listened), block, wake_in, wake, then, also)
+            then = functools.partial(ask, q.home, look, waiter, count) if len(blocked_on) == 1 else None
+            got, left_ms = yield Wait(_lists(listened), block, wake_in, wake, then, also)
             if got is not None:
                 if then is not None:
-                    answers[q.home], order = (got, look), heard
+                    answers[q.home], order = (got, look), blocked_on
                     continue
-                woken = _with_list(heard, got)
-                order = (woken,) if woken is not None else heard
+                woken = _with_list(blocked_on, got)
+                order = (woken,) if woken is not None else blocked_on
                 owed.update(dict.fromkeys(order))
                 continue
-            if left <= block - spare:
+            if left <= block - left_ms:
                 yield from _leave(duties, waiter, owed)
                 return []
             now = now_ms(q)
-            come = [p for p, (wake_at, look_at) in duties.items() if (wake_at or look_at) <= now or look_at <= now]
-            order = tuple(come) or (tuple(limited) if limited and spare == 0 else q.in_turn(None))
+            come = [p for p, duty in duties.items() if min(duty.wake_at or duty.look_at, duty.look_at) <= now]
+            order = tuple(come) or (tuple(limited) if limited and left_ms == 0 else q.in_turn(None))
     except QueueDoesNotExist:
-        if heard or ends:
+        if blocked_on or ends:
             yield operations.wake_waiter(q.home)  # whoever else waits finds out as well
         raise
     except BaseException as e:
         if not isinstance(e, GeneratorExit | ServerError):
             if ends and len(q.partitions) == 1:  # the receive that it sent along may have given it a duty
-                duties[q.home] = (0, 0)
+                duties[q.home] = Duty(0, 0)
             yield from _leave(duties, waiter, owed)
         raise
 
@@ -259,7 +265,7 @@ def _with_list(partitions: Sequence[Partition], key: str | None) -> Partition | 
     return next((p for p in partitions if key.startswith(p.base)), None) if key else None
 
 
-def _leave(duties: dict[Partition, tuple[int, int]], waiter: str, owed: dict[Partition, None]) -> Flow[None]:
+def _leave(duties: dict[Partition, Duty], waiter: str, owed: dict[Partition, None]) -> Flow[None]:
     while duties:
         yield operations.wake_waiter(duties.popitem()[0], waiter)
     while owed:

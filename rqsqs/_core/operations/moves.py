@@ -37,19 +37,19 @@ def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
 
 
 def put(
-    p: Partition, batch: str, taken: list[bytes], permit: str = "", durability: Durability | None = None
+    p: Partition, batch: str, taken: list[bytes], token: str = "", durability: Durability | None = None
 ) -> Operation:
-    """Second phase; the result is a list: for each message None, or a pass for the partition that takes it.
+    """Second phase; the result is a list: for each message None, or a migration token for the partition that takes it.
 
     Args:
-        permit: the pass that the old partition of its group gave.
+        token: the migration token that the old partition of its group gave.
         durability: how safe they have to be before the third phase.
     """
     messages = [item for i, item in enumerate(taken) if i % 4 in (1, 2)]
     return Operation(
         "put_messages",
         (*p.keys("meta handovers"), _over(p, batch)),
-        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), permit, batch, *messages),
+        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), token, batch, *messages),
         lambda r: [outcome[1:].decode() if outcome[:1] == b"!" else None for outcome in r],
         durability=durability,
     )

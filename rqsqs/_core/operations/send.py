@@ -36,13 +36,13 @@ class Moved:
     """A message that belongs to another partition.
 
     Attributes:
-        permit: the pass for it (lua/lib/partition.lua), or "".
+        token: its migration token (lua/lib/partition.lua), or "".
     """
 
-    __slots__ = ("permit",)
+    __slots__ = ("token",)
 
-    def __init__(self, permit: str) -> None:
-        self.permit = permit
+    def __init__(self, token: str) -> None:
+        self.token = token
 
 
 def send_messages(
@@ -50,7 +50,7 @@ def send_messages(
     messages: Sequence[Outgoing],
     limits: Limits,
     news: list[bytes] | None = None,
-    permit: str = "",
+    token: str = "",
     durability: Durability | None = None,
     *,
     check: bool = False,
@@ -58,7 +58,7 @@ def send_messages(
     """Send one or many; the result is a list in the same order: SentMessage, or Moved if it is not for this partition.
 
     Args:
-        permit: the pass that the partition gave in which they would have been before (lua/lib/partition.lua).
+        token: the migration token of the partition in which they would have been before (lua/lib/partition.lua).
         news: takes the topology of the queue, if the reply tells it.
         durability: how safe they have to be.
         check: whether the settings of the queue are damaged; the common send reads only one of them.
@@ -66,11 +66,11 @@ def send_messages(
     now = p.space.now_us()
     size = messages[0].size if len(messages) == 1 else max([m.size for m in messages])
     if p.is_fifo:
-        return _send_fifo(p, messages, limits, now, size, permit or ("c" if check else ""), durability)
+        return _send_fifo(p, messages, limits, now, size, token or ("c" if check else ""), durability)
     tail, node = ids.tails(), p.node
     names = [tail + position for position in ids.POSITIONS[: len(messages)]]
     special = not all([m.is_plain for m in messages])
-    stride = (f"6/{permit}" if permit else "6") if special else "2"
+    stride = (f"6/{token}" if token else "6") if special else "2"
     args: list[Arg] = [now, str(size), f"{stride}c" if check else stride]
     for name, m in zip(names, messages, strict=True):
         args.append(name)
@@ -116,13 +116,13 @@ def _send_fifo(
     limits: Limits,
     now: str,
     size: int,
-    permit: str,
+    token: str,
     durability: Durability | None,
 ) -> Operation:
     all_have_ids = limits.strict or all(
         [m.dedup_id is not None and (m.dedup_window_ms is None or m.dedup_window_ms >= MIN_WINDOW_MS) for m in messages]
     )
-    args: list[Arg] = [now, str(size), "1" if all_have_ids else "", permit]
+    args: list[Arg] = [now, str(size), "1" if all_have_ids else "", token]
     for m in messages:
         if m.dedup_id is not None:
             dedup = "=" + dedup_tail(m.dedup_id)

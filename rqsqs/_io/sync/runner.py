@@ -112,13 +112,6 @@ class Transport:
         if clock is not None and hasattr(clock, "watch"):
             clock.watch(self)
 
-    @classmethod
-    def open(
-        cls, url: str | None = None, prefix: str = "rqsqs", clock: Clock | None = None, **options: Any
-    ) -> Transport:
-        """The same as the constructor."""
-        return cls(url, prefix, clock, **options)
-
     def queue(self, name: str) -> QueueRef:
         """What is known about the queue of this name."""
         return self.space.queue(name)
