@@ -160,11 +160,9 @@ class Queue:
             FormatNewer: a newer version of rqsqs wrote them; they are given back.
         """
         ref = self._ref
-        kinds = type(max_messages), type(wait), type(visibility_timeout), type(delete)
+        kinds = type(max_messages), type(wait), type(visibility_timeout), type(delete)  # as 1 == True
         try:
-            spec = self._specs[
-                max_messages, wait, visibility_timeout, delete, kinds
-            ]  # 1 == True: the types are part of the key
+            spec = self._specs[max_messages, wait, visibility_timeout, delete, kinds]
         except (KeyError, TypeError):
             spec = self._spec_of(max_messages, wait, visibility_timeout, delete, kinds)
         found: list[Delivery]

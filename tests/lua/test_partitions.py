@@ -280,9 +280,9 @@ def test_a_new_partition_takes_nothing_without_a_pass_of_the_old_one(engine: Eng
     new = q.own[2]
     batch = [envelope.outgoing("second", group=group)]
     (answer,) = engine.execute(operations.send_messages(new, batch, NATIVE))
-    assert (type(answer), answer.permit) == (operations.Moved, "")
+    assert (type(answer), answer.token) == (operations.Moved, "")
     for permit in ("2:5", "4:5"):  # of another growth
-        (answer,) = engine.execute(operations.send_messages(new, batch, NATIVE, permit=permit))
+        (answer,) = engine.execute(operations.send_messages(new, batch, NATIVE, token=permit))
         assert type(answer) is operations.Moved
     assert engine.send(old, "second", group=group)[0].message_id
     assert places(engine, q, [group]) == {group: {old.owner(group, 2).tag}}
