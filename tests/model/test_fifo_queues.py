@@ -246,6 +246,13 @@ class FifoMachine(RuleBasedStateMachine):
         m.record.buried = m.total
         self.groups.setdefault(m.place, []).append(m)
 
+    @staticmethod
+    def some_options(draw: random.Random) -> dict[str, Any]:
+        options: dict[str, Any] = {"group": draw.choice(GROUPS)}
+        if draw.random() < 0.2:
+            options["delay_ms"] = 1000
+        return options
+
     # Rules
 
     @rule(
@@ -723,10 +730,9 @@ class FifoMachine(RuleBasedStateMachine):
             numbers = [draw.randrange(6) for _ in range(draw.choice([1, 2]))]
             limits = draw.choice([AWS, NATIVE])
             if letter == "s":
-                options: dict[str, Any] = {"group": draw.choice(GROUPS)}
-                if draw.random() < 0.2:
-                    options["delay_ms"] = 1000
-                self.send(WORK, [options] * draw.choice([1, 2, 3]), NATIVE)
+                first = self.some_options(draw)
+                count = draw.choice([1, 2, 3])
+                self.send(WORK, [first, *(self.some_options(draw) for _ in range(count - 1))], NATIVE)
             elif letter == "r" and draw.random() < 0.2:
                 self.receive_with_an_attempt_id(draw.choice([1, 10]), draw.choice([None, 5000]), draw.choice("xy"))
             elif letter == "r":

@@ -188,6 +188,10 @@ class StandardMachine(RuleBasedStateMachine):
     def pick(self, things: list[Any], number: int) -> Any:
         return things[number % len(things)] if things else None
 
+    @staticmethod
+    def some_options(draw: random.Random) -> dict[str, Any]:
+        return {"group": draw.choice(GROUPS), "delay_ms": draw.choice([0, 0, 0, 1000, 1_000_000])}
+
     # Rules
 
     @rule(
@@ -559,11 +563,9 @@ class StandardMachine(RuleBasedStateMachine):
             name = draw.choice(["work", "work", "work", "dead", "grave"])
             numbers = [draw.randrange(10) for _ in range(draw.choice([1, 2]))]
             if letter == "s":
-                options: dict[str, Any] = {
-                    "group": draw.choice(GROUPS),
-                    "delay_ms": draw.choice([0, 0, 0, 1000, 1_000_000]),
-                }
-                self.send("work", [options] * draw.choice([1, 1, 3]))
+                first = self.some_options(draw)
+                count = draw.choice([1, 1, 3])
+                self.send("work", [first, *(self.some_options(draw) for _ in range(count - 1))])
             elif letter == "r":
                 finished = numbers if draw.random() < 0.2 else None
                 self.receive(name, draw.choice([1, 2, 10]), draw.choice([None, 0, 1000]), draw.random() < 0.1, finished)
@@ -693,4 +695,4 @@ class StandardMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SOAK_TIMEOUT)
 def test_standard_queues_do_what_the_model_says(server_url: str) -> None:
-    run_machine(StandardMachine, server_url, examples=5, steps=15, letters=LETTERS)
+    run_machine(StandardMachine, server_url, examples=5, steps=15, letters=LETTERS, seeds=(12,))
