@@ -6,6 +6,8 @@
     embedded://./queues             the same, relative to the working directory; embedded://~/queues works as well
     embedded:///some/folder?appendfsync=everysec    faster; when the machine fails, the last second may be lost
 
+The module is long, as the steps of start, join and end have to be read beside each other.
+
 Nothing of queues lives here, and redis-py is not needed: the only commands sent are PING and SHUTDOWN.
 
 How the server comes to its end, with certainty and without a clock. Every process that uses a server holds the write

@@ -1,4 +1,4 @@
-"""Every exception of rqsqs.
+"""Every exception of rqsqs, in one long module, as they are one tree and looked up together.
 
     RqsqsError
     ├── RequestError                    the request cannot be done as it was asked

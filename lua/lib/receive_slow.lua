@@ -1,6 +1,7 @@
 --[[
 The slow path of receive_message.lua: something became visible again or was delayed, message groups, messages with a
 past, expired or cancelled ones, large records, a pause, a limit. It answers for the whole call, whose ARGV it reads.
+A long module: what is decided about a message of a list and of a set has to be read beside each other.
 
 What waits is handed out in the order in which it became visible. A *line* is what shares one order: the whole queue, or
 one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible

@@ -1,5 +1,8 @@
 # Made by tools/unasync.py from rqsqs/_async/queue.py: edit that, and run `make sync`.
-"""Queues: each method checks its arguments, describes one flow of calls and lets the connection run it."""
+"""Queues: each method checks its arguments, describes one flow of calls and lets the connection run it.
+
+A long module of one class; two thirds of it are the documentation that help() shows.
+"""
 
 from __future__ import annotations
 

@@ -90,3 +90,11 @@ def test_there_is_no_circle() -> None:
         for name in leaves:
             del left[name]
     assert not left, {name: sorted(others & left.keys()) for name, others in left.items()}
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*PACKAGE.rglob("*.py"), *PACKAGE.parent.joinpath("lua").rglob("*.lua")]), ids=str
+)
+def test_a_file_of_more_than_400_lines_says_why(path: Path) -> None:
+    source = path.read_text("utf-8")
+    assert source.count("\n") <= 400 or "long module" in source[:2500] or "module is long" in source[:2500]
