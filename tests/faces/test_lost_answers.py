@@ -152,6 +152,77 @@ def test_what_a_waiter_was_handed_out_with_a_lost_answer_it_gets(
         assert proxy.lost == 1
 
 
+# Receives that were cancelled.
+
+
+@pytest.mark.parametrize("wait", [0, 60])
+@pytest.mark.parametrize("is_begun", [False, True], ids=["asked", "repeated"])
+def test_what_a_cancelled_receive_got_with_a_lost_answer_goes_back(
+    proxy: Proxy, valkey_url: str, prefix: str, wait: int, is_begun: bool
+) -> None:
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    async def main() -> None:
+        async with aio.connect(proxy.url, prefix=prefix) as connection:
+            queue = connection.queue("q")
+            assert await queue.receive() == []  # the script is loaded
+            if not wait:
+                here.send("x")
+            before = blocked_clients(valkey_url)
+            task = asyncio.create_task(queue.receive(wait=wait)) if wait else None
+            if wait:
+                await until(lambda: blocked_clients(valkey_url) > before)
+            if is_begun:
+                proxy.lose_replies(1)
+            else:
+                proxy.delay_s = 3600
+            if wait:
+                here.send("x")
+            task = task or asyncio.create_task(queue.receive(wait=wait))
+            await until(lambda: here.counts().in_flight == 1)
+            proxy.is_closed = is_begun
+            task.cancel()
+            await asyncio.wait((task,))
+            proxy.is_closed, proxy.delay_s = False, 0
+            proxy.cut()
+            if not task.cancelled():  # it was faster
+                assert [m.body for m in task.result()] == ["x"]
+            else:
+                await until(lambda: here.counts().visible == 1)
+
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        here = connection.create_queue("q", visibility_timeout=3600)
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("wait", [0, 60])
+def test_what_a_cancelled_receive_got_goes_back_before_its_connection_is_closed(
+    valkey_url: str, prefix: str, wait: int
+) -> None:
+    async def main() -> None:
+        for turns in range(14):
+            async with aio.connect(valkey_url, prefix=prefix) as connection:
+                queue = connection.queue("q")
+                await queue.counts()
+                tasks = [asyncio.create_task(queue.receive(wait=wait)) for _ in range(3)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+            for message in [m for task in tasks if not task.cancelled() for m in task.result()]:
+                here.change_visibility(message.receipt_handle, 0)
+            assert here.counts().visible == 1
+
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        here = connection.create_queue("q", visibility_timeout=3600)
+        here.send("x")
+        asyncio.run(main())
+
+
 # What a send tells when the server is gone before the sender has learned of new partitions.
 
 

@@ -157,15 +157,17 @@ class BlockingWait:
 
     async def _give_up(self, exchange: asyncio.Task[Any], blocked: tuple[Blocked, ...]) -> None:
         """The wait was cancelled: messages that were received meanwhile go back, and tokens are put out again."""
+        outcome: Any = self._slot
         try:
             for one in blocked:
                 await _end(one, exchange)
             outcome = await exchange
-            if self._operation is not None:
-                self._caller.give_back(self._operation, outcome)
         except (RqsqsError, rx.RedisError, OSError):
             exchange.cancel()
             await asyncio.wait((exchange,))
+        if self._operation is not None:
+            is_lost = isinstance(outcome, protocol.BROKEN)
+            self._caller.give_back(self._operation, self._slot if is_lost else outcome)
         await self._caller.wake(self._wait.lists)
 
 

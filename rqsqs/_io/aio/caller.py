@@ -27,6 +27,7 @@ from rqsqs.errors import RqsqsError
 from rqsqs.models import DurabilityResult
 
 log = logging.getLogger("rqsqs")
+STRANDED = "what a cancelled receive got stays invisible until its visibility timeout"
 
 
 class Caller:
@@ -49,6 +50,9 @@ class Caller:
     async def close(self) -> None:
         """Hang up, when what runs in the background is done."""
         self.is_closed = True
+        for pipe in [node.current_pipe for node in self.router.used]:
+            if pipe is not None:
+                await pipe.answered()
         while self._tasks:
             await asyncio.wait(set(self._tasks), timeout=2)
             for task in list(self._tasks):
@@ -95,6 +99,7 @@ class Caller:
         while True:
             node: Node | None = None
             pipe: Pipe | None = None
+            answer: asyncio.Future[Any] | None = None
             slot = None
             try:
                 node = router.only or await router.node(operation.keys[0])
@@ -125,20 +130,24 @@ class Caller:
                     pipe = await node.pipe()
                 free = pipe.slots.free
                 slot = free.pop() if free else CallSlot()
-                packed = (
-                    protocol.pack(operation, router.is_cluster, slot) if attempts is None else attempts.packed(slot)
-                )
-                answer = pipe.ask(packed, operation)
+                if attempts is None:
+                    packed, asked = protocol.pack(operation, router.is_cluster, slot), slot
+                else:
+                    packed, asked = attempts.packed(slot), attempts.slot or slot
+                answer = pipe.ask(packed, operation, asked)
                 try:
                     if pipe.buffered() > HIGH_WATER:
                         await pipe.drain()
                     reply = await answer
-                except asyncio.CancelledError:
-                    pipe.not_wanted(answer, operation)
-                    raise
                 except rx.NoScriptError:
-                    reply = await self._load_and_repeat(pipe, operation, packed)
+                    reply = await self._load_and_repeat(pipe, operation, packed, asked)
                 break
+            except asyncio.CancelledError:
+                if answer is not None and pipe is not None:
+                    pipe.not_wanted(answer, operation, asked)
+                elif attempts is not None and attempts.slot is not None:
+                    self.give_back(operation, attempts.slot)
+                raise
             except rx.ResponseError as e:
                 if slot is not None:
                     (self if pipe is None else pipe).slots.give(slot)
@@ -151,13 +160,17 @@ class Caller:
                     self.counters.count("connections_lost")
                 attempts = attempts or Attempts(self, operation)
                 pause = attempts.after(e, None if node is None else node.where, slot)
-            await asyncio.sleep(pause)
-            if attempts.is_refused:
-                await router.follow(attempts.error, operation.keys[0], node)
-            else:
-                await router.refresh()
+            try:
+                await asyncio.sleep(pause)
+                if attempts.is_refused:
+                    await router.follow(attempts.error, operation.keys[0], node)
+                else:
+                    await router.refresh()
+            except asyncio.CancelledError:
+                if attempts.slot is not None:
+                    self.give_back(operation, attempts.slot)
+                raise
         if operation.keeps_answer:
-            asked = attempts.slot if attempts is not None and attempts.slot is not None else slot
             self.forget(protocol.forgetting(operation, asked, reply))
         free.append(slot)
         if node.unawaited is not None:
@@ -184,15 +197,15 @@ class Caller:
             raise rx.TimeoutError("no answer in time") from None
         return reply if operation.parse is None else operation.parse(reply), reached
 
-    async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes) -> Any:
+    async def _load_and_repeat(self, pipe: Pipe, operation: Operation, packed: bytes, slot: CallSlot) -> Any:
         turns = tuning.LOADS
         while True:
             await pipe.ask(protocol.load(operation))
-            answer = pipe.ask(packed, operation)
+            answer = pipe.ask(packed, operation, slot)
             try:
                 return await answer
             except asyncio.CancelledError:
-                pipe.not_wanted(answer, operation)
+                pipe.not_wanted(answer, operation, slot)
                 raise
             except rx.NoScriptError:  # flushed again
                 turns -= 1
@@ -215,15 +228,33 @@ class Caller:
             self.background(self.quietly(forgetting, "a large answer stays in the server's memory for two minutes"))
 
     def give_back(self, operation: Operation, reply: Any) -> None:
-        """No caller is left to take a reply: give back the messages in it."""
-        if operation.undo is not None and not isinstance(reply, Exception):
+        """No caller is left to take a reply: give back the messages in it.
+
+        Args:
+            reply: or the call slot, if the reply was lost: then it is asked for again.
+        """
+        if operation.undo is None or isinstance(reply, Exception):
+            return
+        if isinstance(reply, CallSlot):
+            if not self.is_closed:
+                self.background(self._take_back(operation, reply))
+        else:
             for undo in operation.undo(reply if operation.parse is None else operation.parse(reply)):
                 self.background(self.quietly(undo))
+
+    async def _take_back(self, operation: Operation, slot: CallSlot) -> None:
+        try:
+            result = await self.execute(operation, slot)
+        except RqsqsError:
+            log.warning(STRANDED, exc_info=True)
+            return
+        for undo in operation.undo(result) if operation.undo is not None else ():
+            await self.quietly(undo)
 
     async def quietly(
         self,
         operation: Operation,
-        otherwise: str = "what a cancelled receive got stays invisible until its visibility timeout",
+        otherwise: str = STRANDED,
     ) -> None:
         """Run an operation; if it fails, the log says what follows."""
         try:

@@ -15,8 +15,9 @@ import redis.exceptions as rx
 from rqsqs._core.operation import Operation
 from rqsqs._io import protocol
 from rqsqs._io.counters import Counters
+from rqsqs._io.protocol import CallSlot
 
-GiveBack = Callable[[Operation, Any], None]
+GiveBack = Callable[[Operation, Any], None]  # an operation that nobody waits for any more, and its reply; see Caller
 
 _MORE = object()  # returned by a parser that needs more bytes
 READ = 262_144  # bytes read at once
@@ -65,7 +66,7 @@ class Pipe:
         self.counters = counters
         self.give_back = give_back
         self.slots = protocol.CallSlots()
-        self.pending: deque[tuple[asyncio.Future[Any], Operation | None, float]] = deque()
+        self.pending: deque[tuple[asyncio.Future[Any], Operation | None, CallSlot | None, float]] = deque()
         self.failure: Exception | None = None
         self._timeout = timeout
         self._heard = 0.0
@@ -75,8 +76,13 @@ class Pipe:
         self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
         self.reader = asyncio.create_task(self._read())
 
-    def ask(self, packed: bytes, operation: Operation | None = None) -> asyncio.Future[Any]:
+    def ask(
+        self, packed: bytes, operation: Operation | None = None, slot: CallSlot | None = None
+    ) -> asyncio.Future[Any]:
         """Send a request; the answer comes as the result. A task that is cancelled meanwhile calls not_wanted().
+
+        Args:
+            slot: that of the call.
 
         Raises:
             ConnectionError: it broke, for all callers; also as the answer.
@@ -89,17 +95,20 @@ class Pipe:
         now = time.monotonic()
         if not self.pending:
             self._heard = now
-        self.pending.append((answer, operation, now))
+        self.pending.append((answer, operation, slot, now))
         if self._watch is None and self._timeout is not None:
             self._watch = self._loop.call_later(self._timeout, self._check)
         writer.write(packed)
         return answer
 
-    def not_wanted(self, answer: asyncio.Future[Any], operation: Operation) -> None:
-        """The task that waited for an answer was cancelled. The answer may have come in the same turn of the loop:
-        then it is given back here."""
-        if not answer.cancel() and not answer.cancelled() and answer.exception() is None:
-            self.give_back(operation, answer.result())
+    def not_wanted(self, answer: asyncio.Future[Any], operation: Operation, slot: CallSlot) -> None:
+        """The task that waited for an answer was cancelled. The answer may have come, or have been lost, in the same
+        turn of the loop: then it is given back here."""
+        if answer.cancel() or answer.cancelled():
+            return
+        error = answer.exception()
+        if error is None or isinstance(error, protocol.BROKEN):
+            self.give_back(operation, answer.result() if error is None else slot)
 
     async def drain(self) -> None:
         """Wait until the buffer is small again."""
@@ -134,7 +143,7 @@ class Pipe:
                         continue
                     if isinstance(reply, rx.ConnectionError):
                         raise reply
-                    answer, operation, _ = pending.popleft()
+                    answer, operation, _, _ = pending.popleft()
                     if answer.cancelled():
                         if operation is not None and not isinstance(reply, Exception):
                             self.give_back(operation, reply)
@@ -165,16 +174,28 @@ class Pipe:
         is_silent = isinstance(error, rx.TimeoutError) and self._timeout is not None
         late = time.monotonic() - (self._timeout or 0) / 2
         while self.pending:
-            answer, _, since = self.pending.popleft()
-            if not answer.done():  # a call that has not waited for long is tried again
+            answer, operation, slot, since = self.pending.popleft()
+            if answer.cancelled():
+                if operation is not None and slot is not None:
+                    self.give_back(operation, slot)
+            elif not answer.done():  # a call that has not waited for long is tried again
                 kind = rx.TimeoutError if is_silent and since <= late else rx.ConnectionError
                 answer.set_exception(kind(str(error)))
 
+    async def answered(self) -> None:
+        """Wait for the answers, also those that nobody wants any more: what they hand out is given back."""
+        if self.pending:
+            try:
+                async with asyncio.timeout(2):
+                    await self.ask(protocol.command("PING"))  # the last one
+            except TimeoutError:
+                self._fail(rx.ConnectionError("the connection was closed"))
+            except (*protocol.BROKEN, rx.ResponseError):
+                pass
+
     async def close(self) -> None:
         """Wait for the answers, then hang up."""
-        pending = [answer for answer, _, _ in self.pending]
-        if pending:
-            await asyncio.wait(pending, timeout=2)
+        await self.answered()
         self.reader.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.reader

@@ -24,6 +24,7 @@ class SingleServerRouter:
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters, give_back: GiveBack) -> None:
         self.only = Node(url, settings, counters, give_back)
+        self.used = (self.only,)
         self.opening_s = self.only.opening_s
         self.close = self.only.close
 
@@ -91,9 +92,14 @@ class DiscoveringRouter(KnownServers[Node]):
         await self.refresh()
         self.believe(error, key, node)
 
+    @property
+    def used(self) -> tuple[Node, ...]:
+        """All servers."""
+        return tuple(self.nodes.values())
+
     async def close(self) -> None:
         """Hang up."""
-        for node in list(self.nodes.values()):
+        for node in self.used:
             await node.close()
         await asyncio.gather(*self._closing)
 
