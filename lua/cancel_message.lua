@@ -9,7 +9,7 @@ KEYS   1 meta     HASH    queue attributes
        4 inflight ZSET    member -> visible again + receives
        5 delayed  ZSET    key or member -> due (ms * 1000) + receives
        6 wakeups  LIST    wakeup token
-       7 timer    STRING  who wakes somebody at the next due time
+       7 timer    STRING  who wakes a waiter at the next due time
 ALSO   group:NAME again:NAME backup wake:WAITER moved outbox; of another queue: meta ready group:NAME fair_ring paused
        wakeups
 ARGV   1 now_us  "" = the server's clock

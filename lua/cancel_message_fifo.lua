@@ -8,7 +8,7 @@ KEYS   1 meta      HASH    queue attributes
        3 inflight  ZSET    stamp group -> visible again + receives
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
-       6 timer     STRING  who wakes somebody at the next due time
+       6 timer     STRING  who wakes a waiter at the next due time
 ALSO   group:NAME delayed postponed paused backup wake:WAITER moved outbox; of another queue: meta group:NAME available
        inflight state delayed postponed paused wakeups
 ARGV   1 now_us  "" = the server's clock

@@ -8,7 +8,7 @@ KEYS   1 meta      HASH    queue attributes
        3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
-       6 timer     STRING  who wakes somebody at the next due time
+       6 timer     STRING  who wakes a waiter at the next due time
 ALSO   group:NAME delayed postponed paused backup wake:WAITER
 ARGV   1 now_us    "" = the server's clock
        2 total_ms  longest invisibility counted from the receive; 0 = no limit

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[
 Third phase of moving messages to another hash slot: they have arrived, forget them here; or they cannot arrive, put
-them back. What remains says that the destination has to forget the hand-over, too (end_handover.lua); then it goes.
+them back. Its batch id and destination remain until the destination has forgotten the hand-over (end_handover.lua).
 
 KEYS   1 outbox  LIST  batch id, destination, then key, group, record, past ...
        2 meta    HASH  attributes of the partition they were taken from

@@ -12,7 +12,7 @@ ALSO   ready store group:NAME again:NAME fair_ring available inflight state dela
 ARGV   1 now_us      "" = the server's clock
        2 purge       "1" = empty it only
        3 keep_ms     how long the name counts as deleted recently; 0 = not at all
-       4 interval_ms refuse a purge so soon after the last one; 0 = never (first step only)
+       4 interval_ms refuse a purge within this time after the last one; 0 = never (first step only)
        5 first       "1" = first step; of a deletion it only marks the partition
        6 cursor      "0", then what the last step returned
 RETURN {1 done | 0 repeat, created_us, cursor [, batch, destination]}; batch: of a hand-over to another slot that was

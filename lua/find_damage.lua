@@ -1,6 +1,6 @@
 --[[
-Look what is damaged in one partition: settings, types of keys, members of sets and lists. Bounded work: so many of each
-are looked at.
+Look for damage in one partition: settings, types of keys, members of sets and lists. Bounded work: it looks at
+up to `limit` members of each.
 
 KEYS   1 meta  HASH  queue attributes
 ALSO   ready store group:NAME fair_ring available inflight state delayed postponed paused moved wakeups timer backup

@@ -6,7 +6,7 @@ KEYS   1 meta  HASH  attributes of the partition to move from
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved; of another
        queue: meta ready group:NAME fair_ring available inflight state delayed postponed paused wakeups
 ARGV   1 now_us       "" = the server's clock
-       2 limit        at most so many messages, up to 100 (FIFO: 50) and 4 MiB
+       2 limit        messages at most, and never more than 100 (FIFO: 50) or 4 MiB
        3 destination  queue name; "" = each message's own source
        4 fifo         "1" = FIFO queues
        5 tail         5 characters, unique to the call

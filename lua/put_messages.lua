@@ -32,7 +32,7 @@ for _, group in ipairs(groups) do
   done[group] = true
 end
 
--- What becomes of all messages of a group.
+-- The outcome of all messages of a group.
 local function outcome(group)
   if is_over or done[group] then
     return "0"

@@ -5,7 +5,7 @@ attributes are a copy of the home partition's.
 KEYS   1 meta    HASH    attributes of the shard
        2 source  HASH    attributes of the source partition in the same slot
        3 wakeups LIST    wakeup token of the shard
-       4 timer   STRING  who wakes somebody at the shard's next due time
+       4 timer   STRING  who wakes a waiter at the shard's next due time
 ALSO   wake:WAITER
 ARGV   1 modified_us  of the home partition: an older copy does not overwrite a newer one; with argument 2: now_us
        2 missing      "" = the queue exists; "+ms" = it does not, and the source stops looking for it so long

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[
-Receive messages from one partition of a standard queue (ReceiveMessage); what was received too often moves to the
-dead-letter queue on the way.
+Receive messages from one partition of a standard queue (ReceiveMessage); messages that were received too
+often move to the dead-letter queue on the way.
 
 KEYS   1 slot     STRING  the caller's idempotency slot (lib/idempotency.lua)
        2 meta     HASH    queue attributes
@@ -19,7 +19,7 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
                         waited before
        6 waiter         name of the caller, PROCESS-NUMBER (lib/wakeups.lua); "" if it does not wait. When it gets
                         messages after having waited it gives its duty up
-       7 flight_limit   at so many messages in flight nothing is handed out, and a caller that does not wait gets
+       7 flight_limit   at this many messages in flight nothing is handed out, and a caller that does not wait gets
                         OVER_LIMIT; 0 = no limit
        8 ack            "1" = delete at once what is received
        9... members of `inflight` to delete first: what the caller has finished
@@ -65,7 +65,7 @@ if reply then
   return require("lib.replay").with_refused(reply, refused)
 end
 
--- Whatever is not common goes one other way.
+-- All calls that are not common take one other path.
 local fair, paused, paused_groups, delays, large, unsorted
 if special then
   fair, paused, paused_groups, delays, large, unsorted =
@@ -121,7 +121,7 @@ end
 if string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])
 end
-if call("EXISTS", wakeups) == 0 then -- somebody may be waiting
+if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked
   require("lib.wake_next")(base, now_ms, false, {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}})
 end
 messages[#messages + 1] = topology

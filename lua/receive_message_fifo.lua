@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 --[[
 Receive messages from one partition of a FIFO queue (ReceiveMessage): as many as possible of one group, then of the
-next, groups in the order in which their heads became available. What was received too often moves to the dead-letter
-queue on the way.
+next, groups in the order in which their heads became available. Messages that were received
+too often move to the dead-letter queue on the way.
 
 KEYS   1 slot      STRING  the caller's idempotency slot (lib/idempotency.lua)
        2 meta      HASH    queue attributes
@@ -18,7 +18,7 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
        4 visibility_ms  "" = the queue's VisibilityTimeout
        5 wait           as in receive_message.lua
        6 waiter         the same
-       7 flight_limit   at so many messages in flight nothing is handed out; 0 = no limit
+       7 flight_limit   at this many messages in flight nothing is handed out; 0 = no limit
        8 ack            "1" = delete at once what is received
        9 attempt        ReceiveRequestAttemptId, "" = none
        10 strict        as in delete_message_fifo.lua
@@ -37,7 +37,8 @@ local slot, meta, available, inflight, states, wakeups = KEYS[1], KEYS[2], KEYS[
 local number, count, wait, flight_limit, acks = ARGV[1], tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[7]), ARGV[8] == "1"
 local attempt_id, is_strict, per_group = ARGV[9], ARGV[10] == "1", tonumber(ARGV[11])
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
-local CALLS, BYTES = 2000, 4194304 -- redis calls, about, and bytes of records until it stops: the caller comes again
+local CALLS = 2000 -- redis calls, about, after which it stops: the caller comes again
+local BYTES = 4194304 -- bytes of records, the same (large.BYTES)
 
 local visibility, retention, special, topology, delays, largest = unpack(call("HMGET", meta, "VisibilityTimeout",
   "MessageRetentionPeriod", "special", "topology", "delays", "MaximumMessageSize"))
@@ -71,7 +72,7 @@ if known_reply then
   return answer(known_reply)
 end
 
--- What stops it, and what became visible.
+-- Reasons to hand nothing out, and messages that became visible.
 local paused, delay, large
 if special then
   paused, delay, large = unpack(call("HMGET", meta, "paused", "DelaySeconds", "large"))
@@ -82,12 +83,12 @@ local is_limited = flight_limit > 0 and call("ZCARD", inflight) >= flight_limit
 if is_limited or paused then
   count = 0
 end
-local has_more = false -- to expire or to drop
+local is_more_due = false -- visibility timeouts or delays that are over
 if call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then
-  has_more = require("lib.fifo").expire_due(base, now, 100)
+  is_more_due = require("lib.fifo").expire_due(base, now, 100)
 end
 if delays then
-  has_more = require("lib.fifo").promote_due(base, now_ms, queue_delay_ms, 100) or has_more
+  is_more_due = require("lib.fifo").promote_due(base, now_ms, queue_delay_ms, 100) or is_more_due
 end
 if attempt_id ~= "" and count > 0 then
   local retried = require("lib.attempt").repeated(base, attempt_id, now_ms, visible_ms)
@@ -102,10 +103,10 @@ if attempt_id ~= "" and count > 0 then
 end
 
 -- Group after group, in the order in which their heads became available.
-local messages, scores, seen = {}, {}, {} -- the reply; what is in flight; state of what was received
-local delivered, removed, missing_dlq, shared, going_on = 0, 0, "", nil, nil
+local messages, scores, new_states = {}, {}, {} -- of the messages handed out: the reply, for `inflight`, for `state`
+local delivered, removed, missing_dlq, shared, unlocked = 0, 0, "", nil, nil
 local score, state = string.format("%d001", visible_ms), "1/" .. now .. "/" .. now_us -- lib/score.lua, lib/fifo.lua
-local steps, room = CALLS - (statuses and 8 * #statuses or 0), BYTES
+local steps, room = CALLS - (statuses and 8 * #statuses or 0), BYTES -- a deletion counts as 8 calls
 while delivered < count and steps > 0 and room > 0 do
   local group, since = unpack(call("ZPOPMIN", available))
   if not group then
@@ -121,7 +122,7 @@ while delivered < count and steps > 0 and room > 0 do
   else
     entries = call("LRANGE", list, "0", 2 * wanted - 1)
   end
-  steps = steps - 4
+  steps = steps - 4 -- ZPOPMIN, LRANGE, HMGET, ZMSCORE
 
   -- Common are messages that were never received, delayed or dead letters, and are young enough.
   local stamps, members, is_common = {}, {}, visibility_ms > 0 and not acks
@@ -133,37 +134,38 @@ while delivered < count and steps > 0 and room > 0 do
     stamps[#stamps + 1] = stamp
     members[#members + 1] = stamp .. group
   end
-  local known = call("HMGET", states, unpack(stamps))
+  local old_states = call("HMGET", states, unpack(stamps))
   local flights = #members > 1 and call("ZMSCORE", inflight, unpack(members)) or {}
   for i = 1, #stamps do
-    is_common = is_common and not known[i] and not flights[i]
+    is_common = is_common and not old_states[i] and not flights[i]
   end
 
   if is_common then
     for i = 1, #stamps do
-      local n, m, k = #messages, #seen, #scores
+      local n, m, k = #messages, #new_states, #scores
       messages[n + 1], messages[n + 2], messages[n + 3], messages[n + 4] = stamps[i], group, "", entries[2 * i]
-      seen[m + 1], seen[m + 2] = stamps[i], state
+      new_states[m + 1], new_states[m + 2] = stamps[i], state
       scores[k + 1], scores[k + 2] = score, members[i]
     end
     delivered = delivered + #stamps
   else
     shared = shared or {
       base = base, now = now, now_ms = now_ms, now_us = now_us, oldest_ms = tonumber(oldest), visible_ms = visible_ms,
-      visibility_ms = visibility_ms, acks = acks, messages = messages, scores = scores, seen = seen,
+      visibility_ms = visibility_ms, acks = acks, messages = messages, scores = scores, new_states = new_states,
     }
-    local r = require("lib.receive_slow_fifo")(shared, group, entries, members, stamps, known, flights, steps)
+    local r = require("lib.receive_slow_fifo")(shared, group, entries, members, stamps, old_states, flights, steps)
     delivered, removed, steps = delivered + r.delivered, removed + r.removed, r.steps
     if r.missing_dlq then
       missing_dlq = r.missing_dlq
       call("ZADD", available, since, group)
       break
-    elseif r.goes_on and r.delivered == 0 then -- what stands behind the dropped ones has its turn
-      steps = steps - (require("lib.make_available")(base, group, since) == nil and 1 or 6)
-    elseif r.goes_on then
-      steps = steps - 2
-      going_on = going_on or {}
-      going_on[#going_on + 1] = group
+    elseif r.is_unlocked and r.delivered == 0 then -- what stands behind the dropped ones has its turn
+      local is_empty = require("lib.make_available")(base, group, since) == nil
+      steps = steps - (is_empty and 1 or 6) -- LINDEX; and up to five for the head
+    elseif r.is_unlocked then
+      steps = steps - 2 -- at the end: LINDEX, and ZSCORE of a delayed head
+      unlocked = unlocked or {}
+      unlocked[#unlocked + 1] = group
     end
   end
 end
@@ -171,14 +173,14 @@ end
 if removed > 0 then
   call("HINCRBY", meta, "messages", -removed)
 end
-if #seen > 0 then
-  call("HSET", states, unpack(seen))
+if #new_states > 0 then
+  call("HSET", states, unpack(new_states))
 end
 if #scores > 0 then
   call("ZADD", inflight, unpack(scores))
 end
-if going_on then
-  require("lib.fifo").make_all_available(base, going_on, nil, now_us)
+if unlocked then
+  require("lib.fifo").make_all_available(base, unlocked, nil, now_us)
 end
 if attempt_id ~= "" and #scores > 0 then
   require("lib.attempt").save(base, attempt_id, now_ms, messages, scores)
@@ -188,15 +190,15 @@ local function sets()
   return {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay_ms}}
 end
 if delivered == 0 then
-  local why = is_limited and "limited" or count > 0 and (has_more or steps <= 0 or room <= 0) and "again" or nil
+  local why = is_limited and "limited" or count > 0 and (is_more_due or steps <= 0 or room <= 0) and "again" or nil
   local found = (count > 0 or is_limited) and sets() or {}
   return answer(require("lib.nothing_received")(base, topology, now_ms, wait, ARGV[6], found, why, missing_dlq))
 end
 if string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])
 end
-if call("EXISTS", wakeups) == 0 then -- somebody may be waiting
-  require("lib.wake_next")(base, now_ms, has_more, sets())
+if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked
+  require("lib.wake_next")(base, now_ms, is_more_due, sets())
 end
 local reply = messages
 if missing_dlq ~= "" then

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
 --[[
-What a worker says of messages of a standard queue that it did not finish: it did not begin them, or they failed. A
-failed message gets its cause behind its record, and becomes visible again when the queue's retry policy says so; at its
-last failure, or if it shall not be tried again, it goes to the dead-letter queue at once.
+A worker releases messages of a standard queue that it did not finish: it did not begin them, or they failed. A
+failed message gets its cause behind its record, and becomes visible again after the delay of the queue's retry policy.
+At its last failure, or if it shall not be tried again, it goes to the dead-letter queue at once.
 
 KEYS   1 meta     HASH    queue attributes
        2 store    HASH    member -> record
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
        4 wakeups  LIST    wakeup token
-       5 timer    STRING  who wakes somebody at the next due time
+       5 timer    STRING  who wakes a waiter at the next due time
 ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER; of another queue: meta ready fair_ring
        paused wakeups
 ARGV   1 now_us  "" = the server's clock
@@ -16,8 +16,8 @@ ARGV   1 now_us  "" = the server's clock
             wanted, chance, kinds per message. outcome: "requeue" = not begun: visible at once, the receive does not
             count; "retry"; "dead-letter" = not to be tried again. cause "" = the record stays as it is. The last four
             are those of lib/retry.lua
-RETURN {status ..., missing_dlq}: >= 0 visible again in so many ms, -1 another receive has it, -2 no such message, -3 it
-       went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
+RETURN {status ..., missing_dlq}: >= 0 visible again in this many ms, -1 another receive has it, -2 no such message, -3
+       it went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
@@ -66,7 +66,7 @@ return require("lib.idempotency").run(function()
     redis.call("ZADD", inflight, score.of(visible_ms, m.receives), m.member)
   end
 
-  function kind.bury(m, record)
+  function kind.dead_letter(m, record)
     moves[#moves + 1], moves[#moves + 2], moves[#moves + 3] = m.member, m.receives, record
     redis.call("HDEL", store, m.member)
     redis.call("ZREM", inflight, m.member)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-What a worker says of messages of a FIFO queue that it did not finish. While a failed message waits for its next try
+A worker releases messages of a FIFO queue that it did not finish. While a failed message waits for its next try
 its group stands still, so that the order holds. A receive counts as the last one until there is another, also after its
 visibility timeout.
 
@@ -9,7 +9,7 @@ KEYS   1 meta      HASH    queue attributes
        3 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
-       6 timer     STRING  who wakes somebody at the next due time
+       6 timer     STRING  who wakes a waiter at the next due time
 ALSO   group:NAME delayed postponed paused moved backup wake:WAITER; of another queue: meta group:NAME available paused
        wakeups
 ARGV   1 now_us  "" = the server's clock
@@ -72,7 +72,7 @@ return require("lib.idempotency").run(function()
     end
   end
 
-  function kind.bury(m, record, policy)
+  function kind.dead_letter(m, record, policy)
     fifo.remove_at(m.list, m.position / 2)
     redis.call("HDEL", states, m.stamp)
     redis.call("ZREM", inflight, m.member)

@@ -22,26 +22,27 @@ BOUND  2500 calls, 4 MiB
 local call = redis.call
 local slot, meta, ready, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local size, options, tail = tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local SLOT_MS = "120000" -- lib/idempotency.lua
 
 -- Common are messages that are visible at once, without group and deduplication, to a plain queue (lib/settings.lua).
-local plain = call("HGET", meta, "plain")
-if not plain or options ~= "2" then
+local size_limit = call("HGET", meta, "plain")
+if not size_limit or options ~= "2" then
   local first, repeated = string.match(options, "^(.-)(r?)$")
   ARGV[3] = first
   return require("lib.idempotency").run(require("lib.send_slow"), tail .. repeated)
 end
-local limit, topology = plain, nil
-if string.sub(plain, -1) == "/" then -- the home of several partitions
-  limit, topology = string.sub(plain, 1, -2), call("HGET", meta, "topology")
+local topology
+if string.sub(size_limit, -1) == "/" then -- the home of several partitions
+  size_limit, topology = string.sub(size_limit, 1, -2), call("HGET", meta, "topology")
 end
-if size > tonumber(limit) then
-  return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
+if size > tonumber(size_limit) then
+  return redis.error_reply("MESSAGE_TOO_LARGE " .. size_limit)
 elseif size > 4096 then
   require("lib.large").note(string.match(meta, ".*:"), size)
 end
 local now_us = require("lib.clock")(ARGV[1])
 local key = now_us .. tail -- of the first message, after whose tail the call is named
-local known = call("SET", slot, key, "PX", "120000", "GET") -- lib/idempotency.lua
+local known = call("SET", slot, key, "PX", SLOT_MS, "GET")
 if known and string.sub(known, -8) == tail then
   return require("lib.idempotency").again(slot, tail, string.sub(known, 1, -9))
 end

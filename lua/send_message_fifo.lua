@@ -6,7 +6,7 @@ KEYS   1 slot      STRING the caller's idempotency slot (lib/idempotency.lua)
        2 meta      HASH   queue attributes; last = stamp of the newest message, messages = how many there are
        3 available ZSET   group -> since when its head can be received (us)
        4 wakeups   LIST   wakeup token
-       5 timer     STRING who wakes somebody at the next due time
+       5 timer     STRING who wakes a waiter at the next due time
 ALSO   group:NAME inflight state delayed postponed paused dedup:ID backup wake:WAITER
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock

@@ -5,7 +5,7 @@ old place any more.
 
 KEYS   1 meta    HASH    attributes of the partition
        2 wakeups LIST    wakeup token
-       3 timer   STRING  who wakes somebody at the next due time
+       3 timer   STRING  who wakes a waiter at the next due time
 ALSO   group:NAME available inflight delayed postponed paused wake:WAITER
 ARGV   1 now_us     "" = the server's clock
        2 partition  NUMBER/COUNT/BEFORE or NUMBER/COUNT (lib/partition.lua); an earlier state changes nothing

@@ -3,7 +3,7 @@ Set and remove attributes of one partition (SetQueueAttributes, pause, resume).
 
 KEYS   1 meta    HASH    queue attributes
        2 wakeups LIST    wakeup token
-       3 timer   STRING  who wakes somebody at the next due time
+       3 timer   STRING  who wakes a waiter at the next due time
 ALSO   wake:WAITER
 ARGV   1 now_us    "" = the server's clock
        2 touch     "1" = it is a change of the queue: modified_us is set

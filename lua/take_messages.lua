@@ -6,7 +6,7 @@ KEYS   1 meta    HASH    attributes of the partition to move from
        2 outbox  LIST    batch id, destination, then key, group, record, past ...
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved
 ARGV   1 now_us       "" = the server's clock
-       2 limit        at most so many messages, up to 100 (FIFO: 50) and 4 MiB
+       2 limit        messages at most, and never more than 100 (FIFO: 50) or 4 MiB
        3 destination  queue name; "" = the source of the first message
        4 fifo         "1" = FIFO queues
        5 batch        unique id of this hand-over
@@ -27,14 +27,17 @@ if #saved > 0 then
   return saved
 end
 local destination = wanted
-local function accept(source)
+
+-- All messages of a hand-over go to one queue, that of the first one.
+local function reason_to_stop(source)
   if destination == "" then
     destination = source
   end
   return wanted == "" and source ~= destination and "other" or nil
 end
+
 local now_us = require("lib.clock")(ARGV[1])
-local taken = transfer.take(string.match(meta, ".*:"), is_fifo, now_us, limit, accept)
+local taken = transfer.take(string.match(meta, ".*:"), is_fifo, now_us, limit, reason_to_stop)
 if #taken == 0 then
   return {}
 end

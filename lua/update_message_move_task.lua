@@ -9,7 +9,7 @@ ARGV   1 now_us    "" = the server's clock
        4 moved     messages moved since the last step
        5 lease_ms  how long the caller may be silent
        6 reason    of the failure
-RETURN {status, moved}; adopt of a task that is driven by somebody: {"", 0}
+RETURN {status, moved}; {"", 0} for adopt while another caller has the task
 ERRORS RESOURCE_NOT_FOUND, MOVE_TASK_REFUSED
 BOUND  20 calls, 64 KiB
 ]]

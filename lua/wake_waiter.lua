@@ -3,11 +3,11 @@
 Wake one waiter: what a timer owner does when its time has come, and what a waiter does when it goes away.
 
 KEYS   1 wakeups LIST    wakeup token; or another list of tokens of lib/wakeups.lua: it gets back one that was taken
-       2 timer   STRING  who wakes somebody at the next due time
+       2 timer   STRING  who wakes a waiter at the next due time
 ALSO   meta backup
 ARGV   1 now_us  "" = the server's clock
-       2 waiter  "" = wake somebody
-       3 watch   "1" = the waiter owns the timer: wake somebody if its time has come; "" = the waiter goes away: if it
+       2 waiter  "" = wake a waiter
+       3 watch   "1" = the waiter owns the timer: wake a waiter if its time has come; "" = the waiter goes away: if it
                  has a duty (lib/wakeups.lua), another one takes it over
 RETURN 0, or in how many ms a waiter that watches comes again
 ERRORS -

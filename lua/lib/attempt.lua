@@ -10,7 +10,8 @@ local attempt = {}
 
 local KEPT_MS = 300000
 
--- What {key, group, history, record ...} the attempt was handed out, visible again at visible_ms from now on; or nil.
+-- The messages {key, group, history, record ...} that the attempt was handed out, visible again at visible_ms from now
+-- on; or nil.
 function attempt.repeated(base, id, now_ms, visible_ms)
   local name, inflight = base .. "attempt:" .. id, base .. "inflight"
   local saved = redis.call("GET", name)

@@ -1,5 +1,5 @@
 --[[
-The errors about what cannot be read: somebody edited it, or a restore was partial. To be required in a rare branch
+The errors about data that cannot be read: they were edited, or a restore was partial. To be required in a rare branch
 only, before the first write. A script that needs a setting, and finds it missing or no number, replies
 damaged.settings(meta).
 
@@ -22,12 +22,12 @@ local function refuse(key, field, found, wanted)
   return redis.error_reply("QUEUE_DAMAGED " .. shown(key) .. "\t" .. shown(field) .. "\t" .. found .. "\t" .. wanted)
 end
 
--- What the field of a hash (or "" for the key itself) holds is not what is wanted; false = it is missing.
+-- The error that the field of a hash (or "" for the key itself) does not hold what is wanted; false = it is missing.
 function damaged.value(key, field, value, wanted)
   return refuse(key, field, value and "holds '" .. shown(value) .. "'" or "is missing", wanted)
 end
 
--- A whole number of at most so many digits, 9 unless told otherwise?
+-- Is it a whole number of up to `digits` digits (nil = 9)?
 function damaged.is_whole(value, digits)
   return value and #value <= (digits or 9) and string.find(value, "^%d+$") ~= nil
 end
@@ -136,7 +136,8 @@ local function is_type(key, wanted)
   return kind == wanted or kind == "none", kind
 end
 
--- What was taken from the head of a list (id and more, record, ...) cannot be kept: it goes back. Returns the error.
+-- Put back messages that were taken from the head of a list (id and more, record, ...) and cannot be kept. Returns the
+-- error.
 function damaged.put_back(list, taken, refused)
   for i = #taken - 1, 1, -2 do
     redis.call("LPUSH", list, taken[i + 1], string.sub(taken[i], 1, 24))

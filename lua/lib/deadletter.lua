@@ -1,4 +1,7 @@
 --[[
+A message moves to the dead-letter queue in the receive that would be one too many; or when a worker releases it, after
+its last receive or because it shall not be tried again. No message moves when its visibility timeout ends.
+
 Dead letters stay in the hash slot where they died: the dead-letter queue has a shard, a partition of its own, under
 the hash tag of each source partition, so a move is part of one script. A shard exists when its meta does.
 ]]
@@ -32,13 +35,15 @@ function deadletter.policy(base)
   }
 end
 
--- What becomes of a message that was received so often: "deliver", "bury" = to the dead-letter queue, "wait" = there
--- too, when it has a shard.
+-- The fate of a message after a number of receives in this queue:
+--   "deliver"      it may be received again
+--   "dead-letter"  it moves to the dead-letter queue now
+--   "wait"         it moves as soon as the dead-letter queue has a shard here; the caller is told to create it
 function deadletter.fate(policy, receives, now_ms)
   if not policy or receives == 0 or receives < policy.max_receives then
     return "deliver"
   elseif not policy.is_missing then
-    return "bury"
+    return "dead-letter"
   end
   return policy.missing_until > now_ms and "deliver" or "wait"
 end

@@ -1,7 +1,7 @@
 -- Deduplication carry-over: how long a partition has to remember deduplication ids of what may be elsewhere one day.
--- longest_window (ms) counts from when partitions are added, ids_until (ms) says it of groups that were in their old
--- places afterwards.
-local DEFAULT_MS = 60000 -- it counts at least so long anyway
+-- longest_window (ms) counts from when partitions are added; ids_until (ms) is the time for groups that were in their
+-- old places afterwards.
+local DEFAULT_MS = 60000 -- it is at least this long anyway
 
 return function(base, place, is_stored, window_ms, now_us)
   local meta = base .. "meta"

@@ -3,10 +3,13 @@ One partition of a FIFO queue. A message stays in the LIST of its group until it
 
   available  ZSET  group -> since when (us) its head can be received; all groups that can be served, and no other
   inflight   ZSET  STAMP GROUP -> visible again (ms * 1000) + receives of this delivery cycle (lib/score.lua)
-  state      HASH  STAMP -> "N/first_ms/available_us[/B]" of what was received before and not deleted. N never goes
-                   down: it counts what the message went through, a receive once, its return unbegun once more, and so
-                   tells receives apart in handles and scores. B is what of N is no receive, two for each return:
-                   N - B receives count, and at none of them first_ms is 0
+  state      HASH  STAMP -> "N/first_ms/available_us[/B]" of a message that was received and not deleted:
+                     N             receives and returns unbegun. It never goes down, so handles and scores tell one
+                                   receive from another by it
+                     first_ms      time of the first receive that counts; 0 if none does
+                     available_us  since when the message can be received; while it is in flight, when it was received
+                     B             two for each return unbegun, left out if there was none: N - B receives count
+                   Received: 1/F/R. Returned unbegun: 2/0/A/2, no receive counts. Received again: 3/F/R/2, one counts
   delayed    ZSET  STAMP GROUP -> due (ms)
   postponed  ZSET  STAMP GROUP -> sent (ms, rounded up); due at + the queue's DelaySeconds
 
@@ -17,7 +20,7 @@ local score = require("lib.score")
 
 local fifo = {}
 
--- What a state says: N, first_ms (string), available_us (string), B.
+-- The parts of a state: N, first_ms (string), available_us (string), B.
 function fifo.parse(state)
   local n, first, since, b = string.match(state, "^(%d+)/(%d+)/(%d+)/?(%d*)$")
   return tonumber(n), first, since, b == "" and 0 or tonumber(b)
@@ -27,12 +30,12 @@ function fifo.state(n, first, since, b)
   return string.format(b > 0 and "%d/%s/%s/%d" or "%d/%s/%s", n, first, since, b)
 end
 
--- Does a state (nil = none) say N, as a receipt has it?
+-- Has a state (nil = none) the N of a receipt?
 function fifo.is_latest(state, n)
   return string.match(state or "", "^%d+") == n
 end
 
--- What is shown of a message: receives and first receive (ms, string), of a state or nil.
+-- The receives that count and the first of them (ms, string), of a state or nil.
 function fifo.shown(state)
   if not state then
     return 0, "0"
@@ -113,8 +116,8 @@ function fifo.expire_due(base, now, limit)
   return #due == 2 * limit
 end
 
--- As lib/make_available.lua, for many groups. With `stamps`, only those groups whose head has the stamp. What is
--- available keeps its place.
+-- As lib/make_available.lua, for many groups. With `stamps`, only those groups whose head has the stamp. Groups
+-- that are available keep their places.
 function fifo.make_all_available(base, groups, stamps, turn)
   local heads, members, found, of_head = {}, {}, {}, {}
   for i = 1, #groups do
@@ -144,7 +147,7 @@ function fifo.make_all_available(base, groups, stamps, turn)
   end
 end
 
--- Take out of the delayed sets what is due, at most `limit` of each. Returns true if there may be more.
+-- Take messages that are due out of the delayed sets, at most `limit` of each. Returns true if there may be more.
 function fifo.promote_due(base, now_ms, queue_delay_ms, limit)
   local has_more = false
   for _, set in ipairs({{base .. "delayed", now_ms}, {base .. "postponed", now_ms - queue_delay_ms}}) do

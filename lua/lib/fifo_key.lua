@@ -38,7 +38,8 @@ function fifo_key.with_due(key, due_ms)
   return fifo_key.stamp(key) .. due .. (string.match(key, "/.*$") or "")
 end
 
--- What a dead letter went through before: first receive (ms, string), receives, moved (ms, string), source; or nil.
+-- The part of a dead letter's key about its time in the source: first receive (ms, string), receives, moved (ms,
+-- string), source; or nil.
 function fifo_key.earlier_receives(key)
   return string.match(key, "/(%d*)/(%d+)/(%d*)/(.*)$")
 end

@@ -1,5 +1,6 @@
--- The score in `inflight` of a member that a caller has a receipt for, or false. A message of a fair queue that is
--- visible again waits in its group: it is brought back, as its receipt is good until somebody else receives it.
+-- Find the score in `inflight` of a member that a caller has a receipt for, or false; and bring the message back there
+-- if it waits in its group, as a message of a fair queue does that is visible again. Its receipt is good until the
+-- message is received again.
 return function(base, member)
   local inflight = base .. "inflight"
   local at = redis.call("ZSCORE", inflight, member)

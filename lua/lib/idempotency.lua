@@ -14,7 +14,7 @@ local NUMBER = 8 -- characters of a number
 local KEPT_MS = "120000"
 idempotency.KEPT_REPEATED_MS = "3600000"
 
--- What a slot holds, if it knows the call of that number (as in ARGV): the answer, else nil.
+-- The answer that a slot holds to the call of that number (as in ARGV), else nil.
 function idempotency.known(slot, number)
   local held = redis.call("GET", slot)
   if held and string.sub(held, -NUMBER) == string.sub(number, 1, NUMBER) then

@@ -5,7 +5,7 @@ more than 4,096 bytes. A thousand smaller ones fit into one call, and cost nothi
 ]]
 local large = {}
 
-large.BYTES = 4194304 -- so much one call carries, beyond one message
+large.BYTES = 4194304 -- bytes of records that one call carries at most, beyond one message
 local COMMON = 4096
 
 -- A record of that size enters the partition.

@@ -13,13 +13,13 @@ retention counts from then. MOVED is when it became a dead letter (ms) and SOURC
 
 A delivery cycle begins when a message is received under a key from a list, and its key in flight, its *member*, is the
 same until the cycle ends: while the message is in flight, when it is visible again (in `inflight`, or `again:GROUP` of
-a fair queue) and when it was given another time (in `delayed`). lib/score.lua says what its scores are.
+a fair queue) and when it was given another time (in `delayed`). lib/score.lua describes its scores.
 ]]
 local message = {}
 
-local MS = 13 -- characters of an id that say when it was sent, in ms,
-local ID = 24 -- of all of it,
-local ID_FIRST = 37 -- with FIRST behind it
+local MS = 13 -- characters of an id that are its time of sending in ms
+local ID = 24 -- characters of an id
+local ID_FIRST = 37 -- characters of an id with FIRST behind it
 local LONGEST_PLAIN = 38 -- only longer keys can have a "/" part: the shortest ones have FIRST or DUE, and 44 characters
 local FAR_MS = 900000 -- SQS's longest delay
 

@@ -13,7 +13,7 @@ return function(base, is_fifo, now_us, due)
   local outbox, target = base .. "outbox", nil
   local move = {place = tonumber(place)}
 
-  -- What the script replies if the message cannot go yet: -2 an earlier hand-over has to be finished first,
+  -- The reply of the script if the message cannot go yet: -2 an earlier hand-over has to be finished first,
   -- "no_source", or the name of the queue that is in another slot. Nothing has been changed then.
   function move.refusal(source, group)
     if redis.call("EXISTS", outbox) == 1 then

@@ -4,8 +4,8 @@ Which partition of its queue a message group belongs to (FIFO), or a deduplicati
 The field `partition` of a partition's meta is NUMBER/COUNT, or NUMBER/COUNT/BEFORE while there may be something in its
 place of the time when there were BEFORE partitions. A group changes its place when it is empty: its old partition takes
 messages for it while it has some. After that it gives senders a *migration token*, COUNT:STAMP, with which the new
-partition takes them; so the messages of a group are in one place at any time. What an old partition knows of
-deduplication ids counts in the same way.
+partition takes them; so the messages of a group are in one place at any time. The deduplication ids
+that an old partition knows count in the same way.
 
 Returns the place and COUNT:
   "here"       the partition takes it

@@ -3,8 +3,8 @@ The slow path of receive_message.lua: something became visible again or was dela
 past, expired or cancelled ones, large records, a pause, a limit. It answers for the whole call, whose ARGV it reads.
 A long module: what is decided about a message of a list and of a set has to be read beside each other.
 
-What waits is handed out in the order in which it became visible. A *line* is what shares one order: the whole queue, or
-one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
+Messages are handed out in the order in which they became visible. A *line* has one such order: the whole queue, or one
+message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
 at its score; serve() merges them.
 ]]
 local fair_ring = require("lib.fair_ring")
@@ -13,13 +13,14 @@ local sorted = require("lib.sorted")
 local large = require("lib.large")
 local score = require("lib.score")
 
-local DROPS = 1000 -- so much one call drops, moves to the dead-letter queue or passes over,
-local FAIR_DROPS = 400 -- on a fair queue: there it also goes round
-local TURNS = 120 -- groups at most, of which it hands out
-local FAIR = 100 -- messages at most, and brings
-local PROMOTED, INTO = 1000, 75 -- messages of each set to their groups, to so many groups
-local STEPS = 160 -- times it changes between the list of a line and its sets, where their messages alternate
-local LOOKS = 250 -- members of a set that are read at once after some were dropped
+local DROPS = 1000 -- messages that one call drops, dead-letters or skips at most
+local FAIR_DROPS = 400 -- the same on a fair queue, where turns cost calls as well
+local TURNS = 120 -- turns of message groups in one call at most
+local FAIR = 100 -- messages that one call hands out of a fair queue at most
+local PROMOTED = 1000 -- messages that one call moves from a set to their groups at most
+local INTO = 75 -- groups that receive them at most
+local STEPS = 160 -- times that one call changes between the list of a line and its sets at most
+local LOOKS = 250 -- members that are read of a set at once after some were dropped
 
 -- With {status ...} of the receipts of which some are refused.
 local function with_refused(reply, refused)
@@ -35,7 +36,7 @@ local function count(r, field, by)
   r.counts[field] = (r.counts[field] or 0) + by
 end
 
--- What becomes of a message that was received so often (lib/deadletter.lua).
+-- The fate of a message after a number of receives (lib/deadletter.lua).
 local function fate(r, receives)
   if receives == 0 then
     return "deliver"
@@ -73,7 +74,7 @@ local function hand_out(r, line, key, record)
       if what == "deliver" then
         deliver(r, message.member(key, r.now), 0, record)
         return 1
-      elseif what == "bury" then
+      elseif what == "dead-letter" then
         append(r.moves, key, 0, record)
       else -- as visible again: the next receive names the dead-letter queue to its caller
         local member = message.member(key, r.now)
@@ -136,8 +137,8 @@ local function look(line, n)
 end
 
 -- Decide about what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up
--- to n messages to hand out. Returns what is taken out of its set, what of that is delivered or buried, and where to go
--- on.
+-- to n messages to hand out. Returns the members that leave their sets, those of them that are delivered or
+-- dead-lettered, and where to go on.
 local function choose(r, due, at, limit, n)
   local gone, chosen, delivered = {}, {}, 0
   local most = large.chunk(r.large, LOOKS, r.bytes)
@@ -156,7 +157,7 @@ local function choose(r, due, at, limit, n)
     else
       gone[#gone + 1] = d
     end
-    if d.fate == "deliver" or d.fate == "bury" then
+    if d.fate == "deliver" or d.fate == "dead-letter" then
       chosen[#chosen + 1] = d
     end
     if d.fate == "deliver" then
@@ -182,7 +183,7 @@ local function serve_due(r, line, due, from, limit, n)
     if not record then -- damaged: nothing to hand out
       r.drops = r.drops - (d.fate == "deliver" and 1 or 0)
       d.is_kept = d.fate == "deliver"
-    elseif d.fate == "bury" then
+    elseif d.fate == "dead-letter" then
       append(r.moves, d.member, d.receives, record)
     else
       local member, receives = d.member, d.receives + 1
@@ -264,7 +265,8 @@ local function forget_delays(r)
   end
 end
 
--- What became visible in a set of a fair queue goes to its group. Returns whether there is more.
+-- Move messages that became visible from a set of a fair queue to their groups. Returns how many entries were read
+-- (member and score count as two), and whether there is more.
 local function promote(r, name)
   local found = redis.call("ZRANGEBYSCORE", r.base .. name, "-inf", score.highest(r.now), "WITHSCORES",
     "LIMIT", "0", PROMOTED)

@@ -1,11 +1,12 @@
 --[[
 One group in receive_message_fifo.lua that is not common: messages received before, delayed, expired, dead letters, in
-flight further on, or not to be kept. `r` is what all groups share: it appends to r.messages, r.scores and r.seen, and
-keeps the redrive policy in r.dlq. The other arguments tell of the group's messages from the head on. Returns
+flight further on, or not to be kept. `r` is common to all groups of a call: results are appended to r.messages,
+r.scores and r.new_states, and r.dlq keeps the redrive policy. The other arguments describe the group's messages from
+the head on. Returns
   delivered    messages handed out of this group
   removed      messages taken out of the group (expired, dead letters, deleted at once)
   steps        how many redis calls are left, about
-  goes_on      the group may be available again
+  is_unlocked  its next message can perhaps be received at once: no message of it is in flight
   missing_dlq  a dead-letter queue that has no shard here: nothing of the group was touched
 ]]
 local deadletter = require("lib.deadletter")
@@ -47,14 +48,14 @@ local function leaving(list, states)
   return leave
 end
 
--- Hand out a message, whose state says n, first, b.
+-- Hand out a message in whose state n, first and b stand.
 local function deliver(r, group, key, record, member, n, first, b)
   local at = #r.messages
   r.messages[at + 1], r.messages[at + 2], r.messages[at + 4] = key, group, record
   r.messages[at + 3] = fifo.state(n + 1, first, r.now, b)
   if not r.acks then
-    r.seen[#r.seen + 1] = fifo_key.stamp(key)
-    r.seen[#r.seen + 1] = fifo.state(n + 1, first, r.now_us, b)
+    r.new_states[#r.new_states + 1] = fifo_key.stamp(key)
+    r.new_states[#r.new_states + 1] = fifo.state(n + 1, first, r.now_us, b)
     if r.visibility_ms > 0 then
       r.scores[#r.scores + 1] = score.of(r.visible_ms, n + 1)
       r.scores[#r.scores + 1] = member
@@ -62,20 +63,20 @@ local function deliver(r, group, key, record, member, n, first, b)
   end
 end
 
-return function(r, group, entries, members, stamps, states, flights, steps)
+return function(r, group, entries, members, stamps, old_states, flights, steps)
   if entries[1] and not flights[1] and fifo_key.enqueued_at_ms(entries[1]) < r.oldest_ms then
     local limit = math.max(1, math.min(steps, 1000))
     local removed = require("lib.drop_expired_fifo")(r.base, group, r.oldest_ms, limit, true)
-    return {delivered = 0, removed = removed, steps = steps - removed - 6, goes_on = removed > 0}
+    return {delivered = 0, removed = removed, steps = steps - removed - 6, is_unlocked = removed > 0}
   end
   local leave, letters = leaving(fifo.list(r.base, group), r.base .. "state"), {}
   local delivered, is_stopped, missing_dlq = 0, false, nil
   for i = 1, #stamps do
     local key, record, stamp = entries[2 * i - 1], entries[2 * i], stamps[i]
     local n, first, b, _ = 0, r.now, 0, nil
-    if states[i] then
+    if old_states[i] then
       local known_first
-      n, known_first, _, b = fifo.parse(states[i])
+      n, known_first, _, b = fifo.parse(old_states[i])
       first = n > b and known_first or r.now
     end
     local receives = n - b
@@ -95,7 +96,7 @@ return function(r, group, entries, members, stamps, states, flights, steps)
     local fate = deadletter.fate(r.dlq, receives, r.now_ms)
     if fifo_key.enqueued_at_ms(key) < r.oldest_ms then
       steps = steps - leave.remove(stamp)
-    elseif fate == "bury" then
+    elseif fate == "dead-letter" then
       steps = steps - leave.remove(stamp)
       letters[#letters + 1] = {key = key, first = first, receives = receives, record = record}
     elseif fate == "wait" then
@@ -116,12 +117,12 @@ return function(r, group, entries, members, stamps, states, flights, steps)
   if #letters > 0 then
     deadletter.move_fifo(r.base, r.dlq, group, letters, r.now_us)
   end
-  local is_open = (kept == 0 or r.visibility_ms == 0) and (delivered > 0 or removed > 0 or not is_stopped)
+  local is_unlocked = (kept == 0 or r.visibility_ms == 0) and (delivered > 0 or removed > 0 or not is_stopped)
   return {
     delivered = delivered,
     removed = removed,
     missing_dlq = missing_dlq,
-    steps = steps - (removed > 0 and 2 or 0) - (#letters > 0 and 11 or 0),
-    goes_on = not missing_dlq and is_open,
+    steps = steps - (removed > 0 and 2 or 0) - (#letters > 0 and 11 or 0), -- LTRIM, HDEL; deadletter.move_fifo()
+    is_unlocked = not missing_dlq and is_unlocked,
   }
 end

@@ -1,18 +1,18 @@
 --[[
-What a worker says of messages that it did not finish, for either kind of queue: release_message.lua tells the arguments
-from the outcome on, and the reply. `kind` is what the two do in their own way:
+A worker releases messages that it did not finish, of either kind of queue: release_message.lua describes the arguments
+from the outcome on, and the reply. `kind` has the functions that differ between the two:
 
-  names                        how many arguments name a message
-  find(i)                      the message that ARGV[i]... names: {counted = receives that count, ...}, or nil, status
-  requeue(m)                   it was not begun
-  record(m)                    its record, nil if it is damaged and was forgotten
-  retry(m, record, delay_ms)   visible again after a while
-  bury(m, record, policy)      to the dead-letter queue
-  is_visible(m, status)        what comes after either; is a message visible now?
+  names                           how many arguments name a message
+  find(i)                         the message ARGV[i] ...: {counted = receives that count, ...}, or nil, status
+  requeue(m)                      it was not begun
+  record(m)                       its record, nil if it is damaged and was forgotten
+  retry(m, record, delay_ms)      visible again after a while
+  dead_letter(m, record, policy)  to the dead-letter queue
+  is_visible(m, status)           called after any of them: is a message visible now?
 ]]
 local deadletter = require("lib.deadletter")
 
-local GONE, BURIED, NO_SHARD = -2, -3, -4
+local GONE, DEAD_LETTERED, NO_SHARD = -2, -3, -4
 
 return function(base, now_us, kind)
   local now_ms = math.floor(now_us / 1000)
@@ -33,9 +33,9 @@ return function(base, now_us, kind)
       record = string.sub(record, 1, size) .. cause
     end
     local fate = deadletter.fate(policy, is_last and math.huge or m.counted, now_ms)
-    if fate == "bury" then
-      kind.bury(m, record, policy)
-      return BURIED
+    if fate == "dead-letter" then
+      kind.dead_letter(m, record, policy)
+      return DEAD_LETTERED
     elseif fate == "wait" then
       missing_dlq = policy.name
       return NO_SHARD
@@ -55,7 +55,7 @@ return function(base, now_us, kind)
     elseif m then
       status = retry(m, unpack(ARGV, first, first + 6))
     end
-    if m and (status >= 0 or status == BURIED) then
+    if m and (status >= 0 or status == DEAD_LETTERED) then
       visible = kind.is_visible(m, status) or visible
     end
     if status > 0 and (not shortest or status < shortest) then

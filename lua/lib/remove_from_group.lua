@@ -20,7 +20,7 @@ return function(base, list, group, keys)
     wanted[stamp] = nil
   end
 
-  -- Where a message is that was given another time since it was received: its key says so now.
+  -- The position of a message that was given another time since it was received: its key has changed.
   local function search(key)
     local stamp = stamp_of(key)
     local since = string.match(call("HGET", base .. "state", stamp) or "", "^%d+/%d+/(%d+)%d%d%d")

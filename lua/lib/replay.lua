@@ -19,7 +19,7 @@ function replay.save_reply(slot, number, reply, are_gone)
   idempotency.save(slot, number, not are_gone and #answer > LARGE and "?" or answer)
 end
 
--- What of an answer is still in flight as it was, {{score =, member =} ...}; and all of its members.
+-- The messages of an answer that are in flight as they were, {{score =, member =} ...}; and all of its members.
 local function still_held(base, answer)
   local held, members = {}, {}
   local scores = string.find(answer, "^%d") and {string.sub(answer, 1, 16), string.sub(answer, 17)}

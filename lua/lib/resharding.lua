@@ -1,7 +1,7 @@
 --[[
 Resharding: is one state of a queue's partitions a later one than another? A state ends with COUNT, or COUNT/BEFORE
-while there may be something in its old place; the count only rises, and BEFORE goes once for each count. What a slow or
-repeated call says of an earlier state changes nothing.
+while there may be something in its old place; the count only rises, and BEFORE goes once for each count. A slow or
+repeated call with an earlier state changes nothing.
 ]]
 local function parts(state)
   local count, before = string.match(state, "^(%d+)/?(%d*)$")

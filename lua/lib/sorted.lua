@@ -33,8 +33,8 @@ function sorted.find(list, prefix)
   return nil
 end
 
--- How many of the first n messages of a list come before another one, if `is_before(key)` says so of each and holds up
--- to some place.
+-- How many of the first n messages of a list come before another one: `is_before(key)` is true of those up to some
+-- place, and false of the others.
 function sorted.count(list, is_before, n)
   local function holds(index)
     local key = redis.call("LINDEX", list, string.format("%d", 2 * index))
@@ -57,7 +57,7 @@ function sorted.count(list, is_before, n)
   return low
 end
 
--- Put a message behind those of the first n that come before it, as `is_before` says.
+-- Put a message behind those of the first n that come before it by `is_before`.
 function sorted.insert(list, key, record, is_before, n)
   local index = sorted.count(list, is_before, n)
   local following = index > 0 and redis.call("LINDEX", list, string.format("%d", 2 * index))

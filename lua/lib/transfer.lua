@@ -21,12 +21,12 @@ local fifo = require("lib.fifo")
 
 local transfer = {}
 
-local MOST, MOST_FIFO = 100, 50 -- messages in one step
-local EXPIRED = 50 -- visibility timeouts that are over end in one step,
-local SKIPPED = 300 -- and so many tombstones and empty groups
+local MOST, MOST_FIFO = 100, 50 -- messages that one step takes at most
+local EXPIRED = 50 -- visibility timeouts that one step ends at most
+local SKIPPED = 300 -- tombstones and empty groups that one step passes over at most
 
--- A function of (source, group) that says why a message cannot go within the hash slot: "no_source", or the name of the
--- queue that has no partition here that takes it; nil if it can. `destination` is "" for the message's own source.
+-- A function of (source, group) that returns why a message cannot go within the hash slot: "no_source", or the name of
+-- the queue that has no partition here that takes it; nil if it can. `destination` is "" for the message's own source.
 function transfer.elsewhere(base, is_fifo, destination)
   local known = {}
   -- Would the partition of that base take a message of the group?
@@ -48,7 +48,7 @@ function transfer.elsewhere(base, is_fifo, destination)
   end
 end
 
--- What a step of `take` has taken, up to `limit` messages.
+-- The messages that a step of `take` has taken, up to `limit`.
 local function taking(limit)
   local step = {taken = {}, received = {}, bytes = 0}
 
@@ -66,20 +66,20 @@ local function taking(limit)
   return step
 end
 
-local function take_fifo(base, now, step, accept)
+local function take_fifo(base, now, step, reason_to_stop)
   local more = fifo.expire_due(base, now, EXPIRED) and "more" or nil
-  local stamps, refused = {}, nil
+  local stamps, stop = {}, nil
   while step.has_room() do
     local group, since = unpack(redis.call("ZPOPMIN", base .. "available"))
     if not group then
-      refused = more
+      stop = more
       break
     end
     local list = fifo.list(base, group)
     local key, record = unpack(redis.call("LRANGE", list, "0", "1"))
     local _, _, _, source = fifo_key.earlier_receives(key)
-    refused = accept(source or "", group)
-    if refused or not step.has_room(record) then
+    stop = reason_to_stop(source or "", group)
+    if stop or not step.has_room(record) then
       redis.call("ZADD", base .. "available", since, group)
       break
     end
@@ -95,16 +95,16 @@ local function take_fifo(base, now, step, accept)
     redis.call("HDEL", base .. "state", unpack(stamps))
     redis.call("HINCRBY", base .. "meta", "messages", -#stamps)
   end
-  return refused
+  return stop
 end
 
 -- A message of a ZSET.
-local function take_member(base, set, member, at, step, accept)
+local function take_member(base, set, member, at, step, reason_to_stop)
   local part, receives = message.parse(member), score.receives(at)
-  local refused = accept(part.source)
+  local stop = reason_to_stop(part.source)
   local record = redis.call("HGET", base .. "store", member) or ""
-  if refused or not step.has_room(record) then
-    return refused or "more"
+  if stop or not step.has_room(record) then
+    return stop or "more"
   end
   local past = (set == "delayed" and "delayed " or "inflight ") .. at .. " " .. member
   step.add({
@@ -116,14 +116,14 @@ local function take_member(base, set, member, at, step, accept)
   return nil
 end
 
--- What is visible in the groups of a fair queue, or in the list of another one.
-local function take_ready(base, step, accept)
+-- Visible messages in the groups of a fair queue, or in the list of another one.
+local function take_ready(base, step, reason_to_stop)
   local meta, groups = base .. "meta", base .. "fair_ring"
   local is_fair = redis.call("HGET", meta, "fair")
-  local tombstones, empty, grouped, refused = 0, 0, 0, nil
+  local tombstones, empty, grouped, stop = 0, 0, 0, nil
   while step.has_room() do
     if tombstones + empty == SKIPPED then
-      refused = "more"
+      stop = "more"
       break
     end
     local group = ""
@@ -139,8 +139,8 @@ local function take_ready(base, step, accept)
       tombstones = tombstones + 1
     elseif key then
       local part = message.parse(key)
-      refused = accept(part.source) or not step.has_room(record) and "more" or nil
-      if refused then
+      stop = reason_to_stop(part.source) or not step.has_room(record) and "more" or nil
+      if stop then
         break
       end
       local past = group ~= "" and "group" or ""
@@ -150,8 +150,8 @@ local function take_ready(base, step, accept)
     else
       local member, at = unpack(redis.call("ZRANGE", fair_ring.again(base, group), "0", "0", "WITHSCORES"))
       if member then
-        refused = take_member(base, "again:" .. group, member, at, step, accept)
-        if refused then
+        stop = take_member(base, "again:" .. group, member, at, step, reason_to_stop)
+        if stop then
           break
         end
         redis.call("HINCRBY", meta, score.counter(at), "-1")
@@ -171,41 +171,41 @@ local function take_ready(base, step, accept)
   if grouped > 0 then
     redis.call("HINCRBY", meta, "grouped", -grouped)
   end
-  return refused
+  return stop
 end
 
 -- Messages whose time has come in `inflight` or `delayed`.
-local function take_due(base, set, now, limit, step, accept)
+local function take_due(base, set, now, limit, step, reason_to_stop)
   local due = redis.call("ZRANGEBYSCORE", base .. set, "-inf", score.highest(now), "WITHSCORES", "LIMIT", "0", limit)
   for i = 1, #due, 2 do
-    local refused = take_member(base, set, due[i], due[i + 1], step, accept)
-    if refused then
-      return refused
+    local stop = take_member(base, set, due[i], due[i + 1], step, reason_to_stop)
+    if stop then
+      return stop
     end
   end
   return nil
 end
 
--- Take up to `limit` visible messages out of a partition, at most 100 (FIFO: 50) and 4 MiB, oldest first. Stops before
--- a message that `accept(source, group)` refuses and returns what that said as second value, or "more" if there may be
--- more although it took none.
-function transfer.take(base, is_fifo, now_us, limit, accept)
+-- Take up to `limit` visible messages out of a partition, at most 100 (FIFO: 50) and 4 MiB, oldest first. It stops
+-- before a message for which `reason_to_stop(source, group)` returns a reason. Returns the messages; and that reason,
+-- or "more" if it stopped at a limit of one step and there may be more, or nil.
+function transfer.take(base, is_fifo, now_us, limit, reason_to_stop)
   local now = string.sub(now_us, 1, 13)
   limit = math.min(limit, is_fifo and MOST_FIFO or MOST)
   local step = taking(limit)
-  local refused
+  local stop
   if is_fifo then
-    refused = take_fifo(base, now, step, accept)
+    stop = take_fifo(base, now, step, reason_to_stop)
   else
-    refused = take_ready(base, step, accept)
+    stop = take_ready(base, step, reason_to_stop)
     for _, set in ipairs({"inflight", "delayed"}) do
-      if not refused and step.has_room() then
-        refused = take_due(base, set, now, limit - #step.taken, step, accept)
+      if not stop and step.has_room() then
+        stop = take_due(base, set, now, limit - #step.taken, step, reason_to_stop)
       end
     end
   end
   require("lib.moved").mark(base, tonumber(now), step.received)
-  return step.taken, refused
+  return step.taken, stop
 end
 
 local function put_back_fifo(base, messages)

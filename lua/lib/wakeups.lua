@@ -4,7 +4,7 @@ Wakes waiters without polling, for each partition by itself. Waiters block (BLPO
   backup     a token for each backup that is missing. Waiters without a duty block on it.
   wake:NAME  a token for one waiter that has a duty: another due time than the one it knows counts now.
 A waiter that takes a token receives. `timer` is a STRING `due_ms:owner:backup:backup...`, owner = "-" if it left:
-  owner      wakes somebody when the earliest invisible message becomes due, and looks itself LAST_LOOK_MS later.
+  owner      wakes a waiter when the earliest invisible message becomes due, and looks itself LAST_LOOK_MS later.
   backup     looks itself a while after the due time, in case the owner died: the first one FIRST_LOOK_MS later.
 "Looks" means receives: that ends the duty, and a waiter without a duty blocks on `backup` again.
 
@@ -12,17 +12,17 @@ A waiter is named PROCESS-NUMBER. As a process dies with all its waiters, only b
 owner's count; BACKUPS of them are wanted. A waiter that took a backup token although its process has a duty becomes one
 more backup, so that it does not take the token again and again.
 
-What holds while somebody is blocked:
+What holds while a waiter is blocked:
   1. A message is visible: a token is in `wakeups`, or a waiter that took one is about to receive.
   2. There is a due time: the timer is not later, or a token is in `wakeups`, or the one who took it is about to
-     receive. Whoever takes a token puts it back unless it sees to that.
+     receive. A waiter that takes a token puts it back unless it sees to that.
   3. A due time has a timer: everybody who is blocked has a duty for it, or BACKUPS others have, or a token is in a list
      on which it is blocked, or those who took one are about to receive. So any of them may die.
   4. A duty that is given up (the wait is over, there are messages, it is cancelled) is asked for again at once.
 A waiter of one partition sends BLPOP and receive together, and the server runs both even if the waiter has died
 meanwhile. Between the two a waiter of several partitions can die with the token it took. For a new due time there is a
 second token, so that another process looks at it all the same; a visible message waits for the next token, or until
-somebody looks again after a minute.
+a waiter looks again after a minute.
 
 `sets` are the ZSETs with due times: {key, scale, offset}, due_ms = score / scale + offset.
 ]]
@@ -204,7 +204,7 @@ local function block(base, now_ms, next_due, waiter, has_waited)
   return duty
 end
 
--- The time has come for the owner to wake somebody. Returns in how many ms it comes again, or 0.
+-- The time has come for the owner to wake a waiter. Returns in how many ms it comes again, or 0.
 function wakeups.watch(base, now_ms, waiter)
   local timer = read(base)
   if timer and timer.due > now_ms then
