@@ -156,7 +156,7 @@ class Cluster:
             until(lambda c=client, n=number: _ok(c.execute_command("CLUSTER", "REPLICATE", n)), "it replicates")
         until(lambda: all(_field(c, "cluster_state") == "ok" for c in clients), "all slots are served")
         until(
-            lambda: all(c.info("replication")["master_link_status"] == "up" for c in clients[count:]),
+            lambda: all(c.info("replication").get("master_link_status") == "up" for c in clients[count:]),
             "replicas are in step",
         )
         for client in clients:
