@@ -10,20 +10,20 @@ KEYS   1 meta        HASH  queue attributes
        5 commands    HASH  consumer -> "drain" or "evict"
 ALSO   again:NAME
 ARGV   1 now_us       "" = the server's clock
-       2 lease_ms     what it holds stays invisible so long from now, at least
+       2 extension_ms what it holds stays invisible for this time from now, at least
        3 consumer     its name; "" = it is registered in another partition
        4 description  "" = it leaves; "=" = what it said last, and it holds nothing
-       5 life_ms      so long it counts as alive
-       6... member, receives of this stay per message that it holds
+       5 life_ms      for how long it counts as alive
+       6... member, receives of this delivery cycle per message that it holds
 RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged) | "?" (to "=": it is not known, or not any
        more); n = position, from 0, of a message above that it does not hold any more
 ERRORS QUEUE_NOT_FOUND
 BOUND  2100 calls, 256 KiB
 ]]
 local meta, inflight, heartbeats, consumers, commands = unpack(KEYS)
-local lease_ms, consumer, description, life_ms = tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
-local LAPSED_MS = 60000 -- so long after it lapsed it is listed
-local KEPT_MS = "86400000" -- after the last beat
+local extension_ms, consumer, description, life_ms = tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
+local LAPSED_MS = 60000 -- a consumer that lapsed is listed for this time
+local KEPT_MS = "86400000" -- after the last heartbeat
 if description == "=" then -- it is idle, as at its last beat: as few commands as can be
   local _, now = require("lib.clock")(ARGV[1], true)
   if redis.call("ZADD", heartbeats, "XX", "CH", string.format("%d", now + life_ms), consumer) == 0 then
@@ -60,7 +60,7 @@ if consumer ~= "" then
   end
 end
 
-local until_ms = math.ceil(now_us / 1000) + lease_ms
+local until_ms = math.ceil(now_us / 1000) + extension_ms
 for i = 6, #ARGV, 2 do
   local member, receives = ARGV[i], tonumber(ARGV[i + 1])
   local at

@@ -8,7 +8,7 @@ KEYS   1 meta    HASH    attributes of the shard
        4 timer   STRING  who wakes a waiter at the shard's next due time
 ALSO   wake:WAITER
 ARGV   1 modified_us  of the home partition: an older copy does not overwrite a newer one; with argument 2: now_us
-       2 missing      "" = the queue exists; "+ms" = it does not, and the source stops looking for it so long
+       2 missing      "" = the queue exists; "+ms" = it does not, and the source does not look for it for this time
        3 partition    "" = a shard of dead letters; a partition: NUMBER/COUNT or NUMBER/COUNT/BEFORE (lib/partition.lua)
                       as which it is created, "?" = it is only renewed
        4... field, value

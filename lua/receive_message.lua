@@ -3,7 +3,7 @@
 Receive messages from one partition of a standard queue (ReceiveMessage); messages that were received too
 often move to the dead-letter queue on the way.
 
-KEYS   1 slot     STRING  the caller's idempotency slot (lib/idempotency.lua)
+KEYS   1 slot     STRING  the caller's call slot (lib/idempotency.lua)
        2 meta     HASH    queue attributes
        3 ready    LIST    key, record, key, record ...
        4 store    HASH    member -> record of what is delayed or was received

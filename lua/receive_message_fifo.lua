@@ -4,7 +4,7 @@ Receive messages from one partition of a FIFO queue (ReceiveMessage): as many as
 next, groups in the order in which their heads became available. Messages that were received
 too often move to the dead-letter queue on the way.
 
-KEYS   1 slot      STRING  the caller's idempotency slot (lib/idempotency.lua)
+KEYS   1 slot      STRING  the caller's call slot (lib/idempotency.lua)
        2 meta      HASH    queue attributes
        3 available ZSET    group -> since when its head can be received (us)
        4 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this delivery cycle

@@ -1,7 +1,7 @@
 --[[
 Send messages to a standard queue (SendMessage, SendMessageBatch): all of them, or none.
 
-KEYS   1 slot   STRING  the caller's idempotency slot (lib/idempotency.lua)
+KEYS   1 slot   STRING  the caller's call slot (lib/idempotency.lua)
        2 meta   HASH    queue attributes
        3 ready  LIST    key, record, key, record ... in sending order
        4 wakeups LIST    wakeup token

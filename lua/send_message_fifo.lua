@@ -2,7 +2,7 @@
 Send messages to a FIFO queue (SendMessage, SendMessageBatch): all of them in order, or none. Duplicates inside the
 deduplication window are answered with the first message's stamp and not stored.
 
-KEYS   1 slot      STRING the caller's idempotency slot (lib/idempotency.lua)
+KEYS   1 slot      STRING the caller's call slot (lib/idempotency.lua)
        2 meta      HASH   queue attributes; last = stamp of the newest message, messages = how many there are
        3 available ZSET   group -> since when its head can be received (us)
        4 wakeups   LIST   wakeup token

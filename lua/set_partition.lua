@@ -21,7 +21,7 @@ local fifo_key = require("lib.fifo_key")
 local meta = KEYS[1]
 local base, is_fifo = string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$")
 local partition, limit = ARGV[2], tonumber(ARGV[3])
-local SHORTEST_MS = 60000 -- deduplication ids are remembered so long at least
+local SHORTEST_MS = 60000 -- deduplication ids are remembered for this time at least
 local DOUBTS = 1000 -- groups that seem to be in their old places, of which it is looked whether they are
 
 local created_us, deleting, present, ids_until, last, window, longest_window = unpack(redis.call("HMGET", meta,

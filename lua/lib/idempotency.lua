@@ -1,12 +1,11 @@
 --[[
 Do something once, however often it is asked for. A caller that got no answer asks again and gets the first one.
 
-KEYS[1] is the caller's idempotency slot, a STRING, which ends by itself after two minutes: the answer to the last call
-in it, and behind it the number of that call, 8 characters. No caller repeats what it sent more than 100 s ago. A slot
-has one call at a time, and none after one that was repeated, so a call that arrives later than its repetition is
-recognised as well: a slot in which a call was repeated stays an hour. The runners put the slot in front of KEYS, and
-the number in front of ARGV (send_message.lua takes the name of its first message), with "r" behind it if the call is
-repeated.
+KEYS[1] is the caller's call slot, a STRING, which ends by itself after two minutes: the answer to the last call in it,
+and behind it the number of that call, 8 characters. No caller repeats what it sent more than 100 s ago. A slot has one
+call at a time, and none after one that was repeated, so a call that arrives later than its repetition is recognised as
+well: a slot in which a call was repeated stays an hour. The runners put the slot in front of KEYS, and the number in
+front of ARGV (send_message.lua takes the name of its first message), with "r" behind it if the call is repeated.
 ]]
 local idempotency = {}
 

@@ -3,8 +3,8 @@ The slow path of receive_message.lua: something became visible again or was dela
 past, expired or cancelled ones, large records, a pause, a limit. It answers for the whole call, whose ARGV it reads.
 A long module: what is decided about a message of a list and of a set has to be read beside each other.
 
-Messages are handed out in the order in which they became visible. A *line* has one such order: the whole queue, or one
-message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
+Messages are handed out in the order in which they became visible. A *sequence* has one such order: the whole queue, or
+one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
 at its score; serve() merges them.
 ]]
 local fair_ring = require("lib.fair_ring")
@@ -19,7 +19,7 @@ local TURNS = 120 -- turns of message groups in one call at most
 local FAIR = 100 -- messages that one call hands out of a fair queue at most
 local PROMOTED = 1000 -- messages that one call moves from a set to their groups at most
 local INTO = 75 -- groups that receive them at most
-local STEPS = 160 -- times that one call changes between the list of a line and its sets at most
+local STEPS = 160 -- times that one call changes between the list of a sequence and its sets at most
 local LOOKS = 250 -- members that are read of a set at once after some were dropped
 
 -- With {status ...} of the receipts of which some are refused.
@@ -58,14 +58,14 @@ local function deliver(r, member, receives, record)
 end
 
 -- One message from a list. Returns 1, or 0 if it was not handed out.
-local function hand_out(r, line, key, record)
-  if line.group ~= "" then
+local function hand_out(r, sequence, key, record)
+  if sequence.group ~= "" then
     count(r, "grouped", -1)
   end
   if message.is_tombstone(key) then
     count(r, "tombstones", -1)
   elseif not message.is_expired(key, r.oldest) then
-    local group = r.paused_groups and line.group == "" and message.group(key) or ""
+    local group = r.paused_groups and sequence.group == "" and message.group(key) or ""
     if group ~= "" and redis.call("SISMEMBER", r.base .. "paused", group) == 1 then
       fair_ring.push(r.base, group, key, record) -- dead letters stand outside of their groups' lists
       require("lib.settings").unsort(r.base)
@@ -83,50 +83,51 @@ local function hand_out(r, line, key, record)
       end
     end
   end
-  r.drops, line.has_dropped = r.drops - 1, true
+  r.drops, sequence.has_dropped = r.drops - 1, true
   return 0
 end
 
--- Take up to n messages from the list of a line. Returns how many were handed out.
-local function serve_list(r, line, n)
-  if line.has_dropped then -- more of them may be in front
-    local dropped, tombstones = require("lib.drop_expired")(line.list, r.oldest, r.drops)
+-- Take up to n messages from the list of a sequence. Returns how many were handed out.
+local function serve_list(r, sequence, n)
+  if sequence.has_dropped then -- more of them may be in front
+    local dropped, tombstones = require("lib.drop_expired")(sequence.list, r.oldest, r.drops)
     r.drops = r.drops - dropped
     count(r, "tombstones", -tombstones)
-    if line.group ~= "" then
+    if sequence.group ~= "" then
       count(r, "grouped", -dropped)
     end
-    line.has_dropped = false
+    sequence.has_dropped = false
     if dropped > 0 then
       return 0
     end
   end
-  local popped = line.popped -- by the common path, which cannot hand it out
-  line.popped = nil
+  local popped = sequence.popped -- by the common path, which cannot hand it out
+  sequence.popped = nil
   if not popped then
-    popped = redis.call("LPOP", line.list, string.format("%d", 2 * large.chunk(r.large, n, r.bytes))) or {}
+    popped = redis.call("LPOP", sequence.list, string.format("%d", 2 * large.chunk(r.large, n, r.bytes))) or {}
   end
   local handed = 0
   for i = 1, #popped, 2 do
     r.bytes = r.bytes - #popped[i + 1]
-    handed = handed + hand_out(r, line, popped[i], popped[i + 1])
+    handed = handed + hand_out(r, sequence, popped[i], popped[i + 1])
   end
   return handed
 end
 
--- The next of what became visible in the sets of a line, in order; empty when there is no more.
-local function look(line, n)
+-- The next of what became visible in the sets of a sequence, in order; empty when there is no more.
+local function look(sequence, n)
   local due = {}
-  for _, set in ipairs(line.sets) do
+  for _, set in ipairs(sequence.sets) do
     if not set.is_over then
-      local found = redis.call("ZRANGEBYSCORE", set.name, "-inf", line.until_score, "WITHSCORES", "LIMIT", set.skip, n)
+      local found = redis.call("ZRANGEBYSCORE", set.name, "-inf", sequence.until_score, "WITHSCORES",
+        "LIMIT", set.skip, n)
       set.is_over = #found < 2 * n
       for i = 1, #found, 2 do
         due[#due + 1] = {member = found[i], score = found[i + 1], time = score.time(found[i + 1]), set = set}
       end
     end
   end
-  if #line.sets > 1 then
+  if #sequence.sets > 1 then
     table.sort(due, function(a, b) return a.time < b.time or a.time == b.time and a.score < b.score end)
     for i = #due, n + 1, -1 do -- looked at again
       due[i].set.is_over = false
@@ -170,7 +171,7 @@ local function choose(r, due, at, limit, n)
 end
 
 -- Hand out what became visible, as choose() decides. Returns how many were handed out and where to go on.
-local function serve_due(r, line, due, from, limit, n)
+local function serve_due(r, sequence, due, from, limit, n)
   local gone, chosen, at = choose(r, due, from, limit, n)
   local members, forgotten, handed = {}, {}, 0
   for i, d in ipairs(chosen) do
@@ -207,7 +208,7 @@ local function serve_due(r, line, due, from, limit, n)
     else
       removals[d.set.name] = removals[d.set.name] or {}
       table.insert(removals[d.set.name], d.member)
-      if line.is_group then
+      if sequence.is_group then
         count(r, score.counter(d.score), -1)
       end
     end
@@ -224,8 +225,8 @@ local function serve_due(r, line, due, from, limit, n)
   return handed, at
 end
 
--- Hand out up to n messages of a line. Returns how many.
-local function serve(r, line, n)
+-- Hand out up to n messages of a sequence. Returns how many.
+local function serve(r, sequence, n)
   local due, at, handed, steps = {}, 1, 0, STEPS
   while handed < n and r.drops > 0 and r.bytes > 0 do
     if steps == 0 then
@@ -234,23 +235,25 @@ local function serve(r, line, n)
     end
     steps = steps - 1
     if not due[at] then
-      due, at = look(line, line.has_looked and math.max(n, LOOKS) or n), 1
-      line.has_looked = true
+      due, at = look(sequence, sequence.has_looked and math.max(n, LOOKS) or n), 1
+      sequence.has_looked = true
     end
     local wanted = n - handed
     local first = due[at]
-    local ready = first and sorted.count(line.list, function(key) return message.since(key) <= first.time end, wanted)
-      or wanted
+    local ready = wanted
+    if first then
+      ready = sorted.count(sequence.list, function(key) return message.since(key) <= first.time end, wanted)
+    end
     if ready > 0 then
       local before, drops = handed, r.drops
-      handed = handed + serve_list(r, line, ready)
+      handed = handed + serve_list(r, sequence, ready)
       if handed == before and r.drops == drops and not first then
         break -- the list is empty
       end
     else
-      local head = redis.call("LINDEX", line.list, "0")
+      local head = redis.call("LINDEX", sequence.list, "0")
       local got
-      got, at = serve_due(r, line, due, at, head and message.since(head) or nil, wanted)
+      got, at = serve_due(r, sequence, due, at, head and message.since(head) or nil, wanted)
       handed = handed + got
     end
   end
@@ -320,10 +323,10 @@ local function serve_groups(r, n)
       break
     end
     local list, again = fair_ring.list(r.base, group), fair_ring.again(r.base, group)
-    local line = {
+    local sequence = {
       group = group, is_group = true, list = list, sets = {{name = again, skip = 0}}, until_score = "+inf",
     }
-    handed = handed + serve(r, line, other and math.min(quantum, n - handed) or n - handed)
+    handed = handed + serve(r, sequence, other and math.min(quantum, n - handed) or n - handed)
     turns = turns - 1
     if redis.call("EXISTS", list, again) == 0 then
       redis.call("ZREM", r.base .. "fair_ring", group)

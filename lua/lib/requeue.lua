@@ -1,4 +1,4 @@
--- A message that was received and not begun goes back to where it was in its line, as if it had not been received.
+-- A message that was received and not begun goes back to where it was in its list, as if it had not been received.
 local fair_ring = require("lib.fair_ring")
 local message = require("lib.message")
 local sorted = require("lib.sorted")

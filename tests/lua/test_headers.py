@@ -102,7 +102,7 @@ class Header:
 
     Attributes:
         also: keys that the script touches without being given them.
-        has_slot: the runner puts an idempotency slot in front.
+        has_slot: the runner puts a call slot in front.
     """
 
     keys: int

@@ -161,8 +161,8 @@ def pass_over(p: Partition, where: str, member: object) -> None:
 
 
 def history(member: str) -> tuple[int, int, int, str | None, str]:
-    """What a member of `inflight` (standard) says of its past: first receive (ms), receives before this stay, those of
-    them in other queues, source, group."""
+    """What a member of `inflight` (standard) says of its past: first receive (ms), receives before this delivery cycle,
+    those of them in other queues, source, group."""
     rest, _, group = member[24:].partition("@")
     first, _, past = rest.partition("/")
     if not past:
