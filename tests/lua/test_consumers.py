@@ -37,13 +37,13 @@ def beat(
     engine: Engine,
     q: QueueRef,
     *held: Delivery,
-    lease_ms: int = 20_000,
+    extension_ms: int = 20_000,
     name: str = "w",
     says: dict[str, Any] | None = SAYS,
     life_ms: int = 21_000,
 ) -> tuple[str, list[Any]]:
     """The order, and the bodies of what is not held any more."""
-    order, lost = engine.run(flows.beat(q, held, lease_ms, name, says, life_ms))
+    order, lost = engine.run(flows.beat(q, held, extension_ms, name, says, life_ms))
     return order, [d.body for d in lost]
 
 
@@ -88,7 +88,7 @@ def test_a_beat_tells_what_is_not_held_any_more_and_leaves_that_alone(engine: En
     engine.run(flows.change_visibility(q, [(a.receipt_handle, 60_000), (d.receipt_handle, 60_000)], NATIVE))
     engine.clock.advance_ms(1000)
     assert sorted(engine.bodies(q, visibility_ms=7000)) == ["c", "e"]
-    order, lost = beat(engine, q, a, b, d, e, lease_ms=90_000)
+    order, lost = beat(engine, q, a, b, d, e, extension_ms=90_000)
     assert (order, lost) == ("", ["b", "e"])
     engine.clock.advance_ms(7000)
     assert sorted(engine.bodies(q)) == ["c", "e"]
@@ -101,8 +101,8 @@ def test_a_message_that_was_received_again_is_lost(engine: Engine, name: str) ->
     mine = received(engine, q)
     engine.clock.advance_ms(60_000)
     other = again(engine, q)
-    assert beat(engine, q, mine, lease_ms=500_000) == ("", ["a"])
-    assert beat(engine, q, other, lease_ms=70_000) == ("", [])
+    assert beat(engine, q, mine, extension_ms=500_000) == ("", ["a"])
+    assert beat(engine, q, other, extension_ms=70_000) == ("", [])
     engine.clock.advance_ms(69_999)
     assert engine.counts(q) == (0, 1, 0)
     engine.clock.advance_ms(1)
@@ -411,7 +411,7 @@ def test_evict_ends_the_prolonging(engine: Engine, name: str) -> None:
     beat(engine, q)
     assert order(engine, q, "drain")
     assert order(engine, q, "evict")  # the later word counts
-    assert beat(engine, q, d, lease_ms=600_000) == ("evict", [])
+    assert beat(engine, q, d, extension_ms=600_000) == ("evict", [])
     engine.clock.advance_ms(60_000)
     assert again(engine, q).receive_count == 2
 

@@ -15,9 +15,9 @@ from tests.lua.outcomes import BURIED, back, dead, fail, release
 
 
 def take(
-    engine: Engine, q: QueueRef, count: int, per_group: int, *finished: Delivery, lease_ms: int = 60_000
+    engine: Engine, q: QueueRef, count: int, per_group: int, *finished: Delivery, extension_ms: int = 60_000
 ) -> list[Delivery]:
-    found: list[Delivery] = engine.run(flows.finish_and_receive(q, finished, count, lease_ms, 0, per_group))
+    found: list[Delivery] = engine.run(flows.finish_and_receive(q, finished, count, extension_ms, 0, per_group))
     return found
 
 
@@ -87,7 +87,7 @@ def test_what_is_dropped_on_the_way_takes_no_room(engine: Engine) -> None:
     dlq = engine.queue("dead.fifo")
     q = engine.queue("q.fifo", "dead.fifo", 1)
     engine.send(q, "a0", "a1", "a2", "a3", group="a")
-    assert bodies(take(engine, q, 10, 2, lease_ms=1000)) == ["a0", "a1"]
+    assert bodies(take(engine, q, 10, 2, extension_ms=1000)) == ["a0", "a1"]
     engine.clock.advance_ms(1000)
     assert bodies(take(engine, q, 10, 1)) == ["a2"]
     assert engine.counts(dlq) == (2, 0, 0)

@@ -501,10 +501,10 @@ class FifoMachine(RuleBasedStateMachine):
         name=st.sampled_from([WORK, WORK, DEAD, OTHER]),
         numbers=st.lists(PICK, max_size=3),
         count=st.sampled_from([1, 2, 3, 10]),
-        lease_ms=st.sampled_from([5000, 60_000]),
+        extension_ms=st.sampled_from([5000, 60_000]),
         per_group=st.sampled_from([1, 1, 2, 3]),
     )
-    def finish_and_receive(self, name: str, numbers: list[int], count: int, lease_ms: int, per_group: int) -> None:
+    def finish_and_receive(self, name: str, numbers: list[int], count: int, extension_ms: int, per_group: int) -> None:
         chosen = self.chosen(numbers, name)
         for h in chosen:
             m = self.find(h)
@@ -512,8 +512,8 @@ class FifoMachine(RuleBasedStateMachine):
                 self.forget(m, is_deleted=True)
         fronts = {place: self.front(place) for place in self.groups if place[0] == name}
         finished = [h.delivery for h in chosen]
-        answer = self.run(flows.finish_and_receive(self.ref(name), finished, count, lease_ms, 0, per_group))
-        self.take_over(name, count, lease_ms, False, answer, fronts, per_group)
+        answer = self.run(flows.finish_and_receive(self.ref(name), finished, count, extension_ms, 0, per_group))
+        self.take_over(name, count, extension_ms, False, answer, fronts, per_group)
 
     @rule(
         name=st.sampled_from([WORK, WORK, DEAD, GRAVE, OTHER]),
@@ -561,19 +561,21 @@ class FifoMachine(RuleBasedStateMachine):
     @rule(
         name=st.sampled_from([WORK, WORK, DEAD, GRAVE, OTHER]),
         numbers=st.lists(PICK, max_size=5),
-        lease_ms=st.sampled_from([1000, 20_000, 100_000]),
+        extension_ms=st.sampled_from([1000, 20_000, 100_000]),
     )
-    def beat(self, name: str, numbers: list[int], lease_ms: int) -> None:
+    def beat(self, name: str, numbers: list[int], extension_ms: int) -> None:
         chosen = self.chosen(numbers, name)
         held = [h.delivery for h in chosen]
-        order, lost = self.run(flows.beat(self.ref(name), held, lease_ms, "worker", {"state": "running"}, lease_ms))
+        order, lost = self.run(
+            flows.beat(self.ref(name), held, extension_ms, "worker", {"state": "running"}, extension_ms)
+        )
         assert order == ""
         for h in chosen:
             m = self.find(h)
             is_held = m is not None and m.hand_outs == h.receive and self.state(m) == "in_flight"
             assert (h.delivery in lost) == (not is_held)
             if is_held and m is not None:
-                m.invisible_until_ms = max(m.invisible_until_ms, self.after(lease_ms))
+                m.invisible_until_ms = max(m.invisible_until_ms, self.after(extension_ms))
                 m.since_us = m.invisible_until_ms * 1000
         self.compare()
 

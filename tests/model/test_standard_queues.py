@@ -396,12 +396,14 @@ class StandardMachine(RuleBasedStateMachine):
     @rule(
         name=st.sampled_from(["work", "work", "dead", "grave", "other"]),
         numbers=st.lists(PICK, max_size=5),
-        lease_ms=st.sampled_from([1000, 20_000, 100_000]),
+        extension_ms=st.sampled_from([1000, 20_000, 100_000]),
     )
-    def beat(self, name: str, numbers: list[int], lease_ms: int) -> None:
+    def beat(self, name: str, numbers: list[int], extension_ms: int) -> None:
         chosen = [h for h in self.chosen(numbers, name) if h.is_certain]
         held = [h.delivery for h in chosen]
-        order, lost = self.run(flows.beat(self.ref(name), held, lease_ms, "worker", {"state": "running"}, lease_ms))
+        order, lost = self.run(
+            flows.beat(self.ref(name), held, extension_ms, "worker", {"state": "running"}, extension_ms)
+        )
         assert order == ""
         for h in chosen:
             m = self.messages.get(h.body)
@@ -410,7 +412,7 @@ class StandardMachine(RuleBasedStateMachine):
             elif h.delivery in lost:
                 assert self.is_expired(m) or m.waits
             else:
-                m.visible_at_ms = max(m.visible_at_ms, self.after(lease_ms))
+                m.visible_at_ms = max(m.visible_at_ms, self.after(extension_ms))
         self.compare()
 
     @rule(name=st.sampled_from(["work", "dead"]), policy=st.sampled_from(sorted(RETRIES)))

@@ -28,7 +28,7 @@ def finish_and_receive(
     q: QueueRef,
     finished: Sequence[Delivery],
     max_messages: int,
-    lease_ms: int,
+    extension_ms: int,
     wait_ms: int,
     per_group: int,
     durability: Durability | None = None,
@@ -37,7 +37,7 @@ def finish_and_receive(
     """Delete what is finished and receive what comes next, in one call; in two if deletes have to be safe.
 
     Args:
-        lease_ms: for how long the messages received are invisible without a heartbeat.
+        extension_ms: for how long the messages received are invisible without a heartbeat.
         per_group: so many messages of one message group at most (FIFO); 0 = no limit.
         weak: as for finish().
     """
@@ -54,7 +54,9 @@ def finish_and_receive(
     if len(first) > most:
         yield from finish(q, first[:-most])
         first = first[-most:]
-    got, _ = yield from receive_after(q, NATIVE, [d.receipt for d in first], max_messages, lease_ms, wait_ms, per_group)
+    got, _ = yield from receive_after(
+        q, NATIVE, [d.receipt for d in first], max_messages, extension_ms, wait_ms, per_group
+    )
     return got
 
 
@@ -133,7 +135,7 @@ def _size(outcome: Outcome) -> int:
 def beat(
     q: QueueRef,
     held: Sequence[Delivery],
-    lease_ms: int,
+    extension_ms: int,
     consumer_id: str,
     description: Mapping[str, Any] | None,
     life_ms: int,
@@ -149,7 +151,7 @@ def beat(
         QueueDoesNotExist.
     """
     if is_same:
-        order, _ = yield consumers.beat(q.home, (), lease_ms, consumer_id, None, life_ms, is_same=True)
+        order, _ = yield consumers.beat(q.home, (), extension_ms, consumer_id, None, life_ms, is_same=True)
         if order != "?":
             return order, []
     order, lost = "", []
@@ -159,11 +161,11 @@ def beat(
         for n, mine in enumerate(portions.portions(parts.get(p, []), most) or [()]):
             try:
                 if p is q.home and n == 0:
-                    order, positions = yield consumers.beat(p, mine, lease_ms, consumer_id, description, life_ms)
+                    order, positions = yield consumers.beat(p, mine, extension_ms, consumer_id, description, life_ms)
                     if order == "evict":
                         return order, []
                 else:
-                    _, positions = yield consumers.beat(p, mine, lease_ms)
+                    _, positions = yield consumers.beat(p, mine, extension_ms)
             except QueueDoesNotExist:
                 if p is q.home:
                     raise

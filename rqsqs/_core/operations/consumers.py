@@ -18,7 +18,7 @@ LISTED = 1000
 def beat(
     p: Partition,
     held: Sequence[Delivery],
-    lease_ms: int,
+    extension_ms: int,
     consumer_id: str = "",
     description: Mapping[str, Any] | None = None,
     life_ms: int = 0,
@@ -28,13 +28,13 @@ def beat(
     """Keep messages of one partition invisible; the result is (order, positions of what is not held any more).
 
     Args:
-        lease_ms: for how long from now.
+        extension_ms: for how long from now.
         consumer_id: the consumer to register, "" = none.
         description: what it says of itself, None = it leaves.
         life_ms: for how long it counts as alive.
         is_same: it holds nothing, and described itself so before; the order may be "?": nobody knows it.
     """
-    args: list[Arg] = [p.space.now_us(), str(lease_ms), consumer_id, "", str(life_ms)]
+    args: list[Arg] = [p.space.now_us(), str(extension_ms), consumer_id, "", str(life_ms)]
     if is_same:
         args[3] = "="
     elif description is not None:
