@@ -17,9 +17,6 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local message = require("lib.message")
-  local score = require("lib.score")
-
   local meta, _, inflight = unpack(KEYS)
   local retention = redis.call("HGET", meta, "MessageRetentionPeriod")
   if not retention then
@@ -35,13 +32,14 @@ return require("lib.idempotency").run(function()
     local member, received_ms, visibility_ms = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
     local at = require("lib.find_in_flight")(base, member)
     local status = 1
-    if not at or message.is_expired(member, oldest) then
+    if not at or member < oldest and require("lib.message").is_expired(member, oldest) then
       status = -2
     elseif total_ms > 0 and now_ms + visibility_ms > received_ms + total_ms then
       status = -3
     else
-      local visible_ms = require("lib.due")("", visibility_ms, now_us)
-      redis.call("ZADD", inflight, "XX", score.at(at, visible_ms), member)
+      -- late, but never early; the count of receives stays (lib/score.lua)
+      local visible_ms = visibility_ms > 0 and math.ceil(now_us / 1000) + visibility_ms or now_ms
+      redis.call("ZADD", inflight, "XX", string.format("%d", visible_ms) .. string.sub(at, -3), member)
       earliest_ms = math.min(earliest_ms or visible_ms, visible_ms)
     end
     reply[#reply + 1] = status

@@ -18,10 +18,6 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  1500 calls, 64 KiB
 ]]
 return require("lib.idempotency").run(function()
-  local fifo_key = require("lib.fifo_key")
-  local score = require("lib.score")
-  local fifo = require("lib.fifo")
-
   local meta, _, inflight, states = unpack(KEYS)
   if redis.call("EXISTS", meta) == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -31,16 +27,20 @@ return require("lib.idempotency").run(function()
   local total_ms = tonumber(ARGV[2])
   local reply, earliest_ms, visible = {}, nil, false
 
-  -- Is a message in flight by the receive that a receipt is of?
+  -- Is a message in flight by the receive that a receipt is of? Stamps and scores are cut as lib/fifo_key.lua and
+  -- lib/score.lua do.
   local function is_latest(at, stamp, receives)
     local n = tonumber(receives)
-    return score.receives(at) == math.min(n, score.MOST_RECEIVES) and tonumber(score.time(at)) > now_ms
-      and (n < score.MOST_RECEIVES or fifo.is_latest(redis.call("HGET", states, stamp), receives))
+    if tonumber(string.sub(at, -3)) ~= math.min(n, 999) or tonumber(string.sub(at, 1, -4)) <= now_ms then
+      return false
+    end
+    -- the score counts no further than 999
+    return n < 999 or require("lib.fifo").is_latest(redis.call("HGET", states, stamp), receives)
   end
 
   for i = 3, #ARGV, 5 do
     local key, group, receives, received_ms, visibility_ms = unpack(ARGV, i, i + 4)
-    local stamp = fifo_key.stamp(key)
+    local stamp = string.sub(key, 1, 16)
     local member = stamp .. group
     local at = redis.call("ZSCORE", inflight, member)
     local status = 1
@@ -51,11 +51,12 @@ return require("lib.idempotency").run(function()
     elseif total_ms > 0 and now_ms + visibility_ms > received_ms + total_ms then
       status = -3
     else
-      local visible_ms = require("lib.due")("", tonumber(visibility_ms), now_us)
-      if visible_ms <= now_ms then
-        visible = fifo.expire(base, member, now_ms) or visible
+      local span_ms = tonumber(visibility_ms)
+      if span_ms <= 0 then
+        visible = require("lib.fifo").expire(base, member, now_ms) or visible
       else
-        redis.call("ZADD", inflight, "XX", score.at(at, visible_ms), member)
+        local visible_ms = math.ceil(now_us / 1000) + span_ms -- late, but never early
+        redis.call("ZADD", inflight, "XX", string.format("%d", visible_ms) .. string.sub(at, -3), member)
         earliest_ms = math.min(earliest_ms or visible_ms, visible_ms)
       end
     end
