@@ -7,7 +7,6 @@ Messages are handed out in the order in which they became visible. A *sequence* 
 one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
 at its score; serve() merges them.
 ]]
-local fair_ring = require("lib.fair_ring")
 local message = require("lib.message")
 local sorted = require("lib.sorted")
 local large = require("lib.large")
@@ -67,7 +66,7 @@ local function hand_out(r, sequence, key, record)
   elseif not message.is_expired(key, r.oldest) then
     local group = r.paused_groups and sequence.group == "" and message.group(key) or ""
     if group ~= "" and redis.call("SISMEMBER", r.base .. "paused", group) == 1 then
-      fair_ring.push(r.base, group, key, record) -- dead letters stand outside of their groups' lists
+      require("lib.fair_ring").push(r.base, group, key, record) -- dead letters stand outside of their groups' lists
       require("lib.settings").unsort(r.base)
     else
       local what = fate(r, message.may_have_past(key) and message.parse(key).count or 0)
@@ -298,6 +297,7 @@ local function promote(r, name)
   if #expired > 0 then
     redis.call("HDEL", r.base .. "store", unpack(expired))
   end
+  local fair_ring = require("lib.fair_ring")
   for _, group in ipairs(order) do
     redis.call("ZADD", fair_ring.again(r.base, group), unpack(groups[group]))
     fair_ring.enter(r.base, group)
@@ -307,6 +307,7 @@ end
 
 -- Round the ring of message groups.
 local function serve_groups(r, n)
+  local fair_ring = require("lib.fair_ring")
   local _, has_more = promote(r, "inflight")
   if r.has_delayed then
     local found, more = promote(r, "delayed")
@@ -393,7 +394,7 @@ end
 -- `r` is what the script knows of the call; what the functions above share is added to it.
 return function(r)
   local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[8] == "1"
-  local wakeups, idempotency = require("lib.wakeups"), require("lib.idempotency")
+  local has_waited = string.find(wait, "^%d") ~= nil -- then it may have a duty
   local sets = {{r.base .. "inflight", 1000, 0}, {r.base .. "delayed", 1000, 0}}
   local function nothing(why, missing_dlq)
     local seen = r.paused and not r.is_limited and {} or sets
@@ -402,7 +403,7 @@ return function(r)
   end
   if r.is_limited then
     -- a caller that waits gets no error, not even in the end, and one that deletes has been served
-    if not ARGV[9] and not wakeups.has_waited(wait) and wakeups.wait_until(r.base, wait, r.now_ms) <= r.now_ms then
+    if not ARGV[9] and not has_waited and require("lib.wakeups").wait_until(r.base, wait, r.now_ms) <= r.now_ms then
       return redis.error_reply("OVER_LIMIT " .. ARGV[7])
     end
     return nothing("limited")
@@ -418,13 +419,13 @@ return function(r)
     return nothing((r.has_more or r.missing_dlq ~= "") and "again" or nil, r.missing_dlq)
   end
   keep(r, acks)
-  if wakeups.has_waited(wait) then
-    wakeups.leave(r.base, waiter)
+  if has_waited then
+    require("lib.wakeups").leave(r.base, waiter)
   end
   if redis.call("EXISTS", r.base .. "wakeups") == 0 then
     require("lib.wake_next")(r.base, r.now_ms, false, sets)
   end
-  local reply = {r.now_ms, r.topology, 0, 0, r.missing_dlq, r.messages}
+  local reply, idempotency = {r.now_ms, r.topology, 0, 0, r.missing_dlq, r.messages}, require("lib.idempotency")
   if acks then
     idempotency.save(slot, number, "=" .. cmsgpack.pack(reply))
   else
