@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 --[[
-A worker's heartbeat extends the messages that it has, and shows everybody that it is alive and what it does. Without a
+A worker's heartbeat extends the messages that it has, and shows that it is alive and what it does. Without a
 heartbeat its messages become visible by themselves. The reply has its command, and the messages that it has lost.
 
 KEYS   1 meta        HASH  queue attributes

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 --[[
 Delete one partition of a queue of either kind with everything in it, or empty it (DeleteQueue, PurgeQueue). Bounded
-work: the caller repeats while it is told so; a partition being deleted is gone for everybody else from the first step
-on. A purge of a FIFO queue also forgets the deduplication ids.
+work: the caller repeats while it is told so; a partition being deleted does not exist for other calls from the first
+step on. A purge of a FIFO queue also forgets the deduplication ids.
 
 KEYS   1 meta    HASH  queue attributes
        2 paused  SET   paused message groups
@@ -131,7 +131,7 @@ return require("lib.idempotency").run(function()
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
   unlink("meta tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
-  if redis.call("PTTL", wakeups) == -1 then -- nobody took the token; one that ends by itself is for the next waiter
+  if redis.call("PTTL", wakeups) == -1 then -- no waiter took the token; one that ends by itself is for the next waiter
     redis.call("UNLINK", wakeups)
   end
   if keep_ms > 0 then

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[
 Last phase of moving messages to another hash slot, at their destination: they are forgotten where they came from, so
-nobody puts them here again. Attempts that are late are told for an hour.
+no caller puts them here again. Attempts that are late are recognised for an hour.
 
 KEYS   1 handovers  HASH    batch -> message groups of which the hand-over has been done
        2 over       STRING  stands for an hour

@@ -23,7 +23,7 @@ if not base then
 elseif waiter == "" then
   wakeups.wake(base)
   if redis.call("HEXISTS", base .. "meta", "VisibilityTimeout") == 0 then
-    -- the queue is gone: the next waiter shall know, and nobody else would take the token away
+    -- the queue is gone: the next waiter shall know, and no other call would take the token away
     redis.call("PEXPIRE", list, "1000")
   end
 elseif is_watching then

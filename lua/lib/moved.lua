@@ -1,6 +1,6 @@
 --[[
 Messages that left the place where they were received: to a dead-letter queue, back from one, or because their key had
-to change. A receipt handle from before finds nothing then. That is no reason to say that the message is deleted:
+to change. A receipt handle from before finds nothing then, although the message is not deleted:
 `moved` (ZSET, member of `inflight` as it was -> ms; FIFO: stamp) tells such handles from those of deleted messages. It
 keeps the last 10,000 for an hour.
 ]]

@@ -4,8 +4,8 @@ past, expired or cancelled ones, large records, a pause, a limit. It answers for
 A long module: what is decided about a message of a list and of a set has to be read beside each other.
 
 Messages are handed out in the order in which they became visible. A *sequence* has one such order: the whole queue, or
-one message group of a fair queue. It has a list of what was not received yet, and sets (ZSETs) of what became visible
-at its score; serve() merges them.
+one message group of a fair queue. It has a list of messages that were not received yet, and sets (ZSETs) of messages
+that became visible at their scores; serve() merges them.
 ]]
 local message = require("lib.message")
 local sorted = require("lib.sorted")

@@ -1,5 +1,5 @@
 --[[
-A receive whose caller got no answer is repeated: it gets what it was handed out, as far as nobody touched it since. The
+A receive whose caller got no answer is repeated: it gets the same messages, those that were not touched since. The
 caller's slot (lib/idempotency.lua) holds one of these answers:
 
   SCORE MEMBER  what was handed out, as it is in `inflight`; packed if there are several messages

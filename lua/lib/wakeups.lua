@@ -14,10 +14,10 @@ more backup, so that it does not take the token again and again.
 
 What holds while a waiter is blocked:
   1. A message is visible: a token is in `wakeups`, or a waiter that took one is about to receive.
-  2. There is a due time: the timer is not later, or a token is in `wakeups`, or the one who took it is about to
-     receive. A waiter that takes a token puts it back unless it sees to that.
-  3. A due time has a timer: everybody who is blocked has a duty for it, or BACKUPS others have, or a token is in a list
-     on which it is blocked, or those who took one are about to receive. So any of them may die.
+  2. There is a due time: the timer is not later, or a token is in `wakeups`, or a waiter that took it is about to
+     receive. A waiter that takes a token sees to that itself, or puts it back.
+  3. A due time has a timer: every blocked waiter has a duty for it, or BACKUPS others have, or a token is in a list on
+     which it is blocked, or waiters that took one are about to receive. So any of them may die.
   4. A duty that is given up (the wait is over, there are messages, it is cancelled) is asked for again at once.
 A waiter of one partition sends BLPOP and receive together, and the server runs both even if the waiter has died
 meanwhile. Between the two a waiter of several partitions can die with the token it took. For a new due time there is a
@@ -85,7 +85,7 @@ local function remove(timer, waiter)
   return nil
 end
 
--- How many backups are missing, and whether the process of a waiter has a duty.
+-- The number of backups that are missing, and whether the process of a waiter has a duty.
 local function missing(timer, waiter)
   local found = 0
   local seen = {[process_of(timer.owner)] = true}
