@@ -24,7 +24,7 @@ return require("lib.idempotency").run(function()
     return redis.error_reply("MOVE_TASK_REFUSED not_dead_letter_queue")
   end
   local _, now = require("lib.clock")(ARGV[1], true)
-local now_ms = tonumber(now)
+  local now_ms = tonumber(now)
   local all = redis.call("HGETALL", tasks)
   local ended = {}
   for i = 1, #all, 2 do

@@ -21,7 +21,7 @@ return require("lib.idempotency").run(function()
     return redis.error_reply("RESOURCE_NOT_FOUND task")
   end
   local _, now = require("lib.clock")(ARGV[1], true)
-local now_ms = tonumber(now)
+  local now_ms = tonumber(now)
   local task = cjson.decode(json)
   local active = task.status == "RUNNING" or task.status == "CANCELLING"
   if verb == "cancel" then
