@@ -226,7 +226,9 @@ def test_ctrl_c_ends_a_redrive_of_single_messages_at_once(queue: rqsqs.Queue, de
     assert terminal.end() == 130
     (task,) = dead.move_tasks()
     assert task.status == "CANCELLED"
-    assert task.moved == queue.counts().visible == 100 - dead.counts().visible
+    moved = queue.counts().visible
+    assert moved == 100 - dead.counts().visible
+    assert moved - task.moved in (0, 1)  # the one under way counts with the next step
     assert dead.redrive_messages(ids[-1:]).moved == (ids[-1],), "another one need not wait"
 
 

@@ -43,7 +43,15 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "cache_job"
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RQSQS_")}
     return subprocess.run(
-        [sys.executable, "-m", "rqsqs", "demo", *arguments], capture_output=True, text=True, timeout=55, env=environment
+        [sys.executable, "-m", "rqsqs", "demo", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
     )
 
 

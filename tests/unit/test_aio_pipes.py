@@ -16,6 +16,7 @@ from rqsqs._io.aio import pipes
 from rqsqs._io.aio.pipes import Pipe
 from rqsqs._io.aio.servers import Node
 from rqsqs._io.counters import Counters
+from rqsqs._io.protocol import CallSlot
 from rqsqs.limits import NATIVE
 
 RECEIVE = operations.receive_messages(Keyspace("p").queue("q").home, NATIVE, 1, None, "", "")
@@ -57,11 +58,11 @@ def run(scenario: Callable[[Connection, Pipe, list[Any]], Awaitable[None]]) -> N
 def test_a_call_that_is_cancelled_leaves_the_connection_to_the_others() -> None:
     async def scenario(connection: Connection, pipe: Pipe, orphans: list[Any]) -> None:
         first, second, third = [pipe.ask(b"x", RECEIVE) for _ in range(3)]
-        pipe.not_wanted(first, RECEIVE)
+        pipe.not_wanted(first, RECEIVE, CallSlot())
         connection.answers.put_nowait("of the first one")
         connection.answers.put_nowait("of the second one")
         assert await second == b"of the second one"
-        pipe.not_wanted(second, RECEIVE)  # it came when nobody was there any more to take it
+        pipe.not_wanted(second, RECEIVE, CallSlot())  # it came when nobody was there any more to take it
         connection.answers.put_nowait("of the third one")
         assert await third == b"of the third one"
         assert orphans == [b"of the first one", b"of the second one"]  # to be given back

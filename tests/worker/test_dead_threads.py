@@ -83,15 +83,17 @@ def kill_at_work(thread: threading.Thread) -> bool:
         sys.setswitchinterval(interval)
 
 
-def named(start: str) -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith(start)]
+OTHERS: set[threading.Thread] = set()  # of tests before
 
 
 @pytest.fixture(autouse=True)
-def _no_others() -> None:
-    """Threads of other tests have ended."""
-    ours = ("rqsqs-worker", "rqsqs-heartbeat", "rqsqs-health")
-    until(lambda: not any(map(named, ours)), lambda: str(named("rqsqs")))
+def _others() -> None:
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
+def named(start: str) -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith(start) and t not in OTHERS]
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine", "batch"])
