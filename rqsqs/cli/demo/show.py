@@ -241,7 +241,7 @@ class Show:
         if not back:
             raise DemoFailed("the killed worker held messages, and they did not come back")
         seconds = max(back) - began
-        say(f"it held {len(back)} messages: visible to the others after {seconds:.2f} s "
+        say(f"it held {len(back)} messages: visible after {seconds:.2f} s "
             f"(two heartbeat intervals: {TWO_BEATS_S:g} s)")  # fmt: skip
         return len(back), seconds
 
