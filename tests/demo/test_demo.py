@@ -60,9 +60,7 @@ def test_the_demo_comes_to_its_proof_without_a_server() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert [line.split()[0] for line in result.stdout.splitlines()] == SUMMARY
     assert re.search(r"proof +the cache equals what the operations say: \d+ of \d+ keys", result.stdout)
-    assert re.search(
-        r"it held \d+ messages: visible after [\d.]+ s \(two heartbeat intervals", result.stderr
-    )
+    assert re.search(r"it held \d+ messages: visible after [\d.]+ s \(two heartbeat intervals", result.stderr)
     assert re.search(r"6 x .*CannotApply: ttl must be a positive number of seconds, got '…'", result.stderr)
     assert re.search(r"3 x .*CannotApply: operation must be store or remove, got 'delete'", result.stderr)
     assert "\x1b" not in result.stdout + result.stderr
