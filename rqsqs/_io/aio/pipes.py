@@ -19,6 +19,7 @@ from rqsqs._io.protocol import CallSlot
 
 GiveBack = Callable[[Operation, Any], None]  # an operation that nobody waits for any more, and its reply; see Caller
 
+_PUSHED = getattr(hiredis, "PushNotification", None)  # what nobody asked for (RESP3); hiredis 3.0 has no type for it
 _MORE = object()  # returned by a parser that needs more bytes
 READ = 262_144  # bytes read at once
 HIGH_WATER = 65_536  # bytes that wait to be sent, beyond which senders wait
@@ -139,7 +140,7 @@ class Pipe:
                 self._heard = time.monotonic()
                 reader.feed(data)
                 while (reply := reader.gets(False)) is not _MORE:
-                    if type(reply) is hiredis.PushNotification:
+                    if type(reply) is _PUSHED:
                         continue
                     if isinstance(reply, rx.ConnectionError):
                         raise reply
