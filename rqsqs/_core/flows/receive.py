@@ -147,6 +147,10 @@ class Receive(Operation):
             received = yield from look_everywhere(
                 q, self._ask, spec.count, spec.wait_ms, self._waiter, end, None, None, answers
             )
+        return (yield from self._complete(received))
+
+    def _complete(self, received: list[Delivery]) -> Flow[list[Delivery]]:
+        q, spec = self._queue, self._spec
         received = yield from _fill(q, self._ask, received, spec.count)
         yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
         return received
@@ -160,9 +164,7 @@ class Receive(Operation):
         q, spec = self._queue, self._spec
         assert spec.wait_ms is not None
         received = yield from line_up(q, self._ask, spec.count, spec.wait_ms, self._waiter)
-        received = yield from _fill(q, self._ask, received, spec.count)
-        yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
-        return readable(received, must=True)
+        return readable((yield from self._complete(received)), must=True)
 
     def undo(self, result: Any) -> list[Operation]:
         """Give back what nobody is there to take."""
