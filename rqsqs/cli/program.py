@@ -64,7 +64,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "chaos": ("chaos.command.chaos", "Break things, and check every guarantee."),
         "server": ("server.server", "Run an embedded server in the foreground."),
         "completion": ("completion.completion", "Let the shell complete commands and names of queues."),
-        "demo": ("demo.command.demo", "Show rqsqs at work while things go wrong."),
+        "demo": ("demo.show.demo", "Show rqsqs at work while things go wrong."),
     },
 }
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,9 +31,10 @@ class Report:
             pipeline.rpush(self._latencies, *noted)
         pipeline.execute()
 
-    def counts(self) -> dict[str, int]:
-        """All counters."""
-        return {name.decode(): int(count) for name, count in self.server.hgetall(self._counters).items()}
+    def counts(self) -> Counter[str]:
+        """All counters; "stored" are the messages that were no duplicates."""
+        found = Counter({name.decode(): int(count) for name, count in self.server.hgetall(self._counters).items()})
+        return found + Counter(stored=found["sent"] - found["deduplicated"])
 
     def latencies_ms(self) -> list[float]:
         """All latencies, sorted."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import random
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,74 +20,53 @@ READ = 1 << 16  # bytes of a file that count
 WORDED_TTL = {"1d": 86_400, "1h": 3600}  # what the first version of the worker does not understand
 
 
-def source_files(limit: int) -> list[Path]:
-    """Files of Python's standard library, in order."""
-    folder = Path(sysconfig.get_path("stdlib"))
-    found: list[Path] = []
-    for path in sorted(folder.rglob("*.py")):
-        if "site-packages" not in path.parts and "dist-packages" not in path.parts and path.is_file():
-            found.append(path)
-            if len(found) == limit:
-                break
-    return found
-
-
-def make(about: int, poison: tuple[int, int] = (6, 3), seed: int = 1) -> list[Operation]:
-    """About this many operations on the files of the standard library.
+def make(about: int) -> list[Operation]:
+    """About this many operations on the files of the standard library, the same ones each time.
 
     The file seems to grow from round to round: each operation stores the digest of a longer beginning of it. One in
-    ten removes the key instead.
-
-    Args:
-        poison: how many have a time to live in words, and how many say "delete" for "remove": not every worker
-            understands that.
+    ten removes the key instead. Not every worker understands nine of them: six have a time to live in words, three say
+    "delete" for "remove".
     """
-    rng = random.Random(seed)
-    files = source_files(max(about // 20, 10))
-    rounds = max(about // len(files), 1)
+    rng = random.Random(1)
     root = Path(sysconfig.get_path("stdlib"))
-    histories: list[list[Operation]] = []
-    for path in files:
-        content = path.read_bytes()[:READ]
-        key = path.relative_to(root).as_posix()
-        histories.append([_operation(key, content[: len(content) * i // rounds], rng) for i in range(1, rounds + 1)])
-    operations = list(_interleaved(histories, rng))
-    stores = [o for o in operations if o["operation"] == "store"]
-    removals = [o for o in operations if o["operation"] == "remove"]
-    for i, chosen in enumerate(rng.sample(stores, min(poison[0], len(stores)))):
-        chosen["ttl"] = list(WORDED_TTL)[i % len(WORDED_TTL)]
-    for chosen in rng.sample(removals, min(poison[1], len(removals))):
+    paths = (p for p in sorted(root.rglob("*.py")) if not {"site-packages", "dist-packages"} & {*p.parts})
+    files = [(p.relative_to(root).as_posix(), p.read_bytes()[:READ], hashlib.sha256())
+             for p in islice(filter(Path.is_file, paths), max(about // 20, 10))]  # fmt: skip
+    rounds = max(about // len(files), 1)
+    operations: list[Operation] = []
+    for turn in range(rounds):
+        for key, content, digest in rng.sample(files, len(files)):  # mixed, as changes happen in life
+            digest.update(content[len(content) * turn // rounds : len(content) * (turn + 1) // rounds])
+            if rng.random() < 0.1:
+                operations.append({"operation": "remove", "key": key})
+            else:
+                ttl = rng.choice([3600, 7200, 86_400])
+                operations.append({"operation": "store", "key": key, "value": digest.hexdigest(), "ttl": ttl})
+    for chosen, worded in zip(rng.sample([o for o in operations if "ttl" in o], 6), cycle(WORDED_TTL)):
+        chosen["ttl"] = worded
+    for chosen in rng.sample([o for o in operations if o["operation"] == "remove"], 3):
         chosen["operation"] = "delete"
     return operations
 
 
 def is_poison(operation: Operation) -> bool:
     """Does the first version of the worker not understand it?"""
-    return operation["operation"] == "delete" or isinstance(operation.get("ttl"), str)
+    return operation != repaired(operation)
 
 
-def _operation(key: str, content: bytes, rng: random.Random) -> Operation:
-    if rng.random() < 0.1:
-        return {"operation": "remove", "key": key}
-    digest = hashlib.sha256(content).hexdigest()
-    return {"operation": "store", "key": key, "value": digest, "ttl": rng.choice([3600, 7200, 86_400])}
-
-
-def _interleaved(histories: list[list[Operation]], rng: random.Random) -> Iterator[Operation]:
-    """One after the other of each history, histories mixed within a window as changes happen in life."""
-    for turn in zip(*histories, strict=True):
-        mixed = list(turn)
-        rng.shuffle(mixed)
-        yield from mixed
+def repaired(operation: Operation) -> Operation:
+    """What the first version does not understand, as it should be: old producers say "delete", and 1d for a ttl."""
+    if operation["operation"] == "delete":
+        return operation | {"operation": "remove"}
+    return operation | ({"ttl": WORDED_TTL[operation["ttl"]]} if operation.get("ttl") in WORDED_TTL else {})
 
 
 def expected(operations: Iterable[Operation]) -> dict[str, tuple[str, int]]:
     """What the cache holds when all are done in order: key -> (value, time to live)."""
     cache: dict[str, tuple[str, int]] = {}
-    for operation in operations:
-        if operation["operation"] in ("remove", "delete"):
+    for operation in map(repaired, operations):
+        if operation["operation"] == "remove":
             cache.pop(operation["key"], None)
         else:
-            ttl = operation["ttl"]
-            cache[operation["key"]] = (operation["value"], WORDED_TTL[ttl] if isinstance(ttl, str) else ttl)
+            cache[operation["key"]] = (operation["value"], operation["ttl"])
     return cache
