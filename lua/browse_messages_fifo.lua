@@ -18,17 +18,17 @@ ARGV   1 now_us  "" = the server's clock
        6 member  and its name
        7 limit   at most 1000
 RETURN {now_ms, more, place, offset, score, member, group, key, until_ms, receives, first_ms, record, ...}; more = 0:
-       the end. About 1,000 messages and groups are looked at, so that there may be none of them
+       the end. Up to about 1,000 messages and groups are looked at, so that there may be none of them
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
 local fifo = require("lib.fifo")
 local fifo_key = require("lib.fifo_key")
+local large = require("lib.large")
 local sorted = require("lib.sorted")
 local paging = require("lib.paging")
 
-local MARKS = {visible = "v", in_flight = "f", delayed = "d"}
-local meta, available, inflight, states, delayed, postponed, paused = unpack(KEYS)
+local meta, available, inflight, _, delayed, postponed, paused = unpack(KEYS)
 local wanted, place, offset, score, member = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local visibility, delay, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds", "large"))
 if not visibility then
@@ -40,30 +40,39 @@ local base, delay_ms = string.match(meta, ".*:"), (delay or 0) * 1000
 local places_of = {v = {available, inflight, delayed, postponed, paused}, f = {inflight}, d = {delayed, postponed}}
 local places = places_of[wanted]
 local reply = {now_ms, 0, 0, 0, "", ""}
-local room, looks = tonumber(ARGV[7]), 1000
+local CALLS_OF_GROUP, CALLS_TO_PLACE = 5, 5 -- to read some of its messages; to tell whether a group is here
+local room, looks, calls, bytes = tonumber(ARGV[7]), 1000, 2000, large.BYTES
 
-local function show(group, key, record)
-  local stamp = fifo_key.stamp(key)
-  local place_of, until_ms = fifo.place(base, key, stamp .. group, now_ms, delay_ms)
-  looks = looks - 1
-  if MARKS[place_of] == wanted then
-    local receives, first = fifo.shown(redis.call("HGET", states, stamp))
-    for _, value in ipairs({group, key, until_ms, receives, first, record}) do
-      reply[#reply + 1] = value
+local function is_spent()
+  return room <= 0 or looks <= 0 or calls <= 0 or bytes <= 0 or sorted.is_spent()
+end
+
+-- Show those that are in the wanted state.
+local function show(keys, groups, records)
+  for i, of_key in ipairs(require("lib.fifo_look")(base, keys, groups, now_ms, delay_ms)) do
+    local state, until_ms, receives, first = unpack(of_key)
+    if state == wanted then
+      for _, value in ipairs({groups[i], keys[i], until_ms, receives, first, records[i]}) do
+        reply[#reply + 1] = value
+      end
+      room = room - 1
     end
-    room = room - 1
   end
 end
 
 -- A group as long as there is room; offset is 0 when it has come to its end.
 local function show_group(group)
-  while room > 0 and looks > 0 do
-    local want = math.min(room, looks)
+  while not is_spent() do
+    local want = large.chunk(largest, math.min(room, looks), bytes)
     local found = redis.call("LRANGE", fifo.list(base, group), 2 * offset, 2 * (offset + want) - 1)
+    local keys, groups, records = {}, {}, {}
     for i = 1, #found, 2 do
-      show(group, found[i], found[i + 1])
+      keys[#keys + 1], groups[#groups + 1], records[#records + 1] = found[i], group, found[i + 1]
+      bytes = bytes - #found[i + 1]
     end
-    if #found < 2 * want then
+    looks, calls = looks - #keys, calls - CALLS_OF_GROUP
+    show(keys, groups, records)
+    if #keys < want then
       offset = 0
       return
     end
@@ -80,6 +89,7 @@ local function is_here(zset, name, group)
   if zset == available then
     return true
   end
+  calls = calls - CALLS_TO_PLACE
   local head = redis.call("LINDEX", fifo.list(base, group), "0")
   if not head or redis.call("ZSCORE", available, group) then
     return false
@@ -96,13 +106,17 @@ local function is_here(zset, name, group)
   return true
 end
 
-local function show_one(name)
+-- Messages that are in flight or delayed, found one by one and shown together in the end.
+local keys, groups, records = {}, {}, {}
+
+local function find_one(name)
   local group = fifo_key.group(name)
   local list, stamp = fifo.list(base, group), fifo_key.stamp(name)
   local index = sorted.find(list, stamp) or sorted.search(list, stamp, largest)
   if index then
     local found = redis.call("LRANGE", list, 2 * index, 2 * index + 1)
-    show(group, found[1], found[2])
+    keys[#keys + 1], groups[#groups + 1], records[#records + 1] = found[1], group, found[2]
+    room, bytes = room - 1, bytes - #found[2]
   end
 end
 
@@ -112,12 +126,12 @@ end
 while places[place] do
   local zset = places[place]
   local function step(name, at)
-    if room <= 0 or looks <= 0 or offset > 0 then
+    if is_spent() or offset > 0 then
       return false
     end
     score, member, looks = at, name, looks - 1
     if wanted ~= "v" then
-      show_one(name)
+      find_one(name)
     elseif is_here(zset, name, group_of(zset, name)) then
       show_group(group_of(zset, name))
     end
@@ -135,8 +149,9 @@ while places[place] do
   end
   if not is_over then
     reply[2], reply[3], reply[4], reply[5], reply[6] = 1, place, offset, score, member
-    return reply
+    break
   end
   place, score, member = place + 1, "", ""
 end
+show(keys, groups, records)
 return reply

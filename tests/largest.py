@@ -18,7 +18,7 @@ from rqsqs._core.operations import moves, queues
 from rqsqs._io import protocol
 from rqsqs._io.sync import clients
 from rqsqs.limits import NATIVE
-from rqsqs.models import Failure
+from rqsqs.models import Failure, State
 from tests.lua.conftest import Engine, policy
 
 MIB = 1024 * 1024
@@ -468,6 +468,36 @@ def looking(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(flows.cancel(q, sent[500].message_id))
     meter(browsing.find_duplicate(q.home, q.home.dedup("=", "1"), forget=False))
     assert not meter(queues.find_damage(q.home.base + "meta"))[1]
+
+
+@scenario("browse_messages_fifo peek_messages peek_messages_fifo")
+def looking_at_groups(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """Where a message is takes the longest to tell of delayed ones in a long group, and of groups that are paused."""
+    fill(engine, q, 1000, groups=1, delay_ms=400_000)
+    engine.run(flows.send_messages(q, batch(q, 1000, delay_ms=300_000, dedup_id=str), NATIVE))
+    for n in range(0, 1000, 2):
+        engine.run(flows.pause(q, resume=False, group=f"g{n}"))
+    states: tuple[State, ...] = ("visible", "in_flight", "delayed")
+    for advance_ms in (0, 350_000, 100_000):
+        engine.clock.advance_ms(advance_ms)
+        for state in states:
+            meter(flows.browse(q, state, "", 1000))
+        meter(flows.counts(q, "g0"))
+        if q.is_fifo:
+            meter(browsing.peek_group(q.home, "g0", 0, 1000))
+        else:
+            meter(browsing.peek(q.home, "delayed", "", 0, 1000))
+
+
+@scenario("browse_messages_fifo peek_messages peek_messages_fifo")
+def looking_at_large_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    for delay_ms in (None, 300_000):
+        for _ in range(3):
+            engine.run(flows.send_messages(q, batch(q, 1, LARGEST - 1024, 1, delay_ms=delay_ms, dedup_id=None), NATIVE))
+    states: tuple[State, ...] = ("visible", "in_flight", "delayed")
+    for state in states:
+        meter(flows.browse(q, state, "", 1000))
+    meter(flows.counts(q, "g0"))
 
 
 @scenario(

@@ -61,9 +61,9 @@ def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
 def _of_group(p: Partition, state: State, group: str, cursor: str) -> Flow[tuple[list[Delivery], str | None]]:
     if p.is_fifo:
         offset = int(cursor or 0)
-        seen, found = yield browsing.peek_group(p, group, offset, CHUNK)
+        seen, is_over, found = yield browsing.peek_group(p, group, offset, CHUNK)
         chosen = [d for letter, d in found if letter == _LETTERS[state]]
-        return chosen, str(offset + seen) if seen == CHUNK else None
+        return chosen, None if is_over else str(offset + seen)
     section, _, start = (cursor or f"{_SECTIONS[state][0]}:0").partition(":")
     offset = int(start)
     seen, is_over, messages = yield browsing.peek(p, section, group, offset, CHUNK)

@@ -62,9 +62,9 @@ def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Ope
 
 
 def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
-    """FIFO queues; the result is (seen, [(state letter, Delivery)])."""
+    """FIFO queues; the result is (seen, is that all, [(state letter, Delivery)])."""
 
-    def parse(reply: list[Any]) -> tuple[int, list[tuple[str, Delivery]]]:
+    def parse(reply: list[Any]) -> tuple[int, bool, list[tuple[str, Delivery]]]:
         found: list[tuple[str, Delivery]] = []
 
         def seen(key: bytes, state: bytes, *facts: Any) -> tuple[str, Delivery]:
@@ -72,7 +72,7 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
 
         for i in range(2, len(reply), 6):
             _take_in(found, p, f"group:{group}", seen, reply[i : i + 6])
-        return reply[0], found
+        return reply[0], reply[1] == 1, found
 
     return Operation(
         "peek_messages_fifo",
