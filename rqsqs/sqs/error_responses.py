@@ -16,7 +16,8 @@ from rqsqs.errors import (
 
 _UNMODELLED = frozenset(
     {"InvalidParameterValueException", "MissingRequiredParameterException", "UnknownOperationException",
-     "SerializationException", "InternalFailure", "DurabilityNotReached"}
+     "SerializationException", "InternalFailure", "DurabilityNotReached", "AccessDeniedException",
+     "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException"}
 )  # fmt: skip
 
 
@@ -56,7 +57,8 @@ class Failed:
     def body(self) -> dict[str, str]:
         """The JSON body of the error response."""
         namespace = "com.amazonaws.sqs" if self.is_modelled else "com.amazon.coral.service"
-        return {"__type": f"{namespace}#{self.shape}", "message": self.text}
+        key = "Message" if self.shape == "AccessDeniedException" else "message"  # as AWS spells it there alone
+        return {"__type": f"{namespace}#{self.shape}", key: self.text}
 
 
 def describe(error: Exception) -> Failed:

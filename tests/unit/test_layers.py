@@ -16,7 +16,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {"_arguments", "_settings", "_base_message"},
     {"_async", "_sync", "aio", ""},
     {"sqs"},
-    {"boto3", "worker", "testing", "pytest_plugin"},
+    {"boto3", "gateway", "worker", "testing", "pytest_plugin"},
     {"cli", "__main__"},
 ]
 MODULES = {

@@ -1,0 +1,56 @@
+"""What a gateway refuses before, or instead of, an action: who the caller is, what it may do, how often it asks.
+
+The texts are those of AWS. None of them repeats a secret, and none tells more about a key than that it is unknown.
+"""
+
+from __future__ import annotations
+
+from rqsqs.errors import RequestError
+
+
+class UnrecognizedClient(RequestError):
+    """The access key is unknown or disabled, or a security token was sent, which this gateway never issues."""
+
+    sqs_code = "InvalidClientTokenId"
+    sqs_shape = "UnrecognizedClientException"
+    http_status = 403
+
+    def __init__(self, text: str = "The security token included in the request is invalid.") -> None:
+        super().__init__(text)
+
+
+class InvalidSignature(RequestError):
+    """The signature is wrong, or of another time, region or service."""
+
+    sqs_code = "SignatureDoesNotMatch"
+    sqs_shape = "InvalidSignatureException"
+    http_status = 403
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(
+            text
+            or "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+            "Access Key and signing method. Consult the service documentation for details."
+        )
+
+
+class IncompleteSignature(RequestError):
+    """The Authorization header, or its counterpart in the query string, cannot be read."""
+
+    sqs_code = "IncompleteSignature"
+    sqs_shape = "IncompleteSignatureException"
+
+
+class AccessDenied(RequestError):
+    """The caller may not do this."""
+
+    sqs_code = "AccessDenied"
+    sqs_shape = "AccessDeniedException"
+    http_status = 403
+
+
+class RequestThrottled(RequestError):
+    """The caller asks too often; SDKs wait and try again."""
+
+    sqs_code = sqs_shape = "RequestThrottled"
+    http_status = 403
