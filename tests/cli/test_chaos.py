@@ -5,14 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
 
+from rqsqs.cli.chaos.trial import Trial
+from rqsqs.cli.demo.show import Show
 from tests.cli.tools import COMMAND, Run, records, wait_for
 from tests.clusters import client_of
 from tests.servers import Server
@@ -85,3 +89,44 @@ def test_an_interruption_leaves_no_process_and_no_keys(valkey_url: str, number: 
     assert stderr.endswith("rqsqs: interrupted\n")
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     assert -1 not in left_behind(valkey_url).values()
+
+
+def start_for_chaos(url: str, prefix: str, stack: ExitStack) -> None:
+    stack.enter_context(Trial(url, prefix=prefix)).run()
+
+
+def start_for_the_demo(url: str, prefix: str, stack: ExitStack) -> None:
+    Show(url, url, prefix, 1000, stack, quiet=True).start_workers()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("start", [start_for_chaos, start_for_the_demo])
+def test_a_process_that_is_being_started_is_ended_too(
+    valkey_url: str,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[[str, str, ExitStack], None],
+    number: signal.Signals,
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        """The signal comes when the process runs, and its starter does not have it yet."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), ExitStack() as stack:
+            start(valkey_url, prefix, stack)
+        assert [process.returncode is not None for process in started] == [True]
+        assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for process in started:
+            process.kill()
+            process.wait()

@@ -166,6 +166,10 @@ def test_calls_that_a_signal_handler_breaks_off_lose_and_mix_up_nothing(
                     signal.setitimer(signal.ITIMER_REAL, 0)
                 except Interrupted:
                     broken += 1
+                except UnboundLocalError as error:  # redis-py 5.3: of a `finally` where it makes a connection
+                    if not isinstance(error.__context__, Interrupted):
+                        raise
+                    broken += 1
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
@@ -199,7 +203,7 @@ def test_a_connection_that_was_given_back_is_not_hung_up_by_whoever_is_interrupt
         with pytest.raises(Interrupted):
             queue.send("x")
         monkeypatch.undo()
-        assert given[0].connection.is_connected
+        assert given[0].connection._sock is not None
         assert queue.receive()[0].body == "x"
 
 

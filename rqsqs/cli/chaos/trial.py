@@ -21,6 +21,7 @@ from typing import Any, Self
 import redis
 
 import rqsqs
+from rqsqs.cli import signals
 from rqsqs.cli.chaos import history
 
 TIMEOUT_S = 60.0  # for consumers to receive what is left
@@ -80,9 +81,9 @@ class Trial:
         """
         self._create()
         for index in range(self.producers):
-            self._senders.append(self._start("produce", index=index))
+            self._start(self._senders, "produce", index=index)
         for _ in range(self.consumers):
-            self._receivers.append(self._start("consume"))
+            self._start(self._receivers, "consume")
         self._await_all()
         end, count = time.monotonic() + self.seconds, 0
         following = time.monotonic() + every_s
@@ -112,7 +113,7 @@ class Trial:
         victim.kill()
         victim.wait()
         self._receivers.remove(victim)
-        self._receivers.append(self._start("consume"))
+        self._start(self._receivers, "consume")
         return f"consumer {victim.pid} was killed with SIGKILL and replaced"
 
     def freeze_consumer(self) -> str:
@@ -148,7 +149,7 @@ class Trial:
         with rqsqs.connect(self.url, prefix=self.prefix) as connection:
             connection.create_queue(self.queue, partitions=self.partitions, **options)
 
-    def _start(self, role: str, **more: Any) -> subprocess.Popen[bytes]:
+    def _start(self, processes: list[subprocess.Popen[bytes]], role: str, **more: Any) -> None:
         settings = {
             "url": self.url,
             "prefix": self.prefix,
@@ -164,7 +165,8 @@ class Trial:
             **more,
         }
         command = [sys.executable, "-m", "rqsqs.cli.chaos.roles", role, json.dumps(settings)]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        with signals.deferred():
+            processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
 
     def _await_all(self) -> None:
         """Until everybody keeps a journal, and each producer has begun to send."""

@@ -29,7 +29,7 @@ import rqsqs
 from rqsqs import embedded
 from rqsqs._io import connect
 from rqsqs._io.sync.clients import client_of
-from rqsqs.cli import output, paging
+from rqsqs.cli import output, paging, signals
 from rqsqs.cli.cause_groups import Kinds
 from rqsqs.cli.demo import BEAT_S, CACHE_JOB, PRODUCERS, WORKERS, operations
 from rqsqs.cli.demo.counters import Report, in_hand
@@ -294,15 +294,16 @@ class Show:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """A process that runs a module of ours."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-            env=self.environment | environment,
-            start_new_session=True,  # Ctrl-C is for us
-        )
-        self.processes.append(process)
+        with signals.deferred():
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=self.log,
+                stderr=self.log,
+                env=self.environment | environment,
+                start_new_session=True,  # Ctrl-C is for us
+            )
+            self.processes.append(process)
         return process
 
     def stop(self, *processes: subprocess.Popen[bytes]) -> None:
