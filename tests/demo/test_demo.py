@@ -103,8 +103,7 @@ def test_a_signal_ends_all_processes(valkey_url: str, prefix: str, number: signa
         line = process.stderr.readline()
         assert line, f"it ended: {said}"
         said += line
-    mine = processes_with(prefix)
-    assert len(mine) >= 8  # the demo, a supervisor, four workers, two producers
+    wait_for(lambda: len(processes_with(prefix)) >= 8)  # the demo, a supervisor, four workers, two producers
     process.send_signal(number)
     _, errors = process.communicate(timeout=50)
     assert process.returncode == 130
