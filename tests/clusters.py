@@ -232,6 +232,10 @@ class Cluster:
                 first = False
             for client in (new, old):
                 client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        for server in self.servers:  # as redis-cli does: two moves at a time may confuse those who only hear of them
+            if server not in (source, target) and server.process is not None:
+                with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
+                    client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
         until(lambda: self.owner(key) is target, "the slot has moved")
 
     def await_failover(self, key: str, old: Server) -> None:
