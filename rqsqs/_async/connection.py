@@ -122,7 +122,7 @@ class Connection:
             InvalidParameterValue, ServerError.
         """
         try:
-            await self.transport.run(flows.queue_exists(self.transport.queue(arguments.queue_name(name))))
+            await self.transport.run(flows.get_queue(self.transport.queue(arguments.queue_name(name)).home))
         except QueueDoesNotExist:
             return False
         return True
@@ -141,7 +141,8 @@ class Connection:
         """
         after, prefix = "", arguments.text("prefix", prefix)
         while True:
-            names = await self.transport.run(flows.list_queues(self.transport.space, prefix, after, PAGE))
+            found = flows.list_queues(self.transport.space, prefix, after, PAGE)
+            names: list[str] = await self.transport.run(found)
             for name in names:
                 yield Queue(self, name)
             if len(names) < PAGE:

@@ -169,7 +169,7 @@ class Queue:
         except (KeyError, TypeError):
             spec = self._spec_of(max_messages, wait, visibility_timeout, delete, kinds)
         found: list[Delivery]
-        if attempt_id is None and not ref.is_fifo and len(ref.partitions) == 1:
+        if attempt_id is None and len(ref.partitions) == 1:
             found = await self._run(flows.Receive(ref, spec))
         else:
             attempt = None if attempt_id is None else arguments.label("attempt_id", attempt_id)
@@ -315,12 +315,12 @@ class Queue:
         done: list[Delivery] = []
         found: list[Delivery]
         failures: list[FailedEntry]
-        for m in batch if not ref.is_fifo and (durability is None or not durability.deletes) else ():
+        for m in batch if durability is None or not durability.deletes else ():
             d = getattr(m, "_delivery", None)
             if d is None or d.partition is not ref.home or not d.received_ms or m._holder is not None:
                 break
             done.append(d)
-        if done and len(done) == len(batch) <= flows.MOST_BESIDE and len(ref.partitions) == 1:
+        if done and len(done) == len(batch) <= flows.MOST_BESIDE[ref.is_fifo] and len(ref.partitions) == 1:
             found, failures = await self._run(flows.DeleteAndReceive(ref, spec, done))
         else:
             handles = [arguments.receipt(m) for m in batch]

@@ -182,19 +182,18 @@ class Delivery:
         """
         try:
             headers = (self._envelope or self.envelope)[2]
-            if not headers and not self._trailer:  # the common case
-                return None
-            unread = self._unread()
-            if unread is not None:
-                return self._with_cause(unread.damage)
-            self._reported()
-            pairs: Any = self.attributes.values() if headers else ()
-            for data_type, value in pairs:
-                if not (isinstance(data_type, str) and isinstance(value, str | bytes)):
-                    return self._damaged("has attributes that are no pairs of type and value")
-            for name in "tgd" if headers else "":
-                if not isinstance(self.header(name), str | None):
-                    return self._damaged("has odd headers")
+            if self._trailer:
+                unread = self._unread()
+                if unread is not None:
+                    return self._with_cause(unread.damage)
+                self._reported()
+            if headers:
+                for pair in (headers.get("a") or {}).values():
+                    if not (isinstance(pair[0], str) and isinstance(pair[1], str | bytes)):
+                        return self._damaged("has attributes that are no pairs of type and value")
+                for name in "tgd":
+                    if not isinstance(headers.get(name), str | None):
+                        return self._damaged("has odd headers")
         except MessageDamaged as e:
             return self._with_cause(e)
         except _ODD as e:

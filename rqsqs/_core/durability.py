@@ -31,7 +31,7 @@ def not_reached(
         done: what was done nevertheless.
         had: that, of a replica.
     """
-    reached = least(results)
+    reached = None if durability is None else least(results)
     if durability is None or not durability.required or reached is None or reached.is_enough:
         return None
     disk = "" if reached.aof is None else f", {'' if reached.aof else 'not '}on the server's disk"

@@ -121,7 +121,7 @@ class Connection:
             InvalidParameterValue, ServerError.
         """
         try:
-            self.transport.run(flows.queue_exists(self.transport.queue(arguments.queue_name(name))))
+            self.transport.run(flows.get_queue(self.transport.queue(arguments.queue_name(name)).home))
         except QueueDoesNotExist:
             return False
         return True
@@ -140,7 +140,8 @@ class Connection:
         """
         after, prefix = "", arguments.text("prefix", prefix)
         while True:
-            names = self.transport.run(flows.list_queues(self.transport.space, prefix, after, PAGE))
+            found = flows.list_queues(self.transport.space, prefix, after, PAGE)
+            names: list[str] = self.transport.run(found)
             for name in names:
                 yield Queue(self, name)
             if len(names) < PAGE:

@@ -71,5 +71,5 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
         return (yield from ACTIONS[action](ctx, params))
     except RequestError as error:
         if params.get("QueueUrl") and not isinstance(error, QueueDoesNotExist):
-            yield from flows.queue_exists(ctx.queue_of(params))
+            yield flows.get_queue(ctx.queue_of(params).home)
         raise

@@ -90,7 +90,7 @@ def respond(
     if successful:
         response["Successful"] = successful
     else:
-        yield from flows.queue_exists(queue)
+        yield flows.get_queue(queue.home)
     if failed:
         response["Failed"] = failed
     return response

@@ -102,7 +102,7 @@ def _existing(ctx: Context, name: str, parameter: str) -> Flow[QueueRef]:
         raise _not_found(parameter)
     queue = ctx.queue(name)
     try:
-        yield from flows.queue_exists(queue)
+        yield flows.get_queue(queue.home)
     except QueueDoesNotExist:
         raise _not_found(parameter) from None
     return queue
@@ -116,7 +116,7 @@ def _check_pair(source: QueueRef, destination: QueueRef) -> Flow[None]:
         text = "The source queue and destination queue must be of the same queue type."
     else:
         return
-    if not (yield from flows.dead_letter_sources(source, "", 1)):
+    if not (yield flows.dead_letter_sources(source, "", 1)):
         text = _REFUSALS["not_dead_letter_queue"]
     raise InvalidParameterValue(text)
 

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable
 
-from rqsqs._core.operation import Flow
+from rqsqs._core.operation import Flow, Operation
 from rqsqs.errors import InvalidParameterValue
 
 from .context import Params
@@ -15,7 +15,7 @@ from .names import is_queue_name
 MAX_RESULTS = 1000
 
 
-def page(params: Params, fetch: Callable[[str, int], Flow[list[str]]]) -> Flow[tuple[list[str], str | None]]:
+def page(params: Params, fetch: Callable[[str, int], Operation]) -> Flow[tuple[list[str], str | None]]:
     """Fetch one page of queue names.
 
     SQS gives a token only to those who asked for pages with MaxResults; others get the first 1,000 names.
@@ -38,8 +38,8 @@ def page(params: Params, fetch: Callable[[str, int], Flow[list[str]]]) -> Flow[t
         )
     after = _name_of(params.get("NextToken"))
     if max_results is None:
-        return (yield from fetch(after, MAX_RESULTS)), None
-    names = yield from fetch(after, max_results + 1)
+        return (yield fetch(after, MAX_RESULTS)), None
+    names: list[str] = yield fetch(after, max_results + 1)
     has_more = len(names) > max_results
     names = names[:max_results]
     return names, _token_of(names[-1]) if has_more else None

@@ -49,7 +49,7 @@ def get_queue_url(ctx: Context, params: Params) -> ResponseFlow:
         raise missing_queue_name()
     if not is_queue_name(name):
         raise QueueDoesNotExist(QUEUE_DOES_NOT_EXIST)
-    yield from flows.queue_exists(ctx.queue(name))
+    yield flows.get_queue(ctx.queue(name).home)
     return {"QueueUrl": ctx.url_of(name)}
 
 
@@ -82,7 +82,7 @@ def get_queue_attributes(ctx: Context, params: Params) -> ResponseFlow:
     queue = ctx.queue_of(params)
     wanted = attributes.requested(params.get("AttributeNames") or ())
     if not wanted:
-        yield from flows.queue_exists(queue)
+        yield flows.get_queue(queue.home)
         return {}
     info = yield from flows.queue_info(queue)
     shown = attributes.shown(info.attributes, wanted)
@@ -140,7 +140,7 @@ def _check_dead_letter_target(ctx: Context, source: QueueRef, change: attributes
     target = ctx.queue(policy.target.name)
     if target.is_fifo != source.is_fifo:
         try:
-            yield from flows.queue_exists(target)
+            yield flows.get_queue(target.home)
         except QueueDoesNotExist:
             raise redrive_refused(as_sent, _NO_TARGET) from None
         raise redrive_refused(as_sent, _OTHER_TYPE)

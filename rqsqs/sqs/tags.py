@@ -18,7 +18,7 @@ _CHARACTERS = "may only contain unicode letters, digits, whitespace, or one of t
 
 def list_queue_tags(ctx: Context, params: Params) -> ResponseFlow:
     """ListQueueTags."""
-    tags = yield from flows.get_tags(ctx.queue_of(params))
+    tags = yield flows.get_tags(ctx.queue_of(params))
     return {"Tags": tags} if tags else {}
 
 

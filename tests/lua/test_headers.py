@@ -92,7 +92,7 @@ OPERATIONS: list[Operation] = [
     operations.release_messages(F.home, [operations.Outcome(FIFO_DELIVERY, "retry", CAUSE, ("ValueError",), 5, 7)]),
     consumers.beat(Q.home, [DELIVERY], 10, "c", {"state": "running"}, 20),
     consumers.list_consumers(Q),
-    consumers.order(Q, "c", "drain"),
+    consumers.order_consumer(Q, "c", "drain"),
 ]
 
 

@@ -7,7 +7,7 @@ import contextlib
 from rqsqs._core import ids
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.flows.receive import readable
-from rqsqs._core.flows.topology import at, at_all, refresh
+from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations import browse as browsing
@@ -29,11 +29,7 @@ _LETTERS = {"visible": "v", "in_flight": "f", "delayed": "d"}
 
 
 def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
-    """Exact counts of a queue, or of one message group (which takes a step for every 500 messages of it).
-
-    Raises:
-        QueueDoesNotExist.
-    """
+    """Exact counts of a queue, or of one message group (which takes a step for every 500 messages of it)."""
     yield from refresh(q)
     visible = in_flight = delayed = 0
     oldest: int | None = None
@@ -42,7 +38,7 @@ def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
             for state in ("visible", "in_flight", "delayed"):
                 cursor: str | None = ""
                 while cursor is not None:
-                    found, cursor = yield from at_all(q, p, _of_group(p, state, group, cursor), ([], None))
+                    found, cursor = yield from at(q, p, _of_group(p, state, group, cursor), ([], None))
                     for d in found:
                         oldest = min(oldest or d.sent_at_ms, d.sent_at_ms)
                     visible += len(found) * (state == "visible")
@@ -84,7 +80,7 @@ def groups(q: QueueRef) -> Flow[list[str]]:
     yield from refresh(q)
     names: set[str] = set()
     for p in q.partitions:
-        names.update((yield from at_all(q, p, list_groups(p), [])))
+        names.update((yield from at(q, p, list_groups(p), [])))
     return sorted(names)
 
 
@@ -116,7 +112,7 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
     while index < len(q.partitions) and len(found) < limit:
         p = q.partitions[index]
         step = _browse_fifo if p.is_fifo else _browse_standard
-        more, rest = yield from at_all(q, p, step(p, state, rest, limit - len(found)), ([], ""))
+        more, rest = yield from at(q, p, step(p, state, rest, limit - len(found)), ([], ""))
         found += more
         if not rest:
             index += 1
@@ -213,7 +209,7 @@ def cancel(
             for key in dict.fromkeys((p.dedup("=", tail, ""), p.dedup("=", tail, group or ""))):
                 found = yield browsing.find_duplicate(p, key, forget=False)
                 if found:
-                    done: bool = yield from at_all(q, p, _take(q, p, found, group, None), False)
+                    done: bool = yield from at(q, p, _take(q, p, found, group, None), False)
                     if done:
                         yield browsing.find_duplicate(p, key, forget=True)
                     return done
@@ -240,7 +236,7 @@ def _everywhere(q: QueueRef, message_id: str, group: str | None, due: int | str 
         key = ids.key_of(message_id, p.node, p.is_fifo)
         if key is not None:
             known = True
-            if (yield from at_all(q, p, _take(q, p, key, group, due), False)):
+            if (yield from at(q, p, _take(q, p, key, group, due), False)):
                 return True
     if not known:
         raise InvalidParameterValue(

@@ -17,7 +17,7 @@ from rqsqs._core.flows.moves import (
     move_step,
     visible_messages,
 )
-from rqsqs._core.flows.topology import at_all, refresh
+from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep
 from rqsqs._core.operations import browse as browsing
@@ -89,7 +89,7 @@ def move_chosen(
             keys = {ids.key_of(message_id, p.node, p.is_fifo): message_id for message_id in asked}
             state.left = {key: (keys[key], asked[keys[key]]) for key in sorted(filter(None, keys))}
             if state.left and state.is_running:
-                yield from at_all(q, p, _move_of(p, state), None)
+                yield from at(q, p, _move_of(p, state), None)
     except GeneratorExit:
         raise
     except BaseException:  # Ctrl-C, or its task is cancelled: the next one need not wait until this one is overdue

@@ -8,7 +8,7 @@ from typing import Any
 from rqsqs._core import operations, portions
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.durability import for_deletes, not_reached
-from rqsqs._core.flows.receive import may_stay, receive_after
+from rqsqs._core.flows.receive import MOST_BESIDE, ReceiveSpec, may_stay, receive_after
 from rqsqs._core.flows.settle import DELETED, delete_at, safely
 from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
@@ -16,9 +16,8 @@ from rqsqs._core.operation import Flow
 from rqsqs._core.operations import MISSING_DLQ, Outcome, consumers
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.limits import NATIVE
-from rqsqs.models import Consumer, Durability
+from rqsqs.models import Durability
 
-GONE = -2
 PROLONGED = 1000  # messages of a FIFO queue in one heartbeat (standard: portions.SPECIAL)
 MOST_OF_CAUSE = 10_000  # bytes
 Weak = Callable[[DurabilityNotReached], object]  # takes what is not as safe as required
@@ -50,13 +49,12 @@ def finish_and_receive(
         first = parts.pop()[1] if parts and may_stay(q, parts[-1][0]) else ()
         for _, part in parts:
             yield from finish(q, part)
-    most = portions.BESIDE if q.is_fifo else portions.SPECIAL
+    most = MOST_BESIDE[q.is_fifo]
     if len(first) > most:
         yield from finish(q, first[:-most])
         first = first[-most:]
-    got, _ = yield from receive_after(
-        q, NATIVE, [d.receipt for d in first], max_messages, extension_ms, wait_ms, per_group
-    )
+    spec = ReceiveSpec(NATIVE, max_messages, extension_ms, wait_ms, per_group=per_group)
+    got, _ = yield from receive_after(q, spec, [d.receipt for d in first])
     return got
 
 
@@ -72,12 +70,10 @@ def finish(
         weak: called with an exception if that is not as safe as required.
     """
     safe = for_deletes(durability)
-    results: list[Any] = []
+    reached: list[Any] = []
     for p, found in _by_partition(finished):
-        told: list[Any] = []
-        yield from delete_at(q, p, [d.receipt for d in found], NATIVE, safe, told)
-        results += told
-    _tell(weak, not_reached(safe, results, DELETED))
+        reached.append((yield from delete_at(q, p, [d.receipt for d in found], NATIVE, safe))[1])
+    _tell(weak, not_reached(safe, reached, DELETED))
 
 
 def _tell(weak: Weak | None, error: DurabilityNotReached | None) -> None:
@@ -100,9 +96,9 @@ def release(
         A status for each: >= 0 visible again in so many ms, -1 another receive has it, -2 it does not exist any more,
         -3 it went to the dead-letter queue.
     """
-    results = [GONE] * len(outcomes)
+    results = [operations.GONE] * len(outcomes)
     safe = for_deletes(durability)
-    told: list[Any] = []
+    reached: list[Any] = []
     left = list(enumerate(outcomes))
     most = portions.ORDERED if q.is_fifo else portions.RELEASED
     while left:
@@ -113,7 +109,9 @@ def release(
             missing_dlq = ""
             for some in portions.portions([v for _, v in part], most, _size):
                 operation = operations.release_messages(p, some, safe)
-                found, missing = yield from safely(q, p, operation, ([GONE] * len(some), ""), told)
+                gone = [operations.GONE] * len(some), ""
+                (found, missing), reached_for_some = yield from safely(q, p, operation, gone)
+                reached.append(reached_for_some)
                 statuses += found
                 missing_dlq = missing_dlq or missing
             for (i, v), status in zip(part, statuses, strict=True):
@@ -124,7 +122,7 @@ def release(
             if missing_dlq:
                 yield from adopt_shard(q, p, missing_dlq)
         left = again
-    _tell(weak, not_reached(safe, told, "the messages are released"))
+    _tell(weak, not_reached(safe, reached, "the messages are released"))
     return results
 
 
@@ -172,22 +170,6 @@ def beat(
                 positions = range(len(mine))
             lost += [mine[i] for i in positions]
     return order, lost
-
-
-def list_consumers(q: QueueRef) -> Flow[list[Consumer]]:
-    """Who serves a queue.
-
-    Raises:
-        QueueDoesNotExist.
-    """
-    found: list[Consumer] = yield consumers.list_consumers(q)
-    return found
-
-
-def order_consumer(q: QueueRef, consumer_id: str, order: str) -> Flow[bool]:
-    """Tell a consumer to "drain" or "evict". False if there is no such one."""
-    known: bool = yield consumers.order(q, consumer_id, order)
-    return known
 
 
 def _by_partition(deliveries: Sequence[Delivery]) -> list[tuple[Partition, list[Delivery]]]:

@@ -252,27 +252,25 @@ def _put(
     """Second phase; the partitions remember the batch, so that each message is put once however often this is repeated.
     The batch names the numbers of partitions at its time: it may have been put there before more were added. Returns
     the partitions that took part."""
-    told: list[Any] = []
-    places = yield from _put_all(target, batch, messages, durability, told)
-    weak = not_reached(durability, told, "the messages are stored", "had them")
+    places, reached = yield from _put_all(target, batch, messages, durability)
+    weak = not_reached(durability, reached, "the messages are stored", "had them")
     if weak is not None:
         raise weak
     return places
 
 
 def _put_all(
-    target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None, told: list[Any]
-) -> Flow[tuple[Partition, ...]]:
+    target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None
+) -> Flow[tuple[tuple[Partition, ...], list[Any]]]:
     yield from refresh(target)
     left = [messages[i : i + 4] for i in range(0, len(messages), 4)]
     asked: dict[Partition, None] = {}
+    reached: list[Any] = []
     counts = [int(count) for count in batch.split(":")[1:]]
     if not target.is_fifo:
         owner = target.owner(batch, counts[-1] if counts else 1)
         answers = yield moves.put(owner, batch, messages, durability=durability)
-        if durability is not None:
-            told.append(answers[1])
-        return (owner,)
+        return (owner,), [answers[1]] if durability is not None else []
     for turn in range(TURNS):
         tokens: dict[bytes, str] = {}
         for count in dict.fromkeys((*counts, target.before or len(target.own), len(target.own))):
@@ -285,13 +283,14 @@ def _put_all(
                 flat = [item for message in part for item in message]
                 operation = moves.put(p, batch, flat, token, durability)
                 asked[p] = None
-                answers = yield from safely(target, p, operation, [""] * len(part), told)
+                answers, reached_there = yield from safely(target, p, operation, [""] * len(part))
+                reached.append(reached_there)
                 for message, answer in zip(part, answers, strict=True):
                     if answer is not None:
                         tokens[message[1]] = answer
                         left.append(message)
             if not left:
-                return tuple(asked)
+                return tuple(asked), reached
         yield from complete_resharding(target)
         if turn:
             yield Sleep(PAUSE_MS)

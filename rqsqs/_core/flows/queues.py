@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from rqsqs._core import portions
 from rqsqs._core.flows.partitions import check_resharding, finish_resharding, needs_group_scope, reshard
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
-from rqsqs._core.keys import Keyspace, Partition, QueueRef
+from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations import moves, queues
 from rqsqs._core.operations.queues import Ending
@@ -85,11 +85,7 @@ def _compared(q: QueueRef, wanted: Mapping[str, str], error: QueueNameExists) ->
 
 def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
     """Delete a queue with everything in it, its dead letters in other slots included; or finish a deletion that was
-    interrupted.
-
-    Raises:
-        QueueDoesNotExist.
-    """
+    interrupted."""
     fields: dict[str, str] = {}
     with contextlib.suppress(QueueDamaged):
         fields = yield queues.get_queue(q.home, being_deleted=True)
@@ -107,7 +103,6 @@ def purge_queue(q: QueueRef, limits: Limits) -> Flow[None]:
     """Remove all messages: visible, in flight and delayed.
 
     Raises:
-        QueueDoesNotExist.
         PurgeQueueInProgress: within 60 s of the last purge, if the limits say so.
     """
     yield from refresh(q)
@@ -144,11 +139,7 @@ def _end(p: Partition, limits: Limits, *, purge: bool, first: bool, keep_name: b
 
 
 def queue_info(q: QueueRef) -> Flow[QueueInfo]:
-    """Everything stored about a queue.
-
-    Raises:
-        QueueDoesNotExist.
-    """
+    """Everything stored about a queue."""
     fields: dict[str, str] = yield queues.get_queue(q.home)
 
     def ms(name: str) -> int:
@@ -159,18 +150,12 @@ def queue_info(q: QueueRef) -> Flow[QueueInfo]:
     return QueueInfo(q.name, attributes, ms("created_us"), ms("modified_us"), "paused" in fields)
 
 
-def queue_exists(q: QueueRef) -> Flow[None]:
-    """Raises QueueDoesNotExist if it does not."""
-    yield queues.get_queue(q.home)
-
-
 def set_attributes(
     q: QueueRef, attributes: Mapping[str, str | None], limits: Limits, arn: str | None = None
 ) -> Flow[None]:
     """Set attributes (text) and remove them (None), all or none.
 
     Raises:
-        QueueDoesNotExist.
         ResourceNotFound, InvalidParameterValue: the RedrivePolicy's target (see topology.check_target).
     """
     before: dict[str, str] = {}
@@ -220,28 +205,6 @@ def update_policy(q: QueueRef, change: Callable[[str | None], str | None]) -> Fl
         done = yield queues.set_attributes(q.home, {"Policy": change(policy)}, field="Policy", expected=policy or "")
         if done:
             return
-
-
-def list_queues(space: Keyspace, prefix: str = "", after: str = "", limit: int = 1000) -> Flow[list[str]]:
-    """Names of queues in order, behind `after`."""
-    found: list[str] = yield queues.list_queues(space, prefix, after, limit)
-    return found
-
-
-def dead_letter_sources(q: QueueRef, after: str = "", limit: int = 1000) -> Flow[list[str]]:
-    """Names of the queues whose RedrivePolicy names this one, in order, behind `after`.
-
-    Raises:
-        QueueDoesNotExist.
-    """
-    _, _, sources = yield queues.get_members(q)
-    return [name for name in sources if name > after][:limit]
-
-
-def get_tags(q: QueueRef) -> Flow[dict[str, str]]:
-    """A queue's tags."""
-    tags: dict[str, str] = yield queues.get_tags(q)
-    return tags
 
 
 def set_tags(q: QueueRef, tags: Mapping[str, str], max_tags: int = 0) -> Flow[None]:

@@ -18,7 +18,6 @@ from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_me
 from rqsqs._core.flows.topology import at
 from rqsqs._core.flows.waiting import (
     NOW,
-    Ask,
     give_back,
     holding,
     line_up,
@@ -40,8 +39,8 @@ from rqsqs.models import Durability, DurabilityResult, FailedEntry
 
 UNUSUAL = (ValueError, TypeError, LookupError, RecursionError, UnpackException)
 log = logging.getLogger("rqsqs.damage")
-STAY = 8  # one call of so many goes to another partition than the last one
-MOST_BESIDE = portions.SPECIAL  # messages that DeleteAndReceive deletes
+STAY = 8  # one call in this many goes to another partition than the last one
+MOST_BESIDE = portions.SPECIAL, portions.BESIDE  # messages that a receive deletes: of standard queues, of FIFO queues
 NO_HEADERS: dict[str, Any] = {}
 KINDS = (TEXT, BYTES, OBJECT)
 TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
@@ -51,30 +50,53 @@ class ReceiveSpec:
     """What a caller asks for when it receives, checked; callers keep it for the next time.
 
     Attributes:
-        count: at most so many messages.
+        count: up to this many messages.
         visibility_ms: None = the queue's VisibilityTimeout.
         wait_ms: None = the queue's ReceiveMessageWaitTimeSeconds.
         delete: delete at once what is received.
+        attempt_id: ReceiveRequestAttemptId (FIFO).
+        per_group: up to this many of one message group (FIFO); 0 = no limit.
     """
 
-    __slots__ = ("count", "delete", "limits", "visibility_ms", "wait_ms", "words")
+    __slots__ = (
+        "attempt_id", "count", "delete", "fifo_words", "limits", "per_group", "visibility_ms", "wait_ms", "words"
+    )  # fmt: skip
 
     def __init__(
-        self, limits: Limits, count: int, visibility_ms: int | None, wait_ms: int | None, delete: bool = False
+        self,
+        limits: Limits,
+        count: int,
+        visibility_ms: int | None,
+        wait_ms: int | None,
+        delete: bool = False,
+        attempt_id: str | None = None,
+        per_group: int = 0,
     ) -> None:
-        self.limits, self.count, self.visibility_ms, self.wait_ms, self.delete = (
-            limits,
-            count,
-            visibility_ms,
-            wait_ms,
-            delete,
-        )
+        self.limits, self.count, self.visibility_ms, self.wait_ms = limits, count, visibility_ms, wait_ms
+        self.delete, self.attempt_id, self.per_group = delete, attempt_id, per_group
         visibility = "" if visibility_ms is None else str(visibility_ms)
         self.words = (str(count), visibility, wait_word(wait_ms)), (str(limits.in_flight), "1" if delete else "")
+        self.fifo_words = attempt_id or "", "1" if limits.strict else "", str(per_group)
+
+    def ask(
+        self,
+        p: Partition,
+        wait: str,
+        waiter: str,
+        count: int,
+        finished: Sequence[Receipt] = (),
+        statuses: list[int] | None = None,
+    ) -> Operation:
+        """The operation for one of several partitions, or for the second call to one."""
+        visibility_ms, attempt_id = self.visibility_ms, self.attempt_id
+        return operations.receive_messages(
+            p, self.limits, count, visibility_ms, wait, waiter, attempt_id, self.delete, finished, statuses,
+            self.per_group,
+        )  # fmt: skip
 
 
 class Receive(Operation):
-    """Receive from a standard queue of one partition. The result is what could be read of the messages.
+    """Receive from a queue of one partition. The result is what could be read of the messages.
 
     Args:
         finished: messages of this partition to be deleted first, in the same step.
@@ -82,7 +104,6 @@ class Receive(Operation):
 
     __slots__ = ("_end", "_finished", "_got", "_queue", "_spec", "_waiter", "unless_watched")
 
-    script = "receive_message"
     durability = repeat_mark = None
 
     def __init__(self, q: QueueRef, spec: ReceiveSpec, finished: Sequence[Delivery] = ()) -> None:
@@ -97,18 +118,26 @@ class Receive(Operation):
                 self._end = now_ms(q) + spec.wait_ms
                 if not finished:
                     self.unless_watched = p.waits_on
-        self.keys = p.found_keys.get(operations.RECEIVE) or p.keys(operations.RECEIVE)
         words, more = spec.words
         clock = p.space.clock
         self.args = ("" if clock is None else p.space.now_us(), *words, waiter, *more)
-        for d in finished:
-            self.args += (d.key,)
         self.keeps_answer = spec.delete
+        if p.is_fifo:
+            self.script, names = "receive_message_fifo", operations.RECEIVE_FIFO
+            self.args += spec.fifo_words
+            for r in [d.receipt for d in finished]:
+                self.args += (r.key, r.group, r.receives)
+        else:
+            self.script, names = "receive_message", operations.RECEIVE
+            for d in finished:
+                self.args += (d.key,)
+        self.keys = p.found_keys.get(names) or p.keys(names)
 
     def parse(self, reply: Any) -> Any:
         """The messages, or a flow where there is more to do."""
-        if type(reply[0]) is bytes and reply[-2] == self._queue.topology:  # messages, and nothing else to tell
-            p, received_ms = self._queue.home, reply[-1].decode()
+        q = self._queue
+        if type(reply[0]) is bytes and reply[-2] == q.topology and not q.is_fifo:  # messages, and nothing else to tell
+            p, received_ms = q.home, reply[-1].decode()
             now_ms, found = int(received_ms), []
             try:
                 for i in range(0, len(reply) - 2, 2):
@@ -128,43 +157,42 @@ class Receive(Operation):
                     return found
         return self._finish(reply)
 
-    def _finish(self, reply: Any) -> Flow[list[Delivery]]:
-        statuses: list[int] = []
-        if self._finished and len(reply) == 7 and not isinstance(reply[0], bytes):
+    def _finish(self, reply: Any) -> Any:
+        q, statuses = self._queue, []
+        if self._finished and (q.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes))):
             statuses = reply.pop()
-        self._got = got = Received(self._queue.home, reply)
-        return self._go_on(got, statuses)
+        self._got = got = Received(q.home, reply)
+        failures: list[Any] = [None] * len(statuses)
+        if statuses:
+            handles = [d.receipt for d in self._finished]
+            fail_refused(q, self._spec.limits, failures, handles, [*range(len(failures))], statuses)
+            failures = [failure for failure in failures if failure is not None]
+        found = got.messages
+        is_all = len(found) == self._spec.count or not portions.is_cut(found)
+        if found and is_all and not (got.missing_dlq or got.topology != q.topology or _may_be_newer(found)):
+            return self._result(readable(found, must=not failures), failures)
+        return self._go_on(got, failures)
 
-    def _go_on(self, got: Received, statuses: list[int]) -> Flow[list[Delivery]]:
-        return readable((yield from self._received(got)), must=True)
-
-    def _received(self, got: Received) -> Flow[list[Delivery]]:
-        q, spec = self._queue, self._spec
-        received = list(got.messages)
+    def _go_on(self, got: Received, failures: list[FailedEntry]) -> Flow[Any]:
+        q, spec, received = self._queue, self._spec, list(got.messages)
         if not received or got.missing_dlq or got.topology != q.topology:
             end = self._end if spec.wait_ms else now_ms(q)
             answers = {q.home: (got, spec.words[0][2])}
             received = yield from look_everywhere(
-                q, self._ask, spec.count, spec.wait_ms, self._waiter, end, None, None, answers
+                q, spec.ask, spec.count, spec.wait_ms, self._waiter, end, None, None, answers
             )
-        return (yield from self._complete(received))
+        received = yield from _completed(q, spec, received)
+        return self._result(readable(received, must=not failures), failures)
 
-    def _complete(self, received: list[Delivery]) -> Flow[list[Delivery]]:
-        q, spec = self._queue, self._spec
-        received = yield from _fill(q, self._ask, received, spec.count)
-        yield from _stop_at_newer(q, received, spec.limits, deleted=spec.delete)
-        return received
-
-    def _ask(self, p: Partition, wait: str, waiter: str, count: int) -> Operation:
-        spec = self._spec
-        return operations.receive_messages(p, spec.limits, count, spec.visibility_ms, wait, waiter, delete=spec.delete)
+    def _result(self, found: list[Delivery], failures: list[FailedEntry]) -> Any:
+        return found
 
     def line_up(self) -> Flow[list[Delivery]]:
         """Nothing is visible, or the waiter who watches would have it: wait behind that without asking."""
         q, spec = self._queue, self._spec
         assert spec.wait_ms is not None
-        received = yield from line_up(q, self._ask, spec.count, spec.wait_ms, self._waiter)
-        return readable((yield from self._complete(received)), must=True)
+        received = yield from line_up(q, spec.ask, spec.count, spec.wait_ms, self._waiter)
+        return readable((yield from _completed(q, spec, received)), must=True)
 
     def undo(self, result: Any) -> list[Operation]:
         """Give back what nobody is there to take."""
@@ -184,13 +212,8 @@ class DeleteAndReceive(Receive):
         found = super().parse(reply)
         return (found, []) if type(found) is list else found
 
-    def _go_on(self, got: Received, statuses: list[int]) -> Any:
-        q, spec = self._queue, self._spec
-        results: list[Any] = [None] * len(self._finished)
-        handles = [d.receipt for d in self._finished]
-        fail_refused(q, spec.limits, results, handles, [*range(len(results))], statuses)
-        failures = [r for r in results if r is not None]
-        return readable((yield from self._received(got)), must=not failures), failures
+    def _result(self, found: list[Delivery], failures: list[FailedEntry]) -> Any:
+        return found, failures
 
     def undo(self, result: Any) -> list[Operation]:
         """Give back what nobody is there to take."""
@@ -206,31 +229,18 @@ def receive_messages(
     attempt_id: str | None = None,
     delete: bool = False,
 ) -> Flow[list[Delivery]]:
-    """Receive up to max_messages, waiting for the first.
-
-    Args:
-        visibility_ms: None = the queue's VisibilityTimeout.
-        wait_ms: None = the queue's ReceiveMessageWaitTimeSeconds.
-        attempt_id: ReceiveRequestAttemptId (FIFO).
-        delete: delete at once what is received.
-    """
-
-    def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
-        return operations.receive_messages(p, limits, count, visibility_ms, wait, waiter, attempt_id, delete)
-
+    """Receive up to max_messages, waiting for the first; see ReceiveSpec."""
+    spec = ReceiveSpec(limits, max_messages, visibility_ms, wait_ms, delete, attempt_id)
     if attempt_id and len(q.partitions) > 1:
         again: list[Delivery] = []  # what the attempt was answered before
         for p in q.partitions:
             if (yield from at(q, p, browsing.find_duplicate(p, p.attempt(attempt_id), forget=False), "")):
-                got = yield from holding(again, at(q, p, ask(p, "", "", max_messages), None))
+                got = yield from holding(again, at(q, p, spec.ask(p, "", "", max_messages), None))
                 again += got.messages if got else ()
         if again:
             return again
-    received = yield from wait_and_receive(q, ask, max_messages, wait_ms)
-    if not attempt_id:
-        received = yield from _fill(q, ask, received, max_messages)
-    yield from _stop_at_newer(q, received, limits, deleted=delete)
-    return received
+    received = yield from wait_and_receive(q, spec.ask, max_messages, wait_ms)
+    return (yield from _completed(q, spec, received))
 
 
 def delete_and_receive(
@@ -248,26 +258,28 @@ def delete_and_receive(
     Returns:
         The messages received, and the failures of delete_messages(), to which what is not as safe as required belongs.
     """
+    spec = ReceiveSpec(limits, max_messages, visibility_ms, wait_ms)
     results: list[Any] = [None] * len(handles)
     if handles and for_deletes(durability):
         results = list((yield from delete_messages(q, handles, limits, durability)))
         weak = not_reached(durability, results, DELETED)
         if weak is not None:
             results = [_weak(i, r, weak) for i, r in enumerate(results)]
-        received, _ = yield from receive_after(q, limits, (), max_messages, visibility_ms, wait_ms)
+        received, _ = yield from receive_after(q, spec, ())
         return received, [r for r in results if isinstance(r, FailedEntry)]
     parts = by_partition(q, handles, results)
     last: tuple[list[int], list[Receipt]] = ([], [])
     if parts and may_stay(q, parts[-1][0]):
         last = parts.pop()[1:]
     indices, finished = last
-    most = portions.BESIDE if q.is_fifo else portions.SPECIAL
+    most = MOST_BESIDE[q.is_fifo]
     if len(finished) > most:
         parts.append((finished[0].partition, indices[:-most], finished[:-most]))
         indices, finished = indices[-most:], finished[-most:]
     for p, others, found in parts:
-        fail_refused(q, limits, results, handles, others, (yield from delete_at(q, p, found, limits, None, [])))
-    received, statuses = yield from receive_after(q, limits, finished, max_messages, visibility_ms, wait_ms)
+        statuses, _ = yield from delete_at(q, p, found, limits)
+        fail_refused(q, limits, results, handles, others, statuses)
+    received, statuses = yield from receive_after(q, spec, finished)
     fail_refused(q, limits, results, handles, indices, statuses)
     return received, [r for r in results if isinstance(r, FailedEntry)]
 
@@ -286,13 +298,7 @@ def may_stay(q: QueueRef, p: Partition) -> bool:
 
 
 def receive_after(
-    q: QueueRef,
-    limits: Limits,
-    finished: Sequence[Receipt],
-    max_messages: int,
-    visibility_ms: int | None,
-    wait_ms: int | None,
-    per_group: int = 0,
+    q: QueueRef, spec: ReceiveSpec, finished: Sequence[Receipt]
 ) -> Flow[tuple[list[Delivery], list[int]]]:
     """Receive, and delete receipts with the first call; they are all of one partition.
 
@@ -302,72 +308,58 @@ def receive_after(
     statuses: list[int] = []
     start = finished[0].partition if finished else q.home
 
-    def ask(p: Partition, wait: str, waiter: str, count: int) -> Operation:
-        return operations.receive_messages(p, limits, count, visibility_ms, wait, waiter, per_group=per_group)
-
     def first(wait: str, waiter: str) -> Operation:
-        return operations.receive_messages(
-            start,
-            limits,
-            max_messages,
-            visibility_ms,
-            wait,
-            waiter,
-            finished=finished,
-            statuses=statuses,
-            per_group=per_group,
-        )
+        return spec.ask(start, wait, waiter, spec.count, finished, statuses)
 
-    received = yield from wait_and_receive(q, ask, max_messages, wait_ms, first if finished else None, start)
-    received = yield from _fill(q, ask, received, max_messages)
-    yield from _stop_at_newer(q, received, limits)
-    return received, statuses
+    received = yield from wait_and_receive(q, spec.ask, spec.count, spec.wait_ms, first if finished else None, start)
+    return (yield from _completed(q, spec, received)), statuses
 
 
-def _fill(q: QueueRef, ask: Ask, received: list[Delivery], count: int) -> Flow[list[Delivery]]:
-    """Receive more where one call handed out as much as it may, until there are `count` messages or no more come."""
-    if len(received) >= count or not portions.is_cut(received):
-        return received
-
-    def look(p: Partition) -> Flow[Any]:
-        try:
-            return (yield ask(p, NOW, "", count - len(received)))
-        except RqsqsError:  # what is in hand is not lost with it
-            return None
-
-    for p in {d.partition: None for d in received}:
-        last = [d for d in received if d.partition is p]
-        while len(received) < count and portions.is_cut(last):
-            got = yield from holding(received, look(p))
-            last = got.messages if got is not None else []
-            received += last
-    return received
-
-
-def _stop_at_newer(q: QueueRef, received: Sequence[Delivery], limits: Limits, *, deleted: bool = False) -> Flow[None]:
-    """A newer version wrote one of these messages: whoever cannot read it receives no more, and gives them back.
-
-    Args:
-        deleted: they were deleted when they were received, and have to be sent again.
+def _completed(q: QueueRef, spec: ReceiveSpec, received: list[Delivery]) -> Flow[list[Delivery]]:
+    """Receive more where one call handed out as much as it may, until there are as many as asked for or no more come.
+    If a newer version wrote one of them, this one receives no more, and gives them back.
 
     Raises:
         FormatNewer.
     """
+    if len(received) < spec.count and not spec.attempt_id and portions.is_cut(received):
+        for p in {d.partition: None for d in received}:
+            last = [d for d in received if d.partition is p]
+            while len(received) < spec.count and portions.is_cut(last):
+                got = yield from holding(received, _look_once_more(p, spec, len(received)))
+                last = got.messages if got is not None else []
+                received += last
+    if _may_be_newer(received):
+        yield from _stop_at_newer(q, spec, received)
+    return received
+
+
+def _look_once_more(p: Partition, spec: ReceiveSpec, have: int) -> Flow[Any]:
+    try:
+        return (yield spec.ask(p, NOW, "", spec.count - have))
+    except RqsqsError:  # what is in hand is not lost with it
+        return None
+
+
+def _may_be_newer(received: Sequence[Delivery]) -> bool:
+    return any([d.record[1:2] > b"\x03" and is_newer(d.record) for d in received])
+
+
+def _stop_at_newer(q: QueueRef, spec: ReceiveSpec, received: Sequence[Delivery]) -> Flow[None]:
     newer = None
     for d in received:
-        if d.record[1:2] > b"\x03" and is_newer(d.record):
-            try:
-                d.damage  # noqa: B018 - raises, unless it is no record at all
-            except FormatNewer as e:
-                newer = e
+        try:
+            d.damage  # noqa: B018 - raises, unless it is no record at all
+        except FormatNewer as e:
+            newer = e
     if newer is None:
         return
-    if not deleted:
+    if not spec.delete:
         yield from give_back(received)
-    for d in received if deleted else ():
+    for d in received if spec.delete else ():  # they are deleted: send them again
         dedup_id = str(uuid.uuid4()) if q.is_fifo else None
         message = Outgoing(d.record, 0, d.group_name or None, dedup_id, None, None, None)
-        yield from send_messages(q, [message], limits)
+        yield from send_messages(q, [message], spec.limits)
     raise newer
 
 

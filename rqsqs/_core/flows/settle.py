@@ -7,7 +7,7 @@ from typing import Any
 
 from rqsqs._core import operations, portions, receipts
 from rqsqs._core.delivery import Delivery
-from rqsqs._core.durability import for_deletes
+from rqsqs._core.durability import for_deletes, least
 from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
@@ -54,7 +54,7 @@ class DeleteOne(Operation):
 
     def parse(self, reply: Any) -> None:
         """Nothing to tell."""
-        if type(reply) is not int and reply[0] == -1:
+        if type(reply) is not int and reply[0] == operations.EXPIRED:
             is_fifo = self._delivery.partition.is_fifo
             if is_fifo or not self._limits.strict:
                 raise (_expired if is_fifo else _left)(self._delivery.receipt)
@@ -80,35 +80,36 @@ def delete_messages(
     results: list[Any] = [None] * len(handles)
     safe = for_deletes(durability)
     for p, indices, found in by_partition(q, handles, results):
-        told: list[Any] = []
-        statuses = yield from delete_at(q, p, found, limits, safe, told)
-        for i in indices if told else ():
-            results[i] = worst(told)
+        statuses, reached = yield from delete_at(q, p, found, limits, safe)
+        for i in indices:
+            results[i] = reached
         fail_refused(q, limits, results, handles, indices, statuses)
     return results
 
 
 def delete_at(
-    q: QueueRef, p: Partition, found: Sequence[Receipt], limits: Limits, safe: Durability | None, told: list[Any]
-) -> Flow[list[int]]:
+    q: QueueRef, p: Partition, found: Sequence[Receipt], limits: Limits, safe: Durability | None = None
+) -> Flow[tuple[list[int], DurabilityResult | None]]:
     """Delete receipts of a partition, in as many calls as they take; returns what became of them, as
-    operations.delete_messages() tells it.
+    operations.delete_messages() tells it, and how safe that is."""
+    statuses: list[int] = []
+    reached: list[Any] = []
+    for part in portions.portions(found, portions.ORDERED if p.is_fifo else portions.PLAIN):
+        of_part, reached_for_part = yield from _delete_part(q, p, part, limits, safe)
+        statuses += of_part
+        reached.append(reached_for_part)
+    return statuses, least(reached) if safe else None
 
-    A failover may have forgotten that a message was received. Then it waits again and is not found in flight: it looks
-    as if it was gone. A delete that has to be safe looks for it.
-    """
-    parts = portions.portions(found, portions.ORDERED if p.is_fifo else portions.PLAIN)
-    if len(parts) > 1:
-        all_statuses: list[int] = []
-        for part in parts:
-            of_part: list[Any] = []
-            all_statuses += yield from delete_at(q, p, part, limits, safe, of_part)
-            told += of_part
-        return all_statuses
+
+def _delete_part(
+    q: QueueRef, p: Partition, found: Sequence[Receipt], limits: Limits, safe: Durability | None
+) -> Flow[tuple[list[int], DurabilityResult | None]]:
+    """A failover may have forgotten that a message was received. Then it waits again and is not found in flight: it
+    looks as if it was gone. A delete that has to be safe looks for it."""
     operation = operations.delete_messages(p, found, limits, safe)
-    statuses: list[int] = yield from safely(q, p, operation, [0] * len(found), told)
+    statuses, reached = yield from safely(q, p, operation, [0] * len(found))
     if safe is None or 0 not in statuses:
-        return statuses
+        return statuses, reached
     looked: list[int] = []
     for receipt, status in zip(found, statuses, strict=True):
         if p.is_fifo:
@@ -118,23 +119,16 @@ def delete_at(
             groups = [group] if group else []
         looked.append(status if status else (yield from at(q, p, browsing.cancel(p, key, groups, None), 0)))
     if 1 in [new for new, old in zip(looked, statuses, strict=True) if old == 0]:
-        told.clear()
-        yield from safely(q, p, operation, None, told)  # waits for all that was written before
-    return looked
+        _, reached = yield from safely(q, p, operation, None)  # waits for all that was written before
+    return looked, reached
 
 
-def safely(q: QueueRef, p: Partition, operation: Operation, if_gone: Any, told: list[Any]) -> Flow[Any]:
-    """topology.at() of an operation that may have to be safe: `told` takes what was reached."""
+def safely(q: QueueRef, p: Partition, operation: Operation, if_gone: Any) -> Flow[tuple[Any, DurabilityResult | None]]:
+    """topology.at() of an operation that may have to be safe: its result, and what was reached."""
     if operation.durability is None:
-        return (yield from at(q, p, operation, if_gone))
-    result, reached = yield from at(q, p, operation, (if_gone, None))
-    told.append(reached)
-    return result
-
-
-def worst(told: Sequence[DurabilityResult]) -> DurabilityResult | None:
-    """What all calls for a partition reached at least."""
-    return min(told, key=lambda reached: reached.is_enough) if told else None
+        return (yield from at(q, p, operation, if_gone)), None
+    both: tuple[Any, DurabilityResult | None] = yield from at(q, p, operation, (if_gone, None))
+    return both
 
 
 def fail_refused(
@@ -147,7 +141,7 @@ def fail_refused(
 ) -> None:
     """Turn refusals into failures. SQS says of a standard queue's message that moved away that it is deleted."""
     for i, status in zip(indices, statuses, strict=False):  # standard queues have none if nothing is refused
-        if status == -1 and (q.is_fifo or not limits.strict):
+        if status == operations.EXPIRED and (q.is_fifo or not limits.strict):
             results[i] = FailedEntry(i, _expired(handles[i]) if q.is_fifo else _left(handles[i]))
 
 
@@ -178,15 +172,17 @@ def change_visibility(
     handles = [handle for handle, _ in changes]
     for p, indices, found in by_partition(q, handles, results):
         changed = [(receipt, changes[i][1]) for receipt, i in zip(found, indices, strict=True)]
-        told: list[Any] = []
         statuses: list[int] = []
+        reached: list[Any] = []
         for part in portions.portions(changed, portions.ORDERED if p.is_fifo else portions.SPECIAL):
             operation = operations.change_visibility(p, part, limits.total_visibility_ms, safe)
-            statuses += yield from safely(q, p, operation, [-2] * len(part), told)
+            of_part, reached_for_part = yield from safely(q, p, operation, [operations.GONE] * len(part))
+            statuses += of_part
+            reached.append(reached_for_part)
+        safety = least(reached) if safe else None
         for i, status in zip(indices, statuses, strict=True):
-            results[i] = worst(told)
-            if status != 1:
-                results[i] = FailedEntry(i, _not_changed(status, *changes[i], limits))
+            failure = None if status == operations.CHANGED else _not_changed(status, *changes[i], limits)
+            results[i] = FailedEntry(i, failure) if failure else safety
     return results
 
 
@@ -214,9 +210,9 @@ def _expired(handle: Receipt | str) -> ReceiptHandleExpired:
 
 
 def _not_changed(status: int, handle: Receipt | str, visibility_ms: int, limits: Limits) -> InvalidParameterValue:
-    if status == -1:
+    if status == operations.EXPIRED:
         return _expired(handle)
-    if status == -2:
+    if status == operations.GONE:
         return MessageNotAvailable(
             "the message does not exist any more, its visibility cannot be changed",
             sqs_message=_invalid(handle, "Message does not exist or is not available for visibility timeout change."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -15,30 +16,15 @@ MISSING_MS = 60_000  # so long a partition does not look again for a dead-letter
 
 def refresh(q: QueueRef) -> Flow[None]:
     """Ask for the partitions of a queue."""
-    topology, tags, _ = yield queues.get_members(q)
+    topology, tags = yield queues.get_members(q)
     q.learn(topology, tags)
 
 
-def at(q: QueueRef, p: Partition, operation: Operation, if_gone: object) -> Flow[Any]:
-    """Run an operation on one partition of a queue. A shard may have gone with an earlier life of the queue, or be
-    named but not there yet: then the result is `if_gone`.
-
-    Raises:
-        QueueDoesNotExist: the queue as a whole.
-    """
+def at(q: QueueRef, p: Partition, step: Operation | Flow[Any], if_gone: object) -> Flow[Any]:
+    """Do something on one partition of a queue. A shard may have gone with an earlier life of the queue, or be named
+    but not there yet: then the result is `if_gone`. QueueDoesNotExist means the queue as a whole."""
     try:
-        return (yield operation)
-    except QueueDoesNotExist:
-        if p is q.home:
-            raise
-        yield from refresh(q)
-        return if_gone
-
-
-def at_all(q: QueueRef, p: Partition, steps: Flow[Any], if_gone: object) -> Flow[Any]:
-    """The same for several steps."""
-    try:
-        return (yield from steps)
+        return (yield step) if isinstance(step, Operation) else (yield from step)
     except QueueDoesNotExist:
         if p is q.home:
             raise
@@ -76,10 +62,8 @@ def attach(dlq: QueueRef, source: str, partitions: list[Partition]) -> Flow[None
 
 def detach(dlq: QueueRef, source: str) -> Flow[None]:
     """`source` names `dlq` no more."""
-    try:
+    with contextlib.suppress(QueueDoesNotExist):
         yield queues.attach_source(dlq, source, [], detach=True)
-    except QueueDoesNotExist:
-        return
 
 
 def check_target(source: QueueRef, policy: str, arn: str | None) -> Flow[QueueRef]:

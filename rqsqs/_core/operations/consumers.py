@@ -84,6 +84,6 @@ def _consumer(queue: str, now_ms: int, name: bytes, until: bytes, description: b
     )
 
 
-def order(q: QueueRef, consumer_id: str, what: str) -> Operation:
+def order_consumer(q: QueueRef, consumer_id: str, order: str) -> Operation:
     """Tell a consumer to "drain" or "evict"; the result is whether there is such a one."""
-    return Operation("order_consumer", q.home.keys("heartbeats commands"), (consumer_id, what), lambda r: r == 1)
+    return Operation("order_consumer", q.home.keys("heartbeats commands"), (consumer_id, order), lambda r: r == 1)

@@ -150,8 +150,8 @@ def register_queue(space: Keyspace, name: str, created_us: str, *, remove: bool 
     return Operation("register_queue", (space.names, space.created), (name, created_us, "1" if remove else ""))
 
 
-def list_queues(space: Keyspace, prefix: str, after: str, limit: int) -> Operation:
-    """The result is a list of names."""
+def list_queues(space: Keyspace, prefix: str = "", after: str = "", limit: int = 1000) -> Operation:
+    """The result is a list of names in order, behind `after`."""
     return Operation(
         "list_queues", (space.names,), (prefix, after, str(limit)), lambda r: [name.decode() for name in r]
     )
@@ -236,13 +236,18 @@ def suspend_dlq(source: Partition, dlq: QueueRef, duration_ms: int) -> Operation
 
 
 def get_members(q: QueueRef) -> Operation:
-    """The result is (topology, tags of shards, names of sources)."""
-    return Operation(
-        "get_members",
-        q.home.keys("meta shards sources"),
-        (),
-        lambda r: (r[0], [t.decode() for t in r[1]], sorted(s.decode() for s in r[2])),
-    )
+    """The result is (topology, tags of shards)."""
+    keys = q.home.keys("meta shards sources")
+    return Operation("get_members", keys, (), lambda r: (r[0], [tag.decode() for tag in r[1]]))
+
+
+def dead_letter_sources(q: QueueRef, after: str = "", limit: int = 1000) -> Operation:
+    """The result is the names of the queues whose RedrivePolicy names this one, in order, behind `after`."""
+
+    def parse(reply: list[Any]) -> list[str]:
+        return [name for name in sorted([source.decode() for source in reply[2]]) if name > after][:limit]
+
+    return Operation("get_members", q.home.keys("meta shards sources"), (), parse)
 
 
 def pause_group(p: Partition, group: str, *, resume: bool) -> Operation:

@@ -17,12 +17,16 @@ DELETE = "meta store inflight"
 DELETE_FIFO = "meta available inflight state wakeups"
 CHANGE = "meta store inflight wakeups timer"
 CHANGE_FIFO = "meta available inflight state wakeups timer"
+# What became of a receipt, as the scripts tell it
+CHANGED = 1
+EXPIRED = -1  # another receive has the message
+GONE = -2  # the message does not exist any more
 
 
 def delete_messages(
     p: Partition, receipts: Sequence[Receipt], limits: Limits, durability: Durability | None = None
 ) -> Operation:
-    """Delete by receipts of one partition; the result is a list of status numbers (1, 0 gone, -1 expired).
+    """Delete by receipts of one partition; the result is a list: 1, 0 (it was gone), or EXPIRED.
 
     The script of standard queues only counts, unless it refuses some: if one was gone, all are 0."""
     if p.is_fifo:
@@ -43,7 +47,8 @@ def delete_messages(
 def change_visibility(
     p: Partition, changes: Sequence[tuple[Receipt, int]], total_ms: int, durability: Durability | None = None
 ) -> Operation:
-    """Change visibility by receipts of one partition; the result is a list of status numbers (see the scripts).
+    """Change visibility by receipts of one partition; the result is a list of CHANGED, EXPIRED, GONE, or -3: beyond
+    `total_ms`.
 
     Args:
         changes: receipts and milliseconds from now.
