@@ -72,10 +72,6 @@ def outgoing(
         body: text, bytes or anything msgpack can pack.
         attributes: name -> (data type, value).
         size: bytes that count against MaximumMessageSize; None = body and attributes.
-
-    Raises:
-        InvalidParameterValue: msgpack cannot pack the body, or what it packs cannot be read, or it is text that is not
-            valid Unicode.
     """
     headers: dict[str, Any] = {}
     if attributes:

@@ -51,11 +51,7 @@ def read(queue: QueueRef, handle: Receipt | str) -> Receipt:
 
 
 def decode(queue: QueueRef, handle: str) -> Receipt:
-    """Read a handle.
-
-    Raises:
-        ReceiptHandleIsInvalid: it is no handle (detail "malformed") or of another queue (detail "foreign").
-    """
+    """Read a handle."""
     try:
         raw = binascii.a2b_base64(handle, strict_mode=True)
         body = raw[4:]

@@ -39,11 +39,7 @@ def all_done(
 
 
 def without_failures(results: Sequence[FailedEntry | T]) -> list[T]:
-    """The results of a batch.
-
-    Raises:
-        BatchFailed: some are a FailedEntry.
-    """
+    """The results of a batch."""
     failures = [r for r in results if isinstance(r, FailedEntry)]
     if failures:
         raise BatchFailed(

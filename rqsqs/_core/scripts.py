@@ -62,9 +62,6 @@ def get(name: str) -> Script:
     of one function, `rare`, so that they cost the common one next to nothing: creating a function takes about as long
     as a small Redis command. They run when they are first required in a call of the script. A module whose first line
     is `-- hot` stands outside, for common branches, and runs each time it is required.
-
-    Raises:
-        ValueError: modules require each other in a circle.
     """
     folder = _folder()
     flags: list[str] = []

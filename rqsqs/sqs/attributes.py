@@ -182,11 +182,7 @@ def policy_statements(text: str) -> list[dict[str, Any]] | None:
 
 
 def check_number_of_statements(number: int) -> None:
-    """Check the number of statements of a policy.
-
-    Raises:
-        OverLimit: there are more than 20.
-    """
+    """Check the number of statements of a policy."""
     if number > MAX_POLICY_STATEMENTS:
         raise OverLimit(f"{number} Statements were found, maximum allowed is {MAX_POLICY_STATEMENTS}.")
 

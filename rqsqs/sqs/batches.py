@@ -55,11 +55,7 @@ def check_envelope(params: Params, entry_type: str, limits: Limits) -> Sequence[
 
 
 def check_total_size(size: int, limits: Limits) -> None:
-    """Check how large the messages of a batch are together.
-
-    Raises:
-        BatchRequestTooLong: larger than allowed, whatever the queue's MaximumMessageSize.
-    """
+    """Check how large the messages of a batch are together."""
     if limits.batch_bytes and size > limits.batch_bytes:
         raise BatchRequestTooLong(
             f"Batch requests cannot be longer than {limits.batch_bytes} bytes. You have sent {size} bytes."

@@ -50,11 +50,7 @@ class Context:
         return self.space.queue(name)
 
     def queue_of(self, params: Params) -> QueueRef:
-        """The queue that the QueueUrl of a request names.
-
-        Raises:
-            QueueDoesNotExist: the QueueUrl is missing or names no queue.
-        """
+        """The queue that the QueueUrl of a request names."""
         url = params.get("QueueUrl")
         if not url:
             raise QueueDoesNotExist(QUEUE_DOES_NOT_EXIST)

@@ -31,9 +31,6 @@ def told(response: Response, results: Iterable[Any], error: DurabilityNotReached
 
     Args:
         error: what raised instead of telling results, if it did.
-
-    Raises:
-        NotSafeEnough: there was an error.
     """
     reached = error.reached if error is not None else least(results)
     if reached is not None:

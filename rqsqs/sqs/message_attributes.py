@@ -74,11 +74,7 @@ def check_attributes(
 
 
 def check_name(name: str) -> str:
-    """Check the name of a message attribute.
-
-    Raises:
-        InvalidParameterValue: a rule is broken.
-    """
+    """Check the name of a message attribute."""
     if not name:
         raise InvalidParameterValue("The request must contain non-empty message (user) attribute names.")
     if len(name) > 256:
@@ -140,11 +136,7 @@ def is_number(text: str) -> bool:
 
 
 def check_system_attributes(attributes: Mapping[str, Mapping[str, Any]] | None) -> Attributes:
-    """Check the system attributes of a send: there is only AWSTraceHeader.
-
-    Raises:
-        InvalidParameterValue: another name, another type than String, no value.
-    """
+    """Check the system attributes of a send: there is only AWSTraceHeader."""
     checked: Attributes = {}
     for name, value in (attributes or {}).items():
         if name != TRACE_HEADER:

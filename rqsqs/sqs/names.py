@@ -76,11 +76,7 @@ def is_batch_entry_id(text: str) -> bool:
 
 
 def check_new_queue_name(name: str | None, *, is_fifo: bool) -> str:
-    """Check the name of a queue to be created.
-
-    Raises:
-        InvalidParameterValue: with the text SQS uses.
-    """
+    """Check the name of a queue to be created."""
     if name is None:
         raise missing_queue_name()
     if not name:
@@ -108,9 +104,6 @@ def queue_name_of_url(url: str) -> str:
 
     Host and account are not examined: only the last part of the path counts, so URLs written for AWS or for another
     emulator keep working. A bare queue name is accepted too, as SQS does.
-
-    Raises:
-        QueueDoesNotExist: the URL names no queue; SQS does not tell a malformed URL from a missing queue.
     """
     head, _, name = url.rpartition("/")
     host_and_account = head.partition("://")[2] if "://" in head else head
@@ -121,12 +114,7 @@ def queue_name_of_url(url: str) -> str:
 
 
 def check_id(parameter: str, value: str) -> str:
-    """Check a MessageGroupId, MessageDeduplicationId or ReceiveRequestAttemptId.
-
-    Raises:
-        InvalidParameterValue: it is empty, longer than 128 characters or holds something else than letters, digits
-            and punctuation of ASCII.
-    """
+    """Check a MessageGroupId, MessageDeduplicationId or ReceiveRequestAttemptId."""
     if not _ID.fullmatch(value):
         raise InvalidParameterValue(
             f"Value {value} for parameter {parameter} is invalid. Reason: {parameter} can only include alphanumeric "

@@ -26,9 +26,6 @@ def page(params: Params, fetch: Callable[[str, int], Operation]) -> Flow[tuple[l
 
     Returns:
         The names, and the token of the next page or None.
-
-    Raises:
-        InvalidParameterValue: MaxResults is not 1 to 1000, or the token is none of ours.
     """
     max_results: int | None = params.get("MaxResults")
     if max_results is not None and not 1 <= max_results <= MAX_RESULTS:

@@ -32,9 +32,6 @@ def check_redrive_policy(text: str, region: str, account: str) -> RedrivePolicy:
         text: the JSON as sent.
         region: where the source queue is.
         account: who owns the source queue.
-
-    Raises:
-        InvalidParameterValue: a rule is broken.
     """
     policy = _json_object(text)
     if policy is None:
@@ -68,11 +65,7 @@ def redrive_refused(text: str, reason: str) -> InvalidParameterValue:
 
 
 def check_redrive_allow_policy(text: str) -> str:
-    """Check a RedriveAllowPolicy and return its canonical form.
-
-    Raises:
-        InvalidParameterValue: a rule is broken.
-    """
+    """Check a RedriveAllowPolicy and return its canonical form."""
     policy = _json_object(text)
     permission = policy.get("redrivePermission") if policy else None
     arns = policy.get("sourceQueueArns") if policy else None

@@ -45,11 +45,7 @@ def untag_queue(ctx: Context, params: Params) -> ResponseFlow:
 
 
 def check_tags(queue_name: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """Check tags that are to be set.
-
-    Raises:
-        InvalidParameterValue: too many, or a key or value breaks a rule.
-    """
+    """Check tags that are to be set."""
     if len(tags) > MAX_TAGS:
         raise _too_many(queue_name)
     for key, value in tags.items():

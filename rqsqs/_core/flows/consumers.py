@@ -144,9 +144,6 @@ def beat(
 
     Returns:
         The order it was given ("", "drain" or "evict"), and what it does not hold any more.
-
-    Raises:
-        QueueDoesNotExist.
     """
     if is_same:
         order, _ = yield consumers.beat(q.home, (), extension_ms, consumer_id, None, life_ms, is_same=True)

@@ -127,10 +127,6 @@ def cancel_move(q: QueueRef, task_id: str) -> Flow[int]:
 
     Returns:
         How many messages were moved so far.
-
-    Raises:
-        ResourceNotFound: detail "task".
-        MoveTaskRefused: detail "not_running".
     """
     try:
         _, moved = yield moves.update(q, task_id, "cancel")

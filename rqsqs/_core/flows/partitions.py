@@ -28,10 +28,6 @@ def reshard(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
 
     Args:
         before: so many there were; what belongs elsewhere now goes there little by little.
-
-    Raises:
-        QueueDoesNotExist.
-        InvalidParameterValue: somebody else gives it another number of partitions.
     """
     if count == 1:
         return
@@ -118,11 +114,7 @@ def finish_resharding(q: QueueRef, at_most: int = AT_MOST) -> Flow[bool]:
 
 
 def check_resharding(q: QueueRef, attributes: Mapping[str, str | None]) -> Flow[int]:
-    """How many partitions there are, if the attributes may be set.
-
-    Raises:
-        InvalidParameterValue: there would be fewer, or they do not fit to the queue's deduplication.
-    """
+    """How many partitions there are, if the attributes may be set."""
     count, scope = int(attributes.get("Partitions") or 0), attributes.get("DeduplicationScope")
     fields: dict[str, str] = yield queues.get_queue(q.home)
     have = yield from complete_resharding(q)

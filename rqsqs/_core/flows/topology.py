@@ -67,12 +67,7 @@ def detach(dlq: QueueRef, source: str) -> Flow[None]:
 
 
 def check_target(source: QueueRef, policy: str, arn: str | None) -> Flow[QueueRef]:
-    """The queue a RedrivePolicy names, if it exists and lets `source` use it.
-
-    Raises:
-        ResourceNotFound: it does not exist.
-        InvalidParameterValue: its RedriveAllowPolicy forbids it (detail "redrive_not_allowed").
-    """
+    """The queue a RedrivePolicy names, if it exists and lets `source` use it."""
     dlq = source.space.queue(target_name(policy))
     try:
         fields: dict[str, str] = yield queues.get_queue(dlq.home)

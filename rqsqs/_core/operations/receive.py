@@ -134,11 +134,7 @@ def give_back(p: Partition, deliveries: Sequence[Delivery]) -> list[Operation]:
 
 
 def key_text(key: bytes) -> str:
-    """The key of a standard message as text.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """The key of a standard message as text."""
     text = key.decode()
     if len(text) < 24 or not (text[:16].isdigit() and text[21:24].isdigit()):
         raise ValueError(text)
