@@ -13,22 +13,22 @@ from rqsqs.models import Failure, RetryPolicy
 from tests.lua.conftest import Engine
 
 LATEST = 1_000_000  # the chance that gives the longest delay
-LOST, GONE, BURIED = -1, -2, -3
+LOST, GONE, DEAD_LETTERED = -1, -2, -3
 
 
-def back(d: Delivery) -> Outcome:
+def requeue(d: Delivery) -> Outcome:
     return Outcome(d, "requeue")
 
 
-def fail(d: Delivery, *kinds: str, wanted_ms: int | None = None, chance: int = LATEST, kind: str = "retry") -> Outcome:
+def retry(d: Delivery, *kinds: str, wanted_ms: int | None = None, chance: int = LATEST, kind: str = "retry") -> Outcome:
     """`kinds`: names of the exception's class and its bases."""
     kinds = kinds or ("ValueError",)
     cause = Failure(kinds[0], f"no {d.receive_count}", "line 1", "worker", 1, d.failures + 1, d.receive_count)
     return Outcome(d, kind, cause, kinds, wanted_ms, chance)
 
 
-def dead(d: Delivery, *kinds: str) -> Outcome:
-    return fail(d, *kinds, kind="dead-letter")
+def dead_letter(d: Delivery, *kinds: str) -> Outcome:
+    return retry(d, *kinds, kind="dead-letter")
 
 
 def release(engine: Engine, q: QueueRef, *outcomes: Outcome) -> list[int]:
@@ -36,7 +36,7 @@ def release(engine: Engine, q: QueueRef, *outcomes: Outcome) -> list[int]:
     return found
 
 
-def retry(base: float = 1.0, cap: float = 300.0, **options: Any) -> dict[str, str]:
+def retry_policy(base: float = 1.0, cap: float = 300.0, **options: Any) -> dict[str, str]:
     """The attribute of a retry policy."""
     return {"RetryPolicy": _settings.retry_policy(RetryPolicy(base, cap, **options))}
 

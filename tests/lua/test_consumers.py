@@ -15,7 +15,7 @@ from rqsqs.errors import QueueDoesNotExist
 from rqsqs.limits import NATIVE
 from rqsqs.models import Consumer, InFlight, Statistics
 from tests.lua.conftest import Engine
-from tests.lua.outcomes import BURIED, again, back, fail, group, received, release
+from tests.lua.outcomes import DEAD_LETTERED, again, group, received, release, requeue, retry
 from tests.lua.test_wake_tokens import ask
 
 DAY_MS = 86_400_000
@@ -84,7 +84,7 @@ def test_a_beat_tells_what_is_not_held_any_more_and_leaves_that_alone(engine: En
         engine.send(q, body, group=group(q, body))
     a, b, c, d, e = sorted(engine.receive(q, 5, 1000), key=lambda d: str(d.body))
     engine.delete(q, b)
-    release(engine, q, back(c))
+    release(engine, q, requeue(c))
     engine.run(flows.change_visibility(q, [(a.receipt_handle, 60_000), (d.receipt_handle, 60_000)], NATIVE))
     engine.clock.advance_ms(1000)
     assert sorted(engine.bodies(q, visibility_ms=7000)) == ["c", "e"]
@@ -130,7 +130,7 @@ def test_a_beat_does_not_shorten_what_was_asked_for(engine: Engine, name: str) -
 def test_a_beat_that_crosses_a_failure_does_not_bring_the_retry_forward(engine: Engine, name: str) -> None:
     q = engine.queue(name)
     d = received(engine, q)
-    assert release(engine, q, fail(d, wanted_ms=300_000)) == [300_000]
+    assert release(engine, q, retry(d, wanted_ms=300_000)) == [300_000]
     beat(engine, q, d)
     engine.clock.advance_ms(299_999)
     assert engine.bodies(q) == []
@@ -159,7 +159,7 @@ def test_what_a_fifo_queue_has_given_up_is_lost(engine: Engine) -> None:
 def test_dead_letters_in_other_slots_are_prolonged_too(engine: Engine, name: str) -> None:
     dlq = engine.queue("dead.fifo" if name.endswith(".fifo") else "dead")
     q = engine.queue(name, dlq.name)
-    assert release(engine, q, fail(received(engine, q))) == [BURIED]
+    assert release(engine, q, retry(received(engine, q))) == [DEAD_LETTERED]
     engine.send(dlq, "b", group=group(dlq))
     held = engine.receive(dlq, 1, 1000) + engine.receive(dlq, 1, 1000)
     assert len({d.partition for d in held}) == 2
@@ -176,7 +176,7 @@ def test_dead_letters_in_other_slots_are_prolonged_too(engine: Engine, name: str
 def test_messages_of_a_shard_that_is_gone_are_lost(engine: Engine, name: str) -> None:
     dlq = engine.queue("dead.fifo" if name.endswith(".fifo") else "dead")
     q = engine.queue(name, dlq.name)
-    assert release(engine, q, fail(received(engine, q))) == [BURIED]
+    assert release(engine, q, retry(received(engine, q))) == [DEAD_LETTERED]
     letter = again(engine, dlq)
     engine.run(flows.delete_queue(dlq, NATIVE))
     with pytest.raises(QueueDoesNotExist):

@@ -11,7 +11,7 @@ from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import QueueRef
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
-from tests.lua.outcomes import BURIED, back, dead, fail, release
+from tests.lua.outcomes import DEAD_LETTERED, dead_letter, release, requeue, retry
 
 
 def take(
@@ -75,7 +75,7 @@ def test_what_was_received_before_counts_alike(engine: Engine, q: QueueRef, per_
     first = take(engine, q, 12, 2)
     engine.send(q, "d0", group="d", delay_ms=1)
     engine.clock.advance_ms(1)
-    assert release(engine, q, *[fail(d, chance=0) if i % 2 else back(d) for i, d in enumerate(first)]) == [0] * 6
+    assert release(engine, q, *[retry(d, chance=0) if i % 2 else requeue(d) for i, d in enumerate(first)]) == [0] * 6
     found = take(engine, q, 12, per_group)
     assert Counter(d.group for d in found) == {"a": per_group, "b": per_group, "c": per_group, "d": 1}
     for group in "abc":
@@ -96,7 +96,7 @@ def test_what_is_dropped_on_the_way_takes_no_room(engine: Engine) -> None:
 
 def test_a_message_in_flight_further_on_ends_the_turn_of_its_group(engine: Engine, q: QueueRef) -> None:
     a0, a1, *_ = take(engine, q, 4, 0)
-    assert release(engine, q, back(a0)) == [0]
+    assert release(engine, q, requeue(a0)) == [0]
     assert bodies(take(engine, q, 10, 3)) == ["a0", "b0", "b1", "b2", "c0", "c1", "c2"]
     assert engine.delete(q, a1) == [None]
 
@@ -118,7 +118,7 @@ def test_dead_letters_of_several_slots_obey_as_well(engine: Engine) -> None:
     for name in ("x.fifo", "y.fifo"):
         source = engine.queue(name, "dead.fifo", 1)
         engine.send(source, *(f"{name}{i}" for i in range(3)), group="g")
-        assert release(engine, source, *map(dead, engine.receive(source))) == [BURIED] * 3
+        assert release(engine, source, *map(dead_letter, engine.receive(source))) == [DEAD_LETTERED] * 3
     engine.send(dlq, "own0", "own1", group="g")
     assert engine.counts(dlq) == (8, 0, 0)  # from now on it knows its slots
     found = take(engine, dlq, 10, 1)

@@ -3,6 +3,7 @@ run here once more, and the server says which keys each script touches (MONITOR)
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import secrets
@@ -15,40 +16,24 @@ import redis
 
 from rqsqs._core import scripts
 from tests.clusters import ALL_ON_CLUSTER
-from tests.lua import (
-    test_burials,
-    test_consumers,
-    test_dead_letters,
-    test_deletion,
-    test_fifo,
-    test_histories,
-    test_moves,
-    test_once,
-    test_partitions,
-    test_per_group,
-    test_release,
-    test_standard,
-    test_waiting_flows,
-    test_wake_tokens,
-)
 from tests.lua.conftest import Engine
 from tests.lua.test_headers import header_of
 
-MODULES = (
-    test_burials,
-    test_consumers,
-    test_dead_letters,
-    test_deletion,
-    test_fifo,
-    test_histories,
-    test_moves,
-    test_once,
-    test_partitions,
-    test_per_group,
-    test_release,
-    test_standard,
-    test_waiting_flows,
-    test_wake_tokens,
+MODULES = (  # of this folder
+    "test_consumers",
+    "test_dead_letters",
+    "test_dead_letters_of_workers",
+    "test_deletion",
+    "test_fifo",
+    "test_histories",
+    "test_moves",
+    "test_once",
+    "test_partitions",
+    "test_per_group",
+    "test_release",
+    "test_standard",
+    "test_waiting_flows",
+    "test_wake_tokens",
 )
 LONG = {  # tests whose subject is how many there are
     "test_counts_hold_when_a_step_ends_at_a_large_message_that_came_back",
@@ -122,10 +107,10 @@ def cases_in(module: ModuleType) -> Iterator[tuple[Callable[..., Any], dict[str,
 
 @pytest.mark.either_server
 @pytest.mark.skipif(ALL_ON_CLUSTER, reason="it listens to one server")
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_headers_name_the_keys_that_scripts_touch(server_url: str, prefix: str, module: ModuleType) -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_headers_name_the_keys_that_scripts_touch(server_url: str, prefix: str, module: str) -> None:
     witness = Witness(Engine(server_url, prefix))
-    for n, (function, arguments) in enumerate(cases_in(module)):
+    for n, (function, arguments) in enumerate(cases_in(importlib.import_module(f"tests.lua.{module}"))):
         engine = Engine(server_url, f"{prefix}:{n}")
         function(engine=engine, **arguments)
         engine.transport.close()
