@@ -62,6 +62,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Server": {
         "doctor": ("doctor.doctor", "Check the server and the queues, with advice."),
         "chaos": ("chaos.command.chaos", "Break things, and check every guarantee."),
+        "gateway": ("gateway.gateway", "Let any AWS SDK use the queues, over HTTP."),
         "server": ("server.server", "Run an embedded server in the foreground."),
         "completion": ("completion.completion", "Let the shell complete commands and names of queues."),
         "demo": ("demo.show.demo", "Show rqsqs at work while things go wrong."),

@@ -16,8 +16,9 @@ from rqsqs.errors import (
 
 _UNMODELLED = frozenset(
     {"InvalidParameterValueException", "MissingRequiredParameterException", "UnknownOperationException",
-     "SerializationException", "InternalFailure", "DurabilityNotReached", "AccessDeniedException",
-     "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException"}
+     "SerializationException", "InternalFailure", "DurabilityNotReached", "ServiceUnavailable", "AccessDeniedException",
+     "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException",
+     "RequestEntityTooLargeException", "RequestTimeoutException", "UnsupportedMediaTypeException"}
 )  # fmt: skip
 
 

@@ -1,0 +1,65 @@
+"""The access log: one JSON object per line for each request.
+
+    {"time": "2026-11-27T11:22:33.123Z", "action": "SendMessage", "queue": "/000000000000/orders", "key": "AKID",
+     "status": 200, "us": 412, "request_id": "..."}
+
+Bodies, secrets and query strings, which may be presigned, are not in it. Lines are written a few times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, BinaryIO
+
+from .protocols.json import dumps
+
+if TYPE_CHECKING:
+    from .actions import Exchange
+
+EVERY_S = 0.2
+MOST_LINES = 500  # before they are written at once
+
+
+class AccessLog:
+    """Writes to a stream."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lines: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, exchange: Exchange, status: int) -> None:
+        """Note a request that was answered; 499 = its client did not wait."""
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        self._lines.append(
+            dumps(
+                {
+                    "time": f"{stamp}.{int(now * 1000) % 1000:03d}Z",
+                    "action": exchange.action,
+                    "queue": exchange.queue.rpartition("://")[2].partition("?")[0][-200:],
+                    "key": exchange.key_id,
+                    "status": status,
+                    "us": int((time.perf_counter() - exchange.started) * 1e6),
+                    "request_id": exchange.request_id,
+                }
+            )
+        )
+        if len(self._lines) >= MOST_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = self._lines, []
+        if lines:
+            try:
+                self._stream.write(b"\n".join([*lines, b""]))
+                self._stream.flush()
+            except (OSError, ValueError):  # the disk is full, the reader of the pipe is gone: requests matter more
+                pass

@@ -1,0 +1,76 @@
+"""Accounts: each has keys of its own in the same Redis.
+
+Account 000000000000 is the configured prefix itself, which programs beside the gateway use as well. The others have
+prefixes below it, which no queue of it can reach: `rqsqs/123456789012`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from rqsqs._io.aio.runner import Transport
+from rqsqs.sqs import Context
+from rqsqs.sqs.context import DEFAULT_ACCOUNT
+
+from .settings import GatewaySettings
+
+MOST = 1000  # that are remembered
+MOST_ENDPOINTS = 100  # of an account
+
+
+class Account:
+    """An account.
+
+    Attributes:
+        transport: runs flows on its keys.
+        users: requests that are at work.
+    """
+
+    def __init__(self, settings: GatewaySettings, number: str) -> None:
+        self._settings, self.number = settings, number
+        prefix = settings.prefix if number == DEFAULT_ACCOUNT else f"{settings.prefix}/{number}"
+        self.transport = Transport(settings.url, prefix, **settings.options)
+        self.users = 0
+        self._contexts: dict[str, Context] = {}
+
+    def context(self, endpoint: str) -> Context:
+        """Where a request is answered whose queue URLs begin with `endpoint`."""
+        found = self._contexts.get(endpoint)
+        if found is None:
+            if len(self._contexts) >= MOST_ENDPOINTS:
+                self._contexts.clear()
+            s = self._settings
+            found = self._contexts[endpoint] = Context(
+                self.transport.space, s.region, self.number, s.limits, endpoint=endpoint
+            )
+        return found
+
+
+class Accounts:
+    """The accounts that were asked for, over one set of connections."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+
+    async def of(self, number: str) -> Account:
+        """An account by its number."""
+        found = self._accounts.get(number)
+        if found is None:
+            await self._make_room()
+            found = self._accounts[number] = Account(self._settings, number)
+        elif number != DEFAULT_ACCOUNT:
+            self._accounts.move_to_end(number)
+        return found
+
+    async def _make_room(self) -> None:
+        while len(self._accounts) >= MOST:
+            unused = next((n for n, a in self._accounts.items() if not a.users and n != DEFAULT_ACCOUNT), None)
+            if unused is None:
+                return
+            await self._accounts.pop(unused).transport.close()
+
+    async def close(self) -> None:
+        """Give all connections up."""
+        while self._accounts:
+            await self._accounts.popitem()[1].transport.close()

@@ -1,0 +1,265 @@
+"""One request, from HTTP to HTTP: which action, who calls, where it is answered, what it says.
+
+    protocol -> authenticate -> account -> authorise -> unseal -> perform -> seal -> protocol
+
+Each step raises a RequestError where it refuses; the protocol of the request says how that is worded.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from rqsqs.errors import RequestError, RqsqsError, ServerError
+from rqsqs.sqs import Failed, describe, perform
+from rqsqs.sqs.context import DEFAULT_ACCOUNT
+from rqsqs.sqs.durability_header import NotSafeEnough
+from rqsqs.sqs.names import is_account
+
+from . import sts, urls
+from .access_log import AccessLog
+from .accounts import Accounts
+from .callers import Caller, unauthenticated
+from .origins import Origins
+from .polls import HungUp, Polls, Receive
+from .protocols import json, query, xml
+from .protocols.refusals import NothingHere, UnknownAction, UnsupportedEncoding
+from .protocols.shapes import ACTIONS
+from .request import HttpRequest, HttpResponse
+from .settings import GatewaySettings
+
+log = logging.getLogger("rqsqs.gateway")
+
+_NOT_ON_QUEUES = frozenset({"CreateQueue", "ListQueues"})
+_KEY_ID = re.compile(rb"Credential=([A-Za-z0-9]{1,128})(?:/|%2F)", re.IGNORECASE)
+_FORM = "application/x-www-form-urlencoded"
+
+
+class Exchange:
+    """A request and what became known of it, for its answer and the log.
+
+    Attributes:
+        action: its name, once it is known to exist.
+        form: names and values of the Query protocol; None = AWS JSON.
+        wants_json: the Query protocol with Accept: application/json.
+    """
+
+    __slots__ = ("action", "form", "key_id", "queue", "request", "request_id", "started", "wants_json")
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        self.request_id = str(uuid.uuid4())
+        self.started = time.perf_counter()
+        self.action = self.queue = self.key_id = ""
+        self.form: dict[str, str] | None = None
+        self.wants_json = False
+
+
+class Actions:
+    """Answers requests.
+
+    Attributes:
+        polls: the receives that may wait.
+    """
+
+    def __init__(self, settings: GatewaySettings, access_log: AccessLog | None = None) -> None:
+        self._settings = settings
+        self._accounts = Accounts(settings)
+        self._origins = Origins(settings)
+        self._access_log = access_log
+        self.polls = Polls()
+
+    async def answer(self, request: HttpRequest, receive: Receive, root_path: str = "") -> HttpResponse:
+        """Answer a request.
+
+        Args:
+            receive: of ASGI; tells when the client hangs up.
+            root_path: below which the application is mounted.
+
+        Raises:
+            HungUp: the client does not wait for the answer any more.
+        """
+        exchange = Exchange(request)
+        try:
+            response = await self._answer(exchange, receive, root_path)
+        except HungUp:
+            self._log(exchange, 499)
+            raise
+        except (RequestError, NotSafeEnough) as error:
+            response = self._refusal(exchange, error)
+        except Exception as error:
+            response = self._failure(exchange, error)
+        self._log(exchange, response.status)
+        return response
+
+    def refuse(self, request: HttpRequest, error: RequestError) -> HttpResponse:
+        """The answer to a request that was not read to its end."""
+        exchange = Exchange(request)
+        if "x-amz-target" not in request.headers:
+            exchange.form = {}
+        response = self._refusal(exchange, error)
+        self._log(exchange, response.status)
+        return response
+
+    async def ping(self) -> None:
+        """Ask Redis for something small.
+
+        Raises:
+            RqsqsError: it does not answer.
+        """
+        account = await self._accounts.of(DEFAULT_ACCOUNT)
+        await account.transport.run(perform(account.context(""), "ListQueues", {"MaxResults": 1}))
+
+    async def close(self) -> None:
+        """Give all connections up."""
+        await self._accounts.close()
+
+    async def _answer(self, exchange: Exchange, receive: Receive, root_path: str) -> HttpResponse:
+        params = self._read(exchange, root_path)
+        request = exchange.request
+        base = self._origins.check(request)
+        caller = self._authenticate(exchange)
+        if exchange.action == sts.ACTION:
+            body = sts.caller_identity(caller, exchange.request_id)
+            return self._response(exchange, 200, xml.CONTENT_TYPE, body)
+        account = await self._accounts.of(_account_of(params, caller))
+        context = account.context(f"{base}{root_path}")
+        account.users += 1
+        try:
+            flow = perform(context, exchange.action, params)
+            if exchange.action == "ReceiveMessage":
+                response = await self.polls.run(account.transport, flow, receive)
+            else:
+                response = await account.transport.run(flow)
+        finally:
+            account.users -= 1
+        return self._success(exchange, response)
+
+    def _read(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
+        """Find the action and read the parameters."""
+        request = exchange.request
+        headers = request.headers
+        target = headers.get("x-amz-target")
+        if target is None:
+            return self._read_query(exchange, root_path)
+        if headers.get("content-encoding", "identity") != "identity":
+            raise UnsupportedEncoding("The body must not be compressed")
+        name = target.rpartition(".")[2]
+        action = ACTIONS.get(name)
+        if action is None or request.method != "POST":
+            raise UnknownAction(f"The action {name:.100} is not valid for this endpoint.")
+        exchange.action = name
+        params = json.read(request.body, action.request)
+        exchange.queue = params.get("QueueUrl") or ""
+        return params
+
+    def _read_query(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
+        request = exchange.request
+        form: dict[str, str] = {}
+        exchange.form = form
+        headers = request.headers
+        exchange.wants_json = "application/json" in headers.get("accept", "")
+        if request.method not in ("GET", "POST"):
+            raise NothingHere("The request must have an action.")
+        form.update(query.fields(request.query_string))
+        if request.method == "POST" and request.body:
+            if headers.get("content-encoding", "identity") != "identity":
+                raise UnsupportedEncoding("The body must not be compressed")
+            if headers.get("content-type", _FORM).partition(";")[0].strip().lower() == _FORM:
+                form.update(query.fields(request.body))
+        name = form.get("Action", "")
+        if not name:
+            raise NothingHere("The request must have an action.")
+        if name == sts.ACTION and sts.is_sts(form):
+            exchange.action = name
+            return {}
+        path = request.raw_path.decode("latin-1").removeprefix(root_path)
+        queue_url = None if path == "/" else urls.queue_url_of_path(path)
+        action = ACTIONS.get(name)
+        if action is None or (queue_url is not None and name in _NOT_ON_QUEUES):
+            raise UnknownAction(f"The action {name:.100} is not valid for this endpoint.")
+        exchange.action = name
+        params = query.read(form, action.request)
+        if queue_url is not None and not params.get("QueueUrl") and "QueueUrl" in action.request.members:
+            params["QueueUrl"] = queue_url
+        exchange.queue = params.get("QueueUrl") or ""
+        return params
+
+    def _authenticate(self, exchange: Exchange) -> Caller:
+        """Who calls."""
+        request = exchange.request
+        named = _KEY_ID.search(request.headers.get("authorization", "").encode("latin-1"))
+        named = named or _KEY_ID.search(request.query_string)
+        exchange.key_id = named[1].decode() if named else ""
+        return unauthenticated(exchange.key_id, self._settings.region)
+
+    def _success(self, exchange: Exchange, response: dict[str, Any]) -> HttpResponse:
+        more = response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}) if "ResponseMetadata" in response else {}
+        shape = ACTIONS[exchange.action].response
+        if exchange.form is None:
+            return self._response(exchange, 200, json.CONTENT_TYPE, json.write(response, shape), more)
+        if exchange.wants_json:
+            body = xml.write_json(exchange.action, response, shape, exchange.request_id)
+            return self._response(exchange, 200, "application/json", body, more)
+        body = xml.write(exchange.action, response, shape, exchange.request_id)
+        return self._response(exchange, 200, xml.CONTENT_TYPE, body, more)
+
+    def _refusal(self, exchange: Exchange, error: Exception) -> HttpResponse:
+        failed = describe(error)
+        more = {"x-amzn-query-error": failed.query_error}
+        if isinstance(error, NotSafeEnough):
+            more.update(error.response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
+        if exchange.form is None:
+            return self._response(exchange, failed.status, json.CONTENT_TYPE, json.write_error(failed), more)
+        if isinstance(error, NothingHere):
+            return self._response(exchange, failed.status, xml.CONTENT_TYPE, b"<UnknownOperationException/>\n", more)
+        if exchange.wants_json:
+            body = xml.write_json_error(failed, exchange.request_id)
+            return self._response(exchange, failed.status, "application/json", body, more)
+        space = sts.NAMESPACE if sts.is_sts(exchange.form) else xml.NAMESPACE
+        body = xml.write_error(failed, exchange.request_id, space)
+        return self._response(exchange, failed.status, xml.CONTENT_TYPE, body, more)
+
+    def _failure(self, exchange: Exchange, error: Exception) -> HttpResponse:
+        """The server's fault: the log has it in full, the client learns the kind and where to look."""
+        where = f"see the log of the gateway for {exchange.request_id}"
+        if isinstance(error, RqsqsError):
+            log.error("%s %s: %s", exchange.request_id, exchange.action, error)
+            failed = Failed(503, "ServiceUnavailable", "ServiceUnavailable", f"{type(error).__name__}; {where}", False)
+            if not isinstance(error, ServerError):
+                failed = Failed(500, "InternalError", "InternalFailure", f"{type(error).__name__}; {where}", False)
+        else:
+            log.error("%s %s", exchange.request_id, exchange.action, exc_info=error)
+            failed = Failed(500, "InternalError", "InternalFailure", f"The gateway failed; {where}", False)
+        more = {"x-amzn-query-error": failed.query_error}
+        if exchange.form is None:
+            return self._response(exchange, failed.status, json.CONTENT_TYPE, json.write_error(failed), more)
+        body = xml.write_error(failed, exchange.request_id)
+        return self._response(exchange, failed.status, xml.CONTENT_TYPE, body, more)
+
+    def _response(
+        self, exchange: Exchange, status: int, content_type: str, body: bytes, more: dict[str, str] | None = None
+    ) -> HttpResponse:
+        headers = {"x-amzn-requestid": exchange.request_id, "content-type": content_type}
+        if more:
+            headers.update(more)
+        return HttpResponse(status, headers, body)
+
+    def _log(self, exchange: Exchange, status: int) -> None:
+        if self._access_log is not None:
+            self._access_log.add(exchange, status)
+
+
+def _account_of(params: dict[str, Any], caller: Caller) -> str:
+    """The account whose queues a request is about."""
+    url = params.get("QueueUrl")
+    if url:
+        found = urls.account_of_url(url)
+    elif "SourceArn" in params:
+        found = urls.account_of_arn(params["SourceArn"])
+    else:
+        found = params.get("QueueOwnerAWSAccountId")
+    return found if found and is_account(found) else caller.account or DEFAULT_ACCOUNT

@@ -1,0 +1,182 @@
+"""The gateway as an ASGI application: it runs under any server, alone or mounted in another application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from rqsqs.errors import RqsqsError
+
+from .access_log import AccessLog
+from .actions import Actions
+from .polls import HungUp
+from .protocols.refusals import BodyTooLarge, BodyTooSlow
+from .request import HttpRequest, HttpResponse
+from .settings import GatewaySettings
+
+READY_WITHIN_S = 5.0
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Gateway:
+    """SQS over HTTP.
+
+    A server that speaks the lifespan protocol opens and closes it. Elsewhere it opens with the first request, and
+    close() ends it.
+
+    Args:
+        settings: what it is told; None = as `rqsqs gateway` without options.
+        access_log: notes each request.
+    """
+
+    def __init__(self, settings: GatewaySettings | None = None, access_log: AccessLog | None = None) -> None:
+        self.settings = settings or GatewaySettings()
+        self._access_log = access_log
+        self._actions: Actions | None = None
+
+    @property
+    def actions(self) -> Actions:
+        """What answers requests; opened by the first one."""
+        if self._actions is None:
+            self._actions = Actions(self.settings, self._access_log)
+        return self._actions
+
+    def drain(self) -> None:
+        """Answer waiting receives with nothing, now. To be called when the server is told to end, in its event loop."""
+        if self._actions is not None:
+            self._actions.polls.drain()
+
+    async def close(self) -> None:
+        """Give all connections up."""
+        self.drain()
+        actions, self._actions = self._actions, None
+        if actions is not None:
+            await actions.close()
+        if self._access_log is not None:
+            self._access_log.flush()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        root_path = scope.get("root_path", "").rstrip("/")
+        path = scope["path"].removeprefix(root_path)
+        if path in ("/livez", "/readyz") and scope["method"] in ("GET", "HEAD"):
+            response = await self._health(path)
+        else:
+            request = _request(scope, b"")
+            try:
+                body = await self._body(request, receive)
+                if body is None:
+                    return
+                if body:
+                    request = _request(scope, body, request.headers)
+                response = await self.actions.answer(request, receive, root_path)
+            except HungUp:
+                return
+            except (BodyTooLarge, BodyTooSlow) as error:
+                response = self.actions.refuse(request, error)
+                response = HttpResponse(response.status, {**response.headers, "connection": "close"}, response.body)
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
+        headers.append((b"content-length", b"%d" % len(response.body)))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _body(self, request: HttpRequest, receive: Receive) -> bytes | None:
+        """The whole body; None = the client hung up.
+
+        Raises:
+            BodyTooLarge, BodyTooSlow: it is.
+        """
+        most = self.settings.max_body
+        announced = request.headers.get("content-length", "0")
+        if not announced.isdigit() or int(announced[:20]) > most:
+            raise _too_large(most)
+        message = await _first(receive, self.settings.body_timeout)
+        if message["type"] == "http.disconnect":
+            return None
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            if len(body) > most:
+                raise _too_large(most)
+            return body
+        parts, size = [body], len(body)
+        try:
+            async with asyncio.timeout(self.settings.body_timeout):
+                while message.get("more_body", False):
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise _too_large(most)
+        except TimeoutError:
+            raise BodyTooSlow("The body of the request did not come in time.") from None
+        return b"".join(parts)
+
+    async def _health(self, path: str) -> HttpResponse:
+        """`/livez`: the process answers. `/readyz`: requests can be done, as Redis answers too."""
+        headers = {"content-type": "text/plain", "cache-control": "no-store"}
+        if path == "/readyz":
+            if self.actions.polls.is_draining:
+                return HttpResponse(503, headers, b"ending\n")
+            try:
+                async with asyncio.timeout(READY_WITHIN_S):
+                    await self.actions.ping()
+            except (RqsqsError, TimeoutError) as error:
+                return HttpResponse(503, headers, f"{type(error).__name__}\n".encode())
+        return HttpResponse(200, headers, b"ok\n")
+
+
+async def _first(receive: Receive, within_s: float) -> Any:
+    try:
+        async with asyncio.timeout(within_s):
+            return await receive()
+    except TimeoutError:
+        raise BodyTooSlow("The body of the request did not come in time.") from None
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body of a request must be up to {most} bytes.")
+
+
+def _request(scope: Scope, body: bytes, headers: Any = None) -> HttpRequest:
+    client = scope.get("client")
+    return HttpRequest(
+        scope["method"],
+        scope.get("raw_path") or scope["path"].encode(),
+        scope.get("query_string", b""),
+        _headers(scope["headers"]) if headers is None else headers,
+        body,
+        client[0] if client else None,
+        scope.get("scheme") == "https",
+    )
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found

@@ -1,0 +1,84 @@
+"""uvicorn's HTTP protocol with the limits that it lacks: on headers, on the time they take, on connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_BYTES = 64 * 1024
+HEADER_FIELDS = 200
+HEADERS_WITHIN_S = 10.0
+MOST_CONNECTIONS = 10_000
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Between two requests it may be idle as long as uvicorn says (keep-alive); from its first byte on, and from the
+    beginning of the connection, a request has HEADERS_WITHIN_S for its headers.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    _in_headers = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Refuse it if there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            self._refuse(b"503 Service Unavailable")
+            return
+        self._in_headers = True
+        self._timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what headers take."""
+        if self.transport.is_closing():
+            return
+        if not self._in_headers and (self.cycle is None or self.cycle.response_complete):
+            self._in_headers = True  # another request
+            self._timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > HEADER_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        """Another request, perhaps behind the last one in the same packet."""
+        super().on_message_begin()
+        self._in_headers = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field."""
+        super().on_header(name, value)
+        if len(self.headers) > HEADER_FIELDS:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        """The headers are there."""
+        self._stop_timer()
+        self._in_headers, self._header_bytes = False, 0
+        if not self.transport.is_closing():
+            super().on_headers_complete()
+
+    def _too_slow(self) -> None:
+        self._refuse(b"408 Request Timeout")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._stop_timer()
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()

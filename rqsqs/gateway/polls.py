@@ -1,0 +1,96 @@
+"""Receives that may wait: each ends early when its client hangs up, or when the gateway ends.
+
+What a receive got in that moment goes back to its queue at once, as with every task that is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rqsqs._core.operation import Flow
+from rqsqs._io.aio.runner import Transport
+
+WATCHED_AFTER_S = 0.02  # most receives are answered before, and need nobody to look
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+class HungUp(Exception):
+    """The client does not want an answer any more."""
+
+
+class Polls:
+    """The receives that are at work.
+
+    Attributes:
+        is_draining: whether no receive waits any more.
+    """
+
+    def __init__(self) -> None:
+        self._scopes: set[asyncio.Timeout] = set()
+        self.is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._scopes)
+
+    async def run(self, transport: Transport, flow: Flow[dict[str, Any]], receive: Receive) -> dict[str, Any]:
+        """Run the flow of a ReceiveMessage.
+
+        Args:
+            receive: of ASGI, after the whole body came: it tells next that the client hung up.
+
+        Raises:
+            HungUp: it did.
+        """
+        scope = asyncio.timeout(0 if self.is_draining else None)
+        watch = _Watch(scope, receive)
+        try:
+            async with scope:
+                self._scopes.add(scope)
+                return await transport.run(flow)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            if watch.has_hung_up:
+                raise HungUp from None
+            return {}
+        finally:
+            self._scopes.discard(scope)
+            watch.end()
+
+    def drain(self) -> None:
+        """Let the receives that wait be answered with nothing, now; those that come do not wait."""
+        self.is_draining = True
+        for scope in self._scopes:
+            _end(scope)
+
+
+def _end(scope: asyncio.Timeout) -> None:
+    if not scope.expired():
+        scope.reschedule(asyncio.get_running_loop().time())
+
+
+class _Watch:
+    """Looks from some time on whether the client is there."""
+
+    def __init__(self, scope: asyncio.Timeout, receive: Receive) -> None:
+        self._scope, self._receive = scope, receive
+        self.has_hung_up = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.has_hung_up = True
+        _end(self._scope)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()

@@ -1,0 +1,220 @@
+"""`rqsqs gateway` as processes: sockets, signals, certificates, and the end.
+
+One process serves by itself. Of several, the first one only looks after the others, which share its socket: it starts
+those that die again, and hands signals on. SIGTERM and SIGINT end: waiting receives are answered with nothing, no new
+connection is taken, what is at work has the grace time. SIGHUP reads the certificate again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from rqsqs.errors import UsageError
+
+from .app import Gateway
+from .http_protocol import LimitedProtocol
+
+log = logging.getLogger("rqsqs.gateway")
+
+KEEP_ALIVE_S = 75  # longer than the pools of SDKs keep idle connections
+BACKLOG = 2048
+AGAIN_S = 1.0  # a process that died at once is not started again before
+CERTIFICATE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """How the gateway is served.
+
+    Attributes:
+        grace: seconds that requests at work have at the end.
+        tls_cert, tls_key: files in PEM; both or none.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 9324
+    processes: int = 1
+    grace: float = 10.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as e:
+        raise UsageError(f"cannot listen on port {port} of {host}: {e.strerror or e}") from None
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
+
+
+def serve(make: Callable[[], Gateway], settings: ServingSettings, listener: socket.socket) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        make: makes the application, in the process that runs it.
+    """
+    _allow_many_files()
+    if settings.processes == 1:
+        _Server(make(), settings).run([listener])
+    else:
+        _Processes(make, settings, listener).run()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with an end that does not wait for long polls."""
+
+    def __init__(self, app: Gateway, settings: ServingSettings) -> None:
+        has_tls = settings.tls_cert is not None
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=LimitedProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(settings.grace)),
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
+            )
+        )
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        self._app = app
+        self._settings = settings
+        self._has_tls = has_tls
+        self._seen: object = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also listen to SIGHUP, and look at the certificate."""
+        await super().startup(sockets)
+        if self._has_tls:
+            self._seen = self._stamp()
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+            self._timer = loop.call_later(CERTIFICATE_EVERY_S, self._look)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer waiting receives first."""
+        self._app.drain()
+        await super().shutdown(sockets)
+
+    def _stamp(self) -> object:
+        stats = [os.stat(path) for path in (self._settings.tls_cert, self._settings.tls_key) if path is not None]
+        return [(each.st_mtime_ns, each.st_ino, each.st_size) for each in stats]
+
+    def _look(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._stamp() != self._seen:
+                self._reload()
+        self._timer = asyncio.get_running_loop().call_later(CERTIFICATE_EVERY_S, self._look)
+
+    def _reload(self) -> None:
+        """Use the certificate that is in the files now, for connections to come."""
+        try:
+            self._seen = self._stamp()
+            self.config.ssl.load_cert_chain(self._settings.tls_cert, self._settings.tls_key)  # type: ignore[union-attr, arg-type]
+        except OSError as e:  # an ssl.SSLError as well: half of it may be written yet
+            log.error("the certificate could not be read again, the old one stays: %s", e)
+        else:
+            log.warning("the certificate was read again")
+
+
+class _Processes:
+    """Several processes on one socket."""
+
+    def __init__(self, make: Callable[[], Gateway], settings: ServingSettings, listener: socket.socket) -> None:
+        self._make, self._settings, self._listener = make, settings, listener
+        self._started: dict[int, float] = {}
+        self._ends_at: float | None = None
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._handle)
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        for _ in range(self._settings.processes):
+            self._start()
+        while self._started:
+            try:
+                pid, status = os.waitpid(-1, 0 if self._ends_at is None else os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                if self._ends_at is not None and time.monotonic() > self._ends_at:
+                    self._signal(signal.SIGKILL)
+                time.sleep(0.02)
+                continue
+            began = self._started.pop(pid, None)
+            if self._ends_at is None and began is not None:
+                log.error("a process of the gateway ended with status %s; another one starts", status)
+                time.sleep(max(0.0, began + AGAIN_S - time.monotonic()))
+                if self._ends_at is None:
+                    self._start()
+
+    def _start(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._started[pid] = time.monotonic()
+            return
+        code = 1
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
+                signal.signal(number, signal.SIG_DFL)
+            _Server(self._make(), self._settings).run([self._listener])
+            code = 0
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else 1
+        except BaseException:
+            log.exception("a process of the gateway failed")
+        finally:
+            os._exit(code)
+
+    def _handle(self, number: int, _: Any) -> None:
+        if number == signal.SIGHUP:
+            self._signal(number)
+        else:
+            self._ends_at = time.monotonic() + self._settings.grace + 2
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        for pid in list(self._started):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _allow_many_files() -> None:
+    """As many connections as the system lets us have."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,89 @@
+"""What a gateway is told."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from rqsqs.errors import UsageError
+from rqsqs.limits import AWS, Limits
+from rqsqs.sqs.context import DEFAULT_REGION
+
+PORT = 9324
+MIB = 1024 * 1024
+_REGION = re.compile(r"[a-z0-9-]{1,64}")
+_HOST = re.compile(r"[A-Za-z0-9._\[\]:-]{1,253}")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Checked when it is made.
+
+    Attributes:
+        url: of Redis or Valkey, as for connect().
+        prefix: what the keys of account 000000000000 begin with; other accounts have theirs below it.
+        region: in ARNs and URLs, and the one that requests have to be signed for.
+        base_url: what queue URLs begin with; None = the Host of each request.
+        allowed_hosts: names by which the gateway may be called without authentication, beside its own.
+        trusted_proxies: addresses or networks whose X-Forwarded-* headers are believed.
+        max_body: bytes of a request's body.
+        body_timeout: seconds until the body has to be there.
+        limits: what requests may ask for.
+        is_open: whether nobody is asked who they are.
+        is_loopback: whether only programs of this machine can connect.
+    """
+
+    url: str | None = None
+    prefix: str = "rqsqs"
+    region: str = DEFAULT_REGION
+    base_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    max_body: int = 8 * MIB
+    body_timeout: float = 60.0
+    limits: Limits = AWS
+    is_open: bool = True
+    is_loopback: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _REGION.fullmatch(self.region):
+            raise UsageError(f"region must be the name of an AWS region, such as us-east-1, got {self.region!r:.80}")
+        if self.base_url is not None:
+            object.__setattr__(self, "base_url", _checked_base(self.base_url))
+        for host in self.allowed_hosts:
+            if not _HOST.fullmatch(host):
+                raise UsageError(f"an allowed host must be a name or an address, got {host!r:.80}")
+        self.networks()
+        if not isinstance(self.max_body, int) or self.max_body < MIB:
+            raise UsageError(f"max_body must be {MIB} bytes or more, as a message may have, got {self.max_body!r:.80}")
+        if not self.body_timeout > 0:
+            raise UsageError(f"body_timeout must be more than 0 seconds, got {self.body_timeout!r:.80}")
+
+    def networks(self) -> tuple[Network, ...]:
+        """The trusted proxies.
+
+        Raises:
+            UsageError: one of them is no address.
+        """
+        try:
+            return tuple(ipaddress.ip_network(each, strict=False) for each in self.trusted_proxies)
+        except ValueError as e:
+            raise UsageError(f"a trusted proxy must be an address or a network, such as 10.0.0.0/8: {e}") from None
+
+
+def _checked_base(base_url: str) -> str:
+    try:
+        parts = urlsplit(base_url)
+        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+        is_fine = is_fine and parts.username is None and (parts.port or 1) > 0
+    except ValueError:
+        is_fine = False
+    if not is_fine:
+        raise UsageError(f"base_url must be like https://sqs.example.com, got {base_url!r:.200}")
+    return base_url.rstrip("/")
