@@ -11,12 +11,10 @@ from typing import Any
 import msgpack
 
 from rqsqs._core import ids, receipts
-from rqsqs._core.envelope import BYTES, FORMAT, KINDS, OBJECT, TEXT, UNREAD, UNREADABLE, cause, unpack
+from rqsqs._core.envelope import BYTES, FORMAT, KINDS_PER_FORMAT, OBJECT, TEXT, UNREAD, UNREADABLE, cause, unpack
 from rqsqs._core.keys import Partition
 from rqsqs.errors import FormatNewer, MessageDamaged
 from rqsqs.models import Failure
-
-_ODD = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 
 def with_cause(d: Delivery, found: Failure) -> tuple[int, bytes]:
@@ -138,8 +136,8 @@ class Delivery:
             if is_newer(self.record):
                 raise FormatNewer(
                     f"the message {self.message_id} of {self.partition.queue!r} has format "
-                    f"{found[0] // KINDS + 1}, this version of rqsqs reads formats up to {FORMAT}: run a newer "
-                    "one (see docs/upgrading.md)"
+                    f"{found[0] // KINDS_PER_FORMAT + 1}, this version of rqsqs reads formats up to {FORMAT}: run a "
+                    "newer one (see docs/upgrading.md)"
                 )
             kind, body, headers = (*found, {})[:3] if type(found) is list and 2 <= len(found) <= 3 else (None, None, {})
             unread = self._unread()
@@ -196,7 +194,7 @@ class Delivery:
                         return self._damaged("has odd headers")
         except MessageDamaged as e:
             return self._with_cause(e)
-        except _ODD as e:
+        except UNREADABLE as e:
             return self._damaged(f"has odd headers: {type(e).__name__}: {e}")
         return None
 

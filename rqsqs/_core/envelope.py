@@ -23,9 +23,16 @@ from rqsqs.errors import InvalidParameterValue
 from rqsqs.models import Failure
 
 TEXT, BYTES, OBJECT, UNREAD = 0, 1, 2, 3
-KINDS = 4  # numbers that KIND has for each format
+KINDS_PER_FORMAT = 4  # numbers that KIND has for each format
 FORMAT = 1  # of records, and of all keys under a prefix, that this version writes; it reads this one and earlier ones
-UNREADABLE = (ValueError, TypeError, RecursionError, msgpack.UnpackException)
+UNREADABLE = (  # what parsers raise about what they do not understand
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    msgpack.UnpackException,
+)
 
 
 def plain(body: Any) -> tuple[bytes, int]:

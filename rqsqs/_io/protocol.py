@@ -22,7 +22,7 @@ from rqsqs.models import Durability, DurabilityResult
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
 LARGE_ANSWER = 8192  # bytes that a slot need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a slot: 8 characters, and no names of messages
-CLOSED = "the connection was closed while this waited"
+CLOSED = "the connection was closed"
 # Words must be text or bytes: hiredis asks Python for the text of others, and if a signal handler raises meanwhile, the
 # process dies.
 pack_command: Callable[[tuple[str | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]

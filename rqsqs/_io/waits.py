@@ -16,6 +16,11 @@ from rqsqs.errors import UsageError
 REFRESH = None  # find out which server has what
 
 
+def closed() -> UsageError:
+    """Why a wait ends whose connection is closed."""
+    return UsageError(f"{CLOSED} while this waited")
+
+
 def ended(
     caller: Any, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, *, is_sent: bool
 ) -> Generator[tuple[Operation, CallSlot | None] | None, Any, Any]:
@@ -31,7 +36,7 @@ def ended(
     """
     if isinstance(outcome, Exception) and not isinstance(outcome, rx.NoScriptError):  # at which nothing was done
         if caller.is_closed:
-            raise UsageError(CLOSED) from outcome
+            raise closed() from outcome
         if isinstance(outcome, rx.ResponseError):
             if protocol.is_unblocked(outcome) or (caller.router.is_dynamic and protocol.is_elsewhere(outcome)):
                 caller.counters.count("broken_waits")

@@ -7,21 +7,20 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from msgpack import UnpackException, unpackb
+from msgpack import unpackb
 
 from rqsqs._core import operations, portions
 from rqsqs._core.delivery import Delivery, is_newer
 from rqsqs._core.durability import for_deletes, not_reached
-from rqsqs._core.envelope import BYTES, OBJECT, TEXT
+from rqsqs._core.envelope import BYTES, OBJECT, TEXT, UNREADABLE
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
 from rqsqs._core.flows.topology import at
 from rqsqs._core.flows.waiting import (
     NOW,
+    Polling,
     give_back,
     holding,
-    line_up,
-    look_everywhere,
     now_ms,
     wait_and_receive,
     wait_word,
@@ -37,13 +36,11 @@ from rqsqs.errors import DurabilityNotReached, FormatNewer, RqsqsError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, DurabilityResult, FailedEntry
 
-UNUSUAL = (ValueError, TypeError, LookupError, RecursionError, UnpackException)
 log = logging.getLogger("rqsqs.damage")
 STAY = 8  # one call in this many goes to another partition than the last one
 MOST_BESIDE = portions.SPECIAL, portions.BESIDE  # messages that a receive deletes: of standard queues, of FIFO queues
 NO_HEADERS: dict[str, Any] = {}
-KINDS = (TEXT, BYTES, OBJECT)
-TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
+BODY_TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
 
 
 class ReceiveSpec:
@@ -145,12 +142,12 @@ class Receive(Operation):
                     kind, body = unpackb(record, strict_map_key=False)
                     if not (key[:16].isdigit() and key[21:24].isdigit()):
                         raise ValueError
-                    if type(body) is not TYPES.get(kind, type(body)) or kind not in KINDS:
+                    if kind != OBJECT and type(body) is not BODY_TYPES[kind]:
                         raise ValueError
                     found.append(
                         Delivery(p, key, record, received_ms, 1, now_ms, 0, "", None, 0, (kind, body, NO_HEADERS))
                     )
-            except UNUSUAL:  # it has headers, or was not written by us
+            except UNREADABLE:  # it has headers, or was not written by us
                 pass
             else:
                 if len(found) == self._spec.count or not portions.is_cut(found):
@@ -176,11 +173,9 @@ class Receive(Operation):
     def _go_on(self, got: Received, failures: list[FailedEntry]) -> Flow[Any]:
         q, spec, received = self._queue, self._spec, list(got.messages)
         if not received or got.missing_dlq or got.topology != q.topology:
-            end = self._end if spec.wait_ms else now_ms(q)
-            answers = {q.home: (got, spec.words[0][2])}
-            received = yield from look_everywhere(
-                q, spec.ask, spec.count, spec.wait_ms, self._waiter, end, None, None, answers
-            )
+            end = self._end if spec.wait_ms else None
+            polling = Polling(q, spec.ask, spec.count, spec.wait_ms, self._waiter, end)
+            received = yield from polling.go_on(got)
         received = yield from _completed(q, spec, received)
         return self._result(readable(received, must=not failures), failures)
 
@@ -190,8 +185,7 @@ class Receive(Operation):
     def line_up(self) -> Flow[list[Delivery]]:
         """Nothing is visible, or the waiter who watches would have it: wait behind that without asking."""
         q, spec = self._queue, self._spec
-        assert spec.wait_ms is not None
-        received = yield from line_up(q, spec.ask, spec.count, spec.wait_ms, self._waiter)
+        received = yield from Polling(q, spec.ask, spec.count, spec.wait_ms, self._waiter).line_up()
         return readable((yield from _completed(q, spec, received)), must=True)
 
     def undo(self, result: Any) -> list[Operation]:
@@ -306,10 +300,10 @@ def receive_after(
         The messages received, and what became of the receipts, as operations.delete_messages() tells it (FIFO).
     """
     statuses: list[int] = []
-    start = finished[0].partition if finished else q.home
+    start = finished[0].partition if finished else None
 
     def first(wait: str, waiter: str) -> Operation:
-        return spec.ask(start, wait, waiter, spec.count, finished, statuses)
+        return spec.ask(finished[0].partition, wait, waiter, spec.count, finished, statuses)
 
     received = yield from wait_and_receive(q, spec.ask, spec.count, spec.wait_ms, first if finished else None, start)
     return (yield from _completed(q, spec, received)), statuses

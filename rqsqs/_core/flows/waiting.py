@@ -68,15 +68,20 @@ def wait_and_receive(
     waiter = "" if wait_ms == 0 else waiter_names.next()
     end = now_ms(q) + (wait_ms or 0)
     if wait_ms and first is None and (yield IsWatched(_lists(q.partitions))):
-        return (yield from line_up(q, ask, count, wait_ms, waiter))
-    answers: dict[Partition, tuple[Received, str]] = {}
+        return (yield from Polling(q, ask, count, wait_ms, waiter, end).line_up())
     if len(q.partitions) == 1:
         wait = wait_word(wait_ms)
         got = yield first(wait, waiter) if first else ask(q.home, wait, waiter, count)
         if got.messages and not got.missing_dlq and got.topology == q.topology:  # the common case
             return list(got.messages)
-        answers, first, start = {q.home: (got, wait)}, None, None
-    return (yield from look_everywhere(q, ask, count, wait_ms, waiter, end, first, start if first else None, answers))
+        return (yield from Polling(q, ask, count, wait_ms, waiter, end).go_on(got))
+    polling = Polling(q, ask, count, wait_ms, waiter, end)
+    order = q.in_turn(start)
+    if first is not None and start is not None:
+        polling.first[start] = first
+        if start not in order:
+            order = (start, *order)
+    return (yield from polling.run(order))
 
 
 def wait_word(wait_ms: int | None) -> str:
@@ -85,46 +90,11 @@ def wait_word(wait_ms: int | None) -> str:
 
 
 def _lists(partitions: Sequence[Partition]) -> tuple[str, ...]:
-    """The wakeup lists of partitions."""
     return tuple([p.wakeups for p in partitions])
 
 
-def line_up(q: QueueRef, ask: Ask, count: int, wait_ms: int, waiter: str) -> Flow[list[Delivery]]:
-    """Nothing is visible, or the one who watches would have it: wait behind it without asking."""
-    blocked_on, home = q.partitions, q.home
-    then = functools.partial(ask, home, NOW, "", count) if len(blocked_on) == 1 else None
-    also = tuple([p.backup for p in blocked_on])
-    got, left_ms = yield Wait(_lists(blocked_on), min(wait_ms, BLOCK_MS), then=then, also=also)
-    wait_ms = max(wait_ms - min(wait_ms, BLOCK_MS) + left_ms, 0)
-    answers: dict[Partition, tuple[Received, str]] = {}
-    start: Partition | None = home
-    if then is None:
-        start = _with_list(blocked_on, got)
-    elif got is not None and got.messages:
-        answers[home] = (got, NOW)
-    elif got is not None and got.wake_at_ms != got.now_ms:
-        got = None
-    if not wait_ms and got is None:
-        return []
-    end = now_ms(q) + wait_ms
-    owed = {start: None} if got is not None and start is not None else {}
-    return (yield from look_everywhere(q, ask, count, wait_ms, waiter, end, None, start, answers, blocked_on, owed))
-
-
-def look_everywhere(
-    q: QueueRef,
-    ask: Ask,
-    count: int,
-    wait_ms: int | None,
-    waiter: str,
-    end: int,
-    first: Callable[[str, str], Operation] | None,
-    start: Partition | None,
-    answers: dict[Partition, tuple[Received, str]],
-    blocked_on: tuple[Partition, ...] = (),
-    owed: dict[Partition, None] | None = None,
-) -> Flow[list[Delivery]]:
-    """Receive from the partitions of a queue, each in its turn first; begin at `start`, with `first` if given.
+class Polling:
+    """Receives from the partitions of a queue, each in its turn first.
 
     One round over all partitions finds messages, or makes the caller a waiter of every one. A token tells where to look
     then, and only there: what holds of tokens and due times (lua/lib/wakeups.lua) holds for each partition by itself.
@@ -132,126 +102,209 @@ def look_everywhere(
     partition only sends its next receive along, to be run at once when the token comes.
 
     Args:
+        count: how many messages are enough.
+        waiter: the name of the caller, if it waits.
         end: when the waiting ends, by now_ms().
+
+    Attributes:
+        first: makes the first operation for a partition, where that is another one.
         answers: of partitions that were asked already, and how long they were told to wait.
-        blocked_on: the partitions whose wakeup lists were listened to.
+        ends: when the waiting ends, by the clocks of the partitions' servers.
+        duties: those of the caller, as a waiter.
         owed: where a token may have been taken and nobody looked yet.
+        blocked_on: the partitions whose wakeup lists were listened to.
+        left: milliseconds until the waiting ends.
+        again, limited: partitions to be asked again at once, and those with too many messages in flight.
+        is_stale: the partitions of the queue have changed.
     """
-    wait = (wait_word(wait_ms) or NOW) if blocked_on else wait_word(wait_ms)
-    ends: dict[Partition, str] = {}  # when the waiting ends, by the clock of the partition's server
-    duties: dict[Partition, Duty] = {}
-    owed = owed or {}
-    calls = left = 0
-    got: Any
-    try:
-        order = tuple(answers) or q.in_turn(start)
-        if first is not None and start is not None and start not in order:
-            order = (start, *order)
-        while True:
-            partitions = q.partitions
-            found: list[Delivery] = []
-            again: list[Partition] = []
-            limited: list[Partition] = []
-            is_stale = False
-            for p in order:
-                look = NOW if waiter and found else ends.get(p, wait)
-                calls += 1
-                if p in answers:
-                    got, look = answers.pop(p)
-                else:
-                    if first is not None and p is start:
-                        operation, first = first(look, waiter), None
-                    else:
-                        operation = ask(p, look, waiter if look != NOW or p in duties else "", count - len(found))
-                    got = yield from holding(found, at(q, p, operation, False))
-                if got is None:
-                    break
-                owed.pop(p, None)
-                if got is False:  # no such shard, or not yet
-                    duties.pop(p, None)
+
+    def __init__(
+        self, q: QueueRef, ask: Ask, count: int, wait_ms: int | None, waiter: str, end: int | None = None
+    ) -> None:
+        self.q, self.ask, self.count, self.wait_ms, self.waiter = q, ask, count, wait_ms, waiter
+        self.wait = wait_word(wait_ms)
+        self.end = now_ms(q) + (wait_ms or 0) if end is None else end
+        self.first: dict[Partition, Callable[[str, str], Operation]] = {}
+        self.answers: dict[Partition, tuple[Received, str]] = {}
+        self.ends: dict[Partition, str] = {}
+        self.duties: dict[Partition, Duty] = {}
+        self.owed: dict[Partition, None] = {}
+        self.blocked_on: tuple[Partition, ...] = ()
+        self.calls = self.left = 0
+        self.again: list[Partition] = []
+        self.limited: list[Partition] = []
+        self.is_stale = False
+
+    def go_on(self, got: Received) -> Flow[list[Delivery]]:
+        """The only partition was asked, and that was not all."""
+        self.answers[self.q.home] = (got, self.wait)
+        return self.run((self.q.home,))
+
+    def line_up(self) -> Flow[list[Delivery]]:
+        """Nothing is visible, or the one who watches would have it: wait behind it without asking."""
+        q, total = self.q, self.wait_ms or 0
+        self.blocked_on, block = q.partitions, min(total, BLOCK_MS)
+        then = self._then(NOW, "")
+        also = tuple([p.backup for p in self.blocked_on])
+        got, left_ms = yield Wait(_lists(self.blocked_on), block, then=then, also=also)
+        start: Partition | None = q.home
+        if then is None:
+            start = _with_list(self.blocked_on, got)
+        elif got is not None and got.messages:
+            self.answers[q.home] = (got, NOW)
+        elif got is not None and got.wake_at_ms != got.now_ms:
+            got = None
+        left = max(total - block + left_ms, 0)
+        if not left and got is None:
+            return []
+        self.end, self.wait = now_ms(q) + left, wait_word(left) or NOW
+        if got is not None and start is not None:
+            self.owed[start] = None
+        return (yield from self.run(tuple(self.answers) or q.in_turn(start)))
+
+    def run(self, order: tuple[Partition, ...]) -> Flow[list[Delivery]]:
+        """Look at partitions and wait, by turns."""
+        q = self.q
+        try:
+            while True:
+                found = yield from self._look(order)
+                order = () if found else self._at_once()
+                if order:
                     continue
-                found += got.messages
-                if waiter and (got.missing_dlq or got.wake_at_ms == got.now_ms):
-                    owed[p] = None
-                if got.missing_dlq:
-                    yield from holding(found, adopt_shard(q, p, got.missing_dlq))
-                if p is q.home and got.topology != q.topology:
-                    yield from holding(found, refresh(q))
-                    is_stale = True
-                if got.messages:
-                    duties.pop(p, None)
-                    if len(found) >= count:
-                        break
-                    continue
-                now = now_ms(q)
-                if waiter and look != NOW:
-                    if wait_ms is None and not ends:
-                        end = now + got.wait_until_ms - got.now_ms
-                    left = min(got.wait_until_ms - got.now_ms, end - now)
-                    ends[p], wait = str(got.wait_until_ms), f"+{max(left, 0)}"
-                if got.missing_dlq or got.wake_at_ms == got.now_ms:
-                    again.append(p)
-                elif got.look_at_ms:
-                    wake_at = got.wake_at_ms and now + got.wake_at_ms - got.now_ms
-                    duties[p] = Duty(wake_at, now + got.look_at_ms - got.now_ms)
-                else:
-                    duties.pop(p, None)
-                    if got.wake_at_ms == AT_LIMIT:
-                        limited.append(p)
-            left = min(left, end - now_ms(q))
-            is_stale = is_stale or partitions != q.partitions
-            goes_on = left > 0 or calls < POLL_CALLS
-            if not found and (again or is_stale) and goes_on:
-                order = q.in_turn(None) if is_stale else tuple(again)
-                if left <= 0:
-                    order = order[: POLL_CALLS - calls]
+                if self.blocked_on and self.blocked_on != q.partitions and (found or self.left > 0):
+                    yield from holding(found, _wake(q.home))  # whoever listens to the same lists learns of the others
+                if not found and self.left > 0:
+                    order = yield from self._block()
+                if not order:
+                    yield from holding(found, self._leave())
+                    return found
+        except QueueDoesNotExist:
+            if self.blocked_on or self.ends:
+                yield operations.wake_waiter(q.home)  # whoever else waits finds out as well
+            raise
+        except BaseException as e:
+            if not isinstance(e, GeneratorExit | ServerError):
+                if self.ends and len(q.partitions) == 1:  # the receive that it sent along may have given it a duty
+                    self.duties[q.home] = Duty(0, 0)
+                yield from self._leave()
+            raise
+
+    def _look(self, order: tuple[Partition, ...]) -> Flow[list[Delivery]]:
+        """Ask partitions until there are enough messages."""
+        q, partitions = self.q, self.q.partitions
+        found: list[Delivery] = []
+        self.again, self.limited, self.is_stale = [], [], False
+        for p in order:
+            got: Any
+            self.calls += 1
+            if p in self.answers:
+                got, look = self.answers.pop(p)
+            else:
+                look = NOW if self.waiter and found else self.ends.get(p, self.wait)
+                got = yield from holding(found, at(q, p, self._question(p, look, len(found)), False))
+            if got is None:  # no answer, but there are messages
+                break
+            self.owed.pop(p, None)
+            if got is False:  # no such shard, or not yet
+                self.duties.pop(p, None)
                 continue
-            if blocked_on and blocked_on != q.partitions and (found or left > 0):
-                yield from holding(found, _ring(q.home))  # whoever listens to the same lists learns of the others
-            if found or left <= 0:
-                yield from holding(found, _leave(duties, waiter, owed))
-                return found
-            # Nothing anywhere: block on the lists of all.
-            blocked_on = q.partitions
-            block = min(left, BLOCK_MS, LOOK_AGAIN_MS if limited else left)
-            if duties:
-                block = min(block, max(min([duty.look_at for duty in duties.values()]) - now_ms(q), 1))
-            listened = [p for p in blocked_on if p not in limited]
-            if not listened:
-                yield Sleep(block)
-                order = blocked_on
+            found += got.messages
+            if self.waiter and (got.missing_dlq or got.wake_at_ms == got.now_ms):
+                self.owed[p] = None
+            if got.missing_dlq:
+                yield from holding(found, adopt_shard(q, p, got.missing_dlq))
+            if p is q.home and got.topology != q.topology:
+                yield from holding(found, refresh(q))
+                self.is_stale = True
+            if not got.messages:
+                self._nothing_at(p, got, look)
                 continue
-            wake_in, wake = operations.watch_all(
-                [(max(duty.wake_at - now_ms(q), 0), p) for p, duty in duties.items() if duty.wake_at], waiter
-            )
-            also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
-            look = ends.get(q.home, wait)
-            then = functools.partial(ask, q.home, look, waiter, count) if len(blocked_on) == 1 else None
-            got, left_ms = yield Wait(_lists(listened), block, wake_in, wake, then, also)
-            if got is not None:
-                if then is not None:
-                    answers[q.home], order = (got, look), blocked_on
-                    continue
-                woken = _with_list(blocked_on, got)
-                order = (woken,) if woken is not None else blocked_on
-                owed.update(dict.fromkeys(order))
-                continue
-            if left <= block - left_ms:
-                yield from _leave(duties, waiter, owed)
-                return []
-            now = now_ms(q)
-            come = [p for p, duty in duties.items() if min(duty.wake_at or duty.look_at, duty.look_at) <= now]
-            order = tuple(come) or (tuple(limited) if limited and left_ms == 0 else q.in_turn(None))
-    except QueueDoesNotExist:
-        if blocked_on or ends:
-            yield operations.wake_waiter(q.home)  # whoever else waits finds out as well
-        raise
-    except BaseException as e:
-        if not isinstance(e, GeneratorExit | ServerError):
-            if ends and len(q.partitions) == 1:  # the receive that it sent along may have given it a duty
-                duties[q.home] = Duty(0, 0)
-            yield from _leave(duties, waiter, owed)
-        raise
+            self.duties.pop(p, None)
+            if len(found) >= self.count:
+                break
+        self.left = min(self.left, self.end - now_ms(q))
+        self.is_stale = self.is_stale or partitions != q.partitions
+        return found
+
+    def _question(self, p: Partition, look: str, found: int) -> Operation:
+        first = self.first.pop(p, None)
+        if first is not None:
+            return first(look, self.waiter)
+        return self.ask(p, look, self.waiter if look != NOW or p in self.duties else "", self.count - found)
+
+    def _nothing_at(self, p: Partition, got: Received, look: str) -> None:
+        """A partition had no messages: when does the waiting end there, and what is the caller's duty until then?"""
+        now = now_ms(self.q)
+        if self.waiter and look != NOW:
+            if self.wait_ms is None and not self.ends:
+                self.end = now + got.wait_until_ms - got.now_ms
+            self.left = min(got.wait_until_ms - got.now_ms, self.end - now)
+            self.ends[p], self.wait = str(got.wait_until_ms), f"+{max(self.left, 0)}"
+        if got.missing_dlq or got.wake_at_ms == got.now_ms:
+            self.again.append(p)
+        elif got.look_at_ms:
+            wake_at = got.wake_at_ms and now + got.wake_at_ms - got.now_ms
+            self.duties[p] = Duty(wake_at, now + got.look_at_ms - got.now_ms)
+        else:
+            self.duties.pop(p, None)
+            if got.wake_at_ms == AT_LIMIT:
+                self.limited.append(p)
+
+    def _at_once(self) -> tuple[Partition, ...]:
+        """Where to look again without waiting, as nothing was found."""
+        if not (self.again or self.is_stale):
+            return ()
+        order = self.q.in_turn(None) if self.is_stale else tuple(self.again)
+        return order if self.left > 0 else order[: max(POLL_CALLS - self.calls, 0)]
+
+    def _block(self) -> Flow[tuple[Partition, ...]]:
+        """Nothing anywhere: block on the lists of all.
+
+        Returns:
+            Where to look then; nowhere if the time is over.
+        """
+        q, waiter, duties, limited = self.q, self.waiter, self.duties, self.limited
+        self.blocked_on = partitions = q.partitions
+        block = min(self.left, BLOCK_MS, LOOK_AGAIN_MS if limited else self.left)
+        if duties:
+            block = min(block, max(min([duty.look_at for duty in duties.values()]) - now_ms(q), 1))
+        listened = [p for p in partitions if p not in limited]
+        if not listened:
+            yield Sleep(block)
+            return partitions
+        wake_in, wake = operations.watch_all(
+            [(max(duty.wake_at - now_ms(q), 0), p) for p, duty in duties.items() if duty.wake_at], waiter
+        )
+        also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
+        look = self.ends.get(q.home, self.wait)
+        then = self._then(look, waiter)
+        got, left_ms = yield Wait(_lists(listened), block, wake_in, wake, then, also)
+        if got is not None and then is not None:
+            self.answers[q.home] = (got, look)
+            return partitions
+        if got is not None:
+            woken = _with_list(partitions, got)
+            order = (woken,) if woken is not None else partitions
+            self.owed.update(dict.fromkeys(order))
+            return order
+        if self.left <= block - left_ms:
+            return ()
+        now = now_ms(q)
+        due = tuple([p for p, duty in duties.items() if min(duty.wake_at or duty.look_at, duty.look_at) <= now])
+        return due or (tuple(limited) if limited and left_ms == 0 else q.in_turn(None))
+
+    def _then(self, look: str, waiter: str) -> Callable[[], Operation] | None:
+        """Makes the receive that is sent along with a wait, if that is for one partition only."""
+        if len(self.blocked_on) > 1:
+            return None
+        return functools.partial(self.ask, self.q.home, look, waiter, self.count)
+
+    def _leave(self) -> Flow[None]:
+        """Give up all duties, and put out again the tokens that may have been taken."""
+        while self.duties:
+            yield operations.wake_waiter(self.duties.popitem()[0], self.waiter)
+        while self.owed:
+            yield operations.wake_waiter(self.owed.popitem()[0])
 
 
 def now_ms(q: QueueRef) -> int:
@@ -265,14 +318,7 @@ def _with_list(partitions: Sequence[Partition], key: str | None) -> Partition | 
     return next((p for p in partitions if key.startswith(p.base)), None) if key else None
 
 
-def _leave(duties: dict[Partition, Duty], waiter: str, owed: dict[Partition, None]) -> Flow[None]:
-    while duties:
-        yield operations.wake_waiter(duties.popitem()[0], waiter)
-    while owed:
-        yield operations.wake_waiter(owed.popitem()[0])
-
-
-def _ring(p: Partition) -> Flow[None]:
+def _wake(p: Partition) -> Flow[None]:
     yield operations.wake_waiter(p)
 
 

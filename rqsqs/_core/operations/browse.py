@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rqsqs._core.delivery import Delivery
+from rqsqs._core.envelope import UNREADABLE
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
-from rqsqs._core.operations.receive import ODD, fifo_history, history, key_text, pass_over, stamp_text
+from rqsqs._core.operations.receive import fifo_history, history, key_text, pass_over, stamp_text
 
 SETS = "meta fair_ring paused"
 SETS_FIFO = "meta available inflight delayed postponed paused"
@@ -122,7 +123,7 @@ def _take_in(found: list[Any], p: Partition, where: str, seen: Callable[..., Any
     """Append what was seen, unless its key is none of ours."""
     try:
         found.append(seen(*facts))
-    except ODD:
+    except UNREADABLE:
         pass_over(p, where, facts[0])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rqsqs._core import portions
 from rqsqs._core.delivery import Delivery
+from rqsqs._core.envelope import UNREADABLE
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.operations.settle import Outcome, release_messages
@@ -17,7 +18,6 @@ from rqsqs.errors import QueueDamaged
 from rqsqs.limits import Limits
 
 log = logging.getLogger("rqsqs.damage")
-ODD = (AttributeError, LookupError, TypeError, ValueError)  # what parsers raise about what they do not understand
 RECEIVE = "meta ready store inflight wakeups"
 RECEIVE_FIFO = "meta available inflight state wakeups"
 
@@ -176,7 +176,7 @@ def _of_any_stay(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
             total = before + max(receives, 1)
             # in the handle the receives tell two of them within a millisecond apart
             messages.append(Delivery(p, member, flat[i + 2], now, total, first, receives, group, source, elsewhere))
-        except ODD:
+        except UNREADABLE:
             pass_over(p, "inflight", flat[i])
     return messages
 
@@ -185,7 +185,7 @@ def _fresh(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
     """Messages without group and history."""
     try:
         return [Delivery(p, key_text(flat[i]), flat[i + 1], now, 1, int(now)) for i in range(0, len(flat), 2)]
-    except ODD:
+    except UNREADABLE:
         if len(flat) > 2:
             return [d for i in range(0, len(flat), 2) for d in _fresh(p, flat[i : i + 2], now)]
         pass_over(p, "ready", flat[0])
@@ -214,7 +214,7 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
                     counted -= int(returned[0])
             first_before, before, source = fifo_history(key) if len(key) > 16 else (None, 0, None)
             first_ms = first_before or int(first)
-        except ODD:
+        except UNREADABLE:
             pass_over(p, f"group:{flat[i + 1]!r}", flat[i])
             continue
         messages.append(

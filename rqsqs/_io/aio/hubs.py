@@ -12,7 +12,7 @@ import redis.exceptions as rx
 
 from rqsqs._io import tuning
 from rqsqs._io.listening import Listener, Switch
-from rqsqs._io.protocol import BrokenOff
+from rqsqs._io.protocol import CLOSED, BrokenOff
 
 _MORE = object()  # returned by a parser that needs more bytes
 
@@ -106,5 +106,5 @@ class Hub:
 
     async def close(self) -> None:
         """Hang up."""
-        self.fail(BrokenOff("the connection was closed"))
+        self.fail(BrokenOff(CLOSED))
         await asyncio.gather(*self._tasks, return_exceptions=True)

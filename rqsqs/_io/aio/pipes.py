@@ -155,7 +155,7 @@ class Pipe:
         except (rx.RedisError, OSError, IndexError, hiredis.HiredisError) as e:
             self._break(e)
         except asyncio.CancelledError:
-            self._fail(rx.ConnectionError("the connection was closed"))
+            self._fail(rx.ConnectionError(protocol.CLOSED))
             raise
         except BaseException as e:  # a signal handler's, or a bug: those who wait must hear of it
             self._break(rx.ConnectionError(f"reading was broken off: {e!r:.200}"))
@@ -190,7 +190,7 @@ class Pipe:
                 async with asyncio.timeout(2):
                     await self.ask(protocol.command("PING"))  # the last one
             except TimeoutError:
-                self._fail(rx.ConnectionError("the connection was closed"))
+                self._fail(rx.ConnectionError(protocol.CLOSED))
             except (*protocol.BROKEN, rx.ResponseError):
                 pass
 

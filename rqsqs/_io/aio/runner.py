@@ -18,7 +18,7 @@ from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, error_mapping, tuning
 from rqsqs._io.aio.caller import Caller
 from rqsqs._io.aio.waiting import Waiting
-from rqsqs._io.protocol import CLOSED
+from rqsqs._io.waits import closed
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.models import Statistics
 
@@ -211,7 +211,7 @@ class Transport:
     async def _wait(self, link: Link, wait: Wait) -> tuple[Any, int]:
         """Wait until close() at the latest."""
         if self._is_closed:
-            raise UsageError(CLOSED)
+            raise closed()
         scope = asyncio.timeout(None)
         try:
             async with scope:
@@ -220,7 +220,7 @@ class Transport:
         except TimeoutError:
             if not scope.expired():
                 raise
-            raise UsageError(CLOSED) from None
+            raise closed() from None
         finally:
             self._waits.pop(scope).set_result(None)
 

@@ -47,7 +47,7 @@ class Node(KnownServer):
 
     async def _connect(self, until: float | None = None, **options: Any) -> Any:
         if self._is_closed:
-            raise rx.ConnectionError("the connection was closed")
+            raise rx.ConnectionError(protocol.CLOSED)
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         is_new = not self.is_checked  # a server that has answered before may be busy for a while
         end = connect_timeout.end_of(self.opening_s if is_new else self.timeout, until)
@@ -97,7 +97,7 @@ class Node(KnownServer):
                 connection = await self._connect(until)
                 if self._is_closed:  # meanwhile
                     await connection.disconnect(nowait=True)
-                    raise rx.ConnectionError("the connection was closed")
+                    raise rx.ConnectionError(protocol.CLOSED)
                 self.current_pipe = pipe = Pipe(connection, self._counters, self._give_back, self.timeout)
             return pipe
 
@@ -177,7 +177,7 @@ class Node(KnownServer):
             raise
         if self._is_closed:
             await connection.disconnect(nowait=True)
-            raise rx.ConnectionError("the connection was closed")
+            raise rx.ConnectionError(protocol.CLOSED)
         self.hub = hub = make(connection)
         return hub
 

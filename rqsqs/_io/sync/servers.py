@@ -13,13 +13,11 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 from rqsqs._io import connect_timeout, protocol, server_checks, tuning
 from rqsqs._io.counters import Counters
 from rqsqs._io.listening import start_listening
-from rqsqs._io.protocol import BrokenOff
+from rqsqs._io.protocol import CLOSED, BrokenOff
 from rqsqs._io.servers import KnownServer
 from rqsqs._io.sync.hubs import Hub
 from rqsqs._io.sync.pipes import Pipe, exchange
 from rqsqs._io.sync.pools import Line, PatientPool, Place, Pool, Taken
-
-CLOSED = "the connection was closed"
 
 
 class _Opening:

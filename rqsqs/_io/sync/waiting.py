@@ -15,14 +15,13 @@ from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import error_mapping, protocol, tuning
 from rqsqs._io.directory import by_slot
 from rqsqs._io.listening import Listener
-from rqsqs._io.protocol import CLOSED
 from rqsqs._io.sync.blocking import Blocked, BlockingWait
 from rqsqs._io.sync.caller import Caller
 from rqsqs._io.sync.hubs import Hub
 from rqsqs._io.sync.listening import Listening
 from rqsqs._io.sync.pools import Line
 from rqsqs._io.sync.servers import Node
-from rqsqs.errors import UsageError
+from rqsqs._io.waits import closed
 
 ByNode = list[tuple[Node, tuple[str, ...]]]  # wakeup lists at each server; more than once for lists of several slots
 
@@ -74,7 +73,7 @@ class Waiter:
     def check(self) -> None:
         """Raise UsageError if its connection was closed."""
         if self.is_ended:
-            raise UsageError(CLOSED)
+            raise closed()
 
 
 class Waiting:
