@@ -190,8 +190,8 @@ def test_opening_has_five_seconds_by_default(url: str) -> None:
     each = connect.opening_s(settings)
     assert each is not None
     assert each * (len(place.seeds) if place else 1) <= 5
-    assert routing.router_of(url, settings, Counters()).opening_s == 5
-    assert aio_routing.router_of(url, settings, Counters(), lambda *_: None).opening_s == 5
+    assert routing.Router(url, settings, Counters()).opening_s == 5
+    assert aio_routing.Router(url, settings, Counters(), lambda *_: None).opening_s == 5
 
 
 @pytest.mark.parametrize("is_async", [False, True])

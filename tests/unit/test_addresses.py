@@ -13,7 +13,7 @@ from rqsqs._io.connect import resolve
 from rqsqs._io.counters import Counters
 from rqsqs._io.directory import Directory, by_slot, directory_of, slot_of
 from rqsqs._io.sync.pools import Line
-from rqsqs._io.sync.routing import DiscoveringRouter
+from rqsqs._io.sync.routing import Router
 from rqsqs._io.sync.servers import Node
 from rqsqs._io.urls import Address, place_of, shown
 from rqsqs.errors import AuthenticationFailed, UsageError
@@ -209,9 +209,7 @@ def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.Mo
         def disconnect(self) -> None:
             self.is_open = False
 
-    place = place_of("redis+cluster://a:1")
-    assert place is not None
-    router = DiscoveringRouter(place, {}, Counters())
+    router = Router("redis+cluster://a:1", {}, Counters())
     router.directory.learn(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
     node, resting, busy = router.at(C), Connection(), Connection()
     node.calls.give(Line(resting, node.calls))

@@ -17,7 +17,7 @@ import redis.exceptions as rx
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import connect, protocol, tuning
 from rqsqs._io.aio.pipes import HIGH_WATER, Pipe, exchange, replies_to
-from rqsqs._io.aio.routing import router_of
+from rqsqs._io.aio.routing import Router
 from rqsqs._io.aio.servers import Node
 from rqsqs._io.attempts import FAILED, Attempts, Opening
 from rqsqs._io.counters import Counters
@@ -42,7 +42,7 @@ class Caller:
     def __init__(self, url: str, settings: dict[str, Any]) -> None:
         self.where = connect.shown(url)
         self.counters = Counters()
-        self.router = router_of(url, settings, self.counters, self.give_back)
+        self.router = Router(url, settings, self.counters, self.give_back)
         self.slots = protocol.CallSlots()
         self.is_closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -215,10 +215,14 @@ class Caller:
     async def follow(self, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, is_sent: bool) -> Any:
         """See waits.ended()."""
         steps = ended(self, wait, outcome, operation, slot, is_sent=is_sent)
+        result: Any = None
         try:
-            step = next(steps)
             while True:
-                step = steps.send(await (self.router.refresh() if step is REFRESH else self.execute(*step)))
+                step = steps.send(result)
+                if step is REFRESH:
+                    await self.router.refresh()
+                else:
+                    result = await self.execute(*step)
         except StopIteration as end:
             return end.value
 

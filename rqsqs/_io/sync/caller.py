@@ -16,7 +16,7 @@ from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
 from rqsqs._io.sync.pipes import SharedLine, exchange
 from rqsqs._io.sync.pools import Line
-from rqsqs._io.sync.routing import router_of
+from rqsqs._io.sync.routing import Router
 from rqsqs._io.sync.servers import Node
 from rqsqs._io.waits import REFRESH, ended
 from rqsqs.errors import RqsqsError
@@ -34,7 +34,7 @@ class Caller:
     def __init__(self, url: str, settings: dict[str, Any]) -> None:
         self.where = connect.shown(url)
         self.counters = Counters()
-        self.router = router_of(url, settings, self.counters)
+        self.router = Router(url, settings, self.counters)
         self.slots = protocol.CallSlots()
         self.is_closed = False
 
@@ -139,10 +139,14 @@ class Caller:
     def follow(self, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, is_sent: bool) -> Any:
         """See waits.ended()."""
         steps = ended(self, wait, outcome, operation, slot, is_sent=is_sent)
+        result: Any = None
         try:
-            step = next(steps)
             while True:
-                step = steps.send(self.router.refresh() if step is REFRESH else self.execute(*step))
+                step = steps.send(result)
+                if step is REFRESH:
+                    self.router.refresh()
+                else:
+                    result = self.execute(*step)
         except StopIteration as end:
             return end.value
 

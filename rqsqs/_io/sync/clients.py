@@ -14,7 +14,7 @@ from redis.connection import ConnectionPool
 
 from rqsqs._io import connect, error_mapping, protocol
 from rqsqs._io.counters import Counters
-from rqsqs._io.sync.routing import DiscoveringRouter
+from rqsqs._io.sync.routing import Router
 from rqsqs._io.urls import place_of
 
 Client = redis.Redis | redis.RedisCluster
@@ -46,10 +46,9 @@ def master_urls(url: str) -> list[str]:
     Raises:
         RqsqsError: no server says which.
     """
-    place = place_of(url)
-    if place is None:
+    if place_of(url) is None:
         return [url]
-    router = DiscoveringRouter(place, connect.settings_of(url, {})[0], Counters())
+    router = Router(url, connect.settings_of(url, {})[0], Counters())
     try:
         router.refresh()
         error, found = router.directory.error, router.directory.masters()

@@ -12,37 +12,15 @@ from rqsqs._io import protocol, tuning
 from rqsqs._io.counters import Counters
 from rqsqs._io.routing import KnownServers
 from rqsqs._io.sync.servers import Node
-from rqsqs._io.urls import Place, place_of
 from rqsqs.errors import RqsqsError
 
 
-class SingleServerRouter:
-    """One server, always the same. Its methods are those of DiscoveringRouter."""
-
-    is_dynamic = is_cluster = False
+class Router(KnownServers[Node]):
+    """Knows which server has a key: the only one, or one of a cluster or behind Sentinels. One thread at a time asks
+    where they are."""
 
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters) -> None:
-        self.only = Node(url, settings, counters)
-        self.opening_s = self.only.opening_s
-        self.after_fork = self.only.forget
-        self.close = self.only.close
-
-    def node(self, key: str, until: float | None = None) -> Node:
-        """The server."""
-        return self.only
-
-    def refresh(self, age: float = tuning.FRESH_S, until: float | None = None) -> None:
-        """There is nothing to find out."""
-
-    def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
-        """There is no other server."""
-
-
-class DiscoveringRouter(KnownServers[Node]):
-    """Servers of a cluster or behind Sentinels. One thread at a time asks where they are."""
-
-    def __init__(self, place: Place, settings: dict[str, Any], counters: Counters) -> None:
-        super().__init__(place, settings, counters, lambda url, settings: Node(url, settings, counters))
+        super().__init__(url, settings, counters, lambda url, settings: Node(url, settings, counters))
         self._guard = threading.Lock()
 
     def node(self, key: str, until: float | None = None) -> Node:
@@ -65,23 +43,25 @@ class DiscoveringRouter(KnownServers[Node]):
     def refresh(self, age: float = tuning.FRESH_S, until: float | None = None) -> None:
         """Find out which server has what, unless that was done in the last `age` seconds. Does not fail: the next call
         says what is wrong."""
+        if self.only is not None:
+            return
         since = time.monotonic() - age
         with self._guard:
             if self.refreshed_at >= since:
                 return
             steps = self.changes(until)
             try:
-                address = next(steps)
+                node = next(steps)
                 while True:
                     reply: Any
                     try:
-                        reply = self.at(address).ask(*self.directory.question, until=until)
+                        reply = node.ask(*self.directory.question, until=until)
                     except (*protocol.BROKEN, rx.ResponseError, RqsqsError) as e:
                         reply = e
-                    address = steps.send(reply)
+                    node = steps.send(reply)
             except StopIteration as end:
-                for node in end.value:
-                    node.close()
+                for gone in end.value:
+                    gone.close()
 
     def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
         """A server refused a key: ask where it is, and believe what that server said."""
@@ -91,21 +71,10 @@ class DiscoveringRouter(KnownServers[Node]):
     def after_fork(self) -> None:
         """In a child: the connections belong to the parent."""
         self._guard = threading.Lock()
-        for node in self.nodes.values():
+        for node in self.used:
             node.forget()
 
     def close(self) -> None:
         """Hang up."""
-        for node in list(self.nodes.values()):
+        for node in self.used:
             node.close()
-
-
-Router = SingleServerRouter | DiscoveringRouter
-
-
-def router_of(url: str, settings: dict[str, Any], counters: Counters) -> Router:
-    """The router of a URL."""
-    place = place_of(url)
-    if place is None:
-        return SingleServerRouter(url, settings, counters)
-    return DiscoveringRouter(place, settings, counters)
