@@ -26,6 +26,7 @@ CLOSED = "the connection was closed"
 # Words must be text or bytes: hiredis asks Python for the text of others, and if a signal handler raises meanwhile, the
 # process dies.
 pack_command: Callable[[tuple[str | bytes, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+MORE = object()  # returned by a reader that needs more bytes
 
 
 class TooLate(rx.ConnectionError):
@@ -149,6 +150,11 @@ def _bytes_of(reply: Any) -> int:
 def command(*words: str | bytes) -> bytes:
     """A command, packed."""
     return pack_command(words)
+
+
+def reader_of(connection: Any) -> hiredis.Reader:
+    """Reads the replies in what comes over a connection: gets(False) returns one, or MORE."""
+    return hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=MORE)
 
 
 class Packer:

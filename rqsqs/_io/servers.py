@@ -10,6 +10,7 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import connect, protocol, server_checks
 from rqsqs._io.counters import Counters
 
+Steps = Generator[list[bytes], list[Any], None] | tuple[()]  # nothing, or commands and their replies
 MOST_FORMATS = 1000  # keys of formats that are remembered for one server
 
 
@@ -44,9 +45,13 @@ class KnownServer:
         self.unawaited: server_checks.ServerInfo | None = None
         self._formats: dict[str, None] = {}
 
-    def check(self) -> Generator[list[bytes], list[Any], None]:
-        """Check it over a new connection, as far as that was not done: yields commands, is sent their replies, of which
-        each may be an exception."""
+    def begin(self, then: Steps = ()) -> Generator[list[bytes], list[Any], None]:
+        """What to say on a new connection: yields commands, is sent their replies, of which each may be an
+        exception. First the server is checked, as far as that was not done."""
+        yield from self._check()
+        yield from then
+
+    def _check(self) -> Generator[list[bytes], list[Any], None]:
         keys = self._unknown(self._counters.formats)
         if self.is_checked and not keys:
             return
@@ -68,6 +73,8 @@ class KnownServer:
         Raises:
             FormatNewer: a newer version wrote it.
         """
+        if any(isinstance(reply, protocol.BROKEN) for reply in found):
+            return  # the first operation says why
         server_checks.check_formats(self.where, keys, found)
         self._formats = dict.fromkeys(list(self._formats | dict.fromkeys(keys))[-MOST_FORMATS:])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Connections to one server.
 OWN = 5  # each for one call or waiter at a time; further calls share one
-BLOCKING = 4  # that block, each for one partition; further waiters share one (listening.py)
+BLOCKING = 4  # that block, each for one partition; further waiters share one (tracking.py)
 DURABLE = 16  # on which sends wait until they are safe enough
 IDLE_CHECK_S = 0.5  # a connection that rested longer is looked at before it is used
 HUB_REST_S = 60.0  # after the last waiter, the connection to listen is kept for this time

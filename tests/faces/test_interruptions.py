@@ -192,7 +192,7 @@ def test_a_connection_that_was_given_back_is_not_hung_up_by_whoever_is_interrupt
     given: list[Any] = []
     real = pools.Pool.give
 
-    def give(pool: pools.Pool, line: pools.Line) -> None:
+    def give(pool: pools.Pool, line: pools.PooledConnection) -> None:
         real(pool, line)
         given.append(line)
         raise Interrupted  # by now another thread may have it

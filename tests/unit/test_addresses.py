@@ -12,7 +12,7 @@ import redis.exceptions as rx
 from rqsqs._io.connect import resolve
 from rqsqs._io.counters import Counters
 from rqsqs._io.directory import Directory, by_slot, directory_of, slot_of
-from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.pools import PooledConnection
 from rqsqs._io.sync.routing import Router
 from rqsqs._io.sync.servers import Node
 from rqsqs._io.urls import Address, place_of, shown
@@ -212,10 +212,10 @@ def test_connections_to_a_server_that_has_gone_are_closed(monkeypatch: pytest.Mo
     router = Router("redis+cluster://a:1", {}, Counters())
     router.directory.learn(A, slots((0, 100, b"a", 1), (101, 16_383, b"c", 3)))
     node, resting, busy = router.at(C), Connection(), Connection()
-    node.calls.give(Line(resting, node.calls))
+    node.calls.give(PooledConnection(resting, node.calls))
     monkeypatch.setattr(Node, "ask", lambda *_, **__: slots((0, 16_383, b"a", 1)))
     router.refresh(0)
     assert router.nodes.keys() == {A}
-    node.calls.give(Line(busy, node.calls))
+    node.calls.give(PooledConnection(busy, node.calls))
     assert not resting.is_open
     assert not busy.is_open

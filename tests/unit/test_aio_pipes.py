@@ -122,20 +122,21 @@ def test_a_connection_on_which_nobody_may_listen_is_closed(
     async def scenario() -> None:
         closed: list[bool] = []
 
-        async def connect(**options: Any) -> Any:
-            async def refuse(**_: Any) -> Any:
-                raise refusal
+        async def refuse(**_: Any) -> Any:
+            raise refusal
 
-            async def done(*_: Any, **__: Any) -> None:
-                pass
+        async def done(*_: Any, **__: Any) -> None:
+            pass
 
-            async def disconnect(nowait: bool) -> None:
-                closed.append(nowait)
+        async def disconnect(nowait: bool) -> None:
+            closed.append(nowait)
 
-            return SimpleNamespace(send_packed_command=done, read_response=refuse, disconnect=disconnect)
-
+        connection = SimpleNamespace(
+            connect=done, send_packed_command=done, read_response=refuse, disconnect=disconnect
+        )
         node = Node("redis://127.0.0.1:1/0", {}, Counters(), lambda *_: None)
-        monkeypatch.setattr(node, "_connect", connect)
+        node.is_checked = True
+        monkeypatch.setattr(node.pool, "connection_class", lambda **_: connection)
         if is_elsewhere:
             with pytest.raises(rx.ConnectionError):
                 await node.open_hub(lambda _: pytest.fail("it cannot listen"))

@@ -21,14 +21,14 @@ from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import protocol, tuning
 from rqsqs._io.aio import hubs
-from rqsqs._io.listening import Listener
 from rqsqs._io.sync import waiting
 from rqsqs._io.sync.caller import Caller
+from rqsqs._io.sync.hub_waits import HubWaits
 from rqsqs._io.sync.hubs import Hub
-from rqsqs._io.sync.listening import Listening
 from rqsqs._io.sync.pipes import Pipe
-from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.pools import PooledConnection
 from rqsqs._io.sync.waiting import Waiter, Waiters, Waiting
+from rqsqs._io.tracking import Listener
 from rqsqs.limits import NATIVE
 
 P = Keyspace("p").queue("q").home
@@ -108,13 +108,13 @@ def test_an_interruption_before_the_request_is_sent_is_one_of_the_connection(
     """Otherwise answers are taken for those to what was not sent."""
     first, done = ends.listener()
     ends.hub.listen(first, ["a:wakeups"])
-    track = ends.hub.switch._track
+    track = ends.hub.tracker._track
 
     def interrupted(key: bytes) -> bytes:
         track(key)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ends.hub.switch, "_track", interrupted)
+    monkeypatch.setattr(ends.hub.tracker, "_track", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ends.hub.listen(ends.listener()[0], ["b:wakeups"])
     assert done.wait(60)
@@ -125,7 +125,7 @@ def test_whatever_ends_the_reading_is_told_to_those_who_wait(ends: Ends, monkeyp
     def confused(reply: Any) -> bytes:
         raise ValueError(reply)
 
-    monkeypatch.setattr(ends.hub.switch, "feed", confused)
+    monkeypatch.setattr(ends.hub.tracker, "feed", confused)
     listener, done = ends.listener()
     ends.hub.listen(listener, ["a:wakeups"])
     ends.server.sendall(b"+OK\r\n")
@@ -284,7 +284,7 @@ def test_a_token_that_comes_when_the_time_is_over_is_received_once(
     receive.keeps_answer = False
     hub: Any = LateHub()
     wait = Wait((P.wakeups,), 1, then=lambda: receive)
-    got = Listening(caller).wait([(hub, wait.lists)], wait, receive, time.monotonic(), None, Waiters())
+    got = HubWaits(caller).wait([(hub, wait.lists)], wait, receive, time.monotonic(), None, Waiters())
     assert got == b"the message"
 
 
@@ -297,9 +297,9 @@ def test_the_large_answer_that_is_forgotten_is_that_of_the_call(
         send_packed_command=lambda *_, **__: None, read_response=lambda **_: reply, disconnect=lambda: None
     )
     calls = caller.router.node("").calls
-    line = Line(connection, calls)
+    line = PooledConnection(connection, calls)
 
-    def give(line: Line) -> None:
+    def give(line: PooledConnection) -> None:
         line.slot.number += 1
 
     monkeypatch.setattr(calls, "take", lambda **_: line)

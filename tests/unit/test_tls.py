@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,7 +132,7 @@ def test_threads_that_read_and_write_take_turns(ends: tuple[SharedSocket, Alone,
                 owed.put(server.recv(65_536))
 
     def echo() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Empty):
             while not stop.is_set():
                 server.sendall(owed.get(timeout=60))
 

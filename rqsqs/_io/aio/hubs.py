@@ -7,29 +7,20 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import hiredis
 import redis.exceptions as rx
 
 from rqsqs._io import tuning
-from rqsqs._io.listening import Listener, Switch
 from rqsqs._io.protocol import CLOSED, BrokenOff
+from rqsqs._io.tracking import HubState, Listener
 
-_MORE = object()  # returned by a parser that needs more bytes
 
-
-class Hub:
-    """One connection over which any number of tasks listen (listening.py)."""
+class Hub(HubState):
+    """One connection over which any number of tasks listen (tracking.py)."""
 
     def __init__(
         self, connection: Any, wake: Callable[[list[str]], object], give_back: Callable[[Listener, Any], None]
     ) -> None:
-        self.connection = connection
-        self.switch = Switch()
-        self.failure: Exception | None = None
-        self._wake = wake
-        self._give_back = give_back
-        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
-        self._owing_since = 0.0  # the server, its next answer; 0 = none
+        super().__init__(connection, wake, give_back)
         self._tasks = [asyncio.create_task(self._read())]
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -44,24 +35,24 @@ class Hub:
         """
         if self.failure is not None:
             raise rx.ConnectionError(str(self.failure))
-        self._send(self.switch.listen(listener, lists))
+        self._send(self.tracker.listen(listener, lists))
 
     def leave(self, listener: Listener) -> None:
         """A task stops waiting."""
-        out = self.switch.leave(listener)
+        out = self.tracker.leave(listener)
         if self.failure is None:
             self._send(out)
 
     def probe(self) -> None:
         """Ask the server something, so that its silence is noticed."""
-        if self.failure is None and not self.switch.is_silent:
-            self._send(self.switch.probe())
+        if self.failure is None and not self.tracker.is_silent:
+            self._send(self.tracker.probe())
 
     def fail(self, error: Exception) -> None:
         """End all waits, and close the connection."""
         if self.failure is None:
             self.failure = error
-            self.switch.fail(error)
+            self.tracker.fail(error)
             for task in self._tasks:
                 if task is not asyncio.current_task():
                     task.cancel()
@@ -72,7 +63,7 @@ class Hub:
             self.connection._writer.write(data)
 
     async def _read(self) -> None:
-        stream, reader, switch = self.connection._reader, self._reader, self.switch
+        stream, tracker = self.connection._reader, self.tracker
         try:
             while True:
                 try:
@@ -81,24 +72,14 @@ class Hub:
                 except TimeoutError:
                     if not scope.expired():  # the network gave up
                         raise
-                    if self._owing_since and time.monotonic() - self._owing_since >= tuning.GRACE_S:
-                        raise rx.TimeoutError("no answer in time") from None
+                    self._check_owed()
                     continue
-                if not data:
-                    raise rx.ConnectionError("the server closed the connection")
-                reader.feed(data)
-                out = b""
-                while (reply := reader.gets(False)) is not _MORE:
-                    if isinstance(reply, rx.ConnectionError):
-                        raise reply
-                    out += switch.feed(reply)
-                self._owing_since = time.monotonic() if switch.is_silent else 0.0
-                self._send(out)
-                if switch.to_wake:
-                    self._wake(switch.to_wake)
-                    switch.to_wake = []
-                while switch.unclaimed:
-                    self._give_back(*switch.unclaimed.pop())
+                self._send(self._take_in(data))
+                if tracker.to_wake:
+                    self._wake(tracker.to_wake)
+                    tracker.to_wake = []
+                while tracker.unclaimed:
+                    self._give_back(*tracker.unclaimed.pop())
         except Exception as e:  # whatever it is: those who wait must hear of it
             self.fail(e)
         finally:

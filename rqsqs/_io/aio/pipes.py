@@ -20,7 +20,6 @@ from rqsqs._io.protocol import CallSlot
 GiveBack = Callable[[Operation, Any], None]  # an operation that nobody waits for any more, and its reply; see Caller
 
 _PUSHED = getattr(hiredis, "PushNotification", None)  # what nobody asked for (RESP3); hiredis 3.0 has no type for it
-_MORE = object()  # returned by a parser that needs more bytes
 READ = 262_144  # bytes read at once
 HIGH_WATER = 65_536  # bytes that wait to be sent, beyond which senders wait
 
@@ -74,7 +73,7 @@ class Pipe:
         self._watch: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.buffered: Callable[[], int] = connection._writer.transport.get_write_buffer_size
-        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
+        self._reader = protocol.reader_of(connection)
         self.reader = asyncio.create_task(self._read())
 
     def ask(
@@ -139,7 +138,7 @@ class Pipe:
                     raise rx.ConnectionError("Connection closed by server.")
                 self._heard = time.monotonic()
                 reader.feed(data)
-                while (reply := reader.gets(False)) is not _MORE:
+                while (reply := reader.gets(False)) is not protocol.MORE:
                     if type(reply) is _PUSHED:
                         continue
                     if isinstance(reply, rx.ConnectionError):

@@ -15,8 +15,8 @@ from rqsqs._io import connect_timeout, protocol, server_checks, tuning
 from rqsqs._io.aio.hubs import Hub
 from rqsqs._io.aio.pipes import GiveBack, Pipe, exchange
 from rqsqs._io.counters import Counters
-from rqsqs._io.listening import start_listening
-from rqsqs._io.servers import KnownServer
+from rqsqs._io.servers import KnownServer, Steps
+from rqsqs._io.tracking import start_listening
 
 
 class Node(KnownServer):
@@ -45,7 +45,7 @@ class Node(KnownServer):
         self._opening_hub: asyncio.Task[Hub | None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def _connect(self, until: float | None = None, **options: Any) -> Any:
+    async def _connect(self, until: float | None = None, then: Steps = (), **options: Any) -> Any:
         if self._is_closed:
             raise rx.ConnectionError(protocol.CLOSED)
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
@@ -57,7 +57,7 @@ class Node(KnownServer):
         try:
             async with asyncio.timeout(None if math.isinf(left) else left):
                 await connection.connect()
-                await exchange(connection, self.check())
+                await exchange(connection, self.begin(then))
         except (TimeoutError, rx.TimeoutError):
             await connection.disconnect(nowait=True)
             if is_new:
@@ -70,15 +70,12 @@ class Node(KnownServer):
 
     async def look(self, key: str) -> None:
         """Make sure that what is stored has a format that we know, unless the first connection is going to."""
-        if self.has_format(key):
-            return
-        try:
-            found = await self.ask(*server_checks.format_words(key))
-        except rx.ResponseError as e:
-            found = e
-        except protocol.BROKEN:
-            return  # the first operation says why
-        self.check_formats([key], [found])
+        if not self.has_format(key):
+            try:
+                found = await self.ask(*server_checks.format_words(key))
+            except (rx.ResponseError, *protocol.BROKEN) as e:
+                found = e
+            self.check_formats([key], [found])
 
     async def pipe(self, until: float | None = None) -> Pipe:
         """The pipe, opened if need be.
@@ -159,22 +156,12 @@ class Node(KnownServer):
 
     async def _open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
         try:
-            connection = await self._connect(protocol=3)
-        except rx.ResponseError:
-            self.is_hub_refused = True
-            return None
-        try:
-            async with asyncio.timeout(self.timeout):
-                await exchange(connection, start_listening())
+            connection = await self._connect(then=start_listening(), protocol=3)
         except rx.ResponseError as e:
-            await connection.disconnect(nowait=True)
             if protocol.is_elsewhere(e):
                 raise rx.ConnectionError(str(e)) from e
             self.is_hub_refused = True
             return None
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
         if self._is_closed:
             await connection.disconnect(nowait=True)
             raise rx.ConnectionError(protocol.CLOSED)

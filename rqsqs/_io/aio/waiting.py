@@ -15,8 +15,8 @@ from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import protocol, tuning
 from rqsqs._io.aio.blocking import Blocked, BlockingWait
 from rqsqs._io.aio.caller import Caller
+from rqsqs._io.aio.hub_waits import HubWaits
 from rqsqs._io.aio.hubs import Hub
-from rqsqs._io.aio.listening import Listening
 from rqsqs._io.aio.servers import Node
 from rqsqs._io.directory import by_slot
 
@@ -51,7 +51,7 @@ class Waiting:
     def __init__(self, caller: Caller) -> None:
         self.by_lists: dict[tuple[str, ...], Waiters] = {}
         self._caller = caller
-        self._listening = Listening(caller)
+        self._hub_waits = HubWaits(caller)
 
     def is_watched(self, lists: tuple[str, ...]) -> bool:
         """Does a task wait at the server for these wakeup lists?"""
@@ -104,7 +104,7 @@ class Waiting:
             by_node = await self._by_node(wait.lists + wait.also)
             hubs: list[tuple[Hub, tuple[str, ...]]] = []
             if not _occupy([node for node, _ in by_node], occupied):
-                hubs = [(hub, lists) for node, lists in by_node if (hub := await self._listening.hub(node)) is not None]
+                hubs = [(hub, lists) for node, lists in by_node if (hub := await self._hub_waits.hub(node)) is not None]
                 if len(hubs) < len(by_node):  # a server does not let us listen
                     _occupy([node for node, _ in by_node], occupied, always=True)
                     hubs = []
@@ -122,7 +122,7 @@ class Waiting:
         if wait.then is not None and len(by_node) == 1:
             operation = wait.then()
         if hubs:
-            return await self._listening.wait(hubs, wait, operation, deadline, wake_at)
+            return await self._hub_waits.wait(hubs, wait, operation, deadline, wake_at)
         return await BlockingWait(self._caller, wait, operation, blocked).run(
             deadline, wake_at, lambda: _vacate(occupied)
         )

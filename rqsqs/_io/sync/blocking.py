@@ -6,7 +6,7 @@ import contextlib
 import selectors
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import redis.exceptions as rx
 
@@ -14,9 +14,12 @@ from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import protocol, tuning
 from rqsqs._io.protocol import BrokenOff
 from rqsqs._io.sync.caller import Caller
-from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.pools import PooledConnection
 from rqsqs._io.sync.servers import Node
 from rqsqs.errors import RqsqsError
+
+if TYPE_CHECKING:
+    from rqsqs._io.sync.waiting import Waiters
 
 
 class Blocked:
@@ -26,19 +29,13 @@ class Blocked:
         number: its CLIENT ID while it blocks; 0 if the server does not tell.
     """
 
-    __slots__ = ("line", "lists", "node", "number")
+    __slots__ = ("channel", "lists", "node", "number")
 
-    def __init__(self, node: Node, line: Line, lists: tuple[str, ...]) -> None:
+    def __init__(self, node: Node, channel: PooledConnection, lists: tuple[str, ...]) -> None:
         self.node = node
-        self.line = line
+        self.channel = channel
         self.lists = lists
         self.number = 0
-
-
-class Leader(Protocol):
-    """Takes note of the connections that block, for those who end the wait."""
-
-    blocked: tuple[tuple[Node, int], ...]
 
 
 class BlockingWait:
@@ -57,7 +54,7 @@ class BlockingWait:
         self._blocked = blocked
         self._packed = b""
 
-    def run(self, deadline: float, wake_at: float | None, leader: Leader) -> Any:
+    def run(self, deadline: float, wake_at: float | None, waiters: Waiters) -> Any:
         """Wait, receive and return the result."""
         operation, blocked = self._operation, self._blocked
         slot = self._caller.slots.take()
@@ -67,12 +64,12 @@ class BlockingWait:
                 self._packed = protocol.pack(operation, self._router.is_cluster, slot)
             left = max(deadline - time.monotonic(), 0.001)
             for one in blocked:
-                one.number = _client_id(one.line)
-                leader.blocked = tuple((b.node, b.number) for b in blocked if b.number)
+                one.number = _client_id(one.channel)
+                waiters.blocked = tuple((b.node, b.number) for b in blocked if b.number)
                 commands = [protocol.command("BLPOP", *one.lists, f"{left:.3f}")]
                 if operation is not None:
                     commands.append(self._packed)
-                one.line.connection.send_packed_command(commands, check_health=False)
+                one.channel.connection.send_packed_command(commands, check_health=False)
             first = self._first(deadline + tuning.GRACE_S, wake_at)
             outcome = self._answer(first)
             for one in blocked:
@@ -83,8 +80,8 @@ class BlockingWait:
                         self._caller.wake([token])
             while blocked:
                 one = blocked.pop()
-                one.node.vacate(one.line)
-                one.node.calls.give(one.line)
+                one.node.vacate(one.channel)
+                one.node.calls.give(one.channel)
         except (rx.ResponseError, *protocol.BROKEN) as e:
             outcome = e
         except BaseException:
@@ -92,8 +89,8 @@ class BlockingWait:
             raise
         finally:
             for one in blocked:
-                one.node.vacate(one.line)
-                one.node.calls.drop(one.line)
+                one.node.vacate(one.channel)
+                one.node.calls.drop(one.channel)
         return self._caller.follow(self._wait, outcome, operation, slot, is_sent=True)
 
     def _answer(self, one: Blocked) -> Any:
@@ -101,7 +98,7 @@ class BlockingWait:
         there is no operation."""
         one.number, error = 0, None
         reply: Any = None
-        operation, connection = self._operation, one.line.connection
+        operation, connection = self._operation, one.channel.connection
         try:
             token = connection.read_response(disable_decoding=True)
             reply = token[0].decode() if token is not None else None
@@ -111,7 +108,7 @@ class BlockingWait:
             try:
                 reply = connection.read_response(disable_decoding=True)
             except rx.NoScriptError:
-                reply = one.line.load_and_ask(protocol.load(operation), self._packed)
+                reply = one.channel.load_and_ask(protocol.load(operation), self._packed)
         if error is not None and (operation is None or not protocol.is_elsewhere(error)):
             raise error
         return reply
@@ -125,7 +122,7 @@ class BlockingWait:
         end = time.monotonic() + tuning.ASK_S
         while one.number and time.monotonic() < end:  # it may be about to block
             one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
-            if one.line.connection.can_read(0.05):
+            if one.channel.connection.can_read(0.05):
                 return
         raise rx.ConnectionError(f"a wait at {one.node.where} cannot be ended")
 
@@ -183,25 +180,25 @@ class BlockingWait:
 def _readable(blocked: Sequence[Blocked], timeout: float) -> Blocked | None:
     """The first connection with something to read."""
     if len(blocked) == 1:
-        return blocked[0] if blocked[0].line.connection.can_read(timeout) else None
+        return blocked[0] if blocked[0].channel.connection.can_read(timeout) else None
     for one in blocked:
-        if one.line.connection.can_read(0):
+        if one.channel.connection.can_read(0):
             return one
     with selectors.DefaultSelector() as selector:
         for one in blocked:
-            selector.register(one.line.connection._sock, selectors.EVENT_READ, one)
+            selector.register(one.channel.connection._sock, selectors.EVENT_READ, one)
         for key, _ in selector.select(timeout):
             found: Blocked = key.data
             return found
     return None
 
 
-def _client_id(line: Line) -> int:
+def _client_id(channel: PooledConnection) -> int:
     """The server's number of a connection, asked for once; 0 if it does not tell."""
-    if line.client_id is None:
-        line.connection.send_command("CLIENT", "ID")
+    if channel.client_id is None:
+        channel.connection.send_command("CLIENT", "ID")
         try:
-            line.client_id = int(line.connection.read_response(disable_decoding=True))
+            channel.client_id = int(channel.connection.read_response(disable_decoding=True))
         except (rx.ResponseError, ValueError):
-            line.client_id = 0
-    return line.client_id
+            channel.client_id = 0
+    return channel.client_id

@@ -14,8 +14,8 @@ from rqsqs._io import connect, protocol, tuning
 from rqsqs._io.attempts import FAILED, Attempts, Opening
 from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
-from rqsqs._io.sync.pipes import SharedLine, exchange
-from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.pipes import PipeTurn, exchange
+from rqsqs._io.sync.pools import PooledConnection
 from rqsqs._io.sync.routing import Router
 from rqsqs._io.sync.servers import Node
 from rqsqs._io.waits import REFRESH, ended
@@ -82,47 +82,46 @@ class Caller:
         forgetting: Operation | None = None
         while True:
             node: Node | None = None
-            line: Line | SharedLine | None = None
+            channel: PooledConnection | PipeTurn | None = None
             try:
                 node = router.only or router.node(operation.keys[0])
                 if operation.durability is not None:
-                    line = node.durable.take()
+                    channel = node.durable.take()
                 else:
-                    line = node.calls.take() or node.pipe().line()
+                    channel = node.calls.take() or node.pipe().turn()
                 if attempts is None:
-                    packed = protocol.pack(operation, router.is_cluster, line.slot)
+                    packed = protocol.pack(operation, router.is_cluster, channel.slot)
                 else:
-                    packed = attempts.packed(line.slot)
+                    packed = attempts.packed(channel.slot)
                 try:
-                    reply = line.ask(packed)
+                    reply = channel.ask(packed)
                 except rx.NoScriptError:
-                    reply = line.load_and_ask(protocol.load(operation), packed)
+                    reply = channel.load_and_ask(protocol.load(operation), packed)
                 if operation.durability is None:
                     reached = None
                 else:  # wait until what it wrote is as safe as it has to be, or the time is over
                     steps = protocol.confirmation(operation, router.is_dynamic)
-                    reached = exchange(line.connection, steps, operation.durability.timeout + tuning.GRACE_S)
+                    reached = exchange(channel.connection, steps, operation.durability.timeout + tuning.GRACE_S)
                 if operation.keeps_answer:
-                    asked = attempts.slot if attempts is not None and attempts.slot is not None else line.slot
+                    asked = attempts.slot if attempts is not None and attempts.slot is not None else channel.slot
                     forgetting = protocol.forgetting(operation, asked, reply)
-                done, line = line, None  # from now on it is not ours to hang up, whatever interrupts us
+                done, channel = channel, None  # from now on it is not ours to hang up, whatever interrupts us
                 done.pool.give(done)
                 break
             except rx.ResponseError as e:
-                if line is not None:
-                    line.pool.refuse(line, e)
+                if channel is not None:
+                    channel.pool.refuse(channel, e)
                 attempts = attempts or Attempts(self, operation)
                 pause = attempts.after(e, None if node is None else node.where, None)
             except protocol.BROKEN as e:
-                if line is not None:
-                    line.pool.lose(line, e)
+                if channel is not None:
+                    channel.pool.lose(channel, e)
                 attempts = attempts or Attempts(self, operation)
-                pause = attempts.after(
-                    e, None if node is None else node.where, line.slot if line is not None and line.is_sent else None
-                )
+                lost = channel.slot if channel is not None and channel.is_sent else None
+                pause = attempts.after(e, None if node is None else node.where, lost)
             except BaseException:
-                if line is not None:
-                    line.pool.drop(line)
+                if channel is not None:
+                    channel.pool.drop(channel)
                 raise
             time.sleep(pause)
             if attempts.is_refused:

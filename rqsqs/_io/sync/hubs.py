@@ -9,40 +9,31 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import hiredis
 import redis.exceptions as rx
 
 from rqsqs._io import tls, tuning
-from rqsqs._io.listening import Listener, Switch
-
-_MORE = object()  # returned by a parser that needs more bytes
+from rqsqs._io.tracking import HubState, Listener
 
 
-class Hub:
-    """One connection over which any number of threads listen (listening.py); a thread of its own reads from it.
+class Hub(HubState):
+    """One connection over which any number of threads listen (tracking.py); a thread of its own reads from it.
 
     Attributes:
-        guard: must be held to touch the switch or a listener; one for all hubs.
+        guard: must be held to touch the tracker or a listener; one for all hubs.
     """
 
     def __init__(
         self,
         connection: Any,
         guard: threading.Lock,
-        wake: Callable[[list[str]], None],
+        wake: Callable[[list[str]], object],
         give_back: Callable[[Listener, Any], None],
     ) -> None:
         tls.share(connection)
-        self.connection = connection
+        super().__init__(connection, wake, give_back)
         self.guard = guard
-        self.switch = Switch()
-        self.failure: Exception | None = None
         self.ended = threading.Event()
-        self._wake = wake
-        self._give_back = give_back
         self._socket = connection._sock
-        self._reader = hiredis.Reader(replyError=connection._parser.parse_error, notEnoughData=_MORE)
-        self._owing_since = 0.0  # the server, its next answer; 0 = none
         threading.Thread(target=self._read, name="rqsqs-hub", daemon=True).start()
 
     def listen(self, listener: Listener, lists: Sequence[str]) -> None:
@@ -54,33 +45,33 @@ class Hub:
         with self.guard:
             if self.failure is not None:
                 raise rx.ConnectionError(str(self.failure))
-            self._tell(lambda: self.switch.listen(listener, lists))
+            self._tell(lambda: self.tracker.listen(listener, lists))
 
     def leave(self, listener: Listener) -> None:
         """A thread stops waiting."""
         with self.guard:
             if self.failure is None:
-                self._tell(lambda: self.switch.leave(listener))
+                self._tell(lambda: self.tracker.leave(listener))
 
     def probe(self) -> None:
         """Ask the server something, so that its silence is noticed."""
         with self.guard:
-            if self.failure is None and not self.switch.is_silent:
-                self._tell(self.switch.probe)
+            if self.failure is None and not self.tracker.is_silent:
+                self._tell(self.tracker.probe)
 
     def fail(self, error: Exception) -> None:
         """End all waits, and close the connection."""
         with self.guard:
             if self.failure is None:
                 self.failure = error
-                self.switch.fail(error)
+                self.tracker.fail(error)
         self.ended.set()
         self._hang_up()
 
     def _tell(self, what: Callable[[], bytes]) -> None:
         try:
             self._send(what())
-        except BaseException:  # interrupted: the switch may wait for answers to what was not sent
+        except BaseException:  # interrupted: the tracker may wait for answers to what was not sent
             self._hang_up()
             raise
 
@@ -98,8 +89,7 @@ class Hub:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> None:
-        switch, reader = self.switch, self._reader
-        heard = time.monotonic()
+        tracker, heard = self.tracker, time.monotonic()
         try:
             self._socket.settimeout(tuning.GRACE_S / 4)
             while True:
@@ -107,26 +97,16 @@ class Hub:
                     data = self._socket.recv(65_536)
                 except TimeoutError:
                     with self.guard:
-                        if self._owing_since and time.monotonic() - self._owing_since >= tuning.GRACE_S:
-                            raise rx.TimeoutError("no answer in time") from None
-                        if not switch.is_used and time.monotonic() - heard > tuning.HUB_REST_S:
+                        self._check_owed()
+                        if not tracker.is_used and time.monotonic() - heard > tuning.HUB_REST_S:
                             self.failure = rx.ConnectionError("there are no waiters")
                             return
                     continue
-                if not data:
-                    raise rx.ConnectionError("the server closed the connection")
                 heard = time.monotonic()
                 with self.guard:
-                    reader.feed(data)
-                    out = b""
-                    while (reply := reader.gets(False)) is not _MORE:
-                        if isinstance(reply, rx.ConnectionError):
-                            raise reply
-                        out += switch.feed(reply)
-                    self._owing_since = time.monotonic() if switch.is_silent else 0.0
-                    self._send(out)
-                    to_wake, unclaimed = switch.to_wake, switch.unclaimed
-                    switch.to_wake, switch.unclaimed = [], []
+                    self._send(self._take_in(data))
+                    to_wake, unclaimed = tracker.to_wake, tracker.unclaimed
+                    tracker.to_wake, tracker.unclaimed = [], []
                 if to_wake or unclaimed:
                     threading.Thread(target=self._return, args=(to_wake, unclaimed), daemon=True).start()
         except Exception as e:  # whatever it is: those who wait must hear of it

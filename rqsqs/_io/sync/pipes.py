@@ -41,8 +41,8 @@ def exchange(connection: Any, steps: Generator[list[bytes], list[Any], T], timeo
         return result
 
 
-class SharedLine:
-    """A call's turn on a pipe; as Line."""
+class PipeTurn:
+    """A call's turn on a pipe; as PooledConnection."""
 
     __slots__ = ("pool", "slot")
 
@@ -91,24 +91,24 @@ class Pipe:
         self._guard = threading.Lock()
         self._turns: deque[threading.Lock] = deque()  # of those who wait for an answer; the first one reads
 
-    def line(self) -> SharedLine:
+    def turn(self) -> PipeTurn:
         """For one call."""
-        return SharedLine(self, self._slots.take())
+        return PipeTurn(self, self._slots.take())
 
-    def give(self, line: SharedLine) -> None:
+    def give(self, channel: PipeTurn) -> None:
         """Its call was answered."""
-        self._slots.give(line.slot)
+        self._slots.give(channel.slot)
 
-    def drop(self, line: SharedLine) -> None:
+    def drop(self, channel: PipeTurn) -> None:
         """Its call was interrupted, which the pipe has noticed."""
 
-    def lose(self, line: SharedLine, error: Exception) -> None:
+    def lose(self, channel: PipeTurn, error: Exception) -> None:
         """The pipe broke."""
         self._lost(self, error, True)
 
-    def refuse(self, line: SharedLine, error: rx.ResponseError) -> None:
+    def refuse(self, channel: PipeTurn, error: rx.ResponseError) -> None:
         """A server refused a request."""
-        self.give(line)
+        self.give(channel)
         if isinstance(error, rx.ReadOnlyError):  # a name may point elsewhere by now
             self._lost(self, error, False)
 

@@ -40,7 +40,7 @@ class Place:
     """Stands for a connection that is being opened."""
 
 
-class Line:
+class PooledConnection:
     """A connection that one caller has to itself for a while.
 
     Attributes:
@@ -97,12 +97,12 @@ class Pool:
         self._open = open
         self._most = most
         self._lost = lost
-        self._idle: deque[Line] = deque()
+        self._idle: deque[PooledConnection] = deque()
         self._own = Taken()
         self._guard = threading.Lock()
         self._is_closed = False
 
-    def take(self, beyond: bool = False, until: float | None = None) -> Line | None:
+    def take(self, beyond: bool = False, until: float | None = None) -> PooledConnection | None:
         """A connection that looks healthy; None if all are in use.
 
         Args:
@@ -111,55 +111,55 @@ class Pool:
         """
         while True:
             try:
-                line = self._idle.pop()
+                channel = self._idle.pop()
             except IndexError:
                 break
-            if time.monotonic() - line.rested_at > tuning.IDLE_CHECK_S:
+            if time.monotonic() - channel.rested_at > tuning.IDLE_CHECK_S:
                 try:
-                    if line.connection.can_read(0):  # nothing should come unasked
+                    if channel.connection.can_read(0):  # nothing should come unasked
                         raise rx.ConnectionError("unexpected data")
                 except protocol.BROKEN:
-                    self.lose(line)
+                    self.lose(channel)
                     continue
-            if id(line) in self._own:  # not dropped by an interrupted caller
-                return line
+            if id(channel) in self._own:  # not dropped by an interrupted caller
+                return channel
         place = Place()
         with self._guard:
             if len(self._own) >= self._most and not (beyond or self._is_closed):  # what was begun may end
                 return None
             self._own.add(place)
         try:
-            line = Line(self._open(until), self)
-            self._own.add(line)
+            channel = PooledConnection(self._open(until), self)
+            self._own.add(channel)
         finally:
             self._own.discard(place)
-        return line
+        return channel
 
-    def give(self, line: Line) -> None:
+    def give(self, channel: PooledConnection) -> None:
         """Return it for others to use."""
         if self._is_closed:
-            self.drop(line)
+            self.drop(channel)
         else:
-            line.is_sent = False
-            line.rested_at = time.monotonic()
-            self._idle.append(line)
+            channel.is_sent = False
+            channel.rested_at = time.monotonic()
+            self._idle.append(channel)
 
-    def drop(self, line: Line) -> None:
+    def drop(self, channel: PooledConnection) -> None:
         """Close it for good."""
-        self._own.discard(line)
-        line.connection.disconnect()
+        self._own.discard(channel)
+        channel.connection.disconnect()
 
-    def lose(self, line: Line, error: BaseException | None = None) -> None:
+    def lose(self, channel: PooledConnection, error: BaseException | None = None) -> None:
         """Close it, as it broke."""
-        self.drop(line)
+        self.drop(channel)
         self._lost()
 
-    def refuse(self, line: Line, error: rx.ResponseError) -> None:
+    def refuse(self, channel: PooledConnection, error: rx.ResponseError) -> None:
         """Return it after a server refused a request."""
         if isinstance(error, rx.ReadOnlyError):  # a name may point elsewhere by now
-            self.drop(line)
+            self.drop(channel)
         else:
-            self.give(line)
+            self.give(channel)
 
     def shrink(self) -> None:
         """Hang up what is beyond the limit."""
@@ -173,9 +173,9 @@ class Pool:
         with contextlib.suppress(IndexError):
             while True:
                 self.drop(self._idle.pop())
-        for line in self._own.things():  # those who use it, or wait on it, see that
+        for channel in self._own.things():  # those who use it, or wait on it, see that
             with contextlib.suppress(AttributeError, OSError):  # it is being opened, or broke
-                line.connection._sock.shutdown(socket.SHUT_RDWR)
+                channel.connection._sock.shutdown(socket.SHUT_RDWR)
 
 
 class PatientPool(Pool):
@@ -185,21 +185,21 @@ class PatientPool(Pool):
         super().__init__(open, most, lost)
         self._returned = threading.Condition()
 
-    def take(self, beyond: bool = False, until: float | None = None) -> Line:
+    def take(self, beyond: bool = False, until: float | None = None) -> PooledConnection:
         """A connection, as soon as one is free."""
-        while (line := super().take(beyond, until)) is None:
+        while (channel := super().take(beyond, until)) is None:
             with self._returned:  # one that is returned without a notice is found after this
                 self._returned.wait(tuning.RETURN_S)
-        return line
+        return channel
 
-    def give(self, line: Line) -> None:
+    def give(self, channel: PooledConnection) -> None:
         """Return it for others to use."""
-        super().give(line)
+        super().give(channel)
         with self._returned:
             self._returned.notify()
 
-    def drop(self, line: Line) -> None:
+    def drop(self, channel: PooledConnection) -> None:
         """Close it for good."""
-        super().drop(line)
+        super().drop(channel)
         with self._returned:
             self._returned.notify()

@@ -12,12 +12,12 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._io import connect_timeout, protocol, server_checks, tuning
 from rqsqs._io.counters import Counters
-from rqsqs._io.listening import start_listening
 from rqsqs._io.protocol import CLOSED, BrokenOff
-from rqsqs._io.servers import KnownServer
+from rqsqs._io.servers import KnownServer, Steps
 from rqsqs._io.sync.hubs import Hub
 from rqsqs._io.sync.pipes import Pipe, exchange
-from rqsqs._io.sync.pools import Line, PatientPool, Place, Pool, Taken
+from rqsqs._io.sync.pools import PatientPool, Place, Pool, PooledConnection, Taken
+from rqsqs._io.tracking import start_listening
 
 
 class _Opening:
@@ -57,14 +57,14 @@ class Node(KnownServer):
         self._guard = threading.Lock()
         self._asking = threading.Lock()
 
-    def _connect(self, until: float | None = None, **options: Any) -> Any:
+    def _connect(self, until: float | None = None, then: Steps = (), **options: Any) -> Any:
         connection: Any = self.pool.connection_class(**{**self.pool.connection_kwargs, **options})
         is_new = not self.is_checked  # a server that has answered before may be busy for a while
         if is_new:
             connection.limit_until(connect_timeout.end_of(self.opening_s, until))
         try:
             connection.connect()
-            exchange(connection, self.check())
+            exchange(connection, self.begin(then))
         except BaseException as e:
             connection.disconnect()
             if is_new and isinstance(e, rx.TimeoutError | TimeoutError):
@@ -80,23 +80,20 @@ class Node(KnownServer):
         Args:
             until: when to give up, by time.monotonic(); None = after opening_s.
         """
-        line = self.calls.take(until=until)
-        if line is None:
+        channel = self.calls.take(until=until)
+        if channel is None:
             self.pipe(until)
         else:
-            self.calls.give(line)
+            self.calls.give(channel)
 
     def look(self, key: str) -> None:
         """Make sure that what is stored has a format that we know, unless the first connection is going to."""
-        if self.has_format(key):
-            return
-        try:
-            found = self.ask(*server_checks.format_words(key))
-        except rx.ResponseError as e:
-            found = e
-        except protocol.BROKEN:
-            return  # the first operation says why
-        self.check_formats([key], [found])
+        if not self.has_format(key):
+            try:
+                found = self.ask(*server_checks.format_words(key))
+            except (rx.ResponseError, *protocol.BROKEN) as e:
+                found = e
+            self.check_formats([key], [found])
 
     def _count_lost(self) -> None:
         self._counters.count("connections_lost")
@@ -129,7 +126,7 @@ class Node(KnownServer):
             if is_lost:
                 self._count_lost()
 
-    def block(self, always: bool = False) -> Line | None:
+    def block(self, always: bool = False) -> PooledConnection | None:
         """A connection that is going to block; vacate() must follow. None if enough connections block."""
         place = Place()
         with self._guard:
@@ -137,17 +134,17 @@ class Node(KnownServer):
                 return None
             self.blocking.add(place)
         for turn in range(tuning.BLOCK_TURNS):
-            line = self.calls.take(beyond=always or self.is_hub_refused)
-            if line is not None:
-                self.blocking.add(line)
+            channel = self.calls.take(beyond=always or self.is_hub_refused)
+            if channel is not None:
+                self.blocking.add(channel)
                 self.blocking.discard(place)
-                return line
+                return channel
             time.sleep(0.001 * (turn + 1 < tuning.BLOCK_TURNS))  # calls are short: one will be given back
         return None
 
-    def vacate(self, line: Line) -> None:
+    def vacate(self, channel: PooledConnection) -> None:
         """It has stopped blocking."""
-        self.blocking.discard(line)
+        self.blocking.discard(channel)
 
     def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
         """The connection to listen, opened if need be; None if the server does not let us listen."""
@@ -161,21 +158,12 @@ class Node(KnownServer):
 
     def _open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
         try:
-            connection = self._connect(protocol=3)
-        except rx.ResponseError:
-            self.is_hub_refused = True
-            return None
-        try:
-            exchange(connection, start_listening())
+            connection = self._connect(then=start_listening(), protocol=3)
         except rx.ResponseError as e:
-            connection.disconnect()
             if protocol.is_elsewhere(e):
                 raise rx.ConnectionError(str(e)) from e
             self.is_hub_refused = True
             return None
-        except BaseException:
-            connection.disconnect()
-            raise
         self.hub = hub = make(connection)
         if self._is_closed:  # meanwhile
             hub.fail(rx.ConnectionError(CLOSED))
@@ -212,33 +200,33 @@ class Node(KnownServer):
 
     def ask(self, *words: Any, until: float | None = None) -> Any:
         """Send one command, and wait only shortly for the reply."""
-        line = self.calls.take(until=until)
-        if line is not None:
-            return self._ask(line, words, until)
+        channel = self.calls.take(until=until)
+        if channel is not None:
+            return self._ask(channel, words, until)
         with self._asking:  # all are in use: one more for a moment
             try:
-                line = self.calls.take(beyond=True, until=until)
-                assert line is not None
-                return self._ask(line, words, until)
+                channel = self.calls.take(beyond=True, until=until)
+                assert channel is not None
+                return self._ask(channel, words, until)
             finally:
                 self.calls.shrink()
 
-    def _ask(self, line: Line, words: Sequence[Any], until: float | None) -> Any:
+    def _ask(self, channel: PooledConnection, words: Sequence[Any], until: float | None) -> Any:
         try:
-            line.connection.send_command(*words)
-            if not line.connection.can_read(max(connect_timeout.end_of(tuning.ASK_S, until) - time.monotonic(), 0)):
+            channel.connection.send_command(*words)
+            if not channel.connection.can_read(max(connect_timeout.end_of(tuning.ASK_S, until) - time.monotonic(), 0)):
                 raise rx.TimeoutError(f"{self.where} does not answer")
-            reply = line.connection.read_response(disable_decoding=True)
+            reply = channel.connection.read_response(disable_decoding=True)
         except rx.ResponseError:
-            self.calls.give(line)
+            self.calls.give(channel)
             raise
         except protocol.BROKEN:
-            self.calls.lose(line)
+            self.calls.lose(channel)
             raise
         except BaseException:
-            self.calls.drop(line)
+            self.calls.drop(channel)
             raise
-        self.calls.give(line)
+        self.calls.give(channel)
         return reply
 
     def close(self) -> None:

@@ -14,13 +14,13 @@ from rqsqs._core.keys import Clock
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import error_mapping, protocol, tuning
 from rqsqs._io.directory import by_slot
-from rqsqs._io.listening import Listener
 from rqsqs._io.sync.blocking import Blocked, BlockingWait
 from rqsqs._io.sync.caller import Caller
+from rqsqs._io.sync.hub_waits import HubWaits
 from rqsqs._io.sync.hubs import Hub
-from rqsqs._io.sync.listening import Listening
-from rqsqs._io.sync.pools import Line
+from rqsqs._io.sync.pools import PooledConnection
 from rqsqs._io.sync.servers import Node
+from rqsqs._io.tracking import Listener
 from rqsqs._io.waits import closed
 
 ByNode = list[tuple[Node, tuple[str, ...]]]  # wakeup lists at each server; more than once for lists of several slots
@@ -87,7 +87,7 @@ class Waiting:
         self.by_lists: dict[tuple[str, ...], Waiters] = {}
         self._caller = caller
         self._lock = threading.Lock()
-        self._listening = Listening(caller)
+        self._hub_waits = HubWaits(caller)
 
     def waiters(self, lists: tuple[str, ...]) -> Waiters:
         """The waiters of a set of wakeup lists."""
@@ -180,7 +180,7 @@ class Waiting:
             self._unblock(waiters)
 
     def _unblock(self, waiters: Waiters) -> None:
-        self._listening.unblock(waiters.listener)
+        self._hub_waits.unblock(waiters.listener)
         for node, number in waiters.blocked:
             with contextlib.suppress(rx.ResponseError, *protocol.BROKEN):  # if forbidden, it ends by itself
                 node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
@@ -204,7 +204,7 @@ class Waiting:
             caller.router.refresh()
             return None  # the next call says why
         if hubs:
-            return self._listening.wait(hubs, wait, operation, deadline, wake_at, waiters)
+            return self._hub_waits.wait(hubs, wait, operation, deadline, wake_at, waiters)
         blocked = [Blocked(node, own, lists) for (node, lists), own in zip(by_node, connections, strict=True)]
         return BlockingWait(caller, wait, operation, blocked).run(deadline, wake_at, waiters)
 
@@ -215,32 +215,32 @@ class Waiting:
             return [(router.node(lists[0]), lists)]
         return [(router.node(found[0]), found) for found in by_slot(lists)]
 
-    def _means(self, by_node: ByNode) -> tuple[list[Line], list[tuple[Hub, tuple[str, ...]]]]:
+    def _means(self, by_node: ByNode) -> tuple[list[PooledConnection], list[tuple[Hub, tuple[str, ...]]]]:
         """What to wait with: connections that block, or those over which all others listen."""
-        lines: list[Line] = []
+        channels: list[PooledConnection] = []
         hubs: list[tuple[Hub, tuple[str, ...]]] = []
         try:
             for node, _ in by_node if len(by_node) <= tuning.BLOCKING * len({node for node, _ in by_node}) else ():
-                line = node.block()
-                if line is None:
+                channel = node.block()
+                if channel is None:
                     break
-                lines.append(line)
-            if len(lines) == len(by_node):
-                return lines, []
-            hubs = [(hub, lists) for node, lists in by_node if (hub := self._listening.hub(node)) is not None]
+                channels.append(channel)
+            if len(channels) == len(by_node):
+                return channels, []
+            hubs = [(hub, lists) for node, lists in by_node if (hub := self._hub_waits.hub(node)) is not None]
             if len(hubs) < len(by_node):  # a server does not let us listen
-                for node, _ in by_node[len(lines) :]:
-                    line = node.block(always=True)
-                    if line is None:
+                for node, _ in by_node[len(channels) :]:
+                    channel = node.block(always=True)
+                    if channel is None:
                         raise rx.ConnectionError("no connection to block on")
-                    lines.append(line)
-                return lines, []
+                    channels.append(channel)
+                return channels, []
         except BaseException:
             hubs = []
             raise
         finally:
-            if len(lines) < len(by_node):
-                for (node, _), line in zip(by_node, lines, strict=False):
-                    node.vacate(line)
-                    node.calls.give(line)
+            if len(channels) < len(by_node):
+                for (node, _), channel in zip(by_node, channels, strict=False):
+                    node.vacate(channel)
+                    node.calls.give(channel)
         return [], hubs

@@ -1,31 +1,28 @@
-"""A wait without a connection of one's own: any number of threads listen over one (listening.py one folder up)."""
+"""A wait without a connection of one's own: any number of threads listen over one (../tracking.py)."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import redis.exceptions as rx
 
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import protocol, tuning
-from rqsqs._io.listening import Listener
 from rqsqs._io.protocol import BrokenOff
 from rqsqs._io.sync.caller import Caller
 from rqsqs._io.sync.hubs import Hub
 from rqsqs._io.sync.servers import Node
+from rqsqs._io.tracking import Listener
 from rqsqs.errors import RqsqsError
 
-
-class Leader(Protocol):
-    """Takes note of the listener, for those who end the wait."""
-
-    listener: Listener | None
+if TYPE_CHECKING:
+    from rqsqs._io.sync.waiting import Waiters
 
 
-class Listening:
+class HubWaits:
     """The hubs of a process, and waits over them."""
 
     def __init__(self, caller: Caller) -> None:
@@ -49,7 +46,7 @@ class Listening:
         operation: Operation | None,
         deadline: float,
         wake_at: float | None,
-        leader: Leader,
+        waiters: Waiters,
     ) -> Any:
         """Wait, receive and return the result."""
         caller = self._caller
@@ -59,7 +56,7 @@ class Listening:
         told.acquire()
         listener = Listener(packed, told.release, operation, wait.lists)
         try:
-            leader.listener = listener
+            waiters.listener = listener
             for hub, lists in hubs:
                 hub.listen(listener, lists)
             while not listener.is_done:
@@ -86,7 +83,7 @@ class Listening:
                 caller.wake([listener.outcome])
             raise
         finally:
-            leader.listener = None
+            waiters.listener = None
             for hub, _ in hubs:
                 hub.leave(listener)
                 if not listener.is_done:  # nothing came: is the server there?
@@ -107,7 +104,7 @@ class Listening:
         router = self._caller.router
         while not hub.ended.wait(tuning.WATCHDOG_S):
             with self._guard:
-                lists = hub.switch.lists
+                lists = hub.tracker.lists
             if not lists:
                 continue
             self._caller.counters.count("wait_checks")
@@ -120,7 +117,7 @@ class Listening:
                         continue
                 gone.append(name)
             with self._guard:
-                hub.switch.fail(BrokenOff("the server does not have the wakeup list any more"), gone)
+                hub.tracker.fail(BrokenOff("the server does not have the wakeup list any more"), gone)
 
     def _give_back(self, listener: Listener, reply: Any) -> None:
         """A receive was answered when its waiter was gone."""

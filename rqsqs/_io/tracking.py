@@ -14,6 +14,7 @@ A process that came too late for the last token of a list takes the next one bef
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import redis.exceptions as rx
 
 from rqsqs._core.operation import Operation
-from rqsqs._io import protocol
+from rqsqs._io import protocol, tuning
 
 _TRACK = protocol.command("CLIENT", "CACHING", "YES")
 _LASTING = (b":wakeups", b":backup")  # lists with these names are used again
@@ -62,7 +63,7 @@ class Listener:
         self.wakeup_lists = wakeup_lists
         self.is_receiving = self.is_done = False
         self.outcome: Any = None
-        self.lists: list[tuple[Switch, bytes]] = []
+        self.lists: list[tuple[Tracker, bytes]] = []
 
     def finish(self, outcome: Any) -> bool:
         """The outcome is known. False if there was one before."""
@@ -73,7 +74,7 @@ class Listener:
         return True
 
 
-class Switch:
+class Tracker:
     """What one connection listens to. Its methods return what must be sent there, in that order.
 
     Attributes:
@@ -103,8 +104,8 @@ class Switch:
     def leave(self, listener: Listener) -> bytes:
         """A waiter leaves. A receive that is on its way still has an outcome."""
         out = b""
-        for switch, key in listener.lists:
-            if switch is self:
+        for tracker, key in listener.lists:
+            if tracker is self:
                 out += self._unhook(listener, key)
         listener.lists = [one for one in listener.lists if one[0] is not self]
         return out
@@ -238,3 +239,41 @@ class Switch:
         self._expected.append((self._ignore, None))
         self._expected.append((self._ignore, None))
         return protocol.command("RPUSH", key, "1") + protocol.command("DEL", key)
+
+
+class HubState:
+    """What the hubs of both variants know; see sync/hubs.py and aio/hubs.py.
+
+    Args:
+        wake: puts out tokens of wakeup lists.
+        give_back: takes a receive that was answered when its waiter was gone.
+    """
+
+    def __init__(
+        self, connection: Any, wake: Callable[[list[str]], object], give_back: Callable[[Listener, Any], None]
+    ) -> None:
+        self.connection = connection
+        self.tracker = Tracker()
+        self.failure: Exception | None = None
+        self._wake = wake
+        self._give_back = give_back
+        self._reader = protocol.reader_of(connection)
+        self._owing_since = 0.0  # the server, its next answer; 0 = none
+
+    def _take_in(self, data: bytes) -> bytes:
+        """Take what came, and return what must be sent."""
+        if not data:
+            raise rx.ConnectionError("the server closed the connection")
+        self._reader.feed(data)
+        out = b""
+        while (reply := self._reader.gets(False)) is not protocol.MORE:
+            if isinstance(reply, rx.ConnectionError):
+                raise reply
+            out += self.tracker.feed(reply)
+        self._owing_since = time.monotonic() if self.tracker.is_silent else 0.0
+        return out
+
+    def _check_owed(self) -> None:
+        """Nothing came for a while: was there anything to come?"""
+        if self._owing_since and time.monotonic() - self._owing_since >= tuning.GRACE_S:
+            raise rx.TimeoutError("no answer in time")

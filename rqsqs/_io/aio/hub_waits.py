@@ -1,4 +1,4 @@
-"""A wait without a connection of one's own: any number of tasks listen over one (listening.py one folder up)."""
+"""A wait without a connection of one's own: any number of tasks listen over one (../tracking.py)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rqsqs._io.aio.blocking import keep_due_times
 from rqsqs._io.aio.caller import Caller
 from rqsqs._io.aio.hubs import Hub
 from rqsqs._io.aio.servers import Node
-from rqsqs._io.listening import Listener
 from rqsqs._io.protocol import BrokenOff
+from rqsqs._io.tracking import Listener
 from rqsqs.errors import RqsqsError
 
 
-class Listening:
+class HubWaits:
     """The hubs of an event loop, and waits over them."""
 
     def __init__(self, caller: Caller) -> None:
@@ -86,19 +86,19 @@ class Listening:
         router = self._caller.router
         while True:
             await asyncio.sleep(tuning.WATCHDOG_S)
-            if not hub.switch.is_used:
+            if not hub.tracker.is_used:
                 continue
             self._caller.counters.count("wait_checks")
             hub.probe()  # if it does not answer, the hub fails
             await router.refresh(tuning.WATCHDOG_S)
             gone = []
-            for name in hub.switch.lists:
+            for name in hub.tracker.lists:
                 with contextlib.suppress(*protocol.BROKEN, rx.ResponseError, RqsqsError):
                     if (await router.node(name)).hub is hub:
                         continue
                 gone.append(name)
             if gone:
-                hub.switch.fail(BrokenOff("the server does not have the wakeup list any more"), gone)
+                hub.tracker.fail(BrokenOff("the server does not have the wakeup list any more"), gone)
 
     def _not_wanted(self, listener: Listener) -> None:
         """A waiter was cancelled when its outcome had come."""

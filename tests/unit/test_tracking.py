@@ -11,7 +11,7 @@ import pytest
 import redis.exceptions as rx
 
 from rqsqs._io import protocol
-from rqsqs._io.listening import Listener, Switch
+from rqsqs._io.tracking import Listener, Tracker
 
 LISTS = ["a:wakeups", "b:wakeups", "c:wakeups"]
 
@@ -76,7 +76,7 @@ class Process:
 
     def __init__(self, server: Server, pipelines: bool) -> None:
         self.server, self.pipelines = server, pipelines
-        self.switch = Switch()
+        self.tracker = Tracker()
         self.asked: deque[list[bytes]] = deque()
         self.told: deque[Any] = deque()
         self.reader = hiredis.Reader()
@@ -96,7 +96,7 @@ class Process:
             return
         packed = protocol.command("RECEIVE", name) if self.pipelines else b""
         listener = self.waiting[name, number] = Listener(packed, lambda: None, None, ())
-        self.ask(self.switch.listen(listener, [name, f"{name[0]}:wake:{random.random()}"]))
+        self.ask(self.tracker.listen(listener, [name, f"{name[0]}:wake:{random.random()}"]))
 
     def settle(self) -> None:
         """Waiters whose outcome is known."""
@@ -105,7 +105,7 @@ class Process:
                 del self.waiting[name, number]
                 if not self.pipelines:
                     assert listener.outcome == name
-                    self.ask(self.switch.leave(listener))
+                    self.ask(self.tracker.leave(listener))
                     self.got += self.server.receive(name.encode(), None)
                 else:
                     self.got += listener.outcome[0]
@@ -116,17 +116,17 @@ class Process:
         if listener is None:
             return
         listener.finish(None)
-        self.ask(self.switch.leave(listener))
+        self.ask(self.tracker.leave(listener))
 
     def hear(self) -> None:
-        self.ask(self.switch.feed(self.told.popleft()))
-        for name in self.switch.to_wake:  # put out again
+        self.ask(self.tracker.feed(self.told.popleft()))
+        for name in self.tracker.to_wake:  # put out again
             self.server.put(name.encode(), None)
-        self.switch.to_wake.clear()
-        for listener, reply in self.switch.unclaimed:
+        self.tracker.to_wake.clear()
+        for listener, reply in self.tracker.unclaimed:
             if reply[0]:  # given back
                 self.server.send(_name_of(listener))
-        self.switch.unclaimed.clear()
+        self.tracker.unclaimed.clear()
         self.settle()
 
 
@@ -175,24 +175,24 @@ def test_nobody_sleeps_while_a_message_waits(pipelines: bool) -> None:
 
 
 def _used(processes: list[Process], key: bytes) -> bool:
-    return any(key.decode() in process.switch.lists for process in processes)
+    return any(key.decode() in process.tracker.lists for process in processes)
 
 
 def test_an_answer_nobody_asked_for_is_an_error() -> None:
     with pytest.raises(rx.InvalidResponse):
-        Switch().feed(b"OK")
+        Tracker().feed(b"OK")
 
 
 def test_a_refusal_is_told_to_those_who_listen_to_the_list() -> None:
-    switch = Switch()
+    tracker = Tracker()
     done: list[Listener] = []
     moved, other = [Listener(b"", lambda: done.append(moved), None, ()), Listener(b"", lambda: None, None, ())]
-    switch.listen(moved, ["a:wakeups"])
-    switch.listen(other, ["b:wakeups"])
+    tracker.listen(moved, ["a:wakeups"])
+    tracker.listen(other, ["b:wakeups"])
     error = rx.MovedError("1 127.0.0.1:1")
-    assert switch.feed(b"OK") + switch.feed(error) == b""
+    assert tracker.feed(b"OK") + tracker.feed(error) == b""
     assert done == [moved]
-    assert (moved.outcome, other.is_done, switch.lists) == (error, False, ["b:wakeups"])
+    assert (moved.outcome, other.is_done, tracker.lists) == (error, False, ["b:wakeups"])
 
 
 def commands(packed: bytes) -> list[list[bytes]]:
@@ -210,74 +210,76 @@ RECEIVES = [protocol.command("RECEIVE", name) for name in "12"]
 INVALIDATED = [b"invalidate", [b"a:wakeups"]]
 
 
-def listening(*receives: bytes) -> tuple[Switch, list[Listener]]:
+def listening(*receives: bytes) -> tuple[Tracker, list[Listener]]:
     """Waiters of one list, which had no token."""
-    switch = Switch()
+    tracker = Tracker()
     listeners = [Listener(packed, lambda: None, None, ()) for packed in receives]
     for listener in listeners:
-        assert commands(switch.listen(listener, ["a:wakeups"])) == [*TRACK]
-        assert switch.feed(b"OK") + switch.feed(0) == b""
-    return switch, listeners
+        assert commands(tracker.listen(listener, ["a:wakeups"])) == [*TRACK]
+        assert tracker.feed(b"OK") + tracker.feed(0) == b""
+    return tracker, listeners
 
 
 def test_a_list_is_tracked_again_behind_the_receive_for_those_who_go_on() -> None:
     """The server forgets whom to tell as soon as it has told, and does not tell of what a connection changes itself."""
-    switch, (first, second) = listening(*RECEIVES)
-    assert commands(switch.feed(INVALIDATED)) == [LPOP, [b"RECEIVE", b"1"], *TRACK]
-    assert switch.feed(b"1") + switch.feed([b"message 1"]) + switch.feed(b"OK") == b""
+    tracker, (first, second) = listening(*RECEIVES)
+    assert commands(tracker.feed(INVALIDATED)) == [LPOP, [b"RECEIVE", b"1"], *TRACK]
+    assert tracker.feed(b"1") + tracker.feed([b"message 1"]) + tracker.feed(b"OK") == b""
     assert first.outcome == [b"message 1"]
-    assert commands(switch.feed(1)) == [LPOP, [b"RECEIVE", b"2"]]  # there is a token again; and nobody goes on
-    assert switch.feed(b"1") + switch.feed([b"message 2"]) == b""
+    assert commands(tracker.feed(1)) == [LPOP, [b"RECEIVE", b"2"]]  # there is a token again; and nobody goes on
+    assert tracker.feed(b"1") + tracker.feed([b"message 2"]) == b""
     assert second.outcome == [b"message 2"]
-    assert not switch.is_used
-    assert not switch.is_silent
+    assert not tracker.is_used
+    assert not tracker.is_silent
 
 
 def test_a_list_is_tracked_again_behind_a_receive_that_waited_for_the_token() -> None:
-    switch, _ = listening(*RECEIVES, *RECEIVES)
-    switch.feed(INVALIDATED)
-    assert switch.feed(None) + switch.feed([]) + switch.feed(b"OK") + switch.feed(0) == b""  # another process had it
-    assert commands(switch.feed(INVALIDATED)) == [LPOP, *TRACK]  # now it makes sure first
-    assert commands(switch.feed(b"1")) == [[b"RECEIVE", b"2"], *TRACK]
+    tracker, _ = listening(*RECEIVES, *RECEIVES)
+    tracker.feed(INVALIDATED)
+    assert (
+        tracker.feed(None) + tracker.feed([]) + tracker.feed(b"OK") + tracker.feed(0) == b""
+    )  # another process had it
+    assert commands(tracker.feed(INVALIDATED)) == [LPOP, *TRACK]  # now it makes sure first
+    assert commands(tracker.feed(b"1")) == [[b"RECEIVE", b"2"], *TRACK]
 
 
 def test_a_token_that_nobody_has_use_for_is_put_out_again() -> None:
-    switch, (listener,) = listening(b"")
-    assert commands(switch.feed(INVALIDATED)) == [LPOP, *TRACK]
+    tracker, (listener,) = listening(b"")
+    assert commands(tracker.feed(INVALIDATED)) == [LPOP, *TRACK]
     assert listener.finish(None)  # the time is over
-    assert switch.leave(listener) == b""
-    assert switch.feed(b"1") == b""
-    assert switch.to_wake == ["a:wakeups"]
+    assert tracker.leave(listener) == b""
+    assert tracker.feed(b"1") == b""
+    assert tracker.to_wake == ["a:wakeups"]
 
 
 def test_a_token_is_not_spent_on_a_waiter_that_is_done() -> None:
-    switch, (done, waits) = listening(b"", b"")
-    switch.feed(INVALIDATED)
+    tracker, (done, waits) = listening(b"", b"")
+    tracker.feed(INVALIDATED)
     done.finish(None)  # about to leave
-    assert switch.feed(b"1") == b""
+    assert tracker.feed(b"1") == b""
     assert waits.outcome == "a:wakeups"
-    assert switch.to_wake == []
+    assert tracker.to_wake == []
 
 
 def test_the_token_of_a_backup_wakes_another_waiter_and_one_for_a_single_waiter_nobody() -> None:
     for name, to_wake in (("a:backup", ["a:wakeups"]), ("a:wake:1", [])):
-        switch = Switch()
+        tracker = Tracker()
         listener = Listener(b"", lambda: None, None, ())
-        switch.listen(listener, [name])
-        switch.feed(b"OK")
-        switch.feed(1)
-        switch.leave(listener)
-        switch.feed(b"1")
-        assert switch.to_wake == to_wake
+        tracker.listen(listener, [name])
+        tracker.feed(b"OK")
+        tracker.feed(1)
+        tracker.leave(listener)
+        tracker.feed(b"1")
+        assert tracker.to_wake == to_wake
 
 
 @pytest.mark.parametrize("outcome", [None, rx.TimeoutError("no answer in time")])
 def test_what_a_late_receive_got_is_given_back_unless_its_waiter_asks_again(outcome: Exception | None) -> None:
     """Asked again, the server gives the same answer: then the waiter has it."""
-    switch, (listener,) = listening(RECEIVES[0])
-    switch.feed(INVALIDATED)
-    switch.feed(b"1")
+    tracker, (listener,) = listening(RECEIVES[0])
+    tracker.feed(INVALIDATED)
+    tracker.feed(b"1")
     assert listener.is_receiving
     assert listener.finish(outcome)
-    switch.feed([b"message"])
-    assert switch.unclaimed == ([(listener, [b"message"])] if outcome is None else [])
+    tracker.feed([b"message"])
+    assert tracker.unclaimed == ([(listener, [b"message"])] if outcome is None else [])
