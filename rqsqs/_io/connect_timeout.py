@@ -40,17 +40,14 @@ class _LimitedSocket:
         return getattr(self.real, name)
 
     def sendall(self, data: bytes) -> None:
-        """All of it, or an error."""
         self.real.settimeout(_left(self._until))
         self.real.sendall(data)
 
     def recv(self, most: int) -> Any:
-        """What has come."""
         self.real.settimeout(_left(self._until))
         return self.real.recv(most)
 
     def recv_into(self, buffer: Any) -> Any:
-        """What has come: how many bytes."""
         self.real.settimeout(_left(self._until))
         return self.real.recv_into(buffer)
 
@@ -88,7 +85,6 @@ class _Limited:
 
     @property
     def socket_connect_timeout(self) -> float | None:
-        """Seconds, for each address."""
         return self._socket_connect_timeout if self._until is None else min(self._each_s, _left(self._until))
 
     @socket_connect_timeout.setter

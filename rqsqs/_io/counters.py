@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any, Protocol
+from typing import Any
 
 from rqsqs.models import Statistics
 
 
-class User(Protocol):
-    """A transport, with the keys that it uses."""
-
-    @property
-    def space(self) -> Any:
-        """Its keys."""
-
-
 class Counters:
-    """Counts of a link; see Statistics. Thread-safe.
+    """Counts of a link; see Statistics. It knows the transports that use the link. Thread-safe."""
 
-    Attributes:
-        formats: the keys that tell the formats of what the users of the link look at.
-    """
-
-    __slots__ = ("_counts", "_lock", "_users")
+    __slots__ = ("_counts", "_lock", "_transports")
 
     def __init__(self) -> None:
-        self._users: weakref.WeakSet[User] = weakref.WeakSet()
+        self._transports: weakref.WeakSet[Any] = weakref.WeakSet()
         self.forget()
 
     def forget(self) -> None:
@@ -35,27 +23,23 @@ class Counters:
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(Statistics.__slots__, 0)
 
-    def join(self, user: User) -> None:
-        """A transport uses these connections."""
+    def join(self, transport: Any) -> None:
         with self._lock:
-            self._users.add(user)
+            self._transports.add(transport)
 
-    def leave(self, user: User) -> None:
-        """A transport is closed."""
+    def leave(self, transport: Any) -> None:
         with self._lock:
-            self._users.discard(user)
+            self._transports.discard(transport)
 
     @property
     def formats(self) -> set[str]:
         """The keys that tell the formats of what the users of the link look at."""
         with self._lock:
-            return {user.space.format for user in self._users}
+            return {transport.space.format for transport in self._transports}
 
     def count(self, name: str, more: int = 1) -> None:
-        """Add to a count."""
         with self._lock:
             self._counts[name] += more
 
     def statistics(self) -> Statistics:
-        """The counts so far."""
         return Statistics(**self._counts)

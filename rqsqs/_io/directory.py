@@ -21,7 +21,6 @@ SILENT_S = 30.0  # a server that did not answer is asked last for this time
 
 @functools.lru_cache(maxsize=20_000)
 def slot_of(key: str) -> int:
-    """The hash slot of a key."""
     return int(key_slot(key.encode()))
 
 
@@ -124,11 +123,9 @@ class ClusterDirectory(Directory):
         self._masters: list[Address] = []
 
     def owner(self, key: str) -> Address | None:
-        """The master that has a key's slot."""
         return self._owners[slot_of(key)]
 
     def masters(self) -> list[Address]:
-        """All that have slots."""
         return self._masters
 
     def _read(self, asked: Address, reply: Any) -> bool:
@@ -179,11 +176,9 @@ class SentinelDirectory(Directory):
         return place._replace(query=query).url(address), settings
 
     def owner(self, key: str) -> Address | None:
-        """The master."""
         return self._master
 
     def masters(self) -> list[Address]:
-        """The master."""
         return [] if self._master is None else [self._master]
 
     def _candidates(self) -> Sequence[Address]:
@@ -199,5 +194,4 @@ class SentinelDirectory(Directory):
 
 
 def directory_of(place: Place) -> Directory:
-    """An empty directory."""
     return (ClusterDirectory if place.kind == "cluster" else SentinelDirectory)(place)

@@ -58,7 +58,6 @@ class CallSlot:
         self.renew()
 
     def renew(self) -> None:
-        """Take a new name."""
         self.since = (0.0, 0.0)
         self.name = base64.urlsafe_b64encode(os.urandom(9)).decode()
         self.number = random.randrange(FIRST_NUMBER, (FIRST_NUMBER + LAST_NUMBER) // 2)  # deduplication ids keep it
@@ -88,7 +87,6 @@ class CallSlots:
         self.free: list[CallSlot] = []
 
     def take(self) -> CallSlot:
-        """One that no call uses."""
         try:
             return self.free.pop()
         except IndexError:
@@ -148,7 +146,6 @@ def _bytes_of(reply: Any) -> int:
 
 
 def command(*words: str | bytes) -> bytes:
-    """A command, packed."""
     return pack_command(words)
 
 
@@ -161,7 +158,6 @@ class Packer:
     """Packs the commands that redis-py itself sends when it opens a connection."""
 
     def pack(self, *words: Any) -> list[bytes]:
-        """A command; its first word may be more than one."""
         first, *others = [word if isinstance(word, str | bytes) else str(word) for word in words]
         return [command(*first.split(), *others)]
 

@@ -10,7 +10,7 @@ import redis.exceptions as rx
 
 from rqsqs._io import tuning
 from rqsqs._io.counters import Counters
-from rqsqs._io.directory import Directory, directory_of
+from rqsqs._io.directory import Directory, by_slot, directory_of
 from rqsqs._io.servers import KnownServer
 from rqsqs._io.urls import Address, place_of
 
@@ -49,7 +49,6 @@ class KnownServers(Generic[N]):
 
     @property
     def used(self) -> tuple[N, ...]:
-        """All servers."""
         return tuple(self.nodes.values()) if self.only is None else (self.only,)
 
     @property
@@ -71,7 +70,6 @@ class KnownServers(Generic[N]):
         return None if each is None else max(each, tuning.OPENING_S)
 
     def at(self, address: Address) -> N:
-        """The server at an address."""
         node = self.nodes.get(address)
         if node is None:
             node = self.nodes.setdefault(address, self._make(*self.directory.access(address, self._settings)))
@@ -83,6 +81,10 @@ class KnownServers(Generic[N]):
             return self.only
         address = self.directory.owner(key)
         return None if address is None else self.at(address)
+
+    def parts(self, lists: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Lists that one connection can block on: those of one slot."""
+        return by_slot(lists) if self.is_cluster else [lists]
 
     def changes(self, until: float | None) -> Generator[N, Any, list[N]]:
         """See Directory.refresh(); yields the server to ask, and returns those that are not used any more."""

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import redis.exceptions as rx
 
 from rqsqs._core.envelope import FORMAT
-from rqsqs._core.operation import Operation
 from rqsqs._io import error_mapping, protocol
 from rqsqs._io.defaults import TITLE
 from rqsqs.errors import FormatNewer, ServerTooOld
@@ -23,7 +22,6 @@ log = logging.getLogger("rqsqs.server")
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 QUESTIONS = (protocol.command("INFO"), protocol.command("CONFIG", "GET", "appendfsync", "save", "proc-title-template"))
-SENDS = frozenset({"send_message", "send_message_fifo"})
 
 _said: dict[tuple[str, str], object] = {}  # what, about which server: by its run id
 
@@ -39,7 +37,6 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """Text and advice."""
         return f"{self.text}; {self.advice}"
 
 
@@ -104,9 +101,9 @@ def check(where: str, info: Any, config: Any) -> ServerInfo:
     server = ServerInfo(where, fields.get("run_id", where), is_master, replicas)
     settings = _settings(config)
     if is_master and settings.get("proc-title-template") != TITLE:
-        _warn(server, eviction(fields))
+        warn(server, eviction(fields))
         if settings and (settings.get("save") == "" or fields.get("aof_enabled") == "1"):  # not of snapshots, a default
-            _warn(server, persistence(fields, settings))
+            warn(server, persistence(fields, settings))
     return server
 
 
@@ -174,17 +171,8 @@ def unawaited(replicas: int) -> Finding:
     return Finding("replication", "warn", text, "connect with durability=rqsqs.Durability(replicas=1)")
 
 
-def is_unsafe(operation: Operation) -> bool:
-    """Does it send messages without a word about replicas?"""
-    return operation.durability is None and operation.script in SENDS
-
-
-def warn_of_replicas(server: ServerInfo) -> None:
-    """A send did not wait for the replicas that there are."""
-    _warn(server, unawaited(server.replicas))
-
-
-def _warn(server: ServerInfo, finding: Finding) -> None:
+def warn(server: ServerInfo, finding: Finding) -> None:
+    """Say it once per process and server."""
     mine = object()
     if finding.level != "ok" and _said.setdefault((server.run_id, finding.text), mine) is mine:  # one thread says it
         log.warning("%s: %s", server.where, finding.sentence)

@@ -11,6 +11,7 @@ from rqsqs._io import connect, protocol, server_checks
 from rqsqs._io.counters import Counters
 
 Steps = Generator[list[bytes], list[Any], None] | tuple[()]  # nothing, or commands and their replies
+SENDS = frozenset({"send_message", "send_message_fifo"})
 MOST_FORMATS = 1000  # keys of formats that are remembered for one server
 
 
@@ -40,7 +41,6 @@ class KnownServer:
         self.forget()
 
     def forget(self) -> None:
-        """Begin without connections."""
         self.has_answered = self.is_checked = self._is_closed = False
         self.unawaited: server_checks.ServerInfo | None = None
         self._formats: dict[str, None] = {}
@@ -88,6 +88,7 @@ class KnownServer:
     def warn(self, operation: Operation) -> None:
         """An operation was answered by a server with replicas: warn once, if it sent messages and did not wait for
         them."""
-        if self.unawaited is not None and server_checks.is_unsafe(operation):
-            server_checks.warn_of_replicas(self.unawaited)
+        server = self.unawaited
+        if server is not None and operation.durability is None and operation.script in SENDS:
+            server_checks.warn(server, server_checks.unawaited(server.replicas))
             self.unawaited = None

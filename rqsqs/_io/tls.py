@@ -35,13 +35,11 @@ class SharedSocket:
         return getattr(self._sock, name)
 
     def settimeout(self, timeout: float | None) -> None:
-        """In seconds, for each read or write."""
         with self._turn:
             self._timeout = timeout
             self._sock.settimeout(timeout)
 
     def sendall(self, data: bytes) -> None:
-        """All of it, or an error."""
         with self._writing:
             end = self._end()
             left = memoryview(data)
@@ -60,12 +58,10 @@ class SharedSocket:
             return count
 
     def recv(self, most: int) -> bytes:
-        """What has come."""
         data: bytes = self._received(lambda: self._sock.recv(most))
         return data
 
     def recv_into(self, buffer: Any) -> int:
-        """What has come: how many bytes."""
         count: int = self._received(lambda: self._sock.recv_into(buffer))
         return count
 

@@ -112,17 +112,14 @@ class Tracker:
 
     @property
     def lists(self) -> list[str]:
-        """All that are listened to."""
         return [key.decode() for key in self._at]
 
     @property
     def is_used(self) -> bool:
-        """Are there waiters?"""
         return bool(self._at or self._receiving)
 
     @property
     def is_silent(self) -> bool:
-        """Is an answer owed?"""
         return bool(self._expected)
 
     def probe(self) -> bytes:
@@ -142,7 +139,6 @@ class Tracker:
             self._receiving.clear()
 
     def feed(self, reply: Any) -> bytes:
-        """Take what the server sent."""
         if isinstance(reply, list) and len(reply) == 2 and reply[0] == b"invalidate":
             out = b""
             for key in list(self._at) if reply[1] is None else reply[1]:  # None: everything was flushed

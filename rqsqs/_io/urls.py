@@ -134,7 +134,6 @@ class Place(NamedTuple):
     query: str
 
     def url(self, address: Address) -> str:
-        """The URL of one server."""
         query = f"?{self.query}" if self.query else ""
         return f"{self.scheme}://{self.login}{address}/{self.db}{query}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -46,14 +45,14 @@ class BlockingWait:
         if operation is not None:
             self._packed = protocol.pack(operation, caller.router.is_cluster, self._slot)
 
-    async def run(self, deadline: float, wake_at: float | None, vacate: Callable[[], None]) -> Any:
+    async def run(self, deadline: float, vacate: Callable[[], None]) -> Any:
         """Wait, receive and return the result.
 
         Args:
             vacate: called when the connections have stopped blocking, also if the caller was cancelled before.
         """
         caller, blocked = self._caller, tuple(self._blocked)
-        exchange = caller.background(self._exchange(deadline, wake_at))
+        exchange = caller.background(self._exchange(deadline))
         exchange.add_done_callback(lambda _: vacate())
         try:
             outcome = await asyncio.shield(exchange)
@@ -62,13 +61,10 @@ class BlockingWait:
             raise
         return await caller.follow(self._wait, outcome, self._operation, self._slot, is_sent=True)
 
-    async def _exchange(self, deadline: float, wake_at: float | None) -> Any:
+    async def _exchange(self, deadline: float) -> Any:
         """The outcome: a reply, or the exception of one of the connections."""
-        blocked, wait = self._blocked, self._wait
+        blocked = self._blocked
         left = max(deadline - time.monotonic(), 0.001)
-        timer: asyncio.Task[Any] | None = None
-        if wake_at is not None and wait.wake is not None:
-            timer = self._caller.background(keep_due_times(self._caller, wait.wake, wake_at - time.monotonic()))
         try:
             async with asyncio.timeout(left + tuning.GRACE_S):
                 for one in blocked:
@@ -83,8 +79,6 @@ class BlockingWait:
         except (rx.ResponseError, *protocol.BROKEN) as e:
             return e
         finally:
-            if timer is not None:
-                timer.cancel()
             for one in blocked:
                 await one.connection.disconnect(nowait=True)
         return outcome
@@ -179,11 +173,3 @@ async def _end(one: Blocked, answer: asyncio.Task[Any]) -> None:
             raise rx.ConnectionError(f"a wait at {one.node.where} cannot be ended")
         await one.node.ask("CLIENT", "UNBLOCK", one.number, "TIMEOUT")
         await asyncio.wait((answer,), timeout=0.05)  # it may be about to block
-
-
-async def keep_due_times(caller: Caller, wake: Operation, after_s: float) -> None:
-    """What a waiter does that owns a due time, or is the backup of its owner."""
-    with contextlib.suppress(RqsqsError):
-        while after_s >= 0:
-            await asyncio.sleep(after_s)
-            after_s = (await caller.execute(wake) or -1) / 1000

@@ -11,7 +11,6 @@ import redis.exceptions as rx
 
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import protocol, tuning
-from rqsqs._io.aio.blocking import keep_due_times
 from rqsqs._io.aio.caller import Caller
 from rqsqs._io.aio.hubs import Hub
 from rqsqs._io.aio.servers import Node
@@ -36,17 +35,12 @@ class HubWaits:
         wait: Wait,
         operation: Operation | None,
         deadline: float,
-        wake_at: float | None,
     ) -> Any:
-        """Wait, receive and return the result."""
         caller = self._caller
         slot = caller.slots.take()
         packed = protocol.pack(operation, caller.router.is_cluster, slot) if operation is not None else b""
         told = asyncio.Event()
         listener = Listener(packed, told.set, operation, wait.lists)
-        timer = None
-        if wake_at is not None and wait.wake is not None:
-            timer = caller.background(keep_due_times(caller, wait.wake, wake_at - time.monotonic()))
         try:
             for hub, lists in hubs:
                 hub.listen(listener, lists)
@@ -64,8 +58,6 @@ class HubWaits:
         except protocol.BROKEN as e:
             listener.finish(e)
         finally:
-            if timer is not None:
-                timer.cancel()
             for hub, _ in hubs:
                 hub.leave(listener)
                 if not listener.is_done:  # nothing came: is the server there?

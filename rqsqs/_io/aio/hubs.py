@@ -38,7 +38,6 @@ class Hub(HubState):
         self._send(self.tracker.listen(listener, lists))
 
     def leave(self, listener: Listener) -> None:
-        """A task stops waiting."""
         out = self.tracker.leave(listener)
         if self.failure is None:
             self._send(out)
@@ -86,6 +85,5 @@ class Hub(HubState):
             await self.connection.disconnect(nowait=True)
 
     async def close(self) -> None:
-        """Hang up."""
         self.fail(BrokenOff(CLOSED))
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -73,7 +73,6 @@ class Router(KnownServers[Node]):
         self.believe(error, key, node)
 
     async def close(self) -> None:
-        """Hang up."""
         for node in self.used:
             await node.close()
         await asyncio.gather(*self._closing)

@@ -31,7 +31,6 @@ class Link:
     _shared: ClassVar[weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Link]]] = weakref.WeakKeyDictionary()
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
-        self.url = url
         settings, self._server = connect.settings_of(url, options)
         self.caller = Caller(url, settings)
         self.counters = self.caller.counters
@@ -85,7 +84,6 @@ class Transport:
         self._waits: dict[asyncio.Timeout, asyncio.Future[None]] = {}
 
     def queue(self, name: str) -> QueueRef:
-        """What is known about the queue of this name."""
         return self.space.queue(name)
 
     @property

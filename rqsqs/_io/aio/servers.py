@@ -99,7 +99,6 @@ class Node(KnownServer):
             return pipe
 
     def drop(self, pipe: Pipe) -> None:
-        """Stop using this pipe."""
         if self.current_pipe is pipe:
             self.current_pipe = None
             task = asyncio.create_task(pipe.close())
@@ -125,7 +124,6 @@ class Node(KnownServer):
             raise
 
     async def rest(self, connection: Any, number: int) -> None:
-        """It has stopped blocking."""
         if self._is_closed:
             await connection.disconnect(nowait=True)
         else:
@@ -178,7 +176,6 @@ class Node(KnownServer):
             raise rx.TimeoutError(f"{self.where} does not answer") from None
 
     async def close(self) -> None:
-        """Hang up."""
         self._is_closed = True
         if self.hub is not None:
             await self.hub.close()

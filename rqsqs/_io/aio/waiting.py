@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis.exceptions as rx
@@ -18,7 +19,7 @@ from rqsqs._io.aio.caller import Caller
 from rqsqs._io.aio.hub_waits import HubWaits
 from rqsqs._io.aio.hubs import Hub
 from rqsqs._io.aio.servers import Node
-from rqsqs._io.directory import by_slot
+from rqsqs.errors import RqsqsError
 
 ByNode = list[tuple[Node, tuple[str, ...]]]  # wakeup lists at each server; more than once for lists of several slots
 
@@ -63,7 +64,6 @@ class Waiting:
         return [lists for lists, waiters in self.by_lists.items() if waiters.has_leader]
 
     async def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
-        """See Wait."""
         start = time.monotonic()
         deadline = start + wait.timeout_ms / 1000
         wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
@@ -97,11 +97,12 @@ class Waiting:
         return result, max(0, round((deadline - time.monotonic()) * 1000))
 
     async def _lead(self, wait: Wait, deadline: float, wake_at: float | None) -> Any:
+        router = self._caller.router
         operation: Operation | None = None
         blocked: list[Blocked] = []
         occupied: list[Node] = []
         try:
-            by_node = await self._by_node(wait.lists + wait.also)
+            by_node = [(await router.node(part[0]), part) for part in router.parts(wait.lists + wait.also)]
             hubs: list[tuple[Hub, tuple[str, ...]]] = []
             if not _occupy([node for node, _ in by_node], occupied):
                 hubs = [(hub, lists) for node, lists in by_node if (hub := await self._hub_waits.hub(node)) is not None]
@@ -115,24 +116,34 @@ class Waiting:
                 await one.node.rest(one.connection, one.number)
             _vacate(occupied)
             if isinstance(e, (*protocol.BROKEN, rx.ResponseError)):
-                await self._caller.router.refresh()
+                await router.refresh()
                 return None  # the next call says why
             raise
         # The receive travels with what waits: the server runs it the moment a token comes.
         if wait.then is not None and len(by_node) == 1:
             operation = wait.then()
-        if hubs:
-            return await self._hub_waits.wait(hubs, wait, operation, deadline, wake_at)
-        return await BlockingWait(self._caller, wait, operation, blocked).run(
-            deadline, wake_at, lambda: _vacate(occupied)
-        )
+        with self._due_times(wait, wake_at):
+            if hubs:
+                return await self._hub_waits.wait(hubs, wait, operation, deadline)
+            return await BlockingWait(self._caller, wait, operation, blocked).run(deadline, lambda: _vacate(occupied))
 
-    async def _by_node(self, lists: tuple[str, ...]) -> ByNode:
-        """Lists that one connection can block on: those of one slot."""
-        router = self._caller.router
-        if not router.is_cluster:
-            return [(await router.node(lists[0]), lists)]
-        return [(await router.node(found[0]), found) for found in by_slot(lists)]
+    @contextlib.contextmanager
+    def _due_times(self, wait: Wait, wake_at: float | None) -> Iterator[None]:
+        """Meanwhile look after the due times that the waiter owns, or is the backup for."""
+        if wake_at is None or wait.wake is None:
+            yield
+            return
+        timer = self._caller.background(self._keep(wait.wake, wake_at - time.monotonic()))
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    async def _keep(self, wake: Operation, after_s: float) -> None:
+        with contextlib.suppress(RqsqsError):
+            while after_s >= 0:
+                await asyncio.sleep(after_s)
+                after_s = (await self._caller.execute(wake) or -1) / 1000
 
 
 def _occupy(nodes: Sequence[Node], occupied: list[Node], always: bool = False) -> bool:

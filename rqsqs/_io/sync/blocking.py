@@ -55,7 +55,6 @@ class BlockingWait:
         self._packed = b""
 
     def run(self, deadline: float, wake_at: float | None, waiters: Waiters) -> Any:
-        """Wait, receive and return the result."""
         operation, blocked = self._operation, self._blocked
         slot = self._caller.slots.take()
         outcome: Any

@@ -45,7 +45,6 @@ class Caller:
         self.router.after_fork()
 
     def close(self) -> None:
-        """Hang up."""
         self.is_closed = True
         self.router.close()
 

@@ -36,7 +36,6 @@ def client_of(url: str) -> Client:
 
 
 def at_socket(path: str) -> redis.Redis:
-    """A client of the server with this socket."""
     return redis.Redis.from_url(f"unix://{quote(path)}", command_packer=protocol.Packer())
 
 

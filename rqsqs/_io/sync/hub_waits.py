@@ -48,7 +48,6 @@ class HubWaits:
         wake_at: float | None,
         waiters: Waiters,
     ) -> Any:
-        """Wait, receive and return the result."""
         caller = self._caller
         slot = caller.slots.take()
         packed = protocol.pack(operation, caller.router.is_cluster, slot) if operation is not None else b""

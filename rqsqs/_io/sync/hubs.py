@@ -48,7 +48,6 @@ class Hub(HubState):
             self._tell(lambda: self.tracker.listen(listener, lists))
 
     def leave(self, listener: Listener) -> None:
-        """A thread stops waiting."""
         with self.guard:
             if self.failure is None:
                 self._tell(lambda: self.tracker.leave(listener))

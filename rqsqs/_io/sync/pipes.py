@@ -54,15 +54,12 @@ class PipeTurn:
 
     @property
     def connection(self) -> Any:
-        """That of the pipe."""
         return self.pool.connection
 
     def ask(self, packed: bytes) -> Any:
-        """Send a request and wait for its answer."""
         return self.pool.ask(packed)
 
     def load_and_ask(self, load: bytes, packed: bytes) -> Any:
-        """Load a script, and ask again."""
         for _ in range(tuning.LOADS - 1):
             self.pool.ask(load)
             with contextlib.suppress(rx.NoScriptError):  # flushed again
@@ -92,22 +89,18 @@ class Pipe:
         self._turns: deque[threading.Lock] = deque()  # of those who wait for an answer; the first one reads
 
     def turn(self) -> PipeTurn:
-        """For one call."""
         return PipeTurn(self, self._slots.take())
 
     def give(self, channel: PipeTurn) -> None:
-        """Its call was answered."""
         self._slots.give(channel.slot)
 
     def drop(self, channel: PipeTurn) -> None:
         """Its call was interrupted, which the pipe has noticed."""
 
     def lose(self, channel: PipeTurn, error: Exception) -> None:
-        """The pipe broke."""
         self._lost(self, error, True)
 
     def refuse(self, channel: PipeTurn, error: rx.ResponseError) -> None:
-        """A server refused a request."""
         self.give(channel)
         if isinstance(error, rx.ReadOnlyError):  # a name may point elsewhere by now
             self._lost(self, error, False)

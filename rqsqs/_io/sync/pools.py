@@ -23,16 +23,13 @@ class Taken(dict[int, weakref.ref[Any]]):
     between two steps leaves nothing behind."""
 
     def add(self, thing: Any) -> None:
-        """It was taken."""
         key = id(thing)
         self[key] = weakref.ref(thing, functools.partial(self.pop, key))  # in C: no signal handler breaks it off
 
     def discard(self, thing: Any) -> None:
-        """It was returned."""
         self.pop(id(thing), None)
 
     def things(self) -> Iterator[Any]:
-        """What is taken."""
         return (thing for held in list(self.values()) if (thing := held()) is not None)
 
 
@@ -62,7 +59,6 @@ class PooledConnection:
         self.client_id: int | None = None
 
     def ask(self, packed: bytes) -> Any:
-        """Send a request and read the answer."""
         self.is_sent = False
         self.connection.send_packed_command([packed], check_health=False)
         self.is_sent = True
@@ -136,7 +132,6 @@ class Pool:
         return channel
 
     def give(self, channel: PooledConnection) -> None:
-        """Return it for others to use."""
         if self._is_closed:
             self.drop(channel)
         else:
@@ -145,7 +140,6 @@ class Pool:
             self._idle.append(channel)
 
     def drop(self, channel: PooledConnection) -> None:
-        """Close it for good."""
         self._own.discard(channel)
         channel.connection.disconnect()
 
@@ -168,7 +162,6 @@ class Pool:
                 self.drop(self._idle.pop())
 
     def close(self) -> None:
-        """Hang up."""
         self._is_closed = True
         with contextlib.suppress(IndexError):
             while True:
@@ -193,13 +186,11 @@ class PatientPool(Pool):
         return channel
 
     def give(self, channel: PooledConnection) -> None:
-        """Return it for others to use."""
         super().give(channel)
         with self._returned:
             self._returned.notify()
 
     def drop(self, channel: PooledConnection) -> None:
-        """Close it for good."""
         super().drop(channel)
         with self._returned:
             self._returned.notify()

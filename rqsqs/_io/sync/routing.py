@@ -75,6 +75,5 @@ class Router(KnownServers[Node]):
             node.forget()
 
     def close(self) -> None:
-        """Hang up."""
         for node in self.used:
             node.close()

@@ -30,7 +30,6 @@ class Link:
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
-        self.url = url
         settings, self._server = connect.settings_of(url, options)
         self.caller = Caller(url, settings)
         self.counters = self.caller.counters
@@ -113,7 +112,6 @@ class Transport:
             clock.watch(self)
 
     def queue(self, name: str) -> QueueRef:
-        """What is known about the queue of this name."""
         return self.space.queue(name)
 
     def statistics(self) -> Statistics:

@@ -44,7 +44,6 @@ class Node(KnownServer):
         super().__init__(url, settings, counters, ConnectionPool, UnixDomainSocketConnection)
 
     def forget(self) -> None:
-        """Begin without connections."""
         super().forget()
         self.calls = Pool(self._connect, tuning.OWN, self._count_lost)
         self.durable = PatientPool(self._connect, tuning.DURABLE, self._count_lost)
@@ -118,7 +117,6 @@ class Node(KnownServer):
         return pipe
 
     def lose_pipe(self, pipe: Pipe, error: Exception, is_lost: bool = True) -> None:
-        """Stop using this pipe."""
         with self._guard:
             is_mine, self._pipe = self._pipe is pipe, None if self._pipe is pipe else self._pipe
         if is_mine:
@@ -143,7 +141,6 @@ class Node(KnownServer):
         return None
 
     def vacate(self, channel: PooledConnection) -> None:
-        """It has stopped blocking."""
         self.blocking.discard(channel)
 
     def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
@@ -230,7 +227,6 @@ class Node(KnownServer):
         return reply
 
     def close(self) -> None:
-        """Hang up."""
         self._is_closed = True
         self.calls.close()
         self.durable.close()

@@ -13,7 +13,6 @@ import redis.exceptions as rx
 from rqsqs._core.keys import Clock
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import error_mapping, protocol, tuning
-from rqsqs._io.directory import by_slot
 from rqsqs._io.sync.blocking import Blocked, BlockingWait
 from rqsqs._io.sync.caller import Caller
 from rqsqs._io.sync.hub_waits import HubWaits
@@ -71,7 +70,6 @@ class Waiter:
         self.is_ended = False
 
     def check(self) -> None:
-        """Raise UsageError if its connection was closed."""
         if self.is_ended:
             raise closed()
 
@@ -90,7 +88,6 @@ class Waiting:
         self._hub_waits = HubWaits(caller)
 
     def waiters(self, lists: tuple[str, ...]) -> Waiters:
-        """The waiters of a set of wakeup lists."""
         waiters = self.by_lists.get(lists)
         if waiters is None:
             with self._lock:
@@ -106,7 +103,6 @@ class Waiting:
         return [lists for lists, waiters in list(self.by_lists.items()) if waiters.has_leader or waiters.in_tests]
 
     def wait(self, wait: Wait, clock: Clock | None, waiter: Waiter) -> tuple[Any, int]:
-        """See Wait."""
         start = time.monotonic()
         deadline = start + wait.timeout_ms / 1000
         wake_at = start + wait.wake_in_ms / 1000 if wait.wake_in_ms is not None and wait.wake else None
@@ -186,10 +182,10 @@ class Waiting:
                 node.ask("CLIENT", "UNBLOCK", number, "TIMEOUT")
 
     def _lead(self, wait: Wait, deadline: float, wake_at: float | None, clock: Clock | None, waiters: Waiters) -> Any:
-        caller = self._caller
+        caller, router = self._caller, self._caller.router
         operation: Operation | None = None
         try:
-            by_node = self._by_node(wait.lists + wait.also)
+            by_node = [(router.node(part[0]), part) for part in router.parts(wait.lists + wait.also)]
             # The receive travels with what waits: the server runs it the moment a token comes. Under a test clock it
             # comes later, as it needs the new time.
             if wait.then is not None and clock is None and len(by_node) == 1:
@@ -201,19 +197,12 @@ class Waiting:
                 raise
             raise known from None
         except protocol.BROKEN:
-            caller.router.refresh()
+            router.refresh()
             return None  # the next call says why
         if hubs:
             return self._hub_waits.wait(hubs, wait, operation, deadline, wake_at, waiters)
         blocked = [Blocked(node, own, lists) for (node, lists), own in zip(by_node, connections, strict=True)]
         return BlockingWait(caller, wait, operation, blocked).run(deadline, wake_at, waiters)
-
-    def _by_node(self, lists: tuple[str, ...]) -> ByNode:
-        """Lists that one connection can block on: those of one slot."""
-        router = self._caller.router
-        if not router.is_cluster:
-            return [(router.node(lists[0]), lists)]
-        return [(router.node(found[0]), found) for found in by_slot(lists)]
 
     def _means(self, by_node: ByNode) -> tuple[list[PooledConnection], list[tuple[Hub, tuple[str, ...]]]]:
         """What to wait with: connections that block, or those over which all others listen."""
