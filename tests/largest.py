@@ -23,7 +23,7 @@ from tests.lua.conftest import Engine, policy
 
 MIB = 1024 * 1024
 LARGEST = 3 * MIB + 1024  # message
-OUTSIDE = set(b"evalsha info script|load cluster|slots client|setinfo hello ping readonly mget".split())
+OUTSIDE = set(b"evalsha info script|load cluster|slots client|setinfo hello ping readonly mget replconf".split())
 COMMAND = re.compile(rb"^cmdstat_([^:]+):calls=(\d+),usec=(\d+)", re.MULTILINE)
 MANY = 3000  # groups, tags, sources ...
 
