@@ -5,21 +5,21 @@ Works on attributes alone. The dead-letter queue that a RedrivePolicy names is l
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rqsqs.errors import InvalidAttributeName, InvalidAttributeValue, OverLimit
 from rqsqs.limits import AWS, Limits
 
 from .message_attributes import has_forbidden_characters
+from .policy_documents import PolicyInvalid, read_policy
 from .redrive_policies import RedrivePolicy, check_redrive_allow_policy, check_redrive_policy
 
 _KEY_ID = re.compile(r"[!-~]{1,2048}")  # an id, an ARN or an alias; SQS does not look for the key either
 MAX_POLICY_BYTES = 8192
 MAX_POLICY_STATEMENTS = 20
+MAX_POLICY_ACTIONS, MAX_POLICY_PRINCIPALS, MAX_POLICY_CONDITIONS = 7, 50, 10  # of a statement
 DEFAULT_DATA_KEY_REUSE_S = "300"
 
 COUNTERS = {  # attribute -> field of rqsqs.models.Counts
@@ -150,35 +150,28 @@ def invalid_value(name: str, reason: str = "") -> InvalidAttributeValue:
 
 
 def check_policy(text: str) -> str:
-    """Check the outline of a policy document.
+    """Check a policy document.
 
     Raises:
-        InvalidAttributeValue: it is no policy document, or longer than 8,192 bytes.
-        OverLimit: it has more than 20 statements.
+        InvalidAttributeValue: it is no policy of a queue, or longer than 8,192 bytes.
+        OverLimit: it has more than 20 statements, or a statement more than its parts may have.
     """
-    statements = policy_statements(text)
-    if statements is None or len(text.encode(errors="replace")) > MAX_POLICY_BYTES or has_forbidden_characters(text):
+    if len(text.encode(errors="replace")) > MAX_POLICY_BYTES or has_forbidden_characters(text):
         raise invalid_value("Policy")
-    check_number_of_statements(len(statements))
-    return text
-
-
-def policy_statements(text: str) -> list[dict[str, Any]] | None:
-    """The statements of a policy document, or None if it is none."""
     try:
-        policy = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(policy, dict) or policy.get("Version", "2008-10-17") not in ("2008-10-17", "2012-10-17"):
-        return None
-    statements = policy.get("Statement")
-    if isinstance(statements, dict):
-        statements = [statements]
-    if not isinstance(statements, list) or not statements:
-        return None
-    if not all(isinstance(each, dict) and each.get("Effect") in ("Allow", "Deny") for each in statements):
-        return None
-    return statements
+        statements = read_policy(text, of_queue=True).statements
+    except PolicyInvalid:
+        raise invalid_value("Policy") from None
+    check_number_of_statements(len(statements))
+    for each in statements:
+        for number, limit, what in (
+            (len(each.actions), MAX_POLICY_ACTIONS, "Actions"),
+            (len(each.principals or ()), MAX_POLICY_PRINCIPALS, "Principals"),
+            (len(each.conditions), MAX_POLICY_CONDITIONS, "Conditions"),
+        ):
+            if number > limit:
+                raise OverLimit(f"{number} {what} were found, maximum allowed is {limit}.")
+    return text
 
 
 def check_number_of_statements(number: int) -> None:

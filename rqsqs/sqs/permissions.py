@@ -1,6 +1,7 @@
 """AddPermission and RemovePermission: they edit the queue's Policy and nothing else.
 
-rqsqs stores policies and shows them; it does not enforce them, as there are no callers to tell apart.
+The gateway (rqsqs/gateway/policies.py) enforces policies: it knows who sends a request. Programs that use Redis
+themselves, with the Python API or boto3 in process, are not asked who they are, and no policy stops them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from typing import Any
 from rqsqs._core import flows
 from rqsqs.errors import InvalidParameterValue, OverLimit
 
-from .attributes import check_number_of_statements
+from .attributes import MAX_POLICY_ACTIONS, check_number_of_statements
 from .context import Context, Params, ResponseFlow
-from .names import invalid, is_account, is_label, missing
+from .names import invalid, is_account, is_label, missing, partition_of
 
-MAX_ACTIONS = 7
 GRANTABLE = frozenset(
     {
         "*",
@@ -58,7 +58,9 @@ def add_permission(ctx: Context, params: Params) -> ResponseFlow:
     statement = {
         "Sid": label,
         "Effect": "Allow",
-        "Principal": {"AWS": _one_or_many([f"arn:aws:iam::{account}:root" for account in accounts])},
+        "Principal": {
+            "AWS": _one_or_many([f"arn:{partition_of(ctx.region)}:iam::{account}:root" for account in accounts])
+        },
         "Action": _one_or_many([f"SQS:{action}" for action in actions]),
         "Resource": arn,
     }
@@ -134,8 +136,8 @@ def _check_actions(params: Params) -> list[str]:
         if action not in GRANTABLE:
             reason = "Please refer to the appropriate WSDL for a list of valid actions. "
             raise invalid("ActionName", f"SQS:{action}", reason)
-    if len(actions) > MAX_ACTIONS:
-        raise OverLimit(f"{len(actions)} Actions were found, maximum allowed is {MAX_ACTIONS}.")
+    if len(actions) > MAX_POLICY_ACTIONS:
+        raise OverLimit(f"{len(actions)} Actions were found, maximum allowed is {MAX_POLICY_ACTIONS}.")
     return actions
 
 

@@ -108,9 +108,73 @@ def test_booleans_are_taken_in_any_case_and_stored_in_lower_case() -> None:
     }
 
 
+STATEMENT = {"Effect": "Allow", "Principal": "*", "Action": "sqs:*", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Principal": None},
+        {"NotPrincipal": "*"},
+        {"Principal": {}},
+        {"Principal": {"AWS": "nobody"}},
+        {"Principal": {"AWS": "arn:aws:iam::111111111111:user/*"}},
+        {"Principal": {"Nobody": "*"}},
+        {"Action": None},
+        {"Action": []},
+        {"Action": "SendMessage"},
+        {"NotAction": "sqs:*"},
+        {"Resource": None},
+        {"Resource": "orders"},
+        {"Resource": "arn:aws:sqs:${aws:username}:111111111111:orders"},
+        {"Effect": "allow"},
+        {"Sid": 1},
+        {"Other": "x"},
+        {"Condition": []},
+        {"Condition": {"StringEquals": {}}},
+        {"Condition": {"StringEqual": {"aws:username": "x"}}},
+        {"Condition": {"ForSomeValues:StringEquals": {"aws:username": "x"}}},
+        {"Condition": {"NullIfExists": {"aws:username": "true"}}},
+        {"Condition": {"StringEquals": {"username": "x"}}},
+        {"Condition": {"StringEquals": {"aws:username": {}}}},
+        {"Condition": {"NumericEquals": {"aws:MultiFactorAuthAge": "x"}}},
+        {"Condition": {"DateEquals": {"aws:CurrentTime": "soon"}}},
+        {"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/33"}}},
+        {"Condition": {"Bool": {"aws:SecureTransport": "yes"}}},
+    ],
+    ids=str,
+)
+def test_a_policy_keeps_to_the_grammar_of_iam(change: dict[str, object]) -> None:
+    statement = {name: value for name, value in {**STATEMENT, **change}.items() if value is not None}
+    for policy in ({"Version": "2012-10-17", "Statement": statement}, {"Statement": [STATEMENT, statement]}):
+        if "Resource" in change and "Version" not in policy and "$" in str(change):
+            continue  # the older version has no variables
+        with pytest.raises(InvalidAttributeValue, match="Policy"):
+            check({"Policy": json.dumps(policy)})
+
+
+def test_a_member_given_twice_is_no_policy() -> None:
+    text = json.dumps({"Statement": STATEMENT})
+    assert check({"Policy": text}).values == {"Policy": text}
+    for twice in (text.replace('"Effect"', '"Effect": "Deny", "Effect"'), text.replace("{", '{"Statement": [], ', 1)):
+        with pytest.raises(InvalidAttributeValue, match="Policy"):
+            check({"Policy": twice})
+
+
+def test_a_statement_has_its_limits() -> None:
+    accounts = [f"{n:012}" for n in range(51)]
+    for change, text in (
+        ({"Action": [f"sqs:{n}" for n in range(8)]}, "8 Actions were found, maximum allowed is 7."),
+        ({"Principal": {"AWS": accounts}}, "51 Principals were found, maximum allowed is 50."),
+    ):
+        with pytest.raises(OverLimit) as caught:
+            check({"Policy": json.dumps({"Statement": {**STATEMENT, **change}})})
+        assert caught.value.sqs_message == text
+
+
 def test_a_policy_has_at_most_20_statements() -> None:
     def policy(count: int) -> str:
-        return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}] * count})
+        return json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT] * count})
 
     assert check({"Policy": policy(20)}).values == {"Policy": policy(20)}
     with pytest.raises(OverLimit) as caught:

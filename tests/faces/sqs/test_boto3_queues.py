@@ -292,7 +292,8 @@ def test_fifo_attributes_change_on_fifo_queues_only(sqs: Any) -> None:
 
 def test_a_policy_is_kept_as_it_was_sent(sqs: Any) -> None:
     url = sqs.queue("q")
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Sid": "a", "Effect": "Allow"}]}, indent=2)
+    statement = {"Sid": "a", "Effect": "Deny", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=2)
     sqs.client.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     assert sqs.attributes(url, "Policy") == {"Policy": policy}
     with sqs.refused("InvalidAttributeValue", "Invalid value for the parameter Policy."):
@@ -425,7 +426,8 @@ def test_a_policy_has_at_most_20_statements(sqs: Any) -> None:
 
 
 def test_the_sids_of_a_policy_that_was_set_act_as_labels(sqs: Any) -> None:
-    policy = {"Version": "2012-10-17", "Statement": {"Sid": "mine", "Effect": "Deny"}}
+    statement = {"Sid": "mine", "Effect": "Deny", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = {"Version": "2012-10-17", "Statement": statement}
     url = sqs.queue("q", Policy=json.dumps(policy))
     sqs.client.add_permission(QueueUrl=url, Label="l", AWSAccountIds=["111111111111"], Actions=["SendMessage"])
     sqs.client.remove_permission(QueueUrl=url, Label="mine")

@@ -1,0 +1,383 @@
+"""The keys file: who may call a gateway, in TOML that people can read and edit (docs/authorization.md shows all of it).
+
+    [users.shop]                                  # a user; its name is in ARNs and in policies
+    account = "000000000000"                      # whose queues are its own; without it 000000000000
+    tags = { team = "web" }                       # for aws:PrincipalTag
+    policy_files = ["shop.json"]                  # policies of IAM, beside this file
+
+    [[users.shop.statements]]                     # or their statements, right here
+    Effect = "Allow"
+    Action = ["sqs:SendMessage", "sqs:GetQueueUrl"]
+    Resource = "arn:aws:sqs:*:*:orders"
+
+    [[users.shop.keys]]                           # two may be active, so that a new one can replace an old one
+    id = "AKIAIOSFODNN7EXAMPLE"
+    secret = "..."                                # or secret_env = "VARIABLE", or secret_file = "PATH"
+    disabled = false
+
+    [[sealing]]                                   # seals receipt handles (sealing.py)
+    secret = "..."
+    created = 2026-11-27T12:00:00Z
+
+A running gateway reads the file again when it, or a file that it names, has changed. If it cannot be read then, the
+gateway goes on with what it knows, and says so in its log. keys_editing.py changes the file for `rqsqs keys`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rqsqs.errors import UsageError
+from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
+from rqsqs.sqs.names import is_account
+
+from .callers import Caller, root_of, user_of
+from .policies import Policy, PolicyInvalid, read_identity_policy
+from .sealing import SealingSecret
+from .sigv4 import AccessKey
+
+MAX_ACTIVE = 2  # access keys of a user
+LOOK_EVERY_S = 1.0
+
+_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{3,128}")
+_USER_FIELDS = {"account", "root", "tags", "policy_files", "statements", "keys"}
+_KEY_FIELDS = {"id", "secret", "secret_env", "secret_file", "created", "disabled", "note"}
+_SEALING_FIELDS = {"secret", "secret_env", "secret_file", "created"}
+
+log = logging.getLogger("rqsqs.gateway")
+
+
+class KeysFileInvalid(UsageError):
+    """The keys file, or a file or variable that it names, cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserKey:
+    """An access key as the file has it, without its secret.
+
+    Attributes:
+        key_id: its id.
+        source: `inline`, `env NAME` or `file PATH`.
+        is_disabled: whether it is refused.
+        created: when; None if the file does not say.
+    """
+
+    key_id: str
+    source: str
+    is_disabled: bool
+    created: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of the file.
+
+    Attributes:
+        name: its name.
+        account: its account.
+        is_root: whether it is the root user of the account.
+        tags: its tags.
+        policies: its identity policies.
+        keys: its access keys.
+    """
+
+    name: str
+    account: str
+    is_root: bool
+    tags: Mapping[str, str]
+    policies: tuple[Policy, ...]
+    keys: tuple[UserKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """What a keys file says.
+
+    Attributes:
+        active: the access keys that are accepted, by their ids.
+        sealing: the sealing secrets, oldest first.
+        users: all users, by their names.
+        files: the files that were read.
+        warnings: what is not as it should be.
+    """
+
+    active: Mapping[str, AccessKey]
+    sealing: tuple[SealingSecret, ...]
+    users: Mapping[str, User]
+    files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def caller(self, name_or_id: str) -> Caller | None:
+        """Who a user's name or an access key id stands for."""
+        key = self.active.get(name_or_id)
+        if key is None:
+            key = next((key for key in self.active.values() if key.caller.name == name_or_id), None)
+        return None if key is None else key.caller
+
+
+class KeysFile:
+    """A keys file, read again when it changes.
+
+    Args:
+        path: of the file.
+        region: of the gateway, for ARNs of callers.
+        environ: variables that it may name.
+        clock: seconds, for how often to look.
+
+    Raises:
+        KeysFileInvalid: it cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        region: str = DEFAULT_REGION,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = Path(path)
+        self._region, self._environ, self._clock = region, environ, clock
+        self._keyring = self._read()
+        self._seen = _state(self._keyring.files)
+        self._next_look = clock() + LOOK_EVERY_S
+        for warning in self._keyring.warnings:
+            log.warning("%s", warning)
+
+    def current(self) -> Keyring:
+        """What the file says now, or said a second ago."""
+        if self._clock() >= self._next_look:
+            self.look()
+        return self._keyring
+
+    def look(self) -> Keyring:
+        """What the file says now."""
+        self._next_look = self._clock() + LOOK_EVERY_S
+        seen = _state(self._keyring.files)
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                keyring = self._read()
+            except KeysFileInvalid as error:
+                log.error("the keys file changed and cannot be used, those read before stay in force: %s", error)
+            else:
+                self._keyring = keyring
+                self._seen = _state(keyring.files)
+                log.info("%s was read again: %d active access keys", self.path, len(keyring.active))
+                for warning in keyring.warnings:
+                    log.warning("%s", warning)
+        return self._keyring
+
+    def _read(self) -> Keyring:
+        return read(self.path, region=self._region, environ=self._environ)
+
+
+def read(
+    path: Path,
+    *,
+    region: str = DEFAULT_REGION,
+    environ: Mapping[str, str] = os.environ,
+    text: str | None = None,
+    with_secrets: bool = True,
+) -> Keyring:
+    """Read a keys file.
+
+    Args:
+        path: of the file.
+        region: of the gateway.
+        environ: variables that it may name.
+        text: its content, if it is not to be read.
+        with_secrets: False = variables and files with secrets need not be there; nobody can be verified then.
+
+    Raises:
+        KeysFileInvalid: it cannot be used.
+    """
+    return _Reader(path, region, environ, with_secrets).read(text)
+
+
+def _state(files: tuple[Path, ...]) -> tuple[object, ...]:
+    """What changes when one of the files does: also if a link is set to another file, as Kubernetes does."""
+    found: list[object] = []
+    for file in files:
+        try:
+            info = file.stat()
+            found.append((info.st_ino, info.st_mtime_ns, info.st_size, info.st_dev))
+        except OSError as error:
+            found.append(error.errno)
+    return tuple(found)
+
+
+@dataclass
+class _Reader:
+    """Reads one keys file once."""
+
+    path: Path
+    region: str
+    environ: Mapping[str, str]
+    with_secrets: bool
+    files: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def read(self, text: str | None) -> Keyring:
+        if text is None:
+            text = self._text_of(self.path)
+        try:
+            document = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise KeysFileInvalid(f"{self.path} must be TOML: {error}") from None
+        self._check_fields(document, {"users", "sealing"}, "the file")
+        active: dict[str, AccessKey] = {}
+        users = {}
+        for name, entry in self._table(document.get("users", {}), "users").items():
+            users[name] = self._user(name, self._table(entry, f"users.{name}"), active)
+        sealing = [
+            self._sealing(self._table(entry, f"sealing[{n}]"), f"sealing[{n}]")
+            for n, entry in enumerate(self._list(document.get("sealing", []), "sealing"))
+        ]
+        sealing.sort(key=lambda secret: secret.created)
+        return Keyring(active, tuple(sealing), users, tuple(self.files), tuple(self.warnings))
+
+    def _user(self, name: str, entry: dict[str, Any], active: dict[str, AccessKey]) -> User:
+        where = f"users.{name}"
+        if not _NAME.fullmatch(name):
+            raise self._error(where, "a name must have 1 to 64 letters, digits or _+=,.@-")
+        self._check_fields(entry, _USER_FIELDS, where)
+        account = entry.get("account", DEFAULT_ACCOUNT)
+        if not isinstance(account, str) or not is_account(account):
+            raise self._error(where, f"account must be a text of twelve digits, got {account!r:.80}")
+        is_root = entry.get("root", False)
+        if not isinstance(is_root, bool):
+            raise self._error(where, f"root must be true or false, got {is_root!r:.80}")
+        tags = self._table(entry.get("tags", {}), f"{where}.tags")
+        if not all(isinstance(value, str) for value in tags.values()):
+            raise self._error(where, "tags must have texts as values")
+        policies = self._policies(entry, where)
+        if is_root and policies:
+            raise self._error(where, "the root user of an account may do everything, so it must have no policies")
+        keys = []
+        for n, each in enumerate(self._list(entry.get("keys", []), f"{where}.keys")):
+            key, secret = self._key(self._table(each, f"{where}.keys[{n}]"), f"{where}.keys[{n}]")
+            keys.append(key)
+            if key.is_disabled:
+                continue
+            if key.key_id in active:
+                raise self._error(f"{where}.keys[{n}]", f"the id {key.key_id} must be used once in the file")
+            if is_root:
+                caller = root_of(account, key_id=key.key_id, region=self.region, name=name)
+            else:
+                caller = user_of(name, account, key_id=key.key_id, region=self.region, tags=tags, policies=policies)
+            active[key.key_id] = AccessKey(key.key_id, secret, caller)
+        number = sum(not key.is_disabled for key in keys)
+        if number > MAX_ACTIVE:
+            raise self._error(
+                where, f"a user must have at most {MAX_ACTIVE} active access keys, got {number}: disable one"
+            )
+        return User(name, account, is_root, tags, policies, tuple(keys))
+
+    def _policies(self, entry: dict[str, Any], where: str) -> tuple[Policy, ...]:
+        found = []
+        for name in self._list(entry.get("policy_files", []), f"{where}.policy_files"):
+            if not isinstance(name, str):
+                raise self._error(where, "policy_files must be a list of paths")
+            file = self._beside(name)
+            found.append((f"{where}: {file}", self._text_of(file)))
+        statements = self._list(entry.get("statements", []), f"{where}.statements")
+        documents: list[tuple[str, Any]] = list(found)
+        if statements:
+            documents.append((f"{where}.statements", {"Version": "2012-10-17", "Statement": statements}))
+        policies = []
+        for place, document in documents:
+            try:
+                policies.append(read_identity_policy(document, name=place))
+            except PolicyInvalid as error:
+                raise self._error(place, str(error)) from None
+        return tuple(policies)
+
+    def _key(self, entry: dict[str, Any], where: str) -> tuple[UserKey, str]:
+        self._check_fields(entry, _KEY_FIELDS, where)
+        key_id, is_disabled = entry.get("id"), entry.get("disabled", False)
+        if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+            raise self._error(where, "id must have 3 to 128 letters, digits, hyphens or underscores")
+        if not isinstance(is_disabled, bool):
+            raise self._error(where, f"disabled must be true or false, got {is_disabled!r:.80}")
+        source, secret = self._secret(entry, where, is_needed=not is_disabled)
+        return UserKey(key_id, source, is_disabled, self._time(entry, where)), secret
+
+    def _sealing(self, entry: dict[str, Any], where: str) -> SealingSecret:
+        self._check_fields(entry, _SEALING_FIELDS, where)
+        _, secret = self._secret(entry, where)
+        if len(secret) < 32 and (secret or self.with_secrets):
+            raise self._error(where, "a sealing secret must have at least 32 characters: rqsqs keys seal makes one")
+        created = self._time(entry, where)
+        return SealingSecret(secret.encode(), created.timestamp() if created else 0.0)
+
+    def _secret(self, entry: dict[str, Any], where: str, *, is_needed: bool = True) -> tuple[str, str]:
+        """Where a secret is, and the secret."""
+        given = [name for name in ("secret", "secret_env", "secret_file") if name in entry]
+        if len(given) != 1 or not isinstance(entry[given[0]], str):
+            raise self._error(where, "one of secret, secret_env and secret_file must be given, as a text")
+        kind, value = given[0], entry[given[0]]
+        source = "inline" if kind == "secret" else f"{kind.removeprefix('secret_')} {value}"
+        if not is_needed or not (self.with_secrets or kind == "secret"):
+            return source, ""
+        if kind == "secret_env":
+            if value not in self.environ:
+                raise self._error(where, f"the environment variable {value} must be set: it holds the secret")
+            value = self.environ[value]
+        elif kind == "secret_file":
+            value = self._text_of(self._beside(value)).strip()
+        if len(value) < 8 or not value.isascii() or not value.isprintable():
+            raise self._error(where, "a secret must have at least 8 visible ASCII characters")
+        return source, value
+
+    def _time(self, entry: dict[str, Any], where: str) -> datetime | None:
+        created = entry.get("created")
+        if created is not None and not isinstance(created, datetime):
+            raise self._error(where, "created must be a date and time, such as 2026-11-27T12:00:00Z")
+        return created.replace(tzinfo=UTC) if created is not None and created.tzinfo is None else created
+
+    def _beside(self, name: str) -> Path:
+        return self.path.parent / os.path.expanduser(name)
+
+    def _text_of(self, file: Path) -> str:
+        self.files.append(file)
+        try:
+            with file.open(encoding="utf-8") as opened:
+                mode = os.fstat(opened.fileno()).st_mode
+                text = opened.read()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise KeysFileInvalid(f"{file} must be a file that the gateway can read: {reason}") from None
+        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP) and file.suffix != ".json":
+            done = "read" if mode & stat.S_IROTH else "change"
+            self.warnings.append(f"others can {done} {file}, which has secrets: chmod 600 {file}")
+        return text
+
+    def _check_fields(self, entry: dict[str, Any], known: set[str], where: str) -> None:
+        for name in entry:
+            if name not in known:
+                raise self._error(where, f"there is no {name!r:.80}; there are {', '.join(sorted(known))}")
+
+    def _table(self, value: Any, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self._error(where, "it must be a table")
+        return value
+
+    def _list(self, value: Any, where: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self._error(where, "it must be a list")
+        return value
+
+    def _error(self, where: str, text: str) -> KeysFileInvalid:
+        return KeysFileInvalid(f"{self.path}: {where}: {text}")
