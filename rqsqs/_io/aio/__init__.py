@@ -1,1 +1,1 @@
-"""The asyncio runner and its connections; each module has its twin in rqsqs/_io/sync."""
+"""The asyncio runner and its connections. Each module has its twin in rqsqs/_io/sync, which describes what both do."""

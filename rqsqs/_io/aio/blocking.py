@@ -27,13 +27,6 @@ class Blocked(NamedTuple):
 
 
 class BlockingWait:
-    """One wait.
-
-    Args:
-        operation: the receive that is sent behind BLPOP: the server runs it the moment a token comes.
-        blocked: one connection for each hash slot of the wakeup lists.
-    """
-
     def __init__(self, caller: Caller, wait: Wait, operation: Operation | None, blocked: list[Blocked]) -> None:
         self._caller = caller
         self._router = caller.router
@@ -84,8 +77,6 @@ class BlockingWait:
         return outcome
 
     async def _answer(self, one: Blocked) -> Any:
-        """Read what a connection that blocked tells: what the operation behind it got, or the list with a token if
-        there is no operation."""
         connection, operation, error = one.connection, self._operation, None
         reply: Any = None
         try:

@@ -67,12 +67,6 @@ class Caller:
         return task
 
     async def open(self, key: str) -> None:
-        """Make sure that a server answers, within one limit for all attempts, and that what is stored has a format that
-        we know.
-
-        Args:
-            key: which tells the format.
-        """
         router, opening = self.router, Opening(self)
         while True:
             node = None
@@ -89,11 +83,6 @@ class Caller:
             await router.refresh(until=opening.until)
 
     async def execute(self, operation: Operation, slot: CallSlot | None = None) -> Any:
-        """Run one operation, and again if its answer is lost, also where it has moved to.
-
-        Args:
-            slot: that of an earlier attempt of the same call, whose answer was lost.
-        """
         router = self.router
         attempts = Attempts(self, operation, slot) if slot is not None else None
         while True:
@@ -213,7 +202,6 @@ class Caller:
                     raise
 
     async def follow(self, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, is_sent: bool) -> Any:
-        """See waits.ended()."""
         steps = ended(self, wait, outcome, operation, slot, is_sent=is_sent)
         result: Any = None
         try:
@@ -227,7 +215,6 @@ class Caller:
             return end.value
 
     def forget(self, forgetting: Operation | None) -> None:
-        """The answer has arrived: the server need not keep a large one."""
         if forgetting is not None:
             self.background(self.quietly(forgetting, "a large answer stays in the server's memory for two minutes"))
 
@@ -267,7 +254,6 @@ class Caller:
             log.warning(otherwise, exc_info=True)
 
     async def wake(self, lists: Iterable[str]) -> None:
-        """Put wakeup tokens out, as far as that can be done."""
         for name in lists:
             with contextlib.suppress(RqsqsError):
                 await self.execute(Operation("wake_waiter", (name, name), ("", "", "")))

@@ -13,7 +13,6 @@ from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import protocol, tuning
 from rqsqs._io.aio.caller import Caller
 from rqsqs._io.aio.hubs import Hub
-from rqsqs._io.aio.servers import Node
 from rqsqs._io.protocol import BrokenOff
 from rqsqs._io.tracking import Listener
 from rqsqs.errors import RqsqsError
@@ -24,10 +23,6 @@ class HubWaits:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-
-    async def hub(self, node: Node) -> Hub | None:
-        """The hub of a server, opened if need be; None if the server does not let us listen."""
-        return await node.open_hub(self._make)
 
     async def wait(
         self,
@@ -66,7 +61,8 @@ class HubWaits:
             listener.finish(rx.TimeoutError("no answer in time") if listener.is_receiving else None)
         return await caller.follow(wait, listener.outcome, operation, slot, is_sent=listener.is_receiving)
 
-    def _make(self, connection: Any) -> Hub:
+    def hub(self, connection: Any) -> Hub:
+        """Listen over a connection."""
         caller = self._caller
         hub = Hub(connection, lambda lists: caller.background(caller.wake(lists)), self._give_back)
         if caller.router.is_dynamic:
@@ -74,7 +70,6 @@ class HubWaits:
         return hub
 
     async def _watch(self, hub: Hub) -> None:
-        """End waits at a server that has lost their lists."""
         router = self._caller.router
         while True:
             await asyncio.sleep(tuning.WATCHDOG_S)
@@ -100,7 +95,6 @@ class HubWaits:
             self._caller.background(self._caller.wake([listener.outcome]))
 
     def _give_back(self, listener: Listener, reply: Any) -> None:
-        """A receive was answered when its waiter was gone."""
         if listener.operation is not None:
             self._caller.give_back(listener.operation, reply)
         self._caller.background(self._caller.wake(listener.wakeup_lists))  # the receive may have taken on a duty

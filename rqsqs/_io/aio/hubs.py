@@ -28,11 +28,6 @@ class Hub(HubState):
         self._tasks.append(asyncio.create_task(work))
 
     def listen(self, listener: Listener, lists: Sequence[str]) -> None:
-        """Listen for tokens.
-
-        Raises:
-            ConnectionError: it broke.
-        """
         if self.failure is not None:
             raise rx.ConnectionError(str(self.failure))
         self._send(self.tracker.listen(listener, lists))
@@ -43,12 +38,10 @@ class Hub(HubState):
             self._send(out)
 
     def probe(self) -> None:
-        """Ask the server something, so that its silence is noticed."""
         if self.failure is None and not self.tracker.is_silent:
             self._send(self.tracker.probe())
 
     def fail(self, error: Exception) -> None:
-        """End all waits, and close the connection."""
         if self.failure is None:
             self.failure = error
             self.tracker.fail(error)

@@ -17,23 +17,12 @@ from rqsqs.errors import RqsqsError
 
 
 class Router(KnownServers[Node]):
-    """Knows which server has a key: the only one, or one of a cluster or behind Sentinels. One task at a time asks
-    where they are."""
-
     def __init__(self, url: str, settings: dict[str, Any], counters: Counters, give_back: GiveBack) -> None:
         super().__init__(url, settings, counters, lambda url, settings: Node(url, settings, counters, give_back))
         self._guard = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def node(self, key: str, until: float | None = None) -> Node:
-        """The server that has a key.
-
-        Args:
-            until: when to give up, by time.monotonic().
-
-        Raises:
-            ConnectionError, ResponseError, RqsqsError: no server says which one has it, and why.
-        """
         node = self.known(key)
         if node is None:
             await self.refresh(until=until)
@@ -43,8 +32,6 @@ class Router(KnownServers[Node]):
         return node
 
     async def refresh(self, age: float = tuning.FRESH_S, until: float | None = None) -> None:
-        """Find out which server has what, unless that was done in the last `age` seconds. Does not fail: the next call
-        says what is wrong."""
         if self.only is not None:
             return
         since = time.monotonic() - age
@@ -68,7 +55,6 @@ class Router(KnownServers[Node]):
                     task.add_done_callback(self._closing.discard)
 
     async def follow(self, error: rx.ResponseError, key: str, node: Node | None) -> None:
-        """A server refused a key: ask where it is, and believe what that server said."""
         await self.refresh()
         self.believe(error, key, node)
 

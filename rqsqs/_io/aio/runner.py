@@ -52,7 +52,6 @@ class Link:
         return link
 
     async def release(self) -> None:
-        """One user less; the last one closes the connections."""
         self.users -= 1
         if self.users > 0:
             return
@@ -104,7 +103,6 @@ class Transport:
         return self._link
 
     def statistics(self) -> Statistics:
-        """What its link went through; from any thread."""
         return Statistics() if self._link is None else self._link.counters.statistics()
 
     async def run(self, step: Flow[T] | Operation) -> T:
@@ -136,12 +134,6 @@ class Transport:
         return await self._drive(result, link) if type(result) is GeneratorType else result
 
     async def _begin(self, flow: Flow[Any] | None = None) -> Link:
-        """Before the first call.
-
-        Raises:
-            UsageError: this is closed.
-            FormatNewer: a newer version of rqsqs wrote what is stored.
-        """
         try:
             link = self.link
             await link.caller.open(self.space.format)
@@ -183,7 +175,6 @@ class Transport:
                 step = flow.send(await self._perform(link, step))
 
     async def _explained(self, link: Link, error: RqsqsError, step: Any) -> BaseException:
-        """Is something damaged behind an error?"""
         look = error_mapping.doubtful(error, step)
         if look is None:
             return error

@@ -69,7 +69,6 @@ class Node(KnownServer):
         return connection
 
     async def look(self, key: str) -> None:
-        """Make sure that what is stored has a format that we know, unless the first connection is going to."""
         if not self.has_format(key):
             try:
                 found = await self.ask(*server_checks.format_words(key))
@@ -137,7 +136,6 @@ class Node(KnownServer):
         return True
 
     async def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
-        """The connection to listen, opened if need be; None if the server does not let us listen."""
         if self.hub is not None and self.hub.failure is None:
             return self.hub
         if self.is_hub_refused:
@@ -167,7 +165,6 @@ class Node(KnownServer):
         return hub
 
     async def ask(self, *words: Any, until: float | None = None) -> Any:
-        """Send one command, and wait only shortly for the reply."""
         try:
             async with asyncio.timeout(connect_timeout.end_of(tuning.ASK_S, until) - time.monotonic()):
                 pipe = await self.pipe(until)

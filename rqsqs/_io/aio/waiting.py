@@ -55,12 +55,10 @@ class Waiting:
         self._hub_waits = HubWaits(caller)
 
     def is_watched(self, lists: tuple[str, ...]) -> bool:
-        """Does a task wait at the server for these wakeup lists?"""
         waiters = self.by_lists.get(lists)
         return waiters is not None and waiters.has_leader
 
     def watched(self) -> list[tuple[str, ...]]:
-        """All wakeup lists for which a task waits at the server."""
         return [lists for lists, waiters in self.by_lists.items() if waiters.has_leader]
 
     async def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
@@ -105,7 +103,11 @@ class Waiting:
             by_node = [(await router.node(part[0]), part) for part in router.parts(wait.lists + wait.also)]
             hubs: list[tuple[Hub, tuple[str, ...]]] = []
             if not _occupy([node for node, _ in by_node], occupied):
-                hubs = [(hub, lists) for node, lists in by_node if (hub := await self._hub_waits.hub(node)) is not None]
+                hubs = [
+                    (hub, lists)
+                    for node, lists in by_node
+                    if (hub := await node.open_hub(self._hub_waits.hub)) is not None
+                ]
                 if len(hubs) < len(by_node):  # a server does not let us listen
                     _occupy([node for node, _ in by_node], occupied, always=True)
                     hubs = []

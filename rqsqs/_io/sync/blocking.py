@@ -79,7 +79,7 @@ class BlockingWait:
                         self._caller.wake([token])
             while blocked:
                 one = blocked.pop()
-                one.node.vacate(one.channel)
+                one.node.blocking.discard(one.channel)
                 one.node.calls.give(one.channel)
         except (rx.ResponseError, *protocol.BROKEN) as e:
             outcome = e
@@ -88,7 +88,7 @@ class BlockingWait:
             raise
         finally:
             for one in blocked:
-                one.node.vacate(one.channel)
+                one.node.blocking.discard(one.channel)
                 one.node.calls.drop(one.channel)
         return self._caller.follow(self._wait, outcome, operation, slot, is_sent=True)
 

@@ -14,7 +14,6 @@ from rqsqs._io import protocol, tuning
 from rqsqs._io.protocol import BrokenOff
 from rqsqs._io.sync.caller import Caller
 from rqsqs._io.sync.hubs import Hub
-from rqsqs._io.sync.servers import Node
 from rqsqs._io.tracking import Listener
 from rqsqs.errors import RqsqsError
 
@@ -28,10 +27,6 @@ class HubWaits:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._guard = threading.Lock()  # of all hubs and their listeners
-
-    def hub(self, node: Node) -> Hub | None:
-        """The hub of a server, opened if need be; None if the server does not let us listen."""
-        return node.open_hub(self._make)
 
     def unblock(self, listener: Listener | None) -> None:
         """End a wait as if its time were over."""
@@ -92,7 +87,8 @@ class HubWaits:
                 listener.finish(rx.TimeoutError("no answer in time") if listener.is_receiving else None)
         return caller.follow(wait, listener.outcome, operation, slot, is_sent=listener.is_receiving)
 
-    def _make(self, connection: Any) -> Hub:
+    def hub(self, connection: Any) -> Hub:
+        """Listen over a connection."""
         hub = Hub(connection, self._guard, self._caller.wake, self._give_back)
         if self._caller.router.is_dynamic:
             threading.Thread(target=self._watch, args=(hub,), name="rqsqs-hub-guard", daemon=True).start()

@@ -125,7 +125,7 @@ class Node(KnownServer):
                 self._count_lost()
 
     def block(self, always: bool = False) -> PooledConnection | None:
-        """A connection that is going to block; vacate() must follow. None if enough connections block."""
+        """A connection that is going to block, and leaves `blocking` afterwards; None if enough connections block."""
         place = Place()
         with self._guard:
             if len(self.blocking) >= tuning.BLOCKING and not (always or self.is_hub_refused):
@@ -139,9 +139,6 @@ class Node(KnownServer):
                 return channel
             time.sleep(0.001 * (turn + 1 < tuning.BLOCK_TURNS))  # calls are short: one will be given back
         return None
-
-    def vacate(self, channel: PooledConnection) -> None:
-        self.blocking.discard(channel)
 
     def open_hub(self, make: Callable[[Any], Hub]) -> Hub | None:
         """The connection to listen, opened if need be; None if the server does not let us listen."""

@@ -216,7 +216,7 @@ class Waiting:
                 channels.append(channel)
             if len(channels) == len(by_node):
                 return channels, []
-            hubs = [(hub, lists) for node, lists in by_node if (hub := self._hub_waits.hub(node)) is not None]
+            hubs = [(hub, lists) for node, lists in by_node if (hub := node.open_hub(self._hub_waits.hub)) is not None]
             if len(hubs) < len(by_node):  # a server does not let us listen
                 for node, _ in by_node[len(channels) :]:
                     channel = node.block(always=True)
@@ -230,6 +230,6 @@ class Waiting:
         finally:
             if len(channels) < len(by_node):
                 for (node, _), channel in zip(by_node, channels, strict=False):
-                    node.vacate(channel)
+                    node.blocking.discard(channel)
                     node.calls.give(channel)
         return [], hubs
