@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,11 @@ import redis.exceptions as rx
 
 from rqsqs._core import operations
 from rqsqs._core.keys import Keyspace
+from rqsqs._core.operation import Operation, Wait
 from rqsqs._io.aio import pipes
 from rqsqs._io.aio.pipes import Pipe
 from rqsqs._io.aio.servers import Node
+from rqsqs._io.aio.waiting import Waiting
 from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
 from rqsqs.limits import NATIVE
@@ -144,5 +147,22 @@ def test_a_connection_on_which_nobody_may_listen_is_closed(
             assert await node.open_hub(lambda _: pytest.fail("it cannot listen")) is None
         assert closed == [True]
         assert node.is_hub_refused is not is_elsewhere
+
+    asyncio.run(scenario())
+
+
+def test_a_due_time_that_has_passed_before_the_wait_began_wakes_at_once() -> None:
+    async def scenario() -> None:
+        woken = asyncio.Event()
+
+        async def execute(operation: Operation) -> int:
+            woken.set()
+            return 0
+
+        caller: Any = SimpleNamespace(background=asyncio.create_task, execute=execute)
+        wait = Wait(("p:wakeups",), 60_000, 0, Operation("watch", ("p:timer",), ()))
+        with Waiting(caller)._due_times(wait, time.monotonic() - 1):
+            async with asyncio.timeout(60):
+                await woken.wait()
 
     asyncio.run(scenario())

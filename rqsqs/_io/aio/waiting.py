@@ -103,11 +103,8 @@ class Waiting:
             by_node = [(await router.node(part[0]), part) for part in router.parts(wait.lists + wait.also)]
             hubs: list[tuple[Hub, tuple[str, ...]]] = []
             if not _occupy([node for node, _ in by_node], occupied):
-                hubs = [
-                    (hub, lists)
-                    for node, lists in by_node
-                    if (hub := await node.open_hub(self._hub_waits.hub)) is not None
-                ]
+                opened = [(await node.open_hub(self._hub_waits.hub), lists) for node, lists in by_node]
+                hubs = [(hub, lists) for hub, lists in opened if hub is not None]
                 if len(hubs) < len(by_node):  # a server does not let us listen
                     _occupy([node for node, _ in by_node], occupied, always=True)
                     hubs = []
@@ -135,7 +132,7 @@ class Waiting:
         if wake_at is None or wait.wake is None:
             yield
             return
-        timer = self._caller.background(self._keep(wait.wake, wake_at - time.monotonic()))
+        timer = self._caller.background(self._keep(wait.wake, max(wake_at - time.monotonic(), 0)))
         try:
             yield
         finally:
