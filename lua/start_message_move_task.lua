@@ -9,7 +9,7 @@ ARGV   1 now_us           "" = the server's clock
        3 destination      "" = each message's own source
        4 max_per_second   "" = no limit
        5 to_move          visible messages at the start; "" = chosen ones, which only the caller knows
-       6 lease_ms         how long the caller may be silent before another takes the task over
+       6 silence_ms       how long the caller may be silent before another takes the task over
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED
 BOUND  20 calls, 64 KiB
@@ -45,7 +45,7 @@ return require("lib.idempotency").run(function()
     to_move = tonumber(ARGV[5]),
     moved = 0,
     started = now_ms,
-    lease = now_ms + tonumber(ARGV[6]),
+    overdue_at = now_ms + tonumber(ARGV[6]),
   }))
   return 1
 end)

@@ -7,7 +7,7 @@ ARGV   1 now_us    "" = the server's clock
        2 task_id
        3 verb      advance | adopt | cancel | complete | fail
        4 moved     messages moved since the last step
-       5 lease_ms  how long the caller may be silent
+       5 silence_ms how long the caller may be silent
        6 reason    of the failure
 RETURN {status, moved}; {"", 0} for adopt while another caller has the task
 ERRORS RESOURCE_NOT_FOUND, MOVE_TASK_REFUSED
@@ -30,12 +30,12 @@ return require("lib.idempotency").run(function()
     end
     task.status = "CANCELLING"
   elseif verb == "adopt" then
-    if not active or task.lease > now_ms then
+    if not active or task.overdue_at > now_ms then
       return {"", 0}
     end
   end
   if verb ~= "cancel" then
-    task.lease = now_ms + tonumber(ARGV[5])
+    task.overdue_at = now_ms + tonumber(ARGV[5])
   end
   task.moved = task.moved + tonumber(ARGV[4])
   if verb == "complete" and active then

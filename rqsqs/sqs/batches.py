@@ -18,7 +18,7 @@ from rqsqs.limits import Limits
 
 from .context import Params, Response, ResponseFlow
 from .error_responses import batch_entry
-from .names import is_batch_entry_id
+from .names import is_label
 
 Entry = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ def check_envelope(params: Params, entry_type: str, limits: Limits) -> Sequence[
         raise TooManyEntriesInBatchRequest(
             f"Maximum number of entries per request are {limits.batch_entries}. You have sent {len(entries)}."
         )
-    if not all(is_batch_entry_id(entry.get("Id") or "") for entry in entries):
+    if not all(is_label(entry.get("Id") or "") for entry in entries):
         raise InvalidBatchEntryId(
             "A batch entry id can only contain alphanumeric characters, hyphens and underscores. "
             "It can be at most 80 letters long."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import md5, sha256
+from hashlib import md5
 
 _STRING, _BINARY = b"\x01", b"\x02"
 
@@ -32,11 +32,6 @@ def md5_of_attributes(attributes: Mapping[str, tuple[str, str | bytes]]) -> str:
         digest.update(_BINARY if data_type.startswith("Binary") else _STRING)
         digest.update(_with_length(value.encode() if isinstance(value, str) else value))
     return digest.hexdigest()
-
-
-def content_hash(body: str) -> str:
-    """Hex SHA-256 of the UTF-8 body: the deduplication id of a FIFO queue with ContentBasedDeduplication."""
-    return sha256(body.encode()).hexdigest()
 
 
 def _with_length(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rqsqs._core.durability import least
+from rqsqs._core.results import least
 from rqsqs.errors import DurabilityNotReached
 from rqsqs.models import DurabilityResult
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rqsqs._core import envelope, flows
-from rqsqs._core.durability import not_reached
+from rqsqs._core.envelope import content_hash
 from rqsqs._core.operation import Flow
+from rqsqs._core.results import not_reached
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import DurabilityNotReached, InvalidParameterValue, MessageTooLarge, RequestError
 from rqsqs.limits import Limits
@@ -16,7 +18,7 @@ from rqsqs.models import DurabilityResult, FailedEntry
 
 from . import batches
 from .context import Context, Params, Response, ResponseFlow
-from .digests import content_hash, md5_of_attributes, md5_of_body
+from .digests import md5_of_attributes, md5_of_body
 from .durability_header import told
 from .error_responses import too_large
 from .message_attributes import (
@@ -118,43 +120,29 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
 
 def delete_message(ctx: Context, params: Params) -> ResponseFlow:
     """DeleteMessage."""
-    queue, handle = ctx.queue_of(params), params.get("ReceiptHandle")
-    if not handle:
-        raise missing("ReceiptHandle")
+    queue, handle = ctx.queue_of(params), _check_handle(params)
     results = yield from flows.delete_messages(queue, [handle], ctx.limits, ctx.durability)
     return _single(ctx, results, flows.DELETED)
 
 
 def delete_message_batch(ctx: Context, params: Params) -> ResponseFlow:
     """DeleteMessageBatch."""
-    queue = ctx.queue_of(params)
-    entries = batches.check_envelope(params, "DeleteMessageBatchRequestEntry", ctx.limits)
-    checked = [_attempt(_check_handle, entry) for entry in entries]
-    handles = [each for each in checked if isinstance(each, str)]
-    results: list[FailedEntry | DurabilityResult | None] = []
-    if handles:
-        results = yield from flows.delete_messages(queue, handles, ctx.limits, ctx.durability)
-    return (yield from _respond(ctx, queue, entries, checked, results, flows.DELETED))
+    entry_type = "DeleteMessageBatchRequestEntry"
+    return (yield from _batch(ctx, params, entry_type, _check_handle, flows.delete_messages, flows.DELETED))
 
 
 def change_message_visibility(ctx: Context, params: Params) -> ResponseFlow:
     """ChangeMessageVisibility."""
     queue = ctx.queue_of(params)
-    handle, seconds = _check_visibility(ctx.limits, params)
-    results = yield from flows.change_visibility(queue, [(handle, seconds * 1000)], ctx.limits, ctx.durability)
+    change = _check_visibility(ctx.limits, params)
+    results = yield from flows.change_visibility(queue, [change], ctx.limits, ctx.durability)
     return _single(ctx, results, flows.CHANGED)
 
 
 def change_message_visibility_batch(ctx: Context, params: Params) -> ResponseFlow:
     """ChangeMessageVisibilityBatch."""
-    queue = ctx.queue_of(params)
-    entries = batches.check_envelope(params, "ChangeMessageVisibilityBatchRequestEntry", ctx.limits)
-    checked = [_attempt(lambda entry: _check_visibility(ctx.limits, entry), entry) for entry in entries]
-    changes = [(each[0], each[1] * 1000) for each in checked if isinstance(each, tuple)]
-    results: list[FailedEntry | DurabilityResult | None] = []
-    if changes:
-        results = yield from flows.change_visibility(queue, changes, ctx.limits, ctx.durability)
-    return (yield from _respond(ctx, queue, entries, checked, results, flows.CHANGED))
+    entry_type, check = "ChangeMessageVisibilityBatchRequestEntry", functools.partial(_check_visibility, ctx.limits)
+    return (yield from _batch(ctx, params, entry_type, check, flows.change_visibility, flows.CHANGED))
 
 
 def _attempt(check: Callable[[batches.Entry], T], entry: batches.Entry) -> T | RequestError:
@@ -243,7 +231,7 @@ def _check_visibility(limits: Limits, entry: batches.Entry) -> tuple[str, int]:
     if not 0 <= seconds <= most:
         reason = f"VisibilityTimeout must be an integer between 0 and {most}."
         raise invalid("VisibilityTimeout", seconds, reason)
-    return handle, seconds
+    return handle, seconds * 1000
 
 
 def _send_outcome(checked: _Checked | RequestError, sent: Iterator[SentMessage | FailedEntry]) -> Response | Exception:
@@ -272,31 +260,31 @@ def _single(ctx: Context, results: list[FailedEntry | DurabilityResult | None], 
     return told({}, results, not_reached(ctx.durability, results, done))
 
 
-def _respond(
+def _batch(
     ctx: Context,
-    queue: QueueRef,
-    entries: Sequence[batches.Entry],
-    checked: Sequence[object],
-    results: list[FailedEntry | DurabilityResult | None],
+    params: Params,
+    entry_type: str,
+    check: Callable[[batches.Entry], Any],
+    settle: Callable[..., Flow[list[FailedEntry | DurabilityResult | None]]],
     done: str,
 ) -> ResponseFlow:
-    """The response to a batch with receipt handles. An entry that is not as safe as required has failed: unlike a send
-    it can be repeated."""
-    weak, outcomes = not_reached(ctx.durability, results, done), iter(results)
-    response = yield from batches.respond(queue, entries, [_outcome(each, outcomes, weak) for each in checked])
+    """A batch of receipt handles. An entry that is not as safe as required has failed: unlike a send it can be
+    repeated."""
+    queue = ctx.queue_of(params)
+    entries = batches.check_envelope(params, entry_type, ctx.limits)
+    checked = [_attempt(check, entry) for entry in entries]
+    good = [each for each in checked if not isinstance(each, RequestError)]
+    results = (yield from settle(queue, good, ctx.limits, ctx.durability)) if good else []
+    weak, left = not_reached(ctx.durability, results, done), iter(results)
+    outcomes: list[Response | Exception] = []
+    for each in checked:
+        result: Any = each if isinstance(each, RequestError) else next(left)
+        if isinstance(result, FailedEntry):
+            result = result.error
+        is_weak = weak is not None and isinstance(result, DurabilityResult) and not result.is_enough
+        outcomes.append(weak if weak and is_weak else result if isinstance(result, Exception) else {})
+    response = yield from batches.respond(queue, entries, outcomes)
     return told(response, results)
-
-
-def _outcome(
-    checked: object, results: Iterator[FailedEntry | DurabilityResult | None], weak: DurabilityNotReached | None
-) -> Response | Exception:
-    """What became of an entry with a receipt handle: it failed its checks, or the engine tells."""
-    if isinstance(checked, RequestError):
-        return checked
-    result = next(results)
-    if isinstance(result, FailedEntry):
-        return result.error
-    return weak if weak is not None and result is not None and not result.is_enough else {}
 
 
 def _received(

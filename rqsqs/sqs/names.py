@@ -17,7 +17,6 @@ _STANDARD_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME = re.compile(r"(?=.{6,80}\Z)[A-Za-z0-9_-]+\.fifo")
 _ID = re.compile(r"[!-~]{1,128}")  # ASCII letters, digits and punctuation: everything visible, so no blank
 _ARN = re.compile(r"arn:(?P<partition>[^:]+):(?P<service>[^:]+):(?P<region>[^:]*):(?P<account>[^:]*):(?P<name>.+)")
-_BATCH_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
@@ -66,13 +65,8 @@ def is_account(text: str) -> bool:
 
 
 def is_label(text: str) -> bool:
-    """Whether a permission can have this label."""
+    """Whether a permission can have this label, or an entry of a batch this id."""
     return bool(_LABEL.fullmatch(text))
-
-
-def is_batch_entry_id(text: str) -> bool:
-    """Whether an entry of a batch can have this id."""
-    return bool(_BATCH_ENTRY_ID.fullmatch(text))
 
 
 def check_new_queue_name(name: str | None, *, is_fifo: bool) -> str:

@@ -6,26 +6,24 @@ import base64
 import binascii
 from collections.abc import Callable
 
-from rqsqs._core.operation import Flow, Operation
+from rqsqs._core.operation import Operation
 from rqsqs.errors import InvalidParameterValue
 
-from .context import Params
+from .context import Context, Params, Response, ResponseFlow
 from .names import is_queue_name
 
 MAX_RESULTS = 1000
 
 
-def page(params: Params, fetch: Callable[[str, int], Operation]) -> Flow[tuple[list[str], str | None]]:
-    """Fetch one page of queue names.
+def page(ctx: Context, params: Params, member: str, fetch: Callable[[str, int], Operation]) -> ResponseFlow:
+    """A response with one page of queue URLs, and the token of the next page.
 
     SQS gives a token only to those who asked for pages with MaxResults; others get the first 1,000 names.
 
     Args:
         params: the request, with MaxResults and NextToken.
-        fetch: returns up to N names after a name.
-
-    Returns:
-        The names, and the token of the next page or None.
+        member: of the response, for the URLs.
+        fetch: asks for up to N names after a name.
     """
     max_results: int | None = params.get("MaxResults")
     if max_results is not None and not 1 <= max_results <= MAX_RESULTS:
@@ -34,16 +32,12 @@ def page(params: Params, fetch: Callable[[str, int], Operation]) -> Flow[tuple[l
             f"{MAX_RESULTS}."
         )
     after = _name_of(params.get("NextToken"))
-    if max_results is None:
-        return (yield fetch(after, MAX_RESULTS)), None
-    names: list[str] = yield fetch(after, max_results + 1)
-    has_more = len(names) > max_results
-    names = names[:max_results]
-    return names, _token_of(names[-1]) if has_more else None
-
-
-def _token_of(name: str) -> str:
-    return base64.b64encode(name.encode()).decode()
+    names: list[str] = yield fetch(after, MAX_RESULTS if max_results is None else max_results + 1)
+    shown = names[:max_results]
+    response: Response = {member: [ctx.url_of(name) for name in shown]}
+    if len(names) > len(shown):
+        response["NextToken"] = base64.b64encode(shown[-1].encode()).decode()
+    return response
 
 
 def _name_of(token: str | None) -> str:

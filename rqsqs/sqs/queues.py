@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from rqsqs._core import flows
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound
 
 from . import attributes, tags
-from .context import Context, Params, Response, ResponseFlow
+from .context import Context, Params, ResponseFlow
 from .names import QUEUE_DOES_NOT_EXIST, check_new_queue_name, is_queue_name, missing, missing_queue_name
 from .paging import page
 from .redrive_policies import redrive_refused
@@ -58,23 +59,14 @@ def list_queues(ctx: Context, params: Params) -> ResponseFlow:
     prefix = params.get("QueueNamePrefix") or ""
     if not prefix.isascii():  # no name begins so
         return {}
-    names, token = yield from page(params, lambda after, limit: flows.list_queues(ctx.space, prefix, after, limit))
-    response: Response = {}
-    if names:
-        response["QueueUrls"] = [ctx.url_of(name) for name in names]
-    if token:
-        response["NextToken"] = token
-    return response
+    response = yield from page(ctx, params, "QueueUrls", functools.partial(flows.list_queues, ctx.space, prefix))
+    return response if response["QueueUrls"] else {}
 
 
 def list_dead_letter_source_queues(ctx: Context, params: Params) -> ResponseFlow:
     """ListDeadLetterSourceQueues."""
     queue = ctx.queue_of(params)
-    names, token = yield from page(params, lambda after, limit: flows.dead_letter_sources(queue, after, limit))
-    response: Response = {"queueUrls": [ctx.url_of(name) for name in names]}
-    if token:
-        response["NextToken"] = token
-    return response
+    return (yield from page(ctx, params, "queueUrls", functools.partial(flows.dead_letter_sources, queue)))
 
 
 def get_queue_attributes(ctx: Context, params: Params) -> ResponseFlow:

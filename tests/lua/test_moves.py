@@ -105,7 +105,7 @@ def left_of_moves(engine: Engine) -> list[str]:
 
 
 @pytest.mark.either_server
-@pytest.mark.parametrize("later_ms", [moves.LEASE_MS + 1, 3 * 24 * 3_600_000], ids=["soon", "days later"])
+@pytest.mark.parametrize("later_ms", [moves.SILENCE_MS + 1, 3 * 24 * 3_600_000], ids=["soon", "days later"])
 @pytest.mark.parametrize("after", range(2, 45, 3))
 @pytest.mark.parametrize("to_other", [False, True], ids=["same slot", "other slot"])
 def test_whatever_moment_the_driver_dies_at_another_finishes_the_task(
@@ -195,7 +195,7 @@ def test_a_delete_of_a_message_that_was_moved_is_refused(dead: Setup) -> None:
 
 def test_a_task_that_is_driven_is_not_taken_over(dead: Setup) -> None:
     task_id = start_without_driver(dead)
-    dead.engine.clock.advance_ms(moves.LEASE_MS - 1)
+    dead.engine.clock.advance_ms(moves.SILENCE_MS - 1)
     dead.engine.run(flows.list_moves(dead.dlq))
     assert dead.task(task_id).status == "RUNNING"
     assert dead.engine.counts(dead.dlq) == (250, 0, 0)
@@ -234,7 +234,7 @@ def test_a_cancelled_task_stops_and_what_moved_stays_moved(dead: Setup) -> None:
     assert dead.task(task_id).status == "CANCELLING"
     with pytest.raises(MoveTaskRefused):
         engine.run(flows.cancel_move(dead.dlq, task_id))
-    engine.clock.advance_ms(moves.LEASE_MS + 1)
+    engine.clock.advance_ms(moves.SILENCE_MS + 1)
     engine.run(flows.list_moves(dead.dlq))
     assert dead.task(task_id).status == "CANCELLED"
     visible = engine.counts(dead.dlq)[0]
@@ -269,7 +269,7 @@ def test_a_destination_that_goes_away_during_a_hand_over_loses_nothing(dead: Set
         pytest.skip("it was quick")
     arrived = engine.counts(dead.other)[0]
     engine.run(flows.delete_queue(dead.other, NATIVE))
-    engine.clock.advance_ms(moves.LEASE_MS + 1)
+    engine.clock.advance_ms(moves.SILENCE_MS + 1)
     engine.run(flows.list_moves(dead.dlq))
     assert dead.task(task_id).status == "FAILED"
     assert engine.counts(dead.dlq)[0] >= 250 - arrived
@@ -423,7 +423,7 @@ def test_whatever_moment_the_mover_of_chosen_messages_dies_at_nothing_is_lost_or
     engine = dead.engine
     wanted = chosen(dead, 3, 6, 9, 12)
     kill_after(engine, flows.move_chosen(dead.dlq, wanted, dead.other if to_other else None), after)
-    age(engine, moves.LEASE_MS + 1)
+    age(engine, moves.SILENCE_MS + 1)
     tasks = engine.run(flows.list_moves(dead.dlq))  # an orphan is finished, and moves no message that was not chosen
     tasks = engine.run(flows.list_moves(dead.dlq))
     assert {t.status for t in tasks} <= {"COMPLETED"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rqsqs.sqs.digests import content_hash, md5_of_attributes, md5_of_body
+from rqsqs._core.envelope import content_hash
+from rqsqs.sqs.digests import md5_of_attributes, md5_of_body
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 

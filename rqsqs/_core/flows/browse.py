@@ -31,27 +31,24 @@ _LETTERS = {"visible": "v", "in_flight": "f", "delayed": "d"}
 def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
     """Exact counts of a queue, or of one message group (which takes a step for every 500 messages of it)."""
     yield from refresh(q)
-    visible = in_flight = delayed = 0
-    oldest: int | None = None
+    numbers: dict[State, int] = {"visible": 0, "in_flight": 0, "delayed": 0}
+    oldest: list[int] = []
     for p in q.partitions:
         if group is not None:
-            for state in ("visible", "in_flight", "delayed"):
+            for state in numbers:
                 cursor: str | None = ""
                 while cursor is not None:
                     found, cursor = yield from at(q, p, _of_group(p, state, group, cursor), ([], None))
-                    for d in found:
-                        oldest = min(oldest or d.sent_at_ms, d.sent_at_ms)
-                    visible += len(found) * (state == "visible")
-                    in_flight += len(found) * (state == "in_flight")
-                    delayed += len(found) * (state == "delayed")
+                    numbers[state] += len(found)
+                    oldest += [d.sent_at_ms for d in found]
             continue
         start = 0
         while start >= 0:
-            v, f, d_, first, start = yield from at(q, p, browsing.count(p, start), (0, 0, 0, None, -1))
-            if first is not None:
-                oldest = min(oldest or first, first)
-        visible, in_flight, delayed = visible + v, in_flight + f, delayed + d_
-    return Counts(visible, in_flight, delayed, oldest)
+            *found, first, start = yield from at(q, p, browsing.count(p, start), (0, 0, 0, None, -1))
+            oldest += [first] if first is not None else []
+        for state, number in zip(numbers, found, strict=True):
+            numbers[state] += number
+    return Counts(**numbers, oldest_sent_at_ms=min(oldest, default=None))
 
 
 def _of_group(p: Partition, state: State, group: str, cursor: str) -> Flow[tuple[list[Delivery], str | None]]:
@@ -111,8 +108,9 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
     found: list[Delivery] = []
     while index < len(q.partitions) and len(found) < limit:
         p = q.partitions[index]
-        step = _browse_fifo if p.is_fifo else _browse_standard
-        more, rest = yield from at(q, p, step(p, state, rest, limit - len(found)), ([], ""))
+        room = limit - len(found)
+        step = browsing.browse_fifo(p, _LETTERS[state], rest, room) if p.is_fifo else _browse(p, state, rest, room)
+        more, rest = yield from at(q, p, step, ([], ""))
         found += more
         if not rest:
             index += 1
@@ -136,7 +134,7 @@ def peek(q: QueueRef, state: State, limit: int) -> Flow[list[Delivery]]:
             return good or readable(met, must=True)
 
 
-def _browse_standard(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
+def _browse(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
     """Cursor: SECTION:OFFSET of what is not in the lists of groups, then `+` and a place among these."""
     if cursor.startswith("+"):
         found, following = yield browsing.browse_groups(p, cursor[1:], limit)
@@ -147,13 +145,8 @@ def _browse_standard(p: Partition, state: State, cursor: str, limit: int) -> Flo
     return found, following or ("+1:0::" if state == "visible" else "")
 
 
-def _browse_fifo(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
-    found, following = yield browsing.browse_fifo(p, _LETTERS[state], cursor, limit)
-    return found, following
-
-
 def find_damage(q: QueueRef, limit: int = 100) -> Flow[tuple[int, list[RqsqsError]]]:
-    """Look for what is damaged in a queue: settings, types of keys, and so many messages of each state and partition.
+    """Look for what is damaged in a queue: settings, types of keys, and up to `limit` messages of each state.
 
     Returns:
         How many messages and other members were looked at, and what was found.
@@ -250,11 +243,11 @@ def _take(q: QueueRef, p: Partition, key: str, group: str | None, due: int | str
         status = yield from _take_from_groups(p, key, due)
     else:
         status = yield from _take_from(p, key, [] if group is None else [group], due, ready_only=False)
-        if status == 0 and group is None:
+        if status == browsing.NOT_FOUND and group is None:
             status = yield from _take_from_groups(p, key, due)
-    if status == -1:
+    if status == browsing.NOT_VISIBLE:
         raise MessageNotAvailable(f"the message is in flight in {q.name!r}: its receiver decides about it")
-    return bool(status == 1)
+    return bool(status == browsing.DONE)
 
 
 def _take_from_groups(p: Partition, key: str, due: int | str | None) -> Flow[int]:
@@ -262,9 +255,9 @@ def _take_from_groups(p: Partition, key: str, due: int | str | None) -> Flow[int
     names = yield from list_groups(p)
     for i in range(0, len(names), GROUPS):
         status = yield from _take_from(p, key, names[i : i + GROUPS], due, ready_only=True)
-        if status:
+        if status != browsing.NOT_FOUND:
             return status
-    return 0
+    return browsing.NOT_FOUND
 
 
 def _take_from(p: Partition, key: str, names: list[str], due: int | str | None, *, ready_only: bool) -> Flow[int]:

@@ -157,20 +157,20 @@ def _move_one(
         destination, batch = state.destination, ""
         while True:
             answer = yield moves.move_one(p, key, groups, destination, batch, place, ready_only=ready_only)
-            if answer == 0:
+            if answer == browsing.NOT_FOUND:
                 break
             if isinstance(answer, list):  # that was all that one call may do
                 groups = groups[answer[0] :]
                 continue
-            if answer == 1:
+            if answer == browsing.DONE:
                 return ""
-            if answer == -1:
+            if answer == browsing.NOT_VISIBLE:
                 return "NotVisible"
             if answer == "no_source":
                 return NO_SOURCE
-            if answer in (2, -2):  # its own hand-over, or one that was interrupted before
+            if answer in (moves.IN_OUTBOX, moves.OUTBOX_FULL):  # its own hand-over, or one that was interrupted before
                 failure = yield from _finish(q, p, state)
-                if answer == 2:
+                if answer == moves.IN_OUTBOX:
                     return failure
                 continue
             target = space.queue(answer)

@@ -7,13 +7,13 @@ from typing import Any
 
 from rqsqs._core import operations, portions
 from rqsqs._core.delivery import Delivery
-from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.flows.receive import MOST_BESIDE, ReceiveSpec, may_stay, receive_after
 from rqsqs._core.flows.settle import DELETED, delete_at, safely
 from rqsqs._core.flows.topology import adopt_shard
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations import MISSING_DLQ, Outcome, consumers
+from rqsqs._core.results import for_deletes, not_reached
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.limits import NATIVE
 from rqsqs.models import Durability
@@ -37,7 +37,7 @@ def finish_and_receive(
 
     Args:
         extension_ms: for how long the messages received are invisible without a heartbeat.
-        per_group: so many messages of one message group at most (FIFO); 0 = no limit.
+        per_group: up to this many messages of one message group (FIFO); 0 = no limit.
         weak: as for finish().
     """
     first: Sequence[Delivery] = finished
@@ -93,8 +93,7 @@ def release(
         weak: as for finish().
 
     Returns:
-        A status for each: >= 0 visible again in so many ms, -1 another receive has it, -2 it does not exist any more,
-        -3 it went to the dead-letter queue.
+        As operations.release_messages(), without MISSING_DLQ.
     """
     results = [operations.GONE] * len(outcomes)
     safe = for_deletes(durability)

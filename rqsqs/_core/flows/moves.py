@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.browse import counts
 from rqsqs._core.flows.partitions import complete_resharding
 from rqsqs._core.flows.settle import safely
@@ -20,6 +19,7 @@ from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep, Spawn
 from rqsqs._core.operations import moves
+from rqsqs._core.results import not_reached
 from rqsqs.errors import (
     DurabilityNotReached,
     MoveTaskRefused,

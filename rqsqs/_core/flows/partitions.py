@@ -24,10 +24,10 @@ AT_MOST = 25_000  # one step looks through them, which takes the server some 25 
 
 
 def reshard(q: QueueRef, count: int, before: int = 0) -> Flow[None]:
-    """Give a queue so many partitions; those that are there already stay. Can be repeated after an interruption.
+    """Give a queue this number of partitions; those that are there already stay. Can be repeated after an interruption.
 
     Args:
-        before: so many there were; what belongs elsewhere now goes there little by little.
+        before: how many there were; what belongs elsewhere now goes there little by little.
     """
     if count == 1:
         return

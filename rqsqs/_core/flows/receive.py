@@ -11,7 +11,6 @@ from msgpack import unpackb
 
 from rqsqs._core import operations, portions
 from rqsqs._core.delivery import Delivery, is_newer
-from rqsqs._core.durability import for_deletes, not_reached
 from rqsqs._core.envelope import BYTES, OBJECT, TEXT, UNREADABLE
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
@@ -31,6 +30,7 @@ from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import Received
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
+from rqsqs._core.results import for_deletes, not_reached
 from rqsqs._core.sent import Outgoing
 from rqsqs.errors import DurabilityNotReached, FormatNewer, RqsqsError
 from rqsqs.limits import Limits

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rqsqs._core import envelope, ids, operations, portions
-from rqsqs._core.durability import not_reached
 from rqsqs._core.flows.partitions import complete_resharding, finish_resharding
 from rqsqs._core.flows.topology import refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation, Sleep
 from rqsqs._core.operations import Moved
+from rqsqs._core.results import not_reached
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import InvalidParameterValue, MessageTooLarge, PartitionMoved, QueueDoesNotExist, ServerError
 from rqsqs.limits import Limits
@@ -123,8 +123,11 @@ def _send(
         for i in left:
             places.setdefault(_place(q, batch[i], anywhere, tokens.get(i, "")), []).append(i)
         left = []
-        # what may be refused as a whole goes first
-        for (p, token), indices in sorted(places.items(), key=lambda item: _has_ids([batch[i] for i in item[1]])):
+
+        def have_ids(item: tuple[Any, list[int]]) -> bool:
+            return all([batch[i].dedup_id is not None for i in item[1]])
+
+        for (p, token), indices in sorted(places.items(), key=have_ids):  # what may be refused as a whole goes first
             try:
                 answers = yield from _send_to(q, p, [batch[i] for i in indices], limits, token, durability)
             except QueueDoesNotExist:
@@ -174,10 +177,6 @@ def _take_in(results: list[Any], tokens: dict[int, str], indices: Sequence[int],
     return left
 
 
-def _has_ids(batch: Sequence[Outgoing]) -> bool:
-    return all([m.dedup_id is not None for m in batch])
-
-
 def _place(q: QueueRef, message: Outgoing, anywhere: Partition, token: str) -> tuple[Partition, str]:
     """Where a message belongs: FIFO by its group, standard by its deduplication id; without one anywhere. While it may
     have something in its old place that is asked first, and gives a migration token for the new one."""
@@ -198,7 +197,7 @@ def _send_to(
     token: str,
     durability: Durability | None,
 ) -> Flow[list[Any]]:
-    parts = portions.portions(batch, _at_once(p, batch), _length) if len(batch) > 1 else ()
+    parts = portions.portions(batch, _at_once(p, batch), lambda m: len(m.record)) if len(batch) > 1 else ()
     if len(parts) > 1:
         return (yield from _send_parts(q, p, parts, limits, token, durability))
     news: list[bytes] = []
@@ -260,10 +259,6 @@ def _at_once(p: Partition, batch: Sequence[Outgoing]) -> int:
     if p.is_fifo:
         return portions.ORDERED
     return portions.PLAIN if all([m.is_plain for m in batch]) else portions.SPECIAL
-
-
-def _length(message: Outgoing) -> int:
-    return len(message.record)
 
 
 def _too_large(size: int, limit: int) -> MessageTooLarge:

@@ -7,12 +7,12 @@ from typing import Any
 
 from rqsqs._core import operations, portions, receipts
 from rqsqs._core.delivery import Delivery
-from rqsqs._core.durability import for_deletes, least
 from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
+from rqsqs._core.results import for_deletes, least
 from rqsqs.errors import (
     InvalidParameterValue,
     MessageNotAvailable,

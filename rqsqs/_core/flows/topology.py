@@ -11,7 +11,7 @@ from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import queues
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound
 
-MISSING_MS = 60_000  # so long a partition does not look again for a dead-letter queue that does not exist
+MISSING_MS = 60_000  # for this time a partition does not look again for a dead-letter queue that does not exist
 
 
 def refresh(q: QueueRef) -> Flow[None]:

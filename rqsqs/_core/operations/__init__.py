@@ -21,6 +21,7 @@ from rqsqs._core.operations.settle import (
     CHANGE,
     CHANGE_FIFO,
     CHANGED,
+    DEAD_LETTERED,
     DELETE,
     DELETE_FIFO,
     EXPIRED,

@@ -9,8 +9,11 @@ from rqsqs._core.delivery import Delivery
 from rqsqs._core.envelope import UNREADABLE
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
+from rqsqs._core.operations.queues import list_groups
 from rqsqs._core.operations.receive import fifo_history, history, key_text, pass_over, stamp_text
 
+# What became of a message that is cancelled, given another time or moved; as long as it is no list
+DONE, NOT_FOUND, NOT_VISIBLE = 1, 0, -1
 SETS = "meta fair_ring paused"
 SETS_FIFO = "meta available inflight delayed postponed paused"
 
@@ -31,13 +34,8 @@ def count(p: Partition, start: int = 0) -> Operation:
 
 
 def groups(p: Partition, offset: int, limit: int) -> Operation:
-    """The result is (next offset or -1, names)."""
-    return Operation(
-        "list_groups",
-        p.keys(SETS_FIFO if p.is_fifo else SETS),
-        (str(offset), str(limit)),
-        lambda r: (int(r[0]), [g.decode() for g in r[1:]]),
-    )
+    """As list_groups()."""
+    return list_groups(p, SETS_FIFO if p.is_fifo else SETS, offset, limit)
 
 
 def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Operation:
@@ -159,8 +157,8 @@ def _seen_fifo(
 def cancel(
     p: Partition, key: str, groups: Sequence[str], due: int | str | None, *, ready_only: bool = False
 ) -> Operation:
-    """Cancel (due None) or reschedule; the result is 1 done, 0 not found, -1 in flight, [n] not found among the first n
-    groups: ask again with the others.
+    """Cancel (due None) or reschedule; the result is DONE, NOT_FOUND, NOT_VISIBLE (it is in flight), or
+    [n]: not found among the first n groups, ask again with the others.
 
     Args:
         due: epoch ms, or "+ms" from now.

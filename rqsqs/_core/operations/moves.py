@@ -12,7 +12,8 @@ from rqsqs._core.operation import Operation
 from rqsqs._core.operations import browse as browsing
 from rqsqs.models import Durability, MoveTask
 
-LEASE_MS = 10_000  # a task whose driver is silent for this time is taken over by whoever asks about it
+IN_OUTBOX, OUTBOX_FULL = 2, -2
+SILENCE_MS = 10_000  # a task whose driver is silent for this time is taken over by whoever asks about it
 
 
 def move(p: Partition, limit: int, destination: str) -> Operation:
@@ -62,9 +63,8 @@ def _over(p: Partition, batch: str) -> str:
 def move_one(
     p: Partition, key: str, groups: Sequence[str], destination: str, batch: str, place: int = 0, *, ready_only: bool
 ) -> Operation:
-    """Move one visible message; the result is 1 done, 0 not found, -1 in flight or delayed, 2 it is in the outbox, -2
-    the outbox has to be emptied first, "no_source", or the name of the queue in another slot that needs a batch; [n]
-    not found among the first n groups, ask again with the others.
+    """Move one visible message; the result is as of browse.cancel(), IN_OUTBOX, OUTBOX_FULL (it has to be emptied
+    first), "no_source", or the name of the queue in another slot that needs a batch.
 
     Args:
         place: standard queues: from where on it is looked for in a list that is not sorted.
@@ -87,18 +87,9 @@ def end(p: Partition, batch: str) -> Operation:
 def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move: int | None) -> Operation:
     """Enter a task; `to_move` is None if only the caller knows which messages, so that nobody who takes the task over
     moves others."""
-    return Operation(
-        "start_message_move_task",
-        q.home.keys("meta sources tasks"),
-        (
-            q.space.now_us(),
-            task_id,
-            destination,
-            str(rate or ""),
-            "" if to_move is None else str(to_move),
-            str(LEASE_MS),
-        ),
-    )
+    most = "" if to_move is None else str(to_move)
+    args = (q.space.now_us(), task_id, destination, str(rate or ""), most, str(SILENCE_MS))
+    return Operation("start_message_move_task", q.home.keys("meta sources tasks"), args)
 
 
 def update(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "") -> Operation:
@@ -106,7 +97,7 @@ def update(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "
     return Operation(
         "update_message_move_task",
         q.home.keys("tasks"),
-        (q.space.now_us(), task_id, verb, str(moved), str(LEASE_MS), reason),
+        (q.space.now_us(), task_id, verb, str(moved), str(SILENCE_MS), reason),
         lambda r: (r[0].decode(), r[1]),
     )
 
@@ -130,7 +121,7 @@ def list_tasks(q: QueueRef) -> Operation:
                 int(t["rate"]) if t["rate"] else None,
                 t.get("reason"),
             )
-            found.append((task, active and t["lease"] <= reply[0]))
+            found.append((task, active and t["overdue_at"] <= reply[0]))
         return sorted(found, key=lambda pair: pair[0].started_at_ms, reverse=True)
 
     return Operation("list_message_move_tasks", q.home.keys("meta tasks"), (q.space.now_us(),), parse)

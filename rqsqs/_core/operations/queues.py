@@ -210,14 +210,15 @@ def set_partition(p: Partition, partition: str, look: int = 0) -> Operation:
     return Operation("set_partition", p.keys("meta wakeups timer"), (p.space.now_us(), partition, str(look or "")))
 
 
+def list_groups(p: Partition, keys: str, offset: int, limit: int) -> Operation:
+    """Groups of these keys; the result is (next offset or -1, names)."""
+    args = str(offset), str(limit)
+    return Operation("list_groups", p.keys(keys), args, lambda r: (int(r[0]), [g.decode() for g in r[1:]]))
+
+
 def paused_groups(p: Partition, offset: int, limit: int) -> Operation:
-    """The result is (next offset or -1, names)."""
-    return Operation(
-        "list_groups",
-        p.keys("meta paused"),
-        (str(offset), str(limit)),
-        lambda r: (int(r[0]), [g.decode() for g in r[1:]]),
-    )
+    """As list_groups()."""
+    return list_groups(p, "meta paused", offset, limit)
 
 
 def remove_shard(shard: Partition) -> Operation:

@@ -217,20 +217,8 @@ def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
         except UNREADABLE:
             pass_over(p, f"group:{flat[i + 1]!r}", flat[i])
             continue
-        messages.append(
-            Delivery(
-                p,
-                key,
-                flat[i + 3],
-                received,
-                before + counted,
-                first_ms,
-                receives,
-                group,
-                source,
-                before,
-            )
-        )
+        total = before + counted
+        messages.append(Delivery(p, key, flat[i + 3], received, total, first_ms, receives, group, source, before))
     return messages
 
 

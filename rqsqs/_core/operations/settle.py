@@ -21,6 +21,9 @@ CHANGE_FIFO = "meta available inflight state wakeups timer"
 CHANGED = 1
 EXPIRED = -1  # another receive has the message
 GONE = -2  # the message does not exist any more
+TOO_LONG = -3  # it would be invisible for too long
+DEAD_LETTERED = -3  # of a release: it went to the dead-letter queue
+MISSING_DLQ = -4  # of a release: nothing was done, the dead-letter queue has no shard beside the partition
 
 
 def delete_messages(
@@ -47,8 +50,7 @@ def delete_messages(
 def change_visibility(
     p: Partition, changes: Sequence[tuple[Receipt, int]], total_ms: int, durability: Durability | None = None
 ) -> Operation:
-    """Change visibility by receipts of one partition; the result is a list of CHANGED, EXPIRED, GONE, or -3: beyond
-    `total_ms`.
+    """Change visibility by receipts of one partition; the result is a list of CHANGED, EXPIRED, GONE or TOO_LONG.
 
     Args:
         changes: receipts and milliseconds from now.
@@ -89,11 +91,9 @@ class Outcome:
     seconds: float | None = None
 
 
-MISSING_DLQ = -4  # release_messages(): nothing was done, the dead-letter queue has no shard beside the partition
-
-
 def release_messages(p: Partition, outcomes: Sequence[Outcome], durability: Durability | None = None) -> Operation:
-    """Say what was not finished; the result is (status numbers as the script tells them, missing_dlq)."""
+    """Say what was not finished; the result is a pair: for each in how many ms it is visible again, EXPIRED, GONE,
+    DEAD_LETTERED or MISSING_DLQ; and the name of that dead-letter queue, or ""."""
     args: list[Arg] = [p.space.now_us()]
     for v in outcomes:
         d, why = v.delivery, v.cause
