@@ -15,7 +15,7 @@ from rqsqs._core import envelope
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.sent import Outgoing
-from rqsqs._suggestions import did_you_mean
+from rqsqs._text import did_you_mean
 from rqsqs.errors import InvalidParameterValue, MissingParameter, UsageError
 from rqsqs.limits import Limits
 from rqsqs.models import State

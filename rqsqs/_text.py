@@ -1,4 +1,5 @@
-"""Foreign text on its way to a terminal or a log: bodies, names, tags and error texts that somebody else wrote.
+"""Foreign text on its way to a terminal or a log: bodies, names, tags and error texts that somebody else wrote; and
+what somebody probably meant who named something that does not exist.
 
 A terminal obeys control characters, bidi controls turn text around, and a line break begins a line that looks like one
 of ours. Here such characters become visible: `\\x1b`, `\\u202e`, `\\n`. Imports nothing heavy, since errors use it too.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 _INVISIBLE = (
     r"\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -20,6 +22,7 @@ _INVISIBLE = (
 _JOINERS = r"(?<![^\x00-\x7f\u200b-\u200f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200b-\u200f])"
 _HIDDEN = re.compile(f"[{_INVISIBLE}]|{_JOINERS}")
 _PERHAPS_HIDDEN = re.compile(rf"[{_INVISIBLE}\u200c\u200d]")
+_SUGGESTED = 3  # names
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -45,6 +48,22 @@ def shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}... and {len(text) - limit:,} more characters"
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """`; did you mean 'orders' or 'orders-dead'?`, or nothing if no name is near.
+
+    Near is what is spelled nearly so, in upper or lower case, and then what begins so.
+    """
+    from difflib import get_close_matches
+
+    by_folded = {name.casefold(): name for name in names}
+    folded = word.casefold()
+    near = get_close_matches(folded, by_folded, _SUGGESTED, 0.7)
+    if len(folded) > 1:
+        near += sorted((name for name in by_folded if name.startswith(folded) and name not in near), key=len)
+    found = [repr(by_folded[name]) for name in near[:_SUGGESTED]]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def _is_harmless(text: str) -> bool:

@@ -88,10 +88,12 @@ class RequestError(RqsqsError):
     http_status: ClassVar[int] = 400
     sender_fault: ClassVar[bool] = True
 
-    def __init_subclass__(cls, code: str | None = None, **kwargs: object) -> None:
+    def __init_subclass__(cls, code: str | None = None, has_prefix: bool = False, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         cls.__module__ = "rqsqs"
         cls.code = code
+        if has_prefix:  # SQS calls it as we do
+            cls.sqs_code, cls.sqs_shape = f"AWS.SimpleQueueService.{cls.__name__}", cls.__name__
         if code:
             BY_CODE[code] = cls
 
@@ -147,50 +149,32 @@ class InvalidMessageContents(RequestError, ValueError):
     sqs_code = sqs_shape = "InvalidMessageContents"
 
 
-class UnsupportedOperation(RequestError):
+class UnsupportedOperation(RequestError, has_prefix=True):
     """SQS does not support this."""
-
-    sqs_code = "AWS.SimpleQueueService.UnsupportedOperation"
-    sqs_shape = "UnsupportedOperation"
 
 
 class BatchError(RequestError):
     """A batch is refused as a whole; nothing was executed."""
 
 
-class EmptyBatchRequest(BatchError):
+class EmptyBatchRequest(BatchError, has_prefix=True):
     """The batch has no entries."""
 
-    sqs_code = "AWS.SimpleQueueService.EmptyBatchRequest"
-    sqs_shape = "EmptyBatchRequest"
 
-
-class TooManyEntriesInBatchRequest(BatchError):
+class TooManyEntriesInBatchRequest(BatchError, has_prefix=True):
     """The batch has more entries than allowed."""
 
-    sqs_code = "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"
-    sqs_shape = "TooManyEntriesInBatchRequest"
 
-
-class InvalidBatchEntryId(BatchError):
+class InvalidBatchEntryId(BatchError, has_prefix=True):
     """An entry id breaks its rule."""
 
-    sqs_code = "AWS.SimpleQueueService.InvalidBatchEntryId"
-    sqs_shape = "InvalidBatchEntryId"
 
-
-class BatchEntryIdsNotDistinct(BatchError):
+class BatchEntryIdsNotDistinct(BatchError, has_prefix=True):
     """Two entries have the same id."""
 
-    sqs_code = "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"
-    sqs_shape = "BatchEntryIdsNotDistinct"
 
-
-class BatchRequestTooLong(BatchError):
+class BatchRequestTooLong(BatchError, has_prefix=True):
     """The entries together are larger than allowed."""
-
-    sqs_code = "AWS.SimpleQueueService.BatchRequestTooLong"
-    sqs_shape = "BatchRequestTooLong"
 
 
 class QueueDoesNotExist(RequestError, code="QUEUE_NOT_FOUND"):
@@ -230,22 +214,17 @@ class QueueNameExists(RequestError, code="QUEUE_NAME_EXISTS"):
         return error
 
 
-class QueueDeletedRecently(RequestError, code="QUEUE_DELETED_RECENTLY"):
+class QueueDeletedRecently(RequestError, code="QUEUE_DELETED_RECENTLY", has_prefix=True):
     """SQS does not let a name be used again within 60 seconds of its deletion."""
-
-    sqs_code = "AWS.SimpleQueueService.QueueDeletedRecently"
-    sqs_shape = "QueueDeletedRecently"
 
 
 class QueueBeingDeleted(QueueDoesNotExist, code="QUEUE_BEING_DELETED"):
     """A deletion of the queue was begun and not finished; creating it again finishes it."""
 
 
-class PurgeQueueInProgress(RequestError, code="PURGE_QUEUE_IN_PROGRESS"):
+class PurgeQueueInProgress(RequestError, code="PURGE_QUEUE_IN_PROGRESS", has_prefix=True):
     """SQS allows one PurgeQueue in 60 seconds."""
 
-    sqs_code = "AWS.SimpleQueueService.PurgeQueueInProgress"
-    sqs_shape = "PurgeQueueInProgress"
     http_status = 403
 
 

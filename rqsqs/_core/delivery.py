@@ -292,30 +292,28 @@ class Delivery:
         except RecursionError:
             return base64.b64encode(msgpack.packb(body)).decode()
 
-    def header(self, name: str) -> Any:
-        """One of the headers, or None."""
-        return self.envelope[2].get(name)
+    def header(self, name: str) -> str | None:
+        """One of the headers that are text, or None."""
+        value: str | None = self.envelope[2].get(name)
+        return value
 
     @property
     def attributes(self) -> dict[str, tuple[str, str | bytes]]:
         """Message attributes: name -> (data type, value)."""
-        found: dict[str, list[Any]] = self.header("a") or {}
+        found: dict[str, list[Any]] = self.envelope[2].get("a") or {}
         return {name: (pair[0], pair[1]) for name, pair in found.items()}
 
     @property
     def trace_header(self) -> str | None:
-        value: str | None = self.header("t")
-        return value
+        return self.header("t")
 
     @property
     def group(self) -> str | None:
-        value: str | None = self.header("g")
-        return value
+        return self.header("g")
 
     @property
     def dedup_id(self) -> str | None:
-        value: str | None = self.header("d")
-        return value
+        return self.header("d")
 
 
 def is_newer(record: bytes) -> bool:

@@ -36,11 +36,7 @@ def encode(partition: Partition, received_ms: str, key: str, receives: str | int
 
 
 def read(queue: QueueRef, handle: Receipt | str) -> Receipt:
-    """The receipt for a queue: text from outside is decoded.
-
-    Raises:
-        ReceiptHandleIsInvalid: as decode().
-    """
+    """The receipt for a queue: text from outside is decoded."""
     if not isinstance(handle, Receipt):
         return decode(queue, handle)
     if handle.partition.queue != queue.name:

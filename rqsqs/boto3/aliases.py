@@ -52,10 +52,5 @@ class _Alias(Loader):
 
 
 def install(ours: Sequence[str], theirs: Sequence[str]) -> None:
-    """Begin.
-
-    Args:
-        ours: `__path__` of rqsqs.boto3.
-        theirs: that of boto3.
-    """
+    """Begin."""
     sys.meta_path.insert(0, _Finder(ours, theirs))

@@ -34,9 +34,6 @@ def is_redis_url(url: str) -> bool:
 def server_url(endpoint_url: str | None = None) -> str | None:
     """Which server answers a client.
 
-    Args:
-        endpoint_url: as given to the client.
-
     Returns:
         `endpoint_url` if given, else RQSQS_URL or RQSQS_URL_FILE, else AWS_ENDPOINT_URL_SQS if that names a Redis, else
         the local Redis. None if `endpoint_url` is something else: the address of a real SQS or of an HTTP gateway.

@@ -41,10 +41,6 @@ def as_botocore_error(error: RqsqsError, endpoint_url: str) -> BotoCoreError:
     | ConnectionFailed, request sent          | ConnectionClosedError     | unknown                   |
     | ScriptFailed                            | HTTPClientError           | unknown                   |
     | any other (loading, read-only, full...) | EndpointConnectionError   | no                        |
-
-    Args:
-        error: what happened.
-        endpoint_url: the server's URL, without password.
     """
     if isinstance(error, ScriptFailed):
         return HTTPClientError(error=error)

@@ -98,13 +98,7 @@ class _Responder:
         return perform(found, model.name, params)
 
     def _respond(self, outcome: dict[str, Any] | RequestError, model: Any, context: dict[str, Any]) -> Answer:
-        """The HTTP response and the parsed one.
-
-        Args:
-            outcome: what the action returned, or why it refused.
-            model: botocore's model of the operation.
-            context: botocore's of the request.
-        """
+        """The HTTP response and the parsed one."""
         headers = {"x-amzn-requestid": str(uuid.uuid4()), "content-type": _JSON, "date": _date(int(time.time()))}
         if isinstance(outcome, dict):
             headers.update(outcome.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
@@ -137,12 +131,6 @@ class Responder(_Responder):
 
     def answer(self, model: Any, request: Any, context: dict[str, Any], emit: Any) -> Answer:
         """Answer a request.
-
-        Args:
-            model: botocore's model of the operation.
-            request: as botocore would send it.
-            context: botocore's of the request.
-            emit: of the client's events.
 
         Raises:
             BotoCoreError: the server failed.
@@ -217,13 +205,7 @@ class AsyncResponder(_Responder):
 
 
 def parsed_error(failed: Failed, model: Any, headers: dict[str, str]) -> dict[str, Any]:
-    """What botocore's parser makes of a refusal: the Error, and the members of the shape that has its *code*, if one.
-
-    Args:
-        failed: the refusal.
-        model: botocore's model of the operation.
-        headers: of the response.
-    """
+    """What botocore's parser makes of a refusal: the Error, and the members of the shape that has its *code*."""
     response = {"status_code": failed.status, "headers": headers, "body": json.dumps(failed.body()).encode()}
     parser = create_parser("json")
     parsed: dict[str, Any] = parser.parse(response, model.output_shape)

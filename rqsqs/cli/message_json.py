@@ -13,7 +13,7 @@ import msgpack
 
 import rqsqs
 from rqsqs._base_message import moment
-from rqsqs._suggestions import did_you_mean
+from rqsqs._text import did_you_mean
 from rqsqs.cli import output
 from rqsqs.cli.parameter_types import DURATION, MOMENT
 

@@ -13,7 +13,7 @@ import click
 
 import rqsqs
 from rqsqs._io import defaults, urls
-from rqsqs._suggestions import did_you_mean
+from rqsqs._text import did_you_mean
 from rqsqs.cli import output
 from rqsqs.cli.report import report
 

@@ -72,22 +72,7 @@ class Change:
 def check(
     attributes: Mapping[str, str], *, is_fifo: bool, is_new: bool, region: str, account: str, limits: Limits = AWS
 ) -> Change:
-    """Check the attributes of CreateQueue or SetQueueAttributes, in the order they were sent.
-
-    Args:
-        attributes: as sent.
-        is_fifo: the kind of queue.
-        is_new: True for CreateQueue.
-        region: where the queue is.
-        account: who owns the queue.
-        limits: the ranges of the numbers.
-
-    Raises:
-        InvalidAttributeName: there is no such attribute, or not for this kind of queue, or it cannot be set.
-        InvalidAttributeValue: a value breaks its rule.
-        InvalidParameterValue: a redrive policy breaks a rule.
-        OverLimit: the Policy has too many statements.
-    """
+    """Check the attributes of CreateQueue or SetQueueAttributes, in the order they were sent."""
     values: dict[str, str | None] = {}
     redrive_policy = None
     for name, value in attributes.items():
@@ -106,22 +91,14 @@ def check(
 
 
 def check_fifo_throughput(current: Mapping[str, str], change: Change) -> None:
-    """Check that perMessageGroupId stays together with messageGroup.
-
-    Raises:
-        InvalidAttributeValue: the queue would have one without the other.
-    """
+    """Check that perMessageGroupId stays together with messageGroup."""
     scope, limit = (change.values.get(name) or current.get(name) for name in _FIFO_THROUGHPUT)
     if limit == "perMessageGroupId" and scope != "messageGroup":
         raise invalid_value("FifoThroughputLimit")
 
 
 def requested(names: Iterable[str]) -> frozenset[str]:
-    """The attributes that GetQueueAttributes asks for.
-
-    Raises:
-        InvalidAttributeName: there is no such attribute.
-    """
+    """The attributes that GetQueueAttributes asks for."""
     wanted = list(names)
     for name in wanted:
         if name != "All" and name not in READABLE:
@@ -150,12 +127,7 @@ def invalid_value(name: str, reason: str = "") -> InvalidAttributeValue:
 
 
 def check_policy(text: str) -> str:
-    """Check a policy document.
-
-    Raises:
-        InvalidAttributeValue: it is no policy of a queue, or longer than 8,192 bytes.
-        OverLimit: it has more than 20 statements, or a statement more than its parts may have.
-    """
+    """Check a policy document."""
     if len(text.encode(errors="replace")) > MAX_POLICY_BYTES or has_forbidden_characters(text):
         raise invalid_value("Policy")
     try:

@@ -24,16 +24,7 @@ Entry = Mapping[str, Any]
 
 
 def check_envelope(params: Params, entry_type: str, limits: Limits) -> Sequence[Entry]:
-    """Check number and ids of the entries and return them.
-
-    Args:
-        params: the request.
-        entry_type: the name of the entry's shape, for the text of errors.
-        limits: how many entries there may be.
-
-    Raises:
-        BatchError: the batch is refused as a whole.
-    """
+    """Check number and ids of the entries and return them."""
     entries: Sequence[Entry] = params.get("Entries") or ()
     if not entries:
         raise EmptyBatchRequest(f"There should be at least one {entry_type} in the request.")
@@ -71,9 +62,6 @@ def respond(
         queue: of the request; if no entry was done, perhaps nobody asked yet whether it exists.
         entries: the request's entries.
         outcomes: for each of them, what the response says beside its Id, or why it was not done.
-
-    Raises:
-        QueueDoesNotExist: there is no such queue.
     """
     successful: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []

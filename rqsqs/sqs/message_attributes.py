@@ -33,12 +33,7 @@ def has_forbidden_characters(text: str) -> bool:
 
 
 def check_body(body: str | None) -> str:
-    """Check a message body; its greatest size is a matter of the queue.
-
-    Raises:
-        MissingParameter: it is missing or empty.
-        InvalidMessageContents: it holds a character that SQS does not transport.
-    """
+    """Check a message body; its greatest size is a matter of the queue."""
     if not body:
         raise missing("MessageBody")
     if has_forbidden_characters(body):
@@ -49,17 +44,7 @@ def check_body(body: str | None) -> str:
 def check_attributes(
     attributes: Mapping[str, Mapping[str, Any]] | None, action: str, max_attributes: int = AWS.attributes
 ) -> Attributes:
-    """Check message attributes as a request carries them and return their internal form.
-
-    Args:
-        attributes: name -> MessageAttributeValue.
-        action: the name of the SQS action, for the text of errors.
-        max_attributes: how many there may be; 0 = any number.
-
-    Raises:
-        InvalidParameterValue: a rule is broken.
-        UnsupportedOperation: list values were sent.
-    """
+    """Check message attributes as a request carries them and return their internal form."""
     if not attributes:
         return {}
     if max_attributes and len(attributes) > max_attributes:

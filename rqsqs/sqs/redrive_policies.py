@@ -26,13 +26,7 @@ class RedrivePolicy:
 
 
 def check_redrive_policy(text: str, region: str, account: str) -> RedrivePolicy:
-    """Check everything about a RedrivePolicy that can be checked without looking at its target.
-
-    Args:
-        text: the JSON as sent.
-        region: where the source queue is.
-        account: who owns the source queue.
-    """
+    """Check everything about a RedrivePolicy that can be checked without looking at its target."""
     policy = _json_object(text)
     if policy is None:
         raise InvalidParameterValue(

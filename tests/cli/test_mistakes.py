@@ -14,7 +14,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
-from rqsqs._suggestions import did_you_mean
+from rqsqs._text import did_you_mean
 from rqsqs.cli.settings import LOOKED_AT
 from tests.cli.tools import COMMAND, Run, Terminal, records
 from tests.clusters import client_of

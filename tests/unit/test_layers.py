@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "rqsqs"
 FLOORS = [  # from the ground; a module imports from floors below and from its own
-    {"_suggestions", "_text", "_tracebacks", "errors", "limits", "models"},
+    {"_text", "_tracebacks", "errors", "limits", "models"},
     {"_core"},
     {"_io", "embedded"},
     {"_arguments", "_settings", "_base_message"},

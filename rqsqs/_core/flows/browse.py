@@ -118,11 +118,7 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
 
 
 def peek(q: QueueRef, state: State, limit: int) -> Flow[list[Delivery]]:
-    """Look at the first messages of one state that can be read.
-
-    Raises:
-        MessageDamaged: none of those that are there can be.
-    """
+    """Look at the first messages of one state that can be read."""
     met: list[Delivery] = []
     good: list[Delivery] = []
     cursor = ""
@@ -191,9 +187,6 @@ def cancel(
 
     Returns:
         False if there is no such message.
-
-    Raises:
-        MessageNotAvailable: it is in flight.
     """
     if dedup_id is not None:
         tail = dedup_tail(dedup_id)
@@ -215,9 +208,6 @@ def reschedule(q: QueueRef, message_id: str, due: int | str, group: str | None =
 
     Returns:
         False if there is no such message.
-
-    Raises:
-        MessageNotAvailable: it is in flight.
     """
     return (yield from _everywhere(q, message_id, group, due))
 

@@ -108,11 +108,7 @@ def _driver(q: QueueRef, task_id: str, durability: Durability | None) -> Spawn:
 
 
 def list_moves(q: QueueRef, limit: int = 10, durability: Durability | None = None) -> Flow[list[MoveTask]]:
-    """The move tasks of a queue, newest first. One whose driver is gone is taken over, with this durability.
-
-    Raises:
-        QueueDoesNotExist.
-    """
+    """The move tasks of a queue, newest first. One whose driver is gone is taken over, with this durability."""
     found = yield moves.list_tasks(q)
     for task, is_orphan in found:
         if is_orphan:
@@ -220,11 +216,14 @@ def move_step(
     batch, name, messages = taken
     target = q.space.queue(name)
     try:
-        places = yield from _put(target, batch, messages, durability)
+        places, reached = yield from _put(target, batch, messages, durability)
     except QueueDoesNotExist:
         yield moves.clear(p, batch, "back")
         yield from _forget(p, batch, target)
         return 0, NO_QUEUE
+    weak = not_reached(durability, reached, "the messages are stored", "had them")
+    if weak is not None:
+        raise weak
     yield moves.clear(p, batch, "arrived")
     yield from _forget(p, batch, target, places)
     return len(messages) // 4, ""
@@ -244,20 +243,10 @@ def _forget(p: Partition, batch: str, target: QueueRef, places: Sequence[Partiti
 
 def _put(
     target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None
-) -> Flow[tuple[Partition, ...]]:
+) -> Flow[tuple[tuple[Partition, ...], list[Any]]]:
     """Second phase; the partitions remember the batch, so that each message is put once however often this is repeated.
     The batch names the numbers of partitions at its time: it may have been put there before more were added. Returns
-    the partitions that took part."""
-    places, reached = yield from _put_all(target, batch, messages, durability)
-    weak = not_reached(durability, reached, "the messages are stored", "had them")
-    if weak is not None:
-        raise weak
-    return places
-
-
-def _put_all(
-    target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None
-) -> Flow[tuple[tuple[Partition, ...], list[Any]]]:
+    the partitions that took part, and what each of them reached."""
     yield from refresh(target)
     left = [messages[i : i + 4] for i in range(0, len(messages), 4)]
     asked: dict[Partition, None] = {}

@@ -311,11 +311,7 @@ def receive_after(
 
 def _completed(q: QueueRef, spec: ReceiveSpec, received: list[Delivery]) -> Flow[list[Delivery]]:
     """Receive more where one call handed out as much as it may, until there are as many as asked for or no more come.
-    If a newer version wrote one of them, this one receives no more, and gives them back.
-
-    Raises:
-        FormatNewer.
-    """
+    If a newer version wrote one of them, this one receives no more, gives them back and raises FormatNewer."""
     if len(received) < spec.count and not spec.attempt_id and portions.is_cut(received):
         for p in {d.partition: None for d in received}:
             last = [d for d in received if d.partition is p]
@@ -358,11 +354,7 @@ def _stop_at_newer(q: QueueRef, spec: ReceiveSpec, received: Sequence[Delivery])
 
 
 def readable(found: Sequence[Delivery], *, must: bool) -> list[Delivery]:
-    """Pass over what cannot be read, and tell the logger.
-
-    Raises:
-        MessageDamaged: there is nothing else, and there must be.
-    """
+    """Pass over what cannot be read, and tell the logger. MessageDamaged if there `must` be something and is not."""
     good, trouble = [], None
     for d in found:
         damage = d.damage
