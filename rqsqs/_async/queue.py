@@ -106,6 +106,8 @@ class Queue:
         if not options and safe is None and not ref.is_fifo:
             return await self._run(flows.SendOne(ref, limits, body))
         message = arguments.outgoing(ref, limits, body, options)
+        if safe is None and len(ref.own) == 1:
+            return await self._run(flows.SendWithOptions(ref, limits, message))
         (sent,) = await self._run(flows.send_messages(ref, (message,), limits, safe))
         if isinstance(sent, FailedEntry):
             raise sent.error

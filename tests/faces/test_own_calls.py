@@ -18,6 +18,9 @@ from tests.clusters import ALL_ON_CLUSTER
 
 PACKAGE = str(Path(rqsqs.__file__).parent) + os.sep
 ROUTING = 4 if ALL_ON_CLUSTER else 0  # to find the server that has the slot
+MOST_FIFO = {
+    name: most + ROUTING for name, most in (("send", 28), ("receive", 26), ("delete", 12), ("delete_and_receive", 33))
+}
 MOST = {"send": 12 + ROUTING, "receive": 12 + ROUTING, "delete": 12 + ROUTING, "delete_and_receive": 13 + ROUTING}
 
 
@@ -108,3 +111,47 @@ def test_asyncio_operations_take_few_calls(server_url: str, prefix: str, calls: 
     for name, counter in counted.items():
         assert len(counter.names) <= MOST[name], (name, counter.names)
         assert len(counter.names) > 5
+
+
+def test_fifo_operations_take_few_calls(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue = connection.create_queue("orders.fifo")
+        for n in range(4):
+            queue.send("warm", group="a", deduplication_id=str(n))
+        for message in queue.receive(4):
+            message.delete()
+        assert queue.receive() == []
+        counted: dict[str, Counter] = {}
+
+        counted["send"] = calls()
+        queue.send({"id": 1}, group="a", deduplication_id="first")
+        sys.setprofile(None)
+        queue.send("more", group="a", deduplication_id="second")
+        counted["receive"] = calls()
+        (message,) = queue.receive()
+        sys.setprofile(None)
+        counted["delete_and_receive"] = calls()
+        (message,), failures = queue.delete_and_receive([message])
+        sys.setprofile(None)
+        assert (message.body, failures) == ("more", [])
+        counted["delete"] = calls()
+        message.delete()
+        sys.setprofile(None)
+        assert queue.counts() == rqsqs.Counts(0, 0, 0, None)
+    for name, counter in counted.items():
+        assert len(counter.names) <= MOST_FIFO[name], (name, counter.names)
+        assert len(counter.names) > 5
+
+
+def test_options_of_a_send_take_few_calls_more(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        queue = connection.create_queue("orders")
+        queue.send("warm")
+        options: list[Any] = [{"delay": 5}, {"group": "g"}, {"deduplication_id": "d"}, {"attributes": {"a": "b"}}]
+        for some in options:
+            counter = calls()
+            queue.send("x", **some)
+            sys.setprofile(None)
+            assert 5 < len(counter.names) <= 28 + ROUTING, (some, counter.names)
+        assert queue.send("again", deduplication_id="d").is_duplicate
+        assert queue.counts() == rqsqs.Counts(4, 0, 1, queue.counts().oldest_sent_at_ms)

@@ -29,7 +29,7 @@ from rqsqs._core.flows.receive import (
     readable,
     receive_messages,
 )
-from rqsqs._core.flows.send import SendOne, send_messages
+from rqsqs._core.flows.send import SendOne, SendWithOptions, send_messages
 from rqsqs._core.flows.settle import CHANGED, DELETED, DeleteOne, change_visibility, delete_messages
 from rqsqs._core.operations.consumers import list_consumers, order_consumer
 from rqsqs._core.operations.queues import dead_letter_sources, get_queue, get_tags, list_queues

@@ -37,7 +37,7 @@ class SendOne(Operation):
     __slots__ = ("_limits", "_name", "_partition", "_queue", "_record", "_size")
 
     script = "send_message"
-    repeat_mark = 2
+    repeat_mark: int | None = 2
     keeps_answer = False
     undo = durability = None
 
@@ -57,20 +57,23 @@ class SendOne(Operation):
         q.checked += 1
         if type(reply) is bytes:
             return SentMessage(reply.decode() + self._name, self._partition.node)
-        return self._finish(reply)
+        (sent,) = operations.parse_sent(reply, [self._name], self._partition.node)
+        return self._finish(sent, reply[1])
 
-    def _finish(self, reply: Any) -> Flow[SentMessage]:
-        q, p = self._queue, self._partition
-        (sent,) = operations.parse_sent(reply, [self._name], p.node)
+    def _finish(self, sent: SentMessage | Moved, topology: bytes) -> Flow[SentMessage]:
+        q = self._queue
         if isinstance(sent, Moved):
             return (yield from self._again())
-        if p is q.home and reply[1] != q.topology:
+        if self._partition is q.home and topology != q.topology:
             yield from _look_again(q)
         return sent
 
+    def _outgoing(self) -> Outgoing:
+        return Outgoing(self._record, self._size)
+
     def _again(self) -> Flow[SentMessage]:
         yield from refresh(self._queue)
-        message = Outgoing(self._record, self._size)
+        message = self._outgoing()
         (answer,) = yield from send_messages(self._queue, (message,), self._limits)
         if isinstance(answer, FailedEntry):
             raise answer.error
@@ -83,6 +86,32 @@ class SendOne(Operation):
         if isinstance(error, QueueDoesNotExist) and self._partition is not self._queue.home:
             return self._again()
         raise error
+
+
+class SendWithOptions(SendOne):
+    """Send a message that has options, or goes to a FIFO queue; of a queue of one partition."""
+
+    __slots__ = ("_message", "_read", "repeat_mark", "script")
+
+    def __init__(self, q: QueueRef, limits: Limits, message: Outgoing) -> None:
+        self._queue, self._limits, self._message, self._size = q, limits, message, message.size
+        self._partition = q.home
+        check = q.checked % CHECK_EVERY == 0
+        sending = operations.send_messages(q.home, (message,), limits, check=check)
+        self.script, self.keys, self.args = sending.script, sending.keys, sending.args
+        self.repeat_mark, self._read = sending.repeat_mark, sending.parse
+
+    def parse(self, reply: Any) -> Any:
+        """As SendOne."""
+        q = self._queue
+        q.checked += 1
+        assert self._read is not None
+        (sent,) = self._read(reply)
+        topology = q.topology if q.is_fifo or type(reply) is bytes else reply[1]
+        return sent if type(sent) is SentMessage and topology == q.topology else self._finish(sent, topology)
+
+    def _outgoing(self) -> Outgoing:
+        return self._message
 
 
 def send_messages(
