@@ -5,6 +5,7 @@ its dead letters will be. Or it gets more partitions: remember their hash tags. 
 KEYS   1 meta     HASH  queue attributes
        2 shards   SET   hash tags of the other partitions: its own, and those of its dead letters
        3 sources  SET   queues whose redrive policy names this one
+ALSO   wakeups
 ARGV   1 source  queue name, "" = only tags
        2 detach  "1" = the source names this queue no more
        3 state   "" or the partition state: how many partitions of its own it has, COUNT, or COUNT/BEFORE while there
@@ -51,5 +52,6 @@ end
 if added > 0 or is_changed then -- no two lives of a queue share a topology
   local before = string.match(state or "", "/(.*)$") or "0"
   redis.call("HSET", meta, "topology", table.concat({created_us, redis.call("SCARD", shards), before}, ":"))
+  require("lib.wakeups").wake(string.match(meta, ".*:")) -- a waiter learns of it, and wakes the next (flows/waiting.py)
 end
 return redis.call("HGETALL", meta)

@@ -83,6 +83,7 @@ class Wait:
         then: makes the operation to run at once when there was a token or the time is over. Its result is None if it
             was not run, because another waiter of this process kept watch all the time or the connection broke.
         also: more lists on which this waiter blocks, if it is the one who blocks.
+        is_outdated: does the queue have other partitions by now? Then this waiter does not become the one who blocks.
     """
 
     lists: tuple[str, ...]
@@ -91,6 +92,7 @@ class Wait:
     wake: Operation | None = None
     then: Callable[[], Operation] | None = None
     also: tuple[str, ...] = ()
+    is_outdated: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)

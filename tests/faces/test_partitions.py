@@ -13,7 +13,7 @@ import pytest
 import rqsqs
 from rqsqs import aio
 from rqsqs.worker import Worker
-from tests.clusters import calls, masters_of
+from tests.clusters import blocked, calls, masters_of, until
 
 SOON_S = 30.0
 
@@ -129,6 +129,48 @@ def test_waiters_from_before_partitions_were_added_get_messages_from_these(
             thread.join(SOON_S)
         assert sorted(m.body for m in got) == list(range(8))
         assert time.monotonic() - start < SOON_S
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_waiters_from_before_a_source_was_created_get_its_dead_letters(server_url: str, prefix: str, name: str) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection, rqsqs.connect(server_url, prefix=prefix) as other:
+        dead = connection.create_queue("dead" + name)
+        got: list[Any] = []
+        threads = [threading.Thread(target=lambda: got.extend(dead.receive(wait=120))) for _ in range(6)]
+        before = blocked(server_url)
+        for thread in threads:
+            thread.start()
+        until(lambda: blocked(server_url) > before, "they wait")
+        source = other.create_queue(name, dead_letter_queue="dead" + name, max_receive_count=1)
+        source.send_batch([rqsqs.Entry(n, group=f"g{n}") for n in range(6)])
+        assert len(source.receive(6, visibility_timeout=0)) == 6
+        assert source.receive(6) == []
+        start = time.monotonic()
+        for thread in threads:
+            thread.join(SOON_S)
+        assert sorted(m.body for m in got) == [0, 1, 2, 3, 4, 5]
+        assert time.monotonic() - start < SOON_S
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_tasks_from_before_a_source_was_created_get_its_dead_letters(server_url: str, prefix: str, name: str) -> None:
+    async def main() -> None:
+        async with (
+            aio.connect(server_url, prefix=prefix) as connection,
+            aio.connect(server_url, prefix=prefix) as other,
+        ):
+            dead = await connection.create_queue("dead" + name)
+            before = blocked(server_url)
+            tasks = [asyncio.create_task(dead.receive(wait=120)) for _ in range(6)]
+            await asyncio.to_thread(until, lambda: blocked(server_url) > before, "they wait")
+            source = await other.create_queue(name, dead_letter_queue="dead" + name, max_receive_count=1)
+            await source.send_batch([rqsqs.Entry(n, group=f"g{n}") for n in range(6)])
+            assert len(await source.receive(6, visibility_timeout=0)) == 6
+            assert await source.receive(6) == []
+            found = await asyncio.wait_for(asyncio.gather(*tasks), SOON_S)
+            assert sorted(m.body for (m,) in found) == [0, 1, 2, 3, 4, 5]
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])

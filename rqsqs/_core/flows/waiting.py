@@ -140,13 +140,17 @@ class Polling:
         self.answers[self.q.home] = (got, self.wait)
         return self.run((self.q.home,))
 
+    def _is_outdated(self) -> bool:
+        """Does the queue have other partitions than those whose wakeup lists are listened to?"""
+        return self.blocked_on != self.q.partitions
+
     def line_up(self) -> Flow[list[Delivery]]:
         """Nothing is visible, or the one who watches would have it: wait behind it without asking."""
         q, total = self.q, self.wait_ms or 0
         self.blocked_on, block = q.partitions, min(total, BLOCK_MS)
         then = self._then(NOW, "")
         also = tuple([p.backup for p in self.blocked_on])
-        got, left_ms = yield Wait(_lists(self.blocked_on), block, then=then, also=also)
+        got, left_ms = yield Wait(_lists(self.blocked_on), block, None, None, then, also, self._is_outdated)
         start: Partition | None = q.home
         if then is None:
             start = _with_list(self.blocked_on, got)
@@ -171,7 +175,7 @@ class Polling:
                 order = () if found else self._at_once()
                 if order:
                     continue
-                if self.blocked_on and self.blocked_on != q.partitions and (found or self.left > 0):
+                if self.blocked_on and self._is_outdated() and (found or self.left > 0):
                     yield from holding(found, _wake(q.home))  # whoever listens to the same lists learns of the others
                 if not found and self.left > 0:
                     order = yield from self._block()
@@ -278,7 +282,7 @@ class Polling:
         also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
         look = self.ends.get(q.home, self.wait)
         then = self._then(look, waiter)
-        got, left_ms = yield Wait(_lists(listened), block, wake_in, wake, then, also)
+        got, left_ms = yield Wait(_lists(listened), block, wake_in, wake, then, also, self._is_outdated)
         if got is not None and then is not None:
             self.answers[q.home] = (got, look)
             return partitions

@@ -86,6 +86,9 @@ class Waiting:
                 if turn.done() and not turn.cancelled():
                     waiters.call_next()  # it was our turn: pass it on
                 raise
+        if wait.is_outdated():
+            waiters.call_next()
+            return None, max(0, round((deadline - time.monotonic()) * 1000))
         waiters.has_leader = True
         try:
             result = await self._lead(wait, deadline, wake_at)

@@ -123,6 +123,8 @@ class Waiting:
             while True:
                 with waiters.lock:
                     waiter.check()
+                    if wait.is_outdated():
+                        return None, max(0, round((deadline - time.monotonic()) * 1000))
                     if not waiters.has_leader:
                         waiter.turn = None
                         waiters.has_leader = leads = True
