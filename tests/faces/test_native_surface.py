@@ -71,7 +71,7 @@ def test_every_argument_and_option_is_described_where_it_is_given(api: Any) -> N
             signature = inspect.signature(function)
             wanted = {p.name for p in list(signature.parameters.values())[1:] if p.kind is not p.VAR_KEYWORD}
             wanted |= getattr(options.get(name), "__annotations__", {}).keys()
-            assert wanted <= set(re.findall(r"^ {12}(\w+): ", function.__doc__ or "", re.MULTILINE)), (cls, name)
+            assert wanted <= set(re.findall(r"^ {4}(\w+): ", inspect.getdoc(function) or "", re.MULTILINE)), (cls, name)
             returns = str(signature.return_annotation)
             if returns != "None" and name not in ("queues", "messages", "statistics"):
                 assert "Returns:" in (function.__doc__ or ""), (cls, name)
