@@ -409,19 +409,17 @@ def _join(folder: Path) -> int | None:
         raise
     me = f"{os.getpid()}-{os.urandom(8).hex()}"
     answer = folder / f"joined.{me}"
-    deadline = time.monotonic() + PATIENCE
     try:
         with contextlib.suppress(BrokenPipeError):
             os.write(users, f"{me}\n".encode())
-        while not _hung_up(users):
+        for _ in _looks(f"the guard of the server in {folder} does not answer"):
+            if _hung_up(users):
+                break
             if answer.exists():
                 answer.unlink()
                 if _answers(folder, _read_state(folder)[1]):
                     return users
                 break
-            if time.monotonic() > deadline:
-                raise EmbeddedServerUnavailable(f"the guard of the server in {folder} does not answer")
-            time.sleep(STEP)
     except BaseException:
         os.close(users)
         raise
@@ -448,18 +446,24 @@ def _leave(folder: Path, users: int) -> bool:
 
 def _outlast(lock: int, folder: Path) -> None:
     """Take `server.lock`: wait for the end of a server that is stopping, end one that lost its guard."""
+    if _try_lock(lock):
+        return
+    # Nobody reads the pipe, so its guard has stopped it or was killed. Asking again does no harm, and a server looks
+    # for signals ten times a second only, but at commands at once.
+    with contextlib.suppress(OSError, EmbeddedServerUnavailable):
+        _ask(_read_state(folder)[1], b"SHUTDOWN\r\n")
+    for _ in _looks(f"an earlier server in {folder} does not end; see server.log there"):
+        if _try_lock(lock):
+            return
+
+
+def _looks(failure: str) -> Iterator[None]:
+    """Between two looks at what takes milliseconds; raises if it takes long."""
     deadline = time.monotonic() + PATIENCE
-    asked = False
-    while not _try_lock(lock):
-        if not asked:
-            # Nobody reads the pipe, so its guard has stopped it or was killed. Asking again does no harm, and a server
-            # looks for signals ten times a second only, but at commands at once.
-            asked = True
-            with contextlib.suppress(OSError, EmbeddedServerUnavailable):
-                _ask(_read_state(folder)[1], b"SHUTDOWN\r\n")
-        if time.monotonic() > deadline:
-            raise EmbeddedServerUnavailable(f"an earlier server in {folder} does not end; see server.log there")
+    while time.monotonic() < deadline:
+        yield
         time.sleep(STEP)
+    raise EmbeddedServerUnavailable(failure)
 
 
 def _answers(folder: Path, socket_path: str) -> bool:
@@ -489,15 +493,13 @@ def _ask(socket_path: str, command: bytes) -> bytes:
 
 def _read_state(folder: Path) -> tuple[int, str]:
     """Return process id and socket path as the guard wrote them, a moment after it started the server."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    for _ in _looks(f"the server in {folder} did not start; see server.log there"):
         with contextlib.suppress(FileNotFoundError):
             state = (folder / "server.state").read_bytes()
             if state.endswith(b"\n"):
-                pid, path = state[:-1].split(b" ", 1)
-                return int(pid), os.fsdecode(path)
-        time.sleep(STEP)
-    raise EmbeddedServerUnavailable(f"the server in {folder} did not start; see server.log there")
+                break
+    pid, path = state[:-1].split(b" ", 1)
+    return int(pid), os.fsdecode(path)
 
 
 def _socket_path(folder: Path) -> str:
@@ -572,7 +574,6 @@ def _user(number: int | None = None) -> str:
 
 
 def _explained(error: OSError, folder: Path | None) -> str:
-    """What kept us from starting or joining a server, and what can be done."""
     where = "a temporary folder" if folder is None else str(folder)
     file = f" ({error.filename})" if error.filename and str(error.filename) != where else ""
     way = "set TMPDIR to" if folder is None else "set XDG_DATA_HOME to" if folder.name == "rqsqs" else "name"

@@ -16,34 +16,23 @@ _VARIES = re.compile(r"[\w.:-]*\d[\w.:-]*")  # ids, numbers, addresses: what dif
 
 @dataclass
 class Kind:
-    """Messages that died of the same cause and came from the same queue.
+    """Messages that died of the same cause and came from the same queue."""
 
-    Attributes:
-        type: name of the exception, None if no failure was recorded.
-        message: its text; `…` where the texts differ.
-        source: the queue they came from, None for messages that were sent here.
-        oldest: when the first of them was sent.
-        newest: when the last of them was sent.
-        example: a message id, of the newest.
-    """
-
-    type: str | None
-    message: str
-    source: str | None
+    type: str | None  # name of the exception, None if no failure was recorded
+    message: str  # its text; `…` where the texts differ
+    source: str | None  # the queue they came from, None for messages that were sent here
     count: int
-    oldest: datetime
+    oldest: datetime  # when the first of them was sent
     newest: datetime
-    example: str
+    example: str  # a message id, of the newest
 
     @property
     def text(self) -> str:
-        """Type and message in one line."""
         if self.type is None:
             return NO_CAUSE if self.source is not None else "none: sent here, not a dead letter"
         return f"{self.type}: {self.message}" if self.message else self.type
 
     def record(self) -> Record:
-        """As JSON."""
         return {
             "type": self.type,
             "message": self.message if self.type is not None else None,
@@ -61,18 +50,15 @@ class Kinds:
     def __init__(self) -> None:
         self._found: dict[tuple[str | None, str, str | None], Kind] = {}
 
-    def add(self, message: rqsqs.Message) -> None:
-        """One more dead letter."""
-        cause = message.cause
-        name = None if cause is None else cause.type
-        text = "" if cause is None else " ".join(cause.message.split())
-        self._add(name, text, message.dead_letter_source, message.sent_at, message.message_id)
-
-    def add_damaged(self, message: Damaged) -> None:
-        """One that cannot be read."""
-        self._add("MessageDamaged", f"its record {message.what}", message.source, message.sent_at, message.message_id)
-
-    def _add(self, name: str | None, text: str, source: str | None, sent: datetime, message_id: str) -> None:
+    def add(self, message: rqsqs.Message | Damaged) -> None:
+        """One more dead letter, or one that cannot be read."""
+        name: str | None
+        if isinstance(message, Damaged):
+            name, text, source = "MessageDamaged", f"its record {message.what}", message.source
+        else:
+            cause, source = message.cause, message.dead_letter_source
+            name, text = (None, "") if cause is None else (cause.type, " ".join(cause.message.split()))
+        sent, message_id = message.sent_at, message.message_id
         pattern = _VARIES.sub("…", text)
         key = (name, pattern, source)
         kind = self._found.get(key)
@@ -87,5 +73,4 @@ class Kinds:
             kind.newest, kind.example = sent, message_id
 
     def most_frequent_first(self) -> list[Kind]:
-        """All of them."""
         return sorted(self._found.values(), key=lambda kind: -kind.count)

@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
 import rqsqs
+from rqsqs._base_message import moment
 from rqsqs.cli import output
 from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.report import OK, REFUSED, Column, Done, Record, Result, Results, Table, nothing
@@ -34,7 +34,7 @@ MORE_COLUMNS = (
     Column("PID", lambda row: str(row["pid"]), "right"),
     Column.text("OLDEST MESSAGE", "oldest_message_id"),
 )
-WIDE = 160  # a terminal that has room for all of them
+WIDE = 160  # a terminal that has room for all of them; another one shows less of what `--json` tells
 ORDERED = {"drain": "to drain", "evict": "to be evicted"}  # and does not know it yet
 LOOK_S = 0.25
 
@@ -99,7 +99,8 @@ def list_consumers(settings: Settings, queues: tuple[str, ...], held: bool) -> R
     if held:
         yield from (Held(**row) for row in rows)
     else:
-        yield Consumers(rows)
+        is_wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= WIDE
+        yield Table(COLUMNS + MORE_COLUMNS if is_wide else COLUMNS, rows)
     return OK
 
 
@@ -114,10 +115,6 @@ def _find(settings: Settings, names: Iterable[str]) -> Iterator[rqsqs.Consumer]:
                 raise
 
 
-def _moment(epoch_ms: int) -> datetime:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
-
-
 def _record(consumer: rqsqs.Consumer, with_held: bool) -> Record:
     oldest = consumer.held[0] if consumer.held else None
     record: Record = {
@@ -127,19 +124,19 @@ def _record(consumer: rqsqs.Consumer, with_held: bool) -> Record:
         "order": consumer.state if consumer.state in ORDERED else None,
         "host": consumer.host,
         "pid": consumer.pid,
-        "started_at": _moment(consumer.started_at_ms),
-        "last_seen_at": _moment(consumer.last_seen_at_ms),
-        "alive_until": _moment(consumer.alive_until_ms),
+        "started_at": moment(consumer.started_at_ms),
+        "last_seen_at": moment(consumer.last_seen_at_ms),
+        "alive_until": moment(consumer.alive_until_ms),
         "concurrency": consumer.concurrency,
         "in_flight": consumer.in_flight,
         "oldest_message_id": oldest and oldest.message_id,
-        "oldest_since": oldest and _moment(oldest.since_ms),
+        "oldest_since": oldest and moment(oldest.since_ms),
         "succeeded": consumer.succeeded,
         "failed": consumer.failed,
         "statistics": asdict(consumer.statistics),
     }
     if with_held:
-        record["held"] = [{"message_id": h.message_id, "since": _moment(h.since_ms)} for h in consumer.held]
+        record["held"] = [{"message_id": h.message_id, "since": moment(h.since_ms)} for h in consumer.held]
     return record
 
 
@@ -147,17 +144,7 @@ def _state(row: Record) -> str:
     return ORDERED.get(row["order"]) or str(row["state"])
 
 
-class Consumers(Table):
-    """A table; a narrow terminal shows less of what `--json` tells."""
-
-    def __init__(self, rows: Sequence[Record]) -> None:
-        is_wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= WIDE
-        super().__init__(COLUMNS + MORE_COLUMNS if is_wide else COLUMNS, rows)
-
-
 class Held(Result):
-    """A consumer and the messages it holds."""
-
     def show(self) -> None:
         row = self.record
         about = f"{row['consumer']}  {row['queue']}  {_state(row)}, {row['in_flight']:,} in flight"

@@ -18,21 +18,15 @@ from rqsqs.cli.report import Record, Result
 
 @dataclass
 class Damaged(Result):
-    """A damaged message.
-
-    Attributes:
-        what: what is wrong with it.
-        data: its bytes.
-        source: the queue it came from, if it is a dead letter.
-    """
+    """A damaged message."""
 
     message_id: str
-    what: str
+    what: str  # is wrong with it
     data: bytes
     cause: rqsqs.Failure | None
     sent_at: datetime
     receive_count: int
-    source: str | None
+    source: str | None  # the queue it came from, if it is a dead letter
 
     def records(self) -> tuple[Record]:
         record = {

@@ -75,9 +75,7 @@ def _list_queues(settings: Settings) -> Results:
     for queue in settings.connect().queues():
         try:
             if sources := queue.dead_letter_sources():
-                counts = queue.counts()
-                row = {"queue": queue.name, "sources": sources} | paging.counts_record(counts)
-                rows.append(row)
+                rows.append({"queue": queue.name, "sources": sources} | paging.counts_record(queue.counts()))
         except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged):
             continue  # deleted meanwhile, or for doctor
     if not rows:
@@ -89,13 +87,11 @@ def _list_queues(settings: Settings) -> Results:
 def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> Results:
     kinds, seen, total = Kinds(), 0, paging.total(queue.counts())
     with Meter("looking", min(total, max_messages), quiet=settings.as_json) as meter:
-        for page, damaged in _pages(queue, max_messages):
+        for page in _pages(queue, max_messages):
             for message in page:
                 kinds.add(message)
-            for broken in damaged:
-                kinds.add_damaged(broken)
-            seen += len(page) + len(damaged)
-            meter.advance(len(page) + len(damaged))
+            seen += len(page)
+            meter.advance(len(page))
     found = kinds.most_frequent_first()
     if not found:
         return nothing(f"no message in {queue.name}")
@@ -127,22 +123,20 @@ class Causes(Result):
 
 def _list_messages(queue: rqsqs.Queue, max_messages: int) -> Results:
     seen = 0
-    for page, damaged in _pages(queue, max_messages):
-        seen += len(page) + len(damaged)
-        yield from damaged
-        yield from (MessageView(message, with_reason=True) for message in page)
+    for page in _pages(queue, max_messages):
+        seen += len(page)
+        yield from (m if isinstance(m, Damaged) else MessageView(m, with_reason=True) for m in page)
     return OK if seen else nothing(f"no message in {queue.name}")
 
 
-def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[tuple[list[rqsqs.Message], list[Damaged]]]:
+def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[list[rqsqs.Message | Damaged]]:
     left = max_messages
     with collected() as damaged:
         for _, page in paging.pages(queue, paging.STATES):
-            shown = page[:left]
-            broken = damaged[: left - len(shown)]
+            found: list[rqsqs.Message | Damaged] = [*page, *damaged][:left]
             damaged.clear()
-            yield shown, broken
-            left -= len(shown) + len(broken)
+            yield found
+            left -= len(found)
             if left <= 0:
                 return
 

@@ -84,7 +84,6 @@ def _findings(settings: Settings) -> Iterator[Finding]:
 
 @contextlib.contextmanager
 def _client(url: str) -> Iterator[redis.Redis]:
-    """A plain client for a server."""
     options, held = connect.settings_of(url, {})
     pool = connect.open_pool(url, options, ConnectionPool, UnixDomainSocketConnection)
     try:
@@ -96,8 +95,6 @@ def _client(url: str) -> Iterator[redis.Redis]:
 
 
 class FindingView(Result):
-    """A finding: what it is, and what to do."""
-
     def __init__(self, finding: Finding, *, with_advice: bool) -> None:
         super().__init__(**asdict(finding))
         self._with_advice = with_advice

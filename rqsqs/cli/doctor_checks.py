@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from rqsqs._core import scripts
+from rqsqs._core import scripts as our_scripts
 from rqsqs._io import server_checks
 from rqsqs._io.server_checks import Finding
 from rqsqs.cli import output
@@ -54,19 +54,20 @@ class Server:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """All sections that any check needs."""
         sections = "server clients memory persistence stats replication errorstats commandstats cluster"
         found: dict[str, Any] = self.client.info(*sections.split())
         return found
 
-    def config(self, name: str) -> str:
-        """One setting; the server may refuse."""
-        found: dict[Any, Any] = self.client.config_get(name)
+    def config(self, name: str) -> str | None:
+        """One setting; None if the server refuses to tell."""
+        try:
+            found: dict[Any, Any] = self.client.config_get(name)
+        except redis.ResponseError:
+            return None
         return str(found.get(name, ""))
 
 
 def version(server: Server) -> Iterator[Finding]:
-    """Kind and version."""
     yield server_checks.version(server.info)
     if int(server.info.get("cluster_enabled", 0)):
         if not server.is_cluster:
@@ -116,15 +117,8 @@ def persistence(server: Server) -> Iterator[Finding]:
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         advice = "free disk or memory and see the server's log; until a save succeeds it may refuse writes (MISCONF)"
         yield Finding("persistence", "fail", "the last snapshot failed", advice)
-    settings = {name: _ask(server, name) for name in ("appendfsync", "save")}
+    settings = {name: server.config(name) for name in ("appendfsync", "save")}
     yield server_checks.persistence(info, settings)
-
-
-def _ask(server: Server, name: str) -> str | None:
-    try:
-        return server.config(name)
-    except redis.ResponseError:
-        return None
 
 
 def replication(server: Server) -> Iterator[Finding]:
@@ -225,10 +219,10 @@ def rights(server: Server) -> Iterator[Finding]:
         yield Finding("rights", "ok", f"{user} may load and run scripts, and write keys of {keys}")
 
 
-def script_cache(server: Server) -> Iterator[Finding]:
+def scripts(server: Server) -> Iterator[Finding]:
     """Are our scripts loaded?"""
-    names = scripts.names()
-    loaded = sum(map(bool, server.client.script_exists(*(scripts.get(name).sha.decode() for name in names))))
+    names = our_scripts.names()
+    loaded = sum(map(bool, server.client.script_exists(*(our_scripts.get(name).sha.decode() for name in names))))
     text = f"{loaded} of {len(names)} scripts of this version are loaded"
     yield Finding(
         "scripts", "ok", f"{text}; the others are loaded when they are needed" if loaded < len(names) else text
@@ -252,19 +246,8 @@ def errors(server: Server) -> Iterator[Finding]:
         yield Finding("errors", "ok", "no request was refused in a way that means trouble")
 
 
-CHECKS: dict[str, Callable[[Server], Iterator[Finding]]] = {
-    "version": version,
-    "eviction": eviction,
-    "memory": memory,
-    "persistence": persistence,
-    "replication": replication,
-    "connections": connections,
-    "clock": clock,
-    "round trip": round_trip,
-    "rights": rights,
-    "scripts": script_cache,
-    "errors": errors,
-}
+_CHECKS = version, eviction, memory, persistence, replication, connections, clock, round_trip, rights, scripts, errors
+CHECKS: dict[str, Callable[[Server], Iterator[Finding]]] = {c.__name__.replace("_", " "): c for c in _CHECKS}
 
 
 def check_server(server: Server) -> Iterator[Finding]:

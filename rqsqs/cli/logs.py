@@ -91,14 +91,11 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line."""
-
     def __init__(self, consumer: Callable[[], str | None]) -> None:
         super().__init__()
         self._consumer = consumer
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line."""
         told = record.__dict__ if _is_ours(record) else {}
         line: dict[str, Any] = {
             "at": _moment(record),

@@ -12,10 +12,10 @@ import click
 import msgpack
 
 import rqsqs
-from rqsqs._base_message import moment
+from rqsqs import _base_message
 from rqsqs._text import did_you_mean
 from rqsqs.cli import output
-from rqsqs.cli.parameter_types import DURATION, MOMENT
+from rqsqs.cli.parameter_types import duration, moment
 
 OPTIONS = tuple(rqsqs.SendOptions.__annotations__)
 SHOWN = (  # what is printed beside; it may stand in what is sent
@@ -64,10 +64,9 @@ def body_type(body: object) -> str:
 
 
 def cause_record(cause: rqsqs.Failure) -> dict[str, Any]:
-    """A cause as JSON."""
     record = asdict(cause)
     at_ms = record.pop("at_ms")
-    return record | {"at": None if at_ms is None else moment(at_ms)}
+    return record | {"at": None if at_ms is None else _base_message.moment(at_ms)}
 
 
 def _body_record(body: Any) -> dict[str, Any]:
@@ -115,7 +114,6 @@ def entries(lines: Iterable[bytes], defaults: dict[str, Any]) -> Iterator[tuple[
 
 
 def parsed(number: int, line: bytes) -> dict[str, Any]:
-    """The object of one line."""
     try:
         record = json.loads(line)
     except ValueError as error:
@@ -131,8 +129,6 @@ def entry_of(number: int, record: dict[str, Any], defaults: dict[str, Any]) -> r
     """The message to send that a record describes; `number` of its line for errors."""
     try:
         return _entry(record, defaults)
-    except click.UsageError as error:
-        raise click.UsageError(f"line {number}: {error.message}") from None
     except ValueError as error:
         raise click.UsageError(f"line {number}: {error}") from None
 
@@ -141,14 +137,14 @@ def _entry(record: dict[str, Any], defaults: dict[str, Any]) -> rqsqs.Entry:
     body = _body(record)
     unknown = sorted(set(record) - set(OPTIONS) - set(SHOWN) - set(BODIES))
     if unknown:
-        raise click.UsageError(
+        raise ValueError(
             f"the fields of a message must be body, {', '.join(OPTIONS)}, got {unknown[0]!r}"
             f"{did_you_mean(unknown[0], OPTIONS)}"
         )
     options = defaults | {name: record[name] for name in OPTIONS if record.get(name) is not None}
-    for name, kind in (("at", MOMENT), ("delay", DURATION), ("deduplication_window", DURATION)):
+    for name, read in (("at", moment), ("delay", duration), ("deduplication_window", duration)):
         if isinstance(options.get(name), str):
-            options[name] = kind.convert(options[name], None, None)
+            options[name] = read(options[name])
     attributes = options.get("attributes")
     if isinstance(attributes, dict):
         options["attributes"] = {name: _attribute(value) for name, value in attributes.items()}
@@ -157,30 +153,24 @@ def _entry(record: dict[str, Any], defaults: dict[str, Any]) -> rqsqs.Entry:
 
 def _body(record: dict[str, Any]) -> Any:
     if "body_msgpack" in record:
+        data = _decoded("body_msgpack", record["body_msgpack"])
         try:
-            return msgpack.unpackb(_decoded(record["body_msgpack"]), strict_map_key=False)
+            return msgpack.unpackb(data, strict_map_key=False)
         except (ValueError, TypeError) as error:
-            raise click.UsageError(f"body_msgpack is not base64 of msgpack: {error}") from None
+            raise ValueError(f"body_msgpack is not base64 of msgpack: {error}") from None
     if ("body" in record) == ("body_base64" in record):
-        raise click.UsageError('a message is an object with "body" or "body_base64", one of them')
-    if "body" in record:
-        return record["body"]
+        raise ValueError('a message is an object with "body" or "body_base64", one of them')
+    return record["body"] if "body" in record else _decoded("body_base64", record["body_base64"])
+
+
+def _decoded(what: str, text: Any) -> bytes:
     try:
-        return _decoded(record["body_base64"])
-    except ValueError as error:
-        raise click.UsageError(f"body_base64 is not base64: {error}") from None
-
-
-def _decoded(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise ValueError(f"it must be a str, got {text!r:.80}")
-    return base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{what} is not base64: {error}, got {text!r:.80}") from None
 
 
 def _attribute(value: Any) -> Any:
     if isinstance(value, dict) and list(value) == ["base64"]:
-        try:
-            return _decoded(value["base64"])
-        except ValueError as error:
-            raise click.UsageError(f"the value of an attribute is not base64: {error}") from None
+        return _decoded("the value of an attribute", value["base64"])
     return value

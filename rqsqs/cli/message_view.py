@@ -90,11 +90,9 @@ def body_text(message: rqsqs.Message, indent: int | None = None) -> str:
 
 
 def attribute_text(value: str | float | bytes) -> str:
-    """An attribute in text."""
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def cause_text(cause: rqsqs.Failure) -> str:
-    """A cause in one line."""
     text = printable(cause.message.strip().partition("\n")[0])
     return f"{printable(cause.type)}: {text}" if text else printable(cause.type)

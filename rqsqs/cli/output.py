@@ -29,7 +29,6 @@ NOTE = 4000  # characters of a note or an error: it may quote what somebody sent
 
 
 def emit(record: Mapping[str, Any]) -> None:
-    """One JSON object on a line of its own."""
     click.echo(as_line(record))
 
 

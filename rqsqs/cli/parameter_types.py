@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 COMPLETION_S = 0.5  # a shell waits this long for the names of queues
 COMPLETIONS = 200  # names of queues that it gets
 
+# The name of an exception, or None for all; base and cap in seconds, or None for never.
+Rule = tuple[str | None, tuple[float, float] | None]
+
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -31,7 +35,6 @@ class QueueName(click.ParamType):  # type: ignore[type-arg]
     name = "queue"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As it is."""
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -62,118 +65,83 @@ class QueueName(click.ParamType):  # type: ignore[type-arg]
         return [item for item in found if item.value not in taken]
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """`30`, `1.5s`, `15m`, `2h`, `7d`: seconds."""
+class Value(click.ParamType):  # type: ignore[type-arg]
+    """What a function makes of a text; its ValueError says what the text must be. A default stays as it is."""
 
-    name = "duration"
-
-    def __init__(self, shortest: float = 0.0, longest: float = math.inf) -> None:
-        self._shortest = shortest
-        self._longest = longest
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds."""
-        if isinstance(value, (int, float)):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw]?)", value.strip())
-        if match is None:
-            self.fail(f"{value!r} is not a duration: write 30, 1.5s, 15m, 2h or 7d", param, ctx)
-        seconds = float(match[1]) * _UNITS[match[2]]
-        if not self._shortest <= seconds <= self._longest:
-            self.fail(f"{value!r:.80} is not in the range: {self._shortest:g} s to {self._longest:g} s", param, ctx)
-        return seconds
-
-
-class Moment(click.ParamType):  # type: ignore[type-arg]
-    """An ISO time, `2030-01-31T08:00+01:00` (local time without a zone), or epoch seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | float:
-        """A datetime with time zone, or epoch seconds."""
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
-        try:
-            return float(value)
-        except ValueError:
-            pass
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is not a time: write 2030-01-31T08:00, with +01:00 or Z, or epoch seconds", param, ctx
-            )
-        try:
-            return found if found.tzinfo else found.astimezone()
-        except (ValueError, OverflowError):  # in the first or the last year that there is
-            self.fail(f"{value!r} is out of range: a time between 1970 and 2200", param, ctx)
-
-
-class Durability(click.ParamType):  # type: ignore[type-arg]
-    """The text of a rqsqs.Durability, `replicas=1,aof,timeout=0.5,optional,deletes`, checked."""
-
-    name = "durability"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The same text."""
-        try:
-            _settings.durability(value or None)
-        except rqsqs.InvalidParameterValue as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
-class File(click.ParamType):  # type: ignore[type-arg]
-    """The name of a file; - is stdin or stdout where that is said."""
-
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The same text, if a file can be called so."""
-        try:
-            is_possible = value and b"\0" not in os.fsencode(value)
-        except UnicodeEncodeError:
-            is_possible = False
-        if not is_possible:
-            self.fail(f"{value!r} cannot be the name of a file", param, ctx)
-        return str(value)
-
-
-class Pair(click.ParamType):  # type: ignore[type-arg]
-    """`NAME=VALUE`."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Name and value."""
-        if isinstance(value, tuple):
-            return value
-        name, mark, text = value.partition("=")
-        if not mark or not name:
-            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
-        return name, text
-
-
-class RetryRule(click.ParamType):  # type: ignore[type-arg]
-    """`1s..5m`, `TimeoutError=10s..1h` or `ValueError=never`."""
-
-    name = "rule"
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The name of an exception, or None for all; base and cap in seconds, or None for never."""
-        if isinstance(value, tuple):
+        if not isinstance(value, str):
             return value
-        name, _, times = value.rpartition("=")
-        if times == "never" and name:
-            return name, None
-        base, mark, cap = times.partition("..")
-        if not mark:
-            self.fail(f"{value!r} is not a rule: write 1s..5m, TimeoutError=10s..1h or ValueError=never", param, ctx)
-        return name or None, (DURATION.convert(base, param, ctx), DURATION.convert(cap, param, ctx))
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def duration(text: str, shortest: float = 0.0, longest: float = math.inf) -> float:
+    """`30`, `1.5s`, `15m`, `2h`, `7d`: seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw]?)", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration: write 30, 1.5s, 15m, 2h or 7d")
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if not shortest <= seconds <= longest:
+        raise ValueError(f"{text!r:.80} is not in the range: {shortest:g} s to {longest:g} s")
+    return seconds
+
+
+def duration_from(shortest: float, longest: float) -> Value:
+    """A duration within limits."""
+    return Value("duration", lambda text: duration(text, shortest, longest))
+
+
+def moment(text: str) -> datetime | float:
+    """An ISO time, `2030-01-31T08:00+01:00` (local time without a zone), or epoch seconds."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        wanted = "2030-01-31T08:00, with +01:00 or Z, or epoch seconds"
+        raise ValueError(f"{text!r} is not a time: write {wanted}") from None
+    try:
+        return found if found.tzinfo else found.astimezone()
+    except (ValueError, OverflowError):  # in the first or the last year that there is
+        raise ValueError(f"{text!r} is out of range: a time between 1970 and 2200") from None
+
+
+def _durability(text: str) -> str:
+    _settings.durability(text or None)
+    return text
+
+
+def _file(text: str) -> str:
+    with contextlib.suppress(UnicodeEncodeError):
+        if text and b"\0" not in os.fsencode(text):
+            return text
+    raise ValueError(f"{text!r} cannot be the name of a file")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise ValueError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _rule(text: str) -> Rule:
+    name, _, times = text.rpartition("=")
+    if times == "never" and name:
+        return name, None
+    base, mark, cap = times.partition("..")
+    if not mark:
+        raise ValueError(f"{text!r} is not a rule: write 1s..5m, TimeoutError=10s..1h or ValueError=never")
+    return name or None, (duration(base), duration(cap))
 
 
 def as_rule(name: str | None, times: tuple[float, float] | None) -> str:
-    """A rule as it is written."""
     text = "never" if times is None else f"{_in_short(times[0])}..{_in_short(times[1])}"
     return text if name is None else f"{name}={text}"
 
@@ -182,8 +150,7 @@ def _in_short(seconds: float) -> str:
     return f"{seconds:.0f}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
 
 
-def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]]) -> rqsqs.RetryPolicy | None:
-    """All rules together; None if there are none."""
+def retry_policy(rules: Sequence[Rule]) -> rqsqs.RetryPolicy | None:
     if not rules:
         return None
     general = next((times for name, times in rules if name is None and times), None)
@@ -195,5 +162,8 @@ def retry_policy(rules: Sequence[tuple[str | None, tuple[float, float] | None]])
 
 
 COUNT = click.IntRange(1)
-DURABILITY, DURATION, FILE = Durability(), Duration(), File()
-MOMENT, PAIR, QUEUE, RETRY = Moment(), Pair(), QueueName(), RetryRule()
+DURATION, MOMENT = Value("duration", duration), Value("time", moment)
+DURABILITY = Value("durability", _durability)  # the text of a rqsqs.Durability, checked
+FILE = Value("file", _file)  # its name; - is stdin or stdout where that is said
+PAIR, RETRY = Value("name=value", _pair), Value("rule", _rule)
+QUEUE = QueueName()

@@ -79,20 +79,15 @@ class _Teller(logging.Handler):
         self._settings = settings
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
         self._settings.passed_over += 1
         say(record.getMessage())
 
 
 class Program(Group):
-    """The command `rqsqs`."""
-
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a person meets them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
-        """Import it."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].rpartition(".")
@@ -100,14 +95,12 @@ class Program(Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """By topic."""
         widest = max(map(len, COMMANDS))
         for title, section in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(widest), text) for name, (_, text) in section.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names of commands and options."""
         from click.shell_completion import CompletionItem
 
         found = [CompletionItem(n, help=text) for n, (_, text) in COMMANDS.items() if n.startswith(incomplete)]
@@ -125,7 +118,6 @@ class Program(Group):
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        """Run a command and exit."""
         extra |= {"standalone_mode": False}
         logging.getLogger("rqsqs.server").setLevel(logging.ERROR)  # what connections warn of, doctor tells
         settings = Settings()
@@ -193,7 +185,6 @@ def _explained(error: Exception, settings: Settings) -> tuple[int, str]:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
     output.note(f"rqsqs: {' '.join(text.split())}")
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rqsqs.cli import output
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
+    from rich.text import Text
 
 
 class Meter:
@@ -22,19 +24,13 @@ class Meter:
     """
 
     def __init__(self, what: str, total: int | None, *, quiet: bool = False) -> None:
-        self._progress: Progress | None = None
-        if sys.stderr.isatty() and not quiet:
-            from rqsqs.cli.progress_bar import bar
-
-            self._progress = bar(what, total)
+        self._progress = _bar(what, total) if sys.stderr.isatty() and not quiet else None
 
     def advance(self, number: int = 1) -> None:
-        """This number more are done."""
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0], number)
 
     def reached(self, completed: int, total: int | None = None) -> None:
-        """This number are done in all."""
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=completed, total=total)
 
@@ -56,8 +52,37 @@ class Meter:
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+
+def _bar(what: str, total: int | None) -> Progress | None:
+    """A bar with one task; None where rich finds no terminal. Rich is imported only where somebody sees it."""
+    from rich import progress
+    from rich.text import Text
+
+    class Column(progress.ProgressColumn):
+        def __init__(self, text: Any) -> None:
+            super().__init__()
+            self._text = text
+
+        def render(self, task: Task) -> Text:
+            return Text(self._text(task))
+
+    def rate(task: Task) -> str:
+        speed = task.finished_speed or task.speed
+        return "" if speed is None else f"{speed:,.{int(speed < 10)}f}/s"
+
+    console = output.progress_console()
+    if not console.is_terminal:
+        return None
+    columns: tuple[Any, ...] = (progress.TextColumn("{task.description}", markup=False),)
+    if total is None:
+        columns += (Column(lambda task: f"{int(task.completed):,}"), Column(rate))
+    else:
+        columns += (progress.BarColumn(None), progress.MofNCompleteColumn(), Column(rate))
+        columns += (progress.TimeRemainingColumn(),)
+    bar = progress.Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    bar.add_task(what, total=total)
+    return bar

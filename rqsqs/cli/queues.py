@@ -13,7 +13,7 @@ import click
 import rqsqs
 from rqsqs import _settings
 from rqsqs.cli import output, paging
-from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY, as_rule, retry_policy
+from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY, Rule, as_rule, retry_policy
 from rqsqs.cli.report import NOTHING, OK, Done, Lines, Result, Results, nothing
 from rqsqs.cli.settings import Settings, reported
 
@@ -106,8 +106,7 @@ def create(settings: Settings, /, name: str, tags: tuple[tuple[str, str], ...], 
     return OK
 
 
-def _as_options(key: str, value: Any, rules: Sequence[tuple[str | None, tuple[float, float] | None]]) -> list[str]:
-    """A setting as it is written on the command line."""
+def _as_options(key: str, value: Any, rules: Sequence[Rule]) -> list[str]:
     option = f"--{key.replace('_', '-')}"
     if key == "retry_policy":
         return [word for rule in rules for word in ("--retry", as_rule(*rule))]

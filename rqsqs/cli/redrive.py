@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -32,16 +32,13 @@ COLUMNS = (
     Column("WOULD GO TO", lambda row: " ".join(filter(None, (row["to"], row["problem"] and f"({row['problem']})")))),
 )
 
-Test = Callable[[rqsqs.Message | Damaged], bool]
 
-
-@dataclass(frozen=True)
-class _Letter:
+class _Letter(NamedTuple):
     """What is needed of a message to move it, and where it came from."""
 
     message_id: str
     group: str | None
-    source: str | None = None
+    source: str | None
 
 
 @click.command("redrive", short_help="Move dead letters back where they came from, or elsewhere.")
@@ -96,50 +93,159 @@ def redrive(
         raise click.UsageError("--no-wait does not go with --message and --cause")
     if cancel + dry_run + no_wait > 1 or (cancel and (destination or rate or max_messages or is_chosen)):
         raise click.UsageError("--cancel, --dry-run and --no-wait exclude each other; --cancel stands alone")
-    dead_letters = settings.queue(queue)
     if cancel:
-        return _cancel(dead_letters)
+        return _cancel(settings.queue(queue))
+    chosen = _Redrive(settings, settings.queue(queue), destination, rate, max_messages, message_ids, cause)
     if dry_run:
-        return _dry_run(settings, dead_letters, destination, max_messages, _test(message_ids, cause))
+        return chosen.dry_run()
     if no_wait:
-        return _in_background(settings, queue, destination, rate, max_messages)
-    if is_chosen:
-        return _move_chosen(settings, dead_letters, destination, rate, max_messages, message_ids, cause)
-    return _move_all(settings, dead_letters, destination, rate, max_messages, announce)
+        return chosen.in_background()
+    return chosen.move_some() if is_chosen else chosen.move_all(announce)
 
 
-def _move_all(
-    settings: Settings,
-    queue: rqsqs.Queue,
-    destination: str | None,
-    rate: int | None,
-    max_messages: int | None,
-    announce: bool,
-) -> Results:
-    """Move all in one task of the server, and show how far it is."""
-    with _refusals():
-        task_id = queue.redrive(destination, max_per_second=rate, max_messages=max_messages)
-    if announce:
-        output.line(task_id)
-        sys.stdout.flush()
-    try:
-        expected = min(queue.counts().visible, max_messages or sys.maxsize)
-        with Meter("moving", expected, quiet=settings.as_json or announce) as meter:
-            while (task := _task(queue, task_id)).status in RUNNING:
-                meter.reached(task.moved, task.to_move)
-                time.sleep(LOOK_S)
-    except KeyboardInterrupt:
-        output.note(f"cancelled; {output.counted(_stop(queue, task_id), 'message')} had been moved")
-        raise click.Abort from None
-    is_done = task.status == "COMPLETED"
-    if settings.as_json or (is_done and not announce):
-        back = f"to {task.destination}" if task.destination else "back"
-        about = f"moved {output.counted(task.moved, 'message')} {back}" if task.moved else f"{queue.name} is empty"
-        yield Done(about, **_record(task))
-    if not is_done:
-        reason = _REASONS.get(task.failure_reason or "", task.failure_reason or task.status.lower())
-        raise click.ClickException(f"the redrive stopped after {output.counted(task.moved, 'message')}: {reason}")
-    return OK if task.moved else NOTHING
+@dataclass(frozen=True)
+class _Redrive:
+    settings: Settings
+    queue: rqsqs.Queue
+    destination: str | None
+    rate: int | None
+    most: int | None
+    message_ids: tuple[str, ...]
+    cause: str | None
+
+    def move_all(self, announce: bool) -> Results:
+        """Move all in one task of the server, and show how far it is."""
+        queue, is_quiet = self.queue, self.settings.as_json or announce
+        with _refusals():
+            task_id = queue.redrive(self.destination, max_per_second=self.rate, max_messages=self.most)
+        if announce:
+            output.line(task_id)
+            sys.stdout.flush()
+        try:
+            with Meter("moving", min(queue.counts().visible, self.most or sys.maxsize), quiet=is_quiet) as meter:
+                while (task := _task(queue, task_id)).status in RUNNING:
+                    meter.reached(task.moved, task.to_move)
+                    time.sleep(LOOK_S)
+        except KeyboardInterrupt:
+            output.note(f"cancelled; {output.counted(_stop(queue, task_id), 'message')} had been moved")
+            raise click.Abort from None
+        is_done = task.status == "COMPLETED"
+        if self.settings.as_json or (is_done and not announce):
+            back = f"to {task.destination}" if task.destination else "back"
+            about = f"moved {output.counted(task.moved, 'message')} {back}" if task.moved else f"{queue.name} is empty"
+            yield Done(about, **_record(task))
+        if not is_done:
+            reason = _REASONS.get(task.failure_reason or "", task.failure_reason or task.status.lower())
+            raise click.ClickException(f"the redrive stopped after {output.counted(task.moved, 'message')}: {reason}")
+        return OK if task.moved else NOTHING
+
+    def move_some(self) -> Results:
+        """Move single messages, as many in one task as one call takes."""
+        is_wanted = self._test()
+        wanted: list[Any] = sorted({name.lower() for name in self.message_ids})  # ids ascend as messages were sent
+        if not self.message_ids:
+            wanted = list(self._wanted(is_wanted))
+        moved = 0
+        not_found: list[str] = []
+        failed: dict[str, str] = {}
+        try:
+            with Meter("moving", len(wanted), quiet=self.settings.as_json) as meter, _refusals():
+                for i in range(0, len(wanted), PORTION):
+                    portion = wanted[i : i + PORTION]
+                    done = self.queue.redrive_messages(portion, self.destination, max_per_second=self.rate)
+                    moved += len(done.moved)
+                    not_found += done.not_found
+                    failed |= done.failed
+                    meter.advance(len(portion))
+                    if "Cancelled" in done.failed.values():
+                        break
+        except KeyboardInterrupt:
+            output.note("interrupted; what had been moved stays moved")
+            raise click.Abort from None
+        for reason, count in Counter(failed.values()).items():
+            output.note(f"{output.counted(count, 'message')} not moved: {_REASONS.get(reason, reason)}")
+        to, name = self.destination, self.queue.name
+        about = f"moved {output.counted(moved, 'message')} {f'to {to}' if to else 'back'}"
+        if self.message_ids:
+            about += f", {len(not_found):,} not found" if not_found else ""
+        elif not wanted:
+            about = f"no message in {name} failed with {self.cause!r}"
+        elif not_found:
+            about += f", {len(not_found):,} gone meanwhile"
+        yield Done(about, queue=name, to=to, moved=moved, not_found=not_found, failed=failed)
+        return REFUSED if failed else OK if moved else NOTHING
+
+    def dry_run(self) -> Results:
+        """Count by source, without touching anything."""
+        queue, exists = self.queue, self.settings.connect().exists
+        sources = Counter(letter.source for letter in self._wanted(self._test()))
+        if self.destination is not None and not exists(self.destination):
+            raise click.ClickException(f"the queue {self.destination!r} to move to does not exist")
+        if not queue.dead_letter_sources():
+            raise click.ClickException(f"{queue.name!r} is not the dead-letter queue of any queue")
+        rows = []
+        for source, count in sources.most_common():
+            target = self.destination or source
+            problem = None
+            if target is None:
+                problem = "sent here, came from nowhere"
+            elif self.destination is None and not exists(target):
+                problem = "does not exist"
+            rows.append({"queue": queue.name, "source": source, "to": target, "messages": count, "problem": problem})
+        if not rows:
+            is_empty = not queue.counts().visible
+            return nothing(f"{queue.name} is empty" if is_empty else f"no such message is visible in {queue.name}")
+        yield Table(COLUMNS, rows)
+        if any(row["problem"] for row in rows):
+            raise click.ClickException("the redrive would stop at messages that cannot go back; say --to")
+        return OK
+
+    def in_background(self) -> Results:
+        """A task needs a process that drives it: start one of its own, which outlives this one."""
+        command = [sys.executable, "-m", "rqsqs", "dlq", "redrive", self.queue.name, "--announce"]
+        for option, value in (("--to", self.destination), ("--rate", self.rate), ("--max", self.most)):
+            command += [] if value is None else [option, str(value)]
+        environment = os.environ | {"RQSQS_PREFIX": self.settings.prefix}
+        if self.settings.url:
+            environment["RQSQS_URL"] = self.settings.url  # not among the arguments: it may hold a password
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        task_id = process.stdout.readline().strip()
+        if not task_id:
+            output.lines(process.stderr.read().rstrip("\n"), err=True)
+            return process.wait()
+        yield Result(task_id, queue=self.queue.name, to=self.destination, task_id=task_id, status="RUNNING")
+        return OK
+
+    def _test(self) -> Callable[[rqsqs.Message | Damaged], bool]:
+        """Is a message among the chosen ones?"""
+        wanted, cause = {arguments.message_id(name).lower() for name in self.message_ids}, self.cause
+        if wanted:
+            return lambda message: message.message_id in wanted
+        return lambda m: cause is None or (m.cause is not None and cause in f"{m.cause.type}: {m.cause.message}")
+
+    def _wanted(self, is_wanted: Callable[[rqsqs.Message | Damaged], bool]) -> Iterator[_Letter]:
+        """The first visible messages that are chosen, in their order; damaged ones behind the others of their page."""
+        left, queue = self.most or sys.maxsize, self.queue
+        with collected() as damaged, Meter("looking", queue.counts().visible, quiet=self.settings.as_json) as meter:
+            for _, page in paging.pages(queue, ("visible",)):
+                found = [_Letter(m.message_id, m.group, m.dead_letter_source) for m in page if is_wanted(m)]
+                found += [_Letter(m.message_id, None, m.source) for m in damaged if is_wanted(m)]
+                yield from found[:left]
+                meter.advance(len(page) + len(damaged))
+                damaged.clear()
+                left -= len(found)
+                if left <= 0:
+                    return
 
 
 @contextlib.contextmanager
@@ -191,136 +297,4 @@ def _cancel(queue: rqsqs.Queue) -> Results:
     moved = _stop(queue, running.task_id)
     about = f"cancelled; {output.counted(moved, 'message')} had been moved"
     yield Done(about, **_record(_task(queue, running.task_id)))
-    return OK
-
-
-def _test(message_ids: Sequence[str], cause: str | None) -> Test:
-    """Is a message among the chosen ones?"""
-    if message_ids:
-        wanted = {arguments.message_id(name).lower() for name in message_ids}
-        return lambda message: message.message_id in wanted
-    if cause is not None:
-        return lambda m: m.cause is not None and cause in f"{m.cause.type}: {m.cause.message}"
-    return lambda message: True
-
-
-def _chosen(queue: rqsqs.Queue, is_chosen: Test, most: int, meter: Meter) -> Iterator[_Letter]:
-    """The first visible messages that are chosen, in their order; damaged ones behind the others of their page."""
-    left = most
-    with collected() as damaged:
-        for _, page in paging.pages(queue, ("visible",)):
-            found = [_Letter(m.message_id, m.group, m.dead_letter_source) for m in page if is_chosen(m)]
-            found += [_Letter(m.message_id, None, m.source) for m in damaged if is_chosen(m)]
-            yield from found[:left]
-            meter.advance(len(page) + len(damaged))
-            damaged.clear()
-            left -= len(found)
-            if left <= 0:
-                return
-
-
-def _move_chosen(
-    settings: Settings,
-    queue: rqsqs.Queue,
-    destination: str | None,
-    rate: int | None,
-    max_messages: int | None,
-    message_ids: tuple[str, ...],
-    cause: str | None,
-) -> Results:
-    """Move single messages, as many in one task as one call takes."""
-    is_chosen = _test(message_ids, cause)
-    if message_ids:  # ids ascend as messages were sent
-        wanted = [_Letter(name, None) for name in sorted({name.lower() for name in message_ids})]
-    else:
-        with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
-            wanted = list(_chosen(queue, is_chosen, max_messages or sys.maxsize, meter))
-    moved = 0
-    not_found: list[str] = []
-    failed: dict[str, str] = {}
-    try:
-        with Meter("moving", len(wanted), quiet=settings.as_json) as meter, _refusals():
-            for i in range(0, len(wanted), PORTION):
-                portion: list[Any] = wanted[i : i + PORTION]
-                done = queue.redrive_messages(portion, destination, max_per_second=rate)
-                moved += len(done.moved)
-                not_found += done.not_found
-                failed |= done.failed
-                meter.advance(len(portion))
-                if "Cancelled" in done.failed.values():
-                    break
-    except KeyboardInterrupt:
-        output.note("interrupted; what had been moved stays moved")
-        raise click.Abort from None
-    for reason, count in Counter(failed.values()).items():
-        output.note(f"{output.counted(count, 'message')} not moved: {_REASONS.get(reason, reason)}")
-    about = f"moved {output.counted(moved, 'message')} {f'to {destination}' if destination else 'back'}"
-    if message_ids:
-        about += f", {len(not_found):,} not found" if not_found else ""
-    elif not wanted:
-        about = f"no message in {queue.name} failed with {cause!r}"
-    elif not_found:
-        about += f", {len(not_found):,} gone meanwhile"
-    yield Done(about, queue=queue.name, to=destination, moved=moved, not_found=not_found, failed=failed)
-    return REFUSED if failed else OK if moved else NOTHING
-
-
-def _dry_run(
-    settings: Settings, queue: rqsqs.Queue, destination: str | None, max_messages: int | None, is_chosen: Test
-) -> Results:
-    """Count by source, without touching anything."""
-    connection = settings.connect()
-    sources: Counter[str | None] = Counter()
-    with Meter("looking", queue.counts().visible, quiet=settings.as_json) as meter:
-        for message in _chosen(queue, is_chosen, max_messages or sys.maxsize, meter):
-            sources[message.source] += 1
-    if destination is not None and not connection.exists(destination):
-        raise click.ClickException(f"the queue {destination!r} to move to does not exist")
-    if not queue.dead_letter_sources():
-        raise click.ClickException(f"{queue.name!r} is not the dead-letter queue of any queue")
-    rows = []
-    for source, count in sorted(sources.items(), key=lambda pair: -pair[1]):
-        target = destination or source
-        problem = None
-        if target is None:
-            problem = "sent here, came from nowhere"
-        elif destination is None and not connection.exists(target):
-            problem = "does not exist"
-        rows.append({"queue": queue.name, "source": source, "to": target, "messages": count, "problem": problem})
-    if not rows:
-        is_empty = not queue.counts().visible
-        return nothing(f"{queue.name} is empty" if is_empty else f"no such message is visible in {queue.name}")
-    yield Table(COLUMNS, rows)
-    if any(row["problem"] for row in rows):
-        raise click.ClickException("the redrive would stop at messages that cannot go back; say --to")
-    return OK
-
-
-def _in_background(
-    settings: Settings, queue: str, destination: str | None, rate: int | None, max_messages: int | None
-) -> Results:
-    """A task needs a process that drives it: start one of its own, which outlives this one."""
-    command = [sys.executable, "-m", "rqsqs", "dlq", "redrive", queue, "--announce"]
-    command += ["--to", destination] if destination else []
-    command += ["--rate", str(rate)] if rate is not None else []
-    command += ["--max", str(max_messages)] if max_messages is not None else []
-    environment = os.environ | {"RQSQS_PREFIX": settings.prefix}
-    if settings.url:
-        environment["RQSQS_URL"] = settings.url  # not among the arguments: it may hold a password
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    task_id = process.stdout.readline().strip()
-    if not task_id:
-        output.lines(process.stderr.read().rstrip("\n"), err=True)
-        return process.wait()
-    yield Result(task_id, queue=queue, to=destination, task_id=task_id, status="RUNNING")
     return OK

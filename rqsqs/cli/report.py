@@ -34,11 +34,9 @@ class Result:
         self.record = record
 
     def records(self) -> Sequence[Record]:
-        """For programs."""
         return (self.record,)
 
     def show(self) -> None:
-        """For people."""
         output.line(self.text)
 
 
@@ -78,20 +76,16 @@ class Facts(Result):
 
 
 class Column(NamedTuple):
-    """A column of a table, by the records of its rows."""
-
     title: str
     cell: Callable[[Record], str]
     side: Literal["left", "right"] = "left"
 
     @classmethod
     def text(cls, title: str, field: str) -> Column:
-        """Words, - if there are none."""
         return cls(title, lambda row: str(row[field] or "-"))
 
     @classmethod
     def number(cls, title: str, field: str) -> Column:
-        """A whole number."""
         return cls(title, lambda row: f"{row[field]:,}", "right")
 
     @classmethod

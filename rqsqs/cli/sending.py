@@ -28,11 +28,9 @@ class Outcome:
 
     @property
     def code(self) -> int:
-        """The exit code."""
         return REFUSED if self.failed else OK if self.stored or self.duplicates else NOTHING
 
     def sentence(self, verb: str, queue: str) -> str:
-        """What was done, for people."""
         text = f"{verb} {output.counted(self.stored, 'message')} to {queue}"
         text += f", {self.duplicates:,} more were duplicates" if self.duplicates else ""
         return text + (f", {self.failed:,} failed" if self.failed else "")
@@ -100,6 +98,5 @@ def _send(queue: rqsqs.Queue, batch: list[Numbered], outcome: Outcome, meter: Me
 
 
 def sent_record(sent: rqsqs.SentMessage) -> dict[str, Any]:
-    """The answer to a send as JSON."""
     record: dict[str, Any] = {"message_id": sent.message_id, "is_duplicate": sent.is_duplicate}
     return record | ({"sequence_number": sent.sequence_number} if sent.sequence_number else {})

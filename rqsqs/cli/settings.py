@@ -38,26 +38,21 @@ class Settings:
 
     @property
     def server(self) -> str:
-        """The URL to connect to."""
         return self.url or defaults.URL
 
     @property
     def prefix(self) -> str:
-        """What all keys begin with."""
         return defaults.prefix_of(self.given_prefix)
 
     def connect(self) -> rqsqs.Connection:
-        """The connection, opened by the first call."""
         if self._connection is None:
             self._connection = rqsqs.connect(self.server, prefix=self.prefix)
         return self._connection
 
     def queue(self, name: str) -> rqsqs.Queue:
-        """A queue by name."""
         return self.connect().queue(name)
 
     def close(self) -> None:
-        """Close the connection if there is one."""
         if self._connection is not None:
             self._connection.close()
 
@@ -85,10 +80,10 @@ def common_options(command: F) -> F:
     """Add --url, --prefix and --json, which may stand before or behind the name of the command."""
     add = functools.partial(click.option, expose_value=False)
     options = (
-        add("--url", metavar="URL", callback=_remember_url,
+        add("--url", metavar="URL", callback=_remember("given_url", _warned),
             help="redis://, rediss://, unix://, or embedded://~ for a server of your own. Else the variable RQSQS_URL; "
             f"else {defaults.URL}. Others can read a password in it (ps): --url-file keeps it secret."),
-        add("--url-file", metavar="FILE", callback=_remember_url_file,
+        add("--url-file", metavar="FILE", callback=_remember("given_url", _url_in),
             help="A file that holds the URL, as secrets are given to containers. Else the variable RQSQS_URL_FILE."),
         add("--prefix", metavar="TEXT", callback=_remember("given_prefix"),
             help="Prefix of all keys. Else the variable RQSQS_PREFIX; else rqsqs."),
@@ -98,24 +93,22 @@ def common_options(command: F) -> F:
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def _remember(name: str, read: Callable[[Any], Any] = lambda value: value) -> Callable[..., None]:
     def callback(context: click.Context, _: click.Parameter, value: Any) -> None:
         if value is not None:
-            setattr(context.ensure_object(Settings), name, value)
+            setattr(context.ensure_object(Settings), name, read(value))
 
     return callback
 
 
-def _remember_url(context: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.ensure_object(Settings).given_url = value
-        if urls.has_secret(value):
-            output.note("rqsqs: --url has a password, which others can see (ps): use --url-file or RQSQS_URL")
+def _url_in(file: str) -> str:
+    return defaults.url_in(file, "--url-file")
 
 
-def _remember_url_file(context: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.ensure_object(Settings).given_url = defaults.url_in(value, "--url-file")
+def _warned(url: str) -> str:
+    if urls.has_secret(url):
+        output.note("rqsqs: --url has a password, which others can see (ps): use --url-file or RQSQS_URL")
+    return url
 
 
 def reported(command: Callable[..., Any]) -> Callable[..., int]:
@@ -132,13 +125,11 @@ class Group(click.Group):
     """A group that lists its commands in the order of their definition, and suggests one where there is none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first word names."""
         word = str(args[0])
         if word[:1].isalnum() and not ctx.resilient_parsing and self.get_command(ctx, word) is None:
             raise click.UsageError(f"there is no command {word!r}{did_you_mean(word, self.list_commands(ctx))}", ctx)

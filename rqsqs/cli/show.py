@@ -151,8 +151,6 @@ def _message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> Result 
 
 
 class DamagedInFull(Damaged):
-    """A damaged message with its cause and its first bytes."""
-
     def show(self) -> None:
         super().show()
         if self.cause is not None:
@@ -170,8 +168,6 @@ def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Mess
 
 
 class InFull(Result):
-    """A message with everything that is known about it."""
-
     def __init__(self, message: rqsqs.Message, state: State) -> None:
         super().__init__(**message_json.record_of(message, state))
         self._message, self._state = message, state

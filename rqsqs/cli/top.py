@@ -21,7 +21,7 @@ from rich.text import Text
 import rqsqs
 from rqsqs._text import printable
 from rqsqs.cli import output, paging
-from rqsqs.cli.parameter_types import COUNT, Duration
+from rqsqs.cli.parameter_types import COUNT, duration_from
 from rqsqs.cli.report import OK, Column, Record, Result, Results, Table
 from rqsqs.cli.settings import Settings, reported
 
@@ -109,7 +109,7 @@ class Sampler:
 
 @click.command("top")
 @click.argument("name_prefix", default="")
-@click.option("--interval", "-i", type=Duration(0.1, 86_400), default=2.0, help="Time between two looks [2].")
+@click.option("--interval", "-i", type=duration_from(0.1, 86_400), default=2.0, help="Time between two looks [2].")
 @click.option("--sort", "order", type=click.Choice(list(ORDERS)), default="name",
               help="What comes first; numbers from the largest [name].")  # fmt: skip
 @click.option("--count", "-c", type=COUNT, metavar="N", help="End after N looks [never].")
@@ -162,7 +162,6 @@ class Signals:
 
     @contextlib.contextmanager
     def end(self) -> Iterator[None]:
-        """The block that they end."""
         self._is_armed = True
         if self._is_asked:
             raise KeyboardInterrupt

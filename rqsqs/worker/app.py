@@ -77,18 +77,8 @@ class Worker:
         durability: Durability | str | None = None,
         **options: Any,
     ) -> None:
-        self.settings = Settings(
-            url,
-            prefix,
-            concurrency,
-            heartbeat_interval,
-            shutdown_timeout,
-            linger,
-            max_extension,
-            max_crashes,
-            durability,
-            options,
-        )
+        how = concurrency, heartbeat_interval, shutdown_timeout, linger, max_extension, max_crashes, durability
+        self.settings = Settings(url, prefix, *how, options)
         self.handlers: dict[str, Handler] = {}
         self.queues: dict[str, tuple[QueueSettings, Mapping[str, str] | None]] = {}  # to be created
         self._middleware: list[middlewares.Function] = []

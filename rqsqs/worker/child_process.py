@@ -24,28 +24,22 @@ LAST_LINES_S = 1.0  # for what a dead process has written; its own children may 
 
 
 class Child:
-    """One worker process. Made by start().
-
-    Attributes:
-        status: what it reported last.
-        is_stopping: we told it to stop.
-        ended: its exit code, as of subprocess, when it has ended.
-    """
+    """One worker process. Made by start()."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.pid = process.pid
-        self.status: dict[str, Any] = {"state": "loading", "is_ready": False, "is_live": True}
+        self.status: dict[str, Any] = {"state": "loading", "is_ready": False, "is_live": True}  # reported last
         self.was_ready = False
-        self.is_stopping = False
+        self.is_stopping = False  # we told it to stop
         self.born = self._heard = time.monotonic()
         self._process = process
         self._reader, self._writer = reader, writer
         self._ready = asyncio.Event()
         self._kill_at: float | None = None
         self._killer: asyncio.TimerHandle | None = None
-        self.ended: asyncio.Task[int] = asyncio.create_task(self._attend())
+        self.ended: asyncio.Task[int] = asyncio.create_task(self._attend())  # its exit code, as of subprocess
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> Child:
@@ -58,13 +52,9 @@ class Child:
         with theirs:
             number = theirs.fileno()
             try:
+                arguments = [*command, "--report-to", str(number)]
                 process = await asyncio.create_subprocess_exec(
-                    *command,
-                    "--report-to",
-                    str(number),
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=(number,),
-                    process_group=0,
+                    *arguments, stdin=subprocess.DEVNULL, pass_fds=(number,), process_group=0
                 )
             except BaseException:
                 ours.close()
@@ -73,12 +63,10 @@ class Child:
 
     @property
     def age(self) -> float:
-        """Seconds since it was started."""
         return time.monotonic() - self.born
 
     @property
     def is_ready(self) -> bool:
-        """Is it at work?"""
         return not self.ended.done() and bool(self.status.get("is_ready")) and self._is_heard(UNREPORTED_S)
 
     @property
@@ -115,7 +103,6 @@ class Child:
         self._kill_in(MARGIN_S)
 
     def kill(self) -> None:
-        """At once."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 

@@ -39,12 +39,10 @@ class ErrorReports:
         return bool(self._found)
 
     def problems(self) -> list[str]:
-        """In words; none if all is well."""
         with self._lock:
             return [f"{queue or 'the server'}: {report.error}" for queue, report in self._found.items()]
 
     def ended(self, queue: str, what: str, error: Exception | None) -> None:
-        """A call of a kind succeeded or failed."""
         if error is not None:
             self._failed(queue, what, error)
         elif self._found:

@@ -35,15 +35,11 @@ class Executor:
     """The threads and tasks of a worker.
 
     Args:
-        host: of the jobs.
         most_threads: that it may have.
         on_idle: called when it was told to stop and no handler is running any more.
-
-    Attributes:
-        fetch: called by threads with their work, a queue, and the slots to fill.
     """
 
-    fetch: Callable[[ThreadWork, WorkerQueue, int], None]
+    fetch: Callable[[ThreadWork, WorkerQueue, int], None]  # called by threads with their work, and the slots to fill
 
     def __init__(
         self, host: Host, scheduler: Scheduler, settler: Settler, most_threads: int, on_idle: Callable[[], None]
@@ -90,7 +86,6 @@ class Executor:
         self._watch_wanted.set()
 
     def threads(self) -> list[RestartingThread]:
-        """All that have to live."""
         return [self._watching, *self._threads.copy()]
 
     def withdraw(self, queue: WorkerQueue) -> list[Job]:
@@ -298,7 +293,6 @@ class Executor:
                 self._on_idle()
 
     def expired(self, job: Job, error: BaseException) -> None:
-        """The timeout of a job that a thread runs is over."""
         job.seconds = time.monotonic() - job.began
         outcomes = self._settler.outcomes_of(job, [error] * len(job.deliveries))
         with self._lock:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rqsqs._core import flows
 from rqsqs._core.delivery import Delivery
@@ -31,39 +31,23 @@ class Closed(Exception):
     """Ends a fetch that waits for a queue that was closed."""
 
 
+@dataclass(eq=False)
 class Fetcher:
-    """Called from the threads of the executor.
+    """Called from the threads of the executor."""
 
-    Args:
-        host: of the jobs.
-        max_crashes: receives in a row without a report, after which a message goes to the dead-letter queue.
-    """
-
-    def __init__(
-        self,
-        host: Host,
-        scheduler: Scheduler,
-        settler: Settler,
-        executor: Executor,
-        transport: Transport,
-        reports: ErrorReports,
-        max_crashes: int,
-    ) -> None:
-        self._host = host
-        self._lock: threading.Lock = host.lock
-        self._scheduler = scheduler
-        self._settler = settler
-        self._executor = executor
-        self._transport = transport
-        self._reports = reports
-        self._max_crashes = max_crashes
+    host: Host  # of the jobs
+    scheduler: Scheduler
+    settler: Settler
+    executor: Executor
+    transport: Transport
+    reports: ErrorReports
+    max_crashes: int  # receives in a row without a report, after which a message goes to the dead-letter queue
 
     def fetch(self, work: ThreadWork, queue: WorkerQueue, slots: int) -> None:
-        """Delete what is finished and receive what comes next."""
         finished = work.finished
         handler = queue.handler
         asked = min(slots * handler.size, 1000)
-        extension_ms = self._host.heartbeat.extension_ms
+        extension_ms = self.host.heartbeat.extension_ms
         flow = flows.finish_and_receive(
             queue.ref,
             finished,
@@ -71,15 +55,15 @@ class Fetcher:
             extension_ms,
             WAIT_MS,
             handler.size if queue.ref.is_fifo else 0,
-            self._host.durability,
-            self._settler.warning(queue),
+            self.host.durability,
+            self.settler.warning(queue),
         )
         queue.is_backlogged = True
         got: list[Delivery] = []
         unreadable: list[Outcome] = []
         error: Exception | None = None
         try:
-            received = self._transport.run(self._noting_waits(queue, finished, flow))
+            received = self.transport.run(self._noting_waits(queue, finished, flow))
             if received and time.time() * 1000 - int(received[0].received_ms) > extension_ms:
                 lost = self._lost_of(queue, received)  # this process stood still, or the clocks differ
                 received = [d for d in received if d not in lost]
@@ -88,7 +72,7 @@ class Fetcher:
             pass
         except Exception as e:
             error = e
-        with self._lock:
+        with self.host.lock:
             work.fetching = None
             queue.is_fetching, queue.reserved = False, 0
             queue.fetched_at = time.monotonic()
@@ -96,18 +80,18 @@ class Fetcher:
                 queue.errors = queue.rests = 0
                 queue.is_full = len(got) >= asked or not queue.is_open
                 if not queue.is_backlogged:
-                    self._scheduler.forget_idleness(queue)
-                self._settler.deleted(queue, finished)
+                    self.scheduler.forget_idleness(queue)
+                self.settler.deleted(queue, finished)
                 self._take(queue, got, unreadable)
             else:
                 queue.is_backlogged = False
                 queue.finished[:0] = finished
                 if isinstance(error, FormatNewer):
-                    self._scheduler.rest(queue)
+                    self.scheduler.rest(queue)
                 else:
-                    self._scheduler.pause(queue, error)
+                    self.scheduler.pause(queue, error)
             work.finished = []
-        self._reports.ended(queue.name, RECEIVE, error)
+        self.reports.ended(queue.name, RECEIVE, error)
 
     def _readable(self, queue: WorkerQueue, received: Sequence[Delivery]) -> tuple[list[Delivery], list[Outcome]]:
         """Messages that can be handled, and outcomes of the others: a damaged one has failed, and those behind it in
@@ -124,7 +108,7 @@ class Fetcher:
                 good.append(d)
                 continue
             damage.__cause__ = None  # its text says it all
-            rest.append(self._settler.failure(d, damage.with_traceback(None)))
+            rest.append(self.settler.failure(d, damage.with_traceback(None)))
             log_lines.failed(queue.name, rest[-1])
             if queue.ref.is_fifo:
                 stopped.add(d.group_name)
@@ -154,31 +138,31 @@ class Fetcher:
             return found
 
     def _begin_to_wait(self, queue: WorkerQueue, finished: list[Delivery]) -> None:
-        with self._lock:
+        with self.host.lock:
             queue.reserved, queue.is_backlogged = 0, False
             queue.errors = queue.rests = 0
-            self._settler.deleted(queue, finished)
-            self._executor.call_others()
-        self._reports.ended(queue.name, RECEIVE, None)
+            self.settler.deleted(queue, finished)
+            self.executor.call_others()
+        self.reports.ended(queue.name, RECEIVE, None)
 
     def _take(self, queue: WorkerQueue, got: Sequence[Delivery], unreadable: Sequence[Outcome]) -> None:
         """Make jobs of what was received and start them."""
         since = time.monotonic()
         for outcome in unreadable:
-            queue.held[outcome.delivery] = job = Job(self._host, queue, [outcome.delivery], since)
-            self._settler.apply(job, [outcome])
+            queue.held[outcome.delivery] = job = Job(self.host, queue, [outcome.delivery], since)
+            self.settler.apply(job, [outcome])
         if not got:
             return
-        room = self._scheduler.free_slots()
+        room = self.scheduler.free_slots()
         jobs: list[Job] = []
         for deliveries in queue.portions(got):
-            job = Job(self._host, queue, deliveries, since)
+            job = Job(self.host, queue, deliveries, since)
             for d in deliveries:
                 queue.held[d] = job
             if not queue.is_open:
-                self._settler.give_back(job)
-            elif any([d.receive_count > self._max_crashes and self._is_deadly(d) for d in deliveries]):
-                self._settler.apply(
+                self.settler.give_back(job)
+            elif any([d.receive_count > self.max_crashes and self._is_deadly(d) for d in deliveries]):
+                self.settler.apply(
                     job, [self._dead_letter(d) if self._is_deadly(d) else requeue(d) for d in deliveries]
                 )
             elif len(jobs) < room:
@@ -186,18 +170,16 @@ class Fetcher:
             elif queue.ref.is_fifo and queue.handler.batch and room > 0:
                 queue.waiting.append(job)
             else:
-                self._settler.give_back(job)
-        self._executor.start(queue, jobs)
+                self.settler.give_back(job)
+        self.executor.start(queue, jobs)
 
     def _is_deadly(self, d: Delivery) -> bool:
-        return d.unreported_receives >= self._max_crashes
+        return d.unreported_receives >= self.max_crashes
 
     def _dead_letter(self, d: Delivery) -> Outcome:
         """It killed its workers again and again."""
-        times = d.unreported_receives
-        return self._settler.failure(
-            d, WorkerDied(f"it was received {times} times and no worker lived to tell the outcome")
-        )
+        why = f"it was received {d.unreported_receives} times and no worker lived to tell the outcome"
+        return self.settler.failure(d, WorkerDied(why))
 
     def confirm(self, job: Job) -> bool:
         """Are the messages of a job that was not begun yet still ours? Others are left out of it; if it cannot be told,
@@ -208,11 +190,11 @@ class Fetcher:
             lost = self._lost_of(queue, job.deliveries)
         except Exception as e:
             log.warning("messages of %s are given back: %s", queue.name, e)
-        with self._lock:
+        with self.host.lock:
             if job.is_settled:
                 pass
             elif lost is None:
-                self._settler.give_back(job)
+                self.settler.give_back(job)
             else:
                 for d in lost:
                     queue.held.pop(d, None)
@@ -223,8 +205,8 @@ class Fetcher:
 
     def _lost_of(self, queue: WorkerQueue, deliveries: Sequence[Delivery]) -> set[Delivery]:
         """Those that are not ours any more. The others are, for another two heartbeat intervals."""
-        extension_ms = self._host.heartbeat.extension_ms
+        extension_ms = self.host.heartbeat.extension_ms
         try:
-            return set(self._transport.run(flows.beat(queue.ref, deliveries, extension_ms, "", None, 0))[1])
+            return set(self.transport.run(flows.beat(queue.ref, deliveries, extension_ms, "", None, 0))[1])
         except QueueDoesNotExist:
             return set(deliveries)

@@ -31,7 +31,6 @@ _owners: weakref.WeakSet[Owner] = weakref.WeakSet()
 
 
 def watch(owner: Owner) -> None:
-    """Call its forked() in each child, as long as it exists."""
     _owners.add(owner)
 
 

@@ -41,31 +41,19 @@ DONE: Errors = (None,)
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function that handles the messages of a queue.
+    """A function that handles the messages of a queue."""
 
-    Attributes:
-        queue: its name.
-        function: takes a message, or a list of them, and perhaps the context.
-        weight: its part of the slots while several queues of the worker have a backlog.
-        batch: 0 = one message at a time; else it is called with a list of up to that number.
-        timeout: seconds, None = none.
-        is_coroutine: it is an `async def`.
-        wants_context: it takes a second argument.
-        middleware: what runs around its calls, from the outside in.
-    """
-
-    queue: str
-    function: Callable[..., Any]
-    weight: float
-    batch: int
-    timeout: float | None
-    is_coroutine: bool
-    wants_context: bool
-    middleware: tuple[middleware.Function, ...] = ()
+    queue: str  # its name
+    function: Callable[..., Any]  # takes a message, or a list of them, and perhaps the context
+    weight: float  # its part of the slots while several queues of the worker have a backlog
+    batch: int  # 0 = one message at a time; else it is called with a list of up to that number
+    timeout: float | None  # seconds
+    is_coroutine: bool  # it is an `async def`
+    wants_context: bool  # it takes a second argument
+    middleware: tuple[middleware.Function, ...] = ()  # what runs around its calls, from the outside in
 
     @property
     def size(self) -> int:
-        """Messages in a call."""
         return self.batch or 1
 
     def errors_of(self, deliveries: Sequence[Delivery], result: Any) -> Errors:

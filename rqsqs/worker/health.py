@@ -44,23 +44,16 @@ class Health:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port it listens on."""
         assert self._server is not None, "it was not started"
         host, port = self._server.server_address[:2]
         return str(host), int(port)
 
     @property
     def url(self) -> str:
-        """http://HOST:PORT."""
         host, port = self.address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def start(self) -> None:
-        """Listen.
-
-        Raises:
-            OSError: it cannot, for example because the port is taken.
-        """
         try:
             self._server = _Server(self._host, self._port, self._status)
         except (OSError, OverflowError) as error:
@@ -115,7 +108,6 @@ class _Request(BaseHTTPRequestHandler):
     server_version = "rqsqs"
 
     def do_GET(self) -> None:
-        """Answer."""
         claim = PATHS.get(self.path.partition("?")[0].rstrip("/"))
         if claim is None:
             self._answer(404, {"error": f"there is nothing but {' and '.join(PATHS)}"})
@@ -140,9 +132,7 @@ class _Request(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def version_string(self) -> str:
-        """No version of Python."""
         return self.server_version
 
     def log_message(self, format: str, *args: Any) -> None:
-        """For those who look closely."""
         log.debug("health check from %s: %s", self.client_address[0], format % args)

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rqsqs._core import flows
@@ -33,41 +34,24 @@ EXTENDED = 2  # heartbeat intervals for which each heartbeat extends what is hel
 SHOWN = 100  # messages in hand that a worker names
 
 
+@dataclass(eq=False)
 class Heartbeat:
-    """Keeps what a worker holds of all its queues until it is stopped.
+    """Keeps what a worker holds of all its queues until it is stopped."""
 
-    Args:
-        transport: its own.
-        interval: seconds between two heartbeats while anything is held.
-        max_extension: seconds after which a message is not kept invisible any more.
-        lost: called with a queue and deliveries that are not held any more.
-        command: called with a queue and "drain" or "evict".
-    """
+    transport: Transport  # its own
+    queues: list[WorkerQueue]
+    consumer_id: str
+    interval: float  # seconds between two heartbeats while anything is held
+    max_extension: float  # seconds after which a message is not kept invisible any more
+    describe: Callable[[WorkerQueue], dict[str, Any]]
+    lost: Callable[[WorkerQueue, list[Delivery]], None]  # called with deliveries that are not held any more
+    command: Callable[[WorkerQueue, str], None]  # called with "drain" or "evict"
+    reports: ErrorReports
 
-    def __init__(
-        self,
-        transport: Transport,
-        queues: list[WorkerQueue],
-        consumer_id: str,
-        interval: float,
-        max_extension: float,
-        describe: Callable[[WorkerQueue], dict[str, Any]],
-        lost: Callable[[WorkerQueue, list[Delivery]], None],
-        command: Callable[[WorkerQueue, str], None],
-        reports: ErrorReports,
-    ) -> None:
-        self.transport = transport
-        self.queues = queues
-        self.consumer_id = consumer_id
-        self._interval = interval
-        self.idle = max(interval, IDLE_S)
-        self.extension_s = interval * EXTENDED
+    def __post_init__(self) -> None:
+        self.idle = max(self.interval, IDLE_S)
+        self.extension_s = self.interval * EXTENDED
         self.extension_ms = round(self.extension_s * 1000)
-        self._max_extension = max_extension
-        self._describe = describe
-        self._lost = lost
-        self._command = command
-        self._reports = reports
         # The last description that was sent for a queue, if nothing was held, else {}; and when (monotonic).
         self._sent: dict[WorkerQueue, tuple[dict[str, Any], float]] = {}
         self._wake = threading.Event()
@@ -79,7 +63,7 @@ class Heartbeat:
     @property
     def is_healthy(self) -> bool:
         """Has the server answered lately?"""
-        return self.thread.is_healthy and time.monotonic() - self.last < self.idle + 2 * self._interval
+        return self.thread.is_healthy and time.monotonic() - self.last < self.idle + 2 * self.interval
 
     def start(self) -> None:
         """Beat for the first time, and continue in a thread.
@@ -94,7 +78,6 @@ class Heartbeat:
         self.thread.start()
 
     def wake(self) -> None:
-        """Something is held now."""
         if self._is_resting:
             self._is_resting = False
             self._wake.set()
@@ -113,7 +96,7 @@ class Heartbeat:
                 log.info("could not sign off from %s: %s", queue.name, e)
 
     def _run(self) -> None:
-        due = self.last + self._interval  # also when it begins anew
+        due = self.last + self.interval  # also when it begins anew
         is_well = True
         while not self._is_stopped:
             self._is_resting = True  # before looking, so that wake() misses nothing
@@ -123,39 +106,39 @@ class Heartbeat:
                 self._wake.wait(self.idle if is_well else max(due - time.monotonic(), 0))
                 if self._wake.is_set():  # what was just received is invisible for two intervals anyway
                     self._wake.clear()
-                    due = time.monotonic() + self._interval
+                    due = time.monotonic() + self.interval
                     continue
                 due = time.monotonic()
             elif self._wake.wait(max(due - time.monotonic(), 0)):
                 self._wake.clear()
                 continue
             began = time.monotonic()
-            due = max(due + self._interval, began)
+            due = max(due + self.interval, began)
             is_well = True
             for queue in self.queues:
                 try:
                     self._beat(queue)
                 except QueueDoesNotExist as e:
-                    self._reports.ended(queue.name, BEAT, e)
-                    self._lost(queue, list(queue.held))
+                    self.reports.ended(queue.name, BEAT, e)
+                    self.lost(queue, list(queue.held))
                 except Exception as e:  # it does not stop
                     is_well = False
-                    self._reports.ended(queue.name, BEAT, e)
+                    self.reports.ended(queue.name, BEAT, e)
                 else:
-                    self._reports.ended(queue.name, BEAT, None)
+                    self.reports.ended(queue.name, BEAT, None)
             if is_well:
                 self.last = began
-                self._reports.check()
+                self.reports.check()
             else:
-                due = time.monotonic() + min(self._interval / 4, 1.0)
+                due = time.monotonic() + min(self.interval / 4, 1.0)
 
     def _beat(self, queue: WorkerQueue) -> None:
         held = list(queue.held.copy().items())
         now = time.monotonic()
-        too_long = [d for d, job in held if now - job.since > self._max_extension]
-        kept = [d for d, job in held if now - job.since <= self._max_extension] if too_long else [d for d, _ in held]
+        too_long = [d for d, job in held if now - job.since > self.max_extension]
+        kept = [d for d, job in held if now - job.since <= self.max_extension] if too_long else [d for d, _ in held]
         life_s = self.extension_s + 1 if held else self.idle + max(self.extension_s, LATE_S)
-        description = self._describe(queue)
+        description = self.describe(queue)
         # A change of this count alone is not worth a description: an idle worker counts on.
         compared = {**description, "statistics": {**description["statistics"], "wait_checks": 0}}
         sent, sent_at = self._sent.get(queue, ({}, 0.0))
@@ -168,9 +151,9 @@ class Heartbeat:
         if not is_same:
             self._sent[queue] = {} if held else compared, now
         if lost or too_long:
-            self._lost(queue, lost + too_long)
+            self.lost(queue, lost + too_long)
         if command:
-            self._command(queue, command)
+            self.command(queue, command)
 
 
 def consumer_id() -> str:

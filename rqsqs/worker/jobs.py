@@ -29,20 +29,13 @@ T = TypeVar("T")
 
 
 class Host(Protocol):
-    """The worker, as far as a job knows it.
-
-    Attributes:
-        lock: guards the queues.
-        is_forked: this is a child of the process that serves.
-        max_extension: seconds for which messages are kept at most.
-        durability: of releases.
-    """
+    """The worker, as far as a job knows it."""
 
     consumer_id: str
-    lock: threading.Lock
-    is_forked: bool
-    max_extension: float
-    durability: Durability | None
+    lock: threading.Lock  # guards the queues
+    is_forked: bool  # this is a child of the process that serves
+    max_extension: float  # seconds for which messages are kept at most
+    durability: Durability | None  # of releases
     heartbeat: Heartbeat
     loop: asyncio.AbstractEventLoop
 
@@ -89,17 +82,7 @@ class Interruption:
 
 
 class Job:
-    """One call of a handler.
-
-    Attributes:
-        since: when its messages were received (monotonic).
-        began: when it was begun.
-        by_hand: messages that its handler settled itself (None), or that failed in their `with` block.
-        lost: messages that are not ours any more.
-        is_settled: what becomes of its messages is decided; if it is still running, that changes nothing any more.
-        errors: one for each message, when it has ended; None = done.
-        seconds: what it took, then.
-    """
+    """One call of a handler."""
 
     __slots__ = (
         "_context",
@@ -122,12 +105,13 @@ class Job:
         self.host = host
         self.queue = queue
         self.deliveries = deliveries
-        self.since = self.began = since
-        self.lost: frozenset[Delivery] = frozenset()
-        self.by_hand: dict[Delivery, BaseException | None] | None = None  # made when it is needed
-        self.is_settled = False
-        self.errors: Errors = ()
-        self.seconds = 0.0
+        self.since = self.began = since  # when its messages were received, and when it was begun (monotonic)
+        self.lost: frozenset[Delivery] = frozenset()  # messages that are not ours any more
+        # Messages that its handler settled itself (None), or that failed in their `with` block; made when it is needed.
+        self.by_hand: dict[Delivery, BaseException | None] | None = None
+        self.is_settled = False  # what becomes of its messages is decided; running on, it changes nothing any more
+        self.errors: Errors = ()  # one for each message, when it has ended; None = done
+        self.seconds = 0.0  # what it took, then
         self.task: asyncio.Task[None] | None = None
         self._context: Context | None = None
         self._interruption: Interruption | None = None
@@ -250,7 +234,6 @@ class Job:
     # In a thread
 
     def run(self) -> None:
-        """Run it in this thread."""
         if self._is_doubtful() and not self.host.confirm(self):
             return
         errors: Errors
@@ -291,7 +274,6 @@ class Job:
     # As a task
 
     async def run_as_task(self) -> None:
-        """Run it on the event loop."""
         try:
             if self._is_doubtful() and not await self.host.call(self.host.confirm, self):
                 return

@@ -37,12 +37,10 @@ class LambdaContext:
         self.client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the timeout."""
         return round(self._context.remaining * 1000)
 
 
 def host(function: Callable[..., Any], queue: str) -> Callable[..., Any]:
-    """Make a batch handler of a Lambda function."""
     if not callable(function):
         raise InvalidParameterValue(f"the handler of {queue!r} must be a function, got {function!r}")
     name = getattr(function, "__name__", type(function).__name__)
@@ -62,7 +60,6 @@ def host(function: Callable[..., Any], queue: str) -> Callable[..., Any]:
 
 
 def event_of(messages: Sequence[BaseMessage], queue: str) -> dict[str, Any]:
-    """The event: {"Records": [...]}."""
     return {"Records": [_record(m, queue) for m in messages]}
 
 

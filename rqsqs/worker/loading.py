@@ -119,7 +119,6 @@ def _of_application(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def _others(module: ModuleType) -> str:
-    """A remark on the workers that are there."""
     names = [name for name, value in vars(module).items() if isinstance(value, Worker)]
     return f"; there is {', '.join(f'{module.__name__}:{name}' for name in names)}" if names else ""
 

@@ -24,7 +24,6 @@ ERROR = 1000  # characters of an exception's text
 
 
 def started(consumer: str, queues: Sequence[str], server: str, slots: int) -> None:
-    """The worker is ready."""
     log.info(
         "%s serves %s at %s with %d slots, rqsqs %s",
         consumer,
@@ -50,7 +49,6 @@ def wants_handled() -> bool:
 
 
 def handled(queue: str, delivery: Delivery, seconds: float) -> None:
-    """Its handler has returned."""
     log.debug("message %s of %s was handled (%s)", delivery.message_id, queue, _about(delivery, seconds),
               extra=_fields(queue, delivery, seconds))  # fmt: skip
 

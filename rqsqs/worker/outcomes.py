@@ -67,7 +67,6 @@ def requeue(delivery: Delivery) -> Outcome:
 
 
 def failed(delivery: Delivery, error: BaseException, worker: str, seconds: float | None = None) -> Outcome:
-    """A handler raised `error` after some seconds."""
     after = _wanted(error)
     return Outcome(
         delivery,
@@ -90,7 +89,6 @@ def failed(delivery: Delivery, error: BaseException, worker: str, seconds: float
 
 
 def as_error(outcome: object) -> BaseException:
-    """An outcome that a batch handler gave for a message it could not handle."""
     if isinstance(outcome, BaseException):
         return outcome
     return UsageError(f"a batch handler must return None or an exception for each message, got {outcome!r}")

@@ -132,7 +132,6 @@ class DaemonThreads(ThreadPoolExecutor):
         self._is_forked = True
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As of any executor."""
         future: Future[T] = Future()
         self._calls.put(functools.partial(self._call, future, functools.partial(fn, *args, **kwargs)))
         if not self._idle.acquire(blocking=False) and self._number < self._max_workers:
@@ -223,7 +222,6 @@ class Guard:
                 self._thread.start()
 
     def end(self) -> None:
-        """The worker has stopped."""
         self._is_over.set()
         self._is_due.set()
 
@@ -269,7 +267,6 @@ def exit_in_time(code: int) -> None:
 
 
 def leave(code: int) -> None:
-    """End the process now."""
     with contextlib.suppress(BaseException):
         logging.shutdown()
         sys.stdout.flush()

@@ -22,15 +22,12 @@ class RestartingThread:
         name: of the thread.
         run: the function.
         recover: called in between, with the exception: puts in order what the dead run left behind.
-
-    Attributes:
-        deaths: how often an exception escaped.
     """
 
     def __init__(
         self, name: str, run: Callable[[], None], recover: Callable[[BaseException], None] | None = None
     ) -> None:
-        self.deaths = 0
+        self.deaths = 0  # how often an exception escaped
         self._run = run
         self._recover = recover
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
@@ -48,7 +45,6 @@ class RestartingThread:
         return self._thread.is_alive() and (died is None or time.monotonic() - died < MISSED_S)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def abort(self) -> None:
@@ -56,7 +52,6 @@ class RestartingThread:
         self._abort.set()
 
     def join(self) -> None:
-        """Wait until the function has ended."""
         if self._thread.ident is not None:
             self._thread.join()
 

@@ -168,7 +168,6 @@ class Runtime:
                 await self.aio_connection.close()
 
     def soon(self, call: Callable[..., Any], *args: Any) -> None:
-        """Call something on the event loop."""
         with contextlib.suppress(RuntimeError):  # it is closed
             self.loop.call_soon_threadsafe(call, *args)
 
@@ -309,14 +308,12 @@ class Runtime:
         return self.transport.link.counters.statistics()
 
     def problems(self) -> list[str]:
-        """What keeps it from its work, in words."""
         found = self.reports.problems()
         if not found and not self.heartbeat.is_healthy:
             found.append(f"the server: no heartbeat got through for {time.monotonic() - self.heartbeat.last:.0f} s")
         return found
 
     def threads(self) -> list[RestartingThread]:
-        """All that have to live."""
         return [self.heartbeat.thread, *self.executor.threads()]
 
     def _describe(self, queue: WorkerQueue) -> dict[str, Any]:

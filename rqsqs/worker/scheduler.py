@@ -42,15 +42,11 @@ class ThreadWork:
 
 
 class Scheduler:
-    """All of it is called under the runtime's lock.
-
-    Attributes:
-        jobs: that have a slot and wait for a thread.
-    """
+    """All of it is called under the runtime's lock."""
 
     def __init__(self, queues: list[WorkerQueue], concurrency: int, linger: float) -> None:
         self.queues = queues
-        self.jobs: deque[Job] = deque()
+        self.jobs: deque[Job] = deque()  # that have a slot and wait for a thread
         self._concurrency = concurrency
         self._linger_s = linger
 
@@ -85,16 +81,13 @@ class Scheduler:
         return None, 0, pause
 
     def has_calls(self) -> bool:
-        """Is there a fetch or a settlement to be made?"""
         is_full = self._is_full()
         return any(self._must_settle(queue) or (not is_full and self._wanted(queue)) for queue in self.queues)
 
     def is_idle(self) -> bool:
-        """Is no handler running?"""
         return not any(queue.running for queue in self.queues)
 
     def is_pausing(self) -> bool:
-        """Does a queue wait for the end of a pause?"""
         return any(queue.paused_until or queue.rests_until for queue in self.queues)
 
     def free_slots(self) -> int:
@@ -152,7 +145,6 @@ class Scheduler:
     # What changes it
 
     def pause(self, queue: WorkerQueue, error: Exception) -> None:
-        """Leave a queue alone for a while."""
         is_lasting = isinstance(error, (QueueDoesNotExist, QueueDamaged))
         last = len(ERROR_PAUSES_S) - 1
         queue.paused_until = time.monotonic() + ERROR_PAUSES_S[last if is_lasting else min(queue.errors, last)]
@@ -169,7 +161,6 @@ class Scheduler:
         queue.served = max(queue.served, min(busy, default=0.0) - 1 / queue.handler.weight)
 
     def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
-        """Jobs get slots."""
         queue.running += len(jobs)
         queue.served += len(jobs) / queue.handler.weight
         if not queue.handler.is_coroutine:
@@ -182,5 +173,4 @@ class Scheduler:
         return found
 
     def ended(self, queue: WorkerQueue, seconds: float) -> None:
-        """Calls of its handler took that time each."""
         queue.seconds += (0.1 if seconds < queue.seconds else 0.5) * (seconds - queue.seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from rqsqs import _arguments as arguments
@@ -16,16 +16,16 @@ from rqsqs.models import Durability
 class Settings:
     """See Worker."""
 
-    url: str | None = None
-    prefix: str | None = None
-    concurrency: int = 10
-    heartbeat_interval: float = 5.0
-    shutdown_timeout: float = 30.0
-    linger: float = 0.004
-    max_extension: float = 43_200.0
-    max_crashes: int = 5
-    durability: Durability | str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    url: str | None
+    prefix: str | None
+    concurrency: int
+    heartbeat_interval: float
+    shutdown_timeout: float
+    linger: float
+    max_extension: float
+    max_crashes: int
+    durability: Durability | str | None
+    options: dict[str, Any]
 
     def __post_init__(self) -> None:
         if self.prefix is not None:  # else RQSQS_PREFIX says when it starts
@@ -40,7 +40,6 @@ class Settings:
 
 
 def seconds(what: str, value: Any, low: float, high: float) -> float:
-    """A duration."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InvalidParameterValue(f"{what} must be a number of seconds from {low:g} to {high:g}, got {value!r}")
     return value

@@ -30,8 +30,6 @@ RELOAD_S = 3.0  # for running handlers when a file has changed
 
 
 class Slot:
-    """The place of one process."""
-
     def __init__(self, number: int) -> None:
         self.number = number
         self.child: Child | None = None
@@ -44,7 +42,6 @@ class Slot:
         return self._pause
 
     def status(self) -> dict[str, Any]:
-        """As JSON."""
         child = self.child
         about: dict[str, Any] = {"process": self.number}
         if child is None or child.ended.done():
@@ -184,7 +181,6 @@ class Supervisor:
                 fresh.stop()
 
     async def _try_to_start(self, slot: Slot) -> Child | None:
-        """Later there may be memory and descriptors again."""
         try:
             return await self._start(slot)
         except OSError as error:
@@ -193,7 +189,6 @@ class Supervisor:
             return None
 
     async def _rest(self, slot: Slot, died: Child, code: int) -> None:
-        """Wait until a process that died is to be replaced."""
         if self._folders and not died.was_ready:
             log.error("process %d (%d) %s before it was ready; waiting for a change", slot.number, died.pid, fate(code))
             await self._sleep(None)

@@ -59,12 +59,10 @@ class Reporter:
             forget_signals(SIGNALS)
 
     def start(self) -> None:
-        """Report, and listen."""
         watch(self)
         self._thread.start()
 
     def serve(self, worker: Worker) -> None:
-        """Run the worker until signals, the supervisor, its death or a command end it; as Worker.run()."""
         self._worker = worker
         process.run(worker._serve_process(SIGNALS, functools.partial(self._stop, "signals")))
         self._say(worker.status(), is_last=True)

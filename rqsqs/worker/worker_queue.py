@@ -19,19 +19,14 @@ if TYPE_CHECKING:
 
 
 class WorkerQueue:
-    """Changed under the runtime's lock only, but for `held`, which the heartbeat copies.
-
-    Attributes:
-        name, ref, handler: of the queue.
-        message, api_queue: the class of the messages that the handler gets, and the queue that they belong to.
-    """
+    """Changed under the runtime's lock only, but for `held`, which the heartbeat copies."""
 
     def __init__(self, handler: Handler, ref: QueueRef, message: type[BaseMessage], queue: Queue | aio.Queue) -> None:
         self.handler = handler
         self.ref = ref
         self.name = ref.name
-        self.message: Any = message
-        self.api_queue = queue
+        self.message: Any = message  # the class of the messages that the handler gets, and
+        self.api_queue = queue  # the queue that they belong to
         self.is_open = True  # it fetches
         self.state = "running"
         # messages
@@ -59,7 +54,6 @@ class WorkerQueue:
 
     @property
     def shown_state(self) -> str:
-        """Its state, for people."""
         return "resting" if self.rests and self.state == "running" else self.state
 
     def portions(self, got: Sequence[Delivery]) -> list[list[Delivery]]:

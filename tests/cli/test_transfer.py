@@ -130,7 +130,7 @@ def test_nothing_of_a_wrong_file_is_imported(run: Run, connection: rqsqs.Connect
     assert "line 1001: the fields of a message must be body" in result.stderr
     assert queue.counts().visible == 0
     for line, part in (
-        ('{"body_msgpack": "?"}', "not base64 of msgpack"),
+        ('{"body_msgpack": "?"}', "not base64"),
         ("[]", "a message is an object"),
         ('{"body": 1, "body_base64": ""}', "one of them"),
     ):

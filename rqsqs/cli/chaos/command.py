@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from rqsqs.cli import output
-from rqsqs.cli.parameter_types import DURABILITY, Duration
+from rqsqs.cli.parameter_types import DURABILITY, duration_from
 from rqsqs.cli.report import OK, REFUSED, Facts, Record, Results
 from rqsqs.cli.settings import Settings, reported
 
 
 @click.command("chaos")
-@click.option("--seconds", "-s", type=Duration(longest=86_400), default=20.0, help="How long messages are sent [20].")
+@click.option("--seconds", "-s", type=duration_from(0, 86_400), default=20.0, help="How long messages are sent [20].")
 @click.option("--fifo", "is_fifo", is_flag=True, help="On a FIFO queue: order and exclusion are checked as well.")
 @click.option("--partitions", type=click.IntRange(1, 64), default=1, help="Of the queue [1].")
 @click.option("--producers", type=click.IntRange(1, 100), default=2, help="Processes that send [2].")
@@ -27,7 +27,7 @@ from rqsqs.cli.settings import Settings, reported
               help="A command of yours that breaks something, as a restart of a server. Repeatable.")  # fmt: skip
 @click.option("--kill/--no-kill", default=True, help="Kill consumers with SIGKILL [yes].")
 @click.option("--freeze/--no-freeze", default=True, help="Let consumers stand still [yes].")
-@click.option("--every", type=Duration(longest=86_400), default=3.0, help="About how long between two faults [3].")
+@click.option("--every", type=duration_from(0, 86_400), default=3.0, help="About how long between two faults [3].")
 @reported
 def chaos(
     settings: Settings, /, commands: tuple[str, ...], kill: bool, freeze: bool, every: float, **options: Any

@@ -15,12 +15,14 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, TextIO
+from typing import Any, Literal, Self, TextIO, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 Kind = Literal["sending", "sent", "refused", "received", "deleting", "deleted", "kept", "error"]
 
 MARGIN_S = 0.01  # the server counts visibility timeouts in ms, and clocks are not of one speed
@@ -28,31 +30,18 @@ MARGIN_S = 0.01  # the server counts visibility timeouts in ms, and clocks are n
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing a process does or was told.
+    """One thing a process does or was told."""
 
-    Attributes:
-        kind: see above; "error": a call failed.
-        began: when the call was made (seconds); the same for all events of one call.
-        ended: when it was answered.
-        number: of the message; in its group they are sent in rising order.
-        group: its message group, "" = none.
-        message: its message id (received, deleted).
-        receives: its receive count.
-        visible_s: received: for how long it is invisible to others.
-        by: name of the process.
-        text: of the error.
-    """
-
-    kind: Kind
-    began: float
-    ended: float
-    number: int = -1
-    group: str = ""
-    message: str = ""
-    receives: int = 0
-    visible_s: float = 0.0
-    by: str = ""
-    text: str = ""
+    kind: Kind  # see above; "error": a call failed
+    began: float  # when the call was made (seconds); the same for all events of one call
+    ended: float  # when it was answered
+    number: int = -1  # of the message; in its group they are sent in rising order
+    group: str = ""  # its message group, "" = none
+    message: str = ""  # its message id (received, deleted)
+    receives: int = 0  # its receive count
+    visible_s: float = 0.0  # received: for how long it is invisible to others
+    by: str = ""  # name of the process
+    text: str = ""  # of the error
 
     @property
     def call(self) -> tuple[str, float]:
@@ -67,8 +56,20 @@ class Journal:
         self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115 - as long as the process
         self._by = by
 
+    def call(self, kind: Kind | None = None, **about: Any) -> Callable[..., None]:
+        """A call begins, which is written down; returns a function that writes what it was told."""
+        began, ended = time.monotonic(), 0.0
+        if kind is not None:
+            self.write(kind, began, began, **about)
+
+        def told(kind: Kind, **more: Any) -> None:
+            nonlocal ended
+            ended = ended or time.monotonic()
+            self.write(kind, began, ended, **about, **more)
+
+        return told
+
     def write(self, kind: Kind, began: float, ended: float, **more: Any) -> None:
-        """Write one down."""
         event = asdict(Event(kind, round(began, 6), round(ended, 6), by=self._by, **more))
         self._file.write(json.dumps({name: value for name, value in event.items() if value != ""}) + "\n")
         self._file.flush()
@@ -90,41 +91,22 @@ def read(folder: Path) -> Iterator[Event]:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a history shows.
+    """What a history shows: counts, and the numbers of the messages that show a broken promise."""
 
-    Attributes:
-        sent: acknowledged sends.
-        unknown: messages of which nobody knows whether they were stored.
-        delivered: different messages that were received.
-        deliveries: receives of messages.
-        redelivered: deliveries beyond the first of a message.
-        lost: numbers that were acknowledged and never delivered.
-        vanished: numbers that were delivered and are gone, although nobody tried to delete them since.
-        ghosts: numbers that were delivered although nobody sent them, or their send was refused.
-        risen: numbers delivered after their delete was acknowledged, with the same message id.
-        early: numbers delivered again before their visibility timeout was over.
-        doubled: numbers stored twice: they came with two message ids.
-        disordered: (group, number, earlier number) delivered although the earlier one was not deleted.
-        shared: (group, number, other number) of which two consumers had one each at the same time.
-        errors: calls that failed.
-        longest_pause_s: longest time in which no call succeeded, while messages were sent.
-    """
-
-    sent: int = 0
-    unknown: int = 0
-    delivered: int = 0
-    deliveries: int = 0
-    redelivered: int = 0
+    sent: int = 0  # acknowledged sends
+    unknown: int = 0  # messages of which nobody knows whether they were stored
+    delivered: int = 0  # different messages that were received
+    redelivered: int = 0  # deliveries beyond the first of a message
     lost: list[int] = field(default_factory=list)
-    vanished: list[int] = field(default_factory=list)
-    ghosts: list[int] = field(default_factory=list)
-    risen: list[int] = field(default_factory=list)
+    vanished: list[int] = field(default_factory=list)  # nobody tried to delete them since they were delivered
+    ghosts: list[int] = field(default_factory=list)  # also if their send was refused
+    risen: list[int] = field(default_factory=list)  # with the same message id
     early: list[int] = field(default_factory=list)
-    doubled: list[int] = field(default_factory=list)
-    disordered: list[tuple[str, int, int]] = field(default_factory=list)
-    shared: list[tuple[str, int, int]] = field(default_factory=list)
-    errors: int = 0
-    longest_pause_s: float = 0.0
+    doubled: list[int] = field(default_factory=list)  # they came with two message ids
+    disordered: list[tuple[str, int, int]] = field(default_factory=list)  # group, number, earlier one not deleted
+    shared: list[tuple[str, int, int]] = field(default_factory=list)  # group, the numbers that two consumers had
+    errors: int = 0  # calls that failed
+    longest_pause_s: float = 0.0  # longest time in which no call succeeded, while messages were sent
 
     @property
     def broken(self) -> dict[str, list[Any]]:
@@ -178,39 +160,39 @@ def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
                 deleting.pop((number, *event.call), None)
         if event.kind in ("sent", "received", "deleted"):
             good.append(event)
-    attempts: dict[int, list[Event]] = defaultdict(list)  # to delete it, that may have succeeded
-    for event in deleting.values():
-        attempts[event.number].append(event)
+    attempts = grouped(deleting.values(), lambda e: e.number)  # to delete it, that may have succeeded
     maybe = {n for n, count in open_sends.items() if count > 0} - sends
     verdict.sent = len(sends)
     verdict.unknown = len(maybe)
     verdict.delivered = len(received)
-    verdict.deliveries = sum(map(len, received.values()))
-    verdict.redelivered = verdict.deliveries - verdict.delivered
+    verdict.redelivered = sum(map(len, received.values())) - len(received)
     if is_drained:
         verdict.lost = sorted(sends - received.keys())
         verdict.vanished = sorted(received.keys() - attempts.keys())
     verdict.ghosts = sorted(received.keys() - sends - maybe)
     verdict.doubled = sorted(n for n, found in received.items() if len({e.message for e in found}) > 1)
-    risen = {number for (number, _), gone in deleted.items() if _came_after(gone, received.get(number, []))}
-    verdict.risen = sorted(risen)
+    verdict.risen = sorted(
+        {
+            number
+            for (number, message), gone in deleted.items()
+            if any(e.began > gone.ended and e.message == message for e in received.get(number, ()))
+        }
+    )
     verdict.early = sorted(n for n, found in received.items() if _is_early(found))
     verdict.longest_pause_s = _longest_pause(good)
-    groups: dict[str, list[Event]] = defaultdict(list)
-    for event in good:
-        if event.kind == "received" and event.group:
-            groups[event.group].append(event)
-    for group, found in groups.items():
-        calls: dict[tuple[str, float], list[Event]] = defaultdict(list)
-        for event in found:
-            calls[event.call].append(event)
+    for group, found in grouped((e for e in good if e.kind == "received" and e.group), lambda e: e.group).items():
+        calls = grouped(found, lambda e: e.call)
         verdict.disordered += _disorder(group, calls, attempts, set(verdict.vanished))
         verdict.shared += _sharing(group, calls, attempts)
     return verdict
 
 
-def _came_after(gone: Event, received: list[Event]) -> bool:
-    return any(e.began > gone.ended and e.message == gone.message for e in received)
+def grouped(events: Iterable[Event], key: Callable[[Event], K]) -> dict[K, list[Event]]:
+    """In the order in which they come."""
+    found: dict[K, list[Event]] = defaultdict(list)
+    for event in events:
+        found[key(event)].append(event)
+    return found
 
 
 def _longest_pause(good: list[Event]) -> float:
@@ -223,11 +205,10 @@ def _longest_pause(good: list[Event]) -> float:
 def _is_early(found: list[Event]) -> bool:
     """Was a message handed out twice within a visibility timeout? When the server did so lies between the beginning
     and the end of a receive; whichever of two came first, it is certain if both fit into the timeout as a whole."""
-    ordered = sorted(found, key=lambda e: e.began)
-    for one, other in itertools.pairwise(ordered):
-        if max(one.ended, other.ended) - one.began < min(one.visible_s, other.visible_s) - MARGIN_S:
-            return True
-    return False
+    return any(
+        max(one.ended, other.ended) - one.began < min(one.visible_s, other.visible_s) - MARGIN_S
+        for one, other in itertools.pairwise(sorted(found, key=lambda e: e.began))
+    )
 
 
 def _disorder(

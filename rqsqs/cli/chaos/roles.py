@@ -40,7 +40,6 @@ class Stopped:
 
 
 def open_connection(settings: dict[str, Any]) -> rqsqs.Connection:
-    """To the server of the trial."""
     durability = settings["durability"] or None
     return rqsqs.connect(settings["url"], prefix=settings["prefix"], durability=durability, **settings["options"])
 
@@ -60,22 +59,20 @@ def produce(settings: dict[str, Any]) -> None:
             group = rng.choice(groups) if queue.is_fifo else ""
             options: dict[str, Any] = {"group": group, "deduplication_id": str(number)} if queue.is_fifo else {}
             while not stopped:
-                began = time.monotonic()
-                journal.write("sending", began, began, number=number, group=group)
+                told = journal.call("sending", number=number, group=group)
                 try:
                     queue.send({"n": number}, **options)
                 except rqsqs.RqsqsError as error:
-                    now = time.monotonic()
-                    journal.write("error", began, now, number=number, group=group, text=str(error)[:200])
+                    told("error", text=str(error)[:200])
                     # What is repeatable the library has perhaps tried before, and that may have been stored.
                     is_stored = isinstance(error, rqsqs.DurabilityNotReached) or getattr(error, "request_sent", False)
                     if not queue.is_fifo and not is_stored:
-                        journal.write("refused", began, now, number=number, group=group)
+                        told("refused")
                     time.sleep(PAUSE_S)
                     if not queue.is_fifo:
                         break  # it would perhaps be stored twice
                 else:
-                    journal.write("sent", began, time.monotonic(), number=number, group=group)
+                    told("sent")
                     break
             number += total
             time.sleep(rng.uniform(0.5, 1.5) * pause)
@@ -89,42 +86,33 @@ def consume(settings: dict[str, Any]) -> None:
     with Journal(path, name) as journal, open_connection(settings) as connection:
         queue = connection.queue(settings["queue"])
         while not stopped:
-            began = time.monotonic()
+            told, visible_s = journal.call(), settings["visibility_s"]
             try:
                 messages = queue.receive(
-                    rng.randint(1, 5), wait=rng.choice((0.02, WAIT_S)), visibility_timeout=settings["visibility_s"]
+                    rng.randint(1, 5), wait=rng.choice((0.02, WAIT_S)), visibility_timeout=visible_s
                 )
             except rqsqs.RqsqsError as error:
-                journal.write("error", began, time.monotonic(), text=str(error)[:200])
+                told("error", text=str(error)[:200])
                 time.sleep(PAUSE_S)
                 continue
-            ended = time.monotonic()
             for message in messages:
-                journal.write(
-                    "received",
-                    began,
-                    ended,
-                    number=message.body["n"],
-                    group=message.group or "",
-                    message=message.message_id,
-                    receives=message.receive_count,
-                    visible_s=settings["visibility_s"],
-                )
+                told("received", **about(message), receives=message.receive_count, visible_s=visible_s)
             time.sleep(rng.uniform(0, settings["work_s"]))
             for message in messages:
-                about = {"number": message.body["n"], "group": message.group or "", "message": message.message_id}
-                began = time.monotonic()
-                journal.write("deleting", began, began, **about)
+                told = journal.call("deleting", **about(message))
                 try:
                     queue.delete(message)
+                except rqsqs.ReceiptHandleExpired:  # it was too slow: an ordinary answer
+                    told("kept")
                 except rqsqs.RqsqsError as error:
-                    now = time.monotonic()
-                    if isinstance(error, rqsqs.ReceiptHandleExpired):  # it was too slow: an ordinary answer
-                        journal.write("kept", began, now, **about)
-                    else:
-                        journal.write("error", began, now, text=str(error)[:200], **about)
+                    told("error", text=str(error)[:200])
                 else:
-                    journal.write("deleted", began, time.monotonic(), **about)
+                    told("deleted")
+
+
+def about(message: rqsqs.Message) -> dict[str, Any]:
+    """What tells it from others."""
+    return {"number": message.body["n"], "group": message.group or "", "message": message.message_id}
 
 
 if __name__ == "__main__":

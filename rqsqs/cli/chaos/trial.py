@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import redis
@@ -32,39 +31,22 @@ Fault = Callable[["Trial"], str]  # breaks something, and says what
 
 @dataclass(slots=True)
 class Trial:
-    """One run.
+    """One run."""
 
-    Attributes:
-        url: of the server or cluster.
-        seconds: how long messages are sent.
-        is_fifo: on a FIFO queue.
-        producers: processes that send.
-        consumers: processes that receive and delete.
-        rate: messages a second, of all producers together.
-        groups: message groups of a FIFO queue.
-        visibility_s: visibility timeout.
-        work_s: the longest time a consumer takes for the messages it received.
-        partitions: of the queue.
-        durability: of producers and consumers, as text; "" = none.
-        prefix: what all keys begin with; removed in the end.
-        options: for the connections of producers and consumers.
-        say: told what happens.
-    """
-
-    url: str
-    seconds: float = 20.0
+    url: str  # of the server or cluster
+    seconds: float = 20.0  # how long messages are sent
     is_fifo: bool = False
-    producers: int = 2
-    consumers: int = 4
-    rate: float = 200.0
-    groups: int = 20
+    producers: int = 2  # processes that send
+    consumers: int = 4  # processes that receive and delete
+    rate: float = 200.0  # messages a second, of all producers together
+    groups: int = 20  # message groups of a FIFO queue
     visibility_s: float = 2.0
-    work_s: float = 0.02
+    work_s: float = 0.02  # the longest time a consumer takes for the messages it received
     partitions: int = 1
-    durability: str = ""
-    prefix: str = field(default_factory=lambda: f"chaos-{secrets.token_hex(4)}")
-    options: dict[str, Any] = field(default_factory=dict)
-    say: Callable[[str], object] = print
+    durability: str = ""  # of producers and consumers, as text; "" = none
+    prefix: str = field(default_factory=lambda: f"chaos-{secrets.token_hex(4)}")  # of all keys; removed in the end
+    options: dict[str, Any] = field(default_factory=dict)  # for the connections of producers and consumers
+    say: Callable[[str], object] = print  # told what happens
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="rqsqs-chaos-")))
     rng: random.Random = field(default_factory=random.Random)
     faults: list[str] = field(default_factory=list)
@@ -102,7 +84,6 @@ class Trial:
         return history.check(self.events(), is_drained=self.left == 0)
 
     def events(self) -> list[history.Event]:
-        """What everybody wrote down so far."""
         return list(history.read(self.folder))
 
     # Faults
@@ -126,8 +107,6 @@ class Trial:
 
     @staticmethod
     def command(line: str) -> Fault:
-        """Run a command of the user's."""
-
         def fault(trial: Trial) -> str:
             try:
                 done = subprocess.run(line, shell=True, capture_output=True, timeout=FAULT_S, check=False)
@@ -141,7 +120,6 @@ class Trial:
 
     @property
     def queue(self) -> str:
-        """The name of the queue."""
         return "chaos.fifo" if self.is_fifo else "chaos"
 
     def _create(self) -> None:
@@ -150,20 +128,9 @@ class Trial:
             connection.create_queue(self.queue, partitions=self.partitions, **options)
 
     def _start(self, processes: list[subprocess.Popen[bytes]], role: str, **more: Any) -> None:
-        settings = {
-            "url": self.url,
-            "prefix": self.prefix,
-            "durability": self.durability,
-            "options": self.options,
-            "queue": self.queue,
-            "folder": str(self.folder),
-            "producers": self.producers,
-            "rate": self.rate,
-            "groups": max(self.groups, self.producers),
-            "visibility_s": self.visibility_s,
-            "work_s": self.work_s,
-            **more,
-        }
+        names = ("url", "prefix", "durability", "options", "queue", "producers", "rate", "visibility_s", "work_s")
+        settings = {name: getattr(self, name) for name in names} | more
+        settings |= {"folder": str(self.folder), "groups": max(self.groups, self.producers)}
         command = [sys.executable, "-m", "rqsqs.cli.chaos.roles", role, json.dumps(settings)]
         with signals.deferred():
             processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
@@ -222,9 +189,7 @@ class Trial:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in (*self._senders, *self._receivers):
             process.kill()
             process.wait()

@@ -22,7 +22,6 @@ class Report:
         self._entries, self._counters, self._latencies = f"{prefix}:", f"{prefix}-report", f"{prefix}-latencies"
 
     def add(self, counts: Mapping[str, int], latencies_ms: Iterable[float] = ()) -> None:
-        """Add to counters; note latencies."""
         pipeline = self.server.pipeline(transaction=False)
         for name, count in counts.items():
             pipeline.hincrby(self._counters, name, count)
@@ -37,7 +36,6 @@ class Report:
         return found + Counter(stored=found["sent"] - found["deduplicated"])
 
     def latencies_ms(self) -> list[float]:
-        """All latencies, sorted."""
         return sorted(map(float, self.server.lrange(self._latencies, 0, -1)))
 
     def cache(self) -> dict[str, tuple[str, int]]:

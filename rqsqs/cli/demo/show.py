@@ -45,8 +45,6 @@ SLACK_S = 0.25  # between looking at the clock and killing, on a busy machine
 
 
 class DemoFailed(click.ClickException):
-    """A step did not come to its end."""
-
     def __init__(self, why: str) -> None:
         super().__init__(f"the demo failed: {why}")
 
@@ -117,7 +115,6 @@ class Show:
         self.meter = stack.enter_context(Meter("applied", len(self.todo), quiet=quiet))
 
     def run(self) -> dict[str, Any]:
-        """All acts; returns the summary."""
         todo = len(self.todo)
         self.say(f"{todo:,} operations on {len({o['key'] for o in self.todo}):,} keys of a cache, made from real files")
         workers = self.start_workers()
@@ -164,7 +161,6 @@ class Show:
         )
 
     def say(self, text: str) -> None:
-        """A line about what happens."""
         if not self.quiet:
             with self.meter.aside():
                 output.note(text)
@@ -179,7 +175,6 @@ class Show:
             self.say(f"{kind.count:>4} x {(kind.type or '').rpartition('.')[2]}: {kind.message}")
 
     def wait_until(self, is_so: Callable[[Counter[str]], bool], what: str) -> None:
-        """Wait for a step to come to its end."""
         deadline = time.monotonic() + TIMEOUT_S
         while not is_so(counts := self.report.counts()):
             self.meter.reached(min(counts["processed"], len(self.todo)))
@@ -193,11 +188,9 @@ class Show:
             time.sleep(0.02)
 
     def is_drained(self, _: object) -> bool:
-        """Is nothing left in the queue?"""
         return paging.total(self.queue.counts()) == 0
 
     def task(self, task_id: str) -> rqsqs.MoveTask:
-        """How far the redrive is."""
         return next(task for task in self.dead_letters.move_tasks() if task.task_id == task_id)
 
     def summary(self, numbers: dict[str, Any], checks: dict[str, bool]) -> dict[str, Any]:
@@ -277,7 +270,6 @@ class Show:
         return int(found[0]) + int(found[1]) / 1e6
 
     def living(self) -> list[rqsqs.Consumer]:
-        """The workers."""
         return [c for c in self.queue.consumers() if c.is_alive and c.state == "running"]
 
     def in_flight(self) -> set[tuple[str, float]]:
@@ -288,12 +280,10 @@ class Show:
     # Processes
 
     def start_workers(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Several, and their supervisor."""
         command = f"rqsqs worker {APPLICATION} --processes {WORKERS} --log-level warning"
         return self.start(*command.split(), **environment)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A process that runs a module of ours."""
         with signals.deferred():
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
@@ -320,19 +310,16 @@ class Show:
             self.processes.remove(process)
 
     def clean_up(self) -> None:
-        """At the end, however it came."""
         self.stop(*self.processes)
         with suppress(redis.RedisError, rqsqs.RqsqsError):
             remove_keys(self.url, self.prefix)
 
 
 def percentile(ordered: list[float], percent: int) -> float | None:
-    """Of sorted numbers."""
     return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] if ordered else None
 
 
 def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
-    """The summary for people."""
     p50, p99 = (f"{summary[f'latency_{p}_ms']:,.1f} ms" for p in ("p50", "p99"))
     back, held = summary["back_after_seconds"], summary["killed_worker_held"]
     yield f"sent            {summary['sent']:>9,}"
