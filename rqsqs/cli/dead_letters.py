@@ -133,9 +133,9 @@ def _pages(queue: rqsqs.Queue, max_messages: int) -> Iterator[list[rqsqs.Message
     left = max_messages
     with collected() as damaged:
         for _, page in paging.pages(queue, paging.STATES):
-            found: list[rqsqs.Message | Damaged] = [*page, *damaged][:left]
+            found: list[rqsqs.Message | Damaged] = [*page, *damaged]
             damaged.clear()
-            yield found
+            yield found[:left]
             left -= len(found)
             if left <= 0:
                 return

@@ -30,13 +30,8 @@ STANDARD = frozenset([*logging.makeLogRecord({}).__dict__, "message", "asctime",
 
 
 def install(level: str, *, as_json: bool, consumer: Callable[[], str | None] = lambda: None) -> None:
-    """Let everything that is logged in this process go to stderr, with warnings and what ends threads.
-
-    Args:
-        level: one of LEVELS.
-        as_json: one JSON object a line.
-        consumer: the name of the worker, for lines that belong to no message.
-    """
+    """Let everything that is logged in this process go to stderr, with warnings and what ends threads. `consumer` names
+    the worker for lines that belong to no message."""
     from rqsqs.worker import LogFilter  # not for every command
 
     handler = Handler(sys.stderr)
@@ -180,11 +175,7 @@ def _repr(value: object) -> str:
 
 
 class _Plain:
-    """Makes JSON of any objects.
-
-    Args:
-        room: for about this many characters.
-    """
+    """Makes JSON of any objects, up to about `room` characters."""
 
     def __init__(self, room: int) -> None:
         self._room = room

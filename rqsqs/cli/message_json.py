@@ -89,11 +89,8 @@ def longest_line(queue: rqsqs.Queue) -> int:
 
 
 def lines_of(source: IO[bytes], longest: int) -> Iterator[bytes]:
-    """The lines of a file, one after the other, whatever the file is.
-
-    Raises:
-        click.UsageError: a line is longer than a message can be.
-    """
+    """The lines of a file, one after the other, whatever the file is; UsageError if one is longer than a message can
+    be."""
     number = 0
     while line := source.readline(longest + 1):
         number += 1
@@ -103,11 +100,8 @@ def lines_of(source: IO[bytes], longest: int) -> Iterator[bytes]:
 
 
 def entries(lines: Iterable[bytes], defaults: dict[str, Any]) -> Iterator[tuple[int, int, rqsqs.Entry]]:
-    """Number and length of each line with the message it holds; empty lines are passed over.
-
-    Raises:
-        click.UsageError: a line holds no message; it says which and why.
-    """
+    """Number and length of each line with the message it holds; empty lines are passed over, UsageError names a wrong
+    one."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield number, len(line), entry_of(number, parsed(number, line), defaults)

@@ -85,11 +85,8 @@ def table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
 
 
 def as_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]], width: int | None = None) -> Table:
-    """The same without printing it.
-
-    Args:
-        width: cut the cells of the first column, so that every row is one line of this many characters.
-    """
+    """The same without printing it. `width`: every row is one line of this many characters; the first column gives
+    way."""
     from rich.table import Table
     from rich.text import Text
 
@@ -113,13 +110,8 @@ def as_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]], width: i
 
 
 def hanging(lead: str, text: str, *, dim: bool = False, bold: bool = False, fg: str | None = None) -> None:
-    """Text behind a few words of lead; on a terminal its further lines stand below its first one.
-
-    Args:
-        lead: with its blanks.
-        dim: show the text so.
-        bold: show the lead so, and in the colour `fg`.
-    """
+    """Text, dim or not, behind a few words of lead, bold and coloured or not; on a terminal its further lines stand
+    below its first one."""
     lead, text = printable(lead), printable(text)
     parts = [text]
     if sys.stdout.isatty():

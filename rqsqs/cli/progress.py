@@ -15,13 +15,8 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """A progress line: what is done, how much of it, how fast. As a context manager it is there until the end.
-
-    Args:
-        what: a word for what goes on: "sending".
-        total: how many there will be, if that is known.
-        quiet: show nothing, for --json.
-    """
+    """A progress line: what goes on, how much of it is done (of a total, if that is known), how fast. As a context
+    manager it is there until the end."""
 
     def __init__(self, what: str, total: int | None, *, quiet: bool = False) -> None:
         self._progress = _bar(what, total) if sys.stderr.isatty() and not quiet else None

@@ -172,11 +172,8 @@ def tag(settings: Settings, queue: str, tags: tuple[tuple[str, str], ...], remov
 
 
 def confirm(question: str, yes: bool, otherwise: str) -> None:
-    """Ask before something is lost, unless --yes was given.
-
-    Args:
-        otherwise: what to say if the answer is no, which anything else than yes is.
-    """
+    """Ask before something is lost, unless --yes was given; anything else than yes ends the command with
+    `otherwise`."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

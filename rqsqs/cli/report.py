@@ -22,12 +22,7 @@ Results = Generator["Result", None, int | None]  # which a command yields, and i
 
 
 class Result:
-    """One result.
-
-    Args:
-        text: for people.
-        record: for programs.
-    """
+    """One result: a text for people, a record for programs."""
 
     def __init__(self, text: str = "", /, **record: Any) -> None:
         self.text = text
@@ -60,12 +55,7 @@ class Done(Result):
 
 
 class Facts(Result):
-    """What is known about one thing.
-
-    Args:
-        title: its name.
-        rows: name and value of each fact.
-    """
+    """What is known about one thing: its name, then the name and the value of each fact."""
 
     def __init__(self, title: str, rows: Sequence[tuple[str, str]], /, **record: Any) -> None:
         super().__init__(title, **record)
@@ -100,12 +90,7 @@ class Column(NamedTuple):
 
 
 class Table(Result):
-    """Many results of the same kind.
-
-    Args:
-        rows: their records.
-        heading: a line above.
-    """
+    """Many results of the same kind, by their records, perhaps with a line above."""
 
     def __init__(self, columns: Sequence[Column], rows: Sequence[Record], heading: str = "") -> None:
         super().__init__(heading)
@@ -122,14 +107,7 @@ class Table(Result):
 
 
 def report(results: Any, *, as_json: bool) -> int:
-    """Show the results of a command, one after the other as they come.
-
-    Args:
-        results: a result, or a generator of results, which returns the exit code; or the exit code alone.
-
-    Returns:
-        The exit code.
-    """
+    """Show the results of a command, one after the other as they come; the exit code."""
     if isinstance(results, Result):
         _show(results, as_json)
     elif isinstance(results, Generator):

@@ -171,11 +171,7 @@ class Places:
         return self._table.execute("SELECT number, start FROM place ORDER BY sent, number")
 
     def note(self, number: int, line: bytes) -> None:
-        """The next line of the file; empty ones hold no message.
-
-        Raises:
-            click.UsageError: it holds something else.
-        """
+        """The next line of the file; empty ones hold no message, UsageError if it holds something else."""
         if line.strip():
             record = message_json.parsed(number, line)
             _entry(number, record, True)

@@ -43,11 +43,7 @@ class Child:
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> Child:
-        """Start a process, in a process group of its own: Ctrl-C is for the supervisor alone.
-
-        Args:
-            command: `--report-to DESCRIPTOR` is added to it.
-        """
+        """Start a process, told where to report, in a process group of its own: Ctrl-C is for the supervisor alone."""
         ours, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()

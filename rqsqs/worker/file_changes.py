@@ -10,11 +10,7 @@ from rqsqs.errors import UsageError
 
 
 async def changes(folders: Sequence[Path]) -> AsyncIterator[list[str]]:
-    """Names of *.py files below the folders that were written, made or removed; hidden folders do not count.
-
-    Raises:
-        UsageError: there is no watchfiles, or no such folder.
-    """
+    """Names of *.py files below the folders that were written, made or removed; hidden folders do not count."""
     require(folders)
     import watchfiles
 
@@ -32,11 +28,7 @@ def _names(found: Iterable[tuple[object, str]]) -> list[str]:
 
 
 def require(folders: Sequence[Path]) -> None:
-    """Can they be watched?
-
-    Raises:
-        UsageError.
-    """
+    """Can they be watched? If not, UsageError tells why."""
     try:
         import watchfiles  # noqa: F401
     except ImportError:

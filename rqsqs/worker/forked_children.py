@@ -53,11 +53,7 @@ def forget_signals(numbers: Iterable[int]) -> None:
 
 
 def leave(error: BaseException | None = None) -> NoReturn:
-    """End a child that came back from a handler, as Python ends: without what the parent registered with atexit.
-
-    Args:
-        error: what it came back with.
-    """
+    """End a child that came back from a handler, as Python ends: without what the parent registered with atexit."""
     code = 0
     with contextlib.suppress(BaseException):
         if isinstance(error, SystemExit):

@@ -84,11 +84,7 @@ class Handler:
 
 
 def make(queue: str, function: Any, weight: float, batch: int, timeout: float | None) -> Handler:
-    """Look at a function and make a handler of it.
-
-    Raises:
-        InvalidParameterValue: it cannot be called as a handler, or by its annotation wants something else.
-    """
+    """Look at a function and make a handler of it, if it can be called as one and its annotation wants nothing else."""
     if not callable(function):
         raise InvalidParameterValue(f"the handler of {queue!r} must be a function, got {function!r}")
     if inspect.isclass(function):

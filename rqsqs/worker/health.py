@@ -29,13 +29,7 @@ CLIENT_TIMEOUT_S = 10.0  # for a client that sends nothing
 
 
 class Health:
-    """A small HTTP server in a daemon thread.
-
-    Args:
-        status: called for each request; has the fields is_live and is_ready, and whatever else is to be shown.
-        port: 0 = a free one.
-        host: the address to listen on; "0.0.0.0" or "::" for all.
-    """
+    """A small HTTP server in a daemon thread. It shows what status() returns, which has is_live and is_ready."""
 
     def __init__(self, status: Status, port: int, host: str = "127.0.0.1") -> None:
         self._status = status

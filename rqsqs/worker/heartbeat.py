@@ -66,11 +66,7 @@ class Heartbeat:
         return self.thread.is_healthy and time.monotonic() - self.last < self.idle + 2 * self.interval
 
     def start(self) -> None:
-        """Beat for the first time, and continue in a thread.
-
-        Raises:
-            QueueDoesNotExist, ServerError.
-        """
+        """Beat for the first time, which may raise QueueDoesNotExist or a ServerError, and continue in a thread."""
         began = time.monotonic()
         for queue in self.queues:
             self._beat(queue)

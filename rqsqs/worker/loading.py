@@ -15,11 +15,7 @@ from rqsqs.worker.app import Worker
 
 
 class ModuleRaised(RqsqsError):
-    """The module of the application raised an exception while it was imported.
-
-    Attributes:
-        error: that exception; its traceback begins in the application.
-    """
+    """The module of the application raised an exception while it was imported; its traceback begins there."""
 
     def __init__(self, name: str, error: BaseException) -> None:
         super().__init__(f"the module {name!r} cannot be imported: it raised {type(error).__name__}")
@@ -27,12 +23,7 @@ class ModuleRaised(RqsqsError):
 
 
 def worker(target: str) -> Worker:
-    """The Worker that `target` names; "module" alone means its attribute `worker`.
-
-    Raises:
-        UsageError: there is no such module or attribute, or it is no Worker.
-        ModuleRaised.
-    """
+    """The Worker that `target` names; "module" alone means its attribute `worker`. Else UsageError or ModuleRaised."""
     module, attribute, found = _load(target, "worker")
     if not isinstance(found, Worker):
         raise UsageError(
@@ -42,12 +33,7 @@ def worker(target: str) -> Worker:
 
 
 def function(target: str) -> Callable[..., Any]:
-    """The function that `target` names; "module" alone means its attribute `lambda_handler`.
-
-    Raises:
-        UsageError: there is no such module or attribute, or it cannot be called.
-        ModuleRaised.
-    """
+    """The function that `target` names; "module" alone means its attribute `lambda_handler`."""
     module, attribute, found = _load(target, "lambda_handler")
     if isinstance(found, Worker):
         raise UsageError(f"{attribute!r} of the module {module.__name__!r} is a Worker: it needs no --lambda")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -46,12 +45,8 @@ def is_generator(function: Any) -> bool:
 
 
 def run(middleware: Sequence[Function], handle: Callable[[Any], Any], argument: Any) -> Any:
-    """Call a plain handler through its middleware.
-
-    Returns:
-        What the first one returned. If that is None and the handler was called: what the handler returned, so that the
-        outcomes of a batch do not get lost on the way.
-    """
+    """Call a plain handler through its middleware; returns what the first one returned. If that is None, what the
+    handler returned stands, so that the outcomes of a batch do not get lost on the way."""
     results: list[Any] = []
 
     def last(argument: Any) -> Any:
@@ -60,13 +55,13 @@ def run(middleware: Sequence[Function], handle: Callable[[Any], Any], argument: 
 
     call: Callable[[Any], Any] = last
     for function in reversed(middleware):
-        call = functools.partial(_call, function, call)
+        call = _bound(function, call)
     result = call(argument)
     return results[-1] if result is None and results else result
 
 
-def _call(function: Function, call_next: Callable[[Any], Any], argument: Any) -> Any:
-    return function(argument, call_next)
+def _bound(function: Function, call_next: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda argument: function(argument, call_next)
 
 
 async def run_async(
@@ -89,7 +84,7 @@ async def run_async(
 
     call: Callable[[Any], Coroutine[Any, Any, Any]] = last
     for function in reversed(middleware):
-        call = functools.partial(_call_async, function, noted(call))
+        call = _bound(function, noted(call))
     try:
         result = await call(argument)
     finally:
@@ -99,7 +94,3 @@ async def run_async(
     if forgotten:
         raise UsageError("middleware called call_next() and did not await it: the handler did not run")
     return results[-1] if result is None and results else result
-
-
-async def _call_async(function: Function, call_next: Callable[[Any], Any], argument: Any) -> Any:
-    return await function(argument, call_next)

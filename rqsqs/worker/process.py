@@ -196,13 +196,8 @@ class LoopProbe:
 
 
 class Guard:
-    """Ends a process that was told to stop and whose event loop is blocked by a handler.
-
-    Args:
-        loop: that has to answer.
-        seconds: that it has until then.
-        give_back: called before the process ends; returns in bounded time.
-    """
+    """Ends a process that was told to stop and whose event loop does not answer for some seconds, because a handler
+    blocks it; before that, give_back() is called, which returns in bounded time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, give_back: Callable[[], None]) -> None:
         self._loop = loop

@@ -16,13 +16,8 @@ MISSED_S = 2.0  # one that does nothing for longer is not healthy
 
 
 class RestartingThread:
-    """A daemon thread that runs a function to its end, again if an exception escapes from it.
-
-    Args:
-        name: of the thread.
-        run: the function.
-        recover: called in between, with the exception: puts in order what the dead run left behind.
-    """
+    """A daemon thread that runs a function to its end, again if an exception escapes from it. recover() is called in
+    between, with the exception: it puts in order what the dead run left behind."""
 
     def __init__(
         self, name: str, run: Callable[[], None], recover: Callable[[BaseException], None] | None = None

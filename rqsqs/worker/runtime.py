@@ -130,11 +130,7 @@ class Runtime:
     # Life
 
     async def serve(self) -> None:
-        """Serve until stop(). If its task is cancelled, everything is given back at once.
-
-        Raises:
-            QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
-        """
+        """Serve until stop(). If its task is cancelled, everything is given back at once."""
         try:
             await self.call(self._create_queues)
             try:

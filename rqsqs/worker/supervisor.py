@@ -50,14 +50,9 @@ class Slot:
 
 
 class Supervisor:
-    """Runs several processes of a command until it is stopped.
-
-    Args:
-        command: starts one; it understands `--report-to DESCRIPTOR` (see supervisor_link).
-        processes: how many.
-        health: where to serve /livez and /readyz for all of them: a port and a host.
-        folders: development: restart the processes when a *.py file below changes.
-    """
+    """Runs several processes of a command, which understands `--report-to DESCRIPTOR` (see supervisor_link), until it
+    is stopped. Serves /livez and /readyz for all of them at `health`, and restarts them when a file in `folders`
+    changes."""
 
     def __init__(
         self,
@@ -79,15 +74,9 @@ class Supervisor:
         self._has_terminal = os.isatty(2)
 
     def run(self) -> int:
-        """Serve until a signal ends it, or all processes were drained.
-
-        Returns:
-            The exit code: 0; that of a process which could not start, right at the beginning.
-
-        Raises:
-            OSError: it cannot listen for health checks.
-            UsageError: `folders` cannot be watched.
-        """
+        """Serve until a signal ends it, or all processes were drained; the exit code, that of a process which could not
+        start right at the beginning, or 0. OSError: it cannot listen for health checks; UsageError: it cannot watch
+        `folders`."""
         if self._health is not None:
             self._health.start()
         return asyncio.run(self._run())

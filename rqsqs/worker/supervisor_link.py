@@ -33,11 +33,8 @@ SEND_TIMEOUT_S = 2.0  # with a supervisor that does not read
 
 
 class Reporter:
-    """Speaks with the supervisor, in a thread, from before the application is loaded.
-
-    Args:
-        descriptor: of the socket, inherited from the supervisor.
-    """
+    """Speaks with the supervisor through the socket that it left us, in a thread, from before the application is
+    loaded."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)  # not for programs that handlers start

@@ -235,7 +235,7 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
         until(lambda: q.counts().in_flight)
         found = running.worker._runtime
         assert found is not None
-        describe = found.heartbeat._describe
+        describe = found.heartbeat.describe
         times = 0
 
         def broken(queue: Any) -> Any:
@@ -245,7 +245,7 @@ def test_the_heartbeat_survives_what_it_meets(app: App, monkeypatch: pytest.Monk
                 raise RuntimeError("a bug")
             return describe(queue)
 
-        found.heartbeat._describe = broken
+        found.heartbeat.describe = broken
         until(lambda: times > 3)
         assert q.counts().in_flight == 1
     until(lambda: is_empty(q))

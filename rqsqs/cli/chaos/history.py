@@ -125,12 +125,8 @@ class Verdict:
 
 
 def check(events: Iterable[Event], is_drained: bool = True) -> Verdict:
-    """Hold a history against the promises.
-
-    Args:
-        events: in any order, but those of a call in the order in which they were written.
-        is_drained: the queue is empty in the end; else what was not delivered may be in it.
-    """
+    """Hold a history against the promises: events in any order, but those of a call as they were written. If the queue
+    is not drained, what was not delivered may be in it."""
     verdict = Verdict()
     open_sends: Counter[int] = Counter()  # attempts whose outcome nobody knows
     sends: set[int] = set()

@@ -55,12 +55,8 @@ class Trial:
     _receivers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def run(self, faults: Sequence[Fault] = (), every_s: float = 5.0) -> history.Verdict:
-        """Send and receive, break things in turn, let the rest be consumed, and judge.
-
-        Args:
-            faults: one after the other, from the beginning again.
-            every_s: about the time between two.
-        """
+        """Send and receive, break things one after the other and from the beginning again, let the rest be consumed,
+        and judge."""
         self._create()
         for index in range(self.producers):
             self._start(self._senders, "produce", index=index)

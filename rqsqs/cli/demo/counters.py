@@ -10,12 +10,8 @@ from rqsqs._io.sync.clients import client_of
 
 
 class Report:
-    """Counters and latencies, kept beside the cache, so that they are there even if a process is killed.
-
-    Args:
-        url: of the server of the cache.
-        prefix: what the keys of the cache begin with.
-    """
+    """Counters and latencies, kept beside the cache (below `prefix`), so that they are there even if a process is
+    killed."""
 
     def __init__(self, url: str, prefix: str) -> None:
         self.server: Any = client_of(url)

@@ -70,14 +70,8 @@ def demo(settings: Settings, messages: int) -> Results:
 
 
 def run(url: str | None, messages: int, *, prefix: str, quiet: bool = False) -> dict[str, Any]:
-    """Run the demo on the server of `url`, or on one of its own, in memory.
-
-    Returns:
-        The summary: `equal` if the cache equals what the operations say and all numbers fit.
-
-    Raises:
-        DemoFailed: a step did not come to its end.
-    """
+    """Run the demo on the server of `url`, or on one of its own; the summary has `equal` if the cache equals what the
+    operations say and all numbers fit."""
     with ExitStack() as stack:
 
         def own(url: str) -> str:
@@ -223,11 +217,8 @@ class Show:
     # The killed worker
 
     def kill(self) -> tuple[int, float]:
-        """Kill a worker while it holds messages, as the kernel does when memory is short.
-
-        Returns:
-            How many it held, and after how many seconds the last of them was visible to others.
-        """
+        """Kill a worker while it holds messages, as the kernel does when memory is short. How many did it hold, and
+        after how many seconds was the last of them visible to others?"""
         victim, began = self.kill_one_that_works()
         self.say(f"worker {victim} is killed with SIGKILL; `rqsqs worker` starts another one")
         watched, back = self.in_flight(), list[float]()
