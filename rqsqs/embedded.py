@@ -366,17 +366,17 @@ def _start(folder: Path, signal: str, socket_path: str, command: list[str]) -> i
             log_path.replace(folder / "server.log.1")
     command += ["--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "700", "--save", ""]
     command += ["--daemonize", "no", "--proc-title-template", TITLE, "--dir", str(folder)]
-    with contextlib.ExitStack() as stack:
-        lock = _opened(stack, folder / "server.lock", os.O_RDWR | os.O_CREAT)
-        _outlast(lock, folder)
-        for leftover in (folder / "users", folder / "server.state", *folder.glob("joined.*")):
-            leftover.unlink(missing_ok=True)
-        os.mkfifo(folder / "users", 0o600)
-        reader = _opened(stack, folder / "users", os.O_RDONLY | os.O_NONBLOCK)
-        users = os.open(folder / "users", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        os.set_blocking(reader, True)
-        log = _opened(stack, log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        try:
+    with contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as stack:
+            lock = _opened(stack, folder / "server.lock", os.O_RDWR | os.O_CREAT)
+            _outlast(lock, folder)
+            for leftover in (folder / "users", folder / "server.state", *folder.glob("joined.*")):
+                leftover.unlink(missing_ok=True)
+            os.mkfifo(folder / "users", 0o600)
+            reader = _opened(stack, folder / "users", os.O_RDONLY | os.O_NONBLOCK)
+            users = _opened(undo, folder / "users", os.O_WRONLY | os.O_NONBLOCK)
+            os.set_blocking(reader, True)
+            log = _opened(stack, log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             subprocess.run(
                 ["/bin/sh", "-c", GUARD, "rqsqs-guard", str(folder), signal, socket_path, *command],
                 stdin=reader,
@@ -385,31 +385,23 @@ def _start(folder: Path, signal: str, socket_path: str, command: list[str]) -> i
                 start_new_session=True,  # Ctrl-C in the terminal is for the users
                 check=True,
             )
-        except BaseException:
-            os.close(users)
-            raise
-    try:
         if not _answers(folder, socket_path):
             raise EmbeddedServerUnavailable(f"{command[0]} ended at its start in {folder}: {_last_words(log_path)}")
-    except BaseException:
-        os.close(users)
-        raise
-    return users
+        undo.pop_all()
+        return users
 
 
 def _join(folder: Path) -> int | None:
     """Become a user of the server that runs in `folder`; None when there is none or it is about to end."""
-    try:
-        users = os.open(folder / "users", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # nobody reads the pipe
-            return None
-        raise
     me = f"{os.getpid()}-{os.urandom(8).hex()}"
     answer = folder / f"joined.{me}"
-    try:
+    with contextlib.ExitStack() as undo:
+        try:
+            users = _opened(undo, folder / "users", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENXIO):  # nobody reads the pipe
+                return None
+            raise
         with contextlib.suppress(BrokenPipeError):
             os.write(users, f"{me}\n".encode())
         for _ in _looks(f"the guard of the server in {folder} does not answer"):
@@ -418,12 +410,9 @@ def _join(folder: Path) -> int | None:
             if answer.exists():
                 answer.unlink()
                 if _answers(folder, _read_state(folder)[1]):
+                    undo.pop_all()
                     return users
                 break
-    except BaseException:
-        os.close(users)
-        raise
-    os.close(users)
     return None
 
 
@@ -601,14 +590,11 @@ def _hung_up(descriptor: int) -> bool:
 
 def _is_alive(folder: Path) -> bool:
     """Tell whether a server holds `server.lock`."""
-    try:
-        descriptor = os.open(folder / "server.lock", os.O_RDWR | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _try_lock(descriptor, shared=True)
-    finally:
-        os.close(descriptor)
+    with contextlib.ExitStack() as stack:
+        try:
+            return not _try_lock(_opened(stack, folder / "server.lock", os.O_RDWR), shared=True)
+        except FileNotFoundError:
+            return False
 
 
 def _try_lock(descriptor: int, *, shared: bool = False) -> bool:
@@ -621,9 +607,6 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        fcntl.flock(_opened(stack, path, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)

@@ -180,8 +180,10 @@ def _order(name: str, short_help: str, text: str) -> None:
                 yield Done(f"told {wanted} to {name}: {', '.join(served)}", consumer=wanted, order=name, queues=served)
                 continue
             code = REFUSED
-            reason = "is lost: what it held becomes visible by itself" if mine else f"does not serve {_of(queues)}"
-            output.note(f"rqsqs: {wanted} {reason}{'' if mine else settings.hint}")
+            reason = "is lost: what it held becomes visible by itself"
+            if not mine:
+                reason = f"does not serve {', '.join(queues) or 'any queue here'}{settings.hint}"
+            output.note(f"rqsqs: {wanted} {reason}")
         if wait:
             _wait(settings, given)
             for c in given if not settings.as_json else ():
@@ -216,10 +218,6 @@ _order(
       rqsqs consumers evict web-1-4711-a1b2c3 --wait
     """,
 )
-
-
-def _of(queues: Sequence[str]) -> str:
-    return ", ".join(queues) or "any queue here"
 
 
 def _wait(settings: Settings, given: Sequence[rqsqs.Consumer]) -> None:

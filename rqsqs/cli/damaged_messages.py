@@ -47,31 +47,23 @@ class Damaged(Result):
         output.hanging("  ", f"damaged: its record {self.what}")
 
 
-class _Collector(logging.Filter):
-    def __init__(self, found: list[Damaged]) -> None:
-        super().__init__()
-        self._found = found
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep it from stderr."""
-        damage, d = getattr(record, "damage", None), getattr(record, "delivery", None)
-        if not isinstance(damage, rqsqs.MessageDamaged) or d is None:
-            return True
-        what = (damage.detail or "").rpartition("\t")[2]
-        sent = moment(d.sent_at_ms)
-        self._found.append(
-            Damaged(damage.message_id, what, damage.record, damage.cause, sent, d.receive_count, d.dead_letter_source)
-        )
-        return False
-
-
 @contextmanager
 def collected() -> Iterator[list[Damaged]]:
     """What is passed over meanwhile: in this list, not on stderr."""
     found: list[Damaged] = []
-    log, collector = logging.getLogger("rqsqs.damage"), _Collector(found)
-    log.addFilter(collector)
+
+    def is_told(record: logging.LogRecord) -> bool:
+        damage, d = getattr(record, "damage", None), getattr(record, "delivery", None)
+        if not isinstance(damage, rqsqs.MessageDamaged) or d is None:
+            return True
+        what, sent = (damage.detail or "").rpartition("\t")[2], moment(d.sent_at_ms)
+        about = damage.message_id, what, damage.record, damage.cause, sent, d.receive_count, d.dead_letter_source
+        found.append(Damaged(*about))
+        return False
+
+    log = logging.getLogger("rqsqs.damage")
+    log.addFilter(is_told)
     try:
         yield found
     finally:
-        log.removeFilter(collector)
+        log.removeFilter(is_told)

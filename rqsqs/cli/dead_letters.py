@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import click
 
@@ -101,19 +102,18 @@ def _list_causes(settings: Settings, queue: rqsqs.Queue, max_messages: int) -> R
     return OK
 
 
+@dataclass
 class Causes(Result):
     """Kinds of failure, the number of messages in front."""
 
-    def __init__(self, kinds: list[Kind]) -> None:
-        super().__init__()
-        self._kinds = kinds
+    kinds: list[Kind]
 
     def records(self) -> list[Record]:
-        return [kind.record() for kind in self._kinds]
+        return [kind.record() for kind in self.kinds]
 
     def show(self) -> None:
-        widest = max(len(f"{kind.count:,}") for kind in self._kinds)
-        for kind in self._kinds:
+        widest = max(len(f"{kind.count:,}") for kind in self.kinds)
+        for kind in self.kinds:
             newest, oldest = output.since(kind.newest), output.since(kind.oldest)
             sent = f"sent {newest} ago" if newest == oldest else f"sent {newest} to {oldest} ago"
             source = f"from {kind.source}, " if kind.source is not None else ""

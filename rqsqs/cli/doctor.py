@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import click
 import redis
@@ -18,7 +18,7 @@ from rqsqs._io.server_checks import Finding
 from rqsqs._io.sync import clients
 from rqsqs.cli import output, paging
 from rqsqs.cli.doctor_checks import Server, check_server
-from rqsqs.cli.report import Result, Results
+from rqsqs.cli.report import Record, Result, Results
 from rqsqs.cli.settings import Settings, reported
 
 DAMAGES = 10  # of a queue, listed one by one
@@ -94,15 +94,18 @@ def _client(url: str) -> Iterator[redis.Redis]:
             held.release()
 
 
+@dataclass
 class FindingView(Result):
-    def __init__(self, finding: Finding, *, with_advice: bool) -> None:
-        super().__init__(**asdict(finding))
-        self._with_advice = with_advice
+    finding: Finding
+    with_advice: bool
+
+    def records(self) -> tuple[Record]:
+        return (asdict(self.finding),)
 
     def show(self) -> None:
-        level, advice = self.record["level"], self.record["advice"]
-        output.hanging(f"{level:<4}  ", self.record["text"], bold=True, fg=COLOURS[level])
-        if advice and self._with_advice:
+        level, advice = self.finding.level, self.finding.advice
+        output.hanging(f"{level:<4}  ", self.finding.text, bold=True, fg=COLOURS[level])
+        if advice and self.with_advice:
             output.hanging("      ", advice, dim=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 
 import rqsqs
 from rqsqs._text import printable
@@ -13,35 +14,23 @@ from rqsqs.cli.report import Record, Result
 NO_CAUSE = "no failure recorded: received too often (its consumers died, or let the visibility timeout pass)"
 
 
+@dataclass
 class MessageView(Result):
-    """A message.
+    """A message."""
 
-    Args:
-        state: visible, in_flight or delayed, if that is to be told.
-        with_handle: show the receipt handle, as one that was received and not deleted has.
-        with_reason: say of a dead letter without a cause that nobody reported one.
-    """
-
-    def __init__(
-        self,
-        message: rqsqs.Message,
-        state: str | None = None,
-        *,
-        with_handle: bool = False,
-        with_reason: bool = False,
-    ) -> None:
-        super().__init__()
-        self._message, self._state = message, state
-        self._with_handle, self._with_reason = with_handle, with_reason
+    message: rqsqs.Message
+    state: str | None = None  # visible, in_flight or delayed, if that is to be told
+    with_handle: bool = False  # show the receipt handle, as one that was received and not deleted has
+    with_reason: bool = False  # say of a dead letter without a cause that nobody reported one
 
     def records(self) -> tuple[Record]:
-        record = message_json.record_of(self._message, self._state)
-        if not self._with_handle:
+        record = message_json.record_of(self.message, self.state)
+        if not self.with_handle:
             record.pop("receipt_handle", None)
         return (record,)
 
     def show(self) -> None:
-        message = self._message
+        message = self.message
         about = [message.message_id, message_json.body_type(message.body), f"sent {output.since(message.sent_at)} ago"]
         if message.receive_count:
             times = message.receive_count
@@ -54,17 +43,17 @@ class MessageView(Result):
             about.append(f"from {message.dead_letter_source}")
         if message.deduplication_id is not None:
             about.append(f"deduplication id {message.deduplication_id}")
-        if self._state is not None:
-            about.append(self._state.replace("_", " "))
+        if self.state is not None:
+            about.append(self.state.replace("_", " "))
         output.line(", ".join(about), bold=True)
         if message.cause is not None:
             output.hanging("  failed  ", cause_text(message.cause))
         for name, value in message.attributes.items():
             output.line(f"  {name}={attribute_text(value)}")
         output.lines(body_text(message), "  ")
-        if self._with_handle:
+        if self.with_handle:
             output.line(f"  receipt handle {message.receipt_handle}", dim=True)
-        if self._with_reason and message.cause is None and message.dead_letter_source is not None:
+        if self.with_reason and message.cause is None and message.dead_letter_source is not None:
             output.hanging("  ", NO_CAUSE)
 
 

@@ -20,7 +20,6 @@ import click
 from rqsqs._text import printable, printable_json, printable_lines, shortened
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from rqsqs.cli.report import Column
@@ -129,13 +128,6 @@ def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
     widest = max(len(name) for name, _ in rows)
     for name, value in rows:
         hanging(f"{name:<{widest}}  ", value)
-
-
-def progress_console() -> Console:
-    """Where progress goes: stderr, and nowhere if nobody looks."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
 
 
 def age(seconds: float) -> str:

@@ -11,6 +11,7 @@ People get lines, tables and notes; with --json programs get an object per line.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from rqsqs.cli import output
@@ -89,21 +90,21 @@ class Column(NamedTuple):
         return cls(title, lambda row: "-" if row[field] is None else output.since(row[field]), "right")
 
 
+@dataclass
 class Table(Result):
     """Many results of the same kind, by their records, perhaps with a line above."""
 
-    def __init__(self, columns: Sequence[Column], rows: Sequence[Record], heading: str = "") -> None:
-        super().__init__(heading)
-        self._columns = columns
-        self._rows = rows
+    columns: Sequence[Column]
+    rows: Sequence[Record]
+    heading: str = ""
 
     def records(self) -> Sequence[Record]:
-        return self._rows
+        return self.rows
 
     def show(self) -> None:
-        if self.text:
-            output.lines(self.text)
-        output.table(self._columns, self._rows)
+        if self.heading:
+            output.lines(self.heading)
+        output.table(self.columns, self.rows)
 
 
 def report(results: Any, *, as_json: bool) -> int:

@@ -76,8 +76,6 @@ def search(
 
 
 def _test(text: str, regex: bool, ignore_case: bool) -> Test:
-    if not regex and not ignore_case:
-        return lambda part: text in part
     try:
         pattern = re.compile(text if regex else re.escape(text), re.IGNORECASE if ignore_case else 0)
     except re.error as error:

@@ -56,7 +56,8 @@ def server(settings: Settings, folder: str | None, port: int | None, appendfsync
                     time.sleep(LOOK_S)
             except KeyboardInterrupt:
                 if listening:
-                    _stop_listening(running)
+                    with clients.at_socket(running.socket_path) as client:
+                        client.config_set("port", 0)
             else:
                 raise click.ClickException(
                     f"the server has ended{f'; see {running.folder}/server.log' if running.folder else ''}"
@@ -99,11 +100,6 @@ def _listen(running: embedded.EmbeddedServer, port: int | None) -> bool:
         except redis.ResponseError as error:
             raise click.ClickException(f"cannot listen on port {port} of 127.0.0.1: {error}") from None
     return True
-
-
-def _stop_listening(running: embedded.EmbeddedServer) -> None:
-    with clients.at_socket(running.socket_path) as client:
-        client.config_set("port", 0)
 
 
 def _about(running: embedded.EmbeddedServer, url: str, port: int | None) -> Result:

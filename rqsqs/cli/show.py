@@ -11,7 +11,7 @@ import rqsqs
 from rqsqs._base_message import moment
 from rqsqs.cli import message_json, output, paging
 from rqsqs.cli.damaged_messages import Damaged, collected
-from rqsqs.cli.message_view import NO_CAUSE, attribute_text, body_text, cause_text
+from rqsqs.cli.message_view import NO_CAUSE, MessageView, attribute_text, body_text, cause_text
 from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import Facts, Record, Result, nothing
@@ -147,7 +147,7 @@ def _message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> Result 
     broken = next((message for message in damaged if message.message_id == message_id), None)
     if broken is not None:
         return DamagedInFull(**vars(broken))
-    return nothing(f"{queue.name} holds no message {message_id}") if found is None else InFull(*found)
+    return nothing(f"{queue.name} holds no message {message_id}") if found is None else InFull(*found, with_handle=True)
 
 
 class DamagedInFull(Damaged):
@@ -167,14 +167,10 @@ def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Mess
     return None
 
 
-class InFull(Result):
-    def __init__(self, message: rqsqs.Message, state: State) -> None:
-        super().__init__(**message_json.record_of(message, state))
-        self._message, self._state = message, state
-
+class InFull(MessageView):
     def show(self) -> None:
-        message, cause = self._message, self._message.cause
-        output.facts(message.message_id, _facts(message, self._state))
+        message, cause = self.message, self.message.cause
+        output.facts(message.message_id, _facts(message, str(self.state)))
         _block(f"body ({message_json.body_type(message.body)})", body_text(message, indent=2))
         if cause is not None and cause.traceback:
             _block("traceback", cause.traceback)

@@ -43,9 +43,10 @@ def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -
     wanted = paging.chosen(states)
     target, written = settings.queue(queue), 0
     expected = paging.total(target.counts(), wanted)
+    is_watched = file == "-" and sys.stdout.isatty()  # messages run over the same terminal as the progress would
     with (
         _complete_or_nothing(file) as write,
-        Meter("exporting", expected, quiet=settings.as_json or _is_watched(file)) as meter,
+        Meter("exporting", expected, quiet=settings.as_json or is_watched) as meter,
     ):
         for state, page in paging.pages(target, wanted):
             for message in page:
@@ -61,11 +62,6 @@ def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -
         output.note(f"{output.counted(settings.passed_over, 'message')} could not be read: the copy is not complete")
         return REFUSED
     return OK if written else NOTHING
-
-
-def _is_watched(file: str) -> bool:
-    """Do messages run over the same terminal as the progress would?"""
-    return file == "-" and sys.stdout.isatty()
 
 
 @contextlib.contextmanager

@@ -127,17 +127,18 @@ def _mismatch(function: Any, batch: int, is_coroutine: bool) -> str:
     except Exception:  # it names what is there for type checkers only
         return ""
     ours = "rqsqs.aio.Message" if is_coroutine else "rqsqs.Message"
+    shown = inspect.formatannotation(annotation)
     is_list = _takes(annotation, list)
     if is_list and not batch:
         return f"takes a list of messages: register it with batch=N, the most it takes, or let it take one {ours}"
     if is_list is False and batch:
-        return f"is called with a list[{ours}] because of batch={batch}, but takes {_shown(annotation)}"
+        return f"is called with a list[{ours}] because of batch={batch}, but takes {shown}"
     if is_list:
         (annotation, *_) = (*typing.get_args(annotation), Any)
     if _takes(annotation, BaseMessage) is False and not _is_message(annotation, is_coroutine):
         kind = "a coroutine function" if is_coroutine else "a plain function"
         given = f"list[{ours}]" if batch else ours
-        return f"is {kind} and called with {given}, but takes {_shown(annotation)}"
+        return f"is {kind} and called with {given}, but takes {inspect.formatannotation(annotation)}"
     return ""
 
 
@@ -153,7 +154,3 @@ def _is_message(annotation: Any, is_coroutine: bool) -> bool:
     """Is it the right one of rqsqs.Message and rqsqs.aio.Message, or a class of that? (Told without importing them.)"""
     bases = annotation.__mro__
     return BaseMessage in bases and any(base.__module__ == "rqsqs.aio" for base in bases) == is_coroutine
-
-
-def _shown(annotation: Any) -> str:
-    return inspect.formatannotation(annotation)

@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -192,21 +192,15 @@ class Runtime:
         finally:
             abort.cancel()
             idle.cancel()
-        self._give_all_back()
-        deadline = time.monotonic() + DRAIN_TIMEOUT_S
-        while self._must_wait(deadline):
-            self._nudge()
-            await asyncio.sleep(0.002)
+        for pause in self._settle_rest():
+            await asyncio.sleep(pause)
         self.executor.cancel_tasks()
 
     def end_without_loop(self) -> None:
         """A coroutine blocks the event loop: do without it what serve() would do now."""
         self._close_all()
-        self._give_all_back()
-        deadline = time.monotonic() + DRAIN_TIMEOUT_S
-        while self._must_wait(deadline):
-            self._nudge()
-            time.sleep(0.002)
+        for pause in self._settle_rest():
+            time.sleep(pause)
         self.heartbeat.stop()
 
     def _close_all(self) -> None:
@@ -219,8 +213,8 @@ class Runtime:
             if self.scheduler.is_idle():
                 self.soon(self._is_idle.set)
 
-    def _give_all_back(self) -> None:
-        """What is still running."""
+    def _settle_rest(self) -> Iterator[float]:
+        """Give back what is still running. Yields pauses while something is left to settle and there is time for it."""
         with self.lock:
             running = {job for queue in self.queues for job in queue.held.values() if not job.is_settled}
         if running:
@@ -228,21 +222,16 @@ class Runtime:
                         log_lines.names([(job.queue.name, job.queue.handler.function) for job in running]))  # fmt: skip
             for queue in self.queues:
                 self._give_back(queue)
-
-    def _must_wait(self, deadline: float) -> bool:
-        """Is there something left to settle, and time for it?"""
-        with self.lock:  # else a fetch may be about to tell what it brought
-            is_left = any(queue.held or queue.is_fetching for queue in self.queues)
-        if is_left and time.monotonic() < deadline:
-            return True
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with self.lock:  # else a fetch may be about to tell what it brought
+                if not any(queue.held or queue.is_fetching for queue in self.queues):
+                    return
+                self.executor.wake()
+            yield 0.002
         lost = sum(len(queue.held) for queue in self.queues)
         if lost:
             log.warning("%d messages could not be settled; they become visible again by themselves", lost)
-        return False
-
-    def _nudge(self) -> None:
-        with self.lock:
-            self.executor.wake()
 
     def _close(self, queue: WorkerQueue, state: str) -> None:
         """Fetch no more; what was not begun goes back."""
