@@ -111,7 +111,7 @@ class FindingView(Result):
 
 def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
     """Queues that want somebody's attention."""
-    paused, without, sources, dead = [], [], set(), []
+    paused, without, dead = [], [], []
     number = looked = 0
     damaged: list[Finding] = []
     try:
@@ -132,9 +132,7 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
             number += 1
             if info.is_paused:
                 paused.append(queue.name)
-            if feeding:
-                sources.add(queue.name)
-            elif "RedrivePolicy" not in info.attributes:
+            if not feeding and "RedrivePolicy" not in info.attributes:
                 without.append(queue.name)
             if waiting:
                 dead.append(f"{queue.name} ({waiting:,})")

@@ -149,8 +149,3 @@ def fate(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
-
-
-def exit_code(code: int) -> int:
-    """What to exit with in its place, as shells do it."""
-    return code if code >= 0 else 128 - code

@@ -8,6 +8,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rqsqs._core import flows
@@ -81,41 +82,28 @@ class Interruption:
         _take_back(threading.get_ident(), None)
 
 
+@dataclass(slots=True, eq=False)
 class Job:
     """One call of a handler."""
 
-    __slots__ = (
-        "_context",
-        "_interruption",
-        "_timer",
-        "began",
-        "by_hand",
-        "deliveries",
-        "errors",
-        "host",
-        "is_settled",
-        "lost",
-        "queue",
-        "seconds",
-        "since",
-        "task",
-    )
+    host: Host
+    queue: WorkerQueue
+    deliveries: list[Delivery]
+    since: float  # when its messages were received (monotonic)
+    began: float = 0.0  # when it was begun
+    lost: frozenset[Delivery] = frozenset()  # messages that are not ours any more
+    # Messages that its handler settled itself (None), or that failed in their `with` block; made when it is needed.
+    by_hand: dict[Delivery, BaseException | None] | None = None
+    is_settled: bool = False  # what becomes of its messages is decided; running on, it changes nothing any more
+    errors: Errors = ()  # one for each message, when it has ended; None = done
+    seconds: float = 0.0  # what it took, then
+    task: asyncio.Task[None] | None = None
+    _context: Context | None = None
+    _interruption: Interruption | None = None
+    _timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, host: Host, queue: WorkerQueue, deliveries: list[Delivery], since: float) -> None:
-        self.host = host
-        self.queue = queue
-        self.deliveries = deliveries
-        self.since = self.began = since  # when its messages were received, and when it was begun (monotonic)
-        self.lost: frozenset[Delivery] = frozenset()  # messages that are not ours any more
-        # Messages that its handler settled itself (None), or that failed in their `with` block; made when it is needed.
-        self.by_hand: dict[Delivery, BaseException | None] | None = None
-        self.is_settled = False  # what becomes of its messages is decided; running on, it changes nothing any more
-        self.errors: Errors = ()  # one for each message, when it has ended; None = done
-        self.seconds = 0.0  # what it took, then
-        self.task: asyncio.Task[None] | None = None
-        self._context: Context | None = None
-        self._interruption: Interruption | None = None
-        self._timer: asyncio.TimerHandle | None = None
+    def __post_init__(self) -> None:
+        self.began = self.since
 
     @property
     def context(self) -> Context:

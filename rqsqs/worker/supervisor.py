@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rqsqs.worker.child_process import Child, exit_code, fate
+from rqsqs.worker.child_process import Child, fate
 from rqsqs.worker.file_changes import changes
 from rqsqs.worker.health import Health
 from rqsqs.worker.process import LoopProbe
@@ -144,7 +144,7 @@ class Supervisor:
                     code = child.ended.result()
                     if code <= 0:
                         log.error("process %d %s before it was ready", child.pid, fate(code))
-                    return exit_code(code) or 1
+                    return (code if code >= 0 else 128 - code) or 1  # as shells do it
         return 0
 
     async def _keep(self, slot: Slot) -> None:
