@@ -130,6 +130,13 @@ def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
         hanging(f"{name:<{widest}}  ", value)
 
 
+def progress_console() -> Console:
+    """Where progress goes: stderr, and nowhere if nobody looks."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
 def age(seconds: float) -> str:
     """A duration for people: `850 ms`, `12 s`, `3 min`, `5 h`, `2 d`."""
     seconds = max(seconds, 0)

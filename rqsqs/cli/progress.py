@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from rqsqs.cli import output
+
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
     from rich.text import Text
@@ -53,7 +55,6 @@ class Meter:
 def _bar(what: str, total: int | None) -> Progress | None:
     """A bar with one task; None where rich finds no terminal. Rich is imported only where somebody sees it."""
     from rich import progress
-    from rich.console import Console
     from rich.text import Text
 
     class Column(progress.ProgressColumn):
@@ -68,7 +69,7 @@ def _bar(what: str, total: int | None) -> Progress | None:
         speed = task.finished_speed or task.speed
         return "" if speed is None else f"{speed:,.{int(speed < 10)}f}/s"
 
-    console = Console(stderr=True, highlight=False)
+    console = output.progress_console()
     if not console.is_terminal:
         return None
     columns: tuple[Any, ...] = (progress.TextColumn("{task.description}", markup=False),)

@@ -180,7 +180,7 @@ def test_a_redrive_goes_on_in_the_background_until_it_is_cancelled(
     run: Run, queue: rqsqs.Queue, dead: rqsqs.Queue
 ) -> None:
     die_silently(queue, 100)
-    command = [*COMMAND, "dlq", "redrive", "dead", "--no-wait", "--rate", "10"]
+    command = [*COMMAND, "dlq", "redrive", "dead", "--no-wait", "--rate", "2"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert re.fullmatch(UUID + "\n", result.stdout)
     wait_for(lambda: queue.counts().visible >= 2)
