@@ -20,6 +20,7 @@ import click
 from rqsqs._text import printable, printable_json, printable_lines, shortened
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from rqsqs.cli.report import Column
