@@ -88,8 +88,7 @@ end
 
 local messages = call("LPOP", ready, 2 * count)
 if not messages then
-  local sets = {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}}
-  reply = require("lib.nothing_received")(base, topology, now_ms, wait, ARGV[6], sets)
+  reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6])
   return refused and require("lib.replay").with_refused(reply, refused) or reply
 end
 local score, scores = string.format("%d001", visible_ms), {} -- lib/score.lua
@@ -122,7 +121,7 @@ if string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])
 end
 if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked
-  require("lib.wake_next")(base, now_ms, false, {{inflight, 1000, 0}, {base .. "delayed", 1000, 0}})
+  require("lib.wake_next")(base, now_ms, false)
 end
 messages[#messages + 1] = topology
 messages[#messages + 1] = now

@@ -186,19 +186,17 @@ if attempt_id ~= "" and #scores > 0 then
   require("lib.attempt").save(base, attempt_id, now_ms, messages, scores)
 end
 
-local function sets()
-  return {{inflight, 1000, 0}, {base .. "delayed", 1, 0}, {base .. "postponed", 1, queue_delay_ms}}
-end
 if delivered == 0 then
-  local why = is_limited and "limited" or count > 0 and (is_more_due or steps <= 0 or room <= 0) and "again" or nil
-  local found = (count > 0 or is_limited) and sets() or {}
-  return answer(require("lib.nothing_received")(base, topology, now_ms, wait, ARGV[6], found, why, missing_dlq))
+  local why = is_limited and "limited" or paused and "paused"
+    or (is_more_due or steps <= 0 or room <= 0) and "again" or nil
+  local nothing_received = require("lib.wakeups").nothing_received
+  return answer(nothing_received(base, topology, now_ms, wait, ARGV[6], queue_delay_ms, why, missing_dlq))
 end
 if string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])
 end
 if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked
-  require("lib.wake_next")(base, now_ms, is_more_due, sets())
+  require("lib.wake_next")(base, now_ms, is_more_due, queue_delay_ms)
 end
 local reply = messages
 if missing_dlq ~= "" then

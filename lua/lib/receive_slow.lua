@@ -395,11 +395,9 @@ end
 return function(r)
   local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[8] == "1"
   local has_waited = string.find(wait, "^%d") ~= nil -- then it may have a duty
-  local sets = {{r.base .. "inflight", 1000, 0}, {r.base .. "delayed", 1000, 0}}
   local function nothing(why, missing_dlq)
-    local seen = r.paused and not r.is_limited and {} or sets
-    local nothing_received = require("lib.nothing_received")
-    return with_refused(nothing_received(r.base, r.topology, r.now_ms, wait, waiter, seen, why, missing_dlq), r.refused)
+    local nothing_received = require("lib.wakeups").nothing_received
+    return with_refused(nothing_received(r.base, r.topology, r.now_ms, wait, waiter, nil, why, missing_dlq), r.refused)
   end
   if r.is_limited then
     -- a caller that waits gets no error, not even in the end, and one that deletes has been served
@@ -408,7 +406,7 @@ return function(r)
     end
     return nothing("limited")
   elseif r.paused then
-    return nothing()
+    return nothing("paused")
   end
 
   r.messages, r.scores, r.missing_dlq, r.has_more = {}, {}, "", false -- the result
@@ -423,7 +421,7 @@ return function(r)
     require("lib.wakeups").leave(r.base, waiter)
   end
   if redis.call("EXISTS", r.base .. "wakeups") == 0 then
-    require("lib.wake_next")(r.base, r.now_ms, false, sets)
+    require("lib.wake_next")(r.base, r.now_ms, false)
   end
   local reply, idempotency = {r.now_ms, r.topology, 0, 0, r.missing_dlq, r.messages}, require("lib.idempotency")
   if acks then

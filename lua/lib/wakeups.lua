@@ -24,7 +24,7 @@ meanwhile. Between the two a waiter of several partitions can die with the token
 second token, so that another process looks at it all the same; a visible message waits for the next token, or until
 a waiter looks again after a minute.
 
-`sets` are the ZSETs with due times: {key, scale, offset}, due_ms = score / scale + offset.
+`delay_ms` is the DelaySeconds of a FIFO queue, in ms; nil = a standard queue. It says which ZSETs have due times.
 ]]
 local wakeups = {}
 
@@ -253,11 +253,15 @@ function wakeups.wait_until(base, wait, now_ms)
 end
 
 -- The earliest due time (ms), or nil.
-function wakeups.next_due(sets)
+function wakeups.next_due(base, delay_ms)
+  local sets = {{"inflight", 1000, 0}, {"delayed", 1000, 0}} -- due_ms = score / scale + offset
+  if delay_ms then
+    sets = {{"inflight", 1000, 0}, {"delayed", 1, 0}, {"postponed", 1, delay_ms}}
+  end
   local next_due
   for _, set in ipairs(sets) do
-    local key, scale, offset = unpack(set)
-    local first = redis.call("ZRANGE", key, "0", "0", "WITHSCORES")
+    local name, scale, offset = unpack(set)
+    local first = redis.call("ZRANGE", base .. name, "0", "0", "WITHSCORES")
     if first[1] then
       local due = math.floor(tonumber(first[2]) / scale) + offset
       if not next_due or due < next_due then
@@ -269,23 +273,22 @@ function wakeups.next_due(sets)
 end
 
 -- Is there perhaps a due time, passed or ahead, that has no timer?
-function wakeups.lacks_timer(base, now_ms, sets)
+function wakeups.lacks_timer(base, now_ms, delay_ms)
   local timer = read(base)
   if not timer or timer.due <= now_ms or timer.owner == NOBODY then
     return true
   end
-  return (wakeups.next_due(sets) or timer.due) < timer.due
+  return (wakeups.next_due(base, delay_ms) or timer.due) < timer.due
 end
 
--- The end of an empty receive: it waits on or leaves. Returns what block() returns, and wait_until_ms.
-function wakeups.wait_on(base, wait, now_ms, sets, waiter)
+-- An empty receive waits on or leaves. Returns what block() returns, and wait_until_ms.
+local function wait_on(base, wait, now_ms, next_due, waiter)
   local wait_until, has_waited = wakeups.wait_until(base, wait, now_ms), wakeups.has_waited(wait)
   if wait_until > now_ms then
-    return block(base, now_ms, wakeups.next_due(sets), waiter, has_waited), wait_until
+    return block(base, now_ms, next_due, waiter, has_waited), wait_until
   end
   if has_waited then
     wakeups.leave(base, waiter)
-    local next_due = wakeups.next_due(sets)
     if next_due then
       wakeups.wake_for(base, now_ms, next_due)
     end
@@ -295,15 +298,36 @@ end
 
 -- A receive is not allowed to take messages, as too many are in flight: it leaves tokens to others. Returns
 -- wait_until_ms.
-function wakeups.step_aside(base, wait, now_ms, sets, waiter)
+local function step_aside(base, wait, now_ms, delay_ms, waiter)
   if wakeups.has_waited(wait) then
     wakeups.leave(base, waiter)
     if redis.call("EXISTS", base .. "ready", base .. "fair_ring", base .. "available") > 0
-      or wakeups.next_due(sets) and wakeups.lacks_timer(base, now_ms, sets) then
+      or wakeups.next_due(base, delay_ms) and wakeups.lacks_timer(base, now_ms, delay_ms) then
       wakeups.wake(base)
     end
   end
   return wakeups.wait_until(base, wait, now_ms)
+end
+
+--[[
+The answer of a receive that hands nothing out, of either kind of queue. `wait` and `waiter` are those of the caller.
+Why:
+  nil        there is nothing: the caller waits on, or leaves
+  "paused"   the same, whatever becomes due
+  "again"    visible messages may be left: it comes again at once
+  "limited"  too many are in flight: it looks again after a while, and leaves the tokens to those who can take messages
+]]
+function wakeups.nothing_received(base, topology, now_ms, wait, waiter, delay_ms, why, missing_dlq)
+  local wake_at, wait_until
+  if why == "limited" then
+    wake_at, wait_until = -1, step_aside(base, wait, now_ms, delay_ms, waiter)
+  elseif why == "again" then
+    wake_at, wait_until = now_ms, wakeups.wait_until(base, wait, now_ms)
+  else
+    local next_due = wait ~= "" and why ~= "paused" and wakeups.next_due(base, delay_ms) or nil
+    wake_at, wait_until = wait_on(base, wait, now_ms, next_due, waiter)
+  end
+  return {now_ms, topology, wake_at, wait_until, missing_dlq or "", {}}
 end
 
 return wakeups
