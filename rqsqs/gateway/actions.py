@@ -20,14 +20,16 @@ from rqsqs.sqs.durability_header import NotSafeEnough
 from rqsqs.sqs.names import is_account
 
 from . import sts, urls
+from .access import Access
 from .access_log import AccessLog
 from .accounts import Accounts
-from .callers import Caller, unauthenticated
+from .callers import Caller
 from .origins import Origins
 from .polls import HungUp, Polls, Receive
 from .protocols import json, query, xml
 from .protocols.refusals import NothingHere, UnknownAction, UnsupportedEncoding
 from .protocols.shapes import ACTIONS
+from .refusals import MissingAuthenticationToken
 from .request import HttpRequest, HttpResponse
 from .settings import GatewaySettings
 
@@ -67,6 +69,7 @@ class Actions:
 
     def __init__(self, settings: GatewaySettings, access_log: AccessLog | None = None) -> None:
         self._settings = settings
+        self._access = Access(settings)
         self._accounts = Accounts(settings)
         self._origins = Origins(settings)
         self._access_log = access_log
@@ -127,16 +130,26 @@ class Actions:
             return self._response(exchange, 200, xml.CONTENT_TYPE, body)
         account = await self._accounts.of(_account_of(params, caller))
         context = account.context(f"{base}{root_path}")
+        access, action = self._access, exchange.action
+        opened = access.open(action, account.number, params)
         account.users += 1
         try:
-            flow = perform(context, exchange.action, params)
-            if exchange.action == "ReceiveMessage":
-                response = await self.polls.run(account.transport, flow, receive)
+            pending = access.check(caller, action, opened, request, context)
+            if pending is not None:
+                await account.transport.run(pending)
+            flow = perform(context, action, opened)
+            if action == "ReceiveMessage":
+                with access.poll(caller, request):
+                    response = await self.polls.run(account.transport, flow, receive)
             else:
                 response = await account.transport.run(flow)
+        except RequestError as error:
+            error.sqs_message = access.said(action, params, opened, error.sqs_message)
+            raise
         finally:
             account.users -= 1
-        return self._success(exchange, response)
+            access.done(action, account.number, opened)
+        return self._success(exchange, access.seal(action, account.number, params, opened, response))
 
     def _read(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
         """Find the action and read the parameters."""
@@ -194,7 +207,11 @@ class Actions:
         named = _KEY_ID.search(request.headers.get("authorization", "").encode("latin-1"))
         named = named or _KEY_ID.search(request.query_string)
         exchange.key_id = named[1].decode() if named else ""
-        return unauthenticated(exchange.key_id, self._settings.region)
+        is_sts = exchange.action == sts.ACTION
+        caller = self._access.authenticate(request, "sts" if is_sts else "sqs")
+        if is_sts and caller.is_anonymous:
+            raise MissingAuthenticationToken
+        return caller
 
     def _success(self, exchange: Exchange, response: dict[str, Any]) -> HttpResponse:
         more = response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}) if "ResponseMetadata" in response else {}

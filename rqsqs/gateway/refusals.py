@@ -19,6 +19,17 @@ class UnrecognizedClient(RequestError):
         super().__init__(text)
 
 
+class MissingAuthenticationToken(RequestError):
+    """A request that must be signed is not."""
+
+    sqs_code = "MissingAuthenticationToken"
+    sqs_shape = "MissingAuthenticationTokenException"
+    http_status = 403
+
+    def __init__(self, text: str = "Request is missing Authentication Token") -> None:
+        super().__init__(text)
+
+
 class InvalidSignature(RequestError):
     """The signature is wrong, or of another time, region or service."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +35,11 @@ class GatewaySettings:
         max_body: bytes of a request's body.
         body_timeout: seconds until the body has to be there.
         limits: what requests may ask for.
-        is_open: whether nobody is asked who they are.
+        keys: the keys file; None = nobody is asked who they are.
+        allow_anonymous: whether the policy of a queue may allow requests that nobody signed.
+        requests_per_second: of one access key; None = any number.
+        request_burst: requests of one access key at once; None = those of two seconds.
+        polls_per_key: receives of one access key that may wait at once; None = any number.
         is_loopback: whether only programs of this machine can connect.
     """
 
@@ -47,7 +52,11 @@ class GatewaySettings:
     max_body: int = 8 * MIB
     body_timeout: float = 60.0
     limits: Limits = AWS
-    is_open: bool = True
+    keys: Path | None = None
+    allow_anonymous: bool = False
+    requests_per_second: float | None = None
+    request_burst: int | None = None
+    polls_per_key: int | None = None
     is_loopback: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -64,6 +73,18 @@ class GatewaySettings:
             raise UsageError(f"max_body must be {MIB} bytes or more, as a message may have, got {self.max_body!r:.80}")
         if not self.body_timeout > 0:
             raise UsageError(f"body_timeout must be more than 0 seconds, got {self.body_timeout!r:.80}")
+
+        for name in ("requests_per_second", "request_burst", "polls_per_key"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{name} must be more than 0, got {value!r:.80}")
+        if self.allow_anonymous and self.keys is None:
+            raise UsageError("allow_anonymous needs a keys file: without one nobody is asked who they are anyway")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked who they are."""
+        return self.keys is None
 
     def networks(self) -> tuple[Network, ...]:
         """The trusted proxies.

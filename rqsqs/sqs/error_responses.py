@@ -18,6 +18,7 @@ _UNMODELLED = frozenset(
     {"InvalidParameterValueException", "MissingRequiredParameterException", "UnknownOperationException",
      "SerializationException", "InternalFailure", "DurabilityNotReached", "ServiceUnavailable", "AccessDeniedException",
      "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException",
+     "MissingAuthenticationTokenException",
      "RequestEntityTooLargeException", "RequestTimeoutException", "UnsupportedMediaTypeException"}
 )  # fmt: skip
 

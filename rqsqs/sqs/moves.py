@@ -12,7 +12,7 @@ from rqsqs.errors import InvalidParameterValue, MoveTaskRefused, QueueDoesNotExi
 from rqsqs.models import MoveTask
 
 from .context import Context, Params, Response, ResponseFlow
-from .names import is_queue_name, missing, parse_arn
+from .names import Arn, is_queue_name, missing, parse_arn
 
 if TYPE_CHECKING:
     from rqsqs._core.keys import QueueRef
@@ -136,15 +136,21 @@ def _handle_of(task_id: str, source_arn: str) -> str:
 
 def _parts_of(handle: str) -> tuple[str, str]:
     """The task id and the name of the source queue in a TaskHandle."""
+    arn = source_of(handle)
+    if arn is not None:
+        return json.loads(base64.b64decode(handle))["taskId"], arn.name
+    raise InvalidParameterValue("Value for parameter TaskHandle is invalid.")
+
+
+def source_of(handle: str) -> Arn | None:
+    """The source queue that a TaskHandle names; None if it is none."""
     try:
         parts = json.loads(base64.b64decode(handle, validate=True))
         arn = parse_arn(parts["sourceArn"])
-        task_id = parts["taskId"]
-        if arn is not None and isinstance(task_id, str) and task_id.isascii():
-            return task_id, arn.name
-    except (binascii.Error, ValueError, TypeError, KeyError):
-        pass
-    raise InvalidParameterValue("Value for parameter TaskHandle is invalid.")
+        is_ours = isinstance(parts["taskId"], str) and parts["taskId"].isascii()
+    except (binascii.Error, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return arn if is_ours else None
 
 
 def _entry(ctx: Context, task: MoveTask) -> Response:

@@ -162,7 +162,4 @@ def write(response: dict[str, Any], shape: Structure | None) -> bytes:
 
 def write_error(failed: Failed) -> bytes:
     """The body of an error."""
-    body = failed.body()
-    if failed.shape == "AccessDeniedException":  # measured: a capital M there
-        body["Message"] = body.pop("message")
-    return dumps(body)
+    return dumps(failed.body())

@@ -1,0 +1,234 @@
+"""May this caller do this? Policies of the caller and of the queue decide, as IAM has it.
+
+The policy of a queue is read from Redis and kept for five seconds: a change through this process counts at once, one
+through another process, or past the gateway, after five seconds at most. Tags are read only if a policy looks at them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rqsqs._core import flows
+from rqsqs._core.operation import Flow
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist
+from rqsqs.sqs import Context
+from rqsqs.sqs.context import Params
+
+from .callers import Caller
+from .condition_keys import PASSING, RESOURCE_TAG, ConditionKeys
+from .conditions import Values
+from .permissions import Permission, destinations, has_unnamed_destinations, is_owners, needed
+from .policies import REPAIRS, Decision, Policy, RequestContext, decide, read_queue_policy
+from .refusals import AccessDenied
+from .request import HttpRequest
+
+KEPT_S = 5.0
+MOST = 10_000  # queues, and decisions, that are remembered
+
+_NO_QUEUE_POLICY = Decision(False, "no queue policy", None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What of a queue decides; `tags` is None until somebody asks for them."""
+
+    policy: Policy | None
+    tags: Mapping[str, str] | None
+    until: float
+
+
+_NO_FACTS = _Facts(None, {}, 0.0)
+
+
+class Authorizer:
+    """Decides requests.
+
+    Args:
+        allow_anonymous: whether a request that nobody signed may be allowed by the policy of a queue.
+        clock: seconds, for what is kept.
+        wall_clock: seconds since 1970, for conditions.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_anonymous: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._allow_anonymous = allow_anonymous
+        self._clock, self._wall_clock = clock, wall_clock
+        self._facts: dict[tuple[str, str], _Facts] = {}
+        self._changes = 0
+        self._decisions: dict[Any, Decision] = {}
+        self._looked_at: dict[tuple[Caller, Policy | None], tuple[str, ...]] = {}
+
+    def check(
+        self, caller: Caller, action: str, params: Params, request: HttpRequest, context: Context
+    ) -> Flow[None] | None:
+        """Decide a request.
+
+        Args:
+            caller: who sent it.
+            action: of SQS.
+            params: of the action, opened.
+            request: of HTTP.
+            context: of the account whose queues it is about.
+
+        Returns:
+            None if it is allowed, or what has to be run first, which raises the same.
+
+        Raises:
+            AccessDenied: it is not.
+        """
+        if caller.is_anonymous and not self._allow_anonymous:
+            raise self._denied(caller, _NO_QUEUE_POLICY, _first(action, params, context), context)
+        try:
+            permissions = needed(action, params, context)
+        except QueueDoesNotExist:
+            if caller.account == context.account:
+                raise
+            raise self._denied(caller, _NO_QUEUE_POLICY, Permission(action, ""), context) from None
+        if is_owners(action) and caller.account != context.account:
+            raise self._denied(caller, _NO_QUEUE_POLICY, permissions[0], context)
+        if len(permissions) == 1 and not has_unnamed_destinations(action, params):
+            facts = self._known(caller, permissions[0], context)
+            if facts is not None:
+                self._check_one(caller, permissions[0], facts, action, params, request, context)
+                return None
+        return self._check_all(caller, permissions, action, params, request, context)
+
+    def forget(self, account: str, queue: str) -> None:
+        """Read the policy and tags of a queue again: they were changed."""
+        self._facts.pop((account, queue), None)
+        self._changes += 1
+
+    def _check_all(
+        self,
+        caller: Caller,
+        permissions: list[Permission],
+        action: str,
+        params: Params,
+        request: HttpRequest,
+        context: Context,
+    ) -> Flow[None]:
+        if has_unnamed_destinations(action, params):
+            permissions = permissions + (yield from destinations(params, context))
+        for permission in permissions:
+            facts = self._known(caller, permission, context)
+            if facts is None:
+                facts = yield from self._read(caller, permission, context)
+            self._check_one(caller, permission, facts, action, params, request, context)
+
+    def _check_one(
+        self,
+        caller: Caller,
+        permission: Permission,
+        facts: _Facts,
+        action: str,
+        params: Params,
+        request: HttpRequest,
+        context: Context,
+    ) -> None:
+        values = ConditionKeys(
+            caller,
+            action,
+            params,
+            request,
+            region=context.region,
+            owner=context.account,
+            tags=facts.tags or {},
+            now=self._wall_clock(),
+        )
+        decision = self._decided(caller, permission, facts.policy, values, context)
+        if not decision.is_allowed:
+            raise self._denied(caller, decision, permission, context)
+
+    def _decided(
+        self, caller: Caller, permission: Permission, policy: Policy | None, values: ConditionKeys, context: Context
+    ) -> Decision:
+        """The decision, remembered for the same values of the condition keys that the policies look at."""
+        keys = self._keys(caller, policy)
+        if keys and not PASSING.isdisjoint(keys):
+            return _decide(caller, permission, policy, values, context)
+        seen = tuple([_frozen(values(key)) for key in keys]) if keys else ()
+        place = (caller, permission, context.account, policy, seen)
+        found = self._decisions.get(place)
+        if found is None:
+            found = _decide(caller, permission, policy, values, context)
+            if len(self._decisions) >= MOST:
+                self._decisions.clear()
+            self._decisions[place] = found
+        return found
+
+    def _keys(self, caller: Caller, policy: Policy | None) -> tuple[str, ...]:
+        """The condition keys that the policies of caller and queue look at."""
+        found = self._looked_at.get((caller, policy))
+        if found is None:
+            policies = [*caller.policies, *([policy] if policy is not None else [])]
+            if len(self._looked_at) >= MOST:
+                self._looked_at.clear()
+            found = self._looked_at[caller, policy] = tuple(
+                sorted(frozenset().union(*(each.keys for each in policies)))
+            )
+        return found
+
+    def _known(self, caller: Caller, permission: Permission, context: Context) -> _Facts | None:
+        """What is known of a queue; None if it has to be read."""
+        if not permission.queue:
+            return _NO_FACTS
+        found = self._facts.get((context.account, permission.queue))
+        if found is None or found.until < self._clock() or (found.tags is None and self._wants_tags(caller, found)):
+            return None
+        return found
+
+    def _wants_tags(self, caller: Caller, facts: _Facts) -> bool:
+        return any(key.startswith(RESOURCE_TAG) for key in self._keys(caller, facts.policy))
+
+    def _read(self, caller: Caller, permission: Permission, context: Context) -> Flow[_Facts]:
+        """Read the policy of a queue, and its tags if a policy looks at them."""
+        name = permission.queue
+        until, changes = self._clock() + KEPT_S, self._changes
+        try:
+            queue = context.queue(name)
+            info = yield from flows.queue_info(queue)
+            text = info.attributes.get("Policy")
+            facts = _Facts(read_queue_policy(text) if text else None, None, until)
+            if self._wants_tags(caller, facts):
+                facts = _Facts(facts.policy, (yield flows.get_tags(queue)), until)
+        except QueueDoesNotExist:
+            return _NO_FACTS  # an absent queue has no policy, and its absence is nobody's business who may not use it
+        except QueueDamaged:
+            if caller.is_root and caller.account == context.account and f"sqs:{permission.action}" in REPAIRS:
+                return _NO_FACTS
+            raise
+        if changes == self._changes:  # else this may be what it was before a change
+            if len(self._facts) >= MOST:
+                self._facts.clear()
+            self._facts[context.account, name] = facts
+        return facts
+
+    def _denied(self, caller: Caller, decision: Decision, permission: Permission, context: Context) -> AccessDenied:
+        return AccessDenied(decision.told(caller, permission.action, context.arn_of(permission.queue)))
+
+
+def _decide(
+    caller: Caller, permission: Permission, policy: Policy | None, values: ConditionKeys, context: Context
+) -> Decision:
+    arn = context.arn_of(permission.queue)
+    return decide(caller, policy, RequestContext(f"sqs:{permission.action}", arn, context.account, values))
+
+
+def _frozen(values: Values) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _first(action: str, params: Params, context: Context) -> Permission:
+    """The permission that a refusal names."""
+    try:
+        return needed(action, params, context)[0]
+    except QueueDoesNotExist:
+        return Permission(action, "")

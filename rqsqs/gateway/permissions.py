@@ -1,0 +1,112 @@
+"""What each action needs: which permissions, on which queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rqsqs._core import flows
+from rqsqs._core.operation import Flow
+from rqsqs.errors import QueueDoesNotExist
+from rqsqs.sqs import Context
+from rqsqs.sqs.context import Params
+from rqsqs.sqs.moves import source_of
+from rqsqs.sqs.names import parse_arn
+from rqsqs.sqs.permissions import OWNER_ONLY
+
+OF_BATCHES = {
+    "SendMessageBatch": "SendMessage",
+    "DeleteMessageBatch": "DeleteMessage",
+    "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+}
+CHANGING = frozenset(  # what policies decide by
+    {
+        "AddPermission",
+        "CreateQueue",
+        "DeleteQueue",
+        "RemovePermission",
+        "SetQueueAttributes",
+        "TagQueue",
+        "UntagQueue",
+    }
+)
+_MOVES = {
+    "StartMessageMoveTask": ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"),
+    "CancelMessageMoveTask": ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"),
+    "ListMessageMoveTasks": ("GetQueueAttributes",),
+}
+SOURCES_AT_ONCE = 1000
+
+
+class Permission(NamedTuple):
+    """A permission: `SendMessage` on the queue `orders`; without a queue on all of an account."""
+
+    action: str
+    queue: str
+
+
+def is_owners(action: str) -> bool:
+    """Whether only the account of a queue may do it."""
+    return action in OWNER_ONLY
+
+
+def needed(action: str, params: Params, context: Context) -> list[Permission]:
+    """The permissions that a request needs, in the order in which they are told if they are missing.
+
+    Those on the queues that a move task without a destination goes back to are told by `destinations`.
+
+    Args:
+        action: of the request.
+        params: its parameters, opened.
+        context: of the account whose queues it is about.
+
+    Raises:
+        QueueDoesNotExist: the request names no queue.
+    """
+    if action in _MOVES:
+        return list(_for_moves(action, params))
+    if action == "ListQueues":
+        return [Permission(action, "")]
+    if action == "CreateQueue":
+        queue = params.get("QueueName") or ""
+        return [Permission(action, queue), *([Permission("TagQueue", queue)] if params.get("tags") else [])]
+    if action == "GetQueueUrl":
+        return [Permission(action, params.get("QueueName") or "")]
+    return [Permission(OF_BATCHES.get(action, action), context.queue_of(params).name)]
+
+
+def _for_moves(action: str, params: Params) -> Iterator[Permission]:
+    arn = (
+        source_of(params.get("TaskHandle") or "")
+        if action.startswith("Cancel")
+        else parse_arn(params.get("SourceArn") or "")
+    )
+    source = arn.name if arn is not None else ""  # which the action refuses
+    for each in (action, *_MOVES[action]):
+        yield Permission(each, source)
+    destination = parse_arn(params.get("DestinationArn") or "")
+    if destination is not None and action == "StartMessageMoveTask":
+        yield Permission("SendMessage", destination.name)
+
+
+def has_unnamed_destinations(action: str, params: Params) -> bool:
+    """Whether messages go back to where they came from."""
+    return action == "StartMessageMoveTask" and params.get("DestinationArn") is None
+
+
+def destinations(params: Params, context: Context) -> Flow[list[Permission]]:
+    """What a move task without a destination needs: to send to every queue whose dead letters are there."""
+    arn = parse_arn(params.get("SourceArn") or "")
+    found: list[Permission] = []
+    if arn is None:
+        return found
+    queue, after = context.queue(arn.name), ""
+    while True:
+        try:
+            names = yield flows.dead_letter_sources(queue, after, SOURCES_AT_ONCE)
+        except QueueDoesNotExist:
+            return found
+        found += [Permission("SendMessage", name) for name in names]
+        if len(names) < SOURCES_AT_ONCE:
+            return found
+        after = names[-1]

@@ -1,0 +1,92 @@
+"""How often one caller may ask, and how many of its receives may wait.
+
+Each caller has a bucket of tokens: a request takes one, `rate` of them come back each second, and no more than `burst`
+fit in. SDKs back off from RequestThrottled and try again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from .refusals import RequestThrottled
+
+MOST = 10_000  # callers that are remembered
+
+
+class Throttle:
+    """Counts requests.
+
+    Args:
+        rate: requests a second of one caller; None = any number.
+        burst: requests at once; None = those of two seconds.
+        polls: receives of one caller that may wait at once; None = any number.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        rate: float | None = None,
+        burst: int | None = None,
+        polls: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rate, self._polls, self._clock = rate, polls, clock
+        self._burst = float(burst if burst is not None else max(1.0, 2 * (rate or 0)))
+        self._buckets: dict[str, tuple[float, float]] = {}  # caller -> tokens then, and when that was
+        self._waiting: dict[str, int] = {}
+
+    def admit(self, caller: str) -> None:
+        """Take a token.
+
+        Raises:
+            RequestThrottled: there is none.
+        """
+        if self._rate is None:
+            return
+        now = self._clock()
+        tokens, then = self._buckets.get(caller, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - then) * self._rate)
+        if tokens < 1:
+            raise RequestThrottled(
+                f"The request was throttled: there may be {self._rate:g} a second for one access key."
+            )
+        if caller not in self._buckets and len(self._buckets) >= MOST:
+            self._drop_idle(now)
+        self._buckets[caller] = (tokens - 1, now)
+
+    @contextlib.contextmanager
+    def poll(self, caller: str) -> Iterator[None]:
+        """Hold one of the places for receives that wait.
+
+        Raises:
+            RequestThrottled: all are taken.
+        """
+        if self._polls is None:
+            yield
+            return
+        waiting = self._waiting.get(caller, 0)
+        if waiting >= self._polls:
+            raise RequestThrottled(
+                f"The request was throttled: {self._polls} receives of one access key may wait at once."
+            )
+        self._waiting[caller] = waiting + 1
+        try:
+            yield
+        finally:
+            left = self._waiting[caller] - 1
+            if left:
+                self._waiting[caller] = left
+            else:
+                del self._waiting[caller]
+
+    def _drop_idle(self, now: float) -> None:
+        """Forget those whose buckets are full again; if there is none, all."""
+        rate = self._rate or 1.0
+        left = {
+            each: (tokens, then)
+            for each, (tokens, then) in self._buckets.items()
+            if tokens + (now - then) * rate < self._burst
+        }
+        self._buckets = left if len(left) < MOST else {}
