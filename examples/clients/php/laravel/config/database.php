@@ -1,11 +1,13 @@
 <?php
 
-// Where the example's cache is.
-$cache = parse_url(getenv('CACHE_URL') ?: 'redis://localhost:6379');
-
+// Where the example's cache is. A unix socket has a path as host, and port 0.
 return [
     'redis' => [
         'client' => 'phpredis',
-        'default' => ['host' => $cache['host'], 'port' => $cache['port'] ?? 6379, 'database' => 0],
+        'default' => [
+            'host' => env('REDIS_HOST', '127.0.0.1'),
+            'port' => env('REDIS_PORT', 6379),
+            'database' => 0,
+        ],
     ],
 ];
