@@ -14,7 +14,7 @@ STAMP       := $(VENV)/.rqsqs-installed
 unexport PYTHONDONTWRITEBYTECODE # or every process that tests start compiles everything again
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-aiobotocore test-oldest test-faults soak demo lint format sync fault-report bench bench-scaling coverage clean
+.PHONY: help install test test-cluster test-aiobotocore test-oldest test-faults test-clients soak demo demo-php lint format sync fault-report bench bench-scaling coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,10 @@ test-oldest: $(VENV)-oldest/.rqsqs-installed ## Run the tests with the oldest de
 test-faults: $(STAMP) ## Kill, cut off and freeze fleets of processes, on servers and clusters
 	RQSQS_TEST_FAULTS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
 
+test-clients: $(STAMP) ## Install SQS clients of other languages, where pip and npm have them, and run their programs
+	$(BIN)/python -m tests.clients.tools
+	RQSQS_TEST_CLIENTS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -rs tests/clients tests/deployment
+
 fault-report: $(STAMP) ## Break things for long, and write what was seen to docs/guarantees.md
 	rm -f .fault-report
 	RQSQS_FAULT_REPORT=.fault-report RQSQS_TEST_FAULTS=1 RQSQS_CHAOS_SECONDS=$${RQSQS_CHAOS_SECONDS:-10} \
@@ -67,6 +71,9 @@ soak: $(STAMP) ## Drive the models for ten minutes each (RQSQS_SOAK_SECONDS=600)
 
 demo: $(STAMP) ## Show rqsqs at work on an embedded server
 	$(BIN)/rqsqs demo
+
+demo-php: $(STAMP) ## Let Laravel and Python work on one cache (docs/clients/php.md says what PHP needs)
+	$(BIN)/python examples/clients/php/demo.py
 
 lint: $(STAMP) ## Check style, types, scripts (luacheck, if it is installed) and workflows
 	$(BIN)/ruff check .
@@ -97,5 +104,5 @@ coverage: $(STAMP) ## Run the tests and show what they did not reach
 	$(BIN)/coverage report
 
 clean: ## Remove what was made, the virtual environment included
-	rm -rf $(VENV) $(VENV)-aio $(VENV)-oldest build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(VENV)-aio $(VENV)-oldest .clients build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -not -path './.clients/*' -prune -exec rm -rf {} +

@@ -33,6 +33,9 @@ from rqsqs.cli.settings import Settings, reported
               help="How long requests at work have at the end.")  # fmt: skip
 @click.option("--tls-cert", type=FILE, help="Certificate, in PEM; read again when it changes.")
 @click.option("--tls-key", type=FILE, help="Its key, in PEM.")
+@click.option(
+    "--check", is_flag=True, help="Ask the gateway that runs at --host and --port whether it is ready, and end."
+)
 @click.option("--access-log/--no-access-log", default=False, show_default=True, help="Print a line for each request.")
 @reported
 def gateway(
@@ -49,6 +52,7 @@ def gateway(
     grace: float,
     tls_cert: str | None,
     tls_key: str | None,
+    check: bool,
     access_log: bool,
 ) -> Results:
     """Let any AWS SDK use the queues, over HTTP.
@@ -59,7 +63,12 @@ def gateway(
     Examples:
       rqsqs gateway --url embedded://~
       AWS_ENDPOINT_URL_SQS=http://localhost:9324 aws sqs create-queue --queue-name orders
+      rqsqs gateway --check || echo "it is not ready"
     """
+    if check:
+        from rqsqs.cli.gateway_check import ask
+
+        return (yield from ask(host, port, is_secure=bool(tls_cert)))
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
     from rqsqs.gateway import Gateway, GatewaySettings

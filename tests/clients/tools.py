@@ -59,7 +59,10 @@ def missing(client: str) -> str:
             return "node is not installed"
         return "" if (FOLDER / "node" / "node_modules").is_dir() else "packages of npm are missing: make test-clients"
     packages = " ".join(APT[client])
-    if shutil.which(PROGRAMS[client]) is None or subprocess.run(PROBES[client], capture_output=True, check=False).returncode:
+    if (
+        shutil.which(PROGRAMS[client]) is None
+        or subprocess.run(PROBES[client], capture_output=True, check=False).returncode
+    ):
         return f"{client} is not installed: apt-get install --no-install-recommends {packages}"
     return ""
 

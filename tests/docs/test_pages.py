@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 INDEX = ROOT / "docs" / "README.md"
 PAGES = [
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "lua" / "README.md",
     *sorted((ROOT / "examples").rglob("*.md")),
     ROOT / "CONTRIBUTING.md",

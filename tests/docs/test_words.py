@@ -19,7 +19,7 @@ import rqsqs.worker
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "lua/README.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]

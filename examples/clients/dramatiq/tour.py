@@ -24,9 +24,7 @@ with tempfile.TemporaryDirectory() as folder:
     broken.send(folder)
     wait_until(lambda: len(list(Path(folder).glob("[0-9d]*"))) == 21, "all messages were handled")
     queue = broker.sqs.get_queue_by_name(QueueName=f"{broker.namespace}_default_dlq")
-    wait_until(
-        lambda: queue.load() or queue.attributes["ApproximateNumberOfMessages"] == "1", "there is a dead letter"
-    )
+    wait_until(lambda: queue.load() or queue.attributes["ApproximateNumberOfMessages"] == "1", "there is a dead letter")
     assert (Path(folder) / "broken").read_text() == "xx"
 
 # A wrong key is refused.

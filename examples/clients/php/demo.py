@@ -62,7 +62,9 @@ def main() -> None:
         (folder / "keys.toml").touch(0o600)
         (folder / "keys.toml").write_text(KEYS.format(key_id=key_id, secret=secret, sealing=secrets.token_urlsafe(32)))
         gateway = stack.enter_context(
-            running([*RQSQS, "gateway", "--port", "0", "--keys", str(folder / "keys.toml")], env, stdout=subprocess.PIPE)
+            running(
+                [*RQSQS, "gateway", "--port", "0", "--keys", str(folder / "keys.toml")], env, stdout=subprocess.PIPE
+            )
         )
         address = gateway.stdout.readline().decode().strip()
         php = env | {

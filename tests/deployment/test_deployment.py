@@ -1,0 +1,272 @@
+"""The Dockerfile and deploy/: what they name exists, and their commands are ours.
+
+No container engine is needed. Linters run if `make test-clients` has installed them; so does the test that carries out
+the Dockerfile's commands.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.clients.tools import FOLDER, ROOT, missing
+from tests.servers import Server, free_port
+
+yaml = pytest.importorskip("yaml")
+click = pytest.importorskip("click")
+
+from rqsqs.cli.program import program
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+MANIFESTS = {
+    (each["kind"], each["metadata"]["name"]): each
+    for file in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    for each in yaml.safe_load_all(file.read_text("utf-8"))
+}
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+ALL = bool(os.environ.get("RQSQS_TEST_CLIENTS"))
+
+
+def instructions(name: str) -> list[str]:
+    """The instructions of the Dockerfile with a name, each on one line."""
+    text = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ")
+    return re.findall(rf"^{name} +(.*)$", text, re.MULTILINE)
+
+
+def pods() -> Iterator[tuple[str, dict[str, Any]]]:
+    for (kind, name), manifest in MANIFESTS.items():
+        if kind in ("Deployment", "StatefulSet"):
+            yield name, manifest["spec"]["template"]
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every command line of rqsqs, and where it is."""
+    yield "Dockerfile CMD", json.loads(instructions("CMD")[-1])
+    check = re.sub(r"^.*CMD ", "", instructions("HEALTHCHECK")[-1])
+    yield "Dockerfile HEALTHCHECK", json.loads(check)[1:]
+    for name, service in COMPOSE["services"].items():
+        if "build" in service and "entrypoint" not in service:
+            yield f"compose {name}", shlex.split(service["command"])
+    for name, template in pods():
+        [container] = template["spec"]["containers"]
+        if container["image"].startswith("rqsqs"):
+            yield f"kubernetes {name}", container["args"]
+    for unit in UNITS:
+        [line] = re.findall(r"^ExecStart=\S*/rqsqs (.*)$", unit.read_text("utf-8"), re.MULTILINE)
+        yield unit.name, shlex.split(line)
+    for file in (ROOT / "Dockerfile", DEPLOY / "compose.yaml", *UNITS, *(DEPLOY / "kubernetes").glob("*.yaml")):
+        for line in re.findall(
+            r"^#.*(?<!--namespace )\brqsqs ((?:keys|doctor|gateway|worker|create) .*)$",
+            file.read_text("utf-8"),
+            re.MULTILINE,
+        ):
+            yield f"{file.name}, comment", shlex.split(re.split(r"  +", line)[0])  # fmt: skip
+
+
+COMMANDS = list(commands())
+
+
+@pytest.mark.parametrize(("where", "words"), COMMANDS, ids=[where for where, _ in COMMANDS])
+def test_a_command_exists_with_its_options(where: str, words: list[str]) -> None:
+    if "keys" not in program.list_commands(click.Context(program)):
+        pytest.skip("there are no keys yet")
+    command: click.Command = program
+    context = click.Context(program)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words[0])
+        assert found is not None, f"{where}: rqsqs has no command {words[0]}"
+        command, words = found, words[1:]
+    command.make_context(command.name, list(words))  # raises for an option that it does not know
+
+
+def test_the_image_runs_as_a_user_without_rights() -> None:
+    user = instructions("USER")[-1]
+    assert user == "10001:10001"
+    assert int(re.search(r"--uid (\d+)", DOCKERFILE)[1]) == 10001
+    for name, template in pods():
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"], name
+        for container in spec["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"], name
+            if container["image"].startswith("rqsqs"):
+                assert spec["securityContext"]["runAsUser"] == 10001
+    for name, service in COMPOSE["services"].items():
+        assert service["read_only"], name
+
+
+def test_what_the_image_is_built_from_is_sent_to_the_builder() -> None:
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    sent = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {word for line in instructions("COPY") if "--from" not in line for word in line.split()[:-1]}
+    assert copied == sent
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def test_everything_listens_and_asks_on_one_port() -> None:
+    gateway = program.get_command(click.Context(program), "gateway")
+    [port] = [option.default for option in gateway.params if option.name == "port"]
+    assert instructions("EXPOSE") == [str(port)]
+    assert COMPOSE["services"]["gateway"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    [container] = MANIFESTS["Deployment", "rqsqs-gateway"]["spec"]["template"]["spec"]["containers"]
+    assert container["ports"] == [{"name": "sqs", "containerPort": port}]
+    assert MANIFESTS["Service", "rqsqs-gateway"]["spec"]["ports"] == [
+        {"name": "sqs", "port": port, "targetPort": "sqs"}
+    ]
+
+
+def test_compose_names_what_exists() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert set(service.get("depends_on", {})) <= set(COMPOSE["services"]), name
+        for volume in service.get("volumes", []):
+            source, target, *_ = volume.split(":")
+            assert source in COMPOSE["volumes"] or source == "./keys.toml" or (DEPLOY / source).is_dir(), volume
+            if service.get("working_dir") == target:
+                words = [*service.get("entrypoint", []), *shlex.split(service.get("command", ""))]
+                files = [w for w in words if w.endswith(".py")] + [w.split(":")[0] + ".py" for w in words if ":" in w]
+                assert files
+                assert all((DEPLOY / source / file).is_file() for file in files), files
+
+
+def test_the_manifests_fit_together() -> None:
+    for (kind, name), manifest in MANIFESTS.items():
+        spec = manifest.get("spec", {})
+        assert manifest["metadata"]["namespace"] == "rqsqs"
+        if kind in ("Deployment", "StatefulSet"):
+            assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"], name
+            [container] = spec["template"]["spec"]["containers"]
+            volumes = {volume["name"] for volume in spec["template"]["spec"].get("volumes", [])}
+            volumes |= {volume["metadata"]["name"] for volume in spec.get("volumeClaimTemplates", [])}
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        elif kind in ("Service", "PodDisruptionBudget"):
+            selector = spec["selector"].get("matchLabels", spec["selector"])
+            assert [n for n, template in pods() if template["metadata"]["labels"] == selector], name
+
+
+def test_probes_ask_for_what_the_gateway_answers() -> None:
+    [container] = MANIFESTS["Deployment", "rqsqs-gateway"]["spec"]["template"]["spec"]["containers"]
+    paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+
+
+def test_keda_asks_the_gateway() -> None:
+    scaled = MANIFESTS["ScaledObject", "rqsqs-worker"]["spec"]
+    assert ("Deployment", scaled["scaleTargetRef"]["name"]) in MANIFESTS
+    [trigger] = scaled["triggers"]
+    assert trigger["type"] == "aws-sqs-queue"
+    assert ("TriggerAuthentication", trigger["authenticationRef"]["name"]) in MANIFESTS
+    given = trigger["metadata"]
+    assert all(isinstance(value, str) for value in given.values()), "KEDA takes text only"
+    service = MANIFESTS["Service", "rqsqs-gateway"]
+    port = service["spec"]["ports"][0]["port"]
+    assert given["awsEndpoint"] == f"http://rqsqs-gateway.{service['metadata']['namespace']}.svc:{port}"
+    assert re.fullmatch(r"/\d{12}/[\w-]+", urlsplit(given["queueURL"]).path)
+    assert {each["parameter"] for each in MANIFESTS["TriggerAuthentication", "rqsqs"]["spec"]["secretTargetRef"]} == {
+        "awsAccessKeyID",
+        "awsSecretAccessKey",
+    }
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_takes_a_unit(unit: Path, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    text = re.sub(
+        r"^(ExecStart=)\S*/rqsqs", rf"\g<1>{shutil.which('true')}", unit.read_text("utf-8"), flags=re.MULTILINE
+    )
+    (tmp_path / unit.name).write_text(text, "utf-8")
+    done = subprocess.run([analyze, "verify", tmp_path / unit.name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+LINTERS = {
+    "hadolint": ["hadolint", "Dockerfile"],
+    "yamllint": [
+        *("yamllint", "--strict", "--config-data"),
+        "{extends: default, rules: {line-length: {max: 120}, document-start: disable, "
+        "braces: {max-spaces-inside: 1}, comments: {min-spaces-from-content: 1}}}",
+        "deploy",
+    ],
+    "kubernetes-validate": [
+        "kubernetes-validate",
+        *(f"deploy/kubernetes/{name}.yaml" for name in ("gateway", "valkey", "worker")),  # KEDA's kinds are not its own
+    ],
+}
+
+
+@pytest.mark.parametrize("linter", LINTERS)
+def test_a_linter_has_nothing_to_say(linter: str) -> None:
+    if reason := missing("lint"):
+        pytest.skip(reason)
+    program, *words = LINTERS[linter]
+    command = [FOLDER / "lint" / "bin" / program, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_commands_of_the_image_build_a_gateway_that_is_healthy(tmp_path: Path) -> None:
+    """In a clean folder, then as a user that may write nowhere, as with a read-only root."""
+    if not ALL:
+        pytest.skip("takes long: make test-clients")
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, to become another user")
+    tmp_path.chmod(0o755)
+    for folder in (*tmp_path.parents,):
+        if folder != folder.parent and folder.stat().st_uid == 0 and "pytest" in folder.name:
+            folder.chmod(0o755)  # the other user has to get here
+    source = tmp_path / "src"
+    source.mkdir()
+    for line in instructions("COPY"):
+        if "--from" not in line:
+            *names, target = line.split()
+            for name in names:
+                if (ROOT / name).is_dir():
+                    shutil.copytree(
+                        ROOT / name, source / target, ignore=lambda _, found: fnmatch.filter(found, "__pycache__")
+                    )
+                else:
+                    shutil.copy(ROOT / name, source)
+    build, _make_user = instructions("RUN")
+    home = tmp_path / "rqsqs"
+    build = build.replace("/opt/rqsqs", str(home)).replace("python -m venv", f"{sys.executable} -m venv", 1)
+    done = subprocess.run(["sh", "-ec", build], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    env = dict(re.findall(r"(\w+)=(\S+)", instructions("ENV")[0])) | {"PATH": f"{home}/bin:/usr/bin:/bin"}
+    as_user = ["setpriv", "--reuid", "10001", "--regid", "10001", "--clear-groups"]
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[users.test]\nroot = true\n[[users.test.keys]]\nid = "AKIATEST"\nsecret = "secret"\n', "utf-8")
+    os.chown(keys, 10001, 10001)
+    keys.chmod(0o600)
+    port = str(free_port())
+    health = [*json.loads(re.sub(r"^.*CMD ", "", instructions("HEALTHCHECK")[-1])), "--port", port]
+    with Server("valkey") as server:
+        env["RQSQS_URL"] = server.url
+        words = [word.replace("/etc/rqsqs/keys.toml", str(keys)) for word in json.loads(instructions("CMD")[-1])]
+        command = [*as_user, *json.loads(instructions("ENTRYPOINT")[-1]), *words, "--port", port]
+        with subprocess.Popen(command, env=env, cwd="/", stdout=subprocess.PIPE, text=True) as gateway:
+            try:
+                assert gateway.stdout.readline().startswith("http://")
+                done = subprocess.run(
+                    [*as_user, *health], env=env, cwd="/", capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+            finally:
+                gateway.terminate()
+        assert gateway.returncode == 0
+        done = subprocess.run([*as_user, *health], env=env, cwd="/", capture_output=True, text=True, check=False)
+        assert done.returncode != 0, "a gateway that has ended is not healthy"
