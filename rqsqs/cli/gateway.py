@@ -33,9 +33,7 @@ from rqsqs.cli.settings import Settings, reported
               help="How long requests at work have at the end.")  # fmt: skip
 @click.option("--tls-cert", type=FILE, help="Certificate, in PEM; read again when it changes.")
 @click.option("--tls-key", type=FILE, help="Its key, in PEM.")
-@click.option(
-    "--check", is_flag=True, help="Ask the gateway that runs at --host and --port whether it is ready, and end."
-)
+@click.option("--check", is_flag=True, help="Ask a gateway that runs at --host and --port whether it is ready.")
 @click.option("--access-log/--no-access-log", default=False, show_default=True, help="Print a line for each request.")
 @reported
 def gateway(

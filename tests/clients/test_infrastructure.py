@@ -156,9 +156,9 @@ def test_a_key_may_do_what_its_policy_says_and_no_more(gateway: RunningGateway, 
         sqs.receive_message(QueueUrl="payroll")
     assert refused.value.response["Error"]["Code"] == "AccessDenied"
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-    assert f"user/tour is not authorized to perform: sqs:receivemessage on resource: arn:aws:sqs:us-east-1:{ACCOUNT}:payroll" in (
-        refused.value.response["Error"]["Message"]
-    )  # fmt: skip
+    message = refused.value.response["Error"]["Message"]
+    assert "user/tour is not authorized to perform: sqs:receivemessage on resource: " in message
+    assert f"arn:aws:sqs:us-east-1:{ACCOUNT}:payroll" in message
 
 
 def test_celery_and_dramatiq_list_queues(sqs: Any, name: str) -> None:

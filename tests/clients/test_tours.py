@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from rqsqs import Counts
-
 from tests.clients.conftest import PATIENCE_S, RunningGateway, run
 from tests.clients.tools import EXAMPLES, FOLDER, missing, python_of
 

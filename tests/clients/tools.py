@@ -58,13 +58,9 @@ def missing(client: str) -> str:
         if shutil.which("node") is None:
             return "node is not installed"
         return "" if (FOLDER / "node" / "node_modules").is_dir() else "packages of npm are missing: make test-clients"
+    is_here = shutil.which(PROGRAMS[client]) and not subprocess.run(PROBES[client], capture_output=True).returncode
     packages = " ".join(APT[client])
-    if (
-        shutil.which(PROGRAMS[client]) is None
-        or subprocess.run(PROBES[client], capture_output=True, check=False).returncode
-    ):
-        return f"{client} is not installed: apt-get install --no-install-recommends {packages}"
-    return ""
+    return "" if is_here else f"{client} is not installed: apt-get install --no-install-recommends {packages}"
 
 
 def install() -> None:

@@ -6,7 +6,6 @@ the Dockerfile's commands.
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ from tests.servers import Server, free_port
 
 yaml = pytest.importorskip("yaml")
 click = pytest.importorskip("click")
-
-from rqsqs.cli.program import program
+program = pytest.importorskip("rqsqs.cli.program").program
 
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
@@ -68,13 +67,10 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for unit in UNITS:
         [line] = re.findall(r"^ExecStart=\S*/rqsqs (.*)$", unit.read_text("utf-8"), re.MULTILINE)
         yield unit.name, shlex.split(line)
+    in_comments = re.compile(r"^#.*(?<!--namespace )\brqsqs ((?:keys|doctor|gateway|worker|create) .*)$", re.MULTILINE)
     for file in (ROOT / "Dockerfile", DEPLOY / "compose.yaml", *UNITS, *(DEPLOY / "kubernetes").glob("*.yaml")):
-        for line in re.findall(
-            r"^#.*(?<!--namespace )\brqsqs ((?:keys|doctor|gateway|worker|create) .*)$",
-            file.read_text("utf-8"),
-            re.MULTILINE,
-        ):
-            yield f"{file.name}, comment", shlex.split(re.split(r"  +", line)[0])  # fmt: skip
+        for line in in_comments.findall(file.read_text("utf-8")):
+            yield f"{file.name}, comment", shlex.split(re.split(r"  +", line)[0])
 
 
 COMMANDS = list(commands())
@@ -123,9 +119,8 @@ def test_everything_listens_and_asks_on_one_port() -> None:
     assert COMPOSE["services"]["gateway"]["ports"] == [f"127.0.0.1:{port}:{port}"]
     [container] = MANIFESTS["Deployment", "rqsqs-gateway"]["spec"]["template"]["spec"]["containers"]
     assert container["ports"] == [{"name": "sqs", "containerPort": port}]
-    assert MANIFESTS["Service", "rqsqs-gateway"]["spec"]["ports"] == [
-        {"name": "sqs", "port": port, "targetPort": "sqs"}
-    ]
+    service = MANIFESTS["Service", "rqsqs-gateway"]["spec"]
+    assert service["ports"] == [{"name": "sqs", "port": port, "targetPort": "sqs"}]
 
 
 def test_compose_names_what_exists() -> None:
@@ -218,55 +213,81 @@ def test_a_linter_has_nothing_to_say(linter: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_commands_of_the_image_build_a_gateway_that_is_healthy(tmp_path: Path) -> None:
-    """In a clean folder, then as a user that may write nowhere, as with a read-only root."""
+def python_for_all() -> str | None:
+    """A Python that every user can run, with venv."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        base = Path(python).resolve()
+        check = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+        if (
+            base.exists()
+            and all(folder.stat().st_mode & 0o001 for folder in base.parents)
+            and subprocess.run([base, "-c", check], capture_output=True, check=False).returncode == 0
+        ):
+            return str(base)
+    return None
+
+
+def test_the_commands_of_the_image_build_a_gateway_that_is_healthy() -> None:
+    """In a clean folder; then as the image's user, with a file system that nobody may write to."""
     if not ALL:
         pytest.skip("takes long: make test-clients")
-    if os.getuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("needs root, to become another user")
-    tmp_path.chmod(0o755)
-    for folder in (*tmp_path.parents,):
-        if folder != folder.parent and folder.stat().st_uid == 0 and "pytest" in folder.name:
-            folder.chmod(0o755)  # the other user has to get here
-    source = tmp_path / "src"
+    if os.getuid() != 0 or not shutil.which("setpriv") or not shutil.which("unshare"):
+        pytest.skip("needs root, to become another user on a read-only root")
+    python = python_for_all()
+    if python is None:
+        pytest.skip("no Python of 3.11 or newer that another user may run")
+    with tempfile.TemporaryDirectory() as name, Server("valkey") as server:
+        folder = Path(name)
+        folder.chmod(0o755)
+        home = build_as_the_dockerfile_does(folder, python)
+        keys = folder / "keys.toml"
+        keys.write_text('[users.test]\nroot = true\n[[users.test.keys]]\nid = "AKIATEST"\nsecret = "secret"\n', "utf-8")
+        os.chown(keys, 10001, 10001)
+        keys.chmod(0o600)
+
+        env = dict(re.findall(r"(\w+)=(\S+)", instructions("ENV")[0]))
+        env |= {"PATH": f"{home}/bin:/usr/bin:/bin:/usr/sbin:/sbin", "RQSQS_URL": server.url}
+        read_only = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            'mount --bind / /; mount -o remount,ro,bind /; cd /; exec "$@"',
+            "sh",
+        ]
+        contained = [*read_only, "setpriv", "--reuid", "10001", "--regid", "10001", "--clear-groups"]
+        port = str(free_port())
+        health = [*json.loads(re.sub(r"^.*CMD ", "", instructions("HEALTHCHECK")[-1])), "--port", port]
+
+        def is_healthy() -> bool:
+            return subprocess.run([*contained, *health], env=env, capture_output=True, check=False).returncode == 0
+
+        assert subprocess.run([*contained, "touch", "/tmp/x"], env=env, capture_output=True, check=False).returncode
+        words = [word.replace("/etc/rqsqs/keys.toml", str(keys)) for word in json.loads(instructions("CMD")[-1])]
+        command = [*contained, *json.loads(instructions("ENTRYPOINT")[-1]), *words, "--port", port]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as gateway:
+            try:
+                assert gateway.stdout.readline().startswith("http://")
+                assert is_healthy()
+            finally:
+                gateway.terminate()
+        assert gateway.returncode == 0
+        assert not is_healthy(), "it has ended"
+
+
+def build_as_the_dockerfile_does(folder: Path, python: str) -> Path:
+    """Carry out COPY and RUN of the first stage below a folder; return what is /opt/rqsqs in the image."""
+    source, home = folder / "src", folder / "rqsqs"
     source.mkdir()
     for line in instructions("COPY"):
         if "--from" not in line:
             *names, target = line.split()
             for name in names:
                 if (ROOT / name).is_dir():
-                    shutil.copytree(
-                        ROOT / name, source / target, ignore=lambda _, found: fnmatch.filter(found, "__pycache__")
-                    )
+                    shutil.copytree(ROOT / name, source / target, ignore=shutil.ignore_patterns("__pycache__"))
                 else:
                     shutil.copy(ROOT / name, source)
-    build, _make_user = instructions("RUN")
-    home = tmp_path / "rqsqs"
-    build = build.replace("/opt/rqsqs", str(home)).replace("python -m venv", f"{sys.executable} -m venv", 1)
+    build = instructions("RUN")[0].replace("/opt/rqsqs", str(home)).replace("python -m venv", f"{python} -m venv", 1)
     done = subprocess.run(["sh", "-ec", build], cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-    env = dict(re.findall(r"(\w+)=(\S+)", instructions("ENV")[0])) | {"PATH": f"{home}/bin:/usr/bin:/bin"}
-    as_user = ["setpriv", "--reuid", "10001", "--regid", "10001", "--clear-groups"]
-    keys = tmp_path / "keys.toml"
-    keys.write_text('[users.test]\nroot = true\n[[users.test.keys]]\nid = "AKIATEST"\nsecret = "secret"\n', "utf-8")
-    os.chown(keys, 10001, 10001)
-    keys.chmod(0o600)
-    port = str(free_port())
-    health = [*json.loads(re.sub(r"^.*CMD ", "", instructions("HEALTHCHECK")[-1])), "--port", port]
-    with Server("valkey") as server:
-        env["RQSQS_URL"] = server.url
-        words = [word.replace("/etc/rqsqs/keys.toml", str(keys)) for word in json.loads(instructions("CMD")[-1])]
-        command = [*as_user, *json.loads(instructions("ENTRYPOINT")[-1]), *words, "--port", port]
-        with subprocess.Popen(command, env=env, cwd="/", stdout=subprocess.PIPE, text=True) as gateway:
-            try:
-                assert gateway.stdout.readline().startswith("http://")
-                done = subprocess.run(
-                    [*as_user, *health], env=env, cwd="/", capture_output=True, text=True, check=False
-                )
-                assert done.returncode == 0, done.stdout + done.stderr
-            finally:
-                gateway.terminate()
-        assert gateway.returncode == 0
-        done = subprocess.run([*as_user, *health], env=env, cwd="/", capture_output=True, text=True, check=False)
-        assert done.returncode != 0, "a gateway that has ended is not healthy"
+    return home

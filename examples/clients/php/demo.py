@@ -59,13 +59,11 @@ def main() -> None:
 
         say("A gateway, with a key for Laravel that may use two queues")
         key_id, secret = f"AKIA{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30)
-        (folder / "keys.toml").touch(0o600)
-        (folder / "keys.toml").write_text(KEYS.format(key_id=key_id, secret=secret, sealing=secrets.token_urlsafe(32)))
-        gateway = stack.enter_context(
-            running(
-                [*RQSQS, "gateway", "--port", "0", "--keys", str(folder / "keys.toml")], env, stdout=subprocess.PIPE
-            )
-        )
+        keys = folder / "keys.toml"
+        keys.touch(0o600)
+        keys.write_text(KEYS.format(key_id=key_id, secret=secret, sealing=secrets.token_urlsafe(32)))
+        command = [*RQSQS, "gateway", "--port", "0", "--keys", str(keys)]
+        gateway = stack.enter_context(running(command, env, stdout=subprocess.PIPE))
         address = gateway.stdout.readline().decode().strip()
         php = env | {
             "AWS_ENDPOINT_URL_SQS": address,

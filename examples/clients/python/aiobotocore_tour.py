@@ -24,9 +24,8 @@ async def main() -> None:
         fifo_url = (await sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"}))["QueueUrl"]
 
         # A consumer waits in a long poll before anything is sent.
-        waiting = asyncio.create_task(
-            sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20, MessageAttributeNames=["All"])
-        )
+        receive = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20, MessageAttributeNames=["All"])
+        waiting = asyncio.create_task(receive)
         await asyncio.sleep(0.5)
         language = {"language": {"DataType": "String", "StringValue": "Python"}}
         await sqs.send_message(QueueUrl=url, MessageBody="hello, wörld", MessageAttributes=language)
