@@ -34,7 +34,7 @@
     ├── BatchFailed                     some entries of a batch were not done
     ├── DurabilityNotReached            it was done, but is not as safe as required
     ├── ServerError                     the server cannot do it now
-    │   ├── ConnectionFailed
+    │   ├── ConnectionFailed            request_sent: the outcome is unknown
     │   ├── ServerTimeout
     │   ├── AuthenticationFailed
     │   ├── ServerReadOnly
@@ -378,15 +378,9 @@ class DurabilityNotReached(RqsqsError):
 
 
 class ServerError(RqsqsError):
-    """The server cannot do it now; the message says what to do about it.
-
-    Attributes:
-        request_sent: False if the request certainly was not executed, True if its outcome is unknown.
-    """
+    """The server cannot do it now; the message says what to do about it."""
 
     __module__ = "rqsqs"
-
-    request_sent: bool = False
 
     sqs_code: ClassVar[str] = "InternalError"
     sqs_shape: ClassVar[str] = "InternalFailure"
@@ -399,7 +393,11 @@ class ServerError(RqsqsError):
 
 
 class ConnectionFailed(ServerError):
-    """The server cannot be reached, or the connection broke."""
+    """The server cannot be reached, or the connection broke.
+
+    Attributes:
+        request_sent: False if the request certainly was not executed, True if its outcome is unknown.
+    """
 
     def __init__(self, message: str, *, request_sent: bool = False) -> None:
         super().__init__(message)

@@ -27,6 +27,7 @@ from rqsqs.cli.settings import Settings, reported
               help="Another name by which the gateway is called without authentication.")  # fmt: skip
 @click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="ADDRESS",
               help="A proxy, or a network of them, whose X-Forwarded-* headers are believed.")  # fmt: skip
+@click.option("--queues", "queues_file", type=FILE, help="Create the queues that this file (TOML or YAML) describes.")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N",
               help="How many processes share the port.")  # fmt: skip
 @click.option("--grace", type=click.FloatRange(1, 3600), default=10.0, show_default=True, metavar="SECONDS",
@@ -46,6 +47,7 @@ def gateway(
     base_url: str | None,
     allowed_hosts: tuple[str, ...],
     trusted_proxies: tuple[str, ...],
+    queues_file: str | None,
     processes: int,
     grace: float,
     tls_cert: str | None,
@@ -69,7 +71,7 @@ def gateway(
         return (yield from ask(host, port, is_secure=bool(tls_cert)))
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
-    from rqsqs.gateway import Gateway, GatewaySettings
+    from rqsqs.gateway import Gateway, GatewaySettings, queue_files
     from rqsqs.gateway.access_log import AccessLog
     from rqsqs.gateway.serving import ServingSettings, listen, serve
 
@@ -95,8 +97,11 @@ def gateway(
     serving = ServingSettings(
         host, port, processes, grace, Path(tls_cert) if tls_cert else None, Path(tls_key) if tls_key else None
     )
+    queues = queue_files.read(Path(queues_file)) if queues_file else {}
     listener = listen(host, port)
     hold = embedded.acquire(url) if url.startswith("embedded:") else None
+    if queues_file:
+        queue_files.create(queues, gateway_settings, Path(queues_file))
     address = _address(listener.getsockname(), bool(tls_cert))
     yield Lines([address], url=address, processes=processes)
     if not no_auth:

@@ -41,7 +41,7 @@ class Account:
                 self._contexts.clear()
             s = self._settings
             found = self._contexts[endpoint] = Context(
-                self.transport.space, s.region, self.number, s.limits, endpoint=endpoint
+                self.transport.space, s.region, self.number, s.limits, endpoint=endpoint, can_hang_up=True
             )
         return found
 

@@ -13,11 +13,12 @@ import time
 import uuid
 from typing import Any
 
-from rqsqs.errors import RequestError, RqsqsError, ServerError
+from rqsqs.errors import RequestError, ResourceNotFound, RqsqsError, ServerError
 from rqsqs.sqs import Failed, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 from rqsqs.sqs.durability_header import NotSafeEnough
-from rqsqs.sqs.names import is_account
+from rqsqs.sqs.moves import source_of
+from rqsqs.sqs.names import is_account, parse_arn
 
 from . import sts, urls
 from .access import Access
@@ -29,6 +30,7 @@ from .polls import HungUp, Polls, Receive
 from .protocols import json, query, xml
 from .protocols.refusals import NothingHere, UnknownAction, UnsupportedEncoding
 from .protocols.shapes import ACTIONS
+from .proxies import Proxies
 from .refusals import MissingAuthenticationToken
 from .request import HttpRequest, HttpResponse
 from .settings import GatewaySettings
@@ -72,6 +74,7 @@ class Actions:
         self._access = Access(settings)
         self._accounts = Accounts(settings)
         self._origins = Origins(settings)
+        self._proxies = Proxies(settings)
         self._access_log = access_log
         self.polls = Polls()
 
@@ -85,7 +88,7 @@ class Actions:
         Raises:
             HungUp: the client does not wait for the answer any more.
         """
-        exchange = Exchange(request)
+        exchange = Exchange(self._proxies.client_request(request))
         try:
             response = await self._answer(exchange, receive, root_path)
         except HungUp:
@@ -128,7 +131,9 @@ class Actions:
         if exchange.action == sts.ACTION:
             body = sts.caller_identity(caller, exchange.request_id)
             return self._response(exchange, 200, xml.CONTENT_TYPE, body)
-        account = await self._accounts.of(_account_of(params, caller))
+        number = _account_of(params, caller)
+        _check_destination(params, number)
+        account = await self._accounts.of(number)
         context = account.context(f"{base}{root_path}")
         access, action = self._access, exchange.action
         opened = access.open(action, account.number, params)
@@ -137,8 +142,10 @@ class Actions:
             pending = access.check(caller, action, opened, request, context)
             if pending is not None:
                 await account.transport.run(pending)
+            if action == "ReceiveMessage" and self.polls.is_draining:
+                opened = {**opened, "WaitTimeSeconds": 0}
             flow = perform(context, action, opened)
-            if action == "ReceiveMessage":
+            if action == "ReceiveMessage" and opened.get("WaitTimeSeconds") != 0:
                 with access.poll(caller, request):
                     response = await self.polls.run(account.transport, flow, receive)
             else:
@@ -277,6 +284,16 @@ def _account_of(params: dict[str, Any], caller: Caller) -> str:
         found = urls.account_of_url(url)
     elif "SourceArn" in params:
         found = urls.account_of_arn(params["SourceArn"])
+    elif "TaskHandle" in params:
+        source = source_of(params["TaskHandle"])
+        found = None if source is None else source.account
     else:
         found = params.get("QueueOwnerAWSAccountId")
     return found if found and is_account(found) else caller.account or DEFAULT_ACCOUNT
+
+
+def _check_destination(params: dict[str, Any], account: str) -> None:
+    """Move tasks stay within an account."""
+    arn = parse_arn(params.get("DestinationArn") or "")
+    if arn is not None and arn.account != account:
+        raise ResourceNotFound("The resource that you specified for the DestinationArn parameter doesn't exist.")

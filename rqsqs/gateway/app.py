@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 from rqsqs.errors import RqsqsError
@@ -99,6 +102,7 @@ class Gateway:
                 response = HttpResponse(response.status, {**response.headers, "connection": "close"}, response.body)
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
         headers.append((b"content-length", b"%d" % len(response.body)))
+        headers.append((b"date", _date(int(time.time()))))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
@@ -147,6 +151,11 @@ class Gateway:
             except (RqsqsError, TimeoutError) as error:
                 return HttpResponse(503, headers, f"{type(error).__name__}\n".encode())
         return HttpResponse(200, headers, b"ok\n")
+
+
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()
 
 
 async def _first(receive: Receive, within_s: float) -> Any:

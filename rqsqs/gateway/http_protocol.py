@@ -42,8 +42,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Count what headers take."""
         if self.transport.is_closing():
             return
-        if not self._in_headers and (self.cycle is None or self.cycle.response_complete):
-            self._in_headers = True  # another request
+        if self._timer is None and (self._in_headers or self.cycle is None or self.cycle.response_complete):
+            self._in_headers = True  # of another request
             self._timer = self.loop.call_later(HEADERS_WITHIN_S, self._too_slow)
         if self._in_headers:
             self._header_bytes += len(data)
@@ -68,6 +68,20 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_headers, self._header_bytes = False, 0
         if not self.transport.is_closing():
             super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Nothing, if the request was refused."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Nothing, if the request was refused."""
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing more was asked; what the client has not read by now it does not get."""
+        self.transport.abort()
 
     def _too_slow(self) -> None:
         self._refuse(b"408 Request Timeout")

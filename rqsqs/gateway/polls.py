@@ -12,8 +12,6 @@ from typing import Any
 from rqsqs._core.operation import Flow
 from rqsqs._io.aio.runner import Transport
 
-WATCHED_AFTER_S = 0.02  # most receives are answered before, and need nobody to look
-
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -25,7 +23,7 @@ class Polls:
     """The receives that are at work.
 
     Attributes:
-        is_draining: whether no receive waits any more.
+        is_draining: whether no receive may wait any more.
     """
 
     def __init__(self) -> None:
@@ -44,7 +42,7 @@ class Polls:
         Raises:
             HungUp: it did.
         """
-        scope = asyncio.timeout(0 if self.is_draining else None)
+        scope = asyncio.timeout(None)
         watch = _Watch(scope, receive)
         try:
             async with scope:
@@ -63,7 +61,7 @@ class Polls:
     def drain(self) -> None:
         """Let the receives that wait be answered with nothing, now; those that come do not wait."""
         self.is_draining = True
-        for scope in self._scopes:
+        for scope in list(self._scopes):
             _end(scope)
 
 
@@ -73,15 +71,11 @@ def _end(scope: asyncio.Timeout) -> None:
 
 
 class _Watch:
-    """Looks from some time on whether the client is there."""
+    """Looks whether the client is there."""
 
     def __init__(self, scope: asyncio.Timeout, receive: Receive) -> None:
         self._scope, self._receive = scope, receive
         self.has_hung_up = False
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCHED_AFTER_S, self._begin)
-
-    def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
@@ -91,6 +85,4 @@ class _Watch:
         _end(self._scope)
 
     def end(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()

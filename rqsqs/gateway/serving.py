@@ -13,9 +13,11 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,16 +81,15 @@ def serve(make: Callable[[], Gateway], settings: ServingSettings, listener: sock
     """
     _allow_many_files()
     if settings.processes == 1:
-        _Server(make(), settings).run([listener])
+        Server(make(), settings).run([listener])
     else:
         _Processes(make, settings, listener).run()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn with an end that does not wait for long polls."""
+class Server(uvicorn.Server):
+    """uvicorn with an end that does not wait for long polls, and with nothing to do while nothing happens."""
 
     def __init__(self, app: Gateway, settings: ServingSettings) -> None:
-        has_tls = settings.tls_cert is not None
         super().__init__(
             uvicorn.Config(
                 app,
@@ -98,6 +99,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                date_header=False,  # the application's: uvicorn looks at the time ten times a second
                 proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
@@ -109,17 +111,46 @@ class _Server(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._app = app
         self._settings = settings
-        self._has_tls = has_tls
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Event | None = None
         self._seen: object = None
+
+    def end(self) -> None:
+        """Begin the end; from any thread and from signal handlers. A second time it does not wait for requests."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        if self._loop is not None and self._ended is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End when a signal says so, as a success: uvicorn would die of it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, lambda *_: self.end()) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Also listen to SIGHUP, and look at the certificate."""
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         await super().startup(sockets)
-        if self._has_tls:
+        if self._settings.tls_cert is not None:
             self._seen = self._stamp()
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGHUP, self._reload)
-            self._timer = loop.call_later(CERTIFICATE_EVERY_S, self._look)
+            if threading.current_thread() is threading.main_thread():
+                self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+            self._loop.call_later(CERTIFICATE_EVERY_S, self._look)
+
+    async def main_loop(self) -> None:
+        """Wait for the end."""
+        assert self._ended is not None
+        if not self.should_exit:
+            await self._ended.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer waiting receives first."""
@@ -134,14 +165,19 @@ class _Server(uvicorn.Server):
         with contextlib.suppress(OSError):
             if self._stamp() != self._seen:
                 self._reload()
-        self._timer = asyncio.get_running_loop().call_later(CERTIFICATE_EVERY_S, self._look)
+        if self._loop is not None and not self.should_exit:
+            self._loop.call_later(CERTIFICATE_EVERY_S, self._look)
 
     def _reload(self) -> None:
         """Use the certificate that is in the files now, for connections to come."""
+        cert, key, context = self._settings.tls_cert, self._settings.tls_key, self.config.ssl
+        if cert is None or context is None:
+            return
         try:
             self._seen = self._stamp()
-            self.config.ssl.load_cert_chain(self._settings.tls_cert, self._settings.tls_key)  # type: ignore[union-attr, arg-type]
-        except OSError as e:  # an ssl.SSLError as well: half of it may be written yet
+            ssl.create_default_context().load_cert_chain(cert, key)  # half of it may be written yet
+            context.load_cert_chain(cert, key)
+        except OSError as e:  # an ssl.SSLError as well
             log.error("the certificate could not be read again, the old one stays: %s", e)
         else:
             log.warning("the certificate was read again")
@@ -189,7 +225,7 @@ class _Processes:
         try:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
-            _Server(self._make(), self._settings).run([self._listener])
+            Server(self._make(), self._settings).run([self._listener])
             code = 0
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1

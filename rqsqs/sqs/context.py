@@ -36,6 +36,8 @@ class Context:
         limits: what requests may ask for.
         endpoint: what queue URLs start with; None = the address of SQS in the region.
         durability: how safe messages have to be, and deletes if it says so.
+        can_hang_up: whether who asked may be gone when the answer is there. The runner cancels the flow then, and a
+            receive that has waited gives it the occasion.
     """
 
     space: Keyspace
@@ -44,6 +46,7 @@ class Context:
     limits: Limits = AWS
     endpoint: str | None = None
     durability: Durability | None = None
+    can_hang_up: bool = False
 
     def queue(self, name: str) -> QueueRef:
         """The engine's handle of a queue; there need not be one of this name."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rqsqs._core import envelope, flows
 from rqsqs._core.envelope import content_hash
-from rqsqs._core.operation import Flow
+from rqsqs._core.operation import Flow, Sleep
 from rqsqs._core.results import not_reached
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import DurabilityNotReached, InvalidParameterValue, MessageTooLarge, RequestError
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from rqsqs._core.keys import QueueRef
 
 T = TypeVar("T")
+
+_TURNS = 6  # read the socket, tell the connection, tell who looks, end the wait, cancel the task; one to spare
 
 _WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type."
 
@@ -113,9 +115,17 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
     deliveries = flows.readable(received, must=True)
     if not deliveries:
         return {}
+    if ctx.can_hang_up and wait_ms != 0:
+        yield from flows.holding(deliveries, _pause())
     system_names = {*(params.get("MessageSystemAttributeNames") or ()), *(params.get("AttributeNames") or ())}
     names = params.get("MessageAttributeNames") or ()
     return {"Messages": [_received(ctx, queue, delivery, system_names, names) for delivery in deliveries]}
+
+
+def _pause() -> Flow[None]:
+    """Let an event loop learn what happened meanwhile, and act on it: that takes it some turns."""
+    for _ in range(_TURNS):
+        yield Sleep(0)
 
 
 def delete_message(ctx: Context, params: Params) -> ResponseFlow:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
+import secrets
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
+from xml.etree import ElementTree
 
 import boto3
 import pytest
@@ -14,7 +19,7 @@ from botocore.config import Config
 pytest.importorskip("uvicorn")
 
 from rqsqs.gateway import Gateway, GatewaySettings
-from rqsqs.gateway.serving import ServingSettings, _Server, listen
+from rqsqs.gateway.serving import Server, ServingSettings, listen
 
 PATIENCE_S = 60
 
@@ -24,14 +29,14 @@ def running(settings: GatewaySettings, serving: ServingSettings | None = None) -
     """A gateway on a free port; its address."""
     serving = serving or ServingSettings(grace=5)
     listener = listen("127.0.0.1", 0)
-    server = _Server(Gateway(settings), serving)
+    server = Server(Gateway(settings), serving)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     scheme = "https" if serving.tls_cert else "http"
     try:
         yield f"{scheme}://localhost:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.end()
         thread.join(PATIENCE_S)
         listener.close()
         assert not thread.is_alive()
@@ -47,6 +52,69 @@ def client_of(address: str, key: str = "test", secret: str = "secret", service: 
         aws_secret_access_key=secret,
         config=Config(retries={"total_max_attempts": 1}, **options),
     )
+
+
+class Answer(NamedTuple):
+    """What came back: headers with names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def xml(self) -> ElementTree.Element:
+        return ElementTree.fromstring(self.body)
+
+    def texts(self, name: str) -> list[str | None]:
+        """The texts of all elements of a name, wherever they are."""
+        return [each.text for each in self.xml.iter() if each.tag.rpartition("}")[2] == name]
+
+
+def ask(address: str, body: bytes | str = b"", path: str = "/", method: str = "POST", **headers: str) -> Answer:
+    """One request, as it is written here."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE_S)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, found, response.read())
+    finally:
+        connection.close()
+
+
+def ask_json(address: str, action: str, params: Any = None, **headers: str) -> Answer:
+    """AWS JSON 1.0; `params` may be text that is no JSON."""
+    body = params if isinstance(params, str | bytes) else json.dumps(params or {})
+    return ask(
+        address,
+        body,
+        **{"X-Amz-Target": f"AmazonSQS.{action}", "Content-Type": "application/x-amz-json-1.0", **headers},
+    )
+
+
+def ask_query(address: str, action: str, path: str = "/", **params: str) -> Answer:
+    """AWS Query, as a form; `__` in a name stands for a dot."""
+    fields = {name.replace("__", "."): value for name, value in params.items()}
+    form = urlencode({"Action": action, "Version": "2012-11-05", **fields})
+    return ask(address, form, path, **{"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"})
+
+
+@pytest.fixture(scope="module")
+def shared(server_of_kind: Callable[[str], Any]) -> Iterator[str]:
+    """The address of a gateway that the tests of a module share; queues have names of their own."""
+    with running(GatewaySettings(url=server_of_kind("valkey").url, prefix=f"t{secrets.token_hex(6)}")) as address:
+        yield address
+
+
+@pytest.fixture
+def queue(shared: str) -> str:
+    """The URL of a new queue."""
+    url: str = ask_json(shared, "CreateQueue", {"QueueName": f"q{secrets.token_hex(6)}"}).json["QueueUrl"]
+    return url
 
 
 @pytest.fixture
@@ -70,3 +138,11 @@ def address(start: Callable[..., str]) -> str:
 def client(address: str) -> Any:
     """A client of it."""
     return client_of(address)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tell how many rules of the wire the tests hold."""
+    from tests.gateway.rules import RULES
+
+    if RULES:
+        terminalreporter.write_line(f"gateway: {len(RULES)} rules of the wire")

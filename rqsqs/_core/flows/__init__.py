@@ -31,5 +31,6 @@ from rqsqs._core.flows.receive import (
 )
 from rqsqs._core.flows.send import SendOne, SendWithOptions, send_messages
 from rqsqs._core.flows.settle import CHANGED, DELETED, DeleteOne, change_visibility, delete_messages
+from rqsqs._core.flows.waiting import holding
 from rqsqs._core.operations.consumers import list_consumers, order_consumer
 from rqsqs._core.operations.queues import dead_letter_sources, get_queue, get_tags, list_queues
