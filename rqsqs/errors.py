@@ -34,7 +34,7 @@
     ├── BatchFailed                     some entries of a batch were not done
     ├── DurabilityNotReached            it was done, but is not as safe as required
     ├── ServerError                     the server cannot do it now
-    │   ├── ConnectionFailed            request_sent: the outcome is unknown
+    │   ├── ConnectionFailed
     │   ├── ServerTimeout
     │   ├── AuthenticationFailed
     │   ├── ServerReadOnly
@@ -378,9 +378,15 @@ class DurabilityNotReached(RqsqsError):
 
 
 class ServerError(RqsqsError):
-    """The server cannot do it now; the message says what to do about it."""
+    """The server cannot do it now; the message says what to do about it.
+
+    Attributes:
+        request_sent: False if the request certainly was not executed, True if its outcome is unknown.
+    """
 
     __module__ = "rqsqs"
+
+    request_sent: bool = False
 
     sqs_code: ClassVar[str] = "InternalError"
     sqs_shape: ClassVar[str] = "InternalFailure"
@@ -393,11 +399,7 @@ class ServerError(RqsqsError):
 
 
 class ConnectionFailed(ServerError):
-    """The server cannot be reached, or the connection broke.
-
-    Attributes:
-        request_sent: False if the request certainly was not executed, True if its outcome is unknown.
-    """
+    """The server cannot be reached, or the connection broke."""
 
     def __init__(self, message: str, *, request_sent: bool = False) -> None:
         super().__init__(message)

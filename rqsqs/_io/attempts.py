@@ -13,6 +13,7 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import error_mapping, protocol, tuning
 from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
+from rqsqs.errors import ConnectionFailed
 
 FAILED = (rx.ResponseError, *protocol.BROKEN)
 
@@ -75,10 +76,12 @@ class Attempts:
             return pause
         is_sent = slot is not None
         pause = next(self._pauses, None) if _is_worth_another(error, is_sent, is_dynamic) else None
-        self.slot = self.slot or slot
+        is_open, self.slot = self.slot is not None, self.slot or slot
         if pause is None:
             size = sum(map(len, self._operation.args))
             known = error_mapping.server(error, sent=self.slot is not None, where=where, size=size)
+            if is_open and known is not None and not isinstance(known, ConnectionFailed):
+                known = error_mapping.after_lost_answer(known)  # loading after a crash, another password ...
             raise known or error from None  # which says all that redis-py does
         if is_sent:
             caller.counters.count("repeated_calls")

@@ -60,7 +60,7 @@ def refused(
         return cls(sentence, sqs_message=sqs.format(**known) if sqs else None, detail=detail, queue=queue)
     known_error = server(error, sent=True, where=where)
     if known_error is not None and is_open:
-        return type(known_error)(f"{known_error}; an earlier attempt got no answer, its outcome is unknown")
+        return after_lost_answer(known_error)
     if known_error is not None:
         return known_error
     if "proto-max-bulk-len" in text or "invalid bulk length" in text or "max bulk count" in text:
@@ -72,6 +72,14 @@ def refused(
     return errors.ScriptFailed(
         f"{script.locate(text)} (script {script.name}); this is a bug of rqsqs, please report it"
     )
+
+
+def after_lost_answer(error: errors.RqsqsError) -> errors.RqsqsError:
+    """The same error of a call of which an earlier attempt got no answer: it may have been done."""
+    found = type(error)(f"{error}; an earlier attempt got no answer, its outcome is unknown")
+    if isinstance(found, errors.ServerError):
+        found.request_sent = True
+    return found
 
 
 def server(error: Exception, *, sent: bool, where: str = "the server", size: int = 0) -> errors.RqsqsError | None:

@@ -580,6 +580,35 @@ def test_a_send_that_is_never_answered_is_repeated_and_its_outcome_is_called_unk
         assert len(seen) > 1
 
 
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", rqsqs.ServerLoading),
+        (b"-NOAUTH Authentication required.\r\n", rqsqs.AuthenticationFailed),
+        (b"-READONLY You can't write\r\n", rqsqs.ServerReadOnly),
+    ],
+)
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_refusal_after_an_answer_was_lost_says_that_the_outcome_is_unknown(
+    reply: bytes, error: type[rqsqs.ServerError], is_lost: bool
+) -> None:
+    seen: list[bytes] = []
+
+    def answer(request: bytes) -> bytes:
+        if b"EVALSHA" in request:
+            seen.append(request)
+            if is_lost and len(seen) == 1:  # a server that crashed comes back like that
+                raise ConnectionResetError
+            return reply
+        return greet("redis_version:7.0.0\r\n")(request)
+
+    with fake_server(answer) as url, rqsqs.connect(url) as connection:
+        with pytest.raises(error) as failed:
+            connection.queue("orders").send("x")
+        assert failed.value.request_sent is is_lost
+        assert ("its outcome is unknown" in str(failed.value)) is is_lost
+
+
 def test_something_that_is_no_redis_is_trouble_with_the_server() -> None:
     page = b"HTTP/1.1 400 Bad Request\r\n\r\n"
     with fake_server(lambda _: page) as url, rqsqs.connect(url) as connection, pytest.raises(rqsqs.ServerError):
