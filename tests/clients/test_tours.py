@@ -17,7 +17,7 @@ import pytest
 
 from rqsqs import Counts
 from tests.clients.conftest import PATIENCE_S, RunningGateway, run
-from tests.clients.tools import EXAMPLES, FOLDER, missing, python_of
+from tests.clients.tools import EXAMPLES, FOLDER, ROOT, missing, python_of
 
 ALL = bool(os.environ.get("RQSQS_TEST_CLIENTS"))
 
@@ -78,6 +78,26 @@ def test_php_symfony_messenger(gateway: RunningGateway) -> None:
     with gateway.connect() as connection:
         assert connection.queue("tour-symfony").counts() == Counts()
         assert connection.queue("tour-symfony.fifo").counts() == Counts()
+
+
+def test_php_laravel(gateway: RunningGateway) -> None:
+    """What the demo does not do: Laravel's suffixes of queue names, sizes, and clearing."""
+    needs("php")
+
+    def artisan(*words: str) -> str:
+        return run(["php", "artisan", *words], gateway.env | {"SQS_SUFFIX": "-staging"}, EXAMPLES / "php" / "laravel")
+
+    with gateway.connect() as connection:
+        queue = connection.create_queue("tour-laravel-staging")
+        queue.send_batch(["one", "two", "three"])
+        assert artisan("queue:size", "tour-laravel").strip() == "3"
+        artisan("queue:clear", "sqs", "--queue", "tour-laravel", "--force")
+        assert queue.counts() == Counts()
+
+
+def test_php_and_python_on_one_cache() -> None:
+    needs("php", is_slow=True)
+    run([sys.executable, EXAMPLES / "php" / "demo.py"], os.environ | {"PYTHONPATH": str(ROOT)}, ROOT)
 
 
 def test_go(gateway: RunningGateway, tmp_path: Path) -> None:

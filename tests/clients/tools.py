@@ -35,7 +35,7 @@ APT = {
 # What shows that the packages of Debian are there.
 PROBES = {
     "go": ["test", "-d", "/usr/share/gocode/src/github.com/aws/aws-sdk-go-v2/service/sqs"],
-    "php": ["php", "-r", "exit(extension_loaded('redis') && array_product(array_map('stream_resolve_include_path', ["
+    "php": ["php", "-r", "exit(extension_loaded('redis') && !in_array(false, array_map('stream_resolve_include_path', ["
             "'AsyncAws/Sqs/autoload.php', 'Illuminate/Foundation/Application.php', "
             "'Symfony/Component/Messenger/Bridge/AmazonSqs/autoload.php'])) ? 0 : 1);"],
     "ruby": ["ruby", "-e", "require 'aws-sigv4'"],
