@@ -30,8 +30,8 @@ from rqsqs.cli.settings import Settings, reported
 @click.option("--queues", "queues_file", type=FILE, help="Create the queues that this file (TOML or YAML) describes.")
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N",
               help="How many processes share the port.")  # fmt: skip
-@click.option("--grace", type=click.FloatRange(1, 3600), default=10.0, show_default=True, metavar="SECONDS",
-              help="How long requests at work have at the end.")  # fmt: skip
+@click.option("--shutdown-timeout", type=click.FloatRange(1, 3600), default=10.0, show_default=True, metavar="SECONDS",
+              help="How long requests may finish when the gateway stops.")  # fmt: skip
 @click.option("--tls-cert", type=FILE, help="Certificate, in PEM; read again when it changes.")
 @click.option("--tls-key", type=FILE, help="Its key, in PEM.")
 @click.option("--check", is_flag=True, help="Ask a gateway that runs at --host and --port whether it is ready.")
@@ -49,7 +49,7 @@ def gateway(
     trusted_proxies: tuple[str, ...],
     queues_file: str | None,
     processes: int,
-    grace: float,
+    shutdown_timeout: float,
     tls_cert: str | None,
     tls_key: str | None,
     check: bool,
@@ -95,7 +95,12 @@ def gateway(
         is_loopback=is_loopback,
     )
     serving = ServingSettings(
-        host, port, processes, grace, Path(tls_cert) if tls_cert else None, Path(tls_key) if tls_key else None
+        host,
+        port,
+        processes,
+        shutdown_timeout,
+        Path(tls_cert) if tls_cert else None,
+        Path(tls_key) if tls_key else None,
     )
     queues = queue_files.read(Path(queues_file)) if queues_file else {}
     listener = listen(host, port)

@@ -20,7 +20,7 @@
     created = 2026-11-27T12:00:00Z
 
 A running gateway reads the file again when it, or a file that it names, has changed. If it cannot be read then, the
-gateway goes on with what it knows, and says so in its log. keys_editing.py changes the file for `rqsqs keys`.
+gateway continues with what it knows, and says so in its log. keys_editing.py changes the file for `rqsqs keys`.
 """
 
 from __future__ import annotations

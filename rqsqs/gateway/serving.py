@@ -2,7 +2,7 @@
 
 One process serves by itself. Of several, the first one only looks after the others, which share its socket: it starts
 those that die again, and hands signals on. SIGTERM and SIGINT end: waiting receives are answered with nothing, no new
-connection is taken, what is at work has the grace time. SIGHUP reads the certificate again.
+connection is taken, what is at work has the shutdown timeout. SIGHUP reads the certificate again.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class ServingSettings:
     """How the gateway is served.
 
     Attributes:
-        grace: seconds that requests at work have at the end.
+        shutdown_timeout: seconds that requests at work have at the end.
         tls_cert, tls_key: files in PEM; both or none.
     """
 
     host: str = "127.0.0.1"
     port: int = 9324
     processes: int = 1
-    grace: float = 10.0
+    shutdown_timeout: float = 10.0
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
@@ -103,7 +103,7 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=max(1, round(settings.grace)),
+                timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout)),
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
             )
@@ -238,7 +238,7 @@ class _Processes:
         if number == signal.SIGHUP:
             self._signal(number)
         else:
-            self._ends_at = time.monotonic() + self._settings.grace + 2
+            self._ends_at = time.monotonic() + self._settings.shutdown_timeout + 2
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:

@@ -27,7 +27,7 @@ PATIENCE_S = 60
 @contextlib.contextmanager
 def running(settings: GatewaySettings, serving: ServingSettings | None = None) -> Iterator[str]:
     """A gateway on a free port; its address."""
-    serving = serving or ServingSettings(grace=5)
+    serving = serving or ServingSettings(shutdown_timeout=5)
     listener = listen("127.0.0.1", 0)
     server = Server(Gateway(settings), serving)
     thread = threading.Thread(target=server.run, args=([listener],))
