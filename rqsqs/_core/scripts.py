@@ -54,62 +54,87 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(f.name[:-4] for f in _folder().iterdir() if f.name.endswith(".lua")))
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file below lua/.
+
+    Attributes:
+        requires: the modules that it requires.
+        is_hot: its first line says so.
+    """
+
+    path: str
+    lines: tuple[str, ...]
+    requires: tuple[str, ...]
+    is_hot: bool
+
+
+def _read(module: str) -> _File:
+    path = module.replace(".", "/") + ".lua"
+    text = (_folder() / path).read_text("utf-8")
+    return _File(path, tuple(text.splitlines()), tuple(_REQUIRE.findall(text)), text.startswith("-- hot\n"))
+
+
+def _all_of(main: _File) -> dict[str, _File]:
+    """The modules that a file requires, and those that they require, each behind its own."""
+    modules: dict[str, _File] = {}
+
+    def add(file: _File, trail: tuple[str, ...]) -> None:
+        for module in file.requires:
+            if module in trail:
+                raise ValueError(f"Lua modules require each other: {' -> '.join((*trail, module))}")
+            if module not in modules:
+                found = _read(module)
+                add(found, (*trail, module))
+                modules[module] = found
+
+    add(main, ())
+    return modules
+
+
 @functools.cache
 def get(name: str) -> Script:
     """Read a script and the modules it requires.
 
-    Every module stands once, as a function whose result `require` gives. All that only rare branches need lie inside
-    of one function, `rare`, so that they cost the common one next to nothing: creating a function takes about as long
-    as a small Redis command. They run when they are first required in a call of the script. A module whose first line
-    is `-- hot` stands outside, for common branches, and runs each time it is required.
+    Every module stands once. All that only rare branches need lie inside of one function, `rare`, so that they cost the
+    common one next to nothing: creating a function takes about as long as a small Redis command. They run when they are
+    first required in a call of the script. A module whose first line is `-- hot` is one function and stands outside,
+    for common branches; but not if only rare modules require it.
     """
-    folder = _folder()
-    flags: list[str] = []
-    modules: dict[str, list[tuple[str, str]]] = {}  # in the order in which they must stand
-    hot: set[str] = set()
-
-    def expand(path: str, text: str, trail: tuple[str, ...]) -> list[tuple[str, str]]:
-        out = []
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.startswith("#!"):
-                flags.append(line)
-                line = ""
-            for module in _REQUIRE.findall(line):
-                if module in trail:
-                    raise ValueError(f"Lua modules require each other: {' -> '.join((*trail, module))}")
-                identifier = module.replace(".", "_")
-                if module not in modules:
-                    file = module.replace(".", "/") + ".lua"
-                    code = (folder / file).read_text("utf-8")
-                    if code.startswith("-- hot\n"):
-                        hot.add(module)
-                    inner = expand(file, code, (*trail, module))
-                    if module in hot:
-                        begin, end = f"local function {identifier}()", "end"
-                    else:
-                        begin, end = f'if name == "{identifier}" then made[name] = (function()', "end)()"
-                    modules[module] = [(begin, file), *inner, (end, file)]
-                call = f"{identifier}()" if module in hot else f'rare("{identifier}")'
-                line = line.replace(f'require("{module}")', call)
-            out.append((line, f"{path}:{number}"))
-        return out
-
-    file = f"{name}.lua"
-    main = expand(file, (folder / file).read_text("utf-8"), ())
-    lines = [(flag, file) for flag in flags[:1]]
-    rare = [module for module in modules if module not in hot]
-    if rare:
-        lines.append(("local rare, made", file))
-    for module in modules:
+    main = _read(name)
+    modules = _all_of(main)
+    hot = {module for module in main.requires if modules[module].is_hot}
+    for module in reversed(modules):
         if module in hot:
-            lines += modules[module]
+            hot.update(inner for inner in modules[module].requires if modules[inner].is_hot)
+
+    def expand(file: _File) -> list[tuple[str, str]]:
+        def call(match: re.Match[str]) -> str:
+            identifier = match[1].replace(".", "_")
+            return identifier if match[1] in hot else f'rare("{identifier}")'
+
+        return [(_REQUIRE.sub(call, line), f"{file.path}:{n}") for n, line in enumerate(file.lines, 1)]
+
+    lines: list[tuple[str, str]] = []
+    rare: list[tuple[str, str]] = []
+    for module, file in modules.items():
+        identifier = module.replace(".", "_")
+        if module in hot:
+            lines += [(re.sub("^return function", f"local function {identifier}", t), at) for t, at in expand(file)]
+        else:
+            condition = "elseif" if rare else "if"
+            rare.append((f'{condition} name == "{identifier}" then made[name] = (function()', file.path))
+            rare += [*expand(file), ("end)()", file.path)]
     if rare:
-        lines += [("function rare(name)", file), ("made = made or {}", file), ("if made[name] == nil then", file)]
-        for n, module in enumerate(rare):
-            (begin, path), *body = modules[module]
-            lines += [(f"else{begin}" if n else begin, path), *body]
-        lines += [("end end", file), ("return made[name]", file), ("end", file)]
-    lines += main
+        first = [("local rare, made", main.path)]
+        begin = ["function rare(name)", "made = made or {}", "if made[name] == nil then"]
+        end = ["end end", "return made[name]", "end"]
+        lines = [*first, *lines, *((line, main.path) for line in begin), *rare, *((line, main.path) for line in end)]
+    body = expand(main)
+    if body[0][0].startswith("#!"):
+        lines.insert(0, body[0])
+        body[0] = ("", main.path)
+    lines += body
     source = "\n".join(line for line, _ in lines) + "\n"
     sha = hashlib.sha1(source.encode()).hexdigest().encode()
     has_slot = "lib.idempotency" in modules or "lib.replay" in modules

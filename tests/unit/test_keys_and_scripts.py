@@ -77,14 +77,20 @@ def test_a_module_stands_once_before_its_first_user(tmp_path: Path, monkeypatch:
 
 def test_what_is_rare_is_made_only_when_it_is_required(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "hot.lua").write_text("-- hot\nreturn 1\n")
-    (tmp_path / "lib" / "a.lua").write_text('return require("lib.hot")\n')
+    (tmp_path / "lib" / "hot.lua").write_text("-- hot\nreturn function(n)\n  return n\nend\n")
+    (tmp_path / "lib" / "a.lua").write_text('return require("lib.hot")(1)\n')
     (tmp_path / "lib" / "b.lua").write_text('return require("lib.a")\n')
-    (tmp_path / "s.lua").write_text('if x then\n  return require("lib.b")\nend\nreturn require("lib.hot")\n')
+    (tmp_path / "s.lua").write_text('if x then\n  return require("lib.b")\nend\nreturn require("lib.hot")(2)\n')
+    (tmp_path / "t.lua").write_text('if x then\n  return require("lib.a")\nend\nreturn 2\n')
     monkeypatch.setattr(scripts, "_folder", lambda: tmp_path)
-    script = scripts.get.__wrapped__("s")
-    hot, rare = script.source.index("local function lib_hot()"), script.source.index("function rare(name)")
-    assert hot < rare < script.source.index('"lib_a" then') < script.source.index('"lib_b" then')
-    assert 'return rare("lib_b")' in script.source
-    assert 'return rare("lib_a")' in script.source
-    assert script.source.count("return lib_hot()") == 2
+    source = scripts.get.__wrapped__("s").source
+    hot, rare = source.index("local function lib_hot(n)"), source.index("function rare(name)")
+    assert hot < rare < source.index('"lib_a" then') < source.index('"lib_b" then')
+    assert 'return rare("lib_b")' in source
+    assert 'return rare("lib_a")' in source
+    assert "return lib_hot(1)" in source
+    assert "return lib_hot(2)" in source
+    only_rare = scripts.get.__wrapped__("t").source
+    assert "return function(n)" in only_rare
+    assert only_rare.index("function rare(name)") < only_rare.index('"lib_hot" then')
+    assert 'return rare("lib_hot")(1)' in only_rare
