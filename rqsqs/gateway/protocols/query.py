@@ -20,7 +20,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _BOOLEANS = {"true": True, "false": False}
 
-Tree = dict[str, Any]  # part of a name -> Tree; "" -> the value
+Tree = dict[str | None, Any]  # part of a name -> Tree; None -> the value
 
 
 def fields(text: bytes) -> list[tuple[str, str]]:
@@ -51,9 +51,9 @@ def read(form: dict[str, str], shape: Structure) -> dict[str, Any]:
             node = tree
             for part in name.split(".", _DEEPEST):
                 node = node.setdefault(part, {})
-            node[""] = value
+            node[None] = value
         else:
-            tree.setdefault(name, {})[""] = value
+            tree.setdefault(name, {})[None] = value
     return _structure(tree, shape)
 
 
@@ -62,8 +62,8 @@ def _structure(tree: Tree, shape: Structure) -> dict[str, Any]:
     for name, kind in shape.members.items():
         if isinstance(kind, Scalar):
             node = tree.get(name)
-            if node is not None and "" in node:
-                value = _scalar(node[""], kind)
+            if node is not None and None in node:
+                value = _scalar(node[None], kind)
                 if value is not None:
                     found[name] = value
         elif isinstance(kind, Structure):
@@ -81,20 +81,20 @@ def _structure(tree: Tree, shape: Structure) -> dict[str, Any]:
 
 def _items(node: Tree) -> list[Tree]:
     """The items of a list or map in the order of their numbers; one that is not numbered stands alone."""
-    numbered = sorted((int(part), part) for part in node if _NUMBER.fullmatch(part))
+    numbered = sorted((int(part), part) for part in node if part is not None and _NUMBER.fullmatch(part))
     if numbered:
         return [node[part] for _, part in numbered]
-    return [] if node.get("") == "" else [node]
+    return [] if node.get(None) == "" else [node]
 
 
 def _list(items: list[Tree], shape: List) -> list[Any]:
-    return [_value(item, shape.item) for item in items if "" in item or not isinstance(shape.item, Scalar)]
+    return [_value(item, shape.item) for item in items if None in item or not isinstance(shape.item, Scalar)]
 
 
 def _map(items: list[Tree], shape: Map) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for item in items:
-        name = item.get(shape.key, {}).get("", "")
+        name = item.get(shape.key, {}).get(None, "")
         value = item.get(shape.value)
         if value is not None:
             found[name] = _value(value, shape.item)
@@ -107,7 +107,7 @@ def _map(items: list[Tree], shape: Map) -> dict[str, Any]:
 
 def _value(node: Tree, shape: Shape) -> Any:
     if isinstance(shape, Scalar):
-        return _scalar(node.get("", ""), shape)
+        return _scalar(node.get(None, ""), shape)
     if isinstance(shape, Structure):
         return _structure(node, shape)
     return _list(_items(node), shape) if isinstance(shape, List) else _map(_items(node), shape)
