@@ -33,7 +33,12 @@ def ask(host: str, port: int, *, is_secure: bool) -> Results:
         answer = connection.getresponse()
         text = answer.read(1000).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        yield Result(f"no gateway answers at {where}: {error}", is_ready=False, address=where)
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, http.client.RemoteDisconnected):
+            reason = "it closed the connection; one with a certificate needs --tls-cert here, too"
+        elif isinstance(error, ssl.SSLError):
+            reason = "it does not speak TLS: leave --tls-cert out"
+        yield Result(f"no gateway answers at {where}: {reason}", is_ready=False, address=where)
         return SERVER
     finally:
         connection.close()

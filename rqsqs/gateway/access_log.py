@@ -1,6 +1,6 @@
 """The access log: one JSON object per line for each request.
 
-    {"time": "2026-11-27T11:22:33.123Z", "action": "SendMessage", "queue": "/000000000000/orders", "key": "AKID",
+    {"time": "2026-11-27T11:22:33.123Z", "action": "SendMessage", "queue": "000000000000/orders", "key": "AKID",
      "status": 200, "us": 412, "request_id": "..."}
 
 Bodies, secrets and query strings, which may be presigned, are not in it. Lines are written a few times a second.
@@ -38,7 +38,7 @@ class AccessLog:
                 {
                     "time": f"{stamp}.{int(now * 1000) % 1000:03d}Z",
                     "action": exchange.action,
-                    "queue": exchange.queue.rpartition("://")[2].partition("?")[0][-200:],
+                    "queue": "/".join(exchange.queue.partition("?")[0].rsplit("/", 2)[-2:])[-200:],
                     "key": exchange.key_id,
                     "status": status,
                     "us": int((time.perf_counter() - exchange.started) * 1e6),

@@ -173,7 +173,7 @@ class Actions:
             raise UnknownAction(f"The action {name:.100} is not valid for this endpoint.")
         exchange.action = name
         params = json.read(request.body, action.request)
-        exchange.queue = params.get("QueueUrl") or ""
+        exchange.queue = params.get("QueueUrl") or params.get("QueueName") or ""
         return params
 
     def _read_query(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
@@ -205,7 +205,7 @@ class Actions:
         params = query.read(form, action.request)
         if queue_url is not None and not params.get("QueueUrl") and "QueueUrl" in action.request.members:
             params["QueueUrl"] = queue_url
-        exchange.queue = params.get("QueueUrl") or ""
+        exchange.queue = params.get("QueueUrl") or params.get("QueueName") or ""
         return params
 
     def _authenticate(self, exchange: Exchange) -> Caller:

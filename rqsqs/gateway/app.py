@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from email.utils import formatdate
@@ -17,6 +18,8 @@ from .polls import HungUp
 from .protocols.refusals import BodyTooLarge, BodyTooSlow
 from .request import HttpRequest, HttpResponse
 from .settings import GatewaySettings
+
+log = logging.getLogger("rqsqs.gateway")
 
 READY_WITHIN_S = 5.0
 
@@ -40,6 +43,7 @@ class Gateway:
         self.settings = settings or GatewaySettings()
         self._access_log = access_log
         self._actions: Actions | None = None
+        self._first_ping: asyncio.Task[None] | None = None
 
     @property
     def actions(self) -> Actions:
@@ -56,6 +60,8 @@ class Gateway:
     async def close(self) -> None:
         """Give all connections up."""
         self.drain()
+        if self._first_ping is not None:
+            self._first_ping.cancel()
         actions, self._actions = self._actions, None
         if actions is not None:
             await actions.close()
@@ -75,11 +81,20 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self._first_ping = asyncio.create_task(self._warn_if_not_ready())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _warn_if_not_ready(self) -> None:
+        """Say at the start what is wrong with the URL, not only when the first request comes."""
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self.actions.ping()
+        except (RqsqsError, TimeoutError) as error:
+            log.warning("requests fail until this is mended: %s", error if str(error) else "Redis does not answer")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         root_path = scope.get("root_path", "").rstrip("/")

@@ -39,7 +39,7 @@ CERTIFICATE_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
-    """How the gateway is served.
+    """How the gateway is served; checked when it is made.
 
     Attributes:
         shutdown_timeout: seconds that requests at work have at the end.
@@ -52,6 +52,22 @@ class ServingSettings:
     shutdown_timeout: float = 10.0
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError("a certificate and its key must be given together")
+        if self.tls_cert is not None and self.tls_key is not None:
+            for file in (self.tls_cert, self.tls_key):
+                try:
+                    file.open("rb").close()
+                except OSError as e:
+                    raise UsageError(f"{file} must be a file that the gateway can read: {e.strerror}") from None
+            try:
+                _load_certificate(ssl.create_default_context(), self.tls_cert, self.tls_key)
+            except OSError:  # an ssl.SSLError, whose text says less
+                raise UsageError(
+                    f"{self.tls_cert} and {self.tls_key} must be a certificate and its key in PEM, with no passphrase"
+                ) from None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -171,12 +187,12 @@ class Server(uvicorn.Server):
     def _reload(self) -> None:
         """Use the certificate that is in the files now, for connections to come."""
         cert, key, context = self._settings.tls_cert, self._settings.tls_key, self.config.ssl
-        if cert is None or context is None:
+        if cert is None or key is None or context is None:
             return
         try:
             self._seen = self._stamp()
-            ssl.create_default_context().load_cert_chain(cert, key)  # half of it may be written yet
-            context.load_cert_chain(cert, key)
+            _load_certificate(ssl.create_default_context(), cert, key)  # half of it may be written yet
+            _load_certificate(context, cert, key)
         except OSError as e:  # an ssl.SSLError as well
             log.error("the certificate could not be read again, the old one stays: %s", e)
         else:
@@ -245,6 +261,11 @@ class _Processes:
         for pid in list(self._started):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    """Load it; a key with a passphrase is refused, as OpenSSL would ask for it on the terminal."""
+    context.load_cert_chain(cert, key, password=str)
 
 
 def _allow_many_files() -> None:
