@@ -20,6 +20,7 @@ from rqsqs.cli import output, paging
 from rqsqs.cli.doctor_checks import Server, check_server
 from rqsqs.cli.report import Record, Result, Results
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.gateway import open_queues
 
 DAMAGES = 10  # of a queue, listed one by one
 NAMES = 5  # in a sentence
@@ -32,9 +33,9 @@ def doctor(settings: Settings) -> Results:
     """Check whether the server is fit for queues and the queues are well; each finding says what to do.
 
     Looked at are the version, memory and eviction, persistence, replication, connections, clock, round trip, rights,
-    scripts and errors of the server, then queues that are damaged (settings, keys and a
-    hundred messages of each state), are paused, have dead letters or no dead-letter queue. A probe
-    key is written that ends by itself after a second; nothing else is changed. Of a cluster every master is checked.
+    scripts and errors of the server, then queues that are damaged (settings, keys and a hundred messages of each
+    state), have policies that let everybody in, are paused, have dead letters or no dead-letter queue. A probe key is
+    written that ends by itself after a second; nothing else is changed. Of a cluster every master is checked.
 
     \b
     Marks:
@@ -112,6 +113,7 @@ class FindingView(Result):
 def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
     """Queues that want somebody's attention."""
     paused, without, dead = [], [], []
+    opened: list[open_queues.OpenQueue] = []
     number = looked = 0
     damaged: list[Finding] = []
     try:
@@ -132,6 +134,8 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
             number += 1
             if info.is_paused:
                 paused.append(queue.name)
+            if (found := open_queues.judged(queue.name, info.attributes.get("Policy"))) is not None:
+                opened.append(found)
             if not feeding and "RedrivePolicy" not in info.attributes:
                 without.append(queue.name)
             if waiting:
@@ -146,6 +150,9 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
             f"nothing is damaged, as far as was looked: settings, keys and {output.counted(looked, 'member')} of them"
         )
         yield Finding("damage", "ok", text)
+    for found in opened:
+        advice = "a gateway obeys it: for every access key of the account, and with --allow-anonymous for everybody"
+        yield Finding("policies", "warn", open_queues.told(found), advice)
     if paused:
         yield Finding("paused", "warn", f"paused: {_names(paused)}", "rqsqs resume QUEUE lets them go on")
     if dead:

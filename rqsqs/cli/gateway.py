@@ -19,6 +19,9 @@ from rqsqs.cli.settings import Settings, reported
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=9324, show_default=True, metavar="N",
               help="Port to listen on; 0 takes a free one.")  # fmt: skip
+@click.option("--keys", type=FILE, envvar="RQSQS_KEYS",
+              help="Who may call: a file that `rqsqs keys` writes. Else the variable RQSQS_KEYS.")  # fmt: skip
+@click.option("--allow-anonymous", is_flag=True, help="Let the policy of a queue allow requests that nobody signed.")
 @click.option("--no-auth", is_flag=True, help="Ask nobody who they are.")
 @click.option("--allow-unauthenticated", is_flag=True, help="Ask nobody even where other machines can connect.")
 @click.option("--region", default="us-east-1", show_default=True, help="In ARNs, and the one to sign requests for.")
@@ -28,6 +31,10 @@ from rqsqs.cli.settings import Settings, reported
 @click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="ADDRESS",
               help="A proxy, or a network of them, whose X-Forwarded-* headers are believed.")  # fmt: skip
 @click.option("--queues", "queues_file", type=FILE, help="Create the queues that this file (TOML or YAML) describes.")
+@click.option("--requests-per-second", type=click.FloatRange(0, min_open=True), metavar="N",
+              help="Refuse what one access key asks beyond that [no limit].")  # fmt: skip
+@click.option("--polls-per-key", type=click.IntRange(1), metavar="N",
+              help="How many receives of one access key may wait at once [no limit].")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N",
               help="How many processes share the port.")  # fmt: skip
 @click.option("--shutdown-timeout", type=click.FloatRange(1, 3600), default=10.0, show_default=True, metavar="SECONDS",
@@ -41,6 +48,8 @@ def gateway(
     settings: Settings,
     host: str,
     port: int,
+    keys: str | None,
+    allow_anonymous: bool,
     no_auth: bool,
     allow_unauthenticated: bool,
     region: str,
@@ -48,6 +57,8 @@ def gateway(
     allowed_hosts: tuple[str, ...],
     trusted_proxies: tuple[str, ...],
     queues_file: str | None,
+    requests_per_second: float | None,
+    polls_per_key: int | None,
     processes: int,
     shutdown_timeout: float,
     tls_cert: str | None,
@@ -63,6 +74,8 @@ def gateway(
     Examples:
       rqsqs gateway --url embedded://~
       AWS_ENDPOINT_URL_SQS=http://localhost:9324 aws sqs create-queue --queue-name orders
+      rqsqs keys add shop --allow SendMessage --queue orders --keys keys.toml
+      rqsqs gateway --host 0.0.0.0 --keys keys.toml
       rqsqs gateway --check || echo "it is not ready"
     """
     if check:
@@ -71,18 +84,17 @@ def gateway(
         return (yield from ask(host, port, is_secure=bool(tls_cert)))
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
-    from rqsqs.gateway import Gateway, GatewaySettings, queue_files
+    from rqsqs.gateway import Gateway, GatewaySettings, open_queues, queue_files
     from rqsqs.gateway.access_log import AccessLog
+    from rqsqs.gateway.keys import KeysFile
     from rqsqs.gateway.serving import ServingSettings, listen, serve
+    from rqsqs.gateway.start_rules import is_loopback, start_rule
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
-    is_loopback = _is_loopback(host)
-    if not is_loopback and not (no_auth and allow_unauthenticated):
-        raise click.UsageError(
-            f"{host} can be reached from other machines, and nobody would be asked who they are; if that is meant, add "
-            "--no-auth --allow-unauthenticated"
-        )
+    authentication, warning = start_rule(
+        has_keys=keys is not None, no_auth=no_auth, allow_unauthenticated=allow_unauthenticated, host=host
+    )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="rqsqs: %(message)s")
     url = connect.resolve(settings.url)
     gateway_settings = GatewaySettings(
@@ -92,8 +104,14 @@ def gateway(
         base_url=base_url,
         allowed_hosts=allowed_hosts,
         trusted_proxies=trusted_proxies,
-        is_loopback=is_loopback,
+        keys=Path(keys) if keys else None,
+        allow_anonymous=allow_anonymous,
+        requests_per_second=requests_per_second,
+        polls_per_key=polls_per_key,
+        is_loopback=is_loopback(host),
     )
+    if keys:
+        KeysFile(keys, region=region)  # refuse one that cannot be used before anything listens
     serving = ServingSettings(
         host,
         port,
@@ -109,8 +127,11 @@ def gateway(
         queue_files.create(queues, gateway_settings, Path(queues_file))
     address = _address(listener.getsockname(), bool(tls_cert))
     yield Lines([address], url=address, processes=processes)
-    if not no_auth:
-        output.note("rqsqs: every program of this machine may use the queues; --no-auth says that this is meant")
+    if warning:
+        output.note(f"rqsqs: {warning}")
+    if authentication == "keys":
+        for text in open_queues.warnings(gateway_settings):
+            output.note(f"rqsqs: {text}")
     output.note(f"the gateway answers at {address}: AWS_ENDPOINT_URL_SQS={address}")
     sys.stdout.flush()
 
@@ -125,15 +146,6 @@ def gateway(
         if hold is not None:
             hold.release()
     return OK
-
-
-def _is_loopback(host: str) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _address(bound: Any, is_secure: bool) -> str:

@@ -180,7 +180,12 @@ class KeysFile:
         return self._keyring
 
     def _read(self) -> Keyring:
-        return read(self.path, region=self._region, environ=self._environ)
+        keyring = read(self.path, region=self._region, environ=self._environ)
+        if not keyring.sealing:
+            raise KeysFileInvalid(
+                f"{self.path} must have a sealing secret: rqsqs keys seal --keys {self.path} adds one"
+            )
+        return keyring
 
 
 def read(

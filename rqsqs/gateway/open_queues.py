@@ -6,16 +6,23 @@ without it to everybody who has an access key of the same account.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rqsqs._core import flows
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Flow
-from rqsqs.errors import QueueDamaged, QueueDoesNotExist
+from rqsqs._io import defaults
+from rqsqs._io.sync.runner import Transport
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist, ServerError
+from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
+from .keys import read
 from .policies import open_to_everybody, read_queue_policy
+from .settings import GatewaySettings
 
-AT_ONCE = 1000
+AT_START = 500  # queues of an account that the start of a gateway looks at, so that it takes no time
 
 
 class OpenQueue(NamedTuple):
@@ -42,20 +49,38 @@ def judged(name: str, policy: str | None) -> OpenQueue | None:
     return OpenQueue(name, tuple(actions)) if found else None
 
 
-def find_open_queues(space: Keyspace) -> Flow[list[OpenQueue]]:
-    """Those of all queues."""
+def find_open_queues(space: Keyspace, most: int = AT_START) -> Flow[list[OpenQueue]]:
+    """Those among the first queues."""
     found: list[OpenQueue] = []
-    after = ""
-    while True:
-        names = yield flows.list_queues(space, "", after, AT_ONCE)
-        for name in names:
+    for name in (yield flows.list_queues(space, "", "", most)):
+        try:
+            info = yield from flows.queue_info(space.queue(name))
+        except (QueueDoesNotExist, QueueDamaged):
+            continue
+        queue = judged(name, info.attributes.get("Policy"))
+        if queue is not None:
+            found.append(queue)
+    return found
+
+
+def told(queue: OpenQueue, account: str = "") -> str:
+    """What to say of a queue."""
+    name = f"{account}/{queue.name}" if account else queue.name
+    if not queue.actions:
+        return f"the policy of {name} cannot be read, so a gateway denies everything there"
+    return f"the policy of {name} allows {', '.join(queue.actions)} to everybody"
+
+
+def warnings(settings: GatewaySettings) -> Iterator[str]:
+    """What to say at the start of a gateway; nothing if its server does not answer, as others say that."""
+    accounts = {DEFAULT_ACCOUNT}
+    if settings.keys is not None:
+        accounts |= {user.account for user in read(settings.keys, with_secrets=False).users.values()}
+    for account in sorted(accounts):
+        prefix = settings.prefix if account == DEFAULT_ACCOUNT else f"{settings.prefix}/{account}"
+        with contextlib.suppress(ServerError):
+            transport = Transport(settings.url or defaults.URL, prefix, **settings.options)
             try:
-                info = yield from flows.queue_info(space.queue(name))
-            except (QueueDoesNotExist, QueueDamaged):
-                continue
-            queue = judged(name, info.attributes.get("Policy"))
-            if queue is not None:
-                found.append(queue)
-        if len(names) < AT_ONCE:
-            return found
-        after = names[-1]
+                yield from (told(queue, account) for queue in transport.run(find_open_queues(transport.space)))
+            finally:
+                transport.close()

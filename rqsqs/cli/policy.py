@@ -1,0 +1,120 @@
+"""`rqsqs policy`: what policies allow at a gateway, and why."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+import rqsqs
+from rqsqs.cli import output
+from rqsqs.cli.keys import KEYS_FILE
+from rqsqs.cli.parameter_types import FILE, PAIR
+from rqsqs.cli.report import OK, REFUSED, Result, Results
+from rqsqs.cli.settings import Group, Settings, common_options, reported
+
+
+@click.group("policy", cls=Group)
+@common_options
+def group() -> None:
+    """Explain what the policies of users and queues allow at a gateway."""
+
+
+class Explanation(Result):
+    """What one statement says."""
+
+    def show(self) -> None:
+        applies = self.record["applies"]
+        colour = None if not applies else "green" if self.record["effect"] == "Allow" else "red"
+        lead = f"{self.record['effect'].lower() if applies else '-':<6}"
+        output.hanging(lead, f"{self.record['statement']}: {self.record['why']}", bold=True, fg=colour)
+
+
+@group.command("test")
+@click.option("--key", "name", metavar="NAME", help="A user, or an access key id; without it an anonymous caller.")
+@click.option("--action", required=True, metavar="ACTION", help="An action, such as SendMessage.")
+@click.option("--queue", metavar="QUEUE", default="", help="The queue that it is about.")
+@click.option("--account", metavar="DIGITS", help="The account of the queue [that of the caller].")
+@click.option("--region", default="us-east-1", show_default=True, help="The region of the gateway.")
+@click.option("--queue-policy", type=FILE, help="A policy in JSON instead of the one that the queue has.")
+@click.option("--context", "given", type=PAIR, multiple=True, metavar="KEY=VALUE",
+              help="A condition key of the request, such as aws:SourceIp=192.0.2.1; can be repeated.")  # fmt: skip
+@click.option("--allow-anonymous", is_flag=True, help="As the gateway that has this option.")
+@KEYS_FILE
+@reported
+def test(
+    settings: Settings,
+    name: str | None,
+    action: str,
+    queue: str,
+    account: str | None,
+    region: str,
+    queue_policy: str | None,
+    given: tuple[tuple[str, str], ...],
+    allow_anonymous: bool,
+    path: Path,
+) -> Results:
+    """Tell whether a request would be allowed, and what each statement has to do with that.
+
+    The policy and the tags of the queue are read from the server. Exits with 0 if it would be allowed, with 1 if not.
+
+    \b
+    Examples:
+      rqsqs policy test --keys keys.toml --key shop --action SendMessage --queue orders
+      rqsqs policy test --keys keys.toml --key shop --action SendMessage --queue orders --context aws:SourceIp=10.1.2.3
+    """
+    from rqsqs.gateway.callers import ANONYMOUS
+    from rqsqs.gateway.condition_keys import ConditionKeys
+    from rqsqs.gateway.explaining import explain
+    from rqsqs.gateway.keys import read
+    from rqsqs.gateway.permissions import OF_BATCHES
+    from rqsqs.gateway.policies import RequestContext, read_queue_policy
+    from rqsqs.gateway.request import HttpRequest
+    from rqsqs.sqs import ACTIONS
+    from rqsqs.sqs.context import DEFAULT_ACCOUNT
+    from rqsqs.sqs.names import Arn, partition_of
+
+    action = action.removeprefix("sqs:")
+    if action not in ACTIONS:
+        raise click.UsageError(f"--action must be an action of SQS, such as SendMessage, got {action!r:.80}")
+    caller = ANONYMOUS if name is None else read(path, region=region, with_secrets=False).caller(name)
+    if caller is None:
+        raise click.UsageError(f"--key must be a user or an active access key of {path}, got {name!r:.80}")
+    owner = account or caller.account or DEFAULT_ACCOUNT
+    permission = OF_BATCHES.get(action, action)
+    policy, tags = _facts(settings, owner, queue) if queue else (None, {})
+    if queue_policy is not None:
+        policy = Path(queue_policy).read_text("utf-8")
+    keys = {key.lower(): [value] for key, value in given}
+    known = ConditionKeys(
+        caller, action, {}, HttpRequest("POST", b"/", b"", {}), region=region, owner=owner, tags=tags, now=time.time()
+    )
+    resource = str(Arn(partition_of(region), "sqs", region, owner, queue))
+    context = RequestContext(f"sqs:{permission}", resource, owner, lambda key: keys.get(key) or known(key))
+    compiled = read_queue_policy(policy) if policy else None
+    decision, verdicts, rule = explain(caller, compiled, context, allow_anonymous=allow_anonymous)
+    for verdict in verdicts:
+        yield Explanation(**asdict(verdict))
+    answer = "allowed" if decision.is_allowed else "denied"
+    told = "" if decision.is_allowed else decision.told(caller, permission, resource)
+    text = (
+        f"{caller.arn} is {'' if decision.is_allowed else 'not '}allowed to do sqs:{permission} on {resource}: {rule}"
+    )
+    yield Result(text, decision=answer, rule=rule, message=told)
+    return OK if decision.is_allowed else REFUSED
+
+
+def _facts(settings: Settings, account: str, queue: str) -> tuple[str | None, Mapping[str, str]]:
+    """The policy and tags of a queue; none if there is no such queue."""
+    from rqsqs.sqs.context import DEFAULT_ACCOUNT
+
+    prefix = settings.prefix if account == DEFAULT_ACCOUNT else f"{settings.prefix}/{account}"
+    with rqsqs.connect(settings.server, prefix=prefix) as connection, contextlib.suppress(rqsqs.QueueDoesNotExist):
+        found = connection.queue(queue)
+        return found.info().attributes.get("Policy"), found.tags()
+    output.note(f"there is no queue {queue} in account {account}: only identity policies decide")
+    return None, {}

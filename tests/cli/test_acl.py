@@ -1,0 +1,264 @@
+"""The rules that `rqsqs acl` prints, on real servers: a role's work succeeds, and what it does not need is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+pytest.importorskip("click")
+
+import rqsqs
+from rqsqs import aio
+from rqsqs.cli.acl_rules import ROLES, rules
+from rqsqs.worker import Worker
+from tests.servers import KINDS, Kind, Server, find_binary
+from tests.worker.serving import Running, until
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    kind: Kind = request.param
+    if find_binary(kind) is None:
+        pytest.skip(f"no {kind} server program here")
+    with Server(kind) as one:
+        yield one
+
+
+class Users:
+    """Users of a server, each with the rules of a role."""
+
+    def __init__(self, server: Server, prefix: str) -> None:
+        self.server, self.prefix = server, prefix
+        self.root = redis.Redis.from_url(server.url)
+
+    def url(self, role: str, *queues: str) -> str:
+        first, *rest = rules(role, self.prefix, queues)
+        self.root.execute_command("ACL", "SETUSER", self.prefix, first, *rest, ">secret")
+        return self.server.url.replace("://", f"://{self.prefix}:secret@")
+
+    @contextlib.contextmanager
+    def connect(self, role: str, *queues: str) -> Iterator[rqsqs.Connection]:
+        with rqsqs.connect(self.url(role, *queues), prefix=self.prefix) as connection:
+            yield connection
+
+
+@pytest.fixture
+def users(server: Server, prefix: str) -> Iterator[Users]:
+    with rqsqs.connect(server.url, prefix=prefix) as owner:
+        for suffix in ("", ".fifo"):
+            owner.create_queue(f"dead{suffix}")
+            owner.create_queue(f"orders{suffix}", dead_letter_queue=f"dead{suffix}", max_receive_count=1)
+        owner.create_queue("other").send("x")
+        owner.create_queue("wide", partitions=3)
+    one = Users(server, prefix)
+    yield one
+    with contextlib.suppress(redis.RedisError):
+        one.root.execute_command("ACL", "DELUSER", prefix)
+    one.root.close()
+
+
+def refused(call: Callable[..., Any], *args: Any, **options: Any) -> None:
+    with pytest.raises(rqsqs.AuthenticationFailed, match="may not do this"):
+        call(*args, **options)
+
+
+def send(connection: rqsqs.Connection, *names: str) -> None:
+    for name in names:
+        options: dict[str, Any] = {"group": "g", "deduplication_id": "1"} if name.endswith(".fifo") else {}
+        queue = connection.queue(name)
+        queue.send("x", **options)
+        if not options:
+            queue.send_batch(["y", "z"])
+            queue.send("later", delay=60)
+            queue.send("once", deduplication_id="1")
+            queue.send("of a group", group="g")
+
+
+QUEUES = ("orders", "orders.fifo", "wide")
+
+
+@pytest.mark.parametrize("only", [(), QUEUES], ids=["all queues", "three queues"])
+def test_a_producer_sends(users: Users, only: tuple[str, ...]) -> None:
+    with users.connect("producer", *only) as connection:
+        send(connection, *QUEUES)
+        refused(connection.queue("orders").receive)
+        refused(connection.queue("orders").purge)
+        refused(connection.delete_queue, "orders")
+        if only:
+            refused(connection.create_queue, "new")
+            refused(connection.queue("other").send, "x")
+
+
+@pytest.mark.parametrize("only", [(), (*QUEUES, "dead", "dead.fifo")], ids=["all queues", "its queues"])
+def test_a_consumer_receives_extends_deletes_and_lets_dead_letters_go(users: Users, only: tuple[str, ...]) -> None:
+    with rqsqs.connect(users.server.url, prefix=users.prefix) as owner:
+        send(owner, *QUEUES)
+    with users.connect("consumer", *only) as connection:
+        for name in QUEUES:
+            queue = connection.queue(name)
+            (message,) = queue.receive(1, wait=1)
+            message.change_visibility(100)
+            message.delete()
+        assert connection.queue("dead").receive(wait=0.05) == []
+        for name in ("orders", "orders.fifo"):  # received too often: the next receive lets it go
+            queue, dead = connection.queue(name), connection.queue(name.replace("orders", "dead"))
+            with rqsqs.connect(users.server.url, prefix=users.prefix) as owner:
+                send(owner, name) if name == "orders" else owner.queue(name).send("y", group="h", deduplication_id="2")
+            for message in queue.receive(10):
+                message.change_visibility(0)
+            queue.receive(10)
+            assert dead.receive(10)
+        refused(connection.delete_queue, "orders")
+        if only:
+            refused(connection.create_queue, "new")
+            refused(connection.queue("other").receive)
+
+
+def test_a_consumer_waits_with_asyncio_too(users: Users) -> None:
+    async def scenario() -> None:
+        async with aio.connect(users.url("consumer"), prefix=users.prefix) as connection:
+            waiting = [asyncio.create_task(connection.queue(name).receive(wait=30)) for name in ("orders", "wide")]
+            await asyncio.sleep(0.05)
+            with rqsqs.connect(users.server.url, prefix=users.prefix) as owner:
+                owner.queue("orders").send("x")
+                owner.queue("wide").send("y")
+            assert [message.body for task in waiting for message in await task] == ["x", "y"]
+            task = asyncio.create_task(connection.queue("orders").receive(wait=30))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(asyncio.wait_for(scenario(), 100))
+
+
+def test_a_worker_works(users: Users) -> None:
+    app = Worker(users.url("worker"), prefix=users.prefix)
+    done: list[object] = []
+
+    @app.handler("orders")
+    def handle(message: rqsqs.Message) -> None:
+        if message.body == "bad":
+            raise ValueError("bad")
+        done.append(message.body)
+
+    with rqsqs.connect(users.server.url, prefix=users.prefix) as owner:
+        for body in ("a", "bad", "b"):
+            owner.queue("orders").send(body)
+        running = Running(app)
+        try:
+            until(lambda: len(done) == 2, lambda: app.status())
+            assert [each.body for each in owner.queue("dead").receive(10, wait=30)] == ["bad"]
+            assert owner.queue("orders").consumers()
+        finally:
+            running.stop()
+
+
+def test_an_exporter_reads_numbers_and_changes_nothing(users: Users) -> None:
+    with users.connect("exporter") as connection:
+        assert "orders" in [queue.name for queue in connection.queues()]
+        queue = connection.queue("orders")
+        assert queue.counts().visible == 0
+        assert queue.info().name == "orders"
+        assert queue.consumers() == []
+        refused(queue.send, "x")
+        refused(queue.receive)
+        refused(queue.purge)
+        client = redis.Redis.from_url(users.url("exporter"))
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.set(f"{users.prefix}:{{orders/0}}:orders:meta", "x")
+        client.close()
+
+
+def test_an_admin_does_everything_and_is_no_root_of_the_server(users: Users) -> None:
+    with users.connect("admin") as connection:
+        queue = connection.create_queue("new")
+        queue.send("x")
+        queue.configure(visibility_timeout=5)
+        queue.purge()
+        queue.pause()
+        queue.resume()
+        connection.delete_queue("new")
+    client = redis.Redis.from_url(users.url("admin"))
+    for command in (("FLUSHALL",), ("KEYS", "*"), ("CONFIG", "SET", "save", ""), ("SHUTDOWN",), ("ACL", "LIST"),
+                    ("GET", "foreign"), ("REPLICAOF", "NO", "ONE")):  # fmt: skip
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.execute_command(*command)
+    assert client.info("server")
+    client.close()
+
+
+def test_a_gateway_serves_every_account(users: Users) -> None:
+    from rqsqs._io.sync.runner import Transport
+    from rqsqs.sqs import Context, perform
+
+    url = users.url("gateway")
+    for account, prefix in (("000000000000", users.prefix), ("111111111111", f"{users.prefix}/111111111111")):
+        transport = Transport(url, prefix)
+        context = Context(transport.space, account=account)
+
+        def run(action: str, **params: Any) -> Any:
+            return transport.run(perform(context, action, params))  # noqa: B023 - called right here
+
+        queue = run("CreateQueue", QueueName="new", tags={"a": "b"})["QueueUrl"]
+        run("SendMessage", QueueUrl=queue, MessageBody="x")
+        handle = run("ReceiveMessage", QueueUrl=queue)["Messages"][0]["ReceiptHandle"]
+        run("ChangeMessageVisibility", QueueUrl=queue, ReceiptHandle=handle, VisibilityTimeout=5)
+        run("DeleteMessage", QueueUrl=queue, ReceiptHandle=handle)
+        run("AddPermission", QueueUrl=queue, Label="l", AWSAccountIds=["222222222222"], Actions=["SendMessage"])
+        run("SetQueueAttributes", QueueUrl=queue, Attributes={"DelaySeconds": "1"})
+        run("GetQueueAttributes", QueueUrl=queue, AttributeNames=["All"])
+        run("ListQueues", QueueNamePrefix="n")
+        run("PurgeQueue", QueueUrl=queue)
+        run("DeleteQueue", QueueUrl=queue)
+        transport.close()
+
+
+SET_META = "return redis.call('HSET', KEYS[1], 'VisibilityTimeout', '1')"
+REMOVE = "return redis.call('UNLINK', KEYS[1])"
+POWER: dict[str, dict[str, bool]] = {  # what no program of the role does, and whether a script of its user's own can
+    "producer": {SET_META: True, REMOVE: True, "return redis.call('ZREM', KEYS[1], 'x')": False},
+    "consumer": {SET_META: True, REMOVE: True, "return redis.call('FLUSHALL')": False},
+    "worker": {SET_META: True, REMOVE: True, "return redis.call('KEYS', '*')": False},
+    "exporter": {"return redis.call('HGETALL', KEYS[1])": True, SET_META: False, REMOVE: False},
+    "gateway": {SET_META: True, REMOVE: True, "return redis.call('INFO')": False},
+    "admin": {SET_META: True, REMOVE: True, "return redis.call('CONFIG', 'SET', 'save', '')": False},
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_power_that_is_left(users: Users, role: str) -> None:
+    """Docs list it: whoever may load scripts can do with its keys whatever its commands allow."""
+    client = redis.Redis.from_url(users.url(role))
+    for script, may in POWER[role].items():
+        sha = client.script_load(script)
+        key = f"{users.prefix}:{{other/0}}:other:{'nothing' if script == REMOVE else 'meta'}"
+        with (
+            contextlib.nullcontext()
+            if may
+            else pytest.raises(
+                redis.exceptions.ResponseError, match=r"can't run|can't access|not allowed|permission|ACL"
+            )
+        ):
+            client.evalsha(sha, 1, key)
+    with pytest.raises(redis.exceptions.ResponseError):
+        client.evalsha(client.script_load("return redis.call('GET', KEYS[1])"), 1, "foreign")
+    client.close()
+
+
+def test_every_role_has_its_rules_in_both_forms() -> None:
+    from click.testing import CliRunner
+
+    from rqsqs.cli.program import program
+
+    for role in ROLES:
+        shown = CliRunner().invoke(program, ["acl", role, "--prefix", "p", "--json"], standalone_mode=False)
+        record = json.loads(shown.stdout)
+        assert record["rules"] == rules(role, "p")
+        assert record["power"]
