@@ -50,6 +50,14 @@ def test_python(gateway: RunningGateway, client: str, program: str) -> None:
     check_queues(gateway, f"tour-{client}")
 
 
+def test_python_in_the_query_protocol(gateway: RunningGateway, tmp_path: Path) -> None:
+    needs("query")
+    program = (EXAMPLES / "python" / "boto3_tour.py").read_text("utf-8")
+    (tmp_path / "tour.py").write_text(program.replace("MessageSystemAttributeNames", "AttributeNames"), "utf-8")
+    assert "done" in run([python_of("query"), "tour.py", "tour-query"], gateway.env, tmp_path)
+    check_queues(gateway, "tour-query")
+
+
 def test_aws_cli(gateway: RunningGateway) -> None:
     needs("awscli", is_slow=True)
     env = gateway.env | {"PATH": f"{python_of('awscli').parent}:{gateway.env['PATH']}"}
@@ -64,6 +72,22 @@ def test_node(gateway: RunningGateway, tmp_path: Path) -> None:
     assert "done" in run(["node", "tour.mjs", "tour-node"], gateway.env, tmp_path / "node")
     check_queues(gateway, "tour-node")
     assert "done" in run(["node", "consumer.mjs", "tour-node-consumer"], gateway.env, tmp_path / "node")
+
+
+def test_node_finds_the_gateway_by_the_url_of_a_queue(gateway: RunningGateway, tmp_path: Path) -> None:
+    """Without an endpoint the SDK sends to the host of QueueUrl, http and the port included."""
+    needs("node")
+    (tmp_path / "node_modules").symlink_to(FOLDER / "node" / "node_modules")
+    (tmp_path / "send.mjs").write_text(
+        'import { SQS } from "@aws-sdk/client-sqs";\n'
+        'await new SQS().sendMessage({ QueueUrl: process.argv[2], MessageBody: "by URL" });\n',
+        "utf-8",
+    )
+    with gateway.connect() as connection:
+        queue = connection.create_queue("tour-node-by-url")
+        env = {name: value for name, value in gateway.env.items() if not name.startswith("AWS_ENDPOINT")}
+        run(["node", "send.mjs", f"{gateway.address}/000000000000/tour-node-by-url"], env, tmp_path)
+        assert queue.counts().visible == 1
 
 
 def test_php_asyncaws(gateway: RunningGateway) -> None:
@@ -126,22 +150,23 @@ def worker(command: list[str | Path], env: dict[str, str], cwd: Path, log: Path)
             process.kill()
 
 
-def test_celery(gateway: RunningGateway, tmp_path: Path) -> None:
-    needs("celery")
+@pytest.mark.parametrize("client", ["celery", "query"])
+def test_celery(gateway: RunningGateway, tmp_path: Path, client: str) -> None:
+    needs(client)
     env = gateway.env | {
         "CELERY_BROKER_URL": gateway.address.replace("http://", "sqs://"),
         "CELERY_RESULT_BACKEND": gateway.redis_url.removesuffix("/0") + "/1",
-        "CELERY_QUEUE": "tour-celery",
+        "CELERY_QUEUE": f"tour-celery-{client}",
     }
-    celery = [python_of("celery"), "-m", "celery", "-A", "tasks", "worker", "--concurrency", "2", "--loglevel", "DEBUG"]
+    celery = [python_of(client), "-m", "celery", "-A", "tasks", "worker", "--concurrency", "2", "--loglevel", "DEBUG"]
     log = tmp_path / "celery.log"
     with worker(celery, env, EXAMPLES / "celery", log):
-        assert "done" in run([python_of("celery"), "tour.py"], env, EXAMPLES / "celery")
+        assert "done" in run([python_of(client), "tour.py"], env, EXAMPLES / "celery")
     text = log.read_text("utf-8", "replace")
     assert "Starting Hub" in text, "the asynchronous hub is off"
     assert "Traceback" not in text, text
     with gateway.connect() as connection:
-        assert connection.queue("tour-celery").counts() == Counts()
+        assert connection.queue(f"tour-celery-{client}").counts() == Counts()
 
 
 def test_dramatiq(gateway: RunningGateway, tmp_path: Path) -> None:
