@@ -47,8 +47,7 @@ end
 -- Groups whose head may be over its retention: those that are available longest, and those of old messages in flight,
 -- delayed by the queue, or paused.
 local LOOKED_AT = 300
-local limit_ms, groups, seen = now_ms - retention_ms, {}, {}
-local late = string.format("%d", limit_ms * 1000)
+local earliest, groups, seen = string.format("%d", now_ms - retention_ms), {}, {}
 
 local function suspect(group)
   if not seen[group] then
@@ -59,11 +58,11 @@ end
 for _, group in ipairs(redis.call("ZRANGE", available, "0", LOOKED_AT - 1)) do
   suspect(group)
 end
-for _, member in ipairs(redis.call("ZRANGEBYSCORE", postponed, "-inf", limit_ms .. "", "LIMIT", "0", LOOKED_AT)) do
+for _, member in ipairs(redis.call("ZRANGEBYSCORE", postponed, "-inf", earliest, "LIMIT", "0", LOOKED_AT)) do
   suspect(fifo_key.group(member))
 end
 for _, member in ipairs(redis.call("ZRANGE", inflight, "0", "999")) do
-  if fifo_key.stamp(member) < late then
+  if fifo_key.stamp(member) < earliest then
     suspect(fifo_key.group(member))
   end
 end
@@ -77,7 +76,7 @@ for i = 1, #groups do
     more = true
     break
   end
-  local dropped = require("lib.drop_expired_fifo")(base, groups[i], limit_ms, math.min(steps, 1000), false)
+  local dropped = require("lib.drop_expired_fifo")(base, groups[i], earliest, math.min(steps, 1000), false)
   steps = steps - 1 - dropped
   if dropped > 0 then
     total, steps = total + dropped, steps - 12

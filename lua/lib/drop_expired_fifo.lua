@@ -3,12 +3,12 @@ Drop the messages at the head of a FIFO group whose retention is over, many in o
 passing through Lua. `free`: only up to the first that is in flight or delayed. Returns how many were dropped, at most
 `limit`; the caller takes them off `messages` and looks whether the group is available.
 ]]
-return function(base, group, oldest_ms, limit, free)
+return function(base, group, oldest, limit, free)
   local call, fifo_key = redis.call, require("lib.fifo_key")
   local list, members, stamps = base .. "group:" .. group, {}, {}
   while #stamps < limit do
     local key = call("LINDEX", list, 2 * #stamps)
-    if not key or fifo_key.enqueued_at_ms(key) >= oldest_ms then
+    if not key or not fifo_key.is_expired(key, oldest) then
       break
     end
     stamps[#stamps + 1] = fifo_key.stamp(key)

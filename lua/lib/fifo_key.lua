@@ -58,6 +58,11 @@ function fifo_key.enqueued_at_ms(key)
   return tonumber(string.match(key, "^%d+%+(%d+)") or fifo_key.sent(key))
 end
 
+-- Is its retention over? `oldest` is the earliest time (13 digits, ms) that is kept.
+function fifo_key.is_expired(key, oldest)
+  return key < oldest and fifo_key.enqueued_at_ms(key) < tonumber(oldest)
+end
+
 -- Since when (us, string) it can be received if no receive counts for it.
 function fifo_key.available_us(key)
   return fifo_key.is_plain(key) and key or string.format("%d", fifo_key.enqueued_at_ms(key) * 1000)

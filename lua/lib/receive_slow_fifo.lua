@@ -1,128 +1,229 @@
 --[[
-One group in receive_message_fifo.lua that is not common: messages received before, delayed, expired, dead letters, in
-flight further on, or not to be kept. `r` is common to all groups of a call: results are appended to r.messages,
-r.scores and r.new_states, and r.dlq keeps the redrive policy. The other arguments describe the group's messages from
-the head on. Returns
-  delivered    messages handed out of this group
-  removed      messages taken out of the group (expired, dead letters, deleted at once)
-  steps        how many redis calls are left, about
-  is_unlocked  its next message can perhaps be received at once: no message of it is in flight
-  missing_dlq  a dead-letter queue that has no shard here: nothing of the group was touched
+The slow path of receive_message_fifo.lua, whose KEYS and ARGV these are: limits, pauses, repetitions, attempts,
+deletion at once, what became visible; and groups with messages that were received before, delayed, expired, are dead
+letters or in flight further on. `r` is what the script knows of the call; what the functions share is added to it.
+r.messages, r.scores and r.states have what common groups gave; r.popped is the first other one.
 ]]
-local deadletter = require("lib.deadletter")
 local fifo_key = require("lib.fifo_key")
-local score = require("lib.score")
 local fifo = require("lib.fifo")
 
--- Messages leave the list: those at its head all at once, in the end.
-local function leaving(list, states)
-  local gone, cut, kept = {}, 0, 0
-  local leave = {}
+local EXPIRED = 100 -- messages that one call lets become visible, of each set
 
-  function leave.keep()
-    kept = kept + 1
+-- Read up to n messages of a group from its head on: key, record ..., and of each its stamp, member, state, and score
+-- if it is in flight.
+local function read(r, group, n)
+  local list = fifo.list(r.base, group)
+  local entries = not r.large and redis.call("LRANGE", list, "0", 2 * n - 1)
+  if not entries then
+    entries, r.room, r.steps = require("lib.large").range(r.large, list, n, r.room, r.steps)
+  end
+  r.steps = r.steps - 4 -- ZPOPMIN, LRANGE, HMGET, ZMSCORE
+  local stamps, members = {}, {}
+  for i = 1, #entries, 2 do
+    local stamp = fifo_key.stamp(entries[i])
+    stamps[#stamps + 1], members[#members + 1] = stamp, stamp .. group
+  end
+  local states = redis.call("HMGET", r.base .. "state", unpack(stamps))
+  local flights = stamps[2] and redis.call("ZMSCORE", r.base .. "inflight", unpack(members)) or {} -- a head is not
+  return entries, stamps, members, states, flights
+end
+
+-- Hand out a message in whose state n, first and b stand (n = 0: it has none).
+local function deliver(r, group, key, record, member, n, first, b)
+  local score, state, history = r.first_score, r.first_state, ""
+  if n > 0 then
+    score, state = require("lib.score").of(r.visible_ms, n + 1), fifo.state(n + 1, first, r.now_us, b)
+    history = fifo.state(n + 1, first, r.now, b)
+  end
+  local at = #r.messages
+  r.messages[at + 1], r.messages[at + 2], r.messages[at + 3], r.messages[at + 4] = key, group, history, record
+  r.delivered = r.delivered + 1
+  if not r.acks then
+    r.states[#r.states + 1], r.states[#r.states + 2] = fifo_key.stamp(key), state
+    if r.visibility_ms > 0 then
+      r.scores[#r.scores + 1], r.scores[#r.scores + 2] = score, member
+    end
+  end
+end
+
+local function is_delayed(r, key, member)
+  r.steps = r.steps - 1
+  return fifo_key.is_delayed(r.base, key, member)
+end
+
+-- The fate of a message after a number of receives (lib/deadletter.lua).
+local function fate(r, receives)
+  if r.dlq == nil then
+    r.dlq, r.steps = require("lib.deadletter").policy(r.base) or false, r.steps - 2
+  end
+  return require("lib.deadletter").fate(r.dlq, receives, r.now_ms)
+end
+
+-- Hand out up to n messages of a group. Returns whether its next message can perhaps be received at once, as no message
+-- of it is in flight. It may name a dead-letter queue that has no shard here, as r.missing_dlq: then the group stays.
+local function serve(r, group, n)
+  local entries, stamps, members, states, flights = read(r, group, n)
+  if entries[1] and not flights[1] and fifo_key.is_expired(entries[1], r.oldest) then
+    local most = math.max(1, math.min(r.steps, 1000))
+    local dropped = require("lib.drop_expired_fifo")(r.base, group, r.oldest, most, true)
+    r.removed, r.steps = r.removed + dropped, r.steps - dropped - 6
+    return dropped > 0
   end
 
-  -- Returns how many redis calls that takes now.
-  function leave.remove(stamp)
+  local list, delivered, letters, is_stopped = fifo.list(r.base, group), r.delivered, {}, false
+  local gone, at_head, kept = {}, 0, 0
+  local function remove(stamp) -- those at the head leave the list in the end, all at once
     gone[#gone + 1] = stamp
     if kept == 0 then
-      cut = cut + 1
-      return 0
-    end
-    fifo.remove_at(list, cut + kept)
-    return 3
-  end
-
-  -- Returns how many left and how many did not.
-  function leave.finish()
-    if cut > 0 then
-      redis.call("LTRIM", list, 2 * cut, "-1")
-    end
-    if #gone > 0 then
-      redis.call("HDEL", states, unpack(gone))
-    end
-    return #gone, kept
-  end
-
-  return leave
-end
-
--- Hand out a message in whose state n, first and b stand.
-local function deliver(r, group, key, record, member, n, first, b)
-  local at = #r.messages
-  r.messages[at + 1], r.messages[at + 2], r.messages[at + 4] = key, group, record
-  r.messages[at + 3] = fifo.state(n + 1, first, r.now, b)
-  if not r.acks then
-    r.new_states[#r.new_states + 1] = fifo_key.stamp(key)
-    r.new_states[#r.new_states + 1] = fifo.state(n + 1, first, r.now_us, b)
-    if r.visibility_ms > 0 then
-      r.scores[#r.scores + 1] = score.of(r.visible_ms, n + 1)
-      r.scores[#r.scores + 1] = member
+      at_head = at_head + 1
+    else
+      fifo.remove_at(list, at_head + kept)
+      r.steps = r.steps - 3
     end
   end
-end
 
-return function(r, group, entries, members, stamps, old_states, flights, steps)
-  if entries[1] and not flights[1] and fifo_key.enqueued_at_ms(entries[1]) < r.oldest_ms then
-    local limit = math.max(1, math.min(steps, 1000))
-    local removed = require("lib.drop_expired_fifo")(r.base, group, r.oldest_ms, limit, true)
-    return {delivered = 0, removed = removed, steps = steps - removed - 6, is_unlocked = removed > 0}
-  end
-  local leave, letters = leaving(fifo.list(r.base, group), r.base .. "state"), {}
-  local delivered, is_stopped, missing_dlq = 0, false, nil
   for i = 1, #stamps do
     local key, record, stamp = entries[2 * i - 1], entries[2 * i], stamps[i]
-    local n, first, b, _ = 0, r.now, 0, nil
-    if old_states[i] then
+    local received, first, b, _ = 0, r.now, 0, nil
+    if states[i] then
       local known_first
-      n, known_first, _, b = fifo.parse(old_states[i])
-      first = n > b and known_first or r.now
+      received, known_first, _, b = fifo.parse(states[i])
+      first = received > b and known_first or r.now
     end
-    local receives = n - b
-    if steps <= 0 and i > 1 then -- enough for one call
+    if r.steps <= 0 and i > 1 then -- enough for one call
       break
     end
-    if not fifo_key.is_plain(key) then
-      steps = steps - 1
-    end
-    if flights[i] or fifo_key.is_delayed(r.base, key, members[i]) then
+    if flights[i] or key ~= stamp and is_delayed(r, key, members[i]) then
       is_stopped = true
       break
     end
-    if receives > 0 and r.dlq == nil then
-      r.dlq, steps = deadletter.policy(r.base) or false, steps - 2
-    end
-    local fate = deadletter.fate(r.dlq, receives, r.now_ms)
-    if fifo_key.enqueued_at_ms(key) < r.oldest_ms then
-      steps = steps - leave.remove(stamp)
-    elseif fate == "dead-letter" then
-      steps = steps - leave.remove(stamp)
-      letters[#letters + 1] = {key = key, first = first, receives = receives, record = record}
-    elseif fate == "wait" then
+    local what = received > b and fate(r, received - b) or "deliver"
+    if fifo_key.is_expired(key, r.oldest) then
+      remove(stamp)
+    elseif what == "dead-letter" then
+      remove(stamp)
+      letters[#letters + 1] = {key = key, first = first, receives = received - b, record = record}
+    elseif what == "wait" then
       is_stopped = true
-      missing_dlq = delivered == 0 and r.dlq.name or nil
+      r.missing_dlq = r.delivered == delivered and r.dlq.name or r.missing_dlq
       break
     else
-      deliver(r, group, key, record, members[i], n, first, b)
-      delivered = delivered + 1
+      deliver(r, group, key, record, members[i], received, first, b)
       if r.acks then
-        leave.remove(stamp)
+        remove(stamp)
       else
-        leave.keep()
+        kept = kept + 1
       end
     end
   end
-  local removed, kept = leave.finish()
-  if #letters > 0 then
-    deadletter.move_fifo(r.base, r.dlq, group, letters, r.now_us)
+
+  if at_head > 0 then
+    redis.call("LTRIM", list, 2 * at_head, "-1")
   end
-  local is_unlocked = (kept == 0 or r.visibility_ms == 0) and (delivered > 0 or removed > 0 or not is_stopped)
-  return {
-    delivered = delivered,
-    removed = removed,
-    missing_dlq = missing_dlq,
-    steps = steps - (removed > 0 and 2 or 0) - (#letters > 0 and 11 or 0), -- LTRIM, HDEL; deadletter.move_fifo()
-    is_unlocked = not missing_dlq and is_unlocked,
-  }
+  if #gone > 0 then
+    redis.call("HDEL", r.base .. "state", unpack(gone))
+    r.removed, r.steps = r.removed + #gone, r.steps - 2
+  end
+  if #letters > 0 then
+    require("lib.deadletter").move_fifo(r.base, r.dlq, group, letters, r.now_us)
+    r.steps = r.steps - 11
+  end
+  return (kept == 0 or r.visibility_ms == 0) and (r.delivered > delivered or #gone > 0 or not is_stopped)
+end
+
+-- Hand out up to n messages, group after group.
+local function take(r, n, per_group)
+  local unlocked = {}
+  while r.delivered < n and r.steps > 0 and r.room > 0 do
+    local group, since = r.popped, r.since
+    r.popped = nil
+    if not group then
+      group, since = unpack(redis.call("ZPOPMIN", r.base .. "available"))
+    end
+    if not group then
+      break
+    end
+    local delivered, wanted = r.delivered, n - r.delivered
+    local is_unlocked = serve(r, group, per_group > 0 and math.min(per_group, wanted) or wanted)
+    if r.missing_dlq ~= "" then
+      redis.call("ZADD", r.base .. "available", since, group)
+      break
+    elseif is_unlocked and r.delivered == delivered then -- what stands behind the dropped ones has its turn
+      local is_empty = require("lib.make_available")(r.base, group, since) == nil
+      r.steps = r.steps - (is_empty and 1 or 6) -- LINDEX; and up to five for the head
+    elseif is_unlocked then
+      unlocked[#unlocked + 1] = group
+      r.steps = r.steps - 2 -- at the end: LINDEX, and ZSCORE of a delayed head
+    end
+  end
+  if r.removed > 0 then
+    redis.call("HINCRBY", r.meta, "messages", -r.removed)
+  end
+  if #r.states > 0 then
+    redis.call("HSET", r.base .. "state", unpack(r.states))
+  end
+  if #r.scores > 0 then
+    redis.call("ZADD", r.base .. "inflight", unpack(r.scores))
+  end
+  fifo.make_all_available(r.base, unlocked, nil, r.now_us)
+end
+
+-- Keep the answer, for a call that repeats this one.
+local function keep(r, reply)
+  local slot, number, scores = KEYS[1], ARGV[1], r.scores
+  if r.acks or r.visibility_ms == 0 then
+    require("lib.replay").save_reply(slot, number, reply, r.acks)
+  else
+    local saved = #scores == 2 and scores[1] .. scores[2] or cmsgpack.pack(scores) -- lib/replay.lua
+    require("lib.idempotency").save(slot, number, saved)
+  end
+end
+
+return function(r)
+  local count, wait, waiter, attempt_id, per_group = tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[11])
+  r.acks = ARGV[8] == "1"
+  r.delivered, r.removed, r.missing_dlq = #r.scores / 2, 0, ""
+  if r.is_limited or r.paused then
+    count = 0
+  end
+
+  -- What became visible. There may be more.
+  local has_more = fifo.expire_due(r.base, r.now, EXPIRED)
+  if r.delays then
+    has_more = fifo.promote_due(r.base, r.now_ms, r.delay_ms, EXPIRED) or has_more
+  end
+
+  local known = attempt_id ~= "" and count > 0
+    and require("lib.attempt").repeated(r.base, attempt_id, r.now_ms, r.visible_ms)
+  if known then
+    local reply = {r.now_ms, r.topology, 0, 0, "", known}
+    if r.visibility_ms == 0 then
+      keep(r, reply)
+    end
+    reply[#reply + 1] = r.statuses
+    return reply
+  end
+
+  take(r, count, per_group)
+  if r.delivered == 0 then
+    local why = r.is_limited and "limited" or r.paused and "paused"
+      or (has_more or r.steps <= 0 or r.room <= 0) and "again" or nil
+    local nothing_received = require("lib.wakeups").nothing_received
+    local reply = nothing_received(r.base, r.topology, r.now_ms, wait, waiter, r.delay_ms, why, r.missing_dlq)
+    reply[#reply + 1] = r.statuses
+    return reply
+  end
+  if attempt_id ~= "" and #r.scores > 0 then
+    require("lib.attempt").save(r.base, attempt_id, r.now_ms, r.messages, r.scores)
+  end
+  if string.find(wait, "^%d") then -- it has waited before: it may have a duty
+    require("lib.wakeups").leave(r.base, waiter)
+  end
+  if redis.call("EXISTS", r.base .. "wakeups") == 0 then -- a waiter may be blocked
+    require("lib.wake_next")(r.base, r.now_ms, has_more, r.delay_ms)
+  end
+  local reply = {r.now_ms, r.topology, 0, 0, r.missing_dlq, r.messages}
+  keep(r, reply)
+  reply[#reply + 1] = r.statuses
+  return reply
 end
