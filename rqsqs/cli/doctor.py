@@ -134,7 +134,7 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
             number += 1
             if info.is_paused:
                 paused.append(queue.name)
-            if (found := open_queues.judged(queue.name, info.attributes.get("Policy"))) is not None:
+            if (found := open_queues.open_queue(queue.name, info.attributes.get("Policy"))) is not None:
                 opened.append(found)
             if not feeding and "RedrivePolicy" not in info.attributes:
                 without.append(queue.name)
@@ -152,7 +152,7 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
         yield Finding("damage", "ok", text)
     for found in opened:
         advice = "a gateway obeys it: for every access key of the account, and with --allow-anonymous for everybody"
-        yield Finding("policies", "warn", open_queues.told(found), advice)
+        yield Finding("policies", "warn", open_queues.description(found), advice)
     if paused:
         yield Finding("paused", "warn", f"paused: {_names(paused)}", "rqsqs resume QUEUE lets them go on")
     if dead:

@@ -86,7 +86,7 @@ def gateway(
     from rqsqs._io import connect, defaults
     from rqsqs.gateway import Gateway, GatewaySettings, open_queues, queue_files
     from rqsqs.gateway.access_log import AccessLog
-    from rqsqs.gateway.keys import KeysFile
+    from rqsqs.gateway.keys import read_for_gateway
     from rqsqs.gateway.serving import ServingSettings, listen, serve
     from rqsqs.gateway.start_rules import is_loopback, start_rule
 
@@ -111,7 +111,7 @@ def gateway(
         is_loopback=is_loopback(host),
     )
     if keys:
-        KeysFile(keys, region=region)  # refuse one that cannot be used before anything listens
+        read_for_gateway(Path(keys), region=region)  # refuse one that cannot be used before anything listens
     serving = ServingSettings(
         host,
         port,

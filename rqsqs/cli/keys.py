@@ -75,7 +75,9 @@ def add(
     secret_file: str | None,
     path: Path,
 ) -> Result:
-    """Make an access key for NAME, who is made too if there is no such user.
+    """Make an access key for a user.
+
+    NAME is the user, who is made as well if there is none of that name.
 
     Two keys of a user can be active, so that a new one is in use before the old one is disabled. The secret is shown
     this once. A new user may do nothing that --allow, --policy, --root or the policy of a queue does not allow.
@@ -102,7 +104,16 @@ def add(
 
 
 def _statements(allow: tuple[str, ...], queues: tuple[str, ...]) -> list[dict[str, Any]]:
+    from rqsqs.gateway.permissions import OF_BATCHES
+    from rqsqs.gateway.wildcards import Pattern
+    from rqsqs.sqs import ACTIONS
+
     actions = [action.strip() for text in allow for action in text.split(",") if action.strip()]
+    for action in actions:
+        pattern = Pattern(action.lower().removeprefix("sqs:"), has_variables=False)
+        if not any(pattern.matches(each.lower(), lambda _: None) for each in ACTIONS if each not in OF_BATCHES):
+            instead = OF_BATCHES.get(action.removeprefix("sqs:"), "SendMessage")
+            raise click.UsageError(f"--allow must be actions of SQS, such as {instead}, got {action!r:.80}")
     if not actions:
         return []
     spelled = [action if ":" in action or action == "*" else f"sqs:{action}" for action in actions]
@@ -154,10 +165,11 @@ def disable(settings: Settings, key_id: str, path: Path) -> Done:
 @KEYS_FILE
 @reported
 def seal(settings: Settings, path: Path) -> Done:
-    """Add a secret that seals receipt handles, handles of move tasks and tokens of pages.
+    """Add a secret to seal receipt handles with.
 
-    It is in use after a minute, when every gateway that reads the file knows it. What older secrets sealed stays valid
-    as long as they are in the file: take them out when the longest visibility timeout, twelve hours at most, is over.
+    It also seals handles of move tasks and tokens of pages. It is in use after a minute, when every gateway that reads
+    the file knows it. What older secrets sealed stays valid as long as they are in the file: take them out when the
+    longest visibility timeout, twelve hours at most, is over.
     """
     from rqsqs.gateway.keys_editing import add_sealing_secret
 

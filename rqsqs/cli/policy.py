@@ -58,9 +58,10 @@ def test(
     allow_anonymous: bool,
     path: Path,
 ) -> Results:
-    """Tell whether a request would be allowed, and what each statement has to do with that.
+    """Say why a request would be allowed or denied.
 
-    The policy and the tags of the queue are read from the server. Exits with 0 if it would be allowed, with 1 if not.
+    Prints what each statement of the policies says about it, and which one decides. The policy and the tags of the
+    queue are read from the server. Exits with 0 if the request would be allowed, with 1 if not.
 
     \b
     Examples:
@@ -81,6 +82,8 @@ def test(
     action = action.removeprefix("sqs:")
     if action not in ACTIONS:
         raise click.UsageError(f"--action must be an action of SQS, such as SendMessage, got {action!r:.80}")
+    if not queue and action != "ListQueues":
+        raise click.UsageError(f"--queue must be given: {action} is about a queue")
     caller = ANONYMOUS if name is None else read(path, region=region, with_secrets=False).caller(name)
     if caller is None:
         raise click.UsageError(f"--key must be a user or an active access key of {path}, got {name!r:.80}")
@@ -96,15 +99,15 @@ def test(
     resource = str(Arn(partition_of(region), "sqs", region, owner, queue))
     context = RequestContext(f"sqs:{permission}", resource, owner, lambda key: keys.get(key) or known(key))
     compiled = read_queue_policy(policy) if policy else None
-    decision, verdicts, rule = explain(caller, compiled, context, allow_anonymous=allow_anonymous)
-    for verdict in verdicts:
-        yield Explanation(**asdict(verdict))
+    decision, results, rule = explain(caller, compiled, context, allow_anonymous=allow_anonymous)
+    for result in results:
+        yield Explanation(**asdict(result))
     answer = "allowed" if decision.is_allowed else "denied"
-    told = "" if decision.is_allowed else decision.told(caller, permission, resource)
+    message = "" if decision.is_allowed else decision.message(caller, permission, resource)
     text = (
         f"{caller.arn} is {'' if decision.is_allowed else 'not '}allowed to do sqs:{permission} on {resource}: {rule}"
     )
-    yield Result(text, decision=answer, rule=rule, message=told)
+    yield Result(text, decision=answer, rule=rule, message=message)
     return OK if decision.is_allowed else REFUSED
 
 

@@ -106,12 +106,12 @@ class Access:
         if self._sealer is None:
             return response
         for failed in response.get("Failed", ()):
-            failed["Message"] = self._sealer.said(action, sent, opened, failed["Message"])
+            failed["Message"] = self._sealer.as_sent(action, sent, opened, failed["Message"])
         return self._sealer.seal(action, account, _queue(opened), response)
 
-    def said(self, action: str, sent: Params, opened: Params, text: str) -> str:
+    def as_sent(self, action: str, sent: Params, opened: Params, text: str) -> str:
         """The text of a refusal with handles as the client sent them."""
-        return text if self._sealer is None else self._sealer.said(action, sent, opened, text)
+        return text if self._sealer is None else self._sealer.as_sent(action, sent, opened, text)
 
 
 def _queue(params: Params) -> str:

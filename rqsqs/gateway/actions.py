@@ -151,7 +151,7 @@ class Actions:
             else:
                 response = await account.transport.run(flow)
         except RequestError as error:
-            error.sqs_message = access.said(action, params, opened, error.sqs_message)
+            error.sqs_message = access.as_sent(action, params, opened, error.sqs_message)
             raise
         finally:
             account.users -= 1

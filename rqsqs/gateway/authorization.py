@@ -212,7 +212,7 @@ class Authorizer:
         return facts
 
     def _denied(self, caller: Caller, decision: Decision, permission: Permission, context: Context) -> AccessDenied:
-        return AccessDenied(decision.told(caller, permission.action, context.arn_of(permission.queue)))
+        return AccessDenied(decision.message(caller, permission.action, context.arn_of(permission.queue)))
 
 
 def _decide(

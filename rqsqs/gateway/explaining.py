@@ -11,8 +11,8 @@ from .policies import Decision, Policy, RequestContext, Statement, decide
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one statement has to do with a request.
+class StatementResult:
+    """What one statement says about a request.
 
     Attributes:
         statement: which one, `statement 1 (Sid) of the queue policy`.
@@ -29,21 +29,21 @@ class Verdict:
 
 def explain(
     caller: Caller, queue_policy: Policy | None, context: RequestContext, *, allow_anonymous: bool = False
-) -> tuple[Decision, list[Verdict], str]:
+) -> tuple[Decision, list[StatementResult], str]:
     """Decide as the gateway does: the decision, what every statement says, and the rule that decided."""
     action = context.action.removeprefix("sqs:")
-    verdicts = list(_verdicts(caller, queue_policy, context))
+    results = list(_results(caller, queue_policy, context))
     is_foreign = caller.account != context.owner
     if caller.is_anonymous and not allow_anonymous:
-        return Decision(False, "no queue policy"), verdicts, "anonymous access is off at the gateway"
+        return Decision(False, "no queue policy"), results, "anonymous access is off at the gateway"
     if is_foreign and is_owners(action):
         return (
             Decision(False, "no queue policy"),
-            verdicts,
+            results,
             "only the account of the queue may do this, whatever policies say",
         )
     decision = decide(caller, queue_policy, context)
-    return decision, verdicts, _rule(decision, is_foreign)
+    return decision, results, _rule(decision, is_foreign)
 
 
 def _rule(decision: Decision, is_foreign: bool) -> str:
@@ -63,18 +63,18 @@ def _rule(decision: Decision, is_foreign: bool) -> str:
     return "no statement allows it"
 
 
-def _verdicts(caller: Caller, queue_policy: Policy | None, context: RequestContext) -> Iterator[Verdict]:
+def _results(caller: Caller, queue_policy: Policy | None, context: RequestContext) -> Iterator[StatementResult]:
     for policy in (queue_policy, *caller.policies):
         statements: Sequence[Statement] = (policy and policy.statements) or ()
         for one in statements:
             why, applies = _why(one, caller, context)
-            yield Verdict(str(one), "Allow" if one.text.is_allow else "Deny", applies, why)
+            yield StatementResult(str(one), "Allow" if one.text.is_allow else "Deny", applies, why)
 
 
 def _why(one: Statement, caller: Caller, context: RequestContext) -> tuple[str, bool]:
     text = one.text
-    grip = one.grip(caller)
-    if grip is None:
+    match = one.principal_match(caller)
+    if match is None:
         return f"its principal is not {caller.arn}", False
     if not one.has_action(context):
         return f"{context.action} is not among its actions: {_listed(text.actions, text.is_not_action)}", False
@@ -85,7 +85,7 @@ def _why(one: Statement, caller: Caller, context: RequestContext) -> tuple[str, 
         values = context.values(failed)
         found = "is not known" if values is None else f"is {', '.join(values) or 'empty'}"
         return f"its condition on {failed} does not hold: it {found}", False
-    if grip == "account" and text.is_allow and caller.account == context.owner:
+    if match == "account" and text.is_allow and caller.account == context.owner:
         return "it names the account, so the identity policies of the user decide", False
     return "it applies", True
 

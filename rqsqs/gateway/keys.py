@@ -180,12 +180,19 @@ class KeysFile:
         return self._keyring
 
     def _read(self) -> Keyring:
-        keyring = read(self.path, region=self._region, environ=self._environ)
-        if not keyring.sealing:
-            raise KeysFileInvalid(
-                f"{self.path} must have a sealing secret: rqsqs keys seal --keys {self.path} adds one"
-            )
-        return keyring
+        return read_for_gateway(self.path, region=self._region, environ=self._environ)
+
+
+def read_for_gateway(path: Path, *, region: str = DEFAULT_REGION, environ: Mapping[str, str] = os.environ) -> Keyring:
+    """Read a keys file that a gateway is to use.
+
+    Raises:
+        KeysFileInvalid: it cannot be used.
+    """
+    keyring = read(path, region=region, environ=environ)
+    if not keyring.sealing:
+        raise KeysFileInvalid(f"{path} must have a sealing secret: rqsqs keys seal --keys {path} adds one")
+    return keyring
 
 
 def read(

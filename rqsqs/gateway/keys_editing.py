@@ -85,10 +85,13 @@ def add_key(
         known = before.users.get(name)
         if known is not None and not user.is_empty:
             raise KeysFileInvalid(
-                f"the user {name} exists: leave account, tags and policies away to add a key, or edit {path}"
+                f"the user {name} exists: to add a key, leave out --account, --root, --allow, --policy and --tag; to "
+                f"change what the user may do, edit {path}"
             )
         if known is not None and sum(not key.is_disabled for key in known.keys) >= MAX_ACTIVE:
-            raise KeysFileInvalid(f"the user {name} has {MAX_ACTIVE} active access keys: disable one first")
+            raise KeysFileInvalid(
+                f"the user {name} has {MAX_ACTIVE} active access keys: rqsqs keys disable KEY makes room"
+            )
         key_id = "AKIA" + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(16))
         secret = None
         if secret_env is None and secret_file is None:
@@ -118,7 +121,9 @@ def disable_key(path: Path, key_id: str) -> bool:
             if key.key_id == key_id
         ]
         if not found:
-            raise KeysFileInvalid(f"{path} has no access key {key_id!r:.140}: rqsqs keys ls shows all")
+            raise KeysFileInvalid(
+                f"KEY must be the id of an access key in {path}, got {key_id!r:.140}: see rqsqs keys ls"
+            )
         if found[0].is_disabled:
             return False
         lines = text.splitlines(keepends=True)

@@ -37,7 +37,7 @@ class OpenQueue(NamedTuple):
     actions: tuple[str, ...]
 
 
-def judged(name: str, policy: str | None) -> OpenQueue | None:
+def open_queue(name: str, policy: str | None) -> OpenQueue | None:
     """A queue by its Policy attribute; None if there is nothing to tell."""
     if not policy:
         return None
@@ -57,13 +57,13 @@ def find_open_queues(space: Keyspace, most: int = AT_START) -> Flow[list[OpenQue
             info = yield from flows.queue_info(space.queue(name))
         except (QueueDoesNotExist, QueueDamaged):
             continue
-        queue = judged(name, info.attributes.get("Policy"))
+        queue = open_queue(name, info.attributes.get("Policy"))
         if queue is not None:
             found.append(queue)
     return found
 
 
-def told(queue: OpenQueue, account: str = "") -> str:
+def description(queue: OpenQueue, account: str = "") -> str:
     """What to say of a queue."""
     name = f"{account}/{queue.name}" if account else queue.name
     if not queue.actions:
@@ -81,6 +81,6 @@ def warnings(settings: GatewaySettings) -> Iterator[str]:
         with contextlib.suppress(ServerError):
             transport = Transport(settings.url or defaults.URL, prefix, **settings.options)
             try:
-                yield from (told(queue, account) for queue in transport.run(find_open_queues(transport.space)))
+                yield from (description(queue, account) for queue in transport.run(find_open_queues(transport.space)))
             finally:
                 transport.close()

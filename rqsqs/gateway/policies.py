@@ -38,7 +38,7 @@ REPAIRS = frozenset(
 )
 
 Reason = Literal["allowed", "root", "explicit deny", "no identity policy", "no queue policy", "unreadable queue policy"]
-_Grip = Literal["direct", "account"]  # how a queue policy names a caller
+_PrincipalMatch = Literal["direct", "account"]  # how a queue policy names a caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +112,14 @@ class Statement:
         """Whether it is about this request, whoever sent it."""
         return self.has_action(context) and self.has_resource(context) and self.failed_condition(context) is None
 
-    def grip(self, caller: Caller) -> _Grip | None:
+    def principal_match(self, caller: Caller) -> _PrincipalMatch | None:
         """How its principal names a caller: itself (or everybody), its whole account, or not at all."""
         principals = self.text.principals
         if principals is None:
             return "direct"
         names = {name for _, name in principals}
         if not self.text.is_not_principal:
-            return _grip(names, caller)
+            return _principal_match(names, caller)
         if "*" in names:
             return None
         levels = _levels(caller)
@@ -162,7 +162,7 @@ class Decision:
     by: Statement | None = None
     in_queue_policy: bool = False
 
-    def told(self, caller: Caller, action: str, resource: str) -> str:
+    def message(self, caller: Caller, action: str, resource: str) -> str:
         """A refusal as AWS words it."""
         verb = f"sqs:{action.rpartition(':')[2].lower()}"
         head = f"User: {caller.arn} is not authorized to perform: {verb} on resource: {resource}"
@@ -210,14 +210,14 @@ def decide(caller: Caller, queue_policy: Policy | None, context: RequestContext)
     if not (is_own_root and context.action in REPAIRS):
         for statements, in_queue in ((of_queue, True), (of_user, False)):
             for one in statements:
-                if not one.text.is_allow and one.grip(caller) is not None:
+                if not one.text.is_allow and one.principal_match(caller) is not None:
                     return Decision(False, "explicit deny", one, in_queue)
     if is_own_root:
         return Decision(True, "root")
     by_user = next((one for one in of_user if one.text.is_allow), None)
-    grips = [(one, one.grip(caller)) for one in of_queue if one.text.is_allow]
-    direct = next((one for one, grip in grips if grip == "direct"), None)
-    by_queue = direct or next((one for one, grip in grips if grip == "account"), None)
+    matches = [(one, one.principal_match(caller)) for one in of_queue if one.text.is_allow]
+    direct = next((one for one, match in matches if match == "direct"), None)
+    by_queue = direct or next((one for one, match in matches if match == "account"), None)
     if is_own or not caller.account:  # anonymous callers and services have no identity policies
         if direct is not None:
             return Decision(True, "allowed", direct, True)
@@ -288,7 +288,7 @@ def _accounts(caller: Caller) -> set[str]:
     return {caller.account, f"arn:{partition}:iam::{caller.account}:root"} if caller.account else set()
 
 
-def _grip(names: set[str], caller: Caller) -> _Grip | None:
+def _principal_match(names: set[str], caller: Caller) -> _PrincipalMatch | None:
     if "*" in names:
         return "direct"
     if caller.is_anonymous:

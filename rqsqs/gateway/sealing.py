@@ -103,7 +103,7 @@ class Sealer:
             return {**params, "Entries": [self._opened(kind, account, queue, entry) for entry in entries]}
         return self._opened(kind, account, queue, params)
 
-    def said(self, action: str, sent: Params, opened: Params, text: str) -> str:
+    def as_sent(self, action: str, sent: Params, opened: Params, text: str) -> str:
         """A text of an error, with what was sent instead of what was inside."""
         kind = _TAKEN.get(action)
         if kind is None or sent is opened:

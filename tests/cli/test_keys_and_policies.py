@@ -60,10 +60,22 @@ def test_wrong_usage(run: Run, keys: str) -> None:
     assert "--keys" in run("keys", "add", "shop", code=2).stderr
     assert "--allow" in run("keys", "add", "shop", "--queue", "orders", "--keys", keys, code=2).stderr
     assert "twelve digits" in run("keys", "add", "shop", "--account", "1", "--keys", keys, code=2).stderr
-    assert "an action must be like" in run("keys", "add", "shop", "--allow", "a b", "--keys", keys, code=2).stderr
+    for wrong in ("a b", "SendMesage", "s3:*", "SendMessage,Snd*"):
+        said = run("keys", "add", "shop", "--allow", wrong, "--keys", keys, code=2).stderr
+        assert "--allow must be actions of SQS, such as SendMessage" in said, wrong
+    said = run("keys", "add", "shop", "--allow", "DeleteMessageBatch", "--keys", keys, code=2).stderr
+    assert "such as DeleteMessage," in said
     assert not Path(keys).exists()
     run("keys", "add", "shop", "--keys", keys)
-    assert "has no access key" in run("keys", "disable", "AKIAOTHER", "--keys", keys, code=2).stderr
+    assert "see rqsqs keys ls" in run("keys", "disable", "AKIAOTHER", "--keys", keys, code=2).stderr
+    assert "leave out --account" in run("keys", "add", "shop", "--root", "--keys", keys, code=2).stderr
+    run("keys", "add", "shop", "--keys", keys)
+    assert "rqsqs keys disable KEY" in run("keys", "add", "shop", "--keys", keys, code=2).stderr
+    test = ("policy", "test", "--keys", keys, "--key", "shop", "--action")
+    assert "--queue must be given" in run(*test, "SendMessage", code=2).stderr
+    run(*test, "ListQueues", code=1)
+    for each in ("*", "sqs:*", "sqs:Get*", "sendmessage"):
+        run("keys", "add", f"user{len(each)}", "--allow", each, "--keys", keys)
 
 
 def test_a_decision_is_explained_statement_by_statement(
@@ -78,8 +90,8 @@ def test_a_decision_is_explained_statement_by_statement(
     deny = {"Sid": "office", "Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": "*",
             "Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}  # fmt: skip
     put_policy(valkey_url, prefix, "orders", deny)
-    *verdicts, decision = records(run(*ask, "SendMessage", "--context", "aws:SourceIp=192.0.2.1", "--json", code=1))
-    assert [(each["effect"], each["applies"]) for each in verdicts] == [("Deny", True), ("Allow", True)]
+    *results, decision = records(run(*ask, "SendMessage", "--context", "aws:SourceIp=192.0.2.1", "--json", code=1))
+    assert [(each["effect"], each["applies"]) for each in results] == [("Deny", True), ("Allow", True)]
     assert decision["rule"] == "statement 1 (office) of the queue policy denies it, and a Deny decides"
     assert decision["message"].endswith("with an explicit deny in a resource-based policy")
     inside = run(*ask, "SendMessage", "--context", "aws:SourceIp=10.1.2.3").stdout

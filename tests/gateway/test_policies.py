@@ -204,7 +204,7 @@ def test_refusals_in_the_words_of_aws() -> None:
         (admin, [], f"{head} {by_queue}".replace(ALICE.arn, EVE.arn)),
         (ANONYMOUS, [], f"{head} {by_queue}".replace(ALICE.arn, "anonymous")),
     ):
-        assert decided(who, queue).told(who, "sqs:SendMessage", ORDERS) == text
+        assert decided(who, queue).message(who, "sqs:SendMessage", ORDERS) == text
 
 
 def test_which_policies_are_open_to_everybody() -> None:
@@ -320,9 +320,9 @@ def plainly(
     ):
         return "ExplicitlyDenied"
     by_user = any(one["Effect"] == "Allow" for one in of_user)
-    grips = {names(one) for one in of_queue if one["Effect"] == "Allow"} - {None}
+    matches = {names(one) for one in of_queue if one["Effect"] == "Allow"} - {None}
     is_foreign = who.account not in (ACCOUNT, "")
-    allowed = (by_user and bool(grips)) if is_foreign else (by_user or "direct" in grips)
+    allowed = (by_user and bool(matches)) if is_foreign else (by_user or "direct" in matches)
     return "Allowed" if allowed else "ImplicitlyDenied"
 
 

@@ -148,9 +148,9 @@ def test_errors_say_what_was_sent() -> None:
     sent = {"ReceiptHandle": handle}
     inside = one.open("DeleteMessage", ACCOUNT, "orders", sent)
     text = f'The receipt handle "{HANDLE}" is not valid for this queue.'
-    assert one.said("DeleteMessage", sent, inside, text) == text.replace(HANDLE, handle)
+    assert one.as_sent("DeleteMessage", sent, inside, text) == text.replace(HANDLE, handle)
     batch = {"Entries": [{"Id": "a", "ReceiptHandle": handle}]}
-    assert one.said("DeleteMessageBatch", batch, one.open("DeleteMessageBatch", ACCOUNT, "orders", batch), text) == (
+    assert one.as_sent("DeleteMessageBatch", batch, one.open("DeleteMessageBatch", ACCOUNT, "orders", batch), text) == (
         text.replace(HANDLE, handle)
     )
 
