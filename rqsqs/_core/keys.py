@@ -192,15 +192,24 @@ class Keyspace:
     Args:
         prefix: what all keys begin with.
         clock: tests only: the time scripts shall believe in.
+        format_of: the prefix whose format its keys have; None = it has one of its own.
+        most_queues: that are remembered.
     """
 
-    def __init__(self, prefix: str = "rqsqs", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        prefix: str = "rqsqs",
+        clock: Clock | None = None,
+        *,
+        format_of: str | None = None,
+        most_queues: int = 10_000,
+    ) -> None:
         self.prefix = prefix
         self.clock = clock
-        self.queue = functools.lru_cache(maxsize=10_000)(self._queue)
+        self.queue = functools.lru_cache(maxsize=most_queues)(self._queue)
         self.names = f"{prefix}:{{queues}}:names"
         self.created = f"{prefix}:{{queues}}:created"
-        self.format = f"{prefix}:{{queues}}:format"
+        self.format = f"{format_of or prefix}:{{queues}}:format"
 
     def _queue(self, name: str) -> QueueRef:
         return QueueRef(self, name)

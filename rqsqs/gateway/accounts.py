@@ -1,20 +1,23 @@
 """Accounts: each has keys of its own in the same Redis.
 
 Account 000000000000 is the configured prefix itself, which programs beside the gateway use as well. The others have
-prefixes below it, which no queue of it can reach: `rqsqs/123456789012`.
+prefixes below it, which no queue of it can reach: `rqsqs/123456789012`. Whoever calls can name any account, so nothing
+is stored for one, and little is remembered, before it has a queue.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
+from rqsqs._core.keys import Keyspace
 from rqsqs._io.aio.runner import Transport
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
 from .settings import GatewaySettings
 
-MOST = 1000  # that are remembered
+MOST = 200  # that are remembered
+MOST_QUEUES = 1000  # of one
 MOST_ENDPOINTS = 100  # of an account
 
 
@@ -28,8 +31,10 @@ class Account:
 
     def __init__(self, settings: GatewaySettings, number: str) -> None:
         self._settings, self.number = settings, number
-        prefix = settings.prefix if number == DEFAULT_ACCOUNT else f"{settings.prefix}/{number}"
-        self.transport = Transport(settings.url, prefix, **settings.options)
+        self.transport = Transport(settings.url, settings.prefix, **settings.options)
+        if number != DEFAULT_ACCOUNT:
+            prefix = f"{settings.prefix}/{number}"
+            self.transport.space = Keyspace(prefix, format_of=settings.prefix, most_queues=MOST_QUEUES)
         self.users = 0
         self._contexts: dict[str, Context] = {}
 
@@ -57,14 +62,18 @@ class Accounts:
         """An account by its number."""
         found = self._accounts.get(number)
         if found is None:
-            await self._make_room()
             found = self._accounts[number] = Account(self._settings, number)
+            found.users += 1
+            try:
+                await self._make_room()
+            finally:
+                found.users -= 1
         elif number != DEFAULT_ACCOUNT:
             self._accounts.move_to_end(number)
         return found
 
     async def _make_room(self) -> None:
-        while len(self._accounts) >= MOST:
+        while len(self._accounts) > MOST:
             unused = next((n for n, a in self._accounts.items() if not a.users and n != DEFAULT_ACCOUNT), None)
             if unused is None:
                 return

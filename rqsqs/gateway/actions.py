@@ -37,8 +37,11 @@ from .settings import GatewaySettings
 
 log = logging.getLogger("rqsqs.gateway")
 
+SMALL = 16 * 1024  # bytes that are read of somebody who is refused then, to say what
+
 _NOT_ON_QUEUES = frozenset({"CreateQueue", "ListQueues"})
-_KEY_ID = re.compile(rb"Credential=([A-Za-z0-9]{1,128})(?:/|%2F)", re.IGNORECASE)
+_KEY_IN_HEADER = re.compile(r"[ ,]Credential=([\w.-]{1,128})/", re.ASCII)
+_KEY_IN_QUERY = re.compile(rb"(?:^|&)X-Amz-Credential=([\w.-]{1,128})(?:/|%2[Ff])")
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -47,6 +50,7 @@ class Exchange:
 
     Attributes:
         action: its name, once it is known to exist.
+        key_id: the access key that it is signed with; until that is checked, the one that it names.
         form: names and values of the Query protocol; None = AWS JSON.
         wants_json: the Query protocol with Accept: application/json.
     """
@@ -58,7 +62,7 @@ class Exchange:
         self.request_id = str(uuid.uuid4())
         self.started = time.perf_counter()
         self.action = self.queue = self.key_id = ""
-        self.form: dict[str, str] | None = None
+        self.form: dict[str, str] | None = None if "x-amz-target" in request.headers else {}
         self.wants_json = False
 
 
@@ -104,8 +108,6 @@ class Actions:
     def refuse(self, request: HttpRequest, error: RequestError) -> HttpResponse:
         """The answer to a request that was not read to its end."""
         exchange = Exchange(request)
-        if "x-amz-target" not in request.headers:
-            exchange.form = {}
         response = self._refusal(exchange, error)
         self._log(exchange, response.status)
         return response
@@ -124,13 +126,15 @@ class Actions:
         await self._accounts.close()
 
     async def _answer(self, exchange: Exchange, receive: Receive, root_path: str) -> HttpResponse:
-        params = self._read(exchange, root_path)
         request = exchange.request
         base = self._origins.check(request)
+        self._find_action(exchange, root_path)
         caller = self._authenticate(exchange)
         if exchange.action == sts.ACTION:
             body = sts.caller_identity(caller, exchange.request_id)
             return self._response(exchange, 200, xml.CONTENT_TYPE, body)
+        is_nobody = caller.is_anonymous and not self._settings.allow_anonymous
+        params = {} if is_nobody and len(request.body) > SMALL else self._read(exchange, root_path)
         number = _account_of(params, caller)
         _check_destination(params, number)
         account = await self._accounts.of(number)
@@ -158,29 +162,28 @@ class Actions:
             access.done(action, account.number, opened)
         return self._success(exchange, access.seal(action, account.number, params, opened, response))
 
-    def _read(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
-        """Find the action and read the parameters."""
-        request = exchange.request
-        headers = request.headers
-        target = headers.get("x-amz-target")
-        if target is None:
-            return self._read_query(exchange, root_path)
-        if headers.get("content-encoding", "identity") != "identity":
-            raise UnsupportedEncoding("The body must not be compressed")
-        name = target.rpartition(".")[2]
-        action = ACTIONS.get(name)
-        if action is None or request.method != "POST":
-            raise UnknownAction(f"The action {name:.100} is not valid for this endpoint.")
+    def _find_action(self, exchange: Exchange, root_path: str) -> None:
+        """Find the action. Of a body no more is read than that takes, as nobody knows yet who sent it."""
+        request, headers = exchange.request, exchange.request.headers
+        if exchange.form is not None:
+            self._read_form(exchange, exchange.form)
+            name = exchange.form["Action"]
+            if name == sts.ACTION and sts.is_sts(exchange.form):
+                exchange.action = name
+                return
+            is_known = name in ACTIONS and not (name in _NOT_ON_QUEUES and _queue_in_path(request, root_path))
+        else:
+            if headers.get("content-encoding", "identity") != "identity":
+                raise UnsupportedEncoding("The body must not be compressed")
+            name = headers["x-amz-target"].rpartition(".")[2]
+            is_known = name in ACTIONS and request.method == "POST"
+        if not is_known:
+            text = f"The action {name:.100} is not valid for this endpoint."  # as AWS says it
+            raise UnknownAction(text)
         exchange.action = name
-        params = json.read(request.body, action.request)
-        exchange.queue = params.get("QueueUrl") or params.get("QueueName") or ""
-        return params
 
-    def _read_query(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
-        request = exchange.request
-        form: dict[str, str] = {}
-        exchange.form = form
-        headers = request.headers
+    def _read_form(self, exchange: Exchange, form: dict[str, str]) -> None:
+        request, headers = exchange.request, exchange.request.headers
         exchange.wants_json = "application/json" in headers.get("accept", "")
         if request.method not in ("GET", "POST"):
             raise NothingHere("The request must have an action.")
@@ -190,32 +193,33 @@ class Actions:
                 raise UnsupportedEncoding("The body must not be compressed")
             if headers.get("content-type", _FORM).partition(";")[0].strip().lower() == _FORM:
                 form.update(query.fields(request.body))
-        name = form.get("Action", "")
-        if not name:
+        if not form.get("Action"):
             raise NothingHere("The request must have an action.")
-        if name == sts.ACTION and sts.is_sts(form):
-            exchange.action = name
-            return {}
-        path = request.raw_path.decode("latin-1").removeprefix(root_path)
-        queue_url = None if path == "/" else urls.queue_url_of_path(path)
-        action = ACTIONS.get(name)
-        if action is None or (queue_url is not None and name in _NOT_ON_QUEUES):
-            raise UnknownAction(f"The action {name:.100} is not valid for this endpoint.")
-        exchange.action = name
-        params = query.read(form, action.request)
-        if queue_url is not None and not params.get("QueueUrl") and "QueueUrl" in action.request.members:
-            params["QueueUrl"] = queue_url
+
+    def _read(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
+        """Read the parameters."""
+        shape = ACTIONS[exchange.action].request
+        if exchange.form is None:
+            params = json.read(exchange.request.body, shape)
+        else:
+            params = query.read(exchange.form, shape)
+            if "QueueUrl" in shape.members and not params.get("QueueUrl"):
+                queue_url = _queue_in_path(exchange.request, root_path)
+                if queue_url is not None:
+                    params["QueueUrl"] = queue_url
         exchange.queue = params.get("QueueUrl") or params.get("QueueName") or ""
         return params
 
     def _authenticate(self, exchange: Exchange) -> Caller:
         """Who calls."""
         request = exchange.request
-        named = _KEY_ID.search(request.headers.get("authorization", "").encode("latin-1"))
-        named = named or _KEY_ID.search(request.query_string)
-        exchange.key_id = named[1].decode() if named else ""
+        if in_header := _KEY_IN_HEADER.search(request.headers.get("authorization", "")):
+            exchange.key_id = in_header[1]
+        elif in_query := _KEY_IN_QUERY.search(request.query_string):
+            exchange.key_id = in_query[1].decode()
         is_sts = exchange.action == sts.ACTION
         caller = self._access.authenticate(request, "sts" if is_sts else "sqs")
+        exchange.key_id = caller.key_id or exchange.key_id
         if is_sts and caller.is_anonymous:
             raise MissingAuthenticationToken
         return caller
@@ -275,6 +279,12 @@ class Actions:
     def _log(self, exchange: Exchange, status: int) -> None:
         if self._access_log is not None:
             self._access_log.add(exchange, status)
+
+
+def _queue_in_path(request: HttpRequest, root_path: str) -> str | None:
+    """The queue that an old SDK posts to."""
+    path = request.raw_path.decode("latin-1").removeprefix(root_path)
+    return None if path == "/" else urls.queue_url_of_path(path)
 
 
 def _account_of(params: dict[str, Any], caller: Caller) -> str:

@@ -129,7 +129,7 @@ class Gateway:
         """
         most = self.settings.max_body
         announced = request.headers.get("content-length", "0")
-        if not announced.isdigit() or int(announced[:20]) > most:
+        if not (announced.isascii() and announced.isdigit()) or int(announced[:20]) > most:
             raise _too_large(most)
         message = await _first(receive, self.settings.body_timeout)
         if message["type"] == "http.disconnect":

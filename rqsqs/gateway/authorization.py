@@ -27,6 +27,8 @@ from .request import HttpRequest
 
 KEPT_S = 5.0
 MOST = 10_000  # queues, and decisions, that are remembered
+MOST_TEXT = 4_000_000  # characters of the policies that are remembered
+LONGEST_SEEN = 500  # characters of the values of a decision's condition keys
 
 _NO_QUEUE_POLICY = Decision(False, "no queue policy", None)
 
@@ -63,6 +65,7 @@ class Authorizer:
         self._clock, self._wall_clock = clock, wall_clock
         self._facts: dict[tuple[str, str], _Facts] = {}
         self._changes = 0
+        self._text = 0  # characters of the policies in what follows and above, at most
         self._decisions: dict[Any, Decision] = {}
         self._looked_at: dict[tuple[Caller, Policy | None], tuple[str, ...]] = {}
 
@@ -159,6 +162,8 @@ class Authorizer:
         found = self._decisions.get(place)
         if found is None:
             found = _decide(caller, permission, policy, values, context)
+            if sum([len(text) for texts in seen for text in texts or ()]) > LONGEST_SEEN:
+                return found
             if len(self._decisions) >= MOST:
                 self._decisions.clear()
             self._decisions[place] = found
@@ -195,8 +200,7 @@ class Authorizer:
         try:
             queue = context.queue(name)
             info = yield from flows.queue_info(queue)
-            text = info.attributes.get("Policy")
-            facts = _Facts(read_queue_policy(text) if text else None, None, until)
+            facts = _Facts(self._policy(context.account, name, info.attributes.get("Policy")), None, until)
             if self._wants_tags(caller, facts):
                 facts = _Facts(facts.policy, (yield flows.get_tags(queue)), until)
         except QueueDoesNotExist:
@@ -210,6 +214,20 @@ class Authorizer:
                 self._facts.clear()
             self._facts[context.account, name] = facts
         return facts
+
+    def _policy(self, account: str, queue: str, text: str | None) -> Policy | None:
+        """The policy of a queue, compiled; the same one as long as its text is."""
+        if not text:
+            return None
+        before = self._facts.get((account, queue))
+        if before is not None and before.policy is not None and before.policy.text == text:
+            return before.policy
+        self._text += len(text)
+        if self._text > MOST_TEXT:
+            for each in (self._facts, self._decisions, self._looked_at):
+                each.clear()
+            self._text = len(text)
+        return read_queue_policy(text)
 
     def _denied(self, caller: Caller, decision: Decision, permission: Permission, context: Context) -> AccessDenied:
         return AccessDenied(decision.message(caller, permission.action, context.arn_of(permission.queue)))

@@ -1,7 +1,8 @@
 """What conditions of policies can look at: the condition keys of a request, from what the gateway itself knows.
 
 Nothing comes from headers that a client can write as it likes, but for aws:UserAgent and aws:Referer, which are what
-it says by definition. aws:SourceArn and the like, which services of AWS set, are never there.
+it says by definition, in their first LONGEST_TEXT characters. aws:SourceArn and the like, which services of AWS set,
+are never there.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 from rqsqs.sqs.context import Params
+from rqsqs.sqs.tags import MAX_TAGS
 
 from .callers import Caller
 from .conditions import Values
@@ -18,6 +21,8 @@ from .request import HttpRequest
 
 PASSING = frozenset({"aws:currenttime", "aws:epochtime"})  # a decision that looks at them is not remembered
 RESOURCE_TAG = "aws:resourcetag/"
+_CUT = 300  # of tags: actions refuse longer ones, and more than MAX_TAGS
+LONGEST_TEXT = 1024  # a policy may take long to look at it
 _REQUEST_TAG, _PRINCIPAL_TAG = "aws:requesttag/", "aws:principaltag/"
 
 
@@ -67,11 +72,12 @@ class ConditionKeys:
 
     def _requested_tags(self) -> Mapping[str, str] | None:
         name = {"CreateQueue": "tags", "TagQueue": "Tags"}.get(self._action)
-        return None if name is None else self._params.get(name)
+        tags = None if name is None else self._params.get(name)
+        return tags and {key[:_CUT]: value[:_CUT] for key, value in islice(tags.items(), MAX_TAGS + 1)}
 
     def _tag_keys(self) -> Values:
         if self._action == "UntagQueue":
-            return list(self._params.get("TagKeys") or ())
+            return [key[:_CUT] for key in islice(self._params.get("TagKeys") or (), MAX_TAGS + 1)]
         tags = self._requested_tags()
         return None if tags is None else list(tags)
 
@@ -83,7 +89,7 @@ class ConditionKeys:
 
     def _header(self, name: str) -> Values:
         value = self._request.headers.get(name)
-        return None if value is None else [value]
+        return None if value is None else [value[:LONGEST_TEXT]]
 
     def _principal_type(self) -> str:
         caller = self._caller

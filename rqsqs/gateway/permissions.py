@@ -11,7 +11,7 @@ from rqsqs.errors import QueueDoesNotExist
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import Params
 from rqsqs.sqs.moves import source_of
-from rqsqs.sqs.names import parse_arn
+from rqsqs.sqs.names import is_queue_name, parse_arn
 from rqsqs.sqs.permissions import OWNER_ONLY
 
 OF_BATCHES = {
@@ -68,11 +68,16 @@ def needed(action: str, params: Params, context: Context) -> list[Permission]:
     if action == "ListQueues":
         return [Permission(action, "")]
     if action == "CreateQueue":
-        queue = params.get("QueueName") or ""
+        queue = _possible(params.get("QueueName"))
         return [Permission(action, queue), *([Permission("TagQueue", queue)] if params.get("tags") else [])]
     if action == "GetQueueUrl":
-        return [Permission(action, params.get("QueueName") or "")]
+        return [Permission(action, _possible(params.get("QueueName")))]
     return [Permission(OF_BATCHES.get(action, action), context.queue_of(params).name)]
+
+
+def _possible(name: str | None) -> str:
+    """A queue name; "" instead of what is none, which the action refuses."""
+    return name if name is not None and is_queue_name(name) else ""
 
 
 def _for_moves(action: str, params: Params) -> Iterator[Permission]:
@@ -81,12 +86,12 @@ def _for_moves(action: str, params: Params) -> Iterator[Permission]:
         if action.startswith("Cancel")
         else parse_arn(params.get("SourceArn") or "")
     )
-    source = arn.name if arn is not None else ""  # which the action refuses
+    source = "" if arn is None else _possible(arn.name)
     for each in (action, *_MOVES[action]):
         yield Permission(each, source)
     destination = parse_arn(params.get("DestinationArn") or "")
     if destination is not None and action == "StartMessageMoveTask":
-        yield Permission("SendMessage", destination.name)
+        yield Permission("SendMessage", _possible(destination.name))
 
 
 def has_unnamed_destinations(action: str, params: Params) -> bool:
@@ -98,7 +103,7 @@ def destinations(params: Params, context: Context) -> Flow[list[Permission]]:
     """What a move task without a destination needs: to send to every queue whose dead letters are there."""
     arn = parse_arn(params.get("SourceArn") or "")
     found: list[Permission] = []
-    if arn is None:
+    if arn is None or not is_queue_name(arn.name):
         return found
     queue, after = context.queue(arn.name), ""
     while True:

@@ -182,7 +182,7 @@ def read_identity_policy(document: str | Mapping[str, Any], *, name: str = "the 
     return _compiled(read_policy(document, of_queue=False), name, "")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)  # compiled, a large one takes 200 KB
 def read_queue_policy(text: str) -> Policy:
     """Compile the policy of a queue. One that cannot be read denies everything, as nobody knows what it denies."""
     try:

@@ -13,13 +13,15 @@ from functools import lru_cache
 from .request import HttpRequest
 from .settings import GatewaySettings
 
+LONGEST_ADDRESS = 100
+
 
 class Proxies:
     """The proxies that a gateway trusts."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._networks = settings.networks()
-        self._is_trusted = lru_cache(maxsize=4096)(self._is_ours)
+        self._is_known = lru_cache(maxsize=4096)(self._is_ours)
 
     def client_request(self, request: HttpRequest) -> HttpRequest:
         """The request as the client sent it to the proxy; the same one if no proxy did."""
@@ -41,6 +43,9 @@ class Proxies:
             headers={**headers, "host": host} if host else headers,
             is_secure=scheme.lower() == "https" if scheme else request.is_secure,
         )
+
+    def _is_trusted(self, address: str | None) -> bool:
+        return len(address or "") <= LONGEST_ADDRESS and self._is_known(address)
 
     def _is_ours(self, address: str | None) -> bool:
         try:

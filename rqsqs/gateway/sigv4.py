@@ -27,6 +27,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 SKEW_S = 15 * 60
 MAX_EXPIRES_S = 7 * 24 * 3600
+LONGEST_KEY_ID = 128
 SIGNING_KEYS = 32  # of one access key: days, times the services of this gateway
 
 _MARKS = (b"X-Amz-Signature=", b"X-Amz-Credential=", b"X-Amz-Algorithm=")
@@ -86,9 +87,10 @@ def is_signed(request: HttpRequest) -> bool:
 def key_id_of(request: HttpRequest) -> str:
     """The access key id that a request names, unchecked; "" if it names none. For gateways that check nobody."""
     try:
-        return _read(request).credential.partition("/")[0]
+        key_id = _read(request).credential.partition("/")[0]
     except (IncompleteSignature, InvalidSignature):
         return ""
+    return key_id if len(key_id) <= LONGEST_KEY_ID and key_id.isprintable() else ""
 
 
 def verify(request: HttpRequest, keys: Mapping[str, AccessKey], *, service: str, region: str, now: float) -> Caller:
@@ -269,9 +271,10 @@ def _value(value: str) -> str:
     return b" ".join(value.encode("latin-1", "replace").split()).decode("latin-1")
 
 
-@functools.lru_cache(maxsize=1024)
 def _canonical_path(path: bytes) -> str:
     """Without empty segments and dots, then encoded once more, as SQS is not S3."""
+    if path == b"/":
+        return "/"
     segments: list[bytes] = []
     for segment in path.split(b"/"):
         if segment == b"..":

@@ -46,15 +46,15 @@ class Throttle:
         if self._rate is None:
             return
         now = self._clock()
-        tokens, then = self._buckets.get(caller, (self._burst, now))
+        tokens, then = self._buckets.pop(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - then) * self._rate)
+        if len(self._buckets) >= MOST:
+            del self._buckets[next(iter(self._buckets))]  # who was silent longest
+        self._buckets[caller] = (tokens - 1 if tokens >= 1 else tokens, now)
         if tokens < 1:
             raise RequestThrottled(
                 f"The request was throttled: there may be {self._rate:g} a second for one access key."
             )
-        if caller not in self._buckets and len(self._buckets) >= MOST:
-            self._drop_idle(now)
-        self._buckets[caller] = (tokens - 1, now)
 
     @contextlib.contextmanager
     def poll(self, caller: str) -> Iterator[None]:
@@ -80,13 +80,3 @@ class Throttle:
                 self._waiting[caller] = left
             else:
                 del self._waiting[caller]
-
-    def _drop_idle(self, now: float) -> None:
-        """Forget those whose buckets are full again; if there is none, all."""
-        rate = self._rate or 1.0
-        left = {
-            each: (tokens, then)
-            for each, (tokens, then) in self._buckets.items()
-            if tokens + (now - then) * rate < self._burst
-        }
-        self._buckets = left if len(left) < MOST else {}

@@ -9,12 +9,9 @@ The host is not examined: the last two parts of the path are account and name.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from rqsqs.sqs.names import is_account, is_queue_name, parse_arn
 
 
-@lru_cache(maxsize=4096)
 def account_of_url(url: str) -> str | None:
     """The account in a queue URL; None if it has none."""
     account = url.rstrip("/").rpartition("/")[0].rpartition("/")[2]
@@ -27,7 +24,6 @@ def account_of_arn(text: object) -> str | None:
     return arn.account if arn is not None and is_account(arn.account) else None
 
 
-@lru_cache(maxsize=4096)
 def queue_url_of_path(path: str) -> str | None:
     """What an old SDK posts to, `/{account}/{name}` with anything before: account and name; None for any other path."""
     front, _, name = path.rpartition("/")

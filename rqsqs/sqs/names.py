@@ -19,6 +19,7 @@ _ID = re.compile(r"[!-~]{1,128}")  # ASCII letters, digits and punctuation: ever
 _ARN = re.compile(r"arn:(?P<partition>[^:]+):(?P<service>[^:]+):(?P<region>[^:]*):(?P<account>[^:]*):(?P<name>.+)")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_LONGEST_URL = 2048  # so that what is remembered of URLs stays small
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def queue_name_of_url(url: str) -> str:
     head, _, name = url.rpartition("/")
     host_and_account = head.partition("://")[2] if "://" in head else head
     is_bare = not head
-    if not is_queue_name(name) or not (is_bare or "/" in host_and_account.rstrip("/")):
+    if len(url) > _LONGEST_URL or not is_queue_name(name) or not (is_bare or "/" in host_and_account.rstrip("/")):
         raise QueueDoesNotExist(QUEUE_DOES_NOT_EXIST)
     return name
 

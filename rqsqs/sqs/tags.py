@@ -40,6 +40,8 @@ def untag_queue(ctx: Context, params: Params) -> ResponseFlow:
     keys: Sequence[str] = params.get("TagKeys") or ()
     if not keys:
         raise missing("TagKeys")
+    if len(keys) > MAX_TAGS:
+        raise InvalidParameterValue(f"The request must contain up to {MAX_TAGS} TagKeys, got {len(keys)}.")
     yield from flows.remove_tags(queue, [key for key in keys if _is_allowed(key)])  # no other can exist
     return {}
 
