@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,3 +264,9 @@ def test_every_role_has_its_rules_in_both_forms() -> None:
         record = json.loads(shown.stdout)
         assert record["rules"] == rules(role, "p")
         assert record["power"]
+
+
+def test_docs_list_the_power_that_each_role_leaves() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "authorization.md").read_text("utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*?) \|$", page, re.MULTILINE))
+    assert listed == {name: role.power for name, role in ROLES.items()}

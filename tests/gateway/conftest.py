@@ -19,17 +19,20 @@ from botocore.config import Config
 pytest.importorskip("uvicorn")
 
 from rqsqs.gateway import Gateway, GatewaySettings
+from rqsqs.gateway.access_log import AccessLog
 from rqsqs.gateway.serving import Server, ServingSettings, listen
 
 PATIENCE_S = 60
 
 
 @contextlib.contextmanager
-def running(settings: GatewaySettings, serving: ServingSettings | None = None) -> Iterator[str]:
+def running(
+    settings: GatewaySettings, serving: ServingSettings | None = None, access_log: AccessLog | None = None
+) -> Iterator[str]:
     """A gateway on a free port; its address."""
     serving = serving or ServingSettings(shutdown_timeout=5)
     listener = listen("127.0.0.1", 0)
-    server = Server(Gateway(settings), serving)
+    server = Server(Gateway(settings, access_log), serving)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     scheme = "https" if serving.tls_cert else "http"
@@ -122,8 +125,9 @@ def start(valkey_url: str, prefix: str) -> Iterator[Callable[..., str]]:
     """Starts a gateway with the settings given; returns its address."""
     with contextlib.ExitStack() as stack:
 
-        def start(**given: Any) -> str:
-            return stack.enter_context(running(GatewaySettings(**{"url": valkey_url, "prefix": prefix, **given})))
+        def start(access_log: AccessLog | None = None, **given: Any) -> str:
+            settings = GatewaySettings(**{"url": valkey_url, "prefix": prefix, **given})
+            return stack.enter_context(running(settings, access_log=access_log))
 
         yield start
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
+from rqsqs.gateway import GatewaySettings
+from rqsqs.gateway.access_log import AccessLog
 from rqsqs.gateway.keys_editing import NewKey, NewUser, add_key
+from rqsqs.gateway.open_queues import warnings
 from tests.gateway.conftest import client_of
+from tests.gateway.signing import signed
 
 OWN, OTHER = "111111111111", "222222222222"
 
@@ -298,8 +310,6 @@ def test_one_key_that_floods_is_throttled_and_others_are_not(world: World) -> No
 
 
 def test_a_new_key_works_while_the_gateway_runs(world: World) -> None:
-    import time
-
     world.client(world.root).list_queues()
     late = world.client(world.key("late", allow("*")))
     deadline = time.monotonic() + 30
@@ -310,3 +320,101 @@ def test_a_new_key_works_while_the_gateway_runs(world: World) -> None:
         except ClientError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def form(address: str, key: NewKey, method: str = "POST", expires: int | None = None, **fields: str) -> tuple[int, str]:
+    """A signed request of the Query protocol, presigned if `expires` is given; status and answer."""
+    query = urlencode(fields, quote_via=quote)
+    host = address.partition("://")[2]
+    headers = {"content-type": "application/x-www-form-urlencoded"} if expires is None else {}
+    content = {"query": query} if method == "GET" else {"body": query.encode()}
+    request = signed(
+        method=method, host=host, headers=headers, key_id=key.key_id, secret=key.secret or "", at=time.time(),
+        expires=expires, **content,
+    )  # fmt: skip
+    url = f"{address}/?{request.query_string.decode()}" if request.query_string else f"{address}/"
+    sent = Request(url, request.body or None, dict(request.headers), method=method)
+    try:
+        with urlopen(sent, timeout=60) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_query_protocol_refuses_in_the_same_words(world: World) -> None:
+    shop = world.key("shop", allow("SendMessage", on="orders"))
+    url = world.client(world.root).create_queue(QueueName="orders")["QueueUrl"]
+    assert form(world.address, shop, Action="SendMessage", QueueUrl=url, MessageBody="x")[0] == 200
+    status, text = form(world.address, shop, Action="ReceiveMessage", QueueUrl=url)
+    assert status == 403
+    told = refusal(world.client(shop).receive_message, QueueUrl=url)[1]
+    assert f"<Type>Sender</Type><Code>AccessDenied</Code><Message>{told}</Message>" in text
+    status, text = form(world.address, replace(shop, secret="wrong"), Action="ReceiveMessage", QueueUrl=url)
+    assert (status, "<Code>SignatureDoesNotMatch</Code>" in text) == (403, True)
+
+
+def test_a_presigned_request_can_be_sent_by_anybody_and_leaves_nothing_in_logs(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = world.key("shop", allow("SendMessage", on="orders"))
+    log = io.BytesIO()
+    world.options = {"access_log": AccessLog(log)}
+    url = world.client(world.root).create_queue(QueueName="orders")["QueueUrl"]
+    given = {"Action": "SendMessage", "QueueUrl": url, "MessageBody": "the-body"}
+    assert form(world.address, shop, "GET", expires=60, **given)[0] == 200
+    assert form(world.address, replace(shop, secret="wrong-secret"), "GET", expires=60, **given)[0] == 403
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in log.getvalue().splitlines()]
+
+    deadline = time.monotonic() + 30
+    while len(lines()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert [line["status"] for line in lines()] == [200, 200, 403]
+    assert lines()[1]["key"] == shop.key_id
+    written = log.getvalue().decode() + caplog.text
+    for secret in ("X-Amz-Signature", "Signature=", shop.secret or "", "the-body", "wrong-secret"):
+        assert secret not in written
+
+
+def test_one_key_cannot_hold_all_waiting_receives(world: World) -> None:
+    shop, other = world.key("shop", allow("*")), world.key("other", allow("*"))
+    world.options = {"polls_per_key": 1}
+    client, second = world.client(shop), world.client(other)
+    url = client.create_queue(QueueName="orders")["QueueUrl"]
+    deadline = time.monotonic() + 60
+
+    def receive(seconds: int) -> dict[str, Any]:
+        """As soon as there is a place."""
+        while True:
+            with contextlib.suppress(client.exceptions.RequestThrottled):
+                found: dict[str, Any] = client.receive_message(QueueUrl=url, WaitTimeSeconds=seconds)
+                return found
+            assert time.monotonic() < deadline
+
+    def is_full() -> bool:
+        try:
+            client.receive_message(QueueUrl=url, WaitTimeSeconds=1)
+        except client.exceptions.RequestThrottled:
+            return True
+        return False
+
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(receive, 20)
+        while not is_full():
+            assert time.monotonic() < deadline
+        assert "Messages" not in client.receive_message(QueueUrl=url, WaitTimeSeconds=0)  # one that does not wait
+        assert "Messages" not in second.receive_message(QueueUrl=url, WaitTimeSeconds=1)
+        second.send_message(QueueUrl=url, MessageBody="x")
+        assert waiting.result(60)["Messages"][0]["Body"] == "x"
+    assert "Messages" not in receive(1)  # its place is free again
+
+
+def test_the_start_of_a_gateway_tells_which_queues_are_open(world: World, valkey_url: str, prefix: str) -> None:
+    root = world.client(world.root)
+    for name, principal in (("open", "*"), ("closed", {"AWS": OTHER})):
+        statement = {"Effect": "Allow", "Principal": principal, "Action": "sqs:SendMessage", "Resource": "*"}
+        root.create_queue(QueueName=name, Attributes={"Policy": json.dumps({"Statement": statement})})
+    settings = GatewaySettings(url=valkey_url, prefix=prefix, keys=world.path)
+    assert list(warnings(settings)) == [f"the policy of {OWN}/open allows sqs:SendMessage to everybody"]
