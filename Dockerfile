@@ -1,7 +1,7 @@
 # The command rqsqs: gateway, workers, and everything else.
 #
 #   docker build --tag rqsqs .
-#   docker run --rm --publish 127.0.0.1:9324:9324 --volume ./keys.toml:/etc/rqsqs/keys.toml:ro \
+#   docker run --rm --publish 127.0.0.1:9324:9324 --volume ./keys:/etc/rqsqs:ro \
 #       --env RQSQS_URL=redis://redis.example.com:6379/0 rqsqs
 #   docker run --rm rqsqs doctor --url redis://redis.example.com:6379/0
 #

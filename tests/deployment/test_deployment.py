@@ -71,6 +71,10 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for file in (ROOT / "Dockerfile", DEPLOY / "compose.yaml", *UNITS, *(DEPLOY / "kubernetes").glob("*.yaml")):
         for line in in_comments.findall(file.read_text("utf-8")):
             yield f"{file.name}, comment", shlex.split(re.split(r"  +", line)[0])
+    for page in ("deployment.md", "authorization.md", "gateway.md", "clients/README.md"):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        for line in re.findall(r"^ *(?:\$ )?rqsqs ((?:keys|policy|acl|gateway) .*)$", text, re.MULTILINE):
+            yield page, shlex.split(re.split(r" >>|  +#", line)[0])
 
 
 COMMANDS = list(commands())
@@ -126,7 +130,7 @@ def test_compose_names_what_exists() -> None:
         assert set(service.get("depends_on", {})) <= set(COMPOSE["services"]), name
         for volume in service.get("volumes", []):
             source, target, *_ = volume.split(":")
-            assert source in COMPOSE["volumes"] or source == "./keys.toml" or (DEPLOY / source).is_dir(), volume
+            assert source in COMPOSE["volumes"] or source == "./keys" or (DEPLOY / source).is_dir(), volume
             if service.get("working_dir") == target:
                 words = [*service.get("entrypoint", []), *shlex.split(service.get("command", ""))]
                 files = [w for w in words if w.endswith(".py")] + [w.split(":")[0] + ".py" for w in words if ":" in w]
