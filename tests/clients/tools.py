@@ -6,6 +6,7 @@ printed. aiobotocore and awscli want a botocore of their own each, so each clien
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -53,7 +54,10 @@ def python_of(client: str) -> Path:
 def missing(client: str) -> str:
     """Why a client cannot be run here; "" if it can."""
     if client == "boto3":
-        return "" if importlib.util.find_spec("boto3") else "boto3 is not installed"
+        if importlib.util.find_spec("boto3") is None:
+            return "boto3 is not installed"
+        major, minor, *_ = importlib.metadata.version("boto3").split(".")
+        return "" if (int(major), int(minor)) >= (1, 35) else "older ones do not know MessageSystemAttributeNames"
     if client in PIP:
         return "" if python_of(client).exists() else f"{client} is not installed: make test-clients"
     if client == "node":

@@ -130,7 +130,7 @@ def main() -> None:
         assert "not authorized" in refused.stdout + refused.stderr, refused.stdout + refused.stderr
         assert artisan("queue:size", "laravel-jobs").strip() == "0"
         assert [queue.counts() for queue in letters] == [rqsqs.Counts(), rqsqs.Counts()]
-    say("Done: everything that PHP sent was applied once, and nothing is left")
+    say("Done: everything that PHP sent was applied, and nothing is left")
 
 
 def names(queues: rqsqs.Connection) -> list[str]:
