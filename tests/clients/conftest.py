@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,31 +19,47 @@ from tests.clients.tools import ROOT
 from tests.servers import Server
 
 PATIENCE_S = 60
-KEY_ID, SECRET = (
-    "AKIAIOSFODNN7EXAMPLE",
-    "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
-)  # with what has to be encoded in DSNs
-KEYS_FILE = f"""
-[users.tour]
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # with what has to be encoded in DSNs
+KEYS = {"tour": "AKIAIOSFODNN7EXAMPLE", "celery": "AKIAIOSFODNN7CELERY", "keda": "AKIAIOSFODNN7KEDA"}
+
+
+def user(name: str, actions: Iterable[str]) -> str:
+    """A user of the keys file, and what it may do with queues that begin with tour-."""
+    return f"""
+[users.{name}]
 tags = {{ team = "examples" }}
 
-[[users.tour.statements]]
+[[users.{name}.statements]]
 Effect = "Allow"
-Action = "sqs:*"
+Action = {sorted(set(actions) - {"sqs:ListQueues"})}
 Resource = "arn:aws:sqs:us-east-1:000000000000:tour-*"
 
-[[users.tour.statements]]
+[[users.{name}.statements]]
 Effect = "Allow"
 Action = "sqs:ListQueues"
 Resource = "*"
 
-[[users.tour.keys]]
-id = "{KEY_ID}"
+[[users.{name}.keys]]
+id = "{KEYS[name]}"
 secret = "{SECRET}"
-
-[[sealing]]
-secret = "a secret of forty-three characters for tests."
 """
+
+
+def actions_in(page: str) -> list[str]:
+    """What a page of docs/clients says that a key has to be allowed."""
+    return re.findall(r"`(sqs:\w+)`", (ROOT / "docs" / "clients" / page).read_text("utf-8"))
+
+
+def keys_file() -> str:
+    """One user for the tours, and two that may do what the docs say and no more."""
+    return "".join(
+        [
+            user("tour", ["sqs:*"]),
+            user("celery", actions_in("celery.md")),
+            user("keda", actions_in("infrastructure.md")),
+            '[[sealing]]\nsecret = "a secret of forty-three characters for tests."\n',
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -60,11 +77,15 @@ class RunningGateway:
     @property
     def env(self) -> dict[str, str]:
         """The environment of a client."""
-        names = ("PATH", "HOME", "TMPDIR", "LANG", "GOCACHE", "RQSQS_SERVER_BINARY")
-        return {name: os.environ[name] for name in names if name in os.environ} | {
+        return self.env_of("tour")
+
+    def env_of(self, name: str) -> dict[str, str]:
+        """The environment of a client with the key of a user."""
+        kept = ("PATH", "HOME", "TMPDIR", "LANG", "GOCACHE", "RQSQS_SERVER_BINARY")
+        return {each: os.environ[each] for each in kept if each in os.environ} | {
             "AWS_ENDPOINT_URL_SQS": self.address,
             "AWS_ENDPOINT_URL_STS": self.address,
-            "AWS_ACCESS_KEY_ID": KEY_ID,
+            "AWS_ACCESS_KEY_ID": KEYS[name],
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_REGION": "us-east-1",
@@ -83,7 +104,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
     """A gateway with a keys file, on a Valkey of its own."""
     pytest.importorskip("uvicorn")
     keys = tmp_path_factory.mktemp("gateway") / "keys.toml"
-    keys.write_text(KEYS_FILE, "utf-8")
+    keys.write_text(keys_file(), "utf-8")
     keys.chmod(0o600)
     with Server("valkey") as server:
         command = [sys.executable, "-m", "rqsqs", "gateway", "--port", "0", "--keys", str(keys), "--url", server.url]

@@ -15,18 +15,18 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.clients.conftest import KEY_ID, SECRET, RunningGateway
+from tests.clients.conftest import KEYS, SECRET, RunningGateway
 
 ACCOUNT = "000000000000"
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
-def client_of(gateway: RunningGateway, service: str) -> Any:
+def client_of(gateway: RunningGateway, service: str, name: str = "tour") -> Any:
     return boto3.client(
         service,
         endpoint_url=gateway.address,
         region_name="us-east-1",
-        aws_access_key_id=KEY_ID,
+        aws_access_key_id=KEYS[name],
         aws_secret_access_key=SECRET,
         config=ONCE,
     )
@@ -133,7 +133,7 @@ def test_terraform_creates_updates_and_deletes_a_queue(sqs: Any, name: str, is_f
             assert gone.value.response["Error"]["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
 
 
-def test_keda_counts_the_messages(sqs: Any, name: str) -> None:
+def test_keda_counts_the_messages(gateway: RunningGateway, sqs: Any, name: str) -> None:
     """The scaler passes queueURL on as it is, a bare name too, and wants each attribute as a whole number."""
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
     for delay in (0, 0, 0, 600):
@@ -144,9 +144,12 @@ def test_keda_counts_the_messages(sqs: Any, name: str) -> None:
         "ApproximateNumberOfMessagesNotVisible": "1",
         "ApproximateNumberOfMessagesDelayed": "1",
     }
+    keda = client_of(gateway, "sqs", "keda")
     elsewhere = f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/{name}"
     for queue_url in (url, name, elsewhere):
-        assert read(sqs, queue_url, *wanted) == wanted
+        assert read(keda, queue_url, *wanted) == wanted
+    with pytest.raises(ClientError, match="AccessDenied"):
+        keda.receive_message(QueueUrl=url)
 
 
 def test_a_key_may_do_what_its_policy_says_and_no_more(gateway: RunningGateway, sqs: Any) -> None:

@@ -153,7 +153,7 @@ def worker(command: list[str | Path], env: dict[str, str], cwd: Path, log: Path)
 @pytest.mark.parametrize("client", ["celery", "query"])
 def test_celery(gateway: RunningGateway, tmp_path: Path, client: str) -> None:
     needs(client)
-    env = gateway.env | {
+    env = gateway.env_of("celery") | {
         "CELERY_BROKER_URL": gateway.address.replace("http://", "sqs://"),
         "CELERY_RESULT_BACKEND": gateway.redis_url.removesuffix("/0") + "/1",
         "CELERY_QUEUE": f"tour-celery-{client}",
