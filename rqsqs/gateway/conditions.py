@@ -16,7 +16,7 @@ from .wildcards import Lookup, Pattern
 
 Values = Sequence[str] | None  # of a condition key; None if there is no such key
 Test = Callable[[Values, Lookup], bool]
-_One = Callable[[str, Lookup], bool | None]  # does one value of the request match?
+_ValueTest = Callable[[str, Lookup], bool | None]  # does one value of the request match?
 
 _NEGATED = ("StringNotEquals", "StringNotEqualsIgnoreCase", "StringNotLike", "NumericNotEquals", "DateNotEquals",
             "ArnNotEquals", "ArnNotLike", "NotIpAddress")  # fmt: skip
@@ -29,24 +29,25 @@ def compile_condition(condition: Condition, *, has_variables: bool) -> tuple[Tes
         wanted_absent = {text.lower() == "true" for text in condition.values}
         return lambda values, _: (values is None) in wanted_absent, frozenset({condition.key})
     is_negated = condition.operator in _NEGATED
-    ones, keys = _ones(condition, has_variables)
-    test = _over(condition, ones, is_negated)
+    tests, keys = _value_tests(condition, has_variables)
+    test = _over_all_values(condition, tests, is_negated)
     if condition.if_exists:
         plain = test
         test = lambda values, lookup: values is None or plain(values, lookup)  # noqa: E731
     return test, keys | {condition.key}
 
 
-def _over(condition: Condition, ones: list[_One], is_negated: bool) -> Test:
+def _over_all_values(condition: Condition, tests: list[_ValueTest], is_negated: bool) -> Test:
     """How the values of the request and those of the policy are taken together."""
 
     def holds(value: str, lookup: Lookup) -> bool:
-        matched = any([one(value, lookup) for one in ones])  # None, a variable that stands for nothing, is no match
+        # A variable that stands for nothing gives None, which is no match.
+        matched = any([matches(value, lookup) for matches in tests])
         return matched != is_negated
 
-    if condition.over == "ForAllValues":
+    if condition.set_operator == "ForAllValues":
         return lambda values, lookup: all(holds(value, lookup) for value in values or ())
-    if condition.over == "ForAnyValue":
+    if condition.set_operator == "ForAnyValue":
         return lambda values, lookup: any(holds(value, lookup) for value in values or ())
 
     def single(values: Values, lookup: Lookup) -> bool:
@@ -57,7 +58,7 @@ def _over(condition: Condition, ones: list[_One], is_negated: bool) -> Test:
     return single
 
 
-def _ones(condition: Condition, has_variables: bool) -> tuple[list[_One], frozenset[str]]:
+def _value_tests(condition: Condition, has_variables: bool) -> tuple[list[_ValueTest], frozenset[str]]:
     """One test for each value of the policy, and the keys of variables."""
     operator = condition.operator
     if operator.startswith("String"):
@@ -80,18 +81,18 @@ def _ones(condition: Condition, has_variables: bool) -> tuple[list[_One], frozen
     return [_comparison(read, compare, read(text)) for text in condition.values], frozenset()
 
 
-def _comparison(read: Callable[[str], Any], compare: Callable[[Any, Any], bool], ours: Any) -> _One:
+def _comparison(read: Callable[[str], Any], compare: Callable[[Any, Any], bool], ours: Any) -> _ValueTest:
     """A test against one value; what cannot be read matches nothing."""
     if isinstance(ours, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return lambda value, _: _is_in(value, ours)
 
-    def one(value: str, _: Lookup) -> bool:
+    def matches(value: str, _: Lookup) -> bool:
         try:
             return compare(read(value), ours)
         except ValueError:
             return False
 
-    return one
+    return matches
 
 
 def _is_in(value: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:

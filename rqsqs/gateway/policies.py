@@ -244,7 +244,7 @@ def open_to_everybody(policy: Policy) -> list[Statement]:
 
 def _narrows(condition: Condition) -> bool:
     """Whether a condition says who or where a caller must be."""
-    if condition.if_exists or condition.over == "ForAllValues" or "Not" in condition.operator:
+    if condition.if_exists or condition.set_operator == "ForAllValues" or "Not" in condition.operator:
         return False
     if condition.operator == "IpAddress":
         return not any(text.endswith("/0") for text in condition.values)

@@ -56,14 +56,14 @@ class Condition:
         operator: without ForAllValues, ForAnyValue and IfExists.
         key: in lower case, as condition keys are compared.
         values: as texts.
-        over: `ForAllValues`, `ForAnyValue` or "".
+        set_operator: `ForAllValues`, `ForAnyValue` or "".
         if_exists: whether it holds if there is no such key.
     """
 
     operator: str
     key: str
     values: tuple[str, ...]
-    over: str = ""
+    set_operator: str = ""
     if_exists: bool = False
 
 
@@ -225,7 +225,7 @@ def _conditions(parsed: Any, where: str) -> tuple[Condition, ...]:
         raise PolicyInvalid(f"{where}: Condition must be a JSON object")
     found = []
     for spelled, tests in parsed.items():
-        over, operator, if_exists = _operator(spelled, where)
+        set_operator, operator, if_exists = _operator(spelled, where)
         if not isinstance(tests, Mapping) or not tests:
             raise PolicyInvalid(f"{where}: {spelled} must have an object with condition keys")
         for key, value in tests.items():
@@ -234,20 +234,20 @@ def _conditions(parsed: Any, where: str) -> tuple[Condition, ...]:
             texts = tuple(_value(each, where) for each in (value if isinstance(value, list) else [value]))
             for text in texts:
                 _check_value(operator, text, f"{where}: {spelled} of {key}")
-            found.append(Condition(operator, key.lower(), texts, over, if_exists))
+            found.append(Condition(operator, key.lower(), texts, set_operator, if_exists))
     return tuple(found)
 
 
 def _operator(spelled: Any, where: str) -> tuple[str, str, bool]:
-    over, colon, rest = str(spelled).rpartition(":")
+    set_operator, colon, rest = str(spelled).rpartition(":")
     operator = rest.removesuffix("IfExists")
     if (
         operator not in OPERATORS
-        or (colon and over not in _SETS)
-        or (operator == "Null" and (over or rest != operator))
+        or (colon and set_operator not in _SETS)
+        or (operator == "Null" and (set_operator or rest != operator))
     ):
         raise PolicyInvalid(f"{where}: there is no condition operator {spelled!r:.80}")
-    return over, operator, rest != operator
+    return set_operator, operator, rest != operator
 
 
 def _value(value: Any, where: str) -> str:
