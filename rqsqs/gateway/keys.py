@@ -108,14 +108,14 @@ class Keyring:
         active: the access keys that are accepted, by their ids.
         sealing: the sealing secrets, oldest first.
         users: all users, by their names.
-        files: the files that were read.
+        files: the files that were read, and what tells whether they have changed.
         warnings: what is not as it should be.
     """
 
     active: Mapping[str, AccessKey]
     sealing: tuple[SealingSecret, ...]
     users: Mapping[str, User]
-    files: tuple[Path, ...] = ()
+    files: Mapping[Path, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def caller(self, name_or_id: str) -> Caller | None:
@@ -150,7 +150,7 @@ class KeysFile:
         self.path = Path(path)
         self._region, self._environ, self._clock = region, environ, clock
         self._keyring = self._read()
-        self._seen = _state(self._keyring.files)
+        self._seen = dict(self._keyring.files)
         self._next_look = clock() + LOOK_EVERY_S
         for warning in self._keyring.warnings:
             log.warning("%s", warning)
@@ -164,7 +164,7 @@ class KeysFile:
     def look(self) -> Keyring:
         """What the file says now."""
         self._next_look = self._clock() + LOOK_EVERY_S
-        seen = _state(self._keyring.files)
+        seen = {file: _state_of(file) for file in self._seen}
         if seen != self._seen:
             self._seen = seen
             try:
@@ -173,7 +173,7 @@ class KeysFile:
                 log.error("the keys file changed and cannot be used, those read before stay in force: %s", error)
             else:
                 self._keyring = keyring
-                self._seen = _state(keyring.files)
+                self._seen = dict(keyring.files)
                 log.info("%s was read again: %d active access keys", self.path, len(keyring.active))
                 for warning in keyring.warnings:
                     log.warning("%s", warning)
@@ -218,16 +218,16 @@ def read(
     return _Reader(path, region, environ, with_secrets).read(text)
 
 
-def _state(files: tuple[Path, ...]) -> tuple[object, ...]:
-    """What changes when one of the files does: also if a link is set to another file, as Kubernetes does."""
-    found: list[object] = []
-    for file in files:
-        try:
-            info = file.stat()
-            found.append((info.st_ino, info.st_mtime_ns, info.st_size, info.st_dev))
-        except OSError as error:
-            found.append(error.errno)
-    return tuple(found)
+def _state_of(file: Path) -> object:
+    """What changes when a file does: also if a link is set to another one, as Kubernetes does."""
+    try:
+        return _state(file.stat())
+    except OSError as error:
+        return error.errno
+
+
+def _state(info: os.stat_result) -> object:
+    return info.st_dev, info.st_ino, info.st_mtime_ns, info.st_size
 
 
 @dataclass
@@ -238,7 +238,7 @@ class _Reader:
     region: str
     environ: Mapping[str, str]
     with_secrets: bool
-    files: list[Path] = field(default_factory=list)
+    files: dict[Path, object] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def read(self, text: str | None) -> Keyring:
@@ -258,7 +258,7 @@ class _Reader:
             for n, entry in enumerate(self._list(document.get("sealing", []), "sealing"))
         ]
         sealing.sort(key=lambda secret: secret.created)
-        return Keyring(active, tuple(sealing), users, tuple(self.files), tuple(self.warnings))
+        return Keyring(active, tuple(sealing), users, self.files, tuple(self.warnings))
 
     def _user(self, name: str, entry: dict[str, Any], active: dict[str, AccessKey]) -> User:
         where = f"users.{name}"
@@ -363,14 +363,14 @@ class _Reader:
         return self.path.parent / os.path.expanduser(name)
 
     def _text_of(self, file: Path) -> str:
-        self.files.append(file)
         try:
             with file.open(encoding="utf-8") as opened:
-                mode = os.fstat(opened.fileno()).st_mode
+                info = os.fstat(opened.fileno())
                 text = opened.read()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise KeysFileInvalid(f"{file} must be a file that the gateway can read: {reason}") from None
+        self.files[file], mode = _state(info), info.st_mode
         if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP) and file.suffix != ".json":
             done = "read" if mode & stat.S_IROTH else "change"
             self.warnings.append(f"others can {done} {file}, which has secrets: chmod 600 {file}")

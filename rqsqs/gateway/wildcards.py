@@ -73,7 +73,7 @@ class Pattern:
                 tokens.append(value)  # literally: a star in a user's name is a star
             else:
                 tokens.append(token)
-        return _matcher(self._cased(tuple(tokens)))(text)
+        return _matcher.__wrapped__(self._cased(tuple(tokens)))(text)  # values of requests are not worth remembering
 
     def _cased(self, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         if not self._ignores_case:

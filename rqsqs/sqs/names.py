@@ -12,6 +12,7 @@ from functools import lru_cache
 from rqsqs.errors import InvalidParameterValue, MissingParameter, QueueDoesNotExist
 
 QUEUE_DOES_NOT_EXIST = "The specified queue does not exist."
+MAX_URL = 2048
 
 _STANDARD_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME = re.compile(r"(?=.{6,80}\Z)[A-Za-z0-9_-]+\.fifo")
@@ -100,6 +101,8 @@ def queue_name_of_url(url: str) -> str:
     Host and account are not examined: only the last part of the path counts, so URLs written for AWS or for another
     emulator keep working. A bare queue name is accepted too, as SQS does.
     """
+    if len(url) > MAX_URL:  # so that the cache stays small
+        raise QueueDoesNotExist(QUEUE_DOES_NOT_EXIST)
     head, _, name = url.rpartition("/")
     host_and_account = head.partition("://")[2] if "://" in head else head
     is_bare = not head

@@ -131,3 +131,15 @@ def test_doctor_tells_of_queues_that_are_open_to_everybody(
         "the policy of odd cannot be read, so a gateway denies everything there",
         "the policy of open allows sqs:SendMessage to everybody",
     ]
+
+
+def test_a_gateway_that_must_not_start_so_says_what_would_do(run: Run, keys: str) -> None:
+    pytest.importorskip("uvicorn")
+    assert "rqsqs keys add" in run("gateway", "--host", "0.0.0.0", code=2).stderr
+    assert "--allow-unauthenticated" in run("gateway", "--host", "0.0.0.0", "--no-auth", code=2).stderr
+    Path(keys).write_text("[users.a]\n")
+    assert "give one of them" in run("gateway", "--no-auth", "--keys", keys, code=2).stderr
+    assert "must have a sealing secret" in run("gateway", "--keys", keys, code=2).stderr
+    Path(keys).write_text("[users.a]\nnonsense = 1\n")
+    assert "there is no 'nonsense'" in run("gateway", "--keys", keys, code=2).stderr
+    assert "needs a keys file" in run("gateway", "--allow-anonymous", code=2).stderr

@@ -265,3 +265,21 @@ def test_sealing_secrets_are_added(path: Path) -> None:
 def test_a_region_of_another_partition(path: Path) -> None:
     key = add_key(path, "shop", NewUser(account="111111111111"))
     assert read(path, region="cn-north-1").active[key.key_id].caller.arn == "arn:aws-cn:iam::111111111111:user/shop"
+
+
+def test_a_change_while_the_file_is_read_is_noticed_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of the file is from when it was opened, not from after it was read."""
+    clock = Clock()
+    first = add_key(path, "shop", NewUser())
+    parse = tomllib.loads
+
+    def change_and_parse(text: str) -> object:
+        monkeypatch.setattr(tomllib, "loads", parse)
+        add_key(path, "late", NewUser())
+        return parse(text)
+
+    monkeypatch.setattr(tomllib, "loads", change_and_parse)
+    keys = KeysFile(path, clock=clock)
+    assert keys.current().active.keys() == {first.key_id}
+    clock.now += 1.1
+    assert keys.current().users.keys() == {"shop", "late"}

@@ -112,3 +112,10 @@ def test_what_is_no_arn_is_none(text: str) -> None:
 def test_regions_have_their_endpoint_and_partition(region: str, endpoint: str, partition: str) -> None:
     assert names.endpoint_of(region) == endpoint
     assert names.partition_of(region) == partition
+
+
+def test_a_url_of_many_bytes_names_no_queue_and_is_not_remembered() -> None:
+    before = names.queue_name_of_url.cache_info().currsize
+    with pytest.raises(QueueDoesNotExist):
+        names.queue_name_of_url(f"http://localhost/{'x' * 3000}/000000000000/orders")
+    assert names.queue_name_of_url.cache_info().currsize == before
