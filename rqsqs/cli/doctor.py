@@ -151,10 +151,12 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
         )
         yield Finding("damage", "ok", text)
     for found in opened:
-        advice = "a gateway obeys it: for every access key of the account, and with --allow-anonymous for everybody"
+        advice = "at a gateway every access key of the account may do this, and with --allow-anonymous everybody"
+        if not found.actions:
+            advice = "the root user of its account may set another one, or remove it"
         yield Finding("policies", "warn", open_queues.description(found), advice)
     if paused:
-        yield Finding("paused", "warn", f"paused: {_names(paused)}", "rqsqs resume QUEUE lets them go on")
+        yield Finding("paused", "warn", f"paused: {_names(paused)}", "rqsqs resume QUEUE lets them continue")
     if dead:
         yield Finding("dead letters", "warn", f"dead letters wait in {_names(dead)}", "rqsqs dlq ls QUEUE tells why")
     if without:

@@ -22,14 +22,16 @@ from rqsqs.cli.settings import Settings, reported
 @click.option("--keys", type=FILE, envvar="RQSQS_KEYS",
               help="Who may call: a file that `rqsqs keys` writes. Else the variable RQSQS_KEYS.")  # fmt: skip
 @click.option("--allow-anonymous", is_flag=True, help="Let the policy of a queue allow requests that nobody signed.")
-@click.option("--no-auth", is_flag=True, help="Ask nobody who they are.")
-@click.option("--allow-unauthenticated", is_flag=True, help="Ask nobody even where other machines can connect.")
-@click.option("--region", default="us-east-1", show_default=True, help="In ARNs, and the one to sign requests for.")
+@click.option("--no-auth", is_flag=True, help="Check no signatures: who can connect may do everything.")
+@click.option("--allow-unauthenticated", is_flag=True, help="With --no-auth: even where other machines can connect.")
+@click.option(
+    "--region", default="us-east-1", show_default=True, help="Region in ARNs, and the one that clients sign for."
+)
 @click.option("--base-url", metavar="URL", help="What queue URLs begin with [the Host of each request].")
 @click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
-              help="Another name by which the gateway is called without authentication.")  # fmt: skip
+              help="A name under which it answers with no authentication; can be repeated.")  # fmt: skip
 @click.option("--trusted-proxy", "trusted_proxies", multiple=True, metavar="ADDRESS",
-              help="A proxy, or a network of them, whose X-Forwarded-* headers are believed.")  # fmt: skip
+              help="A proxy, or a network of them, whose X-Forwarded-* headers count; can be repeated.")  # fmt: skip
 @click.option("--queues", "queues_file", type=FILE, help="Create the queues that this file (TOML or YAML) describes.")
 @click.option("--requests-per-second", type=click.FloatRange(0, min_open=True), metavar="N",
               help="Refuse what one access key asks beyond that [no limit].")  # fmt: skip

@@ -43,10 +43,11 @@ def explain(
             "only the account of the queue may do this, whatever policies say",
         )
     decision = decide(caller, queue_policy, context)
-    return decision, results, _rule(decision, is_foreign)
+    return decision, results, _rule(decision, caller, context)
 
 
-def _rule(decision: Decision, is_foreign: bool) -> str:
+def _rule(decision: Decision, caller: Caller, context: RequestContext) -> str:
+    is_foreign = not caller.is_anonymous and caller.account != context.owner
     if decision.reason == "explicit deny":
         return f"{decision.by} denies it, and a Deny decides"
     if decision.reason == "root":
@@ -54,7 +55,7 @@ def _rule(decision: Decision, is_foreign: bool) -> str:
     if decision.reason == "unreadable queue policy":
         return "the queue policy cannot be read, so nobody knows what it denies: only the root user may replace it"
     if decision.is_allowed:
-        also = ", and the identity policies of the caller allow it, too" if is_foreign else ""
+        also = ", and the identity policies of the caller allow it, too" if is_foreign and not caller.is_root else ""
         return f"{decision.by} allows it{also}"
     if decision.reason == "no queue policy":
         return "no statement of the queue policy allows it" + (", as it must for another account" if is_foreign else "")

@@ -33,7 +33,7 @@ def start_rule(
         UsageError: it must not start so.
     """
     if has_keys and no_auth:
-        raise UsageError("--keys says who may call, --no-auth that nobody is asked: give one of them")
+        raise UsageError("--keys (or RQSQS_KEYS) says who may call, --no-auth that nobody is asked: give one of them")
     if has_keys:
         return "keys", None
     if is_loopback(host):
