@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import queue
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -69,10 +72,12 @@ class RunningGateway:
     Attributes:
         address: what clients call.
         redis_url: the server behind it.
+        certificate: of a gateway with TLS; clients trust it by the variables that the docs name.
     """
 
     address: str
     redis_url: str
+    certificate: Path | None = None
 
     @property
     def env(self) -> dict[str, str]:
@@ -82,17 +87,23 @@ class RunningGateway:
     def env_of(self, name: str) -> dict[str, str]:
         """The environment of a client with the key of a user."""
         kept = ("PATH", "HOME", "TMPDIR", "LANG", "GOCACHE", "RQSQS_SERVER_BINARY")
-        return {each: os.environ[each] for each in kept if each in os.environ} | {
-            "AWS_ENDPOINT_URL_SQS": self.address,
-            "AWS_ENDPOINT_URL_STS": self.address,
-            "AWS_ACCESS_KEY_ID": KEYS[name],
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
+        trusted = str(self.certificate or "")
+        trust = {name: trusted for name in ("AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE") if trusted}
+        return (
+            trust
+            | {each: os.environ[each] for each in kept if each in os.environ}
+            | {
+                "AWS_ENDPOINT_URL_SQS": self.address,
+                "AWS_ENDPOINT_URL_STS": self.address,
+                "AWS_ACCESS_KEY_ID": KEYS[name],
+                "AWS_SECRET_ACCESS_KEY": SECRET,
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            }
+        )
 
     def connect(self) -> rqsqs.Connection:
         """The queues as a Python program beside the gateway sees them."""
@@ -102,17 +113,39 @@ class RunningGateway:
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """A gateway with a keys file, on a Valkey of its own."""
+    with running(tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def gateway_with_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """The same with TLS; its certificate is signed by itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    folder = tmp_path_factory.mktemp("gateway")
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run([*request, *names], cwd=folder, capture_output=True, check=True)
+    certificate = folder / "cert.pem"
+    with running(folder, "--tls-cert", str(certificate), "--tls-key", str(folder / "key.pem")) as gateway:
+        yield dataclasses.replace(gateway, certificate=certificate)
+
+
+@contextlib.contextmanager
+def running(folder: Path, *options: str) -> Iterator[RunningGateway]:
+    """A gateway with these options and with keys, on a Valkey of its own."""
     pytest.importorskip("uvicorn")
-    keys = tmp_path_factory.mktemp("gateway") / "keys.toml"
+    keys = folder / "keys.toml"
     keys.write_text(keys_file(), "utf-8")
     keys.chmod(0o600)
     with Server("valkey") as server:
         command = [sys.executable, "-m", "rqsqs", "gateway", "--port", "0", "--keys", str(keys), "--url", server.url]
+        command += options
         env = os.environ | {"PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             address, heard = _first_line(process)
             try:
-                assert address.startswith("http://"), heard()
+                assert address.startswith("http"), heard()
                 yield RunningGateway(address, server.url)
             finally:
                 process.terminate()

@@ -138,6 +138,29 @@ def test_ruby(gateway: RunningGateway) -> None:
     check_queues(gateway, "tour-ruby")
 
 
+@pytest.mark.parametrize(
+    ("client", "command"),
+    [
+        ("boto3", [sys.executable, "python/boto3_tour.py"]),
+        ("ruby", ["ruby", "ruby/tour.rb"]),
+        ("php", ["php", "-d", "curl.cainfo=CERTIFICATE", "php/asyncaws_tour.php"]),
+        ("php", ["php", "-d", "curl.cainfo=CERTIFICATE", "php/symfony_tour.php"]),
+    ],
+)
+def test_tls(gateway_with_tls: RunningGateway, client: str, command: list[str]) -> None:
+    needs(client)
+    certificate = str(gateway_with_tls.certificate)
+    words: list[str | Path] = [word.replace("CERTIFICATE", certificate) for word in command]
+    assert "done" in run(words, gateway_with_tls.env | {"LANG": "C.UTF-8"}, EXAMPLES)
+
+
+def test_tls_from_node(gateway_with_tls: RunningGateway, tmp_path: Path) -> None:
+    needs("node")
+    shutil.copytree(EXAMPLES / "node", tmp_path / "node")
+    (tmp_path / "node" / "node_modules").symlink_to(FOLDER / "node" / "node_modules")
+    assert "done" in run(["node", "tour.mjs"], gateway_with_tls.env, tmp_path / "node")
+
+
 @contextlib.contextmanager
 def worker(command: list[str | Path], env: dict[str, str], cwd: Path, log: Path) -> Iterator[None]:
     """A worker that runs, and ends when it is told to."""

@@ -13,7 +13,7 @@ app.conf.update(
     broker_url=os.environ.get("CELERY_BROKER_URL", "sqs://localhost:9324"),
     broker_transport_options={
         "region": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
-        "is_secure": False,  # http; leave it out for a gateway with TLS
+        "is_secure": False,  # http; True if the gateway has TLS
         "wait_time_seconds": 20,
         "visibility_timeout": 300,
     },
