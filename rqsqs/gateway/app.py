@@ -102,18 +102,16 @@ class Gateway:
         if path in ("/livez", "/readyz") and scope["method"] in ("GET", "HEAD"):
             response = await self._health(path)
         else:
-            request = _request(scope, b"")
+            fields = _headers(scope["headers"])
             try:
-                body = await self._body(request, receive)
+                body = await self._body(fields, receive)
                 if body is None:
                     return
-                if body:
-                    request = _request(scope, body, request.headers)
-                response = await self.actions.answer(request, receive, root_path)
+                response = await self.actions.answer(_request(scope, fields, body), receive, root_path)
             except HungUp:
                 return
             except (BodyTooLarge, BodyTooSlow) as error:
-                response = self.actions.refuse(request, error)
+                response = self.actions.refuse(_request(scope, fields, b""), error)
                 response = HttpResponse(response.status, {**response.headers, "connection": "close"}, response.body)
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
         headers.append((b"content-length", b"%d" % len(response.body)))
@@ -121,14 +119,14 @@ class Gateway:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
-    async def _body(self, request: HttpRequest, receive: Receive) -> bytes | None:
+    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes | None:
         """The whole body; None = the client hung up.
 
         Raises:
             BodyTooLarge, BodyTooSlow: it is.
         """
         most = self.settings.max_body
-        announced = request.headers.get("content-length", "0")
+        announced = headers.get("content-length", "0")
         if not (announced.isascii() and announced.isdigit()) or int(announced[:20]) > most:
             raise _too_large(most)
         message = await _first(receive, self.settings.body_timeout)
@@ -185,13 +183,13 @@ def _too_large(most: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body of a request must be up to {most} bytes.")
 
 
-def _request(scope: Scope, body: bytes, headers: Any = None) -> HttpRequest:
+def _request(scope: Scope, headers: dict[str, str], body: bytes) -> HttpRequest:
     client = scope.get("client")
     return HttpRequest(
         scope["method"],
         scope.get("raw_path") or scope["path"].encode(),
         scope.get("query_string", b""),
-        _headers(scope["headers"]) if headers is None else headers,
+        headers,
         body,
         client[0] if client else None,
         scope.get("scheme") == "https",

@@ -56,16 +56,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_headers = True
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One field."""
-        super().on_header(name, value)
-        if len(self.headers) > HEADER_FIELDS:
-            self._refuse(b"431 Request Header Fields Too Large")
-
     def on_headers_complete(self) -> None:
         """The headers are there."""
         self._stop_timer()
         self._in_headers, self._header_bytes = False, 0
+        if len(self.headers) > HEADER_FIELDS:
+            self._refuse(b"431 Request Header Fields Too Large")
         if not self.transport.is_closing():
             super().on_headers_complete()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,7 @@ log = logging.getLogger("rqsqs.gateway")
 
 KEEP_ALIVE_S = 75  # longer than the pools of SDKs keep idle connections
 BACKLOG = 2048
+GARBAGE_AFTER = 10_000  # objects; a look at all those of thousands of waits takes long
 AGAIN_S = 1.0  # a process that died at once is not started again before
 CERTIFICATE_EVERY_S = 5.0
 
@@ -96,6 +98,7 @@ def serve(make: Callable[[], Gateway], settings: ServingSettings, listener: sock
         make: makes the application, in the process that runs it.
     """
     _allow_many_files()
+    gc.set_threshold(GARBAGE_AFTER, 20, 50)
     if settings.processes == 1:
         Server(make(), settings).run([listener])
     else:
@@ -165,6 +168,7 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Wait for the end."""
         assert self._ended is not None
+        gc.freeze()  # what is there by now stays
         if not self.should_exit:
             await self._ended.wait()
 

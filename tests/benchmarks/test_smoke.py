@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, scaling, scripts, suite
+from benchmarks import gateway, report, scaling, scripts, suite
 from benchmarks.__main__ import main
 from benchmarks.processes import prepare
 from benchmarks.server import Bench
@@ -49,6 +49,11 @@ def test_the_scripts_can_be_profiled(capsys: pytest.CaptureFixture[str]) -> None
     assert "zadd" in out
     assert "(Lua)" in out
     assert " send " not in out
+
+
+def test_the_gateway_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.main(["--server", KIND, "--rounds", "1", "--count", "20"])
+    assert "| gateway, signed, with policies |" in capsys.readouterr().out
 
 
 def test_every_script_call_is_counted() -> None:

@@ -37,7 +37,7 @@ def read(body: bytes, shape: Structure) -> dict[str, Any]:
         return {}
     try:
         text = body.decode()
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise Malformed("The request body must be one JSON object, in UTF-8") from None
     if type(document) is not dict:
@@ -50,6 +50,9 @@ def read(body: bytes, shape: Structure) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _structure(value: dict[str, Any], shape: Structure) -> dict[str, Any]:
