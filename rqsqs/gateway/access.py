@@ -2,11 +2,11 @@
 
     access = Access(settings)
     caller = access.authenticate(request, "sqs")             who it is, and whether it asks too often
-    opened = access.open(action, account, params)            handles and tokens as they were before they were sealed
-    pending = access.check(caller, action, opened, request, context)
+    unsealed = access.unseal(action, account, params)        handles and tokens as they were before they were sealed
+    pending = access.check(caller, action, unsealed, request, context)
     ...                                                      the action
-    access.done(action, account, opened)                     policies may have changed
-    access.seal(action, account, opened, response)           handles and tokens as they leave
+    access.note_changes(action, account, unsealed)           policies may have changed
+    access.seal(action, account, params, unsealed, response) handles and tokens as they leave
 
 A gateway that asks nobody who they are does nothing but throttle: its callers may do everything anyway.
 """
@@ -82,9 +82,9 @@ class Access:
         """
         return self._throttle.poll(_name(caller, request))
 
-    def open(self, action: str, account: str, params: Params) -> Params:
-        """The parameters with what is sealed open."""
-        return params if self._sealer is None else self._sealer.open(action, account, _queue(params), params)
+    def unseal(self, action: str, account: str, params: Params) -> Params:
+        """The parameters with handles and tokens as they were before they were sealed."""
+        return params if self._sealer is None else self._sealer.unseal(action, account, _queue(params), params)
 
     def check(
         self, caller: Caller, action: str, params: Params, request: HttpRequest, context: Context
@@ -96,22 +96,22 @@ class Access:
         """
         return None if self._authorizer is None else self._authorizer.check(caller, action, params, request, context)
 
-    def done(self, action: str, account: str, params: Params) -> None:
+    def note_changes(self, action: str, account: str, params: Params) -> None:
         """Notice that an action was tried that may have changed what decides."""
         if self._authorizer is not None and action in CHANGING:
             self._authorizer.forget(account, params.get("QueueName") or _queue(params))
 
-    def seal(self, action: str, account: str, sent: Params, opened: Params, response: Response) -> Response:
+    def seal(self, action: str, account: str, sent: Params, unsealed: Params, response: Response) -> Response:
         """The response with handles and tokens sealed, and those in texts as the client sent them."""
         if self._sealer is None:
             return response
         for failed in response.get("Failed", ()):
-            failed["Message"] = self._sealer.as_sent(action, sent, opened, failed["Message"])
-        return self._sealer.seal(action, account, _queue(opened), response)
+            failed["Message"] = self._sealer.as_sent(action, sent, unsealed, failed["Message"])
+        return self._sealer.seal(action, account, _queue(unsealed), response)
 
-    def as_sent(self, action: str, sent: Params, opened: Params, text: str) -> str:
+    def as_sent(self, action: str, sent: Params, unsealed: Params, text: str) -> str:
         """The text of a refusal with handles as the client sent them."""
-        return text if self._sealer is None else self._sealer.as_sent(action, sent, opened, text)
+        return text if self._sealer is None else self._sealer.as_sent(action, sent, unsealed, text)
 
 
 def _queue(params: Params) -> str:

@@ -152,27 +152,27 @@ class Actions:
         account = await self._accounts.of(number)
         context = account.context(f"{base}{root_path}")
         access, action = self._access, exchange.action
-        opened = access.open(action, account.number, params)
+        unsealed = access.unseal(action, account.number, params)
         account.users += 1
         try:
-            pending = access.check(caller, action, opened, request, context)
+            pending = access.check(caller, action, unsealed, request, context)
             if pending is not None:
                 await account.transport.run(pending)
             if action == "ReceiveMessage" and self.polls.is_draining:
-                opened = {**opened, "WaitTimeSeconds": 0}
-            flow = perform(context, action, opened)
-            if action == "ReceiveMessage" and opened.get("WaitTimeSeconds") != 0:
+                unsealed = {**unsealed, "WaitTimeSeconds": 0}
+            flow = perform(context, action, unsealed)
+            if action == "ReceiveMessage" and unsealed.get("WaitTimeSeconds") != 0:
                 with access.poll(caller, request):
                     response = await self.polls.run(account.transport, flow, receive)
             else:
                 response = await account.transport.run(flow)
         except RequestError as error:
-            error.sqs_message = access.as_sent(action, params, opened, error.sqs_message)
+            error.sqs_message = access.as_sent(action, params, unsealed, error.sqs_message)
             raise
         finally:
             account.users -= 1
-            access.done(action, account.number, opened)
-        return self._success(exchange, access.seal(action, account.number, params, opened, response))
+            access.note_changes(action, account.number, unsealed)
+        return self._success(exchange, access.seal(action, account.number, params, unsealed, response))
 
     def _find_action(self, exchange: Exchange, root_path: str) -> None:
         """Find the action. Of a body no more is read than that takes, as nobody knows yet who sent it."""

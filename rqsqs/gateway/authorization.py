@@ -18,7 +18,7 @@ from rqsqs.sqs import Context
 from rqsqs.sqs.context import Params
 
 from .callers import Caller
-from .condition_keys import PASSING, RESOURCE_TAG, ConditionKeys
+from .condition_keys import RESOURCE_TAG, TIME_KEYS, ConditionKeys
 from .conditions import Values
 from .permissions import Permission, destinations, has_unnamed_destinations, is_owners, needed
 from .policies import REPAIRS, Decision, Policy, RequestContext, decide, read_queue_policy
@@ -77,7 +77,7 @@ class Authorizer:
         Args:
             caller: who sent it.
             action: of SQS.
-            params: of the action, opened.
+            params: of the action, unsealed.
             request: of HTTP.
             context: of the account whose queues it is about.
 
@@ -155,7 +155,7 @@ class Authorizer:
     ) -> Decision:
         """The decision, remembered for the same values of the condition keys that the policies look at."""
         keys = self._keys(caller, policy)
-        if keys and not PASSING.isdisjoint(keys):
+        if keys and not TIME_KEYS.isdisjoint(keys):
             return _decide(caller, permission, policy, values, context)
         seen = tuple([_frozen(values(key)) for key in keys]) if keys else ()
         place = (caller, permission, context.account, policy, seen)

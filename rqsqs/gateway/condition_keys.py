@@ -19,7 +19,7 @@ from .callers import Caller
 from .conditions import Values
 from .request import HttpRequest
 
-PASSING = frozenset({"aws:currenttime", "aws:epochtime"})  # a decision that looks at them is not remembered
+TIME_KEYS = frozenset({"aws:currenttime", "aws:epochtime"})  # a decision that looks at them is not remembered
 RESOURCE_TAG = "aws:resourcetag/"
 _CUT = 300  # of tags: actions refuse longer ones, and more than MAX_TAGS
 LONGEST_TEXT = 1024  # a policy may take long to look at it

@@ -57,7 +57,7 @@ def needed(action: str, params: Params, context: Context) -> list[Permission]:
 
     Args:
         action: of the request.
-        params: its parameters, opened.
+        params: its parameters, unsealed.
         context: of the account whose queues it is about.
 
     Raises:

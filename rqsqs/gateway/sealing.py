@@ -46,7 +46,7 @@ class SealingSecret:
 
 
 class Sealer:
-    """Seals what requests may give back, and opens it again.
+    """Seals what requests may give back, and unseals it again.
 
     Args:
         secrets: tells the secrets, oldest first; called with True to look whether there are new ones.
@@ -68,7 +68,7 @@ class Sealer:
             queue: the name of its queue, "" if it has none.
             response: as perform() returned it.
         """
-        kind = _GIVEN.get(action)
+        kind = _IN_RESPONSES.get(action)
         if kind is None:
             return response
         queue = queue if kind == "NextToken" else ""
@@ -86,13 +86,13 @@ class Sealer:
                 place[kind] = f"{text}{MARK}{secret.secret_id}{_mac(secret, kind, account, queue, text).decode()}"
         return response
 
-    def open(self, action: str, account: str, queue: str, params: Params) -> Params:
-        """The parameters with everything open that is sealed.
+    def unseal(self, action: str, account: str, queue: str, params: Params) -> Params:
+        """The parameters with handles and tokens as they were before they were sealed.
 
         What is not sealed as it should be becomes something that the action refuses, as it is up to the action when
         and how: an entry of a batch fails alone, and a queue that does not exist comes first.
         """
-        kind = _TAKEN.get(action)
+        kind = _IN_REQUESTS.get(action)
         if kind is None:
             return params
         queue = queue if kind == "NextToken" else ""
@@ -100,22 +100,22 @@ class Sealer:
             entries = params.get("Entries")
             if not entries:
                 return params
-            return {**params, "Entries": [self._opened(kind, account, queue, entry) for entry in entries]}
-        return self._opened(kind, account, queue, params)
+            return {**params, "Entries": [self._unsealed(kind, account, queue, entry) for entry in entries]}
+        return self._unsealed(kind, account, queue, params)
 
-    def as_sent(self, action: str, sent: Params, opened: Params, text: str) -> str:
+    def as_sent(self, action: str, sent: Params, unsealed: Params, text: str) -> str:
         """A text of an error, with what was sent instead of what was inside."""
-        kind = _TAKEN.get(action)
-        if kind is None or sent is opened:
+        kind = _IN_REQUESTS.get(action)
+        if kind is None or sent is unsealed:
             return text
-        pairs = zip(sent.get("Entries") or (sent,), opened.get("Entries") or (opened,), strict=True)
+        pairs = zip(sent.get("Entries") or (sent,), unsealed.get("Entries") or (unsealed,), strict=True)
         for before, after in pairs:
             inside = after.get(kind)
             if inside:
                 text = text.replace(inside, before[kind])
         return text
 
-    def _opened(self, kind: str, account: str, queue: str, params: Params) -> Params:
+    def _unsealed(self, kind: str, account: str, queue: str, params: Params) -> Params:
         sealed = params.get(kind)
         if not sealed:
             return params
@@ -135,14 +135,14 @@ class Sealer:
         return found or [each for each in self._secrets(True) if each.secret_id == secret_id]
 
 
-_GIVEN: Mapping[str, str] = {  # action -> what its response gives out
+_IN_RESPONSES: Mapping[str, str] = {  # action -> what its response gives out
     "ReceiveMessage": "ReceiptHandle",
     "StartMessageMoveTask": "TaskHandle",
     "ListMessageMoveTasks": "TaskHandle",
     "ListQueues": "NextToken",
     "ListDeadLetterSourceQueues": "NextToken",
 }
-_TAKEN: Mapping[str, str] = {  # action -> what its request gives back
+_IN_REQUESTS: Mapping[str, str] = {  # action -> what its request gives back
     "ChangeMessageVisibility": "ReceiptHandle",
     "ChangeMessageVisibilityBatch": "ReceiptHandle",
     "DeleteMessage": "ReceiptHandle",

@@ -44,10 +44,10 @@ def sealed(one: Sealer, account: str = ACCOUNT, handle: str = HANDLE) -> str:
     return result
 
 
-def opened(
+def unsealed(
     one: Sealer, handle: str, account: str = ACCOUNT, action: str = "DeleteMessage", queue: str = "orders"
 ) -> str:
-    result: str = one.open(action, account, queue, {"ReceiptHandle": handle})["ReceiptHandle"]
+    result: str = one.unseal(action, account, queue, {"ReceiptHandle": handle})["ReceiptHandle"]
     return result
 
 
@@ -55,10 +55,10 @@ def test_a_handle_comes_back_as_it_was() -> None:
     one = sealer()
     handle = sealed(one)
     assert handle != HANDLE
-    assert opened(one, handle) == HANDLE
-    assert opened(sealer(), handle, action="ChangeMessageVisibility") == HANDLE  # another process, the same file
+    assert unsealed(one, handle) == HANDLE
+    assert unsealed(sealer(), handle, action="ChangeMessageVisibility") == HANDLE  # another process, the same file
     params = {"Entries": [{"Id": "a", "ReceiptHandle": handle}, {"Id": "b", "ReceiptHandle": "no"}, {"Id": "c"}]}
-    entries = one.open("DeleteMessageBatch", ACCOUNT, "orders", params)["Entries"]
+    entries = one.unseal("DeleteMessageBatch", ACCOUNT, "orders", params)["Entries"]
     assert entries == [{"Id": "a", "ReceiptHandle": HANDLE}, {"Id": "b", "ReceiptHandle": "no"}, {"Id": "c"}]
     assert params["Entries"][0]["ReceiptHandle"] == handle  # the request itself stays
 
@@ -79,7 +79,7 @@ def test_a_handle_comes_back_as_it_was() -> None:
 def test_what_was_changed_or_guessed_is_refused_in_the_words_of_sqs(change: Any) -> None:
     one = sealer()
     handle = change(sealed(one))
-    inside = opened(one, handle)
+    inside = unsealed(one, handle)
     if handle:
         with pytest.raises(ReceiptHandleIsInvalid, match="must be passed on unchanged"):
             receipts.decode(ORDERS, inside)
@@ -89,13 +89,13 @@ def test_what_was_changed_or_guessed_is_refused_in_the_words_of_sqs(change: Any)
 
 def test_of_another_account_or_gateway_or_queue() -> None:
     one = sealer()
-    for refused in (opened(one, sealed(one), account=OTHER), opened(sealer(NEW), sealed(one))):
+    for refused in (unsealed(one, sealed(one), account=OTHER), unsealed(sealer(NEW), sealed(one))):
         with pytest.raises(ReceiptHandleIsInvalid) as caught:
             receipts.decode(ORDERS, refused)
         assert "is not a valid receipt handle" in caught.value.sqs_message
     other = Keyspace().queue("other")
     with pytest.raises(ReceiptHandleIsInvalid) as caught:
-        receipts.decode(other, opened(one, sealed(one), queue="other"))
+        receipts.decode(other, unsealed(one, sealed(one), queue="other"))
     assert "is not valid for this queue" in caught.value.sqs_message
 
 
@@ -108,10 +108,10 @@ def test_a_token_of_pages_belongs_to_its_account_and_queue() -> None:
         ("ListDeadLetterSourceQueues", ACCOUNT, "other-dead", False),
         ("ListQueues", ACCOUNT, "", False),
     ):
-        inside = one.open(action, account, queue, {"NextToken": token})["NextToken"]
+        inside = one.unseal(action, account, queue, {"NextToken": token})["NextToken"]
         assert (inside == "b3JkZXJz") is is_fine
     assert (
-        one.open("ListQueues", ACCOUNT, "", {"NextToken": "b3JkZXJz"})["NextToken"] != "b3JkZXJz"
+        one.unseal("ListQueues", ACCOUNT, "", {"NextToken": "b3JkZXJz"})["NextToken"] != "b3JkZXJz"
     )  # not base64 any more
 
 
@@ -122,8 +122,8 @@ def test_handles_of_move_tasks() -> None:
         "ListMessageMoveTasks", ACCOUNT, "dead", {"Results": [{"TaskHandle": "eyJ0IjoxfQ=="}, {"Status": "x"}]}
     )
     assert listed["Results"] == [{"TaskHandle": started}, {"Status": "x"}]
-    assert one.open("CancelMessageMoveTask", ACCOUNT, "", {"TaskHandle": started}) == {"TaskHandle": "eyJ0IjoxfQ=="}
-    forged = one.open("CancelMessageMoveTask", ACCOUNT, "", {"TaskHandle": "eyJ0IjoxfQ=="})["TaskHandle"]
+    assert one.unseal("CancelMessageMoveTask", ACCOUNT, "", {"TaskHandle": started}) == {"TaskHandle": "eyJ0IjoxfQ=="}
+    forged = one.unseal("CancelMessageMoveTask", ACCOUNT, "", {"TaskHandle": "eyJ0IjoxfQ=="})["TaskHandle"]
     assert forged == "eyJ0IjoxfQ==~"
 
 
@@ -132,13 +132,13 @@ def test_rotation_seals_with_a_new_secret_after_a_minute_and_opens_with_all() ->
     by_old, by_new = sealed(early), sealed(late)
     assert (by_old, by_new) == (sealed(sealer(OLD)), sealed(sealer(NEW)))
     for one in (early, late):
-        assert [opened(one, each) for each in (by_old, by_new)] == [HANDLE, HANDLE]
+        assert [unsealed(one, each) for each in (by_old, by_new)] == [HANDLE, HANDLE]
     assert sealed(sealer(NEW, at=NEW.created)) == by_new  # the only one there is
 
 
 def test_a_secret_that_is_not_known_yet_is_looked_for() -> None:
     secrets = Secrets(OLD, later=[NEW])
-    assert opened(Sealer(secrets), sealed(sealer(NEW))) == HANDLE
+    assert unsealed(Sealer(secrets), sealed(sealer(NEW))) == HANDLE
     assert secrets.looks == 1
 
 
@@ -146,16 +146,16 @@ def test_errors_say_what_was_sent() -> None:
     one = sealer()
     handle = sealed(one)
     sent = {"ReceiptHandle": handle}
-    inside = one.open("DeleteMessage", ACCOUNT, "orders", sent)
+    inside = one.unseal("DeleteMessage", ACCOUNT, "orders", sent)
     text = f'The receipt handle "{HANDLE}" is not valid for this queue.'
     assert one.as_sent("DeleteMessage", sent, inside, text) == text.replace(HANDLE, handle)
     batch = {"Entries": [{"Id": "a", "ReceiptHandle": handle}]}
-    assert one.as_sent("DeleteMessageBatch", batch, one.open("DeleteMessageBatch", ACCOUNT, "orders", batch), text) == (
-        text.replace(HANDLE, handle)
-    )
+    assert one.as_sent(
+        "DeleteMessageBatch", batch, one.unseal("DeleteMessageBatch", ACCOUNT, "orders", batch), text
+    ) == (text.replace(HANDLE, handle))
 
 
 def test_other_actions_are_left_alone() -> None:
     params, response = {"ReceiptHandle": "x"}, {"MessageId": "y"}
-    assert sealer().open("SendMessage", ACCOUNT, "orders", params) is params
+    assert sealer().unseal("SendMessage", ACCOUNT, "orders", params) is params
     assert sealer().seal("SendMessage", ACCOUNT, "orders", response) is response
