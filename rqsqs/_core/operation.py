@@ -83,7 +83,10 @@ class Wait:
         then: makes the operation to run at once when there was a token or the time is over. Its result is None if it
             was not run, because another waiter of this process kept watch all the time or the connection broke.
         also: more lists on which this waiter blocks, if it is the one who blocks.
-        is_outdated: does the queue have other partitions by now? Then this waiter does not become the one who blocks.
+        is_outdated: does the queue have other partitions by now, or may it have, as these lists were marked as outdated
+            at that time (time.monotonic(); 0 = never)? Then this waiter does not become the one who blocks.
+        marks: does the result of `then` say that the queue has other partitions? Then the lists are marked before
+            another waiter blocks.
     """
 
     lists: tuple[str, ...]
@@ -92,12 +95,20 @@ class Wait:
     wake: Operation | None = None
     then: Callable[[], Operation] | None = None
     also: tuple[str, ...] = ()
-    is_outdated: Callable[[], bool] = lambda: False
+    is_outdated: Callable[[float], bool] = lambda marked_at: False
+    marks: Callable[[Any], bool] = lambda result: False
 
 
 @dataclass(frozen=True, slots=True)
 class IsWatched:
     """Does another waiter of this process block on these wakeup lists right now? (Then nothing is visible.)"""
+
+    lists: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkOutdated:
+    """The queue has other partitions than those of these wakeup lists: who lines up for them shall look at it first."""
 
     lists: tuple[str, ...]
 

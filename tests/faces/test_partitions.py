@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -131,12 +133,19 @@ def test_waiters_from_before_partitions_were_added_get_messages_from_these(
         assert time.monotonic() - start < SOON_S
 
 
+@pytest.mark.parametrize("connections", [1, 3])  # each has a view of its own of the partitions
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
-def test_waiters_from_before_a_source_was_created_get_its_dead_letters(server_url: str, prefix: str, name: str) -> None:
-    with rqsqs.connect(server_url, prefix=prefix) as connection, rqsqs.connect(server_url, prefix=prefix) as other:
-        dead = connection.create_queue("dead" + name)
+def test_waiters_from_before_a_source_was_created_get_its_dead_letters(
+    server_url: str, prefix: str, name: str, connections: int
+) -> None:
+    with contextlib.ExitStack() as stack:
+        other, *own = [stack.enter_context(rqsqs.connect(server_url, prefix=prefix)) for _ in range(1 + connections)]
+        other.create_queue("dead" + name)
         got: list[Any] = []
-        threads = [threading.Thread(target=lambda: got.extend(dead.receive(wait=120))) for _ in range(6)]
+        queues = [connection.queue("dead" + name) for connection in own]
+        threads = [
+            threading.Thread(target=lambda n=n: got.extend(queues[n % connections].receive(wait=120))) for n in range(6)
+        ]
         before = blocked(server_url)
         for thread in threads:
             thread.start()
@@ -152,16 +161,20 @@ def test_waiters_from_before_a_source_was_created_get_its_dead_letters(server_ur
         assert time.monotonic() - start < SOON_S
 
 
+@pytest.mark.parametrize("connections", [1, 3])
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
-def test_tasks_from_before_a_source_was_created_get_its_dead_letters(server_url: str, prefix: str, name: str) -> None:
+def test_tasks_from_before_a_source_was_created_get_its_dead_letters(
+    server_url: str, prefix: str, name: str, connections: int
+) -> None:
     async def main() -> None:
-        async with (
-            aio.connect(server_url, prefix=prefix) as connection,
-            aio.connect(server_url, prefix=prefix) as other,
-        ):
-            dead = await connection.create_queue("dead" + name)
+        async with contextlib.AsyncExitStack() as stack:
+            other, *own = [
+                await stack.enter_async_context(aio.connect(server_url, prefix=prefix)) for _ in range(1 + connections)
+            ]
+            await other.create_queue("dead" + name)
+            queues = [connection.queue("dead" + name) for connection in own]
             before = blocked(server_url)
-            tasks = [asyncio.create_task(dead.receive(wait=120)) for _ in range(6)]
+            tasks = [asyncio.create_task(queues[n % connections].receive(wait=120)) for n in range(6)]
             await asyncio.to_thread(until, lambda: blocked(server_url) > before, "they wait")
             source = await other.create_queue(name, dead_letter_queue="dead" + name, max_receive_count=1)
             await source.send_batch([rqsqs.Entry(n, group=f"g{n}") for n in range(6)])
@@ -171,6 +184,38 @@ def test_tasks_from_before_a_source_was_created_get_its_dead_letters(server_url:
             assert sorted(m.body for (m,) in found) == [0, 1, 2, 3, 4, 5]
 
     asyncio.run(main())
+
+
+WAITERS = """
+import sys, threading, rqsqs
+url, prefix, name = sys.argv[1:]
+queue = rqsqs.connect(url, prefix=prefix).queue(name)
+threads = [threading.Thread(target=lambda: print(queue.receive(wait=120)[0].body, flush=True)) for _ in range(2)]
+[thread.start() for thread in threads]
+"""
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_processes_that_wait_from_before_a_source_was_created_get_its_dead_letters(
+    server_url: str, prefix: str, name: str
+) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection:
+        connection.create_queue("dead" + name)
+        before = blocked(server_url)
+        command = [sys.executable, "-c", WAITERS, server_url, prefix, "dead" + name]
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        try:
+            until(lambda: blocked(server_url) >= before + 3, "they wait")
+            source = connection.create_queue(name, dead_letter_queue="dead" + name, max_receive_count=1)
+            source.send_batch([rqsqs.Entry(n, group=f"g{n}") for n in range(6)])
+            assert len(source.receive(6, visibility_timeout=0)) == 6
+            assert source.receive(6) == []
+            found = "".join([process.communicate(timeout=SOON_S)[0] for process in processes])
+            assert sorted(found.replace("\n", "")) == ["0", "1", "2", "3", "4", "5"]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])

@@ -13,7 +13,7 @@ import pytest
 from rqsqs._core import envelope, flows, operations
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import Partition, QueueRef, partition_tag
-from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
+from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Operation, Sleep, Spawn, Wait
 from rqsqs._core.operations import queues
 from rqsqs._io.sync.runner import Link
 from rqsqs.errors import (
@@ -64,7 +64,7 @@ class Actor:
             self._go(lambda: self.flow.send(None))
         elif isinstance(step, IsWatched):
             self._go(lambda: self.flow.send(False))
-        elif isinstance(step, Spawn):
+        elif isinstance(step, MarkOutdated | Spawn):
             self._go(lambda: self.flow.send(None))
         else:
             raise AssertionError(f"it waits: {step}")

@@ -12,7 +12,7 @@ import pytest
 
 from rqsqs._core import flows, operations
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, Sleep, Wait
+from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Sleep, Wait
 from rqsqs.errors import OverLimit, QueueDoesNotExist, RqsqsError
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
@@ -52,6 +52,8 @@ class Receiver:
         while not self.is_done and not isinstance(self.step, Wait | Sleep):
             if isinstance(self.step, IsWatched):
                 self._answer(lambda: self.is_watched)
+            elif isinstance(self.step, MarkOutdated):
+                self._answer(lambda: None)
             else:
                 self._answer(lambda: self.engine.execute(self.step))
         return self.step

@@ -14,7 +14,7 @@ from rqsqs._core import operations
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Wait
+from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Operation, Sleep, Wait
 from rqsqs._core.operations import Received
 from rqsqs.errors import QueueDoesNotExist, ServerError
 
@@ -113,6 +113,8 @@ class Polling:
         duties: those of the caller, as a waiter.
         owed: where a token may have been taken and nobody looked yet.
         blocked_on: the partitions whose wakeup lists were listened to.
+        looked_at: when the home was asked last, which tells of other partitions (time.monotonic(); 0 = not since this
+            began).
         left: milliseconds until the waiting ends.
         again, limited: partitions to be asked again at once, and those with too many messages in flight.
         is_stale: the partitions of the queue have changed.
@@ -130,6 +132,7 @@ class Polling:
         self.duties: dict[Partition, Duty] = {}
         self.owed: dict[Partition, None] = {}
         self.blocked_on: tuple[Partition, ...] = ()
+        self.looked_at = 0.0
         self.calls = self.left = 0
         self.again: list[Partition] = []
         self.limited: list[Partition] = []
@@ -140,9 +143,14 @@ class Polling:
         self.answers[self.q.home] = (got, self.wait)
         return self.run((self.q.home,))
 
-    def _is_outdated(self) -> bool:
-        """Does the queue have other partitions than those whose wakeup lists are listened to?"""
-        return self.blocked_on != self.q.partitions
+    def _is_outdated(self, marked_at: float = 0.0) -> bool:
+        """Does the queue have other partitions than those whose wakeup lists are listened to? Or may it have, as these
+        were marked as outdated by another connection, and the queue was not looked at since?"""
+        return self.blocked_on != self.q.partitions or marked_at > self.looked_at
+
+    def _tells_of_others(self, got: Any) -> bool:
+        """Does an answer of the home say that there are other partitions? (A list that had a token says nothing.)"""
+        return isinstance(got, Received) and got.topology != self.q.topology
 
     def line_up(self) -> Flow[list[Delivery]]:
         """Nothing is visible, or the one who watches would have it: wait behind it without asking."""
@@ -150,7 +158,8 @@ class Polling:
         self.blocked_on, block = q.partitions, min(total, BLOCK_MS)
         then = self._then(NOW, "")
         also = tuple([p.backup for p in self.blocked_on])
-        got, left_ms = yield Wait(_lists(self.blocked_on), block, None, None, then, also, self._is_outdated)
+        outdated = self._is_outdated, self._tells_of_others
+        got, left_ms = yield Wait(_lists(self.blocked_on), block, None, None, then, also, *outdated)
         start: Partition | None = q.home
         if then is None:
             start = _with_list(self.blocked_on, got)
@@ -176,7 +185,7 @@ class Polling:
                 if order:
                     continue
                 if self.blocked_on and self._is_outdated() and (found or self.left > 0):
-                    yield from holding(found, _wake(q.home))  # whoever listens to the same lists learns of the others
+                    yield from holding(found, _pass_on(q.home, _lists(self.blocked_on)))
                 if not found and self.left > 0:
                     order = yield from self._block()
                 if not order:
@@ -204,6 +213,8 @@ class Polling:
             if p in self.answers:
                 got, look = self.answers.pop(p)
             else:
+                if p is q.home:
+                    self.looked_at = time.monotonic()
                 look = NOW if self.waiter and found else self.ends.get(p, self.wait)
                 got = yield from holding(found, at(q, p, self._question(p, look, len(found)), False))
             if got is None:  # no answer, but there are messages
@@ -282,7 +293,8 @@ class Polling:
         also = tuple([p.wake(waiter) if p in duties else p.backup for p in listened])
         look = self.ends.get(q.home, self.wait)
         then = self._then(look, waiter)
-        got, left_ms = yield Wait(_lists(listened), block, wake_in, wake, then, also, self._is_outdated)
+        outdated = self._is_outdated, self._tells_of_others
+        got, left_ms = yield Wait(_lists(listened), block, wake_in, wake, then, also, *outdated)
         if got is not None and then is not None:
             self.answers[q.home] = (got, look)
             return partitions
@@ -322,8 +334,11 @@ def _with_list(partitions: Sequence[Partition], key: str | None) -> Partition | 
     return next((p for p in partitions if key.startswith(p.base)), None) if key else None
 
 
-def _wake(p: Partition) -> Flow[None]:
-    yield operations.wake_waiter(p)
+def _pass_on(home: Partition, lists: tuple[str, ...]) -> Flow[None]:
+    """Whoever listens to the same wakeup lists learns that the queue has other partitions: those of this process before
+    they block again, or the token could go to one that knows; one of the others by the token."""
+    yield MarkOutdated(lists)
+    yield operations.wake_waiter(home)
 
 
 def holding(deliveries: Sequence[Delivery], step: Flow[T]) -> Flow[T | None]:

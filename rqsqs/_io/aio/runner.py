@@ -14,7 +14,7 @@ from types import GeneratorType
 from typing import Any, ClassVar, TypeVar
 
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
+from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, error_mapping, tuning
 from rqsqs._io.aio.caller import Caller
 from rqsqs._io.aio.waiting import Waiting
@@ -190,6 +190,8 @@ class Transport:
             return await self._wait(link, step)
         if type(step) is IsWatched:
             return link.waiting.is_watched(step.lists)
+        if type(step) is MarkOutdated:
+            return link.waiting.mark_outdated(step.lists)
         if type(step) is Sleep:
             return await asyncio.sleep(step.ms / 1000)
         if type(step) is Spawn:

@@ -25,12 +25,17 @@ ByNode = list[tuple[Node, tuple[str, ...]]]  # wakeup lists at each server; more
 
 
 class Waiters:
-    """Those who wait for the same wakeup lists: one leads and waits at the server, the others follow."""
+    """Those who wait for the same wakeup lists: one leads and waits at the server, the others follow.
 
-    __slots__ = ("followers", "has_leader")
+    Attributes:
+        outdated_at: see MarkOutdated; 0 = never.
+    """
+
+    __slots__ = ("followers", "has_leader", "outdated_at")
 
     def __init__(self) -> None:
         self.has_leader = False
+        self.outdated_at = 0.0
         self.followers: deque[asyncio.Future[None]] = deque()
 
     def call_next(self) -> None:
@@ -61,6 +66,12 @@ class Waiting:
     def watched(self) -> list[tuple[str, ...]]:
         return [lists for lists, waiters in self.by_lists.items() if waiters.has_leader]
 
+    def mark_outdated(self, lists: tuple[str, ...]) -> None:
+        waiters = self.by_lists.setdefault(lists, Waiters())
+        waiters.outdated_at = time.monotonic()
+        while waiters.followers:
+            waiters.call_next()
+
     async def wait(self, wait: Wait, clock: Clock | None) -> tuple[Any, int]:
         start = time.monotonic()
         deadline = start + wait.timeout_ms / 1000
@@ -71,7 +82,7 @@ class Waiting:
             return result, max(0, round((deadline - time.monotonic()) * 1000))
         waiters = self.by_lists.setdefault(wait.lists, Waiters())
         until = deadline if wait.wake_in_ms is None else min(deadline, time.monotonic() + wait.wake_in_ms / 1000)
-        while waiters.has_leader:
+        while waiters.has_leader and not wait.is_outdated(waiters.outdated_at):
             left = until - time.monotonic()
             if left <= 0:  # over, or a timer owner that only follows: it looks for itself
                 return None, max(0, round((deadline - time.monotonic()) * 1000))
@@ -86,12 +97,15 @@ class Waiting:
                 if turn.done() and not turn.cancelled():
                     waiters.call_next()  # it was our turn: pass it on
                 raise
-        if wait.is_outdated():
-            waiters.call_next()
+        if wait.is_outdated(waiters.outdated_at):
+            if not waiters.has_leader:
+                waiters.call_next()
             return None, max(0, round((deadline - time.monotonic()) * 1000))
         waiters.has_leader = True
         try:
             result = await self._lead(wait, deadline, wake_at)
+            if wait.marks(result):
+                waiters.outdated_at = time.monotonic()
         finally:
             waiters.has_leader = False
             waiters.call_next()

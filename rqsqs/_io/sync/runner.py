@@ -12,7 +12,7 @@ from types import GeneratorType
 from typing import Any, ClassVar, TypeVar
 
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, Operation, Sleep, Spawn, Wait
+from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, error_mapping, tuning
 from rqsqs._io.sync.caller import Caller
 from rqsqs._io.sync.waiting import Waiter, Waiting
@@ -197,6 +197,8 @@ class Transport:
                 waits.discard(waiter)
         if type(step) is IsWatched:
             return self.space.clock is None and self.link.waiting.is_watched(step.lists)
+        if type(step) is MarkOutdated:
+            return self.link.waiting.mark_outdated(step.lists)
         if type(step) is Sleep:
             time.sleep(step.ms / 1000)
             return None

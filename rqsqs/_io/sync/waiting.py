@@ -35,9 +35,10 @@ class Waiters:
         blocked: the leader's connections: server and CLIENT ID.
         listener: the leader, if it listens.
         in_tests: waiters under a test clock: they do not line up, as each has to look when it is moved.
+        outdated_at: see MarkOutdated; 0 = never.
     """
 
-    __slots__ = ("blocked", "followers", "has_leader", "in_tests", "listener", "lock")
+    __slots__ = ("blocked", "followers", "has_leader", "in_tests", "listener", "lock", "outdated_at")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -46,6 +47,7 @@ class Waiters:
         self.blocked: tuple[tuple[Node, int], ...] = ()
         self.listener: Listener | None = None
         self.in_tests = 0
+        self.outdated_at = 0.0
 
 
 class Waiter:
@@ -102,6 +104,13 @@ class Waiting:
         """All wakeup lists for which a thread waits at the server."""
         return [lists for lists, waiters in list(self.by_lists.items()) if waiters.has_leader or waiters.in_tests]
 
+    def mark_outdated(self, lists: tuple[str, ...]) -> None:
+        waiters = self.waiters(lists)
+        with waiters.lock:
+            waiters.outdated_at = time.monotonic()
+            while waiters.followers:
+                waiters.followers.popleft().release()
+
     def wait(self, wait: Wait, clock: Clock | None, waiter: Waiter) -> tuple[Any, int]:
         start = time.monotonic()
         deadline = start + wait.timeout_ms / 1000
@@ -123,7 +132,7 @@ class Waiting:
             while True:
                 with waiters.lock:
                     waiter.check()
-                    if wait.is_outdated():
+                    if wait.is_outdated(waiters.outdated_at):
                         return None, max(0, round((deadline - time.monotonic()) * 1000))
                     if not waiters.has_leader:
                         waiter.turn = None
@@ -140,6 +149,8 @@ class Waiting:
                         if turn in waiters.followers:
                             waiters.followers.remove(turn)
             result = self._lead(wait, deadline, wake_at, clock, waiters)
+            if wait.marks(result):
+                waiters.outdated_at = time.monotonic()
         finally:
             waiter.waiters = None
             with waiters.lock:
