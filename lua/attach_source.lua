@@ -37,7 +37,7 @@ if is_changed then
     present = string.match(present, "^%d+")
   end
   if before and present ~= before or not before and not state and present ~= new_state
-    or not require("lib.resharding")(new_state, state) then
+    or not require("lib.partition").is_later(new_state, state) then
     return redis.call("HGETALL", meta)
   end
   state = new_state

@@ -155,7 +155,7 @@ return require("lib.idempotency").run(function()
     return move.go(key, message.group(key), record, past)
   elseif due ~= "" then
     -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
-    local due_ms = math.max(require("lib.due")(due, 0, now_us), now_ms)
+    local due_ms = math.max(require("lib.due").time(due, 0, now_us), now_ms)
     local scheduled = message.scheduled(key, due_ms)
     if scheduled ~= key and receives > 0 then
       scheduled, receives = message.with_receives(scheduled, receives), 0

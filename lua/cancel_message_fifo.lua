@@ -85,7 +85,7 @@ return require("lib.idempotency").run(function()
     redis.call("HDEL", states, stamp)
     redis.call("HINCRBY", meta, "messages", -1)
   else
-    local due_ms = require("lib.due")(due, 0, now_us)
+    local due_ms = require("lib.due").time(due, 0, now_us)
     local is_later = due_ms > now_ms
     local new_key = fifo_key.with_due(key, is_later and due_ms or nil)
     redis.call("LSET", list, 2 * index, new_key)

@@ -39,7 +39,7 @@ local function outcome(group)
   end
   local place, count = "here", nil
   if is_fifo and partition then
-    place, count = require("lib.partition")(partition, group, token)
+    place, count = require("lib.partition").place(partition, group, token)
   end
   if place == "elsewhere" then
     return "!"

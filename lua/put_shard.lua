@@ -30,7 +30,7 @@ if not have_us and partition == "?" then
   return 0
 end
 local state = string.match(partition, "/(.*)$")
-if state and require("lib.resharding")(state, present and string.match(present, "/(.*)$")) then
+if state and require("lib.partition").is_later(state, present and string.match(present, "/(.*)$")) then
   settings.write(base, {"partition", partition}, {})
 end
 if have_us and tonumber(have_us) > tonumber(modified_us) then

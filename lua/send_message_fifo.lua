@@ -76,7 +76,7 @@ local reply, visible, earliest_ms, mine = {}, false, nil, {}
 
 for i = 6, #ARGV, 5 do
   local record, group, dedup, due, own_window = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local place = partition and require("lib.partition")(partition, group, token) or "here"
+  local place = partition and require("lib.partition").place(partition, group, token) or "here"
   local is_old = place == "old" and call("EXISTS", base .. "group:" .. group) == 1
   local stamp = now_us
   if stamp <= last then
@@ -90,17 +90,17 @@ for i = 6, #ARGV, 5 do
   if name and place ~= "elsewhere" then
     local window_ms = own_window ~= "" and tonumber(own_window) or queue_window_ms
     if place == "old" or own_window ~= "" then
-      require("lib.dedup_carry_over")(base, place, is_old, window_ms, now_us)
+      require("lib.deduplication").carry_over(base, place, is_old, window_ms, now_us)
     end
     if window_ms > 0 and (place == "here" or is_old) then
       if not call("SET", name, stamp .. number, "NX", "PX", window_ms) then
-        duplicate_of = require("lib.deduplication")(base, name, stamp .. number, window_ms, now_us)
+        duplicate_of = require("lib.deduplication").holder(base, name, stamp .. number, window_ms, now_us)
       end
       if is_repeated then -- the first attempt may arrive long after
         call("PEXPIRE", name, math.max(window_ms, KEPT_REPEATED_MS))
       end
     elseif window_ms > 0 and call("EXISTS", name) == 1 then
-      duplicate_of = require("lib.deduplication")(base, name, nil, window_ms, now_us)
+      duplicate_of = require("lib.deduplication").holder(base, name, nil, window_ms, now_us)
     end
   end
 
@@ -116,7 +116,7 @@ for i = 6, #ARGV, 5 do
     last, messages = stamp, messages + 1
     local key, due_ms = stamp, nil
     if due ~= "" or queue_delay_ms > 0 then
-      key, due_ms = require("lib.delay_fifo")(base, stamp, group, due, queue_delay_ms, now_us)
+      key, due_ms = require("lib.due").delay_fifo(base, stamp, group, due, queue_delay_ms, now_us)
     end
     local length = call("RPUSH", base .. "group:" .. group, key, record)
     if due_ms then

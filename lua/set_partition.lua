@@ -49,7 +49,7 @@ local function has_old_groups()
       return false
     end
     asked[group] = true
-    if require("lib.partition")(present, group, "") ~= "old" then
+    if require("lib.partition").place(present, group, "") ~= "old" then
       return false
     end
     doubts = doubts + 1 -- what is left of a group that is empty goes little by little
@@ -80,7 +80,7 @@ if limit then
   end
   return math.max((ids_until or 0) - now_ms, 0)
 end
-if not require("lib.resharding")(new, have) then
+if not require("lib.partition").is_later(new, have) then
   return 0
 end
 local changes = {"partition", partition}

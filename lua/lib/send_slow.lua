@@ -11,18 +11,18 @@ local WITHOUT_OPTIONS = "2" -- arguments of a message
 local function deduplicate(base, partition, token, key, dedup_id, window_ms, is_own_window, now_us)
   local place, count = "here", nil
   if partition then
-    place, count = require("lib.partition")(partition, dedup_id, token)
+    place, count = require("lib.partition").place(partition, dedup_id, token)
   end
   if is_own_window and place == "here" then
-    require("lib.dedup_carry_over")(base, place, true, window_ms, now_us)
+    deduplication.carry_over(base, place, true, window_ms, now_us)
   end
   local name = base .. "dedup:" .. dedup_id
   if place == "elsewhere" then
     return "!"
   elseif place == "old" then -- it knows ids of the time before; new ones go to their new place
-    return window_ms > 0 and deduplication(base, name, nil, window_ms, now_us) or "!" .. count .. ":0"
+    return window_ms > 0 and deduplication.holder(base, name, nil, window_ms, now_us) or "!" .. count .. ":0"
   elseif window_ms > 0 and not redis.call("SET", name, key, "NX", "PX", string.format("%d", window_ms)) then
-    return deduplication(base, name, key, window_ms, now_us) or ""
+    return deduplication.holder(base, name, key, window_ms, now_us) or ""
   end
   return ""
 end
@@ -69,7 +69,7 @@ return function()
       outcome = deduplicate(base, partition, token, key, dedup_id, window_ms, own_window ~= "", now_us)
     end
     if outcome == "" then
-      local due_ms = require("lib.due")(due, queue_delay_ms, now_us)
+      local due_ms = require("lib.due").time(due, queue_delay_ms, now_us)
       if group ~= "" then
         key = key .. "@" .. group
         if not fair then -- also if it is delayed: when it is due, its group takes part

@@ -13,7 +13,7 @@ derive or keep:
   fair, paused, paused_groups
   grouped, tombstones, returned, arrived, messages   how many there are: messages in the lists of groups, tombstones,
                      messages in `again:GROUP` that came back and that were delayed; FIFO: all messages
-  topology, partition, partition_state, ids_until, longest_window   lib/partition.lua, lib/dedup_carry_over.lua
+  topology, partition, partition_state, ids_until, longest_window   lib/partition.lua, lib/deduplication.lua
   last               FIFO: the newest stamp
   created_us, modified_us, purged_us, deleting
 ]]

@@ -32,7 +32,7 @@ function transfer.elsewhere(base, is_fifo, destination)
   -- Would the partition of that base take a message of the group?
   local function takes(target, group)
     local partition = is_fifo and redis.call("HGET", target .. "meta", "partition")
-    local place = partition and require("lib.partition")(partition, group, "") or "here"
+    local place = partition and require("lib.partition").place(partition, group, "") or "here"
     return place == "here" or place == "old" and redis.call("EXISTS", target .. "group:" .. group) == 1
   end
   return function(source, group)
