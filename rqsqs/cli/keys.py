@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rqsqs.cli import output
-from rqsqs.cli.parameter_types import PAIR
+from rqsqs.cli.parameter_types import FILE, PAIR
 from rqsqs.cli.report import Column, Done, Lines, Result, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
 
@@ -23,7 +23,7 @@ COLUMNS = (
 )
 
 KEYS_FILE = click.option(
-    "--keys", "path", type=click.Path(dir_okay=False, path_type=Path), envvar="RQSQS_KEYS", required=True,
+    "--keys", "path", type=FILE, callback=lambda _ctx, _option, name: Path(name), envvar="RQSQS_KEYS", required=True,
     metavar="FILE", help="The keys file. Else the variable RQSQS_KEYS.",
 )  # fmt: skip
 

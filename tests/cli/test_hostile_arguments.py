@@ -153,6 +153,7 @@ def call(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, con
     monkeypatch.setattr("rqsqs.cli.demo.show.run", interrupted)
     monkeypatch.setattr("rqsqs.worker.Worker.run", lambda _: None)
     monkeypatch.setattr("rqsqs.worker.supervisor.Supervisor.run", lambda _: 0)
+    monkeypatch.setattr("rqsqs.gateway.serving.serve", lambda *_: None)
     for name in ("q", "q.fifo"):
         connection.create_queue(name)
     separate = "mix_stderr" in inspect.signature(CliRunner).parameters
