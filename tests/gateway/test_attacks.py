@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import io
 import json
 import time
 import tracemalloc
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,13 +14,11 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
-from rqsqs.gateway import GatewaySettings
-from rqsqs.gateway.access_log import AccessLog
-from rqsqs.gateway.actions import Actions
 from rqsqs.gateway.callers import Caller
 from rqsqs.gateway.keys_editing import NewKey, NewUser, add_key
-from rqsqs.gateway.request import HttpRequest, HttpResponse
+from rqsqs.gateway.request import HttpRequest
 from rqsqs.gateway.throttling import MOST, Throttle
+from tests.gateway.direct import Direct
 from tests.gateway.signing import signed
 
 OWN, OTHER = "111111111111", "222222222222"
@@ -30,59 +26,10 @@ ANYTHING = {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}
 HEADERS = {"host": "localhost:9324"}
 
 
-class Tried:
-    """A gateway whose requests do not go through a socket.
-
-    Attributes:
-        log: lines of the access log.
-    """
-
-    def __init__(self, **settings: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._stream = io.BytesIO()
-        self._log = AccessLog(self._stream)
-        self.actions = self._run(self._made(GatewaySettings(**settings)))
-
-    async def _made(self, settings: GatewaySettings) -> Actions:
-        return Actions(settings, self._log)
-
-    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return self._loop.run_until_complete(coroutine)
-
-    def ask(self, request: HttpRequest) -> HttpResponse:
-        async def stay() -> Any:
-            await asyncio.Event().wait()
-
-        response: HttpResponse = self._run(self.actions.answer(request, stay))
-        return response
-
-    def call(self, key: NewKey, action: str, **params: Any) -> tuple[int, Any]:
-        """Status and answer of a signed request of the JSON protocol."""
-        request = signed(
-            body=json.dumps(params).encode(),
-            headers={"x-amz-target": f"AmazonSQS.{action}"},
-            key_id=key.key_id,
-            secret=key.secret or "",
-            at=time.time(),
-        )
-        response = self.ask(request)
-        return response.status, json.loads(response.body or b"{}")
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        self._log.flush()
-        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
-
-    def close(self) -> None:
-        self._run(self.actions.close())
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
-
-
 class Town:
     """Two accounts: root of one, and Eve, who may do everything in the other one."""
 
-    def __init__(self, tried: Callable[..., Tried], path: Path) -> None:
+    def __init__(self, tried: Callable[..., Direct], path: Path) -> None:
         self.path = path
         self.root = self.key("root", account=OWN, is_root=True)
         self.eve = self.key("eve", ANYTHING, account=OTHER)
@@ -98,17 +45,17 @@ class Town:
 
 
 @pytest.fixture
-def tried(valkey_url: str, prefix: str) -> Iterator[Callable[..., Tried]]:
+def tried(valkey_url: str, prefix: str) -> Iterator[Callable[..., Direct]]:
     with contextlib.ExitStack() as stack:
 
-        def tried(**settings: Any) -> Tried:
-            return stack.enter_context(contextlib.closing(Tried(**{"url": valkey_url, "prefix": prefix, **settings})))
+        def tried(**settings: Any) -> Direct:
+            return stack.enter_context(contextlib.closing(Direct(**{"url": valkey_url, "prefix": prefix, **settings})))
 
         yield tried
 
 
 @pytest.fixture
-def town(tried: Callable[..., Tried], tmp_path: Path) -> Town:
+def town(tried: Callable[..., Direct], tmp_path: Path) -> Town:
     return Town(tried, tmp_path / "keys.toml")
 
 
@@ -273,7 +220,7 @@ def test_nothing_is_parsed_for_who_is_not_known(town: Town, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//", "null", "", "http://evil\u00bd", "x" * 9000])
-def test_an_origin_that_is_none_is_a_foreign_one(tried: Callable[..., Tried], origin: str) -> None:
+def test_an_origin_that_is_none_is_a_foreign_one(tried: Callable[..., Direct], origin: str) -> None:
     request = HttpRequest("POST", b"/", b"Action=ListQueues", {**HEADERS, "origin": origin})
     assert tried().ask(request).status == 403
     without_host = HttpRequest("POST", b"/", b"Action=ListQueues", {"origin": origin})
@@ -343,7 +290,7 @@ def claiming(key_id: str) -> dict[str, str]:
 )  # fmt: skip
 @pytest.mark.parametrize("is_open", [True, False])
 def test_long_texts_of_clients_are_not_remembered(
-    tried: Callable[..., Tried], tmp_path: Path, make: Callable[[int], HttpRequest], is_open: bool
+    tried: Callable[..., Direct], tmp_path: Path, make: Callable[[int], HttpRequest], is_open: bool
 ) -> None:
     if is_open:
         at = tried(requests_per_second=1000)
@@ -425,7 +372,7 @@ def test_many_names_of_one_do_not_free_others_from_their_limit() -> None:
     assert len(throttle._buckets) == MOST
 
 
-def test_a_claimed_key_has_a_length_that_can_be_remembered(tried: Callable[..., Tried]) -> None:
+def test_a_claimed_key_has_a_length_that_can_be_remembered(tried: Callable[..., Direct]) -> None:
     seen: list[Caller] = []
     at = tried()
     original = at.actions._access.authenticate
@@ -434,7 +381,7 @@ def test_a_claimed_key_has_a_length_that_can_be_remembered(tried: Callable[..., 
         seen.append(original(request, service))
         return seen[-1]
 
-    at.actions._access.authenticate = authenticate  # type: ignore[method-assign]
+    at.actions._access.authenticate = authenticate
     for key_id in ("x" * 129, "x\x1by", "test", OWN):
         assert at.ask(signed(headers={"x-amz-target": "AmazonSQS.ListQueues"}, body=b"{}", key_id=key_id)).status == 200
     assert [(caller.key_id, caller.account) for caller in seen] == [
@@ -457,7 +404,7 @@ def test_a_claimed_key_has_a_length_that_can_be_remembered(tried: Callable[..., 
         b"Action=&Action=SendMessage&Action.1=DeleteQueue",
     ],
 )
-def test_names_of_fields_that_mean_nothing(tried: Callable[..., Tried], body: bytes) -> None:
+def test_names_of_fields_that_mean_nothing(tried: Callable[..., Direct], body: bytes) -> None:
     at = tried()
     at.ask(form("CreateQueue", QueueName="orders"))
     response = at.ask(HttpRequest("POST", b"/", b"", HEADERS, body))

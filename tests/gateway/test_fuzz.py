@@ -13,7 +13,7 @@ import os
 import random
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,9 +27,7 @@ from rqsqs.gateway.protocols.model import List, Map, Scalar, Shape, Structure
 from rqsqs.gateway.protocols.shapes import ACTIONS
 
 SECONDS = float(os.environ.get("RQSQS_FUZZ_SECONDS", "2"))
-QUICKLY = settings(
-    max_examples=1_000_000, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)  # ended by the clock
+QUICKLY = settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 texts = st.one_of(
     st.text(max_size=30),
@@ -151,43 +149,33 @@ def caller(valkey_url: str, prefix: str) -> Iterator[Client]:
 PIECES = [b'"', b"{", b"[", b"}", b"]", b"\\u", b"%", b"&", b".", b"=", b"\0"]
 
 
-class _Over(Exception):
-    """The time is over."""
+def until_over(client: Client, *strategies: Any) -> Callable[[Callable[..., None]], None]:
+    """Run a test with new examples until its time is over."""
 
+    def run(test: Callable[..., None]) -> None:
+        again = True
+        while again:
+            QUICKLY(given(*strategies)(test))()
+            again = time.monotonic() < client.ends
 
-def until_over(test: Any) -> None:
-    with contextlib.suppress(_Over):
-        test()
-
-
-def check_time(client: Client) -> None:
-    if time.monotonic() > client.ends:
-        raise _Over
+    return run
 
 
 def test_json(caller: Client) -> None:
-    @QUICKLY
-    @given(requests)
+    @until_over(caller, requests)
     def one(request: tuple[str, Any]) -> None:
-        check_time(caller)
         caller.json(*request)
-
-    until_over(one)
 
 
 def test_forms(caller: Client) -> None:
-    @QUICKLY
-    @given(requests, st.booleans(), st.sampled_from(["/", "/000000000000/orders", "/1/2/3"]))
+    @until_over(caller, requests, st.booleans(), st.sampled_from(["/", "/000000000000/orders", "/1/2/3"]))
     def one(request: tuple[str, Any], is_get: bool, path: str) -> None:
-        check_time(caller)
         action, params = request
         form = urlencode([("Action", action), *flattened(params)], errors="surrogatepass").encode()
         if is_get:
             caller.ask(b"", [], "GET", path, form)
         else:
             caller.ask(form, [], path=path)
-
-    until_over(one)
 
 
 def test_bytes(caller: Client) -> None:
@@ -221,8 +209,8 @@ def test_bytes(caller: Client) -> None:
 def test_heads(caller: Client) -> None:
     """Headers, methods and paths."""
 
-    @QUICKLY
-    @given(
+    @until_over(
+        caller,
         st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "BREW"]),
         st.text(max_size=20).map(lambda text: f"/{text}"),
         st.binary(max_size=60),
@@ -238,10 +226,7 @@ def test_heads(caller: Client) -> None:
         st.binary(max_size=30),
     )  # fmt: skip
     def one(method: str, path: str, text: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        check_time(caller)
         caller.ask(body, headers, method, path, text)
-
-    until_over(one)
 
 
 def test_many_fields_take_no_time() -> None:
