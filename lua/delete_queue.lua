@@ -36,6 +36,7 @@ return require("lib.idempotency").run(function()
       redis.call("HSET", meta, "created_us", now_us)
     end
     damaged.clear(base)
+    redis.call("SPOP", paused, "0") -- changes nothing: whose ACL does not allow it is refused here, not in the middle
   end
   local created_us, deleting, purged_us, last =
     unpack(redis.call("HMGET", meta, "created_us", "deleting", "purged_us", "last"))

@@ -222,6 +222,63 @@ def test_a_gateway_serves_every_account(users: Users) -> None:
         transport.close()
 
 
+def snapshot(client: redis.Redis, prefix: str) -> dict[bytes, bytes | None]:
+    """Everything under a prefix."""
+    return {key: client.dump(key) for key in client.scan_iter(f"{prefix}:*")}
+
+
+CALLS: dict[str, Callable[[rqsqs.Queue, rqsqs.Connection], object]] = {
+    "receive": lambda queue, _: queue.receive(),
+    "delete": lambda queue, _: queue.delete(HANDLES[queue.name]),
+    "change visibility": lambda queue, _: queue.change_visibility(HANDLES[queue.name], 5),
+    "cancel": lambda queue, _: queue.cancel(LATER[queue.name]),
+    "reschedule": lambda queue, _: queue.reschedule(LATER[queue.name], delay=100),
+    "purge": lambda queue, _: queue.purge(),
+    "pause": lambda queue, _: queue.pause(),
+    "pause a group": lambda queue, _: queue.pause("g"),
+    "configure": lambda queue, _: queue.configure(visibility_timeout=5),
+    "tag": lambda queue, _: queue.tag({"a": "b"}),
+    "counts": lambda queue, _: queue.counts(),
+    "delete queue": lambda queue, connection: connection.delete_queue(queue.name),
+    "send": lambda queue, _: queue.send("x", **({"group": "g", "deduplication_id": "9"} if queue.is_fifo else {})),
+}
+HANDLES: dict[str, str] = {}
+LATER: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("role", ["producer", "consumer", "worker", "exporter"])
+@pytest.mark.parametrize("name", ["busy", "busy.fifo"])
+def test_what_is_refused_changes_nothing(users: Users, role: str, name: str) -> None:
+    """A script that a role may not run to its end must not do half of it."""
+    options = {"group": "g"} if name.endswith(".fifo") else {}
+
+    def refill(owner: rqsqs.Connection) -> None:
+        if owner.exists(name):
+            owner.delete_queue(name)
+        queue = owner.create_queue(name)
+        for n in range(3):
+            queue.send(f"{n}", **options, **({"deduplication_id": str(n)} if options else {}))
+        HANDLES[name] = queue.receive(1)[0].receipt_handle
+        LATER[name] = queue.send(
+            "later", delay=60, **options, **({"deduplication_id": "l"} if options else {})
+        ).message_id
+
+    with rqsqs.connect(users.server.url, prefix=users.prefix) as owner, users.connect(role) as connection:
+        connection.exists(name)
+        refusals = set()
+        for what, call in CALLS.items():
+            refill(owner)
+            before = snapshot(users.root, users.prefix)
+            try:
+                call(connection.queue(name), connection)
+            except rqsqs.AuthenticationFailed:
+                refusals.add(what)
+                assert snapshot(users.root, users.prefix) == before, what
+    assert "delete queue" in refusals
+    assert ("send" in refusals) is (role == "exporter")
+    assert ("receive" in refusals) is (role in ("producer", "exporter"))
+
+
 SET_META = "return redis.call('HSET', KEYS[1], 'VisibilityTimeout', '1')"
 REMOVE = "return redis.call('UNLINK', KEYS[1])"
 POWER: dict[str, dict[str, bool]] = {  # what no program of the role does, and whether a script of its user's own can
