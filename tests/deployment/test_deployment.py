@@ -207,6 +207,39 @@ LINTERS = {
 }
 
 
+# The kinds of KEDA and of Compose, checked by libraries: python -c CHECK, with the documents as JSON on stdin.
+SCHEMAS = {
+    "compose": (
+        "import compose_spec, sys; compose_spec.PyCompose.from_json(sys.stdin.read()).validate()",
+        COMPOSE,
+        lambda document: document["services"]["gateway"].update(restart="sometimes"),
+    ),
+    "keda": (
+        "import json, sys; from cloudcoil.models.keda import v1alpha1 as keda\n"
+        "for each in json.load(sys.stdin): getattr(keda, each['kind']).model_validate(each)",
+        [manifest for manifest in MANIFESTS.values() if manifest["apiVersion"].startswith("keda.sh/")],
+        lambda documents: documents[0]["spec"].update(pollingInterval="often", secretTargetRef="none"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_schema_takes_it(kind: str) -> None:
+    if reason := missing("lint"):
+        pytest.skip(reason)
+    check, document, spoil = SCHEMAS[kind]
+
+    def checked(text: str) -> subprocess.CompletedProcess[str]:
+        command = [FOLDER / "lint" / "bin" / "python", "-c", check]
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+
+    done = checked(json.dumps(document))
+    assert done.returncode == 0, done.stderr
+    spoiled = json.loads(json.dumps(document))
+    spoil(spoiled)
+    assert checked(json.dumps(spoiled)).returncode != 0, "it takes everything"
+
+
 @pytest.mark.parametrize("linter", LINTERS)
 def test_a_linter_has_nothing_to_say(linter: str) -> None:
     if reason := missing("lint"):
