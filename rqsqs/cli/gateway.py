@@ -86,7 +86,7 @@ def gateway(
         return (yield from ask(host, port, is_secure=bool(tls_cert)))
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
-    from rqsqs.gateway import Gateway, GatewaySettings, open_queues, queue_files
+    from rqsqs.gateway import Gateway, GatewaySettings, open_queues
     from rqsqs.gateway.access_log import AccessLog
     from rqsqs.gateway.keys import read_for_gateway
     from rqsqs.gateway.serving import ServingSettings, listen, serve
@@ -122,11 +122,12 @@ def gateway(
         Path(tls_cert) if tls_cert else None,
         Path(tls_key) if tls_key else None,
     )
-    queues = queue_files.read(Path(queues_file)) if queues_file else {}
     listener = listen(host, port)
     hold = embedded.acquire(url) if url.startswith("embedded:") else None
     if queues_file:
-        queue_files.create(queues, gateway_settings, Path(queues_file))
+        from rqsqs.gateway import queue_files
+
+        queue_files.create(queue_files.read(Path(queues_file)), gateway_settings, Path(queues_file))
     address = _address(listener.getsockname(), bool(tls_cert))
     yield Lines([address], url=address, processes=processes)
     if warning:

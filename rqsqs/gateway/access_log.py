@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
 
 from .protocols.json import dumps
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.2
 MOST_LINES = 500  # before they are written at once
+ATOMIC = 4096  # bytes that processes can write into one pipe without mixing them (PIPE_BUF)
 
 
 class AccessLog:
@@ -26,7 +28,7 @@ class AccessLog:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._lines: list[bytes] = []
+        self._lines: deque[bytes] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, exchange: Exchange, status: int) -> None:
@@ -56,10 +58,14 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        lines, self._lines = self._lines, []
-        if lines:
-            try:
-                self._stream.write(b"\n".join([*lines, b""]))
+        lines, self._lines = self._lines, deque()
+        try:
+            while lines:
+                part, size = [], 0
+                while lines and size + len(lines[0]) < ATOMIC:
+                    part.append(lines.popleft())
+                    size += len(part[-1]) + 1
+                self._stream.write(b"\n".join([*(part or [lines.popleft()]), b""]))
                 self._stream.flush()
-            except (OSError, ValueError):  # the disk is full, the reader of the pipe is gone: requests matter more
-                pass
+        except (OSError, ValueError):  # the disk is full, the reader of the pipe is gone: requests matter more
+            pass

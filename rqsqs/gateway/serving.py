@@ -106,9 +106,13 @@ def serve(make: Callable[[], Gateway], settings: ServingSettings, listener: sock
 
 
 class Server(uvicorn.Server):
-    """uvicorn with an end that does not wait for long polls, and with nothing to do while nothing happens."""
+    """uvicorn with an end that does not wait for long polls, and with nothing to do while nothing happens.
 
-    def __init__(self, app: Gateway, settings: ServingSettings) -> None:
+    Args:
+        parent: a pipe that breaks when the process does that started this one, which then ends as well.
+    """
+
+    def __init__(self, app: Gateway, settings: ServingSettings, parent: int | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -130,6 +134,7 @@ class Server(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._app = app
         self._settings = settings
+        self._parent = parent
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._seen: object = None
@@ -159,6 +164,8 @@ class Server(uvicorn.Server):
         """Also listen to SIGHUP, and look at the certificate."""
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         await super().startup(sockets)
+        if self._parent is not None:
+            self._loop.add_reader(self._parent, self._orphaned)
         if self._settings.tls_cert is not None:
             self._seen = self._stamp()
             if threading.current_thread() is threading.main_thread():
@@ -176,6 +183,11 @@ class Server(uvicorn.Server):
         """Answer waiting receives first."""
         self._app.drain()
         await super().shutdown(sockets)
+
+    def _orphaned(self) -> None:
+        if self._loop is not None and self._parent is not None:
+            self._loop.remove_reader(self._parent)
+        self.end()
 
     def _stamp(self) -> object:
         stats = [os.stat(path) for path in (self._settings.tls_cert, self._settings.tls_key) if path is not None]
@@ -210,6 +222,7 @@ class _Processes:
         self._make, self._settings, self._listener = make, settings, listener
         self._started: dict[int, float] = {}
         self._ends_at: float | None = None
+        self._pipe = os.pipe()  # nobody writes; it breaks when this process ends, however it does
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -245,7 +258,8 @@ class _Processes:
         try:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
-            Server(self._make(), self._settings).run([self._listener])
+            os.close(self._pipe[1])
+            Server(self._make(), self._settings, self._pipe[0]).run([self._listener])
             code = 0
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1
@@ -256,7 +270,8 @@ class _Processes:
 
     def _handle(self, number: int, _: Any) -> None:
         if number == signal.SIGHUP:
-            self._signal(number)
+            if self._settings.tls_cert is not None:
+                self._signal(number)
         else:
             self._ends_at = time.monotonic() + self._settings.shutdown_timeout + 2
             self._signal(signal.SIGTERM)

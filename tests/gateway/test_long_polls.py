@@ -137,6 +137,18 @@ def test_a_process_that_dies_is_replaced(valkey_url: str, prefix: str) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+def test_no_process_outlives_the_first_one(valkey_url: str, prefix: str) -> None:
+    with gateway_process(valkey_url, prefix, "--processes", "2") as (process, address):
+        assert ask_json(address, "ListQueues").status == 200
+        process.kill()
+        end = time.monotonic() + PATIENCE_S
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < end:
+                ask_json(address, "ListQueues")
+                time.sleep(0.02)
+        assert time.monotonic() < end
+
+
 def test_many_wait_at_once(valkey_url: str, prefix: str) -> None:
     """On more queues than there are connections that block."""
     with running(GatewaySettings(url=valkey_url, prefix=prefix)) as address:
