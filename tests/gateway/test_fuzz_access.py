@@ -111,10 +111,12 @@ def test_signatures() -> None:
         key_id_of(request)
         if not is_signed(request):
             continue
+        told = ""
         try:
             assert verify(request, KEYS, service="sqs", region="us-east-1", now=NOW) is ALICE  # the same, spelled oddly
         except (IncompleteSignature, InvalidSignature, UnrecognizedClient) as refused:
-            assert SECRET not in str(refused)
+            told = str(refused)
+        assert SECRET not in told
 
 
 def a_value(rng: random.Random, depth: int = 0) -> Any:
@@ -211,10 +213,10 @@ def test_policies() -> None:
         assert not is_one or policy.statements is not None
         accepted += is_one
         values = rng.choice([None, [], ["10.0.0.1"], ["x", "y"], [rng.choice(ODD)]])
+        known = None if values is None else dict.fromkeys(["aws:sourceip", "aws:tagkeys", "x:y/z"], values)
+        context = RequestContext("sqs:SendMessage", "arn:aws:sqs:r:1:q", "1", (known or {}).get)
         for caller in (ALICE, ANONYMOUS):
-            found = decide(
-                caller, policy, RequestContext("sqs:SendMessage", "arn:aws:sqs:r:1:q", "1", lambda key: values)
-            )  # noqa: B023
+            found = decide(caller, policy, context)
             assert not (found.is_allowed and policy.statements is None)
     assert accepted > 5
 
@@ -234,7 +236,9 @@ def test_keys_files(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "authorization.md").read_text("utf-8")
     example = page.partition("```toml\n")[2].partition("```")[0]
     for rng in cases():
+        told = ""
         try:
             read(tmp_path / "keys.toml", text=mangled(example, rng), environ={})
         except KeysFileInvalid as refused:
-            assert "wJalrXUtnFEMI" not in str(refused)
+            told = str(refused)
+        assert "wJalrXUtnFEMI" not in told
