@@ -158,6 +158,8 @@ def add_sealing_secret(path: Path) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[str]:
     """Keep others that change the file out; its content, "" if there is none."""
+    if os.path.exists(path) and not os.path.isfile(path):  # else a rename would take the place of /dev/null
+        raise KeysFileInvalid(f"{path} must be a regular file: a device, a pipe or a folder cannot hold access keys")
     try:
         folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

@@ -283,3 +283,14 @@ def test_a_change_while_the_file_is_read_is_noticed_later(path: Path, monkeypatc
     assert keys.current().active.keys() == {first.key_id}
     clock.now += 1.1
     assert keys.current().users.keys() == {"shop", "late"}
+
+
+def test_a_device_or_a_pipe_is_no_keys_file(path: Path) -> None:
+    """Root may put a file in the place of /dev/null by renaming."""
+    os.mkfifo(path)
+    edits = (lambda: add_key(path, "shop", NewUser()), lambda: add_sealing_secret(path), lambda: disable_key(path, "x"))
+    for edit in edits:
+        with pytest.raises(KeysFileInvalid, match="must be a regular file"):
+            edit()
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
