@@ -12,7 +12,7 @@ RETURN how many messages were there; {status ...} if some receipts are refused, 
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
-local meta, store, inflight = KEYS[1], KEYS[2], KEYS[3]
+local store, inflight = KEYS[2], KEYS[3]
 if #ARGV == 1 and redis.call("ZREM", inflight, ARGV[1]) == 1 then -- common, and quicker without unpack()
   redis.call("HDEL", store, ARGV[1])
   return 1
@@ -22,6 +22,7 @@ if found == #ARGV then
   redis.call("HDEL", store, unpack(ARGV))
   return found
 end
+local meta = KEYS[1]
 local deleted, statuses = require("lib.delete_messages")(string.match(meta, ".*:"), 1, false, found)
 if deleted < #ARGV and redis.call("EXISTS", meta) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)

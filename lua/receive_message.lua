@@ -65,43 +65,39 @@ if reply then
   return require("lib.replay").with_refused(reply, refused)
 end
 
--- All calls that are not common take one other path.
+-- All calls that are not common take one other path: at once, or with what they took from the list.
 local fair, paused, paused_groups, delays, large, unsorted
 if special then
   fair, paused, paused_groups, delays, large, unsorted =
     unpack(call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large", "unsorted"))
 end
-local function slow_path(is_limited, popped)
-  return require("lib.receive_slow")({
-    meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms, oldest = oldest,
-    fair = fair, paused = paused, paused_groups = paused_groups, has_delayed = delays, large = large,
-    is_limited = is_limited, popped = popped, refused = refused,
-  })
-end
-if flight_limit > 0 and call("ZCARD", inflight) >= flight_limit
-  and call("ZCOUNT", inflight, now .. "999", "+inf") >= flight_limit then
-  return slow_path(true)
-elseif fair or paused or delays or large or unsorted
-  or call("ZCOUNT", inflight, "-inf", now .. "999") > 0 then -- something became visible (lib/score.lua)
-  return slow_path(false)
-end
-
-local messages = call("LPOP", ready, 2 * count)
-if not messages then
-  reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6])
-  return refused and require("lib.replay").with_refused(reply, refused) or reply
-end
+local is_limited = flight_limit > 0 and call("ZCARD", inflight) >= flight_limit
+  and call("ZCOUNT", inflight, now .. "999", "+inf") >= flight_limit
+local is_common = not (is_limited or fair or paused or delays or large or unsorted)
+  and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
+local messages = is_common and (call("LPOP", ready, 2 * count) or {}) or nil
 local score, scores = string.format("%d001", visible_ms), {} -- lib/score.lua
-for i = 1, #messages, 2 do
+for i = 1, is_common and #messages or 0, 2 do
   local key = messages[i]
   if #key ~= 24 or key < oldest then -- with a past or a group, a tombstone (lib/message.lua), or expired
     for j = 1, i - 1, 2 do
       messages[j] = string.sub(messages[j], 1, 24)
     end
-    return slow_path(false, messages)
+    is_common = false
+    break
   end
   local member = key .. now
   messages[i], scores[i], scores[i + 1] = member, score, member
+end
+if not is_common then
+  return require("lib.receive_slow")({
+    meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms, oldest = oldest,
+    fair = fair, paused = paused, paused_groups = paused_groups, has_delayed = delays, large = large,
+    is_limited = is_limited, popped = messages, refused = refused,
+  })
+elseif #messages == 0 then
+  reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6])
+  return refused and require("lib.replay").with_refused(reply, refused) or reply
 end
 
 if not acks then

@@ -97,9 +97,10 @@ def get(name: str) -> Script:
     """Read a script and the modules it requires.
 
     Every module stands once. All that only rare branches need lie inside of one function, `rare`, so that they cost the
-    common one next to nothing: creating a function takes about as long as a small Redis command. They run when they are
-    first required in a call of the script. A module whose first line is `-- hot` is one function and stands outside,
-    for common branches; but not if only rare modules require it.
+    common one next to nothing: creating a function takes about as long as a small Redis command, and each variable that
+    it shares adds to that (so what was made is kept in KEYS, new in each call). They run when they are first required
+    in a call of the script. A module whose first line is `-- hot` is one function and stands outside, for common
+    branches; but not if only rare modules require it.
     """
     main = _read(name)
     modules = _all_of(main)
@@ -126,8 +127,8 @@ def get(name: str) -> Script:
             rare.append((f'{condition} name == "{identifier}" then made[name] = (function()', file.path))
             rare += [*expand(file), ("end)()", file.path)]
     if rare:
-        first = [("local rare, made", main.path)]
-        begin = ["function rare(name)", "made = made or {}", "if made[name] == nil then"]
+        first = [("local rare", main.path)]
+        begin = ["function rare(name)", "local made = KEYS.made or {}", "KEYS.made = made", "if made[name] == nil then"]
         end = ["end end", "return made[name]", "end"]
         lines = [*first, *lines, *((line, main.path) for line in begin), *rare, *((line, main.path) for line in end)]
     body = expand(main)
