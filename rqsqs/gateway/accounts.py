@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 from rqsqs._core.keys import Keyspace
 from rqsqs._io.aio.runner import Transport
+from rqsqs.models import Durability
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
@@ -45,8 +46,9 @@ class Account:
             if len(self._contexts) >= MOST_ENDPOINTS:
                 self._contexts.clear()
             s = self._settings
+            durability = s.durability if isinstance(s.durability, Durability) else None
             found = self._contexts[endpoint] = Context(
-                self.transport.space, s.region, self.number, s.limits, endpoint=endpoint, can_hang_up=True
+                self.transport.space, s.region, self.number, s.limits, endpoint, durability, can_hang_up=True
             )
         return found
 

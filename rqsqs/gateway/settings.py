@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from rqsqs._settings import default_durability
 from rqsqs.errors import UsageError
 from rqsqs.limits import AWS, Limits
+from rqsqs.models import Durability
 from rqsqs.sqs.context import DEFAULT_REGION
 
 PORT = 9324
@@ -35,6 +37,8 @@ class GatewaySettings:
         max_body: bytes of a request's body.
         body_timeout: seconds until the body has to be there.
         limits: what requests may ask for.
+        durability: how safe messages have to be before a send is answered, a rqsqs.Durability or its text; None = what
+            RQSQS_DURABILITY says.
         keys: the keys file; None = nobody is asked who they are.
         allow_anonymous: whether the policy of a queue may allow requests that nobody signed.
         requests_per_second: of one access key; None = any number.
@@ -52,6 +56,7 @@ class GatewaySettings:
     max_body: int = 8 * MIB
     body_timeout: float = 60.0
     limits: Limits = AWS
+    durability: Durability | str | None = None
     keys: Path | None = None
     allow_anonymous: bool = False
     requests_per_second: float | None = None
@@ -68,6 +73,7 @@ class GatewaySettings:
         for host in self.allowed_hosts:
             if not _HOST.fullmatch(host):
                 raise UsageError(f"an allowed host must be a name or an address, got {host!r:.80}")
+        object.__setattr__(self, "durability", default_durability(self.durability))
         self.networks()
         if not isinstance(self.max_body, int) or self.max_body < MIB:
             raise UsageError(f"max_body must be {MIB} bytes or more, as a message may have, got {self.max_body!r:.80}")

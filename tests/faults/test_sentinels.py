@@ -50,6 +50,31 @@ def may_be_chosen(sentinels: Sentinels, server: Server) -> bool:
     return True
 
 
+def fail_over(sentinels: Sentinels) -> tuple[float, float]:
+    """Kill the master, and let it come back as the replica of the one that Sentinels choose.
+
+    Returns:
+        When it died, and when another one had been chosen.
+    """
+    master = next(server for server in sentinels.servers if server.port == sentinels.known())
+    replica = next(server for server in sentinels.servers if server is not master)
+    died = time.monotonic()
+    master.kill9()
+    until(lambda: sentinels.known() == replica.port, "the replica has been chosen")
+    chosen = time.monotonic()
+    time.sleep(0.5)
+    for option in ("replicaof", "replica_priority"):
+        replica.options.pop(option, None)
+    # It shall not become master before it has caught up: it would bring back what was lost, late.
+    master.options |= {"replicaof": f"127.0.0.1 {replica.port}", "replica_priority": 0}
+    master.restart()
+    until(lambda: is_replica_of(master, replica), "the old master is a replica in step")
+    with redis.Redis(port=master.port) as client:
+        client.config_set("replica-priority", "100")
+    until(lambda: may_be_chosen(sentinels, master), "it may be chosen")
+    return died, chosen
+
+
 @rather_fifo
 def test_after_the_death_of_a_master_all_go_on_with_the_one_that_sentinels_choose(
     sentinels: Sentinels, is_fifo: bool
@@ -58,25 +83,7 @@ def test_after_the_death_of_a_master_all_go_on_with_the_one_that_sentinels_choos
     asynchronous."""
     announced: list[tuple[float, float]] = []
 
-    def fail_over() -> None:
-        master = next(server for server in sentinels.servers if server.port == sentinels.known())
-        replica = next(server for server in sentinels.servers if server is not master)
-        died = time.monotonic()
-        master.kill9()
-        until(lambda: sentinels.known() == replica.port, "the replica has been chosen")
-        announced.append((died, time.monotonic()))
-        time.sleep(0.5)
-        for option in ("replicaof", "replica_priority"):
-            replica.options.pop(option, None)
-        # It shall not become master before it has caught up: it would bring back what was lost, late.
-        master.options |= {"replicaof": f"127.0.0.1 {replica.port}", "replica_priority": 0}
-        master.restart()
-        until(lambda: is_replica_of(master, replica), "the old master is a replica in step")
-        with redis.Redis(port=master.port) as client:
-            client.config_set("replica-priority", "100")
-        until(lambda: may_be_chosen(sentinels, master), "it may be chosen")
-
-    faults: list[Fault] = [Broken("SIGKILL of the master", fail_over)]
+    faults: list[Fault] = [Broken("SIGKILL of the master", lambda: announced.append(fail_over(sentinels)))]
     verdict, events = run(sentinels.url, faults, 0.5, seconds=CYCLE_S * FAILOVERS, is_fifo=is_fifo)
     assert set(verdict.broken) <= FORGOTTEN
     check_all_go_on(events, announced)
