@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import queue
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,42 +132,34 @@ def gateway_with_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
 @contextlib.contextmanager
 def running(folder: Path, *options: str) -> Iterator[RunningGateway]:
     """A gateway with these options and with keys, on a Valkey of its own."""
+    with Server("valkey") as server, launched(folder, server.url, 0, *options) as (gateway, process):
+        yield gateway
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+
+
+@contextlib.contextmanager
+def launched(
+    folder: Path, url: str, port: int, *options: str
+) -> Iterator[tuple[RunningGateway, subprocess.Popen[str]]]:
+    """A gateway with keys, and its process, which is killed at the end."""
     pytest.importorskip("uvicorn")
     keys = folder / "keys.toml"
     keys.write_text(keys_file(), "utf-8")
     keys.chmod(0o600)
-    with Server("valkey") as server:
-        command = [sys.executable, "-m", "rqsqs", "gateway", "--port", "0", "--keys", str(keys), "--url", server.url]
-        command += options
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            address, heard = _first_line(process)
-            try:
-                assert address.startswith("http"), heard()
-                yield RunningGateway(address, server.url)
-            finally:
-                process.terminate()
-                assert process.wait(PATIENCE_S) == 0, heard()
-
-
-def _first_line(process: subprocess.Popen[str]) -> tuple[str, object]:
-    """What it prints first, and a function that returns all that it said on stderr."""
-    lines: queue.Queue[str] = queue.Queue()
-    said: list[str] = []
-
-    def read_stdout() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line)
-        lines.put("")
-
-    def read_stderr() -> None:
-        assert process.stderr is not None
-        said.extend(process.stderr)
-
-    for read in (read_stdout, read_stderr):
-        threading.Thread(target=read, daemon=True).start()
-    return lines.get(timeout=PATIENCE_S).strip(), lambda: "".join(said)
+    command = [sys.executable, "-m", "rqsqs", "gateway", "--port", str(port), "--keys", str(keys), "--url", url]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with (
+        (folder / "gateway.log").open("w") as log,
+        subprocess.Popen([*command, *options], env=env, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            assert address.startswith("http"), (folder / "gateway.log").read_text()
+            yield RunningGateway(address, url), process
+        finally:
+            process.kill()
 
 
 def run(command: list[str | Path], env: dict[str, str], cwd: Path, timeout: float = 200) -> str:
