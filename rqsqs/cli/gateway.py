@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -122,32 +123,29 @@ def gateway(
         Path(tls_cert) if tls_cert else None,
         Path(tls_key) if tls_key else None,
     )
-    listener = listen(host, port)
-    hold = embedded.acquire(url) if url.startswith("embedded:") else None
-    if queues_file:
-        from rqsqs.gateway import queue_files
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen(host, port))
+        if url.startswith("embedded:"):
+            stack.enter_context(embedded.acquire(url))
+        if queues_file:
+            from rqsqs.gateway import queue_files
 
-        queue_files.create(queue_files.read(Path(queues_file)), gateway_settings, Path(queues_file))
-    address = _address(listener.getsockname(), bool(tls_cert))
-    yield Lines([address], url=address, processes=processes)
-    if warning:
-        output.note(f"rqsqs: {warning}")
-    if authentication == "keys":
-        for text in open_queues.warnings(gateway_settings):
-            output.note(f"rqsqs: {text}")
-    output.note(f"the gateway answers at {address}: AWS_ENDPOINT_URL_SQS={address}")
-    sys.stdout.flush()
+            queue_files.create(queue_files.read(Path(queues_file)), gateway_settings, Path(queues_file))
+        address = _address(listener.getsockname(), bool(tls_cert))
+        yield Lines([address], url=address, processes=processes)
+        if warning:
+            output.note(f"rqsqs: {warning}")
+        if authentication == "keys":
+            for text in open_queues.warnings(gateway_settings):
+                output.note(f"rqsqs: {text}")
+        output.note(f"the gateway answers at {address}: AWS_ENDPOINT_URL_SQS={address}")
+        sys.stdout.flush()
 
-    def make() -> Gateway:
-        return Gateway(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None)
+        def make() -> Gateway:
+            return Gateway(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None)
 
-    try:
-        serve(make, serving, listener)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if hold is not None:
-            hold.release()
+        with contextlib.suppress(KeyboardInterrupt):
+            serve(make, serving, listener)
     return OK
 
 
