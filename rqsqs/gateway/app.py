@@ -15,13 +15,14 @@ from rqsqs.errors import RqsqsError
 from .access_log import AccessLog
 from .actions import Actions
 from .polls import HungUp
-from .protocols.refusals import BodyTooLarge, BodyTooSlow
+from .protocols.refusals import BodyTooLarge, BodyTooSlow, TooBusy
 from .request import HttpRequest, HttpResponse
-from .settings import GatewaySettings
+from .settings import MIB, GatewaySettings
 
 log = logging.getLogger("rqsqs.gateway")
 
 READY_WITHIN_S = 5.0
+MOST_HELD = 256 * MIB  # of all bodies that are being read: anybody can begin one
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -43,6 +44,7 @@ class Gateway:
         self.settings = settings or GatewaySettings()
         self._access_log = access_log
         self._actions: Actions | None = None
+        self._held = 0  # bytes of bodies that have not come to their end
         self._first_ping: asyncio.Task[None] | None = None
 
     @property
@@ -110,7 +112,7 @@ class Gateway:
                 response = await self.actions.answer(_request(scope, fields, body), receive, root_path)
             except HungUp:
                 return
-            except (BodyTooLarge, BodyTooSlow) as error:
+            except (BodyTooLarge, BodyTooSlow, TooBusy) as error:
                 response = self.actions.refuse(_request(scope, fields, b""), error)
                 response = HttpResponse(response.status, {**response.headers, "connection": "close"}, response.body)
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items()]
@@ -123,7 +125,7 @@ class Gateway:
         """The whole body; None = the client hung up.
 
         Raises:
-            BodyTooLarge, BodyTooSlow: it is.
+            BodyTooLarge, BodyTooSlow, TooBusy: it is, or so are others.
         """
         most = self.settings.max_body
         announced = headers.get("content-length", "0")
@@ -138,18 +140,24 @@ class Gateway:
                 raise _too_large(most)
             return body
         parts, size = [body], len(body)
+        self._held += size
         try:
             async with asyncio.timeout(self.settings.body_timeout):
                 while message.get("more_body", False):
+                    if self._held > MOST_HELD:
+                        raise TooBusy("The gateway reads too many large bodies; try again.")
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return None
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
+                    self._held += len(parts[-1])
                     if size > most:
                         raise _too_large(most)
         except TimeoutError:
             raise BodyTooSlow("The body of the request did not come in time.") from None
+        finally:
+            self._held -= size
         return b"".join(parts)
 
     async def _health(self, path: str) -> HttpResponse:

@@ -22,6 +22,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
+    _cycles: tuple[Any, ...] = ()  # requests that are not answered yet, pipelined ones included
     _in_headers = False
 
     def connection_made(self, transport: Any) -> None:
@@ -64,6 +65,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large")
         if not self.transport.is_closing():
             super().on_headers_complete()
+            self._cycles = (*[each for each in self._cycles if not each.response_complete], self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Nothing, if the request was refused."""
@@ -79,6 +81,17 @@ class LimitedProtocol(HttpToolsProtocol):
         """Nothing more was asked; what the client has not read by now it does not get."""
         self.transport.abort()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._forsake()
+        super().send_400_response(msg)
+
+    def _forsake(self) -> None:
+        """Let the answers that are due before a refusal go nowhere: the connection is closed."""
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
     def _too_slow(self) -> None:
         self._refuse(b"408 Request Timeout")
 
@@ -90,5 +103,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def _refuse(self, status: bytes) -> None:
         self._stop_timer()
         if not self.transport.is_closing():
+            self._forsake()
             self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()

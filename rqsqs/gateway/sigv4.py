@@ -33,6 +33,7 @@ SIGNING_KEYS = 32  # of one access key: days, times the services of this gateway
 _MARKS = (b"X-Amz-Signature=", b"X-Amz-Credential=", b"X-Amz-Algorithm=")
 _PRESIGNED = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders",
               "X-Amz-Signature")  # fmt: skip
+_IN_HEADER = ("Credential", "SignedHeaders", "Signature")
 _SECURITY_TOKEN = "x-amz-security-token"
 
 
@@ -156,7 +157,7 @@ def _read(request: HttpRequest) -> _Signed:
     parts = {}
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
-        if not equals or name in parts:
+        if not equals or name in parts or name not in _IN_HEADER:
             raise IncompleteSignature(
                 "The Authorization header must have the form Credential=..., SignedHeaders=..., Signature=..."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -14,6 +15,7 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
+from rqsqs.gateway import GatewaySettings, app
 from rqsqs.gateway.callers import Caller
 from rqsqs.gateway.keys_editing import NewKey, NewUser, add_key
 from rqsqs.gateway.request import HttpRequest
@@ -230,12 +232,12 @@ def test_an_origin_that_is_none_is_a_foreign_one(tried: Callable[..., Direct], o
 def test_the_log_names_the_key_that_signed_and_not_one_that_the_request_speaks_of(town: Town) -> None:
     victim = town.root.key_id
     request = signed_form(town.eve, b"Action=ListQueues", query=f"Credential={victim}%2F&XCredential={victim}%2F")
-    authorization = request.headers["authorization"].replace("SHA256 ", f"SHA256 XCredential={victim}/x,", 1)
-    assert town.at.ask(HttpRequest(
-        "POST", b"/", request.query_string, {**request.headers, "authorization": authorization}, request.body
-    )).status == 200  # fmt: skip
+    assert town.at.ask(request).status == 200
     town.at.ask(HttpRequest("GET", b"/", f"Action=ListQueues&X=Credential={victim}/".encode(), HEADERS))
     assert [line["key"] for line in town.at.log] == [town.eve.key_id, ""]
+    authorization = request.headers["authorization"].replace("SHA256 ", f"SHA256 XCredential={victim}/x,", 1)
+    headers = {**request.headers, "authorization": authorization}
+    assert town.at.ask(HttpRequest("POST", b"/", request.query_string, headers, request.body)).status == 400
 
 
 def test_a_line_of_the_log_is_one_whatever_a_client_writes(town: Town) -> None:
@@ -409,3 +411,66 @@ def test_names_of_fields_that_mean_nothing(tried: Callable[..., Direct], body: b
     at.ask(form("CreateQueue", QueueName="orders"))
     response = at.ask(HttpRequest("POST", b"/", b"", HEADERS, body))
     assert 400 <= response.status < 500, response.body
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amz-target", "AmazonSQS.DeleteQueue"),
+        ("host", "evil"),
+        ("x-amz-date", "20270115T000000Z"),
+        ("authorization", "AWS4-HMAC-SHA256 Credential=x/20270115/us-east-1/sqs/aws4_request"),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_header_that_is_sent_twice_is_not_the_one_that_was_signed(
+    town: Town, name: str, value: str, is_first: bool
+) -> None:
+    request = signed_form(town.eve, b"{}", headers={"x-amz-target": "AmazonSQS.ListQueues"})
+    assert town.at.ask(request).status == 200
+    values = [request.headers[name], value]
+    twice = {**request.headers, name: ",".join(values[::-1] if is_first else values)}
+    assert town.at.ask(HttpRequest("POST", b"/", b"", twice, b"{}")).status in (400, 403)
+
+
+def test_bodies_that_never_end_take_a_part_of_the_memory(
+    valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can begin a body of eight megabytes on each of ten thousand connections."""
+    monkeypatch.setattr(app, "MOST_HELD", 1_000_000)
+    statuses = []
+
+    async def ask(gateway: app.Gateway, hold: asyncio.Event) -> None:
+        part = {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
+        parts = [part] * 4
+
+        async def receive() -> Any:
+            if parts:
+                return parts.pop()
+            await hold.wait()
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"",
+                 "headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "scheme": "http"}  # fmt: skip
+        await gateway(scope, receive, send)
+
+    async def try_it() -> None:
+        gateway = app.Gateway(GatewaySettings(url=valkey_url, prefix=prefix))
+        hold = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(10):
+                group.create_task(ask(gateway, hold))
+                await asyncio.sleep(0)
+            assert gateway._held <= 1_100_000
+            hold.set()
+        assert gateway._held == 0
+        await ask(gateway, hold)
+        await gateway.close()
+
+    asyncio.run(try_it())
+    assert statuses.count(503) >= 7
+    assert statuses[-1] == 404

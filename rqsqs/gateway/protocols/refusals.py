@@ -49,3 +49,11 @@ class UnsupportedEncoding(RequestError):
     sqs_code = "UnsupportedMediaType"
     sqs_shape = "UnsupportedMediaTypeException"
     http_status = 415
+
+
+class TooBusy(RequestError):
+    """The bodies of requests take too much memory; SDKs wait and try again."""
+
+    sqs_code = "ServiceUnavailable"
+    sqs_shape = "ServiceUnavailable"
+    http_status = 503
