@@ -10,7 +10,7 @@ return function(base, now_us, is_strict, first, is_done)
 
   for i = first, #ARGV, 3 do
     local key, group, receives = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    local stamp = string.sub(key, 1, 16)
+    local stamp = #key == 16 and key or string.sub(key, 1, 16)
     local member = stamp .. group
     local score = not members[member] and call("ZSCORE", inflight, member)
     local status = 0

@@ -3,10 +3,12 @@ Take messages out of the list of a FIFO group, by the keys in their receipts, in
 record passes through Lua. Those at the head go in one step; others are looked for, each behind the one before it first.
 All of them must be there: something is known of them in `inflight` or `state`.
 ]]
-local fifo_key = require("lib.fifo_key")
+local function stamp_of(key)
+  return string.sub(key, 1, 16) -- lib/fifo_key.lua
+end
 
 return function(base, list, group, keys)
-  local call, stamp_of = redis.call, fifo_key.stamp
+  local call = redis.call
   local wanted = {} -- stamp -> key
   for i = 1, #keys do
     wanted[stamp_of(keys[i])] = keys[i]
@@ -22,7 +24,7 @@ return function(base, list, group, keys)
 
   -- The position of a message that was given another time since it was received: its key has changed.
   local function search(key)
-    local stamp = stamp_of(key)
+    local stamp, fifo_key = stamp_of(key), require("lib.fifo_key")
     local since = string.match(call("HGET", base .. "state", stamp) or "", "^%d+/%d+/(%d+)%d%d%d")
     for _, name in ipairs({key, fifo_key.with_due(key), since and fifo_key.with_due(key, since)}) do
       local position = call("LPOS", list, name)
