@@ -81,13 +81,17 @@ class LimitedProtocol(HttpToolsProtocol):
         """Nothing more was asked; what the client has not read by now it does not get."""
         self.transport.abort()
 
+    def eof_received(self) -> None:
+        """The client sends no more, and the connection is closed by that."""
+        self._forsake()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
         self._forsake()
         super().send_400_response(msg)
 
     def _forsake(self) -> None:
-        """Let the answers that are due before a refusal go nowhere: the connection is closed."""
+        """Let the answers that are due go nowhere: the connection is about to be closed."""
         for cycle in self._cycles:
             cycle.disconnected = True
             cycle.message_event.set()
