@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -48,8 +49,11 @@ def calls() -> Iterator[Callable[[], Counter]]:
         sys.setprofile(counters[-1])
         return counters[-1]
 
+    gc.collect()
+    gc.disable()  # the ends of connections of other tests are not counted
     yield begin
     sys.setprofile(None)
+    gc.enable()
 
 
 def test_sync_operations_take_few_calls(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:
