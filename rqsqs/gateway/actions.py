@@ -29,10 +29,9 @@ from .callers import Caller
 from .origins import Origins
 from .polls import HungUp, Polls, Receive
 from .protocols import json, query, xml
-from .protocols.refusals import NothingHere, UnknownAction, UnsupportedEncoding
 from .protocols.shapes import ACTIONS
 from .proxies import Proxies
-from .refusals import MissingAuthenticationToken
+from .refusals import MissingAuthenticationToken, NothingHere, UnknownAction, UnsupportedEncoding
 from .request import HttpRequest, HttpResponse
 from .settings import GatewaySettings
 

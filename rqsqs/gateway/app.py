@@ -15,7 +15,7 @@ from rqsqs.errors import RqsqsError
 from .access_log import AccessLog
 from .actions import Actions
 from .polls import HungUp
-from .protocols.refusals import BodyTooLarge, BodyTooSlow, TooBusy
+from .refusals import BodyTooLarge, BodyTooSlow, TooBusy
 from .request import HttpRequest, HttpResponse
 from .settings import MIB, GatewaySettings
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from rqsqs.sqs import Failed
 
+from ..refusals import Malformed
 from .model import List, Map, Scalar, Shape, Structure
-from .refusals import Malformed
 
 CONTENT_TYPE = "application/x-amz-json-1.0"
 

@@ -10,9 +10,9 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ..refusals import Malformed
 from .json import blob
 from .model import List, Map, Scalar, Shape, Structure
-from .refusals import Malformed
 
 MOST_FIELDS = 10_000
 _DEEPEST = 8
