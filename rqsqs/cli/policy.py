@@ -66,7 +66,7 @@ def test(
     \b
     Examples:
       rqsqs policy test --keys keys.toml --key shop --action SendMessage --queue orders
-      rqsqs policy test --keys keys.toml --key shop --action SendMessage --queue orders --context aws:SourceIp=10.1.2.3
+      rqsqs policy test --keys keys.toml --action ListQueues --context aws:SourceIp=10.1.2.3
     """
     from rqsqs.gateway.callers import ANONYMOUS
     from rqsqs.gateway.condition_keys import ConditionKeys
