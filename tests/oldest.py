@@ -21,6 +21,8 @@ def oldest(project: str, extras: Sequence[str]) -> list[str]:
     wanted = [*declared["dependencies"], *(one for extra in extras for one in declared["optional-dependencies"][extra])]
     pins = []
     for requirement in wanted:
+        if requirement.startswith(f"{declared['name']}["):
+            continue  # another extra, to be named as well
         found = re.match(r"([\w.-]+)(?:\[[\w,-]+\])?\s*>=\s*([\w.]+)", requirement)
         if found is None:
             raise ValueError(f"a dependency must have a lower bound, as in redis>=5.3, got {requirement!r}")
