@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-import redis
 
 from rqsqs.gateway import GatewaySettings, app
 from rqsqs.gateway.callers import Caller
 from rqsqs.gateway.keys_editing import NewKey, NewUser, add_key
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.gateway.throttling import MOST, Throttle
+from tests.clusters import client_of
 from tests.gateway.direct import Direct
 from tests.gateway.signing import signed
 
@@ -253,7 +253,7 @@ def test_a_line_of_the_log_is_one_whatever_a_client_writes(town: Town) -> None:
 
 
 def test_naming_accounts_stores_nothing(town: Town, valkey_url: str, prefix: str) -> None:
-    with redis.Redis.from_url(valkey_url) as client:
+    with client_of(valkey_url) as client:
         for n in range(300):
             status, _ = town.at.call(town.eve, "SendMessage", QueueUrl=f"/{n:012}/orders", MessageBody="x")
             assert status == 403
@@ -264,7 +264,7 @@ def test_naming_accounts_stores_nothing(town: Town, valkey_url: str, prefix: str
 
 def test_keys_of_all_accounts_are_of_the_format_of_the_prefix(town: Town, valkey_url: str, prefix: str) -> None:
     assert town.at.call(town.eve, "CreateQueue", QueueName="orders")[0] == 200
-    with redis.Redis.from_url(valkey_url) as client:
+    with client_of(valkey_url) as client:
         assert client.exists(f"{prefix}:{{queues}}:format")
         assert not client.exists(f"{prefix}/{OTHER}:{{queues}}:format")
 

@@ -18,6 +18,7 @@ from rqsqs.gateway.refusals import AccessDenied
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.sqs import ACTIONS, Context, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
+from tests.clusters import client_of
 
 URL = f"http://localhost/{DEFAULT_ACCOUNT}/orders"
 ARN = f"arn:aws:sqs:us-east-1:{DEFAULT_ACCOUNT}:orders"
@@ -136,12 +137,10 @@ def test_a_queue_that_does_not_exist_is_nobodys_business(gateways: tuple[Gateway
 def test_damage_lets_nobody_in_but_the_root_user_who_mends_it(
     gateways: tuple[Gateway, Gateway], valkey_url: str
 ) -> None:
-    import redis
-
     from rqsqs.errors import QueueDamaged
 
     here, _ = gateways
-    with redis.Redis.from_url(valkey_url) as client:
+    with client_of(valkey_url) as client:
         key = here.context.queue("orders").home.keys("meta")[0]
         client.delete(key)
         client.set(key, "x")

@@ -21,7 +21,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-import redis
 
 from rqsqs.errors import RequestError
 from rqsqs.gateway.callers import user_of
@@ -31,6 +30,7 @@ from rqsqs.gateway.protocols.shapes import ACTIONS
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.gateway.sigv4 import AccessKey, verify
 from rqsqs.gateway.urls import queue_url_of_path
+from tests.clusters import client_of
 from tests.gateway.direct import Direct
 from tests.gateway.signing import KEY_ID, NOW, SECRET, signed
 
@@ -352,7 +352,7 @@ def test_accounts_keep_apart(
     tokens = [at.call(root, "ListQueues", MaxResults=1)[1]["NextToken"], "x"]
     tasks = [at.call(root, "StartMessageMoveTask", SourceArn=f"arn:aws:sqs:us-east-1:{OWN}:dead")[1]["TaskHandle"], "x"]
     assert at.call(root, "CancelMessageMoveTask", TaskHandle=tasks[0])[0] == 200
-    with redis.Redis.from_url(valkey_url) as client:
+    with client_of(valkey_url) as client:
 
         def stored() -> dict[bytes, Any]:
             return {
