@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -43,10 +45,18 @@ def signed(
     else:
         signer = botocore.auth.SigV4QueryAuth(credentials, service, region, expires=expires)
     moment = datetime.fromtimestamp(at, UTC)
-    with mock.patch("botocore.auth.get_current_datetime", return_value=moment, create=True):
+    with _it_is(moment):
         signer.add_auth(request)
     parts = urlsplit(request.url)
     found = {name.lower(): value for name, value in request.headers.items()}
     data = request.data if isinstance(request.data, bytes) else b""
     found.setdefault("host", botocore.auth._host_from_url(request.url))  # without the port, if it is the usual one
     return HttpRequest(method, parts.path.encode(), parts.query.encode(), found, data)
+
+
+def _it_is(moment: datetime) -> Any:
+    """The time that botocore signs with; versions differ in where they get it."""
+    if hasattr(botocore.auth, "get_current_datetime"):
+        return mock.patch("botocore.auth.get_current_datetime", return_value=moment)
+    clock = SimpleNamespace(utcnow=lambda: moment.replace(tzinfo=None), strptime=datetime.strptime)
+    return mock.patch("botocore.auth.datetime", SimpleNamespace(datetime=clock))
