@@ -77,3 +77,11 @@ def _escaped(match: re.Match[str]) -> str:
     if code > 0xFFFF:
         return f"\\U{code:08x}"
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+_PLAIN = re.compile(r"True|False|[0-9]{1,20}|[a-z_-]{1,24}|[A-Z_][A-Z0-9_]{0,63}")  # numbers, fields, variables
+
+
+def no_secret(value: object) -> str:
+    """A value for an error about a file of secrets; not what could be one that stands in the wrong place."""
+    return repr(value) if _PLAIN.fullmatch(str(value)) else f"a {type(value).__name__} that may be a secret"

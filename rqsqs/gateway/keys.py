@@ -37,6 +37,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rqsqs._text import no_secret
 from rqsqs.errors import UsageError
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.names import is_account
@@ -267,10 +268,10 @@ class _Reader:
         self._check_fields(entry, _USER_FIELDS, where)
         account = entry.get("account", DEFAULT_ACCOUNT)
         if not isinstance(account, str) or not is_account(account):
-            raise self._error(where, f"account must be a text of twelve digits, got {account!r:.80}")
+            raise self._error(where, f"account must be a text of twelve digits, got {no_secret(account)}")
         is_root = entry.get("root", False)
         if not isinstance(is_root, bool):
-            raise self._error(where, f"root must be true or false, got {is_root!r:.80}")
+            raise self._error(where, f"root must be true or false, got {no_secret(is_root)}")
         tags = self._table(entry.get("tags", {}), f"{where}.tags")
         if not all(isinstance(value, str) for value in tags.values()):
             raise self._error(where, "tags must have texts as values")
@@ -322,7 +323,7 @@ class _Reader:
         if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
             raise self._error(where, "id must have 3 to 128 letters, digits, hyphens or underscores")
         if not isinstance(is_disabled, bool):
-            raise self._error(where, f"disabled must be true or false, got {is_disabled!r:.80}")
+            raise self._error(where, f"disabled must be true or false, got {no_secret(is_disabled)}")
         source, secret = self._secret(entry, where, is_needed=not is_disabled)
         return UserKey(key_id, source, is_disabled, self._time(entry, where)), secret
 
@@ -345,7 +346,7 @@ class _Reader:
             return source, ""
         if kind == "secret_env":
             if value not in self.environ:
-                raise self._error(where, f"the environment variable {value} must be set: it holds the secret")
+                raise self._error(where, f"the variable {no_secret(value)} must be set: it holds the secret")
             value = self.environ[value]
         elif kind == "secret_file":
             value = self._text_of(self._beside(value)).strip()
@@ -379,7 +380,7 @@ class _Reader:
     def _check_fields(self, entry: dict[str, Any], known: set[str], where: str) -> None:
         for name in entry:
             if name not in known:
-                raise self._error(where, f"there is no {name!r:.80}; there are {', '.join(sorted(known))}")
+                raise self._error(where, f"there is no {no_secret(name)}; there are {', '.join(sorted(known))}")
 
     def _table(self, value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict):

@@ -120,7 +120,7 @@ def test_secrets_from_variables_and_files(path: Path) -> None:
     one = add_key(path, "a", NewUser(), secret_env="SHOP_SECRET")
     two = add_key(path, "b", NewUser(), secret_file="secret")
     assert one.secret is two.secret is None
-    with pytest.raises(KeysFileInvalid, match="the environment variable SHOP_SECRET must be set"):
+    with pytest.raises(KeysFileInvalid, match="the variable 'SHOP_SECRET' must be set"):
         read(path, environ={})
     keyring = read(path, environ={"SHOP_SECRET": "from-a-variable"})
     signing = {
@@ -294,3 +294,10 @@ def test_a_device_or_a_pipe_is_no_keys_file(path: Path) -> None:
             edit()
     assert stat.S_ISFIFO(path.stat().st_mode)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("field", ["account", "root", "wJalrXUtnFEMIK7MDENG"])
+def test_a_secret_in_the_wrong_place_is_not_shown(path: Path, field: str) -> None:
+    path.write_text(f'[users.a]\n{field} = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"\n')
+    with pytest.raises(KeysFileInvalid, match="a str that may be a secret"):
+        read(path, environ={})
