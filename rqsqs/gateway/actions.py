@@ -236,7 +236,7 @@ class Actions:
         return caller
 
     def _success(self, exchange: Exchange, response: dict[str, Any]) -> HttpResponse:
-        more = response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}) if "ResponseMetadata" in response else {}
+        more = response.pop("ResponseMetadata", {}).get("HTTPHeaders", {})
         shape = ACTIONS[exchange.action].response
         if exchange.form is None:
             return self._response(exchange, 200, json.CONTENT_TYPE, json.write(response, shape), more)
@@ -248,19 +248,11 @@ class Actions:
 
     def _refusal(self, exchange: Exchange, error: Exception) -> HttpResponse:
         failed = describe(error)
-        more = {"x-amzn-query-error": failed.query_error}
-        if isinstance(error, NotSafeEnough):
-            more.update(error.response.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
-        if exchange.form is None:
-            return self._response(exchange, failed.status, json.CONTENT_TYPE, json.write_error(failed), more)
-        if isinstance(error, NothingHere):
+        if isinstance(error, NothingHere) and exchange.form is not None:
+            more = {"x-amzn-query-error": failed.query_error}
             return self._response(exchange, failed.status, xml.CONTENT_TYPE, b"<UnknownOperationException/>\n", more)
-        if exchange.wants_json:
-            body = xml.write_json_error(failed, exchange.request_id)
-            return self._response(exchange, failed.status, "application/json", body, more)
-        space = sts.NAMESPACE if sts.is_sts(exchange.form) else xml.NAMESPACE
-        body = xml.write_error(failed, exchange.request_id, space)
-        return self._response(exchange, failed.status, xml.CONTENT_TYPE, body, more)
+        done = error.response if isinstance(error, NotSafeEnough) else {}
+        return self._error(exchange, failed, done.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
 
     def _failure(self, exchange: Exchange, error: Exception) -> HttpResponse:
         """The server's fault: the log has it in full, the client learns the kind and where to look."""
@@ -273,10 +265,18 @@ class Actions:
         else:
             log.error("%s %s", exchange.request_id, exchange.action, exc_info=error)
             failed = Failed(500, "InternalError", "InternalFailure", f"The gateway failed; {where}", False)
-        more = {"x-amzn-query-error": failed.query_error}
+        return self._error(exchange, failed, {})
+
+    def _error(self, exchange: Exchange, failed: Failed, more: dict[str, str]) -> HttpResponse:
+        """An error in the protocol of the request."""
+        more = {"x-amzn-query-error": failed.query_error, **more}
         if exchange.form is None:
             return self._response(exchange, failed.status, json.CONTENT_TYPE, json.write_error(failed), more)
-        body = xml.write_error(failed, exchange.request_id)
+        if exchange.wants_json:
+            body = xml.write_json_error(failed, exchange.request_id)
+            return self._response(exchange, failed.status, "application/json", body, more)
+        space = sts.NAMESPACE if sts.is_sts(exchange.form) else xml.NAMESPACE
+        body = xml.write_error(failed, exchange.request_id, space)
         return self._response(exchange, failed.status, xml.CONTENT_TYPE, body, more)
 
     def _response(

@@ -131,21 +131,11 @@ class Gateway:
         announced = headers.get("content-length", "0")
         if not (announced.isascii() and announced.isdigit()) or int(announced[:20]) > most:
             raise _too_large(most)
-        message = await _first(receive, self.settings.body_timeout)
-        if message["type"] == "http.disconnect":
-            return None
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if len(body) > most:
-                raise _too_large(most)
-            return body
-        parts, size = [body], len(body)
-        self._held += size
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self.settings.body_timeout):
-                while message.get("more_body", False):
-                    if self._held > MOST_HELD:
-                        raise TooBusy("The gateway reads too many large bodies; try again.")
+                while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return None
@@ -154,11 +144,14 @@ class Gateway:
                     self._held += len(parts[-1])
                     if size > most:
                         raise _too_large(most)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+                    if self._held > MOST_HELD:
+                        raise TooBusy("The gateway reads too many large bodies; try again.")
         except TimeoutError:
             raise BodyTooSlow("The body of the request did not come in time.") from None
         finally:
             self._held -= size
-        return b"".join(parts)
 
     async def _health(self, path: str) -> HttpResponse:
         """`/livez`: the process answers. `/readyz`: requests can be done, as Redis answers too."""
@@ -177,14 +170,6 @@ class Gateway:
 @lru_cache(maxsize=2)
 def _date(seconds: int) -> bytes:
     return formatdate(seconds, usegmt=True).encode()
-
-
-async def _first(receive: Receive, within_s: float) -> Any:
-    try:
-        async with asyncio.timeout(within_s):
-            return await receive()
-    except TimeoutError:
-        raise BodyTooSlow("The body of the request did not come in time.") from None
 
 
 def _too_large(most: int) -> BodyTooLarge:

@@ -26,7 +26,6 @@ class Origins:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
-        self._networks = settings.networks()
         names = {name.lower().strip("[]") for name in settings.allowed_hosts}
         if settings.base_url is not None:
             names.add(urlsplit(settings.base_url).hostname or "")
