@@ -113,10 +113,13 @@ def test(
 
 def _facts(settings: Settings, account: str, queue: str) -> tuple[str | None, Mapping[str, str]]:
     """The policy and tags of a queue; none if there is no such queue."""
-    from rqsqs.sqs.context import DEFAULT_ACCOUNT
+    from rqsqs.gateway.settings import keyspace_of
 
-    prefix = settings.prefix if account == DEFAULT_ACCOUNT else f"{settings.prefix}/{account}"
-    with rqsqs.connect(settings.server, prefix=prefix) as connection, contextlib.suppress(rqsqs.QueueDoesNotExist):
+    with (
+        rqsqs.connect(settings.server, prefix=settings.prefix) as connection,
+        contextlib.suppress(rqsqs.QueueDoesNotExist),
+    ):
+        connection.transport.space = keyspace_of(connection.transport.space, account)
         found = connection.queue(queue)
         return found.info().attributes.get("Policy"), found.tags()
     output.note(f"there is no queue {queue} in account {account}: only identity policies decide")

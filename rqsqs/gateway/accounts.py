@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from rqsqs._core.keys import Keyspace
 from rqsqs._io.aio.runner import Transport
 from rqsqs.models import Durability
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
-from .settings import GatewaySettings
+from .settings import GatewaySettings, keyspace_of
 
 MOST = 200  # that are remembered
-MOST_QUEUES = 1000  # of one
 MOST_ENDPOINTS = 100  # of an account
 
 
@@ -33,9 +31,7 @@ class Account:
     def __init__(self, settings: GatewaySettings, number: str) -> None:
         self._settings, self.number = settings, number
         self.transport = Transport(settings.url, settings.prefix, **settings.options)
-        if number != DEFAULT_ACCOUNT:
-            prefix = f"{settings.prefix}/{number}"
-            self.transport.space = Keyspace(prefix, format_of=settings.prefix, most_queues=MOST_QUEUES)
+        self.transport.space = keyspace_of(self.transport.space, number)
         self.users = 0
         self._contexts: dict[str, Context] = {}
 

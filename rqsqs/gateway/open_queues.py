@@ -20,7 +20,7 @@ from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
 from .keys import read
 from .policies import open_to_everybody, read_queue_policy
-from .settings import GatewaySettings
+from .settings import GatewaySettings, keyspace_of
 
 AT_START = 500  # queues of an account that the start of a gateway looks at, so that it takes no time
 
@@ -77,9 +77,9 @@ def warnings(settings: GatewaySettings) -> Iterator[str]:
     if settings.keys is not None:
         accounts |= {user.account for user in read(settings.keys, with_secrets=False).users.values()}
     for account in sorted(accounts):
-        prefix = settings.prefix if account == DEFAULT_ACCOUNT else f"{settings.prefix}/{account}"
         with contextlib.suppress(ServerError):
-            transport = Transport(settings.url or defaults.URL, prefix, **settings.options)
+            transport = Transport(settings.url or defaults.URL, settings.prefix, **settings.options)
+            transport.space = keyspace_of(transport.space, account)
             try:
                 yield from (description(queue, account) for queue in transport.run(find_open_queues(transport.space)))
             finally:

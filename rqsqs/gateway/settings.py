@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from rqsqs._core.keys import Keyspace
 from rqsqs._settings import default_durability
 from rqsqs.errors import UsageError
 from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
-from rqsqs.sqs.context import DEFAULT_REGION
+from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 
 PORT = 9324
+MOST_QUEUES = 1000  # of an account below the prefix, that are remembered
 MIB = 1024 * 1024
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _HOST = re.compile(r"[A-Za-z0-9._\[\]:-]{1,253}")
@@ -102,6 +104,14 @@ class GatewaySettings:
             return tuple(ipaddress.ip_network(each, strict=False) for each in self.trusted_proxies)
         except ValueError as e:
             raise UsageError(f"a trusted proxy must be an address or a network, such as 10.0.0.0/8: {e}") from None
+
+
+def keyspace_of(space: Keyspace, account: str) -> Keyspace:
+    """The keys of an account: for twelve zeros those of the gateway's prefix, else some below it, of its format."""
+    if account == DEFAULT_ACCOUNT:
+        return space
+    prefix = f"{space.prefix}/{account}"
+    return Keyspace(prefix, space.clock, format_of=space.prefix, most_queues=MOST_QUEUES)
 
 
 def _checked_base(base_url: str) -> str:
