@@ -91,6 +91,16 @@ def server_of_kind(
     return get
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A Valkey, then a Redis, that the tests of one module have for themselves."""
+    kind: Kind = request.param
+    if find_binary(kind) is None:
+        pytest.skip(f"no {kind} server program here")
+    with Server(kind) as one:
+        yield one
+
+
 @pytest.fixture(scope="session")
 def valkey_url(server_of_kind: Callable[[str], Server | Cluster]) -> str:
     """The URL of a Valkey; with RQSQS_TEST_CLUSTER of a cluster, as those below."""

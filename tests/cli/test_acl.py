@@ -19,17 +19,8 @@ import rqsqs
 from rqsqs import aio
 from rqsqs.cli.acl_rules import ROLES, rules
 from rqsqs.worker import Worker
-from tests.servers import KINDS, Kind, Server, find_binary
+from tests.servers import Server
 from tests.worker.serving import Running, until
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    kind: Kind = request.param
-    if find_binary(kind) is None:
-        pytest.skip(f"no {kind} server program here")
-    with Server(kind) as one:
-        yield one
 
 
 class Users:

@@ -21,7 +21,7 @@ import rqsqs
 from rqsqs import aio
 from rqsqs._io import tuning
 from tests import clusters
-from tests.servers import KINDS, Kind, Server, find_binary
+from tests.servers import Server
 
 pytestmark = pytest.mark.either_server  # the subject is the client
 
@@ -303,15 +303,6 @@ def test_a_forked_child_listens_over_a_connection_of_its_own(server_url: str, pr
             queue.send("x")
         assert [told.get(timeout=40)[1] for _ in queues] == [["x"]] * 12
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    kind: Kind = request.param
-    if find_binary(kind) is None:
-        pytest.skip(f"no {kind} server program here")
-    with Server(kind) as one:
-        yield one
 
 
 @pytest.mark.parametrize(

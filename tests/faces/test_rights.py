@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import redis
 import rqsqs
 from rqsqs import aio
 from rqsqs._io import error_mapping
-from tests.servers import KINDS, Kind, Server, find_binary
+from tests.servers import Server
 
 
 def promised(prefix: str) -> list[str]:
@@ -20,15 +20,6 @@ def promised(prefix: str) -> list[str]:
     rights = text.replace("PREFIX", prefix).replace(", and ", " ").removesuffix(" for a cluster").split()
     assert rights[-1] == "+cluster|slots"
     return rights
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    kind: Kind = request.param
-    if find_binary(kind) is None:
-        pytest.skip(f"no {kind} server program here")
-    with Server(kind) as one:
-        yield one
 
 
 def call_sync(url: str, options: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.protocols import query
 from rqsqs.gateway.protocols.model import List, Map, Scalar, Shape, Structure
 from rqsqs.gateway.protocols.shapes import ACTIONS
+from tests.gateway.mutations import mutated
 
 SECONDS = float(os.environ.get("RQSQS_FUZZ_SECONDS", "2"))
 QUICKLY = settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -187,23 +188,10 @@ def test_bytes(caller: Client) -> None:
     ]
     source = random.Random(7)
     while time.monotonic() < caller.ends:
-        body = bytearray(source.choice(seeds).encode())
-        for _ in range(source.randint(1, 8)):
-            place = source.randrange(len(body) + 1)
-            match source.randrange(4):
-                case 0:
-                    body[place : place + 1] = source.randbytes(1)
-                case 1:
-                    del body[place : place + source.randint(1, 9)]
-                case 2:
-                    body[place:place] = source.choice(
-                        [b'"', b"{", b"[", b"}", b"]", b"\\u", b"%", b"&", b".", b"=", b"\0"]
-                    )
-                case _:
-                    body += body[place : place + 40]
+        body = mutated(mutated(source.choice(seeds).encode(), source), source)
         action = source.choice(list(ACTIONS)).encode()
         target = [(b"x-amz-target", b"AmazonSQS." + action)] if body[:1] == b"{" else []
-        caller.ask(bytes(body), target)
+        caller.ask(body, target)
 
 
 def test_heads(caller: Client) -> None:

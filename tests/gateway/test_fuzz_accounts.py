@@ -32,6 +32,7 @@ from rqsqs.gateway.sigv4 import AccessKey, verify
 from rqsqs.gateway.urls import queue_url_of_path
 from tests.clusters import client_of
 from tests.gateway.direct import Direct
+from tests.gateway.mutations import mutated
 from tests.gateway.signing import KEY_ID, NOW, SECRET, signed
 
 SECONDS = float(os.environ.get("RQSQS_FUZZ_SECONDS", "2"))
@@ -86,31 +87,6 @@ def memory() -> int:
 @pytest.fixture
 def rounds() -> Rounds:
     return Rounds()
-
-
-JUNK = [b"", b"\0", b"\r\n", b"\n", b" ", b"\t", b",", b";", b"=", b"&", b"/", b"%", b"%2", b"%00", b"%2F", b"+",
-        b"\xff", b"\xc3\xa9", b"\xe2\x80\xa8", b"..", b"//", b":", b"*", b"?", b"${", b"}", b"[", b"]", b"{", b'"',
-        b"\\ud800", b"9" * 30, b"a" * 300, b"host", b"X-Amz-Signature=", b"Credential="]  # fmt: skip
-
-
-def mutated(text: bytes, rng: random.Random) -> bytes:
-    """The text with a few bytes that are others, absent, repeated or new."""
-    found = bytearray(text)
-    for _ in range(rng.randint(1, 4)):
-        place = rng.randrange(len(found) + 1)
-        match rng.randrange(5):
-            case 0:
-                found[place : place + 1] = rng.randbytes(1)
-            case 1:
-                del found[place : place + rng.randint(1, 12)]
-            case 2:
-                found[place:place] = rng.choice(JUNK)
-            case 3:
-                found[place:place] = found[place : place + rng.randint(1, 60)]
-            case _:
-                end = min(len(found), place + rng.randint(1, 8))
-                found[place:end] = bytes(found[place:end]).swapcase()
-    return bytes(found)
 
 
 def mutated_text(text: str, rng: random.Random) -> str:
