@@ -6,23 +6,14 @@ import base64
 import json
 from typing import Any
 
-from rqsqs.errors import RequestError
+from rqsqs.sqs.malformed import not_convertible, unexpected
 
 _PLAIN = frozenset({str, int, bytes})
 _SCALARS: dict[str, tuple[type, str]] = {"string": (str, "a String"), "integer": (int, "an Integer")}
-_TOKENS = {str: "STRING_VALUE", int: "NUMBER_VALUE", float: "DECIMAL_VALUE"}
-_JAVA = {str: "String", bool: "Boolean", int: "Integer", float: "Double"}
 
 
 class Unusual(Exception):
     """What botocore makes of a value is seen in the JSON only."""
-
-
-class WrongType(RequestError):
-    """A member of the request has another type than the service model says; a server cannot read it."""
-
-    sqs_code = "MalformedInput"
-    sqs_shape = "SerializationException"
 
 
 def read(validated: Any, body: bytes, shape: Any) -> Any:
@@ -34,7 +25,7 @@ def read(validated: Any, body: bytes, shape: Any) -> Any:
         shape: botocore's, of the input.
 
     Raises:
-        WrongType: a member has another type than the shape says.
+        Malformed: a member has another type than the shape says.
     """
     if validated is not None:
         try:
@@ -68,33 +59,18 @@ def _as_shape(value: Any, shape: Any) -> Any:
     kind = shape.type_name
     if kind in ("structure", "map"):
         if not isinstance(value, dict):
-            raise WrongType(_unexpected(value))
+            raise unexpected(value)
         shapes = shape.members if kind == "structure" else dict.fromkeys(value, shape.value)
         present = {name: member for name, member in value.items() if name in shapes and member is not None}
         return {name: _as_shape(member, shapes[name]) for name, member in present.items()}
     if kind == "list":
         if not isinstance(value, list):
-            raise WrongType(_unexpected(value))
+            raise unexpected(value)
         return [_as_shape(item, shape.member) for item in value if item is not None]
     if isinstance(value, (list, dict)):
-        raise WrongType(_unexpected(value))
+        raise unexpected(value)
     wanted, name = _SCALARS.get(kind, _SCALARS["string"])
     if type(value) is not wanted:
-        raise WrongType(f"{_token(value)} can not be converted to {name}")
+        raise not_convertible(value, name)
     blob: Any = value
     return base64.b64decode(blob) if kind == "blob" else value
-
-
-def _unexpected(value: Any) -> str:
-    if isinstance(value, list):
-        return "Start of list found where not expected"
-    if isinstance(value, dict):
-        return "Start of structure or map found where not expected."
-    return f"Unrecognized collection type class java.lang.{_JAVA[type(value)]}"
-
-
-def _token(value: Any) -> str:
-    """What SQS calls a scalar of JSON."""
-    if isinstance(value, bool):
-        return f"{value}_VALUE".upper()
-    return _TOKENS[type(value)]

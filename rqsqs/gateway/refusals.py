@@ -68,13 +68,6 @@ class RequestThrottled(RequestError):
     http_status = 403
 
 
-class Malformed(RequestError):
-    """The request cannot be read as its protocol says."""
-
-    sqs_code = "MalformedInput"
-    sqs_shape = "SerializationException"
-
-
 class UnknownAction(RequestError):
     """There is no such action, or not where it was asked for."""
 

@@ -9,14 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rqsqs.sqs import Failed
+from rqsqs.sqs.malformed import Malformed, not_convertible, unexpected
 
-from ..refusals import Malformed
 from .model import List, Map, Scalar, Shape, Structure
 
 CONTENT_TYPE = "application/x-amz-json-1.0"
 
-_TOKENS = {str: "STRING_VALUE", int: "NUMBER_VALUE", float: "DECIMAL_VALUE"}
-_JAVA = {str: "String", bool: "Boolean", int: "Integer", float: "Double"}
 _LARGEST = 2**63
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _CHECKED_LATER = frozenset({"MessageBody", "StringValue"})  # SQS has a text of its own for what these must not have
@@ -41,7 +39,7 @@ def read(body: bytes, shape: Structure) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Malformed("The request body must be one JSON object, in UTF-8") from None
     if type(document) is not dict:
-        raise Malformed(_unexpected(document))
+        raise unexpected(document)
     params = _structure(document, shape)
     if _SURROGATE.search(text):
         _check_surrogates(params)
@@ -71,10 +69,10 @@ def _value(value: Any, shape: Shape) -> Any:
         return _scalar(value, shape)
     if isinstance(shape, List):
         if type(value) is not list:
-            raise Malformed(_unexpected(value))
+            raise unexpected(value)
         return [_value(item, shape.item) for item in value if item is not None]
     if type(value) is not dict:
-        raise Malformed(_unexpected(value))
+        raise unexpected(value)
     if isinstance(shape, Map):
         return {name: _value(item, shape.item) for name, item in value.items() if item is not None}
     return _structure(value, shape)
@@ -82,15 +80,15 @@ def _value(value: Any, shape: Shape) -> Any:
 
 def _scalar(value: Any, shape: Scalar) -> Any:
     if type(value) in (list, dict):
-        raise Malformed(_unexpected(value))
+        raise unexpected(value)
     if shape is Scalar.INTEGER:
         if type(value) is not int:
-            raise Malformed(f"{_token(value)} can not be converted to {shape.value}")
+            raise not_convertible(value, shape.value)
         if not -_LARGEST <= value < _LARGEST:
             raise Malformed("NUMBER_VALUE is out of the range of an Integer")
         return value
     if type(value) is not str:
-        raise Malformed(f"{_token(value)} can not be converted to {shape.value}")
+        raise not_convertible(value, shape.value)
     if shape is Scalar.BLOB:
         return blob(value)
     return value
@@ -106,18 +104,6 @@ def blob(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError:
         raise Malformed("A binary value must be base64") from None
-
-
-def _unexpected(value: Any) -> str:
-    if type(value) is list:
-        return "Start of list found where not expected"
-    if type(value) is dict:
-        return "Start of structure or map found where not expected."
-    return f"Unrecognized collection type class java.lang.{_JAVA.get(type(value), 'Object')}"
-
-
-def _token(value: Any) -> str:
-    return f"{value}_VALUE".upper() if type(value) is bool else _TOKENS[type(value)]
 
 
 def _check_surrogates(value: Any) -> None:

@@ -10,7 +10,8 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..refusals import Malformed
+from rqsqs.sqs.malformed import Malformed, not_convertible
+
 from .json import blob
 from .model import List, Map, Scalar, Shape, Structure
 
@@ -122,8 +123,8 @@ def _scalar(text: str, shape: Scalar) -> Any:
         return None
     if shape is Scalar.BOOLEAN:
         if text.lower() not in _BOOLEANS:
-            raise Malformed(f"STRING_VALUE can not be converted to {shape.value}")
+            raise not_convertible(text, shape.value)
         return _BOOLEANS[text.lower()]
     if not _INTEGER.fullmatch(text):
-        raise Malformed(f"STRING_VALUE can not be converted to {shape.value}")
+        raise not_convertible(text, shape.value)
     return int(text)
