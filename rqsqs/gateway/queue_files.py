@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def create(queues: Queues, settings: GatewaySettings, path: Path) -> None:
     transport = Transport(settings.url, settings.prefix, **settings.options)
     context = Context(transport.space, settings.region, limits=settings.limits)
     try:
-        for name in sorted(queues, key=lambda each: "RedrivePolicy" in queues[each]["Attributes"]):
+        for name in _in_order(queues, path):
             try:
                 _create(transport, context, _with_arns(queues[name], context))
             except RequestError as e:
@@ -108,13 +109,29 @@ def create(queues: Queues, settings: GatewaySettings, path: Path) -> None:
         transport.close()
 
 
-def _with_arns(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    attributes = dict(request["Attributes"])
+def _in_order(queues: Queues, path: Path) -> list[str]:
+    """The names, each behind that of its dead-letter queue."""
+    targets = {name: str(_redrive_policy(queues[name]).get("deadLetterTargetArn")) for name in queues}
+    before = {name: {target.rpartition(":")[2]} & queues.keys() for name, target in targets.items()}
     try:
-        policy = json.loads(attributes.get("RedrivePolicy", "{}"))
+        return list(TopologicalSorter(before).static_order())
+    except CycleError as e:
+        circle = " -> ".join(reversed(e.args[1]))
+        raise UsageError(f"{path}: dead letters must not go in a circle, got {circle}") from None
+
+
+def _redrive_policy(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the RedrivePolicy says; nothing if there is none, or something else, which CreateQueue refuses."""
+    try:
+        policy = json.loads(request["Attributes"].get("RedrivePolicy", "{}"))
     except ValueError:
-        policy = None  # CreateQueue says it
-    target = policy.get("deadLetterTargetArn") if isinstance(policy, dict) else None
+        return {}
+    return policy if isinstance(policy, dict) else {}
+
+
+def _with_arns(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    attributes, policy = dict(request["Attributes"]), _redrive_policy(request)
+    target = policy.get("deadLetterTargetArn")
     if isinstance(target, str) and is_queue_name(target):
         attributes["RedrivePolicy"] = json.dumps({**policy, "deadLetterTargetArn": context.arn_of(target)})
     return {**request, "Attributes": attributes}

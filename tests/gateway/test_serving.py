@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rqsqs.gateway import Gateway, GatewaySettings
+import rqsqs
+from rqsqs.gateway import Gateway, GatewaySettings, queue_files
 from tests.gateway.conftest import PATIENCE_S, ask, ask_json, client_of
 from tests.gateway.test_long_polls import begin_receive, gateway_process, receive
 
@@ -112,6 +113,22 @@ def test_queues_of_a_file(valkey_url: str, prefix: str, tmp_path: Path, name: st
             assert ask_json(address, "ListQueueTags", {"QueueUrl": "orders"}).json == {"Tags": {"team": "shop"}}
 
 
+def test_dead_letter_queues_come_before_those_that_name_them(valkey_url: str, prefix: str, tmp_path: Path) -> None:
+    file = tmp_path / "queues.toml"
+    chain = [("a", "b"), ("b", "c"), ("c", "arn:aws:sqs:us-east-1:000000000000:d")]
+    texts = [
+        f"[queues.{name}]\nRedrivePolicy = {{ deadLetterTargetArn = '{target}', maxReceiveCount = 1 }}\n"
+        for name, target in chain
+    ]
+    file.write_text("".join([*texts, "[queues.d]"]))
+    queue_files.create(queue_files.read(file), GatewaySettings(url=valkey_url, prefix=prefix), file)
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        policies = {queue.name: queue.info().attributes.get("RedrivePolicy", "") for queue in connection.queues()}
+    for name, target in zip("abc", "bcd", strict=True):
+        assert json.loads(policies[name])["deadLetterTargetArn"] == f"arn:aws:sqs:us-east-1:000000000000:{target}"
+    assert policies["d"] == ""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -120,6 +137,11 @@ def test_queues_of_a_file(valkey_url: str, prefix: str, tmp_path: Path, name: st
         ("[queues.orders]\nVisibilityTimeout = 1.5", "must be a text, a number, true or false, got 1.5"),
         ("[queues.orders]\nNothing = 1", "Unknown Attribute Nothing"),
         ("[queues.'a b']", "the queue a b cannot be created"),
+        (
+            "[queues.a]\nRedrivePolicy = { deadLetterTargetArn = 'b', maxReceiveCount = 1 }\n"
+            "[queues.b]\nRedrivePolicy = { deadLetterTargetArn = 'a', maxReceiveCount = 1 }",
+            "dead letters must not go in a circle, got ",
+        ),
     ],
 )
 def test_a_file_that_is_wrong(valkey_url: str, prefix: str, tmp_path: Path, text: str, said: str) -> None:
