@@ -224,13 +224,13 @@ class Actions:
     def _authenticate(self, exchange: Exchange) -> Caller:
         """Who calls."""
         request = exchange.request
-        if in_header := _KEY_IN_HEADER.search(request.headers.get("authorization", "")):
-            exchange.key_id = in_header[1]
-        elif in_query := _KEY_IN_QUERY.search(request.query_string):
-            exchange.key_id = in_query[1].decode()
         is_sts = exchange.action == sts.ACTION
-        caller = self._access.authenticate(request, "sts" if is_sts else "sqs")
-        exchange.key_id = caller.key_id or exchange.key_id
+        try:
+            caller = self._access.authenticate(request, "sts" if is_sts else "sqs")
+        except RequestError:
+            exchange.key_id = _claimed_key(request)
+            raise
+        exchange.key_id = caller.key_id or _claimed_key(request)
         if is_sts and caller.is_anonymous:
             raise MissingAuthenticationToken
         return caller
@@ -290,6 +290,14 @@ class Actions:
     def _log(self, exchange: Exchange, status: int) -> None:
         if self._access_log is not None:
             self._access_log.add(exchange, status)
+
+
+def _claimed_key(request: HttpRequest) -> str:
+    """The access key id that a request names, right or wrong, for the log."""
+    if in_header := _KEY_IN_HEADER.search(request.headers.get("authorization", "")):
+        return in_header[1]
+    in_query = _KEY_IN_QUERY.search(request.query_string)
+    return in_query[1].decode() if in_query else ""
 
 
 def _queue_in_path(request: HttpRequest, root_path: str) -> str | None:

@@ -125,7 +125,7 @@ def verify(request: HttpRequest, keys: Mapping[str, AccessKey], *, service: str,
         lines = "\n".join([f"{name}:{_value(headers[name])}" for name in names])
     except KeyError:
         raise InvalidSignature from None
-    path = "/" if request.raw_path == b"/" else _canonical_path(request.raw_path)
+    path = _canonical_path(request.raw_path)
     canonical = f"{request.method}\n{path}\n{signed.query}\n{lines}\n\n{signed.signed_headers}\n{payload}"
     scope = signed.credential[len(key_id) + 1 :]
     digest = hashlib.sha256(canonical.encode("latin-1", "replace")).hexdigest()
