@@ -9,10 +9,12 @@ KEYS   1 meta     HASH  queue attributes
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
        6 fair_ring ZSET  message groups
-ALSO   group:NAME again:NAME paused
+ALSO   group:NAME again:NAME paused stats
 ARGV   1 now_us  "" = the server's clock
        2 group   of fair_ring, counted from 0, with which to go on
-RETURN {visible, in_flight, delayed, oldest_ms or "", next}: next = the group with which the caller goes on, -1 at the
+       3 metrics "1" = and what happened so far
+RETURN {visible, in_flight, delayed, oldest_ms or "", next [, now_ms, created_us, unreceived, received, field, number
+       ...]}: what happened is that of lib/counting.lua; next = the group with which the caller goes on, -1 at the
        end; oldest_ms is that of the groups that were looked at
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 64 KiB
@@ -124,10 +126,14 @@ local grouped, tombstones, returned, arrived =
 local last = score.highest(now)
 local visible = redis.call("LLEN", base .. "ready") / 2 + (grouped or 0) - (tombstones or 0) + (returned or 0)
   + (arrived or 0) + redis.call("ZCOUNT", inflight, "-inf", last) + redis.call("ZCOUNT", delayed, "-inf", last)
-return {
+local reply = {
   visible,
   redis.call("ZCOUNT", inflight, "(" .. last, "+inf"),
   redis.call("ZCOUNT", delayed, "(" .. last, "+inf"),
   oldest or "",
   next_group,
 }
+if ARGV[3] == "1" then
+  require("lib.counting").report(reply, base, false, now)
+end
+return reply

@@ -12,9 +12,11 @@ KEYS   1 meta      HASH  queue attributes
        4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 delayed   ZSET  stamp group -> due (ms)
        6 postponed ZSET  stamp group -> sent (ms)
-ALSO   group:NAME paused wakeups
+ALSO   group:NAME paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
-RETURN {visible, in_flight, delayed, oldest_ms or "", more}; more = 1: drop on, call again
+       2 metrics "1" = and what happened so far
+RETURN {visible, in_flight, delayed, oldest_ms or "", more [, now_ms, created_us, unreceived, received, field, number
+       ...]}; more = 1: drop on, call again. What happened is that of lib/counting.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 1 MiB
 ]]
@@ -108,4 +110,8 @@ local in_flight = redis.call("ZCOUNT", inflight, "(" .. score.highest(now), "+in
 local waiting = redis.call("ZCOUNT", delayed, "(" .. now, "+inf")
   + redis.call("ZCOUNT", postponed, "(" .. string.format("%d", now_ms - queue_delay_ms), "+inf")
 local messages = tonumber(redis.call("HGET", meta, "messages") or "0")
-return {messages - in_flight - waiting, in_flight, waiting, oldest or "", more and 1 or 0}
+local reply = {messages - in_flight - waiting, in_flight, waiting, oldest or "", more and 1 or 0}
+if ARGV[2] == "1" then
+  require("lib.counting").report(reply, base, true, now)
+end
+return reply

@@ -8,7 +8,7 @@ KEYS   1 meta    HASH  queue attributes
        2 paused  SET   paused message groups
        3 wakeups LIST  wakeup token
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed moved timer backup outbox
-       handovers tags shards sources tasks heartbeats consumers commands deleted
+       handovers tags shards sources tasks heartbeats consumers commands deleted stats
 ARGV   1 now_us      "" = the server's clock
        2 purge       "1" = empty it only
        3 keep_ms     how long the name counts as deleted recently; 0 = not at all
@@ -131,7 +131,7 @@ return require("lib.idempotency").run(function()
     return {1, created_us, "0"}
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
-  unlink("meta tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
+  unlink("meta stats tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
   if redis.call("PTTL", wakeups) == -1 then -- no waiter took the token; one that ends by itself is for the next waiter
     redis.call("UNLINK", wakeups)
   end

@@ -9,8 +9,8 @@ KEYS   1 slot     STRING  the caller's call slot (lib/idempotency.lua)
        4 store    HASH    member -> record of what is delayed or was received
        5 inflight ZSET    member -> visible again (ms * 1000) + receives of this delivery cycle
        6 wakeups  LIST    wakeup token
-ALSO   delayed group:NAME again:NAME fair_ring paused moved timer backup wake:WAITER available; of another queue: meta
-       ready fair_ring paused wakeups
+ALSO   delayed group:NAME again:NAME fair_ring paused moved timer backup wake:WAITER available stats; of another queue:
+       meta ready fair_ring paused wakeups stats
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 count          how many messages at most
@@ -77,6 +77,7 @@ local is_common = not (is_limited or fair or paused or delays or large or unsort
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 local messages = is_common and (call("LPOP", ready, 2 * count) or {}) or nil
 local score, scores = string.format("%d001", visible_ms), {} -- lib/score.lua
+local head, tail = messages and messages[1], messages and messages[#messages - 1] -- before their keys become members
 for i = 1, is_common and #messages or 0, 2 do
   local key = messages[i]
   if #key ~= 24 or key < oldest then -- with a past or a group, a tombstone (lib/message.lua), or expired
@@ -112,6 +113,14 @@ if not acks then
   else
     call("SET", slot, saved .. number, "PX", SLOT_MS)
   end
+end
+-- Their dwell times (lib/counting.lua), which are nearly always in one bucket.
+local waited = now_ms - (tonumber(string.sub(head, 1, 13)) or now_ms)
+local _, power = math.frexp(waited > 0 and waited or 0)
+if head == tail then
+  redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), "1")
+else
+  require("lib.counting").several(base, now_ms, messages, power)
 end
 if string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rqsqs.limits import AWS, NATIVE, Limits
+    from rqsqs.metric_models import Histogram, QueueMetrics
     from rqsqs.models import (
         Consumer,
         Counts,
@@ -105,6 +106,7 @@ __all__ = [
     "FailedEntry",
     "Failure",
     "FormatNewer",
+    "Histogram",
     "InFlight",
     "InvalidAttributeName",
     "InvalidAttributeValue",
@@ -127,6 +129,7 @@ __all__ = [
     "QueueDeletedRecently",
     "QueueDoesNotExist",
     "QueueInfo",
+    "QueueMetrics",
     "QueueNameExists",
     "QueueSettings",
     "ReceiptHandleExpired",
@@ -152,7 +155,7 @@ __all__ = [
     "connect",
 ]
 
-_SUBMODULES = ("errors", "models", "limits")
+_SUBMODULES = ("errors", "models", "metric_models", "limits")
 _MODULES = (*_SUBMODULES, "_core.sent", "_arguments", "_settings", "_sync.message", "_sync.queue", "_sync.connection")
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is not there

@@ -125,7 +125,7 @@ end
 -- The types of all keys that are not named after something else.
 local kinds = {
   list = {"ready", "wakeups", "outbox", "backup"},
-  hash = {"store", "state", "tags", "tasks", "consumers", "commands", "handovers"},
+  hash = {"store", "state", "stats", "tags", "tasks", "consumers", "commands", "handovers"},
   zset = {"inflight", "delayed", "postponed", "available", "fair_ring", "heartbeats", "moved"},
   set = {"paused", "shards", "sources"},
   string = {"timer", "deleted"},

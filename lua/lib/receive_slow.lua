@@ -11,6 +11,7 @@ local message = require("lib.message")
 local sorted = require("lib.sorted")
 local large = require("lib.large")
 local score = require("lib.score")
+local counting = require("lib.counting")
 
 local DROPS = 1000 -- messages that one call drops, dead-letters or skips at most
 local FAIR_DROPS = 400 -- the same on a fair queue, where turns cost calls as well
@@ -33,6 +34,11 @@ end
 
 local function count(r, field, by)
   r.counts[field] = (r.counts[field] or 0) + by
+end
+
+-- Take down in r.stats what becomes of messages (lib/counting.lua).
+local function note(r, field, by)
+  r.stats[field] = (r.stats[field] or 0) + by
 end
 
 -- The fate of a message after a number of receives (lib/deadletter.lua).
@@ -71,16 +77,21 @@ local function hand_out(r, sequence, key, record)
     else
       local what = fate(r, message.may_have_past(key) and message.parse(key).count or 0)
       if what == "deliver" then
+        counting.dwell(r.stats, r.now_ms, message.since(key))
         deliver(r, message.member(key, r.now), 0, record)
         return 1
       elseif what == "dead-letter" then
+        note(r, "dead_u", 1)
         append(r.moves, key, 0, record)
       else -- as visible again: the next receive names the dead-letter queue to its caller
+        note(r, "crossed", 1)
         local member = message.member(key, r.now)
         redis.call("HSET", r.base .. "store", member, record)
         redis.call("ZADD", r.base .. "inflight", score.of(r.now_ms, 0), member)
       end
     end
+  else
+    note(r, "expired_u", 1)
   end
   r.drops, sequence.has_dropped = r.drops - 1, true
   return 0
@@ -92,6 +103,7 @@ local function serve_list(r, sequence, n)
     local dropped, tombstones = require("lib.drop_expired")(sequence.list, r.oldest, r.drops)
     r.drops = r.drops - dropped
     count(r, "tombstones", -tombstones)
+    note(r, "expired_u", dropped - tombstones)
     if sequence.group ~= "" then
       count(r, "grouped", -dropped)
     end
@@ -176,6 +188,12 @@ local function serve_due(r, sequence, due, from, limit, n)
   for i, d in ipairs(chosen) do
     members[i] = d.member
   end
+  for _, d in ipairs(gone) do
+    d.place = counting.place(r.base, d.set.name, d.receives)
+    if d.fate == "drop" then
+      note(r, "expired_" .. d.place, 1)
+    end
+  end
   local records = #members > 0 and redis.call("HMGET", r.base .. "store", unpack(members)) or {}
   for i, d in ipairs(chosen) do
     local record = records[i]
@@ -183,10 +201,19 @@ local function serve_due(r, sequence, due, from, limit, n)
     if not record then -- damaged: nothing to hand out
       r.drops = r.drops - (d.fate == "deliver" and 1 or 0)
       d.is_kept = d.fate == "deliver"
+      note(r, "damaged_" .. d.place, 1)
     elseif d.fate == "dead-letter" then
+      note(r, "dead_" .. d.place, 1)
       append(r.moves, d.member, d.receives, record)
     else
       local member, receives = d.member, d.receives + 1
+      if receives == 1 then
+        counting.dwell(r.stats, r.now_ms, d.time)
+        note(r, "crossed", d.place == "r" and -1 or 0)
+      else
+        counting.again(r.stats, receives)
+        note(r, "crossed", d.place == "u" and 1 or 0)
+      end
       if d.receives == score.MOST_RECEIVES then -- the score counts no further: the key takes it over
         member, receives = message.with_receives(member, d.receives), 0
         r.left[#r.left + 1] = d.member
@@ -275,8 +302,10 @@ local function promote(r, name)
   local groups, order, members, expired = {}, {}, {}, {}
   for i = 1, #found, 2 do
     local member, at = found[i], found[i + 1]
+    local place = counting.place(r.base, r.base .. name)
     if message.is_expired(member, r.oldest) then
       expired[#expired + 1] = member
+      note(r, "expired_" .. place, 1)
       r.drops = r.drops - 1
     else
       local group = message.group(member)
@@ -287,7 +316,13 @@ local function promote(r, name)
         groups[group], order[#order + 1] = {}, group
       end
       append(groups[group], at, member)
-      count(r, score.counter(at), 1)
+      local counter = score.counter(at)
+      count(r, counter, 1)
+      if place == "r" and counter == "arrived" then
+        note(r, "crossed", -1)
+      elseif place == "u" and counter == "returned" then
+        note(r, "crossed", 1)
+      end
     end
     members[#members + 1] = member
   end
@@ -367,6 +402,7 @@ local function take(r, n)
       redis.call("HINCRBY", r.meta, field, by)
     end
   end
+  counting.add(r.base, r.stats)
 end
 
 -- Keep what was handed out in flight, or (ack) delete it at once: what was received before is there already.
@@ -410,7 +446,8 @@ return function(r)
   end
 
   r.messages, r.scores, r.missing_dlq, r.has_more = {}, {}, "", false -- the result
-  r.moves, r.left, r.counts = {}, {}, {} -- dead letters; left under another key; changes of counters in meta
+  r.moves, r.left = {}, {} -- dead letters; left under another key
+  r.counts, r.stats = {}, {} -- changes of counters in meta, and of those in `stats`
   r.drops, r.bytes = DROPS, large.BYTES -- what may be done still
   take(r, n)
   if #r.messages == 0 then

@@ -21,6 +21,7 @@ from rqsqs._core.sent import SentMessage
 from rqsqs._settings import QueueSettings
 from rqsqs.errors import MessageDamaged, MissingParameter, RqsqsError, ServerError
 from rqsqs.limits import Limits
+from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import (
     Consumer,
     Counts,
@@ -412,6 +413,18 @@ class Queue:
             QueueDoesNotExist.
         """
         return await self._run(flows.counts(self._ref, arguments.group(group)))
+
+    async def metrics(self) -> QueueMetrics:
+        """What is in the queue, and what happened to it since it was created: exact, and read at one instant of each
+        partition.
+
+        Returns:
+            QueueMetrics. The differences of two of them are what happened between.
+
+        Raises:
+            QueueDoesNotExist.
+        """
+        return await self._run(flows.metrics(self._ref))
 
     async def groups(self) -> list[str]:
         """The message groups that hold messages; of a standard queue those with messages that wait in line.

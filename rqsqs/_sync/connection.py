@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
@@ -14,8 +15,9 @@ from rqsqs._io import defaults
 from rqsqs._io.urls import shown
 from rqsqs._settings import QueueSettings
 from rqsqs._sync.queue import Queue
-from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist, QueueNameExists, UsageError
 from rqsqs.limits import Limits
+from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Durability, Statistics
 
 if TYPE_CHECKING:
@@ -147,6 +149,24 @@ class Connection:
             if len(names) < PAGE:
                 return
             after = names[-1]
+
+    def metrics(self, prefix: str = "") -> list[QueueMetrics]:
+        """The metrics of all queues, in order of names. One that is deleted meanwhile, or damaged, is left out.
+
+        Args:
+            prefix: only those whose names begin with it.
+
+        Returns:
+            A QueueMetrics of each.
+
+        Raises:
+            InvalidParameterValue, ServerError.
+        """
+        found = []
+        for queue in self.queues(prefix):
+            with contextlib.suppress(QueueDoesNotExist, QueueDamaged):
+                found.append(queue.metrics())
+        return found
 
     def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

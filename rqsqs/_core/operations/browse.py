@@ -18,19 +18,26 @@ SETS = "meta fair_ring paused"
 SETS_FIFO = "meta available inflight delayed postponed paused"
 
 
-def count(p: Partition, start: int = 0) -> Operation:
+def count(p: Partition, start: int = 0, metrics: str = "") -> Operation:
     """The result is (visible, in flight, delayed, oldest in epoch ms or None, where to go on or -1).
 
     Args:
         start: with what the last call said to go on.
+        metrics: "1" = the reply has more behind that (operations/metrics.py).
     """
     fifo, standard = "meta available inflight state delayed postponed", "meta ready store inflight delayed fair_ring"
     return Operation(
         "count_messages_fifo" if p.is_fifo else "count_messages",
         p.keys(fifo if p.is_fifo else standard),
-        (p.space.now_us(),) if p.is_fifo else (p.space.now_us(), str(start)),
-        lambda r: (int(r[0]), r[1], r[2], int(r[3]) if r[3] else None, r[4] - 1 if p.is_fifo else r[4]),
+        (p.space.now_us(), metrics) if p.is_fifo else (p.space.now_us(), str(start), metrics),
+        lambda reply: counted(p, reply),
     )
+
+
+def counted(p: Partition, reply: list[Any]) -> tuple[int, int, int, int | None, int]:
+    """What a count says."""
+    visible, in_flight, delayed, oldest, following = reply
+    return int(visible), in_flight, delayed, int(oldest) if oldest else None, following - 1 if p.is_fifo else following
 
 
 def groups(p: Partition, offset: int, limit: int) -> Operation:

@@ -1,0 +1,100 @@
+--[[
+What happened in a partition since it was created: the HASH `stats`. Sends and deletions are not counted where they
+happen; their numbers follow from what is there and from what is counted beside them, at each instant.
+
+A message of a partition counts as *received* or *unreceived* by the place where it is:
+  standard  received: in `inflight`, or returned to `again:GROUP`
+            unreceived: in a list, in `delayed`, or arrived in `again:GROUP`
+  FIFO      received: it has a state; unreceived: all others
+
+  first receives = the sum of the dwell times
+  deleted        = first receives + crossed - received - all that left as received
+  sent           = first receives + crossed + unreceived + all that left as unreceived - moved_in - dead_in
+
+Fields:
+  @ A B ...   first receives by dwell time, from when a message became visible: @ below 1 ms, then below 2, 4 ... ms
+  r2 r3 r4    receives for the second and third time in a delivery cycle, and all further ones
+  crossed     messages that became received without a first receive, less those that became unreceived again
+  CAUSE_r CAUSE_u  messages that left as received, as unreceived. CAUSE is dead (to the dead-letter queue), expired,
+              purged, cancelled, moved (out of a dead-letter queue, less those put back) or damaged (its record is gone)
+  dead_in moved_in  dead letters that came, messages that a move brought
+  empty dedup receives that found nothing, sends that were duplicates
+  bytes       of records sent: FIFO, and standard queues with Metrics = full
+]]
+local counting = {}
+
+local FIRST = 64 -- "@"
+
+-- Count what a table says: field -> number. An unusable `stats` harms no message (doctor tells of it).
+function counting.add(base, numbers)
+  for field, n in pairs(numbers) do
+    if n ~= 0 then
+      redis.pcall("HINCRBY", base .. "stats", field, n)
+    end
+  end
+end
+
+-- Take down in `numbers` a first receive of a message that waited since then (ms, string).
+function counting.dwell(numbers, now_ms, since)
+  local _, power = math.frexp(math.max(now_ms - (tonumber(since) or now_ms), 0))
+  local field = string.char(FIRST + power)
+  numbers[field] = (numbers[field] or 0) + 1
+end
+
+-- Count first receives of the messages at every other place of a list that begin with the time at which they were sent.
+-- `power`: that of the first one.
+function counting.several(base, now_ms, messages, power)
+  local waited = now_ms - (tonumber(string.sub(messages[#messages - 1], 1, 13)) or now_ms)
+  local _, last = math.frexp(waited > 0 and waited or 0)
+  if last == power then -- nearly always, and they are in order
+    redis.pcall("HINCRBY", base .. "stats", string.char(FIRST + power), #messages / 2)
+    return
+  end
+  local numbers = {}
+  for i = 1, #messages, 2 do
+    counting.dwell(numbers, now_ms, string.sub(messages[i], 1, 13))
+  end
+  counting.add(base, numbers)
+end
+
+-- Take down in `numbers` that a message is received again, the how manieth time.
+function counting.again(numbers, receives)
+  local field = "r" .. math.min(receives, 4)
+  numbers[field] = (numbers[field] or 0) + 1
+end
+
+-- Does a message of a standard queue count as received ("r") or unreceived ("u") in that ZSET, with so many receives in
+-- its score?
+function counting.place(base, zset, receives)
+  if zset == base .. "inflight" then
+    return "r"
+  end
+  return zset ~= base .. "delayed" and receives > 0 and "r" or "u"
+end
+
+-- How many messages of a partition are unreceived, and received.
+function counting.population(base, is_fifo)
+  local call, meta = redis.call, base .. "meta"
+  if is_fifo then
+    local received = call("HLEN", base .. "state")
+    return tonumber(call("HGET", meta, "messages") or "0") - received, received
+  end
+  local grouped, tombstones, returned, arrived =
+    unpack(call("HMGET", meta, "grouped", "tombstones", "returned", "arrived"))
+  return call("LLEN", base .. "ready") / 2 + (grouped or 0) - (tombstones or 0) + (arrived or 0)
+    + call("ZCARD", base .. "delayed"), call("ZCARD", base .. "inflight") + (returned or 0)
+end
+
+-- Put behind a reply what happened in a partition, and how many messages are there now.
+function counting.report(reply, base, is_fifo, now)
+  local unreceived, received = counting.population(base, is_fifo)
+  local tail = {now, redis.call("HGET", base .. "meta", "created_us") or "0", unreceived, received}
+  for _, entry in ipairs(redis.pcall("HGETALL", base .. "stats")) do
+    tail[#tail + 1] = entry
+  end
+  for _, entry in ipairs(tail) do
+    reply[#reply + 1] = entry
+  end
+end
+
+return counting

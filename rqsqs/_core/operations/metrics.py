@@ -1,0 +1,100 @@
+"""Builders and parsers of metrics: what happened in a partition (lua/lib/counting.lua)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rqsqs._core.keys import Partition
+from rqsqs._core.operation import Operation
+from rqsqs._core.operations import browse
+from rqsqs.metric_models import Histogram
+
+CAUSES = ("dead", "expired", "purged", "cancelled", "moved", "damaged")
+FIRST = ord("@")  # the field of the first bucket
+BUCKETS = 62
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMetrics:
+    """A partition at one instant.
+
+    Attributes:
+        next: with which group the counting of a fair queue goes on, -1 at the end; a FIFO partition: 0 = once more.
+        unreceived, received: messages that are there, by their place.
+        stats: the fields of `stats`.
+    """
+
+    visible: int
+    in_flight: int
+    delayed: int
+    oldest_sent_at_ms: int | None
+    next: int
+    at_ms: int
+    created_at_ms: int
+    unreceived: int
+    received: int
+    stats: Mapping[str, int] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> int:
+        """A field of `stats`, 0 if it is not there."""
+        return self.stats.get(name, 0)
+
+    def left(self, cause: str) -> int:
+        """How many messages left for that cause."""
+        return self[cause + "_r"] + self[cause + "_u"]
+
+    @property
+    def dwell(self) -> Histogram:
+        """How long messages waited before they were received for the first time."""
+        counts = [self[chr(FIRST + power)] for power in range(BUCKETS)]
+        while counts and not counts[-1]:
+            counts.pop()
+        return Histogram(tuple(counts))
+
+    @property
+    def first_receives(self) -> int:
+        return sum([n for name, n in self.stats.items() if len(name) == 1])
+
+    @property
+    def deleted(self) -> int:
+        gone = sum([self[cause + "_r"] for cause in CAUSES])
+        return self.first_receives + self["crossed"] - self.received - gone
+
+    @property
+    def sent(self) -> int:
+        gone = sum([self[cause + "_u"] for cause in CAUSES])
+        come = self["moved_in"] + self["dead_in"]
+        return self.first_receives + self["crossed"] + self.unreceived + gone - come
+
+    def goes_on(self, later: PartitionMetrics) -> PartitionMetrics:
+        """What another call says that counted on from where this one stopped."""
+        oldest = [at for at in (self.oldest_sent_at_ms, later.oldest_sent_at_ms) if at is not None]
+        return replace(later, oldest_sent_at_ms=min(oldest, default=None))
+
+
+def read_metrics(p: Partition, start: int = 0) -> Operation:
+    """The result is a PartitionMetrics. It is read in the script that counts messages, so both are of one instant.
+
+    Args:
+        start: with what the last call said to go on.
+    """
+    counting = browse.count(p, start, "1")
+
+    def parse(reply: list[Any]) -> PartitionMetrics:
+        visible, in_flight, delayed, oldest, following = browse.counted(p, reply[:5])
+        at_ms, created_us, unreceived, received, *fields = reply[5:]
+        names, numbers = fields[::2], fields[1::2]
+        stats = {name.decode(errors="replace"): int(n) for name, n in zip(names, numbers, strict=True) if is_whole(n)}
+        created_ms = int(created_us) // 1000 if is_whole(created_us) else 0
+        return PartitionMetrics(
+            visible, in_flight, delayed, oldest, following, int(at_ms), created_ms, unreceived, received, stats
+        )
+
+    return Operation(counting.script, counting.keys, counting.args, parse)
+
+
+def is_whole(text: bytes) -> bool:
+    """Is it a whole number? Who writes into a queue's keys by hand may write anything."""
+    return text.removeprefix(b"-").isdigit()
