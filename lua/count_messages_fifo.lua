@@ -12,11 +12,11 @@ KEYS   1 meta      HASH  queue attributes
        4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 delayed   ZSET  stamp group -> due (ms)
        6 postponed ZSET  stamp group -> sent (ms)
-ALSO   group:NAME paused wakeups stats
+ALSO   group:NAME paused wakeups stats sources
 ARGV   1 now_us  "" = the server's clock
        2 metrics "1" = and what happened so far
-RETURN {visible, in_flight, delayed, oldest_ms or "", more [, now_ms, created_us, unreceived, received, field, number
-       ...]}; more = 1: drop on, call again. What happened is that of lib/counting.lua
+RETURN {visible, in_flight, delayed, oldest_ms or "", more [, now_ms, created_us, unreceived, received, is, field,
+       number ...]}; more = 1: drop on, call again. What happened is that of lib/counting.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 1 MiB
 ]]

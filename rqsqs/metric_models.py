@@ -62,6 +62,8 @@ class QueueMetrics:
         queue: its name.
         at_ms: when, epoch ms by the server's clock.
         created_at_ms: when the queue was created, epoch ms.
+        is_paused: as in QueueInfo.
+        is_dead_letter_queue: another queue sends its dead letters here.
         visible, in_flight, delayed: messages that are there, as in Counts.
         oldest_sent_at_ms: as in Counts.
         oldest_age_s: age in seconds of the oldest message that waits or is in flight, as ApproximateAgeOfOldestMessage
@@ -100,6 +102,8 @@ class QueueMetrics:
     queue: str
     at_ms: int
     created_at_ms: int
+    is_paused: bool = False
+    is_dead_letter_queue: bool = False
     visible: int = 0
     in_flight: int = 0
     delayed: int = 0

@@ -85,10 +85,13 @@ function counting.population(base, is_fifo)
     + call("ZCARD", base .. "delayed"), call("ZCARD", base .. "inflight") + (returned or 0)
 end
 
--- Put behind a reply what happened in a partition, and how many messages are there now.
+-- Put behind a reply what happened in a partition, how many messages are there now, and what the queue is: "p" paused,
+-- "d" a dead-letter queue.
 function counting.report(reply, base, is_fifo, now)
   local unreceived, received = counting.population(base, is_fifo)
-  local tail = {now, redis.call("HGET", base .. "meta", "created_us") or "0", unreceived, received}
+  local created, paused = unpack(redis.call("HMGET", base .. "meta", "created_us", "paused"))
+  local is = (paused and "p" or "") .. (redis.call("EXISTS", base .. "sources") == 1 and "d" or "")
+  local tail = {now, created or "0", unreceived, received, is}
   for _, entry in ipairs(redis.pcall("HGETALL", base .. "stats")) do
     tail[#tail + 1] = entry
   end

@@ -132,3 +132,15 @@ def test_many_queues_show_what_fits(connection: rqsqs.Connection) -> None:
     terminal = Terminal(80, "top", "--count", "1", lines=24)
     assert terminal.end() == 0
     assert "21 more; --sort and NAME_PREFIX choose which" in terminal.seen
+
+
+@pytest.mark.parametrize("name", ["orders", "orders.fifo"])
+def test_metrics_say_what_is_paused_and_what_takes_dead_letters(connection: rqsqs.Connection, name: str) -> None:
+    dead = connection.create_queue(f"dead-{name}")
+    queue = connection.create_queue(name, dead_letter_queue=dead, max_receive_count=3)
+    queue.pause()
+    found = {m.queue: (m.is_paused, m.is_dead_letter_queue) for m in connection.metrics()}
+    assert found == {dead.name: (False, True), name: (True, False)}
+    queue.resume()
+    queue.configure(dead_letter_queue=None)
+    assert [(m.is_paused, m.is_dead_letter_queue) for m in connection.metrics()] == [(False, False)] * 2

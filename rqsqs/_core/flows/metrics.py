@@ -44,6 +44,8 @@ def summed(name: str, partitions: list[PartitionMetrics]) -> QueueMetrics:
         queue=name,
         at_ms=at_ms,
         created_at_ms=partitions[0].created_at_ms,
+        is_paused=partitions[0].is_paused,
+        is_dead_letter_queue=partitions[0].is_dead_letter_queue,
         visible=sum([p.visible for p in partitions]),
         in_flight=sum([p.in_flight for p in partitions]),
         delayed=sum([p.delayed for p in partitions]),

@@ -23,6 +23,7 @@ class PartitionMetrics:
     Attributes:
         next: with which group the counting of a fair queue goes on, -1 at the end; a FIFO partition: 0 = once more.
         unreceived, received: messages that are there, by their place.
+        is_paused, is_dead_letter_queue: as the queue's home says.
         stats: the fields of `stats`.
     """
 
@@ -35,6 +36,8 @@ class PartitionMetrics:
     created_at_ms: int
     unreceived: int
     received: int
+    is_paused: bool
+    is_dead_letter_queue: bool
     stats: Mapping[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> int:
@@ -84,13 +87,13 @@ def read_metrics(p: Partition, start: int = 0) -> Operation:
 
     def parse(reply: list[Any]) -> PartitionMetrics:
         visible, in_flight, delayed, oldest, following = browse.counted(p, reply[:5])
-        at_ms, created_us, unreceived, received, *fields = reply[5:]
+        at_ms, created_us, unreceived, received, marks, *fields = reply[5:]
         names, numbers = fields[::2], fields[1::2]
         stats = {name.decode(errors="replace"): int(n) for name, n in zip(names, numbers, strict=True) if is_whole(n)}
         created_ms = int(created_us) // 1000 if is_whole(created_us) else 0
-        return PartitionMetrics(
-            visible, in_flight, delayed, oldest, following, int(at_ms), created_ms, unreceived, received, stats
-        )
+        counts = visible, in_flight, delayed, oldest, following
+        is_ = b"p" in marks, b"d" in marks
+        return PartitionMetrics(*counts, int(at_ms), created_ms, unreceived, received, *is_, stats)
 
     return Operation(counting.script, counting.keys, counting.args, parse)
 
