@@ -142,5 +142,5 @@ def test_metrics_say_what_is_paused_and_what_takes_dead_letters(connection: rqsq
     found = {m.queue: (m.is_paused, m.is_dead_letter_queue) for m in connection.metrics()}
     assert found == {dead.name: (False, True), name: (True, False)}
     queue.resume()
-    queue.configure(dead_letter_queue=None)
+    queue.configure(dead_letter_queue="")
     assert [(m.is_paused, m.is_dead_letter_queue) for m in connection.metrics()] == [(False, False)] * 2
