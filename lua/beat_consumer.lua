@@ -8,7 +8,7 @@ KEYS   1 meta        HASH  queue attributes
        3 heartbeats  ZSET  consumer -> until when it counts as alive (ms)
        4 consumers   HASH  consumer -> its description of itself
        5 commands    HASH  consumer -> "drain" or "evict"
-ALSO   again:NAME
+ALSO   again:NAME stats
 ARGV   1 now_us       "" = the server's clock
        2 extension_ms what it holds stays invisible for this time from now, at least
        3 consumer     its name; "" = it is registered in another partition

@@ -10,8 +10,8 @@ KEYS   1 meta     HASH    queue attributes
        5 delayed  ZSET    key or member -> due (ms * 1000) + receives
        6 wakeups  LIST    wakeup token
        7 timer    STRING  who wakes a waiter at the next due time
-ALSO   group:NAME again:NAME backup wake:WAITER moved outbox; of another queue: meta ready group:NAME fair_ring paused
-       wakeups
+ALSO   group:NAME again:NAME backup wake:WAITER moved outbox stats; of another queue: meta ready group:NAME fair_ring
+       paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
        3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
@@ -27,6 +27,7 @@ BOUND  1500 calls, 4 MiB
 return require("lib.idempotency").run(function()
   local fair_ring = require("lib.fair_ring")
   local message = require("lib.message")
+  local counting = require("lib.counting")
   local sorted = require("lib.sorted")
   local score = require("lib.score")
 
@@ -41,6 +42,7 @@ return require("lib.idempotency").run(function()
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local move = string.sub(due, 1, 1) == ">" and require("lib.move_one")(base, false, now_us, due)
   local key, record, receives, past = nil, nil, 0, ""
+  local counted_as = "u" -- lib/counting.lua
 
   -- If it shall be moved and may not: what to reply.
   local function refusal()
@@ -102,6 +104,7 @@ return require("lib.idempotency").run(function()
     local refused = refusal()
     if not refused then
       past = (zset == delayed and "delayed " or "inflight ") .. at .. " " .. member
+      counted_as = counting.place(base, zset, receives)
       redis.call("ZREM", zset, member)
       redis.call("HDEL", store, member)
     end
@@ -146,9 +149,14 @@ return require("lib.idempotency").run(function()
     end
   end
 
+  local function count(what, by)
+    counting.add(base, {[what] = by})
+  end
   if not record then -- damaged: nothing to hand out
+    count("damaged_" .. counted_as, 1)
     return 0
   elseif move then
+    count("moved_" .. counted_as, 1)
     if receives > 0 then
       require("lib.moved").mark(base, now_ms, {key})
     end
@@ -161,12 +169,15 @@ return require("lib.idempotency").run(function()
       scheduled, receives = message.with_receives(scheduled, receives), 0
       require("lib.moved").mark(base, now_ms, {key})
     end
+    count("crossed", counted_as == "r" and -1 or 0)
     redis.call("HSET", store, scheduled, record)
     redis.call("ZADD", delayed, score.of(due_ms, receives), scheduled)
     if redis.call("HSET", meta, "delays", "1") == 1 then
       require("lib.settings").mark(base)
     end
     require("lib.announce")(base, now_ms, due_ms <= now_ms, due_ms)
+  else
+    count("cancelled_" .. counted_as, 1)
   end
   return 1
 end)

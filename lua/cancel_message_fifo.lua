@@ -9,8 +9,8 @@ KEYS   1 meta      HASH    queue attributes
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
        6 timer     STRING  who wakes a waiter at the next due time
-ALSO   group:NAME delayed postponed paused backup wake:WAITER moved outbox; of another queue: meta group:NAME available
-       inflight state delayed postponed paused wakeups
+ALSO   group:NAME delayed postponed paused backup wake:WAITER moved outbox stats; of another queue: meta group:NAME
+       available inflight state delayed postponed paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
        2 stamp   16 digits
        3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is

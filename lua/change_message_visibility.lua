@@ -8,7 +8,7 @@ KEYS   1 meta     HASH    queue attributes
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
        4 wakeups  LIST    wakeup token
        5 timer    STRING  who wakes a waiter at the next due time
-ALSO   again:NAME backup wake:WAITER
+ALSO   again:NAME backup wake:WAITER stats
 ARGV   1 now_us    "" = the server's clock
        2 total_ms  longest invisibility counted from the receive; 0 = no limit
        3... member, received_ms, visibility_ms per message

@@ -21,6 +21,7 @@ BOUND  2500 calls, 64 KiB
 ]]
 local message = require("lib.message")
 local fair_ring = require("lib.fair_ring")
+local counting = require("lib.counting")
 local score = require("lib.score")
 
 local meta, _, store, inflight, delayed, groups = unpack(KEYS)
@@ -34,6 +35,7 @@ local retention_ms = retention * 1000
 local oldest_kept = string.format("%d", now - retention_ms)
 local base = string.match(meta, ".*:")
 local drops, oldest, start = 1000, nil, tonumber(ARGV[2])
+local expired = {expired_r = 0, expired_u = 0} -- lib/counting.lua
 
 local function count(field, by)
   if by ~= 0 then
@@ -48,12 +50,14 @@ local function see(key)
   end
 end
 
--- Drop what is expired among members of a ZSET.
-local function drop_expired(zset, members)
+-- Drop what is expired among members of a ZSET. `scores`: of those in the group of a fair queue.
+local function drop_expired(zset, members, scores)
   local ended = {}
   for _, member in ipairs(members) do
     if message.is_expired(member, oldest_kept) then
       ended[#ended + 1] = member
+      local field = "expired_" .. counting.place(base, zset, scores and score.receives(scores[member]) or 0)
+      expired[field] = expired[field] + 1
     else
       see(member)
     end
@@ -71,6 +75,7 @@ local function look(group)
   local dropped, tombstones = require("lib.drop_expired")(list, oldest_kept, drops)
   drops = drops - dropped
   count("tombstones", -tombstones)
+  expired.expired_u = expired.expired_u + dropped - tombstones
   count("grouped", group ~= "" and -dropped or 0)
   local head = redis.call("LINDEX", list, "0")
   if head then
@@ -78,14 +83,14 @@ local function look(group)
   end
   if fair then
     local again = fair_ring.again(base, group)
-    local found, members, counters = redis.call("ZRANGE", again, "0", "99", "WITHSCORES"), {}, {}
+    local found, members, scores = redis.call("ZRANGE", again, "0", "99", "WITHSCORES"), {}, {}
     for i = 1, #found, 2 do
       members[#members + 1] = found[i]
-      counters[found[i]] = score.counter(found[i + 1])
+      scores[found[i]] = found[i + 1]
     end
-    local ended = drop_expired(again, members)
+    local ended = drop_expired(again, members, scores)
     for _, member in ipairs(ended) do
-      count(counters[member], -1)
+      count(score.counter(scores[member]), -1)
     end
     drops = drops - 2 * #ended
   end
@@ -133,7 +138,8 @@ local reply = {
   oldest or "",
   next_group,
 }
+counting.add(base, expired)
 if ARGV[3] == "1" then
-  require("lib.counting").report(reply, base, false, now)
+  counting.report(reply, base, false, now)
 end
 return reply

@@ -28,6 +28,7 @@ return require("lib.idempotency").run(function()
   local now_us, cursor = require("lib.clock")(ARGV[1]), ARGV[6]
   local is_purge, is_first, keep_ms, interval_ms = ARGV[2] == "1", ARGV[5] == "1", tonumber(ARGV[3]), tonumber(ARGV[4])
   local base, is_fifo = string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$") ~= nil
+  local counting = require("lib.counting")
   local LISTS = 1000 -- of message groups in one step
   local PAGE = 500 -- paused groups in one step
 
@@ -61,16 +62,33 @@ return require("lib.idempotency").run(function()
     return {0, created_us, "0"} -- what belongs to it elsewhere goes first
   end
 
+  local unreceived, received
+  if is_purge then
+    unreceived, received = counting.population(base, is_fifo)
+  end
+
+  -- The reply of a step. What it removed of a queue that goes on counts as purged.
+  local function finished(...)
+    if is_purge then
+      local unreceived_left, received_left = counting.population(base, is_fifo)
+      counting.add(base, {purged_u = unreceived - unreceived_left, purged_r = received - received_left})
+    end
+    return {...}
+  end
+
   -- Remove the lists of message groups, and count the messages in them.
   local function unlink_groups(groups)
     if #groups == 0 then
       return
     end
-    local lists, messages = {}, 0
-    for i = 1, #groups do
-      lists[i] = base .. "group:" .. groups[i]
-      messages = messages + redis.call("LLEN", lists[i]) / 2
-      lists[#groups + i] = base .. "again:" .. groups[i]
+    local lists, seen, messages = {}, {}, 0
+    for _, group in ipairs(groups) do
+      if not seen[group] then -- several messages of a FIFO group are in flight
+        seen[group] = true
+        local list = base .. "group:" .. group
+        messages = messages + redis.call("LLEN", list) / 2
+        lists[#lists + 1], lists[#lists + 2] = list, base .. "again:" .. group
+      end
     end
     redis.call("UNLINK", unpack(lists))
     if messages > 0 then
@@ -90,7 +108,7 @@ return require("lib.idempotency").run(function()
       redis.call("ZREM", base .. name, unpack(members))
       left = left - #members
       if left == 0 then
-        return {0, created_us, cursor}
+        return finished(0, created_us, cursor)
       end
     end
   end
@@ -100,7 +118,7 @@ return require("lib.idempotency").run(function()
     local next_cursor, groups = unpack(redis.call("SSCAN", paused, cursor, "COUNT", PAGE))
     unlink_groups(groups)
     if next_cursor ~= "0" then
-      return {0, created_us, next_cursor}
+      return finished(0, created_us, next_cursor)
     end
   else
     local groups = redis.call("SPOP", paused, PAGE)
@@ -119,16 +137,16 @@ return require("lib.idempotency").run(function()
   end
   if is_fifo then
     unlink("moved state")
-    redis.call("HDEL", meta, "messages", "delays")
+    redis.call("HDEL", meta, "delays")
   else
     unlink("moved ready store inflight delayed")
     redis.call("HDEL", meta, "tombstones", "returned", "arrived", "large")
-    if redis.call("EXISTS", paused) == 0 then -- paused groups that earlier steps emptied may have new messages
-      redis.call("HDEL", meta, "grouped")
-    end
+  end
+  if redis.call("EXISTS", paused) == 0 then -- paused groups that earlier steps emptied may have new messages
+    redis.call("HDEL", meta, is_fifo and "messages" or "grouped")
   end
   if is_purge then
-    return {1, created_us, "0"}
+    return finished(1, created_us, "0")
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
   unlink("meta stats tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")

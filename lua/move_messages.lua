@@ -3,8 +3,8 @@ Move messages of a dead-letter queue's partition back to partitions in the same 
 task.
 
 KEYS   1 meta  HASH  attributes of the partition to move from
-ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved; of another
-       queue: meta ready group:NAME fair_ring available inflight state delayed postponed paused wakeups
+ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved stats; of
+       another queue: meta ready group:NAME fair_ring available inflight state delayed postponed paused wakeups stats
 ARGV   1 now_us       "" = the server's clock
        2 limit        messages at most, and never more than 100 (FIFO: 50) or 4 MiB
        3 destination  queue name; "" = each message's own source
@@ -26,9 +26,14 @@ return require("lib.idempotency").run(function()
   local base, now_us = string.match(meta, ".*:"), require("lib.clock")(ARGV[1])
   local elsewhere = transfer.elsewhere(base, is_fifo, destination)
   local taken, stop = transfer.take(base, is_fifo, now_us, limit, elsewhere)
+  local moved_in = {}
   for i, m in ipairs(taken) do
     local target = deadletter.base(base, destination ~= "" and destination or m.source)
     transfer.put(target, is_fifo, now_us, tail .. string.format("%03d", i - 1), m.group, m.record)
+    moved_in[target] = (moved_in[target] or 0) + 1
+  end
+  for target, n in pairs(moved_in) do
+    require("lib.counting").add(target, {moved_in = n})
   end
   return {#taken, stop or ""}
 end)

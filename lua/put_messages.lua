@@ -4,7 +4,7 @@ Second phase of moving messages from another hash slot: append them, once.
 KEYS   1 meta       HASH    attributes of the destination
        2 handovers  HASH    batch -> message groups of which this hand-over has been done (standard: "" when all has)
        3 over       STRING  stands when the hand-over has been done and forgotten: this attempt is late
-ALSO   ready group:NAME fair_ring available inflight state delayed postponed paused wakeups
+ALSO   ready group:NAME fair_ring available inflight state delayed postponed paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
        2 fifo    "1" = FIFO queues
        3 tail    5 characters, unique to the call
@@ -25,7 +25,7 @@ if not visibility then
 end
 last = last or "0"
 local base, now_us = string.match(meta, ".*:"), require("lib.clock")(ARGV[1])
-local outcomes, reply = {}, {}
+local outcomes, reply, appended = {}, {}, 0
 local is_over, known = redis.call("EXISTS", over) == 1, redis.call("HGET", handovers, batch)
 local groups, done = known and cmsgpack.unpack(known) or {}, {}
 for _, group in ipairs(groups) do
@@ -59,9 +59,11 @@ for i = 6, #ARGV, 2 do
   outcomes[counted] = outcomes[counted] or outcome(counted)
   if outcomes[counted] == "1" then
     transfer.put(base, is_fifo, now_us, tail .. string.format("%03d", (i - 6) / 2), group, record)
+    appended = appended + 1
   end
   reply[#reply + 1] = outcomes[counted]
 end
+require("lib.counting").add(base, {moved_in = appended})
 local before = #groups
 for group, what in pairs(outcomes) do
   if what == "1" then

@@ -10,8 +10,8 @@ KEYS   1 slot      STRING  the caller's call slot (lib/idempotency.lua)
        4 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this delivery cycle
        5 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        6 wakeups   LIST    wakeup token
-ALSO   group:NAME delayed postponed paused moved attempt:ID timer backup wake:WAITER ready fair_ring; of another queue:
-       meta group:NAME available paused wakeups
+ALSO   group:NAME delayed postponed paused moved attempt:ID timer backup wake:WAITER ready fair_ring stats; of another
+       queue: meta group:NAME available paused wakeups stats
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 count          how many messages at most

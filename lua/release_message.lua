@@ -9,8 +9,8 @@ KEYS   1 meta     HASH    queue attributes
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
        4 wakeups  LIST    wakeup token
        5 timer    STRING  who wakes a waiter at the next due time
-ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER; of another queue: meta ready fair_ring
-       paused wakeups
+ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER stats; of another queue: meta ready
+       fair_ring paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
        2... member, receives of this delivery cycle, outcome, cause, size of the record as it was sent, failures,
             wanted, chance, kinds per message. outcome: "requeue" = not begun: visible at once, the receive does not
@@ -22,6 +22,7 @@ ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
+  local counting = require("lib.counting")
   local message = require("lib.message")
   local score = require("lib.score")
 
@@ -56,6 +57,7 @@ return require("lib.idempotency").run(function()
     local record = redis.call("HGET", store, m.member)
     if not record then
       redis.call("ZREM", inflight, m.member)
+      counting.add(base, {damaged_r = 1})
     end
     return record
   end
@@ -79,6 +81,7 @@ return require("lib.idempotency").run(function()
   local reply = require("lib.release")(base, now_us, kind)
   if #moves > 0 then
     require("lib.deadletter").move(base, moves, now_ms)
+    counting.add(base, {dead_r = #moves / 3})
   end
   return reply
 end)

@@ -10,8 +10,8 @@ KEYS   1 meta      HASH    queue attributes
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
        6 timer     STRING  who wakes a waiter at the next due time
-ALSO   group:NAME delayed postponed paused moved backup wake:WAITER; of another queue: meta group:NAME available paused
-       wakeups
+ALSO   group:NAME delayed postponed paused moved backup wake:WAITER stats; of another queue: meta group:NAME available
+       paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
        2... key, group, receives, then as in release_message.lua from the outcome on, per message
 RETURN as release_message.lua

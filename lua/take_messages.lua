@@ -5,6 +5,7 @@ is returned as it is, so that a hand-over that was interrupted goes on.
 KEYS   1 meta    HASH    attributes of the partition to move from
        2 outbox  LIST    batch id, destination, then key, group, record, past ...
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved
+       stats
 ARGV   1 now_us       "" = the server's clock
        2 limit        messages at most, and never more than 100 (FIFO: 50) or 4 MiB
        3 destination  queue name; "" = the source of the first message

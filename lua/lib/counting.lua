@@ -77,12 +77,15 @@ function counting.population(base, is_fifo)
   local call, meta = redis.call, base .. "meta"
   if is_fifo then
     local received = call("HLEN", base .. "state")
-    return tonumber(call("HGET", meta, "messages") or "0") - received, received
+    return (tonumber(call("HGET", meta, "messages")) or 0) - received, received
   end
-  local grouped, tombstones, returned, arrived =
-    unpack(call("HMGET", meta, "grouped", "tombstones", "returned", "arrived"))
-  return call("LLEN", base .. "ready") / 2 + (grouped or 0) - (tombstones or 0) + (arrived or 0)
-    + call("ZCARD", base .. "delayed"), call("ZCARD", base .. "inflight") + (returned or 0)
+  local numbers = call("HMGET", meta, "grouped", "tombstones", "returned", "arrived")
+  for i = 1, 4 do
+    numbers[i] = tonumber(numbers[i]) or 0 -- who edited it may still purge the queue
+  end
+  local grouped, tombstones, returned, arrived = unpack(numbers)
+  return call("LLEN", base .. "ready") / 2 + grouped - tombstones + arrived + call("ZCARD", base .. "delayed"),
+    call("ZCARD", base .. "inflight") + returned
 end
 
 -- Put behind a reply what happened in a partition, how many messages are there now, and what the queue is: "p" paused,

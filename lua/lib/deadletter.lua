@@ -48,7 +48,8 @@ function deadletter.fate(policy, receives, now_ms)
   return policy.missing_until > now_ms and "deliver" or "wait"
 end
 
--- Move messages of a standard queue: a flat array member, receives of this delivery cycle, record ...
+-- Move messages of a standard queue: a flat array member, receives of this delivery cycle, record ... The caller counts
+-- how they left, `dead_r` or `dead_u` (lib/counting.lua), here and below.
 function deadletter.move(base, moves, now_ms)
   local message, large = require("lib.message"), require("lib.large")
   local shard = deadletter.base(base, redis.call("HGET", base .. "meta", "dlq"))
@@ -68,6 +69,7 @@ function deadletter.move(base, moves, now_ms)
     require("lib.fair_ring").enter(shard, "")
   end
   require("lib.settings").unsort(shard)
+  require("lib.counting").add(shard, {dead_in = #left})
   require("lib.moved").mark(base, now_ms, left)
   require("lib.wakeups").wake(shard)
 end
@@ -87,6 +89,7 @@ function deadletter.move_fifo(base, policy, group, letters, now_us)
   require("lib.large").note(shard, largest)
   local length = redis.call("RPUSH", shard .. "group:" .. group, unpack(flat))
   redis.call("HINCRBY", shard .. "meta", "messages", #letters)
+  require("lib.counting").add(shard, {dead_in = #letters})
   if length == #flat and redis.call("SISMEMBER", shard .. "paused", group) == 0 then
     redis.call("ZADD", shard .. "available", now_us, group)
   end

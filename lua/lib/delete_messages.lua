@@ -18,7 +18,7 @@ local function refused(base, members)
   return is_any and statuses or nil
 end
 
--- Those that are visible again in the groups of a fair queue. Returns how many.
+-- Those that are visible again in the groups of a fair queue. Returns how many, and how many of them had arrived there.
 local function delete_in_groups(base, members)
   local message, score = require("lib.message"), require("lib.score")
   local groups, seen = {}, {} -- each once, as they are counted
@@ -49,7 +49,7 @@ local function delete_in_groups(base, members)
       redis.call("HINCRBY", base .. "meta", field, -n)
     end
   end
-  return deleted
+  return deleted, counts.arrived
 end
 
 return function(base, first, is_done, deleted)
@@ -59,9 +59,14 @@ return function(base, first, is_done, deleted)
   end
   deleted = deleted or redis.call("ZREM", base .. "inflight", unpack(members))
   if deleted < #members then -- others may be delayed, or wait in the group of a fair queue
-    deleted = deleted + redis.call("ZREM", base .. "delayed", unpack(members))
+    local unreceived = redis.call("ZREM", base .. "delayed", unpack(members))
+    deleted = deleted + unreceived
     if redis.call("HEXISTS", base .. "meta", "fair") == 1 then
-      deleted = deleted + delete_in_groups(base, members)
+      local found, arrived = delete_in_groups(base, members)
+      deleted, unreceived = deleted + found, unreceived + arrived
+    end
+    if unreceived > 0 then -- they count as deleted
+      require("lib.counting").add(base, {crossed = unreceived})
     end
     statuses = deleted < #members and refused(base, members) or nil
   end

@@ -11,7 +11,11 @@ return function(base, member)
   at = redis.call("ZSCORE", again, member)
   if at then
     redis.call("ZREM", again, member)
-    redis.call("HINCRBY", base .. "meta", require("lib.score").counter(at), "-1")
+    local counter = require("lib.score").counter(at)
+    redis.call("HINCRBY", base .. "meta", counter, "-1")
+    if counter == "arrived" then -- it counted as unreceived (lib/counting.lua)
+      require("lib.counting").add(base, {crossed = 1})
+    end
     redis.call("ZADD", inflight, at, member)
   end
   return at

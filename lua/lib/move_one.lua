@@ -28,10 +28,11 @@ return function(base, is_fifo, now_us, due)
     return nil
   end
 
-  -- The message has been taken out: 1 it is there, 2 it is in the outbox.
+  -- The message has been taken out, and counted as moved: 1 it is there, 2 it is in the outbox.
   function move.go(key, group, record, past)
     if target then
       transfer.put(target, is_fifo, now_us, tail, group, record)
+      require("lib.counting").add(target, {moved_in = 1})
       return 1
     end
     redis.call("RPUSH", outbox, batch, destination, key, group, record, past)

@@ -1,4 +1,5 @@
 -- A message that was received and not begun goes back to where it was in its list, as if it had not been received.
+local counting = require("lib.counting")
 local fair_ring = require("lib.fair_ring")
 local message = require("lib.message")
 local sorted = require("lib.sorted")
@@ -10,8 +11,10 @@ return function(base, member)
   local record = redis.call("HGET", store, member)
   redis.call("ZREM", base .. "inflight", member)
   if not record then -- damaged: nothing to hand out
+    counting.add(base, {damaged_r = 1})
     return
   end
+  counting.add(base, {crossed = -1})
   redis.call("HDEL", store, member)
   local key = message.before(member)
   local is_fair = redis.call("HEXISTS", base .. "meta", "fair") == 1

@@ -56,6 +56,7 @@ return function()
   local queue_delay_ms, queue_window_ms = (delay or 0) * 1000, (window or 300) * 1000
   require("lib.large").note(base, size)
   local reply, plain_ones, earliest_ms, visible = {now_us, topology or ""}, {}, nil, false
+  local duplicates = 0
 
   for i = 4, #ARGV, tonumber(stride) do
     local key, record = now_us .. ARGV[i], ARGV[i + 1]
@@ -67,6 +68,9 @@ return function()
     if dedup_id ~= "" then
       local window_ms = tonumber(own_window) or queue_window_ms
       outcome = deduplicate(base, partition, token, key, dedup_id, window_ms, own_window ~= "", now_us)
+      if #outcome == #key and string.sub(outcome, 17) ~= ARGV[i] then -- else it was this call, which comes again
+        duplicates = duplicates + 1
+      end
     end
     if outcome == "" then
       local due_ms = require("lib.due").time(due, queue_delay_ms, now_us)
@@ -100,6 +104,9 @@ return function()
     require("lib.settings").mark(base)
   end
   append(ready, plain_ones)
+  if duplicates > 0 then
+    require("lib.counting").add(base, {dedup = duplicates})
+  end
   require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply
 end

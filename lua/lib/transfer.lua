@@ -7,9 +7,12 @@ take() gives {{key, source, group, record, past} ...}; `past` is what put_back()
   "group"             in the list of its group
   "SET SCORE MEMBER"  in `delayed`, or else (a group's, too) it goes to `inflight`
 of a FIFO message: its state, "" = none; with "~" in front: it was not taken from the head of its group.
+
+What is taken and put back is counted here, as moved by its place; who puts messages counts `moved_in`.
 ]]
 local make_available = require("lib.make_available")
 local deadletter = require("lib.deadletter")
+local counting = require("lib.counting")
 local fair_ring = require("lib.fair_ring")
 local fifo_key = require("lib.fifo_key")
 local message = require("lib.message")
@@ -50,14 +53,17 @@ end
 
 -- The messages that a step of `take` has taken, up to `limit`.
 local function taking(limit)
-  local step = {taken = {}, received = {}, bytes = 0}
+  local step = {taken = {}, received = {}, bytes = 0, stats = {moved_r = 0, moved_u = 0}}
 
   function step.has_room(record)
     return #step.taken < limit and (#step.taken == 0 or step.bytes + #(record or "") <= large.BYTES)
   end
 
-  -- A message; `member` (FIFO: stamp) if it was received here: a handle of it may be used still.
-  function step.add(m, member)
+  -- A message that counts as received ("r") or unreceived ("u"); `member` (FIFO: stamp) if it was received here: a
+  -- handle of it may be used still.
+  function step.add(m, counted_as, member)
+    local field = "moved_" .. counted_as
+    step.stats[field] = step.stats[field] + 1
     step.taken[#step.taken + 1] = m
     step.bytes = step.bytes + #m.record
     step.received[#step.received + 1] = member
@@ -88,7 +94,7 @@ local function take_fifo(base, now, step, reason_to_stop)
     local state = redis.call("HGET", base .. "state", stamp)
     stamps[#stamps + 1] = stamp
     step.add({key = key, source = source or "", group = group, record = record, past = state or ""},
-      state and stamp or nil)
+      state and "r" or "u", state and stamp or nil)
     make_available(base, group)
   end
   if #stamps > 0 then
@@ -110,7 +116,7 @@ local function take_member(base, set, member, at, step, reason_to_stop)
   step.add({
     key = message.with_receives(member, receives), source = part.source, group = part.group or "", record = record,
     past = past,
-  }, receives > 0 and member or nil)
+  }, counting.place(base, base .. set, receives), receives > 0 and member or nil)
   redis.call("HDEL", base .. "store", member)
   redis.call("ZREM", base .. set, member)
   return nil
@@ -144,7 +150,7 @@ local function take_ready(base, step, reason_to_stop)
         break
       end
       local past = group ~= "" and "group" or ""
-      step.add({key = key, source = part.source, group = part.group or "", record = record, past = past})
+      step.add({key = key, source = part.source, group = part.group or "", record = record, past = past}, "u")
     elseif not is_fair then
       break
     else
@@ -205,6 +211,7 @@ function transfer.take(base, is_fifo, now_us, limit, reason_to_stop)
     end
   end
   require("lib.moved").mark(base, tonumber(now), step.received)
+  counting.add(base, step.stats)
   return step.taken, stop
 end
 
@@ -229,6 +236,7 @@ local function put_back_fifo(base, messages)
     redis.call("HSET", base .. "state", unpack(states))
   end
   redis.call("HINCRBY", base .. "meta", "messages", #messages / 4)
+  counting.add(base, {moved_r = -#states / 2, moved_u = #states / 2 - #messages / 4})
   for group in pairs(groups) do
     redis.call("ZREM", base .. "available", group)
     make_available(base, group)
@@ -237,10 +245,13 @@ end
 
 local function put_back_standard(base, messages)
   local settings, changes = require("lib.settings"), {}
+  local stats = {moved_r = 0, moved_u = 0}
   local is_fair = redis.call("HGET", base .. "meta", "fair")
   for i = #messages - 3, 1, -4 do
     local key, group, record, past = unpack(messages, i, i + 3)
     local set, at, member = string.match(past, "^(%a+) (%S+) (.*)$")
+    local field = set == "inflight" and "moved_r" or "moved_u"
+    stats[field] = stats[field] - 1
     if set then
       redis.call("HSET", base .. "store", member, record)
       redis.call("ZADD", base .. set, at, member)
@@ -259,6 +270,7 @@ local function put_back_standard(base, messages)
   end
   settings.unsort(base)
   settings.write(base, changes, {})
+  counting.add(base, stats)
 end
 
 -- Put messages back that were taken last and cannot arrive, as they were: a flat array key, group, record, past ...
