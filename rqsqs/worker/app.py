@@ -23,6 +23,7 @@ from rqsqs.worker.settings import Changes, Settings, seconds
 
 if TYPE_CHECKING:
     from rqsqs.worker.handlers import BatchHandler, OneHandler
+    from rqsqs.worker.metrics import WorkerMetrics
     from rqsqs.worker.process import Guard, LoopProbe
     from rqsqs.worker.runtime import Runtime
 
@@ -381,3 +382,11 @@ class Worker:
             },
             "statistics": dataclasses.asdict(runtime.statistics()),
         }
+
+    def metrics(self) -> WorkerMetrics | None:
+        """What this process did since it began to serve, and does right now; None while it is not running. From any
+        thread, at once: it asks no server."""
+        from rqsqs.worker.metrics import snapshot
+
+        runtime = self._runtime
+        return None if runtime is None else snapshot(runtime)

@@ -197,6 +197,7 @@ class Executor:
             work.finished, work.outcomes = [], []
             if work.job is not None and work.job not in work.done:
                 work.job.errors = [error] * len(work.job.deliveries)
+                work.job.seconds = time.monotonic() - work.job.began
                 work.done.append(work.job)
             work.job = None
         self._conclude(work.done)
@@ -264,6 +265,7 @@ class Executor:
             await job.run_as_task()
         except BaseException as e:  # of a middleware, or a bug
             job.errors = [e] * len(job.deliveries)
+            job.seconds = time.monotonic() - job.began
         self._ended.append(job)
         if len(self._ended) == 1:  # tasks that end in the same turn are settled together
             self._host.loop.call_soon(self._collect)
@@ -285,7 +287,7 @@ class Executor:
             for queue, jobs in ended.items():
                 for job, outcomes in jobs:
                     queue.running -= 1
-                    self._settler.apply(job, outcomes)
+                    self._settler.apply(job, outcomes, job.seconds)
                     if queue.waiting:
                         self.start(queue, [queue.waiting.popleft()])
                 self._scheduler.ended(queue, (now - jobs[0][0].began) / len(jobs))
@@ -296,5 +298,5 @@ class Executor:
         job.seconds = time.monotonic() - job.began
         outcomes = self._settler.outcomes_of(job, [error] * len(job.deliveries))
         with self._lock:
-            self._settler.apply(job, outcomes)
+            self._settler.apply(job, outcomes, job.seconds)
             self.wake()

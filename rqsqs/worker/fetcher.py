@@ -151,8 +151,10 @@ class Fetcher:
         for outcome in unreadable:
             queue.held[outcome.delivery] = job = Job(self.host, queue, [outcome.delivery], since)
             self.settler.apply(job, [outcome])
+        queue.received += len(got) + len(unreadable)
         if not got:
             return
+        queue.reclaimed += sum([d.receive_count > 1 and d.unreported_receives > 0 for d in got])
         room = self.scheduler.free_slots()
         jobs: list[Job] = []
         for deliveries in queue.portions(got):
@@ -197,7 +199,7 @@ class Fetcher:
                 self.settler.give_back(job)
             else:
                 for d in lost:
-                    queue.held.pop(d, None)
+                    queue.lost += queue.held.pop(d, None) is not None
                 job.deliveries = [d for d in job.deliveries if d in queue.held]
                 job.lost = frozenset()
                 job.is_settled = not job.deliveries

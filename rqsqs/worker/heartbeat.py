@@ -57,6 +57,7 @@ class Heartbeat:
         self._wake = threading.Event()
         self._is_stopped = False
         self._is_resting = False  # nothing is held: the next heartbeat is far
+        self.beats = 0  # rounds of heartbeats that went well
         self.last = 0.0  # when the last heartbeat that went well began (monotonic)
         self.thread = RestartingThread("rqsqs-heartbeat", self._run)
 
@@ -70,7 +71,7 @@ class Heartbeat:
         began = time.monotonic()
         for queue in self.queues:
             self._beat(queue)
-        self.last = began
+        self.last, self.beats = began, 1
         self.thread.start()
 
     def wake(self) -> None:
@@ -124,6 +125,7 @@ class Heartbeat:
                     self.reports.ended(queue.name, BEAT, None)
             if is_well:
                 self.last = began
+                self.beats += 1
                 self.reports.check()
             else:
                 due = time.monotonic() + min(self.interval / 4, 1.0)

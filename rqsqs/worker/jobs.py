@@ -94,6 +94,7 @@ class Job:
     lost: frozenset[Delivery] = frozenset()  # messages that are not ours any more
     # Messages that its handler settled itself (None), or that failed in their `with` block; made when it is needed.
     by_hand: dict[Delivery, BaseException | None] | None = None
+    released: frozenset[Delivery] = frozenset()  # those of them that its handler released
     is_settled: bool = False  # what becomes of its messages is decided; running on, it changes nothing any more
     errors: Errors = ()  # one for each message, when it has ended; None = done
     seconds: float = 0.0  # what it took, then
@@ -178,6 +179,8 @@ class Job:
             if self.is_by_hand(delivery):
                 return False
             self.by_hand = {**(self.by_hand or {}), delivery: None}
+            if not done:
+                self.released |= {delivery}
             del self.queue.held[delivery]
             self._count(done, 1)
             return True
@@ -186,6 +189,7 @@ class Job:
         """See rqsqs._base_message.Holder. If its handler has ended meanwhile, it becomes visible by itself."""
         with self.host.lock:
             self.by_hand = {d: error for d, error in (self.by_hand or {}).items() if d is not delivery}
+            self.released -= {delivery}
             self._count(done, -1)
             if not self.is_settled:
                 self.queue.held[delivery] = self

@@ -272,6 +272,7 @@ class Runtime:
             gone = [(d, job) for d in lost if (job := queue.held.get(d)) is not None and not job.is_settled]
             for d, job in gone:
                 queue.held.pop(d)
+                queue.lost += 1
                 job.lose([d])
         for d, _ in gone:
             log_lines.lost(queue.name, d)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from rqsqs._core import flows
 from rqsqs._core.delivery import Delivery
-from rqsqs._core.operations import Outcome
+from rqsqs._core.operations import DEAD_LETTERED, EXPIRED, GONE, Outcome
 from rqsqs._io.sync.runner import Transport
 from rqsqs._tracebacks import forget_own_frames
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
@@ -88,25 +88,41 @@ class Settler:
                     found[-1] = self.failure(d, instead, job.seconds)
         return found
 
-    def apply(self, job: Job, outcomes: Sequence[Outcome | None]) -> None:
-        """With the lock: note what becomes of the messages of a job, once."""
+    def apply(self, job: Job, outcomes: Sequence[Outcome | None], seconds: float | None = None) -> None:
+        """With the lock: note what becomes of the messages of a job, once.
+
+        Args:
+            seconds: what its handler took; None = it was not called.
+        """
         if job.is_settled:
             return
         job.is_settled = True
         queue = job.queue
+        done = failed = 0
         for d, outcome in zip(job.deliveries, outcomes, strict=True):
             if job.by_hand and job.is_by_hand(d):
-                continue
-            if outcome is None:
+                failed += d in job.released
+                done += d not in job.released
+            elif outcome is None:
                 queue.finished.append(d)
+                done += 1
             elif d in queue.held:  # it was not lost meanwhile
+                failed += outcome.kind != "requeue"
                 queue.failed += outcome.kind != "requeue"
+                queue.given_back += outcome.kind == "requeue"
                 queue.outcomes.append(outcome)
+        if seconds is not None:
+            if done:
+                queue.note("succeeded", seconds, done)
+            if failed:
+                queue.note("failed", seconds, failed)
 
     def give_back(self, job: Job) -> None:
         """With the lock: its messages are visible again at once, uncounted."""
         job.is_settled = True
-        job.queue.outcomes += [requeue(d) for d in job.deliveries if not job.is_by_hand(d)]
+        outcomes = [requeue(d) for d in job.deliveries if not job.is_by_hand(d)]
+        job.queue.given_back += len(outcomes)
+        job.queue.outcomes += outcomes
 
     # Report
 
@@ -135,6 +151,11 @@ class Settler:
             queue.is_settling = False
             if error is None:
                 self.deleted(queue, finished)
+                for outcome, status in zip(outcomes, statuses, strict=False):
+                    if outcome.kind != "requeue":
+                        queue.retried += status >= 0
+                        queue.dead_lettered += status == DEAD_LETTERED
+                        queue.lost += status in (EXPIRED, GONE)
                 for outcome in outcomes:
                     queue.held.pop(outcome.delivery, None)
             else:

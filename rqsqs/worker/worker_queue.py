@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     from rqsqs.worker.jobs import Job
 
 
+LAST = 31  # the last bucket of durations: 2^30 ms and more
+
+
+class Durations:
+    """How long handlers took, of each message that they handled: counts by powers of two of milliseconds, as in
+    rqsqs.Histogram, and their sum. Changed under the runtime's lock only."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (LAST + 1)
+        self.seconds = 0.0
+
+
 class WorkerQueue:
     """Changed under the runtime's lock only, but for `held`, which the heartbeat copies."""
 
@@ -36,6 +50,13 @@ class WorkerQueue:
         self.outcomes: list[Outcome] = []  # outcomes of messages to be released
         self.succeeded = 0
         self.failed = 0
+        self.received = 0
+        self.reclaimed = 0  # received messages about whose receive before nobody said anything
+        self.retried = 0  # failed ones that are tried again
+        self.dead_lettered = 0  # failed ones that went to the dead-letter queue
+        self.given_back = 0  # messages that are visible again at once, uncounted
+        self.lost = 0  # messages that others have now, or nobody
+        self.handled = {"succeeded": Durations(), "failed": Durations()}  # by outcome
         # slots
         self.running = 0  # slots that jobs have
         self.reserved = 0  # slots kept for the messages that a fetch is about to bring
@@ -55,6 +76,17 @@ class WorkerQueue:
     @property
     def shown_state(self) -> str:
         return "resting" if self.rests and self.state == "running" else self.state
+
+    @property
+    def waits(self) -> bool:
+        """Does a fetch wait for messages?"""
+        return self.is_fetching and not self.is_backlogged
+
+    def note(self, outcome: str, seconds: float, messages: int) -> None:
+        """With the lock: a call of the handler ended that way for so many messages."""
+        durations = self.handled[outcome]
+        durations.counts[min(int(seconds * 1000).bit_length(), LAST)] += messages
+        durations.seconds += seconds * messages
 
     def portions(self, got: Sequence[Delivery]) -> list[list[Delivery]]:
         """The messages of each call of the handler. Those of a FIFO group stay together."""
