@@ -3,21 +3,18 @@
     GET /livez    200 = leave it alone; 503 = it hangs: restart it
     GET /readyz   200 = it is at work; 503 = it starts, stops, or cannot reach the server
 
-Both show the status they judge by, as JSON. The server has threads of its own: handlers cannot starve it, except by
-holding Python's interpreter lock.
+Both show the status they judge by, as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import socket
-import socketserver
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from rqsqs._text import printable_json, shortened
+from rqsqs.metrics.listener import Listener, Request, Response
 from rqsqs.worker.forked_children import watch
 from rqsqs.worker.restarting_thread import RestartingThread
 
@@ -25,7 +22,7 @@ log = logging.getLogger("rqsqs.worker")
 
 Status = Callable[[], Mapping[str, Any]]
 PATHS = {"/livez": "is_live", "/readyz": "is_ready"}
-CLIENT_TIMEOUT_S = 10.0  # for a client that sends nothing
+TEXT_LIMIT = 1000  # characters of an error
 
 
 class Health:
@@ -34,22 +31,21 @@ class Health:
     def __init__(self, status: Status, port: int, host: str = "127.0.0.1") -> None:
         self._status = status
         self._host, self._port = host, port
-        self._server: _Server | None = None
+        self._server: Listener | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         assert self._server is not None, "it was not started"
-        host, port = self._server.server_address[:2]
-        return str(host), int(port)
+        return self._server.address
 
     @property
     def url(self) -> str:
-        host, port = self.address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        assert self._server is not None, "it was not started"
+        return self._server.url
 
     def start(self) -> None:
         try:
-            self._server = _Server(self._host, self._port, self._status)
+            self._server = Listener(self._respond, self._host, self._port)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise OSError(f"cannot listen on {self._host}:{self._port} for health checks: {reason}") from error
@@ -74,59 +70,17 @@ class Health:
             self._server.server_close()
             self._server = None
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, host: str, port: int, status: Status) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.status = status
-        super().__init__((host, port), _Request)
-
-    def server_bind(self) -> None:
-        """Without looking for the name of this machine, which can take seconds."""
-        socketserver.TCPServer.server_bind(self)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is not logged."""
-        log.debug("a health check from %s broke off", client_address, exc_info=True)
-
-
-TEXT_LIMIT = 1000  # characters of an error
-
-
-class _Request(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = CLIENT_TIMEOUT_S
-    server_version = "rqsqs"
-
-    def do_GET(self) -> None:
-        claim = PATHS.get(self.path.partition("?")[0].rstrip("/"))
+    def _respond(self, request: Request) -> Response:
+        claim = PATHS.get(request.path)
         if claim is None:
-            self._answer(404, {"error": f"there is nothing but {' and '.join(PATHS)}"})
-            return
+            return _shown(404, {"error": f"there is nothing but {' and '.join(PATHS)}"})
         try:
-            status = self.server.status()
+            status = self._status()
         except Exception as error:
             log.exception("no status")
             status = {"error": shortened(repr(error), TEXT_LIMIT)}
-        self._answer(200 if status.get(claim) else 503, status)
+        return _shown(200 if status.get(claim) else 503, status)
 
-    do_HEAD = do_GET
 
-    def _answer(self, code: int, record: Mapping[str, Any]) -> None:
-        body = printable_json(json.dumps(record, ensure_ascii=False)).encode() + b"\n"
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def version_string(self) -> str:
-        return self.server_version
-
-    def log_message(self, format: str, *args: Any) -> None:
-        log.debug("health check from %s: %s", self.client_address[0], format % args)
+def _shown(code: int, record: Mapping[str, Any]) -> Response:
+    return Response(code, "application/json", printable_json(json.dumps(record, ensure_ascii=False)).encode() + b"\n")
