@@ -84,6 +84,7 @@ return require("lib.idempotency").run(function()
     fifo.remove_at(list, index)
     redis.call("HDEL", states, stamp)
     redis.call("HINCRBY", meta, "messages", -1)
+    require("lib.counting").add(base, {[(move and "moved" or "cancelled") .. (state and "_r" or "_u")] = 1})
   else
     local due_ms = require("lib.due").time(due, 0, now_us)
     local is_later = due_ms > now_ms

@@ -141,6 +141,13 @@ end
 call("HSET", states, unpack(new_states))
 call("ZADD", inflight, unpack(scores))
 call("SET", slot, (#scores == 2 and score .. scores[2] or cmsgpack.pack(scores)) .. number, "PX", SLOT_MS)
+if #scores == 2 then -- its dwell time (lib/counting.lua)
+  local waited = now_ms - (tonumber(string.sub(messages[1], 1, 13)) or now_ms)
+  local _, power = math.frexp(waited > 0 and waited or 0)
+  redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), "1")
+else
+  require("lib.counting").several_fifo(base, now_ms, messages)
+end
 if string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])
 end

@@ -77,6 +77,7 @@ return require("lib.idempotency").run(function()
     redis.call("HDEL", states, m.stamp)
     redis.call("ZREM", inflight, m.member)
     redis.call("HINCRBY", meta, "messages", -1)
+    require("lib.counting").add(base, {dead_r = 1})
     local letter = {key = m.key, first = m.first, receives = m.counted, record = record}
     require("lib.deadletter").move_fifo(base, policy, m.group, {letter}, now_us)
   end

@@ -3,11 +3,12 @@ Send messages to a FIFO queue (SendMessage, SendMessageBatch): all of them in or
 deduplication window are answered with the first message's stamp and not stored.
 
 KEYS   1 slot      STRING the caller's call slot (lib/idempotency.lua)
-       2 meta      HASH   queue attributes; last = stamp of the newest message, messages = how many there are
+       2 meta      HASH   queue attributes; last = stamp of the newest message, messages = how many there are, bytes =
+                          of all that were sent
        3 available ZSET   group -> since when its head can be received (us)
        4 wakeups   LIST   wakeup token
        5 timer     STRING who wakes a waiter at the next due time
-ALSO   group:NAME inflight state delayed postponed paused dedup:ID backup wake:WAITER
+ALSO   group:NAME inflight state delayed postponed paused dedup:ID backup wake:WAITER stats
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 max_size       the largest message of this call, bytes
@@ -29,8 +30,8 @@ local now_arg, size, all_have_ids, token = ARGV[2], tonumber(ARGV[3]), ARGV[4] =
 local number, is_repeated = string.sub(ARGV[1], 1, 8), #ARGV[1] > 8 -- lib/idempotency.lua
 local SLOT_MS, KEPT_REPEATED_MS = 120000, 3600000 -- the same
 
-local limit, by_content, scope, last, messages, special = unpack(call("HMGET", meta, "MaximumMessageSize",
-  "ContentBasedDeduplication", "DeduplicationScope", "last", "messages", "special"))
+local limit, by_content, scope, last, messages, bytes, special = unpack(call("HMGET", meta, "MaximumMessageSize",
+  "ContentBasedDeduplication", "DeduplicationScope", "last", "messages", "bytes", "special"))
 if token == "c" then
   local refused = require("lib.damaged").for_receivers(meta)
   if refused then
@@ -56,7 +57,7 @@ if size > 4096 then
   require("lib.large").note(base, size)
 end
 local now_us = require("lib.clock")(now_arg)
-last, messages = last or "", messages or "0"
+last, messages, bytes = last or "", messages or "0", tonumber(bytes) or 0
 local delay, window, paused_groups, partition
 if special then
   delay, window, paused_groups, partition =
@@ -72,7 +73,7 @@ local known = needs_slot and call("GET", slot)
 if known and string.sub(known, -8) == number then
   return require("lib.idempotency").again(slot, number, string.sub(known, 1, -9))
 end
-local reply, visible, earliest_ms, mine = {}, false, nil, {}
+local reply, visible, earliest_ms, mine, duplicates, newest = {}, false, nil, {}, 0, last
 
 for i = 6, #ARGV, 5 do
   local record, group, dedup, due, own_window = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
@@ -105,15 +106,20 @@ for i = 6, #ARGV, 5 do
   end
 
   if duplicate_of then
-    local is_mine = is_repeated and string.sub(duplicate_of, 17) == number and not mine[name]
+    local first = string.sub(duplicate_of, 1, 16)
+    local is_of_call = string.sub(duplicate_of, 17) == number
+    local is_mine = is_repeated and is_of_call and not mine[name]
     mine[name] = is_repeated
-    reply[#reply + 1] = (is_mine and "" or "=") .. string.sub(duplicate_of, 1, 16)
+    reply[#reply + 1] = (is_mine and "" or "=") .. first
+    if not is_repeated and not (is_of_call and first <= newest) then -- nor an attempt that its repetition overtook
+      duplicates = duplicates + 1
+    end
   elseif place == "elsewhere" then
     reply[#reply + 1] = "!"
   elseif place == "old" and not is_old then
     reply[#reply + 1] = "!" .. string.match(partition, "/(%d+)") .. ":" .. (last ~= "" and last or "0")
   else
-    last, messages = stamp, messages + 1
+    last, messages, bytes = stamp, messages + 1, bytes + #record
     local key, due_ms = stamp, nil
     if due ~= "" or queue_delay_ms > 0 then
       key, due_ms = require("lib.due").delay_fifo(base, stamp, group, due, queue_delay_ms, now_us)
@@ -131,7 +137,10 @@ for i = 6, #ARGV, 5 do
   end
 end
 if last ~= "" then
-  call("HSET", meta, "last", last, "messages", messages)
+  call("HSET", meta, "last", last, "messages", messages, "bytes", bytes)
+end
+if duplicates > 0 then
+  require("lib.counting").add(base, {dedup = duplicates})
 end
 
 if visible then

@@ -11,6 +11,10 @@ A message of a partition counts as *received* or *unreceived* by the place where
   deleted        = first receives + crossed - received - all that left as received
   sent           = first receives + crossed + unreceived + all that left as unreceived - moved_in - dead_in
 
+A hand-out of a message that was never received before, or was returned unbegun each time, is a first receive. FIFO: a
+message returned unbegun keeps its state and so stays received; what it needs besides is `crossed` -1 when it is handed
+out again. An answer that a repeated call gets once more is no receive.
+
 Fields:
   @ A B ...   first receives by dwell time, from when a message became visible: @ below 1 ms, then below 2, 4 ... ms
   r2 r3 r4    receives for the second and third time in a delivery cycle, and all further ones
@@ -19,7 +23,7 @@ Fields:
               purged, cancelled, moved (out of a dead-letter queue, less those put back) or damaged (its record is gone)
   dead_in moved_in  dead letters that came, messages that a move brought
   empty dedup receives that found nothing, sends that were duplicates
-  bytes       of records sent: FIFO, and standard queues with Metrics = full
+  bytes       of records sent to a standard queue with Metrics = full; FIFO: it is in `meta`, where a send writes anyway
 ]]
 local counting = {}
 
@@ -34,10 +38,15 @@ function counting.add(base, numbers)
   end
 end
 
+-- The power of two (ms) below which the time since then (ms, string) is.
+local function power_of(now_ms, since)
+  local _, power = math.frexp(math.max(now_ms - (tonumber(since) or now_ms), 0))
+  return power
+end
+
 -- Take down in `numbers` a first receive of a message that waited since then (ms, string).
 function counting.dwell(numbers, now_ms, since)
-  local _, power = math.frexp(math.max(now_ms - (tonumber(since) or now_ms), 0))
-  local field = string.char(FIRST + power)
+  local field = string.char(FIRST + power_of(now_ms, since))
   numbers[field] = (numbers[field] or 0) + 1
 end
 
@@ -52,6 +61,29 @@ function counting.several(base, now_ms, messages, power)
   end
   local numbers = {}
   for i = 1, #messages, 2 do
+    counting.dwell(numbers, now_ms, string.sub(messages[i], 1, 13))
+  end
+  counting.add(base, numbers)
+end
+
+-- The same for a FIFO queue: keys that are only stamps, at every fourth place, those of a group in order.
+function counting.several_fifo(base, now_ms, messages)
+  local oldest, newest = messages[1], messages[1]
+  for i = 5, #messages, 4 do
+    local stamp = messages[i]
+    if stamp < oldest then
+      oldest = stamp
+    elseif stamp > newest then
+      newest = stamp
+    end
+  end
+  local power = power_of(now_ms, string.sub(oldest, 1, 13))
+  if power == power_of(now_ms, string.sub(newest, 1, 13)) then
+    redis.pcall("HINCRBY", base .. "stats", string.char(FIRST + power), #messages / 4)
+    return
+  end
+  local numbers = {}
+  for i = 1, #messages, 4 do
     counting.dwell(numbers, now_ms, string.sub(messages[i], 1, 13))
   end
   counting.add(base, numbers)
@@ -97,6 +129,10 @@ function counting.report(reply, base, is_fifo, now)
   local tail = {now, created or "0", unreceived, received, is}
   for _, entry in ipairs(redis.pcall("HGETALL", base .. "stats")) do
     tail[#tail + 1] = entry
+  end
+  if is_fifo then
+    local bytes = tonumber(redis.call("HGET", base .. "meta", "bytes") or "0") or 0 -- as the server wrote it: "1e+09"
+    tail[#tail + 1], tail[#tail + 2] = "bytes", string.format("%.0f", bytes)
   end
   for _, entry in ipairs(tail) do
     reply[#reply + 1] = entry

@@ -1,7 +1,7 @@
 --[[
 Drop the messages at the head of a FIFO group whose retention is over, many in one step and without their records
-passing through Lua. `free`: only up to the first that is in flight or delayed. Returns how many were dropped, at most
-`limit`; the caller takes them off `messages` and looks whether the group is available.
+passing through Lua, and count them. `free`: only up to the first that is in flight or delayed. Returns how many were
+dropped, at most `limit`; the caller takes them off `messages` and looks whether the group is available.
 ]]
 return function(base, group, oldest, limit, free)
   local call, fifo_key = redis.call, require("lib.fifo_key")
@@ -29,7 +29,8 @@ return function(base, group, oldest, limit, free)
   end
   if dropped > 0 then
     call("LTRIM", list, 2 * dropped, "-1")
-    call("HDEL", base .. "state", unpack(stamps, 1, dropped))
+    local received = call("HDEL", base .. "state", unpack(stamps, 1, dropped))
+    require("lib.counting").add(base, {expired_r = received, expired_u = dropped - received})
     if not free then
       for _, set in ipairs({"inflight", "postponed", "delayed"}) do
         call("ZREM", base .. set, unpack(members, 1, dropped))

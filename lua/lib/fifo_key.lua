@@ -68,6 +68,12 @@ function fifo_key.available_us(key)
   return fifo_key.is_plain(key) and key or string.format("%d", fifo_key.enqueued_at_ms(key) * 1000)
 end
 
+-- When it became visible (ms) under the queue's delay, whatever receives count for it.
+function fifo_key.visible_at_ms(key, queue_delay_ms)
+  local is_postponed = string.sub(key, STAMP + 1) == "q"
+  return fifo_key.enqueued_at_ms(key) + (is_postponed and queue_delay_ms or 0)
+end
+
 -- The score of a message that is delayed still, else false. (Promotion takes it out of both sets when it is due.)
 function fifo_key.is_delayed(base, key, member)
   local mark = string.sub(key, STAMP + 1, STAMP + 1)

@@ -5,6 +5,7 @@ letters or in flight further on. `r` is what the script knows of the call; what 
 r.messages, r.scores and r.states have what common groups gave; r.popped is the first other one.
 ]]
 local fifo_key = require("lib.fifo_key")
+local counting = require("lib.counting")
 local fifo = require("lib.fifo")
 
 local EXPIRED = 100 -- messages that one call lets become visible, of each set
@@ -28,12 +29,23 @@ local function read(r, group, n)
   return entries, stamps, members, states, flights
 end
 
+-- Take down in r.stats what becomes of messages (lib/counting.lua).
+local function note(r, field, by)
+  r.stats[field] = (r.stats[field] or 0) + by
+end
+
 -- Hand out a message in whose state n, first and b stand (n = 0: it has none).
 local function deliver(r, group, key, record, member, n, first, b)
   local score, state, history = r.first_score, r.first_state, ""
   if n > 0 then
     score, state = require("lib.score").of(r.visible_ms, n + 1), fifo.state(n + 1, first, r.now_us, b)
     history = fifo.state(n + 1, first, r.now, b)
+  end
+  if n == b then
+    counting.dwell(r.stats, r.now_ms, fifo_key.visible_at_ms(key, r.delay_ms))
+    note(r, "crossed", n > 0 and -1 or 0) -- returned unbegun: it is received already
+  else
+    counting.again(r.stats, n - b + 1)
   end
   local at = #r.messages
   r.messages[at + 1], r.messages[at + 2], r.messages[at + 3], r.messages[at + 4] = key, group, history, record
@@ -100,8 +112,10 @@ local function serve(r, group, n)
     local what = received > b and fate(r, received - b) or "deliver"
     if fifo_key.is_expired(key, r.oldest) then
       remove(stamp)
+      note(r, states[i] and "expired_r" or "expired_u", 1)
     elseif what == "dead-letter" then
       remove(stamp)
+      note(r, "dead_r", 1)
       letters[#letters + 1] = {key = key, first = first, receives = received - b, record = record}
     elseif what == "wait" then
       is_stopped = true
@@ -159,6 +173,7 @@ local function take(r, n, per_group)
   if r.removed > 0 then
     redis.call("HINCRBY", r.meta, "messages", -r.removed)
   end
+  counting.add(r.base, r.stats)
   if #r.states > 0 then
     redis.call("HSET", r.base .. "state", unpack(r.states))
   end
@@ -182,7 +197,10 @@ end
 return function(r)
   local count, wait, waiter, attempt_id, per_group = tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[11])
   r.acks = ARGV[8] == "1"
-  r.delivered, r.removed, r.missing_dlq = #r.scores / 2, 0, ""
+  r.delivered, r.removed, r.missing_dlq, r.stats = #r.scores / 2, 0, "", {}
+  for i = 1, #r.messages, 4 do
+    counting.dwell(r.stats, r.now_ms, fifo_key.sent(r.messages[i]))
+  end
   if r.is_limited or r.paused then
     count = 0
   end

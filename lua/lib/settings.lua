@@ -14,7 +14,7 @@ derive or keep:
   grouped, tombstones, returned, arrived, messages   how many there are: messages in the lists of groups, tombstones,
                      messages in `again:GROUP` that came back and that were delayed; FIFO: all messages
   topology, partition, partition_state, ids_until, longest_window   lib/partition.lua, lib/deduplication.lua
-  last               FIFO: the newest stamp
+  last, bytes        FIFO: the newest stamp, the bytes of all records sent (lib/counting.lua)
   created_us, modified_us, purged_us, deleting
 ]]
 local settings = {}
