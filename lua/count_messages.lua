@@ -13,9 +13,9 @@ ALSO   group:NAME again:NAME paused stats sources
 ARGV   1 now_us  "" = the server's clock
        2 group   of fair_ring, counted from 0, with which to go on
        3 metrics "1" = and what happened so far
-RETURN {visible, in_flight, delayed, oldest_ms or "", next [, now_ms, created_us, unreceived, received, is, field,
-       number ...]}: what happened is that of lib/counting.lua; next = the group with which the caller goes on, -1 at the
-       end; oldest_ms is that of the groups that were looked at
+RETURN {visible, in_flight, delayed, oldest_ms or "", next [, now_ms, created_us, topology, unreceived, received, is,
+       field, number ...]}: what happened is that of lib/counting.lua; next = the group with which the caller goes on,
+       -1 at the end; oldest_ms is that of the groups that were looked at
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 64 KiB
 ]]

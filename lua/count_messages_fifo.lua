@@ -15,8 +15,8 @@ KEYS   1 meta      HASH  queue attributes
 ALSO   group:NAME paused wakeups stats sources
 ARGV   1 now_us  "" = the server's clock
        2 metrics "1" = and what happened so far
-RETURN {visible, in_flight, delayed, oldest_ms or "", more [, now_ms, created_us, unreceived, received, is, field,
-       number ...]}; more = 1: drop on, call again. What happened is that of lib/counting.lua
+RETURN {visible, in_flight, delayed, oldest_ms or "", more [, now_ms, created_us, topology, unreceived, received, is,
+       field, number ...]}; more = 1: drop on, call again. What happened is that of lib/counting.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 1 MiB
 ]]

@@ -240,6 +240,13 @@ def name_of(queue: Any) -> str:
     return queue_name(queue if isinstance(queue, str) else getattr(queue, "name", queue))
 
 
+def names_of(queues: Any) -> list[str]:
+    """The checked names of queues, each once."""
+    if isinstance(queues, str) or not isinstance(queues, Iterable):
+        raise InvalidParameterValue(f"queues must be a list of queues or their names, got {queues!r}")
+    return list(dict.fromkeys([name_of(queue) for queue in queues]))
+
+
 def destination(q: QueueRef, queue: Named | str | None, max_per_second: Any) -> QueueRef | None:
     """Where messages of a dead-letter queue are moved, and how fast; None = where they came from."""
     target = None

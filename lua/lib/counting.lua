@@ -124,9 +124,9 @@ end
 -- "d" a dead-letter queue.
 function counting.report(reply, base, is_fifo, now)
   local unreceived, received = counting.population(base, is_fifo)
-  local created, paused = unpack(redis.call("HMGET", base .. "meta", "created_us", "paused"))
+  local created, paused, topology = unpack(redis.call("HMGET", base .. "meta", "created_us", "paused", "topology"))
   local is = (paused and "p" or "") .. (redis.call("EXISTS", base .. "sources") == 1 and "d" or "")
-  local tail = {now, created or "0", unreceived, received, is}
+  local tail = {now, created or "0", topology or "", unreceived, received, is}
   for _, entry in ipairs(redis.pcall("HGETALL", base .. "stats")) do
     tail[#tail + 1] = entry
   end

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rqsqs import _arguments as arguments
@@ -14,7 +13,7 @@ from rqsqs._core.keys import Clock
 from rqsqs._io import defaults
 from rqsqs._io.urls import shown
 from rqsqs._settings import QueueSettings
-from rqsqs.errors import QueueDamaged, QueueDoesNotExist, QueueNameExists, UsageError
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist, QueueNameExists, RqsqsError, UsageError
 from rqsqs.limits import Limits
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Durability, Statistics
@@ -151,11 +150,13 @@ class Connection:
                 return
             after = names[-1]
 
-    async def metrics(self, prefix: str = "") -> list[QueueMetrics]:
-        """The metrics of all queues, in order of names. One that is deleted meanwhile, or damaged, is left out.
+    async def metrics(self, prefix: str = "", *, queues: Iterable[str | Queue] | None = None) -> list[QueueMetrics]:
+        """The metrics of all queues, or of those chosen: a round trip for every 100 of them. One that does not exist
+        (any more), or is damaged, is left out.
 
         Args:
             prefix: only those whose names begin with it.
+            queues: only these, queues or their names, in this order (all, in order of names).
 
         Returns:
             A QueueMetrics of each.
@@ -163,11 +164,16 @@ class Connection:
         Raises:
             InvalidParameterValue, ServerError.
         """
-        found = []
-        async for queue in self.queues(prefix):
-            with contextlib.suppress(QueueDoesNotExist, QueueDamaged):
-                found.append(await queue.metrics())
-        return found
+        if queues is None:
+            names = [queue.name async for queue in self.queues(prefix)]
+        else:
+            prefix = arguments.text("prefix", prefix)
+            names = [name for name in arguments.names_of(queues) if name.startswith(prefix)]
+        found = await self.transport.run(flows.all_metrics([self.transport.queue(name) for name in names]))
+        for error in found:
+            if isinstance(error, RqsqsError) and not isinstance(error, QueueDoesNotExist | QueueDamaged):
+                raise error
+        return [metrics for metrics in found if isinstance(metrics, QueueMetrics)]
 
     async def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

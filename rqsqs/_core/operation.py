@@ -71,6 +71,18 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class AtOnce:
+    """Run operations at once: one round trip to each server, whatever their number. The result is a list with the
+    result of each, or its RqsqsError.
+
+    Attributes:
+        operations: reads, which have no call slot. One whose reply is an error, or lost, runs again by itself.
+    """
+
+    operations: Sequence[Operation]
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Block until a wakeup list has a token. The result is (result of `then`, what is left of the time in ms); without
     `then` it begins with the list that had one, or None.

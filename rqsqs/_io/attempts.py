@@ -13,9 +13,24 @@ from rqsqs._core.operation import Operation
 from rqsqs._io import error_mapping, protocol, tuning
 from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
-from rqsqs.errors import ConnectionFailed
+from rqsqs.errors import ConnectionFailed, ServerLoading
 
 FAILED = (rx.ResponseError, *protocol.BROKEN)
+
+
+UNANSWERED = object()  # stands for the result of a call that is to be made by itself
+
+
+def parsed(operation: Operation, reply: Any) -> Any:
+    """The result of one of several calls at once, from its reply."""
+    if isinstance(reply, Exception):
+        return UNANSWERED
+    return reply if operation.parse is None else operation.parse(reply)
+
+
+def failure(result: Any) -> ConnectionFailed | ServerLoading | None:
+    """The error of a call if further ones to the same server would have it as well."""
+    return result if isinstance(result, ConnectionFailed | ServerLoading) else None
 
 
 class AnyCaller(Protocol):

@@ -7,7 +7,7 @@ import functools
 import os
 import random
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import hiredis
@@ -97,7 +97,7 @@ class CallSlots:
         self.free.append(slot)
 
 
-_NO_SLOT = CallSlot()  # for scripts that need none
+NO_SLOT = CallSlot()  # for scripts that need none
 
 
 def is_elsewhere(error: rx.ResponseError) -> bool:
@@ -198,6 +198,22 @@ def repetition(operation: Operation, is_cluster: bool, slot: CallSlot) -> bytes:
     return command(*head, f"{slot.number}r", *args)
 
 
+def at_once(
+    operations: Sequence[Operation], is_cluster: bool, known: set[str]
+) -> Generator[list[bytes], list[Any], list[Any]]:
+    """Make calls that need no slot in one round trip: yields commands, is sent their replies, of which each may be an
+    exception, and returns those of the calls.
+
+    Args:
+        known: the scripts that the server was given; those that it is given now come to them.
+    """
+    fresh = {operation.script: operation for operation in operations if operation.script not in known}
+    loads = [load(operation) for operation in fresh.values()]
+    replies = yield loads + [pack(operation, is_cluster, NO_SLOT) for operation in operations]
+    known.update(fresh)
+    return replies[len(loads) :]
+
+
 def load(operation: Operation) -> bytes:
     """The SCRIPT LOAD an operation needs when the server does not know its script, packed."""
     return command("SCRIPT", "LOAD", scripts.get(operation.script).source)
@@ -219,7 +235,7 @@ def confirmation(operation: Operation, is_dynamic: bool) -> Generator[list[bytes
     replicas = str(durability.replicas)
     wait = command("WAITAOF", "1", replicas, timeout) if durability.aof else command("WAIT", replicas, timeout)
     mark = operations.mark_connection(operation)
-    marking = [load(mark), pack(mark, False, _NO_SLOT)]
+    marking = [load(mark), pack(mark, False, NO_SLOT)]
     answers = yield [wait] if scripts.get(operation.script).has_slot else [*marking, wait]
     reached = _reached(durability, answers)
     if is_dynamic and not reached.is_enough:  # is it a replica by now? WAIT does not tell

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 import redis.exceptions as rx
 
+from rqsqs._core.operation import Operation
 from rqsqs._io import tuning
 from rqsqs._io.counters import Counters
 from rqsqs._io.directory import Directory, by_slot, directory_of
@@ -81,6 +82,13 @@ class KnownServers(Generic[N]):
             return self.only
         address = self.directory.owner(key)
         return None if address is None else self.at(address)
+
+    def shares(self, operations: Sequence[Operation]) -> dict[N | None, list[int]]:
+        """Which operations each server can do, by their places; None has those of which that is not known."""
+        shares: dict[N | None, list[int]] = {}
+        for i, operation in enumerate(operations):
+            shares.setdefault(self.known(operation.keys[0]), []).append(i)
+        return shares
 
     def parts(self, lists: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Lists that one connection can block on: those of one slot."""

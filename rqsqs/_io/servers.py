@@ -27,6 +27,7 @@ class KnownServer:
         opening_s: seconds it has to answer for the first time; None = no limit.
         has_answered: it did, at least once.
         is_checked: it can run the scripts, and takes writes. A replica is checked again, as it may become a master.
+        scripts: those that it was given before many calls.
         unawaited: what it said of itself, if it has replicas; None after the first send that did not wait for them.
     """
 
@@ -43,6 +44,7 @@ class KnownServer:
     def forget(self) -> None:
         self.has_answered = self.is_checked = self._is_closed = False
         self.unawaited: server_checks.ServerInfo | None = None
+        self.scripts: set[str] = set()
         self._formats: dict[str, None] = {}
 
     def begin(self, then: Steps = ()) -> Generator[list[bytes], list[Any], None]:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rqsqs import _arguments as arguments
@@ -15,7 +14,7 @@ from rqsqs._io import defaults
 from rqsqs._io.urls import shown
 from rqsqs._settings import QueueSettings
 from rqsqs._sync.queue import Queue
-from rqsqs.errors import QueueDamaged, QueueDoesNotExist, QueueNameExists, UsageError
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist, QueueNameExists, RqsqsError, UsageError
 from rqsqs.limits import Limits
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Durability, Statistics
@@ -150,11 +149,13 @@ class Connection:
                 return
             after = names[-1]
 
-    def metrics(self, prefix: str = "") -> list[QueueMetrics]:
-        """The metrics of all queues, in order of names. One that is deleted meanwhile, or damaged, is left out.
+    def metrics(self, prefix: str = "", *, queues: Iterable[str | Queue] | None = None) -> list[QueueMetrics]:
+        """The metrics of all queues, or of those chosen: a round trip for every 100 of them. One that does not exist
+        (any more), or is damaged, is left out.
 
         Args:
             prefix: only those whose names begin with it.
+            queues: only these, queues or their names, in this order (all, in order of names).
 
         Returns:
             A QueueMetrics of each.
@@ -162,11 +163,16 @@ class Connection:
         Raises:
             InvalidParameterValue, ServerError.
         """
-        found = []
-        for queue in self.queues(prefix):
-            with contextlib.suppress(QueueDoesNotExist, QueueDamaged):
-                found.append(queue.metrics())
-        return found
+        if queues is None:
+            names = [queue.name for queue in self.queues(prefix)]
+        else:
+            prefix = arguments.text("prefix", prefix)
+            names = [name for name in arguments.names_of(queues) if name.startswith(prefix)]
+        found = self.transport.run(flows.all_metrics([self.transport.queue(name) for name in names]))
+        for error in found:
+            if isinstance(error, RqsqsError) and not isinstance(error, QueueDoesNotExist | QueueDamaged):
+                raise error
+        return [metrics for metrics in found if isinstance(metrics, QueueMetrics)]
 
     def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

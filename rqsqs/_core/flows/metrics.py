@@ -2,29 +2,76 @@
 
 from __future__ import annotations
 
-from rqsqs._core.flows.topology import at, refresh
+from collections.abc import Sequence
+
+from rqsqs._core import portions
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow
+from rqsqs._core.operation import AtOnce, Flow
 from rqsqs._core.operations.metrics import PartitionMetrics, read_metrics
+from rqsqs._core.operations.queues import get_members
+from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.metric_models import Histogram, QueueMetrics
+
+AT_ONCE = 100  # partitions that are read in one round trip
+Found = dict[Partition, PartitionMetrics | RqsqsError]
 
 
 def metrics(q: QueueRef) -> Flow[QueueMetrics]:
     """All partitions of a queue, summed."""
-    yield from refresh(q)
-    found: list[PartitionMetrics] = []
-    for p in q.partitions:
-        read = yield from at(q, p, _read(p), None)
-        if read is not None:
-            found.append(read)
-    return summed(q.name, found)
+    [found] = yield from all_metrics([q])
+    if isinstance(found, RqsqsError):
+        raise found
+    return found
 
 
-def _read(p: Partition) -> Flow[PartitionMetrics]:
-    read: PartitionMetrics = yield read_metrics(p)
-    while read.next >= 0:
-        read = read.goes_on((yield read_metrics(p, read.next)))
-    return read
+def all_metrics(queues: Sequence[QueueRef]) -> Flow[list[QueueMetrics | RqsqsError]]:
+    """The metrics of queues, or the error of each."""
+    found: list[QueueMetrics | RqsqsError] = []
+    for some in portions.portions(queues, AT_ONCE):
+        found += yield from _metrics_of(some)
+    return found
+
+
+def _metrics_of(queues: Sequence[QueueRef]) -> Flow[list[QueueMetrics | RqsqsError]]:
+    found: Found = {}
+    yield from _read([q.home for q in queues], found)
+    changed = [q for q in queues if getattr(found[q.home], "topology", q.topology) != q.topology]
+    if changed:
+        for q, members in zip(changed, (yield AtOnce([get_members(q) for q in changed])), strict=True):
+            if isinstance(members, RqsqsError):
+                found[q.home] = members
+            else:
+                q.learn(*members)
+    partitions = [() if isinstance(found[q.home], RqsqsError) else q.partitions[1:] for q in queues]
+    yield from _read([p for others in partitions for p in others], found)
+    return [_of(q, others, found) for q, others in zip(queues, partitions, strict=True)]
+
+
+def _read(partitions: list[Partition], found: Found) -> Flow[None]:
+    """Read partitions, each to its end."""
+    wanted = [(p, 0) for p in partitions]
+    while wanted:
+        some, wanted = wanted[:AT_ONCE], wanted[AT_ONCE:]
+        results = yield AtOnce([read_metrics(p, start) for p, start in some])
+        for (p, _), read in zip(some, results, strict=True):
+            before = found.get(p)
+            if isinstance(read, PartitionMetrics):
+                found[p] = before.goes_on(read) if isinstance(before, PartitionMetrics) else read
+                if read.next >= 0:
+                    wanted.append((p, read.next))
+            else:
+                found[p] = read
+
+
+def _of(q: QueueRef, others: Sequence[Partition], found: Found) -> QueueMetrics | RqsqsError:
+    read: list[PartitionMetrics] = []
+    for p in (q.home, *others):
+        result = found[p]
+        if isinstance(result, PartitionMetrics):
+            read.append(result)
+        elif p is q.home or not isinstance(result, QueueDoesNotExist):  # a shard may have gone, or not be there yet
+            return result
+    return summed(q.name, read)
 
 
 def summed(name: str, partitions: list[PartitionMetrics]) -> QueueMetrics:

@@ -13,7 +13,6 @@ from rqsqs.metric_models import Histogram
 
 CAUSES = ("dead", "expired", "purged", "cancelled", "moved", "damaged")
 FIRST = ord("@")  # the field of the first bucket
-BUCKETS = 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,7 @@ class PartitionMetrics:
     """A partition at one instant.
 
     Attributes:
+        topology: that of the queue, if it is the home (QueueRef.learn()).
         next: with which group the counting of a fair queue goes on, -1 at the end; a FIFO partition: 0 = once more.
         unreceived, received: messages that are there, by their place.
         is_paused, is_dead_letter_queue: as the queue's home says.
@@ -34,6 +34,7 @@ class PartitionMetrics:
     next: int
     at_ms: int
     created_at_ms: int
+    topology: bytes
     unreceived: int
     received: int
     is_paused: bool
@@ -51,10 +52,8 @@ class PartitionMetrics:
     @property
     def dwell(self) -> Histogram:
         """How long messages waited before they were received for the first time."""
-        counts = [self[chr(FIRST + power)] for power in range(BUCKETS)]
-        while counts and not counts[-1]:
-            counts.pop()
-        return Histogram(tuple(counts))
+        last = max([ord(name) for name in self.stats if len(name) == 1], default=FIRST - 1)
+        return Histogram(tuple([self[chr(power)] for power in range(FIRST, last + 1)]))
 
     @property
     def first_receives(self) -> int:
@@ -87,13 +86,13 @@ def read_metrics(p: Partition, start: int = 0) -> Operation:
 
     def parse(reply: list[Any]) -> PartitionMetrics:
         visible, in_flight, delayed, oldest, following = browse.counted(p, reply[:5])
-        at_ms, created_us, unreceived, received, marks, *fields = reply[5:]
+        at_ms, created_us, topology, unreceived, received, marks, *fields = reply[5:]
         names, numbers = fields[::2], fields[1::2]
         stats = {name.decode(errors="replace"): int(n) for name, n in zip(names, numbers, strict=True) if is_whole(n)}
         created_ms = int(created_us) // 1000 if is_whole(created_us) else 0
         counts = visible, in_flight, delayed, oldest, following
         is_ = b"p" in marks, b"d" in marks
-        return PartitionMetrics(*counts, int(at_ms), created_ms, unreceived, received, *is_, stats)
+        return PartitionMetrics(*counts, int(at_ms), created_ms, topology, unreceived, received, *is_, stats)
 
     return Operation(counting.script, counting.keys, counting.args, parse)
 

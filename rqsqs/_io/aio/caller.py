@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import redis.exceptions as rx
@@ -19,7 +19,7 @@ from rqsqs._io import connect, protocol, tuning
 from rqsqs._io.aio.pipes import HIGH_WATER, Pipe, exchange, replies_to
 from rqsqs._io.aio.routing import Router
 from rqsqs._io.aio.servers import Node
-from rqsqs._io.attempts import FAILED, Attempts, Opening
+from rqsqs._io.attempts import FAILED, UNANSWERED, Attempts, Opening, failure, parsed
 from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
 from rqsqs._io.waits import REFRESH, ended
@@ -200,6 +200,57 @@ class Caller:
                 turns -= 1
                 if not turns:
                     raise
+
+    async def execute_at_once(self, operations: Sequence[Operation]) -> list[Any]:
+        results: list[Any] = [UNANSWERED] * len(operations)
+        shares = self.router.shares(operations)
+        await asyncio.gather(*[self._share(node, numbers, operations, results) for node, numbers in shares.items()])
+        return results
+
+    async def _share(
+        self, node: Node | None, numbers: list[int], operations: Sequence[Operation], results: list[Any]
+    ) -> None:
+        """Do what one server can do, and put the results into their places."""
+        if node is not None:
+            wanted = [operations[i] for i in numbers]
+            for i, reply in zip(numbers, await self._replies(node, wanted), strict=False):  # without any if it broke
+                results[i] = parsed(operations[i], reply)
+        error: RqsqsError | None = None
+        for i in numbers:
+            if results[i] is UNANSWERED:
+                results[i] = error or await self._outcome(operations[i])
+                error = failure(results[i])
+
+    async def _replies(self, node: Node, operations: Sequence[Operation]) -> list[Any]:
+        steps = protocol.at_once(operations, self.router.is_cluster, node.scripts)
+        answers: list[asyncio.Future[Any]] = []
+        replies: list[Any] = []
+        try:
+            pipe = await node.pipe()
+            answers = pipe.ask_at_once(next(steps))
+            if pipe.buffered() > HIGH_WATER:
+                await pipe.drain()
+            for answer in answers:
+                try:
+                    replies.append(await answer)
+                except rx.ResponseError as e:
+                    replies.append(e)
+            steps.send(replies)
+        except StopIteration as end:
+            return list(end.value)
+        except FAILED:
+            pass
+        finally:
+            for answer in answers:
+                if not answer.cancel() and not answer.cancelled():
+                    answer.exception()  # nobody needs it any more
+        return []
+
+    async def _outcome(self, operation: Operation) -> Any:
+        try:
+            return await self.execute(operation)
+        except RqsqsError as e:
+            return e
 
     async def follow(self, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, is_sent: bool) -> Any:
         steps = ended(self, wait, outcome, operation, slot, is_sent=is_sent)

@@ -101,6 +101,10 @@ class Pipe:
         writer.write(packed)
         return answer
 
+    def ask_at_once(self, packed: list[bytes]) -> list[asyncio.Future[Any]]:
+        """Send several requests together."""
+        return [self.ask(b"".join(packed)), *[self.ask(b"") for _ in packed[1:]]]
+
     def not_wanted(self, answer: asyncio.Future[Any], operation: Operation, slot: CallSlot) -> None:
         """The task that waited for an answer was cancelled. The answer may have come, or have been lost, in the same
         turn of the loop: then it is given back here."""

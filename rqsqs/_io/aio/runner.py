@@ -14,7 +14,7 @@ from types import GeneratorType
 from typing import Any, ClassVar, TypeVar
 
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Operation, Sleep, Spawn, Wait
+from rqsqs._core.operation import AtOnce, Flow, IsWatched, MarkOutdated, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, error_mapping, tuning
 from rqsqs._io.aio.caller import Caller
 from rqsqs._io.aio.waiting import Waiting
@@ -186,6 +186,12 @@ class Transport:
     async def _perform(self, link: Link, step: Any) -> Any:
         if isinstance(step, Operation):
             return await link.execute(step)
+        if type(step) is AtOnce:
+            results = await link.caller.execute_at_once(step.operations)
+            return [
+                await self._explained(link, result, operation) if isinstance(result, RqsqsError) else result
+                for operation, result in zip(step.operations, results, strict=True)
+            ]
         if type(step) is Wait:
             return await self._wait(link, step)
         if type(step) is IsWatched:

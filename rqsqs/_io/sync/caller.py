@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis.exceptions as rx
 
 from rqsqs._core.operation import Operation, Wait
 from rqsqs._io import connect, protocol, tuning
-from rqsqs._io.attempts import FAILED, Attempts, Opening
+from rqsqs._io.attempts import FAILED, UNANSWERED, Attempts, Opening, failure, parsed
 from rqsqs._io.counters import Counters
 from rqsqs._io.protocol import CallSlot
 from rqsqs._io.sync.pipes import PipeTurn, exchange
@@ -133,6 +133,45 @@ class Caller:
             self.forget(forgetting)
         result = reply if operation.parse is None else operation.parse(reply)
         return result if reached is None else (result, reached)
+
+    def execute_at_once(self, operations: Sequence[Operation]) -> list[Any]:
+        """Run operations as AtOnce says. Returns the result of each, or its RqsqsError."""
+        results: list[Any] = [UNANSWERED] * len(operations)
+        for node, numbers in self.router.shares(operations).items():
+            if node is not None:
+                wanted = [operations[i] for i in numbers]
+                for i, reply in zip(numbers, self._replies(node, wanted), strict=False):  # without any if it broke
+                    results[i] = parsed(operations[i], reply)
+            error: RqsqsError | None = None
+            for i in numbers:
+                if results[i] is UNANSWERED:
+                    results[i] = error or self._outcome(operations[i])
+                    error = failure(results[i])
+        return results
+
+    def _replies(self, node: Node, operations: Sequence[Operation]) -> list[Any]:
+        channel: PooledConnection | None = None
+        try:
+            channel = node.calls.take(beyond=True)
+            assert channel is not None
+            replies = exchange(channel.connection, protocol.at_once(operations, self.router.is_cluster, node.scripts))
+        except FAILED:
+            if channel is not None:
+                channel.pool.lose(channel)
+            return []
+        except BaseException:
+            if channel is not None:
+                channel.pool.drop(channel)
+            raise
+        node.calls.give(channel)
+        node.calls.shrink()
+        return replies
+
+    def _outcome(self, operation: Operation) -> Any:
+        try:
+            return self.execute(operation)
+        except RqsqsError as e:
+            return e
 
     def follow(self, wait: Wait, outcome: Any, operation: Operation | None, slot: CallSlot, is_sent: bool) -> Any:
         """See waits.ended()."""

@@ -12,7 +12,7 @@ from types import GeneratorType
 from typing import Any, ClassVar, TypeVar
 
 from rqsqs._core.keys import Clock, Keyspace, QueueRef
-from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Operation, Sleep, Spawn, Wait
+from rqsqs._core.operation import AtOnce, Flow, IsWatched, MarkOutdated, Operation, Sleep, Spawn, Wait
 from rqsqs._io import connect, error_mapping, tuning
 from rqsqs._io.sync.caller import Caller
 from rqsqs._io.sync.waiting import Waiter, Waiting
@@ -186,6 +186,12 @@ class Transport:
             return error
 
     def _other(self, step: Any) -> Any:
+        if type(step) is AtOnce:
+            results = self.link.caller.execute_at_once(step.operations)
+            return [
+                self._explained(result, operation) if isinstance(result, RqsqsError) else result
+                for operation, result in zip(step.operations, results, strict=True)
+            ]
         if type(step) is Wait:
             waiter, waits = Waiter(self), self.link.waits
             waits.add(waiter)

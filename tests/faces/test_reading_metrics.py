@@ -1,0 +1,122 @@
+"""Metrics of many queues are read at once, whatever happens to some of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+import rqsqs
+from rqsqs import aio
+from tests.clusters import client_of
+from tests.servers import Server
+
+MANY = 250
+Read = Callable[..., list[rqsqs.QueueMetrics]]
+
+
+@pytest.fixture(params=["sync", "aio"])
+def read(request: pytest.FixtureRequest) -> Read:
+    """Reads metrics over a new connection, twice."""
+
+    def sync(url: str, prefix: str, *args: Any, **options: Any) -> list[rqsqs.QueueMetrics]:
+        with rqsqs.connect(url, prefix=prefix) as connection:
+            connection.metrics(*args, **options)
+            return connection.metrics(*args, **options)
+
+    async def asyncio_variant(url: str, prefix: str, *args: Any, **options: Any) -> list[rqsqs.QueueMetrics]:
+        async with aio.connect(url, prefix=prefix) as connection:
+            await connection.metrics(*args, **options)
+            return await connection.metrics(*args, **options)
+
+    return sync if request.param == "sync" else lambda *args, **options: asyncio.run(asyncio_variant(*args, **options))
+
+
+@pytest.fixture
+def connection(server_url: str, prefix: str) -> Iterator[rqsqs.Connection]:
+    with rqsqs.connect(server_url, prefix=prefix) as one:
+        yield one
+
+
+def test_many_queues_take_few_round_trips(server: Server, read: Read, prefix: str) -> None:
+    with rqsqs.connect(server.url, prefix=prefix) as connection, redis.Redis.from_url(server.url) as client:
+        for i in range(MANY):
+            queue = connection.create_queue(f"q{i:03}")
+            for n in range(i % 4):
+                queue.send(n)
+        before = client.info("stats")["total_reads_processed"]
+        found = read(server.url, prefix)
+        assert client.info("stats")["total_reads_processed"] - before < 40
+    assert [(m.queue, m.visible, m.sent) for m in found] == [(f"q{i:03}", i % 4, i % 4) for i in range(MANY)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server("valkey") as one:
+        yield one
+
+
+def test_chosen_queues_come_in_the_order_asked_for(connection: rqsqs.Connection, read: Read, server_url: str) -> None:
+    prefix = connection.transport.space.prefix
+    for name in ["a", "b", "c.fifo"]:
+        connection.create_queue(name)
+    named = ["c.fifo", connection.queue("a"), "missing", "a"]
+    assert [m.queue for m in read(server_url, prefix, queues=named)] == ["c.fifo", "a"]
+    assert [m.queue for m in read(server_url, prefix, "a", queues=named)] == ["a"]
+    assert [m.queue for m in read(server_url, prefix, "b")] == ["b"]
+    assert read(server_url, prefix, queues=[]) == []
+
+
+@pytest.mark.parametrize("queues", ["q", 5, [5], ["no name"]])
+def test_what_cannot_be_queues_is_refused(connection: rqsqs.Connection, queues: Any) -> None:
+    with pytest.raises(rqsqs.InvalidParameterValue):
+        connection.metrics(queues=queues)
+
+
+@pytest.mark.parametrize("field", ["type", "retention", "grouped"])
+def test_a_damaged_queue_and_one_half_gone_are_left_out(
+    connection: rqsqs.Connection, read: Read, server_url: str, field: str
+) -> None:
+    prefix = connection.transport.space.prefix
+    for name in ["a", "b", "c", "d"]:
+        connection.create_queue(name).send("x")
+    with client_of(server_url) as client:
+        base = f"{prefix}:{{b/0}}:b:"
+        if field == "type":
+            client.delete(base + "ready")
+            client.set(base + "ready", "x")
+        else:
+            client.hset(base + "meta", "MessageRetentionPeriod" if field == "retention" else "grouped", "x")
+        client.delete(f"{prefix}:{{c/0}}:c:meta")
+    assert [(m.queue, m.visible) for m in read(server_url, prefix)] == [("a", 1), ("d", 1)]
+    with pytest.raises(rqsqs.QueueDamaged):
+        connection.queue("b").metrics()
+    with pytest.raises(rqsqs.QueueDoesNotExist):
+        connection.queue("c").metrics()
+
+
+def test_partitions_that_others_add_and_take_away_are_seen(connection: rqsqs.Connection, server_url: str) -> None:
+    prefix = connection.transport.space.prefix
+    queue = connection.create_queue("q")
+    with rqsqs.connect(server_url, prefix=prefix) as other:
+        assert other.queue("q").metrics().sent == 0
+        queue.configure(partitions=5)
+        for n in range(30):
+            queue.send(n)
+        assert other.queue("q").metrics().sent == 30
+        connection.delete_queue("q")
+        assert other.metrics() == []
+        connection.create_queue("q").send("x")
+        assert [m.sent for m in other.metrics()] == [1]
+
+
+def test_a_server_that_forgets_the_scripts_is_given_them_again(connection: rqsqs.Connection, server_url: str) -> None:
+    for i in range(3):
+        connection.create_queue(f"q{i}").send("x")
+    assert len(connection.metrics()) == 3
+    with client_of(server_url) as client:
+        client.script_flush()
+    assert [m.visible for m in connection.metrics()] == [1, 1, 1]
