@@ -26,7 +26,7 @@ from .listener import Request, Response
 
 log = logging.getLogger("rqsqs.metrics")
 
-PATH = "/metrics"
+PATH, LIVE = "/metrics", "/livez"
 MOST_S = 8.0  # for reading: Prometheus gives a scrape ten seconds
 SHARED_S = 1.0  # for which a reading is good
 MANY = 200  # queues, of which more are written without histograms
@@ -166,35 +166,40 @@ class Exporter:
 
 
 def in_loop(
-    loop: asyncio.AbstractEventLoop, answer: Callable[[str, Mapping[str, str]], Awaitable[Response]]
+    loop: asyncio.AbstractEventLoop, answer: Callable[[str, dict[str, str]], Awaitable[Response]]
 ) -> Callable[[Request], Response]:
-    """What a listener does with requests: `/metrics` is answered in an event loop, from the threads of the listener.
+    """What a listener does with requests: they are answered in an event loop, `/livez` as well.
 
     Args:
         answer: is given the query and the headers; its ValueError says what was wrong with them.
     """
 
     async def answered(request: Request) -> Response:
+        if request.path == LIVE:
+            return in_words(200, "ok")
         return await answer(request.query, request.headers)
 
     def respond(request: Request) -> Response:
-        if request.path != PATH:
-            return refusal(404, f"there is nothing but {PATH}")
+        if request.path not in (PATH, LIVE):
+            return in_words(404, f"there is nothing but {PATH} and {LIVE}")
+        answering = answered(request)
         try:
-            return asyncio.run_coroutine_threadsafe(answered(request), loop).result(MOST_S + 2)
+            return asyncio.run_coroutine_threadsafe(answering, loop).result(MOST_S + 2)
         except ValueError as error:
-            return refusal(400, str(error))
+            return in_words(400, str(error))
         except (RuntimeError, TimeoutError, CancelledError):  # the loop has ended, or hangs
-            return refusal(503, "the process is ending, or has too much to do")
+            if loop.is_closed():
+                answering.close()
+            return in_words(503, "the process is ending, or has too much to do")
         except Exception:
             log.exception("a scrape failed")
-            return refusal(500, "the scrape failed: the log says why")
+            return in_words(500, "the scrape failed: the log says why")
 
     return respond
 
 
-def refusal(status: int, text: str) -> Response:
-    """An answer that says why there is none."""
+def in_words(status: int, text: str) -> Response:
+    """An answer for people."""
     return Response(status, "text/plain; charset=utf-8", text.encode(errors="backslashreplace") + b"\n")
 
 

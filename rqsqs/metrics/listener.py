@@ -13,7 +13,7 @@ import re
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -89,6 +89,16 @@ class Listener(ThreadingHTTPServer):
         """The same as a URL."""
         host, port = self.address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Answer in a thread until the end of the block."""
+        threading.Thread(target=self.serve_forever, name="rqsqs-listener", daemon=True).start()
+        try:
+            yield
+        finally:
+            self.shutdown()
+            self.server_close()
 
     def server_bind(self) -> None:
         """Without looking for the name of this machine, which can take seconds."""
