@@ -300,7 +300,7 @@ class Walk:
     def run(self) -> None:
         steps = [
             *[self.send, self.advance] * 4, *[self.receive] * 7, *[self.release, self.delete] * 3,
-            self.change_visibility, self.beat, self.cancel, self.cancel, self.reschedule, self.reschedule, self.move, self.move, self.purge, self.pause,
+            *[self.cancel, self.reschedule, self.move] * 2, self.change_visibility, self.beat, self.purge, self.pause,
             self.lose_record, self.add_partition,
         ]  # fmt: skip
         for _ in range(STEPS):
