@@ -34,6 +34,7 @@ from tests.model.harness import (
     side_by_side,
     some_word,
 )
+from tests.model.ledger import Ledger
 
 WINDOW_MS = 300_000
 WORK, DEAD, GRAVE, OTHER = NAMES = ("work.fifo", "dead.fifo", "grave.fifo", "other.fifo")
@@ -151,6 +152,7 @@ class FifoMachine(RuleBasedStateMachine):
         self.left: set[tuple[str, int]] = set()  # queue and stamp of what went to another queue
         self.handles: list[Handle] = []
         self.queues = {name: Queue() for name in NAMES}
+        self.ledgers = {name: Ledger() for name in NAMES}
         for name in reversed(NAMES):
             attributes: dict[str, str] = {}
             if name in CHAIN:
@@ -201,9 +203,10 @@ class FifoMachine(RuleBasedStateMachine):
             return []
         return list(itertools.takewhile(lambda m: self.state(m) == "visible", self.groups.get(place, [])))
 
-    def forget(self, m: Message, *, is_deleted: bool = False) -> None:
-        self.leave_group(m, is_deleted)
+    def forget(self, m: Message, why: str) -> None:
+        self.leave_group(m, why == "deleted")
         self.gone.append(self.messages.pop(m.body))
+        setattr(self.ledgers[m.queue], why, getattr(self.ledgers[m.queue], why) + 1)
 
     def leave_group(self, m: Message, is_deleted: bool) -> None:
         """When the head in flight is deleted the next one lines up; else that may take over the turn."""
@@ -237,6 +240,8 @@ class FifoMachine(RuleBasedStateMachine):
 
     def bury(self, m: Message) -> None:
         self.leave_group(m, False)
+        self.ledgers[m.queue].dead_lettered += 1
+        self.ledgers[CHAIN[m.queue]].dead_letters += 1
         m.moved_up = None
         self.left.add((m.queue, m.stamp))
         m.source, m.queue = m.queue, CHAIN[m.queue]
@@ -285,6 +290,7 @@ class FifoMachine(RuleBasedStateMachine):
                     if stamp // 1000 + WINDOW_MS > now_ms and stamp > queue.purged_us:
                         expected = (first.message_id, first.sequence_number, True)
                         assert (answer.message_id, answer.sequence_number, answer.is_duplicate) == expected
+                        self.ledgers[name].deduplicated += 1
                         continue
                 queue.dedup[key] = answer
             assert not answer.is_duplicate
@@ -303,6 +309,7 @@ class FifoMachine(RuleBasedStateMachine):
                 m.since_us, m.plan = due_ms * 1000, f"+{due_ms}"
             self.messages[body] = m
             self.groups.setdefault(m.place, []).append(m)
+            self.ledgers[name].sent += 1
 
     @rule(
         name=st.sampled_from([WORK, WORK, WORK, WORK, DEAD, GRAVE, OTHER]),
@@ -332,7 +339,7 @@ class FifoMachine(RuleBasedStateMachine):
         for h in chosen:
             m = self.find(h)
             if m is not None and h.receive == m.hand_outs and (not limits.strict or self.state(m) == "in_flight"):
-                self.forget(m, is_deleted=True)
+                self.forget(m, "deleted")
             elif m.hand_outs if m is not None else self.has_left(h):
                 expired.append(h)
         fronts = {place: self.front(place) for place in self.groups if place[0] == name}
@@ -397,6 +404,7 @@ class FifoMachine(RuleBasedStateMachine):
             may_die |= {m.body for m in front if self.is_over(m) and not self.is_expired(m)}
         for d, m in zip(answer, received, strict=True):
             m.total, m.count, m.hand_outs = m.total + 1, m.count + 1, m.hand_outs + 1
+            self.ledgers[name].receive(m.count, now_ms - m.since_us // 1000)
             m.first_ms = m.first_ms or now_ms
             assert (d.receive_count, d.first_received_at_ms) == (m.total, m.first_ms)
             assert (d.message_id, d.sent_at_ms, d.dead_letter_source) == (m.message_id, m.sent_ms, m.source)
@@ -408,7 +416,7 @@ class FifoMachine(RuleBasedStateMachine):
             self.handles.append(h)
             handles.append(h)
             if delete:
-                self.forget(m, is_deleted=True)
+                self.forget(m, "deleted")
         self.compare(may_die=may_die, may_go=may_go)
         return handles
 
@@ -459,7 +467,7 @@ class FifoMachine(RuleBasedStateMachine):
                 assert failure is None
             elif m and h.receive == m.hand_outs and (not limits.strict or self.state(m) == "in_flight"):
                 assert failure is None
-                self.forget(m, is_deleted=True)
+                self.forget(m, "deleted")
             else:
                 assert failure is not None
                 assert isinstance(failure.error, ReceiptHandleExpired)
@@ -509,7 +517,7 @@ class FifoMachine(RuleBasedStateMachine):
         for h in chosen:
             m = self.find(h)
             if m is not None and h.receive == m.hand_outs:
-                self.forget(m, is_deleted=True)
+                self.forget(m, "deleted")
         fronts = {place: self.front(place) for place in self.groups if place[0] == name}
         finished = [h.delivery for h in chosen]
         answer = self.run(flows.finish_and_receive(self.ref(name), finished, count, extension_ms, 0, per_group))
@@ -607,7 +615,7 @@ class FifoMachine(RuleBasedStateMachine):
         assert self.run(flow), f"not found: {m}"
         self.blur(m.place)
         if due_ms is None:
-            self.forget(m)
+            self.forget(m, "cancelled")
         else:
             m.is_postponed, m.due_ms = False, due_ms if due_ms > self.clock.ms else None
             m.plan = f"+{due_ms}" if m.due_ms else ""
@@ -633,7 +641,7 @@ class FifoMachine(RuleBasedStateMachine):
             return
         assert done == (m is not None)
         if m is not None and key is not None:
-            self.forget(m)
+            self.forget(m, "cancelled")
             del dedup[key]
         self.compare()
 
@@ -691,7 +699,7 @@ class FifoMachine(RuleBasedStateMachine):
     def purge(self, name: str) -> None:
         self.run(flows.purge_queue(self.ref(name), NATIVE))
         for m in self.of(name):
-            self.forget(m)
+            self.forget(m, "vanished")
         self.left = {(queue, stamp) for queue, stamp in self.left if queue != name}
         self.queues[name].purged_us = self.queues[name].last_us = max(self.clock.us, self.queues[name].last_us)
 
@@ -787,13 +795,14 @@ class FifoMachine(RuleBasedStateMachine):
                 s = seen.get(m.body)
                 if s is None:
                     assert m.body in may_go or self.is_expired(m), f"lost: {m}"
-                    self.forget(m)
+                    self.forget(m, "vanished")
                 elif s.message_id != m.message_id:
                     assert may_arrive is not None
                     assert may_arrive.get(m.body) == s.queue, f"{m} went to {s}"
                     if m.body not in arrived:
                         self.left.add((m.queue, m.stamp))
-                        self.forget(m)
+                        self.forget(m, "redriven_out")
+                        self.ledgers[s.queue].redriven_in += 1
                         arrived[m.body] = m
                 elif s.queue != m.queue:
                     assert m.body in may_die, f"{m} went to {s}"
@@ -833,6 +842,8 @@ class FifoMachine(RuleBasedStateMachine):
             for state in ("visible", "in_flight", "delayed"):
                 number = len([m for m in of_queue if self.state(m) == state])
                 assert getattr(counts, state) == number, f"{name}: {counts}, {of_queue}"
+        for name, metrics in zip(NAMES, self.run(flows.all_metrics(refs)), strict=True):
+            self.ledgers[name].check(metrics, len(self.of(name)))
         return set(arrived)
 
     def teardown(self) -> None:

@@ -33,6 +33,7 @@ from tests.model.harness import (
     side_by_side,
     some_word,
 )
+from tests.model.ledger import Ledger
 
 FAR_MS = 900_000  # a message that was scheduled further ahead lives from its due time on
 WINDOW_MS = 300_000
@@ -120,6 +121,7 @@ class StandardMachine(RuleBasedStateMachine):
         self.left: set[tuple[int, int]] = set()  # (body, stay) of handles whose message left them behind
         self.given_back: set[int] = set()  # unbegun, after the only receive: they are where they would be undelayed
         self.queues = {name: Queue() for name in NAMES}
+        self.ledgers = {name: Ledger() for name in NAMES}
         for name in reversed(NAMES):
             attributes: dict[str, str] = {}
             if name in CHAIN:
@@ -175,12 +177,15 @@ class StandardMachine(RuleBasedStateMachine):
         self.left.add((m.body, m.stay))
         m.stay, m.received = m.stay + 1, 0
 
-    def forget(self, m: Message) -> None:
+    def forget(self, m: Message, why: str) -> None:
         self.gone.append(self.messages.pop(m.body))
+        setattr(self.ledgers[m.queue], why, getattr(self.ledgers[m.queue], why) + 1)
 
     def bury(self, m: Message) -> None:
+        self.ledgers[m.queue].dead_lettered += 1
         m.before = m.source = m.queue
         m.queue = CHAIN[m.queue]
+        self.ledgers[m.queue].dead_letters += 1
         m.count, m.waits, m.visible_at_ms = 0, True, self.clock.ms
         self.end_stay(m)
         m.record.buried = m.total
@@ -215,6 +220,7 @@ class StandardMachine(RuleBasedStateMachine):
                 if first and first[0] // 1000 + WINDOW_MS > now_ms and first[0] > queue.purged_us:
                     assert answer.is_duplicate
                     assert answer.message_id == first[1]
+                    self.ledgers[name].deduplicated += 1
                     continue
                 queue.dedup[out.dedup_id] = (self.clock.us, answer.message_id, body)
             assert not answer.is_duplicate
@@ -226,6 +232,7 @@ class StandardMachine(RuleBasedStateMachine):
             else:
                 self.schedule(m, self.after(queue.delay_s * 1000))
             self.messages[body] = m
+            self.ledgers[name].sent += 1
             queue.is_fair = queue.is_fair or m.group is not None
 
     @rule(
@@ -243,7 +250,7 @@ class StandardMachine(RuleBasedStateMachine):
         refused = [i for i, h in enumerate(done) if self.is_left(h)]
         for h in done:
             if (m := self.messages.get(h.body)) and m.queue == name and m.stay == h.stay:
-                self.forget(m)
+                self.forget(m, "deleted")
         before = self.of(name)
         ready = [m for m in before if self.is_visible(m) and not self.is_expired(m) and not self.is_held(m)]
         due_to_die = {m.body for m in ready if self.is_over(m)}
@@ -269,10 +276,13 @@ class StandardMachine(RuleBasedStateMachine):
             assert d.group == m.group
             assert (d.failures, shown_cause(d)) == (m.record.failures, m.record.cause())
             m.waits, m.received, m.since_ms = False, m.received + 1, m.visible_at_ms
+            self.ledgers[name].receive(m.received, now_ms - m.since_ms)
+            if m.received == 1 and m.body in self.given_back:
+                self.ledgers[name].is_dwell_certain = False
             m.visible_at_ms = self.after(queue.visibility_s * 1000 if visibility_ms is None else visibility_ms)
             self.handles.append(Handle(m.body, name, m.stay, d, m.count, now_ms, not delete))
             if delete:
-                self.forget(m)
+                self.forget(m, "deleted")
         if name not in CHAIN.values():
             self.in_order(name, [m for m in ready if m.body in bodies], [m for m in ready if m.body not in bodies])
         self.given_back.difference_update(bodies)
@@ -308,7 +318,7 @@ class StandardMachine(RuleBasedStateMachine):
             m = self.messages.get(h.body)
             if m and m.queue == name and m.stay == h.stay:
                 if h.is_certain:
-                    self.forget(m)
+                    self.forget(m, "deleted")
                 else:
                     may_go.add(m.body)
         self.compare(may_go=may_go)
@@ -444,7 +454,7 @@ class StandardMachine(RuleBasedStateMachine):
         if not done:
             assert self.is_expired(m), f"not found: {m}"
         elif due_ms is None:
-            self.forget(m)
+            self.forget(m, "cancelled")
         else:
             self.schedule(m, max(due_ms, self.clock.ms))
         self.compare()
@@ -463,7 +473,7 @@ class StandardMachine(RuleBasedStateMachine):
             assert m is not None
             assert m.queue == name
             assert self.state(m) != "in_flight"
-            self.forget(m)
+            self.forget(m, "cancelled")
             del self.queues[name].dedup[dedup_id]
         else:
             assert m is None or m.queue != name or self.is_expired(m)
@@ -518,7 +528,7 @@ class StandardMachine(RuleBasedStateMachine):
     def purge(self, name: str) -> None:
         self.run(flows.purge_queue(self.ref(name), NATIVE))
         for m in self.of(name):
-            self.forget(m)
+            self.forget(m, "vanished")
         self.left -= {(h.body, h.stay) for h in self.handles if h.queue == name}
         self.queues[name].purged_us = self.clock.us
         self.clock.us += 1
@@ -612,7 +622,7 @@ class StandardMachine(RuleBasedStateMachine):
             s = seen.get(m.body)
             if s is None:
                 assert m.body in may_go or self.is_expired(m), f"lost: {m}"
-                self.forget(m)
+                self.forget(m, "deleted" if m.body in may_go and not self.is_expired(m) else "vanished")
                 continue
             if s.queue != m.queue or (may_arrive and m.body in may_arrive and s.message_id != m.message_id):
                 if m.body in may_die and s.queue == CHAIN[m.queue]:
@@ -621,6 +631,8 @@ class StandardMachine(RuleBasedStateMachine):
                     assert may_arrive is not None
                     assert may_arrive.get(m.body) == s.queue, f"{m} went to {s}"
                     arrived.add(m.body)
+                    self.ledgers[m.queue].redriven_out += 1
+                    self.ledgers[s.queue].redriven_in += 1
                     now_ms = self.clock.ms
                     if m.received:
                         self.left.add((m.body, m.stay))
@@ -654,6 +666,9 @@ class StandardMachine(RuleBasedStateMachine):
                 assert len(alive) <= getattr(counts, state) <= len(all_), f"{name}: {counts}, {all_}"
             total = counts.visible + counts.in_flight + counts.delayed
             assert (counts.oldest_sent_at_ms is None) == (total == 0)
+        all_metrics = self.run(flows.all_metrics([self.ref(name) for name in NAMES]))
+        for name, metrics in zip(NAMES, all_metrics, strict=True):
+            self.ledgers[name].check(metrics, len(self.of(name)))
         return arrived
 
     def every_record_has_one_owner(self, bases: list[str]) -> None:
