@@ -6,19 +6,20 @@ heartbeat its messages become visible by themselves. The reply has its command, 
 KEYS   1 meta        HASH  queue attributes
        2 inflight    ZSET  member -> visible again (ms * 1000) + receives (either kind of queue)
        3 heartbeats  ZSET  consumer -> until when it counts as alive (ms)
-       4 consumers   HASH  consumer -> its description of itself
+       4 consumers   HASH  consumer -> its description of itself, =CONSUMER -> what metrics need of it
        5 commands    HASH  consumer -> "drain" or "evict"
 ALSO   again:NAME stats
 ARGV   1 now_us       "" = the server's clock
        2 extension_ms what it holds stays invisible for this time from now, at least
        3 consumer     its name; "" = it is registered in another partition
-       4 description  "" = it leaves; "=" = what it said last, and it holds nothing
-       5 life_ms      for how long it counts as alive
+       4 description  "" = it leaves; "=" = what it said last, and it holds nothing; else JSON, which begins with
+                      {"counted":"FIELD=NUMBER ...","state":STATE,"waiters":NUMBER
+       5 life_ms      for how long it counts as alive; 0 = it leaves, with a last description
        6... member, receives of this delivery cycle per message that it holds
 RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged) | "?" (to "=": it is not known, or not any
        more); n = position, from 0, of a message above that it does not hold any more
 ERRORS QUEUE_NOT_FOUND
-BOUND  2100 calls, 256 KiB
+BOUND  2200 calls, 256 KiB
 ]]
 local meta, inflight, heartbeats, consumers, commands = unpack(KEYS)
 local extension_ms, consumer, description, life_ms = tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -39,21 +40,53 @@ local now_us, now = require("lib.clock")(ARGV[1], true)
 local now_ms, base, is_fifo = tonumber(now), string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$")
 local reply = {""}
 
+-- What a consumer counted, as fields of `stats`, and its state and waiters, from its description.
+local function parse(text)
+  local counted, state, waiters = string.match(text, '^{"counted":"([%w= ]*)","state":"(%l+)","waiters":(%d+)')
+  local numbers = {}
+  for field, n in string.gmatch(counted or "", "(%w+)=(%d+)") do
+    numbers[field] = tonumber(n)
+  end
+  return numbers, state or "unknown", waiters or "0"
+end
+
+-- A consumer counts on from its start to its end: add to `stats` what came since its last description. One that is not
+-- known here is new and has counted nothing, or was forgotten, and what it had counted is in `stats` already.
+local function count(numbers)
+  local before = redis.call("HGET", consumers, consumer)
+  if before then
+    before = parse(before)
+    for field, n in pairs(numbers) do
+      numbers[field] = math.max(n - (before[field] or 0), 0)
+    end
+    require("lib.counting").add(base, numbers)
+  end
+end
+
 if consumer ~= "" then
   reply[1] = redis.call("HGET", commands, consumer) or ""
   local lapsed = string.format("%d", now_ms - LAPSED_MS)
   local gone = redis.call("ZRANGEBYSCORE", heartbeats, "-inf", lapsed, "LIMIT", "0", "10")
-  if description == "" then
+  local numbers, state, waiters = parse(description)
+  if description ~= "" then
+    count(numbers)
+  end
+  local leaves = description == "" or life_ms == 0
+  if leaves then
     gone[#gone + 1] = consumer
   end
   if #gone > 0 then
     redis.call("ZREM", heartbeats, unpack(gone))
-    redis.call("HDEL", consumers, unpack(gone))
     redis.call("HDEL", commands, unpack(gone))
+    for i = 1, #gone do
+      gone[#gone + 1] = "=" .. gone[i]
+    end
+    redis.call("HDEL", consumers, unpack(gone))
   end
-  if description ~= "" then
+  if not leaves then
     redis.call("ZADD", heartbeats, string.format("%d", now_ms + life_ms), consumer)
-    redis.call("HSET", consumers, consumer, description)
+    local brief = string.format('{"state":"%s","waiters":%s}', state, waiters)
+    redis.call("HSET", consumers, consumer, description, "=" .. consumer, brief)
     for _, key in ipairs({heartbeats, consumers}) do
       redis.call("PEXPIRE", key, KEPT_MS)
     end

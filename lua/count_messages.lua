@@ -9,7 +9,7 @@ KEYS   1 meta     HASH  queue attributes
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
        6 fair_ring ZSET  message groups
-ALSO   group:NAME again:NAME paused stats sources
+ALSO   group:NAME again:NAME paused stats sources heartbeats consumers commands
 ARGV   1 now_us  "" = the server's clock
        2 group   of fair_ring, counted from 0, with which to go on
        3 metrics "1" = and what happened so far

@@ -12,7 +12,7 @@ KEYS   1 meta      HASH  queue attributes
        4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 delayed   ZSET  stamp group -> due (ms)
        6 postponed ZSET  stamp group -> sent (ms)
-ALSO   group:NAME paused wakeups stats sources
+ALSO   group:NAME paused wakeups stats sources heartbeats consumers commands
 ARGV   1 now_us  "" = the server's clock
        2 metrics "1" = and what happened so far
 RETURN {visible, in_flight, delayed, oldest_ms or "", more [, now_ms, created_us, topology, unreceived, received, is,

@@ -89,12 +89,18 @@ class QueueMetrics:
         purged: messages that purges removed.
         cancelled: messages that were cancelled.
         redriven_out, redriven_in: messages that moves took out, and brought.
-        reclaimed: messages handed out again that a lost consumer had held.
+        reclaimed: messages that workers received again about whose last receive nobody said anything: the worker that
+            had them was killed, hung or lost the server; or another receiver let their visibility timeout pass, or
+            released them.
+        failed: messages that workers could not finish, each time counted.
         damaged: messages that could not be handed out as their record was gone.
         dwell: how long messages waited to be received for the first time, from when they were visible.
-        processing: how long workers handled messages.
+        processing: how long workers handled messages that were finished or failed: what the call of the handler took.
+            Of a batch, each message counts with the time of the whole call. Workers tell it, `reclaimed` and `failed`
+            with their heartbeats; what one that is killed did since its last heartbeat is not told.
         consumers: how many consumers there are by state (see Consumer).
-        waiters: receives that wait for messages right now, as consumers and gateways report it.
+        waiters: receives of consumers that wait for messages, as their last heartbeats told. Other receives that wait
+            are known to nobody but their process.
     """
 
     __module__ = "rqsqs"
@@ -130,6 +136,7 @@ class QueueMetrics:
     redriven_out: int = 0
     redriven_in: int = 0
     reclaimed: int = 0
+    failed: int = 0
     damaged: int = 0
     dwell: Histogram = field(default_factory=Histogram)
     processing: Histogram = field(default_factory=Histogram)

@@ -218,7 +218,7 @@ class Executor:
             while looks < WATCHES and not self._is_closed:
                 time.sleep(WATCH_S)
                 looks += 1
-                if any(queue.held for queue in scheduler.queues):  # not the fetch, which wants to start handlers
+                if any([queue.has_news for queue in scheduler.queues]):  # not the fetch, which wants to start handlers
                     self._host.heartbeat.wake()
                 with self._lock:
                     done = self._take_over()

@@ -56,7 +56,7 @@ class Heartbeat:
         self._sent: dict[WorkerQueue, tuple[dict[str, Any], float]] = {}
         self._wake = threading.Event()
         self._is_stopped = False
-        self._is_resting = False  # nothing is held: the next heartbeat is far
+        self._is_resting = False  # nothing is held, nothing is to be told: the next heartbeat is far
         self.beats = 0  # rounds of heartbeats that went well
         self.last = 0.0  # when the last heartbeat that went well began (monotonic)
         self.thread = RestartingThread("rqsqs-heartbeat", self._run)
@@ -86,7 +86,7 @@ class Heartbeat:
         self.thread.join()
         for queue in self.queues:
             try:
-                self.transport.run(flows.beat(queue.ref, (), 0, self.consumer_id, None, 0))
+                self.transport.run(flows.beat(queue.ref, (), 0, self.consumer_id, self.describe(queue), 0))
             except QueueDoesNotExist:
                 continue
             except RqsqsError as e:
@@ -97,7 +97,7 @@ class Heartbeat:
         is_well = True
         while not self._is_stopped:
             self._is_resting = True  # before looking, so that wake() misses nothing
-            if any(queue.held for queue in self.queues):
+            if any([queue.has_news for queue in self.queues]):
                 self._is_resting = False
             if self._is_resting:
                 self._wake.wait(self.idle if is_well else max(due - time.monotonic(), 0))
@@ -118,6 +118,7 @@ class Heartbeat:
                 except QueueDoesNotExist as e:
                     self.reports.ended(queue.name, BEAT, e)
                     self.lost(queue, list(queue.held))
+                    queue.told = queue.calls  # nobody is left to be told
                 except Exception as e:  # it does not stop
                     is_well = False
                     self.reports.ended(queue.name, BEAT, e)
@@ -136,6 +137,7 @@ class Heartbeat:
         too_long = [d for d, job in held if now - job.since > self.max_extension]
         kept = [d for d, job in held if now - job.since <= self.max_extension] if too_long else [d for d, _ in held]
         life_s = self.extension_s + 1 if held else self.idle + max(self.extension_s, LATE_S)
+        calls = queue.calls
         description = self.describe(queue)
         # A change of this count alone is not worth a description: an idle worker counts on.
         compared = {**description, "statistics": {**description["statistics"], "wait_checks": 0}}
@@ -146,6 +148,7 @@ class Heartbeat:
                 queue.ref, kept, self.extension_ms, self.consumer_id, description, round(life_s * 1000), is_same=is_same
             )
         )
+        queue.told = calls
         if not is_same:
             self._sent[queue] = {} if held else compared, now
         if lost or too_long:

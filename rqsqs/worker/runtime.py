@@ -306,7 +306,9 @@ class Runtime:
         held = list(queue.held.copy().items())
         offset = time.time() - time.monotonic()
         return {
+            "counted": queue.counted(),
             "state": queue.shown_state,
+            "waiters": int(queue.waits),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": round(self.started * 1000),

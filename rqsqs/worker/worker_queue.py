@@ -56,6 +56,8 @@ class WorkerQueue:
         self.dead_lettered = 0  # failed ones that went to the dead-letter queue
         self.given_back = 0  # messages that are visible again at once, uncounted
         self.lost = 0  # messages that others have now, or nobody
+        self.calls = 0  # calls of the handler that have ended
+        self.told = 0  # that many of them are in the last description that was sent
         self.handled = {"succeeded": Durations(), "failed": Durations()}  # by outcome
         # slots
         self.running = 0  # slots that jobs have
@@ -82,11 +84,24 @@ class WorkerQueue:
         """Does a fetch wait for messages?"""
         return self.is_fetching and not self.is_backlogged
 
+    @property
+    def has_news(self) -> bool:
+        """Is there anything that a heartbeat has to look after, or to tell?"""
+        return bool(self.held) or self.calls != self.told
+
     def note(self, outcome: str, seconds: float, messages: int) -> None:
         """With the lock: a call of the handler ended that way for so many messages."""
+        self.calls += 1
         durations = self.handled[outcome]
         durations.counts[min(int(seconds * 1000).bit_length(), LAST)] += messages
         durations.seconds += seconds * messages
+
+    def counted(self) -> dict[str, int]:
+        """What heartbeats tell for metrics, by the fields of `stats` (lua/lib/counting.lua)."""
+        found = {"reclaimed": self.reclaimed}
+        for outcome, durations in self.handled.items():
+            found |= {f"{outcome[0]}{power}": n for power, n in enumerate(durations.counts) if n}
+        return found
 
     def portions(self, got: Sequence[Delivery]) -> list[list[Delivery]]:
         """The messages of each call of the handler. Those of a FIFO group stay together."""

@@ -300,7 +300,8 @@ def test_every_beat_clears_away_ten_that_died(engine: Engine, name: str) -> None
     base = q.home.base
     for left in (16, 6, 1, 1):  # this one included
         beat(engine, q)
-        assert engine.redis.zcard(base + "heartbeats") == engine.redis.hlen(base + "consumers") == left
+        assert engine.redis.zcard(base + "heartbeats") == left
+        assert engine.redis.hlen(base + "consumers") == 2 * left
         assert engine.redis.hlen(base + "commands") == left - 1
     assert listed(engine, q) == ["w"]
 
@@ -378,6 +379,118 @@ def test_a_queue_that_is_being_deleted_has_no_heart(engine: Engine, name: str) -
         listed(engine, q)
     engine.run(flows.delete_queue(q, NATIVE))
     assert engine.names() == []
+
+
+# What they count
+
+
+def says(*, state: str = "running", waiters: int = 0, **counted: int) -> dict[str, Any]:
+    return {**SAYS, "state": state, "waiters": waiters, "counted": counted}
+
+
+def counted(engine: Engine, q: QueueRef) -> tuple[tuple[int, ...], int, int]:
+    """Processing times, failures, reclaimed messages."""
+    found = engine.run(flows.metrics(q))
+    return found.processing.counts, found.failed, found.reclaimed
+
+
+def test_what_consumers_counted_is_added_once_and_stays(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    beat(engine, q, says=says())
+    beat(engine, q, says=says(), name="other")
+    assert counted(engine, q) == ((), 0, 0)
+    for _ in range(2):  # a heartbeat whose answer was lost is sent again
+        beat(engine, q, says=says(s0=5, s3=2, f1=1, reclaimed=1))
+        assert counted(engine, q) == ((5, 1, 0, 2), 1, 1)
+    beat(engine, q, says=says(s0=1), name="other")
+    beat(engine, q, says=says(s0=7, s3=2, f1=1, f12=3, reclaimed=1))
+    total = (8, 1, 0, 2, *[0] * 8, 3), 4, 1
+    assert counted(engine, q) == total
+    engine.run(flows.beat(q, (), 20_000, "w", says(s0=7), 21_000, is_same=True))
+    engine.clock.advance_ms(500_000)  # they are lost
+    beat(engine, q, name="one more", says=says())  # forgets them
+    assert listed(engine, q) == ["one more"]
+    assert counted(engine, q) == total
+    assert engine.redis.hlen(q.home.base + "consumers") == 2
+
+
+def test_a_consumer_leaves_with_its_last_counts(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    beat(engine, q, says=says())
+    for _ in range(2):
+        beat(engine, q, says=says(s1=4), life_ms=0)
+        assert counted(engine, q) == ((0, 4), 0, 0)
+    assert keys_of_consumers(engine) == []
+
+
+def test_a_consumer_that_comes_back_is_not_counted_again(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    beat(engine, q, says=says())
+    beat(engine, q, says=says(s1=4))
+    engine.clock.advance_ms(21_000)  # lost, and still known
+    beat(engine, q, says=says(s1=5))
+    assert counted(engine, q) == ((0, 5), 0, 0)
+    engine.clock.advance_ms(81_000)
+    beat(engine, q, says=says(), name="other")  # forgets it
+    beat(engine, q, says=says(s1=5))
+    beat(engine, q, says=says(s1=6))
+    assert counted(engine, q) == ((0, 6), 0, 0)
+    engine.clock.advance_ms(500_000)
+    beat(engine, q, says=says(s1=7))  # nobody has forgotten it meanwhile
+    assert counted(engine, q) == ((0, 7), 0, 0)
+    assert listed(engine, q) == ["w"]
+
+
+def test_a_queue_created_anew_does_not_count_what_was_handled_before(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    beat(engine, q, says=says())
+    beat(engine, q, says=says(s1=4))
+    engine.run(flows.delete_queue(q, NATIVE))
+    engine.queue(name)
+    beat(engine, q, says=says(s1=5))
+    assert counted(engine, q) == ((), 0, 0)
+    beat(engine, q, says=says(s1=6))
+    assert counted(engine, q) == ((0, 1), 0, 0)
+
+
+def test_metrics_count_consumers_by_state_and_waiters(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+
+    def found() -> tuple[dict[str, int], int]:
+        metrics = engine.run(flows.metrics(q))
+        return metrics.consumers, metrics.waiters
+
+    assert found() == ({}, 0)
+    beat(engine, q, name="lost", says=says(waiters=1), life_ms=1000)
+    engine.clock.advance_ms(1000)
+    for n in range(3):
+        beat(engine, q, name=f"w{n}", says=says(waiters=n))
+    beat(engine, q, name="d", says=says(state="draining"))
+    beat(engine, q, name="e", says=says(state="evicted"))
+    beat(engine, q, name="foreign", says={"state": 'a"\\\n'})
+    order(engine, q, "evict", "w0")
+    order(engine, q, "drain", "d")
+    states = {"running": 2, "evict": 1, "draining": 1, "evicted": 1, "lost": 1, "unknown": 1}
+    assert found() == (states, 3)
+    named = [c.state for c in engine.run(flows.list_consumers(q))]
+    assert {state: named.count(state) for state in states if state != "unknown"} == {
+        state: n for state, n in states.items() if state != "unknown"
+    }
+    engine.clock.advance_ms(21_000)
+    assert found() == ({"lost": 7}, 0)
+    engine.clock.advance_ms(60_000)
+    assert found() == ({}, 0)
+
+
+def test_all_of_many_consumers_are_counted(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    base, many = q.home.base, 2500
+    names = [f"w{n:04}" for n in range(many)]
+    brief = '{"state":"running","waiters":1}'
+    engine.redis.zadd(base + "heartbeats", dict.fromkeys(names, engine.clock.ms + 1000))
+    engine.redis.hset(base + "consumers", mapping={f"={n}": brief for n in names})
+    metrics = engine.run(flows.metrics(q))
+    assert (metrics.consumers, metrics.waiters) == ({"running": many}, many)
 
 
 # Orders

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from typing import Any
 
 import pytest
 
+import rqsqs
 from rqsqs import Message, aio
+from rqsqs._core import flows
 from rqsqs.worker import DeadLetter, Retry
 from rqsqs.worker.metrics import WorkerMetrics, WorkerQueueMetrics
 from rqsqs.worker.worker_queue import LAST
+from tests.clusters import client_of
+from tests.worker.conftest import Start
 from tests.worker.serving import App, Running, is_empty, released, send, until
 
 
@@ -150,3 +155,68 @@ def test_the_last_bucket_takes_whatever_is_longer(app: App) -> None:
             runtime.queues[0].note("failed", seconds, 1)
     counts = of_queue(running).processing["failed"].times.counts
     assert (counts[:3], counts[-1], len(counts)) == ((2, 1, 2), 1, LAST + 1)
+
+
+def test_a_worker_tells_everything_before_it_is_gone(app: App) -> None:
+    q = app.queue()
+    send(q, list(range(50)))
+    running = app.serve(lambda message: None, heartbeat_interval=60)  # it tells nothing on the way
+    until(lambda: totals(running)[0] == 50)
+    assert q.metrics().processing.total == 0
+    assert q.metrics().consumers == {"running": 1}
+    running.stop()
+    found = q.metrics()
+    assert (found.processing.total, found.failed, found.consumers) == (50, 0, {})
+
+
+def test_an_idle_worker_told_everything_and_waits(app: App) -> None:
+    q = app.queue()
+    running = app.serve(lambda message: None, heartbeat_interval=0.1)
+    for n in range(1, 4):
+        send(q, ["a"] * 10)
+        until(lambda: totals(running)[0] == 10 * n)  # noqa: B023
+        until(lambda: q.metrics().processing.total == 10 * n)  # noqa: B023
+        until(lambda: q.metrics().waiters == 1)
+
+
+def test_what_heartbeats_told_outlives_a_kill_and_counts_once(orders: rqsqs.Queue, start: Start) -> None:
+    program = start("app:worker")
+    send(orders, ["a", "b", "c", "slow"])
+    program.has("got-slow")
+    until(lambda: orders.metrics().processing.total == 3)
+    program.signal(signal.SIGKILL)
+    program.ends()
+    other = start("app:worker")
+    (other.folder / "go").touch()
+    until(lambda: orders.metrics().processing.total == 4, lambda: str(orders.metrics()))
+    until(lambda: orders.metrics().reclaimed == 1)
+    until(lambda: orders.metrics().consumers == {"running": 1, "lost": 1})
+    other.signal(signal.SIGTERM)
+    assert other.ends() == 0
+    found = orders.metrics()
+    assert (found.processing.total, found.failed, found.reclaimed, found.deleted) == (4, 0, 1, 4)
+
+
+def test_a_worker_that_stood_still_and_was_forgotten_counts_nothing_twice(
+    orders: rqsqs.Queue, start: Start, valkey_url: str
+) -> None:
+    program = start("app:worker", "--concurrency", "1")
+    send(orders, ["a", "b", "slow"])
+    program.has("got-slow")
+    until(lambda: orders.metrics().processing.total == 2)
+    (name,) = [c.consumer_id for c in orders.consumers()]
+    program.signal(signal.SIGSTOP)
+    try:
+        with client_of(valkey_url) as redis:  # as if more than a minute had passed
+            redis.zadd(orders._ref.home.base + "heartbeats", {name: 1})
+        orders._run(flows.beat(orders._ref, (), 0, "another", {}, 60_000))
+        assert [c.consumer_id for c in orders.consumers()] == ["another"]
+    finally:
+        program.signal(signal.SIGCONT)
+    until(lambda: name in [c.consumer_id for c in orders.consumers()])
+    assert orders.metrics().processing.total == 2
+    (program.folder / "go").touch()
+    until(lambda: orders.metrics().processing.total == 3)
+    program.signal(signal.SIGTERM)
+    assert program.ends() == 0
+    assert orders.metrics().processing.total == 3

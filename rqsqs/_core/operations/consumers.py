@@ -30,15 +30,18 @@ def beat(
     Args:
         extension_ms: for how long from now.
         consumer_id: the consumer to register, "" = none.
-        description: what it says of itself, None = it leaves.
-        life_ms: for how long it counts as alive.
+        description: what it says of itself, None = it leaves. `counted` has numbers that grow from its start to its
+            end, by fields of `stats` (lua/lib/counting.lua).
+        life_ms: for how long it counts as alive; 0 = it leaves, with a last description.
         is_same: it holds nothing, and described itself so before; the order may be "?": nobody knows it.
     """
     args: list[Arg] = [p.space.now_us(), str(extension_ms), consumer_id, "", str(life_ms)]
     if is_same:
         args[3] = "="
     elif description is not None:
-        args[3] = json.dumps({**description, "life": life_ms}, separators=(",", ":"))
+        counted = " ".join([f"{name}={n}" for name, n in description.get("counted", {}).items() if n])
+        first = {"counted": counted, "state": "running", "waiters": 0}  # the script reads these
+        args[3] = json.dumps({**first, **description, "counted": counted, "life": life_ms}, separators=(",", ":"))
     for d in held:
         args += d.held
     return Operation(

@@ -56,6 +56,27 @@ class PartitionMetrics:
         return Histogram(tuple([self[chr(power)] for power in range(FIRST, last + 1)]))
 
     @property
+    def processing(self) -> Histogram:
+        """How long workers handled messages."""
+        return self._durations("s") + self._durations("f")
+
+    @property
+    def failed(self) -> int:
+        """How many messages workers could not finish, each time counted."""
+        return self._durations("f").total
+
+    def _durations(self, outcome: str) -> Histogram:
+        counts = [self[f"{outcome}{power}"] for power in range(BUCKETS)]
+        while counts and not counts[-1]:
+            counts.pop()
+        return Histogram(tuple(counts))
+
+    @property
+    def consumers(self) -> dict[str, int]:
+        """How many consumers there are by state."""
+        return {name[10:]: n for name, n in sorted(self.stats.items()) if name.startswith("consumers:")}
+
+    @property
     def first_receives(self) -> int:
         return sum([n for name, n in self.stats.items() if len(name) == 1])
 
