@@ -115,8 +115,8 @@ def summed(name: str, partitions: list[PartitionMetrics]) -> QueueMetrics:
         reclaimed=total("reclaimed"),
         damaged=left("damaged"),
         dwell=sum([p.dwell for p in partitions], Histogram()),
-        processing=sum([p.processing for p in partitions], Histogram()),
-        failed=sum([p.failed for p in partitions]),
+        processing=partitions[0].processing,
+        failed=partitions[0].failed,
         consumers=partitions[0].consumers,
         waiters=partitions[0]["waiters"],
     )

@@ -66,10 +66,8 @@ class PartitionMetrics:
         return self._durations("f").total
 
     def _durations(self, outcome: str) -> Histogram:
-        counts = [self[f"{outcome}{power}"] for power in range(BUCKETS)]
-        while counts and not counts[-1]:
-            counts.pop()
-        return Histogram(tuple(counts))
+        found = [int(name[1:]) for name in self.stats if name[:1] == outcome and name[1:].isdecimal() and len(name) < 4]
+        return Histogram(tuple([self[f"{outcome}{power}"] for power in range(max(found, default=-1) + 1)]))
 
     @property
     def consumers(self) -> dict[str, int]:
