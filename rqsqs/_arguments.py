@@ -24,6 +24,7 @@ Seconds = float | int | timedelta
 Moment = datetime | float | int
 AttributeValue = str | int | float | bytes
 
+MOST_TRACE_CONTEXT = 10_240  # W3C allows baggage of 8,192
 YEAR_MS = 365 * 86_400_000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
@@ -63,6 +64,7 @@ class SendOptions(TypedDict, total=False):
     deduplication_id: str | None
     deduplication_window: Seconds | None
     attributes: Mapping[str, AttributeValue] | None
+    trace_context: Mapping[str, str] | None
 
 
 class Entry:
@@ -110,7 +112,7 @@ def outgoing(q: QueueRef, limits: Limits, body: Any, options: SendOptions, funct
         refuse_unknown(function, options, SendOptions)
     given = options.get
     delay, at, group, dedup_id = given("delay"), given("at"), given("group"), given("deduplication_id")
-    window, values = given("deduplication_window"), given("attributes")
+    window, values, context = given("deduplication_window"), given("attributes"), given("trace_context")
     if delay is not None and at is not None:
         raise InvalidParameterValue(f"delay or at must be given, not both, got delay={shown(delay)} and at={shown(at)}")
     if q.is_fifo and group is None:
@@ -118,6 +120,7 @@ def outgoing(q: QueueRef, limits: Limits, body: Any, options: SendOptions, funct
     return envelope.outgoing(
         body,
         attributes=None if values is None else attributes(values, limits),
+        trace_context=None if context is None else trace_context(context),
         group=None if group is None else label("group", group),
         dedup_id=None if dedup_id is None else label("deduplication_id", dedup_id),
         content_hash=envelope.content_hash(body) if q.is_fifo and dedup_id is None else None,
@@ -199,6 +202,19 @@ def attributes(values: Any, limits: Limits) -> dict[str, tuple[str, str | bytes]
             found[name] = ("Number", repr(value))
         else:
             raise InvalidParameterValue(f"attribute {name!r} must be a str, a number or bytes, got {shown(value)}")
+    return found
+
+
+def trace_context(value: Any) -> dict[str, str]:
+    """The fields of a trace context."""
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for item in value.items() for text in item):
+        raise InvalidParameterValue(f"trace_context must map str to str, such as traceparent, got {shown(value)}")
+    found = dict(value)
+    size = sum(len(text) for item in found.items() for text in item)
+    if size > MOST_TRACE_CONTEXT:
+        raise InvalidParameterValue(
+            f"trace_context must have at most {MOST_TRACE_CONTEXT} characters in all, got {size}"
+        )
     return found
 
 

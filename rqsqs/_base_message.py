@@ -108,6 +108,11 @@ class BaseMessage:
         return {name: _attribute_value(*pair) for name, pair in self._delivery.attributes.items()}
 
     @property
+    def trace_context(self) -> dict[str, str]:
+        """The fields of the trace context that it was sent in, such as traceparent; empty if it has none."""
+        return self._delivery.trace_context()
+
+    @property
     def cause(self) -> Failure | None:
         """Why a worker could not finish it, if one said so; the last cause counts, also from before a redrive."""
         return self._delivery.cause

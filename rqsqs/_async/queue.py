@@ -92,6 +92,8 @@ class Queue:
             deduplication_id: 1 to 128 characters; a second message with it inside the window is not stored.
             deduplication_window: seconds, 0 to 1 year, instead of the queue's (5 minutes).
             attributes: names to text, numbers or bytes, kept beside the body.
+            trace_context: fields of a tracer, such as traceparent, for who handles the message; rqsqs.opentelemetry
+                fills them in.
             durability: how safe it has to be before this returns, a Durability or its text; None = as the queue or the
                 connection says.
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import copy
 import json
+from collections.abc import Collection
 from typing import Any
 
 import msgpack
@@ -15,6 +16,10 @@ from rqsqs._core.envelope import BYTES, FORMAT, KINDS_PER_FORMAT, OBJECT, TEXT, 
 from rqsqs._core.keys import Partition
 from rqsqs.errors import FormatNewer, MessageDamaged
 from rqsqs.models import Failure
+
+TRACE_FIELDS = ("traceparent", "tracestate", "baggage")  # W3C's
+TRACE_HEADER_FIELD = "X-Amzn-Trace-Id"  # AWSTraceHeader as a field of HTTP
+OTEL = "otel."  # what opentelemetry-instrumentation-boto3sqs puts before the names of its attributes
 
 
 def with_cause(d: Delivery, found: Failure) -> tuple[int, bytes]:
@@ -192,6 +197,9 @@ class Delivery:
                 for name in "tgd":
                     if not isinstance(headers.get(name), str | None):
                         return self._damaged("has odd headers")
+                for item in (headers.get("c") or {}).items():
+                    if not (isinstance(item[0], str) and isinstance(item[1], str)):
+                        return self._damaged("has a trace context that is not text")
         except MessageDamaged as e:
             return self._with_cause(e)
         except UNREADABLE as e:
@@ -305,7 +313,36 @@ class Delivery:
 
     @property
     def trace_header(self) -> str | None:
-        return self.header("t")
+        """AWSTraceHeader."""
+        found = self.header("t")
+        return self.own_trace_context.get(TRACE_HEADER_FIELD) if found is None else found
+
+    @property
+    def own_trace_context(self) -> dict[str, str]:
+        """The part of the trace context that is neither in attributes nor AWSTraceHeader."""
+        found: dict[str, str] = self.envelope[2].get("c") or {}
+        return found
+
+    def trace_context(self, fields: Collection[str] = TRACE_FIELDS) -> dict[str, str]:
+        """The trace context that its sender gave it, whichever API that used. It is looked for in this order: in the
+        header `c`, which the APIs of rqsqs write; in attributes of the fields' names, or with `otel.` before it, as
+        instrumentations of SQS clients write them; in AWSTraceHeader, which is the field X-Amzn-Trace-Id.
+
+        Args:
+            fields: their names among attributes.
+        """
+        headers = self.envelope[2]
+        found: dict[str, str] = {}
+        if headers.get("t"):
+            found[TRACE_HEADER_FIELD] = headers["t"]
+        attributes = headers.get("a")
+        if attributes:
+            for name in fields:
+                for pair in (attributes.get(name), attributes.get(OTEL + name)):
+                    if pair is not None and isinstance(pair[1], str):
+                        found[name] = pair[1]
+                        break
+        return found | self.own_trace_context
 
     @property
     def group(self) -> str | None:

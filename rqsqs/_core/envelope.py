@@ -3,7 +3,8 @@
 [KIND, BODY]  or  [KIND, BODY, HEADERS]      KIND 0 text, 1 bytes, 2 any other msgpack-able object
                                              3 a record that could not be read, as bytes, for somebody to look at
                                              + 4 for each format after the first
-HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id
+HEADERS: a = attributes {name: [data type, value]}, t = AWSTraceHeader, g = message group, d = deduplication id,
+         c = trace context {field: value}, which no attribute has (delivery.trace_context() has all of it)
 
 Behind the envelope of a message that failed stands the cause, an object of its own: [STAMP, FAILURES, TYPE, MESSAGE,
 TRACEBACK, WORKER, AT_MS, RECEIVES]. STAMP is the begin of the key it failed under, its id: after a redrive, which gives
@@ -65,6 +66,7 @@ def outgoing(
     *,
     attributes: Mapping[str, tuple[str, str | bytes]] | None = None,
     trace_header: str | None = None,
+    trace_context: Mapping[str, str] | None = None,
     group: str | None = None,
     dedup_id: str | None = None,
     content_hash: str | None = None,
@@ -89,6 +91,8 @@ def outgoing(
         headers["g"] = group
     if dedup_id is not None:
         headers["d"] = dedup_id
+    if trace_context:
+        headers["c"] = trace_context
     if isinstance(body, memoryview):
         body = bytes(body)
     kind = TEXT if isinstance(body, str) else BYTES if isinstance(body, (bytes, bytearray)) else OBJECT

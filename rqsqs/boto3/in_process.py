@@ -30,6 +30,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.parsers import create_parser
 
 from rqsqs import embedded
+from rqsqs._core import telemetry
 from rqsqs._core.operation import Flow
 from rqsqs._io.connect import shown
 from rqsqs._io.sync.runner import Transport
@@ -95,6 +96,8 @@ class _Responder:
                 transport.space, region, self._account, self._limits, durability=self._durability
             )
         params = read(context.pop(PARAMS, None), request["body"], model.input_shape)
+        if telemetry.current is not None:
+            return telemetry.current.request(transport.url, found, model.name, params)
         return perform(found, model.name, params)
 
     def _respond(self, outcome: dict[str, Any] | RequestError, model: Any, context: dict[str, Any]) -> Answer:

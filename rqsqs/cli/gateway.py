@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from rqsqs.cli import output
+from rqsqs.cli import output, telemetry
 from rqsqs.cli.parameter_types import FILE
 from rqsqs.cli.report import OK, Lines, Results
 from rqsqs.cli.settings import Settings, reported
@@ -45,6 +45,7 @@ from rqsqs.cli.settings import Settings, reported
 @click.option("--tls-cert", type=FILE, help="Certificate, in PEM; read again when it changes.")
 @click.option("--tls-key", type=FILE, help="Its key, in PEM.")
 @click.option("--check", is_flag=True, help="Ask a gateway that runs at --host and --port whether it is ready.")
+@click.option("--opentelemetry", "opentelemetry", is_flag=True, help=telemetry.HELP)
 @click.option("--access-log/--no-access-log", default=False, show_default=True, help="Print a line for each request.")
 @reported
 def gateway(
@@ -67,6 +68,7 @@ def gateway(
     tls_cert: str | None,
     tls_key: str | None,
     check: bool,
+    opentelemetry: bool,
     access_log: bool,
 ) -> Results:
     """Let any AWS SDK use the queues, over HTTP.
@@ -99,6 +101,8 @@ def gateway(
         has_keys=keys is not None, no_auth=no_auth, allow_unauthenticated=allow_unauthenticated, host=host
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="rqsqs: %(message)s")
+    if opentelemetry:
+        telemetry.require()
     url = connect.resolve(settings.url)
     gateway_settings = GatewaySettings(
         url=url,
@@ -141,8 +145,16 @@ def gateway(
         output.note(f"the gateway answers at {address}: AWS_ENDPOINT_URL_SQS={address}")
         sys.stdout.flush()
 
+        class Observed(Gateway):
+            async def close(self) -> None:
+                await super().close()
+                telemetry.flush()  # nobody else does it at the end of one of several processes
+
         def make() -> Gateway:
-            return Gateway(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None)
+            if opentelemetry:
+                telemetry.switch_on()
+            kind = Observed if opentelemetry else Gateway
+            return kind(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None)
 
         with contextlib.suppress(KeyboardInterrupt):
             serve(make, serving, listener)

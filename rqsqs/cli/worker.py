@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from rqsqs.cli import logs, output
+from rqsqs.cli import logs, output, telemetry
 from rqsqs.cli.parameter_types import DURATION, FILE, QUEUE
 from rqsqs.cli.settings import Settings, reported
 
@@ -38,6 +38,7 @@ CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options t
               help="Serve /livez and /readyz on this port; 0 = a free one.")  # fmt: skip
 @click.option("--health-host", default="127.0.0.1", metavar="ADDRESS",
               help="Address of the health checks; 0.0.0.0 for all addresses [127.0.0.1].")  # fmt: skip
+@click.option("--opentelemetry", is_flag=True, help=telemetry.HELP)
 @click.option("--reload", is_flag=True, help="Development: restart when a *.py file changes.")
 @click.option("--reload-dir", "folders", type=FILE, multiple=True, metavar="FOLDER",
               help="Watch files below this folder; may be repeated [the current directory].")  # fmt: skip
@@ -76,6 +77,8 @@ def worker(context: click.Context, settings: Settings, /, **given: Any) -> int:
         raise click.UsageError("--lambda names the queue: leave --queue out")
     if given["folders"] and not given["reload"]:
         raise click.UsageError("--reload-dir goes with --reload")
+    if given["opentelemetry"]:
+        telemetry.require()
     if given["report_to"] is None and (given["processes"] > 1 or given["reload"]):
         return _supervise(settings, given)
     return _work(settings, given)
@@ -115,6 +118,7 @@ def _arguments(settings: Settings, given: dict[str, Any]) -> list[str]:
     if given["lambda_queue"] is not None:
         found.append(f"--lambda={given['lambda_queue']}")
     found += [f"--queue={name}" for name in given["queues"]]
+    found += ["--opentelemetry"] if given["opentelemetry"] else []
     found += [f"--given={name}" for name in given["given"]]
     return [*found, given["target"]]
 
@@ -142,6 +146,8 @@ def _work(settings: Settings, given: dict[str, Any]) -> int:
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     if given["health_port"] is not None:
         Health(status, given["health_port"], given["health_host"]).start()
+    if given["opentelemetry"]:
+        telemetry.switch_on()
     found = _load(settings, given)
     if found is None:
         return 1

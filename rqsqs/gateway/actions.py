@@ -14,6 +14,7 @@ import re
 import time
 from typing import Any
 
+from rqsqs._core import telemetry
 from rqsqs.errors import RequestError, ResourceNotFound, RqsqsError, ServerError
 from rqsqs.sqs import Failed, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
@@ -159,7 +160,11 @@ class Actions:
                 await account.transport.run(pending)
             if action == "ReceiveMessage" and self.polls.is_draining:
                 unsealed = {**unsealed, "WaitTimeSeconds": 0}
-            flow = perform(context, action, unsealed)
+            if telemetry.current is None:
+                flow = perform(context, action, unsealed)
+            else:
+                url, headers = account.transport.url, exchange.request.headers
+                flow = telemetry.current.request(url, context, action, unsealed, headers)
             if action == "ReceiveMessage" and unsealed.get("WaitTimeSeconds") != 0:
                 with access.poll(caller, request):
                     response = await self.polls.run(account.transport, flow, receive)

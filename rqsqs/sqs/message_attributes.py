@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from rqsqs._core.delivery import OTEL, TRACE_HEADER_FIELD, Delivery
 from rqsqs.errors import InvalidMessageContents, InvalidParameterValue, UnsupportedOperation
 from rqsqs.limits import AWS
 
@@ -166,6 +167,17 @@ def select(attributes: Mapping[str, tuple[str, Any]], patterns: Sequence[str]) -
     exact = {pattern for pattern in patterns if not pattern.endswith(".*")}
     prefixes = tuple(pattern[:-2] for pattern in patterns if pattern.endswith(".*"))
     return {name: value for name, value in attributes.items() if name in exact or name.startswith(prefixes)}
+
+
+def shown(delivery: Delivery, patterns: Sequence[str] = ()) -> Attributes:
+    """The attributes of a message, and its trace context as some more, so that instrumentations of SQS clients find it;
+    as far as a message of SQS may have so many. Who asks for `otel.*` gets it under these names."""
+    attributes = delivery.attributes
+    for name, value in delivery.own_trace_context.items():
+        for shown_name in (name, OTEL + name) if f"{OTEL}*" in patterns else (name,):
+            if len(attributes) < AWS.attributes and name != TRACE_HEADER_FIELD and value:
+                attributes.setdefault(shown_name, ("String", value))
+    return attributes
 
 
 def as_shape(attributes: Mapping[str, tuple[str, Any]]) -> dict[str, dict[str, Any]]:

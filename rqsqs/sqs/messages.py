@@ -28,6 +28,7 @@ from .message_attributes import (
     check_body,
     check_system_attributes,
     select,
+    shown,
     size_of,
 )
 from .names import check_id, invalid, missing
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TURNS = 6  # read the socket, tell the connection, tell who looks, end the wait, cancel the task; one to spare
+
+# Parameters that no request of a client has: who calls actions may set them.
+TRACE_CONTEXT = "rqsqs.trace_context"  # of a message to be sent, or an entry of a batch: its fields
+RECEIVED = "rqsqs.received"  # a list, which takes the deliveries of a receive
 
 _WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type."
 
@@ -113,6 +118,8 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
         attempt_id=_check_attempt_id(queue, params.get("ReceiveRequestAttemptId")),
     )
     deliveries = flows.readable(received, must=True)
+    if RECEIVED in params:
+        params[RECEIVED].extend(deliveries)
     if not deliveries:
         return {}
     if ctx.can_hang_up and wait_ms != 0:
@@ -180,6 +187,7 @@ def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str)
         body,
         attributes=attributes or None,
         trace_header=str(system[TRACE_HEADER][1]) if system else None,
+        trace_context=params.get(TRACE_CONTEXT),
         group=group,
         dedup_id=dedup_id,
         delay_ms=_check_delay(limits, queue, params.get("DelaySeconds")),
@@ -312,7 +320,7 @@ def _received(
         if attributes:
             message["Attributes"] = attributes
     if names:
-        selected = select(delivery.attributes, names)
+        selected = select(shown(delivery, names), names)
         if selected:
             message["MD5OfMessageAttributes"] = md5_of_attributes(selected)
             message["MessageAttributes"] = as_shape(selected)

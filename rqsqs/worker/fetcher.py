@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rqsqs._core import flows
+from rqsqs._core import flows, telemetry
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.operation import Flow, Sleep, Wait
 from rqsqs._core.operations import Outcome
@@ -58,6 +58,8 @@ class Fetcher:
             self.host.durability,
             self.settler.warning(queue),
         )
+        if telemetry.current is not None:
+            flow = telemetry.current.fetch(self.transport.url, queue.ref, finished, flow)
         queue.is_backlogged = True
         got: list[Delivery] = []
         unreadable: list[Outcome] = []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rqsqs._core import flows
+from rqsqs._core import flows, telemetry
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.operation import Flow
 from rqsqs.errors import DurabilityNotReached
@@ -130,6 +131,11 @@ class Job:
         is_late = now - self.since > heartbeat.extension_s and now - heartbeat.last > heartbeat.extension_s
         return is_late or self.is_settled or len(self.lost) > 0
 
+    def _beginning(self) -> Callable[[], Any]:
+        """What calls the function."""
+        on = telemetry.current
+        return self._begin if on is None else functools.partial(on.process, self, self._begin)
+
     def _begin(self) -> Any:
         """Call the function; a coroutine function gives its coroutine."""
         handler = self.queue.handler
@@ -234,7 +240,7 @@ class Job:
                 if self.queue.handler.timeout is not None:
                     self._interruption = Interruption()
                     self.host.soon(self._arm, self.queue.handler.timeout)
-                result = contextvars.copy_context().run(self._begin)  # nothing of it stays in the thread
+                result = contextvars.copy_context().run(self._beginning())  # nothing of it stays in the thread
                 errors = self.queue.handler.errors_of(self.deliveries, result)
             finally:
                 if self._interruption is not None:
@@ -277,10 +283,10 @@ class Job:
         clock: Any = None
         try:
             if handler.timeout is None:
-                errors = handler.errors_of(self.deliveries, await self._begin())
+                errors = handler.errors_of(self.deliveries, await self._beginning()())
             else:
                 async with asyncio.timeout(handler.timeout) as clock:
-                    errors = handler.errors_of(self.deliveries, await self._begin())
+                    errors = handler.errors_of(self.deliveries, await self._beginning()())
         except BaseException as e:
             if self.host.is_forked:
                 leave(e)

@@ -15,6 +15,7 @@ from typing import Any
 from rqsqs._base_message import BaseMessage
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.sqs import digests
+from rqsqs.sqs.message_attributes import shown
 from rqsqs.worker.context import Context
 from rqsqs.worker.outcomes import Retry
 
@@ -65,7 +66,7 @@ def event_of(messages: Sequence[BaseMessage], queue: str) -> dict[str, Any]:
 
 def _record(message: BaseMessage, queue: str) -> dict[str, Any]:
     d = message._delivery
-    body = d.text()
+    body, attributes_shown = d.text(), shown(d)
     attributes = {
         "ApproximateReceiveCount": str(d.receive_count),
         "SentTimestamp": str(d.sent_at_ms),
@@ -84,14 +85,14 @@ def _record(message: BaseMessage, queue: str) -> dict[str, Any]:
         "receiptHandle": message.receipt_handle,
         "body": body,
         "attributes": attributes | {name: value for name, value in optional.items() if value is not None},
-        "messageAttributes": {name: _attribute(*pair) for name, pair in d.attributes.items()},
+        "messageAttributes": {name: _attribute(*pair) for name, pair in attributes_shown.items()},
         "md5OfBody": digests.md5_of_body(body),
         "eventSource": "aws:sqs",
         "eventSourceARN": _arn(queue),
         "awsRegion": REGION,
     }
-    if d.attributes:
-        record["md5OfMessageAttributes"] = digests.md5_of_attributes(d.attributes)
+    if attributes_shown:
+        record["md5OfMessageAttributes"] = digests.md5_of_attributes(attributes_shown)
     return record
 
 

@@ -10,9 +10,11 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from rqsqs._core import flows
+from rqsqs._core import flows, telemetry
 from rqsqs._core.delivery import Delivery
+from rqsqs._core.operation import Flow
 from rqsqs._core.operations import DEAD_LETTERED, EXPIRED, GONE, Outcome
 from rqsqs._io.sync.runner import Transport
 from rqsqs._tracebacks import forget_own_frames
@@ -24,6 +26,7 @@ from rqsqs.worker.outcomes import failed, requeue
 from rqsqs.worker.scheduler import Scheduler, ThreadWork
 from rqsqs.worker.worker_queue import WorkerQueue
 
+T = TypeVar("T")
 log = logging.getLogger("rqsqs.worker")
 
 
@@ -139,9 +142,10 @@ class Settler:
         error: Exception | None = None
         try:
             if finished:
-                self._transport.run(flows.finish(queue.ref, finished, self._durability, warn))
+                self._run(queue, finished, flows.finish(queue.ref, finished, self._durability, warn))
             if outcomes:
-                statuses = self._transport.run(flows.release(queue.ref, outcomes, self._durability, warn))
+                released = [outcome.delivery for outcome in outcomes]
+                statuses = self._run(queue, released, flows.release(queue.ref, outcomes, self._durability, warn))
         except QueueDoesNotExist:
             pass
         except Exception as e:
@@ -171,6 +175,11 @@ class Settler:
         for outcome, status in zip(outcomes, statuses, strict=False):
             if outcome.kind != "requeue":
                 log_lines.released(queue.name, outcome, status)
+
+    def _run(self, queue: WorkerQueue, deliveries: Sequence[Delivery], flow: Flow[T]) -> T:
+        if telemetry.current is not None:
+            flow = telemetry.current.settle(self._transport.url, queue.ref, deliveries, flow)
+        return self._transport.run(flow)
 
     def deleted(self, queue: WorkerQueue, finished: list[Delivery]) -> None:
         """With the lock: they are gone; the list is emptied."""

@@ -16,6 +16,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {"_arguments", "_settings", "_base_message"},
     {"_async", "_sync", "aio", ""},
     {"sqs", "metrics"},
+    {"opentelemetry"},
     {"boto3", "gateway", "worker", "testing", "pytest_plugin"},
     {"cli", "__main__"},
 ]
