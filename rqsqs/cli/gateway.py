@@ -44,7 +44,12 @@ from rqsqs.cli.settings import Settings, reported
               help="How long requests may finish when the gateway stops.")  # fmt: skip
 @click.option("--tls-cert", type=FILE, help="Certificate, in PEM; read again when it changes.")
 @click.option("--tls-key", type=FILE, help="Its key, in PEM.")
-@click.option("--check", is_flag=True, help="Ask a gateway that runs at --host and --port whether it is ready.")
+@click.option("--metrics-port", type=click.IntRange(0, 65_535), metavar="N",
+              help="Let Prometheus scrape /metrics at this port; 0 takes a free one.")  # fmt: skip
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="Address of that port. Who can connect to it can read the numbers of all queues.")  # fmt: skip
+@click.option("--check", is_flag=True,
+              help="Ask whether one that runs at --host and --port (and --metrics-port) is ready.")  # fmt: skip
 @click.option("--opentelemetry", "opentelemetry", is_flag=True, help=telemetry.HELP)
 @click.option("--access-log/--no-access-log", default=False, show_default=True, help="Print a line for each request.")
 @reported
@@ -67,6 +72,8 @@ def gateway(
     shutdown_timeout: float,
     tls_cert: str | None,
     tls_key: str | None,
+    metrics_port: int | None,
+    metrics_host: str,
     check: bool,
     opentelemetry: bool,
     access_log: bool,
@@ -86,11 +93,15 @@ def gateway(
     if check:
         from rqsqs.cli.gateway_check import ask
 
-        return (yield from ask(host, port, is_secure=bool(tls_cert)))
+        code = yield from ask(host, port, is_secure=bool(tls_cert))
+        if metrics_port is None or code:
+            return code
+        return (yield from ask(metrics_host, metrics_port, path="/livez"))
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
     from rqsqs.gateway import Gateway, GatewaySettings, open_queues
     from rqsqs.gateway.access_log import AccessLog
+    from rqsqs.gateway.counts import Counts
     from rqsqs.gateway.keys import read_for_gateway
     from rqsqs.gateway.serving import ServingSettings, listen, serve
     from rqsqs.gateway.start_rules import is_loopback, start_rule
@@ -129,6 +140,7 @@ def gateway(
     )
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
+        metrics_listener = None if metrics_port is None else stack.enter_context(listen(metrics_host, metrics_port))
         if url.startswith("embedded:"):
             stack.enter_context(embedded.acquire(url))
         if queues_file:
@@ -136,28 +148,37 @@ def gateway(
 
             queue_files.create(queue_files.read(Path(queues_file)), gateway_settings, Path(queues_file))
         address = _address(listener.getsockname(), bool(tls_cert))
-        yield Lines([address], url=address, processes=processes)
+        metrics_url = None if metrics_listener is None else f"{_address(metrics_listener.getsockname(), False)}/metrics"
+        yield Lines([address], url=address, processes=processes, metrics_url=metrics_url)
         if warning:
             output.note(f"rqsqs: {warning}")
         if authentication == "keys":
             for text in open_queues.warnings(gateway_settings):
                 output.note(f"rqsqs: {text}")
         output.note(f"the gateway answers at {address}: AWS_ENDPOINT_URL_SQS={address}")
+        if metrics_url:
+            output.note(f"Prometheus can scrape {metrics_url}")
+            if not is_loopback(metrics_host):
+                where = metrics_host or "every address"
+                output.note(f"rqsqs: other machines can reach {where}, and read the names and numbers of all queues")
         sys.stdout.flush()
+        counts = Counts(processes) if metrics_listener is not None or gateway_settings.is_open else None
 
         class Observed(Gateway):
             async def close(self) -> None:
                 await super().close()
                 telemetry.flush()  # nobody else does it at the end of one of several processes
 
-        def make() -> Gateway:
+        def make(process: int) -> Gateway:
             if opentelemetry:
                 telemetry.switch_on()
+            if counts is not None:
+                counts.take(process)
             kind = Observed if opentelemetry else Gateway
-            return kind(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None)
+            return kind(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None, counts)
 
         with contextlib.suppress(KeyboardInterrupt):
-            serve(make, serving, listener)
+            serve(make, serving, listener, metrics_listener)
     return OK
 
 

@@ -11,13 +11,14 @@ from rqsqs.cli.report import OK, REFUSED, SERVER, Result, Results
 TIMEOUT_S = 8.0  # more than /readyz takes
 
 
-def ask(host: str, port: int, *, is_secure: bool) -> Results:
-    """Ask /readyz, and say what it answered.
+def ask(host: str, port: int, *, is_secure: bool = False, path: str = "/readyz") -> Results:
+    """Ask whether it is ready, and say what it answered.
 
     Args:
         host: what the gateway listens on.
         port: its port.
         is_secure: whether it has a certificate. It is our own gateway, so the certificate is not checked.
+        path: what is asked.
     """
     address = _reachable(host)
     connection: http.client.HTTPConnection
@@ -29,7 +30,7 @@ def ask(host: str, port: int, *, is_secure: bool) -> Results:
         connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_S)
     where = f"{address}:{port}"
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read(1000).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:

@@ -27,12 +27,13 @@ from .access import Access
 from .access_log import AccessLog
 from .accounts import Accounts
 from .callers import Caller
+from .counts import Counts
 from .origins import Origins
 from .polls import HungUp, Polls, Receive
 from .protocols import json, query, xml
 from .protocols.shapes import ACTIONS
 from .proxies import Proxies
-from .refusals import MissingAuthenticationToken, NothingHere, UnknownAction, UnsupportedEncoding
+from .refusals import MissingAuthenticationToken, NothingHere, RequestThrottled, UnknownAction, UnsupportedEncoding
 from .request import HttpRequest, HttpResponse
 from .settings import GatewaySettings
 
@@ -81,18 +82,27 @@ class Exchange:
 class Actions:
     """Answers requests.
 
+    Args:
+        settings: of the gateway.
+        access_log: notes each request.
+        counts: counts them.
+
     Attributes:
+        origins: where requests may come from.
         polls: the receives that may wait.
     """
 
-    def __init__(self, settings: GatewaySettings, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self, settings: GatewaySettings, access_log: AccessLog | None = None, counts: Counts | None = None
+    ) -> None:
         self._settings = settings
         self._access = Access(settings)
         self._accounts = Accounts(settings)
-        self._origins = Origins(settings)
+        self.origins = Origins(settings)
         self._proxies = Proxies(settings)
         self._access_log = access_log
-        self.polls = Polls()
+        self._counts = counts
+        self.polls = Polls(counts)
 
     async def answer(self, request: HttpRequest, receive: Receive, root_path: str = "") -> HttpResponse:
         """Answer a request.
@@ -139,7 +149,7 @@ class Actions:
 
     async def _answer(self, exchange: Exchange, receive: Receive, root_path: str) -> HttpResponse:
         request = exchange.request
-        base = self._origins.check(request)
+        base = self.origins.check(request)
         self._find_action(exchange, root_path)
         caller = self._authenticate(exchange)
         if exchange.action == sts.ACTION:
@@ -253,6 +263,8 @@ class Actions:
 
     def _refusal(self, exchange: Exchange, error: Exception) -> HttpResponse:
         failed = describe(error)
+        if self._counts is not None and isinstance(error, RequestThrottled):
+            self._counts.note_throttled()
         if isinstance(error, NothingHere) and exchange.form is not None:
             more = {"x-amzn-query-error": failed.query_error}
             return self._response(exchange, failed.status, xml.CONTENT_TYPE, b"<UnknownOperationException/>\n", more)
@@ -295,6 +307,8 @@ class Actions:
     def _log(self, exchange: Exchange, status: int) -> None:
         if self._access_log is not None:
             self._access_log.add(exchange, status)
+        if self._counts is not None:
+            self._counts.note(exchange, status)
 
 
 def _claimed_key(request: HttpRequest) -> str:

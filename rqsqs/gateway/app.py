@@ -8,16 +8,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rqsqs.errors import RqsqsError
 
 from .access_log import AccessLog
 from .actions import Actions
+from .counts import Counts
 from .polls import HungUp
-from .refusals import BodyTooLarge, BodyTooSlow, TooBusy
+from .refusals import AccessDenied, BodyTooLarge, BodyTooSlow, TooBusy
 from .request import HttpRequest, HttpResponse
 from .settings import MIB, GatewaySettings
+
+if TYPE_CHECKING:
+    from .metrics import GatewayMetrics
 
 log = logging.getLogger("rqsqs.gateway")
 
@@ -38,11 +42,22 @@ class Gateway:
     Args:
         settings: what it is told; None = as `rqsqs gateway` without options.
         access_log: notes each request.
+        counts: what is counted of requests, with other processes; None = by itself, where `/metrics` shows it.
+
+    Attributes:
+        counts: None = nothing is counted.
     """
 
-    def __init__(self, settings: GatewaySettings | None = None, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings | None = None,
+        access_log: AccessLog | None = None,
+        counts: Counts | None = None,
+    ) -> None:
         self.settings = settings or GatewaySettings()
+        self.counts = Counts() if counts is None and self.settings.is_open else counts
         self._access_log = access_log
+        self._metrics: GatewayMetrics | None = None
         self._actions: Actions | None = None
         self._held = 0  # bytes of bodies that have not come to their end
         self._first_ping: asyncio.Task[None] | None = None
@@ -51,8 +66,17 @@ class Gateway:
     def actions(self) -> Actions:
         """What answers requests; opened by the first one."""
         if self._actions is None:
-            self._actions = Actions(self.settings, self._access_log)
+            self._actions = Actions(self.settings, self._access_log, self.counts)
         return self._actions
+
+    @property
+    def metrics(self) -> GatewayMetrics:
+        """What answers scrapes; opened by the first one."""
+        if self._metrics is None:
+            from .metrics import GatewayMetrics
+
+            self._metrics = GatewayMetrics(self.settings, self.counts or Counts())
+        return self._metrics
 
     def drain(self) -> None:
         """Answer waiting receives with nothing, now. To be called when the server is told to end, in its event loop."""
@@ -67,6 +91,9 @@ class Gateway:
         actions, self._actions = self._actions, None
         if actions is not None:
             await actions.close()
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            await metrics.close()
         if self._access_log is not None:
             self._access_log.flush()
 
@@ -103,6 +130,8 @@ class Gateway:
         path = scope["path"].removeprefix(root_path)
         if path in ("/livez", "/readyz") and scope["method"] in ("GET", "HEAD"):
             response = await self._health(path)
+        elif path == "/metrics" and self.settings.is_open and scope["method"] in ("GET", "HEAD"):
+            response = await self._scraped(_request(scope, _headers(scope["headers"]), b""))
         else:
             fields = _headers(scope["headers"])
             try:
@@ -165,6 +194,20 @@ class Gateway:
             except (RqsqsError, TimeoutError) as error:
                 return HttpResponse(503, headers, f"{type(error).__name__}\n".encode())
         return HttpResponse(200, headers, b"ok\n")
+
+    async def _scraped(self, request: HttpRequest) -> HttpResponse:
+        """`/metrics`, where nobody is asked who they are."""
+        try:
+            self.actions.origins.check(request)
+            found = await self.metrics.answer(request.query_string.decode("latin-1"), dict(request.headers))
+        except AccessDenied as error:
+            return HttpResponse(403, {"content-type": "text/plain"}, f"{error}\n".encode())
+        except ValueError as error:
+            return HttpResponse(400, {"content-type": "text/plain"}, f"{error}\n".encode())
+        headers = {name.lower(): value for name, value in found.headers.items()}
+        return HttpResponse(
+            found.status, {"content-type": found.content_type, "cache-control": "no-store", **headers}, found.body
+        )
 
 
 @lru_cache(maxsize=2)

@@ -28,6 +28,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Refuse it if there are too many."""
         super().connection_made(transport)
+        self._tell()
         if len(self.connections) > MOST_CONNECTIONS:
             self._refuse(b"503 Service Unavailable")
             return
@@ -38,6 +39,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Forget it."""
         self._stop_timer()
         super().connection_lost(exc)
+        self._tell()
 
     def data_received(self, data: bytes) -> None:
         """Count what headers take."""
@@ -89,6 +91,11 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuse what is no HTTP."""
         self._forsake()
         super().send_400_response(msg)
+
+    def _tell(self) -> None:
+        counts = getattr(self.config.app, "counts", None)
+        if counts is not None:
+            counts.set_connections(len(self.connections))
 
     def _forsake(self) -> None:
         """Let the answers that are due go nowhere: the connection is about to be closed."""

@@ -12,6 +12,8 @@ from typing import Any
 from rqsqs._core.operation import Flow
 from rqsqs._io.aio.runner import Transport
 
+from .counts import Counts
+
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -22,11 +24,15 @@ class HungUp(Exception):
 class Polls:
     """The receives that are at work.
 
+    Args:
+        counts: is told how many there are.
+
     Attributes:
         is_draining: whether no receive may wait any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts | None = None) -> None:
+        self._counts = counts
         self._scopes: set[asyncio.Timeout] = set()
         self.is_draining = False
 
@@ -47,6 +53,7 @@ class Polls:
         try:
             async with scope:
                 self._scopes.add(scope)
+                self._tell()
                 return await transport.run(flow)
         except TimeoutError:
             if not scope.expired():
@@ -56,6 +63,7 @@ class Polls:
             return {}
         finally:
             self._scopes.discard(scope)
+            self._tell()
             watch.end()
 
     def drain(self) -> None:
@@ -63,6 +71,10 @@ class Polls:
         self.is_draining = True
         for scope in list(self._scopes):
             _end(scope)
+
+    def _tell(self) -> None:
+        if self._counts is not None:
+            self._counts.set_polls(len(self._scopes))
 
 
 def _end(scope: asyncio.Timeout) -> None:

@@ -91,18 +91,25 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(make: Callable[[], Gateway], settings: ServingSettings, listener: socket.socket) -> None:
+def serve(
+    make: Callable[[int], Gateway],
+    settings: ServingSettings,
+    listener: socket.socket,
+    metrics_listener: socket.socket | None = None,
+) -> None:
     """Serve until a signal comes.
 
     Args:
-        make: makes the application, in the process that runs it.
+        make: makes the application, in the process that runs it; is given its number.
+        listener: where clients connect.
+        metrics_listener: where scrapers do.
     """
     _allow_many_files()
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
     if settings.processes == 1:
-        Server(make(), settings).run([listener])
+        Server(make(0), settings, metrics_listener=metrics_listener).run([listener])
     else:
-        _Processes(make, settings, listener).run()
+        _Processes(make, settings, listener, metrics_listener).run()
 
 
 class Server(uvicorn.Server):
@@ -110,9 +117,16 @@ class Server(uvicorn.Server):
 
     Args:
         parent: a pipe that breaks when the process does that started this one, which then ends as well.
+        metrics_listener: where scrapers connect; shared with other processes.
     """
 
-    def __init__(self, app: Gateway, settings: ServingSettings, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        app: Gateway,
+        settings: ServingSettings,
+        parent: int | None = None,
+        metrics_listener: socket.socket | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -135,6 +149,8 @@ class Server(uvicorn.Server):
         self._app = app
         self._settings = settings
         self._parent = parent
+        self._metrics_listener = metrics_listener
+        self._scrapes = contextlib.ExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._seen: object = None
@@ -164,6 +180,8 @@ class Server(uvicorn.Server):
         """Also listen to SIGHUP, and look at the certificate."""
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         await super().startup(sockets)
+        if self._metrics_listener is not None:
+            self._scrapes.enter_context(self._answering_scrapes(self._loop, self._metrics_listener))
         if self._parent is not None:
             self._loop.add_reader(self._parent, self._orphaned)
         if self._settings.tls_cert is not None:
@@ -181,8 +199,18 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer waiting receives first."""
+        self._scrapes.close()
         self._app.drain()
         await super().shutdown(sockets)
+
+    def _answering_scrapes(
+        self, loop: asyncio.AbstractEventLoop, listener: socket.socket
+    ) -> contextlib.AbstractContextManager[None]:
+        """In threads of their own, so that no client has to wait for them; what they read is read in the loop."""
+        from rqsqs.metrics.exporter import in_loop
+        from rqsqs.metrics.listener import Listener
+
+        return Listener(in_loop(loop, self._app.metrics.answer), listening=listener).running()
 
     def _orphaned(self) -> None:
         if self._loop is not None and self._parent is not None:
@@ -218,9 +246,16 @@ class Server(uvicorn.Server):
 class _Processes:
     """Several processes on one socket."""
 
-    def __init__(self, make: Callable[[], Gateway], settings: ServingSettings, listener: socket.socket) -> None:
-        self._make, self._settings, self._listener = make, settings, listener
-        self._started: dict[int, float] = {}
+    def __init__(
+        self,
+        make: Callable[[int], Gateway],
+        settings: ServingSettings,
+        listener: socket.socket,
+        metrics_listener: socket.socket | None,
+    ) -> None:
+        self._make, self._settings = make, settings
+        self._listener, self._metrics_listener = listener, metrics_listener
+        self._started: dict[int, tuple[int, float]] = {}  # the number of each process, and when it began
         self._ends_at: float | None = None
         self._pipe = os.pipe()  # nobody writes; it breaks when this process ends, however it does
 
@@ -228,8 +263,8 @@ class _Processes:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._handle)
         signal.signal(signal.SIGALRM, lambda *_: None)
-        for _ in range(self._settings.processes):
-            self._start()
+        for process in range(self._settings.processes):
+            self._start(process)
         while self._started:
             try:
                 pid, status = os.waitpid(-1, 0 if self._ends_at is None else os.WNOHANG)
@@ -240,26 +275,27 @@ class _Processes:
                     self._signal(signal.SIGKILL)
                 time.sleep(0.02)
                 continue
-            began = self._started.pop(pid, None)
-            if self._ends_at is None and began is not None:
+            found = self._started.pop(pid, None)
+            if self._ends_at is None and found is not None:
+                process, began = found
                 log.error("a process of the gateway ended with status %s; another one starts", status)
                 time.sleep(max(0.0, began + AGAIN_S - time.monotonic()))
                 if self._ends_at is None:
-                    self._start()
+                    self._start(process)
 
-    def _start(self) -> None:
+    def _start(self, process: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid:
-            self._started[pid] = time.monotonic()
+            self._started[pid] = process, time.monotonic()
             return
         code = 1
         try:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
             os.close(self._pipe[1])
-            Server(self._make(), self._settings, self._pipe[0]).run([self._listener])
+            Server(self._make(process), self._settings, self._pipe[0], self._metrics_listener).run([self._listener])
             code = 0
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1

@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import logging
 import re
+import selectors
 import socket
 import socketserver
 import threading
@@ -59,6 +60,7 @@ class Listener(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    timeout = 0  # serve() knows that somebody is there
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Listener(ThreadingHTTPServer):
             self.socket.close()
             self.socket = listening
             self.server_address = listening.getsockname()
+        self._ends = socket.socketpair()  # closing one says it to the other
         self.is_loopback = ipaddress.ip_address(self.address[0]).is_loopback
 
     @property
@@ -93,12 +96,27 @@ class Listener(ThreadingHTTPServer):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Answer in a thread until the end of the block."""
-        threading.Thread(target=self.serve_forever, name="rqsqs-listener", daemon=True).start()
+        thread = threading.Thread(target=self.serve, name="rqsqs-listener", daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            self.shutdown()
-            self.server_close()
+            self.stop()
+            thread.join()
+
+    def serve(self) -> None:
+        """Answer until stop(). Between requests it does nothing."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.socket, selectors.EVENT_READ)
+            ended = selector.register(self._ends[0], selectors.EVENT_READ)
+            while ended not in [key for key, _ in selector.select()]:
+                self.handle_request()
+        self.server_close()
+        self._ends[0].close()
+
+    def stop(self) -> None:
+        """Close the port, from any thread. What is being answered is left to its thread."""
+        self._ends[1].close()
 
     def server_bind(self) -> None:
         """Without looking for the name of this machine, which can take seconds."""

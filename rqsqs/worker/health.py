@@ -56,7 +56,7 @@ class Health:
     def _serve(self) -> None:
         server = self._server
         if server is not None:  # else it was stopped
-            server.serve_forever()
+            server.serve()
 
     def forked(self) -> None:
         """In a child: leave the port to the parent."""
@@ -66,8 +66,7 @@ class Health:
     def stop(self) -> None:
         """Close the port. What is being answered is left to its thread."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.stop()
             self._server = None
 
     def _respond(self, request: Request) -> Response:

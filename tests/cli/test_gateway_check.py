@@ -19,9 +19,10 @@ class Answers(http.server.BaseHTTPRequestHandler):
     """A gateway's /readyz, with the status that the test wants."""
 
     status = 200
+    paths = ("/readyz",)
 
     def do_GET(self) -> None:
-        assert self.path == "/readyz"
+        assert self.path in self.paths
         self.send_response(self.status)
         self.end_headers()
         self.wfile.write(b"ok\n" if self.status == 200 else b"ending\n")
@@ -51,6 +52,15 @@ def test_a_gateway_that_is_not_ready_is_not(run: Run, port: int, monkeypatch: py
     monkeypatch.setattr(Answers, "status", 503)
     result = run("gateway", "--check", "--port", str(port), code=1)
     assert "ending" in result.stdout + result.stderr
+
+
+def test_the_metrics_port_is_asked_as_well(run: Run, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "paths", ("/readyz", "/livez"))
+    shown = run("gateway", "--check", "--port", str(port), "--metrics-port", str(port)).stdout
+    assert shown.splitlines() == [f"127.0.0.1:{port}: ok"] * 2
+    other = free_port()
+    result = run("gateway", "--check", "--port", str(port), "--metrics-port", str(other), code=3)
+    assert f"no gateway answers at 127.0.0.1:{other}" in result.stdout
 
 
 def test_where_no_gateway_answers(run: Run) -> None:
