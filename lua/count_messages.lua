@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 --[[
 Count the messages of one partition of a standard queue, exactly, after dropping those whose retention is over: of every
-line up to 1,000 message groups, and among the first and last 1,000 in flight and the first 1,000 delayed.
+line up to 1,000 message groups, and among the first and last 1,000 in flight and the first 1,000 delayed. Who may not
+write (ACL) counts them as well.
 
 KEYS   1 meta     HASH  queue attributes
        2 ready    LIST  key, record ...
@@ -11,13 +12,14 @@ KEYS   1 meta     HASH  queue attributes
        6 fair_ring ZSET  message groups
 ALSO   group:NAME again:NAME paused stats sources heartbeats consumers commands
 ARGV   1 now_us  "" = the server's clock
-       2 group   of fair_ring, counted from 0, with which to go on
+       2 group   of fair_ring, counted from 0, with which to go on; 1000 = drop no more
        3 metrics "1" = and what happened so far
 RETURN {visible, in_flight, delayed, oldest_ms or "", next [, now_ms, created_us, topology, unreceived, received, is,
-       field, number ...]}: what happened is that of lib/counting.lua; next = the group with which the caller goes on,
-       -1 at the end; oldest_ms is that of the groups that were looked at
+       since_ms or "", groups, field, number ...]}: what happened is that of lib/counting.lua, and since_ms and groups
+       those of lib/gauges.lua, at the end; next = the group with which the caller goes on, -1 at the end; oldest_ms is
+       that of the groups that were looked at
 ERRORS QUEUE_NOT_FOUND
-BOUND  2500 calls, 64 KiB
+BOUND  2500 calls, 256 KiB
 ]]
 local message = require("lib.message")
 local fair_ring = require("lib.fair_ring")
@@ -34,7 +36,9 @@ local _, now = require("lib.clock")(ARGV[1], true)
 local retention_ms = retention * 1000
 local oldest_kept = string.format("%d", now - retention_ms)
 local base = string.match(meta, ".*:")
-local drops, oldest, start = 1000, nil, tonumber(ARGV[2])
+local LAST = 1000 -- groups
+local may_drop = redis.acl_check_cmd("HDEL", store)
+local drops, oldest, start, is_metrics = may_drop and 1000 or 0, nil, tonumber(ARGV[2]), ARGV[3] == "1"
 local expired = {expired_r = 0, expired_u = 0} -- lib/counting.lua
 
 local function count(field, by)
@@ -44,9 +48,8 @@ local function count(field, by)
 end
 
 local function see(key)
-  local sent = string.sub(key, 1, #now)
-  if not oldest or sent < oldest then
-    oldest = sent
+  if not oldest or key < oldest then
+    oldest = string.sub(key, 1, #now)
   end
 end
 
@@ -54,7 +57,7 @@ end
 local function drop_expired(zset, members, scores)
   local ended = {}
   for _, member in ipairs(members) do
-    if message.is_expired(member, oldest_kept) then
+    if may_drop and member < oldest_kept and message.is_expired(member, oldest_kept) then
       ended[#ended + 1] = member
       local field = "expired_" .. counting.place(base, zset, scores and score.receives(scores[member]) or 0)
       expired[field] = expired[field] + 1
@@ -94,14 +97,16 @@ local function look(group)
     end
     drops = drops - 2 * #ended
   end
-  return drops > 0
+  return drops > 0 or not may_drop
 end
 
 local next_group = -1
-if not fair then
+if start == LAST then
+  next_group = -1
+elseif not fair then
   next_group = look("") and -1 or 0
 else
-  local names = redis.call("ZRANGE", groups, start, math.min(start + 99, 999))
+  local names = redis.call("ZRANGE", groups, start, math.min(start + 99, LAST - 1))
   if start == 0 and paused_groups then
     for _, group in ipairs(redis.call("SRANDMEMBER", base .. "paused", "50")) do
       names[#names + 1] = group
@@ -113,8 +118,10 @@ else
       break
     end
   end
-  if next_group < 0 and #names >= 100 and start + 100 < 1000 then
+  if next_group < 0 and #names >= 100 and start + 100 < LAST then
     next_group = start + 100
+  elseif next_group < 0 and is_metrics and (start > 0 or #names >= 50 or drops < 900) then
+    next_group = LAST -- all numbers of one instant, for which there is no room beside these
   end
 end
 
@@ -139,7 +146,9 @@ local reply = {
   next_group,
 }
 counting.add(base, expired)
-if ARGV[3] == "1" then
-  counting.report(reply, base, false, now)
+if is_metrics and next_group < 0 then
+  local since, sent, tally = require("lib.gauges").standard(base, now, fair, (returned or 0) + (arrived or 0))
+  reply[4] = oldest or sent or ""
+  counting.report(reply, base, false, now, since, tally)
 end
 return reply

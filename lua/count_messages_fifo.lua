@@ -4,7 +4,7 @@ Count the messages of one partition of a FIFO queue, after dropping those whose 
 also in flight, delayed, or behind such a head. Counted too long are only expired messages behind a head that is not
 over its retention (it was scheduled for later, or is a dead letter that came later), those of a group whose messages in
 flight are not among the 1,000 that become visible first, and those of groups that are not among the 300 available
-longest, if they became available within the retention period.
+longest, if they became available within the retention period. Who may not write (ACL) counts them as well.
 
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received (us)
@@ -16,7 +16,8 @@ ALSO   group:NAME paused wakeups stats sources heartbeats consumers commands
 ARGV   1 now_us  "" = the server's clock
        2 metrics "1" = and what happened so far
 RETURN {visible, in_flight, delayed, oldest_ms or "", more [, now_ms, created_us, topology, unreceived, received, is,
-       field, number ...]}; more = 1: drop on, call again. What happened is that of lib/counting.lua
+       since_ms or "", groups, field, number ...]}; more = 1: drop on, call again. What happened is that of
+       lib/counting.lua, and since_ms and groups in flight those of lib/gauges.lua, if more = 0
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 1 MiB
 ]]
@@ -25,7 +26,7 @@ local fifo_key = require("lib.fifo_key")
 local score = require("lib.score")
 local fifo = require("lib.fifo")
 
-local meta, available, inflight, _, delayed, postponed = unpack(KEYS)
+local meta, available, inflight, state, delayed, postponed = unpack(KEYS)
 local retention, delay, paused_groups =
   unpack(redis.call("HMGET", meta, "MessageRetentionPeriod", "DelaySeconds", "paused_groups"))
 if not retention then
@@ -36,8 +37,11 @@ local now_ms = tonumber(now)
 local retention_ms, queue_delay_ms = retention * 1000, (delay or 0) * 1000
 local base = string.match(meta, ".*:")
 local steps, oldest = 1600, nil -- redis calls, about, to drop what is over its retention
-local more = fifo.expire_due(base, now, 100)
-more = fifo.promote_due(base, now_ms, queue_delay_ms, 100) or more
+local may_drop, is_metrics, more = redis.acl_check_cmd("HDEL", state), ARGV[2] == "1", false
+if may_drop then
+  more = fifo.expire_due(base, now, 100)
+  more = fifo.promote_due(base, now_ms, queue_delay_ms, 100) or more
+end
 
 local function see(stamp)
   local sent = fifo_key.sent(stamp)
@@ -73,7 +77,7 @@ for _, group in ipairs(paused_groups and redis.call("SSCAN", base .. "paused", "
 end
 
 local total, visible = 0, false
-for i = 1, #groups do
+for i = 1, may_drop and #groups or 0 do
   if steps <= 0 then
     more = true
     break
@@ -88,7 +92,7 @@ for i = 1, #groups do
 end
 if total > 0 then
   redis.call("HINCRBY", meta, "messages", -total)
-  more = more or #groups >= LOOKED_AT
+  more = more or #groups >= LOOKED_AT or is_metrics and total > 100 -- else there is no room for more numbers
 end
 if visible then -- behind one that was in flight or delayed
   require("lib.wakeups").wake(base)
@@ -111,7 +115,7 @@ local waiting = redis.call("ZCOUNT", delayed, "(" .. now, "+inf")
   + redis.call("ZCOUNT", postponed, "(" .. string.format("%d", now_ms - queue_delay_ms), "+inf")
 local messages = tonumber(redis.call("HGET", meta, "messages") or "0")
 local reply = {messages - in_flight - waiting, in_flight, waiting, oldest or "", more and 1 or 0}
-if ARGV[2] == "1" then
-  require("lib.counting").report(reply, base, true, now)
+if is_metrics and not more then
+  require("lib.counting").report(reply, base, true, now, require("lib.gauges").fifo(base, now))
 end
 return reply

@@ -12,7 +12,7 @@ import redis
 from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.flows import partitions
 from rqsqs._core.keys import QueueRef
-from rqsqs._core.operation import IsWatched, Operation, Sleep, Spawn
+from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves, queues
 from rqsqs._io import protocol
@@ -67,6 +67,8 @@ class Meter:
             return self.execute(step)
         if isinstance(step, Spawn):
             return self(step.flow())
+        if isinstance(step, AtOnce):
+            return [self.execute(operation) for operation in step.operations]
         assert isinstance(step, IsWatched | Sleep), step
         return False
 
@@ -445,6 +447,25 @@ def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
         meter(flows.counts(q))
         meter(flows.groups(q))
         meter(flows.purge_queue(q, NATIVE) if purge else flows.delete_queue(q, NATIVE))
+
+
+@scenario("count_messages count_messages_fifo")
+def reading_metrics(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    engine.run(flows.set_attributes(q, {"MessageRetentionPeriod": "3600"}, NATIVE))
+    for _ in range(2):  # half of it ends below
+        fill(engine, q, 3000, groups=1500)
+        fill(engine, q, 3000, groups=2)
+        engine.receive(q, 100, 1)
+        engine.receive(q, 100, 7_000_000)
+        fill(engine, q, 2000, groups=1500, delay_ms=2)
+        engine.clock.advance_ms(1_900_000)
+        for _ in range(30):  # brings what is due to its groups
+            engine.receive(q, 10, 1)
+    engine.redis.sadd(q.home.base + "paused", *[f"g{n}" for n in range(1000, MANY)])
+    found = meter(flows.metrics(q))
+    assert found.expired > 1000
+    assert found.in_flight > 0 < found.visible
+    meter(flows.metrics(q))
 
 
 @scenario(

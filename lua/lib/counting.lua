@@ -123,13 +123,13 @@ function counting.population(base, is_fifo)
     call("ZCARD", base .. "inflight") + returned
 end
 
--- Put behind a reply what happened in a partition, how many messages are there now, and what the queue is: "p" paused,
--- "d" a dead-letter queue.
-function counting.report(reply, base, is_fifo, now)
+-- Put behind a reply what happened in a partition, how many messages are there now, what the queue is ("p" paused, "d"
+-- a dead-letter queue), and two of lib/gauges.lua.
+function counting.report(reply, base, is_fifo, now, since, groups)
   local unreceived, received = counting.population(base, is_fifo)
   local created, paused, topology = unpack(redis.call("HMGET", base .. "meta", "created_us", "paused", "topology"))
   local is = (paused and "p" or "") .. (redis.call("EXISTS", base .. "sources") == 1 and "d" or "")
-  local tail = {now, created or "0", topology or "", unreceived, received, is}
+  local tail = {now, created or "0", topology or "", unreceived, received, is, since or "", groups}
   for _, entry in ipairs(redis.pcall("HGETALL", base .. "stats")) do
     tail[#tail + 1] = entry
   end

@@ -18,6 +18,7 @@ pytest.importorskip("click")
 import rqsqs
 from rqsqs import aio
 from rqsqs.cli.acl_rules import ROLES, rules
+from rqsqs.testing import VirtualClock
 from rqsqs.worker import Worker
 from tests.servers import Server
 from tests.worker.serving import Running, until
@@ -167,6 +168,29 @@ def test_an_exporter_reads_numbers_and_changes_nothing(users: Users) -> None:
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.set(f"{users.prefix}:{{orders/0}}:orders:meta", "x")
         client.close()
+
+
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+def test_an_exporter_reads_metrics_also_of_what_it_may_not_drop(users: Users, suffix: str) -> None:
+    clock, name = VirtualClock(), f"old{suffix}"
+    with rqsqs.connect(users.server.url, prefix=users.prefix, clock=clock) as owner:
+        queue = owner.create_queue(name, retention=60, visibility_timeout=20)
+        for n in range(3):
+            options = {"group": f"g{n}", "deduplication_id": f"{n}"} if suffix else {}
+            queue.send("x", **options)
+            queue.send("later", delay=5, **(options | {"deduplication_id": f"later {n}"} if suffix else {}))
+        queue.receive(1)
+        url = users.url("exporter")
+        with rqsqs.connect(url, prefix=users.prefix, clock=clock) as exporter:
+            for seconds, visible in (0, 2), (10, 5), (15, 6), (60, 6):
+                clock.advance(seconds)
+                before = snapshot(users.root, users.prefix)
+                found = exporter.queue(name).metrics()
+                assert (found.visible, found.sent, found.expired) == (visible, 6, 0)
+                assert [m.visible for m in exporter.metrics("old")] == [visible]
+                assert snapshot(users.root, users.prefix) == before
+        found = queue.metrics()  # who may drop them does
+        assert (found.visible, found.sent, found.expired) == (0, 6, 6)
 
 
 def test_an_admin_does_everything_and_is_no_root_of_the_server(users: Users) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rqsqs._core import portions
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import AtOnce, Flow
-from rqsqs._core.operations.metrics import PartitionMetrics, read_metrics
+from rqsqs._core.operations.metrics import PartitionMetrics, quiet, read_metrics, together
 from rqsqs._core.operations.queues import get_members
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
-from rqsqs.metric_models import Histogram, QueueMetrics
+from rqsqs.metric_models import QueueMetrics
 
 AT_ONCE = 100  # partitions that are read in one round trip
 Found = dict[Partition, PartitionMetrics | RqsqsError]
@@ -54,11 +54,8 @@ def _read(partitions: list[Partition], found: Found) -> Flow[None]:
         some, wanted = wanted[:AT_ONCE], wanted[AT_ONCE:]
         results = yield AtOnce([read_metrics(p, start) for p, start in some])
         for (p, _), read in zip(some, results, strict=True):
-            before = found.get(p)
-            if isinstance(read, PartitionMetrics):
-                found[p] = before.goes_on(read) if isinstance(before, PartitionMetrics) else read
-                if read.next >= 0:
-                    wanted.append((p, read.next))
+            if isinstance(read, int):
+                wanted.append((p, read))
             else:
                 found[p] = read
 
@@ -76,47 +73,48 @@ def _of(q: QueueRef, others: Sequence[Partition], found: Found) -> QueueMetrics 
 
 def summed(name: str, partitions: list[PartitionMetrics]) -> QueueMetrics:
     """The metrics of a queue from those of its partitions, the home first."""
-    oldest = min([p.oldest_sent_at_ms for p in partitions if p.oldest_sent_at_ms is not None], default=None)
-    at_ms = max([p.at_ms for p in partitions])
-
-    def total(field: str) -> int:
-        return sum([p[field] for p in partitions])
-
-    def left(cause: str) -> int:
-        return sum([p.left(cause) for p in partitions])
-
-    again = total("r2"), total("r3"), total("r4")
-    first = sum([p.first_receives for p in partitions])
+    p = together(partitions)
+    in_quiet, again = quiet(p), (p["r2"], p["r3"], p["r4"])
     return QueueMetrics(
         queue=name,
-        at_ms=at_ms,
-        created_at_ms=partitions[0].created_at_ms,
-        is_paused=partitions[0].is_paused,
-        is_dead_letter_queue=partitions[0].is_dead_letter_queue,
-        visible=sum([p.visible for p in partitions]),
-        in_flight=sum([p.in_flight for p in partitions]),
-        delayed=sum([p.delayed for p in partitions]),
-        oldest_sent_at_ms=oldest,
-        oldest_age_s=None if oldest is None else max(at_ms - oldest, 0) / 1000,
-        sent=sum([p.sent for p in partitions]),
-        received=first + sum(again),
-        deleted=sum([p.deleted for p in partitions]),
-        empty_receives=total("empty"),
-        deduplicated=total("dedup"),
-        sent_bytes=total("bytes") if any(["bytes" in p.stats for p in partitions]) else None,
+        at_ms=p.at_ms,
+        created_at_ms=p.created_at_ms,
+        is_paused=p.is_paused,
+        is_dead_letter_queue=p.is_dead_letter_queue,
+        visible=p.visible,
+        in_flight=p.in_flight,
+        delayed=p.delayed,
+        oldest_sent_at_ms=p.oldest_sent_at_ms,
+        oldest_age_s=_seconds(p.oldest_age_ms),
+        groups_in_flight=p.groups_in_flight,
+        noisy_groups=in_quiet.noisy_groups,
+        visible_in_quiet_groups=in_quiet.visible,
+        in_flight_in_quiet_groups=in_quiet.in_flight,
+        delayed_in_quiet_groups=in_quiet.delayed,
+        oldest_age_in_quiet_groups_s=_seconds(in_quiet.oldest_age_ms),
+        sent=p.sent,
+        received=p.first_receives + sum(again),
+        deleted=p.deleted,
+        empty_receives=p["empty"],
+        deduplicated=p["dedup"],
+        sent_bytes=p.stats.get("bytes"),
         redelivered=again,
-        dead_lettered=left("dead"),
-        dead_letters=total("dead_in"),
-        expired=left("expired"),
-        purged=left("purged"),
-        cancelled=left("cancelled"),
-        redriven_out=left("moved"),
-        redriven_in=total("moved_in"),
-        reclaimed=total("reclaimed"),
-        damaged=left("damaged"),
-        dwell=sum([p.dwell for p in partitions], Histogram()),
+        dead_lettered=p.left("dead"),
+        dead_letters=p["dead_in"],
+        expired=p.left("expired"),
+        purged=p.left("purged"),
+        cancelled=p.left("cancelled"),
+        redriven_out=p.left("moved"),
+        redriven_in=p["moved_in"],
+        reclaimed=p["reclaimed"],
+        damaged=p.left("damaged"),
+        dwell=p.dwell,
         processing=partitions[0].processing,
         failed=partitions[0].failed,
         consumers=partitions[0].consumers,
         waiters=partitions[0]["waiters"],
     )
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgpack
 
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Operation
@@ -12,18 +16,24 @@ from rqsqs._core.operations import browse
 from rqsqs.metric_models import Histogram
 
 CAUSES = ("dead", "expired", "purged", "cancelled", "moved", "damaged")
+NOISY = 10  # messages
 FIRST = ord("@")  # the field of the first bucket
+
+
+Tally = dict[bytes, tuple[int, int, int, int | None]]  # message group -> visible, in flight, delayed, age in ms
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionMetrics:
-    """A partition at one instant.
+    """A partition at one instant, or all partitions of a queue together.
 
     Attributes:
         topology: that of the queue, if it is the home (QueueRef.learn()).
-        next: with which group the counting of a fair queue goes on, -1 at the end; a FIFO partition: 0 = once more.
         unreceived, received: messages that are there, by their place.
         is_paused, is_dead_letter_queue: as the queue's home says.
+        oldest_age_ms: of the oldest message that has an age (lua/lib/gauges.lua).
+        groups_in_flight: of a FIFO queue.
+        tally: of a fair queue.
         stats: the fields of `stats`.
     """
 
@@ -31,7 +41,6 @@ class PartitionMetrics:
     in_flight: int
     delayed: int
     oldest_sent_at_ms: int | None
-    next: int
     at_ms: int
     created_at_ms: int
     topology: bytes
@@ -39,6 +48,9 @@ class PartitionMetrics:
     received: int
     is_paused: bool
     is_dead_letter_queue: bool
+    oldest_age_ms: int | None = None
+    groups_in_flight: int | None = None
+    tally: Tally | None = None
     stats: Mapping[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> int:
@@ -89,33 +101,131 @@ class PartitionMetrics:
         come = self["moved_in"] + self["dead_in"]
         return self.first_receives + self["crossed"] + self.unreceived + gone - come
 
-    def goes_on(self, later: PartitionMetrics) -> PartitionMetrics:
-        """What another call says that counted on from where this one stopped."""
-        oldest = [at for at in (self.oldest_sent_at_ms, later.oldest_sent_at_ms) if at is not None]
-        return replace(later, oldest_sent_at_ms=min(oldest, default=None))
-
 
 def read_metrics(p: Partition, start: int = 0) -> Operation:
-    """The result is a PartitionMetrics. It is read in the script that counts messages, so both are of one instant.
+    """The result is a PartitionMetrics, or with what to call again: what was over its retention had to be dropped
+    first. It is read in the script that counts messages, so all of it is of one instant.
 
     Args:
         start: with what the last call said to go on.
     """
     counting = browse.count(p, start, "1")
 
-    def parse(reply: list[Any]) -> PartitionMetrics:
+    def parse(reply: list[Any]) -> PartitionMetrics | int:
         visible, in_flight, delayed, oldest, following = browse.counted(p, reply[:5])
-        at_ms, created_us, topology, unreceived, received, marks, *fields = reply[5:]
-        names, numbers = fields[::2], fields[1::2]
-        stats = {name.decode(errors="replace"): int(n) for name, n in zip(names, numbers, strict=True) if is_whole(n)}
-        created_ms = int(created_us) // 1000 if is_whole(created_us) else 0
-        counts = visible, in_flight, delayed, oldest, following
-        is_ = b"p" in marks, b"d" in marks
-        return PartitionMetrics(*counts, int(at_ms), created_ms, topology, unreceived, received, *is_, stats)
+        if following >= 0:
+            return following
+        at_ms, created_us, topology, unreceived, received, marks, since, groups, *fields = reply[5:]
+        now = int(at_ms)
+        stats = {
+            name.decode(errors="replace"): int(n)
+            for name, n in zip(fields[::2], fields[1::2], strict=True)
+            if is_whole(n)
+        }
+        return PartitionMetrics(
+            visible,
+            in_flight,
+            delayed,
+            oldest_sent_at_ms=oldest,
+            at_ms=now,
+            created_at_ms=int(created_us) // 1000 if is_whole(created_us) else 0,
+            topology=topology,
+            unreceived=unreceived,
+            received=received,
+            is_paused=b"p" in marks,
+            is_dead_letter_queue=b"d" in marks,
+            oldest_age_ms=_age(now, since),
+            groups_in_flight=groups if p.is_fifo else None,
+            tally=_tally(now, groups) if not p.is_fifo and groups else None,
+            stats=stats,
+        )
 
     return Operation(counting.script, counting.keys, counting.args, parse)
 
 
+def _age(now: int, since: bytes) -> int | None:
+    return max(now - int(since), 0) if is_whole(since) else None
+
+
+def _tally(now: int, packed: bytes) -> Tally:
+    flat = msgpack.unpackb(packed, raw=True, strict_map_key=False)
+    found: Tally = {}
+    for i in range(0, len(flat), 5):
+        name, visible, in_flight, delayed, since = flat[i : i + 5]
+        found[name] = int(visible), in_flight, delayed, _age(now, since)
+    return found
+
+
+def together(partitions: Sequence[PartitionMetrics]) -> PartitionMetrics:
+    """All partitions of a queue, the home first. A message group can be in several of them."""
+    if len(partitions) == 1:
+        return partitions[0]
+    home, stats = partitions[0], Counter[str]()
+    tallies = [p.tally for p in partitions if p.tally is not None]
+    tally: Tally = {}
+    for name, numbers in itertools.chain.from_iterable([each.items() for each in tallies]):
+        tally[name] = _added(tally[name], numbers) if name in tally else numbers
+    for p in partitions:
+        stats.update(p.stats)
+    return replace(
+        home,
+        visible=sum([p.visible for p in partitions]),
+        in_flight=sum([p.in_flight for p in partitions]),
+        delayed=sum([p.delayed for p in partitions]),
+        oldest_sent_at_ms=min(
+            [p.oldest_sent_at_ms for p in partitions if p.oldest_sent_at_ms is not None], default=None
+        ),
+        at_ms=max([p.at_ms for p in partitions]),
+        unreceived=sum([p.unreceived for p in partitions]),
+        received=sum([p.received for p in partitions]),
+        oldest_age_ms=_oldest([p.oldest_age_ms for p in partitions]),
+        groups_in_flight=None if home.groups_in_flight is None else sum([p.groups_in_flight or 0 for p in partitions]),
+        tally=tally if tallies else None,
+        stats=stats,
+    )
+
+
+def _added(
+    a: tuple[int, int, int, int | None], b: tuple[int, int, int, int | None]
+) -> tuple[int, int, int, int | None]:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], _oldest([a[3], b[3]])
+
+
+def _oldest(ages: Iterable[int | None]) -> int | None:
+    return max([age for age in ages if age is not None], default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """What is in the quiet groups of a fair queue, messages without a group among them; None = no fair queue."""
+
+    noisy_groups: int | None = None
+    visible: int | None = None
+    in_flight: int | None = None
+    delayed: int | None = None
+    oldest_age_ms: int | None = None
+
+
+def quiet(p: PartitionMetrics) -> Quiet:
+    """A group is noisy that has at least NOISY messages visible or in flight, and more than twice as many as the other
+    groups that have some do on average."""
+    if p.tally is None:
+        return Quiet()
+    shares = {name: numbers[0] + numbers[1] for name, numbers in p.tally.items() if name}
+    total, others = sum(shares.values()), len([share for share in shares.values() if share]) - 1
+    noisy = {
+        name for name, share in shares.items() if others > 0 and share >= NOISY and share * others > 2 * (total - share)
+    }
+    taken = [p.tally[name] for name in noisy]
+    return Quiet(
+        noisy_groups=len(noisy),
+        visible=max(p.visible - sum([numbers[0] for numbers in taken]), 0),
+        in_flight=max(p.in_flight - sum([numbers[1] for numbers in taken]), 0),
+        delayed=max(p.delayed - sum([numbers[2] for numbers in taken]), 0),
+        oldest_age_ms=_oldest([numbers[3] for name, numbers in p.tally.items() if name not in noisy]),
+    )
+
+
 def is_whole(text: bytes) -> bool:
     """Is it a whole number? Who writes into a queue's keys by hand may write anything."""
-    return text.removeprefix(b"-").isdigit()
+    return len(text) < 20 and text.removeprefix(b"-").isdigit()
