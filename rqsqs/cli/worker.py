@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -35,7 +36,7 @@ CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options t
 )
 @click.option("--timeout", type=DURATION, help="With --lambda: time limit of a call [none].")
 @click.option("--health-port", type=click.IntRange(0, 65_535), metavar="N",
-              help="Serve /livez and /readyz on this port; 0 = a free one.")  # fmt: skip
+              help="Serve /livez, /readyz and /metrics on this port; 0 = a free one.")  # fmt: skip
 @click.option("--health-host", default="127.0.0.1", metavar="ADDRESS",
               help="Address of the health checks; 0.0.0.0 for all addresses [127.0.0.1].")  # fmt: skip
 @click.option("--opentelemetry", is_flag=True, help=telemetry.HELP)
@@ -133,6 +134,10 @@ def _work(settings: Settings, given: dict[str, Any]) -> int:
     def status() -> dict[str, Any]:
         return {"state": "loading", "is_ready": False, "is_live": True} if found is None else found.status()
 
+    def processes() -> dict[int, dict[str, Any]]:
+        metrics = None if found is None else found.metrics()
+        return {1: {**status(), "metrics": None if metrics is None else dataclasses.asdict(metrics)}}
+
     def consumer() -> str | None:
         return None if found is None else found.status().get("consumer_id")
 
@@ -145,7 +150,7 @@ def _work(settings: Settings, given: dict[str, Any]) -> int:
     elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup: the terminal was closed
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     if given["health_port"] is not None:
-        Health(status, given["health_port"], given["health_host"]).start()
+        Health(status, given["health_port"], given["health_host"], processes=processes).start()
     if given["opentelemetry"]:
         telemetry.switch_on()
     found = _load(settings, given)

@@ -116,8 +116,7 @@ class Exporter:
         body = "".join(parts).encode()
         if not scrape.is_gzipped:
             return Response(200, scrape.format.content_type, body, VARY)
-        body = await asyncio.to_thread(_gzipped, body)
-        return Response(200, scrape.format.content_type, body, {**VARY, "Content-Encoding": "gzip"})
+        return await asyncio.to_thread(gzipped, scrape, body)
 
     async def close(self) -> None:
         """End what is being read."""
@@ -203,6 +202,8 @@ def in_words(status: int, text: str) -> Response:
     return Response(status, "text/plain; charset=utf-8", text.encode(errors="backslashreplace") + b"\n")
 
 
-def _gzipped(body: bytes) -> bytes:
+def gzipped(scrape: Scrape, body: bytes) -> Response:
+    """The answer, packed."""
     packer = zlib.compressobj(GZIP_LEVEL, wbits=31)
-    return packer.compress(body) + packer.flush()
+    packed = packer.compress(body) + packer.flush()
+    return Response(200, scrape.format.content_type, packed, {**VARY, "Content-Encoding": "gzip"})

@@ -18,7 +18,7 @@ Value = Callable[[QueueMetrics], float | None]
 
 PAGE = 100  # queues that are written at once
 BUCKETS = 22  # up to 2^21 ms, 35 minutes; what took longer is in +Inf
-_BOUNDS = [str(2**power / 1000) for power in range(BUCKETS)]
+BOUNDS = [str(2**power / 1000) for power in range(BUCKETS)]
 _MIDDLES = [0.0005, *[0.75 * 2**power / 1000 for power in range(1, 64)]]
 
 _of = operator.attrgetter
@@ -195,7 +195,7 @@ def _histograms(
             continue  # no worker reported any
         head = f'{family.name}_bucket{{queue="{metrics.queue}",le="'
         up_to = accumulate(chain(counts[:BUCKETS], repeat(0)))
-        lines += [f'{head}{bound}"}} {count}\n' for bound, count in zip(_BOUNDS, up_to, strict=False)]
+        lines += [f'{head}{bound}"}} {count}\n' for bound, count in zip(BOUNDS, up_to, strict=False)]
         total, seconds = sum(counts), sum(map(operator.mul, counts, _MIDDLES))
         labels = f'{{queue="{metrics.queue}"}}'
         lines.append(

@@ -31,6 +31,7 @@ class Child:
     ) -> None:
         self.pid = process.pid
         self.status: dict[str, Any] = {"state": "loading", "is_ready": False, "is_live": True}  # reported last
+        self.metrics: dict[str, Any] | None = None  # a WorkerMetrics, if it was asked for them
         self.was_ready = False
         self.is_stopping = False  # we told it to stop
         self.born = self._heard = time.monotonic()
@@ -85,6 +86,10 @@ class Child:
         ready.cancel()
         return self.was_ready
 
+    def ask_for_metrics(self) -> None:
+        """Let it tell its metrics with each status from now on."""
+        self._tell("metrics")
+
     def stop(self) -> None:
         """Let it finish what it holds; it is killed when its shutdown timeout and a margin are over."""
         self.is_stopping = True
@@ -134,7 +139,9 @@ class Child:
         with contextlib.suppress(OSError):
             while line := await self._reader.readline():
                 with contextlib.suppress(ValueError):  # it died in the middle of a line
-                    self.status = json.loads(line)
+                    status = json.loads(line)
+                    self.metrics = status.pop("metrics", self.metrics)
+                    self.status = status
                 self._heard = time.monotonic()
                 if self.is_ready:
                     self.was_ready = True

@@ -2,8 +2,9 @@
 
     GET /livez    200 = leave it alone; 503 = it hangs: restart it
     GET /readyz   200 = it is at work; 503 = it starts, stops, or cannot reach the server
+    GET /metrics  what Prometheus scrapes, of the processes behind this port alone
 
-Both show the status they judge by, as JSON.
+The first two show the status they judge by, as JSON.
 """
 
 from __future__ import annotations
@@ -21,15 +22,26 @@ from rqsqs.worker.restarting_thread import RestartingThread
 log = logging.getLogger("rqsqs.worker")
 
 Status = Callable[[], Mapping[str, Any]]
+Processes = Callable[[], Mapping[int, Mapping[str, Any]]]
 PATHS = {"/livez": "is_live", "/readyz": "is_ready"}
+METRICS = "/metrics"
 TEXT_LIMIT = 1000  # characters of an error
 
 
 class Health:
-    """A small HTTP server in a daemon thread. It shows what status() returns, which has is_live and is_ready."""
+    """A small HTTP server in a daemon thread. It shows what status() returns, which has is_live and is_ready.
 
-    def __init__(self, status: Status, port: int, host: str = "127.0.0.1") -> None:
+    Args:
+        status: how it is.
+        port, host: where it listens.
+        processes: of each process by its number, its status with `metrics`; see rqsqs.metrics.workers.
+    """
+
+    def __init__(
+        self, status: Status, port: int, host: str = "127.0.0.1", *, processes: Processes | None = None
+    ) -> None:
         self._status = status
+        self._processes = processes
         self._host, self._port = host, port
         self._server: Listener | None = None
 
@@ -51,7 +63,7 @@ class Health:
             raise OSError(f"cannot listen on {self._host}:{self._port} for health checks: {reason}") from error
         watch(self)
         RestartingThread("rqsqs-health", self._serve).start()
-        log.info("health checks: %s/livez and /readyz", self.url)
+        log.info("health checks: %s/livez and /readyz; for Prometheus: /metrics", self.url)
 
     def _serve(self) -> None:
         server = self._server
@@ -70,9 +82,13 @@ class Health:
             self._server = None
 
     def _respond(self, request: Request) -> Response:
+        if request.path == METRICS and self._processes is not None:
+            from rqsqs.metrics import workers
+
+            return workers.response(self._processes(), request.query, request.headers)
         claim = PATHS.get(request.path)
         if claim is None:
-            return _shown(404, {"error": f"there is nothing but {' and '.join(PATHS)}"})
+            return _shown(404, {"error": f"there is nothing but {', '.join(PATHS)} and {METRICS}"})
         try:
             status = self._status()
         except Exception as error:

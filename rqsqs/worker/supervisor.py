@@ -64,7 +64,7 @@ class Supervisor:
     ) -> None:
         self._command = command
         self._slots = [Slot(i + 1) for i in range(processes)]
-        self._health = None if health is None else Health(self.status, *health)
+        self._health = None if health is None else Health(self.status, *health, processes=self._told)
         self._folders = folders
         self._children: set[Child] = set()  # all that live
         self._is_stopping = False
@@ -91,6 +91,15 @@ class Supervisor:
             and all(c is None or c.is_live for c in wanted),
             "processes": [slot.status() for slot in self._slots],
         }
+
+    def _told(self) -> dict[int, dict[str, Any]]:
+        """What the processes told last, for scrapes; from any thread."""
+        found = {}
+        for slot in self._slots:
+            child = slot.child
+            is_alive = child is not None and not child.ended.done()
+            found[slot.number] = {"is_ready": child.is_ready, "metrics": child.metrics} if child and is_alive else {}
+        return found
 
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -126,6 +135,8 @@ class Supervisor:
 
     async def _start(self, slot: Slot) -> Child:
         child = await Child.start(self._command)
+        if self._health is not None:
+            child.ask_for_metrics()
         log.info("process %d starts as %d", slot.number, child.pid)
         self._children.add(child)
         child.ended.add_done_callback(lambda _: self._children.discard(child))

@@ -2,6 +2,7 @@
 
     process ──▶ supervisor    {"state": "running", "is_ready": true, ...}    a line at each change and each second
     supervisor ──▶ process    stop | abort                                   again: abort
+    supervisor ──▶ process    metrics                                        with each status from now on
 
 Both over one socket. Commands do not come as signals, since these can come twice: systemd and terminals send SIGTERM
 and SIGINT to all processes by themselves. When the supervisor dies, the socket ends, and the process stops as if it
@@ -10,6 +11,7 @@ was told to.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import logging
@@ -44,6 +46,7 @@ class Reporter:
         self._worker: Worker | None = None
         self._said: dict[str, Any] = {}
         self._is_over = False
+        self._with_metrics = False
         self._wishes = {"signals": 0, "supervisor": 0}  # how often each of them wanted us to stop
         self._stops = 0
         self._thread = RestartingThread("rqsqs-reporter", self._run)
@@ -95,7 +98,9 @@ class Reporter:
         if self._worker is None:
             return {"state": "loading", "is_ready": False, "is_live": True}
         try:
-            return {**self._worker.status(), "shutdown_timeout": self._worker.settings.shutdown_timeout}
+            status = {**self._worker.status(), "shutdown_timeout": self._worker.settings.shutdown_timeout}
+            metrics = self._worker.metrics() if self._with_metrics else None
+            return status if metrics is None else {**status, "metrics": dataclasses.asdict(metrics)}
         except Exception:  # a reporter does not stop: it has to hear what the supervisor says
             log.exception("no status")
             return {"state": "unknown", "is_ready": False, "is_live": False}
@@ -121,5 +126,8 @@ class Reporter:
         if not commands and not self._is_over:
             self._stop("supervisor", "the supervisor is gone", 1)
         for command in commands:
+            if command == b"metrics":
+                self._with_metrics = True
+                continue
             self._stop("supervisor", "the supervisor says so", 2 if command == b"abort" else 1)
         return bool(commands)
