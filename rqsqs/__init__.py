@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rqsqs.limits import AWS, NATIVE, Limits
-    from rqsqs.metric_models import Histogram, QueueMetrics
+    from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, QueueMetrics
     from rqsqs.models import (
         Consumer,
         Counts,
@@ -107,6 +107,7 @@ __all__ = [
     "Failure",
     "FormatNewer",
     "Histogram",
+    "HistoryPoint",
     "InFlight",
     "InvalidAttributeName",
     "InvalidAttributeValue",
@@ -118,6 +119,7 @@ __all__ = [
     "MessageDamaged",
     "MessageNotAvailable",
     "MessageTooLarge",
+    "MetricStatistics",
     "MissingParameter",
     "MoveTask",
     "MoveTaskRefused",

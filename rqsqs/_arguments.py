@@ -198,7 +198,7 @@ def attributes(values: Any, limits: Limits) -> dict[str, tuple[str, str | bytes]
             found[name] = ("String", value)
         elif isinstance(value, (bytes, bytearray)):
             found[name] = ("Binary", bytes(value))
-        elif _is_number(value):
+        elif is_number(value):
             found[name] = ("Number", repr(value))
         else:
             raise InvalidParameterValue(f"attribute {name!r} must be a str, a number or bytes, got {shown(value)}")
@@ -298,7 +298,7 @@ def tags(values: Any) -> dict[str, str]:
 # Single values
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """A finite one; a whole number that no float can hold is none."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
@@ -311,7 +311,7 @@ def milliseconds(what: str, value: Any, maximum_ms: int) -> int:
     given = value
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if not _is_number(value):
+    if not is_number(value):
         raise InvalidParameterValue(f"{what} must be a number of seconds or a timedelta, got {shown(given)}")
     ms = round(value * 1000) if abs(value) < 1e15 else -1
     if not 0 <= ms <= maximum_ms:
@@ -328,7 +328,7 @@ def epoch_ms(what: str, value: Any) -> int:
                 f"{what} must be a datetime with a time zone, got {value.isoformat()} without one: say which it is in"
             )
         value = value.timestamp()
-    if not _is_number(value):
+    if not is_number(value):
         raise InvalidParameterValue(f"{what} must be a datetime with a time zone or epoch seconds, got {shown(given)}")
     ms = round(value * 1000) if abs(value) < 1e15 else -1
     if not 0 <= ms <= 7_258_118_400_000:

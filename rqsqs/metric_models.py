@@ -152,6 +152,71 @@ class QueueMetrics:
         return {name: value for name, value in values.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class MetricStatistics:
+    """A metric during a period. There is one sample for each minute: what was counted in it, or what was there at its
+    end.
+
+    Attributes:
+        sum, minimum, maximum: of the samples.
+        last: the last one.
+        sample_count: how many there are; at least one.
+    """
+
+    __module__ = "rqsqs"
+
+    sum: float
+    minimum: float
+    maximum: float
+    last: float
+    sample_count: int
+
+    @property
+    def average(self) -> float:
+        """Of the samples."""
+        return self.sum / self.sample_count
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPoint:
+    """What happened in a queue during a period.
+
+    Attributes:
+        at_ms: when the period began, epoch ms.
+        period_s: how long it is.
+        span_s: for which time its samples tell what happened: about the period, less if samples are missing, and more
+            if the first sample behind a gap is in it.
+        metrics: a MetricStatistics by the name of each attribute of QueueMetrics that is a number, `redelivered` and
+            `redelivered_2` to `redelivered_4`, and `consumers_STATE`. What was not measured is left out.
+        dwell: how long messages that were received for the first time had waited. In older history a few minutes may
+            share one: the last one of these has it.
+        processing: how long workers handled messages.
+    """
+
+    __module__ = "rqsqs"
+
+    at_ms: int
+    period_s: int
+    span_s: float = 0.0
+    metrics: dict[str, MetricStatistics] = field(default_factory=dict)
+    dwell: Histogram = field(default_factory=Histogram)
+    processing: Histogram = field(default_factory=Histogram)
+
+    @property
+    def is_gap(self) -> bool:
+        """Was nothing measured in the period?"""
+        return not self.metrics
+
+    def rate(self, metric: str) -> float | None:
+        """How much a count grew per second; None if that was not measured.
+
+        Args:
+            metric: such as "sent".
+        """
+        found = self.metrics.get(metric)
+        return None if found is None or not self.span_s else found.sum / self.span_s
+
+
 _CLOUDWATCH = {
     "ApproximateAgeOfOldestMessage": "oldest_age_s",
     "ApproximateNumberOfMessagesVisible": "visible",

@@ -14,10 +14,11 @@ from rqsqs._core.flows import partitions
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
 from rqsqs._core.operations import browse as browsing
-from rqsqs._core.operations import moves, queues
+from rqsqs._core.operations import leases, metric_history, moves, queues
 from rqsqs._io import protocol
 from rqsqs._io.sync import clients
 from rqsqs.limits import NATIVE
+from rqsqs.metric_models import Histogram, QueueMetrics
 from rqsqs.models import Failure, State
 from tests.lua.conftest import Engine, policy
 
@@ -551,6 +552,36 @@ def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(operations.wake_waiter(other.home))
     meter(operations.watch(other.home, "w"))
     meter(operations.mark_connection(operations.watch(other.home, "w")))
+
+
+@scenario("append_history pack_history read_history take_lease")
+def keeping_history(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """All columns change all the time, and nobody packs what is over."""
+    created_ms = int(engine.redis.hget(q.home.base + "meta", "created_us") or 0) // 1000
+    meter(leases.take_lease(engine.transport.space.sampler, "c" * 250, 1000))
+    numbers = dict.fromkeys(metric_history.history.COLUMN, 1)
+    for minute in range(1, 300):
+        many = [minute * (10**9 + n) for n in range(62)]
+        some = {name: many[minute % 7] for name in numbers if not name.startswith(("oldest", "redelivered")) and minute}
+        metrics = QueueMetrics(
+            q.name,
+            created_ms + minute * 60_000,
+            created_ms,
+            oldest_age_s=minute,
+            dwell=Histogram(tuple(many)),
+            processing=Histogram(tuple(many)),
+            consumers={f"state{n}": minute for n in range(10)},
+            **some,
+        )
+        appended = meter(metric_history.append(q.home, metrics))
+    assert len(appended.to_pack) > 30
+    hour = metric_history.history.hour_of(appended.to_pack[0])
+    for n in range(60):
+        engine.redis.hset(q.home.base + "history_hours", str(hour - n - 1), b"x" * 5000)
+    meter(metric_history.pack(q.home, appended.to_pack))
+    operation = metric_history.read(q.home, hour - 47, 48)
+    operation.parse = None
+    meter(operation)
 
 
 @scenario("set_partition")

@@ -124,11 +124,11 @@ end
 
 -- The types of all keys that are not named after something else.
 local kinds = {
-  list = {"ready", "wakeups", "outbox", "backup"},
-  hash = {"store", "state", "stats", "tags", "tasks", "consumers", "commands", "handovers"},
+  list = {"ready", "wakeups", "outbox", "backup", "history"},
+  hash = {"store", "state", "stats", "tags", "tasks", "consumers", "commands", "handovers", "history_hours"},
   zset = {"inflight", "delayed", "postponed", "available", "fair_ring", "heartbeats", "moved"},
   set = {"paused", "shards", "sources"},
-  string = {"timer", "deleted"},
+  string = {"timer", "deleted", "history_last"},
 }
 
 local function is_type(key, wanted)

@@ -210,6 +210,7 @@ class Keyspace:
         self.names = f"{prefix}:{{queues}}:names"
         self.created = f"{prefix}:{{queues}}:created"
         self.format = f"{format_of or prefix}:{{queues}}:format"
+        self.sampler = f"{prefix}:{{queues}}:sampler"
 
     def _queue(self, name: str) -> QueueRef:
         return QueueRef(self, name)

@@ -76,7 +76,8 @@ class AtOnce:
     result of each, or its RqsqsError.
 
     Attributes:
-        operations: reads, which have no call slot. One whose reply is an error, or lost, runs again by itself.
+        operations: those without a call slot: reads, and what may be done twice. One whose reply is an
+            error, or lost, runs again by itself.
     """
 
     operations: Sequence[Operation]

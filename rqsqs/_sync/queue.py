@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Unpack
 
 from rqsqs import _arguments as arguments
@@ -22,7 +23,7 @@ from rqsqs._settings import QueueSettings
 from rqsqs._sync.message import Message
 from rqsqs.errors import MessageDamaged, MissingParameter, RqsqsError, ServerError
 from rqsqs.limits import Limits
-from rqsqs.metric_models import QueueMetrics
+from rqsqs.metric_models import HistoryPoint, QueueMetrics
 from rqsqs.models import (
     Consumer,
     Counts,
@@ -424,6 +425,33 @@ class Queue:
             QueueDoesNotExist.
         """
         return self._run(flows.metrics(self._ref))
+
+    def history(
+        self,
+        since: Moment | timedelta = timedelta(hours=3),
+        until: Moment | None = None,
+        period: timedelta | float = 60,
+    ) -> list[HistoryPoint]:
+        """What happened in the queue, up to two weeks back and minute by minute, as far as somebody sampled its
+        metrics: a worker, a gateway, or `rqsqs metrics sample`.
+
+        Args:
+            since: when the first period begins, rounded down to a minute: a datetime with time zone, epoch seconds, or
+                a timedelta before the end.
+            until: the end; None = now.
+            period: seconds, a multiple of 60 up to 14 days, or such a timedelta.
+
+        Returns:
+            A HistoryPoint for each period, the oldest first. The last one may be shorter; that of the present minute is
+            what happened since the last sample. A period of which nothing is known is a gap (`is_gap`).
+
+        Raises:
+            QueueDoesNotExist, InvalidParameterValue.
+        """
+        from rqsqs._core.flows.metric_history import history  # only if somebody needs it
+        from rqsqs._periods import periods_of
+
+        return self._run(history(self._ref, *periods_of(since, until, period)))
 
     def groups(self) -> list[str]:
         """The message groups that hold messages; of a standard queue those with messages that wait in line.

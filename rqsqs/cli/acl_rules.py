@@ -27,7 +27,8 @@ _RECEIVE = (
 )  # fmt: skip
 _WORK = ("release_message", "release_message_fifo", "beat_consumer", "clear_outbox", "end_handover", "get_queue_tags")
 _LOOK = ("count_messages", "count_messages_fifo", "get_queue_tags", "list_consumers", "list_groups", "list_queues",
-         "list_message_move_tasks")  # fmt: skip
+         "list_message_move_tasks", "read_history")  # fmt: skip
+_SAMPLE = ("take_lease", "append_history", "pack_history")
 
 _CONNECTION = ("evalsha", "script|load", "time", "ping", "select", "client|setname", "client|id", "cluster|slots")
 _WAITING = ("blpop", "exists", "client|unblock", "client|tracking", "client|caching")
@@ -69,7 +70,7 @@ ROLES = {
     "worker": Role(
         "runs `rqsqs worker`: receives, handles, retries, tells how it is, and sends",
         "read, overwrite and remove everything of its queues",
-        (*_EVERYBODY, *_SEND, *_RECEIVE, *_WORK, *_LOOK),
+        (*_EVERYBODY, *_SEND, *_RECEIVE, *_WORK, *_LOOK, *_SAMPLE),
         (*_WAITING, "wait"),
     ),
     "gateway": Role(

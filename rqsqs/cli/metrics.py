@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rqsqs.cli.metrics_sample import sample
 from rqsqs.cli.metrics_serve import serve
 from rqsqs.cli.settings import Group, common_options
 
@@ -14,4 +15,5 @@ def group() -> None:
     """Show what happened to queues, and let other tools read it."""
 
 
+group.add_command(sample)
 group.add_command(serve)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import msgpack
 import pytest
 
 from rqsqs._core import delivery, envelope, operations, receipts, scripts
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs._core.operations import browse as browsing
-from rqsqs._core.operations import consumers, moves, queues
+from rqsqs._core.operations import consumers, leases, metric_history, moves, queues
 from rqsqs.errors import BY_CODE
 from rqsqs.limits import AWS, NATIVE
+from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Failure
 
 SPACE = Keyspace("p")
@@ -93,6 +95,10 @@ OPERATIONS: list[Operation] = [
     consumers.beat(Q.home, [DELIVERY], 10, "c", {"state": "running"}, 20),
     consumers.list_consumers(Q),
     consumers.order_consumer(Q, "c", "drain"),
+    leases.take_lease(SPACE.sampler, "c", 5),
+    metric_history.append(Q.home, QueueMetrics("q", 1, 1, sent=5)),
+    metric_history.pack(Q.home, [b"1700000000000" + msgpack.packb([60_000, {"0": 5}])]),
+    metric_history.read(Q.home, 5, 2),
 ]
 
 

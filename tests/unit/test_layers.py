@@ -13,7 +13,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {"_text", "_tracebacks", "errors", "limits", "metric_models", "models"},
     {"_core"},
     {"_io", "embedded"},
-    {"_arguments", "_settings", "_base_message"},
+    {"_arguments", "_periods", "_settings", "_base_message"},
     {"_async", "_sync", "aio", ""},
     {"sqs", "metrics"},
     {"opentelemetry"},

@@ -1,0 +1,269 @@
+"""The history of a queue, as it is stored and as it is read. No I/O is here.
+
+A *row* is what happened in one minute, or in several if samples are missing (lua/append_history.lua). Its columns have
+short names: digits for counters and gauges, and a letter with a power of two for the buckets of the histograms. The
+rows of an hour are *packed* when it is over (packed_history.py).
+
+Minutes without a row in which nothing happened are no gaps: a gap is a minute that no sample ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgpack
+
+from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, QueueMetrics
+
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+KEPT_HOURS = 14 * 24
+
+COUNTERS = (
+    "sent", "received", "deleted", "empty_receives", "deduplicated", "sent_bytes", "redelivered_2", "redelivered_3",
+    "redelivered_4", "dead_lettered", "dead_letters", "expired", "purged", "cancelled", "redriven_out", "redriven_in",
+    "reclaimed", "damaged", "failed",
+)  # fmt: skip
+GAUGES = (
+    "visible", "in_flight", "delayed", "oldest_age_ms", "groups_in_flight", "noisy_groups", "visible_in_quiet_groups",
+    "in_flight_in_quiet_groups", "delayed_in_quiet_groups", "oldest_age_in_quiet_groups_ms", "waiters",
+)  # fmt: skip
+# Columns by names. The numbers never change; a new one, below 64, gets the next.
+COLUMN = {name: str(number) for number, name in enumerate((*COUNTERS, *GAUGES), 1)}
+NAMES = {column: name for name, column in COLUMN.items()}
+FIRST_COUNTERS = 19  # of the first version
+AGES = frozenset(COLUMN[name] for name in GAUGES if name.endswith("_ms"))
+KNOWN_GAUGES = frozenset(COLUMN[name] for name in GAUGES)
+DWELL, PROCESSING, CONSUMERS = "d", "p", "c:"  # d10 = dwell times below 2^10 ms; c:running = a gauge of consumers
+BUCKETS = {DWELL: 64, PROCESSING: 128}  # with the number of their first column when packed
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one sample told.
+
+    Attributes:
+        at_ms: when it was taken.
+        span_ms: since the sample before. 0 = what was counted is not known.
+        values: column -> what was counted meanwhile, or the gauge (ages as such).
+        is_present: it is of the minute that is not over.
+    """
+
+    at_ms: int
+    span_ms: int
+    values: Mapping[str, int] = field(default_factory=dict)
+    is_present: bool = False
+
+    @property
+    def minute(self) -> int:
+        """The minute that it ends, since 1970."""
+        return self.at_ms // MINUTE_MS - (not self.is_present)
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last sample.
+
+    Attributes:
+        since_ms: since when there are samples, with or without gaps.
+        gauges: ages as times since when.
+    """
+
+    at_ms: int
+    created_ms: int
+    since_ms: int
+    totals: Mapping[str, int]
+    gauges: Mapping[str, int]
+
+
+# Metrics -> columns
+
+
+def totals_of(metrics: QueueMetrics) -> dict[str, int]:
+    """Columns that only grow. Buckets without any case are left out, and what is not counted."""
+    found: dict[str, int] = {}
+    for name in COUNTERS:
+        stem, _, number = name.rpartition("_")
+        value = metrics.redelivered[int(number) - 2] if stem == "redelivered" else getattr(metrics, name)
+        if value is not None:
+            found[COLUMN[name]] = value
+    for letter, histogram in ((DWELL, metrics.dwell), (PROCESSING, metrics.processing)):
+        found |= {f"{letter}{power}": count for power, count in enumerate(histogram.counts) if count}
+    return found
+
+
+def gauges_of(metrics: QueueMetrics) -> dict[str, int]:
+    """The other columns. Ages are given as the time since when: that stays as it is as long as nothing happens."""
+    found: dict[str, int] = {}
+    for name in GAUGES:
+        value = getattr(metrics, name.removesuffix("ms") + "s" if name.endswith("_ms") else name)
+        if value is not None:
+            found[COLUMN[name]] = metrics.at_ms - round(value * 1000) if name.endswith("_ms") else value
+    return found | {CONSUMERS + state: count for state, count in metrics.consumers.items() if count}
+
+
+# As scripts keep it
+
+
+def read_last(data: bytes) -> Last | None:
+    """None if it cannot be read: then the next sample begins anew."""
+    try:
+        at_ms, created_ms, since_ms, totals, gauges = msgpack.unpackb(data, strict_map_key=False)
+        return Last(int(at_ms), int(created_ms), int(since_ms), dict(totals), dict(gauges))
+    except (ValueError, TypeError):
+        return None
+
+
+def read_rows(stored: Iterable[bytes]) -> list[Row]:
+    """Rows; those that cannot be read are left out."""
+    found = []
+    for data in stored:
+        with contextlib.suppress(ValueError, TypeError):
+            at_ms = int(data[:13])
+            span_ms, values = msgpack.unpackb(data[13:], strict_map_key=False)
+            found.append(Row(at_ms, int(span_ms), with_ages(dict(values), at_ms)))
+    return found
+
+
+def hour_of(stored: bytes) -> int:
+    """The hour of a stored row, since 1970."""
+    return Row(int(stored[:13]), 0).minute // 60
+
+
+def with_ages(values: Mapping[str, int], at_ms: int) -> dict[str, int]:
+    """Ages instead of times since when."""
+    return {column: max(at_ms - value, 0) if column in AGES else value for column, value in values.items()}
+
+
+def is_shared(column: str) -> bool:
+    """May several minutes share its value?"""
+    return column[0] in BUCKETS or column == COLUMN["sent_bytes"]
+
+
+def is_first_counter(column: str) -> bool:
+    """Is it a counter of the first version? A row without it counts 0; others are not there then."""
+    return column[0] in BUCKETS or (column.isdigit() and int(column) <= FIRST_COUNTERS)
+
+
+# Reading
+
+
+def present(metrics: QueueMetrics, last: Last | None) -> Row:
+    """What happened since the last sample."""
+    gauges = with_ages(gauges_of(metrics), metrics.at_ms)
+    if last is None and metrics.at_ms - metrics.created_at_ms <= HOUR_MS:
+        last = Last(
+            metrics.created_at_ms, metrics.created_at_ms, metrics.created_at_ms, dict.fromkeys(COLUMN.values(), 0), {}
+        )
+    if last is None or last.created_ms != metrics.created_at_ms:
+        return Row(metrics.at_ms, 0, gauges, True)
+    counted = {
+        column: max(total - last.totals.get(column, 0 if column[0] in BUCKETS else total), 0)
+        for column, total in totals_of(metrics).items()
+    }
+    is_same_minute = metrics.at_ms // MINUTE_MS == last.at_ms // MINUTE_MS
+    return Row(metrics.at_ms, max(metrics.at_ms - last.at_ms, 0), counted | gauges, is_same_minute)
+
+
+def samples(rows: Iterable[Row], last: Last | None, first: int) -> Iterator[Row]:
+    """Rows, and between them one for each minute in which nothing happened, from the `first` minute on.
+
+    Args:
+        rows: in their order; one of the present at the end.
+    """
+    found = list(rows)
+    before = _first(found, last)
+    for row in found:
+        yield from _idle(before, last, row.at_ms - row.span_ms, first)
+        yield row
+        before = row
+    if last is not None:
+        yield from _idle(before, last, last.at_ms, first)
+
+
+def _first(rows: Sequence[Row], last: Last | None) -> Row | None:
+    """What is known of the time before the first row."""
+    if last is None:
+        return None
+    gauges: dict[str, int] = {}
+    if not rows:  # they have not changed
+        gauges = with_ages(last.gauges, last.since_ms)
+    elif rows[0].at_ms - last.since_ms < KEPT_HOURS * HOUR_MS:  # else it may be forgotten
+        gauges = dict.fromkeys((COLUMN["visible"], COLUMN["in_flight"], COLUMN["delayed"]), 0)
+    return Row(last.since_ms, 0, gauges)
+
+
+def _idle(before: Row | None, last: Last | None, until_ms: int, first: int) -> Iterator[Row]:
+    """Minutes in which nothing happened: the gauges are those before."""
+    if before is None:
+        return
+    begin_ms = before.at_ms
+    if last is not None and begin_ms < last.since_ms <= until_ms:  # samples began anew
+        begin_ms = last.since_ms
+    gauges = {column: value for column, value in before.values.items() if is_gauge(column)}
+    for end in range(max(begin_ms // MINUTE_MS, first) + 1, until_ms // MINUTE_MS + 1):
+        at_ms = end * MINUTE_MS
+        older = at_ms - before.at_ms
+        yield Row(at_ms, MINUTE_MS, {c: v + older if c in AGES else v for c, v in gauges.items()})
+
+
+def is_gauge(column: str) -> bool:
+    return column in KNOWN_GAUGES or column.startswith(CONSUMERS)
+
+
+def points(rows: Iterable[Row], last: Last | None, since_ms: int, until_ms: int, period_s: int) -> list[HistoryPoint]:
+    """Points from the minute of `since_ms` on, one for each period; the last one may be shorter.
+
+    Args:
+        rows: in their order, also one before `since_ms`, if there is one.
+    """
+    first, end, minutes = since_ms // MINUTE_MS, -(-until_ms // MINUTE_MS), period_s // 60
+    found = [_Period() for _ in range(first, end, minutes)]
+    for sample in samples(rows, last, first):
+        if first <= sample.minute < end:
+            found[(sample.minute - first) // minutes].add(sample)
+    return [period.point((first + n * minutes) * 60_000, period_s) for n, period in enumerate(found)]
+
+
+class _Period:
+    """Adds samples up."""
+
+    def __init__(self) -> None:
+        self.span_ms = 0
+        self.numbers: dict[str, list[float]] = {}
+        self.buckets: dict[str, dict[int, int]] = {DWELL: {}, PROCESSING: {}}
+
+    def add(self, sample: Row) -> None:
+        self.span_ms += sample.span_ms
+        values = dict(_IDLE) if sample.span_ms else {}
+        for column, value in sample.values.items():
+            if column[0] in BUCKETS:
+                powers = self.buckets[column[0]]
+                powers[int(column[1:])] = powers.get(int(column[1:]), 0) + value
+            elif column.startswith(CONSUMERS):
+                values["consumers_" + column.removeprefix(CONSUMERS)] = value
+            elif column in NAMES:  # else it is of a later version
+                name = NAMES[column]
+                values[name.removesuffix("ms") + "s" if column in AGES else name] = (
+                    value / 1000 if column in AGES else value
+                )
+        if sample.span_ms:
+            values["redelivered"] = sum([values[f"redelivered_{n}"] for n in (2, 3, 4)])
+        for name, number in values.items():
+            self.numbers.setdefault(name, []).append(number)
+
+    def point(self, at_ms: int, period_s: int) -> HistoryPoint:
+        metrics = {
+            name: MetricStatistics(sum(found), min(found), max(found), found[-1], len(found))
+            for name, found in self.numbers.items()
+        }
+        dwell, processing = (_histogram(self.buckets[letter]) for letter in (DWELL, PROCESSING))
+        return HistoryPoint(at_ms, period_s, self.span_ms / 1000, metrics, dwell, processing)
+
+
+_IDLE: Mapping[str, float] = {name: 0 for name in COUNTERS if name != "sent_bytes"}
+
+
+def _histogram(powers: Mapping[int, int]) -> Histogram:
+    return Histogram(tuple([powers.get(power, 0) for power in range(max(powers, default=-1) + 1)]))
