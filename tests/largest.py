@@ -450,7 +450,7 @@ def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
         meter(flows.purge_queue(q, NATIVE) if purge else flows.delete_queue(q, NATIVE))
 
 
-@scenario("count_messages count_messages_fifo")
+@scenario("count_messages count_messages_fifo recount_messages")
 def reading_metrics(engine: Engine, meter: Meter, q: QueueRef) -> None:
     engine.run(flows.set_attributes(q, {"MessageRetentionPeriod": "3600"}, NATIVE))
     for _ in range(2):  # half of it ends below
@@ -467,6 +467,10 @@ def reading_metrics(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert found.expired > 1000
     assert found.in_flight > 0 < found.visible
     meter(flows.metrics(q))
+    assert meter(flows.doubts(q)) == []
+    other = engine.queue("other.fifo" if q.is_fifo else "other")
+    fill(engine, other, 2000, groups=999)
+    assert meter(flows.doubts(other)) == []
 
 
 @scenario(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -34,8 +35,9 @@ def doctor(settings: Settings) -> Results:
 
     Looked at are the version, memory and eviction, persistence, replication, connections, clock, round trip, rights,
     scripts and errors of the server, then queues that are damaged (settings, keys and a hundred messages of each
-    state), have policies that let everybody in, are paused, have dead letters or no dead-letter queue. A probe key is
-    written that ends by itself after a second; nothing else is changed. Of a cluster every master is checked.
+    state), whose numbers do not add up, that have policies that let everybody in, are paused, have dead letters or no
+    dead-letter queue. A probe key is written that ends by itself after a second; nothing else is changed. Of a cluster
+    every master is checked.
 
     \b
     Marks:
@@ -116,6 +118,7 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
     opened: list[open_queues.OpenQueue] = []
     number = looked = 0
     damaged: list[Finding] = []
+    doubtful: list[Finding] = []
     try:
         for queue in connection.queues():
             try:
@@ -124,6 +127,8 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
                 damaged += [Finding("damage", "fail", f"{queue.name}: {error}") for error in errors[:DAMAGES]]
                 if len(errors) > DAMAGES:
                     damaged.append(Finding("damage", "fail", f"{queue.name}: {len(errors) - DAMAGES:,} more"))
+                doubts = connection.transport.run(flows.doubts(connection.transport.queue(queue.name)))
+                doubtful += [doubtful_number(queue.name, doubt) for doubt in doubts[:DAMAGES]]
                 info, feeding = queue.info(), queue.dead_letter_sources()
                 waiting = paging.total(queue.counts()) if feeding else 0
             except rqsqs.QueueDoesNotExist:
@@ -150,6 +155,9 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
             f"nothing is damaged, as far as was looked: settings, keys and {output.counted(looked, 'member')} of them"
         )
         yield Finding("damage", "ok", text)
+    yield from doubtful
+    if not doubtful:
+        yield Finding("numbers", "ok", "counts and metrics add up")
     for found in opened:
         advice = "at a gateway every access key of the account may do this, and with --allow-anonymous everybody"
         if not found.actions:
@@ -163,6 +171,19 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
         text = f"without a dead-letter queue: {_names(without)}"
         advice = "a message that always fails is received again and again: rqsqs set QUEUE --dlq QUEUE-dead"
         yield Finding("dead-letter queues", "warn", text, advice)
+
+
+def doubtful_number(queue: str, doubt: flows.Doubt) -> Finding:
+    """A number of a queue that cannot be right."""
+    if doubt.found is None:
+        text = f"{queue}: its metric {doubt.name} is {doubt.says:,}, which is impossible"
+    else:
+        text = f"{queue}: its counter {doubt.name} says {doubt.says:,}, but {doubt.found:,} are there"
+    if not doubt.repair:
+        return Finding("numbers", "warn", text, "this is a bug of rqsqs, please report it")
+    command = " ".join(map(shlex.quote, ["redis-cli", *doubt.repair.split(" ")]))
+    advice = f"keys were edited or restored in part; no message is lost by it. Run {command}, then doctor again"
+    return Finding("numbers", "warn", text, advice)
 
 
 def _names(found: list[str]) -> str:

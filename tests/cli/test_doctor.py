@@ -54,7 +54,7 @@ def test_a_healthy_server_is_fit(run: Run, start: Start) -> None:
         connection.create_queue("dead")
         connection.create_queue("unrelated", dead_letter_queue="dead")
     found = levels(run, server.url)
-    assert found == dict.fromkeys(CHECKS, "ok") | {"queues": "ok", "damage": "ok"}
+    assert found == dict.fromkeys(CHECKS, "ok") | {"queues": "ok", "damage": "ok", "numbers": "ok"}
     result = run("--url", server.url, "doctor")
     assert "ok    the server is Valkey" in result.stdout
     assert "appendfsync always: a crash costs nothing that was sent" in result.stdout

@@ -12,7 +12,7 @@ from rqsqs._core import delivery, envelope, operations, receipts, scripts
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs._core.operations import browse as browsing
-from rqsqs._core.operations import consumers, leases, metric_history, moves, queues
+from rqsqs._core.operations import consumers, leases, metric_history, metrics, moves, queues
 from rqsqs.errors import BY_CODE
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.metric_models import QueueMetrics
@@ -75,6 +75,8 @@ OPERATIONS: list[Operation] = [
     queues.set_attributes(Q.home, {"VisibilityTimeout": "5", "Policy": None}, field="Policy", expected="x"),
     queues.get_queue(Q.home),
     queues.find_damage(Q.home.keys("meta")[0]),
+    metrics.recount(Q.home),
+    metrics.recount(F.home),
     queues.delete_queue(Q.home, AWS, purge=False, first=True),
     queues.delete_queue(F.home, AWS, purge=True, first=False),
     queues.register_queue(SPACE, "q", "1"),

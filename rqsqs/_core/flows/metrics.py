@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rqsqs._core import portions
+from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import AtOnce, Flow
-from rqsqs._core.operations.metrics import PartitionMetrics, quiet, read_metrics, together
+from rqsqs._core.operations.metrics import CAUSES, PartitionMetrics, quiet, read_metrics, recount, together
 from rqsqs._core.operations.queues import get_members
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.metric_models import QueueMetrics
@@ -29,6 +31,54 @@ def all_metrics(queues: Sequence[QueueRef]) -> Flow[list[QueueMetrics | RqsqsErr
     found: list[QueueMetrics | RqsqsError] = []
     for some in portions.portions(queues, AT_ONCE):
         found += yield from _metrics_of(some)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A number of a partition that cannot be right.
+
+    Attributes:
+        name: of the number.
+        says: what it is.
+        found: what it has to be; None = anything but less than 0.
+        repair: a command of Redis that puts it right; "" = only a bug of ours can have done it.
+    """
+
+    name: str
+    says: int
+    found: int | None
+    repair: str
+
+
+def doubts(q: QueueRef) -> Flow[list[Doubt]]:
+    """What does not add up in the numbers of a queue: counters that say something else than lies there, and numbers of
+    metrics below 0."""
+    found: list[Doubt] = []
+    yield from refresh(q)
+    for p in q.partitions:
+        wrong: list[tuple[str, int, int]] = yield from at(q, p, recount(p), [])
+        for name, says, there in wrong:
+            found.append(Doubt(name, says, there, f"HINCRBY {p.base}meta {name} {there - says}"))
+        if wrong:  # metrics are off as well
+            continue
+        read: Found = {}
+        yield from _read([p], read)
+        numbers = read[p]
+        if isinstance(numbers, QueueDoesNotExist) and p is not q.home:
+            continue
+        if isinstance(numbers, RqsqsError):
+            raise numbers
+        stats = f"{p.base}stats"
+        total = numbers.visible + numbers.in_flight + numbers.delayed
+        if total != numbers.unreceived + numbers.received:
+            whole = numbers.unreceived + numbers.received
+            found.append(Doubt("visible + in_flight + delayed", total, whole, ""))
+        if numbers.deleted < 0:  # they were received before it was counted
+            found.append(Doubt("deleted", numbers.deleted, None, f"HINCRBY {stats} crossed {-numbers.deleted}"))
+        for name, number in [("sent", numbers.sent), *[(cause, numbers.left(cause)) for cause in CAUSES]]:
+            if number < 0:
+                found.append(Doubt(name, number, None, f"UNLINK {stats}"))
     return found
 
 

@@ -143,6 +143,15 @@ def read_metrics(p: Partition, start: int = 0) -> Operation:
     return Operation(counting.script, counting.keys, counting.args, parse)
 
 
+def recount(p: Partition) -> Operation:
+    """The result is [(field of meta, what it says, what was found)] of counters that are wrong."""
+
+    def parse(reply: list[Any]) -> list[tuple[str, int, int]]:
+        return [(field.decode(), said, found) for field, said, found in zip(*[iter(reply)] * 3, strict=True)]
+
+    return Operation("recount_messages", p.keys("meta"), ("1" if p.is_fifo else "",), parse)
+
+
 def _age(now: int, since: bytes) -> int | None:
     return max(now - int(since), 0) if is_whole(since) else None
 
