@@ -16,7 +16,7 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
        3 count          how many messages at most
        4 visibility_ms  "" = the queue's VisibilityTimeout
        5 wait           "" = the caller does not wait, "?" as the queue says, "+ms" from now, "ms" until then: it has
-                        waited before
+                        waited before; "/-" behind it: finding nothing is no empty receive (lib/wakeups.lua)
        6 waiter         name of the caller, PROCESS-NUMBER (lib/wakeups.lua); "" if it does not wait. When it gets
                         messages after having waited it gives its duty up
        7 flight_limit   at this many messages in flight nothing is handed out, and a caller that does not wait gets

@@ -529,7 +529,7 @@ def looking_at_large_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
 @scenario(
     "create_queue set_queue_attributes set_queue_tags get_queue_tags get_queue register_queue list_queues "
     "forget_answer attach_source put_shard get_members set_partition list_consumers order_consumer wake_waiter "
-    "mark_connection"
+    "mark_connection count_empty_receives"
 )
 def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     tags = {f"tag{n}": "v" * 250 for n in range(MANY)}
@@ -554,6 +554,7 @@ def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert meter(flows.order_consumer(other, "c1", "drain"))
     meter(operations.forget_answer(other.home.base + "call:x", -1234567))
     meter(operations.wake_waiter(other.home))
+    meter(operations.count_empty_receives(other.home, 1000))
     meter(operations.watch(other.home, "w"))
     meter(operations.mark_connection(operations.watch(other.home, "w")))
 

@@ -242,6 +242,7 @@ end
 
 -- Until when (ms) a receive waits.
 function wakeups.wait_until(base, wait, now_ms)
+  wait = string.match(wait, "^[^/]*")
   if wait == "" then
     return now_ms
   elseif wait == "?" then
@@ -316,9 +317,14 @@ Why:
   "paused"   the same, whatever becomes due
   "again"    visible messages may be left: it comes again at once
   "limited"  too many are in flight: it looks again after a while, and leaves the tokens to those who can take messages
+If the waiting is over, that was an empty receive, and counts as one; unless "/-" stands behind `wait`, since the caller
+looks elsewhere or goes on to wait: then it counts itself, if it must (count_empty_receives.lua).
 ]]
 function wakeups.nothing_received(base, topology, now_ms, wait, waiter, delay_ms, why, missing_dlq)
   local wake_at, wait_until
+  local bare = string.match(wait, "^[^/]*")
+  local is_last = bare == wait
+  wait = bare
   if why == "limited" then
     wake_at, wait_until = -1, step_aside(base, wait, now_ms, delay_ms, waiter)
   elseif why == "again" then
@@ -326,6 +332,9 @@ function wakeups.nothing_received(base, topology, now_ms, wait, waiter, delay_ms
   else
     local next_due = wait ~= "" and why ~= "paused" and wakeups.next_due(base, delay_ms) or nil
     wake_at, wait_until = wait_on(base, wait, now_ms, next_due, waiter)
+  end
+  if is_last and wait_until <= now_ms and why ~= "again" and (missing_dlq or "") == "" then
+    redis.pcall("HINCRBY", base .. "stats", "empty", "1")
   end
   return {now_ms, topology, wake_at, wait_until, missing_dlq or "", {}}
 end

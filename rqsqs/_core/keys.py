@@ -7,6 +7,7 @@ import functools
 import hashlib
 import itertools
 import random
+from collections import deque
 from typing import Protocol
 
 FIFO_SUFFIX = ".fifo"
@@ -105,6 +106,8 @@ class QueueRef:
         checked: counts sends, of which one in many looks whether the settings are damaged.
         turn, sends, stays, moves: count receives from another partition than the last, sends, receives from the same
             one, and messages that were not in their old place any more.
+        uncounted: numbers of empty receives that the server does not know yet; of one call that tells it, all go along.
+        is_counting: such a call is on its way.
     """
 
     __slots__ = (
@@ -112,6 +115,7 @@ class QueueRef:
         "before",
         "checked",
         "home",
+        "is_counting",
         "is_fifo",
         "moves",
         "name",
@@ -122,6 +126,7 @@ class QueueRef:
         "stays",
         "topology",
         "turn",
+        "uncounted",
     )
 
     def __init__(self, space: Keyspace, name: str) -> None:
@@ -135,6 +140,8 @@ class QueueRef:
         self.before = 0
         self.turn, self.sends = random.randrange(1 << 16), random.randrange(1 << 16)
         self.stays = self.moves = self.checked = 0
+        self.uncounted: deque[int] = deque()
+        self.is_counting = False
         self._shards: dict[str, Partition] = {self.home.tag: self.home}
 
     def partition(self, tag: str) -> Partition:

@@ -23,7 +23,7 @@ _EVERYBODY = ("get_queue", "get_members", "forget_answer", "mark_connection", "f
 _SEND = ("send_message", "send_message_fifo", "wake_waiter")
 _RECEIVE = (
     "receive_message", "receive_message_fifo", "delete_message", "delete_message_fifo", "change_message_visibility",
-    "change_message_visibility_fifo", "wake_waiter", "put_shard", "attach_source",
+    "change_message_visibility_fifo", "wake_waiter", "count_empty_receives", "put_shard", "attach_source",
 )  # fmt: skip
 _WORK = ("release_message", "release_message_fifo", "beat_consumer", "clear_outbox", "end_handover", "get_queue_tags")
 _LOOK = ("count_messages", "count_messages_fifo", "get_queue_tags", "list_consumers", "list_groups", "list_queues",

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import rqsqs
 from rqsqs.gateway import GatewaySettings
 from tests.gateway.conftest import PATIENCE_S, ask, ask_json, running
 
@@ -55,6 +56,17 @@ def test_who_hangs_up_gets_nothing_any_more(shared: str, queue: str) -> None:
         [message] = receive(shared, queue, LONG_S)  # well before the visibility timeout of 30 s
         assert message["Attributes"]["ApproximateReceiveCount"] == "1"
         ask_json(shared, "DeleteMessage", {"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]})
+
+
+def test_polls_that_find_nothing_are_counted(address: str, valkey_url: str, prefix: str) -> None:
+    queue = ask_json(address, "CreateQueue", {"QueueName": "q"}).json["QueueUrl"]
+    with ThreadPoolExecutor(20) as threads, rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        assert receive(address, queue) == []
+        assert connection.queue("q").metrics().empty_receives == 1
+        assert list(threads.map(lambda _: receive(address, queue, 1), range(20))) == [[]] * 20
+        begin_receive(address, queue).close()  # who hangs up got no answer
+        assert receive(address, queue) == []
+        assert connection.queue("q").metrics().empty_receives == 22
 
 
 CLIENT = """

@@ -42,6 +42,7 @@ OPERATIONS: list[Operation] = [
     operations.change_visibility(Q.home, [(RECEIPT, 5)], AWS),
     operations.change_visibility(F.home, [(FIFO_RECEIPT, 5)], AWS),
     operations.wake_waiter(Q.home),
+    operations.count_empty_receives(Q.home, 3),
     operations.wake_waiter(F.home, "w"),
     operations.watch(Q.home, "w"),
     operations.mark_connection(operations.watch(Q.home, "w")),

@@ -373,3 +373,93 @@ def test_the_token_for_the_next_waiter_outlives_the_last_step_of_a_deletion(engi
             result = engine.execute(step)
     assert engine.token(q.home)  # the second one did not block yet
     assert 0 < engine.redis.pttl(q.home.wakeups) <= 1000
+
+
+# Empty receives
+
+
+def empty(engine: Engine, q: QueueRef) -> int:
+    found: int = engine.run(flows.metrics(q)).empty_receives
+    return found
+
+
+def test_a_receive_that_waited_in_vain_counts_once(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.send(q, "later", group=group(q), delay_ms=30_000)  # it is timer owner, too
+    waiting = receive(engine, q, 20_000)
+    assert waiting.live() == 20_000
+    assert (waiting.result, empty(engine, q)) == ([], 1)
+    waiting = receive(engine, q, 20_000)
+    assert waiting.live() == 10_000
+    assert [d.body for d in waiting.result] == ["later"]
+    assert empty(engine, q) == 1
+
+
+def test_who_lines_up_without_asking_counts_too(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    waiting = Receiver(engine, flows.receive_messages(q, NATIVE, 1, 60_000, 20_000), is_watched=True)
+    step = waiting.until_it_rests()
+    engine.clock.advance_ms(step.timeout_ms)
+    waiting._answer(lambda: (None, 0))  # another one kept watch all the time
+    waiting.until_it_rests()
+    assert (waiting.is_done, waiting.result, empty(engine, q)) == (True, [], 1)
+
+
+def test_one_call_tells_the_empty_receives_of_all_that_end_meanwhile(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    first, *others = [flows.waiting.count_empty(q, 1) for _ in range(10)]
+    step = next(first)
+    for other in others:
+        assert list(other) == []
+    engine.execute(step)
+    step = first.send(1)
+    assert step == operations.count_empty_receives(q.home, 9)
+    engine.execute(step)
+    assert list(first) == []
+    assert empty(engine, q) == 10
+
+
+def test_a_server_that_cannot_be_reached_takes_no_empty_receive_ill(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    flow = flows.waiting.count_empty(q, 1)
+    next(flow)
+    with pytest.raises(StopIteration):
+        flow.throw(QueueDoesNotExist("gone"))
+    engine.run(flows.waiting.count_empty(q, 1))
+    assert empty(engine, q) == 1
+    engine.run(flows.delete_queue(q, NATIVE))
+    engine.run(flows.waiting.count_empty(q, 1))
+    assert engine.names() == []  # it brings no key of a queue that is gone
+
+
+def test_a_receive_that_comes_again_at_once_is_not_empty_yet(engine: Engine, name: str, dead: str) -> None:
+    _, q = with_shard(engine, name, dead)
+    before = empty(engine, q)
+    assert engine.bodies(q) == []
+    assert empty(engine, q) == before + 1
+
+
+def test_who_is_refused_has_no_empty_receive(engine: Engine) -> None:
+    q = engine.queue("q")
+    engine.send(q, "a")
+    assert engine.bodies(q) == ["a"]
+    engine.send(q, "b")
+    with pytest.raises(OverLimit):
+        engine.run(flows.receive_messages(q, ONE, 1, 60_000, 0))
+    assert empty(engine, q) == 0
+    assert receive(engine, q, 2000, ONE).live() == 2000
+    assert empty(engine, q) == 1
+
+
+@pytest.mark.parametrize("wait_ms", [0, 20_000, None])
+def test_of_several_partitions_the_receive_counts_once(engine: Engine, name: str, wait_ms: int | None) -> None:
+    scope = {"DeduplicationScope": "messageGroup"} if name.endswith(".fifo") else {}
+    q = engine.queue(name, Partitions="4", **scope)
+    for n in range(1, 6):
+        waiting = Receiver(engine, flows.receive_messages(q, NATIVE, 10, 60_000, wait_ms))
+        waiting.live()
+        assert (waiting.result, empty(engine, q)) == ([], n)
+    engine.run(flows.set_attributes(q, {"Partitions": "6"}, NATIVE))
+    waiting = Receiver(engine, flows.receive_messages(engine.transport.queue(name), NATIVE, 10, 60_000, wait_ms))
+    waiting.live()
+    assert (waiting.result, empty(engine, q)) == ([], 6)

@@ -16,6 +16,7 @@ from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
 from rqsqs._core.flows.topology import at
 from rqsqs._core.flows.waiting import (
+    GOES_ON,
     NOW,
     Polling,
     give_back,
@@ -229,7 +230,7 @@ def receive_messages(
         again: list[Delivery] = []  # what the attempt was answered before
         for p in q.partitions:
             if (yield from at(q, p, browsing.find_duplicate(p, p.attempt(attempt_id), forget=False), "")):
-                got = yield from holding(again, at(q, p, spec.ask(p, "", "", max_messages), None))
+                got = yield from holding(again, at(q, p, spec.ask(p, GOES_ON, "", max_messages), None))
                 again += got.messages if got else ()
         if again:
             return again

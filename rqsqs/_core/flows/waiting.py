@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -16,11 +17,12 @@ from rqsqs._core.flows.topology import adopt_shard, at, refresh
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, IsWatched, MarkOutdated, Operation, Sleep, Wait
 from rqsqs._core.operations import Received
-from rqsqs.errors import QueueDoesNotExist, ServerError
+from rqsqs.errors import QueueDoesNotExist, RqsqsError, ServerError
 
 T = TypeVar("T")
 Ask = Callable[[Partition, str, str, int], Operation]  # partition, wait, waiter, count
-NOW = "0"  # the `wait` of a look by a caller that waits: it is over
+GOES_ON = "/-"  # behind `wait`: if nothing is found that is no empty receive yet
+NOW = "0" + GOES_ON  # the `wait` of a look by a caller that waits: it is over
 AT_LIMIT = -1  # a receive's wake_at when there are too many messages in flight
 LOOK_AGAIN_MS = 500  # a waiter asks again this often while too many messages are in flight
 POLL_CALLS = 10  # a receive that does not wait makes at most this many calls
@@ -118,6 +120,7 @@ class Polling:
         left: milliseconds until the waiting ends.
         again, limited: partitions to be asked again at once, and those with too many messages in flight.
         is_stale: the partitions of the queue have changed.
+        counted: how often the server counted this as an empty receive.
     """
 
     def __init__(
@@ -133,7 +136,7 @@ class Polling:
         self.owed: dict[Partition, None] = {}
         self.blocked_on: tuple[Partition, ...] = ()
         self.looked_at = 0.0
-        self.calls = self.left = 0
+        self.calls = self.left = self.counted = 0
         self.again: list[Partition] = []
         self.limited: list[Partition] = []
         self.is_stale = False
@@ -169,6 +172,7 @@ class Polling:
             got = None
         left = max(total - block + left_ms, 0)
         if not left and got is None:
+            yield from count_empty(q, 1)
             return []
         self.end, self.wait = now_ms(q) + left, wait_word(left) or NOW
         if got is not None and start is not None:
@@ -190,6 +194,8 @@ class Polling:
                     order = yield from self._block()
                 if not order:
                     yield from holding(found, self._leave())
+                    if self.counted != (not found):
+                        yield from holding(found, count_empty(q, (not found) - self.counted))
                     return found
         except QueueDoesNotExist:
             if self.blocked_on or self.ends:
@@ -212,11 +218,14 @@ class Polling:
             self.calls += 1
             if p in self.answers:
                 got, look = self.answers.pop(p)
+                word = look
             else:
                 if p is q.home:
                     self.looked_at = time.monotonic()
                 look = NOW if self.waiter and found else self.ends.get(p, self.wait)
-                got = yield from holding(found, at(q, p, self._question(p, look, len(found)), False))
+                is_last = p is order[-1] and not (found or self.again or self.is_stale)
+                word = look if is_last or look == NOW else look + GOES_ON
+                got = yield from holding(found, at(q, p, self._question(p, look, word, len(found)), False))
             if got is None:  # no answer, but there are messages
                 break
             self.owed.pop(p, None)
@@ -233,6 +242,8 @@ class Polling:
                 self.is_stale = True
             if not got.messages:
                 self._nothing_at(p, got, look)
+                is_over = got.wait_until_ms <= got.now_ms != got.wake_at_ms and not got.missing_dlq
+                self.counted += is_over and not word.endswith(GOES_ON)
                 continue
             self.duties.pop(p, None)
             if len(found) >= self.count:
@@ -241,11 +252,11 @@ class Polling:
         self.is_stale = self.is_stale or partitions != q.partitions
         return found
 
-    def _question(self, p: Partition, look: str, found: int) -> Operation:
+    def _question(self, p: Partition, look: str, word: str, found: int) -> Operation:
         first = self.first.pop(p, None)
         if first is not None:
-            return first(look, self.waiter)
-        return self.ask(p, look, self.waiter if look != NOW or p in self.duties else "", self.count - found)
+            return first(word, self.waiter)
+        return self.ask(p, word, self.waiter if look != NOW or p in self.duties else "", self.count - found)
 
     def _nothing_at(self, p: Partition, got: Received, look: str) -> None:
         """A partition had no messages: when does the waiting end there, and what is the caller's duty until then?"""
@@ -321,6 +332,25 @@ class Polling:
             yield operations.wake_waiter(self.duties.popitem()[0], self.waiter)
         while self.owed:
             yield operations.wake_waiter(self.owed.popitem()[0])
+
+
+def count_empty(q: QueueRef, number: int) -> Flow[None]:
+    """Tell the server of empty receives that ended without a last call. Of many callers that end at about the same
+    time, the first one tells it for all. A process that dies, or does not reach the server, takes the number along."""
+    q.uncounted.append(number)
+    while q.uncounted and not q.is_counting:
+        q.is_counting = True
+        try:
+            total = 0
+            with contextlib.suppress(IndexError):
+                while True:
+                    total += q.uncounted.popleft()
+            if total:
+                yield operations.count_empty_receives(q.home, total)
+        except RqsqsError:
+            pass
+        finally:
+            q.is_counting = False
 
 
 def now_ms(q: QueueRef) -> int:

@@ -4,6 +4,7 @@ from rqsqs._core.operations.receive import (
     RECEIVE,
     RECEIVE_FIFO,
     Received,
+    count_empty_receives,
     fifo_history,
     give_back,
     history,

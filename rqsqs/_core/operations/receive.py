@@ -227,6 +227,11 @@ def wake_waiter(p: Partition, waiter: str = "") -> Operation:
     return Operation("wake_waiter", p.keys("wakeups timer"), (p.space.now_us(), waiter, ""))
 
 
+def count_empty_receives(p: Partition, number: int) -> Operation:
+    """Count receives that found nothing and ended without a last call. After a lost answer they may count twice."""
+    return Operation("count_empty_receives", p.keys("meta stats"), (str(number),))
+
+
 def watch(p: Partition, waiter: str) -> Operation:
     """Wake one waiter if the time has come that this one owns; the result is in how many ms it comes again, or 0."""
     return Operation("wake_waiter", p.keys("wakeups timer"), (p.space.now_us(), waiter, "1"))
