@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 --[[
-Count receives that found nothing and ended without a last call: their wait was over (lib/wakeups.lua counts all others).
+Count receives that found nothing and ended without a last call, as their wait was over. All others are counted where
+they end (lib/wakeups.lua).
 
 KEYS   1 meta   HASH  queue attributes
        2 stats  HASH  lib/counting.lua
