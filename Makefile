@@ -14,7 +14,7 @@ STAMP       := $(VENV)/.rqsqs-installed
 unexport PYTHONDONTWRITEBYTECODE # or every process that tests start compiles everything again
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-aiobotocore test-oldest test-faults test-clients soak demo demo-php lint format sync fault-report bench bench-scaling coverage clean
+.PHONY: help install test test-cluster test-aiobotocore test-opentelemetry test-oldest test-faults test-clients soak demo demo-php lint format sync fault-report bench bench-scaling coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,9 +45,21 @@ test-aiobotocore: $(VENV)-aio/.rqsqs-installed ## Run the tests of clients of ai
 $(VENV)-oldest/.rqsqs-installed: pyproject.toml
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]' \
-		$$($(PYTHON) -m tests.oldest boto3 cli gateway) \
-		'hypothesis>=6.100' 'pytest>=8.2' 'pytest-timeout>=2.3' 'pytest-xdist>=3.6'
+		$$($(PYTHON) -m tests.oldest boto3 cli gateway opentelemetry) \
+		opentelemetry-sdk==1.30 'hypothesis>=6.100' 'pytest>=8.2' 'pytest-timeout>=2.3' 'pytest-xdist>=3.6'
 	@touch $@
+
+# Instrumentations of others go together with one version of the SDK each.
+$(VENV)-otel/.rqsqs-installed: pyproject.toml
+	test -x $(VENV)-otel/bin/python || $(PYTHON) -m venv $(VENV)-otel
+	$(VENV)-otel/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e '.[boto3,embedded,cli,gateway,opentelemetry]' 'hypothesis>=6.100' 'pytest>=8.2' 'pytest-timeout>=2.3' \
+		'pytest-xdist>=3.6' opentelemetry-propagator-aws-xray opentelemetry-distro==0.66b1 \
+		opentelemetry-instrumentation-boto3sqs==0.66b1 opentelemetry-instrumentation-botocore==0.66b1
+	@touch $@
+
+test-opentelemetry: $(VENV)-otel/.rqsqs-installed ## Run the tests of OpenTelemetry, beside instrumentations of others
+	$(VENV)-otel/bin/python -m pytest $(PYTEST_ARGS) -rs tests/telemetry
 
 test-oldest: $(VENV)-oldest/.rqsqs-installed ## Run the tests with the oldest dependencies that are declared
 	$(VENV)-oldest/bin/python -m pytest $(PYTEST_ARGS)
@@ -104,5 +116,5 @@ coverage: $(STAMP) ## Run the tests and show what they did not reach
 	$(BIN)/coverage report
 
 clean: ## Remove what was made, the virtual environment included
-	rm -rf $(VENV) $(VENV)-aio $(VENV)-oldest .clients build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-aio $(VENV)-otel $(VENV)-oldest .clients build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -not -path './.clients/*' -prune -exec rm -rf {} +

@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from typing import Any
 
 from opentelemetry import context as contexts
-from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from rqsqs._arguments import Entry
@@ -198,7 +197,7 @@ class NativeApi:
         yield (), {}
         if message._holder is None and message._delivery.received_ms:
             span = process_span(self._instruments, message.queue.name, [message._delivery], url=_url_of(message))
-            self._entered[id(message)] = span, contexts.attach(trace.set_span_in_context(span.span))
+            self._entered[id(message)] = span, contexts.attach(span.context)
 
     def _leave(self, message: Any, kind: Any, error: Any, traceback: Any) -> Observer:
         nothing: tuple[Any, Any] = (None, None)

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from opentelemetry import baggage as baggages
+from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
 
@@ -44,11 +46,16 @@ def _begun(
     url: str | None,
     attributes: Mapping[str, Any],
 ) -> Span:
-    context: Context | None = None
+    context, baggage = contexts.get_current(), dict[str, object]()
+    if len(carriers) == 1:
+        sent = spans.context_in(carriers[0])
+        baggage.update(baggages.get_all(sent))
     links = {link.context.span_id: link for carrier in carriers if (link := spans.link_in(carrier)) is not None}
     if instruments.in_trace_of_sender and len(carriers) == 1 and links:
-        context = spans.context_in(carriers[0])
+        context = trace.set_span_in_context(trace.get_current_span(sent), context)
         links = {}
+    for name, value in baggage.items():
+        context = baggages.set_baggage(name, value, context)
     about = {**attributes, BATCH_SIZE: len(ids)} if is_batch else dict(attributes)
     if len(ids) == 1 and ids[0]:
         about[MESSAGE_ID] = ids[0]
@@ -79,6 +86,19 @@ def context_of(message: Any) -> Context:
 
 
 @contextlib.contextmanager
+def inside(span: Span) -> Iterator[None]:
+    """A block in which a span is the current one, and the baggage that came with the message is there."""
+    token = contexts.attach(span.context)
+    try:
+        yield
+    except Exception as error:
+        span.span.record_exception(error)
+        raise
+    finally:
+        contexts.detach(token)
+
+
+@contextlib.contextmanager
 def process(message: Any, *, queue: str | None = None) -> Iterator[trace.Span]:
     """A block that handles a message, or a list of them, as a span `process QUEUE`. Inside of it that is the current
     span. Workers, and `with message:` of the native API, do so by themselves once instrument() was called.
@@ -105,7 +125,7 @@ def process(message: Any, *, queue: str | None = None) -> Iterator[trace.Span]:
         api_queue._connection.transport.url if is_native and api_queue is not None else None,
         {},
     )
-    with span, trace.use_span(span.span, record_exception=True, set_status_on_exception=False):
+    with span, inside(span):
         yield span.span
 
 

@@ -136,6 +136,7 @@ class Span:
             started,
         )
         self._has_ended = False
+        self.context: Context = trace.set_span_in_context(self.span, context)  # in which its work is done
 
     @staticmethod
     def now() -> tuple[int, float]:
@@ -154,7 +155,7 @@ class Span:
     def carrier(self) -> dict[str, str]:
         """The fields with which this span travels along with a message."""
         fields: dict[str, str] = {}
-        propagate.inject(fields, trace.set_span_in_context(self.span))
+        propagate.inject(fields, self.context)
         return fields
 
     def failed(self, error: BaseException | str, text: str = "") -> None:
@@ -170,7 +171,7 @@ class Span:
         self._has_ended = True
         seconds = time.perf_counter() - self._began
         about = {**self._common, ERROR_TYPE: self._error} if self._error else self._common
-        instruments, context = self._instruments, trace.set_span_in_context(self.span)
+        instruments, context = self._instruments, self.context
         if self._name == "process":
             instruments.processing.record(seconds, about, context)
         elif self._name != "create":

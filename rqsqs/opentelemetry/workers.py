@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from opentelemetry import trace
-
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow
-from rqsqs.opentelemetry.processing import process_span
+from rqsqs.opentelemetry.processing import inside, process_span
 from rqsqs.opentelemetry.spans import BATCH_SIZE, CLIENT_ID, MESSAGE_ID, Instruments, Span, links_of, partition_of
 
 T = TypeVar("T")
@@ -84,14 +82,14 @@ def _processing(instruments: Instruments, job: Any) -> Span:
 
 
 def _process(span: Span, job: Any, handle: Callable[[], Any]) -> Any:
-    with span, trace.use_span(span.span, record_exception=True, set_status_on_exception=False):
+    with span, inside(span):
         result = handle()
         _note_failures(span, job, result)
         return result
 
 
 async def _process_async(span: Span, job: Any, handle: Callable[[], Any]) -> Any:
-    with span, trace.use_span(span.span, record_exception=True, set_status_on_exception=False):
+    with span, inside(span):
         result = await handle()
         _note_failures(span, job, result)
         return result

@@ -10,6 +10,9 @@ import pytest
 pytest.importorskip("boto3")
 pytest.importorskip("uvicorn")
 
+from opentelemetry import baggage, context, propagate, trace
+from opentelemetry.propagators.textmap import TextMapPropagator
+
 import rqsqs.opentelemetry
 from rqsqs.gateway import GatewaySettings
 from tests.gateway.conftest import client_of, running
@@ -51,6 +54,14 @@ class Apis:
             (message,) = self.clients[api].receive_message(QueueUrl=self.url(api), **asked)["Messages"]
             with rqsqs.opentelemetry.process(message, queue="q"):
                 pass
+
+
+@pytest.fixture
+def propagator() -> Any:
+    """Those in use, to be changed."""
+    before = propagate.get_global_textmap()
+    yield propagate.set_global_textmap
+    propagate.set_global_textmap(before)
 
 
 @pytest.fixture
@@ -110,3 +121,67 @@ def test_a_lambda_gets_the_context_as_attributes(recorder: Recorder, apis: Apis)
         record["messageAttributes"]["traceparent"]["stringValue"].split("-")[2]
         == f"{recorder.span('send q').context.span_id:016x}"
     )
+
+
+@pytest.mark.parametrize("in_trace_of_sender", [False, True])
+@pytest.mark.parametrize("sender", ["native", "boto3", "gateway"])
+def test_baggage_is_there_in_the_handler(recorder: Recorder, apis: Apis, sender: str, in_trace_of_sender: bool) -> None:
+    recorder.instrument(in_trace_of_sender=in_trace_of_sender)
+    seen: list[Any] = []
+    headers: dict[str, str] = {}
+    token = context.attach(baggage.set_baggage("tenant", "a"))
+    try:
+        propagate.inject(headers)  # as an instrumentation of its HTTP client does
+        events = apis.clients["gateway"].meta.events
+        events.register(
+            "before-sign.sqs", lambda request, **_: request.headers.add_header("baggage", headers["baggage"])
+        )
+        apis.send(sender)
+    finally:
+        context.detach(token)
+    apis.app.serve(lambda message: seen.append(baggage.get_baggage("tenant")))
+    recorder.span("process q")
+    assert seen == ["a"]
+
+
+@pytest.mark.parametrize("consumer", ["native", "worker", "boto3", "gateway"])
+@pytest.mark.parametrize("sender", ["native", "boto3", "gateway"])
+def test_with_xray_the_context_is_the_aws_trace_header(
+    recorder: Recorder, apis: Apis, propagator: Any, sender: str, consumer: str
+) -> None:
+    propagator(pytest.importorskip("opentelemetry.propagators.aws").AwsXRayPropagator())
+    apis.send(sender)
+    asked: Any = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"], "VisibilityTimeout": 0}
+    (message,) = apis.clients["gateway"].receive_message(QueueUrl=apis.url("gateway"), **asked)["Messages"]
+    assert message["Attributes"]["AWSTraceHeader"].startswith("Root=1-")
+    assert "MessageAttributes" not in message
+    apis.handle(consumer)
+    assert linked(recorder.span("process q")) == [recorder.span("send q").context.span_id]
+
+
+class Own(TextMapPropagator):
+    """A propagator that has nothing to do with W3C."""
+
+    fields = frozenset({"x-own"})  # type: ignore[assignment]
+
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
+        span = trace.get_current_span(context).get_span_context()
+        carrier["x-own"] = f"{span.trace_id:x}/{span.span_id:x}"
+
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
+        if "x-own" not in carrier:
+            return context
+        trace_id, span_id = (int(part, 16) for part in carrier["x-own"].split("/"))
+        span = trace.NonRecordingSpan(trace.SpanContext(trace_id, span_id, is_remote=True))
+        return trace.set_span_in_context(span, context)
+
+
+@pytest.mark.parametrize("consumer", ["native", "worker", "boto3", "gateway"])
+@pytest.mark.parametrize("sender", ["native", "boto3", "gateway"])
+def test_any_other_propagator_does_as_well(
+    recorder: Recorder, apis: Apis, propagator: Any, sender: str, consumer: str
+) -> None:
+    propagator(Own())
+    apis.send(sender)
+    apis.handle(consumer)
+    assert linked(recorder.span("process q")) == [recorder.span("send q").context.span_id]

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import rqsqs.opentelemetry
 from rqsqs import boto3
-from rqsqs.gateway import GatewaySettings
+from rqsqs.gateway import Gateway, GatewaySettings
 from tests.gateway.conftest import client_of, running
 from tests.telemetry.recording import Recorder, linked
 
@@ -168,9 +168,34 @@ def test_the_gateway_continues_the_trace_of_a_request(recorder: Recorder, valkey
         )
         sqs.send_message(QueueUrl=url, MessageBody="x")
         assert recorder.span("send orders").parent.span_id == int(SPAN, 16)
-        headers = {"X-Amzn-Trace-Id": XRAY}
-        sqs.send_message(QueueUrl=url, MessageBody="x")
-        assert recorder.spans("send orders")[1].parent.span_id == int(SPAN, 16)
         headers = {"traceparent": "nonsense"}
         sqs.send_message(QueueUrl=url, MessageBody="x")
-        assert recorder.spans("send orders")[2].parent is None
+        assert recorder.spans("send orders")[1].parent is None
+        pytest.importorskip("opentelemetry.propagators.aws")
+        headers = {"X-Amzn-Trace-Id": XRAY}
+        sqs.send_message(QueueUrl=url, MessageBody="x")
+        assert recorder.spans("send orders")[2].parent.span_id == int(SPAN, 16)
+
+
+class Observed(Gateway):
+    """A gateway below middleware that begins a span for each request, as instrumentations of ASGI do."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with trace.get_tracer("asgi", tracer_provider=self.provider).start_as_current_span("POST /"):
+            await super().__call__(scope, receive, send)
+
+
+def test_the_gateway_continues_the_trace_of_middleware_around_it(
+    recorder: Recorder, valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Observed, "provider", recorder.tracer_provider, raising=False)
+    monkeypatch.setattr("tests.gateway.conftest.Gateway", Observed)
+    with running(GatewaySettings(url=valkey_url, prefix=prefix)) as address:
+        sqs = client_of(address)
+        url = sqs.create_queue(QueueName="orders")["QueueUrl"]
+        sqs.meta.events.register(
+            "before-sign.sqs", lambda request, **_: request.headers.add_header("traceparent", TRACEPARENT)
+        )
+        recorder.clear()
+        sqs.send_message(QueueUrl=url, MessageBody="x")
+        assert recorder.span("send orders").parent == recorder.span("POST /").context

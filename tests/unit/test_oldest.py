@@ -24,4 +24,4 @@ def test_each_dependency_is_pinned_to_its_lower_bound() -> None:
 
 
 def test_what_we_declare_has_lower_bounds() -> None:
-    assert len(oldest(PROJECT.read_text(encoding="utf-8"), ["boto3", "cli", "gateway"])) >= 12
+    assert len(oldest(PROJECT.read_text(encoding="utf-8"), ["boto3", "cli", "gateway", "opentelemetry"])) >= 12
