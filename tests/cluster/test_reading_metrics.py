@@ -13,7 +13,7 @@ import rqsqs
 from rqsqs import aio
 from tests.clusters import Cluster, home_of
 
-MANY = 120
+MANY, PATIENT_MS = 120, 15_000
 Between = Callable[[], Any]
 EXPECTED = [(f"q{i:03}", i % 3) for i in range(MANY)]
 
@@ -47,7 +47,10 @@ read = pytest.mark.parametrize("read", [read_sync, read_aio], ids=["sync", "aio"
 
 @read
 def test_slots_that_moved_are_followed(prefix: str, read: Callable[..., Any]) -> None:
-    with Cluster(replicas=0) as cluster, rqsqs.connect(cluster.url, prefix=prefix) as connection:
+    with (
+        Cluster(replicas=0, node_timeout=PATIENT_MS) as cluster,
+        rqsqs.connect(cluster.url, prefix=prefix) as connection,
+    ):
         prepare(connection)
 
         def move() -> None:
