@@ -66,11 +66,13 @@ class QueueMetrics:
         is_dead_letter_queue: another queue sends its dead letters here.
         visible, in_flight, delayed: messages that are there, as in Counts.
         oldest_sent_at_ms: as in Counts.
-        oldest_age_s: age in seconds of the oldest message that waits or is in flight, as ApproximateAgeOfOldestMessage
-            counts it: of dead letters since they came; without those of standard queues that were received three times
-            or more. None if there is none.
-        groups_in_flight: message groups with messages in flight; None = a standard queue.
-        noisy_groups: message groups that have much more than their share; None = no fair queue.
+        oldest_age_s: age in seconds of the oldest message that is there, as ApproximateAgeOfOldestMessage counts it:
+            since it was sent, a dead letter since it came, one scheduled more than 15 minutes ahead since it was due;
+            without those of standard queues that were received three times or more. None if there is none.
+        groups_in_flight: message groups with messages in flight, as far as those are up to 2,000 in a partition; None =
+            a standard queue.
+        noisy_groups: message groups with at least 10 messages visible or in flight, and more than twice as many as the
+            other groups that have some do on average; None = no fair queue.
         visible_in_quiet_groups, in_flight_in_quiet_groups, delayed_in_quiet_groups: messages without those of noisy
             groups; None = no fair queue.
         oldest_age_in_quiet_groups_s: None = no fair queue, or no such message.
