@@ -202,10 +202,12 @@ def _idle(before: Row | None, last: Last | None, until_ms: int, first: int) -> I
     if last is not None and begin_ms < last.since_ms <= until_ms:  # samples began anew
         begin_ms = last.since_ms
     gauges = {column: value for column, value in before.values.items() if is_gauge(column)}
-    for end in range(max(begin_ms // MINUTE_MS, first) + 1, until_ms // MINUTE_MS + 1):
-        at_ms = end * MINUTE_MS
-        older = at_ms - before.at_ms
-        yield Row(at_ms, MINUTE_MS, {c: v + older if c in AGES else v for c, v in gauges.items()})
+    begin, end = begin_ms // MINUTE_MS, until_ms // MINUTE_MS
+    span_ms = (until_ms - begin_ms) // max(end - begin, 1)
+    for minute in range(max(begin, first) + 1, end + 1):
+        at_ms = minute * MINUTE_MS
+        older = max(at_ms - before.at_ms, 0)
+        yield Row(at_ms, span_ms, {c: v + older if c in AGES else v for c, v in gauges.items()})
 
 
 def is_gauge(column: str) -> bool:

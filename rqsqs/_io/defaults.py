@@ -57,6 +57,23 @@ def prefix_of(prefix: str | None = None) -> str:
     return _checked(named, "the environment variable RQSQS_PREFIX") if named else PREFIX
 
 
+def writes_history(history: bool | None = None) -> bool:
+    """Does a worker or gateway write the history of queues, if it is its turn? None = not if RQSQS_HISTORY is 0.
+
+    Raises:
+        InvalidParameterValue: it is no bool.
+        UsageError: the variable has another value.
+    """
+    if history is not None:
+        if not isinstance(history, bool):
+            raise InvalidParameterValue(f"history must be a bool or None, got {history!r:.80}")
+        return history
+    named = os.environ.get("RQSQS_HISTORY") or "1"
+    if named not in ("0", "1"):
+        raise UsageError(f"the environment variable RQSQS_HISTORY must be 0 or 1, got {named!r:.80}")
+    return named == "1"
+
+
 def _checked(prefix: object, what: str) -> str:
     if isinstance(prefix, str) and prefix and prefix.isprintable() and set(prefix).isdisjoint("{}*?[]\\ "):
         return prefix

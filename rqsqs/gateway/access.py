@@ -53,6 +53,10 @@ class Access:
             self._authorizer = Authorizer(allow_anonymous=settings.allow_anonymous, wall_clock=wall_clock)
             self._sealer = Sealer(secrets_of(self._keys), wall_clock)
 
+    def accounts(self) -> set[str]:
+        """Those of the keys file."""
+        return set() if self._keys is None else {user.account for user in self._keys.current().users.values()}
+
     def authenticate(self, request: HttpRequest, service: str) -> Caller:
         """Who sent a request.
 

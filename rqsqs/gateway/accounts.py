@@ -70,6 +70,10 @@ class Accounts:
             self._accounts.move_to_end(number)
         return found
 
+    def numbers(self) -> list[str]:
+        """Of those that are remembered."""
+        return list(self._accounts)
+
     async def _make_room(self) -> None:
         while len(self._accounts) > MOST:
             unused = next((n for n, a in self._accounts.items() if not a.users and n != DEFAULT_ACCOUNT), None)

@@ -104,6 +104,10 @@ class Actions:
         self._counts = counts
         self.polls = Polls(counts)
 
+    def known_accounts(self) -> set[str]:
+        """Those of the keys file, and those that requests were about."""
+        return self._access.accounts() | set(self._accounts.numbers())
+
     async def answer(self, request: HttpRequest, receive: Receive, root_path: str = "") -> HttpResponse:
         """Answer a request.
 

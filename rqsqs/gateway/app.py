@@ -61,6 +61,7 @@ class Gateway:
         self._actions: Actions | None = None
         self._held = 0  # bytes of bodies that have not come to their end
         self._first_ping: asyncio.Task[None] | None = None
+        self._sampling: asyncio.Task[None] | None = None
 
     @property
     def actions(self) -> Actions:
@@ -86,8 +87,9 @@ class Gateway:
     async def close(self) -> None:
         """Give all connections up."""
         self.drain()
-        if self._first_ping is not None:
-            self._first_ping.cancel()
+        for task in (self._first_ping, self._sampling):
+            if task is not None:
+                task.cancel()
         actions, self._actions = self._actions, None
         if actions is not None:
             await actions.close()
@@ -111,11 +113,19 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._first_ping = asyncio.create_task(self._warn_if_not_ready())
+                if self.settings.history:
+                    self._sampling = asyncio.create_task(self._sample())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _sample(self) -> None:
+        """Write the history of queues, when it is the turn of this process."""
+        from .sampling import sample
+
+        await sample(self.settings, self.actions.known_accounts)
 
     async def _warn_if_not_ready(self) -> None:
         """Say at the start what is wrong with the URL, not only when the first request comes."""

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rqsqs._core.keys import Keyspace
+from rqsqs._io.defaults import writes_history
 from rqsqs._settings import default_durability
 from rqsqs.errors import UsageError
 from rqsqs.limits import AWS, Limits
@@ -46,6 +47,7 @@ class GatewaySettings:
         requests_per_second: of one access key; None = any number.
         request_burst: requests of one access key at once; None = those of two seconds.
         polls_per_key: receives of one access key that may wait at once; None = any number.
+        history: whether it writes the history of queues when it is its turn; None = unless RQSQS_HISTORY is 0.
         is_loopback: whether only programs of this machine can connect.
     """
 
@@ -64,6 +66,7 @@ class GatewaySettings:
     requests_per_second: float | None = None
     request_burst: int | None = None
     polls_per_key: int | None = None
+    history: bool | None = None
     is_loopback: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -76,6 +79,7 @@ class GatewaySettings:
             if not _HOST.fullmatch(host):
                 raise UsageError(f"an allowed host must be a name or an address, got {host!r:.80}")
         object.__setattr__(self, "durability", default_durability(self.durability))
+        object.__setattr__(self, "history", writes_history(self.history))
         self.networks()
         if not isinstance(self.max_body, int) or self.max_body < MIB:
             raise UsageError(f"max_body must be {MIB} bytes or more, as a message may have, got {self.max_body!r:.80}")

@@ -9,23 +9,20 @@ What a process needs that does not hold the lease is imported here, and no more:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import random
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations.leases import take_lease
-from rqsqs._core.operations.queues import list_queues
 from rqsqs.errors import AuthenticationFailed, RqsqsError
 
 if TYPE_CHECKING:
     from rqsqs._core.flows.metric_history import Sampled
-    from rqsqs._io.aio.runner import Transport
+    from rqsqs._io.sync.runner import Transport
 
 log = logging.getLogger("rqsqs.metrics")
 
@@ -72,43 +69,21 @@ class Sampler:
             log.warning("%d queues were not sampled, for example: %s", len(found.errors), found.errors[0])
         return found
 
-    def failed(self, error: RqsqsError) -> bool:
+    def take(self, transport: Transport) -> bool:
+        """Run a turn; False = it makes no sense to try again."""
+        try:
+            transport.run(self.turn())
+        except Exception as error:
+            return not self.failed(error)
+        return True
+
+    def failed(self, error: Exception) -> bool:
         """Say that a turn failed; returns whether it makes no sense to try again."""
+        if not isinstance(error, RqsqsError):
+            log.error("the metrics of queues were not sampled", exc_info=error)
+            return False
         if isinstance(error, AuthenticationFailed):  # perhaps the rights are those of a few queues
             log.info("others have to write the history of queues: %s", error)
             return True
         log.info("the metrics of queues were not sampled: %s", error)
         return False
-
-
-class Samplers:
-    """Samples the queues of several prefixes over the connections of one, in an event loop.
-
-    Args:
-        transport: whose prefix always counts; the others only if they have queues.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._main = Sampler(transport.space)
-        self._others: dict[str, Sampler] = {}
-
-    async def run(self) -> None:
-        """Sample until it is cancelled, or forbidden."""
-        while True:
-            await asyncio.sleep(self._main.delay())
-            if not await self.turn():
-                return
-
-    async def turn(self, others: Iterable[Keyspace] = ()) -> bool:
-        """One turn of each; False = it is forbidden."""
-        spaces = {space.prefix: space for space in others}
-        self._others = {prefix: self._others.get(prefix) or Sampler(space) for prefix, space in spaces.items()}
-        for sampler in (self._main, *self._others.values()):
-            try:
-                if sampler is self._main or await self._transport.run(list_queues(sampler.space, limit=1)):
-                    await self._transport.run(sampler.turn())
-            except RqsqsError as error:
-                if sampler.failed(error):
-                    return False
-        return True

@@ -56,6 +56,8 @@ class Worker:
             reported an outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
         durability: with `deletes`, how safe its deletes and releases have to be, a batch at a time; None = as the
             environment variable RQSQS_DURABILITY says. If that is required and not reached, the log tells.
+        history: whether it writes the history of all queues when it is its turn: a call each minute, and more in one of
+            all processes that may; None = unless the environment variable RQSQS_HISTORY is 0.
         options: for redis-py's connections.
 
     Raises:
@@ -76,9 +78,10 @@ class Worker:
         max_extension: float = 43_200.0,
         max_crashes: int = 5,
         durability: Durability | str | None = None,
+        history: bool | None = None,
         **options: Any,
     ) -> None:
-        how = concurrency, heartbeat_interval, shutdown_timeout, linger, max_extension, max_crashes, durability
+        how = concurrency, heartbeat_interval, shutdown_timeout, linger, max_extension, max_crashes, durability, history
         self.settings = Settings(url, prefix, *how, options)
         self.handlers: dict[str, Handler] = {}
         self.queues: dict[str, tuple[QueueSettings, Mapping[str, str] | None]] = {}  # to be created
@@ -249,7 +252,7 @@ class Worker:
         Args:
             queues: serve these of its queues only, from now on.
             changes: url=, prefix=, concurrency=, heartbeat_interval=, shutdown_timeout=, linger=, max_extension=,
-                max_crashes=, durability=, as for Worker.
+                max_crashes=, durability=, history=, as for Worker.
 
         Raises:
             UsageError: it is running; or it has no handler for one of the queues.

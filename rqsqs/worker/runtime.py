@@ -71,6 +71,7 @@ class Runtime:
         self._stop, self._abort, self._is_idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._was_stopped = False
         self._is_closed = False
+        self._sampling: asyncio.Task[None] | None = None
         self._helpers = DaemonThreads()  # not the event loop's, which calls of handlers may all keep busy
 
         prefix = defaults.prefix_of(settings.prefix)
@@ -142,6 +143,8 @@ class Runtime:
             names = [queue.name for queue in self.queues]
             log_lines.started(self.consumer_id, names, self.transport.link.where, self.settings.concurrency)
             self.executor.begin()
+            if defaults.writes_history(self.settings.history):
+                self._sampling = asyncio.create_task(self._sample())
             try:
                 await self._stop.wait()
                 await self._wind_up()
@@ -153,6 +156,8 @@ class Runtime:
         finally:
             self.state = "stopped"
             self._is_closed = True
+            if self._sampling is not None:
+                self._sampling.cancel()
             self.executor.close()
             self.heartbeat.thread.abort()
             await self.call(self.heartbeat.stop)
@@ -162,6 +167,17 @@ class Runtime:
             self.connection.close()
             if self.aio_connection is not None:
                 await self.aio_connection.close()
+
+    async def _sample(self) -> None:
+        """Write the history of queues, when it is the turn of this process."""
+        from rqsqs.metrics.sampling import Sampler
+
+        transport = self.connection.transport
+        sampler = Sampler(transport.space)
+        while True:
+            await asyncio.sleep(sampler.delay())
+            if not await self.call(sampler.take, transport):
+                return
 
     def soon(self, call: Callable[..., Any], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # it is closed

@@ -25,6 +25,7 @@ class Settings:
     max_extension: float
     max_crashes: int
     durability: Durability | str | None
+    history: bool | None
     options: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -37,6 +38,7 @@ class Settings:
         seconds("max_extension", self.max_extension, 1, 315_360_000)
         arguments.count("max_crashes", self.max_crashes, 1000)
         _settings.durability(self.durability)
+        defaults.writes_history(self.history)
 
 
 def seconds(what: str, value: Any, low: float, high: float) -> float:
@@ -57,3 +59,4 @@ class Changes(TypedDict, total=False):
     max_extension: float
     max_crashes: int
     durability: Durability | str | None
+    history: bool | None

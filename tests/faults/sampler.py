@@ -1,0 +1,34 @@
+"""A process that samples metrics all the time, by a clock that runs fast."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from rqsqs._io.sync.runner import Transport
+from rqsqs.metrics import sampling
+
+SPEED = 1200  # a minute takes 50 ms
+
+
+class FastClock:
+    """The same time in all processes."""
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+
+    def now_us(self) -> int:
+        return int((self._started + (time.time() - self._started) * SPEED) * 1e6)
+
+
+def run(url: str, prefix: str, started: float, lease_ms: int) -> None:
+    """Sample until it is killed. Without a lease (0), it does not ask whose turn it is."""
+    transport = Transport(url, prefix, FastClock(started))
+    sampling.HELD_MS = lease_ms
+    for n in itertools.count():
+        sampler = sampling.Sampler(transport.space)
+        if not lease_ms:
+            sampler.space.sampler = f"{sampler.space.prefix}:{{queues}}:sampler:{sampler.name}:{n}"
+            sampling.HELD_MS = 1
+        sampler.take(transport)
+        time.sleep(0.005)
