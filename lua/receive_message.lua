@@ -23,10 +23,10 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
                         OVER_LIMIT; 0 = no limit
        8 ack            "1" = delete at once what is received
        9... members of `inflight` to delete first: what the caller has finished
-RETURN {member, record, ..., topology, now_ms}: messages, all received for the first time in this delivery cycle;
-       else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, {member, receives, record, ...}}, where receives
-       is 0 for the first time in this cycle. If receipts of argument 9 are refused it is always the second form, with
-       {status ...} of delete_message.lua behind it.
+RETURN {member, record, ..., topology}: messages, all received for the first time in this delivery cycle, by members
+       that end with the present time (ms); else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, {member,
+       receives, record, ...}}, where receives is 0 for the first time in this cycle. If receipts of argument 9 are
+       refused it is always the second form, with {status ...} of delete_message.lua behind it.
        member: of `inflight` (lib/message.lua). topology changes when the queue's partitions do. wake_at_ms: 0 nothing
        to do, {wake_at_ms, look_at_ms} the caller has a duty (lib/wakeups.lua), now_ms it comes again at once, -1 it is
        at flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet
@@ -35,7 +35,7 @@ BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, ready, store, inflight, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local number, count, wait, flight_limit, acks = ARGV[1], tonumber(ARGV[3]), ARGV[5], tonumber(ARGV[7]), ARGV[8] == "1"
+local number, count, wait, flight_limit, acks = ARGV[1], ARGV[3] + 0, ARGV[5], ARGV[7] + 0, ARGV[8] == "1"
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 
 local visibility, retention, special, topology =
@@ -46,9 +46,9 @@ elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 o
   return require("lib.damaged").settings(meta)
 end
 topology = topology or ""
-local base = string.match(meta, ".*:")
+local base = string.sub(meta, 1, -5)
 local now_us, now = require("lib.clock")(ARGV[2], true)
-local now_ms = tonumber(now)
+local now_ms = now + 0 -- cheaper than tonumber()
 local visibility_ms = tonumber(ARGV[4]) or visibility * 1000
 local visible_ms = visibility_ms > 0 and math.ceil(now_us / 1000) + visibility_ms or now_ms -- late, but never early
 local oldest = string.format("%d", now_ms - retention * 1000)
@@ -77,7 +77,6 @@ local is_common = not (is_limited or fair or paused or delays or large or unsort
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 local messages = is_common and (call("LPOP", ready, 2 * count) or {}) or nil
 local score, scores = string.format("%d001", visible_ms), {} -- lib/score.lua
-local head, tail = messages and messages[1], messages and messages[#messages - 1] -- before their keys become members
 for i = 1, is_common and #messages or 0, 2 do
   local key = messages[i]
   if #key ~= 24 or key < oldest then -- with a past or a group, a tombstone (lib/message.lua), or expired
@@ -114,22 +113,27 @@ if not acks then
     call("SET", slot, saved .. number, "PX", SLOT_MS)
   end
 end
--- Their dwell times (lib/counting.lua), which are nearly always in one bucket.
-local waited = now_ms - (tonumber(string.sub(head, 1, 13)) or now_ms)
+-- Their dwell times (lib/counting.lua), which are nearly always in one bucket: most often they are in order.
+local waited = now_ms - (tonumber(string.sub(messages[1], 1, 13)) or now_ms)
 local _, power = math.frexp(waited > 0 and waited or 0)
-if head == tail then
+if #messages == 2 then
   redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), "1")
 else
-  require("lib.counting").several(base, now_ms, messages, power)
+  waited = now_ms - (tonumber(string.sub(messages[#messages - 1], 1, 13)) or now_ms)
+  local _, power_of_last = math.frexp(waited > 0 and waited or 0)
+  if power == power_of_last then
+    redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), #messages / 2)
+  else
+    require("lib.counting").several(base, now_ms, messages)
+  end
 end
-if string.find(wait, "^%d") then -- it has waited before: it may have a duty
+if wait ~= "" and string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])
 end
 if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked
   require("lib.wake_next")(base, now_ms, false)
 end
 messages[#messages + 1] = topology
-messages[#messages + 1] = now
 if acks then
   require("lib.idempotency").save(slot, number, "=" .. cmsgpack.pack(messages))
 end

@@ -54,14 +54,7 @@ function counting.dwell(numbers, now_ms, since)
 end
 
 -- Count first receives of the messages at every other place of a list that begin with the time at which they were sent.
--- `power`: that of the first one.
-function counting.several(base, now_ms, messages, power)
-  local waited = now_ms - (tonumber(string.sub(messages[#messages - 1], 1, 13)) or now_ms)
-  local _, last = math.frexp(waited > 0 and waited or 0)
-  if last == power then -- nearly always, and they are in order
-    redis.pcall("HINCRBY", base .. "stats", string.char(FIRST + power), #messages / 2)
-    return
-  end
+function counting.several(base, now_ms, messages)
   local numbers = {}
   for i = 1, #messages, 2 do
     counting.dwell(numbers, now_ms, string.sub(messages[i], 1, 13))

@@ -110,10 +110,10 @@ function replay.with_refused(reply, refused)
     return reply
   end
   local messages = {}
-  for i = 1, #reply - 2, 2 do
+  for i = 1, #reply - 1, 2 do
     messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = reply[i], 0, reply[i + 1]
   end
-  return {tonumber(reply[#reply]), reply[#reply - 1], 0, 0, "", messages, refused}
+  return {tonumber(string.sub(reply[1], -13)), reply[#reply], 0, 0, "", messages, refused}
 end
 
 return replay

@@ -134,11 +134,11 @@ class Receive(Operation):
     def parse(self, reply: Any) -> Any:
         """The messages, or a flow where there is more to do."""
         q = self._queue
-        if type(reply[0]) is bytes and reply[-2] == q.topology and not q.is_fifo:  # messages, and nothing else to tell
-            p, received_ms = q.home, reply[-1].decode()
+        if type(reply[0]) is bytes and reply[-1] == q.topology and not q.is_fifo:  # messages, and nothing else to tell
+            p, received_ms = q.home, reply[0][-13:].decode()
             now_ms, found = int(received_ms), []
             try:
-                for i in range(0, len(reply) - 2, 2):
+                for i in range(0, len(reply) - 1, 2):
                     key, record = reply[i].decode(), reply[i + 1]
                     kind, body = unpackb(record, strict_map_key=False)
                     if not (key[:16].isdigit() and key[21:24].isdigit()):

@@ -49,12 +49,11 @@ class Received:
     def __init__(self, partition: Partition, reply: list[Any]) -> None:
         self.partition = partition
         if isinstance(reply[0], bytes):  # messages, and nothing else to tell
-            self.topology: bytes = reply[-2]
-            now = reply[-1].decode()
+            now = (reply.pop() if partition.is_fifo else reply[0][-13:]).decode()
             self.now_ms = int(now)
+            self.topology: bytes = reply.pop()
             self.wake_at_ms = self.wait_until_ms = self.look_at_ms = 0
             self.missing_dlq = ""
-            del reply[-2:]
             self.messages = _fifo(partition, reply, now) if partition.is_fifo else _fresh(partition, reply, now)
             return
         self.now_ms, self.topology, duty, self.wait_until_ms = reply[:4]
