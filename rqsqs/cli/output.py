@@ -21,7 +21,6 @@ from rqsqs._text import printable, printable_json, printable_lines, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from rqsqs.cli.report import Column
 
@@ -74,39 +73,21 @@ def exact(data: str | bytes, text: str) -> None:
         click.echo(data if isinstance(data, bytes) else data.encode(errors="surrogateescape"))  # it changes text
 
 
-def table(columns: Sequence[Column], rows: Sequence[dict[str, Any]]) -> None:
+def table(columns: Sequence[Column], rows: Sequence[Any]) -> None:
     """A table as wide as the terminal allows; into a pipe, as wide as it needs."""
     from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
-    with console.capture() as captured:
-        console.print(as_table(columns, rows))
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def as_table(columns: Sequence[Column], rows: Sequence[dict[str, Any]], width: int | None = None) -> Table:
-    """The same without printing it. `width`: every row is one line of this many characters; the first column gives
-    way."""
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[printable(column.cell(row)) for column in columns] for row in rows]
-    room = None
-    if width is not None:
-        others = zip(*([[column.title for column in columns], *cells]), strict=True)
-        room = max(width - sum(max(map(len, found)) + 2 for found in list(others)[1:]) - 2, 10)
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
-        shown.add_column(
-            column.title,
-            justify=column.side,
-            overflow="fold" if room is None else "ellipsis",
-            no_wrap=column.side == "right" or room is not None,
-            max_width=None if i else room,
-        )
-    for row in cells:
-        shown.add_row(*map(Text, row))
-    return shown
+    for column in columns:
+        shown.add_column(column.title, justify=column.side, overflow="fold", no_wrap=column.side == "right")
+    for row in rows:
+        shown.add_row(*[Text(printable(column.cell(row))) for column in columns])
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    with console.capture() as captured:
+        console.print(shown)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def hanging(lead: str, text: str, *, dim: bool = False, bold: bool = False, fg: str | None = None) -> None:

@@ -68,7 +68,7 @@ class Facts(Result):
 
 class Column(NamedTuple):
     title: str
-    cell: Callable[[Record], str]
+    cell: Callable[[Any], str]  # of a record, or of what else the rows are
     side: Literal["left", "right"] = "left"
 
     @classmethod
@@ -95,7 +95,7 @@ class Table(Result):
     """Many results of the same kind, by their records, perhaps with a line above."""
 
     columns: Sequence[Column]
-    rows: Sequence[Record]
+    rows: Sequence[Any]
     heading: str = ""
 
     def records(self) -> Sequence[Record]:

@@ -62,7 +62,7 @@ def _queue(queue: rqsqs.Queue) -> Result:
     record |= {
         "attributes": {name: _typed(name, value) for name, value in sorted(info.attributes.items())},
         "tags": tags,
-        "dead_letter_queue": _dead_letter_queue(info),
+        "dead_letter_queue": dead_letter_queue(info),
         "dead_letter_sources": sources,
         "created_at": moment(info.created_at_ms),
         "modified_at": moment(info.modified_at_ms),
@@ -78,14 +78,14 @@ def _queue(queue: rqsqs.Queue) -> Result:
     if info.is_paused:
         rows.append(("paused", f"yes: nothing is handed out until rqsqs resume {queue.name}"))
     for attribute, value in sorted(info.attributes.items()):
-        rows.append((attribute, _readable(attribute, value)))
+        rows.append((attribute, readable(attribute, value)))
     rows += [(f"tag {tag}", value) for tag, value in sorted(tags.items())]
     if sources:
         rows.append(("dead letters of", ", ".join(sources)))
     return Facts(queue.name, rows, **record)
 
 
-def _dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
+def dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
     policy = info.attributes.get("RedrivePolicy")
     try:
         return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
@@ -116,7 +116,7 @@ def _policy_in_seconds(policy: Any) -> Any:
     return typed | {"exceptions": {name: _policy_in_seconds(rule) for name, rule in policy["exceptions"].items()}}
 
 
-def _readable(attribute: str, value: str) -> str:
+def readable(attribute: str, value: str) -> str:
     try:
         return _in_words(attribute, value)
     except (ValueError, LookupError, TypeError, AttributeError):  # damaged

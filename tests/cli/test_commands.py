@@ -14,6 +14,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
+from rqsqs.cli import stats
 from rqsqs.cli.program import COMMANDS, program
 from tests.cli.tools import Run, records
 
@@ -390,14 +391,38 @@ def test_stats_are_exact(run: Run, connection: rqsqs.Connection) -> None:
     queue.send("later", delay=60)
     queue.receive(2)
     table = [re.split(r"\s{2,}", line) for line in run("stats").stdout.splitlines()]
-    assert table[0] == ["QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED", "OLDEST"]
-    assert table[1] == ["empty", "0", "0", "0", "-"]
-    assert table[2][:4] == ["orders", "3", "2", "1"]
+    assert table[0] == ["QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED", "OLDEST", "SENT", "RECEIVED", "DELETED"]
+    assert table[1] == ["empty", "0", "0", "0", "-", "0", "0", "0"]
+    assert [*table[2][:4], *table[2][5:]] == ["orders", "3", "2", "1", "6", "2", "0"]
     (record,) = records(run("stats", "orders", "--json"))
     assert (record["visible"], record["in_flight"], record["delayed"], record["paused"]) == (3, 2, 1, False)
     assert 0 <= record["oldest_age_s"] < 60
+    assert (record["sent"], record["received"], record["per_s"]["sent"]) == (6, 2, None)
+    assert record["dwell_s"]["p50"] <= record["dwell_s"]["p99"]
     run("rm", "empty", "orders", "-y")
     run("stats", code=4)
+
+
+def test_stats_measure_rates_within_an_interval(
+    run: Run, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = connection.create_queue("orders")
+    queue.send_batch(range(5))
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        queue.send_batch(range(10))
+        queue.delete_batch(queue.receive(4))
+
+    monkeypatch.setattr(stats.time, "sleep", sleep)
+    (record,) = records(run("stats", "orders", "--interval", "500ms", "--json"))
+    assert slept == [0.5]
+    assert round(record["in_per_s"] * record["span_s"]) == round(record["per_s"]["sent"] * record["span_s"]) == 10
+    assert round(record["out_per_s"] * record["span_s"]) == 4
+    header, row = run("stats", "--interval", "1s").stdout.splitlines()
+    assert header.split()[-7:] == ["OLDEST", "IN/s", "OUT/s", "FAIL/s", "CONSUMERS", "EMPTY", "IN"]
+    assert row.split()[1] == "17"
 
 
 def test_dead_letters_go_back_or_elsewhere(run: Run, connection: rqsqs.Connection) -> None:

@@ -84,11 +84,11 @@ def test_commands_end_with_the_documented_codes(run: Run, connection: rqsqs.Conn
 def test_a_bug_is_one_line_and_a_traceback_if_one_is_wanted(
     run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def counts(self: rqsqs.Queue) -> None:
+    def metrics(self: rqsqs.Queue) -> None:
         raise LookupError("a bug")
 
     run("create", "q")
-    monkeypatch.setattr(rqsqs.Queue, "counts", counts)
+    monkeypatch.setattr(rqsqs.Queue, "metrics", metrics)
     monkeypatch.delenv("RQSQS_TRACEBACK", raising=False)
     said = run("stats", "q", code=BUG).stderr
     assert said.count("\n") == 1

@@ -217,11 +217,14 @@ def test_errors_are_one_harmless_line(error: Exception, capsys: pytest.CaptureFi
 
 
 def test_everything_is_printed_by_one_module() -> None:
-    """Nobody else calls click.echo(), print() or a Console, which know nothing of foreign text."""
+    """Nobody else calls click.echo(), print() or a Console, which know nothing of foreign text. The terminal of `top`
+    takes lines of its own kind, whose text is made harmless when they are made."""
     folder = Path(cli.__file__).parent
     for file in {*folder.rglob("*.py")} - {*folder.glob("demo/cache_job/*")}:  # an application
         called = {ast.unparse(n.func) for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)}
-        allowed = {"print"} if file.name == "__init__.py" else {"Console"} if file.name == "top.py" else set()
+        allowed = (
+            {"print"} if file.name == "__init__.py" else {"sys.stdout.write"} if file.name == "terminal.py" else set()
+        )
         found = called & {
             "click.echo",
             "click.secho",

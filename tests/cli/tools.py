@@ -101,6 +101,33 @@ class Terminal:
         """Type something."""
         os.write(self._leader, keys.encode())
 
+    def resize(self, columns: int, lines: int) -> None:
+        """Give its window another size."""
+        fcntl.ioctl(self._leader, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    @property
+    def rows(self) -> list[str]:
+        """What stands on a screen whose lines are written one by one, each at its place."""
+        rows: dict[int, str] = {}
+        text = self.raw.decode(errors="replace")
+        for part in text[text.rfind("\x1b[2J") :].split("\x1b[")[1:]:
+            if place := re.match(r"(\d+);1H", part):
+                at = int(place[1])
+                rows[at] = part[place.end() :]
+            elif rows and part[:1] != "K":
+                rows[at] += part.partition("m")[2]
+        return [rows.get(i, "") for i in range(1, max(rows, default=0) + 1)]
+
+    def wait_for_row(self, pattern: str) -> str:
+        """Read until a row of the screen is so; returns it."""
+        deadline = time.monotonic() + 60
+        while True:
+            if found := next((row for row in self.rows if re.search(pattern, row)), None):
+                return found
+            assert time.monotonic() < deadline, "\n".join(self.rows)
+            if select.select([self._leader], [], [], 0.1)[0]:
+                self.raw += os.read(self._leader, 65_536)
+
     @property
     def seen(self) -> str:
         """What was written so far, without escape codes."""

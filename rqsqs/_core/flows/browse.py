@@ -72,18 +72,24 @@ def _next(state: State, section: str, offset: int, seen: int, is_over: bool) -> 
     return f"{sections[i]}:0" if i < len(sections) else None
 
 
-def groups(q: QueueRef) -> Flow[list[str]]:
-    """Names of the groups that hold messages, sorted; of a standard queue those with messages that wait in line."""
+def groups(q: QueueRef, limit: int | None = None) -> Flow[list[str]]:
+    """Names of the groups that hold messages, sorted; of a standard queue those with messages that wait in line.
+
+    Args:
+        limit: stop at so many.
+    """
     yield from refresh(q)
     names: set[str] = set()
     for p in q.partitions:
-        names.update((yield from at(q, p, list_groups(p), [])))
-    return sorted(names)
+        names.update((yield from at(q, p, list_groups(p, limit), [])))
+        if limit is not None and len(names) >= limit:
+            break
+    return sorted(names)[:limit]
 
 
-def list_groups(p: Partition) -> Flow[list[str]]:
+def list_groups(p: Partition, limit: int | None = None) -> Flow[list[str]]:
     offset, names = 0, dict.fromkeys([""] if not p.is_fifo else [])
-    while offset >= 0:
+    while offset >= 0 and (limit is None or len(names) <= limit):
         offset, found = yield browsing.groups(p, offset, CHUNK)
         names.update(dict.fromkeys(found))
     if not p.is_fifo:
