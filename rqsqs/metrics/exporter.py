@@ -46,6 +46,7 @@ class Scrape(NamedTuple):
 
     Attributes:
         with_histograms: None = if there are not too many queues.
+        with_queues: False = what the process tells of itself is enough, as another one is asked for the queues.
         within: seconds in which it wants an answer.
     """
 
@@ -54,6 +55,7 @@ class Scrape(NamedTuple):
     with_created: bool = False
     is_gzipped: bool = False
     within: float = MOST_S
+    with_queues: bool = True
 
 
 def scrape_of(query: str, headers: Mapping[str, str]) -> Scrape:
@@ -67,7 +69,7 @@ def scrape_of(query: str, headers: Mapping[str, str]) -> Scrape:
         ValueError: it cannot be understood.
     """
     given = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
-    for name in ("histograms", "created"):
+    for name in ("histograms", "created", "queues"):
         if given.get(name, "0") not in ("0", "1"):
             raise ValueError(f"{name} must be 0 or 1, got {given[name]!r:.40}")
     try:
@@ -80,6 +82,7 @@ def scrape_of(query: str, headers: Mapping[str, str]) -> Scrape:
         given.get("created") == "1",
         takes_gzip(headers.get("accept-encoding", "")),
         min(within, MOST_S) if within > 0 else MOST_S,
+        given.get("queues") != "0",
     )
 
 
@@ -100,8 +103,11 @@ class Exporter:
 
     async def answer(self, scrape: Scrape) -> Response:
         """Answer a scrape."""
-        found = await self._queues(scrape.within) if self._read is not None else ([], 0.0)
-        parts = [part for family, samples in self._own(found) if (part := family.written(scrape.format, samples))]
+        reads = scrape.with_queues and self._read is not None
+        found = await self._queues(scrape.within) if reads else None
+        parts = [
+            part for family, samples in self._own(reads, found) if (part := family.written(scrape.format, samples))
+        ]
         if found is not None:
             queues = found[0]
             with_histograms = len(queues) <= MANY if scrape.with_histograms is None else scrape.with_histograms
@@ -124,9 +130,9 @@ class Exporter:
             self._reading.cancel()
             await asyncio.wait([self._reading])
 
-    def _own(self, found: tuple[list[QueueMetrics], float] | None) -> Iterable[Samples]:
+    def _own(self, reads: bool, found: tuple[list[QueueMetrics], float] | None) -> Iterable[Samples]:
         yield BUILD, [(labels(version=rqsqs.__version__), 1)]
-        if self._read is not None:
+        if reads:
             yield UP, [("", int(found is not None))]
             if found is not None:
                 yield DURATION, [("", round(found[1], 6))]

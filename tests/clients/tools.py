@@ -34,6 +34,7 @@ APT = {
         *("php-async-aws-sqs", "php-laravel-framework", "php-symfony-amazon-sqs-messenger"),
     ],
     "ruby": ["ruby", "ruby-aws-sigv4"],
+    "prometheus": ["prometheus"],
 }
 # What shows that the packages of Debian are there.
 PROBES = {
@@ -42,8 +43,9 @@ PROBES = {
             "'AsyncAws/Sqs/autoload.php', 'Illuminate/Foundation/Application.php', "
             "'Symfony/Component/Messenger/Bridge/AmazonSqs/autoload.php'])) ? 0 : 1);"],
     "ruby": ["ruby", "-e", "require 'aws-sigv4'"],
+    "prometheus": ["promtool", "--version"],
 }  # fmt: skip
-PROGRAMS = {"go": "go", "php": "php", "ruby": "ruby"}
+PROGRAMS = {"go": "go", "php": "php", "ruby": "ruby", "prometheus": "prometheus"}
 
 
 def python_of(client: str) -> Path:

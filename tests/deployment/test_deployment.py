@@ -120,7 +120,8 @@ def test_everything_listens_and_asks_on_one_port() -> None:
     assert instructions("EXPOSE") == [str(port)]
     assert COMPOSE["services"]["gateway"]["ports"] == [f"127.0.0.1:{port}:{port}"]
     [container] = MANIFESTS["Deployment", "rqsqs-gateway"]["spec"]["template"]["spec"]["containers"]
-    assert container["ports"] == [{"name": "sqs", "containerPort": port}]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert ports == {"sqs": port, "metrics": 9464}
     service = MANIFESTS["Service", "rqsqs-gateway"]["spec"]
     assert service["ports"] == [{"name": "sqs", "port": port, "targetPort": "sqs"}]
 
@@ -151,6 +152,39 @@ def test_the_manifests_fit_together() -> None:
         elif kind in ("Service", "PodDisruptionBudget"):
             selector = spec["selector"].get("matchLabels", spec["selector"])
             assert [n for n, template in pods() if template["metadata"]["labels"] == selector], name
+
+
+def test_what_is_scraped_is_served() -> None:
+    """The ports of Prometheus's configuration and of annotations are those that the commands name."""
+    named = {where: words for where, words in COMMANDS if "comment" not in where}
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    targets = [each["static_configs"][0]["targets"][0] for each in config["scrape_configs"]]
+    assert {target.split(":")[0] for target in targets} == {"gateway", "worker"}
+    for target in targets:
+        service, port = target.split(":")
+        words = named[f"compose {service}"]
+        option = "--metrics-port" if service == "gateway" else "--health-port"
+        assert words[words.index(option) + 1] == port
+        assert words[words.index(option.replace("port", "host")) + 1] == "0.0.0.0"
+    scraped = 0
+    for name, template in pods():
+        annotations = template["metadata"].get("annotations", {})
+        if annotations.get("prometheus.io/scrape") == "true":
+            [container] = template["spec"]["containers"]
+            words = named[f"kubernetes {name}"]
+            options = {"rqsqs-gateway": "metrics", "rqsqs-worker": "health"}.get(name, "")
+            option = f"--{options}-" if options else "--"
+            assert words[words.index(f"{option}port") + 1] == annotations["prometheus.io/port"], name
+            assert words[words.index(f"{option}host") + 1] == "0.0.0.0"
+            assert int(annotations["prometheus.io/port"]) in [each["containerPort"] for each in container["ports"]]
+            scraped += 1
+    assert scraped == 3
+    mounts = [volume.split(":")[:2] for volume in COMPOSE["services"]["grafana"]["volumes"]]
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "rqsqs.yaml").read_text("utf-8"))["providers"]
+    assert ["./grafana/dashboards", provider["options"]["path"]] in mounts
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text("utf-8"))["datasources"]
+    assert source["url"] == "http://prometheus:9090"
 
 
 def test_probes_ask_for_what_the_gateway_answers() -> None:
@@ -202,7 +236,9 @@ LINTERS = {
     ],
     "kubernetes-validate": [
         "kubernetes-validate",
-        *(f"deploy/kubernetes/{name}.yaml" for name in ("gateway", "valkey", "worker")),  # KEDA's kinds are not its own
+        *(
+            f"deploy/kubernetes/{name}.yaml" for name in ("gateway", "metrics", "valkey", "worker")
+        ),  # KEDA's kinds are not its own
     ],
 }
 

@@ -199,7 +199,17 @@ def test_metrics_of_the_process_are_there_without_queues() -> None:
     asyncio.run(main())
 
 
+def test_queues_can_be_left_to_another_process() -> None:
+    async def test(server: Server, one: Exporter) -> None:
+        values = found(await one.answer(Scrape(TEXT, with_queues=False)))
+        assert {name for name, _ in values} == {"rqsqs_build_info"}
+        assert server.reads == 0
+
+    run(test)
+
+
 def test_what_a_request_asks() -> None:
+    assert not scrape_of("queues=0", {}).with_queues
     assert scrape_of("", {}) == Scrape(TEXT, None, False, False, 8.0)
     asked = {
         "accept": "application/openmetrics-text",
