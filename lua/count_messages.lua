@@ -149,6 +149,6 @@ counting.add(base, expired)
 if is_metrics and next_group < 0 then
   local since, sent, tally = require("lib.gauges").standard(base, now, fair, (returned or 0) + (arrived or 0))
   reply[4] = oldest or sent or ""
-  counting.report(reply, base, false, now, since, tally)
+  require("lib.report")(reply, base, false, now, since, tally)
 end
 return reply

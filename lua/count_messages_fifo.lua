@@ -116,6 +116,6 @@ local waiting = redis.call("ZCOUNT", delayed, "(" .. now, "+inf")
 local messages = tonumber(redis.call("HGET", meta, "messages") or "0")
 local reply = {messages - in_flight - waiting, in_flight, waiting, oldest or "", more and 1 or 0}
 if is_metrics and not more then
-  require("lib.counting").report(reply, base, true, now, require("lib.gauges").fifo(base, now))
+  require("lib.report")(reply, base, true, now, require("lib.gauges").fifo(base, now))
 end
 return reply

@@ -18,7 +18,7 @@ BOUND  2000 calls, 4 MiB
 ]]
 local meta, wakeups = KEYS[1], KEYS[5]
 local now_us = require("lib.clock")(ARGV[1])
-local base, is_strict = string.match(meta, ".*:"), ARGV[2] == "1"
+local base, is_strict = string.sub(meta, 1, -5), ARGV[2] == "1"
 local statuses, deleted, visible = require("lib.delete_messages_fifo")(base, now_us, is_strict, 3)
 if visible then
   if redis.call("EXISTS", wakeups) == 0 then -- wake a waiter

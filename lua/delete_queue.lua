@@ -29,7 +29,7 @@ return require("lib.idempotency").run(function()
   local now_us, cursor = require("lib.clock")(ARGV[1]), ARGV[6]
   local is_purge, is_first, keep_ms, interval_ms = ARGV[2] == "1", ARGV[5] == "1", tonumber(ARGV[3]), tonumber(ARGV[4])
   local base, is_fifo = string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$") ~= nil
-  local counting = require("lib.counting")
+  local counting, population = require("lib.counting"), require("lib.population")
   local LISTS = 1000 -- of message groups in one step
   local PAGE = 500 -- paused groups in one step
 
@@ -65,13 +65,13 @@ return require("lib.idempotency").run(function()
 
   local unreceived, received
   if is_purge then
-    unreceived, received = counting.population(base, is_fifo)
+    unreceived, received = population(base, is_fifo)
   end
 
   -- The reply of a step. What it removed of a queue that goes on counts as purged.
   local function finished(...)
     if is_purge then
-      local unreceived_left, received_left = counting.population(base, is_fifo)
+      local unreceived_left, received_left = population(base, is_fifo)
       counting.add(base, {purged_u = unreceived - unreceived_left, purged_r = received - received_left})
     end
     return {...}

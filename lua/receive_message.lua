@@ -35,7 +35,7 @@ BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, ready, store, inflight, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local number, count, wait, flight_limit, acks = ARGV[1], ARGV[3] + 0, ARGV[5], ARGV[7] + 0, ARGV[8] == "1"
+local number, count, wait, flight_limit, acks = ARGV[1], ARGV[3], ARGV[5], ARGV[7], ARGV[8] == "1"
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 
 local visibility, retention, special, topology =
@@ -50,8 +50,11 @@ local base = string.sub(meta, 1, -5)
 local now_us, now = require("lib.clock")(ARGV[2], true)
 local now_ms = now + 0 -- cheaper than tonumber()
 local visibility_ms = tonumber(ARGV[4]) or visibility * 1000
-local visible_ms = visibility_ms > 0 and math.ceil(now_us / 1000) + visibility_ms or now_ms -- late, but never early
-local oldest = string.format("%d", now_ms - retention * 1000)
+local visible_ms = now_ms -- late, but never early
+if visibility_ms > 0 then
+  visible_ms = now_ms + visibility_ms + (string.sub(now_us, -3) == "000" and 0 or 1)
+end
+local retention_ms = retention * 1000
 
 -- A call that is repeated, or may arrive after its repetition, and what it deletes first.
 local reply, is_known, refused, _
@@ -71,15 +74,18 @@ if special then
   fair, paused, paused_groups, delays, large, unsorted =
     unpack(call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large", "unsorted"))
 end
-local is_limited = flight_limit > 0 and call("ZCARD", inflight) >= flight_limit
-  and call("ZCOUNT", inflight, now .. "999", "+inf") >= flight_limit
+local is_limited = flight_limit ~= "0" and call("ZCARD", inflight) >= tonumber(flight_limit)
+  and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(flight_limit)
 local is_common = not (is_limited or fair or paused or delays or large or unsorted)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
-local messages = is_common and (call("LPOP", ready, 2 * count) or {}) or nil
+local messages = is_common and (call("LPOP", ready, count == "1" and "2" or 2 * count) or {}) or nil
 local score, scores = string.format("%d001", visible_ms), {} -- lib/score.lua
+local head, tail = messages and messages[1], messages and messages[#messages - 1] -- before their keys become members
+local waited = head and now_ms - (tonumber(string.sub(head, 1, 13)) or now_ms) or 0
+is_common = is_common and waited <= retention_ms -- else it has expired
 for i = 1, is_common and #messages or 0, 2 do
   local key = messages[i]
-  if #key ~= 24 or key < oldest then -- with a past or a group, a tombstone (lib/message.lua), or expired
+  if #key ~= 24 then -- with a past or a group, or a tombstone (lib/message.lua)
     for j = 1, i - 1, 2 do
       messages[j] = string.sub(messages[j], 1, 24)
     end
@@ -91,9 +97,9 @@ for i = 1, is_common and #messages or 0, 2 do
 end
 if not is_common then
   return require("lib.receive_slow")({
-    meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms, oldest = oldest,
-    fair = fair, paused = paused, paused_groups = paused_groups, has_delayed = delays, large = large,
-    is_limited = is_limited, popped = messages, refused = refused,
+    meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms,
+    oldest = string.format("%d", now_ms - retention_ms), fair = fair, paused = paused, paused_groups = paused_groups,
+    has_delayed = delays, large = large, is_limited = is_limited, popped = messages, refused = refused,
   })
 elseif #messages == 0 then
   reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6])
@@ -113,21 +119,19 @@ if not acks then
     call("SET", slot, saved .. number, "PX", SLOT_MS)
   end
 end
--- Their dwell times (lib/counting.lua), which are nearly always in one bucket: most often they are in order.
-local waited = now_ms - (tonumber(string.sub(messages[1], 1, 13)) or now_ms)
+-- Their dwell times (lib/counting.lua), which are nearly always in one bucket.
 local _, power = math.frexp(waited > 0 and waited or 0)
-if #messages == 2 then
-  redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), "1")
-else
-  waited = now_ms - (tonumber(string.sub(messages[#messages - 1], 1, 13)) or now_ms)
-  local _, power_of_last = math.frexp(waited > 0 and waited or 0)
-  if power == power_of_last then
-    redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), #messages / 2)
-  else
-    require("lib.counting").several(base, now_ms, messages)
-  end
+local is_even = head == tail
+if not is_even then
+  local least = now_ms - (tonumber(string.sub(tail, 1, 13)) or now_ms)
+  is_even = select(2, math.frexp(least > 0 and least or 0)) == power
 end
-if wait ~= "" and string.find(wait, "^%d") then -- it has waited before: it may have a duty
+if is_even then
+  redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), #scores == 2 and "1" or #scores / 2)
+else
+  pcall(require("lib.first_receives"), base, now_ms, messages, 2)
+end
+if #wait == 13 and string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])
 end
 if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked

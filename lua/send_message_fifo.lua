@@ -52,7 +52,7 @@ if all_have_ids and not by_content then
   end
 end
 
-local base, by_group = string.match(meta, ".*:"), scope == "messageGroup"
+local base, by_group = string.sub(meta, 1, -5), scope == "messageGroup"
 if size > 4096 then
   require("lib.large").note(base, size)
 end

@@ -41,48 +41,16 @@ function counting.add(base, numbers)
   end
 end
 
--- The power of two (ms) below which the time since then (ms, string) is.
-local function power_of(now_ms, since)
-  local _, power = math.frexp(math.max(now_ms - (tonumber(since) or now_ms), 0))
-  return power
-end
+local last, field -- of the last first receive: many were sent in the same millisecond
 
 -- Take down in `numbers` a first receive of a message that waited since then (ms, string).
 function counting.dwell(numbers, now_ms, since)
-  local field = string.char(FIRST + power_of(now_ms, since))
+  if since ~= last then
+    local waited = now_ms - (tonumber(since) or now_ms)
+    local _, power = math.frexp(waited > 0 and waited or 0)
+    last, field = since, string.char(FIRST + power)
+  end
   numbers[field] = (numbers[field] or 0) + 1
-end
-
--- Count first receives of the messages at every other place of a list that begin with the time at which they were sent.
-function counting.several(base, now_ms, messages)
-  local numbers = {}
-  for i = 1, #messages, 2 do
-    counting.dwell(numbers, now_ms, string.sub(messages[i], 1, 13))
-  end
-  counting.add(base, numbers)
-end
-
--- The same for a FIFO queue: keys that are only stamps, at every fourth place, those of a group in order.
-function counting.several_fifo(base, now_ms, messages)
-  local oldest, newest = messages[1], messages[1]
-  for i = 5, #messages, 4 do
-    local stamp = messages[i]
-    if stamp < oldest then
-      oldest = stamp
-    elseif stamp > newest then
-      newest = stamp
-    end
-  end
-  local power = power_of(now_ms, string.sub(oldest, 1, 13))
-  if power == power_of(now_ms, string.sub(newest, 1, 13)) then
-    redis.pcall("HINCRBY", base .. "stats", string.char(FIRST + power), #messages / 4)
-    return
-  end
-  local numbers = {}
-  for i = 1, #messages, 4 do
-    counting.dwell(numbers, now_ms, string.sub(messages[i], 1, 13))
-  end
-  counting.add(base, numbers)
 end
 
 -- Take down in `numbers` that a message is received again, the how manieth time.
@@ -98,42 +66,6 @@ function counting.place(base, zset, receives)
     return "r"
   end
   return zset ~= base .. "delayed" and receives > 0 and "r" or "u"
-end
-
--- How many messages of a partition are unreceived, and received.
-function counting.population(base, is_fifo)
-  local call, meta = redis.call, base .. "meta"
-  if is_fifo then
-    local received = call("HLEN", base .. "state")
-    return (tonumber(call("HGET", meta, "messages")) or 0) - received, received
-  end
-  local numbers = call("HMGET", meta, "grouped", "tombstones", "returned", "arrived")
-  for i = 1, 4 do
-    numbers[i] = tonumber(numbers[i]) or 0 -- who edited it may still purge the queue
-  end
-  local grouped, tombstones, returned, arrived = unpack(numbers)
-  return call("LLEN", base .. "ready") / 2 + grouped - tombstones + arrived + call("ZCARD", base .. "delayed"),
-    call("ZCARD", base .. "inflight") + returned
-end
-
--- Put behind a reply what happened in a partition, how many messages are there now, what the queue is ("p" paused, "d"
--- a dead-letter queue), and two of lib/gauges.lua.
-function counting.report(reply, base, is_fifo, now, since, groups)
-  local unreceived, received = counting.population(base, is_fifo)
-  local created, paused, topology = unpack(redis.call("HMGET", base .. "meta", "created_us", "paused", "topology"))
-  local is = (paused and "p" or "") .. (redis.call("EXISTS", base .. "sources") == 1 and "d" or "")
-  local tail = {now, created or "0", topology or "", unreceived, received, is, since or "", groups}
-  for _, entry in ipairs(redis.pcall("HGETALL", base .. "stats")) do
-    tail[#tail + 1] = entry
-  end
-  if is_fifo then
-    local bytes = tonumber(redis.call("HGET", base .. "meta", "bytes") or "0") or 0 -- as the server wrote it: "1e+09"
-    tail[#tail + 1], tail[#tail + 2] = "bytes", string.format("%.0f", bytes)
-  end
-  require("lib.counting_consumers")(tail, base, now)
-  for _, entry in ipairs(tail) do
-    reply[#reply + 1] = entry
-  end
 end
 
 return counting

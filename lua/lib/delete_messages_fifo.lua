@@ -7,12 +7,23 @@ return function(base, now_us, is_strict, first, is_done)
   local call, now = redis.call, string.sub(now_us, 1, 13)
   local inflight, states = base .. "inflight", base .. "state"
   local statuses, groups, members, stamps, visible = {}, {}, {}, {}, false
+  local scores -- of all, if there are several
+  if ARGV[first + 3] then
+    local named = {}
+    for i = first, #ARGV, 3 do
+      named[#named + 1] = string.sub(ARGV[i], 1, 16) .. ARGV[i + 1]
+    end
+    scores = call("ZMSCORE", inflight, unpack(named))
+  end
 
   for i = first, #ARGV, 3 do
     local key, group, receives = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local stamp = #key == 16 and key or string.sub(key, 1, 16)
     local member = stamp .. group
-    local score = not members[member] and call("ZSCORE", inflight, member)
+    local score
+    if not members[member] then
+      score = scores and scores[#statuses + 1] or not scores and call("ZSCORE", inflight, member)
+    end
     local status = 0
     if score then
       local n = tonumber(receives)
