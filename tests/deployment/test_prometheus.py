@@ -127,6 +127,15 @@ def test_what_is_exported_is_shown() -> None:
     assert unseen - shown == others
 
 
+def test_the_docs_have_each_metric() -> None:
+    docs = "".join([(ROOT / "docs" / page).read_text("utf-8") for page in ("metrics.md", "gateway.md")])
+    base = {re.sub(r"(?<=seconds)_(bucket|sum|count)$", "", name) for name in EXPORTED if name.startswith("rqsqs_")}
+    named = set(re.findall(r"\brqsqs_\w+", docs))
+    ends = set(re.findall(r"…(_\w+)", docs))
+    assert named <= base
+    assert [name for name in base if name not in named and not any(name.endswith(end) for end in ends)] == []
+
+
 def test_the_dashboard_is_what_its_program_makes() -> None:
     program = [sys.executable, ROOT / "tools" / "dashboard.py", "--check"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
