@@ -20,7 +20,7 @@ from rqsqs.cli.screen.reader import Read
 from rqsqs.cli.screen.state import Screen
 from rqsqs.cli.screen.terminal import keys_of
 from rqsqs.cli.screen.trends import BARS, PLAIN_BARS, Trends, spark
-from rqsqs.metric_models import Histogram, QueueMetrics
+from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, QueueMetrics
 from rqsqs.models import Consumer, Counts, InFlight, Statistics
 
 SIZES = [(80, 24), (140, 40), (40, 10), (23, 5), (10, 3), (1, 1), (300, 80)]
@@ -272,7 +272,15 @@ def detail(**more: Any) -> Detail:
     lost = dataclasses.replace(worker, consumer_id=f"web-2{EVIL}", is_alive=False, state="lost", in_flight=1)
     info = rqsqs.QueueInfo("orders", {"VisibilityTimeout": "30"})
     groups = [(EVIL, Counts(30, 1, 2)), ("customer-2", Counts(1, 0, 0))]
-    return Detail(info, "orders-dead", 41, [], [worker, lost], groups, **more)
+
+    def sampled(number: float) -> MetricStatistics:
+        return MetricStatistics(number, number, number, number, 3)
+
+    points = [HistoryPoint(i * 180_000, 180) for i in range(60)]  # gaps
+    for i in (7, 8):
+        numbers = {"visible": sampled(900 * i), "sent": sampled(180 * i), "deleted": sampled(0)}
+        points[i] = HistoryPoint(i * 180_000, 180, 180.0, numbers)
+    return Detail(info, "orders-dead", 41, [], [worker, lost], groups, history=points, **more)
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
@@ -295,12 +303,17 @@ def test_one_queue_has_a_page(width: int, height: int) -> None:
         "3 of 8 in flight, oldest ",
         "MESSAGE GROUPS  the largest",
         "30 visible",
+        "THE LAST 3 HOURS  at most",
         "VisibilityTimeout                 30 s",
     ):
         assert line in text
     assert re.search(r"in/s +100 .* 1,000 sent", text)
     assert re.search(r"failures/s +45 .* 4 again, 41 dead", text)
     assert re.search(r"waited +p50 4 ms +p95 \d+ ms +p99 \d+ ms +since this screen began", text)
+    assert re.search(r"^visible +7,200 +▇█ *$", text, re.MULTILINE)
+    assert re.search(r"^in/s +8\.0 +▇█ *$", text, re.MULTILINE)
+    assert re.search(r"^out/s +0 +▁▁ *$", text, re.MULTILINE)
+    assert re.search(r"^failures/s +- *$", text, re.MULTILINE)
     assert "\x1b" not in text
     assert "\u202e" not in text
     first = painted(screen, width, height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import rqsqs
 from rqsqs._core import flows
@@ -11,11 +12,13 @@ from rqsqs.cli import paging
 from rqsqs.cli.cause_groups import Kind, Kinds
 from rqsqs.cli.damaged_messages import Damaged, collected
 from rqsqs.cli.show import dead_letter_queue
+from rqsqs.metric_models import HistoryPoint
 from rqsqs.models import Consumer, Counts
 
 GROUPS = 200  # are counted
 LETTERS = 1000  # dead letters whose cause is looked at
-SLOW_S = 10.0  # between two looks at groups and dead letters
+HISTORY, POINTS = timedelta(hours=3), 60
+SLOW_S = 10.0  # between two looks at groups, dead letters and the history
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Detail:
         has_more_groups: there are some that were not counted.
         causes: what the dead letters died of, those that come from it or are in it.
         looked_at: among so many dead letters.
+        history: of the last three hours, if somebody sampled it.
     """
 
     info: rqsqs.QueueInfo
@@ -43,6 +47,7 @@ class Detail:
     has_more_groups: bool = False
     causes: list[Kind] = field(default_factory=list)
     looked_at: int = 0
+    history: list[HistoryPoint] = field(default_factory=list)
 
 
 class DetailReader:
@@ -68,10 +73,14 @@ class DetailReader:
         last = self._last
         if last is not None and last[0] == name and now - last[1] < SLOW_S:
             since, old = last[1], last[2]
-            slow = old.groups, old.has_more_groups, old.causes, old.looked_at
+            slow = old.groups, old.has_more_groups, old.causes, old.looked_at, old.history
         else:
             since = now
-            slow = *self._groups(queue), *self._causes(queue, target, sources)
+            slow = (
+                *self._groups(queue),
+                *self._causes(queue, target, sources),
+                queue.history(HISTORY, period=HISTORY / POINTS),
+            )
         detail = Detail(info, target, dead_letters, sources, consumers, *slow)
         self._last = name, since, detail
         return detail

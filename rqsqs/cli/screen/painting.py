@@ -89,7 +89,8 @@ def _list(screen: Screen, width: int, room: int) -> list[Line]:
     screen.rows, screen.first_row = max(room - len(head) - 1, 1), len(head) + 1
     top = screen.scrolled_list(screen.rows)
     shown = chosen[top : top + screen.rows]
-    rows = [_row(screen, look, i == screen.cursor(), columns, name_width, trend_width)
+    cursor = screen.cursor()
+    rows = [_row(screen, look, i == cursor, columns, name_width, trend_width)
             for i, look in enumerate(shown, top)]  # fmt: skip
     if not rows:
         rows = [Line().add(_nothing(screen), "dim")]
@@ -105,47 +106,36 @@ def _nothing(screen: Screen) -> str:
 
 def _about(screen: Screen) -> list[Line]:
     """A line of totals, and one of what needs somebody."""
-    all_looks, chosen = screen.looks, screen.chosen()
-    queues = output.counted(len(all_looks), "queue")
-    if len(chosen) != len(all_looks):
-        queues = f"{len(chosen):,} of {queues}"
-    totals = Line().add(queues, "bold")
+    summary, all_queues, chosen = screen.summary(), len(screen.looks), len(screen.chosen())
+    queues = output.counted(all_queues, "queue")
+    totals = Line().add(queues if chosen == all_queues else f"{chosen:,} of {queues}", "bold")
     totals.add("  problems only" if screen.only_problems else "", "bold")
     totals.add(f"  /{screen.word}" if screen.word and not screen.is_typing else "", "bold")
-    for text, field in (("visible", "visible"), ("in flight", "in_flight"), ("delayed", "delayed")):
-        count = sum([int(getattr(look.now, field)) for look in chosen])
+    for text, count in summary.totals:
         totals.add(f"  {words.number(count)} {text}")
-    for text, found in (
-        ("in", [look.in_per_s for look in chosen]),
-        ("out", [look.out_per_s for look in chosen]),
-        ("fail", [look.failures_per_s for look in chosen]),
-    ):
-        known: list[float] = [rate for rate in found if rate is not None]
-        if known:
-            totals.add(f"  {text} {words.rate(sum(known))}/s", "alert" if text == "fail" and any(known) else "")
+    for text, rate in summary.rates:
+        totals.add(f"  {text} {words.rate(rate)}/s", "alert" if text == "fail" and rate else "")
     if screen.failure:
         return [totals, Line().add(screen.failure, "alert")]
-    dead = sorted([look for look in all_looks if look.holds_dead_letters], key=lambda look: -look.depth)
-    problems = Line()
+    problems, dead = Line(), summary.dead
     if dead:
         number = output.counted(sum([look.depth for look in dead]), "dead letter")
         names = ", ".join([f"{look.queue} {words.number(look.depth)}" for look in dead[:NAMED]])
         more = f" and {len(dead) - NAMED:,} more queues" if len(dead) > NAMED else ""
         problems.add(f"! {number}: {names}{more}", "alert")
-    paused = sum([look.now.is_paused for look in all_looks])
-    if paused:
-        problems.add("   " if dead else "").add(f"= {paused:,} paused", "bold")
+    if summary.paused:
+        problems.add("   " if dead else "").add(f"= {summary.paused:,} paused", "bold")
     return [totals, problems]
 
 
 def _columns(screen: Screen, width: int) -> tuple[list[Cells], int, int]:
     """Those there is room for, how wide names are, and sparklines."""
-    longest = max([len(look.queue) for look in screen.looks], default=0)
+    longest = screen.summary().longest
     name = max(min(longest, WIDE_NAME if width >= WIDE else NAME), len("QUEUE") + 1)
     name = max(min(name, width - MARK), 1)
     left = max(width - MARK - name, 0)
     order = sorted(FIRST, key=lambda order: order != screen.order)  # what it is sorted by is seen
-    if any([look.now.delayed for look in screen.looks]):
+    if screen.summary().has_delayed:
         order.remove("delayed")
         order.insert(order.index("empty") + 1, "delayed")
     chosen = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rqsqs._base_message import moment
 from rqsqs.cli import looks as words
@@ -11,8 +11,9 @@ from rqsqs.cli.looks import Look
 from rqsqs.cli.screen.detail import Detail
 from rqsqs.cli.screen.lines import Line, shortened
 from rqsqs.cli.screen.state import Screen
+from rqsqs.cli.screen.trends import GAP, spark
 from rqsqs.cli.show import readable
-from rqsqs.metric_models import Histogram, QueueMetrics
+from rqsqs.metric_models import Histogram, HistoryPoint, QueueMetrics
 
 LEAD = 11  # characters of names in front
 SHOWN = 8  # groups, causes
@@ -49,7 +50,14 @@ def page(screen: Screen, width: int) -> list[Line]:
     lines += [*_alerts(look, detail), Line(), *_numbers(screen, look, width), *_times(look)]
     if detail is None:
         return [*lines, Line(), Line().add("reading consumers, groups and settings", "dim")]
-    for part in (_causes(detail, name), _consumers(detail, width), _groups(detail), _settings(look, detail)):
+    parts = (
+        _causes(detail, name),
+        _consumers(detail, width),
+        _groups(detail),
+        _history(detail, width, screen.bars),
+        _settings(look, detail),
+    )
+    for part in parts:
         found = list(part)
         lines += [Line(), *found] if found else []
     return lines
@@ -180,6 +188,33 @@ def _groups(detail: Detail) -> Iterator[Line]:
         yield line.add(f"  {counts.delayed:,} delayed" if counts.delayed else "")
     if len(detail.groups) > SHOWN:
         yield _more(f"{len(detail.groups) - SHOWN:,} more groups")
+
+
+def _history(detail: Detail, width: int, bars: str) -> Iterator[Line]:
+    """The last hours, as workers and gateways sampled them; where nobody did, nothing."""
+    points = detail.history
+    if all([point.is_gap for point in points]):
+        return
+    yield Line().add("THE LAST 3 HOURS", "bold").add("  at most", "dim")
+    series: tuple[tuple[str, Callable[[HistoryPoint], float | None]], ...] = (
+        ("visible", lambda point: point.metrics["visible"].maximum if "visible" in point.metrics else None),
+        ("in/s", lambda point: _rate(point, words.CAME)),
+        ("out/s", lambda point: _rate(point, words.LEFT)),
+        ("failures/s", lambda point: _rate(point, words.FAILED)),
+    )
+    for title, value in series:
+        values = [GAP if (found := value(point)) is None else found for point in points]
+        known = [found for found in values if found == found]
+        most = max(known, default=None)
+        shown = "-" if most is None else words.number(most) if title == "visible" else words.rate(most)
+        room = max(min(width - LEAD - 10, len(values)), 10)
+        yield _lead(title).add(f"{shown:>8}  {spark(values, room, len(values), bars)}")
+
+
+def _rate(point: HistoryPoint, fields: Sequence[str]) -> float | None:
+    """How fast the sum of some numbers grew; None in a gap."""
+    known = [rate for field in fields if (rate := point.rate(field)) is not None]
+    return sum(known) if known else None
 
 
 def _settings(look: Look, detail: Detail) -> Iterator[Line]:

@@ -13,6 +13,26 @@ from rqsqs.cli.screen.trends import BARS, Trends
 WHEEL = 3  # rows
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What takes a walk over all queues: once for each look and choice, not for each key.
+
+    Attributes:
+        totals: of those of the list: a number and what it is, and rates.
+        dead: the dead-letter queues that hold messages, of all queues, the largest first.
+        paused: how many are paused.
+        longest: characters of the longest name.
+        has_delayed: some message is delayed.
+    """
+
+    totals: tuple[tuple[str, int], ...]
+    rates: tuple[tuple[str, float], ...]
+    dead: list[Look]
+    paused: int
+    longest: int
+    has_delayed: bool
+
+
 @dataclass
 class Screen:
     """Everything there is to paint.
@@ -59,6 +79,7 @@ class Screen:
     rows: int = 1  # of the terminal, that have queues
     number: int = 0  # of the look
     _top: int = 0
+    _summary: Summary | None = None
     _sorted: tuple[Sequence[Look], object, list[Look]] = ((), None, [])
 
     def take(self, read: Read) -> None:
@@ -75,8 +96,38 @@ class Screen:
             found = [look for look in self.looks if word in look.queue.casefold()]
             if self.only_problems:
                 found = [look for look in found if look.is_problem]
+            self._summary = None
             self._sorted = self.looks, what, in_order(found, self.order, is_reversed=self.is_reversed)
         return self._sorted[2]
+
+    def summary(self) -> Summary:
+        """Of the last look and what was chosen."""
+        chosen = self.chosen()
+        if self._summary is None:
+            now = [look.now for look in chosen]
+            totals = (
+                ("visible", sum([m.visible for m in now])),
+                ("in flight", sum([m.in_flight for m in now])),
+                ("delayed", sum([m.delayed for m in now])),
+            )
+            rates = []
+            for text, found in (
+                ("in", [look.in_per_s for look in chosen]),
+                ("out", [look.out_per_s for look in chosen]),
+                ("fail", [look.failures_per_s for look in chosen]),
+            ):
+                known: list[float] = [rate for rate in found if rate is not None]
+                rates += [(text, sum(known))] if known else []
+            dead = [look for look in self.looks if look.holds_dead_letters]
+            self._summary = Summary(
+                totals,
+                tuple(rates),
+                sorted(dead, key=lambda look: -look.depth),
+                sum([look.now.is_paused for look in self.looks]),
+                max([len(look.now.queue) for look in self.looks], default=0),
+                any([look.now.delayed for look in self.looks]),
+            )
+        return self._summary
 
     def cursor(self) -> int:
         """Where the selected queue is in the list."""
