@@ -151,7 +151,7 @@ class Connection:
             after = names[-1]
 
     async def metrics(self, prefix: str = "", *, queues: Iterable[str | Queue] | None = None) -> list[QueueMetrics]:
-        """The metrics of all queues, or of those chosen: a round trip for every 100 of them. One that does not exist
+        """The metrics of all queues, or of those chosen: a round trip for every 50 of them. One that does not exist
         (any more), or is damaged, is left out.
 
         Args:

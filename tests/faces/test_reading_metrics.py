@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,6 +97,25 @@ def test_a_damaged_queue_and_one_half_gone_are_left_out(
         connection.queue("b").metrics()
     with pytest.raises(rqsqs.QueueDoesNotExist):
         connection.queue("c").metrics()
+
+
+def test_a_reader_that_is_cancelled_leaves_the_connection_as_it_was(server_url: str, prefix: str) -> None:
+    async def scenario() -> None:
+        async with aio.connect(server_url, prefix=prefix) as connection:
+            for i in range(60):
+                await (await connection.create_queue(f"q{i:02}")).send(i)
+            for turns in range(12):
+                task = asyncio.create_task(connection.metrics())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                (message,) = await connection.queue(f"q{turns:02}").receive()
+                assert message.body == turns
+            assert [m.received for m in await connection.metrics()] == [1] * 12 + [0] * 48
+
+    asyncio.run(scenario())
 
 
 def test_partitions_that_others_add_and_take_away_are_seen(connection: rqsqs.Connection, server_url: str) -> None:

@@ -14,7 +14,7 @@ from rqsqs._core.operations.queues import get_members
 from rqsqs.errors import QueueDoesNotExist, RqsqsError
 from rqsqs.metric_models import QueueMetrics
 
-AT_ONCE = 100  # partitions that are read in one round trip
+AT_ONCE = 50  # partitions that are read in one round trip; an event loop has other things to do
 Found = dict[Partition, PartitionMetrics | RqsqsError]
 
 

@@ -18,6 +18,7 @@ from rqsqs.metric_models import Histogram
 CAUSES = ("dead", "expired", "purged", "cancelled", "moved", "damaged")
 NOISY = 10  # messages
 FIRST = ord("@")  # the field of the first bucket
+BUCKETS = [chr(FIRST + power) for power in range(64)]
 
 
 Tally = dict[bytes, tuple[int, int, int, int | None]]  # message group -> visible, in flight, delayed, age in ms
@@ -65,7 +66,8 @@ class PartitionMetrics:
     def dwell(self) -> Histogram:
         """How long messages waited before they were received for the first time."""
         last = max([ord(name) for name in self.stats if len(name) == 1], default=FIRST - 1)
-        return Histogram(tuple([self[chr(power)] for power in range(FIRST, last + 1)]))
+        get = self.stats.get
+        return Histogram(tuple([get(name, 0) for name in BUCKETS[: last - FIRST + 1]]))
 
     @property
     def processing(self) -> Histogram:
