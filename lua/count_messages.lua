@@ -27,8 +27,8 @@ local counting = require("lib.counting")
 local score = require("lib.score")
 
 local meta, _, store, inflight, delayed, groups = unpack(KEYS)
-local retention, fair, paused_groups =
-  unpack(redis.call("HMGET", meta, "MessageRetentionPeriod", "fair", "paused_groups"))
+local retention, fair, paused_groups, back, due =
+  unpack(redis.call("HMGET", meta, "MessageRetentionPeriod", "fair", "paused_groups", "returned", "arrived"))
 if not retention then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
@@ -39,6 +39,7 @@ local base = string.match(meta, ".*:")
 local LAST = 1000 -- groups
 local may_drop = redis.acl_check_cmd("HDEL", store)
 local drops, oldest, start, is_metrics = may_drop and 1000 or 0, nil, tonumber(ARGV[2]), ARGV[3] == "1"
+local has_again = fair and (back and back ~= "0" or due and due ~= "0")
 local expired = {expired_r = 0, expired_u = 0} -- lib/counting.lua
 
 local function count(field, by)
@@ -75,16 +76,16 @@ end
 -- The messages of a group, or those without one.
 local function look(group)
   local list = fair_ring.list(base, group)
-  local dropped, tombstones = require("lib.drop_expired")(list, oldest_kept, drops)
+  local dropped, tombstones, head = require("lib.drop_expired")(list, oldest_kept, drops)
   drops = drops - dropped
   count("tombstones", -tombstones)
   expired.expired_u = expired.expired_u + dropped - tombstones
   count("grouped", group ~= "" and -dropped or 0)
-  local head = redis.call("LINDEX", list, "0")
+  head = head or redis.call("LINDEX", list, "0")
   if head then
     see(head)
   end
-  if fair then
+  if has_again then
     local again = fair_ring.again(base, group)
     local found, members, scores = redis.call("ZRANGE", again, "0", "99", "WITHSCORES"), {}, {}
     for i = 1, #found, 2 do

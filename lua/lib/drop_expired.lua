@@ -1,8 +1,9 @@
 -- Drop the messages at the head of a standard queue's list whose retention is over, and tombstones, at most `limit`.
--- Their records are not read. Returns how many were dropped and how many of them were tombstones.
+-- Their records are not read. Returns how many were dropped, how many of them were tombstones, and the key of the head
+-- now, if it was seen.
 return function(list, oldest, limit)
   local message = require("lib.message")
-  local dropped, tombstones = 0, 0
+  local dropped, tombstones, head = 0, 0, nil
   while dropped < limit do
     local key = redis.call("LINDEX", list, string.format("%d", 2 * dropped))
     if not key then
@@ -10,6 +11,7 @@ return function(list, oldest, limit)
     elseif message.is_tombstone(key) then
       tombstones = tombstones + 1
     elseif not message.is_expired(key, oldest) then
+      head = key
       break
     end
     dropped = dropped + 1
@@ -17,5 +19,5 @@ return function(list, oldest, limit)
   if dropped > 0 then
     redis.call("LTRIM", list, string.format("%d", 2 * dropped), "-1")
   end
-  return dropped, tombstones
+  return dropped, tombstones, head
 end
