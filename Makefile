@@ -35,8 +35,8 @@ test-cluster: $(STAMP) ## Run the tests on a cluster of three masters and three 
 # aiobotocore wants a botocore of its own, so it has an environment of its own.
 $(VENV)-aio/.rqsqs-installed: pyproject.toml
 	test -x $(VENV)-aio/bin/python || $(PYTHON) -m venv $(VENV)-aio
-	$(VENV)-aio/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]' \
-		aioboto3 'pytest>=8.2' 'pytest-timeout>=2.3'
+	$(VENV)-aio/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,opentelemetry]' \
+		aioboto3 opentelemetry-sdk 'pytest>=8.2' 'pytest-timeout>=2.3'
 	@touch $@
 
 test-aiobotocore: $(VENV)-aio/.rqsqs-installed ## Run the tests of clients of aiobotocore and aioboto3

@@ -96,8 +96,9 @@ class _Responder:
                 transport.space, region, self._account, self._limits, durability=self._durability
             )
         params = read(context.pop(PARAMS, None), request["body"], model.input_shape)
-        if telemetry.current is not None:
-            return telemetry.current.request(transport.url, found, model.name, params)
+        on = telemetry.current
+        if on is not None:
+            return on.request(transport.url, found, model.name, params)
         return perform(found, model.name, params)
 
     def _respond(self, outcome: dict[str, Any] | RequestError, model: Any, context: dict[str, Any]) -> Answer:

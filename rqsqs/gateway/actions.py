@@ -174,11 +174,11 @@ class Actions:
                 await account.transport.run(pending)
             if action == "ReceiveMessage" and self.polls.is_draining:
                 unsealed = {**unsealed, "WaitTimeSeconds": 0}
-            if telemetry.current is None:
+            on = telemetry.current
+            if on is None:
                 flow = perform(context, action, unsealed)
             else:
-                url, headers = account.transport.url, exchange.request.headers
-                flow = telemetry.current.request(url, context, action, unsealed, headers)
+                flow = on.request(account.transport.url, context, action, unsealed, request.headers)
             if action == "ReceiveMessage" and unsealed.get("WaitTimeSeconds") != 0:
                 with access.poll(caller, request):
                     response = await self.polls.run(account.transport, flow, receive)

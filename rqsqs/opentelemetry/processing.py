@@ -30,7 +30,7 @@ def process_span(
 ) -> Span:
     """A span of handling some messages, begun."""
     names = spans.fields()
-    carriers = [d.trace_context(names) for d in deliveries if d.damage is None]
+    carriers = [spans.carrier_of(d, names) for d in deliveries]
     more = {**spans.partition_of(deliveries, partitions), **(attributes or {})}
     ids = [d.message_id for d in deliveries]
     return _begun(instruments, queue, carriers, ids, is_batch, NATIVE, url, more)
@@ -50,10 +50,10 @@ def _begun(
     if len(carriers) == 1:
         sent = spans.context_in(carriers[0])
         baggage.update(baggages.get_all(sent))
-    links = {link.context.span_id: link for carrier in carriers if (link := spans.link_in(carrier)) is not None}
+    links = spans.links_in(carriers)
     if instruments.in_trace_of_sender and len(carriers) == 1 and links:
         context = trace.set_span_in_context(trace.get_current_span(sent), context)
-        links = {}
+        links = []
     for name, value in baggage.items():
         context = baggages.set_baggage(name, value, context)
     about = {**attributes, BATCH_SIZE: len(ids)} if is_batch else dict(attributes)
@@ -65,7 +65,7 @@ def _begun(
         queue,
         system=system,
         url=url,
-        links=[*links.values()],
+        links=links,
         context=context,
         attributes=about,
     )

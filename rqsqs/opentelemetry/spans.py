@@ -7,8 +7,9 @@ is needed whose names move.
 from __future__ import annotations
 
 import functools
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -21,8 +22,11 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer, Trac
 import rqsqs
 from rqsqs._core.delivery import TRACE_FIELDS, TRACE_HEADER_FIELD, Delivery
 from rqsqs._io.urls import place_of
-from rqsqs.errors import RequestError
+from rqsqs.errors import RequestError, RqsqsError
 from rqsqs.sqs import describe
+
+log = logging.getLogger("rqsqs.opentelemetry")
+MOST_LINKS = 128
 
 NATIVE, SQS = "rqsqs", "aws_sqs"  # messaging.system
 
@@ -225,11 +229,15 @@ def fields() -> set[str]:
 def context_in(carrier: Mapping[str, str], context: Context | None = None) -> Context:
     """The context that fields tell. That of AWSTraceHeader counts if there is no other, and the package
     opentelemetry-propagator-aws-xray is installed or its propagator in use."""
-    found = propagate.extract(carrier, context or Context())
-    if TRACE_HEADER_FIELD in carrier and not trace.get_current_span(found).get_span_context().is_valid:
-        xray = _xray()
-        if xray is not None:
-            found = xray.extract(carrier, found)
+    found = context or Context()
+    try:
+        found = propagate.extract(carrier, found)
+        if TRACE_HEADER_FIELD in carrier and not trace.get_current_span(found).get_span_context().is_valid:
+            xray = _xray()
+            if xray is not None:
+                found = xray.extract(carrier, found)
+    except Exception as error:  # anybody can have written it: a message must not fail for that
+        log.debug("a trace context cannot be read: %s: %s", type(error).__name__, error)
     return found
 
 
@@ -248,14 +256,33 @@ def link_in(carrier: Mapping[str, str]) -> Link | None:
     return Link(found) if found is not None and found.is_valid else None
 
 
+def carrier_of(delivery: Delivery, names: Collection[str]) -> dict[str, str]:
+    """The fields that came with a message; none of one that cannot be read."""
+    try:
+        return delivery.trace_context(names) if delivery.damage is None else {}
+    except RqsqsError:
+        return {}
+
+
 def links_of(deliveries: Sequence[Delivery]) -> list[Link]:
-    """Links to the spans that sent messages, each once."""
+    """Links to the spans that sent messages, each once, up to as many as a span has by default."""
     names = fields()
+    return links_in(carrier_of(d, names) for d in deliveries)
+
+
+def links_in(carriers: Iterable[Mapping[str, str]]) -> list[Link]:
+    """The same of their fields."""
+    seen: set[tuple[tuple[str, str], ...]] = set()
     found: dict[int, Link] = {}
-    for d in deliveries:
-        link = link_in(d.trace_context(names)) if d.damage is None else None
-        if link is not None:
-            found.setdefault(link.context.span_id, link)
+    for carrier in carriers:
+        key = tuple(carrier.items())
+        if key not in seen:
+            seen.add(key)
+            link = link_in(carrier)
+            if link is not None:
+                found.setdefault(link.context.span_id, link)
+                if len(found) == MOST_LINKS:
+                    break
     return list(found.values())
 
 

@@ -58,8 +58,9 @@ class Fetcher:
             self.host.durability,
             self.settler.warning(queue),
         )
-        if telemetry.current is not None:
-            flow = telemetry.current.fetch(self.transport.url, queue.ref, finished, flow)
+        on = telemetry.current
+        if on is not None:
+            flow = on.fetch(self.transport.url, queue.ref, finished, flow)
         queue.is_backlogged = True
         got: list[Delivery] = []
         unreadable: list[Outcome] = []

@@ -177,8 +177,9 @@ class Settler:
                 log_lines.released(queue.name, outcome, status)
 
     def _run(self, queue: WorkerQueue, deliveries: Sequence[Delivery], flow: Flow[T]) -> T:
-        if telemetry.current is not None:
-            flow = telemetry.current.settle(self._transport.url, queue.ref, deliveries, flow)
+        on = telemetry.current
+        if on is not None:
+            flow = on.settle(self._transport.url, queue.ref, deliveries, flow)
         return self._transport.run(flow)
 
     def deleted(self, queue: WorkerQueue, finished: list[Delivery]) -> None:

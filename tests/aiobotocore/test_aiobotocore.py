@@ -304,3 +304,32 @@ def test_what_is_no_client_is_refused(session: Any, run: Any) -> None:
             pass
 
     run(test())
+
+
+def test_calls_have_spans_and_messages_a_context(session: Any, run: Any) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    import rqsqs.opentelemetry
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    async def test() -> None:
+        async with queue_of(session) as (client, url):
+            await client.send_message(QueueUrl=url, MessageBody="x")
+            (message,) = (await client.receive_message(QueueUrl=url))["Messages"]
+            with rqsqs.opentelemetry.process(message, queue=url):
+                await client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    rqsqs.opentelemetry.instrument(tracer_provider=provider)
+    try:
+        run(test())
+    finally:
+        rqsqs.opentelemetry.uninstrument()
+    send, receive, settle, process = exporter.get_finished_spans()
+    assert [s.name for s in (send, receive, settle, process)] == ["send q", "receive q", "settle q", "process q"]
+    assert [link.context.span_id for link in (*receive.links, *process.links)] == [send.context.span_id] * 2
+    assert settle.parent == process.context

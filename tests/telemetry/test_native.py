@@ -275,3 +275,47 @@ def test_off_leaves_the_methods_as_they_were(off: None) -> None:
     rqsqs.opentelemetry.uninstrument()
     assert [vars(kind)[name] for kind, name in places] == before
     rqsqs.opentelemetry.uninstrument()
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"traceparent": "00-zz"},
+        {"traceparent": "00-" + "0" * 32 + "-" + "0" * 16 + "-01"},
+        {"traceparent": "\x00\ud7ff" * 20, "tracestate": "=,=", "baggage": "%%%=;;,"},
+        {"X-Amzn-Trace-Id": "Root=1-x;Parent=;Sampled"},
+        {"X-Amzn-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a99427279X;Parent=zz;Sampled=1"},
+    ],
+)
+def test_an_odd_context_breaks_nothing(recorder: Recorder, orders: rqsqs.Queue, context: dict[str, str]) -> None:
+    orders.send("x", trace_context=context)
+    with orders.receive()[0]:
+        pass
+    assert linked(recorder.span("receive orders")) == linked(recorder.span("process orders")) == []
+
+
+def test_a_propagator_that_fails_breaks_nothing(
+    recorder: Recorder, orders: rqsqs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.send("x")
+    monkeypatch.setattr("opentelemetry.propagate.extract", lambda *_: 1 / 0)
+    with orders.receive()[0]:
+        pass
+    assert linked(recorder.span("process orders")) == []
+
+
+def test_a_damaged_message_is_passed_over_as_ever(recorder: Recorder, orders: rqsqs.Queue) -> None:
+    from rqsqs._core.delivery import Delivery
+    from rqsqs.opentelemetry.spans import links_of
+
+    assert links_of([Delivery(orders._ref.home, "0" * 24, b"\xc1", "", 0, None)]) == []
+    assert links_of([Delivery(orders._ref.home, "0" * 24, b"\x92\x7c\xa1x", "", 0, None)]) == []  # newer
+
+
+def test_a_span_has_up_to_128_links(recorder: Recorder, orders: rqsqs.Queue) -> None:
+    for _ in range(2):
+        orders.send_batch([str(n) for n in range(10)])
+    for _ in range(140):
+        orders.send("x")
+    assert len(orders.receive(1000)) == 160
+    assert len(recorder.span("receive orders").links) == 128

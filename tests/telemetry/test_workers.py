@@ -144,3 +144,35 @@ def test_a_block_in_a_handler_is_no_second_span(recorder: Recorder, app: App) ->
     until(lambda: is_empty(queue))
     recorder.span("process q")
     assert len(recorder.spans("settle q")) == 1
+
+
+def test_what_a_handler_settles_itself_is_settled_once(recorder: Recorder, app: App) -> None:
+    queue = app.queue()
+    handled: list[int] = []
+
+    def handle(message: rqsqs.Message) -> None:
+        handled.append(message.receive_count)
+        message.release() if len(handled) == 1 else message.delete()
+
+    app.serve(handle)
+    queue.send("x")
+    until(lambda: len(recorder.spans("process q")) == 2 and is_empty(queue))
+    assert [span.name for span in recorder.spans("settle q")] == ["settle q"] * 2
+    parents = {span.parent.span_id for span in recorder.spans("settle q")}
+    assert parents == {span.context.span_id for span in recorder.spans("process q")}
+
+
+def test_it_can_be_switched_while_a_worker_is_running(recorder: Recorder, app: App) -> None:
+    import rqsqs.opentelemetry
+
+    queue = app.queue()
+    app.serve(lambda message: None)
+    for on in (True, False, True):
+        recorder.instrument() if on else rqsqs.opentelemetry.uninstrument()
+        recorder.clear()
+        queue.send("x")
+        until(lambda: is_empty(queue))
+        if on:
+            recorder.span("process q")
+        else:
+            assert recorder.spans("process q") == recorder.spans("send q") == []
