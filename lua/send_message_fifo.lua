@@ -111,7 +111,7 @@ for i = 6, #ARGV, 5 do
     local is_mine = is_repeated and is_of_call and not mine[name]
     mine[name] = is_repeated
     reply[#reply + 1] = (is_mine and "" or "=") .. first
-    if not is_repeated and not (is_of_call and first <= newest) then -- nor an attempt that its repetition overtook
+    if not is_mine and not (is_of_call and first <= newest) then -- nor one of an attempt that its repetition overtook
       duplicates = duplicates + 1
     end
   elseif place == "elsewhere" then
@@ -139,7 +139,7 @@ end
 if last ~= "" then
   call("HSET", meta, "last", last, "messages", messages, "bytes", bytes)
 end
-if duplicates > 0 then
+if duplicates > 0 and (needs_slot or call("SET", slot, number, "PX", SLOT_MS, "GET") ~= number) then -- in one attempt
   require("lib.counting").add(base, {dedup = duplicates})
 end
 
