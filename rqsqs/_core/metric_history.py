@@ -19,6 +19,7 @@ from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, Queue
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 KEPT_HOURS = 14 * 24
+MISSING_MS = 90_000  # since the last sample: one is missing (lua/append_history.lua)
 
 COUNTERS = (
     "sent", "received", "deleted", "empty_receives", "deduplicated", "sent_bytes", "redelivered_2", "redelivered_3",
@@ -162,8 +163,9 @@ def present(metrics: QueueMetrics, last: Last | None) -> Row:
         column: max(total - last.totals.get(column, 0 if column[0] in BUCKETS else total), 0)
         for column, total in totals_of(metrics).items()
     }
-    is_same_minute = metrics.at_ms // MINUTE_MS == last.at_ms // MINUTE_MS
-    return Row(metrics.at_ms, max(metrics.at_ms - last.at_ms, 0), counted | gauges, is_same_minute)
+    span_ms = max(metrics.at_ms - last.at_ms, 0)
+    is_late = metrics.at_ms // MINUTE_MS > last.at_ms // MINUTE_MS and span_ms <= MISSING_MS  # the next sample
+    return Row(metrics.at_ms, span_ms, counted | gauges, is_present=not is_late)
 
 
 def samples(rows: Iterable[Row], last: Last | None, first: int) -> Iterator[Row]:

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rqsqs._core import metric_history as history
@@ -33,6 +33,7 @@ def in_tenths(one: Row) -> Row:
     return Row(one.at_ms // 100 * 100, one.at_ms // 100 * 100 - start * 100, values)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.dictionaries(NAMES, NUMBERS, max_size=6), st.integers(0, 59_999)), min_size=1, max_size=20),
     st.integers(0, 10**9),
@@ -179,7 +180,9 @@ def test_the_present_is_what_happened_since_the_last_sample() -> None:
     assert found.values[COLUMN["deleted"]] == 0  # a column of a later version counts from its first sample on
     assert (found.values["d2"], found.values["d3"]) == (2, 1)
     late = history.present(replace(now, at_ms=NOON + 300_000), last)
-    assert (late.minute, late.span_ms) == (NOON // MINUTE + 4, 299_800)
+    assert (late.minute, late.span_ms) == (NOON // MINUTE + 5, 299_800)
+    soon = history.present(replace(now, at_ms=NOON + 60_100), last)  # the sample of the minute before is about to come
+    assert (soon.minute, soon.span_ms) == (NOON // MINUTE, 59_900)
 
 
 def test_the_present_without_samples_is_what_happened_since_the_queue_was_created_lately() -> None:
