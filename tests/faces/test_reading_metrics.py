@@ -13,6 +13,7 @@ import redis
 import rqsqs
 from rqsqs import aio
 from tests.clusters import client_of
+from tests.proxy import Proxy
 from tests.servers import Server
 
 MANY = 250
@@ -97,6 +98,58 @@ def test_a_damaged_queue_and_one_half_gone_are_left_out(
         connection.queue("b").metrics()
     with pytest.raises(rqsqs.QueueDoesNotExist):
         connection.queue("c").metrics()
+
+
+def test_answers_that_are_lost_are_asked_for_again(valkey_url: str, prefix: str, variant: str) -> None:
+    names = [f"q{i:02}" for i in range(60)]
+
+    async def scenario(proxy: Proxy) -> list[rqsqs.QueueMetrics]:
+        async with aio.connect(proxy.url, prefix=prefix) as connection:
+            await connection.metrics()
+            proxy.lose_replies(1)
+            return await connection.metrics(queues=names)
+
+    with Proxy(valkey_url) as proxy, rqsqs.connect(proxy.url, prefix=prefix) as connection:
+        for i, name in enumerate(names):
+            connection.create_queue(name).send(i)
+        if variant == "sync":
+            proxy.lose_replies(1)
+            found = connection.metrics(queues=names)
+        else:
+            found = asyncio.run(scenario(proxy))
+        assert proxy.lost == 1
+        assert [(m.queue, m.visible) for m in found] == [(name, 1) for name in names]
+
+
+def test_a_server_that_is_gone_is_tried_once_for_all_queues(valkey_url: str, prefix: str, variant: str) -> None:
+    names = [f"q{i:02}" for i in range(60)]
+
+    async def scenario(proxy: Proxy) -> None:
+        async with aio.connect(proxy.url, prefix=prefix) as connection:
+            await connection.metrics()
+            leave(proxy)
+            await connection.metrics(queues=names)
+
+    def leave(proxy: Proxy) -> None:
+        proxy.is_closed = True
+        proxy.cut()
+
+    with Proxy(valkey_url) as proxy, rqsqs.connect(proxy.url, prefix=prefix) as connection:
+        connection.create_queue("q00")
+        before = proxy.connections
+        if variant == "aio":
+            with pytest.raises(rqsqs.ConnectionFailed):
+                asyncio.run(scenario(proxy))
+        else:
+            leave(proxy)
+            with pytest.raises(rqsqs.ConnectionFailed):
+                connection.metrics(queues=names)
+        assert proxy.connections - before < 12  # each portion tries for itself
+
+
+@pytest.fixture(params=["sync", "aio"])
+def variant(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def test_a_reader_that_is_cancelled_leaves_the_connection_as_it_was(server_url: str, prefix: str) -> None:
