@@ -13,7 +13,7 @@ from rqsqs._core.keys import Clock
 from rqsqs._io import defaults
 from rqsqs._io.urls import shown
 from rqsqs._settings import QueueSettings
-from rqsqs.errors import QueueDamaged, QueueDoesNotExist, QueueNameExists, RqsqsError, UsageError
+from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
 from rqsqs.limits import Limits
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Durability, Statistics
@@ -169,11 +169,7 @@ class Connection:
         else:
             prefix = arguments.text("prefix", prefix)
             names = [name for name in arguments.names_of(queues) if name.startswith(prefix)]
-        found = await self.transport.run(flows.all_metrics([self.transport.queue(name) for name in names]))
-        for error in found:
-            if isinstance(error, RqsqsError) and not isinstance(error, QueueDoesNotExist | QueueDamaged):
-                raise error
-        return [metrics for metrics in found if isinstance(metrics, QueueMetrics)]
+        return await self.transport.run(flows.metrics_of_those_there([self.transport.queue(name) for name in names]))
 
     async def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

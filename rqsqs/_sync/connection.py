@@ -14,7 +14,7 @@ from rqsqs._io import defaults
 from rqsqs._io.urls import shown
 from rqsqs._settings import QueueSettings
 from rqsqs._sync.queue import Queue
-from rqsqs.errors import QueueDamaged, QueueDoesNotExist, QueueNameExists, RqsqsError, UsageError
+from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
 from rqsqs.limits import Limits
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Durability, Statistics
@@ -168,11 +168,7 @@ class Connection:
         else:
             prefix = arguments.text("prefix", prefix)
             names = [name for name in arguments.names_of(queues) if name.startswith(prefix)]
-        found = self.transport.run(flows.all_metrics([self.transport.queue(name) for name in names]))
-        for error in found:
-            if isinstance(error, RqsqsError) and not isinstance(error, QueueDoesNotExist | QueueDamaged):
-                raise error
-        return [metrics for metrics in found if isinstance(metrics, QueueMetrics)]
+        return self.transport.run(flows.metrics_of_those_there([self.transport.queue(name) for name in names]))
 
     def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

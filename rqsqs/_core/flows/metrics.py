@@ -11,7 +11,7 @@ from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import AtOnce, Flow
 from rqsqs._core.operations.metrics import CAUSES, PartitionMetrics, quiet, read_metrics, recount, together
 from rqsqs._core.operations.queues import get_members
-from rqsqs.errors import QueueDoesNotExist, RqsqsError
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist, RqsqsError
 from rqsqs.metric_models import QueueMetrics
 
 AT_ONCE = 50  # partitions that are read in one round trip; an event loop has other things to do
@@ -79,6 +79,18 @@ def doubts(q: QueueRef) -> Flow[list[Doubt]]:
         for name, number in [("sent", numbers.sent), *[(cause, numbers.left(cause)) for cause in CAUSES]]:
             if number < 0:
                 found.append(Doubt(name, number, None, f"UNLINK {stats}"))
+    return found
+
+
+def metrics_of_those_there(queues: Sequence[QueueRef]) -> Flow[list[QueueMetrics]]:
+    """The metrics of queues. One that does not exist, or is damaged, is left out; another error ends it."""
+    found: list[QueueMetrics] = []
+    for some in portions.portions(queues, AT_ONCE):
+        for each in (yield from _metrics_of(some)):
+            if isinstance(each, QueueMetrics):
+                found.append(each)
+            elif not isinstance(each, QueueDoesNotExist | QueueDamaged):
+                raise each
     return found
 
 
