@@ -31,12 +31,14 @@ if not size_limit or options ~= "2" then
   ARGV[3] = first
   return require("lib.idempotency").run(require("lib.send_slow"), tail .. repeated)
 end
-local topology
-if string.sub(size_limit, -1) == "/" then -- the home of several partitions
-  size_limit, topology = string.sub(size_limit, 1, -2), call("HGET", meta, "topology")
+local limit, topology, counts_bytes = tonumber(size_limit), nil, false
+if not limit then -- it counts bytes, or is the home of several partitions
+  local number, plus, slash = string.match(size_limit, "^(%d+)(%+?)(/?)$")
+  limit, counts_bytes = tonumber(number), plus ~= ""
+  topology = slash ~= "" and call("HGET", meta, "topology") or nil
 end
-if size > tonumber(size_limit) then
-  return redis.error_reply("MESSAGE_TOO_LARGE " .. size_limit)
+if size > limit then
+  return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
 elseif size > 4096 then
   require("lib.large").note(string.match(meta, ".*:"), size)
 end
@@ -55,6 +57,13 @@ else
     messages[i - 2] = ARGV[i + 1]
   end
   call("RPUSH", ready, unpack(messages))
+end
+if counts_bytes then
+  local bytes = 0
+  for i = 5, #ARGV, 2 do
+    bytes = bytes + #ARGV[i]
+  end
+  redis.pcall("HINCRBY", string.sub(meta, 1, -5) .. "stats", "bytes", string.format("%d", bytes))
 end
 if call("EXISTS", wakeups) == 0 then -- wake a waiter
   call("RPUSH", wakeups, "1")

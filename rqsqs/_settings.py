@@ -36,6 +36,7 @@ class QueueSettings(TypedDict, total=False):
     max_receive_count: int | None
     retry_policy: RetryPolicy | None
     partitions: int | None
+    metrics: str | None
 
 
 QueueSettings.__module__ = "rqsqs"
@@ -53,6 +54,7 @@ ATTRIBUTES = {  # settings, as SQS calls them
     "max_receive_count": "RedrivePolicy",
     "retry_policy": "RetryPolicy",
     "partitions": "Partitions",
+    "metrics": "Metrics",
 }
 
 
@@ -95,6 +97,10 @@ def attributes_of(
         found["DeduplicationScope"] = scope
     if given.get("partitions") is not None:
         found["Partitions"] = str(arguments.count("partitions", given["partitions"], 64))
+    if given.get("metrics") is not None:
+        if given["metrics"] not in ("full", "basic"):
+            raise InvalidParameterValue(f"metrics must be 'full' or 'basic', got {shown(given['metrics'])}")
+        found["Metrics"] = "full" if given["metrics"] == "full" else None
     if given.get("retry_policy") is not None:
         found["RetryPolicy"] = retry_policy(given["retry_policy"])
     target, receives = given.get("dead_letter_queue"), given.get("max_receive_count")

@@ -2,15 +2,21 @@
 -- a dead-letter queue), and two of lib/gauges.lua.
 return function(reply, base, is_fifo, now, since, groups)
   local unreceived, received = require("lib.population")(base, is_fifo)
-  local created, paused, topology = unpack(redis.call("HMGET", base .. "meta", "created_us", "paused", "topology"))
+  local created, paused, topology, metrics, bytes = unpack(redis.call("HMGET", base .. "meta", "created_us", "paused",
+    "topology", "Metrics", "bytes"))
   local is = (paused and "p" or "") .. (redis.call("EXISTS", base .. "sources") == 1 and "d" or "")
   local tail = {now, created or "0", topology or "", unreceived, received, is, since or "", groups}
-  for _, entry in ipairs(redis.pcall("HGETALL", base .. "stats")) do
-    tail[#tail + 1] = entry
+  local stats = redis.pcall("HGETALL", base .. "stats")
+  for i = 1, #stats, 2 do
+    if stats[i] == "bytes" then
+      bytes = bytes or stats[i + 1]
+    else
+      tail[#tail + 1], tail[#tail + 2] = stats[i], stats[i + 1]
+    end
   end
-  if is_fifo then
-    local bytes = tonumber(redis.call("HGET", base .. "meta", "bytes") or "0") or 0 -- as the server wrote it: "1e+09"
-    tail[#tail + 1], tail[#tail + 2] = "bytes", string.format("%.0f", bytes)
+  if is_fifo or metrics == "full" then
+    local number = tonumber(bytes or "0") or 0 -- a server may have written "1e+09"
+    tail[#tail + 1], tail[#tail + 2] = "bytes", string.format("%.0f", number)
   end
   require("lib.counting_consumers")(tail, base, now)
   for _, entry in ipairs(tail) do

@@ -37,8 +37,8 @@ return function()
   local meta, ready = unpack(KEYS)
   local size = tonumber(ARGV[2])
   local stride, token, is_check = string.match(ARGV[3], "^(%d)/?(.-)(c?)$")
-  local limit, delay, fair, window, topology, partition, plain = unpack(redis.call("HMGET", meta, "MaximumMessageSize",
-    "DelaySeconds", "fair", "DeduplicationWindow", "topology", "partition", "plain"))
+  local limit, delay, fair, window, topology, partition, plain, metrics = unpack(redis.call("HMGET", meta,
+    "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow", "topology", "partition", "plain", "Metrics"))
   if is_check == "c" then
     local refused = require("lib.damaged").for_receivers(meta)
     if refused then
@@ -56,7 +56,7 @@ return function()
   local queue_delay_ms, queue_window_ms = (delay or 0) * 1000, (window or 300) * 1000
   require("lib.large").note(base, size)
   local reply, plain_ones, earliest_ms, visible = {now_us, topology or ""}, {}, nil, false
-  local duplicates = 0
+  local duplicates, bytes = 0, 0
 
   for i = 4, #ARGV, tonumber(stride) do
     local key, record = now_us .. ARGV[i], ARGV[i + 1]
@@ -73,6 +73,7 @@ return function()
       end
     end
     if outcome == "" then
+      bytes = bytes + #record
       local due_ms = require("lib.due").time(due, queue_delay_ms, now_us)
       if group ~= "" then
         key = key .. "@" .. group
@@ -106,6 +107,9 @@ return function()
   append(ready, plain_ones)
   if duplicates > 0 then
     require("lib.counting").add(base, {dedup = duplicates})
+  end
+  if metrics == "full" and bytes > 0 then
+    require("lib.counting").add(base, {bytes = string.format("%d", bytes)})
   end
   require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply

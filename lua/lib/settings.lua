@@ -5,8 +5,8 @@ derive or keep:
   dlq, max_receives  from RedrivePolicy, sent along by the client; dlq_missing_until: see lib/deadletter.lua
   special            there is something that the common paths do not handle: a queue delay, fair groups, a pause, a
                      deduplication window, partitions, delayed messages, large records, unsorted lists
-  plain              MaximumMessageSize, while a send without options needs to know nothing else but, if a "/" is behind
-                     it, the topology
+  plain              MaximumMessageSize, while a send without options needs to know nothing else but what is behind it:
+                     "+" = it counts its bytes (Metrics = full), "/" = it tells the topology
   delays             some message is or was delayed
   large              lib/large.lua
   unsorted           lists are not in the order of ids any more
@@ -34,8 +34,8 @@ end
 -- Keep `special` and `plain` true.
 function settings.mark(base)
   local meta = base .. "meta"
-  local size, delay, window, fair, partition, other = unpack(redis.call("HMGET", meta, "MaximumMessageSize",
-    "DelaySeconds", "DeduplicationWindow", "fair", "partition"))
+  local size, metrics, delay, window, fair, partition, other = unpack(redis.call("HMGET", meta, "MaximumMessageSize",
+    "Metrics", "DelaySeconds", "DeduplicationWindow", "fair", "partition"))
   for _, value in ipairs(redis.call("HMGET", meta, "paused", "paused_groups", "delays", "large", "unsorted")) do
     other = other or value
   end
@@ -47,7 +47,7 @@ function settings.mark(base)
   end
   if size and not delay and not fair then
     local is_home = string.sub(partition or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
-    redis.call("HSET", meta, "plain", size .. (is_home and "/" or ""))
+    redis.call("HSET", meta, "plain", size .. (metrics == "full" and "+" or "") .. (is_home and "/" or ""))
   else
     redis.call("HDEL", meta, "plain")
   end

@@ -37,6 +37,8 @@ def setting_options(command: F) -> F:
         click.option("--partitions", type=int, metavar="N",
                      help="Parts in different hash slots, and so on different masters of a cluster [1]. There can be "
                      "more later, not fewer; a FIFO queue needs --deduplication-scope messageGroup."),
+        click.option("--metrics", type=click.Choice(["full", "basic"]),
+                     help="full: count the bytes of what is sent too, as FIFO queues do anyway [basic]."),
         click.option("--content-based-deduplication/--no-content-based-deduplication", default=None,
                      help="FIFO: equal bodies are duplicates."),
         click.option("--deduplication-scope", type=click.Choice(["queue", "messageGroup"]), help="FIFO [queue]."),
