@@ -50,12 +50,18 @@ def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any
         "deduplication_id": message.deduplication_id,
         "sequence_number": message.sequence_number,
         "attributes": message.attributes or None,
+        "trace_context": _trace_context(message) or None,
         "dead_letter_source": message.dead_letter_source,
         "visible_at": message.visible_at,
         "receipt_handle": message.receipt_handle or None,
         "cause": cause_record(message.cause) if message.cause is not None else None,
     }
     return record | {name: value for name, value in optional.items() if value is not None}
+
+
+def _trace_context(message: rqsqs.Message) -> dict[str, str]:
+    """The part of it that is not among the attributes, AWSTraceHeader included."""
+    return {name: text for name, text in message.trace_context.items() if name not in message.attributes}
 
 
 def body_type(body: object) -> str:

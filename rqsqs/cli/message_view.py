@@ -43,6 +43,8 @@ class MessageView(Result):
             about.append(f"from {message.dead_letter_source}")
         if message.deduplication_id is not None:
             about.append(f"deduplication id {message.deduplication_id}")
+        if trace := message.trace_context.get("traceparent"):
+            about.append(f"trace {trace.split('-')[1] if trace.count('-') > 1 else trace}")
         if self.state is not None:
             about.append(self.state.replace("_", " "))
         output.line(", ".join(about), bold=True)

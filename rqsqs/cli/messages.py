@@ -55,9 +55,9 @@ def send(
     json consumers receive an object.
 
     A file of JSON Lines has one message per line, {"body": "hello"} or {"body": {"id": 1}, "delay": 60}, with the
-    fields body or body_base64, delay, at, group, deduplication_id, deduplication_window and attributes. What
-    `rqsqs receive --json` and `rqsqs peek --json` print can be sent again as it is; a whole queue is better copied
-    with `rqsqs export` and `rqsqs import`, which keep delays and order.
+    fields body or body_base64, delay, at, group, deduplication_id, deduplication_window, attributes and
+    trace_context. What `rqsqs receive --json` and `rqsqs peek --json` print can be sent again as it is; a whole queue
+    is better copied with `rqsqs export` and `rqsqs import`, which keep delays and order.
 
     \b
     Examples:

@@ -98,9 +98,9 @@ def _complete_or_nothing(file: str) -> Iterator[Any]:
 def import_(settings: Settings, queue: str, file: str) -> Results:
     """Send the messages of FILE, which `rqsqs export` wrote, to QUEUE; - is stdin.
 
-    Body, attributes, message group and deduplication id stay; a delayed message becomes visible when it would have
-    before. Messages are sent in the order in which they were sent first, so the order of message groups stays. They
-    are new messages: message id, time of sending, receives and where a dead letter came from begin anew.
+    Body, attributes, message group, deduplication id and trace context stay; a delayed message becomes visible when it
+    would have before. Messages are sent in the order in which they were sent first, so the order of message groups
+    stays. They are new messages: message id, time of sending, receives and where a dead letter came from begin anew.
 
     A message whose deduplication id QUEUE remembers is a duplicate and not stored again. To a FIFO queue a message
     without one is sent with its message id instead, so that an import that broke off can be repeated.

@@ -15,6 +15,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
+from rqsqs._core import envelope, flows
 from tests.cli.tools import Run, Terminal, records
 
 
@@ -43,6 +44,31 @@ def test_a_queue_is_copied_with_everything_that_counts(run: Run, connection: rqs
     assert original.message_id == later.message_id
     assert delayed.visible_at == original.visible_at
     assert "imported 5 messages to copy, 1 more were duplicates" in run("import", "copy", str(path)).stderr
+
+
+def test_trace_contexts_are_copied_and_shown(run: Run, connection: rqsqs.Connection, tmp_path: Path) -> None:
+    queue, copy = connection.create_queue("orders"), connection.create_queue("copy")
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    traceparent = f"00-{trace}-b7ad6b7169203331-01"
+    queue.send("ours", trace_context={"traceparent": traceparent})
+    queue.send("of an SQS client", attributes={"traceparent": traceparent})
+    queue.send("odd", trace_context={"traceparent": "x\x1b[31m"})
+    header = envelope.outgoing("aws", trace_header="Root=1-0-0")
+    connection.transport.run(flows.send_messages(queue._ref, [header], queue.limits))
+    path = tmp_path / "orders.jsonl"
+    run("export", "orders", str(path))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line.get("trace_context") for line in lines] == [
+        {"traceparent": traceparent}, None, {"traceparent": "x\x1b[31m"}, {"X-Amzn-Trace-Id": "Root=1-0-0"}
+    ]  # fmt: skip
+    run("import", "copy", str(path))
+    ours, theirs, _, aws = copy.peek(10)
+    assert (ours.trace_context, ours.attributes) == ({"traceparent": traceparent}, {})
+    assert theirs.attributes == {"traceparent": traceparent}
+    assert aws._delivery.trace_header == "Root=1-0-0"
+    shown = run("peek", "copy", "--max", "10").stdout
+    assert shown.count(f", trace {trace}") == 2
+    assert "\x1b" not in shown
 
 
 def test_the_order_of_a_fifo_queue_stays(run: Run, connection: rqsqs.Connection, tmp_path: Path) -> None:
