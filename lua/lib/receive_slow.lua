@@ -11,7 +11,6 @@ local message = require("lib.message")
 local sorted = require("lib.sorted")
 local large = require("lib.large")
 local score = require("lib.score")
-local counting = require("lib.counting")
 
 local DROPS = 1000 -- messages that one call drops, dead-letters or skips at most
 local FAIR_DROPS = 400 -- the same on a fair queue, where turns cost calls as well
@@ -77,7 +76,7 @@ local function hand_out(r, sequence, key, record)
     else
       local what = fate(r, message.may_have_past(key) and message.parse(key).count or 0)
       if what == "deliver" then
-        counting.dwell(r.stats, r.now_ms, message.since(key))
+        append(r.first_receives, message.since(key))
         deliver(r, message.member(key, r.now), 0, record)
         return 1
       elseif what == "dead-letter" then
@@ -183,6 +182,7 @@ end
 
 -- Hand out what became visible, as choose() decides. Returns how many were handed out and where to go on.
 local function serve_due(r, sequence, due, from, limit, n)
+  local counting = require("lib.counting")
   local gone, chosen, at = choose(r, due, from, limit, n)
   local members, forgotten, handed = {}, {}, 0
   for i, d in ipairs(chosen) do
@@ -208,7 +208,7 @@ local function serve_due(r, sequence, due, from, limit, n)
     else
       local member, receives = d.member, d.receives + 1
       if receives == 1 then
-        counting.dwell(r.stats, r.now_ms, d.time)
+        append(r.first_receives, d.time)
         note(r, "crossed", d.place == "r" and -1 or 0)
       else
         counting.again(r.stats, receives)
@@ -302,7 +302,7 @@ local function promote(r, name)
   local groups, order, members, expired = {}, {}, {}, {}
   for i = 1, #found, 2 do
     local member, at = found[i], found[i + 1]
-    local place = counting.place(r.base, r.base .. name)
+    local place = name == "inflight" and "r" or "u"
     if message.is_expired(member, r.oldest) then
       expired[#expired + 1] = member
       note(r, "expired_" .. place, 1)
@@ -402,7 +402,12 @@ local function take(r, n)
       redis.call("HINCRBY", r.meta, field, by)
     end
   end
-  counting.add(r.base, r.stats)
+  if r.first_receives[1] then
+    pcall(require("lib.first_receives"), r.base, r.now_ms, r.first_receives, 1)
+  end
+  if next(r.stats) then
+    require("lib.counting").add(r.base, r.stats)
+  end
 end
 
 -- Keep what was handed out in flight, or (ack) delete it at once: what was received before is there already.
@@ -448,6 +453,7 @@ return function(r)
   r.messages, r.scores, r.missing_dlq, r.has_more = {}, {}, "", false -- the result
   r.moves, r.left = {}, {} -- dead letters; left under another key
   r.counts, r.stats = {}, {} -- changes of counters in meta, and of those in `stats`
+  r.first_receives = {} -- since when those messages waited
   r.drops, r.bytes = DROPS, large.BYTES -- what may be done still
   take(r, n)
   if #r.messages == 0 then
