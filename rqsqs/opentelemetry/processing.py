@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,9 @@ def context_of(message: Any) -> Context:
     return spans.context_in(_carrier_of(message))
 
 
+_of_global_providers = functools.cache(spans.make_instruments)
+
+
 @contextlib.contextmanager
 def inside(span: Span) -> Iterator[None]:
     """A block in which a span is the current one, and the baggage that came with the message is there."""
@@ -116,7 +120,7 @@ def process(message: Any, *, queue: str | None = None) -> Iterator[trace.Span]:
     named = queue or getattr(api_queue, "name", None) or getattr(first, "queue_url", None) or "unknown"
     is_native = hasattr(first, "_delivery")
     span = _begun(
-        default or spans.make_instruments(),
+        default or _of_global_providers(),
         named.rsplit("/", 1)[-1],
         [_carrier_of(m) for m in messages],
         [_id_of(m) for m in messages],

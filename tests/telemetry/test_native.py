@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 import rqsqs
@@ -319,3 +320,18 @@ def test_a_span_has_up_to_128_links(recorder: Recorder, orders: rqsqs.Queue) -> 
         orders.send("x")
     assert len(orders.receive(1000)) == 160
     assert len(recorder.span("receive orders").links) == 128
+
+
+def test_process_needs_no_instrument(recorder: Recorder, orders: rqsqs.Queue, caplog: pytest.LogCaptureFixture) -> None:
+    """Its spans go to the global provider: here that is none, so all that can be seen is that it makes no noise."""
+    orders.send("x")
+    (message,) = orders.receive()
+    rqsqs.opentelemetry.uninstrument()
+    for _ in range(3):
+        with rqsqs.opentelemetry.process(message):
+            pass
+    context = rqsqs.opentelemetry.context_of(message)
+    span_id = trace.get_current_span(context).get_span_context().span_id
+    assert span_id == recorder.span("send orders").context.span_id
+    assert caplog.records == []
+    assert recorder.spans("process orders") == []
