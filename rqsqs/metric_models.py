@@ -24,6 +24,8 @@ class Histogram:
         return sum(self.counts)
 
     def __add__(self, other: Histogram) -> Histogram:
+        if not other.counts:
+            return self
         pairs = itertools.zip_longest(self.counts, other.counts, fillvalue=0)
         return Histogram(tuple([a + b for a, b in pairs]))
 

@@ -137,6 +137,7 @@ def summed(name: str, partitions: list[PartitionMetrics]) -> QueueMetrics:
     """The metrics of a queue from those of its partitions, the home first."""
     p = together(partitions)
     in_quiet, again = quiet(p), (p["r2"], p["r3"], p["r4"])
+    finished, failed = partitions[0].processing
     return QueueMetrics(
         queue=name,
         at_ms=p.at_ms,
@@ -171,8 +172,8 @@ def summed(name: str, partitions: list[PartitionMetrics]) -> QueueMetrics:
         reclaimed=p["reclaimed"],
         damaged=p.left("damaged"),
         dwell=p.dwell,
-        processing=partitions[0].processing,
-        failed=partitions[0].failed,
+        processing=finished + failed,
+        failed=failed.total,
         consumers=partitions[0].consumers,
         waiters=partitions[0]["waiters"],
     )

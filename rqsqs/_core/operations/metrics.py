@@ -16,6 +16,8 @@ from rqsqs._core.operations import browse
 from rqsqs.metric_models import Histogram
 
 CAUSES = ("dead", "expired", "purged", "cancelled", "moved", "damaged")
+_LEFT = {cause: (cause + "_r", cause + "_u") for cause in CAUSES}
+_LEFT_RECEIVED, _LEFT_UNRECEIVED = zip(*_LEFT.values(), strict=True)
 NOISY = 10  # messages
 FIRST = ord("@")  # the field of the first bucket
 BUCKETS = [chr(FIRST + power) for power in range(64)]
@@ -60,7 +62,8 @@ class PartitionMetrics:
 
     def left(self, cause: str) -> int:
         """How many messages left for that cause."""
-        return self[cause + "_r"] + self[cause + "_u"]
+        received, unreceived = _LEFT[cause]
+        return self.stats.get(received, 0) + self.stats.get(unreceived, 0)
 
     @property
     def dwell(self) -> Histogram:
@@ -70,18 +73,13 @@ class PartitionMetrics:
         return Histogram(tuple([get(name, 0) for name in BUCKETS[: last - FIRST + 1]]))
 
     @property
-    def processing(self) -> Histogram:
-        """How long workers handled messages."""
-        return self._durations("s") + self._durations("f")
-
-    @property
-    def failed(self) -> int:
-        """How many messages workers could not finish, each time counted."""
-        return self._durations("f").total
+    def processing(self) -> tuple[Histogram, Histogram]:
+        """How long workers handled messages: those that they finished, and those that failed."""
+        return self._durations("s"), self._durations("f")
 
     def _durations(self, outcome: str) -> Histogram:
         found = [int(name[1:]) for name in self.stats if name[:1] == outcome and name[1:].isdecimal() and len(name) < 4]
-        return Histogram(tuple([self[f"{outcome}{power}"] for power in range(max(found, default=-1) + 1)]))
+        return Histogram(tuple([self[f"{outcome}{power}"] for power in range(max(found) + 1)]) if found else ())
 
     @property
     def consumers(self) -> dict[str, int]:
@@ -94,12 +92,14 @@ class PartitionMetrics:
 
     @property
     def deleted(self) -> int:
-        gone = sum([self[cause + "_r"] for cause in CAUSES])
+        get = self.stats.get
+        gone = sum([get(name, 0) for name in _LEFT_RECEIVED])
         return self.first_receives + self["crossed"] - self.received - gone
 
     @property
     def sent(self) -> int:
-        gone = sum([self[cause + "_u"] for cause in CAUSES])
+        get = self.stats.get
+        gone = sum([get(name, 0) for name in _LEFT_UNRECEIVED])
         come = self["moved_in"] + self["dead_in"]
         return self.first_receives + self["crossed"] + self.unreceived + gone - come
 
