@@ -228,11 +228,13 @@ def age(seconds: float | None) -> str:
 
 
 def empty_in(look: Look) -> str:
-    """`paused`, or how long it takes until the queue is empty, or nothing."""
+    """`paused`, or how long it takes until the queue is empty, or nothing: not if that is before the next look."""
     seconds = look.empty_in_s
     if look.now.is_paused:
         return "paused"
-    return "" if seconds is None else "> 1 y" if seconds > 31_557_600 else output.age(seconds)
+    if seconds is None or seconds < (look.span_s or 0):
+        return ""
+    return "> 1 y" if seconds > 31_557_600 else output.age(seconds)
 
 
 GAUGES = (

@@ -52,14 +52,13 @@ def show(settings: Settings, queue: str, message_id: str | None) -> Result | int
 def _queue(queue: rqsqs.Queue) -> Result:
     info = queue.info()
     try:
-        counts, tags, sources = queue.counts(), queue.tags(), queue.dead_letter_sources()
+        metrics, tags, sources = queue.metrics(), queue.tags(), queue.dead_letter_sources()
     except rqsqs.QueueDamaged as error:
         output.facts(queue.name, sorted(info.attributes.items()))
         raise error
-    record: Record = {"queue": queue.name, "fifo": queue.is_fifo, "paused": info.is_paused} | paging.counts_record(
-        counts
-    )
-    record |= {
+    numbers = ("visible", "in_flight", "delayed", "oldest_age_s", "sent", "received", "deleted")
+    record: Record = {"queue": queue.name, "fifo": queue.is_fifo, "paused": info.is_paused}
+    record |= {name: getattr(metrics, name) for name in numbers} | {
         "attributes": {name: _typed(name, value) for name, value in sorted(info.attributes.items())},
         "tags": tags,
         "dead_letter_queue": dead_letter_queue(info),
@@ -69,12 +68,13 @@ def _queue(queue: rqsqs.Queue) -> Result:
     }
     rows = [
         ("kind", "FIFO" if queue.is_fifo else "standard"),
-        ("messages", f"{counts.visible:,} visible, {counts.in_flight:,} in flight, {counts.delayed:,} delayed"),
+        ("messages", f"{metrics.visible:,} visible, {metrics.in_flight:,} in flight, {metrics.delayed:,} delayed"),
+        ("since created", f"{metrics.sent:,} sent, {metrics.received:,} received, {metrics.deleted:,} deleted"),
         ("created", f"{moment(info.created_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
         ("changed", f"{moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
     ]
-    if record["oldest_age_s"] is not None:
-        rows.insert(2, ("oldest message", f"sent {output.age(record['oldest_age_s'])} ago"))
+    if metrics.oldest_sent_at_ms is not None:
+        rows.insert(2, ("oldest message", f"sent {output.since(moment(metrics.oldest_sent_at_ms))} ago"))
     if info.is_paused:
         rows.append(("paused", f"yes: nothing is handed out until rqsqs resume {queue.name}"))
     for attribute, value in sorted(info.attributes.items()):

@@ -12,7 +12,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
-from rqsqs.cli.looks import COUNTED, ORDERS, Look, Looker, in_order, number, rate
+from rqsqs.cli.looks import COUNTED, ORDERS, Look, Looker, empty_in, in_order, number, rate
 from rqsqs.cli.screen.detail import Detail
 from rqsqs.cli.screen.lines import Line, shortened
 from rqsqs.cli.screen.painting import COLUMNS, frame
@@ -120,7 +120,7 @@ def test_dead_letters_and_paused_queues_stand_out(colours: bool) -> None:
     assert any(row.startswith(f"{loud}! \x1b[0m{loud}orders-dead ") for row in rows)
     assert not any(re.match(r"\S+! ", row) and "orders-dead-2" in row for row in rows)  # it is empty
     (paused,) = [row for row in painted(screen) if row.startswith("= mails")]
-    assert paused.rstrip("▁█ ").endswith("paused")
+    assert paused.rstrip("─ ").endswith("paused")
     jobs = next(row for row in rows if "jobs" in row)
     assert f"{loud}    4.0\x1b[0m" in jobs
 
@@ -355,6 +355,21 @@ def test_sparklines() -> None:
     at_150, at_152 = (spark(values[n - 100 : n], 30, n) for n in (150, 152))
     assert len(at_150.strip()) > 20
     assert at_150[2:20] in at_152  # bars move and do not change
+
+
+def test_only_what_changes_has_bars_in_the_list() -> None:
+    screen = screen_of(seen("a", visible=5), seen("b", visible=5))
+    screen.trends.add([seen("a", visible=5), seen("b", visible=10)])
+    rows = painted(screen, 140)
+    assert next(row for row in rows if row.startswith("  a ")).endswith(" ──")
+    assert next(row for row in rows if row.startswith("  b ")).endswith(" ▅█")
+
+
+def test_when_a_queue_is_empty_is_no_news_if_that_is_before_the_next_look() -> None:
+    for left, text in ((100, "10 s"), (10, "1000 ms"), (9, "")):
+        look = seen("q", {"visible": left + 10}, visible=left, deleted=10)
+        assert look.empty_in_s == left / 10
+        assert empty_in(look).replace("1 s", "1000 ms") == text
 
 
 def test_the_trend_keeps_the_last_looks_and_shows_gaps() -> None:

@@ -12,7 +12,7 @@ from rqsqs._text import printable
 
 _SGR = {"bold": "1", "dim": "2", "alert": "1;31"}
 _WITHOUT_COLOURS = _SGR | {"alert": "1"}
-_TO_ASCII = str.maketrans("…▾▴↑↓·", "~v^^v-")
+_TO_ASCII = str.maketrans("…▾▴↑↓─", "~v^^v-")
 
 
 @dataclass

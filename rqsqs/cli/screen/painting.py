@@ -181,7 +181,10 @@ def _row(
     for column in columns:
         if column.order == "change":
             bars = screen.trends.of(look.queue).spark("depth", trend_width, screen.bars)
-            line.add(f" {bars}", "dim" if len(set(bars.strip())) < 2 else style)  # what changes is seen
+            if len(set(bars.strip())) > 1:
+                line.add(f" {bars}", style)
+            else:  # only what changes is to be seen
+                line.add(f"{'─' * len(bars.strip()):>{trend_width + 1}}", "dim")
             continue
         text = column.text(look)
         line.add(f"{text:>{column.width + 1}}", "dim" if text in ("0", "-") else column.style(look))
@@ -239,7 +242,7 @@ Columns
  FAIL/s     | messages that were handed out again, or went to the dead-letter queue
  CONSUMERS  | workers that serve the queue
  EMPTY IN   | when the queue is empty if it goes on shrinking like this; or: paused
- TREND      | the number of messages at the last looks, from zero to the most
+ TREND      | the number of messages at the last looks, from zero to the most; ─ = always the same
 
 Numbers are exact. Rates are what happened between the last two looks.
 """

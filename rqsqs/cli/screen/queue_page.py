@@ -82,8 +82,8 @@ def _numbers(screen: Screen, look: Look, width: int) -> Iterator[Line]:
     line = _lead("messages").add(counts)
     if now.oldest_age_s is not None:
         line.add(f"   oldest {output.age(now.oldest_age_s)}")
-    if look.empty_in_s is not None:
-        line.add(f"   empty in {words.empty_in(look)}")
+    if (empty_in := words.empty_in(look)) and not now.is_paused:
+        line.add(f"   empty in {empty_in}")
     yield line
     trend = screen.trends.of(look.queue)
     totals = {
