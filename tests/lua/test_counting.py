@@ -525,6 +525,33 @@ def test_the_counts_hold_between_the_steps_of_a_purge(engine: Engine, name: str)
     assert engine.receive(q) == []
 
 
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_messages_that_come_to_paused_groups_during_a_purge_stay_counted(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    groups = [f"g{n}" for n in range(600)]
+    engine.send(q, "first", group="g0")
+    for group in groups:
+        engine.run(flows.pause(q, resume=False, group=group))
+    batch = [envelope.outgoing(group, group=group) for group in groups]
+    engine.run(flows.send_messages(q, batch, NATIVE))
+    step = engine.execute(queues.delete_queue(q.home, NATIVE, purge=True, first=True))
+    assert not step.is_done
+    engine.run(flows.send_messages(q, batch, NATIVE))
+    while not step.is_done:
+        step = engine.execute(queues.delete_queue(q.home, NATIVE, purge=True, first=False, cursor=step.cursor))
+    m = metrics(engine, q)
+    assert 0 < m.visible < 600
+    assert (m.sent, m.purged) == (1201, 1201 - m.visible)
+    for group in groups:
+        engine.run(flows.pause(q, resume=True, group=group))
+    got = 0
+    while some := engine.receive(q, 100, delete=True):
+        got += len(some)
+    assert got == m.visible
+    m = metrics(engine, q)
+    assert (m.sent, m.deleted, m.visible) == (1201, got, 0)
+
+
 def test_messages_whose_record_is_gone_count_as_damaged(engine: Engine, work: QueueRef, group: str | None) -> None:
     sent = engine.send(work, *range(4), group=group)
     first, second, third, _ = engine.receive(work, visibility_ms=0)
