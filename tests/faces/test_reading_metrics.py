@@ -121,7 +121,7 @@ def test_answers_that_are_lost_are_asked_for_again(valkey_url: str, prefix: str,
         assert [(m.queue, m.visible) for m in found] == [(name, 1) for name in names]
 
 
-def test_a_server_that_is_gone_is_tried_once_for_all_queues(valkey_url: str, prefix: str, variant: str) -> None:
+def test_a_server_that_is_gone_is_tried_once_for_all_queues(server: Server, prefix: str, variant: str) -> None:
     names = [f"q{i:03}" for i in range(250)]
 
     async def scenario(proxy: Proxy) -> None:
@@ -134,7 +134,7 @@ def test_a_server_that_is_gone_is_tried_once_for_all_queues(valkey_url: str, pre
         proxy.is_closed = True
         proxy.cut()
 
-    with Proxy(valkey_url) as proxy, rqsqs.connect(proxy.url, prefix=prefix) as connection:
+    with Proxy(server.url) as proxy, rqsqs.connect(proxy.url, prefix=prefix) as connection:
         connection.create_queue("q000")
         before = proxy.connections
         if variant == "aio":
