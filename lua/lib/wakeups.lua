@@ -318,12 +318,13 @@ Why:
   "again"    visible messages may be left: it comes again at once
   "limited"  too many are in flight: it looks again after a while, and leaves the tokens to those who can take messages
 If the waiting is over, that was an empty receive, and counts as one; unless "/-" stands behind `wait`, since the caller
-looks elsewhere or goes on to wait: then it counts itself, if it must (count_empty_receives.lua).
+looks elsewhere or goes on to wait: then it counts itself, if it must (count_empty_receives.lua). A call that is
+repeated counts no more: its first attempt has.
 ]]
 function wakeups.nothing_received(base, topology, now_ms, wait, waiter, delay_ms, why, missing_dlq)
   local wake_at, wait_until
   local bare = string.match(wait, "^[^/]*")
-  local is_last = bare == wait
+  local is_last, is_repeated = bare == wait, #ARGV[1] > 8 -- lib/idempotency.lua
   wait = bare
   if why == "limited" then
     wake_at, wait_until = -1, step_aside(base, wait, now_ms, delay_ms, waiter)
@@ -333,7 +334,7 @@ function wakeups.nothing_received(base, topology, now_ms, wait, waiter, delay_ms
     local next_due = wait ~= "" and why ~= "paused" and wakeups.next_due(base, delay_ms) or nil
     wake_at, wait_until = wait_on(base, wait, now_ms, next_due, waiter)
   end
-  if is_last and wait_until <= now_ms and why ~= "again" and (missing_dlq or "") == "" then
+  if is_last and not is_repeated and wait_until <= now_ms and why ~= "again" and (missing_dlq or "") == "" then
     redis.pcall("HINCRBY", base .. "stats", "empty", "1")
   end
   return {now_ms, topology, wake_at, wait_until, missing_dlq or "", {}}

@@ -28,6 +28,7 @@ class Ledger:
     cancelled: int = 0
     redriven_out: int = 0
     redriven_in: int = 0
+    empty_receives: int = 0
     vanished: int = 0
     first: Counter[int] = field(default_factory=Counter)
     again: Counter[int] = field(default_factory=Counter)
@@ -44,7 +45,7 @@ class Ledger:
         """Compare; `left` messages are still in the queue, as far as anybody can tell."""
         names = (
             "sent", "deleted", "deduplicated", "dead_lettered", "dead_letters", "cancelled", "redriven_out",
-            "redriven_in", "damaged",
+            "redriven_in", "damaged", "empty_receives",
         )  # fmt: skip
         found = {name: getattr(metrics, name) for name in names}
         expected = {name: getattr(self, name, 0) for name in names}

@@ -362,6 +362,7 @@ class FifoMachine(RuleBasedStateMachine):
         per_group: int = 1000,
     ) -> list[Handle]:
         now_ms, queue = self.clock.ms, self.queues[name]
+        self.ledgers[name].empty_receives += not answer
         handles = []
         received = [self.messages[d.body] for d in answer]
         assert len(set(received)) == len(received) <= count

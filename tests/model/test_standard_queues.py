@@ -262,6 +262,7 @@ class StandardMachine(RuleBasedStateMachine):
             assert [f.index for f in failures] == refused
         else:
             answer = self.run(flows.receive_messages(self.ref(name), NATIVE, count, visibility_ms, 0, delete=delete))
+        self.ledgers[name].empty_receives += not answer
         bodies = [d.body for d in answer]
         assert len(set(bodies)) == len(bodies) <= count
         assert bodies or len(ready) == len(due_to_die), f"nothing was handed out of {ready}"

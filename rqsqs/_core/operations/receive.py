@@ -227,7 +227,7 @@ def wake_waiter(p: Partition, waiter: str = "") -> Operation:
 
 
 def count_empty_receives(p: Partition, number: int) -> Operation:
-    """Count receives that found nothing and ended without a last call. After a lost answer they may count twice."""
+    """Count receives that found nothing and ended without a last call."""
     return Operation("count_empty_receives", p.keys("meta stats"), (str(number),))
 
 
