@@ -67,7 +67,7 @@ def test_doctor_finds_messages(run: Run, queue: rqsqs.Queue) -> None:
     assert [(r["level"], "q: the message" in r["text"]) for r in found] == [("fail", True)]
 
 
-@pytest.mark.parametrize(
+DAMAGES = pytest.mark.parametrize(
     ("name", "damage"),
     [
         ("meta", ("hset", "VisibilityTimeout", "garbage")),
@@ -82,6 +82,9 @@ def test_doctor_finds_messages(run: Run, queue: rqsqs.Queue) -> None:
     ],
     ids=str,
 )
+
+
+@DAMAGES
 def test_doctor_finds_the_rest(
     run: Run, connection: rqsqs.Connection, client: Any, key: str, name: str, damage: tuple[Any, ...]
 ) -> None:
@@ -92,6 +95,22 @@ def test_doctor_finds_the_rest(
     found = [r for r in records(run("doctor", "--json", code=1)) if r["check"] == "damage"]
     assert any(f"{key}{name}" in r["text"] for r in found), found
     assert all(r["level"] == "fail" for r in found)
+
+
+@DAMAGES
+def test_damage_of_one_queue_hides_no_other(
+    run: Run, connection: rqsqs.Connection, client: Any, key: str, name: str, damage: tuple[Any, ...]
+) -> None:
+    connection.create_queue("q").send("x")
+    connection.create_queue("sound").send_batch(range(3))
+    if name == "group:g":
+        client.zadd(key + "fair_ring", {"g": 1})
+    elif damage[0] == "set":
+        client.delete(key + name)
+    getattr(client, damage[0])(key + name, *damage[1:])
+    for command in (["stats"], ["top", "--count", "1"]):
+        found = {r["queue"]: r["visible"] for r in records(run(*command, "--json"))}
+        assert found["sound"] == 3
 
 
 def test_doctor_says_how_much_it_looked_at(run: Run, connection: rqsqs.Connection) -> None:

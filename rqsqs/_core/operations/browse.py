@@ -37,7 +37,8 @@ def count(p: Partition, start: int = 0, metrics: str = "") -> Operation:
 def counted(p: Partition, reply: list[Any]) -> tuple[int, int, int, int | None, int]:
     """What a count says."""
     visible, in_flight, delayed, oldest, following = reply
-    return int(visible), in_flight, delayed, int(oldest) if oldest else None, following - 1 if p.is_fifo else following
+    oldest_ms = int(oldest) if oldest.isdigit() else None  # else there is none, or it is nothing of ours
+    return int(visible), in_flight, delayed, oldest_ms, following - 1 if p.is_fifo else following
 
 
 def groups(p: Partition, offset: int, limit: int) -> Operation:
