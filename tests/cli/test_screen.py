@@ -330,6 +330,12 @@ def test_the_page_of_a_queue_that_is_gone_says_so() -> None:
     assert "this queue is not there any more; Esc goes back" in painted(screen)
 
 
+def test_a_page_says_why_there_is_no_more_of_it() -> None:
+    screen = screen_of(*FLEET, opened="orders")
+    screen.take(Read(list(FLEET), 2, "12:00:02", 0.1, "", ("orders", f"the queue is damaged: {EVIL}")))
+    assert "the queue is damaged: x\\x1b[35m\\u202ey你好" in painted(screen)
+
+
 def test_foreign_text_is_cut_by_its_width() -> None:
     line = Line().add("a你b").add(EVIL, "alert")
     assert line.text == "a你bx\\x1b[35m\\u202ey你好"

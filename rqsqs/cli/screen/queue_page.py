@@ -47,9 +47,12 @@ def page(screen: Screen, width: int) -> list[Line]:
         lines.append(Line().add(screen.failure, "alert"))
     if look is None:
         return [*lines, Line().add("this queue is not there any more; Esc goes back")]
-    lines += [*_alerts(look, detail), Line(), *_numbers(screen, look, width), *_times(look)]
+    known = detail if isinstance(detail, Detail) else None
+    lines += [*_alerts(look, known), Line(), *_numbers(screen, look, width), *_times(look)]
     if detail is None:
         return [*lines, Line(), Line().add("reading consumers, groups and settings", "dim")]
+    if isinstance(detail, str):
+        return [*lines, Line(), Line().add(detail, "alert")]
     parts = (
         _causes(detail, name),
         _consumers(detail, width),

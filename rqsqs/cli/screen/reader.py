@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ class Read:
         looked_at: when that was, on the clock on the wall.
         took_s: how long it took.
         failure: why it failed, or "".
-        detail: of the queue that is opened.
+        detail: of the queue that is opened, or why that cannot be read.
     """
 
     looks: list[Look]
@@ -32,7 +33,7 @@ class Read:
     looked_at: str
     took_s: float
     failure: str = ""
-    detail: tuple[str, Detail] | None = None
+    detail: tuple[str, Detail | str] | None = None
 
 
 class Reader:
@@ -122,14 +123,14 @@ class Reader:
         self._tell()
 
     def _look_closely(self, queue: str) -> None:
-        last = self.last
+        found: Detail | str
         try:
-            detail = queue, self._details.read(queue)
-        except (rqsqs.QueueDoesNotExist, rqsqs.QueueDamaged):
-            return  # deleted meanwhile; or the page says why there is no more
-        except rqsqs.RqsqsError:
+            found = self._details.read(queue)
+        except (rqsqs.QueueDoesNotExist, rqsqs.ServerError):
             return  # the next look says it
-        self.last = Read(last.looks, last.number, last.looked_at, last.took_s, last.failure, detail)
+        except rqsqs.RqsqsError as error:
+            found = str(error)
+        self.last = dataclasses.replace(self.last, detail=(queue, found))
         self._tell()
 
 

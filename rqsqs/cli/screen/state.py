@@ -71,7 +71,7 @@ class Screen:
     looks: Sequence[Look] = ()
     looked_at: str = ""
     took_s: float = 0.0
-    detail: Detail | None = None
+    detail: Detail | str | None = None
     trends: Trends = field(default_factory=Trends)
     failure: str = ""
     titles: list[tuple[int, int, str]] = field(default_factory=list)
