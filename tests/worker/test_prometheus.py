@@ -141,11 +141,13 @@ def test_all_processes_of_a_supervisor_are_scraped(start: Start, orders: rqsqs.Q
         return {dict(labels)["process"]: n for (name, labels), n in scraped(program).items()
                 if name == "rqsqs_worker_messages_succeeded_total"}  # fmt: skip
 
-    wait_for(lambda: sum(succeeded().values()) == 20)
+    # Where a heartbeat is late, both handle a message.
+    wait_for(lambda: sum(succeeded().values()) >= 20, lambda: f"{succeeded()}\n{program.log}")
     assert "metrics" not in program.ready()["processes"][0]  # which people read
     first, second = program.children()
     kept = succeeded()["2"]
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: program.ready() and first not in program.children())
-    wait_for(lambda: succeeded() == {"1": 0, "2": kept})
+    wait_for(lambda: succeeded().get("1") == 0)
+    assert succeeded()["2"] >= kept
     assert second in program.children()
