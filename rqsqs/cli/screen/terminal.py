@@ -92,12 +92,14 @@ class Terminal:
         """Show it within this block, also if it is stopped and goes on (Ctrl-Z and fg)."""
         before = {n: signal.getsignal(n) for n in (signal.SIGTSTP, signal.SIGWINCH)}
         self._enter()
+        woken = signal.set_wakeup_fd(self._writable, warn_on_full_buffer=False)  # by those that other threads get, too
         try:
-            signal.signal(signal.SIGWINCH, lambda *_: self.wake())
+            signal.signal(signal.SIGWINCH, lambda *_: None)
             signal.signal(signal.SIGTSTP, self._stop_soon)
             yield
         finally:
             self._leave()
+            signal.set_wakeup_fd(woken)
             for number, handler in before.items():
                 signal.signal(number, handler)
             for end in (self._readable, self._writable):
@@ -123,7 +125,6 @@ class Terminal:
 
     def _stop_soon(self, number: int, frame: FrameType | None) -> None:
         self._is_to_stop = True
-        self.wake()
 
     def _stop(self) -> None:
         self._is_to_stop = False
@@ -134,12 +135,12 @@ class Terminal:
         self._enter()
 
     def wake(self) -> None:
-        """Let wait() return; from any thread, and from signals."""
+        """Let wait() return; from any thread."""
         with contextlib.suppress(OSError):  # it is awake already, or over
             os.write(self._writable, b"\0")
 
     def wait(self) -> list[Key]:
-        """Until keys were typed, or wake() was called, or its size changed."""
+        """Until keys were typed, or wake() was called, or a signal came, such as that of another size."""
         sources = [self._readable, *([] if self._descriptor is None else [self._descriptor])]
         ready, _, _ = select.select(sources, [], [], _ESC_S if self._rest else None)
         if self._is_to_stop:
