@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
+from rqsqs.cli.cause_groups import Kind
 from rqsqs.cli.looks import COUNTED, ORDERS, Look, Looker, empty_in, in_order, number, rate
 from rqsqs.cli.screen.detail import Detail
 from rqsqs.cli.screen.lines import Line, shortened
@@ -24,6 +26,7 @@ from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, Queue
 from rqsqs.models import Consumer, Counts, InFlight, Statistics
 
 SIZES = [(80, 24), (140, 40), (40, 10), (23, 5), (10, 3), (1, 1), (300, 80)]
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EVIL = "x\x1b[35m\u202ey你好"
 
 
@@ -328,6 +331,21 @@ def test_the_page_of_a_queue_that_is_gone_says_so() -> None:
     screen = screen_of(*FLEET, opened="orders")
     screen.take(Read([look for look in FLEET if look.queue != "orders"], 2, "12:00:02", 0.1))
     assert "this queue is not there any more; Esc goes back" in painted(screen)
+
+
+@pytest.mark.parametrize(("sources", "where"), [([], "orders-dead"), (["orders", "bills"], "orders")])
+def test_a_page_says_of_how_many_dead_letters_it_tells(sources: list[str], where: str) -> None:
+    kinds = [Kind("ValueError", f"no address {i}", "bills", 9 - i, NOW, NOW, "0199") for i in range(9)]
+    screen = screen_of(*FLEET, opened="orders")
+    for looked_at in (45, 1000):
+        found = dataclasses.replace(detail(), sources=sources, causes=kinds, looked_at=looked_at)
+        screen.take(Read(list(FLEET), 2, "12:00:02", 0.1, "", ("orders", found)))
+        text = "\n".join(painted(screen, 100, 80))
+        assert "        9  ValueError: no address 0" in text
+        assert "and 1 more cause\n" in text
+        assert ("(from bills)" in text) is bool(sources)
+        more = f"among 1,000 that were looked at; rqsqs dlq ls {where} looks at more"
+        assert (more in text) is (looked_at == 1000)
 
 
 def test_a_page_says_why_there_is_no_more_of_it() -> None:

@@ -8,7 +8,7 @@ from rqsqs._base_message import moment
 from rqsqs.cli import looks as words
 from rqsqs.cli import output
 from rqsqs.cli.looks import Look
-from rqsqs.cli.screen.detail import Detail
+from rqsqs.cli.screen.detail import LETTERS, Detail
 from rqsqs.cli.screen.lines import Line, shortened
 from rqsqs.cli.screen.state import Screen
 from rqsqs.cli.screen.trends import GAP, spark
@@ -158,10 +158,10 @@ def _causes(detail: Detail, name: str) -> Iterator[Line]:
         source = f" (from {kind.source})" if kind.source not in (None, name) and len(detail.sources) > 1 else ""
         yield Line().add(f"{kind.count:>9,}  ", "alert").add(kind.text).add(source, "dim")
     if len(detail.causes) > SHOWN:
-        yield _more(f"{len(detail.causes) - SHOWN:,} more causes")
-    letters = detail.dead_letters if detail.dead_letters is not None else 0
-    if not detail.sources and letters > detail.looked_at:
-        yield _more(f"among the first {detail.looked_at:,}; rqsqs dlq ls {detail.dead_letter_queue} looks at all")
+        yield _more(f"and {output.counted(len(detail.causes) - SHOWN, 'more cause')}")
+    if detail.looked_at >= LETTERS:
+        here = name if detail.sources else detail.dead_letter_queue
+        yield _more(f"among {detail.looked_at:,} that were looked at; rqsqs dlq ls {here} looks at more")
 
 
 def _consumers(detail: Detail, width: int) -> Iterator[Line]:
@@ -176,7 +176,7 @@ def _consumers(detail: Detail, width: int) -> Iterator[Line]:
         line = Line().add(f"  {shortened(c.consumer_id, longest):<{longest}}  {c.state:<9}", style)
         yield line.add(f"  {held}").add(f"  {c.succeeded:,} done, {c.failed:,} failed", "dim")
     if len(detail.consumers) > CONSUMERS:
-        yield _more(f"{len(detail.consumers) - CONSUMERS:,} more consumers")
+        yield _more(f"and {output.counted(len(detail.consumers) - CONSUMERS, 'more consumer')}")
 
 
 def _groups(detail: Detail) -> Iterator[Line]:
@@ -190,7 +190,7 @@ def _groups(detail: Detail) -> Iterator[Line]:
         )
         yield line.add(f"  {counts.delayed:,} delayed" if counts.delayed else "")
     if len(detail.groups) > SHOWN:
-        yield _more(f"{len(detail.groups) - SHOWN:,} more groups")
+        yield _more(f"and {output.counted(len(detail.groups) - SHOWN, 'more group')}")
 
 
 def _history(detail: Detail, width: int, bars: str) -> Iterator[Line]:
