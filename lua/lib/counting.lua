@@ -53,10 +53,10 @@ function counting.dwell(numbers, now_ms, since)
   numbers[field] = (numbers[field] or 0) + 1
 end
 
--- Take down in `numbers` that a message is received again, the how manieth time.
+-- Take down in `numbers` that a message is received again; `receives`: with this one.
 function counting.again(numbers, receives)
-  local field = "r" .. math.min(receives, 4)
-  numbers[field] = (numbers[field] or 0) + 1
+  local name = "r" .. math.min(receives, 4)
+  numbers[name] = (numbers[name] or 0) + 1
 end
 
 -- Does a message of a standard queue count as received ("r") or unreceived ("u") in that ZSET, with so many receives in

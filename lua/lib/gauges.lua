@@ -143,7 +143,7 @@ end
 -- Of a FIFO queue: since when the oldest message counts (ms, string, or nil), and how many groups have messages in
 -- flight. The oldest one of a group is its head.
 function gauges.fifo(base, now)
-  local since, in_flight, seen, groups = nil, 0, {}, {}
+  local since, seen, groups = nil, {}, {}
   local function take(name)
     if not seen[name] then
       seen[name], groups[#groups + 1] = true, name
@@ -156,7 +156,7 @@ function gauges.fifo(base, now)
     take(fifo_key.group(member))
     first = member < first and member or first
   end
-  in_flight = #groups
+  local in_flight = #groups
   for i = in_flight, HEADS, -1 do
     seen[groups[i]], groups[i] = nil, nil
   end
