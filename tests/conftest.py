@@ -31,7 +31,7 @@ PATIENT_MS = 15_000  # a cluster on a busy machine; nobody is to be replaced
 os.environ.setdefault("RQSQS_HISTORY", "0")  # else workers and gateways make calls of their own at any time
 WITH_FAULTS = bool(os.environ.get("RQSQS_TEST_FAULTS"))
 ON_EVERY_SERVER = bool(os.environ.get("RQSQS_TEST_EVERY_SERVER") or os.environ.get("RQSQS_SOAK_SECONDS"))
-OF_FAULTS = {"test_chaos.py", "test_gateways.py", "test_sentinels.py", "test_worker_kills.py"}
+OF_FAULTS = {"test_books.py", "test_chaos.py", "test_gateways.py", "test_sentinels.py", "test_worker_kills.py"}
 
 
 def pytest_sessionstart() -> None:

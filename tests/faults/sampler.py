@@ -14,16 +14,17 @@ SPEED = 1200  # a minute takes 50 ms
 class FastClock:
     """The same time in all processes."""
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, speed: float = SPEED) -> None:
         self._started = started
+        self._speed = speed
 
     def now_us(self) -> int:
-        return int((self._started + (time.time() - self._started) * SPEED) * 1e6)
+        return int((self._started + (time.time() - self._started) * self._speed) * 1e6)
 
 
-def run(url: str, prefix: str, started: float, lease_ms: int) -> None:
+def run(url: str, prefix: str, started: float, lease_ms: int, speed: float = SPEED) -> None:
     """Sample until it is killed. Without a lease (0), it does not ask whose turn it is."""
-    transport = Transport(url, prefix, FastClock(started))
+    transport = Transport(url, prefix, FastClock(started, speed))
     sampling.HELD_MS = lease_ms
     for n in itertools.count():
         sampler = sampling.Sampler(transport.space)
