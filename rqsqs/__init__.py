@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rqsqs._sync.connection import Connection, connect
     from rqsqs._sync.message import Message
     from rqsqs._sync.queue import Queue
+    from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm, MetricQuery
     from rqsqs.errors import (
         AuthenticationFailed,
         BatchEntryIdsNotDistinct,
@@ -87,11 +88,15 @@ __version__ = "0.1.0"
 __all__ = [
     "AWS",
     "NATIVE",
+    "Alarm",
+    "AlarmEvent",
+    "AlarmState",
     "AuthenticationFailed",
     "BatchEntryIdsNotDistinct",
     "BatchError",
     "BatchFailed",
     "BatchRequestTooLong",
+    "CompositeAlarm",
     "Connection",
     "ConnectionFailed",
     "Consumer",
@@ -119,6 +124,7 @@ __all__ = [
     "MessageDamaged",
     "MessageNotAvailable",
     "MessageTooLarge",
+    "MetricQuery",
     "MetricStatistics",
     "MissingParameter",
     "MoveTask",
@@ -158,7 +164,16 @@ __all__ = [
 ]
 
 _SUBMODULES = ("errors", "models", "metric_models", "limits")
-_MODULES = (*_SUBMODULES, "_core.sent", "_arguments", "_settings", "_sync.message", "_sync.queue", "_sync.connection")
+_MODULES = (
+    *_SUBMODULES,
+    "_core.sent",
+    "_arguments",
+    "_settings",
+    "_sync.message",
+    "_sync.queue",
+    "_sync.connection",
+    "alarm_models",  # last: few programs need it
+)
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is not there
 

@@ -15,7 +15,7 @@ from rqsqs._core import envelope
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.receipts import Receipt
 from rqsqs._core.sent import Outgoing
-from rqsqs._text import did_you_mean
+from rqsqs._text import did_you_mean, shown
 from rqsqs.errors import InvalidParameterValue, MissingParameter, UsageError
 from rqsqs.limits import Limits
 from rqsqs.models import State
@@ -92,15 +92,6 @@ def refuse_unknown(function: str, given: Iterable[str], options: Any) -> NoRetur
     known = sorted(options.__annotations__)
     hint = did_you_mean(wrong, known) or f"; there are {', '.join(known)}"
     raise TypeError(f"{function}() got an unexpected keyword argument {wrong!r}{hint}")
-
-
-def shown(value: object) -> str:
-    """A value in an error message."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no whole numbers of more than 4,300 digits
-        text = "a number of very many digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 # Messages

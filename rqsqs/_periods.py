@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from rqsqs._arguments import epoch_ms, is_number, milliseconds, shown
+from rqsqs._arguments import epoch_ms, is_number, milliseconds
+from rqsqs._text import shown
 from rqsqs.errors import InvalidParameterValue
 
 MOST_HISTORY_S = 14 * 86_400  # for which a history is kept

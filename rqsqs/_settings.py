@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 from rqsqs import _arguments as arguments
-from rqsqs._arguments import Named, Seconds, shown
+from rqsqs._arguments import Named, Seconds
 from rqsqs._core.keys import Clock
+from rqsqs._text import shown
 from rqsqs.errors import InvalidParameterValue, MissingParameter, QueueNameExists
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.models import Durability, RetryPolicy

@@ -50,6 +50,15 @@ def shortened(text: str, limit: int) -> str:
     return f"{text[:limit]}... and {len(text) - limit:,} more characters"
 
 
+def shown(value: object) -> str:
+    """A value in an error message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole numbers of more than 4,300 digits
+        text = "a number of very many digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """`; did you mean 'orders' or 'orders-dead'?`, or nothing if no name is near.
 

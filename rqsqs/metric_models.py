@@ -152,7 +152,7 @@ class QueueMetrics:
 
         Counts are those since the queue was created. Source: the SQS developer guide, "Available CloudWatch metrics".
         """
-        values = {name: getattr(self, attribute) for name, attribute in _CLOUDWATCH.items()}
+        values = {name: getattr(self, attribute) for name, attribute in CLOUDWATCH.items()}
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -221,7 +221,8 @@ class HistoryPoint:
         return None if found is None or not self.span_s else found.sum / self.span_s
 
 
-_CLOUDWATCH = {
+# The metrics of AWS/SQS -> what they are called here
+CLOUDWATCH = {
     "ApproximateAgeOfOldestMessage": "oldest_age_s",
     "ApproximateNumberOfMessagesVisible": "visible",
     "ApproximateNumberOfMessagesNotVisible": "in_flight",

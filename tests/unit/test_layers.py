@@ -10,7 +10,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "rqsqs"
 FLOORS = [  # from the ground; a module imports from floors below and from its own
-    {"_text", "_tracebacks", "errors", "limits", "metric_models", "models"},
+    {
+        "_alarm_checks",
+        "_alarm_rules",
+        "_text",
+        "_tracebacks",
+        "alarm_models",
+        "errors",
+        "limits",
+        "metric_models",
+        "models",
+    },
     {"_core"},
     {"_io", "embedded"},
     {"_arguments", "_periods", "_settings", "_base_message"},
