@@ -20,17 +20,21 @@ function fair_ring.again(base, group)
   return base .. "again:" .. group
 end
 
--- Put a group behind all others.
+-- Put a group behind all others; only "XX" if it takes part, "NX" if it does not.
+local function put_last(base, group, only)
+  local last = redis.call("ZRANGE", base .. "fair_ring", "-1", "-1", "WITHSCORES")[2]
+  redis.call("ZADD", base .. "fair_ring", only, string.format("%d", last and last + 1 or 0), group)
+end
+
+-- Its turn is over.
 function fair_ring.to_end(base, group)
-  local last = redis.call("ZRANGE", base .. "fair_ring", "-1", "-1", "WITHSCORES")
-  redis.call("ZADD", base .. "fair_ring", string.format("%d", last[2] and tonumber(last[2]) + 1 or 0), group)
+  put_last(base, group, "XX")
 end
 
 -- A group has something to hand out: it takes part from now on, unless it does already or is paused.
 function fair_ring.enter(base, group)
-  if not redis.call("ZSCORE", base .. "fair_ring", group)
-    and redis.call("SISMEMBER", base .. "paused", group) == 0 then
-    fair_ring.to_end(base, group)
+  if redis.call("SISMEMBER", base .. "paused", group) == 0 then
+    put_last(base, group, "NX")
   end
 end
 

@@ -8,7 +8,6 @@ one message group of a fair queue. It has a list of messages that were not recei
 that became visible at their scores; serve() merges them.
 ]]
 local message = require("lib.message")
-local sorted = require("lib.sorted")
 local large = require("lib.large")
 local score = require("lib.score")
 
@@ -268,7 +267,8 @@ local function serve(r, sequence, n)
     local first = due[at]
     local ready = wanted
     if first then
-      ready = sorted.count(sequence.list, function(key) return message.since(key) <= first.time end, wanted)
+      local count_before = require("lib.sorted").count
+      ready = count_before(sequence.list, function(key) return message.since(key) <= first.time end, wanted)
     end
     if ready > 0 then
       local before, drops = handed, r.drops
@@ -396,7 +396,9 @@ local function take(r, n)
   if #r.moves > 0 then
     require("lib.deadletter").move(r.base, r.moves, r.now_ms)
   end
-  require("lib.moved").mark(r.base, r.now_ms, r.left)
+  if #r.left > 0 then
+    require("lib.moved").mark(r.base, r.now_ms, r.left)
+  end
   for field, by in pairs(r.counts) do
     if by ~= 0 then
       redis.call("HINCRBY", r.meta, field, by)
