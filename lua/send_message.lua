@@ -63,7 +63,8 @@ if counts_bytes then
   for i = 5, #ARGV, 2 do
     bytes = bytes + #ARGV[i]
   end
-  redis.pcall("HINCRBY", string.sub(meta, 1, -5) .. "stats", "bytes", string.format("%d", bytes))
+  local text = bytes < 1e8 and bytes or string.format("%d", bytes) -- larger numbers may become "1e+8"
+  redis.pcall("HINCRBY", string.sub(meta, 1, -5) .. "stats", "bytes", text)
 end
 if call("EXISTS", wakeups) == 0 then -- wake a waiter
   call("RPUSH", wakeups, "1")

@@ -109,7 +109,7 @@ return function()
     require("lib.counting").add(base, {dedup = duplicates})
   end
   if metrics == "full" and bytes > 0 then
-    require("lib.counting").add(base, {bytes = string.format("%d", bytes)})
+    require("lib.counting").add(base, {bytes = bytes < 1e8 and bytes or string.format("%d", bytes)})
   end
   require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply
