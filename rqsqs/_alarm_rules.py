@@ -17,7 +17,7 @@ from rqsqs.errors import InvalidParameterValue
 
 MOST_CHARACTERS, MOST_CHILDREN, MOST_ELEMENTS = 10_240, 100, 500
 
-_TOKEN = re.compile(r"\s*(?:([()])|([A-Za-z_]+)|(.))", re.DOTALL)
+_TOKEN = re.compile(r"\s*(?:([()])|([A-Za-z_]+)|(\S))")
 _CHILD = re.compile(r'\s*\(\s*(?:"([^"]*)"|([^\s()",]+))\s*\)')
 _ARN = re.compile(r"arn:[^:]*:cloudwatch:[^:]*:[^:]*:alarm:(.+)", re.DOTALL)
 _BINDS = {"OR": 1, "AND": 2, "NOT": 3}

@@ -25,7 +25,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {"_io", "embedded"},
     {"_arguments", "_periods", "_settings", "_base_message"},
     {"_async", "_sync", "aio", ""},
-    {"sqs", "metrics"},
+    {"sqs", "metrics", "alarms"},
     {"opentelemetry"},
     {"boto3", "gateway", "worker", "testing", "pytest_plugin"},
     {"cli", "__main__"},
