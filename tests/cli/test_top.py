@@ -86,6 +86,7 @@ def test_it_is_live_in_a_terminal_until_q(connection: rqsqs.Connection, columns:
     assert len(terminal.rows) == lines
     assert max(map(len, terminal.rows)) <= columns
     assert len(row) > columns - 30
+    terminal.wait_for_row("every 0.2 s$")  # to the last column
     terminal.press("q")
     assert terminal.end() == 0
     assert b"\x1b[?1049h" in terminal.raw  # it drew on a screen of its own,

@@ -82,6 +82,7 @@ class Terminal:
     """
 
     def __init__(self, columns: int, *arguments: str, lines: int = 24, **environment: str) -> None:
+        self._columns = columns
         self._leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.process = subprocess.Popen(
@@ -103,6 +104,7 @@ class Terminal:
 
     def resize(self, columns: int, lines: int) -> None:
         """Give its window another size."""
+        self._columns = columns
         fcntl.ioctl(self._leader, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     @property
@@ -114,7 +116,9 @@ class Terminal:
             if place := re.match(r"(\d+);1H", part):
                 at = int(place[1])
                 rows[at] = part[place.end() :]
-            elif rows and part[:1] != "K":
+            elif rows and part[:1] == "K":  # erases from the cursor on, which never stands behind the last column
+                rows[at] = rows[at][: self._columns - 1] + part[1:]
+            elif rows:
                 rows[at] += part.partition("m")[2]
         return [rows.get(i, "") for i in range(1, max(rows, default=0) + 1)]
 

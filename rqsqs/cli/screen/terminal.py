@@ -173,8 +173,8 @@ class Terminal:
         old = self._written
         if len(old) != len(texts):
             old = []
-        changed = [
-            f"\x1b[{i};1H{text}\x1b[K"
+        changed = [  # erased first: behind a text as wide as the terminal that would take its last character
+            f"\x1b[{i};1H\x1b[K{text}"
             for i, text in enumerate(texts, 1)
             if i > len(old) or old[i - 1] != text
         ]  # fmt: skip
