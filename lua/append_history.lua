@@ -44,6 +44,9 @@ if not is_read or last_created ~= created or type(had) ~= "table" or type(gauges
   if at - created <= HOUR then -- all that happened is new
     last_at, since, zero = created, created, 0
   end
+  if zero and math.floor(at / MINUTE) == math.floor(created / MINUTE) then
+    return {0} -- of its first minute the next sample tells
+  end
 elseif math.floor(at / MINUTE) <= math.floor(last_at / MINUTE) then
   return {0}
 end

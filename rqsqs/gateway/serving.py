@@ -84,8 +84,8 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
-    except OSError as e:
-        raise UsageError(f"cannot listen on port {port} of {host}: {e.strerror or e}") from None
+    except (OSError, ValueError) as e:  # or no name of a host
+        raise UsageError(f"cannot listen on port {port} of {host}: {getattr(e, 'strerror', None) or e}") from None
     listener.setblocking(False)
     listener.set_inheritable(True)
     return listener

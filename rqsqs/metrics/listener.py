@@ -7,6 +7,7 @@ event loops cannot starve it, except by holding Python's interpreter lock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import logging
 import re
@@ -73,7 +74,10 @@ class Listener(ThreadingHTTPServer):
         self.respond = respond
         self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler, bind_and_activate=listening is None)
+        try:
+            super().__init__((host, port), _Handler, bind_and_activate=listening is None)
+        except (TypeError, ValueError) as error:  # no name of a host
+            raise OSError(errno.EINVAL, str(error).rstrip()) from None
         if listening is not None:
             self.socket.close()
             self.socket = listening

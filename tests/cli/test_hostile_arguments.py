@@ -148,12 +148,19 @@ def call(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, con
     def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
+    def stopped(listener: Any) -> Any:
+        listener.stop()
+        listener.serve()
+        raise KeyboardInterrupt
+
     monkeypatch.setattr("rqsqs.embedded.acquire", interrupted)
     monkeypatch.setattr("rqsqs.cli.chaos.trial.Trial.__enter__", interrupted)
     monkeypatch.setattr("rqsqs.cli.demo.show.run", interrupted)
     monkeypatch.setattr("rqsqs.worker.Worker.run", lambda _: None)
     monkeypatch.setattr("rqsqs.worker.supervisor.Supervisor.run", lambda _: 0)
     monkeypatch.setattr("rqsqs.gateway.serving.serve", lambda *_: None)
+    monkeypatch.setattr("rqsqs.metrics.listener.Listener.running", stopped)
+    monkeypatch.setattr("rqsqs.metrics.sampling.Sampler.turn", interrupted)
     for name in ("q", "q.fifo"):
         connection.create_queue(name)
     separate = "mix_stderr" in inspect.signature(CliRunner).parameters

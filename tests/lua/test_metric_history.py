@@ -73,6 +73,21 @@ def test_what_happened_in_a_minute_is_a_row(engine: Engine, q: QueueRef) -> None
     assert engine.redis.llen(q.home.base + "history") == 2  # nothing happened in the second minute
 
 
+def test_a_sample_in_the_first_minute_of_a_queue_takes_nothing_away_from_that_minute(engine: Engine, name: str) -> None:
+    to_the_minute(engine)
+    engine.clock.advance_ms(20_000)
+    q = engine.queue(name)
+    send(engine, q, 2)
+    engine.clock.advance_ms(10_000)
+    assert engine.run(sample(engine.transport.space)).taken == 0
+    send(engine, q, 3)
+    engine.clock.advance_ms(30_000)
+    assert engine.run(sample(engine.transport.space)).taken == 1
+    before, first = points(engine, q, timedelta(minutes=2))
+    assert before.is_gap
+    assert (first.metrics["sent"].sum, first.span_s) == (5, 40)
+
+
 def test_a_minute_is_sampled_once(engine: Engine, q: QueueRef) -> None:
     send(engine, q, 3)
     assert a_minute(engine) == 1
