@@ -141,7 +141,8 @@ class Bookkeeper:
             if not finished:
                 return queue.receive(count, wait=wait, visibility_timeout=visibility_s, delete=delete)
             found, failures = queue.delete_and_receive(finished, count, wait=wait, visibility_timeout=visibility_s)
-            assert not failures
+            if failures:  # a failover has forgotten something
+                raise failures[0].error
             return found
 
         def tell(found: list[rqsqs.Message]) -> dict[str, int]:
