@@ -35,13 +35,15 @@ if math.floor(created_us / 1000) ~= created then
 end
 
 local is_read, last_at, last_created, since, had, gauges = pcall(function()
-  return unpack(cmsgpack.unpack(redis.call("GET", last_key)))
+  local at_ms, created_ms, since_ms, counted, there = unpack(cmsgpack.unpack(redis.call("GET", last_key)))
+  return tonumber(at_ms), created_ms, tonumber(since_ms), counted, there
 end)
 -- Without what it needs it begins anew; so does it if the clock was put back.
 local zero = nil -- what a column counts from that the last sample did not have: one of a later version counts from now
-if not is_read or last_created ~= created or type(had) ~= "table" or type(gauges) ~= "table" or last_at > at + HOUR then
+if not (is_read and last_at and since) or last_created ~= created or type(had) ~= "table" or type(gauges) ~= "table"
+  or last_at > at + HOUR then
   last_at, since, had, gauges = at, at, {}, {}
-  if at - created <= HOUR then -- all that happened is new
+  if at - created <= HOUR and redis.call("EXISTS", history) == 0 then -- all that happened is new
     last_at, since, zero = created, created, 0
   end
   if zero and math.floor(at / MINUTE) == math.floor(created / MINUTE) then
@@ -56,7 +58,7 @@ for i = 4, #ARGV, 2 do
   local column, number = ARGV[i], tonumber(ARGV[i + 1])
   if count < totals then
     local is_bucket = string.find(column, "^%a") -- which is left out if it is empty
-    local before = had[column] or is_bucket and since < at and 0 or zero
+    local before = tonumber(had[column]) or is_bucket and since < at and 0 or zero
     local more = number - (before or number)
     now_had[column] = number
     if more > 0 then -- data that was put back to an earlier state counts less than before
@@ -82,17 +84,25 @@ redis.call("SET", last_key, cmsgpack.pack({at, created, since, now_had, now_gaug
 
 -- The hour of the minute that ends with a sample.
 local function hour_of(ms)
-  return math.floor((math.floor(ms / MINUTE) - 1) / 60)
+  return ms and math.floor((math.floor(ms / MINUTE) - 1) / 60)
+end
+local function hour_of_row(row)
+  return hour_of(tonumber(string.match(row, "^" .. string.rep("%d", 13))))
 end
 
-local reply = {1}
-local head = redis.call("LINDEX", history, "0")
-local hour = head and hour_of(tonumber(string.sub(head, 1, 13))) or hour_of(at)
-if hour < hour_of(at) then
-  for _, old in ipairs(redis.call("LRANGE", history, "0", "59")) do
-    if hour_of(tonumber(string.sub(old, 1, 13))) == hour then
-      reply[#reply + 1] = old
-    end
+local reply, head = {1}, redis.call("LINDEX", history, "0")
+local hour = head and hour_of_row(head) or -1
+if not head or hour >= hour_of(at) then
+  return reply
+end
+for _, row in ipairs(redis.call("LRANGE", history, "0", "59")) do
+  local its = hour_of_row(row)
+  if not its then -- none of ours, and in the way of the others
+    redis.call("LREM", history, "1", row)
+    return {1}
+  elseif its ~= hour then
+    break
   end
+  reply[#reply + 1] = row
 end
 return reply

@@ -10,6 +10,7 @@ Minutes without a row in which nothing happened are no gaps: a gap is a minute t
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,9 @@ COLUMN = {name: str(number) for number, name in enumerate((*COUNTERS, *GAUGES), 
 NAMES = {column: name for name, column in COLUMN.items()}
 FIRST_COUNTERS = 19  # of the first version
 AGES = frozenset(COLUMN[name] for name in GAUGES if name.endswith("_ms"))
+MOST = 2**70
+UNREADABLE = (ValueError, TypeError, OverflowError, AttributeError)
+_OURS = re.compile(r"[1-9]\d?|[dp](?:[1-5]?\d|6[0-3])|c:.{1,80}")
 KNOWN_GAUGES = frozenset(COLUMN[name] for name in GAUGES)
 DWELL, PROCESSING, CONSUMERS = "d", "p", "c:"  # d10 = dwell times below 2^10 ms; c:running = a gauge of consumers
 BUCKETS = {DWELL: 64, PROCESSING: 128}  # with the number of their first column when packed
@@ -88,9 +92,9 @@ def totals_of(metrics: QueueMetrics) -> dict[str, int]:
         stem, _, number = name.rpartition("_")
         value = metrics.redelivered[int(number) - 2] if stem == "redelivered" else getattr(metrics, name)
         if value is not None:
-            found[COLUMN[name]] = value
+            found[COLUMN[name]] = max(value, 0)
     for letter, histogram in ((DWELL, metrics.dwell), (PROCESSING, metrics.processing)):
-        found |= {f"{letter}{power}": count for power, count in enumerate(histogram.counts) if count}
+        found |= {f"{letter}{power}": count for power, count in enumerate(histogram.counts) if count > 0}
     return found
 
 
@@ -100,8 +104,8 @@ def gauges_of(metrics: QueueMetrics) -> dict[str, int]:
     for name in GAUGES:
         value = getattr(metrics, name.removesuffix("ms") + "s" if name.endswith("_ms") else name)
         if value is not None:
-            found[COLUMN[name]] = metrics.at_ms - round(value * 1000) if name.endswith("_ms") else value
-    return found | {CONSUMERS + state: count for state, count in metrics.consumers.items() if count}
+            found[COLUMN[name]] = metrics.at_ms - round(value * 1000) if name.endswith("_ms") else max(value, 0)
+    return found | {CONSUMERS + state: count for state, count in metrics.consumers.items() if count > 0}
 
 
 # As scripts keep it
@@ -111,8 +115,8 @@ def read_last(data: bytes) -> Last | None:
     """None if it cannot be read: then the next sample begins anew."""
     try:
         at_ms, created_ms, since_ms, totals, gauges = msgpack.unpackb(data, strict_map_key=False)
-        return Last(int(at_ms), int(created_ms), int(since_ms), dict(totals), dict(gauges))
-    except (ValueError, TypeError):
+        return Last(int(at_ms), int(created_ms), int(since_ms), usable(totals), usable(gauges))
+    except UNREADABLE:
         return None
 
 
@@ -120,11 +124,23 @@ def read_rows(stored: Iterable[bytes]) -> list[Row]:
     """Rows; those that cannot be read are left out."""
     found = []
     for data in stored:
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(*UNREADABLE):
+            if not data[:13].isdigit():
+                continue
             at_ms = int(data[:13])
             span_ms, values = msgpack.unpackb(data[13:], strict_map_key=False)
-            found.append(Row(at_ms, int(span_ms), with_ages(dict(values), at_ms)))
+            found.append(Row(at_ms, max(int(span_ms), 0), with_ages(usable(values), at_ms)))
     return found
+
+
+def usable(values: Mapping[str, int]) -> dict[str, int]:
+    """Columns that we may have written, as whole numbers: Redis makes floats of those above 2^63. Who writes into a
+    queue's keys by hand may write anything, and it must not keep others from being sampled."""
+    return {
+        column: int(value)
+        for column, value in dict(values).items()
+        if isinstance(column, str) and _OURS.fullmatch(column) and 0 <= value < MOST
+    }
 
 
 def hour_of(stored: bytes) -> int:
@@ -150,10 +166,14 @@ def is_first_counter(column: str) -> bool:
 # Reading
 
 
-def present(metrics: QueueMetrics, last: Last | None) -> Row:
-    """What happened since the last sample."""
+def present(metrics: QueueMetrics, last: Last | None, is_first: bool = True) -> Row:
+    """What happened since the last sample.
+
+    Args:
+        is_first: nothing was sampled before, as far as is known.
+    """
     gauges = with_ages(gauges_of(metrics), metrics.at_ms)
-    if last is None and metrics.at_ms - metrics.created_at_ms <= HOUR_MS:
+    if last is None and is_first and metrics.at_ms - metrics.created_at_ms <= HOUR_MS:
         last = Last(
             metrics.created_at_ms, metrics.created_at_ms, metrics.created_at_ms, dict.fromkeys(COLUMN.values(), 0), {}
         )

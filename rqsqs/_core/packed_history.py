@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from rqsqs._core.metric_history import BUCKETS, COLUMN, Row, is_first_counter, is_shared
+from rqsqs._core.metric_history import BUCKETS, COLUMN, UNREADABLE, Row, is_first_counter, is_shared
 
 PACKED_BYTES = 760  # of an hour: with what the allocator adds 768
 SHARING = (1, 2, 3, 5, 10, 15, 30, 60)  # minutes that share a histogram, until an hour is small enough
@@ -40,7 +40,7 @@ def unpack(data: bytes) -> list[Row]:
     """The rows that were packed, none if they cannot be read. What several minutes share is in the last one of them."""
     try:
         return _unpacked(data) if data[:1] == b"\x01" else []  # else a later version packed them
-    except (IndexError, ValueError):
+    except (IndexError, *UNREADABLE):
         return []
 
 

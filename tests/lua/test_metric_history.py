@@ -299,3 +299,108 @@ def test_a_lease_is_held_by_one_until_it_ends(engine: Engine) -> None:
     assert abs(now_ms / 1000 - seconds) < 30
     engine.redis.delete(lease)
     assert engine.execute(leases.take_lease(lease, "b", 60_000))[0] == "b"
+
+
+def counted(found: list[HistoryPoint]) -> list[float | None]:
+    return [point.metrics["sent"].sum if "sent" in point.metrics else None for point in found]
+
+
+HOSTILE = [
+    b"x",
+    b"-000000000001" + msgpack.packb([1, {}]),
+    b"1700000000000",
+    b"1700000000000" + msgpack.packb([1, {"1": -5, "2": 1e300, "3": "x", "4": float("nan"), "": 1, "d": 2, "dx": 3}]),
+    b"1700000000000" + msgpack.packb([1, {5: 1, "d99": 1, "c:": 2, "20": None, "21": [1], "40": 2.0**65}]),
+    b"1700000000000" + msgpack.packb([-1e9, {"20": 5}]),
+    b"1700000000000" + msgpack.packb(7),
+    b"9999999999999" + msgpack.packb([1, {"1": 5}]),
+]
+
+
+@pytest.mark.either_server
+@pytest.mark.parametrize("row", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_row_written_by_hand_stands_in_nobodys_way(engine: Engine, q: QueueRef, name: str, row: bytes) -> None:
+    other = engine.queue(f"{name.removesuffix('.fifo')}-z")  # sampled later
+    a_minute(engine)
+    engine.redis.rpush(q.home.base + "history", row)
+    minutes = 300 if row == HOSTILE[-1] else 125  # one of the future is there until there are 240
+    for each in range(minutes):
+        send(engine, q, 1)
+        send(engine, other, 1)
+        if each == 30 and row != HOSTILE[-1]:
+            engine.redis.rpush(q.home.base + "history", row)
+        assert a_minute(engine) == 2
+    for one in (q, other):
+        found = points(engine, one, timedelta(hours=5))
+        assert sum([s or 0 for s in counted(found)]) == minutes
+    assert engine.redis.hlen(q.home.base + "history_hours") >= 1
+
+
+LASTS = [
+    b"",
+    b"\xc1",
+    msgpack.packb(5),
+    msgpack.packb(["x", 0, "x", {}, {}]),
+    msgpack.packb([{}, 0, [], 5, "x"]),
+]
+
+
+@pytest.mark.either_server
+@pytest.mark.parametrize("last", LASTS, ids=range(len(LASTS)))
+@pytest.mark.parametrize("is_of_queue", [False, True])
+def test_a_last_sample_written_by_hand_is_none(engine: Engine, q: QueueRef, last: bytes, is_of_queue: bool) -> None:
+    send(engine, q, 2)
+    a_minute(engine)
+    created_ms = int(engine.redis.hget(q.home.base + "meta", "created_us")) // 1000
+    if is_of_queue and len(last) > 5:
+        found = msgpack.unpackb(last, strict_map_key=False)
+        last = msgpack.packb([found[0], created_ms, *found[2:]])
+    engine.redis.set(q.home.base + "history_last", last)
+    points(engine, q)
+    for _ in range(3):
+        send(engine, q, 1)
+        assert a_minute(engine) == 1
+    assert counted(points(engine, q))[-4:] in ([2, 0, 1, 1], [2, None, 1, 1])
+
+
+@pytest.mark.parametrize("totals", [{"1": "x"}, {"1": {}}, {"1": -7}, {"1": 1e300}, {"2": None, "d3": "x"}])
+def test_totals_written_by_hand_count_from_now(engine: Engine, q: QueueRef, totals: dict[str, Any]) -> None:
+    a_minute(engine)
+    key = q.home.base + "history_last"
+    at_ms, created_ms, since_ms, _, _ = msgpack.unpackb(engine.redis.get(key), strict_map_key=False)
+    engine.redis.set(key, msgpack.packb([at_ms, created_ms, since_ms, totals, totals]))
+    points(engine, q)
+    for _ in range(3):
+        send(engine, q, 1)
+        assert a_minute(engine) == 1
+    assert counted(points(engine, q))[-2:] == [1, 1]
+
+
+def test_huge_and_negative_counters_are_sampled(engine: Engine, q: QueueRef, name: str) -> None:
+    other = engine.queue(f"{name.removesuffix('.fifo')}-z")
+    stats = q.home.base + "stats"
+    for n in range(130):
+        send(engine, other, 1)
+        engine.redis.hset(stats, mapping={"A": str(2**62 + n * 2**55), "r3": str(-(2**62)), "dedup": "-3", "K": "nan"})
+        engine.redis.hset(stats, mapping={"moved_in": str(n * 2**55), "s5": str(2**63 - 1), "reclaimed": "1e9"})
+        assert a_minute(engine) == 2
+    found = points(engine, q, timedelta(hours=3))
+    assert all(each.minimum >= 0 for point in found for each in point.metrics.values())
+    assert sum([s or 0 for s in counted(points(engine, other, timedelta(hours=3)))]) == 130
+
+
+def test_a_clock_that_is_put_back_keeps_nobody_from_being_sampled(engine: Engine, q: QueueRef, name: str) -> None:
+    other = engine.queue(f"{name.removesuffix('.fifo')}-z")
+    for back in (1, 59, 61, 75, 200):
+        for _ in range(95):
+            for one in (q, other):
+                send(engine, one, 1)
+            engine.clock.advance_ms(MINUTE_MS)
+            assert not engine.run(sample(engine.transport.space)).errors
+        engine.clock.advance_ms(-back * MINUTE_MS)
+        engine.redis.unlink(q.home.base + "history_last")
+        points(engine, q)
+        points(engine, other)
+    for _ in range(400):
+        a_minute(engine)
+    assert engine.redis.llen(q.home.base + "history") < 120

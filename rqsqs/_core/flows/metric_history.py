@@ -47,7 +47,7 @@ def history(q: QueueRef, span: Span, period_s: int) -> Flow[list[HistoryPoint]]:
         rows = {minute: row for minute, row in rows.items() if row.at_ms <= last.at_ms}
     in_order = [rows[minute] for minute in sorted(rows)]
     if last is None or until_ms > last.at_ms:
-        in_order.append(histories.present(now, last))
+        in_order.append(histories.present(now, last, is_first=not newest.rows))
     return histories.points(in_order, last, since_ms, until_ms, period_s)
 
 

@@ -49,7 +49,8 @@ def append(home: Partition, metrics: QueueMetrics) -> Operation:
 def pack(home: Partition, rows: Sequence[bytes]) -> Operation:
     """Pack the rows of an hour; the result is whether they were still there."""
     hour = history.hour_of(rows[0])
-    packed = packed_history.pack(history.read_rows(rows))
+    in_order = sorted(history.read_rows(rows), key=lambda row: row.at_ms)  # the clock may have been put back
+    packed = packed_history.pack(in_order)
     return Operation(
         "pack_history",
         home.keys("history history_hours"),
