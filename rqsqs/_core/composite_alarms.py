@@ -15,12 +15,12 @@ def state_of(rule: str, states: Mapping[str, StateValue]) -> StateValue:
     """ALARM if the rule is true, else OK.
 
     Args:
-        states: of alarms by their names. One that is not among them is in no state.
+        states: of alarms by their names. One that is not among them is INSUFFICIENT_DATA.
     """
     stack: list[bool] = []
     for step in parse(rule):
         if isinstance(step, Child):
-            stack.append(states.get(step.name) == step.state)
+            stack.append(states.get(step.name, "INSUFFICIENT_DATA") == step.state)
         elif isinstance(step, bool):
             stack.append(step)
         elif step == "NOT":
