@@ -46,8 +46,8 @@ WHEN = "(02/10/19 16:59:00)"
         (
             an_alarm(datapoints_to_alarm=1),
             [0.06],
-            f"Threshold Crossed: 1 out of the last 1 datapoints [0.06 {WHEN}] was not greater than the threshold (50.0) "
-            "(minimum 1 datapoint for ALARM -> OK transition).",
+            f"Threshold Crossed: 1 out of the last 1 datapoints [0.06 {WHEN}] was not greater than the threshold "
+            "(50.0) (minimum 1 datapoint for ALARM -> OK transition).",
         ),
         (
             an_alarm(evaluation_periods=3, datapoints_to_alarm=2),
@@ -171,9 +171,8 @@ def test_notifications_of_percentiles_and_of_metric_math() -> None:
 def test_a_notification_of_a_composite_alarm() -> None:
     alarm = CompositeAlarm("both", "ALARM(a) AND ALARM(b)", ok_actions=["log:"], updated_at_ms=1)
     arn = "arn:aws:cloudwatch:us-east-1:000000000000:alarm:a"
-    data = {
-        "triggeringAlarms": [{"arn": arn, "state": {"value": "ALARM", "timestamp": "2022-07-22T15:57:45.394+0000"}}]
-    }
+    when = "2022-07-22T15:57:45.394+0000"
+    data = {"triggeringAlarms": [{"arn": arn, "state": {"value": "ALARM", "timestamp": when}}]}
     found = notification_of(alarm, "OK", AlarmState("ALARM", "it did", json.dumps(data), 1, 1))
     assert found["AlarmRule"] == "ALARM(a) AND ALARM(b)"
     assert found["TriggeringChildren"] == [{"Arn": arn, "State": {"Value": "ALARM", "Timestamp": when}}]
