@@ -86,8 +86,8 @@ redis.call("SET", last_key, cmsgpack.pack({at, created, since, now_had, now_gaug
 local function hour_of(ms)
   return ms and math.floor((math.floor(ms / MINUTE) - 1) / 60)
 end
-local function hour_of_row(row)
-  return hour_of(tonumber(string.match(row, "^" .. string.rep("%d", 13))))
+local function hour_of_row(stored)
+  return hour_of(tonumber(string.match(stored, "^" .. string.rep("%d", 13))))
 end
 
 local reply, head = {1}, redis.call("LINDEX", history, "0")
@@ -95,14 +95,14 @@ local hour = head and hour_of_row(head) or -1
 if not head or hour >= hour_of(at) then
   return reply
 end
-for _, row in ipairs(redis.call("LRANGE", history, "0", "59")) do
-  local its = hour_of_row(row)
+for _, stored in ipairs(redis.call("LRANGE", history, "0", "59")) do
+  local its = hour_of_row(stored)
   if not its then -- none of ours, and in the way of the others
-    redis.call("LREM", history, "1", row)
+    redis.call("LREM", history, "1", stored)
     return {1}
   elseif its ~= hour then
     break
   end
-  reply[#reply + 1] = row
+  reply[#reply + 1] = stored
 end
 return reply
