@@ -2,7 +2,8 @@
 --[[
 Delete one partition of a queue of either kind with everything in it, or empty it (DeleteQueue, PurgeQueue). Bounded
 work: the caller repeats while it is told so; a partition being deleted does not exist for other calls from the first
-step on. A purge of a FIFO queue also forgets the deduplication ids.
+step on. A purge removes all that was there when it began; what comes meanwhile may go or stay. Of a FIFO queue it also
+forgets the deduplication ids.
 
 KEYS   1 meta    HASH  queue attributes
        2 paused  SET   paused message groups
@@ -19,7 +20,7 @@ ARGV   1 now_us      "" = the server's clock
 RETURN {1 done | 0 repeat, created_us, cursor [, batch, destination]}; batch: of a hand-over to another slot that was
        not finished: the destination has to forget it
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, PURGE_QUEUE_IN_PROGRESS
-BOUND  1600 calls, 64 KiB
+BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
   local fifo_key = require("lib.fifo_key")
@@ -30,8 +31,9 @@ return require("lib.idempotency").run(function()
   local is_purge, is_first, keep_ms, interval_ms = ARGV[2] == "1", ARGV[5] == "1", tonumber(ARGV[3]), tonumber(ARGV[4])
   local base, is_fifo = string.match(meta, ".*:"), string.find(meta, "%.fifo:meta$") ~= nil
   local counting, population = require("lib.counting"), require("lib.population")
-  local LISTS = 1000 -- of message groups in one step
-  local PAGE = 500 -- paused groups in one step
+  local purge = require("lib.purge")
+  local LISTS = 500 -- of message groups in one step
+  local PAGE = 200 -- paused groups in one step
 
   if is_first then
     if redis.call("TYPE", meta).ok ~= "hash" and redis.call("DEL", meta) == 1 then -- damaged: nothing is left of it
@@ -63,38 +65,51 @@ return require("lib.idempotency").run(function()
     return {0, created_us, "0"} -- what belongs to it elsewhere goes first
   end
 
-  local unreceived, received
-  if is_purge then
-    unreceived, received = population(base, is_fifo)
+  local function unlink(names)
+    local keys = {}
+    for name in string.gmatch(names, "%S+") do
+      keys[#keys + 1] = base .. name
+    end
+    redis.call("UNLINK", unpack(keys))
   end
 
-  -- The reply of a step. What it removed of a queue that goes on counts as purged.
-  local function finished(...)
+  local unreceived, received, emptying
+  if is_purge then
+    unreceived, received = population(base, is_fifo)
+    emptying = purge.begin(base, is_fifo)
+  end
+
+  -- The reply of a step. What it removed of a queue that goes on counts as purged. `is_all`: nothing is left.
+  local function finished(is_done, following, is_all)
+    if is_purge then
+      purge.finish(emptying)
+    end
+    if is_all then
+      unlink(is_fifo and "state" or "ready store inflight delayed")
+      redis.call("HDEL", meta, is_fifo and "messages" or "grouped", "tombstones", "returned", "arrived", "large")
+    end
     if is_purge then
       local unreceived_left, received_left = population(base, is_fifo)
       counting.add(base, {purged_u = unreceived - unreceived_left, purged_r = received - received_left})
     end
-    return {...}
+    return {is_done, created_us, following}
   end
 
-  -- Remove the lists of message groups, and count the messages in them.
-  local function unlink_groups(groups)
-    if #groups == 0 then
-      return
-    end
-    local lists, seen, messages = {}, {}, 0
-    for _, group in ipairs(groups) do
-      if not seen[group] then -- several messages of a FIFO group are in flight
-        seen[group] = true
-        local list = base .. "group:" .. group
-        messages = messages + redis.call("LLEN", list) / 2
-        lists[#lists + 1], lists[#lists + 2] = list, base .. "again:" .. group
+  -- Empty message groups. Returns how many, if it is enough for one step before the last of them.
+  local seen = {} -- several messages of a FIFO group are in flight
+  local function remove(groups)
+    local lists = {}
+    for i, group in ipairs(groups) do
+      if not seen[group] and is_purge and not purge.group(emptying, group) then
+        return i - 1
       end
+      seen[group] = true
+      lists[2 * i - 1], lists[2 * i] = base .. "group:" .. group, base .. "again:" .. group
     end
-    redis.call("UNLINK", unpack(lists))
-    if messages > 0 then
-      redis.call("HINCRBY", meta, is_fifo and "messages" or "grouped", -messages)
+    if #lists > 0 and not is_purge then
+      redis.call("UNLINK", unpack(lists))
     end
+    return nil
   end
 
   -- A group with messages is in one of these, or paused.
@@ -104,53 +119,46 @@ return require("lib.idempotency").run(function()
     for i, member in ipairs(members) do
       groups[i] = (name == "available" or name == "fair_ring") and member or fifo_key.group(member)
     end
-    if #members > 0 then
-      unlink_groups(groups)
-      redis.call("ZREM", base .. name, unpack(members))
-      left = left - #members
-      if left == 0 then
-        return finished(0, created_us, cursor)
-      end
+    local removed = remove(groups)
+    if (removed or #members) > 0 then
+      redis.call("ZREM", base .. name, unpack(members, 1, removed or #members))
+    end
+    left = left - #members
+    if removed or left == 0 then
+      return finished(0, cursor)
     end
   end
 
-  -- A purge leaves groups paused and goes through them by the cursor of SSCAN.
-  if is_purge then
+  -- A purge leaves groups paused and goes through them by the cursor of SSCAN. What comes to those that it has passed
+  -- stays.
+  local may_stay = is_purge and redis.call("EXISTS", paused) == 1
+  if may_stay and not is_fifo
+    and (remove({""}) or not purge.set(emptying, "inflight") or not purge.set(emptying, "delayed")) then
+    return finished(0, cursor)
+  elseif is_purge then
     local next_cursor, groups = unpack(redis.call("SSCAN", paused, cursor, "COUNT", PAGE))
-    unlink_groups(groups)
-    if next_cursor ~= "0" then
-      return finished(0, created_us, next_cursor)
+    if remove(groups) then
+      return finished(0, cursor)
+    elseif next_cursor ~= "0" then
+      return finished(0, next_cursor)
     end
   else
     local groups = redis.call("SPOP", paused, PAGE)
-    unlink_groups(groups)
+    remove(groups)
     if #groups == PAGE then
-      return {0, created_us, "0"}
+      return finished(0, "0")
     end
   end
 
-  local function unlink(names)
-    local keys = {}
-    for name in string.gmatch(names, "%S+") do
-      keys[#keys + 1] = base .. name
-    end
-    redis.call("UNLINK", unpack(keys))
-  end
+  local reply = finished(1, "0", not may_stay)
   if is_fifo then
-    unlink("moved state")
     redis.call("HDEL", meta, "delays")
-  else
-    unlink("moved ready store inflight delayed")
-    redis.call("HDEL", meta, "tombstones", "returned", "arrived", "large")
-  end
-  if redis.call("EXISTS", paused) == 0 then -- paused groups that earlier steps emptied may have new messages
-    redis.call("HDEL", meta, is_fifo and "messages" or "grouped")
   end
   if is_purge then
-    return finished(1, created_us, "0")
+    return reply
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
-  unlink("meta stats tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
+  unlink("moved meta stats tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
   unlink("history history_last history_hours")
   if redis.call("PTTL", wakeups) == -1 then -- no waiter took the token; one that ends by itself is for the next waiter
     redis.call("UNLINK", wakeups)
@@ -158,5 +166,6 @@ return require("lib.idempotency").run(function()
   if keep_ms > 0 then
     redis.call("SET", base .. "deleted", now_us, "PX", keep_ms)
   end
-  return {1, created_us, "0", unpack(handover)}
+  reply[4], reply[5] = unpack(handover)
+  return reply
 end)
