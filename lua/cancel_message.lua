@@ -14,8 +14,8 @@ ALSO   group:NAME again:NAME backup wake:WAITER moved outbox stats; of another q
        paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
-       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
-                 visible, to another queue (lib/move_one.lua)
+       3 due     "" = cancel; "-" = delete, which counts as its receipt would; else when it becomes visible: "ms", or
+                 "+ms" from now; ">..." = move it, if it is visible, to another queue (lib/move_one.lua)
        4 ready   "1" = look among the ready messages of these groups only
        5... groups among whose ready messages it is looked for, beside those without one
 RETURN 1 done | 0 not found (here) | {n} not found in the first n groups, the others come next | -1 in flight; of a
@@ -161,6 +161,8 @@ return require("lib.idempotency").run(function()
       require("lib.moved").mark(base, now_ms, {key})
     end
     return move.go(key, message.group(key), record, past)
+  elseif due == "-" then
+    count("crossed", counted_as == "u" and 1 or 0) -- as what is received and deleted
   elseif due ~= "" then
     -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
     local due_ms = math.max(require("lib.due").time(due, 0, now_us), now_ms)

@@ -13,8 +13,8 @@ ALSO   group:NAME delayed postponed paused backup wake:WAITER moved outbox stats
        available inflight state delayed postponed paused wakeups stats
 ARGV   1 now_us  "" = the server's clock
        2 stamp   16 digits
-       3 due     "" = cancel; else when it becomes visible: "ms", or "+ms" from now; ">..." = move it, if it is
-                 visible, to another queue (lib/move_one.lua)
+       3 due     "" = cancel; "-" = delete, which counts as its receipt would; else when it becomes visible: "ms", or
+                 "+ms" from now; ">..." = move it, if it is visible, to another queue (lib/move_one.lua)
        4... groups among which it is looked for
 RETURN 1 done | 0 not found in these groups | {n} not found in the first n of them, the others come next | -1 in flight;
        of a move also -1 it is delayed, or the head of its group cannot be received | 2, -2, "no_source" or a name as in
@@ -63,7 +63,8 @@ return require("lib.idempotency").run(function()
   local key = redis.call("LINDEX", list, string.format("%d", 2 * index))
   local state = redis.call("HGET", states, stamp)
   local move = string.sub(due, 1, 1) == ">" and require("lib.move_one")(base, true, now_us, due)
-  local leaves, record = due == "" or move, nil
+  local is_deleted = due == "-"
+  local leaves, record = due == "" or is_deleted or move, nil
   if move then
     record = redis.call("LINDEX", list, string.format("%d", 2 * index + 1))
     for _, other in ipairs({redis.call("LINDEX", list, "0"), key}) do
@@ -84,7 +85,8 @@ return require("lib.idempotency").run(function()
     fifo.remove_at(list, index)
     redis.call("HDEL", states, stamp)
     redis.call("HINCRBY", meta, "messages", -1)
-    require("lib.counting").add(base, {[(move and "moved" or "cancelled") .. (state and "_r" or "_u")] = 1})
+    local field = (move and "moved" or "cancelled") .. (state and "_r" or "_u")
+    require("lib.counting").add(base, is_deleted and {crossed = state and 0 or 1} or {[field] = 1})
   else
     local due_ms = require("lib.due").time(due, 0, now_us)
     local is_later = due_ms > now_ms

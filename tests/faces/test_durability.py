@@ -309,7 +309,9 @@ def test_a_delete_finds_a_message_whose_receive_was_forgotten(
         assert one.delete() == queue.delete_batch([one, two]) == HAS
         got, failures = queue.delete_and_receive([three], 5)
         assert ([m.body for m in got], failures) == ([3], [])
-        assert (queue.counts().visible, queue.counts().in_flight) == (0, 1)
+        metrics = queue.metrics()
+        assert (metrics.visible, metrics.in_flight) == (0, 1)
+        assert (metrics.sent, metrics.deleted, metrics.cancelled) == (4, 3, 0)
 
 
 def test_a_delete_of_what_another_has_since_the_receive_was_forgotten_is_refused(

@@ -117,7 +117,7 @@ def _delete_part(
         else:
             key, group = receipt.key[:24], operations.history(receipt.key)[4]
             groups = [group] if group else []
-        looked.append(status if status else (yield from at(q, p, browsing.cancel(p, key, groups, None), 0)))
+        looked.append(status if status else (yield from at(q, p, browsing.cancel(p, key, groups, "-"), 0)))
     if 1 in [new for new, old in zip(looked, statuses, strict=True) if old == 0]:
         _, reached = yield from safely(q, p, operation, None)  # waits for all that was written before
     return looked, reached
