@@ -279,6 +279,8 @@ class QueueDamaged(RequestError, code="QUEUE_DAMAGED"):
         """From what lua/lib/damaged.lua tells: KEY, FIELD, FOUND and WANTED with tabs between them."""
         key, field, found, wanted = f"{detail}\t\t\t".split("\t")[:4]
         way_out = "purge or delete the queue"
+        if key.rpartition(":")[2] in ("stats", "history", "history_last", "history_hours"):
+            way_out = "unlink that key: metrics are lost, no message is"
         if not field:
             place = f"the key {key!r}"
         elif key.endswith(":meta"):

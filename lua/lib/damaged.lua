@@ -218,6 +218,15 @@ function damaged.find(meta, limit)
       look_at_list("group:" .. group, pattern, 5)
     end
   end
+  local counts = usable.stats and redis.call("HSCAN", base .. "stats", "0", "COUNT", limit)[2] or {}
+  for i = 1, #counts, 2 do
+    local name, value = counts[i], counts[i + 1]
+    local is_signed = name == "crossed" or string.find(name, "_[ru]$")
+    found[1] = found[1] + 1
+    if #value > 19 or not string.find(value, is_signed and "^-?%d+$" or "^%d+$") then
+      tell(damaged.value(base .. "stats", name, value, "a whole number"))
+    end
+  end
   for _, name in ipairs({"tasks", "consumers"}) do
     local flat = usable[name] and redis.call("HSCAN", base .. name, "0", "COUNT", limit)[2] or {}
     for i = 1, #flat, 2 do

@@ -19,6 +19,7 @@ CAUSES = ("dead", "expired", "purged", "cancelled", "moved", "damaged")
 _LEFT = {cause: (cause + "_r", cause + "_u") for cause in CAUSES}
 _LEFT_RECEIVED, _LEFT_UNRECEIVED = zip(*_LEFT.values(), strict=True)
 NOISY = 10  # messages
+MINUS = ord("-")
 FIRST = ord("@")  # the field of the first bucket
 BUCKETS = [chr(FIRST + power) for power in range(64)]
 
@@ -122,7 +123,7 @@ def read_metrics(p: Partition, start: int = 0) -> Operation:
         stats = {
             name.decode(errors="replace"): int(n)
             for name, n in zip(fields[::2], fields[1::2], strict=True)
-            if is_whole(n)
+            if is_whole(n) and (n[0] != MINUS or name == b"crossed" or name[-2:] in (b"_r", b"_u"))
         }
         return PartitionMetrics(
             visible,
