@@ -29,7 +29,9 @@ def periods_of(since: Any, until: Any, period: Any) -> tuple[Callable[[int], tup
         end = now_ms if until_ms is None else until_ms
         begin = since_ms if ago is None else end - ago
         if begin >= end:
-            raise InvalidParameterValue(f"since must be before until, got a time {(begin - end) / 1000:g} s after it")
+            raise InvalidParameterValue(
+                f"since must be before until, got a time {(begin - end) / 1000:.12g} s after it"
+            )
         if (points := -(-(end - begin) // (1000 * int(period)))) > MOST_POINTS:
             raise InvalidParameterValue(
                 f"since, until and period must make up to {MOST_POINTS} points, got {points}: choose a longer period"

@@ -19,10 +19,10 @@ from rqsqs.cli.settings import Settings, reported
 @click.option("--once", is_flag=True, help="Take one sample of each queue, now, and end.")
 @reported
 def sample(settings: Settings, once: bool) -> Results:
-    """Write the history of all queues: take a sample of their metrics each minute, until Ctrl-C.
+    """Write the history of all queues.
 
-    Workers and gateways do so anyway, one of them for all. This is for servers without any. Several do no harm: one
-    samples, and the others wait until it ends or dies.
+    It takes a sample of their metrics each minute, until Ctrl-C. Workers and gateways do so anyway, one of them for
+    all. This is for servers without any. Several do no harm: one samples, and the others wait until it ends or dies.
 
     \b
     Examples:

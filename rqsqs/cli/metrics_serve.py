@@ -23,10 +23,11 @@ PORT = 9464  # where exporters of OpenTelemetry for Prometheus listen, too
               help="Port to listen on; 0 takes a free one.")  # fmt: skip
 @reported
 def serve(settings: Settings, host: str, port: int) -> Results:
-    """Serve the metrics of all queues to Prometheus, at /metrics, until Ctrl-C.
+    """Serve the metrics of all queues to Prometheus.
 
-    Who can connect can read the names and the numbers of all queues, so only programs of this machine can, unless
-    --host says otherwise. With more than 200 queues, dwell times are written if the scraper asks with ?histograms=1.
+    They are at /metrics, until Ctrl-C. Who can connect can read the names and the numbers of all queues, so only
+    programs of this machine can, unless --host says otherwise. With more than 200 queues, dwell times are written if
+    the scraper asks with ?histograms=1.
 
     \b
     Examples:
@@ -60,7 +61,7 @@ def serve(settings: Settings, host: str, port: int) -> Results:
         try:
             listener = Listener(in_loop(runner.get_loop(), answer), host, port)
         except OSError as error:
-            text = f"cannot listen on port {port} of {host}: {error.strerror or error}"
+            text = f"cannot listen on port {port} of {host}: {error.strerror or error}; choose another port or address"
             raise click.ClickException(text) from None
         address = f"{listener.url}{PATH}"
         yield Lines([address], url=address)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,7 @@ NUMBERS = (
     "in_flight_in_quiet_groups", "delayed_in_quiet_groups",
 )  # fmt: skip
 AGES = ("oldest_age_s", "oldest_age_in_quiet_groups_s")
+OF_SOME = {*NUMBERS[4:], AGES[1], "sent_bytes"}  # queues only; all have the rest
 TIMES = ("dwell", "processing")
 ALWAYS = ("visible", "sent", "deleted", "oldest_age_s", "dwell")
 IF_ANY = ("processing", "failed", "dead_lettered", "expired")  # drawn if they are not 0 all the time
@@ -49,14 +51,17 @@ TITLES = {
 }
 
 
-def _when(text: str) -> timedelta | datetime | float:
+def _when(text: str) -> timedelta | datetime:
     """A duration before now, or a time."""
     if re.fullmatch(r"\d+(\.\d+)?(ms|[smhdw])", text.strip()):
         return timedelta(seconds=duration(text))
-    try:
-        return moment(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time: write 90m, 3h or 7d, or 2030-01-31T08:00") from None
+    with contextlib.suppress(ValueError):
+        found = moment(text)
+        if isinstance(found, datetime):
+            return found
+        if 1e9 <= found < 1e10:  # less was meant for a duration
+            return datetime.fromtimestamp(found, UTC)
+    raise ValueError(f"{text!r} is no time: write 90m, 3h or 7d, or 2030-01-31T08:00")
 
 
 def _metric(text: str) -> str:
@@ -89,8 +94,10 @@ def show(
     metrics: tuple[str, ...],
     as_csv: bool,
 ) -> Results:
-    """Draw what QUEUE did: how many messages wait, how many came and went per second, how old the oldest one is, and
-    how long messages waited.
+    """Draw what QUEUE did.
+
+    That is how many messages wait, how many came and went per second, how old the oldest one is, and how long messages
+    waited.
 
     Workers, gateways and `rqsqs metrics sample` write two weeks of it, minute by minute. Where none of them ran, there
     is a gap. A column is the largest value of its minutes; with --metric, any number of `queue.metrics()` is drawn.
@@ -103,24 +110,25 @@ def show(
       rqsqs metrics orders --since 2030-01-31T08:00 --until 2030-01-31T09:00
       rqsqs metrics orders --since 7d --period 1h --csv >orders.csv
     """
+    if as_csv and settings.as_json:
+        raise click.UsageError("--csv and --json do not go together: choose one")
     if period is not None and period % 60:
         raise click.BadParameter(f"a point takes whole minutes, got {period:g} s", param_hint="--period")
     is_drawn = not (settings.as_json or as_csv)
     columns = (shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH) - LABEL - 1
     now = datetime.now().astimezone()
     end = now - until if isinstance(until, timedelta) else until
-    if isinstance(since, timedelta):
-        if since > timedelta(seconds=TWO_WEEKS_S):
-            raise click.BadParameter("the history goes two weeks back", param_hint="--since")
-        since = now - since
+    since = now - since if isinstance(since, timedelta) else since
+    if now - since > timedelta(seconds=TWO_WEEKS_S):
+        raise click.BadParameter("the history goes two weeks back: write 14d for all of it", param_hint="--since")
     if period is None:
-        period = _fitting(_seconds(end if end is not None else now) - _seconds(since), columns) if is_drawn else 60
+        period = _fitting(((end or now) - since).total_seconds(), columns) if is_drawn else 60
     points = settings.queue(queue).history(since, end, period)
     names = metrics or _chosen(points, is_drawn)
     if as_csv:
         yield Lines(_csv(points, names))
     else:
-        yield Charts(queue, points, names, columns)
+        yield Charts(queue, points, names, columns, end or now)
     if all(point.is_gap for point in points[:-1]) and (len(points) > 1 or points[0].is_gap):
         output.note(
             "there is no history of this time: a worker, a gateway or `rqsqs metrics sample` writes it while it runs"
@@ -132,9 +140,11 @@ def show(
 class Charts(Result):
     """Charts for people, a record of each point for programs."""
 
-    def __init__(self, queue: str, points: Sequence[rqsqs.HistoryPoint], names: Sequence[str], columns: int) -> None:
+    def __init__(
+        self, queue: str, points: Sequence[rqsqs.HistoryPoint], names: Sequence[str], columns: int, end: datetime
+    ) -> None:
         super().__init__()
-        self._queue, self._points, self._names, self._columns = queue, points, names, columns
+        self._queue, self._points, self._names, self._columns, self._end = queue, points, names, columns, end
 
     def records(self) -> Sequence[Record]:
         return [{"queue": self._queue} | record(point, self._names) for point in self._points]
@@ -142,7 +152,7 @@ class Charts(Result):
     def show(self) -> None:
         points = self._points
         moments = [datetime.fromtimestamp(point.at_ms / 1000).astimezone() for point in points]
-        end = moments[-1] + timedelta(seconds=points[-1].period_s)
+        end = min(self._end, moments[-1] + timedelta(seconds=points[-1].period_s)).astimezone()
         share = -(-len(points) // self._columns)
         period = output.age(points[0].period_s * share)
         output.line(f"{self._queue}, {moments[0]:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, {period} a column", bold=True)
@@ -171,9 +181,13 @@ def chart_of(points: Sequence[rqsqs.HistoryPoint], name: str) -> Chart:
         total_count = sum([number for number in sums if number is not None])
         return Chart(title, rates, [*_facts(rates, in_short), f"{total_count:,.0f} in all"], in_short)
     shown = output.age if name in AGES else in_short
-    highest = [point.metrics[name].maximum if name in point.metrics else _nothing(point) for point in points]
-    lasts = [point.metrics[name].last for point in points if name in point.metrics]
-    facts = _facts(highest, shown, lasts)
+    is_told = any(name in point.metrics for point in points) or name not in OF_SOME
+    nothing = 0.0 if is_told else None  # of a point in which nobody looked there is not even that
+    highest = [
+        point.metrics[name].maximum if name in point.metrics else None if point.is_gap else nothing for point in points
+    ]
+    lasts = [point.metrics[name].last if name in point.metrics else None for point in points if not point.is_gap]
+    facts = _facts(highest, shown, lasts[-1:])
     if name == "visible":
         facts += [
             f"{other.replace('_', ' ')} {in_short(points[-1].metrics[other].last)}"
@@ -195,16 +209,14 @@ def _percentiles(points: Sequence[rqsqs.HistoryPoint], name: str) -> list[float 
     return found[::-1]
 
 
-def _nothing(point: rqsqs.HistoryPoint) -> float | None:
-    """A number that a point does not have: of what is not there."""
-    return None if point.is_gap else 0.0
-
-
-def _facts(values: Iterable[float | None], shown: Callable[[float], str], lasts: Sequence[float] = ()) -> list[str]:
+def _facts(
+    values: Sequence[float | None], shown: Callable[[float], str], last: Sequence[float | None] = ()
+) -> list[str]:
     known = [value for value in values if value is not None]
     if not known:
         return ["not measured"]
-    return [f"now {shown(lasts[-1] if lasts else known[-1])}", f"highest {shown(max(known))}"]
+    (now,) = last or known[-1:]
+    return [f"now {'-' if now is None else shown(now)}", f"highest {shown(max(known))}"]
 
 
 def _chosen(points: Sequence[rqsqs.HistoryPoint], is_drawn: bool) -> list[str]:
@@ -212,7 +224,7 @@ def _chosen(points: Sequence[rqsqs.HistoryPoint], is_drawn: bool) -> list[str]:
     if is_drawn:
         return [*ALWAYS, *(name for name in IF_ANY if any(_is_any(point, name) for point in points))]
     there = {name for point in points for name in point.metrics}
-    names = [name for name in (*NUMBERS, *AGES, *RATES) if name in there]
+    names = [name for name in (*NUMBERS, *AGES, *RATES) if name in there or name not in OF_SOME]
     return [*names, *sorted(name for name in there if name.startswith("consumers_")), *TIMES]
 
 
@@ -252,10 +264,6 @@ def _csv(points: Sequence[rqsqs.HistoryPoint], names: Sequence[str]) -> list[str
     for row in rows:
         writer.writerow(row | {"at": row["at"].isoformat()})
     return text.getvalue().splitlines()
-
-
-def _seconds(when: datetime | float) -> float:
-    return when.timestamp() if isinstance(when, datetime) else when
 
 
 def _fitting(seconds: float, columns: int) -> float:

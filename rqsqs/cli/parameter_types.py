@@ -88,7 +88,7 @@ def duration(text: str, shortest: float = 0.0, longest: float = math.inf) -> flo
         raise ValueError(f"{text!r} is not a duration: write 30, 1.5s, 15m, 2h or 7d")
     seconds = float(match[1]) * _UNITS[match[2]]
     if not shortest <= seconds <= longest:
-        raise ValueError(f"{text!r:.80} is not in the range: {shortest:g} s to {longest:g} s")
+        raise ValueError(f"{text!r:.80} is not in the range: {_in_short(shortest)} to {_in_short(longest)}")
     return seconds
 
 
@@ -147,7 +147,11 @@ def as_rule(name: str | None, times: tuple[float, float] | None) -> str:
 
 
 def _in_short(seconds: float) -> str:
-    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{round(seconds * 1000)}ms"
+    """As duration() reads it, in the largest unit that gives a whole number."""
+    for unit in "dhms":
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{round(seconds * 1000)}ms" if seconds else "0s"
 
 
 def retry_policy(rules: Sequence[Rule]) -> rqsqs.RetryPolicy | None:

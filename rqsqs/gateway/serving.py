@@ -85,7 +85,8 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(BACKLOG)
     except (OSError, ValueError) as e:  # or no name of a host
-        raise UsageError(f"cannot listen on port {port} of {host}: {getattr(e, 'strerror', None) or e}") from None
+        why = getattr(e, "strerror", None) or e
+        raise UsageError(f"cannot listen on port {port} of {host}: {why}; choose another port or address") from None
     listener.setblocking(False)
     listener.set_inheritable(True)
     return listener

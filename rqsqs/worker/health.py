@@ -60,7 +60,10 @@ class Health:
             self._server = Listener(self._respond, self._host, self._port)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise OSError(f"cannot listen on {self._host}:{self._port} for health checks: {reason}") from error
+            where = f"{self._host}:{self._port}"
+            raise OSError(
+                f"cannot listen on {where} for health checks: {reason}; choose another port or address"
+            ) from error
         watch(self)
         RestartingThread("rqsqs-health", self._serve).start()
         log.info("health checks: %s/livez and /readyz; for Prometheus: /metrics", self.url)

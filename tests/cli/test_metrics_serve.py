@@ -98,7 +98,7 @@ def test_a_port_that_is_taken_is_said_in_a_line(start: Start, valkey_url: str) -
     said = second.communicate(timeout=60)[1]
     assert (second.returncode, said) == (
         1,
-        f"rqsqs: cannot listen on port {port} of 127.0.0.1: Address already in use\n",
+        f"rqsqs: cannot listen on port {port} of 127.0.0.1: Address already in use; choose another port or address\n",
     )
 
 

@@ -102,6 +102,29 @@ def test_each_point_for_programs(run: Run, orders: rqsqs.Queue) -> None:
     assert set(hours[0]) == {"queue", "at", "period_s", "span_s", "sent"}
 
 
+def test_columns_do_not_depend_on_what_happened(run: Run, orders: rqsqs.Queue, connection: rqsqs.Connection) -> None:
+    connection.create_queue("new")
+    (first, last) = (
+        run("metrics", name, "--since", "12m", "--csv", code=code).stdout.splitlines()[0].split(",")
+        for name, code in (("orders", 0), ("new", 4))
+    )
+    assert [column for column in first if not column.startswith("consumers_")] == last
+    assert {"visible_max", "oldest_age_s", "failed", "dwell_p95_s"} <= set(last)
+    assert "noisy_groups" not in last  # only fair queues have some
+
+
+def test_what_is_not_there_is_not_zero(run: Run, connection: rqsqs.Connection) -> None:
+    connection.create_queue("empty")
+    assert run("metrics", "sample", "--once").stdout == "took a sample of 1 queue\n"
+    shown = run(
+        "metrics", "empty", "--since", "1h", "--metric", "oldest_age_s", "--metric", "noisy_groups", code=4
+    ).stdout
+    assert "OLDEST message  now -  highest 0 ms" in shown
+    assert "NOISY GROUPS  not measured" in shown
+    end = datetime.strptime(shown.partition(" to ")[2][:16], "%Y-%m-%d %H:%M")
+    assert end <= datetime.now()  # though the last period goes on
+
+
 def test_a_queue_without_history_says_who_writes_it(run: Run, connection: rqsqs.Connection) -> None:
     connection.create_queue("new")
     result = run("metrics", "new", "--since", "3h", code=4)
@@ -116,7 +139,11 @@ def test_a_queue_without_history_says_who_writes_it(run: Run, connection: rqsqs.
         ("--since 15d", "the history goes two weeks back"),
         ("--period 90s", "a point takes whole minutes, got 90 s"),
         ("--since 1h --until 2h", "since must be before until, got a time 3600 s after it"),
-        ("--since 2000-01-01T00:00 --json", "choose a longer period"),
+        ("--since 2000-01-01T00:00 --json", "the history goes two weeks back"),
+        ("--since 3", "'3' is no time: write 90m, 3h or 7d"),
+        ("--since 4000000000", "since must be before until, got a time "),
+        ("--period 15d", "'15d' is not in the range: 1m to 14d"),
+        ("--csv --json", "--csv and --json do not go together: choose one"),
     ],
 )
 def test_what_cannot_be_asked(run: Run, orders: rqsqs.Queue, words: str, said: str) -> None:

@@ -242,4 +242,7 @@ def test_the_port_of_the_health_checks_is_taken(start: Start, orders: rqsqs.Queu
     port = first.port
     second = start("app", "--processes", "2", "--health-port", str(port))
     assert second.ends() == 1
-    assert f"rqsqs: cannot listen on 127.0.0.1:{port} for health checks: Address already in use\n" in second.log
+    assert (
+        f"rqsqs: cannot listen on 127.0.0.1:{port} for health checks: Address already in use; choose another port"
+        in second.log
+    )
