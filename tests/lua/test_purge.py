@@ -98,8 +98,9 @@ def test_a_queue_is_whole_after_each_step(engine: Engine, name: str, has_paused:
         for group in engine.redis.smembers(q.home.base + "paused"):
             engine.run(flows.pause(q, resume=True, group=group.decode()))
     assert_whole(engine, q)
-    before, taken = metrics(engine, q), 0
-    for taken in steps(engine, q):
+    before, last = metrics(engine, q), 0
+    for step in steps(engine, q):
+        last = step
         assert_whole(engine, q)
         now = metrics(engine, q)
         assert (now.sent, now.received, now.deleted) == (before.sent, before.received, before.deleted)
@@ -108,7 +109,7 @@ def test_a_queue_is_whole_after_each_step(engine: Engine, name: str, has_paused:
         stir(engine, q, draw, groups)
         assert_whole(engine, q)
         before = metrics(engine, q)
-    assert taken > 2
+    assert last > 2
     while engine.receive(q, 100, delete=True):
         pass
     assert metrics(engine, q).damaged == 0

@@ -165,8 +165,8 @@ def _seen_fifo(
 def cancel(
     p: Partition, key: str, groups: Sequence[str], due: int | str | None, *, ready_only: bool = False
 ) -> Operation:
-    """Cancel (due None), delete (due "-") or reschedule; the result is DONE, NOT_FOUND, NOT_VISIBLE (it is in flight), or
-    [n]: not found among the first n groups, ask again with the others.
+    """Cancel (due None), delete (due "-") or reschedule. The result is DONE, NOT_FOUND, NOT_VISIBLE (it is in flight),
+    or [n]: not found among the first n groups, ask again with the others.
 
     Args:
         due: epoch ms, or "+ms" from now.
