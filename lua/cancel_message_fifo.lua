@@ -79,8 +79,7 @@ return require("lib.idempotency").run(function()
       return refused
     end
   end
-  redis.call("ZREM", base .. "delayed", member)
-  redis.call("ZREM", base .. "postponed", member)
+  local was_delayed = redis.call("ZREM", base .. "delayed", member) + redis.call("ZREM", base .. "postponed", member) > 0
   if leaves then
     fifo.remove_at(list, index)
     redis.call("HDEL", states, stamp)
@@ -88,13 +87,14 @@ return require("lib.idempotency").run(function()
     local field = (move and "moved" or "cancelled") .. (state and "_r" or "_u")
     require("lib.counting").add(base, is_deleted and {crossed = state and 0 or 1} or {[field] = 1})
   else
-    local due_ms = require("lib.due").time(due, 0, now_us)
+    local due_ms = math.max(require("lib.due").time(due, 0, now_us), now_ms)
     local is_later = due_ms > now_ms
-    local new_key = fifo_key.with_due(key, is_later and due_ms or nil)
+    local is_given = is_later or was_delayed -- else it is visible, as before
+    local new_key = is_given and fifo_key.with_due(key, due_ms) or key
     redis.call("LSET", list, 2 * index, new_key)
     if state then -- its turn comes when it can be received
       local n, first, since, b = fifo.parse(state)
-      since = n == b and fifo_key.available_us(new_key) or is_later and string.format("%d", due_ms * 1000) or since
+      since = n == b and fifo_key.available_us(new_key) or is_given and string.format("%d", due_ms * 1000) or since
       redis.call("HSET", states, stamp, fifo.state(n, first, since, b))
     end
     if is_later then

@@ -16,7 +16,8 @@ message returned unbegun keeps its state and so stays received; what it needs be
 out again. An answer that a repeated call gets once more is no receive.
 
 Fields:
-  @ A B ...   first receives by dwell time, from when a message became visible: @ below 1 ms, then below 2, 4 ... ms
+  @ A B ...   first receives by dwell time, from when a message became visible: @ below 1 ms, then below 2, 4 ... ms.
+              A FIFO message that the queue delayed: by the delay that the queue has when it is received
   r2 r3 r4    receives for the second and third time in a delivery cycle, and all further ones
   crossed     messages that became received without a first receive, less those that became unreceived again
   CAUSE_r CAUSE_u  messages that left as received, as unreceived. CAUSE is dead (to the dead-letter queue), expired,

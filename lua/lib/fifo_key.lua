@@ -71,7 +71,8 @@ end
 -- When it became visible (ms) under the queue's delay, whatever receives count for it.
 function fifo_key.visible_at_ms(key, queue_delay_ms)
   local is_postponed = string.sub(key, STAMP + 1) == "q"
-  return fifo_key.enqueued_at_ms(key) + (is_postponed and queue_delay_ms or 0)
+  local due = tonumber(string.match(key, "^%d+%+(%d+)") or 0) -- a dead letter may have one beside its time of moving
+  return math.max(fifo_key.enqueued_at_ms(key) + (is_postponed and queue_delay_ms or 0), due)
 end
 
 -- The score of a message that is delayed still, else false. (Promotion takes it out of both sets when it is due.)

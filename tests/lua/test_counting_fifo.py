@@ -102,6 +102,44 @@ def test_the_wait_begins_when_a_message_is_due(engine: Engine, q: QueueRef, own:
     assert metrics(engine, q).dwell.counts == (0, 0, 1)
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["its own delay", "the delay of the queue"])
+def test_the_wait_of_a_delayed_message_that_shall_be_visible_now_begins_now(
+    engine: Engine, q: QueueRef, own: bool
+) -> None:
+    if not own:
+        engine.run(flows.set_attributes(q, {"DelaySeconds": "60"}, NATIVE))
+    (sent,) = engine.send(q, 1, group="a", **({"delay_ms": 60_000} if own else {}))
+    engine.clock.advance_ms(20_000)
+    assert engine.run(flows.reschedule(q, sent.message_id, "+0", "a"))
+    engine.clock.advance_ms(3)
+    (d,) = engine.receive(q)
+    assert metrics(engine, q).dwell.counts == (0, 0, 1)
+    assert engine.delete(q, d) == [None]
+
+
+def test_a_visible_message_that_shall_be_visible_now_waits_on(engine: Engine, q: QueueRef) -> None:
+    (sent, late) = engine.send(q, 1, group="a") + engine.send(q, 2, group="b", delay_ms=1000)
+    engine.clock.advance_ms(1000)
+    for message in (sent, late):
+        assert engine.run(flows.reschedule(q, message.message_id, "+0"))
+    engine.clock.advance_ms(3)
+    assert len(engine.receive(q)) == 2
+    assert metrics(engine, q).dwell.counts == (0, 0, 1, *[0] * 7, 1)  # one 3 ms, the other 1003 ms
+
+
+def test_the_wait_of_a_dead_letter_begins_when_it_is_due(engine: Engine) -> None:
+    dead = engine.queue("dead.fifo")
+    q = engine.queue("q.fifo", dlq="dead.fifo")
+    engine.send(q, 1, group="a")
+    assert release(engine, q, *[dead_letter(d) for d in engine.receive(q)]) == [DEAD_LETTERED]
+    engine.clock.advance_ms(10)
+    (letter,) = engine.run(flows.peek(dead, "visible", 1))
+    assert engine.run(flows.reschedule(dead, letter.message_id, "+60000"))
+    engine.clock.advance_ms(60_003)
+    assert len(engine.receive(dead)) == 1
+    assert metrics(engine, dead).dwell.counts == (0, 0, 1)
+
+
 def test_the_wait_of_a_dead_letter_begins_when_it_comes(engine: Engine) -> None:
     dead = engine.queue("dead.fifo")
     q = engine.queue("q.fifo", dlq="dead.fifo")
@@ -210,6 +248,7 @@ class Tally:
     deleted: int = 0
     deduplicated: int = 0
     cancelled: int = 0
+    purged: int = 0
     redelivered: list[int] = field(default_factory=lambda: [0, 0, 0])
     receives: Counter[str] = field(default_factory=Counter)  # that count, by message
 
@@ -312,6 +351,13 @@ class Walk:
         )
         self.engine.run(flows.set_attributes(self.q, changes, NATIVE))
 
+    def do_purge(self) -> None:
+        if self.draw.random() < 0.2:
+            before = sum(self.engine.counts(self.q))
+            self.engine.run(flows.purge_queue(self.q, NATIVE))
+            assert self.engine.counts(self.q) == (0, 0, 0)
+            self.tally.purged += before
+
     def do_pause_group(self) -> None:
         self.engine.run(flows.pause(self.q, resume=self.draw.random() < 0.8, group=self.draw.choice("ab")))
 
@@ -320,11 +366,11 @@ class Walk:
         m = metrics(self.engine, self.q)
         there, dead = m.visible + m.in_flight + m.delayed, sum(self.engine.counts(self.dead))
         assert (m.sent, m.received, m.deleted) == (tally.sent, tally.received, tally.deleted)
-        assert (m.cancelled, m.dead_lettered) == (tally.cancelled, dead)
+        assert (m.cancelled, m.dead_lettered, m.purged) == (tally.cancelled, dead, tally.purged)
         assert m.deduplicated == tally.deduplicated or (self.is_lossy and m.deduplicated > tally.deduplicated)
         assert m.redelivered == tuple(tally.redelivered)
         assert m.dwell.total == tally.received - sum(tally.redelivered)
-        assert m.expired == tally.sent - tally.deleted - tally.cancelled - dead - there
+        assert m.expired == tally.sent - tally.deleted - tally.cancelled - tally.purged - dead - there
         assert m.visible >= 0
 
 
