@@ -36,6 +36,7 @@ from rqsqs._alarm_checks import (
     seconds,
 )
 from rqsqs._alarm_rules import references
+from rqsqs._math_expressions import parse
 from rqsqs._text import did_you_mean, shown
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.metric_models import CLOUDWATCH
@@ -171,6 +172,7 @@ class MetricQuery:
             raise InvalidParameterValue(f"dimensions must not be given for an expression, got {shown(self.dimensions)}")
         put(self, "dimensions", {})
         check_text("expression", self.expression, 2_048)
+        parse(self.expression)
         if self.period is not None:
             check_period(self.period)
 
@@ -715,6 +717,16 @@ def _statistic(metric_name: str, statistic: Any) -> None:
         )
 
 
+def _check_types(measured: Sequence[str], expressions: Mapping[str, str], result: str) -> None:
+    """Do the expressions fit together? They are tried out."""
+    from rqsqs._metric_math import Queries  # only if somebody needs it
+
+    queries = Queries({id: (1.0,) for id in measured}, expressions, (0,), 60)
+    for id in expressions:
+        queries.value(id)
+    queries.result(result)
+
+
 def _queries(metrics: Any) -> tuple[MetricQuery, ...]:
     queries = as_tuple("metrics", metrics)
     if not queries:
@@ -735,6 +747,8 @@ def _queries(metrics: Any) -> tuple[MetricQuery, ...]:
         named = " and ".join(map(str, sorted(periods)))
         raise InvalidParameterValue(f"all metrics of an alarm must have the same period, got {named}")
     if (results := [query.id for query in queries if query.return_data]) and len(results) == 1:
+        expressions = {query.id: query.expression for query in queries if query.expression is not None}
+        _check_types([query.id for query in measured], expressions, results[0])
         return queries
     raise InvalidParameterValue(
         f"one of metrics must have return_data, which is compared with the threshold, got {len(results)}: "

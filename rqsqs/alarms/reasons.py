@@ -121,7 +121,8 @@ def reason_data_of(alarm: Alarm, decision: Decision, now_ms: int) -> str:
     for point in decision.evaluated:  # the newest first
         told: dict[str, Any] = {"timestamp": timestamp(point.at_ms)}
         if point.value is not None:
-            told |= {"sampleCount": float(point.samples), "value": point.value}
+            told |= {"sampleCount": float(point.samples)} if point.samples else {}  # metric math has none
+            told["value"] = point.value
         more = data | {"evaluatedDatapoints": [*data["evaluatedDatapoints"], told]}
         if point.value is not None:
             more["recentDatapoints"] = [point.value, *data["recentDatapoints"]]

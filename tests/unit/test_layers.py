@@ -13,6 +13,8 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {
         "_alarm_checks",
         "_alarm_rules",
+        "_math_expressions",
+        "_metric_math",
         "_text",
         "_tracebacks",
         "alarm_models",
