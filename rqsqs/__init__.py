@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rqsqs._arguments import Entry, SendOptions
+    from rqsqs._core.alarm_records import AlarmEvaluation, AlarmInfo
     from rqsqs._core.sent import SentMessage
     from rqsqs._settings import QueueSettings
+    from rqsqs._sync.alarms import Alarms
     from rqsqs._sync.connection import Connection, connect
     from rqsqs._sync.message import Message
     from rqsqs._sync.queue import Queue
@@ -89,8 +91,11 @@ __all__ = [
     "AWS",
     "NATIVE",
     "Alarm",
+    "AlarmEvaluation",
     "AlarmEvent",
+    "AlarmInfo",
     "AlarmState",
+    "Alarms",
     "AuthenticationFailed",
     "BatchEntryIdsNotDistinct",
     "BatchError",
@@ -172,7 +177,9 @@ _MODULES = (
     "_sync.message",
     "_sync.queue",
     "_sync.connection",
-    "alarm_models",  # last: few programs need it
+    "alarm_models",  # last: few programs need them
+    "_core.alarm_records",
+    "_sync.alarms",
 )
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is not there

@@ -10,13 +10,17 @@ from typing import Any
 import redis
 
 from rqsqs._core import envelope, flows, ids, operations
-from rqsqs._core.flows import partitions
+from rqsqs._core.alarm_records import AlarmEvaluation
+from rqsqs._core.flows import alarms, partitions
+from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
+from rqsqs._core.operations import alarms as operations_of_alarms
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import leases, metric_history, moves, queues
 from rqsqs._io import protocol
 from rqsqs._io.sync import clients
+from rqsqs.alarm_models import Alarm, AlarmEvent
 from rqsqs.limits import NATIVE
 from rqsqs.metric_models import Histogram, QueueMetrics
 from rqsqs.models import Failure, State
@@ -587,6 +591,44 @@ def keeping_history(engine: Engine, meter: Meter, q: QueueRef) -> None:
     operation = metric_history.read(q.home, hour - 47, 48)
     operation.parse = None
     meter(operation)
+
+
+@scenario(
+    "read_alarms put_alarm delete_alarms set_alarm_state mark_evaluation read_alarm_history list_alarm_histories "
+    "read_alarm_actions settle_alarm_action"
+)
+def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """As many alarms as one call reads, with the longest definitions; all their actions are to be done."""
+    space = engine.transport.space
+    dimensions = {f"{n:02}" + "d" * 200: "v" * 1000 for n in range(30)}
+    for n in range(60):
+        name = f"{n:03}" + "n" * 250
+        alarm = Alarm(
+            name,
+            namespace="own",
+            metric_name="m",
+            threshold=5,
+            comparison_operator=">",
+            dimensions=dimensions,
+            alarm_actions=[f"log:{i}" + "a" * 1000 for i in range(5)],
+        )
+        meter(alarms.put(space, alarm))
+        meter(alarms.set_state(space, name, "ALARM", "r" * 1000, '{"a":"' + "b" * 3900 + '"}'))
+    for n in range(150):
+        meter(alarms.set_state(space, name, "OK" if n % 2 else "ALARM", "r" * 1000, ""))
+    everything = meter(read_all(space))
+    engine.clock.advance_ms(1000)
+    assert len(everything.alarms) == 60
+    due = meter(operations_of_alarms.read_actions(space))
+    event = AlarmEvent(name, engine.clock.ms, "Action", "s" * 250, {"m": "d" * 4000})
+    meter(operations_of_alarms.settle_action(space, due.entries[0], engine.clock.ms, event, engine.clock.ms))
+    meter(operations_of_alarms.settle_action(space, due.entries[0], engine.clock.ms, event))
+    old = engine.clock.ms - 15 * 86_400_000
+    key = space.alarm_history(name)
+    engine.redis.lpush(key, *[f"{old}{{}}" for _ in range(100)])
+    meter(operations_of_alarms.mark_evaluation(space, AlarmEvaluation(engine.clock.ms, 0, 1, "e" * 250)))
+    assert meter(alarms.history(space, None, 0, 0, 10_000))
+    meter(alarms.delete(space, list(everything.alarms)))
 
 
 @scenario("set_partition")

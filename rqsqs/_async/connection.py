@@ -19,6 +19,7 @@ from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Durability, Statistics
 
 if TYPE_CHECKING:
+    from rqsqs._async.alarms import Alarms
     from rqsqs._io.aio.runner import Transport
 
 PAGE = 1000  # names of queues in one call
@@ -172,6 +173,13 @@ class Connection:
             prefix = arguments.text("prefix", prefix)
             names = [name for name in arguments.names_of(queues) if name.startswith(prefix)]
         return await self.transport.run(flows.metrics_of_those_there([self.transport.queue(name) for name in names]))
+
+    @property
+    def alarms(self) -> Alarms:
+        """The alarms on the queues of this prefix."""
+        from rqsqs._async.alarms import Alarms  # few programs need them
+
+        return Alarms(self.transport)
 
     async def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

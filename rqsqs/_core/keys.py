@@ -218,9 +218,18 @@ class Keyspace:
         self.created = f"{prefix}:{{queues}}:created"
         self.format = f"{format_of or prefix}:{{queues}}:format"
         self.sampler = f"{prefix}:{{queues}}:sampler"
+        self._alarms = f"{prefix}:{{alarms}}:"
 
     def _queue(self, name: str) -> QueueRef:
         return QueueRef(self, name)
+
+    def alarms(self, names: str) -> tuple[str, ...]:
+        """Full names of the keys `names` (separated by blanks) of alarms."""
+        return tuple([self._alarms + name for name in names.split()])
+
+    def alarm_history(self, alarm: str) -> str:
+        """The key with the history of an alarm."""
+        return f"{self._alarms}history:{alarm}"
 
     def now_us(self) -> str:
         """The first argument of every script: "" lets the server read its clock."""

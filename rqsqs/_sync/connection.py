@@ -21,6 +21,7 @@ from rqsqs.models import Durability, Statistics
 
 if TYPE_CHECKING:
     from rqsqs._io.sync.runner import Transport
+    from rqsqs._sync.alarms import Alarms
 
 PAGE = 1000  # names of queues in one call
 _FORMS = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
@@ -171,6 +172,13 @@ class Connection:
             prefix = arguments.text("prefix", prefix)
             names = [name for name in arguments.names_of(queues) if name.startswith(prefix)]
         return self.transport.run(flows.metrics_of_those_there([self.transport.queue(name) for name in names]))
+
+    @property
+    def alarms(self) -> Alarms:
+        """The alarms on the queues of this prefix."""
+        from rqsqs._sync.alarms import Alarms  # few programs need them
+
+        return Alarms(self.transport)
 
     def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

@@ -9,10 +9,12 @@ import msgpack
 import pytest
 
 from rqsqs._core import delivery, envelope, operations, receipts, scripts
+from rqsqs._core.alarm_records import AlarmEvaluation, OutboxEntry
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
+from rqsqs._core.operations import alarms, consumers, leases, metric_history, metrics, moves, queues
 from rqsqs._core.operations import browse as browsing
-from rqsqs._core.operations import consumers, leases, metric_history, metrics, moves, queues
+from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState
 from rqsqs.errors import BY_CODE
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.metric_models import QueueMetrics
@@ -30,6 +32,12 @@ FIELDS = {**queues.DEFAULTS, "created_us": "1", "modified_us": "1", "paused": "1
 DELIVERY = delivery.Delivery(Q.home, RECEIPT.key, BATCH[0].record, RECEIPT.received_ms, 1, 1)
 FIFO_DELIVERY = delivery.Delivery(F.home, FIFO_RECEIPT.key, GROUPED[0].record, RECEIPT.received_ms, 1, 1, 1, "g")
 CAUSE = Failure("ValueError", "no", "", "c", 1, 1, 1)
+
+ALARM = Alarm("late", metric_name="oldest_age_s", queue="q", threshold=5, comparison_operator=">")
+STATE = AlarmState("OK", "fine")
+EVENT = AlarmEvent("late", 1, "StateUpdate", "it is well")
+STORED = alarms.Stored("late", ALARM, STATE, None, b"{}", b"{}")
+ENTRY = OutboxEntry("id", "log:", ALARM, STATE, STATE)
 
 OPERATIONS: list[Operation] = [
     operations.send_messages(Q.home, BATCH, NATIVE),
@@ -102,6 +110,15 @@ OPERATIONS: list[Operation] = [
     metric_history.append(Q.home, QueueMetrics("q", 1, 1, sent=5)),
     metric_history.pack(Q.home, [b"1700000000000" + msgpack.packb([60_000, {"0": 5}])]),
     metric_history.read(Q.home, 5, 2),
+    alarms.read_alarms(SPACE),
+    alarms.put_alarm(SPACE, b"0", ALARM, STATE, EVENT),
+    alarms.delete_alarms(SPACE, b"0", [EVENT]),
+    alarms.set_state(SPACE, STORED, STATE, EVENT, [ENTRY]),
+    alarms.mark_evaluation(SPACE, AlarmEvaluation(1, 0, 1)),
+    alarms.read_history(SPACE, "late"),
+    alarms.list_histories(SPACE, 0, 0, 10),
+    alarms.read_actions(SPACE),
+    alarms.settle_action(SPACE, ENTRY, 1, EVENT, 5),
 ]
 
 

@@ -1,0 +1,12 @@
+--[[
+List the alarms that have a history, deleted ones among them: those with the newest entries first.
+
+KEYS   1 histories  ZSET  name -> when the last entry was made (ms)
+ARGV   1 since_ms  only those with later entries
+       2 skip
+       3 count     how many at most
+RETURN {name, ...}
+ERRORS -
+BOUND  1 calls, 256 KiB
+]]
+return redis.call("ZREVRANGEBYSCORE", KEYS[1], "+inf", ARGV[1], "LIMIT", ARGV[2], ARGV[3])

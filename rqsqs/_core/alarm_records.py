@@ -1,0 +1,112 @@
+"""Alarms as they are read: with their states, when they were evaluated, and actions that wait to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rqsqs.alarm_models import Alarm, AlarmState, CompositeAlarm, alarm_of
+
+LATE_S = 180  # without an evaluation: nobody does it
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmInfo:
+    """An alarm with its state.
+
+    Attributes:
+        alarm: an Alarm or a CompositeAlarm.
+        state: its present state.
+    """
+
+    __module__ = "rqsqs"
+
+    alarm: Alarm | CompositeAlarm
+    state: AlarmState
+
+    @property
+    def name(self) -> str:
+        """Of the alarm."""
+        return self.alarm.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Both, with the names of CloudWatch's DescribeAlarms."""
+        return self.alarm.to_json() | self.state.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmEvaluation:
+    """An evaluation of all alarms.
+
+    Attributes:
+        at_ms: when it was done, epoch ms.
+        age_s: how long ago that was when it was read, by the server's clock.
+        minute: it took data until the beginning of this minute since 1970.
+        evaluator: the process that did it: HOST-PID-RANDOM.
+        alarms: how many there were.
+        failed: how many of them could not be evaluated.
+        took_ms: how long it took.
+    """
+
+    __module__ = "rqsqs"
+
+    at_ms: int
+    age_s: float
+    minute: int
+    evaluator: str = ""
+    alarms: int = 0
+    failed: int = 0
+    took_ms: int = 0
+
+    @property
+    def is_late(self) -> bool:
+        """Is it so long ago that nobody seems to evaluate?"""
+        return self.age_s > LATE_S
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored: without the age and the minute."""
+        names = ("at_ms", "evaluator", "alarms", "failed", "took_ms")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """An action to be done, because an alarm went from one state to another.
+
+    Attributes:
+        id: its idempotency key: the same whenever this action of this transition is tried.
+        action: what to do, as the alarm names it.
+        alarm: as it was.
+        before, state: the two states.
+        attempts: how often it was tried.
+    """
+
+    id: str
+    action: str
+    alarm: Alarm | CompositeAlarm
+    before: AlarmState
+    state: AlarmState
+    attempts: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored, below its id."""
+        return {
+            "Action": self.action,
+            "Attempts": self.attempts,
+            "Alarm": self.alarm.to_json(),
+            "OldState": self.before.to_json(),
+            "NewState": self.state.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, id: str, data: Mapping[str, Any]) -> OutboxEntry:
+        """From what is stored."""
+        return cls(
+            id,
+            str(data["Action"]),
+            alarm_of(data["Alarm"]),
+            AlarmState.from_json(data["OldState"]),
+            AlarmState.from_json(data["NewState"]),
+            int(data["Attempts"]),
+        )

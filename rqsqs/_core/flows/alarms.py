@@ -1,0 +1,256 @@
+"""Flows of alarms: what users read and change. Whoever changes something says what it has read, and starts again if
+somebody else was quicker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any, NoReturn
+
+from rqsqs._core.alarm_records import AlarmEvaluation, AlarmInfo
+from rqsqs._core.flows.alarm_states import (
+    MOST_TRIES,
+    Everything,
+    following,
+    read_all,
+    read_some,
+    settle_composites,
+    too_busy,
+    transition,
+)
+from rqsqs._core.keys import Keyspace
+from rqsqs._core.operation import AtOnce, Flow
+from rqsqs._core.operations import alarms as operations
+from rqsqs._core.operations.alarms import AT_ONCE, Definition, Stored
+from rqsqs._core.portions import portions
+from rqsqs._text import did_you_mean
+from rqsqs.alarm_models import CREATED, AlarmEvent, AlarmState, CompositeAlarm, StateValue
+from rqsqs.errors import InvalidParameterValue, OverLimit, RequestError, ResourceNotFound, RqsqsError
+
+KEPT_MS = 14 * 86_400_000  # entries of a history
+
+
+# Reading
+
+
+def get(space: Keyspace, name: str) -> Flow[Stored]:
+    """An alarm.
+
+    Raises:
+        ResourceNotFound.
+    """
+    found: Everything = yield from read_some(space, [name])
+    if name not in found.alarms:
+        yield from _not_found(space, [name])
+    return found.alarms[name]
+
+
+def info(known: Stored) -> AlarmInfo:
+    """What users see of an alarm.
+
+    Raises:
+        RequestError: its definition cannot be read.
+    """
+    if known.alarm is None:
+        raise RequestError(f"the definition of the alarm {known.name!r} must be readable, but it is not: put it again")
+    return AlarmInfo(known.alarm, known.state)
+
+
+def evaluation(space: Keyspace) -> Flow[AlarmEvaluation | None]:
+    """The last evaluation of all alarms."""
+    found: Everything = yield from read_some(space, [])
+    return found.evaluated
+
+
+def history(
+    space: Keyspace, name: str | None, since_ms: int | None, before_ms: int, most: int
+) -> Flow[list[AlarmEvent]]:
+    """Entries of the history of an alarm, or of all, the newest first.
+
+    Args:
+        since_ms: None = so long before now as `before_ms` says.
+    """
+    known: Everything = yield from read_some(space, [])
+    since_ms = max(known.now_ms - before_ms if since_ms is None else since_ms, known.now_ms - KEPT_MS)
+    names = [name] if name is not None else []
+    if name is None:
+        for skip in count(0, 1000):
+            names += yield operations.list_histories(space, since_ms - 1, skip, 1000)
+            if len(names) < skip + 1000:
+                break
+    found: list[AlarmEvent] = []
+    for some in portions(names, AT_ONCE):
+        skip = 0
+        while some:
+            pages = yield AtOnce([operations.read_history(space, each, skip) for each in some])
+            going_on = []
+            for each, page in zip(some, pages, strict=True):
+                if isinstance(page, RqsqsError):
+                    raise page
+                events, is_more = page
+                found += events
+                if is_more and skip + operations.MOST_ENTRIES < most and events and events[-1].at_ms >= since_ms:
+                    going_on.append(each)
+            some, skip = going_on, skip + operations.MOST_ENTRIES
+    found = [event for event in found if event.at_ms >= since_ms]
+    found.sort(key=lambda event: -event.at_ms)
+    return found[:most]
+
+
+# Changes
+
+
+def put(space: Keyspace, alarm: Definition) -> Flow[None]:
+    """Create an alarm, or replace its definition.
+
+    Raises:
+        InvalidParameterValue: a rule names alarms that do not exist, or the alarm itself by way of others.
+        OverLimit: there are too many alarms.
+    """
+    for _ in range(MOST_TRIES):
+        known = yield from _family(space, alarm)
+        before = known.alarms.get(alarm.name)
+        if before is not None and before.alarm is not None and type(before.alarm) is not type(alarm):
+            kinds = ("a composite alarm", "an alarm on a metric")
+            was, is_now = kinds if isinstance(before.alarm, CompositeAlarm) else kinds[::-1]
+            raise InvalidParameterValue(
+                f"an alarm must stay what it is, got {is_now} for {alarm.name!r}, which is {was}: delete it first"
+            )
+        now = known.now_ms
+        dated = replace(alarm, updated_at_ms=now)
+        state = AlarmState("INSUFFICIENT_DATA", CREATED, "", now, now)
+        word = "updated" if before else "created"
+        event = configured(dated, now, word)
+        done = yield operations.put_alarm(space, known.revision, dated, state, event)
+        if done < 0:
+            raise OverLimit(f"a prefix must have {operations.MOST:,} alarms at most: delete some first")
+        if done:
+            if isinstance(alarm, CompositeAlarm):
+                yield from settle_composites(space, afresh={alarm.name: word})
+            return
+    too_busy()
+
+
+def delete(space: Keyspace, names: Sequence[str]) -> Flow[None]:
+    """Delete alarms: all of them, or none.
+
+    Raises:
+        ResourceNotFound: one does not exist.
+        InvalidParameterValue: a composite alarm that stays names one.
+    """
+    for _ in range(MOST_TRIES):
+        known: Everything = yield from read_all(space)
+        if missing := [name for name in names if name not in known.alarms]:
+            yield from _not_found(space, missing)
+        for each in known.alarms.values():
+            if each.name not in names and isinstance(each.alarm, CompositeAlarm):
+                for child in each.alarm.children:
+                    if child in names:
+                        raise InvalidParameterValue(
+                            f"an alarm must not be in the rule of a composite alarm when it is deleted, got {child!r}, "
+                            f"which is in that of {each.name!r}: delete or change that first"
+                        )
+        events = [configured(known.alarms[name], known.now_ms, "deleted") for name in dict.fromkeys(names)]
+        revision = known.revision
+        for some in portions(events, AT_ONCE):
+            if not (yield operations.delete_alarms(space, revision, some)):
+                break
+            revision = b"%d" % (int(revision) + 1)
+            names = [name for name in names if name not in {event.alarm for event in some}]
+        if not names:
+            return
+    too_busy()
+
+
+def enable_actions(space: Keyspace, names: Sequence[str], *, enabled: bool) -> Flow[None]:
+    """Let actions of alarms be done or not.
+
+    Raises:
+        ResourceNotFound: one does not exist; nothing was changed.
+    """
+    known: Everything = yield from read_some(space, names)
+    if missing := [name for name in names if name not in known.alarms]:
+        yield from _not_found(space, missing)
+    for name in dict.fromkeys(names):
+        for _ in range(MOST_TRIES):
+            each = known.alarms.get(name)
+            if each is None or each.alarm is None or each.alarm.actions_enabled == enabled:
+                break
+            changed = replace(each.alarm, actions_enabled=enabled, updated_at_ms=known.now_ms)
+            event = configured(changed, known.now_ms, "updated")
+            if (yield operations.put_alarm(space, known.revision, changed, each.state, event)):
+                known = yield from read_some(space, names)
+                break
+            known = yield from read_some(space, names)
+        else:
+            too_busy()
+
+
+def set_state(space: Keyspace, name: str, value: StateValue, reason: str, reason_data: str) -> Flow[None]:
+    """Give an alarm a state; its actions are done if it is another one. An evaluation can give it another one again.
+
+    Raises:
+        ResourceNotFound.
+    """
+    for _ in range(MOST_TRIES):
+        known: Everything = yield from read_some(space, [name])
+        each = known.alarms.get(name)
+        if each is None:
+            yield from _not_found(space, [name])
+            return
+        state = following(each.state, value, reason, reason_data, known.now_ms)
+        if (yield transition(space, each, state, seen=each.seen)):
+            if value != each.state.value:
+                yield from settle_composites(space)
+            return
+    too_busy()
+
+
+# Helpers
+
+
+def configured(known: Definition | Stored, now_ms: int, word: str) -> AlarmEvent:
+    """The entry of the history that says that an alarm was created, updated or deleted."""
+    alarm = known.alarm if isinstance(known, Stored) else known
+    name, kind = known.name, isinstance(alarm, CompositeAlarm)
+    data: dict[str, Any] = {"version": "1.0", "type": word.capitalize()[:-1]}
+    if alarm is not None and word != "deleted":
+        data["updatedAlarm" if word == "updated" else "createdAlarm"] = alarm.to_json()
+    return AlarmEvent(name, now_ms, "ConfigurationUpdate", _summary(name, word), data, kind)
+
+
+def _summary(name: str, word: str) -> str:
+    room = 255 - len(f'Alarm "" {word}')
+    return f'Alarm "{name if len(name) <= room else name[: room - 3] + "..."}" {word}'
+
+
+def _family(space: Keyspace, alarm: Definition) -> Flow[Everything]:
+    """An alarm that is to be put, as it is there, and all alarms below it.
+
+    Raises:
+        InvalidParameterValue: as put() says.
+    """
+    known: Everything = yield from read_some(space, [alarm.name])
+    wanted = list(alarm.children) if isinstance(alarm, CompositeAlarm) else []
+    seen = set(wanted)
+    while wanted:
+        if alarm.name in wanted:
+            raise InvalidParameterValue(f"rule must not lead back to the alarm itself, got {alarm.name!r} below it")
+        more: Everything = yield from read_some(space, wanted)
+        if missing := [name for name in wanted if name not in more.alarms]:
+            there: Everything = yield from read_all(space)
+            near = did_you_mean(missing[0], there.alarms)
+            raise InvalidParameterValue(f"rule must name alarms that exist, got {missing[0]!r}{near}")
+        found = [each.alarm for each in more.alarms.values()]
+        wanted = [c for below in found if isinstance(below, CompositeAlarm) for c in below.children if c not in seen]
+        seen.update(wanted)
+        wanted = list(dict.fromkeys(wanted))
+    return known
+
+
+def _not_found(space: Keyspace, missing: Sequence[str]) -> Flow[NoReturn]:
+    there: Everything = yield from read_all(space)
+    near = did_you_mean(missing[0], there.alarms)
+    raise ResourceNotFound(f"there is no alarm {missing[0]!r}{near}", sqs_message="")
