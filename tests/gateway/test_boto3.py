@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import rqsqs
 from tests.gateway.conftest import client_of
 
 
@@ -36,6 +37,22 @@ def test_errors_are_those_of_sqs(client: Any, address: str) -> None:
     assert error["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
     assert error["QueryErrorCode"] == "QueueDoesNotExist"
     assert error["Message"] == "The specified queue does not exist."
+
+
+def test_settings_that_sqs_has_not_are_neither_seen_nor_set(client: Any, valkey_url: str, prefix: str) -> None:
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        own = connection.create_queue("orders", metrics="full")
+        url = client.create_queue(QueueName="orders", Attributes={"VisibilityTimeout": "30"})["QueueUrl"]
+        assert "Metrics" not in client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        for call, options in (
+            (client.get_queue_attributes, {"QueueUrl": url, "AttributeNames": ["Metrics"]}),
+            (client.set_queue_attributes, {"QueueUrl": url, "Attributes": {"Metrics": "basic"}}),
+            (client.create_queue, {"QueueName": "other", "Attributes": {"Metrics": "full"}}),
+        ):
+            with pytest.raises(client.exceptions.InvalidAttributeName) as caught:
+                call(**options)
+            assert caught.value.response["Error"]["Message"] == "Unknown Attribute Metrics."
+        assert own.info().attributes["Metrics"] == "full"
 
 
 def test_accounts_do_not_see_each_other(client: Any, address: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import rqsqs
+
 MUST_BE_NAME = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
 
 
@@ -232,6 +234,25 @@ def test_unknown_attributes_are_refused(sqs: Any) -> None:
         sqs.attributes(url, "Foo")
     with sqs.refused("InvalidAttributeName", "Unknown Attribute QueueArn."):
         sqs.client.set_queue_attributes(QueueUrl=url, Attributes={"QueueArn": "x"})
+
+
+def test_settings_that_sqs_has_not_are_neither_seen_nor_set(sqs: Any) -> None:
+    settings = {"Metrics": "full", "Partitions": "2", "RetryPolicy": "{}", "DeduplicationWindow": "60"}
+    with rqsqs.connect(sqs.url, prefix=sqs.prefix) as connection:
+        own = connection.create_queue("q", metrics="full", partitions=2, deduplication_window=60)
+        url = sqs.queue("q", VisibilityTimeout="30")
+        assert not settings.keys() & sqs.attributes(url).keys()
+        for name, value in settings.items():
+            with sqs.refused("InvalidAttributeName", f"Unknown Attribute {name}."):
+                sqs.attributes(url, name)
+            with sqs.refused("InvalidAttributeName", f"Unknown Attribute {name}."):
+                sqs.client.set_queue_attributes(QueueUrl=url, Attributes={name: value})
+            with sqs.refused("InvalidAttributeName", f"Unknown Attribute {name}."):
+                sqs.queue("other", **{name: value})
+        sqs.client.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "31"})
+        assert own.info().attributes["Metrics"] == "full"
+        sqs.send(url)
+        assert (own.metrics().sent_bytes or 0) > 0
 
 
 def test_attributes_change_all_or_none_and_the_time_of_change_is_kept(sqs: Any) -> None:
