@@ -39,9 +39,10 @@ def sample(settings: Settings, once: bool) -> Results:
         found = transport.run(sample_all(transport.space))
         for error in found.errors:
             output.note(f"rqsqs: {error}")
-        yield Result(
-            f"took a sample of {output.counted(found.taken, 'queue')}", sampled=found.taken, failed=len(found.errors)
-        )
+        text = f"took a sample of {output.counted(found.taken, 'queue')}"
+        if found.left_out:
+            text += f"; {found.left_out:,} had one of this minute, or were created in it"
+        yield Result(text, sampled=found.taken, left_out=found.left_out, failed=len(found.errors))
         return REFUSED if found.errors else OK
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="rqsqs: %(message)s")
     ended = threading.Event()

@@ -7,6 +7,7 @@ import io
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -23,6 +24,14 @@ from tests.cli.tools import COMMAND, Run, records, wait_for
 from tests.model.harness import client
 
 MINUTE_MS = 60_000
+
+
+def create_older(connection: rqsqs.Connection, name: str) -> rqsqs.Queue:
+    """A queue that was created two minutes ago: of its first minute there is no sample."""
+    queue = connection.create_queue(name)
+    created_us = time.time_ns() // 1000 - 120_000_000
+    client(connection.transport.url).hset(queue._ref.home.keys("meta")[0], "created_us", created_us)
+    return queue
 
 
 @pytest.fixture
@@ -114,7 +123,7 @@ def test_columns_do_not_depend_on_what_happened(run: Run, orders: rqsqs.Queue, c
 
 
 def test_what_is_not_there_is_not_zero(run: Run, connection: rqsqs.Connection) -> None:
-    connection.create_queue("empty")
+    create_older(connection, "empty")
     assert run("metrics", "sample", "--once").stdout == "took a sample of 1 queue\n"
     shown = run(
         "metrics", "empty", "--since", "1h", "--metric", "oldest_age_s", "--metric", "noisy_groups", code=4
@@ -151,8 +160,8 @@ def test_what_cannot_be_asked(run: Run, orders: rqsqs.Queue, words: str, said: s
 
 
 def test_a_queue_with_the_name_of_a_command(run: Run, connection: rqsqs.Connection) -> None:
-    connection.create_queue("sample").send("x")
-    connection.create_queue("other").send("x")
+    for name in ("sample", "other"):
+        create_older(connection, name)
     assert run("metrics", "sample", "--once").stdout == "took a sample of 2 queues\n"
     assert run("metrics", "show", "sample", "--since", "1m").stdout.startswith("sample, ")
     assert "Usage: rqsqs metrics " in run("metrics", "--help").stdout
@@ -160,8 +169,12 @@ def test_a_queue_with_the_name_of_a_command(run: Run, connection: rqsqs.Connecti
 
 
 def test_a_sample_tells_what_it_did(run: Run, connection: rqsqs.Connection) -> None:
-    connection.create_queue("q").send("x")
-    assert records(run("metrics", "sample", "--once", "--json")) == [{"sampled": 1, "failed": 0}]
+    create_older(connection, "q")
+    sampled = create_older(connection, "sampled")
+    numbers = sampled.metrics()
+    later = replace(numbers, at_ms=numbers.at_ms + 2 * MINUTE_MS)  # another minute may begin meanwhile
+    assert connection.transport.run(metric_history.append(sampled._ref.home, later)).is_taken
+    assert records(run("metrics", "sample", "--once", "--json")) == [{"sampled": 1, "left_out": 1, "failed": 0}]
 
 
 def test_it_samples_until_it_is_stopped(environment: None, connection: rqsqs.Connection) -> None:

@@ -24,10 +24,12 @@ class Sampled(NamedTuple):
 
     Attributes:
         taken: how many queues were sampled.
+        left_out: how many have a sample of this minute, or were created in it.
         errors: of queues that could not be.
     """
 
     taken: int
+    left_out: int
     errors: list[RqsqsError]
 
 
@@ -52,8 +54,8 @@ def history(q: QueueRef, span: Span, period_s: int) -> Flow[list[HistoryPoint]]:
 
 
 def sample(space: Keyspace) -> Flow[Sampled]:
-    """Append the metrics of all queues to their histories, those whose minute is there already left out."""
-    taken, errors, after = 0, [], ""
+    """Append the metrics of all queues to their histories, those left out that have one of this minute."""
+    taken, left_out, errors, after = 0, 0, [], ""
     while True:
         names = yield list_queues(space, "", after, AT_ONCE)
         queues = [space.queue(name) for name in names]
@@ -64,8 +66,9 @@ def sample(space: Keyspace) -> Flow[Sampled]:
         for (q, _), appended in zip(found, told, strict=True):
             if not isinstance(appended, RqsqsError):
                 taken += appended.is_taken
+                left_out += not appended.is_taken
                 if appended.to_pack:
                     yield operations.pack(q.home, appended.to_pack)
         if len(names) < AT_ONCE:
-            return Sampled(taken, [e for e in errors if not isinstance(e, QueueDoesNotExist)])
+            return Sampled(taken, left_out, [e for e in errors if not isinstance(e, QueueDoesNotExist)])
         after = names[-1]
