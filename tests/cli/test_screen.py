@@ -344,7 +344,7 @@ def test_a_page_says_of_how_many_dead_letters_it_tells(sources: list[str], where
         assert "        9  ValueError: no address 0" in text
         assert "and 1 more cause\n" in text
         assert ("(from bills)" in text) is bool(sources)
-        more = f"among 1,000 that were looked at; rqsqs dlq ls {where} looks at more"
+        more = f"of 1,000 looked at; for more: rqsqs dlq ls {where}"
         assert (more in text) is (looked_at == 1000)
 
 

@@ -161,7 +161,7 @@ def _causes(detail: Detail, name: str) -> Iterator[Line]:
         yield _more(f"and {output.counted(len(detail.causes) - SHOWN, 'more cause')}")
     if detail.looked_at >= LETTERS:
         here = name if detail.sources else detail.dead_letter_queue
-        yield _more(f"among {detail.looked_at:,} that were looked at; rqsqs dlq ls {here} looks at more")
+        yield _more(f"of {detail.looked_at:,} looked at; for more: rqsqs dlq ls {here}")
 
 
 def _consumers(detail: Detail, width: int) -> Iterator[Line]:
