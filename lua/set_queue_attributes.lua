@@ -11,7 +11,7 @@ ARGV   1 now_us    "" = the server's clock
        4 expected  its value, "" = absent
        5 removals  how many fields to remove
        6... fields to remove, then name, value of fields to set
-RETURN 1 done | 0 the condition did not hold
+RETURN {name, value ...}: the fields named, as they were; without those that were absent | 0 the condition did not hold
 ERRORS QUEUE_NOT_FOUND
 BOUND  30 calls, 256 KiB
 ]]
@@ -26,11 +26,20 @@ return require("lib.idempotency").run(function()
     return 0
   end
   local removals, changes = {unpack(ARGV, 6, first_change - 1)}, {unpack(ARGV, first_change)}
+  local names, before = {unpack(removals)}, {}
+  for i = 1, #changes, 2 do
+    names[#names + 1] = changes[i]
+  end
+  for i, value in ipairs(#names > 0 and redis.call("HMGET", meta, unpack(names)) or {}) do
+    if value then
+      before[#before + 1], before[#before + 2] = names[i], value
+    end
+  end
   if ARGV[2] == "1" then
     changes[#changes + 1] = "modified_us"
     changes[#changes + 1] = require("lib.clock")(now_us)
   end
   require("lib.settings").write(base, changes, removals)
   require("lib.wakeups").reset(base) -- a shorter delay, a resumed queue: what waits looks again
-  return 1
+  return before
 end)

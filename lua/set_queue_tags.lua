@@ -6,7 +6,7 @@ KEYS   1 meta  HASH  queue attributes
 ARGV   1 limit     how many tags a queue may have; 0 = no limit
        2 removals  how many tags to remove, up to 1,000, and as many to set
        3... tags to remove, then tag, value to set
-RETURN 1
+RETURN {value or nothing ...}: of each tag named, as it was
 ERRORS QUEUE_NOT_FOUND, OVER_LIMIT
 BOUND  10 calls, 1 MiB
 ]]
@@ -16,13 +16,15 @@ if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
 end
 local limit, removals = tonumber(ARGV[1]), tonumber(ARGV[2])
 local first = 3 + removals
+local names = {unpack(ARGV, 3, first - 1)}
+for i = first, #ARGV, 2 do
+  names[#names + 1] = ARGV[i]
+end
+local before = #names > 0 and redis.call("HMGET", tags, unpack(names)) or {}
 if limit > 0 and first <= #ARGV then
-  local total, names = redis.call("HLEN", tags), {}
-  for i = first, #ARGV, 2 do
-    names[#names + 1] = ARGV[i]
-  end
-  for _, value in ipairs(redis.call("HMGET", tags, unpack(names))) do
-    total = total + (value and 0 or 1)
+  local total = redis.call("HLEN", tags)
+  for i = removals + 1, #before do
+    total = total + (before[i] and 0 or 1)
   end
   if total > limit then
     return redis.error_reply("OVER_LIMIT tags")
@@ -34,4 +36,4 @@ end
 if first <= #ARGV then
   redis.call("HSET", tags, unpack(ARGV, first))
 end
-return 1
+return before

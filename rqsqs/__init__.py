@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         UnsupportedOperation,
         UsageError,
     )
+    from rqsqs.event_models import Actor, Event
     from rqsqs.limits import AWS, NATIVE, Limits
     from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, QueueMetrics
     from rqsqs.models import (
@@ -90,6 +91,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AWS",
     "NATIVE",
+    "Actor",
     "Alarm",
     "AlarmEvaluation",
     "AlarmEvent",
@@ -113,6 +115,7 @@ __all__ = [
     "EmbeddedServerUnavailable",
     "EmptyBatchRequest",
     "Entry",
+    "Event",
     "FailedEntry",
     "Failure",
     "FormatNewer",
@@ -177,7 +180,8 @@ _MODULES = (
     "_sync.message",
     "_sync.queue",
     "_sync.connection",
-    "alarm_models",  # last: few programs need them
+    "event_models",  # last: few programs need these
+    "alarm_models",
     "_core.alarm_records",
     "_sync.alarms",
 )

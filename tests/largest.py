@@ -17,10 +17,11 @@ from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
 from rqsqs._core.operations import alarms as operations_of_alarms
 from rqsqs._core.operations import browse as browsing
-from rqsqs._core.operations import leases, metric_history, moves, queues
+from rqsqs._core.operations import events, leases, metric_history, moves, queues
 from rqsqs._io import protocol
 from rqsqs._io.sync import clients
 from rqsqs.alarm_models import Alarm, AlarmEvent
+from rqsqs.event_models import Actor
 from rqsqs.limits import NATIVE
 from rqsqs.metric_models import Histogram, QueueMetrics
 from rqsqs.models import Failure, State
@@ -629,6 +630,18 @@ def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(operations_of_alarms.mark_evaluation(space, AlarmEvaluation(engine.clock.ms, 0, 1, "e" * 250)))
     assert meter(alarms.history(space, None, 0, 0, 10_000))
     meter(alarms.delete(space, list(everything.alarms)))
+
+
+@scenario("add_event read_events")
+def telling(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """Events that say as much as they may, so many that the older ones have to go."""
+    space, who = engine.transport.space, Actor("gateway", "k" * 500, "a" * 500, "1" * 500)
+    texts = {f"{n:0100}": "x" * 5000 for n in range(6)}
+    for n in range(400):
+        meter(events.add_event(space, "settings-changed", q.name, who, texts, {}, {}, f"{n}" * 100, 1000))
+    operation = events.read_events(space, "", "0")
+    operation.parse = None
+    assert len(meter(operation)) == 101
 
 
 @scenario("set_partition")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rqsqs import _arguments as arguments
 from rqsqs import _settings
+from rqsqs._arguments import Moment
 from rqsqs._async.queue import Queue
 from rqsqs._core import flows
 from rqsqs._core.keys import Clock
@@ -14,6 +16,7 @@ from rqsqs._io import defaults
 from rqsqs._io.urls import shown
 from rqsqs._settings import QueueSettings
 from rqsqs.errors import QueueDoesNotExist, QueueNameExists, UsageError
+from rqsqs.event_models import Event
 from rqsqs.limits import Limits
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Durability, Statistics
@@ -180,6 +183,49 @@ class Connection:
         from rqsqs._async.alarms import Alarms  # few programs need them
 
         return Alarms(self.transport)
+
+    async def events(
+        self,
+        since: Moment | timedelta | None = None,
+        until: Moment | None = None,
+        *,
+        queue: str | Queue | None = None,
+        kind: str | Iterable[str] | None = None,
+        who: str | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """What was done to queues, and happened to them: a round trip for every 100 events.
+
+        Args:
+            since: from when on: a datetime with time zone, epoch seconds, or a timedelta before now; None = all that is
+                kept, two weeks at most.
+            until: the end; None = there is none.
+            queue: only those of this queue, or its name; it may be gone by now.
+            kind: only those of this kind or these, for example "queue-deleted".
+            who: only those of whose doer the API, name, address or account has this text in it.
+            follow: wait for what happens next, until `until` or for ever.
+
+        Yields:
+            Each Event, the oldest first.
+
+        Raises:
+            InvalidParameterValue, ServerError.
+        """
+        from rqsqs._chosen_events import Chosen  # only if somebody needs it
+        from rqsqs._core.flows.events import next_events
+
+        chosen, is_followed = Chosen(since, until, queue, kind, who), arguments.flag("follow", follow)
+        after, is_last = "", False
+        while not is_last:
+            page = await self.transport.run(next_events(self.transport.space, after, chosen.since, is_followed))
+            chosen.learn(page.now_ms)
+            is_last = page.is_last and not (is_followed and not chosen.is_over(page.now_ms))
+            for event in page.events:
+                after = event.id
+                if chosen.is_over(event.at_ms):
+                    return
+                if chosen.has(event):
+                    yield event
 
     async def delete_queue(self, name: str | Queue) -> None:
         """Delete a queue with everything in it.

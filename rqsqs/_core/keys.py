@@ -8,7 +8,10 @@ import hashlib
 import itertools
 import random
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rqsqs.event_models import Actor
 
 FIFO_SUFFIX = ".fifo"
 SLOTS = 16_384  # of a Redis Cluster
@@ -219,6 +222,12 @@ class Keyspace:
         self.format = f"{format_of or prefix}:{{queues}}:format"
         self.sampler = f"{prefix}:{{queues}}:sampler"
         self._alarms = f"{prefix}:{{alarms}}:"
+        self.events = f"{prefix}:{{events}}:stream"
+        self.actor: Actor | None = None  # who uses these keys; None = a program, by the native API
+
+    def told(self, about: str) -> str:
+        """The key that stands while an event of something is not told again (lua/add_event.lua)."""
+        return f"{self.prefix}:{{events}}:told:{about}"
 
     def _queue(self, name: str) -> QueueRef:
         return QueueRef(self, name)

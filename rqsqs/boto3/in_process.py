@@ -31,6 +31,7 @@ from botocore.parsers import create_parser
 
 from rqsqs import embedded
 from rqsqs._core import telemetry
+from rqsqs._core.actors import program
 from rqsqs._core.operation import Flow
 from rqsqs._io.connect import shown
 from rqsqs._io.sync.runner import Transport
@@ -154,6 +155,7 @@ class Responder(_Responder):
         with self._lock:
             if self._transport is None:
                 self._transport = Transport(self.url, **self._options)
+                self._transport.space.actor = program("boto3")
                 _LINKS.add(self._transport.link)
             return self._transport
 
@@ -200,6 +202,7 @@ class AsyncResponder(_Responder):
             from rqsqs._io.aio.runner import Transport as AsyncTransport
 
             self._transport, self._loop = AsyncTransport(self.url, **self._options), loop
+            self._transport.space.actor = program("boto3")
         return self._transport
 
     async def close(self) -> None:

@@ -27,8 +27,8 @@ _RECEIVE = (
 )  # fmt: skip
 _WORK = ("release_message", "release_message_fifo", "beat_consumer", "clear_outbox", "end_handover", "get_queue_tags")
 _LOOK = ("count_messages", "count_messages_fifo", "get_queue_tags", "list_consumers", "list_groups", "list_queues",
-         "list_message_move_tasks", "read_history", "read_alarms")  # fmt: skip
-_SAMPLE = ("take_lease", "append_history", "pack_history")
+         "list_message_move_tasks", "read_history", "read_alarms", "read_events")  # fmt: skip
+_SAMPLE = ("take_lease", "append_history", "pack_history", "add_event")
 
 _CONNECTION = ("evalsha", "script|load", "time", "ping", "select", "client|setname", "client|id", "cluster|slots")
 _WAITING = ("blpop", "exists", "client|unblock", "client|tracking", "client|caching")
@@ -96,7 +96,8 @@ ROLES = {
 
 _WRITES = frozenset(
     ("DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "INCR", "LINSERT", "LPOP", "LPUSH", "LREM", "LSET", "LTRIM", "PEXPIRE",
-     "RPUSH", "SADD", "SET", "SPOP", "SREM", "UNLINK", "ZADD", "ZPOPMIN", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE")
+     "RPUSH", "SADD", "SET", "SPOP", "SREM", "UNLINK", "ZADD", "ZPOPMIN", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
+     "XADD", "XTRIM")
 )  # fmt: skip
 
 

@@ -46,7 +46,10 @@ class Settings:
 
     def connect(self) -> rqsqs.Connection:
         if self._connection is None:
+            from rqsqs._core.actors import user
+
             self._connection = rqsqs.connect(self.server, prefix=self.prefix)
+            self._connection.transport.space.actor = user()
         return self._connection
 
     def queue(self, name: str) -> rqsqs.Queue:

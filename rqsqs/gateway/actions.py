@@ -14,8 +14,9 @@ import re
 import time
 from typing import Any
 
-from rqsqs._core import telemetry
+from rqsqs._core import actors, telemetry
 from rqsqs.errors import RequestError, ResourceNotFound, RqsqsError, ServerError
+from rqsqs.event_models import Actor
 from rqsqs.sqs import Failed, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 from rqsqs.sqs.durability_header import NotSafeEnough
@@ -25,9 +26,10 @@ from rqsqs.sqs.names import is_account, parse_arn
 from . import sts, urls
 from .access import Access
 from .access_log import AccessLog
-from .accounts import Accounts
+from .accounts import Account, Accounts
 from .callers import Caller
 from .counts import Counts
+from .denials import Denials
 from .origins import Origins
 from .polls import HungUp, Polls, Receive
 from .protocols import json, query, xml
@@ -42,6 +44,12 @@ log = logging.getLogger("rqsqs.gateway")
 SMALL = 16 * 1024  # bytes that are read of somebody who is refused then, to say what
 
 _NOT_ON_QUEUES = frozenset({"CreateQueue", "ListQueues"})
+_TOLD = frozenset(  # of which events tell
+    (
+        "AddPermission", "CancelMessageMoveTask", "CreateQueue", "DeleteQueue", "ListMessageMoveTasks", "PurgeQueue",
+        "RemovePermission", "SetQueueAttributes", "StartMessageMoveTask", "TagQueue", "UntagQueue",
+    )
+)  # fmt: skip
 _KEY_IN_HEADER = re.compile(r"[ ,]Credential=([\w.-]{1,128})/", re.ASCII)
 _KEY_IN_QUERY = re.compile(rb"(?:^|&)X-Amz-Credential=([\w.-]{1,128})(?:/|%2[Ff])")
 _FORM = "application/x-www-form-urlencoded"
@@ -64,19 +72,26 @@ class Exchange:
     Attributes:
         action: its name, once it is known to exist.
         key_id: the access key that it is signed with; until that is checked, the one that it names.
+        account: that of its caller, once it is known.
         form: names and values of the Query protocol; None = AWS JSON.
         wants_json: the Query protocol with Accept: application/json.
     """
 
-    __slots__ = ("action", "form", "key_id", "queue", "request", "request_id", "started", "wants_json")
+    __slots__ = ("account", "action", "form", "key_id", "queue", "request", "request_id", "started", "wants_json")
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
         self.request_id = _request_id()
         self.started = time.perf_counter()
         self.action = self.queue = self.key_id = ""
+        self.account = ""
         self.form: dict[str, str] | None = None if "x-amz-target" in request.headers else {}
         self.wants_json = False
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, for events."""
+        return Actor("gateway", self.key_id, self.request.peer or "", self.account)
 
 
 class Actions:
@@ -98,6 +113,7 @@ class Actions:
         self._settings = settings
         self._access = Access(settings)
         self._accounts = Accounts(settings)
+        self._denials = Denials(self._accounts)
         self.origins = Origins(settings)
         self._proxies = Proxies(settings)
         self._access_log = access_log
@@ -126,6 +142,8 @@ class Actions:
             raise
         except (RequestError, NotSafeEnough) as error:
             response = self._refusal(exchange, error)
+            if response.status == 403:
+                self._denials.note(error, exchange.actor, exchange.action, exchange.queue)
         except Exception as error:
             response = self._failure(exchange, error)
         self._log(exchange, response.status)
@@ -149,6 +167,7 @@ class Actions:
 
     async def close(self) -> None:
         """Give all connections up."""
+        await self._denials.close()
         await self._accounts.close()
 
     async def _answer(self, exchange: Exchange, receive: Receive, root_path: str) -> HttpResponse:
@@ -182,6 +201,8 @@ class Actions:
             if action == "ReceiveMessage" and unsealed.get("WaitTimeSeconds") != 0:
                 with access.poll(caller, request):
                     response = await self.polls.run(account.transport, flow, receive)
+            elif action in _TOLD:
+                response = await self._run_told(account, flow, exchange.actor)
             else:
                 response = await account.transport.run(flow)
         except RequestError as error:
@@ -191,6 +212,15 @@ class Actions:
             account.users -= 1
             access.note_changes(action, account.number, unsealed)
         return self._success(exchange, access.seal(action, account.number, params, unsealed, response))
+
+    async def _run_told(self, account: Account, flow: Any, actor: Actor) -> dict[str, Any]:
+        """Run an action of which events tell, and who asked for it."""
+        token = actors.requester.set(actor)
+        try:
+            response: dict[str, Any] = await account.transport.run(flow)
+        finally:
+            actors.requester.reset(token)
+        return response
 
     def _find_action(self, exchange: Exchange, root_path: str) -> None:
         """Find the action. Of a body no more is read than that takes, as nobody knows yet who sent it."""
@@ -249,7 +279,7 @@ class Actions:
         except RequestError:
             exchange.key_id = _claimed_key(request)
             raise
-        exchange.key_id = caller.key_id or _claimed_key(request)
+        exchange.key_id, exchange.account = caller.key_id or _claimed_key(request), caller.account
         if is_sts and caller.is_anonymous:
             raise MissingAuthenticationToken
         return caller

@@ -24,7 +24,7 @@ async def sample(settings: GatewaySettings, accounts: Callable[[], set[str]]) ->
         accounts: tells which there are besides the one of the prefix. Those without queues get no keys.
     """
     transport = Transport(settings.url, settings.prefix, **settings.options)
-    samplers = {DEFAULT_ACCOUNT: Sampler(transport.space)}
+    samplers = {DEFAULT_ACCOUNT: Sampler(keyspace_of(transport.space, DEFAULT_ACCOUNT))}
     try:
         while True:
             await asyncio.sleep(samplers[DEFAULT_ACCOUNT].delay())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from rqsqs._core.actors import program
 from rqsqs._core.keys import Keyspace
 from rqsqs._io.defaults import writes_history
 from rqsqs._settings import default_durability
@@ -113,9 +114,12 @@ class GatewaySettings:
 def keyspace_of(space: Keyspace, account: str) -> Keyspace:
     """The keys of an account: for twelve zeros those of the gateway's prefix, else some below it, of its format."""
     if account == DEFAULT_ACCOUNT:
-        return space
-    prefix = f"{space.prefix}/{account}"
-    return Keyspace(prefix, space.clock, format_of=space.prefix, most_queues=MOST_QUEUES)
+        found = space
+    else:
+        prefix = f"{space.prefix}/{account}"
+        found = Keyspace(prefix, space.clock, format_of=space.prefix, most_queues=MOST_QUEUES)
+    found.actor = program("gateway")
+    return found
 
 
 def _checked_base(base_url: str) -> str:

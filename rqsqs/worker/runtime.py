@@ -21,6 +21,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from rqsqs import _settings
+from rqsqs._core.actors import program
 from rqsqs._core.delivery import Delivery
 from rqsqs._io import defaults
 from rqsqs._io.sync.runner import Transport
@@ -79,11 +80,13 @@ class Runtime:
         beats = Transport(settings.url, prefix, **settings.options)
         options = {"prefix": prefix, "durability": settings.durability, **settings.options}
         self.connection = Connection(settings.url, **options)  # of handlers
+        self.connection.transport.space.actor = program("worker")
         self.aio_connection: Any = None
         if any(handler.is_coroutine for handler in handlers):
             from rqsqs import aio
 
             self.aio_connection = aio.Connection(settings.url, **options)
+            self.aio_connection.transport.space.actor = program("worker")
         self.queues = [self._queue(handler) for handler in handlers]
         self.reports = ErrorReports(self.statistics)
         self.heartbeat = Heartbeat(

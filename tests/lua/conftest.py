@@ -60,10 +60,12 @@ class Engine:
         return c.visible, c.in_flight, c.delayed
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Names without the prefix; not those of call slots, which end by themselves, nor the format."""
+        """Names without the prefix; not those of call slots, which end by themselves, nor the format or events."""
         prefix = self.transport.space.prefix + ":"
         found = [key.decode().removeprefix(prefix) for key in self.redis.scan_iter(prefix + pattern, count=1000)]
-        return sorted(name for name in found if ":call:" not in name and not name.endswith("}:format"))
+        return sorted(
+            name for name in found if ":call:" not in name and not name.startswith(("{queues}:format", "{events}"))
+        )
 
     def token(self, p: Partition) -> bool:
         """Is a wake token out?"""

@@ -35,11 +35,13 @@ def die(engine: Engine, q: QueueRef, body: str) -> None:
 
 
 def step_by_step(engine: Engine, flow: Flow[Any], after: int) -> bool:
-    """Run so many operations of a flow and let the process die before the next. False if it came to its end."""
+    """Run so many operations of a flow and let the process die before the next. False if all was done."""
     try:
         step = next(flow)
         for _ in range(after):
             step = flow.send(engine.execute(step))
+        if step.script == "add_event":
+            return False
     except StopIteration:
         return False
     flow.close()

@@ -12,10 +12,11 @@ from rqsqs._core import delivery, envelope, operations, receipts, scripts
 from rqsqs._core.alarm_records import AlarmEvaluation, OutboxEntry
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
-from rqsqs._core.operations import alarms, consumers, leases, metric_history, metrics, moves, queues
+from rqsqs._core.operations import alarms, consumers, events, leases, metric_history, metrics, moves, queues
 from rqsqs._core.operations import browse as browsing
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState
 from rqsqs.errors import BY_CODE
+from rqsqs.event_models import Actor
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Failure
@@ -107,6 +108,9 @@ OPERATIONS: list[Operation] = [
     consumers.list_consumers(Q),
     consumers.order_consumer(Q, "c", "drain"),
     leases.take_lease(SPACE.sampler, "c", 5),
+    events.add_event(SPACE, "queue-created", "q", Actor("native", "p"), {}, {"VisibilityTimeout": "5"}, {}),
+    events.add_event(SPACE, "worker-lost", "q", Actor("worker", "p"), {}, {}, {"consumer": "c"}, "c", 5),
+    events.read_events(SPACE, "", "-5"),
     metric_history.append(Q.home, QueueMetrics("q", 1, 1, sent=5)),
     metric_history.pack(Q.home, [b"1700000000000" + msgpack.packb([60_000, {"0": 5}])]),
     metric_history.read(Q.home, 5, 2),

@@ -19,13 +19,14 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
         "_tracebacks",
         "alarm_models",
         "errors",
+        "event_models",
         "limits",
         "metric_models",
         "models",
     },
     {"_core"},
     {"_io", "embedded"},
-    {"_arguments", "_periods", "_settings", "_base_message"},
+    {"_arguments", "_chosen_events", "_periods", "_settings", "_base_message"},
     {"_async", "_sync", "aio", ""},
     {"sqs", "metrics", "alarms"},
     {"opentelemetry"},
@@ -94,7 +95,7 @@ def test_a_module_imports_nothing_from_above(module: str) -> None:
 
 
 def test_models_import_nothing_of_ours() -> None:
-    assert IMPORTS["models"] == IMPORTS["metric_models"] == IMPORTS["limits"] == set()
+    assert IMPORTS["models"] == IMPORTS["metric_models"] == IMPORTS["event_models"] == IMPORTS["limits"] == set()
 
 
 def test_there_is_no_circle() -> None:

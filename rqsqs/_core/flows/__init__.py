@@ -8,6 +8,7 @@ raise QueueDoesNotExist.
 from rqsqs._core.flows.browse import browse, cancel, counts, find_damage, groups, peek, reschedule
 from rqsqs._core.flows.chosen_moves import move_chosen
 from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, release
+from rqsqs._core.flows.events import tell
 from rqsqs._core.flows.metrics import Doubt, all_metrics, doubts, metrics, metrics_of_those_there
 from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, start_move
 from rqsqs._core.flows.queues import (

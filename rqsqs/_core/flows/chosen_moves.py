@@ -13,6 +13,7 @@ from rqsqs._core.flows.moves import (
     NO_SOURCE,
     WEAK_PAUSE_MS,
     drive_move,
+    end_task,
     enter_task,
     move_step,
     visible_messages,
@@ -102,7 +103,7 @@ def move_chosen(
     if not state.is_running:
         state.failed |= dict.fromkeys(rest, "Cancelled")
         rest = ()
-    yield moves.update(q, task_id, "complete")
+    yield from end_task(q, task_id, "complete")
     return Redriven(tuple(state.moved), rest, state.failed)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rqsqs._core.flows.browse import counts
+from rqsqs._core.flows.events import tell
 from rqsqs._core.flows.partitions import complete_resharding
 from rqsqs._core.flows.settle import safely
 from rqsqs._core.flows.topology import at, refresh
@@ -30,6 +31,7 @@ from rqsqs.errors import (
 from rqsqs.models import Durability, MoveTask
 
 STEP = 100  # messages in one script
+ENDED_MS = 3_600_000  # a driver that was taken for dead may end a task once more
 WEAK_PAUSE_MS = 1000  # until messages are put once more that are not safe enough where they went
 NO_SOURCE, NO_QUEUE = "CouldNotDetermineMessageSource", "AWS.SimpleQueueService.NonExistentQueue"
 TURNS, PAUSE_MS = 10, 50  # attempts to put messages into partitions that are being changed
@@ -89,7 +91,18 @@ def enter_task(q: QueueRef, destination: QueueRef | None, max_per_second: int | 
         yield moves.start(q, task_id, destination.name if destination else "", max_per_second, to_move)
     except MoveTaskRefused as e:
         raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
+    started = {"task": task_id, "destination": destination and destination.name, "to_move": to_move}
+    started["max_per_second"] = max_per_second
+    said = {name: value for name, value in started.items() if value is not None}
+    yield from tell(q.space, "redrive-started", q.name, detail=said)
     return task_id
+
+
+def end_task(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "") -> Flow[None]:
+    """A task is over: "complete", also if it was cancelled, or "fail"."""
+    status, in_all = yield moves.update(q, task_id, verb, moved, reason)
+    detail = {"task": task_id, "status": status, "moved": in_all} | ({"reason": reason} if reason else {})
+    yield from tell(q.space, "redrive-ended", q.name, detail=detail, once=task_id, once_ms=ENDED_MS)
 
 
 def _refusals(name: str) -> dict[str, str]:
@@ -161,7 +174,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
                 moved, failure, is_weak = 0, "", True
             left -= moved
             if failure:
-                yield moves.update(q, task_id, "fail", moved, failure)
+                yield from end_task(q, task_id, "fail", moved, failure)
                 return
             status, _ = yield moves.update(q, task_id, "advance", moved)
             if is_weak and status == "RUNNING":
@@ -170,7 +183,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
             if is_weak:  # cancelled: what is there stays there, however safely
                 yield from move_step(q, p, 0, task.destination or "", None)
             if status == "CANCELLING":
-                yield moves.update(q, task_id, "complete")
+                yield from end_task(q, task_id, "complete")
                 return
             if status != "RUNNING":
                 return
@@ -178,7 +191,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
                 break
             if pause_ms:
                 yield Sleep(pause_ms * moved // step)
-    yield moves.update(q, task_id, "complete")
+    yield from end_task(q, task_id, "complete")
 
 
 def move_step(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from rqsqs._core import portions
+from rqsqs._core.flows.events import tell, tell_changes
 from rqsqs._core.flows.partitions import check_resharding, finish_resharding, needs_group_scope, reshard
 from rqsqs._core.flows.topology import at, attach, check_target, detach, refresh, target_name
 from rqsqs._core.keys import Partition, QueueRef
@@ -69,6 +70,8 @@ def create_queue(
         yield from reshard(q, int(attributes["Partitions"]))
     if dlq is not None:  # also if it exists: perhaps its creation was interrupted, or its answer lost
         yield from attach(dlq, q.name, [q.home])
+    if created:
+        yield from tell(q.space, "queue-created", q.name, after=attributes, detail={"tags": tags} if tags else {})
     return bool(created)
 
 
@@ -97,6 +100,7 @@ def delete_queue(q: QueueRef, limits: Limits) -> Flow[None]:
         yield from detach(q.space.queue(fields["dlq"]), q.name)
     yield from _end(q.home, limits, purge=False, first=False)
     q.learn(b"", [])
+    yield from tell(q.space, "queue-deleted", q.name, before=_shown(fields))
 
 
 def purge_queue(q: QueueRef, limits: Limits) -> Flow[None]:
@@ -110,6 +114,7 @@ def purge_queue(q: QueueRef, limits: Limits) -> Flow[None]:
     yield from _end_shards(q, purge=True)
     while not step.is_done:
         step = yield queues.delete_queue(q.home, limits, purge=True, first=False, cursor=step.cursor)
+    yield from tell(q.space, "queue-purged", q.name)
 
 
 def _end_shards(q: QueueRef, *, purge: bool) -> Flow[None]:
@@ -146,8 +151,12 @@ def queue_info(q: QueueRef) -> Flow[QueueInfo]:
         text = fields.get(name, "")
         return int(text) // 1000 if re.fullmatch(r"\d{1,16}", text) else 0
 
-    attributes = {name: value for name, value in fields.items() if name[:1].isupper()}
-    return QueueInfo(q.name, attributes, ms("created_us"), ms("modified_us"), "paused" in fields)
+    return QueueInfo(q.name, _shown(fields), ms("created_us"), ms("modified_us"), "paused" in fields)
+
+
+def _shown(fields: Mapping[str, str]) -> dict[str, str]:
+    """Without what scripts derive and keep."""
+    return {name: value for name, value in fields.items() if name[:1].isupper()}
 
 
 def set_attributes(
@@ -167,15 +176,26 @@ def set_attributes(
         policy = attributes["RedrivePolicy"]
         if policy is not None:
             dlq = yield from check_target(q, policy, arn)
-    yield queues.set_attributes(q.home, {k: v for k, v in attributes.items() if k != "Partitions"})
+    changed = yield queues.set_attributes(q.home, {k: v for k, v in attributes.items() if k != "Partitions"})
+    yield from _tell_changes(q, changed, {k: v for k, v in attributes.items() if k != "Partitions"})
     if count > have:
         yield from reshard(q, count, have)
         yield from finish_resharding(q)
+        yield from tell_changes(
+            q.space, "settings-changed", q.name, {"Partitions": str(have)}, {"Partitions": str(count)}
+        )
     yield from _copy_to_shards(q)
     if dlq is not None:
         yield from attach(dlq, q.name, list(q.partitions))
     if before.get("RedrivePolicy") and (dlq is None or target_name(before["RedrivePolicy"]) != dlq.name):
         yield from detach(q.space.queue(target_name(before["RedrivePolicy"])), q.name)
+
+
+def _tell_changes(q: QueueRef, before: Mapping[str, str], after: Mapping[str, str | None]) -> Flow[None]:
+    settings = {name: value for name, value in after.items() if name != "Policy"}
+    yield from tell_changes(q.space, "settings-changed", q.name, before, settings)
+    if "Policy" in after:
+        yield from tell_changes(q.space, "policy-changed", q.name, before, {"Policy": after["Policy"]})
 
 
 def _copy_to_shards(q: QueueRef) -> Flow[None]:
@@ -189,12 +209,17 @@ def _copy_to_shards(q: QueueRef) -> Flow[None]:
 def pause(q: QueueRef, *, resume: bool, group: str | None = None) -> Flow[None]:
     """Let a queue or one message group hand nothing out, or go on."""
     if group is None:
-        yield queues.set_attributes(q.home, {"paused": None if resume else "1"})
+        before = yield queues.set_attributes(q.home, {"paused": None if resume else "1"})
         yield from _copy_to_shards(q)
+        if ("paused" in before) is resume:
+            yield from tell(q.space, "queue-resumed" if resume else "queue-paused", q.name)
         return
     yield from refresh(q)
+    is_changed = False
     for p in q.partitions:
-        yield from at(q, p, queues.pause_group(p, group, resume=resume), False)
+        is_changed |= yield from at(q, p, queues.pause_group(p, group, resume=resume), False)
+    if is_changed:
+        yield from tell(q.space, "group-resumed" if resume else "group-paused", q.name, detail={"group": group})
 
 
 def update_policy(q: QueueRef, change: Callable[[str | None], str | None]) -> Flow[None]:
@@ -202,8 +227,10 @@ def update_policy(q: QueueRef, change: Callable[[str | None], str | None]) -> Fl
     while True:
         fields: dict[str, str] = yield queues.get_queue(q.home)
         policy = fields.get("Policy")
-        done = yield queues.set_attributes(q.home, {"Policy": change(policy)}, field="Policy", expected=policy or "")
-        if done:
+        after = {"Policy": change(policy)}
+        before = yield queues.set_attributes(q.home, after, field="Policy", expected=policy or "")
+        if before is not None:
+            yield from _tell_changes(q, before, after)
             return
 
 
@@ -213,14 +240,18 @@ def set_tags(q: QueueRef, tags: Mapping[str, str], max_tags: int = 0) -> Flow[No
     Raises:
         OverLimit: there would be more than max_tags (0 = no limit); nothing was set.
     """
+    before: dict[str, str] = {}
     if max_tags:  # all or none
-        yield queues.set_tags(q, tags, [], max_tags)
-        return
-    for part in portions.portions(list(tags.items()), TAGS):
-        yield queues.set_tags(q, dict(part), [], 0)
+        before = yield queues.set_tags(q, tags, [], max_tags)
+    else:
+        for part in portions.portions(list(tags.items()), TAGS):
+            before |= yield queues.set_tags(q, dict(part), [], 0)
+    yield from tell_changes(q.space, "tags-changed", q.name, before, tags)
 
 
 def remove_tags(q: QueueRef, names: list[str]) -> Flow[None]:
     """Remove tags; unknown ones are ignored."""
+    before: dict[str, str] = {}
     for part in portions.portions(names, TAGS):
-        yield queues.set_tags(q, {}, list(part), 0)
+        before |= yield queues.set_tags(q, {}, list(part), 0)
+    yield from tell_changes(q.space, "tags-changed", q.name, before, dict.fromkeys(names))

@@ -77,7 +77,8 @@ def set_attributes(
     field: str = "",
     expected: str = "",
 ) -> Operation:
-    """Set (text) and remove (None) fields; the result is False if `field` has not the `expected` value."""
+    """Set (text) and remove (None) fields; the result is those fields as they were, or None if `field` has not the
+    `expected` value."""
     fields = {**attributes, **derived(attributes)}
     removals = [name for name, value in fields.items() if value is None]
     args: list[Arg] = [
@@ -89,7 +90,9 @@ def set_attributes(
         *removals,
         *(item for name, value in fields.items() if value is not None for item in (name, value)),
     ]
-    return Operation("set_queue_attributes", p.keys("meta wakeups timer"), tuple(args), lambda r: r == 1)
+    return Operation(
+        "set_queue_attributes", p.keys("meta wakeups timer"), tuple(args), lambda r: None if r == 0 else text_pairs(r)
+    )
 
 
 def get_queue(p: Partition, *, being_deleted: bool = False) -> Operation:
@@ -163,9 +166,14 @@ def get_tags(q: QueueRef) -> Operation:
 
 
 def set_tags(q: QueueRef, tags: Mapping[str, str], remove: list[str], limit: int) -> Operation:
-    """Set and remove tags."""
+    """Set and remove tags; the result is a dict of them as they were, without those that were not there."""
     args: list[Arg] = [str(limit), str(len(remove)), *remove, *(item for pair in tags.items() for item in pair)]
-    return Operation("set_queue_tags", q.home.keys("meta tags"), tuple(args))
+
+    def parse(reply: list[bytes | None]) -> dict[str, str]:
+        pairs = zip((*remove, *tags), reply, strict=True)
+        return {name: value.decode(errors="replace") for name, value in pairs if value is not None}
+
+    return Operation("set_queue_tags", q.home.keys("meta tags"), tuple(args), parse)
 
 
 def attach_source(dlq: QueueRef, source: str, tags: list[str], *, detach: bool = False, spread: str = "") -> Operation:

@@ -1,0 +1,126 @@
+"""`rqsqs events`: what was done to queues, and happened to them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+import rqsqs
+from rqsqs._text import shortened
+from rqsqs.cli import output
+from rqsqs.cli.metrics_show import WHEN
+from rqsqs.cli.parameter_types import QUEUE
+from rqsqs.cli.report import OK, Record, Result, Results, nothing
+from rqsqs.cli.settings import Settings, reported
+from rqsqs.event_models import KINDS
+
+COLUMNS, INDENT = 80, 21
+VALUE = 200  # characters of one; --json has all
+
+
+@click.command("events")
+@click.option("--since", type=WHEN, default="1d", metavar="TIME", help="From when on: 90m, 3h, 7d ago, or a time [1d].")
+@click.option("--until", type=WHEN, metavar="TIME", help="To when, written alike [now].")
+@click.option("--queue", type=QUEUE, help="Only what is about this queue, which may be gone.")
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, metavar="KIND",
+              help="Only this kind, such as queue-deleted; can be repeated.")  # fmt: skip
+@click.option("--who", metavar="TEXT", help="Only what was done by somebody with this text in name, address or API.")
+@click.option("--follow", "-f", is_flag=True, help="Wait for what happens next, until Ctrl-C.")
+@reported
+def events(
+    settings: Settings,
+    since: Any,
+    until: Any,
+    queue: str | None,
+    kinds: tuple[str, ...],
+    who: str | None,
+    follow: bool,
+) -> Results:
+    """Show what was done to queues, and happened to them: created, deleted, purged, settings, policies and tags
+    changed, paused, redriven; and requests that a gateway denied again and again. With who did it, and what there was
+    before.
+
+    The last 10,000 events are kept, for two weeks. The oldest comes first; --json prints an object per line. Exits with
+    4 if there is none.
+
+    \b
+    Kinds: queue-created, queue-deleted, queue-purged, settings-changed, policy-changed, tags-changed, queue-paused,
+    queue-resumed, group-paused, group-resumed, redrive-started, redrive-ended, access-denied,
+    alarm-changed
+
+    \b
+    Examples:
+      rqsqs events
+      rqsqs events --queue orders --since 7d
+      rqsqs events --kind queue-deleted --kind queue-purged --json
+      rqsqs events --follow --who gateway
+    """
+    is_any = False
+    end = datetime.now(UTC) - until if isinstance(until, timedelta) else until
+    found = settings.connect().events(since, end, queue=queue, kind=kinds or None, who=who, follow=follow)
+    with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
+        for event in found:
+            is_any = True
+            yield Shown(event)
+    return OK if is_any or follow else nothing("no events")
+
+
+class Shown(Result):
+    """An event: a line or two for people."""
+
+    def __init__(self, event: rqsqs.Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def records(self) -> Sequence[Record]:
+        event, who = self._event, self._event.who
+        return [
+            {
+                "id": event.id,
+                "at": datetime.fromtimestamp(event.at_ms / 1000, UTC),
+                "kind": event.kind,
+                "queue": event.queue,
+                "who": {"api": who.api, "name": who.name, "address": who.address, "account": who.account},
+                "before": event.before,
+                "after": event.after,
+                "detail": event.detail,
+            }
+        ]
+
+    def show(self) -> None:
+        event = self._event
+        at = datetime.fromtimestamp(event.at_ms / 1000).astimezone()
+        first = f"{at:%Y-%m-%d %H:%M:%S}  {event.kind:<16}  {event.queue or '-'}"
+        who = f"{event.who} ({' '.join(filter(None, (event.who.api, event.who.account)))})"
+        is_short = len(first) + len(who) + 2 <= COLUMNS
+        output.line(f"{first}  {who}" if is_short else first)
+        if not is_short:
+            output.hanging(" " * INDENT, f"by {who}", dim=True)
+        if said := ", ".join([*_changes(event.before, event.after), *_facts(event.detail)]):
+            output.hanging(" " * INDENT, said, dim=True)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """`VisibilityTimeout 30 -> 60`; of what has only one side, that."""
+    found = []
+    for name in dict.fromkeys((*before, *after)):
+        sides = [_text(side[name]) for side in (before, after) if name in side]
+        found.append(f"{name} {' -> '.join(sides)}")
+    return found
+
+
+def _facts(detail: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, value in detail.items():
+        if isinstance(value, Mapping):
+            value = " ".join([f"{key}={_text(each)}" for key, each in value.items()])
+        found.append(f"{name.replace('_', ' ')} {_text(value)}")
+    return found
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else shortened(str(value), VALUE) or '""'

@@ -1,0 +1,63 @@
+"""Events of queues: frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+KINDS = (
+    "queue-created", "queue-deleted", "queue-purged", "settings-changed", "policy-changed", "tags-changed",
+    "queue-paused", "queue-resumed", "group-paused", "group-resumed", "redrive-started", "redrive-ended",
+    "access-denied", "alarm-changed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something, or found that it happened.
+
+    Attributes:
+        api: "native", "boto3", "cli", "worker" or "gateway".
+        name: of the program; of the user who typed a command; at a gateway the access key id, "" for an anonymous
+            request.
+        address: the host; at a gateway the address of the client.
+        account: at a gateway, that of the access key, else "".
+    """
+
+    __module__ = "rqsqs"
+
+    api: str
+    name: str
+    address: str = ""
+    account: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name or 'anonymous'}@{self.address}" if self.address else self.name or "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was done to a queue, or happened to one.
+
+    Attributes:
+        id: events have ids in the order in which they were written.
+        at_ms: when, by the server's clock.
+        kind: for example "queue-created"; docs/events.md lists all.
+        queue: its name; None if the event is of no queue.
+        who: who did it, or found it.
+        before: what was changed, as it was; None = it was not there.
+        after: the same as it is now.
+        detail: what else there is to say, by the kind of the event.
+    """
+
+    __module__ = "rqsqs"
+
+    id: str
+    at_ms: int
+    kind: str
+    queue: str | None
+    who: Actor
+    before: Mapping[str, str | None] = field(default_factory=dict)
+    after: Mapping[str, str | None] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
