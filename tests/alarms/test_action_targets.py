@@ -154,6 +154,8 @@ def test_a_private_address_is_refused_when_it_is_put(tmp_path: Path) -> None:
         ("commnads = {}", "did you mean 'commands'"),
         ("listed_only = 1", "true or false, got 1"),
         ("timeout = 0", "more than 0"),
+        ("timeout = 61", "at most 60"),
+        ('[commands.page]\nargv = ["/bin/page"]\ntimeout = 61', "at most 60"),
         ("concurrency = true", "whole number"),
         ('[[webhooks]]\nhost = "https://x"', "host must be like"),
         ("[[webhooks]]", "host must be like"),

@@ -119,6 +119,21 @@ def test_a_command_is_killed_when_the_process_stops(tmp_path: Path) -> None:
         os.kill(int(pid.read_text()[:-1]), 0)
 
 
+def test_a_command_in_the_event_loop_of_gateways() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    slow = CommandLine((sys.executable, "-c", "import time; time.sleep(600)"), 0.5)
+    config = ActionsConfig(commands={"page": CommandLine((sys.executable, "-c", "print(1)")), "slow": slow})
+
+    async def main() -> list[Outcome]:
+        return [await Actions(config).run(PendingAction("id-1", f"command:{name}", TOLD)) for name in ("page", "slow")]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        done, killed = runner.run(main())
+    assert isinstance(done, Done)
+    assert isinstance(killed, Failed)
+    assert "killed" in killed.reason
+
+
 def test_the_output_of_a_command_is_bounded_and_harmless(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "rqsqs.alarms")
     program = "import sys; print('\\x1b[31mred', flush=True); sys.stderr.write('x' * 10_000_000)"

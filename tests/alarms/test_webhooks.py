@@ -273,6 +273,32 @@ def test_a_name_without_an_address_is_tried_again() -> None:
     assert isinstance(outcome, Failed)
 
 
+def test_a_name_server_that_does_not_answer() -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return []
+
+    actions = Actions(ActionsConfig(timeout=0.2), resolve=resolve, dice=lambda: 1.0)
+    outcome = asyncio.run(actions.run(PendingAction("id-1", "http://slow.example/", TOLD)))
+    assert isinstance(outcome, Failed)
+    assert "did not answer within 0.2 seconds" in outcome.reason
+
+
+def test_the_same_in_the_event_loop_of_gateways(site: Callable[..., Site]) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    there = site()
+    actions = Actions(config_for(there), dice=lambda: 1.0)
+
+    async def main() -> list[Outcome]:
+        urls = [f"http://127.0.0.1:{there.port}/", "http://localhost:1/"]
+        return [await actions.run(PendingAction("id-1", url, TOLD)) for url in urls]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        done, refused = runner.run(main())
+    assert isinstance(done, Done)
+    assert isinstance(refused, GivenUp)
+
+
 # TLS
 
 

@@ -46,6 +46,7 @@ from .retries import Retries
 from .targets import COMMAND_NAME, Target, Topic, Webhook, parse_target
 
 WEBHOOK_TIMEOUT_S, COMMAND_TIMEOUT_S = 10.0, 30.0
+MOST_TIMEOUT_S = 60  # who does an action has it to itself for two minutes
 LEAST_SECRET = 16
 MOST_BYTES = 1024 * 1024
 
@@ -177,7 +178,7 @@ class _Reader:
             MappingProxyType(commands),
             MappingProxyType(topics),
             listed_only,
-            self._seconds(document.get("timeout", WEBHOOK_TIMEOUT_S), "timeout", 300),
+            self._seconds(document.get("timeout", WEBHOOK_TIMEOUT_S), "timeout", MOST_TIMEOUT_S),
             concurrency,
             retries,
             tuple(self.warnings),
@@ -256,7 +257,7 @@ class _Reader:
         for variable, value in environment.items():
             if not isinstance(value, str) or "\0" in value + variable or "=" in variable or not variable:
                 raise self._error(where, f"environment must map names of variables to texts, got {no_secret(variable)}")
-        timeout = self._seconds(entry.get("timeout", COMMAND_TIMEOUT_S), f"{where}.timeout", 3600)
+        timeout = self._seconds(entry.get("timeout", COMMAND_TIMEOUT_S), f"{where}.timeout", MOST_TIMEOUT_S)
         return CommandLine(tuple(argv), timeout, environment)
 
     def _topic(self, arn: str, value: Any) -> Target:

@@ -23,7 +23,6 @@ from .targets import Command, Log, SendTo, Target, Webhook, allowed_target, pars
 
 log = logging.getLogger("rqsqs.alarms")
 
-TO_ONE_TARGET = 2  # actions at the same time, so that a slow target leaves room for others
 QUEUE_TIMEOUT_S = 30.0
 REMEMBERED_S = 86_400  # how long a queue knows a message that was sent: longer than it is tried again
 _GROUP = re.compile(r"[!-~]{1,128}")
@@ -90,7 +89,8 @@ class Actions:
             settle: is told of each action and its outcome. What it raises is logged: the action remains to be done.
         """
         at_once = asyncio.Semaphore(self.config.concurrency)
-        to_one: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(TO_ONE_TARGET))
+        half = max(1, self.config.concurrency // 2)  # a slow target leaves room for others
+        to_one: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(half))
 
         async def one(each: PendingAction) -> None:
             async with to_one[_place(each.target)], at_once:
