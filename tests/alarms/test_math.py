@@ -234,7 +234,7 @@ def test_the_datapoints_of_an_alarm() -> None:
     assert [point.value for point in measured(elsewhere, now, read)] == [None] * 3
 
 
-SIGNS = tuple("+-*/^<()[],$") + ("==", "AND", "||", "\x00", "\x1b")
+SIGNS = (*"+-*/^<()[],$", "==", "AND", "||", "\x00", "\x1b")
 OPERANDS = ("m1", "m2", "m3", "e", "1", "0", "2.5", "'m'", "REPEAT", "LINEAR", "ASC", "AVG")
 TOKENS = st.sampled_from([*SIGNS, *OPERANDS, *(f"{name}(" for name in FUNCTIONS)])
 
