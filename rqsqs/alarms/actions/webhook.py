@@ -194,7 +194,7 @@ async def _rest(reader: asyncio.StreamReader) -> str:
     data = b""
     with contextlib.suppress(TimeoutError, OSError):
         async with asyncio.timeout(BODY_S):
-            while len(data) < MOST_BODY and (more := await reader.read(MOST_BODY - len(data))):
+            while more := await reader.read(MOST_BODY - len(data)):
                 data += more
     return data.decode(errors="replace")
 
