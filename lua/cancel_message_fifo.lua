@@ -79,7 +79,8 @@ return require("lib.idempotency").run(function()
       return refused
     end
   end
-  local was_delayed = redis.call("ZREM", base .. "delayed", member) + redis.call("ZREM", base .. "postponed", member) > 0
+  local removed = redis.call("ZREM", base .. "delayed", member) + redis.call("ZREM", base .. "postponed", member)
+  local was_delayed = removed > 0
   if leaves then
     fifo.remove_at(list, index)
     redis.call("HDEL", states, stamp)

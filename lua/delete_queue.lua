@@ -151,6 +151,7 @@ return require("lib.idempotency").run(function()
   end
 
   local reply = finished(1, "0", not may_stay)
+  unlink("moved")
   if is_fifo then
     redis.call("HDEL", meta, "delays")
   end
@@ -158,7 +159,7 @@ return require("lib.idempotency").run(function()
     return reply
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
-  unlink("moved meta stats tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
+  unlink("meta stats tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
   unlink("history history_last history_hours")
   if redis.call("PTTL", wakeups) == -1 then -- no waiter took the token; one that ends by itself is for the next waiter
     redis.call("UNLINK", wakeups)

@@ -613,19 +613,21 @@ class FifoMachine(RuleBasedStateMachine):
             with pytest.raises(MessageNotAvailable):
                 self.run(flow)
             return
+        was_delayed = self.state(m) == "delayed"
         assert self.run(flow), f"not found: {m}"
         self.blur(m.place)
         if due_ms is None:
             self.forget(m, "cancelled")
         else:
-            m.is_postponed, m.due_ms = False, due_ms if due_ms > self.clock.ms else None
-            m.plan = f"+{due_ms}" if m.due_ms else ""
-            if m.source is None:
-                m.enqueued_at_ms = m.due_ms or m.sent_ms
-            if m.count == 0:
-                m.since_us = m.enqueued_at_ms * 1000
-            elif m.due_ms:
-                m.since_us = m.due_ms * 1000
+            given_ms = max(due_ms, self.clock.ms)
+            if given_ms > self.clock.ms or was_delayed:
+                m.is_postponed, m.due_ms = False, given_ms if given_ms > self.clock.ms else None
+                m.plan = f"+{given_ms}"
+                if m.source is None:
+                    m.enqueued_at_ms = given_ms
+                m.since_us = (m.enqueued_at_ms if m.count == 0 else given_ms) * 1000
+            elif m.count == 0:
+                m.since_us = m.enqueued_at_ms * 1000 if m.plan or m.source else m.stamp
         self.compare()
 
     @rule(name=st.sampled_from([WORK, OTHER]), dedup_id=st.sampled_from(["d1", "d2"]), group=st.sampled_from(GROUPS))
