@@ -16,7 +16,8 @@ ARGV   1 at_ms       when the metrics were read
        2 created_ms  when the queue was created
        3 totals      how many columns are totals; the others are gauges
        4... column, number
-RETURN {taken, row ...}: 1 = the sample was taken; the rows of an hour that is over, which are to be packed
+RETURN {0} | {1, {column, number ...}, row ...}: the sample was taken; what was counted since the one before; the rows
+       of an hour that is over, which are to be packed
 ERRORS QUEUE_NOT_FOUND
 BOUND  20 calls, 128 KiB
 ]]
@@ -53,6 +54,7 @@ elseif math.floor(at / MINUTE) <= math.floor(last_at / MINUTE) then
   return {0}
 end
 
+local counted = {}
 local row, now_had, now_gauges, is_news, count = {}, {}, {}, at - last_at > MISSING_MS, 0
 for i = 4, #ARGV, 2 do
   local column, number = ARGV[i], tonumber(ARGV[i + 1])
@@ -63,6 +65,7 @@ for i = 4, #ARGV, 2 do
     now_had[column] = number
     if more > 0 then -- data that was put back to an earlier state counts less than before
       row[column], is_news = more, true
+      counted[#counted + 1], counted[#counted + 2] = column, more
     end
   else
     row[column], now_gauges[column] = number, number
@@ -90,7 +93,7 @@ local function hour_of_row(stored)
   return hour_of(tonumber(string.match(stored, "^" .. string.rep("%d", 13))))
 end
 
-local reply, head = {1}, redis.call("LINDEX", history, "0")
+local reply, head = {1, counted}, redis.call("LINDEX", history, "0")
 local hour = head and hour_of_row(head) or -1
 if not head or hour >= hour_of(at) then
   return reply
@@ -99,7 +102,7 @@ for _, stored in ipairs(redis.call("LRANGE", history, "0", "59")) do
   local its = hour_of_row(stored)
   if not its then -- none of ours, and in the way of the others
     redis.call("LREM", history, "1", stored)
-    return {1}
+    return {1, counted}
   elseif its ~= hour then
     break
   end

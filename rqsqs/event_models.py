@@ -9,7 +9,7 @@ from typing import Any
 KINDS = (
     "queue-created", "queue-deleted", "queue-purged", "settings-changed", "policy-changed", "tags-changed",
     "queue-paused", "queue-resumed", "group-paused", "group-resumed", "redrive-started", "redrive-ended",
-    "access-denied", "alarm-changed",
+    "dead-lettered", "damage-found", "worker-lost", "access-denied", "alarm-changed",
 )  # fmt: skip
 
 

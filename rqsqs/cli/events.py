@@ -41,16 +41,16 @@ def events(
     follow: bool,
 ) -> Results:
     """Show what was done to queues, and happened to them: created, deleted, purged, settings, policies and tags
-    changed, paused, redriven; and requests that a gateway denied again and again. With who did it, and what there was
-    before.
+    changed, paused, redriven; dead letters, damage and lost workers; and requests that a gateway denied again and
+    again. With who did it, and what there was before.
 
     The last 10,000 events are kept, for two weeks. The oldest comes first; --json prints an object per line. Exits with
     4 if there is none.
 
     \b
     Kinds: queue-created, queue-deleted, queue-purged, settings-changed, policy-changed, tags-changed, queue-paused,
-    queue-resumed, group-paused, group-resumed, redrive-started, redrive-ended, access-denied,
-    alarm-changed
+    queue-resumed, group-paused, group-resumed, redrive-started, redrive-ended, dead-lettered, damage-found,
+    worker-lost, access-denied, alarm-changed
 
     \b
     Examples:

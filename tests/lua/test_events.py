@@ -10,6 +10,7 @@ import redis
 
 from rqsqs._core import flows
 from rqsqs._core.flows.events import tell
+from rqsqs._core.flows.metric_history import sample
 from rqsqs._core.operations import events
 from rqsqs.event_models import Actor, Event
 from rqsqs.limits import NATIVE
@@ -138,3 +139,53 @@ def test_messages_tell_nothing(engine: Engine, name: str) -> None:
     engine.delete(q, *engine.receive(q, 5))
     assert engine.bodies(q) == []
     assert len(read(engine)) == before == 1
+
+
+@pytest.fixture
+def dead(name: str) -> str:
+    return "dead.fifo" if name.endswith(".fifo") else "dead"
+
+
+def a_minute(engine: Engine) -> None:
+    engine.clock.advance_ms(60_000)
+    engine.run(sample(engine.transport.space))
+
+
+def test_the_sampler_counts_dead_letters_once(engine: Engine, name: str, dead: str) -> None:
+    engine.queue(dead)
+    q = engine.queue(name, dead)
+    engine.send(q, *range(7), group="g")
+    a_minute(engine)
+    while engine.receive(q, 10, visibility_ms=0):
+        pass
+    for _ in range(3):
+        a_minute(engine)
+    found = [event for event in read(engine) if event.kind == "dead-lettered"]
+    assert [(event.queue, event.detail) for event in found] == [
+        (name, {"count": engine.counts(engine.transport.space.queue(dead))[0], "dead_letter_queue": dead})
+    ]
+
+
+def test_the_sampler_tells_of_a_lost_worker_once(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    says = {"state": "running", "host": "web-1", "in_flight": 3}
+    for worker in ("w1", "w2"):
+        engine.run(flows.beat(q, (), 0, worker, says, 30_000))
+    a_minute(engine)
+    engine.run(flows.beat(q, (), 0, "w2", None, 0))
+    engine.run(sample(engine.transport.space))
+    a_minute(engine)
+    found = [event for event in read(engine) if event.kind == "worker-lost"]
+    assert sorted(event.detail["worker"] for event in found) == ["w1", "w2"]
+    assert (found[0].queue, found[0].detail["host"], found[0].detail["in_flight"]) == (name, "web-1", 3)
+
+
+def test_the_sampler_tells_of_damage_once_a_day(engine: Engine, name: str) -> None:
+    q = engine.queue(name)
+    engine.redis.set(q.home.base + "inflight", "secret")
+    for _ in range(3):
+        a_minute(engine)
+    found = [event for event in read(engine) if event.kind == "damage-found"]
+    assert [event.queue for event in found] == [name]
+    assert found[0].detail == {"key": q.home.base + "inflight"}
+    assert "secret" not in str(found)

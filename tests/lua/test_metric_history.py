@@ -104,7 +104,7 @@ def test_a_late_answer_to_an_earlier_minute_changes_nothing(engine: Engine, q: Q
     early = engine.run(flows.metrics(q))
     send(engine, q, 1)
     assert a_minute(engine) == 1
-    assert engine.execute(metric_history.append(q.home, early)) == (False, [])
+    assert engine.execute(metric_history.append(q.home, early)) == (False, {}, [])
     assert sums(points(engine, q, timedelta(minutes=2))) == [None, 4]
 
 
@@ -159,7 +159,7 @@ def test_a_queue_that_was_created_again_begins_anew(engine: Engine, q: QueueRef)
     engine.run(flows.delete_queue(q, NATIVE))
     assert stored(engine, q) == set()
     engine.queue(q.name)
-    assert engine.execute(metric_history.append(q.home, before)) == (False, [])
+    assert engine.execute(metric_history.append(q.home, before)) == (False, {}, [])
     send(engine, q, 1)
     a_minute(engine)
     assert sums(points(engine, q, timedelta(minutes=2))) == [None, 1]

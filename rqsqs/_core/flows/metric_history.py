@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from rqsqs._core import metric_history as histories
 from rqsqs._core.flows.metrics import all_metrics, metrics
+from rqsqs._core.flows.sampled_events import tell_damaged, tell_sampled
 from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.metric_history import HOUR_MS, KEPT_HOURS, Row
 from rqsqs._core.operation import AtOnce, Flow
 from rqsqs._core.operations import metric_history as operations
 from rqsqs._core.operations.queues import list_queues
-from rqsqs.errors import QueueDoesNotExist, RqsqsError
+from rqsqs.errors import QueueDamaged, QueueDoesNotExist, RqsqsError
 from rqsqs.metric_models import HistoryPoint, QueueMetrics
 
 AT_ONCE = 100  # queues that are sampled in one round trip
@@ -63,12 +64,18 @@ def sample(space: Keyspace) -> Flow[Sampled]:
         found = [(q, numbers) for q, numbers in zip(queues, read, strict=True) if isinstance(numbers, QueueMetrics)]
         told = yield AtOnce([operations.append(q.home, numbers) for q, numbers in found])
         errors += [error for error in (*read, *told) if isinstance(error, RqsqsError)]
-        for (q, _), appended in zip(found, told, strict=True):
+        for q, error in zip(queues, read, strict=True):
+            if isinstance(error, QueueDamaged):
+                yield from tell_damaged(q, error)
+        for (q, numbers), appended in zip(found, told, strict=True):
             if not isinstance(appended, RqsqsError):
                 taken += appended.is_taken
                 left_out += not appended.is_taken
                 if appended.to_pack:
                     yield operations.pack(q.home, appended.to_pack)
+                if appended.is_taken:
+                    counted = {histories.NAMES.get(column, column): n for column, n in appended.counted.items()}
+                    yield from tell_sampled(q, numbers, counted)
         if len(names) < AT_ONCE:
             return Sampled(taken, left_out, [e for e in errors if not isinstance(e, QueueDoesNotExist)])
         after = names[-1]

@@ -20,10 +20,12 @@ class Appended(NamedTuple):
 
     Attributes:
         is_taken: else there is one of this minute.
+        counted: since the sample before, column -> number.
         to_pack: rows, as they are stored, of an hour that is over.
     """
 
     is_taken: bool
+    counted: dict[str, int]
     to_pack: list[bytes]
 
 
@@ -42,8 +44,16 @@ def append(home: Partition, metrics: QueueMetrics) -> Operation:
         "append_history",
         home.keys("meta history history_last history_hours"),
         (str(metrics.at_ms), str(metrics.created_at_ms), str(len(totals)), *numbers),
-        lambda reply: Appended(reply[0] == 1, reply[1:]),
+        _appended,
     )
+
+
+def _appended(reply: list[Any]) -> Appended:
+    if reply[0] != 1:
+        return Appended(False, {}, [])
+    counted = reply[1]
+    pairs = zip(counted[::2], counted[1::2], strict=True)
+    return Appended(True, {column.decode(): number for column, number in pairs}, reply[2:])
 
 
 def pack(home: Partition, rows: Sequence[bytes]) -> Operation:
