@@ -110,7 +110,7 @@ def server(error: Exception, *, sent: bool, where: str = "the server", size: int
     if isinstance(error, rx.NoPermissionError) or "user executing the script" in text or "ACL failure" in text:
         return errors.AuthenticationFailed(
             f"the ACL user may not do this ({text}); it needs ~PREFIX:* +@read +@write -@dangerous +time +evalsha "
-            "+script|load, and +cluster|slots for a cluster"
+            "+script|load, and +cluster|slots for a cluster; `rqsqs acl ROLE` prints what is enough for a role"
         )
     if isinstance(error, (rx.AuthenticationError, rx.AuthorizationError)) or text.startswith(
         ("NOAUTH", "WRONGPASS", "Protocol error: unauthenticated")  # the last one: a long request

@@ -43,7 +43,7 @@ class WorkerQueueMetrics:
         waiters: receives that wait for messages right now: 1 or 0.
         received: messages.
         reclaimed: messages received again about whose last receive nobody said anything: the worker that had them was
-            killed, hung or lost the server; or another receiver let their visibility timeout pass.
+            killed, hung or lost the server; or another receiver let their visibility timeout pass, or released them.
         succeeded: messages that are deleted.
         failed: messages that failed.
         retried, dead_lettered: failed messages that are tried again, or went to the dead-letter queue.
