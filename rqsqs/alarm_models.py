@@ -80,7 +80,6 @@ GAUGES = frozenset(
 )
 DURATIONS = frozenset({"dwell", "processing"})  # histograms
 QUEUE_METRICS = COUNTS | GAUGES | DURATIONS
-SERVER_METRICS = frozenset({"used_memory_percent", "evaluation_age_s"})  # of no queue
 BYTES = "SentMessageSize"  # the name of AWS for sent_bytes; there each message is a sample
 UNITS = _words(
     "Seconds Microseconds Milliseconds Bytes Kilobytes Megabytes Gigabytes Terabytes Bits Kilobits Megabits Gigabits "
@@ -102,11 +101,11 @@ Sent = Mapping[str, Any]  # JSON objects
 
 
 def unit_of(metric_name: str) -> str:
-    """The unit in which a metric of a queue or server is measured."""
+    """The unit in which a metric of a queue is measured."""
     name = CLOUDWATCH.get(metric_name, metric_name)
     if name.endswith("_s") or name in DURATIONS:
         return "Seconds"
-    return "Bytes" if name.endswith("_bytes") else "Percent" if name.endswith("_percent") else "Count"
+    return "Bytes" if name.endswith("_bytes") else "Count"
 
 
 def percentile_of(statistic: str) -> float | None:
@@ -679,16 +678,11 @@ def _check_metric(metric: MetricQuery | Alarm) -> None:
 
 def _check_known(metric: MetricQuery | Alarm, namespace: str, name: str) -> None:
     """Is it a metric that exists? A misspelt one would never have data."""
-    known = frozenset(CLOUDWATCH) if namespace == AWS_NAMESPACE else QUEUE_METRICS | SERVER_METRICS
+    known = frozenset(CLOUDWATCH) if namespace == AWS_NAMESPACE else QUEUE_METRICS
     if name not in known:
         near = did_you_mean(name, known | frozenset(CLOUDWATCH) if metric.namespace == NAMESPACE else known)
         raise InvalidParameterValue(f"metric_name must be a metric of {namespace}, got {shown(name)}{near}")
-    if name in SERVER_METRICS:
-        if metric.queue is not None:
-            raise InvalidParameterValue(
-                f"{name} is a metric of the server, so queue must not be given, got {shown(metric.queue)}"
-            )
-    elif metric.queue is None:
+    if metric.queue is None:
         raise InvalidParameterValue(f"queue must be the name of the queue whose {name} is meant, got None")
     elif not _QUEUE.fullmatch(metric.queue):
         raise InvalidParameterValue(

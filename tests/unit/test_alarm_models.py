@@ -138,7 +138,7 @@ def test_a_metric_of_ones_own_has_any_name() -> None:
         ({"statistic": "tm99"}, "trimmed means and the like are not supported"),
         ({"metric_name": "dwell", "statistic": "Average"}, "SampleCount or a percentile"),
         ({"metric_name": "SentMessageSize", "statistic": "Maximum"}, "Sum, Average or SampleCount"),
-        ({"metric_name": "used_memory_percent"}, "a metric of the server, so queue must not be given"),
+        ({"metric_name": "used_memory"}, "must be a metric of rqsqs, got 'used_memory'"),
         ({"period": 90}, "period must be 10, 20, 30 or a multiple of 60"),
         ({"period": 60.0}, "period must be 10, 20, 30 or a multiple of 60"),
         ({"period": 1800, "evaluation_periods": 49}, "must be 86400 s at most"),
