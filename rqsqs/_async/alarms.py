@@ -131,7 +131,7 @@ class Alarms:
         Args:
             name: of an alarm; None = of all.
             since: a datetime with time zone, epoch seconds, or a timedelta before now.
-            max_events: up to so many, the newest.
+            max_events: how many at most, the newest ones.
 
         Returns:
             Events, the newest first.

@@ -61,7 +61,7 @@ class AlarmEvaluation:
 
     @property
     def is_late(self) -> bool:
-        """Is it so long ago that nobody seems to evaluate?"""
+        """Does nobody seem to evaluate any more, by its age?"""
         return self.age_s > LATE_S
 
     def to_json(self) -> dict[str, Any]:
