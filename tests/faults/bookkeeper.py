@@ -5,6 +5,8 @@ Before each call it writes what can come of it at most, afterwards what it was t
     {"queue": "work", "most": {"sent": 5}, "at": 12.5}
     {"done": {"sent": 4, "deduplicated": 1}, "at": 12.6}
 
+"got" is for those who look for the reason of a difference.
+
 A call without its second line was interrupted, or failed: perhaps all of it was done, perhaps nothing.
 """
 
@@ -77,7 +79,8 @@ class Bookkeeper:
             return None
         after = self._connection.statistics()
         done = {name: number for name, number in tell(answer).items() if number}
-        self._write({"done": done, "is_smooth": before == after})
+        got = [(m.message_id, m.receive_count, m.group) for m in answer] if "received" in most else []
+        self._write({"done": done, "is_smooth": before == after, "got": got})
         return answer
 
     def _step(self) -> None:
