@@ -114,7 +114,7 @@ def gauges_of(metrics: QueueMetrics) -> dict[str, int]:
 def read_last(data: bytes) -> Last | None:
     """None if it cannot be read: then the next sample begins anew."""
     try:
-        at_ms, created_ms, since_ms, totals, gauges = msgpack.unpackb(data, strict_map_key=False)
+        at_ms, created_ms, since_ms, totals, gauges, *_ = msgpack.unpackb(data, strict_map_key=False)
         return Last(int(at_ms), int(created_ms), int(since_ms), usable(totals), usable(gauges))
     except UNREADABLE:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_a_column_that_is_new_counts_from_its_first_sample_on(engine: Engine, q:
     send(engine, q, 5)
     a_minute(engine)
     key = q.home.base + "history_last"
-    at, created, since, totals, gauges = msgpack.unpackb(engine.redis.get(key) or b"")
+    at, created, since, totals, gauges, *_ = msgpack.unpackb(engine.redis.get(key) or b"")
     del totals["1"]
     engine.redis.set(key, msgpack.packb([at, created, since, totals, gauges]))
     send(engine, q, 1)
@@ -367,7 +368,7 @@ def test_a_last_sample_written_by_hand_is_none(engine: Engine, q: QueueRef, last
 def test_totals_written_by_hand_count_from_now(engine: Engine, q: QueueRef, totals: dict[str, Any]) -> None:
     a_minute(engine)
     key = q.home.base + "history_last"
-    at_ms, created_ms, since_ms, _, _ = msgpack.unpackb(engine.redis.get(key), strict_map_key=False)
+    at_ms, created_ms, since_ms, *_ = msgpack.unpackb(engine.redis.get(key), strict_map_key=False)
     engine.redis.set(key, msgpack.packb([at_ms, created_ms, since_ms, totals, totals]))
     points(engine, q)
     for _ in range(3):
@@ -404,3 +405,26 @@ def test_a_clock_that_is_put_back_keeps_nobody_from_being_sampled(engine: Engine
     for _ in range(400):
         a_minute(engine)
     assert engine.redis.llen(q.home.base + "history") < 120
+
+
+def test_what_was_read_before_the_last_sample_came_is_none(engine: Engine, name: str) -> None:
+    """Two samplers at the turn of a minute: one reads the home of a queue first and the other partitions last."""
+    is_fifo = name.endswith(".fifo")
+    settings = {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"} if is_fifo else {}
+    q = engine.queue(name, Partitions="2", **settings)
+    to_the_minute(engine)
+    a_minute(engine)
+    for _ in range(3):
+        to_the_minute(engine)
+        engine.clock.advance_ms(2 * MINUTE_MS - 100)
+        less = engine.run(flows.metrics(q))
+        for n in range(20):
+            engine.send(q, n, group=str(n))
+        more = replace(engine.run(flows.metrics(q)), at_ms=less.at_ms)
+        engine.clock.advance_ms(150)
+        less = replace(less, at_ms=engine.clock.ms)
+        engine.clock.advance_ms(50)
+        assert engine.execute(metric_history.append(q.home, more)).is_taken
+        assert not engine.execute(metric_history.append(q.home, less)).is_taken
+    a_minute(engine)
+    assert sum([s or 0 for s in counted(points(engine, q))]) == 60

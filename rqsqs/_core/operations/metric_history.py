@@ -43,7 +43,7 @@ def append(home: Partition, metrics: QueueMetrics) -> Operation:
     return Operation(
         "append_history",
         home.keys("meta history history_last history_hours"),
-        (str(metrics.at_ms), str(metrics.created_at_ms), str(len(totals)), *numbers),
+        (home.space.now_us(), str(metrics.at_ms), str(metrics.created_at_ms), str(len(totals)), *numbers),
         _appended,
     )
 

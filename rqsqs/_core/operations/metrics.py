@@ -169,7 +169,7 @@ def _tally(now: int, packed: bytes) -> Tally:
 
 
 def together(partitions: Sequence[PartitionMetrics]) -> PartitionMetrics:
-    """All partitions of a queue, the home first. A message group can be in several of them."""
+    """All partitions of a queue, the home first, by whose clock they are. A message group can be in several of them."""
     if len(partitions) == 1:
         return partitions[0]
     home, stats = partitions[0], Counter[str]()
@@ -187,7 +187,6 @@ def together(partitions: Sequence[PartitionMetrics]) -> PartitionMetrics:
         oldest_sent_at_ms=min(
             [p.oldest_sent_at_ms for p in partitions if p.oldest_sent_at_ms is not None], default=None
         ),
-        at_ms=max([p.at_ms for p in partitions]),
         unreceived=sum([p.unreceived for p in partitions]),
         received=sum([p.received for p in partitions]),
         oldest_age_ms=_oldest([p.oldest_age_ms for p in partitions]),
