@@ -40,7 +40,8 @@ end
 
 -- Take messages off the head of a list. Returns how many, and whether that were all.
 local function take_from_list(r, list, group)
-  local room, entries = r.room, nil
+  local room = r.room
+  local entries
   entries, r.bytes, r.reads = large.range(r.largest, list, room, r.bytes, r.reads)
   local taken = #entries / 2
   for i = 1, #entries, 2 do
@@ -78,7 +79,8 @@ end
 
 -- Empty a message group ("": what has none). Returns whether it is empty.
 function purge.group(r, group)
-  local list, taken, is_empty = r.base .. "group:" .. group, nil, true
+  local list, is_empty = r.base .. "group:" .. group, true
+  local taken
   if not r.is_fifo then
     list = fair_ring.list(r.base, group)
   end
