@@ -17,6 +17,7 @@ pytest.importorskip("rich")
 
 import rqsqs
 from rqsqs import Histogram, HistoryPoint, MetricStatistics, QueueMetrics
+from rqsqs._core.operation import Operation
 from rqsqs._core.operations import metric_history
 from rqsqs.cli import charts
 from rqsqs.cli.metrics_show import chart_of
@@ -32,6 +33,12 @@ def create_older(connection: rqsqs.Connection, name: str) -> rqsqs.Queue:
     created_us = time.time_ns() // 1000 - 120_000_000
     client(connection.transport.url).hset(queue._ref.home.keys("meta")[0], "created_us", created_us)
     return queue
+
+
+def sampled_at(at_ms: int, append: Operation) -> Operation:
+    """The same, appended at that time."""
+    append.args = (str(at_ms * 1000), *append.args[1:])
+    return append
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def orders(connection: rqsqs.Connection) -> rqsqs.Queue:
             dwell=Histogram((0,) * 10 + (60 * minute,)),
             consumers={"running": 2},
         )
-        assert connection.transport.run(metric_history.append(home, numbers)).is_taken
+        assert connection.transport.run(sampled_at(numbers.at_ms, metric_history.append(home, numbers))).is_taken
     return queue
 
 
@@ -171,7 +178,8 @@ def test_a_sample_tells_what_it_did(run: Run, connection: rqsqs.Connection) -> N
     sampled = create_older(connection, "sampled")
     numbers = sampled.metrics()
     later = replace(numbers, at_ms=numbers.at_ms + 2 * MINUTE_MS)  # another minute may begin meanwhile
-    assert connection.transport.run(metric_history.append(sampled._ref.home, later)).is_taken
+    appended = sampled_at(later.at_ms, metric_history.append(sampled._ref.home, later))
+    assert connection.transport.run(appended).is_taken
     assert records(run("metrics", "sample", "--once", "--json")) == [{"sampled": 1, "left_out": 1, "failed": 0}]
 
 

@@ -41,9 +41,9 @@ def blocked(valkey_url: str) -> Callable[[], int]:
 
 
 def names(url: str, prefix: str) -> list[bytes]:
-    """All keys but those that end by themselves, and that of the format, which belongs to no queue."""
+    """All keys but those that end by themselves, and those of format and events, which belong to no queue."""
     keys = client(url).scan_iter(prefix + ":*", count=1000)
-    return [key for key in keys if b":call:" not in key and not key.endswith(b":format")]
+    return [key for key in keys if b":call:" not in key and b":{events}:" not in key and not key.endswith(b":format")]
 
 
 class Waiting(threading.Thread):

@@ -17,7 +17,8 @@ def promised(prefix: str) -> list[str]:
     """The rights that the message of a refusal names, for a cluster too."""
     error = error_mapping.server(redis.exceptions.NoPermissionError("NOPERM"), sent=True)
     _, _, text = str(error).partition("it needs ")
-    rights = text.replace("PREFIX", prefix).replace(", and ", " ").removesuffix(" for a cluster").split()
+    text = text.partition(" for a cluster")[0]
+    rights = text.replace("PREFIX", prefix).replace(", and ", " ").split()
     assert rights[-1] == "+cluster|slots"
     return rights
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import boto3 as plain_boto3
@@ -249,7 +250,7 @@ def request_errors(cls: type[errors.RequestError] = errors.RequestError) -> list
 class RunsNothing:
     """A transport whose flows ask for nothing."""
 
-    space = None
+    space = SimpleNamespace()
 
     def __init__(self, *_: object, **__: object) -> None:
         self.link = self
