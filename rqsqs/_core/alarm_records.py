@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rqsqs.alarm_models import Alarm, AlarmState, CompositeAlarm, alarm_of
@@ -88,6 +88,10 @@ class OutboxEntry:
     before: AlarmState
     state: AlarmState
     attempts: int = 0
+
+    def tried(self) -> OutboxEntry:
+        """The same after one more attempt."""
+        return replace(self, attempts=self.attempts + 1)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored, below its id."""

@@ -60,6 +60,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "top": ("top.top", "Show the numbers again and again."),
         "events": ("events.events", "Show what was done to queues, and by whom."),
         "metrics": ("metrics.group", "Show what happened to queues, and let Prometheus read it."),
+        "alarms": ("alarms.group", "Be told when something is wrong with a queue."),
     },
     "Server": {
         "doctor": ("doctor.doctor", "Check the server and the queues, with advice."),

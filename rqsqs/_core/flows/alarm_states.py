@@ -114,9 +114,17 @@ def settle_composites(space: Keyspace, afresh: Mapping[str, str] = MappingProxyT
 
 
 def settle(
-    space: Keyspace, alarms: dict[str, Stored], now_ms: int, afresh: Mapping[str, str] = MappingProxyType({})
+    space: Keyspace,
+    alarms: dict[str, Stored],
+    now_ms: int,
+    afresh: Mapping[str, str] = MappingProxyType({}),
+    minute: int | None = None,
 ) -> Flow[bool]:
-    """The same with alarms that were read, which are brought up to date; False = some of them changed meanwhile."""
+    """The same with alarms that were read, which are brought up to date; False = some of them changed meanwhile.
+
+    Args:
+        minute: that is evaluated. Nothing is changed if somebody is beyond it, who may have done half of the next one.
+    """
     for name in children_first(alarms):
         each = alarms[name]
         assert isinstance(each.alarm, CompositeAlarm)
@@ -130,7 +138,7 @@ def settle(
             changed = [child for child, at_ms in seen.items() if (each.seen or {}).get(child) != at_ms]
             reason, data = _reason(name, value, children, changed, afresh.get(name))
             state = following(state, value, reason, data, now_ms)
-        if not (yield transition(space, each, state, seen=seen)):
+        if not (yield transition(space, each, state, seen=seen, minute=minute)):
             return False
         alarms[name] = moved(each, state, seen)
     return True

@@ -1,0 +1,83 @@
+"""`rqsqs alarms run`: evaluates alarms and does their actions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from rqsqs.cli import output
+from rqsqs.cli.report import OK, REFUSED, Result, Results
+from rqsqs.cli.settings import Settings, reported
+
+
+@click.command("run")
+@click.option("--actions", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="The actions file: commands, hosts of webhooks and their secrets.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Evaluate now, do the actions that are due, and end.")
+@reported
+def run(settings: Settings, file: Path | None, once: bool) -> Results:
+    """Evaluate all alarms each minute and do their actions, until Ctrl-C.
+
+    Several do no harm: one evaluates, and the others wait until it ends or dies. It also writes the history of queues
+    where no worker and no gateway does (see `rqsqs metrics sample`), as alarms look at that. Each transition is logged.
+
+    \b
+    Examples:
+      rqsqs alarms run
+      rqsqs alarms run --actions /etc/rqsqs/actions.toml
+    """
+    import rqsqs.aio
+    from rqsqs.alarms.actions import Actions, ActionsConfig, read
+    from rqsqs.alarms.running import AlarmRunner, queue_opener
+    from rqsqs.metrics.sampling import Sampler
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="rqsqs: %(message)s")
+    config = ActionsConfig() if file is None else read(file)
+    for warning in config.warnings:
+        output.note(f"rqsqs: {warning}")
+
+    async def sample(connection: rqsqs.aio.Connection) -> None:
+        sampler = Sampler(connection.transport.space)
+        while True:
+            await asyncio.sleep(sampler.delay())
+            try:
+                await connection.transport.run(sampler.turn())
+            except Exception as error:
+                if sampler.failed(error):
+                    return
+
+    async def until_signalled() -> AlarmRunner:
+        ended = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        async with rqsqs.aio.connect(settings.server, prefix=settings.prefix) as connection:
+            runner = AlarmRunner(connection.transport, Actions(config, open_queue=queue_opener(connection)))
+            if once:
+                await connection.transport.run(runner.evaluator.evaluate())
+                await runner.act()
+                return runner
+            output.note("evaluates alarms each minute; Ctrl-C ends it")
+            tasks = [asyncio.create_task(each) for each in (runner.run(), sample(connection), ended.wait())]
+            try:
+                await asyncio.wait((tasks[0], tasks[2]), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+            return runner
+
+    runner = asyncio.run(until_signalled())
+    if once:
+        last = runner.evaluator.last
+        count = 0 if last is None else last.alarms
+        failed = 0 if last is None else last.failed
+        yield Result(f"evaluated {output.counted(count, 'alarm')}", evaluated=count, failed=failed)
+        return REFUSED if failed else OK
+    return OK
