@@ -210,7 +210,7 @@ def gateway_command(url: str, prefix: str, port: int, keys: Path | None) -> list
 from pathlib import Path
 from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.serving import ServingSettings, listen, serve
-serve(lambda: Gateway(GatewaySettings({given})), ServingSettings(), listen("127.0.0.1", {port}))
+serve(lambda _: Gateway(GatewaySettings({given})), ServingSettings(), listen("127.0.0.1", {port}))
 """
     return [sys.executable, "-c", script]
 

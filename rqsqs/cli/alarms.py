@@ -49,7 +49,7 @@ def group() -> None:
     \b
     Examples:
       rqsqs alarms defaults orders --action log:
-      rqsqs alarms set late 'oldest_age_s > 300' --queue orders --periods 5 --action https://hooks.example.com/T0
+      rqsqs alarms set late 'oldest_age_s > 300' --queue orders --action https://example.com/T0
       rqsqs alarms run
       rqsqs alarms ls
     """
@@ -117,9 +117,9 @@ def set_alarm(
     \b
     Examples:
       rqsqs alarms set late 'oldest_age_s > 300' --queue orders --periods 5 --datapoints 3
-      rqsqs alarms set slow 'processing > 30' --statistic p99 --period 5m --queue orders --missing notBreaching
+      rqsqs alarms set slow 'processing > 30' --statistic p99 --queue orders --missing notBreaching
       rqsqs alarms set again 'received - 3 * deleted > 30' --queue orders --period 5m
-      rqsqs alarms set page 'ALARM(late) AND NOT ALARM(deploying)' --action https://hooks.example.com/T0
+      rqsqs alarms set page 'ALARM(late) AND NOT ALARM(deploying)' --action https://example.com/T0
       rqsqs alarms show late --json | rqsqs --prefix test alarms set --file -
     """
     from rqsqs.alarms.conditions import alarm_from
@@ -267,7 +267,7 @@ def defaults(
     \b
     Examples:
       rqsqs alarms defaults orders --dry-run
-      rqsqs alarms defaults orders --action https://hooks.example.com/T0 --ok-action https://hooks.example.com/T0
+      rqsqs alarms defaults orders --action https://example.com/T0
     """
     from rqsqs.alarms.conditions import defaults as defaults_of
 

@@ -22,9 +22,9 @@ from rqsqs.cli.settings import Settings, reported
 @click.option("--once", is_flag=True, help="Evaluate now, do the actions that are due, and end.")
 @reported
 def run(settings: Settings, file: Path | None, once: bool) -> Results:
-    """Evaluate all alarms each minute and do their actions, until Ctrl-C.
+    """Evaluate alarms each minute, and do their actions.
 
-    Several do no harm: one evaluates, and the others wait until it ends or dies. It also writes the history of queues
+    It runs until Ctrl-C. Several do no harm: one evaluates, and the others wait until it ends or dies. It also writes the history of queues
     where no worker and no gateway does (see `rqsqs metrics sample`), as alarms look at that. Each transition is logged.
 
     \b
