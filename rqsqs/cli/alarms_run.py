@@ -24,8 +24,9 @@ from rqsqs.cli.settings import Settings, reported
 def run(settings: Settings, file: Path | None, once: bool) -> Results:
     """Evaluate alarms each minute, and do their actions.
 
-    It runs until Ctrl-C. Several do no harm: one evaluates, and the others wait until it ends or dies. It also writes the history of queues
-    where no worker and no gateway does (see `rqsqs metrics sample`), as alarms look at that. Each transition is logged.
+    It runs until Ctrl-C. Several do no harm: one evaluates, and the others wait until it ends or dies. It also writes
+    the history of queues where no worker and no gateway does (see `rqsqs metrics sample`), as alarms look at that. Each
+    transition is logged.
 
     \b
     Examples:
