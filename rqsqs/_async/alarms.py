@@ -1,4 +1,4 @@
-"""Alarms of a prefix: definitions, states and histories. `rqsqs alarms run` and gateways evaluate them."""
+"""Alarms of a prefix: definitions, states and histories. `rqsqs alarms run` evaluates them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Alarms:
             state: only those in this state.
 
         Returns:
-            They, in order of names. Those that cannot be read are left out (`rqsqs doctor` names them).
+            They, in order of names. Those that cannot be read are left out.
         """
         prefix = arguments.text("prefix", prefix)
         if state is not None:

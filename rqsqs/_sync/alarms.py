@@ -1,5 +1,5 @@
 # Made by tools/unasync.py from rqsqs/_async/alarms.py: edit that, and run `make sync`.
-"""Alarms of a prefix: definitions, states and histories. `rqsqs alarms run` and gateways evaluate them."""
+"""Alarms of a prefix: definitions, states and histories. `rqsqs alarms run` evaluates them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Alarms:
             state: only those in this state.
 
         Returns:
-            They, in order of names. Those that cannot be read are left out (`rqsqs doctor` names them).
+            They, in order of names. Those that cannot be read are left out.
         """
         prefix = arguments.text("prefix", prefix)
         if state is not None:

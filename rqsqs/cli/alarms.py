@@ -62,8 +62,8 @@ def group() -> None:
 def list_alarms(settings: Settings, name_prefix: str, state: Any) -> Results:
     """List all alarms, or those that start with NAME_PREFIX: those in ALARM first. Exits with 4 if there are none.
 
-    If nobody evaluates alarms, it says so: then the states are old, and nobody is woken. `rqsqs alarms run` and
-    gateways with --alarms evaluate them.
+    If nobody evaluates alarms, it says so: then the states are old, and nobody is woken. `rqsqs alarms run` evaluates
+    them.
 
     \b
     Examples:
@@ -349,7 +349,7 @@ def _short(text: str) -> str:
 def _say_who(evaluation: rqsqs.AlarmEvaluation | None) -> None:
     """Say on stderr if nobody evaluates, or not all could be."""
     if evaluation is None:
-        output.note("rqsqs: nobody evaluates alarms: start `rqsqs alarms run`, or a gateway with --alarms")
+        output.note("rqsqs: nobody evaluates alarms: start `rqsqs alarms run`")
     elif evaluation.is_late:
         ago = output.age(evaluation.age_s)
         output.note(f"rqsqs: nobody evaluates alarms; {evaluation.evaluator} did {ago} ago: start `rqsqs alarms run`")
