@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +15,7 @@ import rqsqs
 from rqsqs._base_message import moment
 from rqsqs.cli import output
 from rqsqs.cli.alarms_run import run
-from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE
+from rqsqs.cli.parameter_types import ALARM, FILE, PAIR, QUEUE, duration_from
 from rqsqs.cli.report import OK, Column, Done, Facts, Lines, Record, Results, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
 from rqsqs.cli.show import dead_letter_queue
@@ -81,13 +83,15 @@ def list_alarms(settings: Settings, name_prefix: str, state: Any) -> Results:
 
 
 @group.command("set", short_help="Create an alarm, or replace it.")
-@click.argument("name", required=False)
+@click.argument("name", type=ALARM, required=False)
 @click.argument("condition", required=False)
 @click.option("--queue", "-q", type=QUEUE, metavar="QUEUE", help="The queue whose metrics are meant.")
 @click.option("--statistic", metavar="NAME",
               help="Sum, Average, Minimum, Maximum, SampleCount, p99 ... [Sum of counts, p99 of dwell and processing, "
               "else Maximum].")  # fmt: skip
-@click.option("--period", type=DURATION, help="How long a datapoint is [60]: 10, 20, 30 or whole minutes.")
+@click.option(
+    "--period", type=duration_from(10, 86_400), help="How long a datapoint is [60]: 10, 20, 30 or whole minutes."
+)
 @click.option("--periods", "evaluation_periods", type=click.IntRange(1), metavar="N",
               help="How many of the newest datapoints are looked at [1].")  # fmt: skip
 @click.option("--datapoints", "datapoints_to_alarm", type=click.IntRange(1), metavar="M",
@@ -102,7 +106,7 @@ def list_alarms(settings: Settings, name_prefix: str, state: Any) -> Results:
 @click.option("--no-data-action", "insufficient_data_actions", multiple=True, metavar="TARGET",
               help="The same on INSUFFICIENT_DATA.")  # fmt: skip
 @click.option("--tag", "tags", type=PAIR, multiple=True, help="A tag; may be repeated.")
-@click.option("--file", "file", type=click.File("r"), metavar="FILE",
+@click.option("--file", "file", type=FILE, metavar="FILE",
               help="Read alarms as JSON with CloudWatch's names instead, one or a list, as `rqsqs alarms show --json` "
               "prints them; - is stdin.")  # fmt: skip
 @reported
@@ -151,7 +155,7 @@ def set_alarm(
 
 
 @group.command("show", short_help="Show an alarm in full.")
-@click.argument("name")
+@click.argument("name", type=ALARM)
 @reported
 def show(settings: Settings, name: str) -> Results:
     """Show the alarm NAME: what it looks at, its state, and what it does. With --json as CloudWatch names it.
@@ -185,8 +189,8 @@ def show(settings: Settings, name: str) -> Results:
 
 
 @group.command("history", short_help="Show what happened to alarms.")
-@click.argument("name", required=False)
-@click.option("--since", type=DURATION, default="14d", show_default=True, help="How far back.")
+@click.argument("name", type=ALARM, required=False)
+@click.option("--since", type=duration_from(1, 1_209_600), default="14d", show_default=True, help="How far back.")
 @click.option("--max", "most", type=click.IntRange(1, 100_000), default=100, show_default=True, metavar="N",
               help="Up to N events, the newest.")  # fmt: skip
 @reported
@@ -210,7 +214,7 @@ def history(settings: Settings, name: str | None, since: float, most: int) -> Re
 
 
 @group.command("test", short_help="Put an alarm into ALARM for a moment, so that its actions are done.")
-@click.argument("name")
+@click.argument("name", type=ALARM)
 @click.option("--state", type=click.Choice(STATES), default="ALARM", show_default=True, help="The state to begin.")
 @reported
 def test(settings: Settings, name: str, state: Any) -> Results:
@@ -234,7 +238,7 @@ def test(settings: Settings, name: str, state: Any) -> Results:
 
 
 @group.command("rm", short_help="Delete alarms.")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", type=ALARM, metavar="NAME...", nargs=-1, required=True)
 @reported
 def remove(settings: Settings, names: Sequence[str]) -> Results:
     """Delete alarms, all of them or none. Their histories stay for two weeks.
@@ -287,13 +291,16 @@ def defaults(
 group.add_command(run)
 
 
-def _read(file: Any) -> list[rqsqs.Alarm | rqsqs.CompositeAlarm]:
+def _read(file: str) -> list[rqsqs.Alarm | rqsqs.CompositeAlarm]:
     from rqsqs.alarm_models import alarm_of
 
     try:
-        data = json.load(file)
+        with contextlib.nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8") as stream:
+            data = json.load(stream)
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"{file.name} must be JSON: {error}") from None
+        raise click.UsageError(f"{file} must be JSON: {error}") from None
     of_state = {"StateValue", "StateReason", "StateReasonData", "StateUpdatedTimestamp", "StateTransitionedTimestamp"}
     each = data if isinstance(data, list) else [data]
     return [

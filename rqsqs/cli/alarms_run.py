@@ -12,16 +12,17 @@ from pathlib import Path
 import click
 
 from rqsqs.cli import output
+from rqsqs.cli.parameter_types import FILE
 from rqsqs.cli.report import OK, REFUSED, Result, Results
 from rqsqs.cli.settings import Settings, reported
 
 
 @click.command("run")
-@click.option("--actions", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--actions", "file", type=FILE, metavar="FILE",
               help="The actions file: commands, hosts of webhooks and their secrets.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Evaluate now, do the actions that are due, and end.")
 @reported
-def run(settings: Settings, file: Path | None, once: bool) -> Results:
+def run(settings: Settings, file: str | None, once: bool) -> Results:
     """Evaluate alarms each minute, and do their actions.
 
     It runs until Ctrl-C. Several do no harm: one evaluates, and the others wait until it ends or dies. It also writes
@@ -39,7 +40,7 @@ def run(settings: Settings, file: Path | None, once: bool) -> Results:
     from rqsqs.metrics.sampling import Sampler
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="rqsqs: %(message)s")
-    config = ActionsConfig() if file is None else read(file)
+    config = ActionsConfig() if file is None else read(Path(file))
     for warning in config.warnings:
         output.note(f"rqsqs: {warning}")
 

@@ -47,9 +47,13 @@ def events(
     The last 10,000 events are kept, for two weeks. The oldest comes first; --json prints an object per line. Exits with
     4 if there is none.
 
-    Kinds: queue-created, queue-deleted, queue-purged, settings-changed, policy-changed, tags-changed, queue-paused,
-    queue-resumed, group-paused, group-resumed, redrive-started, redrive-ended, dead-lettered, damage-found,
-    worker-lost, access-denied, alarm-changed
+    \b
+    Kinds:
+      queue-created, queue-deleted, queue-purged, settings-changed,
+      policy-changed, tags-changed, queue-paused, queue-resumed,
+      group-paused, group-resumed, redrive-started, redrive-ended,
+      dead-lettered, damage-found, worker-lost, access-denied,
+      alarm-changed
 
     \b
     Examples:

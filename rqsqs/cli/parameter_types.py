@@ -124,6 +124,13 @@ def _file(text: str) -> str:
     raise ValueError(f"{text!r} cannot be the name of a file")
 
 
+def _alarm(text: str) -> str:
+    with contextlib.suppress(UnicodeEncodeError):
+        if 1 <= len(text) <= 255 and text.encode() and not re.search(r"[\x00-\x1f\x7f]", text):
+            return text
+    raise ValueError(f"{text!r:.80} is no name of an alarm: 1 to 255 characters, no control characters")
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
     if not mark or not name:
@@ -169,5 +176,6 @@ COUNT = click.IntRange(1)
 DURATION, MOMENT = Value("duration", duration), Value("time", moment)
 DURABILITY = Value("durability", _durability)  # the text of a rqsqs.Durability, checked
 FILE = Value("file", _file)  # its name; - is stdin or stdout where that is said
+ALARM = Value("name", _alarm)
 PAIR, RETRY = Value("name=value", _pair), Value("rule", _rule)
 QUEUE = QueueName()

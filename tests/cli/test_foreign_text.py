@@ -43,7 +43,16 @@ OURS = re.compile(
 )  # bold, dim, colours, the cursor of `top`; magenta is not among them
 FORBIDDEN = {chr(c) for c in (*range(32), *range(0x7F, 0xA0))} - {"\n"}
 FORBIDDEN |= {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u2028\u2029"}
-UNENDING = {"server", "worker", "gateway", "demo", "chaos", "metrics sample", "metrics serve"}  # only wrong arguments
+UNENDING = {
+    "server",
+    "worker",
+    "gateway",
+    "demo",
+    "chaos",
+    "metrics sample",
+    "metrics serve",
+    "alarms run",
+}  # only wrong arguments
 COMMANDS = commands()
 
 

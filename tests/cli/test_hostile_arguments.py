@@ -161,6 +161,7 @@ def call(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, con
     monkeypatch.setattr("rqsqs.gateway.serving.serve", lambda *_: None)
     monkeypatch.setattr("rqsqs.metrics.listener.Listener.running", stopped)
     monkeypatch.setattr("rqsqs.metrics.sampling.Sampler.turn", interrupted)
+    monkeypatch.setattr("rqsqs.alarms.running.AlarmRunner.__init__", interrupted)
     for name in ("q", "q.fifo"):
         connection.create_queue(name)
     separate = "mix_stderr" in inspect.signature(CliRunner).parameters
