@@ -128,7 +128,7 @@ def _alarm(text: str) -> str:
     with contextlib.suppress(UnicodeEncodeError):
         if 1 <= len(text) <= 255 and text.encode() and not re.search(r"[\x00-\x1f\x7f]", text):
             return text
-    raise ValueError(f"{text!r:.80} is no name of an alarm: 1 to 255 characters, no control characters")
+    raise ValueError(f"an alarm's name must be 1 to 255 characters and none of control, got {text!r:.80}")
 
 
 def _pair(text: str) -> tuple[str, str]:
