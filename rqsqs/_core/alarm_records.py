@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from rqsqs.alarm_models import Alarm, AlarmState, CompositeAlarm, alarm_of
 
+REGION, ACCOUNT = "us-east-1", "000000000000"
 LATE_S = 180  # without an evaluation: nobody does it
 
 
@@ -114,3 +117,24 @@ class OutboxEntry:
             AlarmState.from_json(data["NewState"]),
             int(data["Attempts"]),
         )
+
+
+def arn_of(name: str, region: str = REGION, account: str = ACCOUNT) -> str:
+    """The ARN of an alarm."""
+    return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}"
+
+
+def timestamp(at_ms: int) -> str:
+    """Such as 2019-10-02T17:04:40.985+0000."""
+    when = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03}+0000"
+
+
+def history_data_of(before: AlarmState, after: AlarmState) -> dict[str, Any]:
+    """The data of an entry of the history that tells of a transition."""
+    return {"version": "1.0", "oldState": _state(before), "newState": _state(after)}
+
+
+def _state(state: AlarmState) -> dict[str, Any]:
+    data = {"stateReasonData": json.loads(state.reason_data)} if state.reason_data else {}
+    return {"stateValue": state.value, "stateReason": state.reason, **data}

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from rqsqs._core.alarm_records import ACCOUNT, REGION, arn_of, timestamp
 from rqsqs.alarm_models import (
     MOST_REASON,
     MOST_REASON_DATA,
@@ -35,7 +36,6 @@ _TREATED = {"missing": "Missing", "ignore": "Ignore", "breaching": "Breaching", 
 _STATISTICS = {name: name.upper() for name in STATISTICS} | {"SampleCount": "SAMPLE_COUNT"}
 _LISTED = 5  # datapoints in a reason
 MOST_SUBJECT = 100  # characters, a limit of SNS
-REGION, ACCOUNT = "us-east-1", "000000000000"
 REGIONS: Mapping[str, str] = MappingProxyType(
     {
         "us-east-1": "US East (N. Virginia)",
@@ -61,17 +61,6 @@ REGIONS: Mapping[str, str] = MappingProxyType(
         "me-south-1": "Middle East (Bahrain)",
     }
 )
-
-
-def arn_of(name: str, region: str = REGION, account: str = ACCOUNT) -> str:
-    """The ARN of an alarm."""
-    return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}"
-
-
-def timestamp(at_ms: int) -> str:
-    """Such as 2019-10-02T17:04:40.985+0000."""
-    when = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03}+0000"
 
 
 # Reasons
@@ -130,16 +119,6 @@ def reason_data_of(alarm: Alarm, decision: Decision, now_ms: int) -> str:
             break
         data = more
     return _json(data)
-
-
-def history_data_of(before: AlarmState, after: AlarmState) -> dict[str, Any]:
-    """The data of an entry of the history that tells of a transition."""
-    return {"version": "1.0", "oldState": _state(before), "newState": _state(after)}
-
-
-def _state(state: AlarmState) -> dict[str, Any]:
-    data = {"stateReasonData": json.loads(state.reason_data)} if state.reason_data else {}
-    return {"stateValue": state.value, "stateReason": state.reason, **data}
 
 
 def _missing(alarm: Alarm, decision: Decision) -> str:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rqsqs._core.alarm_records import OutboxEntry
+from rqsqs._core.alarm_records import OutboxEntry, arn_of
 from rqsqs._core.operations.alarms import Due, read_actions, settle_action
 from rqsqs.alarm_models import AlarmEvent, CompositeAlarm
 from rqsqs.errors import InvalidParameterValue, RqsqsError
@@ -16,7 +16,7 @@ from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
 from .actions import Actions, Done, Failed, Notification, Outcome, PendingAction
 from .evaluator import Evaluator
-from .reasons import arn_of, notification_of, subject_of
+from .reasons import notification_of, subject_of
 
 if TYPE_CHECKING:
     from rqsqs._async.connection import Connection

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rqsqs import Alarm, AlarmState, CompositeAlarm, MetricQuery
+from rqsqs._core.alarm_records import history_data_of
 from rqsqs.alarms.evaluation import evaluate
-from rqsqs.alarms.reasons import history_data_of, notification_of, reason_data_of, reason_of, subject_of
+from rqsqs.alarms.reasons import notification_of, reason_data_of, reason_of, subject_of
 from rqsqs.alarms.statistics import Datapoint
 
 

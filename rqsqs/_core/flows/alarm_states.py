@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from rqsqs._alarm_rules import Child, parse
-from rqsqs._core.alarm_records import AlarmEvaluation
+from rqsqs._core.alarm_records import AlarmEvaluation, arn_of, history_data_of, timestamp
+from rqsqs._core.composite_alarms import evaluation_order, state_of
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import alarms as operations
@@ -84,7 +84,7 @@ def transition(
             state.updated_at_ms,
             "StateUpdate",
             f"Alarm updated from {before.value} to {state.value}",
-            {"version": "1.0", "oldState": told(before), "newState": told(state)},
+            history_data_of(before, state),
             isinstance(known.alarm, CompositeAlarm),
         )
         if known.alarm is not None:
@@ -125,14 +125,15 @@ def settle(
     Args:
         minute: that is evaluated. Nothing is changed if somebody is beyond it, who may have done half of the next one.
     """
-    for name in children_first(alarms):
+    rules = {name: each.alarm.rule for name, each in alarms.items() if isinstance(each.alarm, CompositeAlarm)}
+    for name in evaluation_order(rules):
         each = alarms[name]
         assert isinstance(each.alarm, CompositeAlarm)
         children = {child: alarms[child].state for child in each.alarm.children if child in alarms}
         seen = {child: state.transitioned_at_ms for child, state in children.items()}
         if seen == each.seen and name not in afresh:
             continue
-        value = value_of(each.alarm.rule, {child: state.value for child, state in children.items()})
+        value = state_of(rules[name], {child: state.value for child, state in children.items()})
         state = each.state
         if value != state.value or name in afresh:
             changed = [child for child, at_ms in seen.items() if (each.seen or {}).get(child) != at_ms]
@@ -142,41 +143,6 @@ def settle(
             return False
         alarms[name] = moved(each, state, seen)
     return True
-
-
-def value_of(rule: str, states: Mapping[str, StateValue]) -> StateValue:
-    """What a rule makes of the states of its children; one that does not exist is INSUFFICIENT_DATA."""
-    stack: list[bool] = []
-    for step in parse(rule):
-        if isinstance(step, Child):
-            stack.append(states.get(step.name, "INSUFFICIENT_DATA") == step.state)
-        elif step == "NOT":
-            stack.append(not stack.pop())
-        elif isinstance(step, bool):
-            stack.append(step)
-        else:
-            right, left = stack.pop(), stack.pop()
-            stack.append((left and right) if step == "AND" else (left or right))
-    return "ALARM" if stack.pop() else "OK"
-
-
-def children_first(alarms: Mapping[str, Stored]) -> list[str]:
-    """The composite alarms, each behind those in its rule. Those in a circle, which nobody can make, are left out."""
-    left = {
-        name: {child for child in each.alarm.children if child in alarms and is_composite(alarms[child])}
-        for name, each in alarms.items()
-        if isinstance(each.alarm, CompositeAlarm)
-    }
-    found: list[str] = []
-    while ready := [name for name, children in left.items() if not children & left.keys()]:
-        found += ready
-        for name in ready:
-            del left[name]
-    return found
-
-
-def is_composite(known: Stored) -> bool:
-    return isinstance(known.alarm, CompositeAlarm)
 
 
 def _reason(
@@ -198,24 +164,6 @@ def _reason(
     while triggers and len(json.dumps({"triggeringAlarms": triggers})) > MOST_REASON_DATA:
         triggers.pop()
     return text[:MOST_REASON], json.dumps({"triggeringAlarms": triggers}, separators=(",", ":"))
-
-
-# Helpers
-
-
-def told(state: AlarmState) -> dict[str, Any]:
-    """A state, as entries of the history have it."""
-    data = {"stateReasonData": json.loads(state.reason_data)} if state.reason_data else {}
-    return {"stateValue": state.value, "stateReason": state.reason, **data}
-
-
-def arn_of(name: str) -> str:
-    return f"arn:aws:cloudwatch:us-east-1:000000000000:alarm:{name}"
-
-
-def timestamp(at_ms: int) -> str:
-    when = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03}+0000"
 
 
 def too_busy() -> NoReturn:
