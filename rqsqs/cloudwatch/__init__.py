@@ -1,0 +1,7 @@
+"""CloudWatch as Amazon spells it, without I/O, for the metrics and alarms of queues: its actions, rules and texts."""
+
+from __future__ import annotations
+
+from .actions import ACTIONS, perform
+
+__all__ = ["ACTIONS", "perform"]

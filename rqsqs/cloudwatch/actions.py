@@ -1,0 +1,53 @@
+"""The actions of CloudWatch that are here, and the one way to run them.
+
+    flow = perform(context, "DescribeAlarms", {"AlarmNamePrefix": "orders"})
+    response = transport.run(flow)
+
+An action is a function of a context and the parameters of a request, in the shapes of the service model: lists and
+structures as in JSON, times as aware datetimes, numbers with a fraction as floats. It returns a flow, whose result is
+the response in the same shapes, without ResponseMetadata. A refusal is a `rqsqs.errors.RequestError`, mostly one of
+`errors`.
+
+The context is that of SQS: its region and account are in the ARNs of alarms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rqsqs.errors import RequestError
+from rqsqs.sqs.context import Context, Params, ResponseFlow
+
+from .errors import UnsupportedAction, as_cloudwatch
+
+ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {}
+
+
+def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
+    """Run an action.
+
+    Args:
+        ctx: where the request is answered.
+        action: of CloudWatch's service model.
+        params: the parameters of the request; members that are None count as absent.
+
+    Returns:
+        The response.
+
+    Raises:
+        RequestError: the request is refused; its `sqs_message` is CloudWatch's text. UnsupportedAction: rqsqs has no
+            such action.
+        ServerError: Redis failed.
+    """
+    function = ACTIONS.get(action)
+    if function is None:
+        raise UnsupportedAction(
+            f"The action {action:.100} of CloudWatch is not supported here. There are {', '.join(ACTIONS)}."
+        )
+    try:
+        return (yield from function(ctx, {name: value for name, value in params.items() if value is not None}))
+    except RequestError as error:
+        known = as_cloudwatch(error)
+        if known is error:
+            raise
+        raise known from error
