@@ -7,9 +7,11 @@ of ours. Here such characters become visible: `\\x1b`, `\\u202e`, `\\n`. Imports
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 _INVISIBLE = (
     r"\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -41,6 +43,13 @@ def printable_lines(text: str) -> str:
 def printable_json(text: str) -> str:
     """JSON in one line, with escapes that mean the same for what a terminal would obey or hide."""
     return text if _is_harmless(text) else _HIDDEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
+
+
+def jsonable(value: Any) -> Any:
+    """What JSON has no word for: bytes as {"base64": ...}, times in ISO form, the rest as text."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -19,6 +19,7 @@ from rqsqs.cli.parameter_types import ALARM, FILE, PAIR, QUEUE, duration_from
 from rqsqs.cli.report import OK, Column, Done, Facts, Lines, Record, Results, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
 from rqsqs.cli.show import dead_letter_queue
+from rqsqs.inspection import words
 
 STATES = ("OK", "ALARM", "INSUFFICIENT_DATA")
 ORDER = {"ALARM": 0, "INSUFFICIENT_DATA": 1, "OK": 2}
@@ -358,7 +359,7 @@ def _say_who(evaluation: rqsqs.AlarmEvaluation | None) -> None:
     if evaluation is None:
         output.note("rqsqs: nobody evaluates alarms: start `rqsqs alarms run`")
     elif evaluation.is_late:
-        ago = output.age(evaluation.age_s)
+        ago = words.age(evaluation.age_s)
         output.note(f"rqsqs: nobody evaluates alarms; {evaluation.evaluator} did {ago} ago: start `rqsqs alarms run`")
     elif evaluation.failed:
-        output.note(f"rqsqs: {output.counted(evaluation.failed, 'alarm')} could not be evaluated: see its log")
+        output.note(f"rqsqs: {words.counted(evaluation.failed, 'alarm')} could not be evaluated: see its log")

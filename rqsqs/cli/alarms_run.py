@@ -15,6 +15,7 @@ from rqsqs.cli import output
 from rqsqs.cli.parameter_types import FILE
 from rqsqs.cli.report import OK, REFUSED, Result, Results
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
 
 
 @click.command("run")
@@ -80,6 +81,6 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
         last = runner.evaluator.last
         count = 0 if last is None else last.alarms
         failed = 0 if last is None else last.failed
-        yield Result(f"evaluated {output.counted(count, 'alarm')}", evaluated=count, failed=failed)
+        yield Result(f"evaluated {words.counted(count, 'alarm')}", evaluated=count, failed=failed)
         return REFUSED if failed else OK
     return OK

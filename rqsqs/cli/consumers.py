@@ -16,6 +16,7 @@ from rqsqs.cli import output
 from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.report import OK, REFUSED, Column, Done, Record, Result, Results, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
+from rqsqs.inspection import words
 
 COLUMNS = (
     Column.text("CONSUMER", "consumer"),
@@ -149,11 +150,11 @@ class Held(Result):
         row = self.record
         about = f"{row['consumer']}  {row['queue']}  {_state(row)}, {row['in_flight']:,} in flight"
         if row["state"] == "lost":
-            about += f", last seen {output.since(row['last_seen_at'])} ago"
+            about += f", last seen {words.since(row['last_seen_at'])} ago"
         output.line(about, bold=True)
         for held in row["held"]:
             began = held["since"]
-            output.line(f"  {held['message_id']}  {output.since(began):>6}  since {began.astimezone():%H:%M:%S}")
+            output.line(f"  {held['message_id']}  {words.since(began):>6}  since {began.astimezone():%H:%M:%S}")
         if row["in_flight"] > len(row["held"]):
             output.line(f"  and {row['in_flight'] - len(row['held']):,} more that it did not name")
 

@@ -12,8 +12,9 @@ from datetime import datetime
 import rqsqs
 from rqsqs._base_message import moment
 from rqsqs.cli import output
-from rqsqs.cli.message_json import cause_record
 from rqsqs.cli.report import Record, Result
+from rqsqs.inspection import words
+from rqsqs.inspection.bodies import cause_record
 
 
 @dataclass
@@ -41,9 +42,9 @@ class Damaged(Result):
         return (record,)
 
     def show(self) -> None:
-        times = output.counted(self.receive_count, "receive")
+        times = words.counted(self.receive_count, "receive")
         source = f", from {self.source}" if self.source else ""
-        output.line(f"{self.message_id}, sent {output.since(self.sent_at)} ago, {times}{source}", bold=True)
+        output.line(f"{self.message_id}, sent {words.since(self.sent_at)} ago, {times}{source}", bold=True)
         output.hanging("  ", f"damaged: its record {self.what}")
 
 

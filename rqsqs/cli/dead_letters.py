@@ -9,13 +9,14 @@ import click
 
 import rqsqs
 from rqsqs.cli import output, paging, redrive
-from rqsqs.cli.cause_groups import Kind, Kinds
 from rqsqs.cli.damaged_messages import Damaged, collected
 from rqsqs.cli.message_view import MessageView
 from rqsqs.cli.parameter_types import COUNT, QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import OK, Column, Record, Result, Results, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
+from rqsqs.inspection import words
+from rqsqs.inspection.causes import Kind, Kinds
 
 COLUMNS = (
     Column.text("QUEUE", "queue"),
@@ -114,7 +115,7 @@ class Causes(Result):
     def show(self) -> None:
         widest = max(len(f"{kind.count:,}") for kind in self.kinds)
         for kind in self.kinds:
-            newest, oldest = output.since(kind.newest), output.since(kind.oldest)
+            newest, oldest = words.since(kind.newest), words.since(kind.oldest)
             sent = f"sent {newest} ago" if newest == oldest else f"sent {newest} to {oldest} ago"
             source = f"from {kind.source}, " if kind.source is not None else ""
             output.hanging(f"{kind.count:>{widest},}  ", kind.text, bold=True)

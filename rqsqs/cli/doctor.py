@@ -22,6 +22,7 @@ from rqsqs.cli.doctor_checks import Server, check_server
 from rqsqs.cli.report import Record, Result, Results
 from rqsqs.cli.settings import Settings, reported
 from rqsqs.gateway import open_queues
+from rqsqs.inspection import words
 
 DAMAGES = 10  # of a queue, listed one by one
 NAMES = 5  # in a sentence
@@ -148,12 +149,10 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
     except rqsqs.RqsqsError as error:
         yield Finding("queues", "fail", f"the queues cannot be looked at: {error}", "see the findings above")
         return
-    yield Finding("queues", "ok", f"{output.counted(number, 'queue')} under the prefix")
+    yield Finding("queues", "ok", f"{words.counted(number, 'queue')} under the prefix")
     yield from damaged
     if not damaged:
-        text = (
-            f"nothing is damaged, as far as was looked: settings, keys and {output.counted(looked, 'member')} of them"
-        )
+        text = f"nothing is damaged, as far as was looked: settings, keys and {words.counted(looked, 'member')} of them"
         yield Finding("damage", "ok", text)
     yield from doubtful
     if not doubtful:

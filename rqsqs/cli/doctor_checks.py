@@ -13,7 +13,7 @@ import redis
 from rqsqs._core import scripts as our_scripts
 from rqsqs._io import server_checks
 from rqsqs._io.server_checks import Finding
-from rqsqs.cli import output
+from rqsqs.inspection import words
 
 PINGS = 20
 # Error replies that tell of trouble. Those of our scripts are ordinary answers, NOSCRIPT is how scripts are loaded, and
@@ -132,7 +132,7 @@ def replication(server: Server) -> Iterator[Finding]:
     if not number:
         yield Finding("replication", "ok", "no replica: there is one copy of the queues, on this server")
         return
-    copies = output.counted(number, "replica")
+    copies = words.counted(number, "replica")
     behind = [
         int(info["master_repl_offset"]) - int(entry["offset"])
         for key, entry in info.items()
@@ -143,7 +143,7 @@ def replication(server: Server) -> Iterator[Finding]:
         yield Finding("replication", "warn", text, "see its network and disk")
     waits = sum(_calls(info, name) for name in ("wait", "waitaof"))
     if waits:
-        text = f"{copies}, for which sends have waited {output.counted(waits, 'time')} since the server started"
+        text = f"{copies}, for which sends have waited {words.counted(waits, 'time')} since the server started"
         yield Finding("replication", "ok", text)
     else:
         yield server_checks.unawaited(number)
@@ -158,12 +158,12 @@ def connections(server: Server) -> Iterator[Finding]:
     info = server.info
     number, limit = int(info["connected_clients"]), int(info.get("maxclients", 0) or 0)
     advice = "raise maxclients, or let threads and tasks share a connection (rqsqs.aio needs one per process)"
-    text = f"{output.counted(number, 'connection')}{f' of {limit:,}' if limit else ''}"
+    text = f"{words.counted(number, 'connection')}{f' of {limit:,}' if limit else ''}"
     level = "ok" if not limit or number < 0.8 * limit else "fail" if number >= limit - 1 else "warn"
     yield Finding("connections", level, text, "" if level == "ok" else advice)
     rejected = int(info.get("rejected_connections", 0))
     if rejected:
-        text = f"{output.counted(rejected, 'connection')} rejected since the server started: maxclients was reached"
+        text = f"{words.counted(rejected, 'connection')} rejected since the server started: maxclients was reached"
         yield Finding("connections", "warn", text, advice)
 
 
@@ -175,7 +175,7 @@ def clock(server: Server) -> Iterator[Finding]:
     off = seconds + micros / 1e6 - (before + after) / 2
     doubt = (after - before) / 2
     direction = "ahead of" if off > 0 else "behind"
-    text = f"the server's clock is {output.age(abs(off))} {direction} this machine's"
+    text = f"the server's clock is {words.age(abs(off))} {direction} this machine's"
     if abs(off) <= doubt + 0.001:
         text = "the server's clock agrees with this machine's"
     if abs(off) - doubt > 1:
@@ -240,7 +240,7 @@ def errors(server: Server) -> Iterator[Finding]:
     for code, advice in TROUBLE.items():
         if counts.get(code):
             found = True
-            text = f"{output.counted(counts[code], 'request')} refused with {code} since the server started"
+            text = f"{words.counted(counts[code], 'request')} refused with {code} since the server started"
             yield Finding("errors", "warn", text, advice)
     if not found:
         yield Finding("errors", "ok", "no request was refused in a way that means trouble")

@@ -11,6 +11,7 @@ from rqsqs.cli import output
 from rqsqs.cli.parameter_types import FILE, PAIR
 from rqsqs.cli.report import Column, Done, Lines, Result, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
+from rqsqs.inspection import words
 
 COLUMNS = (
     Column.text("USER", "user"),
@@ -19,7 +20,7 @@ COLUMNS = (
     Column.text("STATE", "state"),
     Column("CREATED", lambda row: str(row["created"] or "-")[:10]),
     Column.text("SECRET", "secret_in"),
-    Column("MAY", lambda row: "everything (root)" if row["root"] else output.counted(row["policies"], "policy")),
+    Column("MAY", lambda row: "everything (root)" if row["root"] else words.counted(row["policies"], "policy")),
 )
 
 KEYS_FILE = click.option(

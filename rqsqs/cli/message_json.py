@@ -5,16 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import IO, Any
 
 import click
 import msgpack
 
 import rqsqs
-from rqsqs import _base_message
 from rqsqs._text import did_you_mean
-from rqsqs.cli import output
 from rqsqs.cli.parameter_types import duration, moment
 
 OPTIONS = tuple(rqsqs.SendOptions.__annotations__)
@@ -23,70 +20,6 @@ SHOWN = (  # what is printed beside; it may stand in what is sent
     *("receive_count", "state", "cause", "body_type"),
 )
 BODIES = ("body", "body_base64", "body_msgpack")
-
-
-def in_json(body: object) -> Any:
-    """The object or array that a text holds as JSON; None if it holds none."""
-    if not isinstance(body, str) or not body.lstrip().startswith(("{", "[")):
-        return None
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
-def record_of(message: rqsqs.Message, state: str | None = None) -> dict[str, Any]:
-    """A message as JSON; body_type is text, object or bytes.
-
-    A body that JSON cannot hold exactly (bytes inside an object, keys that are no text, NaN) is there twice: readable
-    as `body`, and exact as `body_msgpack`.
-    """
-    record: dict[str, Any] = {"message_id": message.message_id} | _body_record(message.body)
-    record["body_type"] = body_type(message.body)
-    record |= {"sent_at": message.sent_at, "receive_count": message.receive_count}
-    optional = {
-        "state": state,
-        "group": message.group,
-        "deduplication_id": message.deduplication_id,
-        "sequence_number": message.sequence_number,
-        "attributes": message.attributes or None,
-        "trace_context": _trace_context(message) or None,
-        "dead_letter_source": message.dead_letter_source,
-        "visible_at": message.visible_at,
-        "receipt_handle": message.receipt_handle or None,
-        "cause": cause_record(message.cause) if message.cause is not None else None,
-    }
-    return record | {name: value for name, value in optional.items() if value is not None}
-
-
-def _trace_context(message: rqsqs.Message) -> dict[str, str]:
-    """The part of it that is not among the attributes, AWSTraceHeader included."""
-    return {name: text for name, text in message.trace_context.items() if name not in message.attributes}
-
-
-def body_type(body: object) -> str:
-    """What somebody receives: JSON that was sent as text looks like an object, and is none."""
-    return "text" if isinstance(body, str) else "bytes" if isinstance(body, bytes) else "object"
-
-
-def cause_record(cause: rqsqs.Failure) -> dict[str, Any]:
-    record = asdict(cause)
-    at_ms = record.pop("at_ms")
-    return record | {"at": None if at_ms is None else _base_message.moment(at_ms)}
-
-
-def _body_record(body: Any) -> dict[str, Any]:
-    if isinstance(body, str):
-        return {"body": body}
-    if isinstance(body, bytes):
-        return {"body_base64": base64.b64encode(body).decode()}
-    try:
-        readable = json.loads(json.dumps(body, default=output.jsonable, allow_nan=False))
-    except (TypeError, ValueError):  # keys of other types, NaN
-        readable = repr(body)
-    if readable == body:
-        return {"body": body}
-    return {"body": readable, "body_msgpack": base64.b64encode(msgpack.packb(body)).decode()}
 
 
 def longest_line(queue: rqsqs.Queue) -> int:

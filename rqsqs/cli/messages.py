@@ -19,6 +19,8 @@ from rqsqs.cli.parameter_types import DURATION, FILE, MOMENT, PAIR, QUEUE
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Result, Results, nothing
 from rqsqs.cli.sending import send_all, sent_record
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
+from rqsqs.inspection.bodies import in_json
 from rqsqs.limits import NATIVE
 
 HANDLE = 65_536  # bytes that the line of a receipt handle may have; it has about a hundred
@@ -80,7 +82,7 @@ def send(
     content = _body(body, kind or "text")
     sent = target.send(content, **options)
     yield Result(f"{sent.message_id}{' (a duplicate: not stored again)' * sent.is_duplicate}", **sent_record(sent))
-    if kind is None and message_json.in_json(content) is not None:
+    if kind is None and in_json(content) is not None:
         output.note("rqsqs: sent as text, though it looks like JSON: --as json sends an object, --as text is quiet")
     return OK
 
@@ -233,7 +235,7 @@ def _settle(queue: str, handles: tuple[str, ...], verb: str, apply: Callable[[li
                     output.note(f"handle {seen + result.index + 1}: {result.error}")
         seen += len(batch)
     number = seen - failed
-    yield Done(f"{verb} {output.counted(number, 'message')} of {queue}", queue=queue, **{verb: number}, failed=failed)
+    yield Done(f"{verb} {words.counted(number, 'message')} of {queue}", queue=queue, **{verb: number}, failed=failed)
     return REFUSED if failed else OK if seen else NOTHING
 
 

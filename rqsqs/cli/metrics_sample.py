@@ -13,6 +13,7 @@ import rqsqs
 from rqsqs.cli import output
 from rqsqs.cli.report import OK, REFUSED, Result, Results
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
 
 
 @click.command("sample")
@@ -39,7 +40,7 @@ def sample(settings: Settings, once: bool) -> Results:
         found = transport.run(sample_all(transport.space))
         for error in found.errors:
             output.note(f"rqsqs: {error}")
-        text = f"took a sample of {output.counted(found.taken, 'queue')}"
+        text = f"took a sample of {words.counted(found.taken, 'queue')}"
         if found.left_out:
             text += f"; {found.left_out:,} had one of this minute, or were created in it"
         yield Result(text, sampled=found.taken, left_out=found.left_out, failed=len(found.errors))

@@ -21,6 +21,7 @@ from rqsqs.cli.charts import LABEL, Chart, axis, in_short
 from rqsqs.cli.parameter_types import QUEUE, Value, duration, duration_from, moment
 from rqsqs.cli.report import NOTHING, OK, Lines, Record, Result, Results
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
 
 WIDTH = 80  # into a pipe
 PERIODS = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)  # minutes
@@ -154,7 +155,7 @@ class Charts(Result):
         moments = [datetime.fromtimestamp(point.at_ms / 1000).astimezone() for point in points]
         end = min(self._end, moments[-1] + timedelta(seconds=points[-1].period_s)).astimezone()
         share = -(-len(points) // self._columns)
-        period = output.age(points[0].period_s * share)
+        period = words.age(points[0].period_s * share)
         output.line(f"{self._queue}, {moments[0]:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, {period} a column", bold=True)
         for name in self._names:
             chart = chart_of(points, name)
@@ -172,15 +173,15 @@ def chart_of(points: Sequence[rqsqs.HistoryPoint], name: str) -> Chart:
     if name in TIMES:
         values = _percentiles(points, name)
         total = sum([getattr(point, name) for point in points], rqsqs.Histogram())
-        facts = [f"{p} %: {output.age(total.percentile(p) or 0)}" for p in PERCENTS] if total.total else []
-        return Chart(title, values, [f"of all {total.total:,}:", *facts] if facts else ["no message"], output.age)
+        facts = [f"{p} %: {words.age(total.percentile(p) or 0)}" for p in PERCENTS] if total.total else []
+        return Chart(title, values, [f"of all {total.total:,}:", *facts] if facts else ["no message"], words.age)
     if name in RATES:
         sums = [point.metrics[name].sum if name in point.metrics else None for point in points]
         rates = [point.rate(name) for point in points] if name in FREQUENT else sums
         title = f"{title} per second" if name in FREQUENT and name not in TITLES else title
         total_count = sum([number for number in sums if number is not None])
         return Chart(title, rates, [*_facts(rates, in_short), f"{total_count:,.0f} in all"], in_short)
-    shown = output.age if name in AGES else in_short
+    shown = words.age if name in AGES else in_short
     is_told = any(name in point.metrics for point in points) or name not in OF_SOME
     nothing = 0.0 if is_told else None  # of a point in which nobody looked there is not even that
     highest = [

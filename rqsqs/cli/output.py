@@ -6,18 +6,16 @@ character and no markup in them reaches a terminal; JSON has escapes that mean t
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rqsqs._text import printable, printable_json, printable_lines, shortened
+from rqsqs._text import jsonable, printable, printable_json, printable_lines, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,13 +32,6 @@ def emit(record: Mapping[str, Any]) -> None:
 def as_line(record: Mapping[str, Any]) -> str:
     """The same without printing it."""
     return printable_json(json.dumps(record, ensure_ascii=False, separators=(", ", ": "), default=jsonable))
-
-
-def jsonable(value: Any) -> Any:
-    """What JSON has no word for: bytes as {"base64": ...}, times in ISO form, the rest as text."""
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode()}
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def note(text: str) -> None:
@@ -117,29 +108,3 @@ def progress_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
-
-
-def age(seconds: float) -> str:
-    """A duration for people: `850 ms`, `12 s`, `3 min`, `5 h`, `2 d`."""
-    seconds = max(seconds, 0)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for limit, size, unit in ((100, 1, "s"), (6000, 60, "min"), (172_800, 3600, "h"), (float("inf"), 86_400, "d")):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    raise AssertionError(seconds)
-
-
-def since(moment: datetime) -> str:
-    """How long ago something was."""
-    return age((datetime.now(UTC) - moment).total_seconds())
-
-
-def until(moment: datetime) -> str:
-    """How long it takes until something is."""
-    return age((moment - datetime.now(UTC)).total_seconds())
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 message`, `1,200 messages`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -16,6 +16,7 @@ from rqsqs.cli import output, paging
 from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY, Rule, as_rule, retry_policy
 from rqsqs.cli.report import NOTHING, OK, Done, Lines, Result, Results, nothing
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -223,7 +224,7 @@ def purge(settings: Settings, queue: str, yes: bool) -> Result:
     number: int | None = None
     with contextlib.suppress(rqsqs.QueueDamaged):  # purged all the same
         number = paging.total(target.counts())
-    what = "all messages" if number is None else output.counted(number, "message")
+    what = "all messages" if number is None else words.counted(number, "message")
     confirm(f"Remove {what} from {queue}?", yes, "nothing was removed")
     target.purge()
     return Done(f"removed {what} from {queue}", queue=queue, purged=number)

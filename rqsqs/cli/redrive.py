@@ -22,6 +22,7 @@ from rqsqs.cli.parameter_types import COUNT, QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Column, Done, Record, Result, Results, Table, nothing
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
 
 LOOK_S = 0.1
 RUNNING = ("RUNNING", "CANCELLING")
@@ -127,16 +128,16 @@ class _Redrive:
                     meter.reached(task.moved, task.to_move)
                     time.sleep(LOOK_S)
         except KeyboardInterrupt:
-            output.note(f"cancelled; {output.counted(_stop(queue, task_id), 'message')} had been moved")
+            output.note(f"cancelled; {words.counted(_stop(queue, task_id), 'message')} had been moved")
             raise click.Abort from None
         is_done = task.status == "COMPLETED"
         if self.settings.as_json or (is_done and not announce):
             back = f"to {task.destination}" if task.destination else "back"
-            about = f"moved {output.counted(task.moved, 'message')} {back}" if task.moved else f"{queue.name} is empty"
+            about = f"moved {words.counted(task.moved, 'message')} {back}" if task.moved else f"{queue.name} is empty"
             yield Done(about, **_record(task))
         if not is_done:
             reason = _REASONS.get(task.failure_reason or "", task.failure_reason or task.status.lower())
-            raise click.ClickException(f"the redrive stopped after {output.counted(task.moved, 'message')}: {reason}")
+            raise click.ClickException(f"the redrive stopped after {words.counted(task.moved, 'message')}: {reason}")
         return OK if task.moved else NOTHING
 
     def move_some(self) -> Results:
@@ -163,9 +164,9 @@ class _Redrive:
             output.note("interrupted; what had been moved stays moved")
             raise click.Abort from None
         for reason, count in Counter(failed.values()).items():
-            output.note(f"{output.counted(count, 'message')} not moved: {_REASONS.get(reason, reason)}")
+            output.note(f"{words.counted(count, 'message')} not moved: {_REASONS.get(reason, reason)}")
         to, name = self.destination, self.queue.name
-        about = f"moved {output.counted(moved, 'message')} {f'to {to}' if to else 'back'}"
+        about = f"moved {words.counted(moved, 'message')} {f'to {to}' if to else 'back'}"
         if self.message_ids:
             about += f", {len(not_found):,} not found" if not_found else ""
         elif not wanted:
@@ -295,6 +296,6 @@ def _cancel(queue: rqsqs.Queue) -> Results:
     if running is None:
         return nothing(f"no redrive of {queue.name} is running")
     moved = _stop(queue, running.task_id)
-    about = f"cancelled; {output.counted(moved, 'message')} had been moved"
+    about = f"cancelled; {words.counted(moved, 'message')} had been moved"
     yield Done(about, **_record(_task(queue, running.task_id)))
     return OK

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from rqsqs.cli import output
+from rqsqs.inspection import words
 
 OK, REFUSED, USAGE, SERVER, NOTHING = range(5)
 
@@ -82,12 +83,12 @@ class Column(NamedTuple):
     @classmethod
     def age(cls, title: str, field: str) -> Column:
         """Seconds, - if there are none."""
-        return cls(title, lambda row: "-" if row[field] is None else output.age(row[field]), "right")
+        return cls(title, lambda row: "-" if row[field] is None else words.age(row[field]), "right")
 
     @classmethod
     def since(cls, title: str, field: str) -> Column:
         """How long ago a moment was, - if there is none."""
-        return cls(title, lambda row: "-" if row[field] is None else output.since(row[field]), "right")
+        return cls(title, lambda row: "-" if row[field] is None else words.since(row[field]), "right")
 
 
 @dataclass

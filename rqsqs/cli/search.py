@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import click
 
 import rqsqs
-from rqsqs.cli import message_json, output, paging
-from rqsqs.cli.message_view import MessageView, body_text, cause_text
+from rqsqs.cli import output, paging
+from rqsqs.cli.message_view import MessageView
 from rqsqs.cli.parameter_types import COUNT, QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Results, nothing
 from rqsqs.cli.settings import Settings, reported
-
-Test = Callable[[str], bool]
-PATH = 200  # characters of the name of a field that are searched, the last ones
+from rqsqs.inspection import words
+from rqsqs.inspection.search import Test, finder, matches
 
 
 @click.command("search")
@@ -54,62 +50,30 @@ def search(
       rqsqs search orders '"id": 4[0-9]{3}' --regex --state delayed
       rqsqs search orders-dead TimeoutError --json | jq -r .message_id
     """
-    is_match = _test(text, regex, ignore_case)
+    is_match = _pattern(text, regex, ignore_case)
     wanted = paging.chosen(states)
     target, found = settings.queue(queue), 0
     with Meter("searching", paging.total(target.counts(), wanted), quiet=settings.as_json) as meter:
         for state, page in paging.pages(target, wanted):
-            matches = [
-                m for m in page if (group is None or m.group == group) and any(is_match(part) for part in _parts(m))
-            ]
+            here = [m for m in page if (group is None or m.group == group) and matches(m, is_match)]
             if max_messages is not None:
-                matches = matches[: max_messages - found]
-            if matches:
+                here = here[: max_messages - found]
+            if here:
                 with meter.aside():
-                    for message in matches:
+                    for message in here:
                         yield MessageView(message, state)
-            found += len(matches)
+            found += len(here)
             meter.advance(len(page))
             if found == max_messages:
                 break
     return OK if found else nothing(f"no message in {queue} contains {text!r}")
 
 
-def _test(text: str, regex: bool, ignore_case: bool) -> Test:
+def _pattern(text: str, regex: bool, ignore_case: bool) -> Test:
     try:
-        pattern = re.compile(text if regex else re.escape(text), re.IGNORECASE if ignore_case else 0)
+        return finder(text, is_regex=regex, ignores_case=ignore_case)
     except re.error as error:
         raise click.UsageError(f"TEXT must be a regular expression with --regex, got {text!r}: {error}") from None
-    return lambda part: pattern.search(part) is not None
-
-
-def _parts(message: rqsqs.Message) -> Iterator[str]:
-    """Everything of a message that can be searched."""
-    yield body_text(message)
-    yield from _fields(message.body)
-    yield message.message_id
-    if message.deduplication_id is not None:
-        yield message.deduplication_id
-    for name, value in message.attributes.items():
-        yield f"{name}={value.decode(errors='replace') if isinstance(value, bytes) else value}"
-    if message.cause is not None:
-        yield cause_text(message.cause)
-
-
-def _fields(body: Any) -> Iterator[str]:
-    """The fields of an object, or of JSON sent as text: `customer=7`, `address.city=Bonn`, `items[0].id=4`."""
-    if isinstance(body, str):
-        body = message_json.in_json(body)
-    left = [("", body)]
-    while left:
-        path, value = left.pop()
-        path = path[-PATH:]
-        if isinstance(value, dict):
-            left.extend((f"{path}.{name}" if path else str(name), part) for name, part in value.items())
-        elif isinstance(value, list | tuple):
-            left.extend((f"{path}[{index}]", part) for index, part in enumerate(value))
-        elif path:
-            yield f"{path}={value if isinstance(value, str) else json.dumps(value, default=output.jsonable)}"
 
 
 @click.command("cancel")
@@ -148,6 +112,6 @@ def cancel(
         cancelled += done
         if not done:
             output.note(f"{queue} holds no message {what}")
-    about = f"cancelled {output.counted(cancelled, 'message')} of {queue}"
+    about = f"cancelled {words.counted(cancelled, 'message')} of {queue}"
     yield Done(about, queue=queue, cancelled=cancelled, failed=failed)
     return REFUSED if failed else OK if cancelled else NOTHING

@@ -11,6 +11,7 @@ from rqsqs.cli import output
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Result
 from rqsqs.cli.settings import Settings
+from rqsqs.inspection import words
 
 BATCH = 200  # messages that travel together,
 BATCH_SIZE = 4 << 20  # unless their lines are longer than this
@@ -31,7 +32,7 @@ class Outcome:
         return REFUSED if self.failed else OK if self.stored or self.duplicates else NOTHING
 
     def sentence(self, verb: str, queue: str) -> str:
-        text = f"{verb} {output.counted(self.stored, 'message')} to {queue}"
+        text = f"{verb} {words.counted(self.stored, 'message')} to {queue}"
         text += f", {self.duplicates:,} more were duplicates" if self.duplicates else ""
         return text + (f", {self.failed:,} failed" if self.failed else "")
 

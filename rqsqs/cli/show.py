@@ -9,13 +9,16 @@ import click
 
 import rqsqs
 from rqsqs._base_message import moment
-from rqsqs.cli import message_json, output, paging
+from rqsqs.cli import output, paging
 from rqsqs.cli.damaged_messages import Damaged, collected
-from rqsqs.cli.message_view import NO_CAUSE, MessageView, attribute_text, body_text, cause_text
+from rqsqs.cli.message_view import MessageView
 from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import Facts, Record, Result, nothing
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
+from rqsqs.inspection.bodies import attribute_text, body_text, body_type, cause_text
+from rqsqs.inspection.causes import NO_CAUSE
 from rqsqs.models import State
 
 NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
@@ -74,7 +77,7 @@ def _queue(queue: rqsqs.Queue) -> Result:
         ("changed", f"{moment(info.modified_at_ms):%Y-%m-%d %H:%M:%S} UTC"),
     ]
     if metrics.oldest_sent_at_ms is not None:
-        rows.insert(2, ("oldest message", f"sent {output.since(moment(metrics.oldest_sent_at_ms))} ago"))
+        rows.insert(2, ("oldest message", f"sent {words.since(moment(metrics.oldest_sent_at_ms))} ago"))
     if info.is_paused:
         rows.append(("paused", f"yes: nothing is handed out until rqsqs resume {queue.name}"))
     for attribute, value in sorted(info.attributes.items()):
@@ -127,18 +130,18 @@ def _in_words(attribute: str, value: str) -> str:
     if attribute == "RedrivePolicy":
         policy = json.loads(value)
         target = policy["deadLetterTargetArn"].rpartition(":")[2]
-        return f"to {target} after {output.counted(int(policy['maxReceiveCount']), 'receive')}"
+        return f"to {target} after {words.counted(int(policy['maxReceiveCount']), 'receive')}"
     if attribute == "RetryPolicy":
         policy = json.loads(value)
         rules = {"": policy} | policy.get("exceptions", {})
         return ", ".join(f"{name}{'=' if name else ''}{_backoff(rule)}" for name, rule in rules.items())
     if attribute.endswith(("Seconds", "Timeout", "Period", "Window")):
-        return f"{output.age(int(value))}{f' ({value} s)' if int(value) >= 100 else ''}" if int(value) else "0 s"
+        return f"{words.age(int(value))}{f' ({value} s)' if int(value) >= 100 else ''}" if int(value) else "0 s"
     return value
 
 
 def _backoff(rule: Any) -> str:
-    return "never" if rule == "dead" else f"{output.age(rule['base'] / 1000)}..{output.age(rule['cap'] / 1000)}"
+    return "never" if rule == "dead" else f"{words.age(rule['base'] / 1000)}..{words.age(rule['cap'] / 1000)}"
 
 
 def _message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> Result | int:
@@ -171,7 +174,7 @@ class InFull(MessageView):
     def show(self) -> None:
         message, cause = self.message, self.message.cause
         output.facts(message.message_id, _facts(message, str(self.state)))
-        _block(f"body ({message_json.body_type(message.body)})", body_text(message, indent=2))
+        _block(f"body ({body_type(message.body)})", body_text(message, indent=2))
         if cause is not None and cause.traceback:
             _block("traceback", cause.traceback)
 
@@ -179,13 +182,13 @@ class InFull(MessageView):
 def _facts(message: rqsqs.Message, state: str) -> list[tuple[str, str]]:
     rows = [
         ("state", state.replace("_", " ")),
-        ("sent", f"{message.sent_at:%Y-%m-%d %H:%M:%S} UTC, {output.since(message.sent_at)} ago"),
-        ("received", output.counted(message.receive_count, "time")),
+        ("sent", f"{message.sent_at:%Y-%m-%d %H:%M:%S} UTC, {words.since(message.sent_at)} ago"),
+        ("received", words.counted(message.receive_count, "time")),
     ]
     if message.first_received_at is not None:
         rows.append(("first received", f"{message.first_received_at:%Y-%m-%d %H:%M:%S} UTC"))
     if message.visible_at is not None:
-        rows.append(("visible", f"{message.visible_at:%Y-%m-%d %H:%M:%S} UTC, in {output.until(message.visible_at)}"))
+        rows.append(("visible", f"{message.visible_at:%Y-%m-%d %H:%M:%S} UTC, in {words.until(message.visible_at)}"))
     for name, value in (
         ("group", message.group),
         ("deduplication id", message.deduplication_id),
@@ -201,8 +204,8 @@ def _facts(message: rqsqs.Message, state: str) -> list[tuple[str, str]]:
         rows.append(("failed", cause_text(cause)))
         if cause.at_ms is not None:
             when = moment(cause.at_ms)
-            rows.append(("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {output.since(when)} ago"))
-        rows.append(("failures", f"{cause.failures:,} of {output.counted(cause.receives, 'receive')}"))
+            rows.append(("failed at", f"{when:%Y-%m-%d %H:%M:%S} UTC, {words.since(when)} ago"))
+        rows.append(("failures", f"{cause.failures:,} of {words.counted(cause.receives, 'receive')}"))
         if cause.worker:
             rows.append(("worker", cause.worker))
     elif message.dead_letter_source is not None:

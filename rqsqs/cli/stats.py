@@ -9,10 +9,11 @@ import click
 
 import rqsqs
 from rqsqs.cli import output
-from rqsqs.cli.looks import GAUGES, RATES, Look, Looker, LooksTable
+from rqsqs.cli.looks import GAUGES, RATES, LooksTable
 from rqsqs.cli.parameter_types import QUEUE, duration_from
 from rqsqs.cli.report import OK, Column, Results, nothing
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection.looks import Look, Looker
 from rqsqs.metric_models import QueueMetrics
 
 NAME = Column("QUEUE", lambda look: f"{look.queue} (paused)" if look.now.is_paused else look.queue)

@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 
-from rqsqs.cli.looks import GAUGES, ORDERS, RATES, Looker, LooksTable, in_order
+from rqsqs.cli.looks import GAUGES, RATES, LooksTable
 from rqsqs.cli.parameter_types import COUNT, duration_from
 from rqsqs.cli.report import OK, Result, Results
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection.looks import ORDERS, Looker, in_order
 
 
 @click.command("top")

@@ -18,6 +18,8 @@ from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import NOTHING, OK, REFUSED, Done, Results
 from rqsqs.cli.sending import Numbered, send_all
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
+from rqsqs.inspection.bodies import record_of
 
 MOST_LINES = 10_000_000  # of a file to import: else one that never ends would fill the disk
 
@@ -50,16 +52,16 @@ def export(settings: Settings, queue: str, file: str, states: tuple[str, ...]) -
     ):
         for state, page in paging.pages(target, wanted):
             for message in page:
-                write(output.as_line(message_json.record_of(message, state)) + "\n")
+                write(output.as_line(record_of(message, state)) + "\n")
             written += len(page)
             meter.advance(len(page))
-    about = f"exported {output.counted(written, 'message')} of {queue}"
+    about = f"exported {words.counted(written, 'message')} of {queue}"
     if file == "-":
         output.note(about)
     else:
         yield Done(f"{about} to {file}", queue=queue, file=file, messages=written)
     if settings.passed_over:
-        output.note(f"{output.counted(settings.passed_over, 'message')} could not be read: the copy is not complete")
+        output.note(f"{words.counted(settings.passed_over, 'message')} could not be read: the copy is not complete")
         return REFUSED
     return OK if written else NOTHING
 

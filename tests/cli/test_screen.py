@@ -13,8 +13,6 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
-from rqsqs.cli.cause_groups import Kind
-from rqsqs.cli.looks import COUNTED, ORDERS, Look, Looker, empty_in, in_order, number, rate
 from rqsqs.cli.screen.detail import Detail
 from rqsqs.cli.screen.lines import Line, shortened
 from rqsqs.cli.screen.painting import COLUMNS, frame
@@ -22,6 +20,9 @@ from rqsqs.cli.screen.reader import Read
 from rqsqs.cli.screen.state import Screen
 from rqsqs.cli.screen.terminal import keys_of
 from rqsqs.cli.screen.trends import BARS, PLAIN_BARS, Trends, spark
+from rqsqs.inspection.causes import Kind
+from rqsqs.inspection.looks import COUNTED, ORDERS, Look, Looker, empty_in, in_order
+from rqsqs.inspection.words import number, rate
 from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, QueueMetrics
 from rqsqs.models import Consumer, Counts, InFlight, Statistics
 

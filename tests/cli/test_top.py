@@ -14,7 +14,7 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 
 import rqsqs
-from rqsqs.cli.looks import ORDERS, Looker
+from rqsqs.inspection.looks import ORDERS, Looker
 from tests.cli.tools import COMMAND, Run, Terminal, die_of, records
 from tests.servers import Server
 

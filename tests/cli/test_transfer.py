@@ -132,7 +132,7 @@ def test_a_file_appears_when_it_is_complete(
     path.write_text("what was there\n")
     path.chmod(0o640)
     run("export", "nothing", str(path), code=1)
-    monkeypatch.setattr("rqsqs.cli.message_json.record_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("rqsqs.cli.transfer.record_of", lambda *_: 1 / 0)
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         run("export", "orders", str(path))
     assert path.read_text() == "what was there\n"

@@ -28,7 +28,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {"_io", "embedded"},
     {"_arguments", "_chosen_events", "_periods", "_settings", "_base_message"},
     {"_async", "_sync", "aio", ""},
-    {"sqs", "metrics", "alarms", "cloudwatch"},
+    {"sqs", "metrics", "alarms", "cloudwatch", "inspection"},
     {"opentelemetry"},
     {"boto3", "gateway", "worker", "testing", "pytest_plugin"},
     {"cli", "__main__"},

@@ -11,6 +11,7 @@ from rqsqs.cli import output
 from rqsqs.cli.parameter_types import DURABILITY, duration_from
 from rqsqs.cli.report import OK, REFUSED, Facts, Record, Results
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import words
 
 
 @click.command("chaos")
@@ -65,12 +66,12 @@ def chaos(
     broken = verdict.broken
     record: Record = {name.replace(" ", "_"): value for name, value in rows.items()}
     record["broken"] = {name: [str(item) for item in items[:20]] for name, items in broken.items()}
-    shown = rows | {"longest pause": output.age(verdict.longest_pause_s)}
+    shown = rows | {"longest pause": words.age(verdict.longest_pause_s)}
     yield Facts("chaos", [(name, str(value)) for name, value in shown.items()], **record)
     for name, items in broken.items():
-        output.note(f"BROKEN: {output.counted(len(items), 'message')} {name}: {', '.join(map(str, items[:5]))}")
+        output.note(f"BROKEN: {words.counted(len(items), 'message')} {name}: {', '.join(map(str, items[:5]))}")
     if trial.left > 0:
-        output.note(f"BROKEN: {output.counted(trial.left, 'message')} could not be received any more")
+        output.note(f"BROKEN: {words.counted(trial.left, 'message')} could not be received any more")
     elif trial.left:
         output.note("BROKEN: the server could not tell any more what is left")
     if not broken and not trial.left:

@@ -30,12 +30,12 @@ from rqsqs import embedded
 from rqsqs._io import connect
 from rqsqs._io.sync.clients import client_of
 from rqsqs.cli import output, paging, signals
-from rqsqs.cli.cause_groups import Kinds
 from rqsqs.cli.demo import BEAT_S, CACHE_JOB, PRODUCERS, WORKERS, operations
 from rqsqs.cli.demo.counters import Report, in_hand
 from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import OK, REFUSED, Lines, Results
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection.causes import Kinds
 from rqsqs.testing import remove_keys
 
 APPLICATION = "rqsqs.cli.demo.application"

@@ -9,9 +9,9 @@ from datetime import timedelta
 import rqsqs
 from rqsqs._core import flows
 from rqsqs.cli import paging
-from rqsqs.cli.cause_groups import Kind, Kinds
 from rqsqs.cli.damaged_messages import Damaged, collected
 from rqsqs.cli.show import dead_letter_queue
+from rqsqs.inspection.causes import Kind, Kinds
 from rqsqs.metric_models import HistoryPoint
 from rqsqs.models import Consumer, Counts
 

@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rqsqs.cli import looks as words
-from rqsqs.cli import output
-from rqsqs.cli.looks import Look
 from rqsqs.cli.screen import queue_page
 from rqsqs.cli.screen.lines import Line, shortened
 from rqsqs.cli.screen.state import Screen
+from rqsqs.inspection import looks, words
+from rqsqs.inspection.looks import Look
 
 NAMED = 5  # dead-letter queues, in the line about them
 MARK = 2  # characters in front of a name
@@ -54,7 +53,7 @@ COLUMNS = (  # as they stand on the screen
     Cells("out", "OUT/s", 6, lambda look: words.rate(look.out_per_s)),
     Cells("failures", "FAIL/s", 6, lambda look: words.rate(look.failures_per_s), lambda look: "alert"),
     Cells("consumers", "CONSUMERS", 9, lambda look: words.number(look.consumers)),
-    Cells("empty", "EMPTY IN", 8, words.empty_in, lambda look: "bold" if look.now.is_paused else ""),
+    Cells("empty", "EMPTY IN", 8, looks.empty_in, lambda look: "bold" if look.now.is_paused else ""),
     Cells("change", "TREND", TREND, lambda look: ""),
 )
 FIRST = ("visible", "in_flight", "oldest", "in", "out", "failures", "empty", "change", "delayed", "consumers")
@@ -107,7 +106,7 @@ def _nothing(screen: Screen) -> str:
 def _about(screen: Screen) -> list[Line]:
     """A line of totals, and one of what needs somebody."""
     summary, all_queues, chosen = screen.summary(), len(screen.looks), len(screen.chosen())
-    queues = output.counted(all_queues, "queue")
+    queues = words.counted(all_queues, "queue")
     totals = Line().add(queues if chosen == all_queues else f"{chosen:,} of {queues}", "bold")
     totals.add("  problems only" if screen.only_problems else "", "bold")
     totals.add(f"  /{screen.word}" if screen.word and not screen.is_typing else "", "bold")
@@ -119,7 +118,7 @@ def _about(screen: Screen) -> list[Line]:
         return [totals, Line().add(screen.failure, "alert")]
     problems, dead = Line(), summary.dead
     if dead:
-        number = output.counted(sum([look.depth for look in dead]), "dead letter")
+        number = words.counted(sum([look.depth for look in dead]), "dead letter")
         names = ", ".join([f"{look.queue} {words.number(look.depth)}" for look in dead[:NAMED]])
         more = f" and {len(dead) - NAMED:,} more queues" if len(dead) > NAMED else ""
         problems.add(f"! {number}: {names}{more}", "alert")

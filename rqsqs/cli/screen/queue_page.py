@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from rqsqs._base_message import moment
-from rqsqs.cli import looks as words
-from rqsqs.cli import output
-from rqsqs.cli.looks import Look
 from rqsqs.cli.screen.detail import LETTERS, Detail
 from rqsqs.cli.screen.lines import Line, shortened
 from rqsqs.cli.screen.state import Screen
 from rqsqs.cli.screen.trends import GAP, spark
 from rqsqs.cli.show import readable
+from rqsqs.inspection import looks, words
+from rqsqs.inspection.looks import Look
 from rqsqs.metric_models import Histogram, HistoryPoint, QueueMetrics
 
 LEAD = 11  # characters of names in front
@@ -69,11 +68,11 @@ def page(screen: Screen, width: int) -> list[Line]:
 def _alerts(look: Look, detail: Detail | None) -> Iterator[Line]:
     if look.holds_dead_letters:
         of = f" of {', '.join(detail.sources)}" if detail else ""
-        yield Line().add(f"! {output.counted(look.depth, 'dead letter')}{of}", "alert")
+        yield Line().add(f"! {words.counted(look.depth, 'dead letter')}{of}", "alert")
     elif look.now.is_dead_letter_queue:
         yield Line().add("takes dead letters" + (f" of {', '.join(detail.sources)}" if detail else ""))
     if detail is not None and detail.dead_letters:
-        text = f"! {output.counted(detail.dead_letters, 'message')} in its dead-letter queue {detail.dead_letter_queue}"
+        text = f"! {words.counted(detail.dead_letters, 'message')} in its dead-letter queue {detail.dead_letter_queue}"
         yield Line().add(text, "alert")
     if look.now.is_paused:
         yield Line().add(f"= paused: nothing is handed out until rqsqs resume {look.queue}", "bold")
@@ -84,8 +83,8 @@ def _numbers(screen: Screen, look: Look, width: int) -> Iterator[Line]:
     counts = f"{now.visible:,} visible   {now.in_flight:,} in flight   {now.delayed:,} delayed"
     line = _lead("messages").add(counts)
     if now.oldest_age_s is not None:
-        line.add(f"   oldest {output.age(now.oldest_age_s)}")
-    if (empty_in := words.empty_in(look)) and not now.is_paused:
+        line.add(f"   oldest {words.age(now.oldest_age_s)}")
+    if (empty_in := looks.empty_in(look)) and not now.is_paused:
         line.add(f"   empty in {empty_in}")
     yield line
     trend = screen.trends.of(look.queue)
@@ -120,7 +119,7 @@ def _numbers(screen: Screen, look: Look, width: int) -> Iterator[Line]:
 
 def _received(now: QueueMetrics) -> Line:
     """How often messages were received."""
-    line = _lead("received").add(output.counted(now.received, "time"))
+    line = _lead("received").add(words.counted(now.received, "time"))
     for n, what in zip(now.redelivered, ("a second time", "a third time", "more often"), strict=True):
         line.add(f", {n:,} {what}" if n else "")
     return line.add(f", {now.empty_receives:,} empty receives" if now.empty_receives else "")
@@ -145,8 +144,8 @@ def _times(look: Look) -> Iterator[Line]:
 
 
 def _percentiles(histogram: Histogram) -> str:
-    found = [(percent, histogram.percentile(percent)) for percent in words.PERCENTS]
-    return "   ".join([f"p{percent} {output.age(seconds)}" for percent, seconds in found if seconds is not None])
+    found = [(percent, histogram.percentile(percent)) for percent in looks.PERCENTS]
+    return "   ".join([f"p{percent} {words.age(seconds)}" for percent, seconds in found if seconds is not None])
 
 
 def _causes(detail: Detail, name: str) -> Iterator[Line]:
@@ -158,7 +157,7 @@ def _causes(detail: Detail, name: str) -> Iterator[Line]:
         source = f" (from {kind.source})" if kind.source not in (None, name) and len(detail.sources) > 1 else ""
         yield Line().add(f"{kind.count:>9,}  ", "alert").add(kind.text).add(source, "dim")
     if len(detail.causes) > SHOWN:
-        yield _more(f"and {output.counted(len(detail.causes) - SHOWN, 'more cause')}")
+        yield _more(f"and {words.counted(len(detail.causes) - SHOWN, 'more cause')}")
     if detail.looked_at >= LETTERS:
         here = name if detail.sources else detail.dead_letter_queue
         yield _more(f"of {detail.looked_at:,} looked at; for more: rqsqs dlq ls {here}")
@@ -171,12 +170,12 @@ def _consumers(detail: Detail, width: int) -> Iterator[Line]:
     for c in detail.consumers[:CONSUMERS]:
         held = f"{c.in_flight:,} of {c.concurrency:,} in flight"
         if c.held:
-            held += f", oldest {output.since(moment(c.held[0].since_ms))}"
+            held += f", oldest {words.since(moment(c.held[0].since_ms))}"
         style = "" if c.is_alive else "alert"
         line = Line().add(f"  {shortened(c.consumer_id, longest):<{longest}}  {c.state:<9}", style)
         yield line.add(f"  {held}").add(f"  {c.succeeded:,} done, {c.failed:,} failed", "dim")
     if len(detail.consumers) > CONSUMERS:
-        yield _more(f"and {output.counted(len(detail.consumers) - CONSUMERS, 'more consumer')}")
+        yield _more(f"and {words.counted(len(detail.consumers) - CONSUMERS, 'more consumer')}")
 
 
 def _groups(detail: Detail) -> Iterator[Line]:
@@ -190,7 +189,7 @@ def _groups(detail: Detail) -> Iterator[Line]:
         )
         yield line.add(f"  {counts.delayed:,} delayed" if counts.delayed else "")
     if len(detail.groups) > SHOWN:
-        yield _more(f"and {output.counted(len(detail.groups) - SHOWN, 'more group')}")
+        yield _more(f"and {words.counted(len(detail.groups) - SHOWN, 'more group')}")
 
 
 def _history(detail: Detail, width: int, bars: str) -> Iterator[Line]:
@@ -201,9 +200,9 @@ def _history(detail: Detail, width: int, bars: str) -> Iterator[Line]:
     yield Line().add("THE LAST 3 HOURS", "bold").add("  at most", "dim")
     series: tuple[tuple[str, Callable[[HistoryPoint], float | None]], ...] = (
         ("visible", lambda point: point.metrics["visible"].maximum if "visible" in point.metrics else None),
-        ("in/s", lambda point: _rate(point, words.CAME)),
-        ("out/s", lambda point: _rate(point, words.LEFT)),
-        ("failures/s", lambda point: _rate(point, words.FAILED)),
+        ("in/s", lambda point: _rate(point, looks.CAME)),
+        ("out/s", lambda point: _rate(point, looks.LEFT)),
+        ("failures/s", lambda point: _rate(point, looks.FAILED)),
     )
     for title, value in series:
         values = [GAP if (found := value(point)) is None else found for point in points]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import rqsqs
-from rqsqs.cli.looks import Look, Looker
 from rqsqs.cli.screen.detail import Detail, DetailReader
 from rqsqs.cli.screen.trends import Trends
+from rqsqs.inspection.looks import Look, Looker
 
 
 @dataclass(frozen=True)

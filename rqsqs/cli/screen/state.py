@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rqsqs.cli.looks import Look, in_order
 from rqsqs.cli.screen.detail import Detail
 from rqsqs.cli.screen.reader import Read
 from rqsqs.cli.screen.trends import BARS, Trends
+from rqsqs.inspection.looks import Look, in_order
 
 WHEEL = 3  # rows
 

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 
-from rqsqs.cli.looks import Look
+from rqsqs.inspection.looks import Look
 
 KEPT = 150  # looks: five minutes at two seconds each
 SERIES = ("depth", "in_per_s", "out_per_s", "failures_per_s")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Protocol
 
-import rqsqs
-from rqsqs.cli.damaged_messages import Damaged
-from rqsqs.cli.message_view import NO_CAUSE
-from rqsqs.cli.report import Record
+from rqsqs._base_message import BaseMessage
 
 _VARIES = re.compile(r"[\w.:-]*\d[\w.:-]*")  # ids, numbers, addresses: what differs in otherwise equal texts
+
+
+NO_CAUSE = "no failure recorded: received too often (its consumers died, or let the visibility timeout pass)"
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Kind:
             return NO_CAUSE if self.source is not None else "none: sent here, not a dead letter"
         return f"{self.type}: {self.message}" if self.message else self.type
 
-    def record(self) -> Record:
+    def record(self) -> dict[str, Any]:
         return {
             "type": self.type,
             "message": self.message if self.type is not None else None,
@@ -44,20 +45,33 @@ class Kind:
         }
 
 
+class Damaged(Protocol):
+    """What is needed of a message whose record cannot be read."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def what(self) -> str: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def sent_at(self) -> datetime: ...
+
+
 class Kinds:
     """All kinds met so far; memory grows with their number, not with that of the messages."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str | None, str, str | None], Kind] = {}
 
-    def add(self, message: rqsqs.Message | Damaged) -> None:
+    def add(self, message: BaseMessage | Damaged) -> None:
         """One more dead letter, or one that cannot be read."""
         name: str | None
-        if isinstance(message, Damaged):
-            name, text, source = "MessageDamaged", f"its record {message.what}", message.source
-        else:
+        if isinstance(message, BaseMessage):
             cause, source = message.cause, message.dead_letter_source
             name, text = (None, "") if cause is None else (cause.type, " ".join(cause.message.split()))
+        else:
+            name, text, source = "MessageDamaged", f"its record {message.what}", message.source
         sent, message_id = message.sent_at, message.message_id
         pattern = _VARIES.sub("…", text)
         key = (name, pattern, source)
