@@ -596,7 +596,7 @@ def keeping_history(engine: Engine, meter: Meter, q: QueueRef) -> None:
 
 @scenario(
     "read_alarms put_alarm delete_alarms set_alarm_state mark_evaluation read_alarm_history list_alarm_histories "
-    "read_alarm_actions settle_alarm_action"
+    "read_alarm_actions settle_alarm_action claim_alarm_actions release_alarm_actions read_alarm_health"
 )
 def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
     """As many alarms as one call reads, with the longest definitions; all their actions are to be done."""
@@ -622,8 +622,14 @@ def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert len(everything.alarms) == 60
     due = meter(operations_of_alarms.read_actions(space))
     event = AlarmEvent(name, engine.clock.ms, "Action", "s" * 250, {"m": "d" * 4000})
-    meter(operations_of_alarms.settle_action(space, due.entries[0], engine.clock.ms, event, engine.clock.ms))
-    meter(operations_of_alarms.settle_action(space, due.entries[0], engine.clock.ms, event))
+    meter(operations_of_alarms.claim_actions(space, [(f"{n:032}", 1) for n in range(99)] + [(due.entries[0].id, 1)]))
+    engine.clock.advance_ms(10)
+    ids = [key.decode() for key in engine.redis.hkeys(space.alarms("outbox")[0])][:100]
+    meter(operations_of_alarms.claim_actions(space, [(id, 150_000) for id in ids]))
+    meter(operations_of_alarms.release_actions(space, ids))
+    meter(operations_of_alarms.settle_action(space, due.entries[0], "failed", engine.clock.ms, event, engine.clock.ms))
+    meter(operations_of_alarms.settle_action(space, due.entries[0], "done", engine.clock.ms, event))
+    meter(operations_of_alarms.read_health(space))
     old = engine.clock.ms - 15 * 86_400_000
     key = space.alarm_history(name)
     engine.redis.lpush(key, *[f"{old}{{}}" for _ in range(100)])

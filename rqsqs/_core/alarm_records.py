@@ -74,6 +74,43 @@ class AlarmEvaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmHealth:
+    """Whether somebody evaluates alarms, and does their actions.
+
+    Attributes:
+        now_ms: the server's time.
+        alarms: how many there are.
+        evaluation: the last one; None if there was none.
+        waiting: actions that are not done yet: due, at work, or to be tried again.
+        overdue_s: how long the first of them has been due without anybody having begun it.
+        counts: attempts of actions by outcome (`done`, `failed`, `given_up`), and when the last one had it (`done_at`
+            ...), epoch ms.
+    """
+
+    now_ms: int
+    alarms: int
+    evaluation: AlarmEvaluation | None
+    waiting: int
+    overdue_s: float
+    counts: Mapping[str, int]
+
+    @property
+    def is_late(self) -> bool:
+        """Are there alarms that nobody evaluates?"""
+        return self.alarms > 0 and (self.evaluation is None or self.evaluation.is_late)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Does nobody do actions?"""
+        return self.overdue_s > LATE_S
+
+    def since(self, outcome: str) -> float | None:
+        """Seconds since an action ended in this way; None = none did."""
+        at_ms = self.counts.get(f"{outcome}_at")
+        return None if at_ms is None else max(self.now_ms - at_ms, 0) / 1000
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """An action to be done, because an alarm went from one state to another.
 

@@ -20,7 +20,8 @@ from rqsqs.inspection import words
 
 @click.command("run")
 @click.option("--actions", "file", type=FILE, metavar="FILE",
-              help="The actions file: commands, hosts of webhooks and their secrets.")  # fmt: skip
+              help="The actions file: commands, hosts of webhooks and their secrets; read again when it "
+              "changes.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Evaluate now, do the actions that are due, and end.")
 @reported
 def run(settings: Settings, file: str | None, once: bool) -> Results:
@@ -36,14 +37,12 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
       rqsqs alarms run --actions /etc/rqsqs/actions.toml
     """
     import rqsqs.aio
-    from rqsqs.alarms.actions import Actions, ActionsConfig, read
-    from rqsqs.alarms.running import AlarmRunner, queue_opener
+    from rqsqs.alarms.actions import ActionsConfig, ActionsFile
+    from rqsqs.alarms.running import AlarmRunner
     from rqsqs.metrics.sampling import Sampler
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="rqsqs: %(message)s")
-    config = ActionsConfig() if file is None else read(Path(file))
-    for warning in config.warnings:
-        output.note(f"rqsqs: {warning}")
+    config = ActionsConfig if file is None else ActionsFile(Path(file)).current
 
     async def sample(connection: rqsqs.aio.Connection) -> None:
         sampler = Sampler(connection.transport.space)
@@ -60,10 +59,9 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         async with rqsqs.aio.connect(settings.server, prefix=settings.prefix) as connection:
-            runner = AlarmRunner(connection.transport, Actions(config, open_queue=queue_opener(connection)))
+            runner = AlarmRunner(connection, config)
             if once:
-                await connection.transport.run(runner.evaluator.evaluate())
-                await runner.act()
+                await runner.once()
                 return runner
             output.note("evaluates alarms each minute; Ctrl-C ends it")
             tasks = [asyncio.create_task(each) for each in (runner.run(), sample(connection), ended.wait())]

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from rqsqs._text import no_secret
+from rqsqs._watched_files import WatchedFiles, state_of
 from rqsqs.errors import UsageError
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.names import is_account
@@ -48,7 +49,6 @@ from .sealing import SealingSecret
 from .sigv4 import AccessKey
 
 MAX_ACTIVE = 2  # access keys of a user
-LOOK_EVERY_S = 1.0
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{3,128}")
@@ -127,7 +127,7 @@ class Keyring:
         return None if key is None else key.caller
 
 
-class KeysFile:
+class KeysFile(WatchedFiles[Keyring]):
     """A keys file, read again when it changes.
 
     Args:
@@ -149,39 +149,11 @@ class KeysFile:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = Path(path)
-        self._region, self._environ, self._clock = region, environ, clock
-        self._keyring = self._read()
-        self._seen = dict(self._keyring.files)
-        self._next_look = clock() + LOOK_EVERY_S
-        for warning in self._keyring.warnings:
-            log.warning("%s", warning)
 
-    def current(self) -> Keyring:
-        """What the file says now, or said a second ago."""
-        if self._clock() >= self._next_look:
-            self.look()
-        return self._keyring
+        def read() -> Keyring:
+            return read_for_gateway(self.path, region=region, environ=environ)
 
-    def look(self) -> Keyring:
-        """What the file says now."""
-        self._next_look = self._clock() + LOOK_EVERY_S
-        seen = {file: _state_of(file) for file in self._seen}
-        if seen != self._seen:
-            self._seen = seen
-            try:
-                keyring = self._read()
-            except KeysFileInvalid as error:
-                log.error("the keys file changed and cannot be used, those read before stay in force: %s", error)
-            else:
-                self._keyring = keyring
-                self._seen = dict(keyring.files)
-                log.info("%s was read again: %d active access keys", self.path, len(keyring.active))
-                for warning in keyring.warnings:
-                    log.warning("%s", warning)
-        return self._keyring
-
-    def _read(self) -> Keyring:
-        return read_for_gateway(self.path, region=self._region, environ=self._environ)
+        super().__init__(read, f"the keys file {self.path}", log, clock)
 
 
 def read_for_gateway(path: Path, *, region: str = DEFAULT_REGION, environ: Mapping[str, str] = os.environ) -> Keyring:
@@ -217,18 +189,6 @@ def read(
         KeysFileInvalid: it cannot be used.
     """
     return _Reader(path, region, environ, with_secrets).read(text)
-
-
-def _state_of(file: Path) -> object:
-    """What changes when a file does: also if a link is set to another one, as Kubernetes does."""
-    try:
-        return _state(file.stat())
-    except OSError as error:
-        return error.errno
-
-
-def _state(info: os.stat_result) -> object:
-    return info.st_dev, info.st_ino, info.st_mtime_ns, info.st_size
 
 
 @dataclass
@@ -371,7 +331,7 @@ class _Reader:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise KeysFileInvalid(f"{file} must be a file that the gateway can read: {reason}") from None
-        self.files[file], mode = _state(info), info.st_mode
+        self.files[file], mode = state_of(info), info.st_mode
         if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP) and file.suffix != ".json":
             done = "read" if mode & stat.S_IROTH else "change"
             self.warnings.append(f"others can {done} {file}, which has secrets: chmod 600 {file}")

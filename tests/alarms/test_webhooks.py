@@ -180,7 +180,7 @@ def test_what_is_done(site: Callable[..., Site], status: bytes) -> None:
 def test_what_is_tried_again(site: Callable[..., Site], status: int) -> None:
     outcome = outcome_of(b"HTTP/1.1 %d No\r\nContent-Length: 6\r\n\r\nsecret" % status, site)
     assert isinstance(outcome, Failed)
-    assert outcome.retry_at_ms == NOW_S * 1000 + 5000
+    assert outcome.retry_after_s == 5
     assert f"answered {status} No" in outcome.reason
     assert "secret" not in outcome.reason
 
@@ -189,7 +189,7 @@ def test_retry_after_is_obeyed_within_limits(site: Callable[..., Site]) -> None:
     for after, delay_s in ((b"60", 60), (b"999999", 600), (b"1", 5), (b"-5", 5), (b"tomorrow", 5)):
         outcome = outcome_of(b"HTTP/1.1 503 Busy\r\nRetry-After: " + after + b"\r\n\r\n", site)
         assert isinstance(outcome, Failed)
-        assert outcome.retry_at_ms == NOW_S * 1000 + delay_s * 1000
+        assert outcome.retry_after_s == delay_s
 
 
 def test_gone_is_given_up_and_so_is_the_last_attempt(site: Callable[..., Site]) -> None:

@@ -192,7 +192,7 @@ def test_a_change_is_noticed_and_a_broken_file_changes_nothing(path: Path, caplo
         clock.now += 1.1
         if broken:
             assert keys.current().active.keys() == {first.key_id, second.key_id}
-    assert "cannot be used, those read before stay in force" in caplog.text
+    assert "cannot be used, what was read before stays in force" in caplog.text
     path.unlink()
     clock.now += 1.1
     assert keys.current().active.keys() == {first.key_id, second.key_id}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core.alarm_records import AlarmEvaluation
+from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth
 from rqsqs._core.flows import alarm_states, alarms
 from rqsqs._core.operations import alarms as operations
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm
@@ -252,17 +252,61 @@ def test_an_action_is_there_until_it_is_settled(store: Store) -> None:
     (entry,) = store.due().entries
     now = store.engine.clock.ms
     again = replace(entry, attempts=1)
-    assert store.engine.execute(operations.settle_action(store.space, again, now, None, now + 5000))
+    assert store.engine.execute(operations.settle_action(store.space, again, "failed", now, None, now + 5000))
     due = store.due()
     assert (due.entries, due.next_ms, due.length) == ([], now + 5000, 1)
     store.engine.clock.advance_ms(5000)
     (found,) = store.due().entries
     assert (found.id, found.attempts) == (entry.id, 1)
     event = AlarmEvent("late", now, "Action", "Successfully executed action log:")
-    assert store.engine.execute(operations.settle_action(store.space, found, now, event))
-    assert not store.engine.execute(operations.settle_action(store.space, found, now, event))
+    assert store.engine.execute(operations.settle_action(store.space, found, "done", now, event))
+    assert not store.engine.execute(operations.settle_action(store.space, found, "done", now, event))
     assert store.due().length == 0
     assert store.summaries("late").count("Successfully executed action log:") == 1
+
+
+def test_an_action_is_claimed_once_and_falls_due_again(store: Store) -> None:
+    store.put(late(alarm_actions=["log:"]))
+    store.set("late", "ALARM")
+    (entry,) = store.due().entries
+    execute, space = store.engine.execute, store.space
+    assert execute(operations.claim_actions(space, [(entry.id, 1000), ("nothing", 5)])) == [True, False]
+    assert execute(operations.claim_actions(space, [(entry.id, 1000)])) == [False]
+    assert store.due().entries == []
+    store.engine.clock.advance_ms(1000)
+    assert execute(operations.claim_actions(space, [(entry.id, 1000)])) == [True]
+    assert execute(operations.release_actions(space, [entry.id, "nothing"])) == 1
+    assert [each.id for each in store.due().entries] == [entry.id]
+    assert execute(operations.settle_action(space, entry, "done", store.engine.clock.ms, None))
+    assert execute(operations.release_actions(space, [entry.id])) == 0
+    assert execute(operations.claim_actions(space, [(entry.id, 1000)])) == [False]
+
+
+def test_health_says_who_evaluates_and_whether_actions_are_done(store: Store) -> None:
+    def health() -> AlarmHealth:
+        found: AlarmHealth = store.engine.execute(operations.read_health(store.space))
+        return found
+
+    assert (health().alarms, health().is_late, health().is_overdue) == (0, False, False)
+    store.put(late(alarm_actions=["log:"]))
+    assert health().is_late
+    now = store.engine.clock.ms
+    store.engine.execute(operations.mark_evaluation(store.space, AlarmEvaluation(now, 0.0, now // 60_000, "me", 1)))
+    assert not health().is_late
+    store.set("late", "ALARM")
+    store.engine.clock.advance_ms(181_000)
+    found = health()
+    assert (found.is_late, found.is_overdue, found.waiting) == (True, True, 1)
+    (entry,) = store.due().entries
+    store.engine.execute(operations.claim_actions(store.space, [(entry.id, 1000)]))
+    assert not health().is_overdue
+    now = store.engine.clock.ms
+    store.engine.execute(operations.settle_action(store.space, entry, "failed", now, None, now + 5000))
+    store.engine.execute(operations.settle_action(store.space, entry, "given_up", now, None))
+    store.engine.clock.advance_ms(2000)
+    assert (health().waiting, health().counts["failed"], health().since("given_up"), health().since("done")) == (
+        0, 1, 2.0, None,
+    )  # fmt: skip
 
 
 def test_what_cannot_be_read_hides_nothing_else(store: Store) -> None:

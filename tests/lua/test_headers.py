@@ -122,7 +122,10 @@ OPERATIONS: list[Operation] = [
     alarms.read_history(SPACE, "late"),
     alarms.list_histories(SPACE, 0, 0, 10),
     alarms.read_actions(SPACE),
-    alarms.settle_action(SPACE, ENTRY, 1, EVENT, 5),
+    alarms.claim_actions(SPACE, [("id", 5), ("other", 6)]),
+    alarms.release_actions(SPACE, ["id", "other"]),
+    alarms.settle_action(SPACE, ENTRY, "failed", 1, EVENT, 5),
+    alarms.read_health(SPACE),
 ]
 
 

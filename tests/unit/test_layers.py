@@ -17,6 +17,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
         "_metric_math",
         "_text",
         "_tracebacks",
+        "_watched_files",
         "alarm_models",
         "errors",
         "event_models",

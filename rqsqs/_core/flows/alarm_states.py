@@ -88,7 +88,7 @@ def transition(
             isinstance(known.alarm, CompositeAlarm),
         )
         if known.alarm is not None:
-            actions = operations.outbox_entries(known.alarm, before, state)
+            actions = operations.outbox_entries(known.alarm, before, state, minute)
     return operations.set_state(space, known, state, event, actions, seen=seen, minute=minute)
 
 

@@ -11,9 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from rqsqs._core.alarm_records import AlarmEvaluation, OutboxEntry
+from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth, OutboxEntry
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm, alarm_of
@@ -24,6 +24,7 @@ MOST_BYTES = 64 * 1024  # of a definition as JSON
 AT_ONCE = 50  # alarms that one call names
 MOST_ENTRIES = 100  # of a history in one call
 Definition = Alarm | CompositeAlarm
+ActionOutcome = Literal["done", "failed", "given_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +201,22 @@ def list_histories(space: Keyspace, since_ms: int, skip: int, count: int) -> Ope
 # Actions
 
 
-def outbox_entries(alarm: Definition, before: AlarmState, state: AlarmState) -> list[OutboxEntry]:
-    """What is to be done when an alarm goes from one state to another."""
+def outbox_entries(
+    alarm: Definition, before: AlarmState, state: AlarmState, minute: int | None = None
+) -> list[OutboxEntry]:
+    """What is to be done when an alarm goes from one state to another.
+
+    Args:
+        minute: by whose data it was decided. If a server forgets the transition, as at a failover, it is made again,
+            with the same idempotency keys. None = it does not follow from data.
+    """
     if not alarm.actions_enabled or before.value == state.value:
         return []
     actions = {
         "ALARM": alarm.alarm_actions, "OK": alarm.ok_actions, "INSUFFICIENT_DATA": alarm.insufficient_data_actions,
     }[state.value]  # fmt: skip
-    about = f"{alarm.name}\n{before.value} {before.transitioned_at_ms}\n{state.value} {state.transitioned_at_ms}\n"
+    when = state.transitioned_at_ms if minute is None else f"minute {minute}"
+    about = f"{alarm.name}\n{alarm.updated_at_ms}\n{before.value}\n{state.value} {when}\n"
     return [
         OutboxEntry(hashlib.blake2b(f"{about}{n}".encode(), digest_size=16).hexdigest(), action, alarm, before, state)
         for n, action in enumerate(actions)
@@ -230,19 +239,60 @@ def read_actions(space: Keyspace, count: int = 20) -> Operation:
     return Operation("read_alarm_actions", space.alarms("outbox outbox_due"), (space.now_us(), str(count)), parse)
 
 
+def claim_actions(space: Keyspace, chosen: Sequence[tuple[str, int]]) -> Operation:
+    """The result says of each whether it was taken: False = somebody else has taken it, or settled it.
+
+    Args:
+        chosen: ids of up to 100 actions that are due, and for how many ms nobody else is to do each.
+    """
+    arguments = [argument for id, ms in chosen for argument in (id, str(ms))]
+    keys = space.alarms("outbox outbox_due")
+    return Operation("claim_alarm_actions", keys, (space.now_us(), *arguments), lambda reply: [bool(n) for n in reply])
+
+
+def release_actions(space: Keyspace, ids: Sequence[str]) -> Operation:
+    """Give back up to 100 actions that were claimed and not done. The result is how many of them wait still."""
+    return Operation("release_alarm_actions", space.alarms("outbox_due"), (space.now_us(), *ids))
+
+
 def settle_action(
-    space: Keyspace, entry: OutboxEntry, at_ms: int, event: AlarmEvent | None, again_at_ms: int | None = None
+    space: Keyspace,
+    entry: OutboxEntry,
+    outcome: ActionOutcome,
+    at_ms: int,
+    event: AlarmEvent | None,
+    again_at_ms: int | None = None,
 ) -> Operation:
     """The result is False if somebody else had settled it.
 
     Args:
+        outcome: for the counts.
         event: for the history.
         again_at_ms: when to try it again, as `entry` now says; None = it is over.
     """
     keys = (*space.alarms("outbox outbox_due histories"), space.alarm_history(entry.alarm.name))
     due, data = ("", b"") if again_at_ms is None else (str(again_at_ms), dumped(entry.to_json()))
     happened = dumped(event.to_json()) if event else b""
-    return Operation("settle_alarm_action", keys, (entry.id, due, data, entry.alarm.name, str(at_ms), happened), bool)
+    arguments = (entry.id, due, data, entry.alarm.name, str(at_ms), happened, outcome)
+    return Operation("settle_alarm_action", (*keys, *space.alarms("action_counts")), arguments, bool)
+
+
+def read_health(space: Keyspace) -> Operation:
+    """The result is an AlarmHealth."""
+
+    def parse(reply: list[Any]) -> AlarmHealth:
+        now, alarms, evaluated, waiting, first, *found = reply
+        counts = {}
+        for name, value in zip(found[::2], found[1::2], strict=True):
+            with contextlib.suppress(ValueError):
+                counts[name.decode(errors="replace")] = int(value)
+        overdue_ms = int(now) - int(float(first)) if first else 0
+        return AlarmHealth(
+            int(now), alarms, _evaluated(evaluated, int(now)), waiting, max(overdue_ms, 0) / 1000, counts
+        )
+
+    keys = space.alarms("definitions evaluated outbox_due action_counts")
+    return Operation("read_alarm_health", keys, (space.now_us(),), parse)
 
 
 # As it is stored

@@ -23,22 +23,28 @@ environment = { PAGER = "https://pager.internal" }
 attempts = 10
 first = 5
 longest = 600
+
+A process that evaluates alarms reads the file again when it, or a file that it names, has changed. If it cannot be used
+then, what was read before counts, and the log says so.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import ssl
 import stat
+import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from rqsqs._text import did_you_mean, no_secret
+from rqsqs._watched_files import WatchedFiles, state_of
 from rqsqs.errors import UsageError
 
 from .addresses import Network
@@ -46,9 +52,11 @@ from .retries import Retries
 from .targets import COMMAND_NAME, Target, Topic, Webhook, parse_target
 
 WEBHOOK_TIMEOUT_S, COMMAND_TIMEOUT_S = 10.0, 30.0
-MOST_TIMEOUT_S = 60  # who does an action has it to itself for two minutes
+MOST_TIMEOUT_S = 60  # less than who does an action has it to itself
 LEAST_SECRET = 16
 MOST_BYTES = 1024 * 1024
+
+log = logging.getLogger("rqsqs.alarms")
 
 _FIELDS = {"listed_only", "timeout", "concurrency", "webhooks", "commands", "topics", "retries"}
 _WEBHOOK_FIELDS = {"host", "secret", "secret_env", "secret_file", "networks", "ca_file"}
@@ -103,6 +111,7 @@ class ActionsConfig:
         timeout: seconds for a webhook, from the question for its address to the end of the answer.
         concurrency: actions at the same time.
         warnings: what is not as it should be.
+        files: the files that were read, and what tells whether they have changed.
     """
 
     name: str = "the actions file"
@@ -114,10 +123,33 @@ class ActionsConfig:
     concurrency: int = 8
     retries: Retries = field(default_factory=Retries)
     warnings: tuple[str, ...] = ()
+    files: Mapping[Path, object] = field(default_factory=dict, compare=False)
 
     def host(self, target: Webhook) -> WebhookHost | None:
         """What is known of the host of a URL."""
         return self.webhooks.get(target.authority)
+
+
+class ActionsFile(WatchedFiles[ActionsConfig]):
+    """An actions file, read again when it, or a file that it names, changes.
+
+    Args:
+        path: of the file.
+        environ: variables that it may name.
+        clock: seconds, for how often to look.
+
+    Raises:
+        ActionsFileInvalid: it cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(lambda: read(path, environ=environ), f"the actions file {path}", log, clock)
 
 
 def read(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> ActionsConfig:
@@ -139,6 +171,7 @@ class _Reader:
 
     path: Path
     environ: Mapping[str, str]
+    files: dict[Path, object] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     has_secrets: bool = False
 
@@ -182,6 +215,7 @@ class _Reader:
             concurrency,
             retries,
             tuple(self.warnings),
+            MappingProxyType(self.files),
         )
 
     def _webhook(self, entry: dict[str, Any], where: str) -> tuple[str, WebhookHost]:
@@ -238,6 +272,7 @@ class _Reader:
             raise self._error(where, f"ca_file must be a path, got {no_secret(name)}")
         file = self._beside(name)
         try:
+            self.files[file] = state_of(file.stat())
             return ssl.create_default_context(cafile=file)
         except (OSError, ssl.SSLError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -293,11 +328,12 @@ class _Reader:
     def _text_of(self, file: Path) -> tuple[str, int]:
         try:
             with file.open("rb") as opened:
-                mode = os.fstat(opened.fileno()).st_mode
+                info = os.fstat(opened.fileno())
                 data = opened.read(MOST_BYTES + 1)
             if len(data) > MOST_BYTES:
                 raise ActionsFileInvalid(f"{file} must have at most {MOST_BYTES:,} bytes")
-            return data.decode(), mode
+            self.files[file] = state_of(info)
+            return data.decode(), info.st_mode
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ActionsFileInvalid(f"{file} must be a file of text that can be read: {reason}") from None

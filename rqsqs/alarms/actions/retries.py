@@ -1,4 +1,4 @@
-"""What became of an action, and when it is tried again. Pure: the time and the dice are given."""
+"""What became of an action, and when it is tried again. Pure: the dice are given, and there is no clock."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Failed:
 
     Attributes:
         reason: for people.
-        retry_at_ms: when to try again, since 1970.
+        retry_after_s: seconds until it is to be tried again.
     """
 
     reason: str
-    retry_at_ms: int
+    retry_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,12 @@ class Retries:
         longest = min(self.longest, self.first * 2.0 ** min(attempt - 1, 60))
         return longest * (0.5 + random() / 2)
 
-    def after(self, failure: AttemptFailed, attempt: int, now_ms: int, random: Callable[[], float]) -> Failed | GivenUp:
+    def after(self, failure: AttemptFailed, attempt: int, random: Callable[[], float]) -> Failed | GivenUp:
         """What follows from a failed attempt.
 
         Args:
             failure: what went wrong.
             attempt: which attempt it was, the first one being 1.
-            now_ms: since 1970.
             random: gives a number from 0 to 1.
         """
         if failure.is_final:
@@ -105,4 +104,4 @@ class Retries:
         delay = self.delay_s(attempt, random)
         if failure.after_s is not None:
             delay = max(delay, min(failure.after_s, self.longest))
-        return Failed(failure.reason, now_ms + round(delay * 1000))
+        return Failed(failure.reason, delay)

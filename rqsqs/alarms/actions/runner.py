@@ -8,8 +8,7 @@ import logging
 import random
 import re
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from rqsqs._text import printable
@@ -36,18 +35,20 @@ class Queue(Protocol):
 
 OpenQueue = Callable[[SendTo], Queue]
 MaySend = Callable[[SendTo, PendingAction], Awaitable[str]]
-Settle = Callable[[PendingAction, Outcome], Awaitable[None]]
 
 
 class Actions:
     """Does actions as a configuration allows.
 
+    Attributes:
+        config: what is allowed; it may be replaced at any time.
+
     Args:
-        config: what is allowed.
+        config: the same; None = without an actions file.
         open_queue: gives the queue of a target, a rqsqs.aio.Queue; it raises InvalidParameterValue if there is none of
             this region or account. None = messages cannot be sent.
         may_send: says why an action may not send to a queue, "" = it may. It is asked each time. None = all may.
-        clock: seconds since 1970.
+        clock: seconds since 1970, for signatures.
         dice: a number from 0 to 1.
         resolve: the addresses of a host, as webhook.resolve().
     """
@@ -78,33 +79,15 @@ class Actions:
         except Exception as error:
             log.exception("an action could not be done, by a mistake of ours")
             failure = AttemptFailed(f"it could not be done: {type(error).__name__}")
-        now_ms = round(self._clock() * 1000)
-        return self.config.retries.after(failure, pending.attempts + 1, now_ms, self._dice)
+        return self.config.retries.after(failure, pending.attempts + 1, self._dice)
 
-    async def run_all(self, pending: Iterable[PendingAction], settle: Settle) -> None:
-        """Do actions, some of them at the same time, and tell of each when it is over.
-
-        Args:
-            pending: what is to be done.
-            settle: is told of each action and its outcome. What it raises is logged: the action remains to be done.
-        """
-        at_once = asyncio.Semaphore(self.config.concurrency)
-        half = max(1, self.config.concurrency // 2)  # a slow target leaves room for others
-        to_one: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(half))
-
-        async def one(each: PendingAction) -> None:
-            async with to_one[_place(each.target)], at_once:
-                outcome = await self.run(each)
-                try:
-                    await settle(each, outcome)
-                except Exception as error:
-                    log.error(
-                        "the outcome of an action could not be stored, so it is done again: %s", printable(str(error))
-                    )
-
-        async with asyncio.TaskGroup() as group:
-            for each in pending:
-                group.create_task(one(each))
+    def place(self, target: str) -> str:
+        """What may be slow about a target: a host, or the target."""
+        try:
+            found = allowed_target(parse_target(target), self.config)
+        except InvalidParameterValue:
+            return ""
+        return found.authority if isinstance(found, Webhook) else str(found)
 
     async def _do(self, target: Target, pending: PendingAction) -> str:
         if isinstance(target, Webhook):
@@ -141,15 +124,6 @@ class Actions:
             raise AttemptFailed(f"a message to {target} could not be sent: {printable(str(error))}") from None
         again = ", which had been sent before" if getattr(sent, "is_duplicate", False) else ""
         return f"message {sent.message_id} was sent to {target}{again}"
-
-
-def _place(target: str) -> str:
-    """What may be slow: a host, or the target."""
-    try:
-        parsed = parse_target(target)
-    except InvalidParameterValue:
-        return ""
-    return parsed.authority if isinstance(parsed, Webhook) else str(parsed)
 
 
 def _group_of(source: str) -> str:
