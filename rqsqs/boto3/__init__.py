@@ -9,8 +9,8 @@
 Clients and resources are boto3's own: validation, exceptions, paginators, Stubber, events and retry settings are the
 real ones. The server is `endpoint_url` if that is a Redis URL, else RQSQS_URL, else AWS_ENDPOINT_URL_SQS if it is a
 Redis URL, else redis://localhost:6379/0. Other services, and SQS with another `endpoint_url`, go where boto3 sends
-them. `attach` does the same to a client, resource or session that exists already, and `patch` to all SQS clients of
-this process, whoever makes them.
+them; so does CloudWatch, unless its `endpoint_url` is a Redis URL. `attach` does the same to a client, resource or
+session that exists already, and `patch` to all SQS clients of this process, whoever makes them.
 """
 
 from __future__ import annotations

@@ -15,15 +15,21 @@ from botocore.validate import ParamValidationDecorator
 from rqsqs import _settings
 from rqsqs._io import defaults
 from rqsqs._io.connect import SCHEMES
+from rqsqs.cloudwatch import CLOUDWATCH
 from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
+from rqsqs.sqs import SQS, Service
 from rqsqs.sqs.context import DEFAULT_REGION
 
 from .botocore_cache import cache_repeated_work, forget_cached_work
 from .in_process import PARAMS, AsyncResponder, Responder
 
 BOTOCORE_TIMEOUT_S = 60
-ATTACHABLE = "target must be an SQS client, an SQS resource or a session of boto3, botocore, aioboto3 or aiobotocore"
+ATTACHABLE = (
+    "target must be a client or resource of SQS or CloudWatch, or a session, of boto3, botocore, aioboto3 or "
+    "aiobotocore"
+)
+SERVICES = {service.name: service for service in (SQS, CLOUDWATCH)}
 
 
 def is_redis_url(url: str) -> bool:
@@ -77,10 +83,10 @@ class Place(NamedTuple):
         options = {**options, "prefix": defaults.prefix_of(prefix)}
         return cls(url or server_url() or defaults.URL, limits, account, safe, options)
 
-    def responder(self, is_async: bool) -> Responder | AsyncResponder:
+    def responder(self, is_async: bool, service: Service) -> Responder | AsyncResponder:
         """Something that answers a client's requests from there."""
         kind = AsyncResponder if is_async else Responder
-        return kind(self.url, self.limits, self.account, self.durability, **self.options)
+        return kind(self.url, self.limits, self.account, self.durability, service, **self.options)
 
 
 class Patch(Protocol):
@@ -93,9 +99,10 @@ PATCHES: list[Patch] = []  # those that are in force; the last one counts
 
 
 class Switch:
-    """The handlers of one SQS client, which ask what answers it now.
+    """The handlers of one client, which ask what answers it now.
 
     Attributes:
+        service: SQS or CloudWatch.
         attached: what answers it unless a patch does; None = AWS.
         endpoint_url: the URL of a Redis that it was created with.
         account: the AWS account number that it was created with.
@@ -104,6 +111,7 @@ class Switch:
     """
 
     def __init__(self, client: Any) -> None:
+        self.service = SERVICES[client.meta.service_model.service_name]
         self.is_async = _is_async(client)
         self.attached: Responder | AsyncResponder | None = None
         self.endpoint_url: str | None = None
@@ -126,7 +134,7 @@ class Switch:
         self._events.register_last("before-parameter-build", self.note_params, unique_id="rqsqs-params")
         self._events.register_last("before-call", self.answer, unique_id="rqsqs-answer")
         if not self.is_async:
-            self._saved = cache_repeated_work(client)
+            self._saved = cache_repeated_work(client) if self.service is SQS else []
         elif not isinstance(self._endpoint.http_session, _HttpSession):
             self._endpoint.http_session = _HttpSession(self._endpoint.http_session, self)
         self.is_on = True
@@ -155,19 +163,19 @@ class Switch:
 
     def opened(self, place: Place) -> Responder | AsyncResponder:
         """Something that answers from there, and is closed together with the client if it is one of aiobotocore."""
-        responder = place.responder(self.is_async)
+        responder = place.responder(self.is_async, self.service)
         if isinstance(responder, AsyncResponder):
             self._opened.append(responder)
         return responder
 
     def note_params(self, params: Any, context: dict[str, Any], **_: Any) -> None:
         """Handler of before-parameter-build."""
-        if self._is_validated:
+        if self._is_validated or self.service is not SQS:
             context[PARAMS] = params
 
     def answer(self, model: Any, params: Any, context: dict[str, Any], **_: Any) -> Any:
         """Handler of before-call; aiobotocore awaits what it returns. None leaves the request to botocore."""
-        responder = self._patched() if PATCHES else self.attached
+        responder = self._patched() if PATCHES and self.service is SQS else self.attached
         return None if responder is None else responder.answer(model, params, context, self._emit)
 
     def _patched(self) -> Responder | AsyncResponder | None:
@@ -209,7 +217,7 @@ _lock = threading.RLock()
 
 
 def switch_of(client: Any) -> Switch:
-    """The switch of an SQS client, turned on; it gets one if it has none."""
+    """The switch of a client of SQS or CloudWatch, turned on; it gets one if it has none."""
     switch = _switches.get(client)
     if switch is None or not switch.is_on:
         with _lock:
@@ -233,6 +241,10 @@ def is_sqs(client: Any) -> bool:
     return isinstance(client, BaseClient) and client.meta.service_model.service_name == "sqs"
 
 
+def _is_attachable(client: Any) -> bool:
+    return isinstance(client, BaseClient) and client.meta.service_model.service_name in SERVICES
+
+
 def attach(
     target: Any,
     url: str | None = None,
@@ -246,9 +258,9 @@ def attach(
     """Let an existing client, resource or session be answered by Redis instead of AWS.
 
     Args:
-        target: an SQS client, an SQS resource (service, queue or message), or a session, of boto3, botocore, aioboto3
-            or aiobotocore. Of a session all SQS clients made later are answered; clients of other services are not
-            touched.
+        target: a client or a resource (service, queue, message, alarm, metric) of SQS or CloudWatch, or a session, of
+            boto3, botocore, aioboto3 or aiobotocore. Of a session all SQS clients made later are answered; clients of
+            other services are not touched, those of CloudWatch neither.
         url: of the server; None = RQSQS_URL, else AWS_ENDPOINT_URL_SQS, else the local Redis.
         limits: what requests may ask for: `rqsqs.limits.AWS` or `rqsqs.limits.NATIVE`.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
@@ -268,7 +280,7 @@ def attach(
         _attach_session(target.events, place)
     else:
         client = getattr(getattr(target, "meta", None), "client", None) or target
-        if not is_sqs(client):
+        if not _is_attachable(client):
             raise TypeError(f"{ATTACHABLE}, got {_described(target)}")
         switch_of(client).attach(place, over_patches=True)
 
@@ -309,7 +321,7 @@ def timeouts(config: Any) -> dict[str, float]:
 
 
 def needs_nothing(arguments: dict[str, Any], configured_region: str | None) -> str | None:
-    """Let an SQS client be created where neither region nor credentials are configured, and none are looked for.
+    """Let a client be created where neither region nor credentials are configured, and none are looked for.
 
     Args:
         arguments: of botocore's create_client by name; changed in place.

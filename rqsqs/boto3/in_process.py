@@ -1,4 +1,4 @@
-"""Answers the requests of SQS clients in process, from handlers of botocore's own events.
+"""Answers the requests of clients of SQS and CloudWatch in process, from handlers of botocore's own events.
 
     client.send_message(...)
       provide-client-params, before-parameter-build   the user's handlers; ours comes last and notes the parameters,
@@ -8,7 +8,7 @@
       after-call, exceptions                          botocore's
 
 So everything a user can observe is botocore's own, up to signing and HTTP, which do not happen. The handlers of one
-client are in `clients`; here is what they call: an Responder, or an AsyncResponder for a client of aiobotocore.
+client are in `clients`; here is what they call: a Responder, or an AsyncResponder for a client of aiobotocore.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +39,18 @@ from rqsqs._io.sync.runner import Transport
 from rqsqs.errors import EmbeddedServerUnavailable, RequestError, ServerError
 from rqsqs.limits import AWS, Limits
 from rqsqs.models import Durability
-from rqsqs.sqs import Context, describe, perform
+from rqsqs.sqs import SQS, Context, Service, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.durability_header import NotSafeEnough
 from rqsqs.sqs.error_responses import Failed
-from rqsqs.sqs.names import endpoint_of, is_account
+from rqsqs.sqs.names import is_account
 
 if TYPE_CHECKING:
     from rqsqs._io.aio.runner import Transport as AsyncTransport
 
 from .error_mapping import as_botocore_error
 from .json_parameters import read
+from .typed_parameters import as_shape
 
 PARAMS = "rqsqs_params"  # key in botocore's request context, of parameters that botocore validates
 # Connections are held to the end of the process, since nobody closes clients of boto3: so an embedded server keeps its
@@ -68,6 +70,7 @@ class _Responder:
         limits: what requests may ask for.
         account: AWS account number in URLs and ARNs; None = AWS_ACCOUNT_ID, else twelve zeros.
         durability: how safe messages have to be.
+        service: of the client.
         options: for the transport: `prefix` of the keys, `clock`, and options of redis-py's connections.
     """
 
@@ -79,9 +82,11 @@ class _Responder:
         limits: Limits = AWS,
         account: str | None = None,
         durability: Durability | None = None,
+        service: Service = SQS,
         **options: Any,
     ) -> None:
         self.url = url
+        self._service = service
         self._options = options
         self._limits = limits
         self._durability = durability
@@ -96,6 +101,9 @@ class _Responder:
             found = self._contexts[region] = Context(
                 transport.space, region, self._account, self._limits, durability=self._durability
             )
+        if self._service is not SQS:
+            params = as_shape(context.pop(PARAMS, {}), model.input_shape)
+            return self._service.perform(found, model.name, params)
         params = read(context.pop(PARAMS, None), request["body"], model.input_shape)
         on = telemetry.current
         if on is not None:
@@ -113,10 +121,10 @@ class _Responder:
             done = outcome.response if isinstance(outcome, NotSafeEnough) else {}
             headers.update(done.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
             headers["x-amzn-query-error"] = failed.query_error
-            parsed = {**done, **parsed_error(failed, model, headers)}
-            status, body = failed.status, _Body(failed.body())
+            parsed = {**done, **parsed_error(failed, model, headers, self._service)}
+            status, body = failed.status, _Body(failed.body(self._service))
         region = context.get("client_region") or DEFAULT_REGION
-        response = self.response(endpoint_of(region), status, headers, body)  # type: ignore[arg-type]
+        response = self.response(self._service.endpoint(region), status, headers, body)  # type: ignore[arg-type]
         parsed["ResponseMetadata"] = {
             "RequestId": headers["x-amzn-requestid"],
             "HTTPStatusCode": status,
@@ -147,7 +155,7 @@ class Responder(_Responder):
             outcome = error
         except (ServerError, EmbeddedServerUnavailable) as error:
             raised = as_botocore_error(error, shown(self.url))
-            emit(f"after-call-error.sqs.{model.name}", exception=raised, context=context)
+            emit(f"after-call-error.{self._service.name}.{model.name}", exception=raised, context=context)
             raise raised from error
         return self._respond(outcome, model, context)
 
@@ -189,7 +197,7 @@ class AsyncResponder(_Responder):
             outcome = error
         except (ServerError, EmbeddedServerUnavailable) as error:
             raised = as_botocore_error(error, shown(self.url))
-            await emit(f"after-call-error.sqs.{model.name}", exception=raised, context=context)
+            await emit(f"after-call-error.{self._service.name}.{model.name}", exception=raised, context=context)
             raise raised from error
         return self._respond(outcome, model, context)
 
@@ -211,9 +219,11 @@ class AsyncResponder(_Responder):
             await self._transport.close()
 
 
-def parsed_error(failed: Failed, model: Any, headers: dict[str, str]) -> dict[str, Any]:
+def parsed_error(failed: Failed, model: Any, headers: dict[str, str], service: Service) -> dict[str, Any]:
     """What botocore's parser makes of a refusal: the Error, and the members of the shape that has its *code*."""
-    response = {"status_code": failed.status, "headers": headers, "body": json.dumps(failed.body()).encode()}
+    if model.metadata.get("protocol") == "query":  # CloudWatch of an older botocore
+        return {"Error": {"Type": failed.fault, "Code": failed.code, "Message": failed.text}}
+    response = {"status_code": failed.status, "headers": headers, "body": json.dumps(failed.body(service)).encode()}
     parser = create_parser("json")
     parsed: dict[str, Any] = parser.parse(response, model.output_shape)
     shape = model.service_model.shape_for_error_code(parsed["Error"]["Code"])
@@ -238,8 +248,13 @@ class _Body:
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         """The body in one piece."""
         content = {name: value for name, value in self._parsed.items() if name != "ResponseMetadata"}
-        yield json.dumps(content, default=lambda blob: base64.b64encode(blob).decode()).encode() if content else b""
+        yield json.dumps(content, default=_encoded).encode() if content else b""
 
     async def read(self, *_: Any) -> bytes:
         """The same for aiobotocore."""
         return next(self.stream())
+
+
+def _encoded(value: Any) -> Any:
+    """What JSON does not have, as the protocol writes it."""
+    return value.timestamp() if isinstance(value, datetime) else base64.b64encode(value).decode()

@@ -1,4 +1,4 @@
-"""The session whose SQS clients are answered by Redis."""
+"""The session whose SQS clients are answered by Redis, and those of CloudWatch that are told so."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ else:
         def client(self, *args: Any, **kwargs: Any) -> Any:
             """Create a client; parameters as of boto3.
 
-            For SQS `endpoint_url` is the URL of a Redis; with any other URL the client is a plain one of boto3.
+            For SQS `endpoint_url` is the URL of a Redis; with any other URL the client is a plain one of boto3. So is
+            one of CloudWatch, unless it is given the URL of a Redis here: programs also publish metrics to AWS.
             """
             arguments = _CLIENT.bind(self, *args, **kwargs).arguments
             del arguments["self"]
-            url = server_url(arguments.get("endpoint_url")) if arguments["service_name"] == "sqs" else None
+            service, endpoint = arguments["service_name"], arguments.get("endpoint_url")
+            is_ours = service == "sqs" or (service == "cloudwatch" and endpoint is not None)
+            url = server_url(endpoint) if is_ours else None
             if url is None:
                 return super().client(**arguments)
             needs_nothing(arguments, self.region_name)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .actions import ACTIONS, perform
+from .actions import ACTIONS, CLOUDWATCH, perform
 
-__all__ = ["ACTIONS", "perform"]
+__all__ = ["ACTIONS", "CLOUDWATCH", "perform"]

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from rqsqs.errors import RequestError
 from rqsqs.sqs.context import Context, Params, ResponseFlow
+from rqsqs.sqs.service import Service
 
 from .errors import UnsupportedAction, as_cloudwatch
 
@@ -41,9 +42,7 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
     """
     function = ACTIONS.get(action)
     if function is None:
-        raise UnsupportedAction(
-            f"The action {action:.100} of CloudWatch is not supported here. There are {', '.join(ACTIONS)}."
-        )
+        raise unsupported(action)
     try:
         return (yield from function(ctx, {name: value for name, value in params.items() if value is not None}))
     except RequestError as error:
@@ -51,3 +50,21 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
         if known is error:
             raise
         raise known from error
+
+
+def unsupported(action: str) -> UnsupportedAction:
+    """The refusal of an action that CloudWatch has, or nobody."""
+    return UnsupportedAction(
+        f"The action {action:.100} of CloudWatch is not supported here. There are {', '.join(ACTIONS)}."
+    )
+
+
+CLOUDWATCH = Service(
+    name="cloudwatch",
+    signing_name="monitoring",
+    version="2010-08-01",
+    target="GraniteServiceVersion20100801",
+    json_namespace="com.amazonaws.cloudwatch.v2010_08_01",
+    xml_namespace="http://monitoring.amazonaws.com/doc/2010-08-01/",
+    perform=perform,
+)

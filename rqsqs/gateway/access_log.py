@@ -3,6 +3,7 @@
     {"time": "2026-11-27T11:22:33.123Z", "action": "SendMessage", "queue": "000000000000/orders", "key": "AKID",
      "status": 200, "us": 412, "request_id": "..."}
 
+Requests of CloudWatch that are about one alarm have its name beside that, as `alarm`.
 Bodies, secrets and query strings, which may be presigned, are not in it. Lines are written a few times a second.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .protocols.json import dumps
 
 if TYPE_CHECKING:
-    from .actions import Exchange
+    from .exchange import Exchange
 
 EVERY_S = 0.2
 MOST_LINES = 500  # before they are written at once
@@ -35,19 +36,18 @@ class AccessLog:
         """Note a request that was answered; 499 = its client did not wait."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        self._lines.append(
-            dumps(
-                {
-                    "time": f"{stamp}.{int(now * 1000) % 1000:03d}Z",
-                    "action": exchange.action,
-                    "queue": "/".join(exchange.queue.partition("?")[0].rsplit("/", 2)[-2:])[-200:],
-                    "key": exchange.key_id,
-                    "status": status,
-                    "us": int((time.perf_counter() - exchange.started) * 1e6),
-                    "request_id": exchange.request_id,
-                }
-            )
-        )
+        line = {
+            "time": f"{stamp}.{int(now * 1000) % 1000:03d}Z",
+            "action": exchange.action,
+            "queue": "/".join(exchange.queue.partition("?")[0].rsplit("/", 2)[-2:])[-200:],
+            "key": exchange.key_id,
+            "status": status,
+            "us": int((time.perf_counter() - exchange.started) * 1e6),
+            "request_id": exchange.request_id,
+        }
+        if exchange.alarm:
+            line["alarm"] = exchange.alarm[:200]
+        self._lines.append(dumps(line))
         if len(self._lines) >= MOST_LINES:
             self.flush()
         elif self._timer is None:

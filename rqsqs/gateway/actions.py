@@ -8,16 +8,15 @@ Each step raises a RequestError where it refuses; the protocol of the request sa
 from __future__ import annotations
 
 import logging
-import os
-import random
 import re
-import time
 from typing import Any
 
 from rqsqs._core import actors, telemetry
+from rqsqs.cloudwatch import CLOUDWATCH
+from rqsqs.cloudwatch.actions import unsupported
 from rqsqs.errors import RequestError, ResourceNotFound, RqsqsError, ServerError
 from rqsqs.event_models import Actor
-from rqsqs.sqs import Failed, describe, perform
+from rqsqs.sqs import SQS, Failed, describe, perform
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 from rqsqs.sqs.durability_header import NotSafeEnough
 from rqsqs.sqs.moves import source_of
@@ -30,12 +29,19 @@ from .accounts import Account, Accounts
 from .callers import Caller
 from .counts import Counts
 from .denials import Denials
+from .exchange import ACTIONS, Exchange
 from .origins import Origins
 from .polls import HungUp, Polls, Receive
-from .protocols import json, query, xml
-from .protocols.shapes import ACTIONS
+from .protocols import cloudwatch_shapes, json, query, shapes, xml
 from .proxies import Proxies
-from .refusals import MissingAuthenticationToken, NothingHere, RequestThrottled, UnknownAction, UnsupportedEncoding
+from .refusals import (
+    MissingAuthenticationToken,
+    NothingHere,
+    RequestThrottled,
+    UnknownAction,
+    UnsupportedEncoding,
+    UnsupportedProtocol,
+)
 from .request import HttpRequest, HttpResponse
 from .settings import GatewaySettings
 
@@ -48,50 +54,14 @@ _TOLD = frozenset(  # of which events tell
     (
         "AddPermission", "CancelMessageMoveTask", "CreateQueue", "DeleteQueue", "ListMessageMoveTasks", "PurgeQueue",
         "RemovePermission", "SetQueueAttributes", "StartMessageMoveTask", "TagQueue", "UntagQueue",
+        "DeleteAlarms", "DisableAlarmActions", "EnableAlarmActions", "PutCompositeAlarm", "PutMetricAlarm",
+        "SetAlarmState", "TagResource", "UntagResource",
     )
 )  # fmt: skip
+_KNOWN = {SQS: shapes.ACTIONS, CLOUDWATCH: cloudwatch_shapes.ACTIONS}
 _KEY_IN_HEADER = re.compile(r"[ ,]Credential=([\w.-]{1,128})/", re.ASCII)
 _KEY_IN_QUERY = re.compile(rb"(?:^|&)X-Amz-Credential=([\w.-]{1,128})(?:/|%2[Ff])")
 _FORM = "application/x-www-form-urlencoded"
-
-
-_random = random.Random()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
-
-
-def _request_id() -> str:
-    """A UUID as uuid4() makes it, for a third of its time; it need not be hard to guess."""
-    digits = f"{_random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-class Exchange:
-    """A request and what became known of it, for its answer and the log.
-
-    Attributes:
-        action: its name, once it is known to exist.
-        key_id: the access key that it is signed with; until that is checked, the one that it names.
-        account: that of its caller, once it is known.
-        form: names and values of the Query protocol; None = AWS JSON.
-        wants_json: the Query protocol with Accept: application/json.
-    """
-
-    __slots__ = ("account", "action", "form", "key_id", "queue", "request", "request_id", "started", "wants_json")
-
-    def __init__(self, request: HttpRequest) -> None:
-        self.request = request
-        self.request_id = _request_id()
-        self.started = time.perf_counter()
-        self.action = self.queue = self.key_id = ""
-        self.account = ""
-        self.form: dict[str, str] | None = None if "x-amz-target" in request.headers else {}
-        self.wants_json = False
-
-    @property
-    def actor(self) -> Actor:
-        """Who asks, for events."""
-        return Actor("gateway", self.key_id, self.request.peer or "", self.account)
 
 
 class Actions:
@@ -177,7 +147,7 @@ class Actions:
         caller = self._authenticate(exchange)
         if exchange.action == sts.ACTION:
             body = sts.caller_identity(caller, exchange.request_id)
-            return self._response(exchange, 200, xml.CONTENT_TYPE, body)
+            return exchange.respond(200, xml.CONTENT_TYPE, body)
         is_nobody = caller.is_anonymous and not self._settings.allow_anonymous
         params = {} if is_nobody and len(request.body) > SMALL else self._read(exchange, root_path)
         number = _account_of(params, caller)
@@ -194,8 +164,8 @@ class Actions:
             if action == "ReceiveMessage" and self.polls.is_draining:
                 unsealed = {**unsealed, "WaitTimeSeconds": 0}
             on = telemetry.current
-            if on is None:
-                flow = perform(context, action, unsealed)
+            if on is None or exchange.service is not SQS:
+                flow = exchange.service.perform(context, action, unsealed)
             else:
                 flow = on.request(account.transport.url, context, action, unsealed, request.headers)
             if action == "ReceiveMessage" and unsealed.get("WaitTimeSeconds") != 0:
@@ -211,7 +181,7 @@ class Actions:
         finally:
             account.users -= 1
             access.note_changes(action, account.number, unsealed)
-        return self._success(exchange, access.seal(action, account.number, params, unsealed, response))
+        return exchange.success(access.seal(action, account.number, params, unsealed, response))
 
     async def _run_told(self, account: Account, flow: Any, actor: Actor) -> dict[str, Any]:
         """Run an action of which events tell, and who asked for it."""
@@ -226,18 +196,26 @@ class Actions:
         """Find the action. Of a body no more is read than that takes, as nobody knows yet who sent it."""
         request, headers = exchange.request, exchange.request.headers
         if exchange.form is not None:
+            if exchange.is_cbor:
+                raise UnsupportedProtocol
             self._read_form(exchange, exchange.form)
             name = exchange.form["Action"]
+            if exchange.form.get("Version") == CLOUDWATCH.version:
+                exchange.service, exchange.wants_json = CLOUDWATCH, False
             if name == sts.ACTION and sts.is_sts(exchange.form):
                 exchange.action = name
                 return
-            is_known = name in ACTIONS and not (name in _NOT_ON_QUEUES and _queue_in_path(request, root_path))
+            is_known = name in _KNOWN[exchange.service] and not (
+                name in _NOT_ON_QUEUES and _queue_in_path(request, root_path)
+            )
         else:
             if headers.get("content-encoding", "identity") != "identity":
                 raise UnsupportedEncoding("The body must not be compressed")
             name = headers["x-amz-target"].rpartition(".")[2]
-            is_known = name in ACTIONS and request.method == "POST"
+            is_known = name in _KNOWN[exchange.service] and request.method == "POST"
         if not is_known:
+            if exchange.service is CLOUDWATCH:
+                raise unsupported(name)
             text = f"The action {name:.100} is not valid for this endpoint."  # as AWS says it
             raise UnknownAction(text)
         exchange.action = name
@@ -268,6 +246,7 @@ class Actions:
                 if queue_url is not None:
                     params["QueueUrl"] = queue_url
         exchange.queue = params.get("QueueUrl") or params.get("QueueName") or ""
+        exchange.alarm = params.get("AlarmName") or ""
         return params
 
     def _authenticate(self, exchange: Exchange) -> Caller:
@@ -275,7 +254,7 @@ class Actions:
         request = exchange.request
         is_sts = exchange.action == sts.ACTION
         try:
-            caller = self._access.authenticate(request, "sts" if is_sts else "sqs")
+            caller = self._access.authenticate(request, "sts" if is_sts else exchange.service.signing_name)
         except RequestError:
             exchange.key_id = _claimed_key(request)
             raise
@@ -284,26 +263,15 @@ class Actions:
             raise MissingAuthenticationToken
         return caller
 
-    def _success(self, exchange: Exchange, response: dict[str, Any]) -> HttpResponse:
-        more = response.pop("ResponseMetadata", {}).get("HTTPHeaders", {})
-        shape = ACTIONS[exchange.action].response
-        if exchange.form is None:
-            return self._response(exchange, 200, json.CONTENT_TYPE, json.write(response, shape), more)
-        if exchange.wants_json:
-            body = xml.write_json(exchange.action, response, shape, exchange.request_id)
-            return self._response(exchange, 200, "application/json", body, more)
-        body = xml.write(exchange.action, response, shape, exchange.request_id)
-        return self._response(exchange, 200, xml.CONTENT_TYPE, body, more)
-
     def _refusal(self, exchange: Exchange, error: Exception) -> HttpResponse:
         failed = describe(error)
         if self._counts is not None and isinstance(error, RequestThrottled):
             self._counts.note_throttled()
         if isinstance(error, NothingHere) and exchange.form is not None:
             more = {"x-amzn-query-error": failed.query_error}
-            return self._response(exchange, failed.status, xml.CONTENT_TYPE, b"<UnknownOperationException/>\n", more)
+            return exchange.respond(failed.status, xml.CONTENT_TYPE, b"<UnknownOperationException/>\n", more)
         done = error.response if isinstance(error, NotSafeEnough) else {}
-        return self._error(exchange, failed, done.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
+        return exchange.error(failed, done.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
 
     def _failure(self, exchange: Exchange, error: Exception) -> HttpResponse:
         """The server's fault: the log has it in full, the client learns the kind and where to look."""
@@ -316,27 +284,7 @@ class Actions:
         else:
             log.error("%s %s", exchange.request_id, exchange.action, exc_info=error)
             failed = Failed(500, "InternalError", "InternalFailure", f"The gateway failed; {where}", False)
-        return self._error(exchange, failed, {})
-
-    def _error(self, exchange: Exchange, failed: Failed, more: dict[str, str]) -> HttpResponse:
-        """An error in the protocol of the request."""
-        more = {"x-amzn-query-error": failed.query_error, **more}
-        if exchange.form is None:
-            return self._response(exchange, failed.status, json.CONTENT_TYPE, json.write_error(failed), more)
-        if exchange.wants_json:
-            body = xml.write_json_error(failed, exchange.request_id)
-            return self._response(exchange, failed.status, "application/json", body, more)
-        space = sts.NAMESPACE if sts.is_sts(exchange.form) else xml.NAMESPACE
-        body = xml.write_error(failed, exchange.request_id, space)
-        return self._response(exchange, failed.status, xml.CONTENT_TYPE, body, more)
-
-    def _response(
-        self, exchange: Exchange, status: int, content_type: str, body: bytes, more: dict[str, str] | None = None
-    ) -> HttpResponse:
-        headers = {"x-amzn-requestid": exchange.request_id, "content-type": content_type}
-        if more:
-            headers.update(more)
-        return HttpResponse(status, headers, body)
+        return exchange.error(failed, {})
 
     def _log(self, exchange: Exchange, status: int) -> None:
         if self._access_log is not None:

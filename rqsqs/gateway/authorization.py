@@ -17,6 +17,7 @@ from rqsqs.errors import QueueDamaged, QueueDoesNotExist
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import Params
 
+from . import alarm_permissions
 from .callers import Caller
 from .condition_keys import RESOURCE_TAG, TIME_KEYS, ConditionKeys
 from .conditions import Values
@@ -76,7 +77,7 @@ class Authorizer:
 
         Args:
             caller: who sent it.
-            action: of SQS.
+            action: of SQS or CloudWatch.
             params: of the action, unsealed.
             request: of HTTP.
             context: of the account whose queues it is about.
@@ -90,7 +91,7 @@ class Authorizer:
         if caller.is_anonymous and not self._allow_anonymous:
             raise self._denied(caller, _NO_QUEUE_POLICY, _first(action, params, context), context)
         try:
-            permissions = needed(action, params, context)
+            permissions = _needed(action, params, context)
         except QueueDoesNotExist:
             if caller.account == context.account:
                 raise
@@ -145,6 +146,7 @@ class Authorizer:
             owner=context.account,
             tags=facts.tags or {},
             now=self._wall_clock(),
+            namespace=permission.namespace,
         )
         decision = self._decided(caller, permission, facts.policy, values, context)
         if not decision.is_allowed:
@@ -206,7 +208,7 @@ class Authorizer:
         except QueueDoesNotExist:
             return _NO_FACTS  # an absent queue has no policy, and its absence is nobody's business who may not use it
         except QueueDamaged:
-            if caller.is_root and caller.account == context.account and f"sqs:{permission.action}" in REPAIRS:
+            if caller.is_root and caller.account == context.account and permission.full_action in REPAIRS:
                 return _NO_FACTS
             raise
         if changes == self._changes:  # else this may be what it was before a change
@@ -230,14 +232,20 @@ class Authorizer:
         return read_queue_policy(text)
 
     def _denied(self, caller: Caller, decision: Decision, permission: Permission, context: Context) -> AccessDenied:
-        return AccessDenied(decision.message(caller, permission.action, context.arn_of(permission.queue)))
+        return AccessDenied(decision.message(caller, permission.full_action, permission.resource(context)))
 
 
 def _decide(
     caller: Caller, permission: Permission, policy: Policy | None, values: ConditionKeys, context: Context
 ) -> Decision:
-    arn = context.arn_of(permission.queue)
-    return decide(caller, policy, RequestContext(f"sqs:{permission.action}", arn, context.account, values))
+    resource = permission.resource(context)
+    return decide(caller, policy, RequestContext(permission.full_action, resource, context.account, values))
+
+
+def _needed(action: str, params: Params, context: Context) -> list[Permission]:
+    if alarm_permissions.is_cloudwatch(action):
+        return alarm_permissions.needed(action, params, context)
+    return needed(action, params, context)
 
 
 def _frozen(values: Values) -> tuple[str, ...] | None:
@@ -247,6 +255,6 @@ def _frozen(values: Values) -> tuple[str, ...] | None:
 def _first(action: str, params: Params, context: Context) -> Permission:
     """The permission that a refusal names."""
     try:
-        return needed(action, params, context)[0]
+        return _needed(action, params, context)[0]
     except QueueDoesNotExist:
         return Permission(action, "")

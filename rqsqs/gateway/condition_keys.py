@@ -15,6 +15,7 @@ from itertools import islice
 from rqsqs.sqs.context import Params
 from rqsqs.sqs.tags import MAX_TAGS
 
+from .alarm_permissions import action_arns, is_cloudwatch
 from .callers import Caller
 from .conditions import Values
 from .request import HttpRequest
@@ -31,16 +32,17 @@ class ConditionKeys:
 
     Args:
         caller: who sent it.
-        action: of SQS.
+        action: of SQS or CloudWatch.
         params: of the action.
         request: of HTTP.
         region: of the gateway.
         owner: the account of the queue.
         tags: of the queue.
         now: seconds since 1970.
+        namespace: of the metrics that it is about; "" = none.
     """
 
-    __slots__ = ("_action", "_caller", "_now", "_owner", "_params", "_region", "_request", "_tags")
+    __slots__ = ("_action", "_caller", "_namespace", "_now", "_owner", "_params", "_region", "_request", "_tags")
 
     def __init__(
         self,
@@ -53,9 +55,11 @@ class ConditionKeys:
         owner: str,
         tags: Mapping[str, str],
         now: float,
+        namespace: str = "",
     ) -> None:
         self._caller, self._action, self._params, self._request = caller, action, params, request
         self._region, self._owner, self._tags, self._now = region, owner, tags, now
+        self._namespace = namespace
 
     def __call__(self, key: str) -> Values:
         """The values of a key in lower case; None if there is no such key."""
@@ -71,15 +75,24 @@ class ConditionKeys:
         return None
 
     def _requested_tags(self) -> Mapping[str, str] | None:
-        name = {"CreateQueue": "tags", "TagQueue": "Tags"}.get(self._action)
-        tags = None if name is None else self._params.get(name)
+        tags: Mapping[str, str] | None
+        if is_cloudwatch(self._action):
+            pairs = self._params.get("Tags")
+            first = None if pairs is None else islice(pairs, MAX_TAGS + 1)
+            tags = None if first is None else {each.get("Key") or "": each.get("Value") or "" for each in first}
+        else:
+            name = {"CreateQueue": "tags", "TagQueue": "Tags"}.get(self._action)
+            tags = None if name is None else self._params.get(name)
         return tags and {key[:_CUT]: value[:_CUT] for key, value in islice(tags.items(), MAX_TAGS + 1)}
 
     def _tag_keys(self) -> Values:
-        if self._action == "UntagQueue":
+        if self._action in ("UntagQueue", "UntagResource"):
             return [key[:_CUT] for key in islice(self._params.get("TagKeys") or (), MAX_TAGS + 1)]
         tags = self._requested_tags()
         return None if tags is None else list(tags)
+
+    def _alarm_actions(self) -> Values:
+        return [each[:LONGEST_TEXT] for each in action_arns(self._params)] or None
 
     def _source_ip(self) -> Values:
         try:
@@ -121,4 +134,6 @@ _KEYS: dict[str, Callable[[ConditionKeys], Values]] = {
     "aws:userid": lambda self: [self._caller.user_id],
     "aws:username": lambda self: None if self._caller.is_root or not self._caller.name else [self._caller.name],
     "aws:viaawsservice": lambda self: ["false"],
+    "cloudwatch:alarmactions": lambda self: self._alarm_actions() if is_cloudwatch(self._action) else None,
+    "cloudwatch:namespace": lambda self: [self._namespace] if self._namespace else None,
 }

@@ -1,7 +1,8 @@
 """Conditions of policies: what their operators mean.
 
-A test gets the values of its key: none if the request has no such key, several only for aws:TagKeys. A key that is not
-there makes a positive operator false and a negated one true, so that a Deny with a negated operator bites.
+A test gets the values of its key: none if the request has no such key, several for aws:TagKeys and
+cloudwatch:AlarmActions. A key that is not there makes a positive operator false and a negated one true, so that a Deny
+with a negated operator bites.
 """
 
 from __future__ import annotations

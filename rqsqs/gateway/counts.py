@@ -11,16 +11,16 @@ import time
 from typing import TYPE_CHECKING
 
 from . import sts
-from .protocols.shapes import ACTIONS
+from .protocols import cloudwatch_shapes, shapes
 
 if TYPE_CHECKING:
-    from .actions import Exchange
+    from .exchange import Exchange
 
-STATUSES = (200, 400, 403, 404, 408, 413, 415, 499, 500, 503)
+STATUSES = (200, 400, 403, 404, 408, 409, 413, 415, 429, 499, 500, 503)
 UNIT_US = 250  # the first bucket; each of the others has twice the last one
 BUCKETS = 18  # up to 32.768 s: a receive waits 20 s
 NO_ACTION = ""  # of requests that name none that exists
-NAMES = (*sorted(ACTIONS), sts.ACTION, NO_ACTION)
+NAMES = (*sorted(shapes.ACTIONS), *sorted(cloudwatch_shapes.ACTIONS), sts.ACTION, NO_ACTION)
 
 _THROTTLED, _POLLS, _CONNECTIONS, _FIRST = range(4)
 _GAUGES = (_POLLS, _CONNECTIONS)

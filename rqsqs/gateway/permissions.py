@@ -11,7 +11,7 @@ from rqsqs.errors import QueueDoesNotExist
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import Params
 from rqsqs.sqs.moves import source_of
-from rqsqs.sqs.names import is_queue_name, parse_arn
+from rqsqs.sqs.names import Arn, is_queue_name, parse_arn, partition_of
 from rqsqs.sqs.permissions import OWNER_ONLY
 
 OF_BATCHES = {
@@ -36,13 +36,38 @@ _MOVES = {
     "ListMessageMoveTasks": ("GetQueueAttributes",),
 }
 SOURCES_AT_ONCE = 1000
+EVERYTHING = "\0"  # which no alarm can be called
 
 
 class Permission(NamedTuple):
-    """A permission: `SendMessage` on the queue `orders`; without a queue on all of an account."""
+    """A permission: `SendMessage` on the queue `orders`; without a queue on all of an account.
+
+    Attributes:
+        alarm: of CloudWatch, the name of the alarm; EVERYTHING = on no alarm in particular.
+        service: `sqs` or `cloudwatch`.
+        namespace: of the metrics that it is about; "" if the request names none.
+    """
 
     action: str
     queue: str
+    alarm: str = ""
+    service: str = "sqs"
+    namespace: str = ""
+
+    @property
+    def full_action(self) -> str:
+        """As policies have it: `sqs:SendMessage`."""
+        return f"{self.service}:{self.action}"
+
+    def resource(self, context: Context) -> str:
+        """The ARN of what it is about, or `*`."""
+        if self.service == "sqs":
+            return context.arn_of(self.queue)
+        if self.alarm == EVERYTHING:
+            return "*"
+        return str(
+            Arn(partition_of(context.region), self.service, context.region, context.account, f"alarm:{self.alarm}")
+        )
 
 
 def is_owners(action: str) -> bool:
@@ -68,14 +93,14 @@ def needed(action: str, params: Params, context: Context) -> list[Permission]:
     if action == "ListQueues":
         return [Permission(action, "")]
     if action == "CreateQueue":
-        queue = _possible(params.get("QueueName"))
+        queue = possible(params.get("QueueName"))
         return [Permission(action, queue), *([Permission("TagQueue", queue)] if params.get("tags") else [])]
     if action == "GetQueueUrl":
-        return [Permission(action, _possible(params.get("QueueName")))]
+        return [Permission(action, possible(params.get("QueueName")))]
     return [Permission(OF_BATCHES.get(action, action), context.queue_of(params).name)]
 
 
-def _possible(name: str | None) -> str:
+def possible(name: str | None) -> str:
     """A queue name; "" instead of what is none, which the action refuses."""
     return name if name is not None and is_queue_name(name) else ""
 
@@ -86,12 +111,12 @@ def _for_moves(action: str, params: Params) -> Iterator[Permission]:
         if action.startswith("Cancel")
         else parse_arn(params.get("SourceArn") or "")
     )
-    source = "" if arn is None else _possible(arn.name)
+    source = "" if arn is None else possible(arn.name)
     for each in (action, *_MOVES[action]):
         yield Permission(each, source)
     destination = parse_arn(params.get("DestinationArn") or "")
     if destination is not None and action == "StartMessageMoveTask":
-        yield Permission("SendMessage", _possible(destination.name))
+        yield Permission("SendMessage", possible(destination.name))
 
 
 def has_unnamed_destinations(action: str, params: Params) -> bool:

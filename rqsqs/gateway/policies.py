@@ -47,8 +47,8 @@ class RequestContext:
 
     Attributes:
         action: `sqs:SendMessage`.
-        resource: the ARN of the queue.
-        owner: the account of the queue.
+        resource: the ARN of the queue or alarm; * = neither, which only the pattern * is about.
+        owner: the account of the queue or alarm.
         values: gives the values of a condition key in lower case, None if there is no such key.
     """
 
@@ -163,9 +163,15 @@ class Decision:
     in_queue_policy: bool = False
 
     def message(self, caller: Caller, action: str, resource: str) -> str:
-        """A refusal as AWS words it."""
-        verb = f"sqs:{action.rpartition(':')[2].lower()}"
-        head = f"User: {caller.arn} is not authorized to perform: {verb} on resource: {resource}"
+        """A refusal as AWS words it. SQS has its actions in small letters there.
+
+        Args:
+            action: `sqs:SendMessage`.
+            resource: its ARN; * = none in particular.
+        """
+        verb = action.lower() if action.startswith("sqs:") else action
+        on = "" if resource == "*" else f" on resource: {resource}"
+        head = f"User: {caller.arn} is not authorized to perform: {verb}{on}"
         if self.reason in ("explicit deny", "unreadable queue policy"):
             kind = "a resource-based policy" if self.in_queue_policy else "an identity-based policy"
             return f"{head} with an explicit deny in {kind}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .actions import ACTIONS, perform
+from .actions import ACTIONS, SQS, perform
 from .context import Context
 from .error_responses import Failed, describe
+from .service import Service
 
-__all__ = ["ACTIONS", "Context", "Failed", "describe", "perform"]
+__all__ = ["ACTIONS", "SQS", "Context", "Failed", "Service", "describe", "perform"]

@@ -19,6 +19,7 @@ from rqsqs.errors import QueueDoesNotExist, RequestError
 
 from . import messages, moves, permissions, queues, tags
 from .context import Context, Params, ResponseFlow
+from .service import Service
 
 ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {
     "AddPermission": permissions.add_permission,
@@ -73,3 +74,14 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
         if params.get("QueueUrl") and not isinstance(error, QueueDoesNotExist):
             yield flows.get_queue(ctx.queue_of(params).home)
         raise
+
+
+SQS = Service(
+    name="sqs",
+    signing_name="sqs",
+    version="2012-11-05",
+    target="AmazonSQS",
+    json_namespace="com.amazonaws.sqs",
+    xml_namespace="http://queue.amazonaws.com/doc/2012-11-05/",
+    perform=perform,
+)

@@ -1,9 +1,9 @@
-"""Errors as SQS shows them: their parts, the JSON body of a response, the `Failed` entry of a batch."""
+"""Errors as SQS, and CloudWatch, show them: their parts, the JSON body of a response, the `Failed` entry of a batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rqsqs.errors import (
     DurabilityNotReached,
@@ -14,13 +14,19 @@ from rqsqs.errors import (
     ServerError,
 )
 
-_UNMODELLED = frozenset(
-    {"InvalidParameterValueException", "MissingRequiredParameterException", "UnknownOperationException",
+if TYPE_CHECKING:
+    from .service import Service
+
+_FRAMEWORK = frozenset(  # no service models these
+    {"UnknownOperationException",
      "SerializationException", "InternalFailure", "DurabilityNotReached", "ServiceUnavailable", "AccessDeniedException",
      "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException",
      "MissingAuthenticationTokenException",
-     "RequestEntityTooLargeException", "RequestTimeoutException", "UnsupportedMediaTypeException"}
+     "RequestEntityTooLargeException", "RequestTimeoutException", "UnsupportedMediaTypeException",
+     "UnsupportedProtocolException"}
 )  # fmt: skip
+_UNMODELLED = _FRAMEWORK | {"InvalidParameterValueException", "MissingRequiredParameterException"}
+_VALIDATION = "ValidationException"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class Failed:
 
     @property
     def is_modelled(self) -> bool:
-        """Whether the service model knows this shape."""
+        """Whether the service model of SQS knows this shape."""
         return self.shape not in _UNMODELLED
 
     @property
@@ -56,11 +62,16 @@ class Failed:
         """The value of the response header x-amzn-query-error."""
         return f"{self.code};{self.fault}"
 
-    def body(self) -> dict[str, str]:
-        """The JSON body of the error response."""
-        namespace = "com.amazonaws.sqs" if self.is_modelled else "com.amazon.coral.service"
+    def body(self, service: Service) -> dict[str, str]:
+        """The JSON body of the error response; CloudWatch leaves an empty text out."""
+        is_sqs = service.name == "sqs"
+        namespace = service.json_namespace
+        if self.shape in (_UNMODELLED if is_sqs else _FRAMEWORK):
+            namespace = "com.amazon.coral.service"
+        elif self.shape == _VALIDATION:
+            namespace = "com.amazon.coral.validate"
         key = "Message" if self.shape == "AccessDeniedException" else "message"  # as AWS spells it there alone
-        return {"__type": f"{namespace}#{self.shape}", key: self.text}
+        return {"__type": f"{namespace}#{self.shape}", **({key: self.text} if self.text or is_sqs else {})}
 
 
 def describe(error: Exception) -> Failed:

@@ -50,10 +50,10 @@ def partition_of(region: str) -> str:
     return "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
-def endpoint_of(region: str) -> str:
-    """The address that SQS has in a region, without a slash at the end."""
+def endpoint_of(region: str, service: str = "sqs") -> str:
+    """The address that a service has in a region, without a slash at the end."""
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://sqs.{region}.{suffix}"
+    return f"https://{service}.{region}.{suffix}"
 
 
 def is_queue_name(text: str) -> bool:

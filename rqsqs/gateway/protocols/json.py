@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rqsqs.sqs import Failed
+from rqsqs.sqs import Failed, Service
 from rqsqs.sqs.malformed import Malformed, not_convertible, unexpected
 
 from .model import List, Map, Scalar, Shape, Structure
@@ -16,13 +18,15 @@ from .model import List, Map, Scalar, Shape, Structure
 CONTENT_TYPE = "application/x-amz-json-1.0"
 
 _LARGEST = 2**63
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _CHECKED_LATER = frozenset({"MessageBody", "StringValue"})  # SQS has a text of its own for what these must not have
 
 try:
+    from orjson import OPT_PASSTHROUGH_DATETIME as _TIMES_BY_US
     from orjson import dumps as _fast
 except ImportError:
-    _fast = None  # type: ignore[assignment]
+    _fast, _TIMES_BY_US = None, 0  # type: ignore[assignment]
 
 
 def read(body: bytes, shape: Structure) -> dict[str, Any]:
@@ -87,11 +91,34 @@ def _scalar(value: Any, shape: Scalar) -> Any:
         if not -_LARGEST <= value < _LARGEST:
             raise Malformed("NUMBER_VALUE is out of the range of an Integer")
         return value
+    if shape is Scalar.BOOLEAN:
+        if type(value) is not bool:
+            raise not_convertible(value, shape.value)
+        return value
+    if shape is Scalar.DOUBLE:
+        return _double(value, shape)
+    if shape is Scalar.TIMESTAMP:
+        try:
+            return _EPOCH + timedelta(seconds=_double(value, shape))
+        except OverflowError:
+            raise Malformed("NUMBER_VALUE is out of the range of a Timestamp") from None
     if type(value) is not str:
         raise not_convertible(value, shape.value)
     if shape is Scalar.BLOB:
         return blob(value)
     return value
+
+
+def _double(value: Any, shape: Scalar) -> float:
+    if type(value) not in (int, float):
+        raise not_convertible(value, shape.value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise Malformed(f"NUMBER_VALUE is out of the range of {shape.value}")
+    return number
 
 
 def blob(text: str) -> bytes:
@@ -124,9 +151,12 @@ def _check_surrogates(value: Any) -> None:
                 _check_surrogates(item)
 
 
-def _encoded(value: Any) -> str:
+def _encoded(value: Any) -> str | float:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        seconds = value.timestamp()
+        return int(seconds) if seconds.is_integer() else round(seconds, 6)
     raise TypeError(type(value).__name__)
 
 
@@ -135,10 +165,10 @@ def _slow(value: Any, default: Callable[[Any], Any]) -> bytes:
 
 
 def dumps(value: Any) -> bytes:
-    """JSON, with bytes as base64."""
+    """JSON, with bytes as base64 and times as seconds since 1970."""
     if _fast is not None:
         try:
-            return _fast(value, _encoded)
+            return _fast(value, _encoded, _TIMES_BY_US)
         except TypeError:  # a number beyond 64 bits, half of a surrogate pair
             pass
     return _slow(value, _encoded)
@@ -149,6 +179,6 @@ def write(response: dict[str, Any], shape: Structure | None) -> bytes:
     return b"" if shape is None else dumps(response)
 
 
-def write_error(failed: Failed) -> bytes:
+def write_error(failed: Failed, service: Service) -> bytes:
     """The body of an error."""
-    return dumps(failed.body())
+    return dumps(failed.body(service))

@@ -16,14 +16,21 @@ class Scalar(Enum):
     INTEGER = "an Integer"
     BOOLEAN = "a Boolean"
     BLOB = "a Blob"
+    DOUBLE = "a Double"
+    TIMESTAMP = "a Timestamp"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class List:
-    """Several values of one shape."""
+    """Several values of one shape.
+
+    Attributes:
+        is_wrapped: whether the Query protocol has the items below the member's name: `Tags.member.1`, not `Tag.1`.
+    """
 
     name: str
     item: Shape
+    is_wrapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,12 +39,14 @@ class Map:
 
     Attributes:
         key, value: what the Query protocol calls the two parts of an item.
+        is_wrapped: as of a list.
     """
 
     name: str
     key: str
     value: str
     item: Shape
+    is_wrapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,12 +1,14 @@
 """AWS Query: parameters from a form or a query string.
 
-Lists and maps are flattened: `Attribute.1.Name=DelaySeconds&Attribute.1.Value=5`. Names that mean nothing are ignored,
-as SDKs write an empty list as `Entries=`.
+Lists and maps of SQS are flattened: `Attribute.1.Name=DelaySeconds&Attribute.1.Value=5`; those of CloudWatch are not:
+`Dimensions.member.1.Name=QueueName`. Names that mean nothing are ignored, as SDKs write an empty list as `Entries=`.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,6 +21,8 @@ MOST_FIELDS = 10_000
 _DEEPEST = 8
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_DOUBLE = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
 Tree = dict[str | None, Any]  # part of a name -> Tree; None -> the value
@@ -73,6 +77,8 @@ def _structure(tree: Tree, shape: Structure) -> dict[str, Any]:
                 found[name] = _structure(node, kind)
         else:
             node = tree.get(kind.name) or tree.get(name)  # kombu writes AttributeNames.1
+            if kind.is_wrapped:
+                node = tree.get(name, {}).get(kind.name)
             if node is not None:
                 items = _items(node)
                 if items:
@@ -125,6 +131,27 @@ def _scalar(text: str, shape: Scalar) -> Any:
         if text.lower() not in _BOOLEANS:
             raise not_convertible(text, shape.value)
         return _BOOLEANS[text.lower()]
+    if shape is Scalar.DOUBLE:
+        number = float(text) if _DOUBLE.fullmatch(text) else math.inf
+        if not math.isfinite(number):
+            raise not_convertible(text, shape.value)
+        return number
+    if shape is Scalar.TIMESTAMP:
+        return _time(text)
     if not _INTEGER.fullmatch(text):
         raise not_convertible(text, shape.value)
     return int(text)
+
+
+def _time(text: str) -> datetime:
+    """A time of ISO 8601; one without an offset is in UTC."""
+    found = _TIME.fullmatch(text)
+    if found is not None:
+        day, clock, fraction, offset = found.groups()
+        try:
+            time = datetime.fromisoformat(f"{day}T{clock or '00:00'}{offset or 'Z'}").astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        else:
+            return time.replace(microsecond=int(f"{fraction or 0:0<6}"[:6]))
+    raise not_convertible(text, Scalar.TIMESTAMP.value)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import UTC, datetime
 from typing import Any
 
-from rqsqs.sqs import Failed
+from rqsqs.cloudwatch import CLOUDWATCH
+from rqsqs.sqs import SQS, Failed
 
 from .json import dumps
 from .model import List, Map, Scalar, Shape, Structure
 
 CONTENT_TYPE = "text/xml"
-NAMESPACE = "http://queue.amazonaws.com/doc/2012-11-05/"
 
 _IMPOSSIBLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
@@ -33,9 +34,11 @@ def text(value: str) -> str:
     return value
 
 
-def write(action: str, response: dict[str, Any], shape: Structure | None, request_id: str) -> bytes:
+def write(
+    action: str, response: dict[str, Any], shape: Structure | None, request_id: str, namespace: str = SQS.xml_namespace
+) -> bytes:
     """A response."""
-    parts = [f'<?xml version="1.0"?><{action}Response xmlns="{NAMESPACE}">']
+    parts = [f'<?xml version="1.0"?><{action}Response xmlns="{namespace}">']
     if shape is not None:
         inner: list[str] = []
         _write_members(inner, response, shape)
@@ -52,16 +55,25 @@ def _write_members(parts: list[str], value: dict[str, Any], shape: Structure) ->
         member = value.get(name)
         if member is None:
             continue
-        if isinstance(kind, List):
-            for item in member:
-                _write(parts, kind.name, item, kind.item)
-        elif isinstance(kind, Map):
-            for key, item in member.items():
-                parts.append(f"<{kind.name}><{kind.key}>{text(key)}</{kind.key}>")
-                _write(parts, kind.value, item, kind.item)
-                parts.append(f"</{kind.name}>")
+        if isinstance(kind, List | Map):
+            if kind.is_wrapped:
+                parts.append(f"<{name}>")
+            _write_items(parts, member, kind)
+            if kind.is_wrapped:
+                parts.append(f"</{name}>")
         else:
             _write(parts, name, member, kind)
+
+
+def _write_items(parts: list[str], value: Any, shape: List | Map) -> None:
+    if isinstance(shape, List):
+        for item in value:
+            _write(parts, shape.name, item, shape.item)
+        return
+    for key, item in value.items():
+        parts.append(f"<{shape.name}><{shape.key}>{text(key)}</{shape.key}>")
+        _write(parts, shape.value, item, shape.item)
+        parts.append(f"</{shape.name}>")
 
 
 def _write(parts: list[str], name: str, value: Any, shape: Shape) -> None:
@@ -78,6 +90,9 @@ def _write(parts: list[str], name: str, value: Any, shape: Shape) -> None:
 def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        timespec = "milliseconds" if value.microsecond else "seconds"
+        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec)}Z"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -107,11 +122,16 @@ def _error_text(failed: Failed) -> str:
     return failed.text
 
 
-def write_error(failed: Failed, request_id: str, namespace: str = NAMESPACE) -> bytes:
-    """The body of an error."""
+def write_error(failed: Failed, request_id: str, namespace: str = SQS.xml_namespace) -> bytes:
+    """The body of an error. CloudWatch has no Detail, and no Message where it is empty."""
+    said = f"<Message>{text(_error_text(failed))}</Message>"
+    if namespace == CLOUDWATCH.xml_namespace:
+        detail, said = "", said if failed.text else ""
+    else:
+        detail = "<Detail/>"
     return (
         f'<?xml version="1.0"?><ErrorResponse xmlns="{namespace}"><Error><Type>{failed.fault}</Type>'
-        f"<Code>{failed.code}</Code><Message>{text(_error_text(failed))}</Message><Detail/></Error>"
+        f"<Code>{failed.code}</Code>{said}{detail}</Error>"
         f"<RequestId>{request_id}</RequestId></ErrorResponse>"
     ).encode()
 

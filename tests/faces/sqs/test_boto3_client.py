@@ -465,7 +465,7 @@ def test_attach_to_clients_resources_and_sessions(valkey_url: str, prefix: str) 
         rqsqs.boto3.attach(attached, valkey_url, prefix=f"{prefix}-other")
         assert "QueueUrls" not in attached.list_queues()
     for target in (plain_boto3.client("s3", **keys), object(), None):
-        with pytest.raises(TypeError, match="target must be an SQS client"):
+        with pytest.raises(TypeError, match="target must be a client or resource of SQS or CloudWatch"):
             rqsqs.boto3.attach(target, valkey_url)
 
 
