@@ -1,7 +1,7 @@
 --[[
-List queue names in order (ListQueues).
+List names in order: of queues (ListQueues), or of alarms.
 
-KEYS   1 names  ZSET  queue names, all with score 0
+KEYS   1 names  ZSET  all with score 0
 ARGV   1 prefix  "" = all
        2 after   only names behind this one, "" = from the start
        3 limit

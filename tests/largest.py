@@ -11,7 +11,7 @@ import redis
 
 from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.alarm_records import AlarmEvaluation
-from rqsqs._core.flows import alarms, partitions
+from rqsqs._core.flows import alarm_histories, alarms, partitions
 from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
@@ -618,6 +618,7 @@ def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
     for n in range(150):
         meter(alarms.set_state(space, name, "OK" if n % 2 else "ALARM", "r" * 1000, ""))
     everything = meter(read_all(space))
+    assert len(meter(alarms.list_named(space, "0", "", 100, lambda each: True))) == 60
     engine.clock.advance_ms(1000)
     assert len(everything.alarms) == 60
     due = meter(operations_of_alarms.read_actions(space))
@@ -634,7 +635,7 @@ def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
     key = space.alarm_history(name)
     engine.redis.lpush(key, *[f"{old}{{}}" for _ in range(100)])
     meter(operations_of_alarms.mark_evaluation(space, AlarmEvaluation(engine.clock.ms, 0, 1, "e" * 250)))
-    assert meter(alarms.history(space, None, 0, 0, 10_000))
+    assert meter(alarm_histories.history(space, None, 0, 0, 10_000))
     meter(alarms.delete(space, list(everything.alarms)))
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rqsqs import _arguments as arguments
+from rqsqs._alarm_checks import pairs
 from rqsqs._arguments import Moment
 from rqsqs._core.alarm_records import AlarmEvaluation, AlarmInfo
 from rqsqs._core.flows import alarms as flows
+from rqsqs._core.flows.alarm_histories import history
 from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._text import shown
 from rqsqs.alarm_models import (
     MOST_NAME,
     MOST_REASON,
+    MOST_TAGS,
     STATES,
     Alarm,
     AlarmEvent,
@@ -145,7 +149,7 @@ class Alarms:
             before_ms, since_ms = arguments.milliseconds("since", since, 1000 * 14 * 86_400), None
         else:
             before_ms, since_ms = 0, arguments.epoch_ms("since", since)
-        return await self._transport.run(flows.history(self._transport.space, name, since_ms, before_ms, max_events))
+        return await self._transport.run(history(self._transport.space, name, since_ms, before_ms, max_events))
 
     async def enable_actions(self, *names: str) -> None:
         """Let the actions of alarms be done again.
@@ -168,6 +172,33 @@ class Alarms:
             ResourceNotFound: one does not exist; nothing was changed.
         """
         await self._transport.run(flows.enable_actions(self._transport.space, _names(names), enabled=False))
+
+    async def tag(self, name: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an alarm.
+
+        Args:
+            name: of the alarm.
+            tags: names to text; others that the alarm has stay.
+
+        Raises:
+            ResourceNotFound: there is no such alarm.
+            InvalidParameterValue: it would have more than 50.
+        """
+        checked = pairs("tags", tags, MOST_TAGS, 128, 256, 0)
+        await self._transport.run(flows.change_tags(self._transport.space, _name(name), checked))
+
+    async def untag(self, name: str, *tags: str) -> None:
+        """Remove tags of an alarm.
+
+        Args:
+            name: of the alarm.
+            tags: names of the tags; unknown ones are ignored.
+
+        Raises:
+            ResourceNotFound: there is no such alarm.
+        """
+        removed = [arguments.text("the name of a tag", tag) for tag in tags]
+        await self._transport.run(flows.change_tags(self._transport.space, _name(name), {}, removed))
 
     async def evaluation(self) -> AlarmEvaluation | None:
         """When all alarms were evaluated last. If nobody evaluates them, they stay as they are and nobody is woken:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rqsqs._core import flows
-from rqsqs._core.flows import alarms
+from rqsqs._core.flows import alarm_histories, alarms
 from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.flows.metric_history import sample
 from rqsqs._core.keys import QueueRef
@@ -82,7 +82,7 @@ def test_a_minute_is_evaluated_once_and_none_is_left_out(engine: Engine, q: Queu
     engine.run(flows.purge_queue(q, engine.limits))
     second = a_minute(engine)
     assert second.minute == first.minute + 2
-    events = engine.run(alarms.history(engine.transport.space, "deep", 0, 0, 100))
+    events = engine.run(alarm_histories.history(engine.transport.space, "deep", 0, 0, 100))
     assert [event.summary.partition(" from ")[2] for event in reversed(events)] == [
         "", "INSUFFICIENT_DATA to OK", "OK to ALARM", "ALARM to OK",
     ]  # fmt: skip

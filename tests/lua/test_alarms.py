@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth
-from rqsqs._core.flows import alarm_states, alarms
+from rqsqs._core.flows import alarm_histories, alarm_states, alarms
 from rqsqs._core.operations import alarms as operations
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm
 from rqsqs.errors import InvalidParameterValue, OverLimit, ResourceNotFound
@@ -49,7 +49,7 @@ class Store:
         return {name: each.state.value for name, each in found.alarms.items()}
 
     def history(self, name: str | None = None, most: int = 1000) -> list[AlarmEvent]:
-        found = self.engine.run(alarms.history(self.space, name, 0, 0, most))
+        found = self.engine.run(alarm_histories.history(self.space, name, 0, 0, most))
         assert isinstance(found, list)
         return found
 

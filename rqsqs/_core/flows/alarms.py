@@ -4,9 +4,8 @@ somebody else was quicker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from typing import Any, NoReturn
 
 from rqsqs._core.alarm_records import AlarmEvaluation, AlarmInfo
@@ -23,16 +22,53 @@ from rqsqs._core.flows.alarm_states import (
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import AtOnce, Flow
 from rqsqs._core.operations import alarms as operations
-from rqsqs._core.operations.alarms import AT_ONCE, Definition, Stored
+from rqsqs._core.operations.alarms import AT_ONCE, Definition, Stored, by_name
 from rqsqs._core.portions import portions
 from rqsqs._text import did_you_mean
 from rqsqs.alarm_models import CREATED, AlarmEvent, AlarmState, CompositeAlarm, StateValue
 from rqsqs.errors import InvalidParameterValue, OverLimit, RequestError, ResourceNotFound, RqsqsError
 
-KEPT_MS = 14 * 86_400_000  # entries of a history
+_LISTED = 200  # names that are read at once
 
 
 # Reading
+
+
+def list_named(
+    space: Keyspace, prefix: str, after: str, most: int, wanted: Callable[[Stored], bool]
+) -> Flow[list[Stored]]:
+    """Up to so many alarms in order of their names, behind one of them.
+
+    Args:
+        prefix: what their names begin with.
+        after: a name; "" = from the first one.
+        wanted: only those that it is true of.
+    """
+    found: list[Stored] = []
+    while len(found) < most:
+        names: list[str] = yield operations.list_names(space, prefix, after, _LISTED)
+        if names:
+            known: dict[str, Stored] = yield from read_named(space, names)
+            found += [each for each in known.values() if wanted(each)]
+        if len(names) < _LISTED:
+            break
+        after = names[-1]
+    return found[:most]
+
+
+def read_named(space: Keyspace, names: Sequence[str]) -> Flow[dict[str, Stored]]:
+    """These alarms, as far as they exist, in this order and in one round trip.
+
+    Args:
+        names: one at least.
+    """
+    found: dict[str, Stored] = {}
+    pages = yield AtOnce([operations.read_alarms(space, names=some) for some in portions(list(names), AT_ONCE)])
+    for page in pages:
+        if isinstance(page, RqsqsError):
+            raise page
+        found |= by_name(page.alarms)
+    return {name: found[name] for name in names if name in found}
 
 
 def get(space: Keyspace, name: str) -> Flow[Stored]:
@@ -64,46 +100,14 @@ def evaluation(space: Keyspace) -> Flow[AlarmEvaluation | None]:
     return found.evaluated
 
 
-def history(
-    space: Keyspace, name: str | None, since_ms: int | None, before_ms: int, most: int
-) -> Flow[list[AlarmEvent]]:
-    """Entries of the history of an alarm, or of all, the newest first.
-
-    Args:
-        since_ms: None = so long before now as `before_ms` says.
-    """
-    known: Everything = yield from read_some(space, [])
-    since_ms = max(known.now_ms - before_ms if since_ms is None else since_ms, known.now_ms - KEPT_MS)
-    names = [name] if name is not None else []
-    if name is None:
-        for skip in count(0, 1000):
-            names += yield operations.list_histories(space, since_ms - 1, skip, 1000)
-            if len(names) < skip + 1000:
-                break
-    found: list[AlarmEvent] = []
-    for some in portions(names, AT_ONCE):
-        skip = 0
-        while some:
-            pages = yield AtOnce([operations.read_history(space, each, skip) for each in some])
-            going_on = []
-            for each, page in zip(some, pages, strict=True):
-                if isinstance(page, RqsqsError):
-                    raise page
-                events, is_more = page
-                found += events
-                if is_more and skip + operations.MOST_ENTRIES < most and events and events[-1].at_ms >= since_ms:
-                    going_on.append(each)
-            some, skip = going_on, skip + operations.MOST_ENTRIES
-    found = [event for event in found if event.at_ms >= since_ms]
-    found.sort(key=lambda event: -event.at_ms)
-    return found[:most]
-
-
 # Changes
 
 
-def put(space: Keyspace, alarm: Definition) -> Flow[None]:
+def put(space: Keyspace, alarm: Definition, *, keeps_tags: bool = False) -> Flow[None]:
     """Create an alarm, or replace its definition.
+
+    Args:
+        keeps_tags: an alarm that is there keeps its tags, whatever those of `alarm` are.
 
     Raises:
         InvalidParameterValue: a rule names alarms that do not exist, or the alarm itself by way of others.
@@ -120,6 +124,8 @@ def put(space: Keyspace, alarm: Definition) -> Flow[None]:
             )
         now = known.now_ms
         dated = replace(alarm, updated_at_ms=now)
+        if keeps_tags and before is not None and before.alarm is not None:
+            dated = replace(dated, tags=before.alarm.tags)
         state = AlarmState("INSUFFICIENT_DATA", CREATED, "", now, now)
         word = "updated" if before else "created"
         event = configured(dated, now, word)
@@ -150,7 +156,8 @@ def delete(space: Keyspace, names: Sequence[str]) -> Flow[None]:
                     if child in names:
                         raise InvalidParameterValue(
                             f"an alarm must not be in the rule of a composite alarm when it is deleted, got {child!r}, "
-                            f"which is in that of {each.name!r}: delete or change that first"
+                            f"which is in that of {each.name!r}: delete or change that first",
+                            detail=child,
                         )
         events = [configured(known.alarms[name], known.now_ms, "deleted") for name in dict.fromkeys(names)]
         revision = known.revision
@@ -164,14 +171,17 @@ def delete(space: Keyspace, names: Sequence[str]) -> Flow[None]:
     too_busy()
 
 
-def enable_actions(space: Keyspace, names: Sequence[str], *, enabled: bool) -> Flow[None]:
+def enable_actions(space: Keyspace, names: Sequence[str], *, enabled: bool, must_exist: bool = True) -> Flow[None]:
     """Let actions of alarms be done or not.
+
+    Args:
+        must_exist: all of them; False = those that do not are left out.
 
     Raises:
         ResourceNotFound: one does not exist; nothing was changed.
     """
     known: Everything = yield from read_some(space, names)
-    if missing := [name for name in names if name not in known.alarms]:
+    if must_exist and (missing := [name for name in names if name not in known.alarms]):
         yield from _not_found(space, missing)
     for name in dict.fromkeys(names):
         for _ in range(MOST_TRIES):
@@ -204,6 +214,28 @@ def set_state(space: Keyspace, name: str, value: StateValue, reason: str, reason
         if (yield transition(space, each, state, seen=each.seen)):
             if value != each.state.value:
                 yield from settle_composites(space)
+            return
+    too_busy()
+
+
+def change_tags(space: Keyspace, name: str, tags: Mapping[str, str], removed: Collection[str] = ()) -> Flow[None]:
+    """Set tags of an alarm and remove others. Nothing else of it changes, and its history does not tell of it.
+
+    Raises:
+        ResourceNotFound: there is no such alarm.
+        InvalidParameterValue: it would have too many.
+    """
+    for _ in range(MOST_TRIES):
+        known: Everything = yield from read_some(space, [name])
+        each = known.alarms.get(name)
+        if each is None:
+            yield from _not_found(space, [name])
+            return
+        alarm = info(each).alarm
+        changed = {key: value for key, value in alarm.tags.items() if key not in removed} | dict(tags)
+        if changed == alarm.tags:
+            return
+        if (yield operations.put_alarm(space, known.revision, replace(alarm, tags=changed), each.state, None)):
             return
     too_busy()
 
@@ -242,7 +274,8 @@ def _family(space: Keyspace, alarm: Definition) -> Flow[Everything]:
         if missing := [name for name in wanted if name not in more.alarms]:
             there: Everything = yield from read_all(space)
             near = did_you_mean(missing[0], there.alarms)
-            raise InvalidParameterValue(f"rule must name alarms that exist, got {missing[0]!r}{near}")
+            text = f"rule must name alarms that exist, got {missing[0]!r}{near}"
+            raise InvalidParameterValue(text, detail=", ".join(missing))
         found = [each.alarm for each in more.alarms.values()]
         wanted = [c for below in found if isinstance(below, CompositeAlarm) for c in below.children if c not in seen]
         seen.update(wanted)

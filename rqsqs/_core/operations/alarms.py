@@ -23,6 +23,7 @@ MOST = 5_000  # alarms of a prefix
 MOST_BYTES = 64 * 1024  # of a definition as JSON
 AT_ONCE = 50  # alarms that one call names
 MOST_ENTRIES = 100  # of a history in one call
+LATEST_MS = 10**14  # later than any entry
 Definition = Alarm | CompositeAlarm
 ActionOutcome = Literal["done", "failed", "given_up"]
 
@@ -97,20 +98,29 @@ def read_alarms(space: Keyspace, cursor: bytes = b"0", names: Sequence[str] = ()
     return Operation("read_alarms", keys, (space.now_us(), cursor, *names), parse)
 
 
-def put_alarm(space: Keyspace, revision: bytes, alarm: Definition, state: AlarmState, event: AlarmEvent) -> Operation:
+def list_names(space: Keyspace, prefix: str, after: str, limit: int) -> Operation:
+    """The result is names of alarms, in order."""
+    keys, arguments = space.alarms("names"), (prefix, after, str(limit))
+    return Operation("list_queues", keys, arguments, lambda reply: [name.decode() for name in reply])
+
+
+def put_alarm(
+    space: Keyspace, revision: bytes, alarm: Definition, state: AlarmState, event: AlarmEvent | None
+) -> Operation:
     """The result is 1; 0 if `revision` is not the present one, -1 if there are too many alarms.
 
     Args:
         state: the one of a new alarm.
+        event: for the history.
     """
     definition = dumped(alarm.to_json())
     if len(definition) > MOST_BYTES:
         raise InvalidParameterValue(
             f"an alarm must have {MOST_BYTES:,} bytes at most as JSON, got {len(definition):,}: {alarm.name!r}"
         )
-    keys = (*space.alarms("definitions states revision histories"), space.alarm_history(alarm.name))
-    arguments = (alarm.name, revision, definition, state_data(state), str(event.at_ms), dumped(event.to_json()))
-    return Operation("put_alarm", keys, (*arguments, str(MOST)))
+    keys = (*space.alarms("definitions states revision names histories"), space.alarm_history(alarm.name))
+    at, entry = (str(event.at_ms), dumped(event.to_json())) if event else ("", b"")
+    return Operation("put_alarm", keys, (alarm.name, revision, definition, state_data(state), at, entry, str(MOST)))
 
 
 def delete_alarms(space: Keyspace, revision: bytes, events: Sequence[AlarmEvent]) -> Operation:
@@ -119,7 +129,7 @@ def delete_alarms(space: Keyspace, revision: bytes, events: Sequence[AlarmEvent]
     Args:
         events: one for each alarm to be deleted, up to AT_ONCE.
     """
-    keys = space.alarms("definitions states revision histories")
+    keys = space.alarms("definitions states revision names histories")
     histories = [space.alarm_history(event.alarm) for event in events]
     entries = [argument for event in events for argument in (event.alarm, dumped(event.to_json()))]
     return Operation("delete_alarms", (*keys, *histories), (revision, str(events[0].at_ms), *entries))
@@ -193,9 +203,14 @@ def read_history(space: Keyspace, alarm: str, skip: int = 0) -> Operation:
 
 
 def list_histories(space: Keyspace, since_ms: int, skip: int, count: int) -> Operation:
-    """The result is names of alarms that have a history later than that, deleted ones among them."""
+    """The result maps names of alarms that have a history later than that, deleted ones among them, to the time of
+    their last entry: the newest first."""
+
+    def parse(reply: list[bytes]) -> dict[str, int]:
+        return {name.decode(): int(float(at)) for name, at in zip(reply[::2], reply[1::2], strict=True)}
+
     arguments = (f"({since_ms}", str(skip), str(count))
-    return Operation("list_alarm_histories", space.alarms("histories"), arguments, lambda r: [n.decode() for n in r])
+    return Operation("list_alarm_histories", space.alarms("histories"), arguments, parse)
 
 
 # Actions
