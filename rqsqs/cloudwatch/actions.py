@@ -19,9 +19,23 @@ from rqsqs.errors import RequestError
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 from rqsqs.sqs.service import Service
 
+from . import alarm_states, describe_alarm_history, describe_alarms, put_alarms, tags
 from .errors import UnsupportedAction, as_cloudwatch
 
-ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {}
+ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {
+    "DeleteAlarms": alarm_states.delete_alarms,
+    "DescribeAlarmHistory": describe_alarm_history.describe_alarm_history,
+    "DescribeAlarms": describe_alarms.describe_alarms,
+    "DescribeAlarmsForMetric": describe_alarms.describe_alarms_for_metric,
+    "DisableAlarmActions": alarm_states.disable_alarm_actions,
+    "EnableAlarmActions": alarm_states.enable_alarm_actions,
+    "ListTagsForResource": tags.list_tags_for_resource,
+    "PutCompositeAlarm": put_alarms.put_composite_alarm,
+    "PutMetricAlarm": put_alarms.put_metric_alarm,
+    "SetAlarmState": alarm_states.set_alarm_state,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+}
 
 
 def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
