@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rqsqs._core.flows import alarms as flows
+from rqsqs._core.operations.alarms import read_actions
 from rqsqs.cloudwatch.errors import (
     InvalidFormat,
     InvalidNextToken,
@@ -353,8 +354,8 @@ def test_region_and_account_of_the_caller_are_in_arns_and_reasons(engine: Engine
     assert page["AlarmArn"] == arn + "page"
     assert page["StateReason"].startswith(f"{arn}late transitioned to ALARM at ")
     assert json.loads(page["StateReasonData"])["triggeringAlarms"][0]["arn"] == arn + "late"
-    events = cloudwatch("DescribeAlarmHistory", AlarmName="page", HistoryItemType="StateUpdate")["AlarmHistoryItems"]
-    assert f"{arn}late" in events[0]["HistoryData"]
+    events = cloudwatch("DescribeAlarmHistory", AlarmTypes=["CompositeAlarm"], HistoryItemType="StateUpdate")
+    assert f"{arn}late" in events["AlarmHistoryItems"][0]["HistoryData"]
     assert cloudwatch("ListTagsForResource", ResourceARN=arn + "page") == {"Tags": []}
     refused(lambda: cloudwatch("ListTagsForResource", ResourceARN=ARN + "page"), TaggedResourceNotFound)
 
@@ -424,6 +425,22 @@ def test_actions_are_enabled_and_disabled_and_unknown_names_passed_by(cloudwatch
     cloudwatch("EnableAlarmActions", AlarmNames=[])
 
 
+def test_actions_are_due_once_a_state_begins_unless_they_are_disabled(cloudwatch: CloudWatch) -> None:
+    def actions() -> list[str]:
+        cloudwatch.engine.clock.advance_ms(10)
+        return [entry.action for entry in cloudwatch.engine.execute(read_actions(cloudwatch.context.space)).entries]
+
+    cloudwatch("PutMetricAlarm", **minimal(AlarmActions=["log:a"], OKActions=["log:ok"], ActionsEnabled=False))
+    for state in ("ALARM", "OK"):
+        cloudwatch("SetAlarmState", AlarmName="late", StateValue=state, StateReason="r")
+    assert actions() == []
+    cloudwatch("EnableAlarmActions", AlarmNames=["late"])
+    for _ in range(2):
+        cloudwatch("SetAlarmState", AlarmName="late", StateValue="ALARM", StateReason="r")
+        cloudwatch.engine.clock.advance_ms(10)
+    assert actions() == ["log:a"]
+
+
 # DeleteAlarms
 
 
@@ -484,6 +501,8 @@ def test_what_happened_is_told_in_either_order_and_page_by_page(cloudwatch: Clou
     both = told(AlarmTypes=["MetricAlarm", "CompositeAlarm"], MaxRecords=4)
     assert sorted(both) == sorted([*wanted, *told(AlarmTypes=["CompositeAlarm"])])
     assert told(AlarmTypes=["CompositeAlarm"])[0] == 'Alarm "page" deleted'
+    assert told(AlarmName="page") == []
+    assert told(AlarmName="page", AlarmTypes=["CompositeAlarm"]) == told(AlarmTypes=["CompositeAlarm"])
     assert told(EndDate=begin - timedelta(seconds=1)) == []
     assert told(StartDate=begin + timedelta(days=1)) == []
     assert told(StartDate=begin - timedelta(days=1), EndDate=begin + timedelta(days=1)) == wanted[::-1]
