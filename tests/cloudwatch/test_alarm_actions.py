@@ -100,6 +100,7 @@ def test_a_minimal_alarm_comes_back_as_from_aws(cloudwatch: CloudWatch) -> None:
 
 
 def test_all_that_was_given_comes_back(cloudwatch: CloudWatch) -> None:
+    cloudwatch.engine.queue("pages")
     given = minimal(
         AlarmDescription="",
         ActionsEnabled=False,
@@ -118,6 +119,23 @@ def test_all_that_was_given_comes_back(cloudwatch: CloudWatch) -> None:
     (found,) = cloudwatch("DescribeAlarms")["MetricAlarms"]
     assert {name: found.get(name) for name in given} == given
     assert "Tags" not in found
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        ("mail:me", "an action must be like https://"),
+        ("arn:aws:automate:us-east-1:ec2:stop", "the ARN of an action must be that of a queue"),
+        ("arn:aws:sqs:us-east-1:000000000000:missing", "the queue of an action must exist, got arn:aws:sqs"),
+        ("arn:aws:sqs:eu-west-1:000000000000:pages", "the queue of an action must be of the region us-east-1"),
+        ("arn:aws:sqs:us-east-1:111111111111:pages", "the queue of an action must be of the account 000000000000"),
+    ],
+)
+def test_an_action_that_could_never_be_done_is_refused(cloudwatch: CloudWatch, action: str, text: str) -> None:
+    cloudwatch.engine.queue("pages")
+    with pytest.raises(ValidationError, match=text):
+        cloudwatch("PutMetricAlarm", **minimal(OKActions=[action]))
+    assert cloudwatch("DescribeAlarms")["MetricAlarms"] == []
 
 
 def test_metric_math_comes_back(cloudwatch: CloudWatch) -> None:
@@ -286,12 +304,12 @@ def alarm(name: str) -> Any:
 
 
 def test_alarms_are_chosen_by_name_prefix_state_kind_and_action(cloudwatch: CloudWatch) -> None:
-    cloudwatch("PutMetricAlarm", **minimal("orders late", OKActions=["arn:aws:sns:us-east-1:1:x"]))
+    cloudwatch("PutMetricAlarm", **minimal("orders late", OKActions=["arn:aws:sns:us-east-1:000000000000:x"]))
     cloudwatch("PutMetricAlarm", **minimal("orders dead"))
     cloudwatch("PutCompositeAlarm", AlarmName="page", AlarmRule='ALARM("orders late")', AlarmActions=["log:"])
     assert names(cloudwatch, AlarmNames=["page", "orders dead", "missing"]) == ["orders dead", "page"]
     assert names(cloudwatch, AlarmNamePrefix="orders") == ["orders dead", "orders late"]
-    assert names(cloudwatch, ActionPrefix="arn:aws:sns:us-east-1:1:") == ["orders late"]
+    assert names(cloudwatch, ActionPrefix="arn:aws:sns:us-east-1:000000000000:") == ["orders late"]
     assert names(cloudwatch, ActionPrefix="log") == ["page"]
     assert names(cloudwatch, StateValue="OK") == ["page"]
     only = cloudwatch("DescribeAlarms", AlarmNames=["page", "orders dead"])
