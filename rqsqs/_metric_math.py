@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NoReturn
 
-from rqsqs._math_expressions import Apply, Name, Number, Text, names_in, parse
+from rqsqs._math_expressions import Apply, Name, Number, Step, Text, names_in, parse
 from rqsqs._text import did_you_mean, shown
 from rqsqs.errors import InvalidParameterValue
 
@@ -25,9 +25,23 @@ Series = tuple[Maybe, ...]
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """Several series."""
+    """Several series.
+
+    Attributes:
+        ids: of the queries that they come from, "" = of none alone; all left out if that is not known of any.
+    """
 
     series: tuple[Series, ...]
+    ids: tuple[str, ...] = field(default=(), compare=False)
+
+    def chosen(self, numbers: Iterable[int]) -> Array:
+        """Some of them, by their places."""
+        places = tuple(numbers)
+        return Array(tuple([self.series[n] for n in places]), tuple([self.ids[n] for n in places if self.ids]))
+
+    def made(self, function: Callable[[Series], Series]) -> Array:
+        """What a function makes of each."""
+        return Array(tuple([function(one) for one in self.series]), self.ids)
 
 
 Value = float | str | Series | Array
@@ -95,10 +109,12 @@ class Queries:
             else:
                 arguments = stack[len(stack) - step.count :]
                 del stack[len(stack) - step.count :]
-                if step.name == "PERIOD":
-                    before = steps[n - 1]
-                    if not isinstance(before, Name) or before.id not in self.measured:
-                        raise InvalidParameterValue("PERIOD must have the id of a metric as its argument, got another")
+                before = steps[n - 1]
+                if step.name == "[]":
+                    stack.append(_joined(arguments, steps[n - step.count : n]))
+                    continue
+                if step.name == "PERIOD" and not (isinstance(before, Name) and before.id in self.measured):
+                    raise InvalidParameterValue("PERIOD must have the id of a metric as its argument, got another")
                 stack.append(self._apply(step, arguments))
         return stack.pop()
 
@@ -108,8 +124,6 @@ class Queries:
             return _both(name, _OPERATORS[name], *arguments)
         if name in _POINTWISE and step.count == 1:
             return _each(name, _POINTWISE[name], arguments[0])
-        if name == "[]":
-            return Array(tuple([one for value in arguments for one in _all_series("an array", value)]))
         if name in _OVER:
             if isinstance(arguments[0], Array) and not arguments[0].series:
                 return (None,) * len(self.begins_ms)
@@ -176,9 +190,9 @@ def _both(name: str, function: Callable[[float, float], float], left: Value, rig
     if isinstance(left, Array) and isinstance(right, Array):
         raise InvalidParameterValue(f"{name} must have one array at most, got two: use SUM or the like of each")
     if isinstance(left, Array):
-        return Array(tuple([_pair(function, one, right) for one in left.series]))
+        return left.made(lambda one: _pair(function, one, right))
     if isinstance(right, Array):
-        return Array(tuple([_pair(function, left, one) for one in right.series]))
+        return right.made(lambda one: _pair(function, left, one))
     if isinstance(left, float) and isinstance(right, float):
         return _number(_calculated(function, left, right))
     return _pair(function, left, right)
@@ -209,7 +223,7 @@ def _each(name: str, function: Callable[[float], float], value: Value) -> Value:
 
 def _map(name: str, function: Callable[[Series], Series], value: Value) -> Value:
     if isinstance(value, Array):
-        return Array(tuple([function(one) for one in value.series]))
+        return value.made(function)
     return function(_series(name, value))
 
 
@@ -354,15 +368,16 @@ def _metrics(queries: Queries, arguments: Sequence[Value]) -> Value:
     part = arguments[0] if arguments else ""
     if not isinstance(part, str):
         _refuse("METRICS", "a text in quotes", part)
-    return Array(tuple([series for id, series in queries.measured.items() if part in id]))
+    ids = tuple([id for id in queries.measured if part in id])
+    return Array(tuple([queries.measured[id] for id in ids]), ids)
 
 
 def _slice(queries: Queries, arguments: Sequence[Value]) -> Value:
-    series = _array("SLICE", arguments[0]).series
+    array = _array("SLICE", arguments[0])
     first, *last = [_index("SLICE", value) for value in arguments[1:]]
     if not last:
-        return _one_of("SLICE", series, first)
-    return Array(series[first : last[0]])
+        return _one_of("SLICE", array.series, first)
+    return array.chosen(range(len(array.series))[first : last[0]])
 
 
 def _sort(queries: Queries, arguments: Sequence[Value]) -> Value:
@@ -373,17 +388,18 @@ def _sort(queries: Queries, arguments: Sequence[Value]) -> Value:
     assert isinstance(by, str)
     function = _OVER[by]
 
-    def key(series: Series) -> float:
-        known = [one for one in series if one is not None]
+    def key(n: int) -> float:
+        known = [one for one in array.series[n] if one is not None]
         return function(known) if known else -math.inf
 
-    return Array(tuple(sorted(array.series, key=key, reverse=direction == "DESC")[:most]))
+    return array.chosen(sorted(range(len(array.series)), key=key, reverse=direction == "DESC")[:most])
 
 
 def _remove_empty(queries: Queries, arguments: Sequence[Value]) -> Value:
     value = arguments[0]
     if isinstance(value, Array):
-        return Array(tuple([one for one in value.series if any(point is not None for point in one)]))
+        there = [n for n, one in enumerate(value.series) if any(point is not None for point in one)]
+        return value.chosen(there)
     return _series("REMOVE_EMPTY", value)
 
 
@@ -430,8 +446,16 @@ def _array(name: str, value: Value) -> Array:
     return value if isinstance(value, Array) else Array((_series(name, value),))
 
 
-def _all_series(name: str, value: Value) -> tuple[Series, ...]:
-    return _array(name, value).series
+def _joined(values: Sequence[Value], steps: Sequence[Step]) -> Array:
+    """An array of series and arrays, that the last steps made: where these are names, it is known which is which."""
+    ids = [step.id if isinstance(step, Name) else "" for step in steps]
+    if len(steps) != len(values) or not all(ids):
+        ids = [""] * len(values)
+    arrays = [_array("an array", value) for value in values]
+    return Array(
+        tuple([one for array in arrays for one in array.series]),
+        tuple([own for array, id in zip(arrays, ids, strict=True) for own in array.ids or (id,) * len(array.series)]),
+    )
 
 
 def _one_of(name: str, series: Sequence[Series], index: int) -> Series:

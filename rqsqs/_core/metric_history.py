@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgpack
 
@@ -243,24 +243,71 @@ def points(rows: Iterable[Row], last: Last | None, since_ms: int, until_ms: int,
         rows: in their order, also one before `since_ms`, if there is one.
     """
     first, end, minutes = since_ms // MINUTE_MS, -(-until_ms // MINUTE_MS), period_s // 60
-    found = [_Period() for _ in range(first, end, minutes)]
+    found = [_Period(_IDLE) for _ in range(first, end, minutes)]
     for sample in samples(rows, last, first):
         if first <= sample.minute < end:
             found[(sample.minute - first) // minutes].add(sample)
     return [period.point((first + n * minutes) * 60_000, period_s) for n, period in enumerate(found)]
 
 
-class _Period:
-    """Adds samples up."""
+def only(rows: Iterable[Row], names: Collection[str]) -> list[Row]:
+    """Rows with nothing but these metrics (as in HistoryPoint), and what tells that something was measured at all."""
+    letters = {letter[0] for letter, name in ((DWELL, "dwell"), (PROCESSING, "processing")) if name in names}
+    letters |= {CONSUMERS[0] for name in names if name.startswith("consumers")}
+    kept = _columns(names)
+    return [
+        replace(row, values={c: value for c, value in row.values.items() if c in kept or c[0] in letters})
+        for row in rows
+    ]
 
-    def __init__(self) -> None:
+
+def measured(
+    rows: Iterable[Row], last: Last | None, since_ms: int, until_ms: int, names: Collection[str]
+) -> Iterator[HistoryPoint]:
+    """Points of one minute each, without gaps: for who reads many hours, and few metrics.
+
+    Args:
+        rows: as for points(), but those that only() made.
+    """
+    first, end = since_ms // MINUTE_MS, -(-until_ms // MINUTE_MS)
+    kept = _columns(names)
+    idle = {name: 0.0 for name in _IDLE if COLUMN[name] in kept}
+    minute, period = first, _Period(idle)
+    for sample in samples(rows, last, first):
+        if first <= sample.minute < end:
+            if sample.minute != minute and period.numbers:
+                yield period.point(minute * MINUTE_MS, 60)
+                period = _Period(idle)
+            minute = sample.minute
+            period.add(sample)
+    if period.numbers:
+        yield period.point(minute * MINUTE_MS, 60)
+
+
+def _columns(names: Collection[str]) -> set[str]:
+    """The counters and gauges of metrics."""
+    found = {column for column, name in NAMES.items() if _shown(name) in names}
+    if any(name.startswith("redelivered") for name in names):  # they are added up
+        found |= {COLUMN[f"redelivered_{n}"] for n in (2, 3, 4)}
+    return found | {COLUMN["sent"], COLUMN["visible"]}
+
+
+class _Period:
+    """Adds samples up.
+
+    Args:
+        idle: what counts 0 if a sample of some time does not have it.
+    """
+
+    def __init__(self, idle: Mapping[str, float]) -> None:
+        self.idle = idle
         self.span_ms = 0
         self.numbers: dict[str, list[float]] = {}
         self.buckets: dict[str, dict[int, int]] = {DWELL: {}, PROCESSING: {}}
 
     def add(self, sample: Row) -> None:
         self.span_ms += sample.span_ms
-        values = dict(_IDLE) if sample.span_ms else {}
+        values = dict(self.idle) if sample.span_ms else {}
         for column, value in sample.values.items():
             if column[0] in BUCKETS:
                 powers = self.buckets[column[0]]
@@ -268,11 +315,8 @@ class _Period:
             elif column.startswith(CONSUMERS):
                 values["consumers_" + column.removeprefix(CONSUMERS)] = value
             elif column in NAMES:  # else it is of a later version
-                name = NAMES[column]
-                values[name.removesuffix("ms") + "s" if column in AGES else name] = (
-                    value / 1000 if column in AGES else value
-                )
-        if sample.span_ms:
+                values[_shown(NAMES[column])] = value / 1000 if column in AGES else value
+        if sample.span_ms and "redelivered_2" in self.idle:
             values["redelivered"] = sum([values[f"redelivered_{n}"] for n in (2, 3, 4)])
         for name, number in values.items():
             self.numbers.setdefault(name, []).append(number)
@@ -284,6 +328,11 @@ class _Period:
         }
         dwell, processing = (_histogram(self.buckets[letter]) for letter in (DWELL, PROCESSING))
         return HistoryPoint(at_ms, period_s, self.span_ms / 1000, metrics, dwell, processing)
+
+
+def _shown(name: str) -> str:
+    """As users see it: ages in seconds."""
+    return name.removesuffix("ms") + "s" if name.endswith("_ms") else name
 
 
 _IDLE: Mapping[str, float] = {name: 0 for name in COUNTERS if name != "sent_bytes"}

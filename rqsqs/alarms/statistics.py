@@ -35,6 +35,21 @@ class Datapoint:
     samples: int = 0
 
 
+def is_kept(metric_name: str, statistic: str) -> bool:
+    """Is what is kept of a metric enough for a statistic? Times are counted by powers of two, and of the sizes of
+    messages only the sum is kept."""
+    if CLOUDWATCH.get(metric_name, metric_name) in DURATIONS:
+        return statistic == "SampleCount" or percentile_of(statistic) is not None
+    return metric_name != BYTES or statistic in ("Sum", "Average", "SampleCount")
+
+
+def needed(metric_name: str) -> frozenset[str]:
+    """The names of what datapoints() looks at."""
+    name = CLOUDWATCH.get(metric_name, metric_name)
+    names = {name, "sent", "visible", _IS_THERE.get(name, name)}
+    return frozenset(names.union(f"consumers_{state}" for state in _ALIVE) if name == "consumers" else names)
+
+
 def begins(period_s: int, count: int, end_ms: int) -> range:
     """When each of so many periods begins, the last of which ends at `end_ms`."""
     period_ms = 1000 * period_s

@@ -19,7 +19,16 @@ from rqsqs.errors import RequestError
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 from rqsqs.sqs.service import Service
 
-from . import alarm_states, describe_alarm_history, describe_alarms, put_alarms, tags
+from . import (
+    alarm_states,
+    describe_alarm_history,
+    describe_alarms,
+    list_metrics,
+    metric_data,
+    metric_statistics,
+    put_alarms,
+    tags,
+)
 from .errors import UnsupportedAction, as_cloudwatch
 
 ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {
@@ -29,6 +38,9 @@ ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {
     "DescribeAlarmsForMetric": describe_alarms.describe_alarms_for_metric,
     "DisableAlarmActions": alarm_states.disable_alarm_actions,
     "EnableAlarmActions": alarm_states.enable_alarm_actions,
+    "GetMetricData": metric_data.get_metric_data,
+    "GetMetricStatistics": metric_statistics.get_metric_statistics,
+    "ListMetrics": list_metrics.list_metrics,
     "ListTagsForResource": tags.list_tags_for_resource,
     "PutCompositeAlarm": put_alarms.put_composite_alarm,
     "PutMetricAlarm": put_alarms.put_metric_alarm,

@@ -1,4 +1,4 @@
-"""What the framework in front of CloudWatch checks of the parameters of actions of alarms, and how it says so.
+"""What the framework in front of CloudWatch checks of the parameters of actions, and how it says so.
 
 These are the constraints of the service model: lengths, ranges, patterns, enumerations, and what must be there. A test
 compares them with botocore's. What an action checks beyond that is in its own module.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from rqsqs._text import printable, shortened
@@ -17,8 +16,6 @@ from rqsqs.alarm_models import STATISTICS, UNITS
 from rqsqs.sqs.context import Params
 
 from .errors import ValidationError
-
-_MOST_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +47,10 @@ def check(action: str, params: Params) -> dict[str, Any]:
         The parameters without members that are None, at any depth.
 
     Raises:
-        ValidationError: it names what is wrong, up to 20 values.
+        ValidationError: it names everything that is wrong.
     """
     given: dict[str, Any] = _without_nulls(dict(params))
-    if wrong := list(islice(_structure("", given, ACTIONS[action]), _MOST_TOLD)):
+    if wrong := list(_structure("", given, ACTIONS[action])):
         heading = f"{len(wrong)} validation error{'' if len(wrong) == 1 else 's'} detected: "
         raise ValidationError(heading + "; ".join(wrong))
     return given
@@ -185,6 +182,7 @@ _OPERATORS = (
     "GreaterThanOrEqualToThreshold", "GreaterThanThreshold", "LessThanThreshold", "LessThanOrEqualToThreshold",
     "LessThanLowerOrGreaterThanUpperThreshold", "LessThanLowerThreshold", "GreaterThanUpperThreshold",
 )  # fmt: skip
+_SCAN_BY = Member(allowed=("TimestampDescending", "TimestampAscending"))
 _KINDS = (
     "ConfigurationUpdate", "StateUpdate", "Action", "AlarmContributorStateUpdate", "AlarmContributorAction",
 )  # fmt: skip
@@ -245,7 +243,38 @@ ACTIONS: Mapping[str, Mapping[str, Member]] = {
         "EndDate": Member(),
         "MaxRecords": _PAGE,
         "NextToken": Member(),
-        "ScanBy": Member(allowed=("TimestampDescending", "TimestampAscending")),
+        "ScanBy": _SCAN_BY,
+    },
+    "GetMetricData": {
+        "MetricDataQueries": Member(items=_QUERY, is_required=True),
+        "StartTime": Member(is_required=True),
+        "EndTime": Member(is_required=True),
+        "NextToken": Member(),
+        "ScanBy": _SCAN_BY,
+        "MaxDatapoints": Member(),
+        "LabelOptions": Member(members={"Timezone": Member()}),
+    },
+    "GetMetricStatistics": {
+        "Namespace": Member(1, 255, pattern="[^:].*", is_required=True),
+        "MetricName": Member(1, 255, is_required=True),
+        "Dimensions": _DIMENSIONS,
+        "StartTime": Member(is_required=True),
+        "EndTime": Member(is_required=True),
+        "Period": Member(1, is_required=True),
+        "Statistics": Member(1, 5, items=_STATISTIC),
+        "ExtendedStatistics": Member(1, 10, items=Member()),
+        "Unit": _UNIT,
+    },
+    "ListMetrics": {
+        "Namespace": _NAMESPACE,
+        "MetricName": _NAME,
+        "Dimensions": Member(
+            most=10, items=Member(members={"Name": Member(1, 255, is_required=True), "Value": Member(1, 1_024)})
+        ),
+        "NextToken": Member(),
+        "RecentlyActive": Member(allowed=("PT3H",)),
+        "IncludeLinkedAccounts": Member(),
+        "OwningAccount": Member(1, 255),
     },
     "SetAlarmState": {
         "AlarmName": Member(1, 255, is_required=True),

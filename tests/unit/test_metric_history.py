@@ -201,3 +201,31 @@ def test_blocks_take_as_few_bytes_as_their_numbers_need() -> None:
     sizes = [len(packed._block(values)) for values in ([7] * 60, [n * 1000 for n in range(60)], [0] * 59 + [10**6])]
     assert sizes == sorted(sizes)
     assert max(sizes) < 18
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.dictionaries(NAMES, NUMBERS, max_size=8)), max_size=20),
+    st.sets(st.sampled_from(["sent", "visible", "oldest_age_s", "redelivered", "redelivered_2", "consumers", "dwell"])),
+    st.integers(0, 30),
+)
+def test_only_some_metrics_are_the_same_as_those_among_all(
+    parts: list[tuple[int, bool, dict[str, int]]], names: set[str], since: int
+) -> None:
+    rows: list[Row] = []
+    for steps, is_known, values in parts:
+        minute = (rows[-1].minute - NOON // MINUTE if rows else -1) + steps
+        rows.append(row(minute, steps * MINUTE if is_known else 0, **values, visible=minute))
+    begin, end = NOON + since * MINUTE, NOON + 90 * MINUTE
+    every = history.points(rows, LAST, begin, end, 60)
+    some = list(history.measured(history.only(rows, names), LAST, begin, end, names))
+    assert [point.at_ms for point in some] == [point.at_ms for point in every if not point.is_gap]
+    wanted = {name for name in names if not name.startswith("consumers")} | {"sent", "visible"}
+    for one, other in zip(some, [point for point in every if not point.is_gap], strict=True):
+        assert {name: one.metrics.get(name) for name in wanted} == {name: other.metrics.get(name) for name in wanted}
+        consumers = {name: value for name, value in other.metrics.items() if name.startswith("consumers_")}
+        if "consumers" in names:
+            assert {name: one.metrics.get(name) for name in consumers} == consumers
+        if "dwell" in names:
+            assert one.dwell == other.dwell
+        assert one.span_s == other.span_s
