@@ -5,12 +5,12 @@ Say what became of an action: it is done or given up, or it is to be tried again
 KEYS   1 outbox         HASH  id -> action to be done, JSON
        2 outbox_due     ZSET  id -> when it is due (ms)
        3 histories      ZSET  name -> when the last entry was made (ms)
-       4 history        LIST  entries of its alarm
+       4 history        LIST  entries of its alarm or rule
        5 action_counts  HASH  outcome -> how many attempts had it, outcome_at -> when the last one (ms)
 ARGV   1 id
        2 due_ms  when to try again, "" = it is over
        3 action  JSON, to be tried again
-       4 name    of the alarm
+       4 name    of the alarm or rule
        5 at_ms
        6 entry   of the history, JSON; "" = none
        7 outcome  "done", "failed" or "given_up"

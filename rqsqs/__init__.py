@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rqsqs._settings import QueueSettings
     from rqsqs._sync.alarms import Alarms
     from rqsqs._sync.connection import Connection, connect
+    from rqsqs._sync.event_rules import EventRules
     from rqsqs._sync.message import Message
     from rqsqs._sync.queue import Queue
     from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm, MetricQuery
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rqsqs.event_models import Actor, Event
+    from rqsqs.event_rule_models import EventRule
     from rqsqs.limits import AWS, NATIVE, Limits
     from rqsqs.metric_models import Histogram, HistoryPoint, MetricStatistics, QueueMetrics
     from rqsqs.models import (
@@ -116,6 +118,8 @@ __all__ = [
     "EmptyBatchRequest",
     "Entry",
     "Event",
+    "EventRule",
+    "EventRules",
     "FailedEntry",
     "Failure",
     "FormatNewer",
@@ -184,6 +188,8 @@ _MODULES = (
     "alarm_models",
     "_core.alarm_records",
     "_sync.alarms",
+    "event_rule_models",
+    "_sync.event_rules",
 )
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and miss what is not there

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from rqsqs._arguments import epoch_ms, milliseconds, name_of, text
-from rqsqs._text import did_you_mean, shown
+from rqsqs._text import shown
 from rqsqs.errors import InvalidParameterValue
-from rqsqs.event_models import KINDS, Event
+from rqsqs.event_models import Event, is_by
+from rqsqs.event_rule_models import checked_kinds
 
 MOST_AGO_MS = 14 * 86_400_000  # for which events are kept
 
@@ -31,7 +32,7 @@ class Chosen:
         self._until_ms = None if until is None else epoch_ms("until", until)
         self._queue = None if queue is None else name_of(queue)
         self._kinds = _kinds(kind)
-        self._who = None if who is None else text("who", who).casefold()
+        self._who = None if who is None else text("who", who)
 
     def learn(self, now_ms: int) -> None:
         """Count `since` from that time on, so that it stays where it is."""
@@ -47,10 +48,7 @@ class Chosen:
             return False
         if self._kinds and event.kind not in self._kinds:
             return False
-        if self._who is None:
-            return True
-        who = event.who
-        return self._who in f"{who.api} {who} {who.account}".casefold()
+        return self._who is None or is_by(event.who, self._who)
 
 
 def _kinds(kind: Any) -> frozenset[str]:
@@ -58,9 +56,4 @@ def _kinds(kind: Any) -> frozenset[str]:
         return frozenset()
     if not isinstance(kind, str) and not isinstance(kind, Iterable):
         raise InvalidParameterValue(f"kind must be a str or several, got {shown(kind)}")
-    kinds = [kind] if isinstance(kind, str) else list(kind)
-    for each in kinds:
-        if each not in KINDS:
-            hint = did_you_mean(each, KINDS) if isinstance(each, str) else ""
-            raise InvalidParameterValue(f"kind must be one of {', '.join(KINDS)}, got {shown(each)}{hint}")
-    return frozenset(kinds)
+    return frozenset(checked_kinds([kind] if isinstance(kind, str) else list(kind)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 KINDS = (
@@ -11,6 +12,7 @@ KINDS = (
     "queue-paused", "queue-resumed", "group-paused", "group-resumed", "redrive-started", "redrive-ended",
     "dead-lettered", "damage-found", "worker-lost", "access-denied", "alarm-changed",
 )  # fmt: skip
+APIS = ("native", "boto3", "cli", "worker", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,34 @@ class Event:
     before: Mapping[str, str | None] = field(default_factory=dict)
     after: Mapping[str, str | None] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """In one line, for people: `queue-deleted: orders by ann@laptop (cli)`."""
+        return f"{self.kind}{f': {self.queue}' if self.queue else ''} by {self.who} ({self.who.api})"
+
+    def to_json(self) -> dict[str, Any]:
+        """As `rqsqs events --json` prints it, and as the actions of rules get it."""
+        who = self.who
+        return {
+            "id": self.id,
+            "at": datetime.fromtimestamp(self.at_ms / 1000, UTC).isoformat(),
+            "kind": self.kind,
+            "queue": self.queue,
+            "who": {"api": who.api, "name": who.name, "address": who.address, "account": who.account},
+            "before": dict(self.before),
+            "after": dict(self.after),
+            "detail": dict(self.detail),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Event:
+        """From what to_json() made."""
+        at_ms = round(datetime.fromisoformat(data["at"]).timestamp() * 1000)
+        parts = (data["before"], data["after"], data["detail"])
+        return cls(data["id"], at_ms, data["kind"], data["queue"], Actor(**data["who"]), *parts)
+
+
+def is_by(who: Actor, text: str) -> bool:
+    """Is a text, in any case, part of somebody's API, name, address or account?"""
+    return text.casefold() in f"{who.api} {who} {who.account}".casefold()

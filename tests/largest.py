@@ -11,17 +11,19 @@ import redis
 
 from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.alarm_records import AlarmEvaluation
-from rqsqs._core.flows import alarm_histories, alarms, partitions
+from rqsqs._core.flows import alarm_histories, alarms, event_rules, partitions
 from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
 from rqsqs._core.operations import alarms as operations_of_alarms
 from rqsqs._core.operations import browse as browsing
+from rqsqs._core.operations import event_rules as operations_of_rules
 from rqsqs._core.operations import events, leases, metric_history, moves, queues
 from rqsqs._io import protocol
 from rqsqs._io.sync import clients
 from rqsqs.alarm_models import Alarm, AlarmEvent
 from rqsqs.event_models import Actor
+from rqsqs.event_rule_models import EventRule
 from rqsqs.limits import NATIVE
 from rqsqs.metric_models import Histogram, QueueMetrics
 from rqsqs.models import Failure, State
@@ -611,7 +613,7 @@ def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
             threshold=5,
             comparison_operator=">",
             dimensions=dimensions,
-            alarm_actions=[f"log:{i}" + "a" * 1000 for i in range(5)],
+            alarm_actions=[f"https://example.com/{i}" + "a" * 1000 for i in range(5)],
         )
         meter(alarms.put(space, alarm))
         meter(alarms.set_state(space, name, "ALARM", "r" * 1000, '{"a":"' + "b" * 3900 + '"}'))
@@ -637,6 +639,22 @@ def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(operations_of_alarms.mark_evaluation(space, AlarmEvaluation(engine.clock.ms, 0, 1, "e" * 250)))
     assert meter(alarm_histories.history(space, None, 0, 0, 10_000))
     meter(alarms.delete(space, list(everything.alarms)))
+
+
+@scenario("put_event_rule delete_event_rules read_event_rules put_rule_actions")
+def acting(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """As many rules as there may be, that all match events which say as much as they may."""
+    space, who = engine.transport.space, Actor("gateway", "k" * 500, "a" * 500, "1" * 500)
+    names = [f"{n:03}" + "n" * 61 for n in range(operations_of_rules.MOST)]
+    actions = [f"https://example.com/{n}" + "a" * 1000 for n in range(5)]
+    for name in names:
+        meter(event_rules.put(space, EventRule(name, actions=actions, description="d" * 512, who="k" * 150)))
+    texts = {f"{n:0100}": "x" * 5000 for n in range(6)}
+    for _ in range(7):
+        meter(events.add_event(space, "settings-changed", q.name, who, texts, texts, {}))
+    assert meter(event_rules.follow(space)) == 7 * 500
+    meter(event_rules.test(space, names[0]))
+    meter(event_rules.delete(space, names))
 
 
 @scenario("add_event read_events")

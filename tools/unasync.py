@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE, TARGET = ROOT / "rqsqs" / "_async", ROOT / "rqsqs" / "_sync"
-MODULES = ("alarms", "connection", "message", "queue")
+MODULES = ("alarms", "connection", "event_rules", "message", "queue")
 HEADER = "# Made by tools/unasync.py from rqsqs/_async/{name}.py: edit that, and run `make sync`.\n"
 
 NAMES = {

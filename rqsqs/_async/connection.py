@@ -23,6 +23,7 @@ from rqsqs.models import Durability, Statistics
 
 if TYPE_CHECKING:
     from rqsqs._async.alarms import Alarms
+    from rqsqs._async.event_rules import EventRules
     from rqsqs._io.aio.runner import Transport
 
 PAGE = 1000  # names of queues in one call
@@ -183,6 +184,13 @@ class Connection:
         from rqsqs._async.alarms import Alarms  # few programs need them
 
         return Alarms(self.transport)
+
+    @property
+    def event_rules(self) -> EventRules:
+        """The rules that say what is done when something happens to the queues of this prefix."""
+        from rqsqs._async.event_rules import EventRules  # few programs need them
+
+        return EventRules(self.transport)
 
     async def events(
         self,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rqsqs.alarm_models import Alarm, AlarmState, CompositeAlarm, alarm_of
+from rqsqs.event_models import Event
 
 REGION, ACCOUNT = "us-east-1", "000000000000"
 LATE_S = 180  # without an evaluation: nobody does it
@@ -129,6 +130,11 @@ class OutboxEntry:
     state: AlarmState
     attempts: int = 0
 
+    @property
+    def name(self) -> str:
+        """Of the alarm."""
+        return self.alarm.name
+
     def tried(self) -> OutboxEntry:
         """The same after one more attempt."""
         return replace(self, attempts=self.attempts + 1)
@@ -156,9 +162,53 @@ class OutboxEntry:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RuleEntry:
+    """An action to be done, because an event matched a rule.
+
+    Attributes:
+        id, action, attempts: as in OutboxEntry.
+        name: of the rule.
+        event: that matched.
+    """
+
+    id: str
+    action: str
+    name: str
+    event: Event
+    attempts: int = 0
+
+    def tried(self) -> RuleEntry:
+        """The same after one more attempt."""
+        return replace(self, attempts=self.attempts + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored, below its id."""
+        return {"Action": self.action, "Attempts": self.attempts, "Rule": self.name, "Event": self.event.to_json()}
+
+    @classmethod
+    def from_json(cls, id: str, data: Mapping[str, Any]) -> RuleEntry:
+        """From what is stored."""
+        event = Event.from_json(data["Event"])
+        return cls(id, str(data["Action"]), str(data["Rule"]), event, int(data["Attempts"]))
+
+
+Entry = OutboxEntry | RuleEntry
+
+
+def entry_of(id: str, data: Mapping[str, Any]) -> Entry:
+    """An entry of the outbox from what is stored."""
+    return RuleEntry.from_json(id, data) if "Rule" in data else OutboxEntry.from_json(id, data)
+
+
 def arn_of(name: str, region: str = REGION, account: str = ACCOUNT) -> str:
     """The ARN of an alarm."""
     return f"arn:aws:cloudwatch:{region}:{account}:alarm:{name}"
+
+
+def rule_arn_of(name: str, region: str = REGION, account: str = ACCOUNT) -> str:
+    """The ARN of a rule for events."""
+    return f"arn:aws:events:{region}:{account}:rule/{name}"
 
 
 def timestamp(at_ms: int) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ class Keyspace:
         self._alarms = f"{prefix}:{{alarms}}:"
         self.events = f"{prefix}:{{events}}:stream"
         self.actor: Actor | None = None  # who uses these keys; None = a program, by the native API
+        self.check_action: Callable[[str], object] | None = None  # by an actions file: raises InvalidParameterValue
 
     def told(self, about: str) -> str:
         """The key that stands while an event of something is not told again (lua/add_event.lua)."""
@@ -239,6 +241,10 @@ class Keyspace:
     def alarm_history(self, alarm: str) -> str:
         """The key with the history of an alarm."""
         return f"{self._alarms}history:{alarm}"
+
+    def rule_history(self, rule: str) -> str:
+        """The key with the history of a rule for events."""
+        return f"{self._alarms}rule_history:{rule}"
 
     def now_us(self) -> str:
         """The first argument of every script: "" lets the server read its clock."""

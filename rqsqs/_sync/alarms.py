@@ -12,6 +12,7 @@ from rqsqs._alarm_checks import pairs
 from rqsqs._arguments import Moment
 from rqsqs._core.alarm_records import AlarmEvaluation, AlarmInfo
 from rqsqs._core.flows import alarms as flows
+from rqsqs._core.flows.action_checks import actions_of, check_actions
 from rqsqs._core.flows.alarm_histories import history
 from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._text import shown
@@ -55,12 +56,14 @@ class Alarms:
             alarm: the whole definition.
 
         Raises:
-            InvalidParameterValue: the rule names alarms that do not exist, or leads back to the alarm itself; or the
-                alarm of this name is of the other kind.
+            InvalidParameterValue: an action is none, or its queue does not exist, or is of another account; the rule
+                names alarms that do not exist, or leads back to the alarm itself; or the alarm of this name is of the
+                other kind.
             OverLimit: there are 5,000 alarms.
         """
         if not isinstance(alarm, Alarm | CompositeAlarm):
             raise InvalidParameterValue(f"alarm must be an Alarm or a CompositeAlarm, got {shown(alarm)}")
+        self._transport.run(check_actions(self._transport.space, actions_of(alarm)))
         self._transport.run(flows.put(self._transport.space, alarm))
 
     def get(self, name: str) -> AlarmInfo:

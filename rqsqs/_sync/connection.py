@@ -25,6 +25,7 @@ from rqsqs.models import Durability, Statistics
 if TYPE_CHECKING:
     from rqsqs._io.sync.runner import Transport
     from rqsqs._sync.alarms import Alarms
+    from rqsqs._sync.event_rules import EventRules
 
 PAGE = 1000  # names of queues in one call
 _FORMS = "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
@@ -182,6 +183,13 @@ class Connection:
         from rqsqs._sync.alarms import Alarms  # few programs need them
 
         return Alarms(self.transport)
+
+    @property
+    def event_rules(self) -> EventRules:
+        """The rules that say what is done when something happens to the queues of this prefix."""
+        from rqsqs._sync.event_rules import EventRules  # few programs need them
+
+        return EventRules(self.transport)
 
     def events(
         self,

@@ -16,7 +16,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rqsqs._core.alarm_records import ACCOUNT, REGION, OutboxEntry, arn_of
+from rqsqs._core.alarm_records import ACCOUNT, REGION, Entry, OutboxEntry, RuleEntry, arn_of, rule_arn_of
+from rqsqs._core.flows.event_rules import follow
 from rqsqs._core.operation import Operation
 from rqsqs._core.operations.alarms import (
     ActionOutcome,
@@ -74,7 +75,7 @@ class Outbox:
         self._ahead_ms = 0.0  # of our steady clock is the server's
         self._wake = asyncio.Event()
         self._serves = False  # run() runs
-        self._trouble = ""
+        self._trouble = self._unseen = ""
 
     def wake(self) -> None:
         """Look now: something may be due."""
@@ -110,6 +111,7 @@ class Outbox:
     async def look(self) -> int:
         """Claim what is due; returns how much of it is to be done here. What fails is logged, and tried again later."""
         claimed = 0
+        await self._follow_events()
         try:
             if self._config is not None:
                 self._actions.config = self._config()
@@ -127,6 +129,18 @@ class Outbox:
         except Exception:
             log.exception("the actions of alarms are not done")
         return claimed
+
+    async def _follow_events(self) -> None:
+        """Put the actions of rules that new events match into the outbox."""
+        try:
+            await self._transport.run(follow(self._space))
+            self._unseen = ""
+        except RqsqsError as error:  # the stream may be on another server than the outbox
+            if str(error) != self._unseen:  # said once
+                log.error("rules do not see new events: %s", error)
+            self._unseen = str(error)
+        except Exception:
+            log.exception("rules do not see new events")
 
     async def _claim(self, due: Due) -> int:
         held = Counter(each.place for each in self._waiting)
@@ -190,8 +204,8 @@ class Outbox:
                     return
                 await asyncio.sleep(1)  # a failover takes a moment
 
-    def _settled(self, entry: OutboxEntry, outcome: Outcome) -> Operation:
-        now_ms, name = round(time.monotonic() * 1000 + self._ahead_ms), entry.alarm.name
+    def _settled(self, entry: Entry, outcome: Outcome) -> Operation:
+        now_ms, name = round(time.monotonic() * 1000 + self._ahead_ms), entry.name
         if isinstance(outcome, Failed):
             log.warning("an action of %s failed, and is tried again: %s", name, outcome.reason)
             event = _event(entry, now_ms, outcome.reason, is_done=False) if entry.attempts == 0 else None
@@ -227,13 +241,17 @@ class _Claimed:
 
     __slots__ = ("entry", "place", "until")
 
-    def __init__(self, entry: OutboxEntry, place: str) -> None:
+    def __init__(self, entry: Entry, place: str) -> None:
         self.entry, self.place = entry, place
         self.until = time.monotonic() + CLAIMED_S
 
 
-def pending_of(entry: OutboxEntry, region: str = REGION, account: str = ACCOUNT) -> PendingAction:
+def pending_of(entry: Entry, region: str = REGION, account: str = ACCOUNT) -> PendingAction:
     """An entry of the outbox, for those who do it."""
+    if isinstance(entry, RuleEntry):
+        about, arn = entry.event, rule_arn_of(entry.name, region, account)
+        told = Notification(arn, about.subject, json.dumps(about.to_json() | {"rule": entry.name}), about.at_ms)
+        return PendingAction(entry.id, entry.action, told, entry.attempts)
     message = json.dumps(notification_of(entry.alarm, entry.before.value, entry.state, region=region, account=account))
     subject = subject_of(entry.alarm, entry.state.value, region)
     arn = arn_of(entry.alarm.name, region, account)
@@ -241,20 +259,25 @@ def pending_of(entry: OutboxEntry, region: str = REGION, account: str = ACCOUNT)
     return PendingAction(entry.id, entry.action, notification, entry.attempts)
 
 
-def _event(entry: OutboxEntry, now_ms: int, text: str, *, is_done: bool) -> AlarmEvent:
+def _event(entry: Entry, now_ms: int, text: str, *, is_done: bool) -> AlarmEvent:
+    cause: dict[str, object]
+    if isinstance(entry, RuleEntry):
+        cause = {"event": entry.event.id}
+    else:
+        cause = {"stateUpdateTimestamp": entry.state.updated_at_ms}
     did = "Successfully executed" if is_done else "Failed to execute"
     return AlarmEvent(
-        entry.alarm.name,
+        entry.name,
         now_ms,
         "Action",
         f"{did} action {entry.action}"[:255],
         {
             "actionState": "Succeeded" if is_done else "Failed",
-            "stateUpdateTimestamp": entry.state.updated_at_ms,
+            **cause,
             "notificationResource": entry.action,
             "id": entry.id,
             "attempts": entry.attempts + 1,
             "message" if is_done else "error": text[:1000],
         },
-        isinstance(entry.alarm, CompositeAlarm),
+        isinstance(entry, OutboxEntry) and isinstance(entry.alarm, CompositeAlarm),
     )

@@ -16,10 +16,10 @@ from .evaluator import Evaluator
 from .outbox import Outbox
 
 if TYPE_CHECKING:
+    from rqsqs._action_targets import SendTo
     from rqsqs._async.connection import Connection
 
     from .actions.runner import Queue
-    from .actions.targets import SendTo
 
 log = logging.getLogger("rqsqs.alarms")
 

@@ -79,7 +79,7 @@ def list_alarms(settings: Settings, name_prefix: str, state: Any) -> Results:
     if not found:
         return nothing(f"no alarms{f' that start with {name_prefix!r}' if name_prefix else ''}{settings.hint}")
     yield Table(COLUMNS, [_record(info) for info in sorted(found, key=lambda i: (ORDER[i.state.value], i.name))])
-    _say_who(alarms.evaluation())
+    say_who(alarms.evaluation())
     return OK
 
 
@@ -151,7 +151,7 @@ def set_alarm(
         _check_actions(alarm)
         alarms.put(alarm)
         yield Done(f"set {alarm.name}", alarm=alarm.name, set=True)
-    _say_who(alarms.evaluation())
+    say_who(alarms.evaluation())
     return OK
 
 
@@ -185,7 +185,7 @@ def show(settings: Settings, name: str) -> Results:
     rows += [] if alarm.actions_enabled else [("Actions", "disabled")]
     rows += [("Description", alarm.description)] if alarm.description else []
     yield Facts(alarm.name, rows, **info.to_json())
-    _say_who(alarms.evaluation())
+    say_who(alarms.evaluation())
     return OK
 
 
@@ -234,7 +234,7 @@ def test(settings: Settings, name: str, state: Any) -> Results:
     yield Done(f"{name} is {state}, was {before}", alarm=name, state=state, before=before)
     if before == state:
         output.note(f"it was {state} before, so its actions are not done: --state OK first")
-    _say_who(alarms.evaluation())
+    say_who(alarms.evaluation())
     return OK
 
 
@@ -285,7 +285,7 @@ def defaults(
         _check_actions(alarm)
         connection.alarms.put(alarm)
         yield Done(f"set {alarm.name}: {_condition(alarm)}", alarm=alarm.name, set=True)
-    _say_who(connection.alarms.evaluation())
+    say_who(connection.alarms.evaluation())
     return OK
 
 
@@ -354,7 +354,7 @@ def _short(text: str) -> str:
     return text if not sys.stdout.isatty() or len(text) <= 60 else f"{text[:57]}..."
 
 
-def _say_who(evaluation: rqsqs.AlarmEvaluation | None) -> None:
+def say_who(evaluation: rqsqs.AlarmEvaluation | None) -> None:
     """Say on stderr if nobody evaluates, or not all could be."""
     if evaluation is None:
         output.note("rqsqs: nobody evaluates alarms: start `rqsqs alarms run`")

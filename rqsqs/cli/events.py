@@ -12,17 +12,45 @@ import click
 import rqsqs
 from rqsqs._text import shortened
 from rqsqs.cli import output
+from rqsqs.cli.event_rules import group as rules
 from rqsqs.cli.metrics_show import WHEN
 from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.report import OK, Record, Result, Results, nothing
-from rqsqs.cli.settings import Settings, reported
+from rqsqs.cli.settings import Group, Settings, common_options, reported
 from rqsqs.event_models import KINDS
 
 COLUMNS, INDENT = 80, 21
+_COMMON = ("--url", "--url-file", "--prefix", "--json")
 VALUE = 200  # characters of one; --json has all
 
 
-@click.command("events")
+class ShowOrCommand(Group):
+    """Shows events if its first word is no command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        left = list(args)
+        while left and left[0].partition("=")[0] in _COMMON:  # which may stand in front of a command
+            left = left[1 if left[0] == "--json" or "=" in left[0] else 2 :]
+        is_command = bool(left) and left[0] in (*self.commands, *ctx.help_option_names)
+        if not is_command and not ctx.resilient_parsing:
+            args = [show.name or "", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("events", cls=ShowOrCommand, subcommand_metavar="[OPTIONS] | COMMAND [ARGS]...")
+@common_options
+def group() -> None:
+    """Show what was done to queues, and happened to them, or say what is to be done then.
+
+    \b
+    Examples:
+      rqsqs events                      the events of the last day
+      rqsqs events --since 7d           see rqsqs events show --help
+      rqsqs events rules ls             what is done on which events
+    """
+
+
+@group.command("show", short_help="Show events, also without this word.")
 @click.option("--since", type=WHEN, default="1d", metavar="TIME", help="From when on: 90m, 3h, 7d ago, or a time [1d].")
 @click.option("--until", type=WHEN, metavar="TIME", help="To when, written alike [now].")
 @click.option("--queue", type=QUEUE, help="Only what is about this queue, which may be gone.")
@@ -31,7 +59,7 @@ VALUE = 200  # characters of one; --json has all
 @click.option("--who", metavar="TEXT", help="Only what was done by somebody with this text in name, address or API.")
 @click.option("--follow", "-f", is_flag=True, help="Wait for what happens next, until Ctrl-C.")
 @reported
-def events(
+def show(
     settings: Settings,
     since: Any,
     until: Any,
@@ -72,6 +100,9 @@ def events(
     return OK if is_any or follow else nothing("no events")
 
 
+group.add_command(rules)
+
+
 class Shown(Result):
     """An event: a line or two for people."""
 
@@ -80,19 +111,7 @@ class Shown(Result):
         self._event = event
 
     def records(self) -> Sequence[Record]:
-        event, who = self._event, self._event.who
-        return [
-            {
-                "id": event.id,
-                "at": datetime.fromtimestamp(event.at_ms / 1000, UTC),
-                "kind": event.kind,
-                "queue": event.queue,
-                "who": {"api": who.api, "name": who.name, "address": who.address, "account": who.account},
-                "before": event.before,
-                "after": event.after,
-                "detail": event.detail,
-            }
-        ]
+        return [self._event.to_json()]
 
     def show(self) -> None:
         event = self._event

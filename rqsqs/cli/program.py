@@ -58,7 +58,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "consumers": ("consumers.group", "See which workers serve the queues; drain or evict them."),
         "stats": ("stats.stats", "Show the numbers of messages in queues."),
         "top": ("top.top", "Show the numbers again and again."),
-        "events": ("events.events", "Show what was done to queues, and by whom."),
+        "events": ("events.group", "Show what was done to queues, and act on it."),
         "metrics": ("metrics.group", "Show what happened to queues, and let Prometheus read it."),
         "alarms": ("alarms.group", "Be told when something is wrong with a queue."),
     },

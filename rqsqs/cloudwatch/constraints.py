@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rqsqs._text import printable, shortened
@@ -16,6 +17,8 @@ from rqsqs.alarm_models import STATISTICS, UNITS
 from rqsqs.sqs.context import Params
 
 from .errors import ValidationError
+
+_MOST_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,10 @@ def check(action: str, params: Params) -> dict[str, Any]:
         The parameters without members that are None, at any depth.
 
     Raises:
-        ValidationError: it names everything that is wrong.
+        ValidationError: it names what is wrong, up to 20 values.
     """
     given: dict[str, Any] = _without_nulls(dict(params))
-    if wrong := list(_structure("", given, ACTIONS[action])):
+    if wrong := list(islice(_structure("", given, ACTIONS[action]), _MOST_TOLD)):
         heading = f"{len(wrong)} validation error{'' if len(wrong) == 1 else 's'} detected: "
         raise ValidationError(heading + "; ".join(wrong))
     return given

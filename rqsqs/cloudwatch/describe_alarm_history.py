@@ -21,7 +21,10 @@ _MOST_OF_A_MOMENT = 10_000  # entries of the same millisecond that a token passe
 
 def describe_alarm_history(ctx: Context, params: Params) -> ResponseFlow:
     """DescribeAlarmHistory: entries of one alarm or all, also of deleted ones, the newest first unless ScanBy says
-    otherwise. A page begins at a moment, behind some of its entries: what happens meanwhile moves nothing."""
+    otherwise. Composite alarms are only told of if AlarmTypes names them.
+
+    A page begins at a moment, behind some of its entries: what happens meanwhile moves nothing.
+    """
     params = check("DescribeAlarmHistory", params)
     oldest_first = params.get("ScanBy") == "TimestampAscending"
     since_ms, until_ms = _ms(params.get("StartDate"), 0), _ms(params.get("EndDate"), LATEST_MS - 1) + 1
@@ -53,8 +56,10 @@ def describe_alarm_history(ctx: Context, params: Params) -> ResponseFlow:
 
 def _is_wanted(event: AlarmEvent, params: Params) -> bool:
     kind = "CompositeAlarm" if event.is_composite else "MetricAlarm"
-    types = params.get("AlarmTypes") or (() if "AlarmName" in params else ("MetricAlarm",))
-    return (not types or kind in types) and params.get("HistoryItemType") in (None, event.kind)
+    return kind in (params.get("AlarmTypes") or ("MetricAlarm",)) and params.get("HistoryItemType") in (
+        None,
+        event.kind,
+    )
 
 
 def _ms(when: datetime | None, otherwise: int) -> int:

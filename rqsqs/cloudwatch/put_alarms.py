@@ -8,6 +8,7 @@ from typing import Any
 from rqsqs import errors
 from rqsqs._alarm_checks import WEEK_S
 from rqsqs._core.flows import alarms as flows
+from rqsqs._core.flows.action_checks import actions_of, check_actions
 from rqsqs._core.operation import Flow
 from rqsqs.alarm_models import DAY_S, HOUR_S, OPERATORS, TREATMENTS, Alarm, CompositeAlarm, percentile_of
 from rqsqs.sqs.context import Context, Params, ResponseFlow
@@ -54,12 +55,20 @@ def _put(ctx: Context, params: Params, kind: type[Alarm | CompositeAlarm]) -> Fl
     tags_of(params.get("Tags", []))
     try:
         alarm = kind.from_json(params)
+        yield from _check_actions(ctx, alarm)
         yield from flows.put(ctx.space, alarm, keeps_tags=True)
     except errors.InvalidParameterValue as error:
         if error.detail:
             text = f"Could not save the composite alarm as alarms [{error.detail}] in the alarm rule do not exist"
             raise ValidationError(text) from None
         raise ValidationError(in_their_words(error)) from None
+
+
+def _check_actions(ctx: Context, alarm: Alarm | CompositeAlarm) -> Flow[None]:
+    try:
+        yield from check_actions(ctx.space, actions_of(alarm), region=ctx.region, account=ctx.account)
+    except errors.InvalidParameterValue as error:
+        raise ValidationError(str(error)) from None
 
 
 def _check_supported(params: Params) -> None:

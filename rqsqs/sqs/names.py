@@ -6,41 +6,21 @@ Pure text; whether a queue exists is not asked here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
+from rqsqs._arns import FIFO_NAME, STANDARD_NAME
+from rqsqs._arns import Arn as Arn
+from rqsqs._arns import is_account as is_account
+from rqsqs._arns import is_queue_name as is_queue_name
+from rqsqs._arns import parse_arn as parse_arn
 from rqsqs.errors import InvalidParameterValue, MissingParameter, QueueDoesNotExist
 
 QUEUE_DOES_NOT_EXIST = "The specified queue does not exist."
 MAX_URL = 2048
 
-_STANDARD_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_FIFO_NAME = re.compile(r"(?=.{6,80}\Z)[A-Za-z0-9_-]+\.fifo")
 _ID = re.compile(r"[!-~]{1,128}")  # ASCII letters, digits and punctuation: everything visible, so no blank
-_ARN = re.compile(r"arn:(?P<partition>[^:]+):(?P<service>[^:]+):(?P<region>[^:]*):(?P<account>[^:]*):(?P<name>.+)")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_ACCOUNT = re.compile(r"[0-9]{12}")
 _LONGEST_URL = 2048  # so that what is remembered of URLs stays small
-
-
-@dataclass(frozen=True, slots=True)
-class Arn:
-    """The parts of `arn:{partition}:{service}:{region}:{account}:{name}`."""
-
-    partition: str
-    service: str
-    region: str
-    account: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.name}"
-
-
-def parse_arn(text: str) -> Arn | None:
-    """Take an ARN apart; None if `text` is none."""
-    match = _ARN.fullmatch(text)
-    return Arn(**match.groupdict()) if match else None
 
 
 def partition_of(region: str) -> str:
@@ -56,16 +36,6 @@ def endpoint_of(region: str, service: str = "sqs") -> str:
     return f"https://{service}.{region}.{suffix}"
 
 
-def is_queue_name(text: str) -> bool:
-    """Whether a standard or FIFO queue can have this name."""
-    return bool(_STANDARD_NAME.fullmatch(text) or _FIFO_NAME.fullmatch(text))
-
-
-def is_account(text: str) -> bool:
-    """Whether this is the number of an AWS account."""
-    return bool(_ACCOUNT.fullmatch(text))
-
-
 def is_label(text: str) -> bool:
     """Whether a permission can have this label, or an entry of a batch this id."""
     return bool(_LABEL.fullmatch(text))
@@ -77,12 +47,12 @@ def check_new_queue_name(name: str | None, *, is_fifo: bool) -> str:
         raise missing_queue_name()
     if not name:
         raise InvalidParameterValue("Queue name cannot be empty")
-    if is_fifo and not _FIFO_NAME.fullmatch(name):
+    if is_fifo and not FIFO_NAME.fullmatch(name):
         raise InvalidParameterValue(
             "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, "
             "must end with .fifo suffix and be 1 to 80 in length."
         )
-    if not is_fifo and not _STANDARD_NAME.fullmatch(name):
+    if not is_fifo and not STANDARD_NAME.fullmatch(name):
         raise InvalidParameterValue(
             "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rqsqs._action_targets import Command, Log, SendTo, Topic, Webhook
 from rqsqs.alarms.actions import ActionsConfig, ActionsFileInvalid, check_target, parse_target, read
 from rqsqs.alarms.actions.addresses import why_refused
-from rqsqs.alarms.actions.targets import Command, Log, SendTo, Topic, Webhook
 from rqsqs.errors import InvalidParameterValue
 
 ROOT = Path(__file__).parents[2]

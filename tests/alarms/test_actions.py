@@ -16,11 +16,11 @@ import pytest
 
 import rqsqs
 import rqsqs.aio
+from rqsqs._action_targets import SendTo, parse_target
 from rqsqs.alarms.actions import Actions, ActionsConfig, Done, Failed, GivenUp, Notification, Outcome, PendingAction
 from rqsqs.alarms.actions.command import MOST_OUTPUT
 from rqsqs.alarms.actions.configuration import CommandLine
 from rqsqs.alarms.actions.retries import AttemptFailed, Retries
-from rqsqs.alarms.actions.targets import SendTo, parse_target
 from rqsqs.errors import InvalidParameterValue
 
 PATIENCE_S = 30

@@ -52,6 +52,9 @@ class Queues:
 
 async def put(connection: rqsqs.aio.Connection, count: int, *targets: str) -> None:
     """Let alarms go off."""
+    for target in targets:
+        if target.startswith(QUEUE):
+            await connection.create_queue(target.removeprefix(QUEUE))
     for n in range(count):
         await connection.alarms.put(
             Alarm(f"late {n}", metric_name="visible", queue="q", threshold=1, comparison_operator=">",
@@ -126,6 +129,7 @@ def test_more_than_one_target_may_have_is_left_to_others(
         queues = Queues(send)
         async with rqsqs.aio.connect(valkey_url, prefix=prefix) as connection:
             await put(connection, 40, QUEUE + "slow")
+            await connection.create_queue("fast")
             await connection.alarms.put(
                 Alarm("last", metric_name="visible", queue="q", threshold=1, comparison_operator=">",
                       alarm_actions=[QUEUE + "fast"])

@@ -54,7 +54,7 @@ def test_programs_get_all_of_it(run: Run, connection: rqsqs.Connection) -> None:
     ]
     run("events", "--kind", "queue-create", code=2)
     run("events", "--since", "15d", code=2)
-    assert all(kind in run("events", "--help").stdout for kind in KINDS)
+    assert all(kind in run("events", "show", "--help").stdout for kind in KINDS)
 
 
 def test_what_others_wrote_cannot_steer_the_terminal(run: Run, connection: rqsqs.Connection) -> None:

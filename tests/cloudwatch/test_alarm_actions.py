@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rqsqs._core.flows import alarms as flows
+from rqsqs._core.operations.alarms import read_actions
 from rqsqs.cloudwatch.errors import (
     InvalidFormat,
     InvalidNextToken,
@@ -99,6 +100,7 @@ def test_a_minimal_alarm_comes_back_as_from_aws(cloudwatch: CloudWatch) -> None:
 
 
 def test_all_that_was_given_comes_back(cloudwatch: CloudWatch) -> None:
+    cloudwatch.engine.queue("pages")
     given = minimal(
         AlarmDescription="",
         ActionsEnabled=False,
@@ -117,6 +119,23 @@ def test_all_that_was_given_comes_back(cloudwatch: CloudWatch) -> None:
     (found,) = cloudwatch("DescribeAlarms")["MetricAlarms"]
     assert {name: found.get(name) for name in given} == given
     assert "Tags" not in found
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        ("mail:me", "an action must be like https://"),
+        ("arn:aws:automate:us-east-1:ec2:stop", "the ARN of an action must be that of a queue"),
+        ("arn:aws:sqs:us-east-1:000000000000:missing", "the queue of an action must exist, got arn:aws:sqs"),
+        ("arn:aws:sqs:eu-west-1:000000000000:pages", "the queue of an action must be of the region us-east-1"),
+        ("arn:aws:sqs:us-east-1:111111111111:pages", "the queue of an action must be of the account 000000000000"),
+    ],
+)
+def test_an_action_that_could_never_be_done_is_refused(cloudwatch: CloudWatch, action: str, text: str) -> None:
+    cloudwatch.engine.queue("pages")
+    with pytest.raises(ValidationError, match=text):
+        cloudwatch("PutMetricAlarm", **minimal(OKActions=[action]))
+    assert cloudwatch("DescribeAlarms")["MetricAlarms"] == []
 
 
 def test_metric_math_comes_back(cloudwatch: CloudWatch) -> None:
@@ -285,12 +304,12 @@ def alarm(name: str) -> Any:
 
 
 def test_alarms_are_chosen_by_name_prefix_state_kind_and_action(cloudwatch: CloudWatch) -> None:
-    cloudwatch("PutMetricAlarm", **minimal("orders late", OKActions=["arn:aws:sns:us-east-1:1:x"]))
+    cloudwatch("PutMetricAlarm", **minimal("orders late", OKActions=["arn:aws:sns:us-east-1:000000000000:x"]))
     cloudwatch("PutMetricAlarm", **minimal("orders dead"))
     cloudwatch("PutCompositeAlarm", AlarmName="page", AlarmRule='ALARM("orders late")', AlarmActions=["log:"])
     assert names(cloudwatch, AlarmNames=["page", "orders dead", "missing"]) == ["orders dead", "page"]
     assert names(cloudwatch, AlarmNamePrefix="orders") == ["orders dead", "orders late"]
-    assert names(cloudwatch, ActionPrefix="arn:aws:sns:us-east-1:1:") == ["orders late"]
+    assert names(cloudwatch, ActionPrefix="arn:aws:sns:us-east-1:000000000000:") == ["orders late"]
     assert names(cloudwatch, ActionPrefix="log") == ["page"]
     assert names(cloudwatch, StateValue="OK") == ["page"]
     only = cloudwatch("DescribeAlarms", AlarmNames=["page", "orders dead"])
@@ -353,8 +372,8 @@ def test_region_and_account_of_the_caller_are_in_arns_and_reasons(engine: Engine
     assert page["AlarmArn"] == arn + "page"
     assert page["StateReason"].startswith(f"{arn}late transitioned to ALARM at ")
     assert json.loads(page["StateReasonData"])["triggeringAlarms"][0]["arn"] == arn + "late"
-    events = cloudwatch("DescribeAlarmHistory", AlarmName="page", HistoryItemType="StateUpdate")["AlarmHistoryItems"]
-    assert f"{arn}late" in events[0]["HistoryData"]
+    events = cloudwatch("DescribeAlarmHistory", AlarmTypes=["CompositeAlarm"], HistoryItemType="StateUpdate")
+    assert f"{arn}late" in events["AlarmHistoryItems"][0]["HistoryData"]
     assert cloudwatch("ListTagsForResource", ResourceARN=arn + "page") == {"Tags": []}
     refused(lambda: cloudwatch("ListTagsForResource", ResourceARN=ARN + "page"), TaggedResourceNotFound)
 
@@ -424,6 +443,22 @@ def test_actions_are_enabled_and_disabled_and_unknown_names_passed_by(cloudwatch
     cloudwatch("EnableAlarmActions", AlarmNames=[])
 
 
+def test_actions_are_due_once_a_state_begins_unless_they_are_disabled(cloudwatch: CloudWatch) -> None:
+    def actions() -> list[str]:
+        cloudwatch.engine.clock.advance_ms(10)
+        return [entry.action for entry in cloudwatch.engine.execute(read_actions(cloudwatch.context.space)).entries]
+
+    cloudwatch("PutMetricAlarm", **minimal(AlarmActions=["log:a"], OKActions=["log:ok"], ActionsEnabled=False))
+    for state in ("ALARM", "OK"):
+        cloudwatch("SetAlarmState", AlarmName="late", StateValue=state, StateReason="r")
+    assert actions() == []
+    cloudwatch("EnableAlarmActions", AlarmNames=["late"])
+    for _ in range(2):
+        cloudwatch("SetAlarmState", AlarmName="late", StateValue="ALARM", StateReason="r")
+        cloudwatch.engine.clock.advance_ms(10)
+    assert actions() == ["log:a"]
+
+
 # DeleteAlarms
 
 
@@ -484,6 +519,8 @@ def test_what_happened_is_told_in_either_order_and_page_by_page(cloudwatch: Clou
     both = told(AlarmTypes=["MetricAlarm", "CompositeAlarm"], MaxRecords=4)
     assert sorted(both) == sorted([*wanted, *told(AlarmTypes=["CompositeAlarm"])])
     assert told(AlarmTypes=["CompositeAlarm"])[0] == 'Alarm "page" deleted'
+    assert told(AlarmName="page") == []
+    assert told(AlarmName="page", AlarmTypes=["CompositeAlarm"]) == told(AlarmTypes=["CompositeAlarm"])
     assert told(EndDate=begin - timedelta(seconds=1)) == []
     assert told(StartDate=begin + timedelta(days=1)) == []
     assert told(StartDate=begin - timedelta(days=1), EndDate=begin + timedelta(days=1)) == wanted[::-1]

@@ -9,14 +9,25 @@ import msgpack
 import pytest
 
 from rqsqs._core import delivery, envelope, operations, receipts, scripts
-from rqsqs._core.alarm_records import AlarmEvaluation, OutboxEntry
+from rqsqs._core.alarm_records import AlarmEvaluation, OutboxEntry, RuleEntry
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
-from rqsqs._core.operations import alarms, consumers, events, leases, metric_history, metrics, moves, queues
+from rqsqs._core.operations import (
+    alarms,
+    consumers,
+    event_rules,
+    events,
+    leases,
+    metric_history,
+    metrics,
+    moves,
+    queues,
+)
 from rqsqs._core.operations import browse as browsing
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState
 from rqsqs.errors import BY_CODE
-from rqsqs.event_models import Actor
+from rqsqs.event_models import Actor, Event
+from rqsqs.event_rule_models import EventRule
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.models import Failure
@@ -39,6 +50,8 @@ STATE = AlarmState("OK", "fine")
 EVENT = AlarmEvent("late", 1, "StateUpdate", "it is well")
 STORED = alarms.Stored("late", ALARM, STATE, None, b"{}", b"{}")
 ENTRY = OutboxEntry("id", "log:", ALARM, STATE, STATE)
+RULE = EventRule("gone", actions=["log:"])
+RULE_ENTRY = RuleEntry("id", "log:", "gone", Event("1-1", 1, "queue-deleted", "q", Actor("native", "p")))
 
 OPERATIONS: list[Operation] = [
     operations.send_messages(Q.home, BATCH, NATIVE),
@@ -126,6 +139,12 @@ OPERATIONS: list[Operation] = [
     alarms.release_actions(SPACE, ["id", "other"]),
     alarms.settle_action(SPACE, ENTRY, "failed", 1, EVENT, 5),
     alarms.read_health(SPACE),
+    alarms.settle_action(SPACE, RULE_ENTRY, "done", 1, EVENT),
+    alarms.read_history(SPACE, "gone", of_rule=True),
+    event_rules.put_rule(SPACE, RULE, "1-0"),
+    event_rules.delete_rules(SPACE, ["gone"]),
+    event_rules.read_rules(SPACE),
+    event_rules.put_actions(SPACE, b"1-0", "1-1", 1, [RULE_ENTRY]),
 ]
 
 

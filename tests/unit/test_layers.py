@@ -11,8 +11,10 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "rqsqs"
 FLOORS = [  # from the ground; a module imports from floors below and from its own
     {
+        "_action_targets",
         "_alarm_checks",
         "_alarm_rules",
+        "_arns",
         "_math_expressions",
         "_metric_math",
         "_text",
@@ -21,6 +23,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
         "alarm_models",
         "errors",
         "event_models",
+        "event_rule_models",
         "limits",
         "metric_models",
         "models",

@@ -104,7 +104,7 @@ def evaluation(space: Keyspace) -> Flow[AlarmEvaluation | None]:
 
 
 def put(space: Keyspace, alarm: Definition, *, keeps_tags: bool = False) -> Flow[None]:
-    """Create an alarm, or replace its definition.
+    """Create an alarm, or replace its definition. Its actions were checked before (action_checks.py).
 
     Args:
         keeps_tags: an alarm that is there keeps its tags, whatever those of `alarm` are.

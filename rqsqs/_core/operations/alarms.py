@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth, OutboxEntry
+from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth, Entry, OutboxEntry, RuleEntry, entry_of
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm, alarm_of
@@ -79,7 +79,7 @@ class Due:
     now_ms: int
     length: int
     next_ms: int | None
-    entries: list[OutboxEntry]
+    entries: list[Entry]
     unreadable: list[str]
 
 
@@ -189,8 +189,14 @@ def mark_evaluation(space: Keyspace, done: AlarmEvaluation) -> Operation:
 # Histories
 
 
-def read_history(space: Keyspace, alarm: str, skip: int = 0) -> Operation:
-    """The result is (events, the newest first; whether there may be older ones)."""
+def read_history(space: Keyspace, name: str, skip: int = 0, *, of_rule: bool = False) -> Operation:
+    """The result is (events, the newest first; whether there may be older ones).
+
+    Args:
+        name: of an alarm.
+        of_rule: it is a rule for events.
+    """
+    key = space.rule_history(name) if of_rule else space.alarm_history(name)
 
     def parse(reply: list[bytes]) -> tuple[list[AlarmEvent], bool]:
         events = []
@@ -199,7 +205,7 @@ def read_history(space: Keyspace, alarm: str, skip: int = 0) -> Operation:
                 events.append(AlarmEvent.from_json(json.loads(entry[13:])))
         return events, len(reply) == MOST_ENTRIES
 
-    return Operation("read_alarm_history", (space.alarm_history(alarm),), (str(skip), str(MOST_ENTRIES)), parse)
+    return Operation("read_alarm_history", (key,), (str(skip), str(MOST_ENTRIES)), parse)
 
 
 def list_histories(space: Keyspace, since_ms: int, skip: int, count: int) -> Operation:
@@ -243,10 +249,11 @@ def read_actions(space: Keyspace, count: int = 20) -> Operation:
 
     def parse(reply: list[Any]) -> Due:
         now, length, following, *found = reply
-        entries, unreadable = [], []
+        entries: list[Entry] = []
+        unreadable = []
         for id, data in zip(found[::2], found[1::2], strict=True):
             try:
-                entries.append(OutboxEntry.from_json(id.decode(), json.loads(data)))
+                entries.append(entry_of(id.decode(), json.loads(data)))
             except (ValueError, TypeError, KeyError, AttributeError):
                 unreadable.append(id.decode(errors="replace"))
         return Due(int(now), length, int(float(following)) if following else None, entries, unreadable)
@@ -272,7 +279,7 @@ def release_actions(space: Keyspace, ids: Sequence[str]) -> Operation:
 
 def settle_action(
     space: Keyspace,
-    entry: OutboxEntry,
+    entry: Entry,
     outcome: ActionOutcome,
     at_ms: int,
     event: AlarmEvent | None,
@@ -285,10 +292,13 @@ def settle_action(
         event: for the history.
         again_at_ms: when to try it again, as `entry` now says; None = it is over.
     """
-    keys = (*space.alarms("outbox outbox_due histories"), space.alarm_history(entry.alarm.name))
+    if isinstance(entry, RuleEntry):
+        keys = (*space.alarms("outbox outbox_due rule_histories"), space.rule_history(entry.name))
+    else:
+        keys = (*space.alarms("outbox outbox_due histories"), space.alarm_history(entry.name))
     due, data = ("", b"") if again_at_ms is None else (str(again_at_ms), dumped(entry.to_json()))
     happened = dumped(event.to_json()) if event else b""
-    arguments = (entry.id, due, data, entry.alarm.name, str(at_ms), happened, outcome)
+    arguments = (entry.id, due, data, entry.name, str(at_ms), happened, outcome)
     return Operation("settle_alarm_action", (*keys, *space.alarms("action_counts")), arguments, bool)
 
 

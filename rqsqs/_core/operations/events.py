@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rqsqs._core.keys import Keyspace
@@ -54,14 +55,21 @@ def add_event(
     return Operation("add_event", (space.events, space.told(about)), args, lambda r: r.decode())
 
 
-def _bounded(data: dict[str, Any]) -> str:
+def shortened(event: Event, most: int) -> Event:
+    """An event that says what fits into so many bytes."""
+    data = {"before": event.before, "after": event.after, "detail": event.detail}
+    parts = json.loads(_bounded(data, most))
+    return replace(event, **{name: parts.get(name, {}) for name in data})
+
+
+def _bounded(data: dict[str, Any], most: int = MOST_BYTES) -> str:
     """As JSON; what is too long is cut, and says so."""
     text = json.dumps(data, separators=(",", ":"), sort_keys=True)
     for length in _CUTS:
-        if len(text) <= MOST_BYTES:
+        if len(text) <= most:
             break
         text = json.dumps(_cut(data, length), separators=(",", ":"), sort_keys=True)
-    return text if len(text) <= MOST_BYTES else json.dumps({"detail": {"left_out": f"{len(text)} bytes"}})
+    return text if len(text) <= most else json.dumps({"detail": {"left_out": f"{len(text)} bytes"}})
 
 
 def _cut(value: Any, length: int) -> Any:

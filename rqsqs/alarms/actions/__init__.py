@@ -4,11 +4,12 @@ An action has a target, such as a URL or `command:page` (targets.py), and a noti
 (runner.py) does it and says what became of it. Nothing here knows where actions wait to be done.
 """
 
+from rqsqs._action_targets import Target, parse_target
 from rqsqs.alarms.actions.configuration import ActionsConfig, ActionsFile, ActionsFileInvalid, read
 from rqsqs.alarms.actions.notifications import Notification, PendingAction
 from rqsqs.alarms.actions.retries import Done, Failed, GivenUp, Outcome
 from rqsqs.alarms.actions.runner import Actions
-from rqsqs.alarms.actions.targets import Target, check_target, parse_target
+from rqsqs.alarms.actions.targets import check_target
 
 __all__ = [
     "Actions",

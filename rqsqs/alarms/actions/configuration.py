@@ -43,13 +43,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from rqsqs._action_targets import COMMAND_NAME, Target, Topic, Webhook, parse_target
 from rqsqs._text import did_you_mean, no_secret
 from rqsqs._watched_files import WatchedFiles, state_of
 from rqsqs.errors import UsageError
 
 from .addresses import Network
 from .retries import Retries
-from .targets import COMMAND_NAME, Target, Topic, Webhook, parse_target
 
 WEBHOOK_TIMEOUT_S, COMMAND_TIMEOUT_S = 10.0, 30.0
 MOST_TIMEOUT_S = 60  # less than who does an action has it to itself

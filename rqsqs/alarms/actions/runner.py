@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from rqsqs._action_targets import Command, Log, SendTo, Target, Webhook, parse_target
 from rqsqs._text import printable
 from rqsqs.errors import InvalidParameterValue, RequestError, RqsqsError
 
@@ -18,7 +19,7 @@ from . import webhook
 from .configuration import ActionsConfig
 from .notifications import PendingAction, body, subject_line
 from .retries import AttemptFailed, Done, GivenUp, Outcome
-from .targets import Command, Log, SendTo, Target, Webhook, allowed_target, parse_target
+from .targets import allowed_target
 
 log = logging.getLogger("rqsqs.alarms")
 

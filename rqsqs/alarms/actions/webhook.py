@@ -21,13 +21,14 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
+from rqsqs._action_targets import Webhook
 from rqsqs._text import printable, shortened
 
 from .addresses import Address, why_refused
 from .configuration import ActionsConfig, WebhookHost
 from .notifications import PendingAction, body, message_id
 from .retries import AttemptFailed
-from .targets import Webhook, refusal
+from .targets import refusal
 
 log = logging.getLogger("rqsqs.alarms")
 
