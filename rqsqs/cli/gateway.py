@@ -48,6 +48,9 @@ from rqsqs.cli.settings import Settings, reported
               help="Let Prometheus scrape /metrics at this port; 0 takes a free one.")  # fmt: skip
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
               help="Address of that port. Who can connect to it can read the numbers of all queues.")  # fmt: skip
+@click.option("--console/--no-console", "with_console", default=True, show_default=True,
+              help="Answer browsers at /console/, if the extra `console` is installed.")  # fmt: skip
+@click.option("--read-only", is_flag=True, help="Nothing can be changed in the console.")
 @click.option("--check", is_flag=True,
               help="Ask whether one that runs at --host and --port (and --metrics-port) is ready.")  # fmt: skip
 @click.option("--opentelemetry", "opentelemetry", is_flag=True, help=telemetry.HELP)
@@ -74,6 +77,8 @@ def gateway(
     tls_key: str | None,
     metrics_port: int | None,
     metrics_host: str,
+    with_console: bool,
+    read_only: bool,
     check: bool,
     opentelemetry: bool,
     access_log: bool,
@@ -99,6 +104,7 @@ def gateway(
         return (yield from ask(metrics_host, metrics_port, path="/livez"))
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
+    from rqsqs.cli.console import console_maker
     from rqsqs.gateway import Gateway, GatewaySettings, open_queues
     from rqsqs.gateway.access_log import AccessLog
     from rqsqs.gateway.counts import Counts
@@ -156,6 +162,9 @@ def gateway(
             for text in open_queues.warnings(gateway_settings):
                 output.note(f"rqsqs: {text}")
         output.note(f"the gateway answers at {address}: AWS_ENDPOINT_URL_SQS={address}")
+        console = console_maker(gateway_settings, is_read_only=read_only) if with_console else None
+        if console is not None:
+            output.note(f"the console is at {address}/console/")
         if metrics_url:
             output.note(f"Prometheus can scrape {metrics_url}")
             if not is_loopback(metrics_host):
@@ -175,7 +184,8 @@ def gateway(
             if counts is not None:
                 counts.take(process)
             kind = Observed if opentelemetry else Gateway
-            return kind(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None, counts)
+            mounted = None if console is None else {"/console": console()}
+            return kind(gateway_settings, AccessLog(sys.stdout.buffer) if access_log else None, counts, mounted)
 
         with contextlib.suppress(KeyboardInterrupt):
             serve(make, serving, listener, metrics_listener)

@@ -66,6 +66,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor.doctor", "Check the server and the queues, with advice."),
         "chaos": ("chaos.command.chaos", "Break things, and check every guarantee."),
         "gateway": ("gateway.gateway", "Let any AWS SDK use the queues, over HTTP."),
+        "console": ("console.console", "Look into the queues with a browser."),
         "server": ("server.server", "Run an embedded server in the foreground."),
         "keys": ("keys.group", "Make, list and disable access keys of a gateway."),
         "policy": ("policy.group", "Explain what policies allow at a gateway."),

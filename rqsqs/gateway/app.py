@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rqsqs.errors import RqsqsError
 
@@ -33,6 +33,17 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+class Mounted(Protocol):
+    """An ASGI application that is answered for below a path."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+    def drain(self) -> None:
+        """End what waits."""
+
+    async def close(self) -> None:
+        """Give all connections up."""
+
+
 class Gateway:
     """SQS over HTTP.
 
@@ -43,6 +54,7 @@ class Gateway:
         settings: what it is told; None = as `rqsqs gateway` without options.
         access_log: notes each request.
         counts: what is counted of requests, with other processes; None = by itself, where `/metrics` shows it.
+        mounted: what answers requests below a path, such as "/console".
 
     Attributes:
         counts: None = nothing is counted.
@@ -53,8 +65,10 @@ class Gateway:
         settings: GatewaySettings | None = None,
         access_log: AccessLog | None = None,
         counts: Counts | None = None,
+        mounted: Mapping[str, Mounted] | None = None,
     ) -> None:
         self.settings = settings or GatewaySettings()
+        self._mounted = mounted or {}
         self.counts = Counts() if counts is None and self.settings.is_open else counts
         self._access_log = access_log
         self._metrics: GatewayMetrics | None = None
@@ -83,6 +97,8 @@ class Gateway:
         """Answer waiting receives with nothing, now. To be called when the server is told to end, in its event loop."""
         if self._actions is not None:
             self._actions.polls.drain()
+        for each in self._mounted.values():
+            each.drain()
 
     async def close(self) -> None:
         """Give all connections up."""
@@ -96,6 +112,8 @@ class Gateway:
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
             await metrics.close()
+        for each in self._mounted.values():
+            await each.close()
         if self._access_log is not None:
             self._access_log.flush()
 
@@ -138,6 +156,10 @@ class Gateway:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         root_path = scope.get("root_path", "").rstrip("/")
         path = scope["path"].removeprefix(root_path)
+        for place, mounted in self._mounted.items():
+            if path == place or path.startswith(f"{place}/"):
+                await mounted({**scope, "root_path": f"{root_path}{place}"}, receive, send)
+                return
         if path in ("/livez", "/readyz") and scope["method"] in ("GET", "HEAD"):
             response = await self._health(path)
         elif path == "/metrics" and self.settings.is_open and scope["method"] in ("GET", "HEAD"):

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -37,6 +37,14 @@ BACKLOG = 2048
 GARBAGE_AFTER = 10_000  # objects; a look at all those of thousands of waits takes long
 AGAIN_S = 1.0  # a process that died at once is not started again before
 CERTIFICATE_EVERY_S = 5.0
+
+
+class Served(Protocol):
+    """What can be served: a Gateway, or something like one."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+    def drain(self) -> None:
+        """Answer what waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    make: Callable[[int], Gateway],
+    make: Callable[[int], Served],
     settings: ServingSettings,
     listener: socket.socket,
     metrics_listener: socket.socket | None = None,
@@ -123,7 +131,7 @@ class Server(uvicorn.Server):
 
     def __init__(
         self,
-        app: Gateway,
+        app: Served,
         settings: ServingSettings,
         parent: int | None = None,
         metrics_listener: socket.socket | None = None,
@@ -211,6 +219,7 @@ class Server(uvicorn.Server):
         from rqsqs.metrics.exporter import in_loop
         from rqsqs.metrics.listener import Listener
 
+        assert isinstance(self._app, Gateway)
         return Listener(in_loop(loop, self._app.metrics.answer), listening=listener).running()
 
     def _orphaned(self) -> None:
@@ -249,7 +258,7 @@ class _Processes:
 
     def __init__(
         self,
-        make: Callable[[int], Gateway],
+        make: Callable[[int], Served],
         settings: ServingSettings,
         listener: socket.socket,
         metrics_listener: socket.socket | None,

@@ -148,21 +148,20 @@ def percentiles(histogram: Histogram) -> dict[str, float] | None:
     return {name: round(seconds, 4) for name, seconds in found.items() if seconds is not None} or None
 
 
-class Looker:
-    """Looks at queues again and again.
+class Looks:
+    """Remembers the metrics of queues, for the rates between two looks."""
 
-    Args:
-        read: reads the metrics of all of them.
-    """
-
-    def __init__(self, read: Callable[[], Iterable[QueueMetrics]]) -> None:
-        self._read = read
+    def __init__(self) -> None:
         self._last: dict[str, Look] = {}
 
-    def look(self) -> list[Look]:
-        """The queues as they are now."""
+    def add(self, read: Iterable[QueueMetrics]) -> list[Look]:
+        """The queues as they are now.
+
+        Args:
+            read: the metrics of all of them.
+        """
         found = {}
-        for now in self._read():
+        for now in read:
             last = self._last.get(now.queue)
             if last is None or last.now.created_at_ms != now.created_at_ms:
                 found[now.queue] = Look(now, None, now)
@@ -172,6 +171,21 @@ class Looker:
                 found[now.queue] = Look(now, last.before, last.first)
         self._last = found
         return list(found.values())
+
+
+class Looker:
+    """Looks at queues again and again.
+
+    Args:
+        read: reads the metrics of all of them.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[QueueMetrics]]) -> None:
+        self._read, self._looks = read, Looks()
+
+    def look(self) -> list[Look]:
+        """The queues as they are now."""
+        return self._looks.add(self._read())
 
 
 ORDERS: dict[str, Callable[[Look], Any]] = {  # what comes first

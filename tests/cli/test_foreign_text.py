@@ -44,6 +44,7 @@ OURS = re.compile(
 FORBIDDEN = {chr(c) for c in (*range(32), *range(0x7F, 0xA0))} - {"\n"}
 FORBIDDEN |= {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u2028\u2029"}
 UNENDING = {
+    "console",
     "server",
     "worker",
     "gateway",

@@ -1,0 +1,309 @@
+"""The console as an ASGI application.
+
+A page is a function from a Visit to its template and values. While it is open, the browser listens to the same URL with
+`live=1`: the function is called again each second, and the part of the page that lives is sent when it has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rqsqs.aio import Connection, connect
+from rqsqs.errors import QueueDoesNotExist, RequestError, RqsqsError
+from rqsqs.gateway.callers import Caller, unauthenticated
+from rqsqs.gateway.origins import Origins
+from rqsqs.gateway.proxies import Proxies
+from rqsqs.gateway.refusals import AccessDenied
+from rqsqs.gateway.request import HttpRequest
+from rqsqs.inspection.looks import Look, Looks
+from rqsqs.metric_models import QueueMetrics
+from rqsqs.sqs.context import DEFAULT_ACCOUNT
+
+from .hub import Hub
+from .pages import ACTIONS, PAGES, PREFERENCES
+from .pages.shown import Shown
+from .refusals import ConsoleRefusal, NotFound, ReadOnly
+from .rendering import STATIC, render
+from .settings import ConsoleSettings
+from .visits import Visit
+
+log = logging.getLogger("rqsqs.console")
+
+T = TypeVar("T")
+TICK_S = 1.0
+MOST_KEPT = 1_000
+BEAT_S = 15.0  # a stream says something at least so often, or a proxy ends it
+YEAR_S = 31_536_000
+LARGEST_PART = 64 * 1024 * 1024
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+PageFunction = Callable[[Visit], Awaitable[Shown]]
+ActionFunction = Callable[[Visit], Awaitable[Response]]
+
+
+class Console:
+    """The console.
+
+    A server that speaks the lifespan protocol closes it; elsewhere close() does.
+
+    Args:
+        settings: None = the local Redis, nobody is asked who they are.
+
+    Attributes:
+        hub: reads what pages show.
+        largest_part: bytes of a field or file of a form.
+    """
+
+    largest_part = LARGEST_PART
+
+    def __init__(self, settings: ConsoleSettings | None = None) -> None:
+        self.settings = settings or ConsoleSettings()
+        self.hub = Hub()
+        self._origins = Origins(self.settings.gateway)
+        self._proxies = Proxies(self.settings.gateway)
+        self._connections: dict[str, Connection] = {}
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._ending = asyncio.Event()
+        self._app = _Guarded(Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Something that pages keep between two looks; of very many the one that was used longest ago is forgotten."""
+        found: T = self._kept[key] if key in self._kept else make()
+        self._kept[key] = found
+        self._kept.move_to_end(key)
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+    def looked(self, key: Hashable, now: QueueMetrics) -> Look:
+        """A queue, with rates since it was looked at last."""
+        return self.remembered(key, Looks).add([now])[0]
+
+    def drain(self) -> None:
+        """End the streams of open pages."""
+        self._ending.set()
+
+    async def close(self) -> None:
+        """Give all connections up."""
+        self.drain()
+        await self.hub.close()
+        connections, self._connections = list(self._connections.values()), {}
+        for each in connections:
+            await each.close()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def _routes(self) -> list[BaseRoute]:
+        found: list[BaseRoute] = [Mount("/static", _Files(directory=STATIC))]
+        found += [Route(path, self._page(function), methods=["GET"]) for path, function in PAGES.items()]
+        found += [Route(path, self._action(function), methods=["POST"]) for path, function in ACTIONS.items()]
+        found += [
+            Route(path, self._action(function, is_change=False), methods=["POST"])
+            for path, function in PREFERENCES.items()
+        ]
+        return found
+
+    # Requests
+
+    def _visit(self, request: Request) -> Visit:
+        """Who asks, and whether the request is for us at all.
+
+        Raises:
+            AccessDenied: it comes from a page of somebody else.
+        """
+        headers = {name: value for name, value in request.headers.items()}
+        peer = request.client.host if request.client else None
+        seen = HttpRequest(request.method, b"", b"", headers, b"", peer, request.url.scheme == "https")
+        seen = self._proxies.client_request(seen)
+        self._origins.check(seen)
+        if not self.settings.gateway.is_open:
+            raise AccessDenied("The console lets nobody in where access keys are asked for.")
+        caller = unauthenticated("", self.settings.gateway.region)
+        return Visit(request, self, caller, self._connection(caller))
+
+    def _connection(self, caller: Caller) -> Connection:
+        account = caller.account or DEFAULT_ACCOUNT
+        found = self._connections.get(account)
+        if found is None:
+            from rqsqs.gateway.settings import keyspace_of
+
+            gateway = self.settings.gateway
+            found = connect(gateway.url, prefix=gateway.prefix, **gateway.options)
+            found.transport.space = keyspace_of(found.transport.space, account)
+            self._connections[account] = found
+        return found
+
+    def _page(self, function: PageFunction) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            visit: Visit | None = None
+            try:
+                visit = self._visit(request)
+                shown = await function(visit)
+                if not visit.is_live:
+                    return visit.page(shown.template, shown.values)
+                return StreamingResponse(
+                    self._stream(visit, function, shown),
+                    media_type="text/event-stream",
+                    headers={"x-accel-buffering": "no"},
+                )
+            except Exception as error:
+                return self._failed(request, visit, error)
+
+        return answer
+
+    def _action(self, function: ActionFunction, *, is_change: bool = True) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            visit: Visit | None = None
+            try:
+                visit = self._visit(request)
+                if is_change and self.settings.is_read_only:
+                    raise ReadOnly
+                return await function(visit)
+            except Exception as error:
+                return self._failed(request, visit, error)
+
+        return answer
+
+    async def _stream(self, visit: Visit, function: PageFunction, shown: Shown) -> AsyncIterator[str]:
+        """What changes on an open page, as server-sent events."""
+        url = str(visit.request.url)
+        last, told_at = "", time.monotonic()
+        while not self._ending.is_set():
+            try:
+
+                async def rendered() -> str:
+                    now = await function(visit)
+                    return render(
+                        now.template, {"visit": visit, "read_only": self.settings.is_read_only} | now.values, "live"
+                    )
+
+                text = await visit.read(("rendered", url, visit.caller), rendered)
+                failure = ""
+            except (RqsqsError, OSError) as error:
+                text, failure = "", _told(error)
+            if failure:
+                if failure != last:
+                    yield _event("failed", failure)
+                    last, told_at = failure, time.monotonic()
+            elif text != last:
+                yield _event("live", text)
+                last, told_at = text, time.monotonic()
+            elif time.monotonic() - told_at > BEAT_S:
+                yield ":\n\n"
+                told_at = time.monotonic()
+            with_timeout = asyncio.wait_for(self._ending.wait(), TICK_S)
+            try:
+                await with_timeout
+            except TimeoutError:
+                continue
+
+    # Errors
+
+    def _failed(self, request: Request, visit: Visit | None, error: Exception) -> Response:
+        status, text = 500, "the console failed; its log says why"
+        if isinstance(error, AccessDenied):
+            return PlainTextResponse(str(error), 403)
+        if isinstance(error, HTTPException):
+            status, text = error.status_code, str(error.detail)
+        elif isinstance(error, ConsoleRefusal):
+            status, text = error.status, str(error)
+        elif isinstance(error, QueueDoesNotExist):
+            status, text = 404, str(error)
+        elif isinstance(error, RequestError):
+            status, text = 400, str(error)
+        elif isinstance(error, RqsqsError | OSError):
+            log.error("%s %s: %s", request.method, request.url.path, error)
+            status, text = 503, _told(error)
+        else:
+            log.error("%s %s", request.method, request.url.path, exc_info=error)
+        if visit is None:
+            return PlainTextResponse(text, status)
+        return visit.page(
+            "error.html", {"title": "Not done" if request.method == "POST" else "Not shown", "text": text}, status
+        )
+
+    async def _http_error(self, request: Request, error: Exception) -> Response:
+        """Of the router: there is no such page."""
+        try:
+            visit = self._visit(request)
+        except AccessDenied as denied:
+            return PlainTextResponse(str(denied), 403)
+        return self._failed(request, visit, NotFound() if getattr(error, "status_code", 404) == 404 else error)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _event(name: str, text: str) -> str:
+    lines = "".join(f"data: {line}\n" for line in text.split("\n"))
+    return f"event: {name}\n{lines}\n"
+
+
+class _Files(StaticFiles):
+    """Static files, which browsers may keep: their URLs change with them."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = f"public, max-age={YEAR_S}, immutable"
+        return response
+
+
+class _Guarded:
+    """Adds the headers that keep a page to itself, to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                names = {name for name, _ in message["headers"]}
+                more = {b"cache-control": b"no-store"} | {k.encode(): v.encode() for k, v in HEADERS.items()}
+                message["headers"] = [*message["headers"], *[(k, v) for k, v in more.items() if k not in names]]
+            await send(message)
+
+        await self._app(scope, receive, guarded)

@@ -1,0 +1,169 @@
+"use strict";
+// Live parts, charts and keys. Without this file everything still works, by links and forms.
+(() => {
+  const status = document.getElementById("status");
+  const say = (text, isBad = false) => {
+    status.textContent = text;
+    status.hidden = !text;
+    status.classList.toggle("bad", isBad);
+  };
+
+  // Live: the server sends the part of the page that lives whenever it has changed.
+  let stream = null;
+  let isStopped = false;
+  const live = document.querySelector("[data-live]");
+  const url = () => {
+    const found = new URL(location.href);
+    found.hash = "";
+    found.searchParams.set("live", "1");
+    return found;
+  };
+  const open = () => {
+    if (!live || stream || isStopped || document.hidden) return;
+    stream = new EventSource(url());
+    stream.addEventListener("open", () => say("live"));
+    stream.addEventListener("live", (event) => {
+      say("live");
+      const focused = document.activeElement && document.activeElement.id;
+      Idiomorph.morph(live, event.data, { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed } });
+      if (focused && document.activeElement.id !== focused) document.getElementById(focused)?.focus();
+      mark();
+      draw();
+    });
+    stream.addEventListener("failed", (event) => say(event.data, true));
+    stream.addEventListener("error", () => {
+      say("no connection", true);
+      if (stream && stream.readyState === EventSource.CLOSED) {
+        close();
+        setTimeout(open, 3000);
+      }
+    });
+  };
+  const close = () => {
+    stream?.close();
+    stream = null;
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+
+  // What the user has opened, chosen or drawn stays as it is.
+  const beforeNodeMorphed = (old, now) => {
+    if (old.nodeType !== 1) return true;
+    if (old.tagName === "DETAILS") now.open = old.open;
+    if (old.tagName === "INPUT" && old.type === "checkbox") now.checked = old.checked;
+    if (old.classList.contains("chart")) {
+      if (old.dataset.chart !== now.dataset.chart) {
+        old.dataset.chart = now.dataset.chart;
+        old.dataset.isNew = "1";
+      }
+      return false;
+    }
+    return true;
+  };
+
+  // Charts
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const drawn = new Map();
+  const draw = () => {
+    for (const [element, chart] of drawn) {
+      if (!element.isConnected) {
+        chart.destroy();
+        drawn.delete(element);
+      }
+    }
+    for (const element of document.querySelectorAll("[data-chart]")) {
+      const known = drawn.get(element);
+      if (known && !element.dataset.isNew) continue;
+      delete element.dataset.isNew;
+      const { lines, data } = JSON.parse(element.dataset.chart);
+      if (known) {
+        known.setData(data);
+        continue;
+      }
+      const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
+      const colours = ["--line-1", "--line-2", "--line-3", "--line-4"].map(colour);
+      const series = lines.map((label, n) => ({ label, stroke: colours[n % 4], width: 1.5, dash: n % 4 ? [[], [6, 3], [2, 3], [8, 3, 2, 3]][n % 4] : undefined }));
+      const size = () => ({ width: element.clientWidth, height: 170 });
+      const chart = new uPlot({ ...size(), series: [{}, ...series], axes: [axis, { ...axis, size: 56 }], cursor: { drag: { x: true } }, scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } } }, data, element);
+      new ResizeObserver(() => element.clientWidth && chart.setSize(size())).observe(element);
+      drawn.set(element, chart);
+    }
+  };
+  const redraw = () => {
+    for (const [element, chart] of drawn) {
+      chart.destroy();
+      drawn.delete(element);
+    }
+    draw();
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+  // Keys
+  let at = -1;
+  const rows = () => [...document.querySelectorAll("[data-rows] tbody tr")];
+  let current = "";
+  const mark = () => {
+    const all = rows();
+    const found = all.findIndex((row) => row.id && row.id === current);
+    if (found >= 0) at = found;
+    all.forEach((row, n) => row.classList.toggle("at", n === at && current !== ""));
+  };
+  const step = (by) => {
+    const all = rows();
+    if (!all.length) return;
+    at = Math.min(Math.max(at + by, 0), all.length - 1);
+    current = all[at].id;
+    mark();
+    const link = all[at].querySelector("a");
+    (link || all[at]).focus();
+    all[at].scrollIntoView({ block: "nearest" });
+  };
+  const help = document.getElementById("help");
+  addEventListener("keydown", (event) => {
+    const search = document.getElementById("search");
+    if ((event.key === "k" && (event.ctrlKey || event.metaKey)) || (event.key === "/" && !isTyping(event))) {
+      event.preventDefault();
+      search.focus();
+      search.select();
+      return;
+    }
+    if (event.key === "Escape" && document.activeElement === search) search.blur();
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event) || help.open) return;
+    const does = {
+      ArrowDown: () => step(1), j: () => step(1), ArrowUp: () => step(-1), k: () => step(-1),
+      "?": () => help.showModal(),
+      u: () => document.querySelector("[data-up]")?.click(),
+      x: () => rows()[at]?.querySelector("input[type=checkbox]")?.click(),
+      " ": event.target === document.body || event.target.id === "main" ? () => {
+        isStopped = !isStopped;
+        if (isStopped) { close(); say("stopped: Space goes on"); } else open();
+      } : null,
+    }[event.key];
+    if (does && (rows().length || !event.key.startsWith("Arrow"))) {
+      event.preventDefault();
+      does();
+    }
+  });
+  const isTyping = (event) => event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
+
+  // Copy buttons, and a checkbox for all
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    try {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
+      button.textContent = "Selected";
+    }
+  });
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches?.("[data-all]")) return;
+    for (const box of document.querySelectorAll(`input[name="${event.target.dataset.all}"]`)) box.checked = event.target.checked;
+  });
+
+  draw();
+  open();
+})();

@@ -1,0 +1,127 @@
+"""The list of queues, a queue, and what can be done there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import rqsqs
+from rqsqs.console import ConsoleSettings
+from rqsqs.gateway import GatewaySettings
+from rqsqs.gateway.keys_editing import NewUser, add_key
+from tests.console.conftest import Browser, running
+
+HOSTILE = '"><script>alert(1)</script>'
+
+
+def test_queues_are_listed_searched_and_sorted(browser: Browser, connection: rqsqs.Connection) -> None:
+    for name, number in (("orders", 3), ("invoices", 5), ("emails.fifo", 0)):
+        queue = connection.create_queue(name)
+        for _ in range(number):
+            queue.send("x")
+    page = browser.get("/")
+    assert page.status == 200
+    assert page.text.index("emails.fifo") < page.text.index("invoices") < page.text.index("orders")
+    page = browser.get("/?sort=visible")
+    assert page.text.index("invoices") < page.text.index("orders") < page.text.index("emails.fifo")
+    page = browser.get("/?q=ORD")
+    assert "orders" in page.text
+    assert "invoices" not in page.text
+    assert "No queue is like this" in browser.get("/?q=nothing").text
+
+
+@pytest.mark.parametrize("query", ["q", "sort", "page", "only", "reverse", "live2"])
+def test_what_the_url_says_is_text(browser: Browser, connection: rqsqs.Connection, query: str) -> None:
+    connection.create_queue("orders")
+    page = browser.ask("GET", f"/?{query}=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
+    assert page.status == 200
+    assert HOSTILE not in page.html
+    assert "<script>alert" not in page.html
+
+
+def test_a_queue_is_created_purged_and_deleted(browser: Browser, connection: rqsqs.Connection) -> None:
+    answer = browser.post("/queues", {"name": "orders", "fifo": "1"})
+    queue = connection.queue("orders.fifo")
+    queue.send("x", group="a")
+    page = browser.get(answer.headers["location"])
+    assert "orders.fifo was created." in page.text
+    assert "visible 1" in page.text
+    assert "type the name of the queue" in browser.post("/queues/orders.fifo/purge", {"name": "orders"}).text
+    assert queue.counts().visible == 1
+    assert "orders.fifo was purged." in browser.do("/queues/orders.fifo/purge", {"name": "orders.fifo"}).text
+    assert queue.counts().visible == 0
+    assert "orders.fifo was deleted." in browser.do("/queues/orders.fifo/delete", {"name": "orders.fifo"}).text
+    assert not connection.exists("orders.fifo")
+    assert browser.get("/queues/orders.fifo").status == 404
+
+
+def test_what_is_refused_is_said(browser: Browser) -> None:
+    page = browser.post("/queues", {"name": "a b"})
+    assert page.status == 400
+    assert "'a b'" in page.text
+    assert browser.get("/nowhere").status == 404
+
+
+def test_an_open_page_hears_what_changes(browser: Browser, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    for path in ("/?live=1", "/queues/orders?live=1"):
+        with browser.live(path) as events:
+            name, text = next(events)
+            assert name == "live"
+            assert "token" not in text
+            queue.send("x")
+            queue.send("x")
+            wanted = f">{queue.counts().visible}<"
+            assert any(wanted in text for _, text in events)
+
+
+def test_a_page_is_kept_to_itself(browser: Browser) -> None:
+    page = browser.get("/")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["cache-control"] == "no-store"
+    assert "style=" not in page.html
+
+
+def test_other_sites_can_change_nothing(browser: Browser, connection: rqsqs.Connection) -> None:
+    assert browser.post("/queues", {"name": "orders"}, with_token=False).status == 403
+    browser.get("/")
+    assert browser.post("/queues", {"name": "orders", "token": "x" * 43}).status == 403
+    foreign = {"origin": "http://evil.example"}
+    assert browser.post("/queues", {"name": "orders"}, **foreign).status == 403
+    assert browser.post("/queues", {"name": "orders"}, **{"sec-fetch-site": "cross-site"}).status == 403
+    assert browser.get("/", host="evil.example").status == 403
+    assert not list(connection.queues())
+
+
+def test_a_read_only_console_changes_nothing(valkey_url: str, prefix: str, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    settings = ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix), is_read_only=True)
+    with running(settings) as address:
+        browser = Browser(address)
+        assert 'method="post"' not in browser.get("/queues/orders").html.partition("<main")[2]
+        assert browser.post("/queues", {"name": "other"}).status == 403
+        assert browser.post("/queues/orders/delete", {"name": "orders"}).status == 403
+        assert browser.do("/theme", {"theme": "dark"}).status == 200
+    assert [queue.name for queue in connection.queues()] == ["orders"]
+
+
+def test_changes_are_told_as_events(browser: Browser, connection: rqsqs.Connection) -> None:
+    browser.do("/queues", {"name": "orders"})
+    browser.do("/queues/orders/purge", {"name": "orders"})
+    assert [(event.kind, event.who.api) for event in connection.events()] == [
+        ("queue-created", "console"),
+        ("queue-purged", "console"),
+    ]
+
+
+def test_where_keys_are_asked_for_nobody_is_let_in(valkey_url: str, prefix: str, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    add_key(keys, "ann", NewUser(is_root=True))
+    with running(ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix, keys=keys))) as address:
+        browser = Browser(address)
+        assert browser.get("/").status == 403
+        assert browser.post("/queues", {"name": "orders", "token": "x" * 43}, with_token=False).status == 403
