@@ -1,0 +1,73 @@
+"""boto3's clients of CloudWatch and SQS, on each way that there is to rqsqs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("boto3")
+pytest.importorskip("uvicorn")
+
+import boto3 as plain_boto3
+import botocore.loaders
+import botocore.session
+from botocore.config import Config
+
+import rqsqs.boto3
+from rqsqs.gateway import GatewaySettings
+from tests.gateway.conftest import running
+
+KEYS = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+ONCE = Config(retries={"total_max_attempts": 1})
+WAYS = ("in process", "in process, older botocore", "json", "query")
+
+MakeClient = Callable[[str], Any]
+
+
+def session_of(way: str, folder: Path) -> Any:
+    """A session of boto3. Older versions of botocore know CloudWatch in the Query protocol only: then so does this."""
+    core = botocore.session.Session()
+    if way in ("query", "in process, older botocore"):
+        model = botocore.loaders.Loader().load_service_model("cloudwatch", "service-2")
+        model["metadata"] = {**model["metadata"], "protocol": "query", "protocols": ["query"]}
+        model["metadata"].pop("awsQueryCompatible", None)
+        place = folder / "cloudwatch" / "2010-08-01"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "service-2.json").write_text(json.dumps(model), "utf-8")
+        loader = core.get_component("data_loader")
+        loader.search_paths.insert(0, str(folder))
+    return plain_boto3.Session(botocore_session=core, **KEYS)
+
+
+@pytest.fixture(params=WAYS)
+def make_client(request: pytest.FixtureRequest, valkey_url: str, prefix: str, tmp_path: Path) -> Iterator[MakeClient]:
+    """Makes clients of a service, all on one prefix."""
+    way = request.param
+    session = session_of(way, tmp_path)
+    if way.startswith("in process"):
+
+        def make(service: str) -> Any:
+            client = session.client(service, config=ONCE)
+            rqsqs.boto3.attach(client, valkey_url, prefix=prefix)
+            return client
+
+        yield make
+        return
+    with running(GatewaySettings(url=valkey_url, prefix=prefix)) as address:
+        yield lambda service: session.client(service, endpoint_url=address, config=ONCE)
+
+
+@pytest.fixture
+def cloudwatch(make_client: MakeClient) -> Any:
+    """A client of CloudWatch."""
+    return make_client("cloudwatch")
+
+
+@pytest.fixture
+def sqs(make_client: MakeClient) -> Any:
+    """A client of SQS for the same queues."""
+    return make_client("sqs")

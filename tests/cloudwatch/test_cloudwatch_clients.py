@@ -1,0 +1,216 @@
+"""What programs written for CloudWatch do, unchanged: in process, and over the gateway in both protocols."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+pytest.importorskip("boto3")
+
+from botocore.exceptions import ClientError, WaiterError
+
+from tests.cloudwatch.calls import check
+
+ACCOUNT = "000000000000"
+HOOK = f"arn:aws:sns:us-east-1:{ACCOUNT}:ops"
+
+
+def alarm(name: str, **more: Any) -> dict[str, Any]:
+    """A small alarm on a queue."""
+    return {
+        "AlarmName": name,
+        "Namespace": "AWS/SQS",
+        "MetricName": "ApproximateAgeOfOldestMessage",
+        "Dimensions": [{"Name": "QueueName", "Value": "orders"}],
+        "Statistic": "Maximum",
+        "Period": 60,
+        "EvaluationPeriods": 3,
+        "Threshold": 300.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+        **more,
+    }
+
+
+def test_an_alarm_from_put_to_delete(cloudwatch: Any) -> None:
+    before = datetime.now(UTC)
+    given = alarm("late", AlarmDescription="a & b <c>", AlarmActions=[HOOK], DatapointsToAlarm=2)
+    cloudwatch.put_metric_alarm(**given, Tags=[{"Key": "team", "Value": "web"}])
+    [found] = cloudwatch.describe_alarms(AlarmNames=["late"])["MetricAlarms"]
+    check(found, cloudwatch.meta.service_model.shape_for("MetricAlarm"), "MetricAlarm")
+    assert {name: found[name] for name in given} == given
+    assert found["AlarmArn"] == f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:late"
+    assert (found["StateValue"], found["StateReason"]) == ("INSUFFICIENT_DATA", "Unchecked: Initial alarm creation")
+    assert (found["OKActions"], found["InsufficientDataActions"], found["ActionsEnabled"]) == ([], [], True)
+    assert before - timedelta(minutes=1) < found["StateUpdatedTimestamp"] < before + timedelta(minutes=1)
+    tags = cloudwatch.list_tags_for_resource(ResourceARN=found["AlarmArn"])["Tags"]
+    assert tags == [{"Key": "team", "Value": "web"}]
+    cloudwatch.tag_resource(ResourceARN=found["AlarmArn"], Tags=[{"Key": "cost", "Value": ""}])
+    cloudwatch.untag_resource(ResourceARN=found["AlarmArn"], TagKeys=["team"])
+    tags = cloudwatch.list_tags_for_resource(ResourceARN=found["AlarmArn"])["Tags"]
+    assert tags == [{"Key": "cost", "Value": ""}]
+    cloudwatch.disable_alarm_actions(AlarmNames=["late"])
+    [found] = cloudwatch.describe_alarms(AlarmNames=["late"])["MetricAlarms"]
+    assert found["ActionsEnabled"] is False
+    cloudwatch.set_alarm_state(AlarmName="late", StateValue="ALARM", StateReason="a drill", StateReasonData='{"a":1}')
+    [found] = cloudwatch.describe_alarms(StateValue="ALARM", AlarmNamePrefix="la")["MetricAlarms"]
+    assert (found["StateReason"], found["StateReasonData"]) == ("a drill", '{"a":1}')
+    cloudwatch.enable_alarm_actions(AlarmNames=["late"])
+    dimensions = given["Dimensions"]
+    same = cloudwatch.describe_alarms_for_metric(
+        Namespace="AWS/SQS", MetricName="ApproximateAgeOfOldestMessage", Dimensions=dimensions
+    )
+    assert [each["AlarmName"] for each in same["MetricAlarms"]] == ["late"]
+    history = cloudwatch.describe_alarm_history(AlarmName="late", HistoryItemType="StateUpdate")["AlarmHistoryItems"]
+    assert [each["HistorySummary"] for each in history] == ["Alarm updated from INSUFFICIENT_DATA to ALARM"]
+    cloudwatch.delete_alarms(AlarmNames=["late"])
+    assert cloudwatch.describe_alarms(AlarmNames=["late"])["MetricAlarms"] == []
+
+
+def test_waiters(cloudwatch: Any) -> None:
+    waiter = cloudwatch.get_waiter("alarm_exists")
+    with pytest.raises(WaiterError):
+        waiter.wait(AlarmNames=["late"], WaiterConfig={"Delay": 0, "MaxAttempts": 2})
+    cloudwatch.put_metric_alarm(**alarm("late"))
+    waiter.wait(AlarmNames=["late"], WaiterConfig={"Delay": 0, "MaxAttempts": 1})
+    cloudwatch.put_composite_alarm(AlarmName="any", AlarmRule="ALARM(late)")
+    cloudwatch.get_waiter("composite_alarm_exists").wait(
+        AlarmNames=["any"], AlarmTypes=["CompositeAlarm"], WaiterConfig={"Delay": 0, "MaxAttempts": 1}
+    )
+
+
+def test_paginators(cloudwatch: Any) -> None:
+    names = [f"a{n:02}" for n in range(5)]
+    for name in names:
+        cloudwatch.put_metric_alarm(**alarm(name))
+    pages = list(cloudwatch.get_paginator("describe_alarms").paginate(PaginationConfig={"PageSize": 2}))
+    assert [[each["AlarmName"] for each in page["MetricAlarms"]] for page in pages] == [
+        names[:2],
+        names[2:4],
+        names[4:],
+    ]
+    history = cloudwatch.get_paginator("describe_alarm_history").paginate(
+        ScanBy="TimestampAscending", PaginationConfig={"PageSize": 3}
+    )
+    assert sorted(item["AlarmName"] for page in history for item in page["AlarmHistoryItems"]) == names
+
+
+def test_errors(cloudwatch: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        cloudwatch.set_alarm_state(AlarmName="none", StateValue="OK", StateReason="x")
+    assert caught.value.response["Error"]["Code"] == "ResourceNotFound"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+    assert isinstance(caught.value, cloudwatch.exceptions.ResourceNotFound)
+    with pytest.raises(ClientError) as caught:
+        cloudwatch.put_metric_alarm(**alarm("late", TreatMissingData="never"))
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
+    assert caught.value.response["Error"]["Message"].startswith("The value never is not supported for TreatMissingData")
+    with pytest.raises(ClientError, match="PutDashboard of CloudWatch is not supported here"):
+        cloudwatch.put_dashboard(DashboardName="d", DashboardBody="{}")
+
+
+# Terraform: internal/service/cloudwatch of its provider, call by call
+
+
+def read_alarm(cloudwatch: Any, name: str, kind: str = "MetricAlarm") -> dict[str, Any] | None:
+    """The provider wants exactly one, of the type that it asks for."""
+    found = cloudwatch.describe_alarms(AlarmNames=[name], AlarmTypes=[kind])
+    alarms = found["MetricAlarms" if kind == "MetricAlarm" else "CompositeAlarms"]
+    assert len(alarms) <= 1
+    return alarms[0] if alarms else None
+
+
+def tags_of(cloudwatch: Any, arn: str) -> dict[str, str]:
+    return {each["Key"]: each["Value"] for each in cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]}
+
+
+def test_terraform_makes_changes_and_removes_a_metric_alarm(cloudwatch: Any) -> None:
+    given = alarm(
+        "late",
+        ActionsEnabled=True,
+        AlarmActions=[HOOK],
+        OKActions=[HOOK],
+        InsufficientDataActions=[],
+        AlarmDescription="",
+        TreatMissingData="missing",
+        DatapointsToAlarm=1,
+    )
+    cloudwatch.put_metric_alarm(**given, Tags=[{"Key": "Environment", "Value": "test"}])
+    for _ in range(2):  # after it was made, and at the next plan: nothing has changed
+        found = read_alarm(cloudwatch, "late")
+        assert found is not None
+        assert {name: found.get(name, "") for name in given} == given
+        assert tags_of(cloudwatch, found["AlarmArn"]) == {"Environment": "test"}
+    changed = {**given, "Threshold": 60.0, "AlarmDescription": "an hour", "OKActions": []}
+    cloudwatch.put_metric_alarm(**changed)
+    cloudwatch.untag_resource(ResourceARN=found["AlarmArn"], TagKeys=["Environment"])
+    cloudwatch.tag_resource(ResourceARN=found["AlarmArn"], Tags=[{"Key": "Team", "Value": "web"}])
+    found = read_alarm(cloudwatch, "late")
+    assert found is not None
+    assert {name: found[name] for name in changed} == changed
+    assert tags_of(cloudwatch, found["AlarmArn"]) == {"Team": "web"}
+    cloudwatch.delete_alarms(AlarmNames=["late"])
+    assert read_alarm(cloudwatch, "late") is None
+
+
+def test_terraform_makes_an_alarm_with_metric_queries(cloudwatch: Any) -> None:
+    def metric(name: str, metric_name: str) -> dict[str, Any]:
+        dimensions = [{"Name": "QueueName", "Value": "orders"}]
+        return {
+            "Id": name,
+            "MetricStat": {
+                "Metric": {"Namespace": "AWS/SQS", "MetricName": metric_name, "Dimensions": dimensions},
+                "Period": 120,
+                "Stat": "Sum",
+                "Unit": "Count",
+            },
+            "ReturnData": False,
+        }
+
+    queries = [
+        {"Id": "e1", "Expression": "IF(m2 > 0, m1 / m2 * 100, 0)", "Label": "Per cent", "ReturnData": True},
+        metric("m1", "NumberOfMessagesReceived"),
+        metric("m2", "NumberOfMessagesSent"),
+    ]
+    given = {
+        "AlarmName": "rate",
+        "Metrics": queries,
+        "EvaluationPeriods": 2,
+        "Threshold": 10.0,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    cloudwatch.put_metric_alarm(**given)
+    found = read_alarm(cloudwatch, "rate")
+    assert found is not None
+    assert {name: found[name] for name in given} == given
+    assert "MetricName" not in found
+    assert "Period" not in found
+
+
+def test_terraform_makes_changes_and_removes_a_composite_alarm(cloudwatch: Any) -> None:
+    for name in ("late", "dead"):
+        cloudwatch.put_metric_alarm(**alarm(name))
+    given = {
+        "AlarmName": "any",
+        "AlarmRule": 'ALARM("late") OR\nALARM("dead")',
+        "ActionsEnabled": True,
+        "AlarmActions": [HOOK],
+        "OKActions": [],
+        "InsufficientDataActions": [],
+        "AlarmDescription": "either",
+    }
+    cloudwatch.put_composite_alarm(**given, Tags=[{"Key": "Environment", "Value": "test"}])
+    found = read_alarm(cloudwatch, "any", "CompositeAlarm")
+    assert found is not None
+    assert {name: found[name] for name in given} == given
+    assert tags_of(cloudwatch, found["AlarmArn"]) == {"Environment": "test"}
+    changed = {**given, "AlarmRule": "NOT OK(late)", "AlarmActions": []}
+    cloudwatch.put_composite_alarm(**changed)
+    found = read_alarm(cloudwatch, "any", "CompositeAlarm")
+    assert found is not None
+    assert {name: found[name] for name in changed} == changed
+    cloudwatch.delete_alarms(AlarmNames=["any"])
+    assert read_alarm(cloudwatch, "any", "CompositeAlarm") is None
+    assert read_alarm(cloudwatch, "late") is not None
