@@ -9,7 +9,7 @@ from rqsqs._core.operations.alarms import Stored
 from rqsqs.alarm_models import MOST_REASON_DATA, CompositeAlarm
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 
-from .constraints import check
+from .constraints import check, shown
 from .errors import InvalidFormat, ResourceConflict, ResourceNotFound, ValidationError
 
 
@@ -54,7 +54,7 @@ def delete_alarms(ctx: Context, params: Params) -> ResponseFlow:
         if not error.detail:
             raise
         raise ResourceConflict(
-            f"Cannot delete {error.detail} as there are composite alarm(s) depending on it."
+            f"Cannot delete {shown(error.detail)} as there are composite alarm(s) depending on it."
         ) from None
     if missing := [name for name in names if name not in known]:
         raise ResourceNotFound(f"there is no alarm {missing[0]!r}")

@@ -59,6 +59,12 @@ def check(action: str, params: Params) -> dict[str, Any]:
     return given
 
 
+def shown(value: object) -> str:
+    """A value that somebody gave, in the text of an error."""
+    text = f"[{', '.join(map(str, value[:100]))}]" if isinstance(value, list) else str(value)
+    return printable(shortened(text, 300))
+
+
 def in_their_words(error: Exception) -> str:
     """What the native API says is wrong with an alarm, with CloudWatch's names of parameters."""
     rule, came, value = str(error).partition(", got ")
@@ -87,9 +93,7 @@ def _structure(path: str, given: Mapping[str, Any], members: Mapping[str, Member
 
 def _value(path: str, value: Any, member: Member) -> Iterator[str]:
     if rule := _broken(value, member):
-        told = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
-        told = printable(shortened(told, 300))
-        yield f"Value '{told}' at '{path}' failed to satisfy constraint: Member must {rule}"
+        yield f"Value '{shown(value)}' at '{path}' failed to satisfy constraint: Member must {rule}"
     if member.items is not None:
         for number, item in enumerate(value, 1):
             yield from _value(f"{path}.{number}.member", item, member.items)
@@ -104,11 +108,21 @@ def _broken(value: Any, member: Member) -> str:
         return f"have {what} greater than or equal to {member.least}"
     if member.most is not None and (value if is_number else len(value)) > member.most:
         return f"have {what} less than or equal to {member.most}"
+    if isinstance(value, str) and not _is_unicode(value):
+        return "be valid Unicode"
     if member.pattern is not None and not re.fullmatch(member.pattern, value, re.DOTALL):
         return f"satisfy regular expression pattern: {member.pattern}"
     if member.allowed and value not in member.allowed:
         return f"satisfy enum value set: [{', '.join(member.allowed)}]"
     return ""
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _WORDS = {

@@ -13,7 +13,7 @@ from rqsqs._core.operation import Flow
 from rqsqs.alarm_models import DAY_S, HOUR_S, OPERATORS, TREATMENTS, Alarm, CompositeAlarm, percentile_of
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 
-from .constraints import check, in_their_words
+from .constraints import check, in_their_words, shown
 from .errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter, ValidationError
 from .tags import tags_of
 
@@ -59,7 +59,7 @@ def _put(ctx: Context, params: Params, kind: type[Alarm | CompositeAlarm]) -> Fl
         yield from flows.put(ctx.space, alarm, keeps_tags=True)
     except errors.InvalidParameterValue as error:
         if error.detail:
-            text = f"Could not save the composite alarm as alarms [{error.detail}] in the alarm rule do not exist"
+            text = f"Could not save the composite alarm as alarms [{shown(error.detail)}] in the alarm rule do not exist"
             raise ValidationError(text) from None
         raise ValidationError(in_their_words(error)) from None
 
@@ -102,13 +102,13 @@ def _check_metric_alarm(params: Params) -> None:
     treatment = params.get("TreatMissingData", "missing")
     if treatment not in TREATMENTS:
         raise ValidationError(
-            f"The value {treatment} is not supported for TreatMissingData parameter. "
+            f"The value {shown(treatment)} is not supported for TreatMissingData parameter. "
             f"Supported values are [{', '.join(_TREATMENTS)}]."
         )
     option = params.get("EvaluateLowSampleCountPercentile", "evaluate")
     if option not in ("evaluate", "ignore"):
         raise ValidationError(
-            f"Option {option} is not supported. "
+            f"Option {shown(option)} is not supported. "
             "Supported options for parameter EvaluateLowSampleCountPercentile are evaluate and ignore."
         )
 
@@ -124,7 +124,7 @@ def _check_metric(params: Params) -> None:
         statistic = params["ExtendedStatistic"]
         percent = percentile_of(statistic)
         if percent is None or percent > 100:
-            raise InvalidParameterValue(f"The value {statistic} for parameter ExtendedStatistic is not supported.")
+            raise InvalidParameterValue(f"The value {shown(statistic)} for parameter ExtendedStatistic is not supported.")
 
 
 def _check_queries(queries: list[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from rqsqs._core.operation import Flow
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 from rqsqs.sqs.names import parse_arn
 
-from .constraints import check, in_their_words
+from .constraints import check, in_their_words, shown
 from .errors import InvalidParameterValue, TaggedResourceNotFound
 
 _PREFIX = "alarm:"
@@ -68,7 +68,7 @@ def _alarm_of(ctx: Context, arn: str) -> str:
     parts = parse_arn(arn)
     if parts is None or parts.service != "cloudwatch" or not parts.name.startswith(_PREFIX):
         rule = "ResourceARN must be that of an alarm, arn:PARTITION:cloudwatch:REGION:ACCOUNT:alarm:NAME"
-        raise InvalidParameterValue(f"{rule}: nothing else has tags here, got {arn:.200}.")
+        raise InvalidParameterValue(f"{rule}: nothing else has tags here, got {shown(arn)}.")
     name = parts.name.removeprefix(_PREFIX)
     if not name or (parts.region, parts.account) != (ctx.region, ctx.account):
         raise _not_found(arn)
@@ -76,4 +76,4 @@ def _alarm_of(ctx: Context, arn: str) -> str:
 
 
 def _not_found(arn: str) -> TaggedResourceNotFound:
-    return TaggedResourceNotFound(f"There is no alarm with the ARN {arn:.500}.")
+    return TaggedResourceNotFound(f"There is no alarm with the ARN {shown(arn)}.")
