@@ -58,7 +58,7 @@ class Alarms:
             InvalidParameterValue: an action is none, or its queue does not exist, or is of another account; the rule
                 names alarms that do not exist, or leads back to the alarm itself; or the alarm of this name is of the
                 other kind.
-            OverLimit: there are 5,000 alarms.
+            OverLimit: there are 5,000 alarms, or 150 composite alarms that name one of those in the rule.
         """
         if not isinstance(alarm, Alarm | CompositeAlarm):
             raise InvalidParameterValue(f"alarm must be an Alarm or a CompositeAlarm, got {shown(alarm)}")

@@ -59,7 +59,9 @@ def _put(ctx: Context, params: Params, kind: type[Alarm | CompositeAlarm]) -> Fl
         yield from flows.put(ctx.space, alarm, keeps_tags=True)
     except errors.InvalidParameterValue as error:
         if error.detail:
-            text = f"Could not save the composite alarm as alarms [{shown(error.detail)}] in the alarm rule do not exist"
+            text = (
+                f"Could not save the composite alarm as alarms [{shown(error.detail)}] in the alarm rule do not exist"
+            )
             raise ValidationError(text) from None
         raise ValidationError(in_their_words(error)) from None
 
@@ -124,7 +126,9 @@ def _check_metric(params: Params) -> None:
         statistic = params["ExtendedStatistic"]
         percent = percentile_of(statistic)
         if percent is None or percent > 100:
-            raise InvalidParameterValue(f"The value {shown(statistic)} for parameter ExtendedStatistic is not supported.")
+            raise InvalidParameterValue(
+                f"The value {shown(statistic)} for parameter ExtendedStatistic is not supported."
+            )
 
 
 def _check_queries(queries: list[Mapping[str, Any]]) -> None:

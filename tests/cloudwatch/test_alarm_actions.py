@@ -260,6 +260,17 @@ def test_more_alarms_than_a_prefix_may_have(cloudwatch: CloudWatch, monkeypatch:
     refused(lambda: cloudwatch("PutMetricAlarm", **minimal("b")), LimitExceeded)
 
 
+def test_more_rules_than_may_name_an_alarm(cloudwatch: CloudWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rqsqs._core.flows.alarms.MOST_PARENTS", 2)
+    cloudwatch("PutMetricAlarm", **minimal("a"))
+    for name in ("p", "q", "p"):
+        cloudwatch("PutCompositeAlarm", AlarmName=name, AlarmRule="ALARM(a)")
+    rule = "OK(p) OR OK(a)"
+    told = refused(lambda: cloudwatch("PutCompositeAlarm", AlarmName="r", AlarmRule=rule), LimitExceeded)
+    assert told == "an alarm must be in the rules of 2 composite alarms at most, got one more for 'a'"
+    cloudwatch("PutCompositeAlarm", AlarmName="r", AlarmRule="OK(p)")
+
+
 def test_pages_are_in_the_order_of_names_and_a_token_belongs_to_its_request(cloudwatch: CloudWatch) -> None:
     wanted = sorted(["é", "Z", "a", *[f"a{n:02}" for n in range(8)]])
     for name in wanted:
@@ -448,7 +459,8 @@ def test_actions_are_due_once_a_state_begins_unless_they_are_disabled(cloudwatch
         cloudwatch.engine.clock.advance_ms(10)
         return [entry.action for entry in cloudwatch.engine.execute(read_actions(cloudwatch.context.space)).entries]
 
-    cloudwatch("PutMetricAlarm", **minimal(AlarmActions=["log:a"], OKActions=["log:ok"], ActionsEnabled=False))
+    topic = "arn:aws:sns:us-east-1:000000000000:ok"
+    cloudwatch("PutMetricAlarm", **minimal(AlarmActions=["log:"], OKActions=[topic], ActionsEnabled=False))
     for state in ("ALARM", "OK"):
         cloudwatch("SetAlarmState", AlarmName="late", StateValue=state, StateReason="r")
     assert actions() == []
@@ -456,7 +468,7 @@ def test_actions_are_due_once_a_state_begins_unless_they_are_disabled(cloudwatch
     for _ in range(2):
         cloudwatch("SetAlarmState", AlarmName="late", StateValue="ALARM", StateReason="r")
         cloudwatch.engine.clock.advance_ms(10)
-    assert actions() == ["log:a"]
+    assert actions() == ["log:"]
 
 
 # DeleteAlarms

@@ -4,6 +4,7 @@ somebody else was quicker.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -28,6 +29,7 @@ from rqsqs._text import did_you_mean
 from rqsqs.alarm_models import CREATED, AlarmEvent, AlarmState, CompositeAlarm, StateValue
 from rqsqs.errors import InvalidParameterValue, OverLimit, RequestError, ResourceNotFound, RqsqsError
 
+MOST_PARENTS = 150  # composite alarms whose rules name an alarm
 _LISTED = 200  # names that are read at once
 
 
@@ -111,10 +113,12 @@ def put(space: Keyspace, alarm: Definition, *, keeps_tags: bool = False) -> Flow
 
     Raises:
         InvalidParameterValue: a rule names alarms that do not exist, or the alarm itself by way of others.
-        OverLimit: there are too many alarms.
+        OverLimit: there are too many alarms, or too many rules that name one of them.
     """
     for _ in range(MOST_TRIES):
         known = yield from _family(space, alarm)
+        if isinstance(alarm, CompositeAlarm):
+            yield from _check_parents(space, alarm)
         before = known.alarms.get(alarm.name)
         if before is not None and before.alarm is not None and type(before.alarm) is not type(alarm):
             kinds = ("a composite alarm", "an alarm on a metric")
@@ -281,6 +285,17 @@ def _family(space: Keyspace, alarm: Definition) -> Flow[Everything]:
         seen.update(wanted)
         wanted = list(dict.fromkeys(wanted))
     return known
+
+
+def _check_parents(space: Keyspace, alarm: CompositeAlarm) -> Flow[None]:
+    """Is there room for one more rule that names the children?"""
+    there: Everything = yield from read_all(space)
+    others = [each.alarm for name, each in there.alarms.items() if name != alarm.name]
+    parents = Counter(child for other in others if isinstance(other, CompositeAlarm) for child in other.children)
+    for child in alarm.children:
+        if parents[child] >= MOST_PARENTS:
+            rule = f"an alarm must be in the rules of {MOST_PARENTS} composite alarms at most"
+            raise OverLimit(f"{rule}, got one more for {child!r}")
 
 
 def _not_found(space: Keyspace, missing: Sequence[str]) -> Flow[NoReturn]:
