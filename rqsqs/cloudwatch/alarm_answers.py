@@ -10,7 +10,7 @@ from typing import Any
 
 from rqsqs._core.alarm_records import arn_of
 from rqsqs._core.operations.alarms import Stored
-from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm
+from rqsqs.alarm_models import MOST_REASON, MOST_REASON_DATA, Alarm, AlarmEvent, AlarmState, CompositeAlarm
 from rqsqs.sqs.context import Context, Response
 from rqsqs.sqs.names import partition_of
 
@@ -78,7 +78,6 @@ def history_answer(ctx: Context, event: AlarmEvent) -> Response:
     found = event.to_json()
     return found | {
         "Timestamp": moment(event.at_ms),
-        "HistorySummary": _localized(ctx, event.summary)[:255],
         "HistoryData": _history_data(ctx, event.data),
     }
 
@@ -90,9 +89,9 @@ def moment(at_ms: int) -> datetime:
 
 def _state(ctx: Context, state: AlarmState) -> dict[str, Any]:
     found = state.to_json()
-    found["StateReason"] = _localized(ctx, state.reason)[:1_023]
-    if state.reason_data:
-        found["StateReasonData"] = _localized(ctx, state.reason_data)[:4_000]
+    for name, most in (("StateReason", MOST_REASON), ("StateReasonData", MOST_REASON_DATA)):
+        if name in found and len(text := _localized(ctx, found[name])) <= most:
+            found[name] = text
     found["StateUpdatedTimestamp"] = moment(state.updated_at_ms)
     found["StateTransitionedTimestamp"] = moment(state.transitioned_at_ms)
     return found

@@ -389,6 +389,16 @@ def test_region_and_account_of_the_caller_are_in_arns_and_reasons(engine: Engine
     refused(lambda: cloudwatch("ListTagsForResource", ResourceARN=ARN + "page"), TaggedResourceNotFound)
 
 
+def test_many_children_that_change_at_once_fit_into_the_reason(engine: Engine) -> None:
+    cloudwatch = CloudWatch(engine, region="ap-northeast-1", account="111122223333")
+    children = [f"{n:02}" + "c" * 60 for n in range(25)]
+    for name in children:
+        cloudwatch("PutMetricAlarm", **minimal(name))
+    cloudwatch("PutCompositeAlarm", AlarmName="page", AlarmRule=" OR ".join(f"ALARM({name})" for name in children))
+    (page,) = cloudwatch("DescribeAlarms", AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
+    assert len(json.loads(page["StateReasonData"])["triggeringAlarms"]) > 15  # and no more than the model allows
+
+
 # PutCompositeAlarm
 
 
