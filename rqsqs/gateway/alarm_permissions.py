@@ -56,7 +56,7 @@ def _alarms(action: str, params: Params, context: Context) -> Iterator[str]:
         arn = parse_arn(params.get("ResourceARN") or "")
         is_alarm = arn is not None and arn.service == "cloudwatch" and arn.name.startswith(_KIND)
         yield _name(arn.name[len(_KIND) :]) if arn is not None and is_alarm else EVERYTHING
-    elif action == "DescribeAlarms" and _shows_composites(params):
+    elif action in ("DescribeAlarms", "DescribeAlarmHistory") and _shows_composites(params):
         yield EVERYTHING
     elif names := params.get("AlarmNames"):
         yield from map(_name, islice(names, MOST + 1))

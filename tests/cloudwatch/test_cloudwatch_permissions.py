@@ -124,6 +124,8 @@ def test_lists_of_alarms_are_about_all_alarms_and_composites_about_everything() 
         {"ParentsOfAlarmName": "a"},
     ):
         assert about("DescribeAlarms", **params) == [("cloudwatch:DescribeAlarms", EVERYTHING)]
+    history = about("DescribeAlarmHistory", AlarmTypes=["CompositeAlarm"], AlarmName="a")
+    assert history == [("cloudwatch:DescribeAlarmHistory", EVERYTHING)]
     assert about("PutCompositeAlarm", AlarmName="a") == [("cloudwatch:PutCompositeAlarm", EVERYTHING)]
     ann = user(allow("cloudwatch:DescribeAlarms", f"{ALARMS}mine-*"))
     assert not may(ann, "DescribeAlarms", AlarmNamePrefix="mine-")
