@@ -91,6 +91,7 @@ lint: $(STAMP) ## Check style, types, scripts (luacheck, if it is installed) and
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/unasync.py --check
+	$(BIN)/python tools/console_permissions.py --check
 	$(BIN)/mypy
 	if command -v luacheck >/dev/null; then luacheck --quiet lua; else echo "luacheck is not installed"; fi
 	$(BIN)/zizmor --offline --quiet .github

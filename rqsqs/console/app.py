@@ -30,11 +30,14 @@ from rqsqs.gateway.refusals import AccessDenied
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.inspection.looks import Look, Looks
 from rqsqs.metric_models import QueueMetrics
+from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
+from .access import Rights
 from .hub import Hub
 from .pages import ACTIONS, PAGES, PREFERENCES
 from .pages.shown import Shown
+from .permissions import Needs, needs_of
 from .refusals import ConsoleRefusal, NotFound, ReadOnly
 from .rendering import STATIC, render
 from .settings import ConsoleSettings
@@ -77,9 +80,11 @@ class Console:
 
     Attributes:
         hub: reads what pages show.
+        changing: the paths of what changes something.
         largest_part: bytes of a field or file of a form.
     """
 
+    changing = frozenset(ACTIONS)
     largest_part = LARGEST_PART
 
     def __init__(self, settings: ConsoleSettings | None = None) -> None:
@@ -138,12 +143,11 @@ class Console:
 
     def _routes(self) -> list[BaseRoute]:
         found: list[BaseRoute] = [Mount("/static", _Files(directory=STATIC))]
-        found += [Route(path, self._page(function), methods=["GET"]) for path, function in PAGES.items()]
-        found += [Route(path, self._action(function), methods=["POST"]) for path, function in ACTIONS.items()]
-        found += [
-            Route(path, self._action(function, is_change=False), methods=["POST"])
-            for path, function in PREFERENCES.items()
-        ]
+        for path, page in PAGES.items():
+            found.append(Route(path, self._page(page, needs_of("GET", path)), methods=["GET"]))
+        for path, action in (PREFERENCES | ACTIONS).items():
+            answer = self._action(action, needs_of("POST", path), is_change=path in ACTIONS)
+            found.append(Route(path, answer, methods=["POST"]))
         return found
 
     # Requests
@@ -162,7 +166,9 @@ class Console:
         if not self.settings.gateway.is_open:
             raise AccessDenied("The console lets nobody in where access keys are asked for.")
         caller = unauthenticated("", self.settings.gateway.region)
-        return Visit(request, self, caller, self._connection(caller))
+        connection = self._connection(caller)
+        context = Context(connection.transport.space, self.settings.gateway.region, caller.account or DEFAULT_ACCOUNT)
+        return Visit(request, self, seen, caller, connection, Rights(None, caller, seen, context))
 
     def _connection(self, caller: Caller) -> Connection:
         account = caller.account or DEFAULT_ACCOUNT
@@ -176,11 +182,12 @@ class Console:
             self._connections[account] = found
         return found
 
-    def _page(self, function: PageFunction) -> Callable[[Request], Awaitable[Response]]:
+    def _page(self, function: PageFunction, needs: Needs) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             visit: Visit | None = None
             try:
                 visit = self._visit(request)
+                await visit.require_all(needs)
                 shown = await function(visit)
                 if not visit.is_live:
                     return visit.page(shown.template, shown.values)
@@ -194,13 +201,16 @@ class Console:
 
         return answer
 
-    def _action(self, function: ActionFunction, *, is_change: bool = True) -> Callable[[Request], Awaitable[Response]]:
+    def _action(
+        self, function: ActionFunction, needs: Needs, *, is_change: bool
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             visit: Visit | None = None
             try:
                 visit = self._visit(request)
                 if is_change and self.settings.is_read_only:
                     raise ReadOnly
+                await visit.require_all(needs)
                 return await function(visit)
             except Exception as error:
                 return self._failed(request, visit, error)
@@ -245,8 +255,8 @@ class Console:
     def _failed(self, request: Request, visit: Visit | None, error: Exception) -> Response:
         status, text = 500, "the console failed; its log says why"
         if isinstance(error, AccessDenied):
-            return PlainTextResponse(str(error), 403)
-        if isinstance(error, HTTPException):
+            status, text = 403, str(error)
+        elif isinstance(error, HTTPException):
             status, text = error.status_code, str(error.detail)
         elif isinstance(error, ConsoleRefusal):
             status, text = error.status, str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -17,8 +18,11 @@ from rqsqs._core.actors import requester
 from rqsqs.aio import Connection, Queue
 from rqsqs.event_models import Actor
 from rqsqs.gateway.callers import Caller
+from rqsqs.gateway.request import HttpRequest
 
+from .access import Rights
 from .hub import FRESH_S
+from .permissions import Needs, needs_of
 from .refusals import FormExpired
 from .rendering import fingerprint, render
 
@@ -40,13 +44,24 @@ class Visit:
     Attributes:
         request: of Starlette.
         console: the application.
+        seen: the same as the client sent it to a proxy.
         caller: who sent it.
         connection: to the queues of the caller's account.
+        rights: what the caller may do.
         token: of the browser; each form has it, as other sites cannot know it.
     """
 
-    def __init__(self, request: Request, console: Console, caller: Caller, connection: Connection) -> None:
-        self.request, self.console, self.caller, self.connection = request, console, caller, connection
+    def __init__(
+        self,
+        request: Request,
+        console: Console,
+        seen: HttpRequest,
+        caller: Caller,
+        connection: Connection,
+        rights: Rights,
+    ) -> None:
+        self.request, self.console, self.seen = request, console, seen
+        self.caller, self.connection, self.rights = caller, connection, rights
         given = request.cookies.get(TOKEN, "")
         self._has_token = _TOKEN.fullmatch(given) is not None
         self.token = given if self._has_token else secrets.token_urlsafe(32)
@@ -79,12 +94,10 @@ class Visit:
             self._has_token and isinstance(token, str) and hmac.compare_digest(token.encode(), self.token.encode())
         ):
             raise FormExpired
-        requester.set(Actor("console", self.caller.key_id or self.caller.name, self._peer, self.caller.account))
+        requester.set(
+            Actor("console", self.caller.key_id or self.caller.name, self.seen.peer or "", self.caller.account)
+        )
         return form
-
-    @property
-    def _peer(self) -> str:
-        return self.request.client.host if self.request.client else ""
 
     @property
     def theme(self) -> str:
@@ -101,6 +114,75 @@ class Visit:
     def queue_tabs(self) -> list[tuple[str, str]]:
         """The pages of a queue."""
         return [("", "Overview")]
+
+    # Who may do what
+
+    def may(self, permission: str, name: str | None = None) -> bool:
+        """Whether the caller has a permission.
+
+        Args:
+            permission: such as sqs:SendMessage; of `A or B` one is enough.
+            name: of the queue, which must have been learned if the path does not name it, or of the alarm; "" = all of
+                the account. None = the queue of the path, else all.
+        """
+        return self.rights.may(permission, self._queue_name if name is None else name)
+
+    def may_do(self, path: str, name: str | None = None) -> bool:
+        """Whether the caller may do what is posted to a path of the table of permissions.
+
+        In a read-only console nobody may change anything.
+
+        Args:
+            path: such as `/queues/{queue}/purge`.
+            name: as for `may`.
+        """
+        if self.console.settings.is_read_only and path in self.console.changing:
+            return False
+        needs = needs_of("POST", path)
+        if needs.is_named_later:
+            return all(self.rights.may_somewhere(each) for each in needs.permissions)
+        return all(self.may(each, name) for each in needs.permissions)
+
+    def may_see(self, path: str, name: str | None = None) -> bool:
+        """Whether the caller may see a page of the table of permissions."""
+        return all(self.may(each, name) for each in needs_of("GET", path).permissions)
+
+    async def learn(self, *queues: str) -> None:
+        """Read what queues say about who may do what, so that `may` can be asked about them."""
+        run = self.connection.transport.run
+        await asyncio.gather(*[run(self.rights.learn(queue)) for queue in queues])
+
+    async def require(self, permission: str, name: str | None = None) -> None:
+        """Go on only if the caller has a permission.
+
+        Args:
+            permission: such as sqs:SendMessage; of `A or B` one is enough.
+            name: of the queue or alarm; None = the queue of the path.
+
+        Raises:
+            AccessDenied: it is missing.
+        """
+        name = self._queue_name if name is None else name
+        if not permission.startswith("cloudwatch:"):
+            await self.learn(name)
+        self.rights.require(permission, name)
+
+    async def require_all(self, needs: Needs) -> None:
+        """Go on only if the caller has what a route needs.
+
+        Raises:
+            AccessDenied: something is missing.
+        """
+        await self.learn(self._queue_name)
+        for each in needs.permissions:
+            if needs.is_named_later:
+                self.rights.require_somewhere(each)
+            else:
+                self.rights.require(each, self._queue_name)
+
+    @property
+    def _queue_name(self) -> str:
+        return str(self.request.path_params.get("queue", ""))
 
     # What is there
 
@@ -159,7 +241,7 @@ class Visit:
             value,
             max_age=max_age,
             path=f"{self.request.scope.get('root_path', '')}/",
-            secure=self.request.url.scheme == "https",
+            secure=self.seen.is_secure,
             httponly=True,
             samesite="strict",
         )

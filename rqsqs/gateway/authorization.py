@@ -32,10 +32,11 @@ MOST_TEXT = 4_000_000  # characters of the policies that are remembered
 LONGEST_SEEN = 500  # characters of the values of a decision's condition keys
 
 _NO_QUEUE_POLICY = Decision(False, "no queue policy", None)
+_NO_PARAMS: Params = {}
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class QueueFacts:
     """What of a queue decides; `tags` is None until somebody asks for them."""
 
     policy: Policy | None
@@ -43,7 +44,7 @@ class _Facts:
     until: float
 
 
-_NO_FACTS = _Facts(None, {}, 0.0)
+NO_FACTS = QueueFacts(None, {}, 0.0)
 
 
 class Authorizer:
@@ -64,7 +65,7 @@ class Authorizer:
     ) -> None:
         self._allow_anonymous = allow_anonymous
         self._clock, self._wall_clock = clock, wall_clock
-        self._facts: dict[tuple[str, str], _Facts] = {}
+        self._facts: dict[tuple[str, str], QueueFacts] = {}
         self._changes = 0
         self._text = 0  # characters of the policies in what follows and above, at most
         self._decisions: dict[Any, Decision] = {}
@@ -89,21 +90,60 @@ class Authorizer:
             AccessDenied: it is not.
         """
         if caller.is_anonymous and not self._allow_anonymous:
-            raise self._denied(caller, _NO_QUEUE_POLICY, _first(action, params, context), context)
+            raise denied(caller, _NO_QUEUE_POLICY, _first(action, params, context), context)
         try:
             permissions = _needed(action, params, context)
         except QueueDoesNotExist:
             if caller.account == context.account:
                 raise
-            raise self._denied(caller, _NO_QUEUE_POLICY, Permission(action, ""), context) from None
+            raise denied(caller, _NO_QUEUE_POLICY, Permission(action, ""), context) from None
         if is_owners(action) and caller.account != context.account:
-            raise self._denied(caller, _NO_QUEUE_POLICY, permissions[0], context)
+            raise denied(caller, _NO_QUEUE_POLICY, permissions[0], context)
         if len(permissions) == 1 and not has_unnamed_destinations(action, params):
             facts = self._known(caller, permissions[0], context)
             if facts is not None:
                 self._check_one(caller, permissions[0], facts, action, params, request, context)
                 return None
         return self._check_all(caller, permissions, action, params, request, context)
+
+    def facts(self, caller: Caller, permission: Permission, context: Context) -> Flow[QueueFacts]:
+        """What of a queue decides whether a caller has a permission there."""
+        found = self._known(caller, permission, context)
+        return found if found is not None else (yield from self._read(caller, permission, context))
+
+    def decision(
+        self,
+        caller: Caller,
+        permission: Permission,
+        facts: QueueFacts,
+        request: HttpRequest,
+        context: Context,
+        action: str = "",
+        params: Params = _NO_PARAMS,
+    ) -> Decision:
+        """Whether a caller has one permission. Of another account only `check` knows what it may not do at all.
+
+        Args:
+            caller: who asks.
+            permission: what for.
+            facts: of its queue.
+            request: of HTTP.
+            context: of the account whose queues it is about.
+            action: of which request, with `params`, conditions are to know; "" = that of the permission.
+            params: of the action.
+        """
+        values = ConditionKeys(
+            caller,
+            action or permission.action,
+            params,
+            request,
+            region=context.region,
+            owner=context.account,
+            tags=facts.tags or {},
+            now=self._wall_clock(),
+            namespace=permission.namespace,
+        )
+        return self._decided(caller, permission, facts.policy, values, context)
 
     def forget(self, account: str, queue: str) -> None:
         """Read the policy and tags of a queue again: they were changed."""
@@ -131,26 +171,15 @@ class Authorizer:
         self,
         caller: Caller,
         permission: Permission,
-        facts: _Facts,
+        facts: QueueFacts,
         action: str,
         params: Params,
         request: HttpRequest,
         context: Context,
     ) -> None:
-        values = ConditionKeys(
-            caller,
-            action,
-            params,
-            request,
-            region=context.region,
-            owner=context.account,
-            tags=facts.tags or {},
-            now=self._wall_clock(),
-            namespace=permission.namespace,
-        )
-        decision = self._decided(caller, permission, facts.policy, values, context)
+        decision = self.decision(caller, permission, facts, request, context, action, params)
         if not decision.is_allowed:
-            raise self._denied(caller, decision, permission, context)
+            raise denied(caller, decision, permission, context)
 
     def _decided(
         self, caller: Caller, permission: Permission, policy: Policy | None, values: ConditionKeys, context: Context
@@ -183,33 +212,33 @@ class Authorizer:
             )
         return found
 
-    def _known(self, caller: Caller, permission: Permission, context: Context) -> _Facts | None:
+    def _known(self, caller: Caller, permission: Permission, context: Context) -> QueueFacts | None:
         """What is known of a queue; None if it has to be read."""
         if not permission.queue:
-            return _NO_FACTS
+            return NO_FACTS
         found = self._facts.get((context.account, permission.queue))
         if found is None or found.until < self._clock() or (found.tags is None and self._wants_tags(caller, found)):
             return None
         return found
 
-    def _wants_tags(self, caller: Caller, facts: _Facts) -> bool:
+    def _wants_tags(self, caller: Caller, facts: QueueFacts) -> bool:
         return any(key.startswith(RESOURCE_TAG) for key in self._keys(caller, facts.policy))
 
-    def _read(self, caller: Caller, permission: Permission, context: Context) -> Flow[_Facts]:
+    def _read(self, caller: Caller, permission: Permission, context: Context) -> Flow[QueueFacts]:
         """Read the policy of a queue, and its tags if a policy looks at them."""
         name = permission.queue
         until, changes = self._clock() + KEPT_S, self._changes
         try:
             queue = context.queue(name)
             info = yield from flows.queue_info(queue)
-            facts = _Facts(self._policy(context.account, name, info.attributes.get("Policy")), None, until)
+            facts = QueueFacts(self._policy(context.account, name, info.attributes.get("Policy")), None, until)
             if self._wants_tags(caller, facts):
-                facts = _Facts(facts.policy, (yield flows.get_tags(queue)), until)
+                facts = QueueFacts(facts.policy, (yield flows.get_tags(queue)), until)
         except QueueDoesNotExist:
-            return _NO_FACTS  # an absent queue has no policy, and its absence is nobody's business who may not use it
+            return NO_FACTS  # an absent queue has no policy, and its absence is nobody's business who may not use it
         except QueueDamaged:
             if caller.is_root and caller.account == context.account and permission.full_action in REPAIRS:
-                return _NO_FACTS
+                return NO_FACTS
             raise
         if changes == self._changes:  # else this may be what it was before a change
             if len(self._facts) >= MOST:
@@ -231,8 +260,10 @@ class Authorizer:
             self._text = len(text)
         return read_queue_policy(text)
 
-    def _denied(self, caller: Caller, decision: Decision, permission: Permission, context: Context) -> AccessDenied:
-        return AccessDenied(decision.message(caller, permission.full_action, permission.resource(context)))
+
+def denied(caller: Caller, decision: Decision, permission: Permission, context: Context) -> AccessDenied:
+    """The refusal of a request that needs a permission."""
+    return AccessDenied(decision.message(caller, permission.full_action, permission.resource(context)))
 
 
 def _decide(

@@ -44,7 +44,7 @@ class Permission(NamedTuple):
 
     Attributes:
         alarm: of CloudWatch, the name of the alarm; EVERYTHING = on no alarm in particular.
-        service: `sqs` or `cloudwatch`.
+        service: `sqs` or `cloudwatch`; `rqsqs` for what only the console does with queues.
         namespace: of the metrics that it is about; "" if the request names none.
     """
 
@@ -61,7 +61,7 @@ class Permission(NamedTuple):
 
     def resource(self, context: Context) -> str:
         """The ARN of what it is about, or `*`."""
-        if self.service == "sqs":
+        if self.service != "cloudwatch":
             return context.arn_of(self.queue)
         if self.alarm == EVERYTHING:
             return "*"

@@ -62,6 +62,7 @@ async def create(visit: Visit) -> Response:
     name = str(form.get("name", "")).strip()
     if form.get("fifo") and not name.endswith(".fifo"):
         name += ".fifo"
+    await visit.require("sqs:CreateQueue", name)
     await visit.connection.create_queue(name)
     visit.changed()
     return visit.back_to(visit.url("queues", name), f"{name} was created.")

@@ -1,0 +1,107 @@
+"""Who asks, and what they may do: the console decides as the gateway does, by the same policies."""
+
+from __future__ import annotations
+
+from rqsqs._core.operation import Flow
+from rqsqs.gateway.authorization import NO_FACTS, Authorizer, QueueFacts, denied
+from rqsqs.gateway.callers import Caller
+from rqsqs.gateway.permissions import Permission, possible
+from rqsqs.gateway.policies import Decision, RequestContext
+from rqsqs.gateway.refusals import AccessDenied
+from rqsqs.gateway.request import HttpRequest
+from rqsqs.sqs import Context
+
+ALL_ALARMS = "*"
+
+
+class Rights:
+    """What one caller may do, as a request asks for it.
+
+    What the policies of queues say has to be learned first, so that templates can ask without waiting.
+
+    Args:
+        authorizer: decides; None = everything is allowed.
+        caller: who asks.
+        request: of HTTP, for conditions.
+        context: of the account of the caller.
+    """
+
+    def __init__(self, authorizer: Authorizer | None, caller: Caller, request: HttpRequest, context: Context) -> None:
+        self._authorizer, self._caller, self._request, self._context = authorizer, caller, request, context
+        self._facts: dict[str, QueueFacts] = {"": NO_FACTS}
+
+    def learn(self, queue: str) -> Flow[None]:
+        """Read what a queue says about who may do what."""
+        queue = possible(queue)
+        if self._authorizer is not None and queue not in self._facts:
+            permission = Permission("GetQueueAttributes", queue)
+            self._facts[queue] = yield from self._authorizer.facts(self._caller, permission, self._context)
+
+    def may(self, permission: str, name: str = "") -> bool:
+        """Whether it is allowed.
+
+        Args:
+            permission: such as sqs:SendMessage; of `A or B` one is enough.
+            name: of the queue, or of the alarm for what cloudwatch:... allows; "" = all of the account.
+
+        Raises:
+            LookupError: what the queue says was not learned before.
+        """
+        return self._authorizer is None or any(
+            self._decision(each).is_allowed for each in _permissions(permission, name)
+        )
+
+    def may_by_identity(self, permission: str, name: str) -> bool:
+        """Whether the caller's own policies allow it, if a queue's does not say otherwise: for lists of many queues."""
+        return self._authorizer is None or any(
+            self._decision(each, NO_FACTS).is_allowed for each in _permissions(permission, name)
+        )
+
+    def may_somewhere(self, permission: str) -> bool:
+        """Whether it may be allowed for some queue whose name is not known yet."""
+        caller = self._caller
+        if self._authorizer is None or caller.is_root:
+            return True
+        wanted = [RequestContext(each, "*", caller.account) for each in permission.split(" or ")]
+        statements = [one for policy in caller.policies for one in policy.statements or () if one.text.is_allow]
+        return any(one.has_action(each) for one in statements for each in wanted)
+
+    def require(self, permission: str, name: str = "") -> None:
+        """Refuse what is not allowed.
+
+        Raises:
+            AccessDenied: it is not.
+            LookupError: what the queue says was not learned before.
+        """
+        if not self.may(permission, name):
+            raise self._refusal(_permissions(permission, name)[0])
+
+    def require_somewhere(self, permission: str) -> None:
+        """Refuse what is allowed nowhere.
+
+        Raises:
+            AccessDenied: it is not.
+        """
+        if not self.may_somewhere(permission):
+            raise self._refusal(_permissions(permission, "")[0])
+
+    def _decision(self, permission: Permission, facts: QueueFacts | None = None) -> Decision:
+        assert self._authorizer is not None
+        facts = self._facts.get(permission.queue) if facts is None else facts
+        if facts is None:
+            raise LookupError(f"what the queue {permission.queue} allows must be learned before it is asked")
+        return self._authorizer.decision(self._caller, permission, facts, self._request, self._context)
+
+    def _refusal(self, permission: Permission) -> AccessDenied:
+        return denied(self._caller, self._decision(permission), permission, self._context)
+
+
+def _permissions(text: str, name: str) -> list[Permission]:
+    found = []
+    for each in text.split(" or "):
+        service, _, action = each.partition(":")
+        if service == "cloudwatch":
+            found.append(Permission(action, "", name or ALL_ALARMS, service))
+        else:
+            found.append(Permission(action, possible(name), service=service))
+    return found

@@ -1,0 +1,67 @@
+"""What each page and each button needs: the one table that the console asks before it does anything.
+
+Permissions are those of policies. `sqs:...` means what it does at the gateway, `rqsqs:...` is what SQS has no name
+for. Templates ask `visit.may_do(path)`, which looks here, so that what is not allowed is not shown either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OF_RQSQS = {  # what SQS has no action for
+    "rqsqs:PeekMessages": "look at messages without receiving them",
+    "rqsqs:RescheduleMessage": "let a message come earlier or later, or at once",
+    "rqsqs:CancelMessage": "remove a message that nobody has received",
+    "rqsqs:ListGroups": "see message groups, and who holds them",
+    "rqsqs:PauseQueue": "pause and resume a queue or one of its message groups",
+    "rqsqs:ListConsumers": "see consumers, and what they hold",
+    "rqsqs:ControlConsumers": "drain and evict consumers",
+    "rqsqs:ListEvents": "read the events of an account",
+    "rqsqs:DescribeServer": "see the server: findings, memory, replication, slow calls",
+}
+LOOK_INTO = "rqsqs:PeekMessages or sqs:ReceiveMessage"  # at bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What somebody needs for a page or an action.
+
+    Attributes:
+        does: what it does, as the table in docs/console.md says it.
+        permissions: all of them; `A or B` is one that A or B gives. They are about the queue of the path, else about
+            the account.
+        is_named_later: what it is about stands in the form: it must be allowed somewhere, and the function asks
+            `visit.require` when it knows where.
+        is_for_all: nobody has to be logged in.
+    """
+
+    does: str
+    permissions: tuple[str, ...] = ()
+    is_named_later: bool = False
+    is_for_all: bool = False
+
+
+def _needs(does: str, *permissions: str, is_named_later: bool = False) -> Needs:
+    return Needs(does, permissions, is_named_later)
+
+
+NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permissions.py` writes the table in the docs
+    "GET /": _needs("see the names of queues, and the numbers of those that are allowed"),
+    "POST /theme": _needs("choose light or dark"),
+    "POST /queues": _needs("create a queue", "sqs:CreateQueue", is_named_later=True),
+    "GET /queues/{queue}": _needs("see the numbers and charts of a queue", "sqs:GetQueueAttributes"),
+    "POST /queues/{queue}/purge": _needs("remove all messages", "sqs:PurgeQueue"),
+    "POST /queues/{queue}/delete": _needs("delete a queue", "sqs:DeleteQueue"),
+}
+
+
+def needs_of(method: str, path: str) -> Needs:
+    """What a route needs.
+
+    Raises:
+        LookupError: the table does not say.
+    """
+    try:
+        return NEEDS[f"{method} {path}"]
+    except KeyError:
+        raise LookupError(f"{method} {path} must stand in the table of rqsqs/console/permissions.py") from None
