@@ -12,7 +12,7 @@ KINDS = (
     "queue-paused", "queue-resumed", "group-paused", "group-resumed", "redrive-started", "redrive-ended",
     "dead-lettered", "damage-found", "worker-lost", "access-denied", "alarm-changed",
 )  # fmt: skip
-APIS = ("native", "boto3", "cli", "worker", "gateway")
+APIS = ("native", "boto3", "cli", "worker", "gateway", "console")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Actor:
     """Who did something, or found that it happened.
 
     Attributes:
-        api: "native", "boto3", "cli", "worker" or "gateway".
-        name: of the program; of the user who typed a command; at a gateway the access key id, "" for an anonymous
-            request.
-        address: the host; at a gateway the address of the client.
-        account: at a gateway, that of the access key, else "".
+        api: "native", "boto3", "cli", "worker", "gateway" or "console".
+        name: of the program; of the user who typed a command; at a gateway or console the access key id, "" for an
+            anonymous request.
+        address: the host; at a gateway or console the address of the client.
+        account: at a gateway or console, that of the access key, else "".
     """
 
     __module__ = "rqsqs"

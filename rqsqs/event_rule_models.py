@@ -29,7 +29,8 @@ class EventRule:
         queue: only of queues whose name is like this: `*` stands for any characters, `?` for one. None = of all queues
             and of none.
         who: only what was done by somebody with this text in API, name, address or account; None = by anybody.
-        api: only what was done by this API: "native", "boto3", "cli", "worker" or "gateway"; None = by any.
+        api: only what was done by this API: "native", "boto3", "cli", "worker", "gateway" or "console";
+            None = by any.
         description: up to 512 characters, for people.
         enabled: False = nothing is done.
         created_at_ms: when it was put first, epoch ms; None = it was not read from the server.

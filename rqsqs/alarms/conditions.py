@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rqsqs.alarm_models import QUEUE_METRICS, Alarm, CompositeAlarm, MetricQuery
+from rqsqs.alarm_models import OPERATORS, QUEUE_METRICS, Alarm, CompositeAlarm, MetricQuery
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.metric_models import CLOUDWATCH
 
@@ -20,6 +20,7 @@ _THRESHOLD = re.compile(
     r"(?P<what>.*?)\s*(?P<operator>>=|<=|>|<)\s*(?P<threshold>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*",
     re.IGNORECASE | re.DOTALL,
 )
+SIGNS = {name: sign for sign, name in OPERATORS.items()}
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IN_FLIGHT = 120_000  # of SQS
 
@@ -48,6 +49,14 @@ def alarm_from(name: str, condition: str, options: Mapping[str, Any]) -> Alarm |
         return Alarm(name, metric_name=what, **given)
     of_metric: dict[str, Any] = {key: given.pop(key) for key in ("queue", "statistic", "period") if key in given}
     return Alarm(name, metrics=queries_of(what, of_metric), **given)
+
+
+def condition_of(alarm: Alarm | CompositeAlarm) -> str:
+    """The condition that describes an alarm, for people."""
+    if isinstance(alarm, CompositeAlarm):
+        return alarm.rule
+    result = alarm.result
+    return f"{result.expression or result.metric_name} {SIGNS[alarm.comparison_operator]} {alarm.threshold:g}"
 
 
 def queries_of(expression: str, of_metric: Mapping[str, Any]) -> list[MetricQuery]:

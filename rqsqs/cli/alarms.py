@@ -13,13 +13,14 @@ import click
 
 import rqsqs
 from rqsqs._base_message import moment
+from rqsqs.alarms.conditions import alarm_from, condition_of
 from rqsqs.cli import output
 from rqsqs.cli.alarms_run import run
 from rqsqs.cli.parameter_types import ALARM, FILE, PAIR, QUEUE, duration_from
 from rqsqs.cli.report import OK, Column, Done, Facts, Lines, Record, Results, Table, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
-from rqsqs.cli.show import dead_letter_queue
 from rqsqs.inspection import words
+from rqsqs.inspection.queues import dead_letter_queue
 
 STATES = ("OK", "ALARM", "INSUFFICIENT_DATA")
 ORDER = {"ALARM": 0, "INSUFFICIENT_DATA": 1, "OK": 2}
@@ -36,12 +37,6 @@ EVENTS = (
     Column.text("WHAT", "summary"),
     Column("REASON", lambda row: _short(row["reason"])),
 )
-WORDS = {
-    "GreaterThanThreshold": ">",
-    "GreaterThanOrEqualToThreshold": ">=",
-    "LessThanThreshold": "<",
-    "LessThanOrEqualToThreshold": "<=",
-}
 
 
 @click.group("alarms", cls=Group)
@@ -127,8 +122,6 @@ def set_alarm(
       rqsqs alarms set page 'ALARM(late) AND NOT ALARM(deploying)' --action https://example.com/T0
       rqsqs alarms show late --json | rqsqs --prefix test alarms set --file -
     """
-    from rqsqs.alarms.conditions import alarm_from
-
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     if tags:
         chosen["tags"] = dict(tags)
@@ -170,7 +163,7 @@ def show(settings: Settings, name: str) -> Results:
     info = alarms.get(name)
     alarm, state = info.alarm, info.state
     rows = [("State", f"{state.value} since {moment(state.transitioned_at_ms).astimezone():%Y-%m-%d %H:%M:%S}")]
-    rows += [("Reason", state.reason), ("Condition", _condition(alarm))]
+    rows += [("Reason", state.reason), ("Condition", condition_of(alarm))]
     if isinstance(alarm, rqsqs.Alarm):
         number, needed = alarm.evaluation_periods, alarm.datapoints_to_alarm or alarm.evaluation_periods
         rows += [("Queue", ", ".join(alarm.queues)), ("Statistic", alarm.result.statistic or "-")]
@@ -279,12 +272,12 @@ def defaults(
     connection = settings.connect()
     found = defaults_of(queue, dead_letter_queue(connection.queue(queue).info()), actions, ok_actions)
     if dry_run:
-        yield Lines([f"{alarm.name}  {_condition(alarm)}" for alarm in found], alarms=[a.to_json() for a in found])
+        yield Lines([f"{alarm.name}  {condition_of(alarm)}" for alarm in found], alarms=[a.to_json() for a in found])
         return OK
     for alarm in found:
         _check_actions(alarm)
         connection.alarms.put(alarm)
-        yield Done(f"set {alarm.name}: {_condition(alarm)}", alarm=alarm.name, set=True)
+        yield Done(f"set {alarm.name}: {condition_of(alarm)}", alarm=alarm.name, set=True)
     say_who(connection.alarms.evaluation())
     return OK
 
@@ -316,21 +309,13 @@ def _check_actions(alarm: rqsqs.Alarm | rqsqs.CompositeAlarm) -> None:
         parse_target(action)
 
 
-def _condition(alarm: rqsqs.Alarm | rqsqs.CompositeAlarm) -> str:
-    if isinstance(alarm, rqsqs.CompositeAlarm):
-        return alarm.rule
-    result = alarm.result
-    what = result.expression or result.metric_name
-    return f"{what} {WORDS[alarm.comparison_operator]} {alarm.threshold:g}"
-
-
 def _record(info: rqsqs.AlarmInfo) -> Record:
     alarm, state = info.alarm, info.state
     return {
         "alarm": alarm.name,
         "state": state.value,
         "since": moment(state.transitioned_at_ms),
-        "condition": _condition(alarm),
+        "condition": condition_of(alarm),
         "queues": [] if isinstance(alarm, rqsqs.CompositeAlarm) else list(alarm.queues),
         "actions_enabled": alarm.actions_enabled,
         "reason": state.reason,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 import rqsqs
-from rqsqs._text import shortened
 from rqsqs.cli import output
 from rqsqs.cli.event_rules import group as rules
 from rqsqs.cli.metrics_show import WHEN
@@ -18,10 +17,10 @@ from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.report import OK, Record, Result, Results, nothing
 from rqsqs.cli.settings import Group, Settings, common_options, reported
 from rqsqs.event_models import KINDS
+from rqsqs.inspection.events import changes, facts
 
 COLUMNS, INDENT = 80, 21
 _COMMON = ("--url", "--url-file", "--prefix", "--json")
-VALUE = 200  # characters of one; --json has all
 
 
 class ShowOrCommand(Group):
@@ -122,27 +121,5 @@ class Shown(Result):
         output.line(f"{first}  {who}" if is_short else first)
         if not is_short:
             output.hanging(" " * INDENT, f"by {who}", dim=True)
-        if said := ", ".join([*_changes(event.before, event.after), *_facts(event.detail)]):
+        if said := ", ".join([*changes(event.before, event.after), *facts(event.detail)]):
             output.hanging(" " * INDENT, said, dim=True)
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """`VisibilityTimeout 30 -> 60`; of what has only one side, that."""
-    found = []
-    for name in dict.fromkeys((*before, *after)):
-        sides = [_text(side[name]) for side in (before, after) if name in side]
-        found.append(f"{name} {' -> '.join(sides)}")
-    return found
-
-
-def _facts(detail: Mapping[str, Any]) -> list[str]:
-    found = []
-    for name, value in detail.items():
-        if isinstance(value, Mapping):
-            value = " ".join([f"{key}={_text(each)}" for key, each in value.items()])
-        found.append(f"{name.replace('_', ' ')} {_text(value)}")
-    return found
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else shortened(str(value), VALUE) or '""'

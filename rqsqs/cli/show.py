@@ -19,6 +19,7 @@ from rqsqs.cli.settings import Settings, reported
 from rqsqs.inspection import words
 from rqsqs.inspection.bodies import attribute_text, body_text, body_type, cause_text
 from rqsqs.inspection.causes import NO_CAUSE
+from rqsqs.inspection.queues import dead_letter_queue
 from rqsqs.models import State
 
 NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
@@ -86,14 +87,6 @@ def _queue(queue: rqsqs.Queue) -> Result:
     if sources:
         rows.append(("dead letters of", ", ".join(sources)))
     return Facts(queue.name, rows, **record)
-
-
-def dead_letter_queue(info: rqsqs.QueueInfo) -> str | None:
-    policy = info.attributes.get("RedrivePolicy")
-    try:
-        return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
-    except (ValueError, LookupError, TypeError):  # damaged
-        return None
 
 
 def _typed(attribute: str, value: str) -> Any:

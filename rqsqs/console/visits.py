@@ -108,7 +108,7 @@ class Visit:
     @property
     def navigation(self) -> list[tuple[str, str]]:
         """The pages that stand at the top."""
-        return [("Queues", self.url(""))]
+        return [("Queues", self.url("")), ("Alarms", self.url("alarms")), ("Events", self.url("events"))]
 
     @property
     def queue_tabs(self) -> list[tuple[str, str]]:

@@ -10,8 +10,8 @@ import rqsqs
 from rqsqs._core import flows
 from rqsqs.cli import paging
 from rqsqs.cli.damaged_messages import Damaged, collected
-from rqsqs.cli.show import dead_letter_queue
 from rqsqs.inspection.causes import Kind, Kinds
+from rqsqs.inspection.queues import dead_letter_queue
 from rqsqs.metric_models import HistoryPoint
 from rqsqs.models import Consumer, Counts
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from . import queue, queues, theme
+from . import alarms, events, queue, queues, theme
 
 PAGES = {
     "/": queues.index,
     "/queues/{queue}": queue.overview,
+    "/alarms": alarms.index,
+    "/alarms/{alarm:path}": alarms.show,
+    "/events": events.index,
 }
 ACTIONS = {  # what changes something
     "/queues": queues.create,
     "/queues/{queue}/purge": queue.purge,
     "/queues/{queue}/delete": queue.delete,
+    "/alarms": alarms.put,
+    "/alarms/defaults": alarms.put_defaults,
+    "/alarms/{alarm:path}/change": alarms.change,
 }
 PREFERENCES = {  # what a browser remembers
     "/theme": theme.choose,

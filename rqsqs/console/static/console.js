@@ -83,9 +83,12 @@
       }
       const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
       const colours = ["--line-1", "--line-2", "--line-3", "--line-4"].map(colour);
+      const utc = (t, from, to) => new Date(t * 1000).toISOString().slice(from, to).replace("T", " ");
+      const times = (_, ticks, __, ___, step) => ticks.map((t) => (step >= 86400 ? utc(t, 5, 10) : utc(t, 11, 16)));
+      const time = { label: "UTC", value: (_, t) => (t == null ? "" : utc(t, 0, 16)) };
       const series = lines.map((label, n) => ({ label, stroke: colours[n % 4], width: 1.5, dash: n % 4 ? [[], [6, 3], [2, 3], [8, 3, 2, 3]][n % 4] : undefined }));
       const size = () => ({ width: element.clientWidth, height: 170 });
-      const chart = new uPlot({ ...size(), series: [{}, ...series], axes: [axis, { ...axis, size: 56 }], cursor: { drag: { x: true } }, scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } } }, data, element);
+      const chart = new uPlot({ ...size(), series: [time, ...series], tzDate: (t) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC"), axes: [{ ...axis, values: times }, { ...axis, size: 56 }], cursor: { drag: { x: true } }, scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } } }, data, element);
       new ResizeObserver(() => element.clientWidth && chart.setSize(size())).observe(element);
       drawn.set(element, chart);
     }
