@@ -129,6 +129,6 @@ def as_cloudwatch(error: RequestError) -> RequestError:
         return ResourceNotFound(str(error))
     if isinstance(error, errors.OverLimit):
         return LimitExceeded(str(error))
-    if isinstance(error, errors.QueueDamaged | errors.FormatNewer):
+    if isinstance(error, errors.QueueDamaged | errors.FormatNewer) or type(error) is RequestError:
         return InternalServiceError(str(error))
     return error

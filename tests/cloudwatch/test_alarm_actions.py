@@ -12,6 +12,7 @@ import pytest
 from rqsqs._core.flows import alarms as flows
 from rqsqs._core.operations.alarms import read_actions
 from rqsqs.cloudwatch.errors import (
+    InternalServiceError,
     InvalidFormat,
     InvalidNextToken,
     InvalidParameterCombination,
@@ -507,6 +508,29 @@ def test_an_alarm_that_a_composite_alarm_needs_is_not_deleted(cloudwatch: CloudW
     assert names(cloudwatch) == ["a", "b", "p", "q"]
     cloudwatch("DeleteAlarms", AlarmNames=["p", "a"])
     assert names(cloudwatch) == ["b", "q"]
+
+
+def test_an_alarm_whose_definition_cannot_be_read_is_in_nobodys_way(cloudwatch: CloudWatch) -> None:
+    for name in ("a", "b", "c"):
+        cloudwatch("PutMetricAlarm", **minimal(name))
+    (definitions,) = cloudwatch.context.space.alarms("definitions")
+    cloudwatch.engine.redis.hset(definitions, "b", "no JSON")
+    assert names(cloudwatch) == names(cloudwatch, AlarmNames=["a", "b", "c"]) == ["a", "c"]
+    metric = {name: MINIMAL[name] for name in ("Namespace", "MetricName", "Dimensions")}
+    assert len(cloudwatch("DescribeAlarmsForMetric", **metric)["MetricAlarms"]) == 2
+    cloudwatch("DisableAlarmActions", AlarmNames=["a", "b", "c"])
+    cloudwatch("SetAlarmState", AlarmName="b", StateValue="OK", StateReason="r")
+    for action, params in (("ListTagsForResource", {}), ("UntagResource", {"TagKeys": ["a"]})):
+        told = refused(
+            lambda action=action, params=params: cloudwatch(action, ResourceARN=ARN + "b", **params),
+            InternalServiceError,
+        )
+        assert told == "the definition of the alarm 'b' must be readable, but it is not: put it again"
+    cloudwatch("PutMetricAlarm", **minimal("b"))
+    assert names(cloudwatch) == ["a", "b", "c"]
+    cloudwatch.engine.redis.hset(definitions, "b", "[]")
+    cloudwatch("DeleteAlarms", AlarmNames=["b"])
+    assert names(cloudwatch) == ["a", "c"]
 
 
 # DescribeAlarmHistory
