@@ -52,6 +52,24 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "GET /queues/{queue}": _needs("see the numbers and charts of a queue", "sqs:GetQueueAttributes"),
     "POST /queues/{queue}/purge": _needs("remove all messages", "sqs:PurgeQueue"),
     "POST /queues/{queue}/delete": _needs("delete a queue", "sqs:DeleteQueue"),
+    "GET /alarms": _needs("see alarms and their states", "cloudwatch:DescribeAlarms"),
+    "POST /alarms": _needs(
+        "set an alarm, whose actions may send to a queue only with sqs:SendMessage there",
+        "cloudwatch:PutMetricAlarm or cloudwatch:PutCompositeAlarm",
+        is_named_later=True,
+    ),
+    "POST /alarms/defaults": _needs(
+        "set the alarms worth having for a queue", "cloudwatch:PutMetricAlarm", is_named_later=True
+    ),
+    "GET /alarms/{alarm:path}": _needs("see an alarm, and what happened to it", "cloudwatch:DescribeAlarms"),
+    "POST /alarms/{alarm:path}/change": _needs(
+        "test an alarm (cloudwatch:SetAlarmState), let its actions be done or not (cloudwatch:EnableAlarmActions, "
+        "cloudwatch:DisableAlarmActions), delete it (cloudwatch:DeleteAlarms)",
+        "cloudwatch:SetAlarmState or cloudwatch:EnableAlarmActions or cloudwatch:DisableAlarmActions or "
+        "cloudwatch:DeleteAlarms",
+        is_named_later=True,
+    ),
+    "GET /events": _needs("see what was done, and by whom", "rqsqs:ListEvents"),
 }
 
 

@@ -108,7 +108,8 @@ class Visit:
     @property
     def navigation(self) -> list[tuple[str, str]]:
         """The pages that stand at the top."""
-        return [("Queues", self.url("")), ("Alarms", self.url("alarms")), ("Events", self.url("events"))]
+        places = {"Queues": "/", "Alarms": "/alarms", "Events": "/events"}
+        return [(name, self.url(path[1:])) for name, path in places.items() if self.may_see(path)]
 
     @property
     def queue_tabs(self) -> list[tuple[str, str]]:

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from rqsqs import Alarm, AlarmEvent, AlarmInfo
+from rqsqs import Alarm, AlarmEvent, AlarmInfo, CompositeAlarm
+from rqsqs._action_targets import SendTo, parse_target
 from rqsqs._base_message import moment
 from rqsqs.alarms.conditions import alarm_from, condition_of
 from rqsqs.alarms.conditions import defaults as defaults_of
@@ -22,6 +23,12 @@ from rqsqs.inspection.queues import dead_letter_queue
 from rqsqs.metric_models import HistoryPoint
 
 STATES = ("ALARM", "INSUFFICIENT_DATA", "OK")
+PERMISSIONS = {
+    "delete": "cloudwatch:DeleteAlarms",
+    "enable": "cloudwatch:EnableAlarmActions",
+    "disable": "cloudwatch:DisableAlarmActions",
+    **{state: "cloudwatch:SetAlarmState" for state in STATES},
+}
 EVENTS = 100
 DRAWN = timedelta(hours=3)
 OPTIONS = ("queue", "statistic", "treat_missing_data", "description")
@@ -78,7 +85,8 @@ async def show(visit: Visit) -> Shown:
             "condition": condition_of(alarm),
             "chart": chart,
             "events": [{"at": moment(e.at_ms), "kind": e.kind, "summary": e.summary, "why": _why(e)} for e in events],
-            "actions": [(title, getattr(alarm, name)) for title, name in zip(TITLES, ACTIONS, strict=True)],
+            "actions": [(title, getattr(alarm, each)) for title, each in zip(TITLES, ACTIONS, strict=True)],
+            "may": {what: visit.may(permission, name) for what, permission in PERMISSIONS.items()},
             "states": STATES,
         },
     )
@@ -98,7 +106,7 @@ async def put(visit: Visit) -> Response:
             "a rule over other alarms must have no queue, statistic, period, datapoints and missing data: these belong "
             "to the alarms that it names"
         ) from None
-    await visit.connection.alarms.put(alarm)
+    await _put(visit, alarm)
     visit.changed()
     return visit.back_to(visit.url("alarms", name), f"{name} was set.")
 
@@ -108,8 +116,9 @@ async def put_defaults(visit: Visit) -> Response:
     form = await visit.form()
     queue = visit.connection.queue(_text(form, "queue"))
     found = defaults_of(queue.name, dead_letter_queue(await queue.info()), _text(form, "alarm_actions").split())
+    await visit.require("sqs:GetQueueAttributes", queue.name)
     for alarm in found:
-        await visit.connection.alarms.put(alarm)
+        await _put(visit, alarm)
     visit.changed()
     return visit.back_to(visit.url("alarms"), f"{len(found)} alarms for {queue.name} were set.")
 
@@ -118,6 +127,9 @@ async def change(visit: Visit) -> Response:
     """Give it a state, enable or disable its actions, or delete it."""
     form = await visit.form()
     alarms, name, what = visit.connection.alarms, visit.part("alarm"), _text(form, "do")
+    if what not in PERMISSIONS:
+        raise InvalidParameterValue(f"do must be {', '.join(PERMISSIONS)}, got {what!r:.80}")
+    await visit.require(PERMISSIONS[what], name)
     if what == "delete":
         await alarms.delete(name)
         visit.changed()
@@ -128,13 +140,22 @@ async def change(visit: Visit) -> Response:
     elif what == "disable":
         await alarms.disable_actions(name)
         told = f"The actions of {name} are not done any more."
-    elif what in STATES:
+    else:
         await alarms.set_state(name, what, "a test: from the console")  # type: ignore[arg-type]
         told = f"{name} is {what} until it is evaluated."
-    else:
-        raise InvalidParameterValue(f"do must be delete, enable, disable or a state, got {what!r:.80}")
     visit.changed()
     return visit.back_to(visit.url("alarms", name), told)
+
+
+async def _put(visit: Visit, alarm: Alarm | CompositeAlarm) -> None:
+    """Set an alarm, if the caller may do that, and send to the queues that its actions send to."""
+    action = "PutMetricAlarm" if isinstance(alarm, Alarm) else "PutCompositeAlarm"
+    await visit.require(f"cloudwatch:{action}", alarm.name)
+    for target in (*alarm.alarm_actions, *alarm.ok_actions, *alarm.insufficient_data_actions):
+        parsed = parse_target(target)
+        if isinstance(parsed, SendTo):
+            await visit.require("sqs:SendMessage", parsed.queue)
+    await visit.connection.alarms.put(alarm)
 
 
 async def _chart(visit: Visit, alarm: Alarm) -> dict[str, Any] | None:
