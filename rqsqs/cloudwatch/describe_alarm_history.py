@@ -56,10 +56,8 @@ def describe_alarm_history(ctx: Context, params: Params) -> ResponseFlow:
 
 def _is_wanted(event: AlarmEvent, params: Params) -> bool:
     kind = "CompositeAlarm" if event.is_composite else "MetricAlarm"
-    return kind in (params.get("AlarmTypes") or ("MetricAlarm",)) and params.get("HistoryItemType") in (
-        None,
-        event.kind,
-    )
+    is_of_kind = kind in (params.get("AlarmTypes") or ("MetricAlarm",))
+    return is_of_kind and params.get("HistoryItemType") in (None, event.kind)
 
 
 def _ms(when: datetime | None, otherwise: int) -> int:

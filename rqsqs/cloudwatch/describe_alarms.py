@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rqsqs._alarm_checks import dimensions_of
 from rqsqs._core.flows import alarms as flows
@@ -11,7 +10,7 @@ from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations.alarms import Stored
 from rqsqs.alarm_models import Alarm, CompositeAlarm
-from rqsqs.sqs.context import Context, Params, ResponseFlow
+from rqsqs.sqs.context import Context, Params, Response, ResponseFlow
 
 from .alarm_answers import alarm_answer, alarms_answer, child_answer, is_metric_alarm, parent_answer
 from .constraints import check
@@ -27,7 +26,7 @@ def describe_alarms(ctx: Context, params: Params) -> ResponseFlow:
     _check_combination(params)
     place = place_of("DescribeAlarms", params, (str,))
     after, most = (place[0] if place else ""), params.get("MaxRecords", PAGE)
-    shown: Callable[[Any, Stored], Any] = alarm_answer
+    shown: Callable[[Context, Stored], Response] = alarm_answer
     if "ChildrenOfAlarmName" in params:
         shown = child_answer
         found = yield from _children(ctx, params["ChildrenOfAlarmName"])

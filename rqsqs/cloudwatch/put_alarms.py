@@ -59,9 +59,8 @@ def _put(ctx: Context, params: Params, kind: type[Alarm | CompositeAlarm]) -> Fl
         yield from flows.put(ctx.space, alarm, keeps_tags=True)
     except errors.InvalidParameterValue as error:
         if error.detail:
-            text = (
-                f"Could not save the composite alarm as alarms [{shown(error.detail)}] in the alarm rule do not exist"
-            )
+            names = shown(error.detail)
+            text = f"Could not save the composite alarm as alarms [{names}] in the alarm rule do not exist"
             raise ValidationError(text) from None
         raise ValidationError(in_their_words(error)) from None
 
