@@ -15,16 +15,19 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 FRESH_S = 0.9
+SOON_S = 0.1
 MOST = 2_000  # things that are remembered
 SHARE = 2.0  # what takes a second to be read is read every two seconds at most
 
 
 @dataclass(slots=True)
 class _Read:
-    """One thing. `task` is what reads it; `until` when that is too old, None before it has ended."""
+    """One thing. `task` is what reads it; `until` when that is too old, None before it has ended; `before` what was
+    read the time before."""
 
     task: asyncio.Task[Any]
     until: float | None = None
+    before: Any = None
 
 
 class Hub:
@@ -50,12 +53,27 @@ class Hub:
         Raises:
             What `load` raises, which is not remembered.
         """
-        key = (account, name)
-        found = self._reads.get(key)
-        if found is None or (found.until is not None and found.until <= self._clock()):
-            found = self._begin(key, load, fresh_s)
-        result: T = await asyncio.shield(found.task)
+        result: T = await asyncio.shield(self._current((account, name), load, fresh_s).task)
         return result
+
+    async def soon(
+        self,
+        account: str,
+        name: Hashable,
+        load: Callable[[], Awaitable[T]],
+        fresh_s: float = FRESH_S,
+        wait_s: float = SOON_S,
+    ) -> T | None:
+        """The same, for what may take long: if it is not there soon, what was read the time before; None = nothing.
+
+        Args:
+            account, name, load, fresh_s: as for `read`.
+            wait_s: how long to wait for it.
+        """
+        found = self._current((account, name), load, fresh_s)
+        await asyncio.wait({found.task}, timeout=wait_s)
+        before: T | None = found.before
+        return found.task.result() if found.task.done() else before
 
     def forget(self, account: str) -> None:
         """Read everything of an account again next time: somebody has changed something."""
@@ -69,6 +87,12 @@ class Hub:
             each.task.cancel()
         await asyncio.gather(*[each.task for each in reads], return_exceptions=True)
 
+    def _current(self, key: tuple[str, Hashable], load: Callable[[], Awaitable[T]], fresh_s: float) -> _Read:
+        found = self._reads.get(key)
+        if found is None or (found.until is not None and found.until <= self._clock()):
+            found = self._begin(key, load, fresh_s)
+        return found
+
     def _begin(self, key: tuple[str, Hashable], load: Callable[[], Awaitable[T]], fresh_s: float) -> _Read:
         began = self._clock()
         while len(self._reads) >= MOST:
@@ -77,8 +101,8 @@ class Hub:
         async def run() -> T:
             return await load()
 
-        read = _Read(asyncio.create_task(run()))
-        self._reads.pop(key, None)
+        before = self._reads.pop(key, None)
+        read = _Read(asyncio.create_task(run()), before=None if before is None else before.task.result())
         self._reads[key] = read
 
         def ended(task: asyncio.Task[Any]) -> None:

@@ -195,6 +195,10 @@ class Visit:
         """Something of this account that all open pages share: see Hub."""
         return await self.console.hub.read(self.caller.account, key, load, fresh_s)
 
+    async def soon(self, key: Hashable, load: Callable[[], Awaitable[T]], fresh_s: float = FRESH_S) -> T | None:
+        """The same if it is there soon, else as it was the time before; None = it was not read yet."""
+        return await self.console.hub.soon(self.caller.account, key, load, fresh_s)
+
     def changed(self) -> None:
         """Read everything of this account again: somebody has changed something."""
         self.console.hub.forget(self.caller.account)

@@ -95,3 +95,22 @@ def test_who_gives_up_breaks_nothing_off_for_others() -> None:
         await hub.close()
 
     asyncio.run(main())
+
+
+def test_what_is_not_there_soon_is_as_it_was_the_time_before() -> None:
+    async def main() -> None:
+        now = [0.0]
+        hub, source = Hub(lambda: now[0]), Source()
+        source.go_on.clear()
+        assert await hub.soon("a", "k", source.load, wait_s=0) is None
+        source.go_on.set()
+        assert await hub.soon("a", "k", source.load, wait_s=60) == 1
+        now[0] += FRESH_S
+        source.go_on.clear()
+        assert await hub.soon("a", "k", source.load, wait_s=0) == 1
+        source.go_on.set()
+        assert await hub.read("a", "k", source.load) == 2
+        assert source.reads == 2
+        await hub.close()
+
+    asyncio.run(main())

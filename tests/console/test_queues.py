@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import rqsqs
+from rqsqs.aio import Connection
 from rqsqs.console import ConsoleSettings
+from rqsqs.console.pages.queues import PER_PAGE
 from rqsqs.gateway import GatewaySettings
 from rqsqs.gateway.keys_editing import NewUser, add_key
 from tests.console.conftest import Browser, running
@@ -125,3 +130,31 @@ def test_where_keys_are_asked_for_nobody_is_let_in(valkey_url: str, prefix: str,
         browser = Browser(address)
         assert browser.get("/").status == 403
         assert browser.post("/queues", {"name": "orders", "token": "x" * 43}, with_token=False).status == 403
+
+
+def test_very_many_queues_are_there_at_once(
+    browser: Browser, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of all of them take too long here; those of the rows do not."""
+    for number in range(PER_PAGE + 5):
+        connection.create_queue(f"queue-{number:03}")
+    connection.queue("queue-103").send("x")
+    let_go = threading.Event()
+    of_some = Connection.metrics
+
+    async def metrics(self: Connection, prefix: str = "", *, queues: Any = None) -> list[rqsqs.QueueMetrics]:
+        if queues is None:
+            while not let_go.is_set():
+                await asyncio.sleep(0.01)
+        return await of_some(self, prefix, queues=queues)
+
+    monkeypatch.setattr(Connection, "metrics", metrics)
+    page = browser.get("/?sort=visible&page=2")
+    assert "are being read" in page.text
+    assert "queue-103 1 " in page.text
+    assert "queue-000" not in page.text
+    with browser.live("/?sort=visible&live=1") as events:
+        assert "are being read" in next(events)[1]
+        let_go.set()
+        text = next(text for _, text in events if "are being read" not in text)
+        assert text.index("queue-103") < text.index("queue-000")

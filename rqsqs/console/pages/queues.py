@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -13,42 +14,42 @@ from rqsqs.inspection.looks import ORDERS, Look, Looks, in_order
 
 PER_PAGE = 100
 HOUR = timedelta(hours=1)
-SPARK_FRESH_S = 60.0
+SPARKS_FRESH_S = 60.0
 
 
 async def index(visit: Visit) -> Shown:
-    """All queues: searched, sorted, page by page."""
+    """All queues: searched, sorted, page by page.
+
+    If there are very many, their numbers take longer to read than a page may take. Then those of the rows are shown,
+    in order of names, and the others follow.
+    """
     looks = await _looks(visit)
+    names = [look.queue for look in looks] if looks is not None else await _names(visit)
     words = visit.query.get("q", "").casefold().split()
-    only = visit.query.get("only", "")
-    found = [look for look in looks if all(word in look.queue.casefold() for word in words)]
-    if only == "problems":
-        found = [look for look in found if look.is_problem]
-    order = visit.query.get("sort", "name")
-    found = in_order(found, order if order in ORDERS else "name", is_reversed=bool(visit.query.get("reverse")))
+    found = [name for name in names if all(word in name.casefold() for word in words)]
+    only, order, is_reversed = visit.query.get("only", ""), visit.query.get("sort", "name"), "reverse" in visit.query
+    if looks is not None:
+        chosen = set(found)
+        kept = [look for look in looks if look.queue in chosen and (only != "problems" or look.is_problem)]
+        kept = in_order(kept, order if order in ORDERS else "name", is_reversed=is_reversed)
+        found = [look.queue for look in kept]
+    elif order == "name" and is_reversed:
+        found.reverse()
     pages = max(1, -(-len(found) // PER_PAGE))
     page = min(max(_whole(visit.query.get("page", "1")), 1), pages)
-    rows = found[(page - 1) * PER_PAGE : page * PER_PAGE]
-    sparks = {look.queue: await _spark(visit, look) for look in rows}
-    totals = {
-        "visible": sum(look.now.visible for look in looks),
-        "in_flight": sum(look.now.in_flight for look in looks),
-        "delayed": sum(look.now.delayed for look in looks),
-        "in": _sum(look.in_per_s for look in looks),
-        "out": _sum(look.out_per_s for look in looks),
-        "failures": _sum(look.failures_per_s for look in looks),
-    }
+    shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
+    rows = {look.queue: look for look in (looks if looks is not None else await _some(visit, shown))}
     return Shown(
         "queues.html",
         {
             "section": "Queues",
             "title": "Queues",
-            "rows": rows,
-            "sparks": sparks,
-            "all": len(looks),
+            "rows": [rows[name] for name in shown if name in rows],
+            "sparks": await _sparks(visit, [rows[name] for name in shown if name in rows]),
+            "all": len(names),
             "found": len(found),
-            "problems": sum(look.is_problem for look in looks),
-            "totals": totals,
+            "problems": None if looks is None else sum(look.is_problem for look in looks),
+            "totals": None if looks is None else _totals(looks),
             "page": page,
             "pages": pages,
             "only": only,
@@ -68,24 +69,54 @@ async def create(visit: Visit) -> Response:
     return visit.back_to(visit.url("queues", name), f"{name} was created.")
 
 
-async def _looks(visit: Visit) -> list[Look]:
-    """All queues, with rates since the look before."""
+async def _looks(visit: Visit) -> list[Look] | None:
+    """All queues, with rates since the look before; None = they are still being read."""
     looks = visit.console.remembered((visit.caller.account, "looks"), Looks)
 
     async def load() -> list[Look]:
         return looks.add(await visit.connection.metrics())
 
-    return await visit.read("metrics", load)
+    return await visit.soon("metrics", load)
 
 
-async def _spark(visit: Visit, look: Look) -> list[float | None]:
-    """How many messages there were, in each minute of the last hour."""
+async def _names(visit: Visit) -> list[str]:
+    async def load() -> list[str]:
+        return [queue.name async for queue in visit.connection.queues()]
 
-    async def load() -> list[float | None]:
-        points = await visit.connection.queue(look.queue).history(HOUR)
+    return await visit.read("names", load, 5.0)
+
+
+async def _some(visit: Visit, names: list[str]) -> list[Look]:
+    async def load() -> list[Look]:
+        return [Look(now, None, now) for now in await visit.connection.metrics(queues=names)]
+
+    return await visit.read(("metrics", tuple(names)), load)
+
+
+def _totals(looks: list[Look]) -> dict[str, float | None]:
+    return {
+        "visible": sum(look.now.visible for look in looks),
+        "in_flight": sum(look.now.in_flight for look in looks),
+        "delayed": sum(look.now.delayed for look in looks),
+        "in": _sum(look.in_per_s for look in looks),
+        "out": _sum(look.out_per_s for look in looks),
+        "failures": _sum(look.failures_per_s for look in looks),
+    }
+
+
+async def _sparks(visit: Visit, looks: list[Look]) -> dict[str, list[float | None]]:
+    """How many messages there were, in each minute of the last hour; nothing of those still being read."""
+
+    async def of(queue: str) -> list[float | None]:
+        points = await visit.connection.queue(queue).history(HOUR)
         return [_depth(point.metrics) for point in points]
 
-    return await visit.read(("spark", look.queue), load, SPARK_FRESH_S)
+    async def load() -> dict[str, list[float | None]]:
+        found = await asyncio.gather(*[of(look.queue) for look in looks], return_exceptions=True)
+        pairs = zip(looks, found, strict=True)
+        return {look.queue: values for look, values in pairs if not isinstance(values, BaseException)}
+
+    return await visit.soon(("sparks", tuple([look.queue for look in looks])), load, SPARKS_FRESH_S) or {}
 
 
 def _depth(metrics: dict[str, Any]) -> float | None:
