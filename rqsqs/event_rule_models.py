@@ -75,10 +75,12 @@ class EventRule:
             check_whole("created_at_ms", self.created_at_ms, 0)
 
     def matches(self, event: Event) -> bool:
-        """Is something to be done on an event?"""
+        """Is something to be done on an event? A rule does nothing on a change of itself."""
         if not self.enabled or (self.kinds and event.kind not in self.kinds):
             return False
         if self.created_at_ms is not None and event.at_ms < self.created_at_ms:
+            return False
+        if event.detail.get("rule") == self.name:  # it was put
             return False
         if self.queue is not None and not (event.queue and _like(self.queue, event.queue)):
             return False

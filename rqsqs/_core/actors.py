@@ -9,10 +9,13 @@ import sys
 from contextvars import ContextVar
 from functools import lru_cache
 
+from rqsqs._core.alarm_records import PutBy
 from rqsqs._core.keys import Keyspace
 from rqsqs.event_models import Actor
 
 requester: ContextVar[Actor | None] = ContextVar("rqsqs_requester", default=None)
+# Whose right to send messages an alarm has that is put; None = that of a program, which may do everything
+putter: ContextVar[PutBy | None] = ContextVar("rqsqs_putter", default=None)
 
 
 def actor_of(space: Keyspace) -> Actor:

@@ -112,6 +112,28 @@ class AlarmHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class PutBy:
+    """Whose right to send messages an alarm has, if a gateway's caller put it.
+
+    Attributes:
+        arn: of the caller.
+        relies: names of queues to which it may send by their own policies alone.
+    """
+
+    arn: str
+    relies: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {"Arn": self.arn, "Relies": list(self.relies)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> PutBy | None:
+        """From what is stored; None = a program with access to Redis put it, which may do everything."""
+        return None if data is None else cls(str(data["Arn"]), tuple([str(name) for name in data["Relies"]]))
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """An action to be done, because an alarm went from one state to another.
 
@@ -121,6 +143,7 @@ class OutboxEntry:
         alarm: as it was.
         before, state: the two states.
         attempts: how often it was tried.
+        put_by: of the alarm.
     """
 
     id: str
@@ -129,6 +152,7 @@ class OutboxEntry:
     before: AlarmState
     state: AlarmState
     attempts: int = 0
+    put_by: PutBy | None = None
 
     @property
     def name(self) -> str:
@@ -147,6 +171,7 @@ class OutboxEntry:
             "Alarm": self.alarm.to_json(),
             "OldState": self.before.to_json(),
             "NewState": self.state.to_json(),
+            **({} if self.put_by is None else {"PutBy": self.put_by.to_json()}),
         }
 
     @classmethod
@@ -159,6 +184,7 @@ class OutboxEntry:
             AlarmState.from_json(data["OldState"]),
             AlarmState.from_json(data["NewState"]),
             int(data["Attempts"]),
+            PutBy.from_json(data.get("PutBy")),
         )
 
 

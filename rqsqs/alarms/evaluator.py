@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rqsqs._core.alarm_records import AlarmEvaluation
+from rqsqs._core.flows.alarm_events import Transition, tell_transitions
 from rqsqs._core.flows.alarm_states import following, moved, read_all, read_some, settle, transition
 from rqsqs._core.flows.metric_history import history
 from rqsqs._core.keys import Keyspace
@@ -113,18 +114,20 @@ def evaluate_all(space: Keyspace, evaluator: str) -> Flow[AlarmEvaluation | None
     done = None
     for minute in minutes:
         failed = 0
+        made: list[Transition] = []
         for name in list(alarms):
-            found = yield from _evaluate(space, alarms, name, histories, minute, known.now_ms)
+            found = yield from _evaluate(space, alarms, name, histories, minute, known.now_ms, made)
             if found is None:
                 return done  # another process is ahead of this one
             failed += not found
         for _ in range(MOST_TRIES):
-            if (yield from settle(space, alarms, known.now_ms, minute=minute)):
+            if (yield from settle(space, alarms, known.now_ms, made, minute=minute)):
                 break
             fresh: Everything = yield from read_all(space)
             if _is_done(fresh, minute):
                 return done
             alarms = fresh.alarms
+        yield from tell_transitions(space, made)
         took_ms = round((time.monotonic() - began) * 1000)
         done = AlarmEvaluation(known.now_ms, 0.0, minute, evaluator, len(alarms), failed, took_ms)
         if not (yield mark_evaluation(space, done)):
@@ -148,7 +151,13 @@ def decide(alarm: Alarm, histories: Histories, minute: int, current: Stored) -> 
 
 
 def _evaluate(
-    space: Keyspace, alarms: dict[str, Stored], name: str, histories: Histories, minute: int, now_ms: int
+    space: Keyspace,
+    alarms: dict[str, Stored],
+    name: str,
+    histories: Histories,
+    minute: int,
+    now_ms: int,
+    made: list[Transition],
 ) -> Flow[bool | None]:
     """Evaluate an alarm; False = that is not possible, None = this minute was evaluated already."""
     for _ in range(MOST_TRIES):
@@ -169,6 +178,7 @@ def _evaluate(
         state = following(known.state, decision.state, text, data, now_ms)
         if (yield transition(space, known, state, minute=minute)):
             alarms[name] = moved(known, state)
+            made.append((known, state))
             log.info("%s is %s, was %s: %s", name, state.value, known.state.value, text)
             return True
         fresh: Everything = yield from read_some(space, [name])

@@ -256,7 +256,7 @@ def pending_of(entry: Entry, region: str = REGION, account: str = ACCOUNT) -> Pe
     subject = subject_of(entry.alarm, entry.state.value, region)
     arn = arn_of(entry.alarm.name, region, account)
     notification = Notification(arn, subject, message, entry.state.transitioned_at_ms)
-    return PendingAction(entry.id, entry.action, notification, entry.attempts)
+    return PendingAction(entry.id, entry.action, notification, entry.attempts, entry.put_by)
 
 
 def _event(entry: Entry, now_ms: int, text: str, *, is_done: bool) -> AlarmEvent:

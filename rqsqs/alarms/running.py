@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rqsqs._action_targets import SendTo
     from rqsqs._async.connection import Connection
 
-    from .actions.runner import Queue
+    from .actions.runner import MaySend, Queue
 
 log = logging.getLogger("rqsqs.alarms")
 
@@ -31,6 +31,7 @@ class AlarmRunner:
         connection: of the prefix.
         config: what the actions file says now.
         region, account: of the alarms, in ARNs.
+        may_send: as in Actions.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class AlarmRunner:
         *,
         region: str = REGION,
         account: str = ACCOUNT,
+        may_send: MaySend | None = None,
     ) -> None:
         self._transport = connection.transport
         self.evaluator = Evaluator(self._transport.space)
-        actions = Actions(config(), open_queue=queue_opener(connection, account))
+        actions = Actions(config(), open_queue=queue_opener(connection, account), may_send=may_send)
         self.outbox = Outbox(self._transport, actions, config, region, account)
 
     async def run(self) -> None:

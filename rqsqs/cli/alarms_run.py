@@ -39,7 +39,9 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
     import rqsqs.aio
     from rqsqs.alarms.actions import ActionsConfig, ActionsFile
     from rqsqs.alarms.running import AlarmRunner
+    from rqsqs.gateway.alarm_rights import SendRights
     from rqsqs.metrics.sampling import Sampler
+    from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="rqsqs: %(message)s")
     config = ActionsConfig if file is None else ActionsFile(Path(file)).current
@@ -59,7 +61,8 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         async with rqsqs.aio.connect(settings.server, prefix=settings.prefix) as connection:
-            runner = AlarmRunner(connection, config)
+            rights = SendRights(connection.transport, DEFAULT_ACCOUNT)
+            runner = AlarmRunner(connection, config, may_send=rights)
             if once:
                 await runner.once()
                 return runner

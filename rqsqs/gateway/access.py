@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from rqsqs._core.alarm_records import PutBy
 from rqsqs._core.operation import Flow
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import Params, Response
@@ -92,13 +93,21 @@ class Access:
 
     def check(
         self, caller: Caller, action: str, params: Params, request: HttpRequest, context: Context
-    ) -> Flow[None] | None:
-        """Decide: None if it is allowed, or what has to be run first.
+    ) -> Flow[frozenset[str]] | None:
+        """Decide: None if it is allowed, or what has to be run first, with the result that Authorizer.check() has.
 
         Raises:
             AccessDenied: it is not.
         """
         return None if self._authorizer is None else self._authorizer.check(caller, action, params, request, context)
+
+    def putter(self, caller: Caller, relies: frozenset[str]) -> PutBy | None:
+        """Whose right to send messages an alarm has that a caller puts; None = of nobody, who may do everything.
+
+        Args:
+            relies: what check() found.
+        """
+        return None if self._authorizer is None else PutBy(caller.arn, tuple(sorted(relies)))
 
     def note_changes(self, action: str, account: str, params: Params) -> None:
         """Notice that an action was tried that may have changed what decides."""

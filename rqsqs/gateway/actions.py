@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from rqsqs._core import actors, telemetry
+from rqsqs._core.alarm_records import PutBy
 from rqsqs.cloudwatch import CLOUDWATCH
 from rqsqs.cloudwatch.actions import unsupported
 from rqsqs.errors import RequestError, ResourceNotFound, RqsqsError, ServerError
@@ -159,8 +160,7 @@ class Actions:
         account.users += 1
         try:
             pending = access.check(caller, action, unsealed, request, context)
-            if pending is not None:
-                await account.transport.run(pending)
+            relies = frozenset() if pending is None else await account.transport.run(pending)
             if action == "ReceiveMessage" and self.polls.is_draining:
                 unsealed = {**unsealed, "WaitTimeSeconds": 0}
             on = telemetry.current
@@ -172,7 +172,7 @@ class Actions:
                 with access.poll(caller, request):
                     response = await self.polls.run(account.transport, flow, receive)
             elif action in _TOLD:
-                response = await self._run_told(account, flow, exchange.actor)
+                response = await self._run_told(account, flow, exchange.actor, access.putter(caller, relies))
             else:
                 response = await account.transport.run(flow)
         except RequestError as error:
@@ -183,13 +183,14 @@ class Actions:
             access.note_changes(action, account.number, unsealed)
         return exchange.success(access.seal(action, account.number, params, unsealed, response))
 
-    async def _run_told(self, account: Account, flow: Any, actor: Actor) -> dict[str, Any]:
+    async def _run_told(self, account: Account, flow: Any, actor: Actor, putter: PutBy | None) -> dict[str, Any]:
         """Run an action of which events tell, and who asked for it."""
-        token = actors.requester.set(actor)
+        tokens = actors.requester.set(actor), actors.putter.set(putter)
         try:
             response: dict[str, Any] = await account.transport.run(flow)
         finally:
-            actors.requester.reset(token)
+            actors.requester.reset(tokens[0])
+            actors.putter.reset(tokens[1])
         return response
 
     def _find_action(self, exchange: Exchange, root_path: str) -> None:

@@ -22,12 +22,18 @@ MOST, MOST_QUERIES = 100, 500  # names of alarms and actions, queries; requests 
 _LISTS = ("OKActions", "AlarmActions", "InsufficientDataActions")
 _OF_METRICS = frozenset({"DescribeAlarmsForMetric", "GetMetricData", "GetMetricStatistics", "ListMetrics"})
 _OF_TAGS = frozenset({"ListTagsForResource", "TagResource", "UntagResource"})
+_PUTS = frozenset({"PutCompositeAlarm", "PutMetricAlarm"})
 _KIND = "alarm:"
 
 
 def is_cloudwatch(action: str) -> bool:
     """Whether an action is one of CloudWatch: no name is of SQS, too."""
     return action in ACTIONS
+
+
+def is_put(action: str) -> bool:
+    """Whether an action puts an alarm, which may send messages."""
+    return action in _PUTS
 
 
 def needed(action: str, params: Params, context: Context) -> list[Permission]:
@@ -43,7 +49,7 @@ def needed(action: str, params: Params, context: Context) -> list[Permission]:
         for alarm in dict.fromkeys(_alarms(action, params, context))
         for namespace in _namespaces(params)
     ]
-    if params.get("Tags") and action in ("PutMetricAlarm", "PutCompositeAlarm"):
+    if params.get("Tags") and action in _PUTS:
         found.append(Permission("TagResource", "", _name(params.get("AlarmName")), "cloudwatch"))
     return [*found, *dict.fromkeys(_sends(params, context))]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rqsqs._core import flows
@@ -73,7 +73,7 @@ class Authorizer:
 
     def check(
         self, caller: Caller, action: str, params: Params, request: HttpRequest, context: Context
-    ) -> Flow[None] | None:
+    ) -> Flow[frozenset[str]] | None:
         """Decide a request.
 
         Args:
@@ -84,7 +84,8 @@ class Authorizer:
             context: of the account whose queues it is about.
 
         Returns:
-            None if it is allowed, or what has to be run first, which raises the same.
+            None if it is allowed, or what has to be run first, which raises the same. The result of that is the names
+            of queues to which an alarm that is put may send by their own policies alone.
 
         Raises:
             AccessDenied: it is not.
@@ -158,14 +159,17 @@ class Authorizer:
         params: Params,
         request: HttpRequest,
         context: Context,
-    ) -> Flow[None]:
+    ) -> Flow[frozenset[str]]:
         if has_unnamed_destinations(action, params):
             permissions = permissions + (yield from destinations(params, context))
+        relies = set()
         for permission in permissions:
             facts = self._known(caller, permission, context)
             if facts is None:
                 facts = yield from self._read(caller, permission, context)
-            self._check_one(caller, permission, facts, action, params, request, context)
+            if self._check_one(caller, permission, facts, action, params, request, context):
+                relies.add(permission.queue)
+        return frozenset(relies)
 
     def _check_one(
         self,
@@ -176,10 +180,15 @@ class Authorizer:
         params: Params,
         request: HttpRequest,
         context: Context,
-    ) -> None:
+    ) -> bool:
+        """Returns whether it is for an alarm that is put, and the policy of the queue alone allows it."""
         decision = self.decision(caller, permission, facts, request, context, action, params)
         if not decision.is_allowed:
             raise denied(caller, decision, permission, context)
+        if not (decision.in_queue_policy and alarm_permissions.is_put(action)):
+            return False
+        without = replace(facts, policy=None)
+        return not self.decision(caller, permission, without, request, context, action, params).is_allowed
 
     def _decided(
         self, caller: Caller, permission: Permission, policy: Policy | None, values: ConditionKeys, context: Context

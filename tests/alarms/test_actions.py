@@ -246,9 +246,3 @@ def test_when_it_is_tried_again() -> None:
     assert retries.after(AttemptFailed("no", is_final=True), 1, lambda: 1.0) == GivenUp("no")
     assert retries.after(AttemptFailed("no", after_s=5), 1, lambda: 1.0) == Failed("no", 5)
     assert Retries(attempts=100).delay_s(99, lambda: 1.0) == 600
-
-
-def test_an_action_as_json() -> None:
-    pending = PendingAction("id-1", "log:", TOLD).tried()
-    assert pending.attempts == 1
-    assert PendingAction.from_json(json.loads(json.dumps(pending.to_json()))) == pending

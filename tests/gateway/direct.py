@@ -13,6 +13,7 @@ from rqsqs.gateway import GatewaySettings
 from rqsqs.gateway.access_log import AccessLog
 from rqsqs.gateway.actions import Actions
 from rqsqs.gateway.keys_editing import NewKey
+from rqsqs.gateway.protocols.shapes import ACTIONS as SQS_ACTIONS
 from rqsqs.gateway.request import HttpRequest, HttpResponse
 from tests.gateway.signing import signed
 
@@ -44,10 +45,12 @@ class Direct:
         return response
 
     def call(self, key: NewKey, action: str, **params: Any) -> tuple[int, Any]:
-        """Status and answer of a signed request of the JSON protocol."""
+        """Status and answer of a signed request of the JSON protocol, of SQS or CloudWatch."""
+        is_sqs = action in SQS_ACTIONS
         request = signed(
             body=json.dumps(params).encode(),
-            headers={"x-amz-target": f"AmazonSQS.{action}"},
+            headers={"x-amz-target": f"{'AmazonSQS' if is_sqs else 'GraniteServiceVersion20100801'}.{action}"},
+            service="sqs" if is_sqs else "monitoring",
             key_id=key.key_id,
             secret=key.secret or "",
             at=time.time(),

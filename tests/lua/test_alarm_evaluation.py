@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.flows.metric_history import sample
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import alarms as operations
+from rqsqs._core.operations.events import read_events
 from rqsqs._core.operations.metric_history import append
 from rqsqs.alarm_models import Alarm, CompositeAlarm, MetricQuery
 from rqsqs.alarms.evaluator import Evaluator, evaluate_all
@@ -203,3 +205,25 @@ def test_a_day_of_alarms_is_as_an_independent_evaluator_says(engine: Engine, q: 
             seen = [*values[:-1], 0]
         wanted = {alarm.name: expected(alarm, seen, wanted[alarm.name]) for alarm in given}
         assert states(engine) == wanted
+
+
+def test_transitions_are_told_a_few_of_each_evaluation(engine: Engine, q: QueueRef) -> None:
+    """And each once an hour, so that what flaps does not push other events out of the stream."""
+    alarms_of_queue = [deep(f"deep {n:02}") for n in range(12)]
+    other = [deep("never", threshold=100)]
+    put(engine, *alarms_of_queue, *other, CompositeAlarm("page", "ALARM(never)"))
+    a_minute(engine)  # all of them OK
+    engine.send(q, 1, 2, 3)
+    a_minute(engine)
+    engine.run(flows.purge_queue(q, engine.limits))
+    a_minute(engine)
+    engine.clock.advance_ms(40_000)
+    page = engine.execute(read_events(engine.transport.space, "", "0"))
+    told = [event for event in page.events if event.detail.get("change") == "state"]
+    by_state = Counter(event.after.get("StateValue", "more") for event in told)
+    assert by_state["ALARM"] == 10
+    assert {event.queue for event in told if event.after.get("StateValue") == "ALARM"} == {"q"}
+    assert [event.detail["more_alarms"] for event in told if "more_alarms" in event.detail] == [3, 2, 2]
+    once = Counter((event.detail.get("alarm"), event.after.get("StateValue")) for event in told if event.after)
+    assert max(once.values()) == 1
+    assert "Threshold Crossed" in str(told[1].detail["reason"])

@@ -31,7 +31,8 @@ class Store:
         self.space = engine.transport.space
 
     def put(self, name: str = "all", actions: Any = ("log:",), **options: Any) -> None:
-        self.engine.run(event_rules.put(self.space, EventRule(name, actions=actions, **options)))
+        given = {"kinds": ["queue-purged", "queue-deleted"]} | options  # else it sees how others are put
+        self.engine.run(event_rules.put(self.space, EventRule(name, actions=actions, **given)))
         self.engine.clock.advance_ms(1)
 
     def rules(self) -> list[EventRule]:
@@ -118,6 +119,22 @@ def test_a_rule_for_a_queue_is_not_for_what_is_of_none() -> None:
     event = Event("1-0", 1, "access-denied", None, WHO)
     assert not EventRule("r", actions=["log:"], queue="*").matches(event)
     assert EventRule("r", actions=["log:"]).matches(event)
+
+
+def test_rules_see_how_others_are_put_and_deleted(store: Store) -> None:
+    store.put("all", kinds=[])
+    store.put("other", actions=["https://example.com/secret"])
+    store.put("other", actions=["https://example.com/secret"])  # is so
+    store.put("other", actions=["https://example.com/secret", "log:"], enabled=False)
+    store.engine.run(event_rules.delete(store.space, ["other"]))
+    assert store.follow() == 3
+    told = [entry.event for entry in sorted(store.due(), key=lambda entry: entry.event.id)]
+    assert [(event.kind, event.detail) for event in told] == [
+        ("alarm-changed", {"rule": "other", "change": change}) for change in ("created", "updated", "deleted")
+    ]
+    assert told[1].before == {"actions": "https://example.com/...", "enabled": "true"}
+    assert told[1].after == {"actions": "https://example.com/... log:", "enabled": "false"}
+    assert "secret" not in str(told)
 
 
 def test_no_pattern_takes_long() -> None:

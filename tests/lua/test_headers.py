@@ -128,7 +128,7 @@ OPERATIONS: list[Operation] = [
     metric_history.pack(Q.home, [b"1700000000000" + msgpack.packb([60_000, {"0": 5}])]),
     metric_history.read(Q.home, 5, 2),
     alarms.read_alarms(SPACE),
-    alarms.put_alarm(SPACE, b"0", ALARM, STATE, EVENT),
+    alarms.put_alarm(SPACE, b"0", ALARM, STATE, EVENT, None),
     alarms.delete_alarms(SPACE, b"0", [EVENT]),
     alarms.set_state(SPACE, STORED, STATE, EVENT, [ENTRY]),
     alarms.mark_evaluation(SPACE, AlarmEvaluation(1, 0, 1)),

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from rqsqs._core.alarm_records import AlarmEvaluation, arn_of, history_data_of, timestamp
 from rqsqs._core.composite_alarms import evaluation_order, state_of
+from rqsqs._core.flows.alarm_events import Transition, tell_transitions
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import alarms as operations
@@ -87,8 +88,7 @@ def transition(
             history_data_of(before, state),
             isinstance(known.alarm, CompositeAlarm),
         )
-        if known.alarm is not None:
-            actions = operations.outbox_entries(known.alarm, before, state, minute)
+        actions = operations.outbox_entries(known, state, minute)
     return operations.set_state(space, known, state, event, actions, seen=seen, minute=minute)
 
 
@@ -106,9 +106,11 @@ def settle_composites(space: Keyspace, afresh: Mapping[str, str] = MappingProxyT
     Args:
         afresh: names of those that are evaluated though no child changed -> what happened to them.
     """
+    made: list[Transition] = []
     for _ in range(MOST_TRIES):
         known: Everything = yield from read_all(space)
-        if (yield from settle(space, known.alarms, known.now_ms, afresh)):
+        if (yield from settle(space, known.alarms, known.now_ms, made, afresh)):
+            yield from tell_transitions(space, made)
             return
     too_busy()
 
@@ -117,12 +119,14 @@ def settle(
     space: Keyspace,
     alarms: dict[str, Stored],
     now_ms: int,
+    made: list[Transition],
     afresh: Mapping[str, str] = MappingProxyType({}),
     minute: int | None = None,
 ) -> Flow[bool]:
     """The same with alarms that were read, which are brought up to date; False = some of them changed meanwhile.
 
     Args:
+        made: takes the transitions.
         minute: that is evaluated. Nothing is changed if somebody is beyond it, who may have done half of the next one.
     """
     rules = {name: each.alarm.rule for name, each in alarms.items() if isinstance(each.alarm, CompositeAlarm)}
@@ -141,6 +145,8 @@ def settle(
             state = following(state, value, reason, data, now_ms)
         if not (yield transition(space, each, state, seen=seen, minute=minute)):
             return False
+        if value != each.state.value:
+            made.append((each, state))
         alarms[name] = moved(each, state, seen)
     return True
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from rqsqs._core.actors import putter
 from rqsqs._core.alarm_records import AlarmEvaluation, AlarmInfo
+from rqsqs._core.flows.alarm_events import tell_definition, tell_transitions
 from rqsqs._core.flows.alarm_states import (
     MOST_TRIES,
     Everything,
@@ -133,10 +135,11 @@ def put(space: Keyspace, alarm: Definition, *, keeps_tags: bool = False) -> Flow
         state = AlarmState("INSUFFICIENT_DATA", CREATED, "", now, now)
         word = "updated" if before else "created"
         event = configured(dated, now, word)
-        done = yield operations.put_alarm(space, known.revision, dated, state, event)
+        done = yield operations.put_alarm(space, known.revision, dated, state, event, putter.get())
         if done < 0:
             raise OverLimit(f"a prefix must have {operations.MOST:,} alarms at most: delete some first")
         if done:
+            yield from tell_definition(space, before.alarm if before else None, dated)
             if isinstance(alarm, CompositeAlarm):
                 yield from settle_composites(space, afresh={alarm.name: word})
             return
@@ -169,6 +172,8 @@ def delete(space: Keyspace, names: Sequence[str]) -> Flow[None]:
             if not (yield operations.delete_alarms(space, revision, some)):
                 break
             revision = b"%d" % (int(revision) + 1)
+            for event in some:
+                yield from tell_definition(space, known.alarms[event.alarm].alarm, None)
             names = [name for name in names if name not in {event.alarm for event in some}]
         if not names:
             return
@@ -194,7 +199,8 @@ def enable_actions(space: Keyspace, names: Sequence[str], *, enabled: bool, must
                 break
             changed = replace(each.alarm, actions_enabled=enabled, updated_at_ms=known.now_ms)
             event = configured(changed, known.now_ms, "updated")
-            if (yield operations.put_alarm(space, known.revision, changed, each.state, event)):
+            if (yield operations.put_alarm(space, known.revision, changed, each.state, event, each.put_by)):
+                yield from tell_definition(space, each.alarm, changed)
                 known = yield from read_some(space, names)
                 break
             known = yield from read_some(space, names)
@@ -217,6 +223,7 @@ def set_state(space: Keyspace, name: str, value: StateValue, reason: str, reason
         state = following(each.state, value, reason, reason_data, known.now_ms)
         if (yield transition(space, each, state, seen=each.seen)):
             if value != each.state.value:
+                yield from tell_transitions(space, [(each, state)], by_hand=True)
                 yield from settle_composites(space)
             return
     too_busy()
@@ -239,7 +246,9 @@ def change_tags(space: Keyspace, name: str, tags: Mapping[str, str], removed: Co
         changed = {key: value for key, value in alarm.tags.items() if key not in removed} | dict(tags)
         if changed == alarm.tags:
             return
-        if (yield operations.put_alarm(space, known.revision, replace(alarm, tags=changed), each.state, None)):
+        tagged = replace(alarm, tags=changed)
+        if (yield operations.put_alarm(space, known.revision, tagged, each.state, None, each.put_by)):
+            yield from tell_definition(space, alarm, tagged)
             return
     too_busy()
 

@@ -15,6 +15,7 @@ from itertools import count
 from rqsqs._core.actors import actor_of
 from rqsqs._core.alarm_records import RuleEntry
 from rqsqs._core.flows.action_checks import check_actions
+from rqsqs._core.flows.alarm_events import tell_definition
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations import event_rules as operations
@@ -54,6 +55,7 @@ def put(space: Keyspace, rule: EventRule) -> Flow[None]:
     done = yield operations.put_rule(space, dated, f"{page.now_ms - 1}-999999999")
     if done < 0:
         raise OverLimit(f"a prefix must have {operations.MOST} rules for events at most: delete some first")
+    yield from tell_definition(space, before, dated)
 
 
 def all_rules(space: Keyspace) -> Flow[list[EventRule]]:
@@ -80,10 +82,12 @@ def delete(space: Keyspace, names: Sequence[str]) -> Flow[None]:
     Raises:
         ResourceNotFound: one does not exist.
     """
+    known: Rules = yield operations.read_rules(space)
     missing = yield operations.delete_rules(space, names)
     if missing:
-        known: Rules = yield operations.read_rules(space)
         raise _not_found(missing, known)
+    for name in names:
+        yield from tell_definition(space, known.rules.get(name), None)
 
 
 def history(space: Keyspace, name: str, since_ms: int | None, before_ms: int, most: int) -> Flow[list[AlarmEvent]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth, Entry, OutboxEntry, RuleEntry, entry_of
+from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth, Entry, OutboxEntry, PutBy, RuleEntry, entry_of
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm, alarm_of
@@ -37,6 +37,7 @@ class Stored:
         state: that of a new alarm if it cannot be read.
         seen: of a composite alarm, the states of its children by which it was evaluated: name -> when they began.
         definition, state_bytes: as they are stored.
+        put_by: whose right to send messages it has; None = of a program that may do everything.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Stored:
     seen: Mapping[str, int] | None
     definition: bytes
     state_bytes: bytes
+    put_by: PutBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,21 @@ def list_names(space: Keyspace, prefix: str, after: str, limit: int) -> Operatio
 
 
 def put_alarm(
-    space: Keyspace, revision: bytes, alarm: Definition, state: AlarmState, event: AlarmEvent | None
+    space: Keyspace,
+    revision: bytes,
+    alarm: Definition,
+    state: AlarmState,
+    event: AlarmEvent | None,
+    put_by: PutBy | None,
 ) -> Operation:
     """The result is 1; 0 if `revision` is not the present one, -1 if there are too many alarms.
 
     Args:
         state: the one of a new alarm.
         event: for the history.
+        put_by: whose right to send messages it has; None = it may send to all queues.
     """
-    definition = dumped(alarm.to_json())
+    definition = dumped(alarm.to_json() | ({} if put_by is None else {"PutBy": put_by.to_json()}))
     if len(definition) > MOST_BYTES:
         raise InvalidParameterValue(
             f"an alarm must have {MOST_BYTES:,} bytes at most as JSON, got {len(definition):,}: {alarm.name!r}"
@@ -222,25 +230,25 @@ def list_histories(space: Keyspace, since_ms: int, skip: int, count: int) -> Ope
 # Actions
 
 
-def outbox_entries(
-    alarm: Definition, before: AlarmState, state: AlarmState, minute: int | None = None
-) -> list[OutboxEntry]:
-    """What is to be done when an alarm goes from one state to another.
+def outbox_entries(known: Stored, state: AlarmState, minute: int | None = None) -> list[OutboxEntry]:
+    """What is to be done when an alarm goes into another state.
 
     Args:
         minute: by whose data it was decided. If a server forgets the transition, as at a failover, it is made again,
             with the same idempotency keys. None = it does not follow from data.
     """
-    if not alarm.actions_enabled or before.value == state.value:
+    alarm, before = known.alarm, known.state
+    if alarm is None or not alarm.actions_enabled or before.value == state.value:
         return []
     actions = {
         "ALARM": alarm.alarm_actions, "OK": alarm.ok_actions, "INSUFFICIENT_DATA": alarm.insufficient_data_actions,
     }[state.value]  # fmt: skip
     when = state.transitioned_at_ms if minute is None else f"minute {minute}"
     about = f"{alarm.name}\n{alarm.updated_at_ms}\n{before.value}\n{state.value} {when}\n"
+    ids = [hashlib.blake2b(f"{about}{n}".encode(), digest_size=16).hexdigest() for n, _ in enumerate(actions)]
     return [
-        OutboxEntry(hashlib.blake2b(f"{about}{n}".encode(), digest_size=16).hexdigest(), action, alarm, before, state)
-        for n, action in enumerate(actions)
+        OutboxEntry(id, action, alarm, before, state, put_by=known.put_by)
+        for id, action in zip(ids, actions, strict=True)
     ]
 
 
@@ -334,17 +342,18 @@ def state_data(state: AlarmState, seen: Mapping[str, int] | None = None) -> byte
 def stored(name: bytes, definition: bytes, state: bytes) -> Stored:
     """What was read of an alarm."""
     text = name.decode(errors="replace")
-    try:
-        alarm = alarm_of(json.loads(definition))
-    except (ValueError, TypeError, RecursionError):
-        alarm = None
+    alarm = put_by = None
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        about = json.loads(definition)
+        put_by = PutBy.from_json(about.pop("PutBy", None))
+        alarm = alarm_of(about)
     known, seen = AlarmState("INSUFFICIENT_DATA"), None
     with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
         data = json.loads(state)
         known = AlarmState.from_json(data)
         if isinstance(data.get("Seen"), dict):
             seen = {str(child): int(at_ms) for child, at_ms in data["Seen"].items()}
-    return Stored(text, alarm, known, seen, definition, state)
+    return Stored(text, alarm, known, seen, definition, state, put_by)
 
 
 def _evaluated(data: bytes, now_ms: int) -> AlarmEvaluation | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from rqsqs._core.alarm_records import PutBy
 from rqsqs._text import printable
 
 MOST_SUBJECT = 100  # characters, as in SNS
@@ -41,25 +40,14 @@ class PendingAction:
             action.
         target: as the alarm names it.
         attempts: how often it was tried.
+        put_by: whose right to send messages it has; None = it may send to all queues.
     """
 
     id: str
     target: str
     notification: Notification
     attempts: int = 0
-
-    def tried(self) -> PendingAction:
-        """The same after one more attempt."""
-        return replace(self, attempts=self.attempts + 1)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PendingAction:
-        return cls(
-            str(data["id"]), str(data["target"]), Notification(**data["notification"]), int(data.get("attempts", 0))
-        )
+    put_by: PutBy | None = None
 
 
 def message_id(pending: PendingAction) -> str:

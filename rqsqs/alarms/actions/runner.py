@@ -48,7 +48,8 @@ class Actions:
         config: the same; None = without an actions file.
         open_queue: gives the queue of a target, a rqsqs.aio.Queue; it raises InvalidParameterValue if there is none of
             this region or account. None = messages cannot be sent.
-        may_send: says why an action may not send to a queue, "" = it may. It is asked each time. None = all may.
+        may_send: says why an action may not send to a queue, "" = it may. It is asked each time. None = those may that
+            have the right of nobody in particular.
         clock: seconds since 1970, for signatures.
         dice: a number from 0 to 1.
         resolve: the addresses of a host, as webhook.resolve().
@@ -106,6 +107,8 @@ class Actions:
     async def _send(self, target: SendTo, pending: PendingAction) -> str:
         if self._open_queue is None:
             raise AttemptFailed("this process sends no messages for actions", is_final=True)
+        if self._may_send is None and pending.put_by is not None:
+            raise AttemptFailed("this process cannot find out whether the action may send messages")
         options: dict[str, Any] = {"deduplication_id": pending.id, "deduplication_window": REMEMBERED_S}
         if target.queue.endswith(".fifo"):
             options["group"] = _group_of(pending.notification.source)
