@@ -24,6 +24,11 @@ def now(metric: str, more: str = "") -> str:
     return f"max without (instance, job) ({metric}{QUEUE}{more}}})"
 
 
+def once(metric: str) -> str:
+    """The value of a gauge that several processes tell of, and that belongs to no queue."""
+    return f"max without (instance, job) ({metric})"
+
+
 def rate(metric: str, more: str = "") -> str:
     """How much of a counter comes each second, by queue."""
     return f"max without (instance, job) (rate({metric}{QUEUE}{more}}}[$__rate_interval]))"
@@ -211,6 +216,32 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Connections", [("rqsqs_gateway_connections", "{{instance}}")], width=6),
         Panel("Scrapes", [("rqsqs_scrape_duration_seconds", "{{instance}}")], "s", width=6),
         Panel("Versions", [("count by (version) (rqsqs_build_info)", "{{version}}")], kind="stat", width=6),
+    ],
+    "Alarms": [
+        Panel(
+            "Last evaluation",
+            [
+                (f"{once('rqsqs_alarms_evaluation_age_seconds')}", "age"),
+                (f"time() - {once('rqsqs_alarms_evaluated_timestamp_seconds')}", "age now"),
+            ],
+            "s",
+            about="How long ago alarms were evaluated. Above 180 s nobody does it, and nobody is woken.",
+        ),
+        Panel(
+            "Alarms",
+            [(once("rqsqs_alarms"), "alarms"), (once("rqsqs_alarms_not_evaluated"), "that could not be evaluated")],
+        ),
+        Panel(
+            "Actions",
+            [
+                (once("rqsqs_alarm_actions_waiting"), "wait"),
+                (once("rqsqs_alarm_actions_overdue_seconds"), "overdue, seconds"),
+                (
+                    "max without (instance, job) (increase(rqsqs_alarm_action_attempts_total[$__rate_interval]))",
+                    "{{outcome}}",
+                ),
+            ],
+        ),
     ],
 }
 

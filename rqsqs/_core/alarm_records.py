@@ -80,7 +80,7 @@ class AlarmHealth:
 
     Attributes:
         now_ms: the server's time.
-        alarms: how many there are.
+        alarms, rules: how many alarms there are, and rules for events, which the same processes follow.
         evaluation: the last one; None if there was none.
         waiting: actions that are not done yet: due, at work, or to be tried again.
         overdue_s: how long the first of them has been due without anybody having begun it.
@@ -90,6 +90,7 @@ class AlarmHealth:
 
     now_ms: int
     alarms: int
+    rules: int
     evaluation: AlarmEvaluation | None
     waiting: int
     overdue_s: float
@@ -97,8 +98,8 @@ class AlarmHealth:
 
     @property
     def is_late(self) -> bool:
-        """Are there alarms that nobody evaluates?"""
-        return self.alarms > 0 and (self.evaluation is None or self.evaluation.is_late)
+        """Are there alarms that nobody evaluates, or rules that nobody follows?"""
+        return self.alarms + self.rules > 0 and (self.evaluation is None or self.evaluation.is_late)
 
     @property
     def is_overdue(self) -> bool:

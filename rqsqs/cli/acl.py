@@ -14,7 +14,7 @@ from rqsqs.cli.settings import Settings, reported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROLES = ("producer", "consumer", "worker", "gateway", "exporter", "admin")
+ROLES = ("producer", "consumer", "worker", "gateway", "evaluator", "exporter", "admin")
 
 
 @click.command("acl")
@@ -28,12 +28,13 @@ def acl(settings: Settings, role: str, queues: Sequence[str], user: str | None, 
     """Print the rules of an ACL for a ROLE: what its programs need, and nothing else.
 
     \b
-    producer  sends messages
-    consumer  receives, extends and deletes messages
-    worker    runs `rqsqs worker`
-    gateway   runs `rqsqs gateway`
-    exporter  reads numbers
-    admin     runs the commands of rqsqs
+    producer   sends messages
+    consumer   receives, extends and deletes messages
+    worker     runs `rqsqs worker`
+    gateway    runs `rqsqs gateway`
+    evaluator  runs `rqsqs alarms run`
+    exporter   reads numbers
+    admin      runs the commands of rqsqs
 
     A user can run scripts of its own on its keys, with the commands of its role: a note says what that means. Nothing
     is sent to a server.
@@ -45,7 +46,7 @@ def acl(settings: Settings, role: str, queues: Sequence[str], user: str | None, 
     """
     from rqsqs.cli.acl_rules import ROLES, rules
 
-    if role in ("gateway", "exporter", "admin") and queues:
+    if role in ("gateway", "evaluator", "exporter", "admin") and queues:
         raise click.UsageError(f"--queue is for a producer, a consumer or a worker: the {role} looks at all queues")
     name = user or role
     if not name.isprintable() or any(char.isspace() for char in name):

@@ -27,8 +27,13 @@ _RECEIVE = (
 )  # fmt: skip
 _WORK = ("release_message", "release_message_fifo", "beat_consumer", "clear_outbox", "end_handover", "get_queue_tags")
 _LOOK = ("count_messages", "count_messages_fifo", "get_queue_tags", "list_consumers", "list_groups", "list_queues",
-         "list_message_move_tasks", "read_history", "read_alarms", "read_events")  # fmt: skip
+         "list_message_move_tasks", "read_history", "read_alarms", "read_alarm_health", "read_events")  # fmt: skip
 _SAMPLE = ("take_lease", "append_history", "pack_history", "add_event")
+
+_EVALUATE = (
+    "set_alarm_state", "mark_evaluation", "read_alarm_actions", "claim_alarm_actions", "release_alarm_actions",
+    "settle_alarm_action", "read_event_rules", "put_rule_actions",
+)  # fmt: skip
 
 _CONNECTION = ("evalsha", "script|load", "time", "ping", "select", "client|setname", "client|id", "cluster|slots")
 _WAITING = ("blpop", "exists", "client|unblock", "client|tracking", "client|caching")
@@ -70,7 +75,7 @@ ROLES = {
     "worker": Role(
         "runs `rqsqs worker`: receives, handles, retries, tells how it is, and sends",
         "read, overwrite and remove everything of its queues",
-        (*_EVERYBODY, *_SEND, *_RECEIVE, *_WORK, *_LOOK, *_SAMPLE),
+        (*_EVERYBODY, *_SEND, *_RECEIVE, *_WORK, *_LOOK, *_SAMPLE, *_EVALUATE),
         (*_WAITING, "wait"),
     ),
     "gateway": Role(
@@ -78,6 +83,12 @@ ROLES = {
         "read, overwrite and remove everything of every queue and account",
         None,
         (*_WAITING, "wait"),
+    ),
+    "evaluator": Role(
+        "runs `rqsqs alarms run`: evaluates alarms, does their actions, and writes the history of queues",
+        "send messages, and read, overwrite and remove everything under the prefix",
+        (*_EVERYBODY, *_SEND, *_LOOK, *_SAMPLE, *_EVALUATE),
+        ("wait",),
     ),
     "exporter": Role(
         "reads numbers for monitoring",

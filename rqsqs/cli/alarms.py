@@ -13,6 +13,8 @@ import click
 
 import rqsqs
 from rqsqs._base_message import moment
+from rqsqs._core.alarm_records import AlarmHealth
+from rqsqs._core.operations.alarms import read_health
 from rqsqs.alarms.conditions import alarm_from, condition_of
 from rqsqs.cli import output
 from rqsqs.cli.alarms_run import run
@@ -61,7 +63,7 @@ def list_alarms(settings: Settings, name_prefix: str, state: Any) -> Results:
     """List all alarms, or those that start with NAME_PREFIX: those in ALARM first. Exits with 4 if there are none.
 
     If nobody evaluates alarms, it says so: then the states are old, and nobody is woken. `rqsqs alarms run` evaluates
-    them.
+    them, and so do gateways with --alarms and workers with --actions. It also says if actions wait that nobody does.
 
     \b
     Examples:
@@ -74,7 +76,14 @@ def list_alarms(settings: Settings, name_prefix: str, state: Any) -> Results:
     if not found:
         return nothing(f"no alarms{f' that start with {name_prefix!r}' if name_prefix else ''}{settings.hint}")
     yield Table(COLUMNS, [_record(info) for info in sorted(found, key=lambda i: (ORDER[i.state.value], i.name))])
-    say_who(alarms.evaluation())
+    transport = settings.connect().transport
+    health: AlarmHealth = transport.run(read_health(transport.space))
+    say_who(health.evaluation)
+    if health.is_overdue:
+        number = words.counted(health.waiting, "action")
+        output.note(
+            f"rqsqs: nobody does the actions: {number} not done, the first due for {words.age(health.overdue_s)}"
+        )
     return OK
 
 
@@ -341,10 +350,11 @@ def _short(text: str) -> str:
 
 def say_who(evaluation: rqsqs.AlarmEvaluation | None) -> None:
     """Say on stderr if nobody evaluates, or not all could be."""
+    start = "start `rqsqs alarms run`, or a gateway with --alarms, or a worker with --actions"
     if evaluation is None:
-        output.note("rqsqs: nobody evaluates alarms: start `rqsqs alarms run`")
+        output.note(f"rqsqs: nobody evaluates alarms: {start}")
     elif evaluation.is_late:
         ago = words.age(evaluation.age_s)
-        output.note(f"rqsqs: nobody evaluates alarms; {evaluation.evaluator} did {ago} ago: start `rqsqs alarms run`")
+        output.note(f"rqsqs: nobody evaluates alarms; {evaluation.evaluator} did {ago} ago: {start}")
     elif evaluation.failed:
         output.note(f"rqsqs: {words.counted(evaluation.failed, 'alarm')} could not be evaluated: see its log")

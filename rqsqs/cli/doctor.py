@@ -1,4 +1,4 @@
-"""`rqsqs doctor`: checks of the server (doctor_checks.py) and of the queues."""
+"""`rqsqs doctor`: checks of the server (doctor_checks.py), of the queues and of alarms."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 import rqsqs
 from rqsqs._core import flows
+from rqsqs._core.alarm_records import AlarmHealth
+from rqsqs._core.operations.alarms import read_health
 from rqsqs._io import connect, error_mapping
 from rqsqs._io.server_checks import Finding
 from rqsqs._io.sync import clients
@@ -26,6 +28,7 @@ from rqsqs.inspection import words
 
 DAMAGES = 10  # of a queue, listed one by one
 NAMES = 5  # in a sentence
+HOUR_S, DAY_S = 3600, 86_400
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "cyan"}
 
 
@@ -37,8 +40,8 @@ def doctor(settings: Settings) -> Results:
     Looked at are the version, memory and eviction, persistence, replication, connections, clock, round trip, rights,
     scripts and errors of the server, then queues that are damaged (settings, keys and a hundred messages of each
     state), whose numbers do not add up, that have policies that let everybody in, are paused, have dead letters or no
-    dead-letter queue. A probe key is written that ends by itself after a second; nothing else is changed. Of a cluster
-    every master is checked.
+    dead-letter queue, and last whether anybody evaluates the alarms and does their actions. A probe key is written that
+    ends by itself after a second; nothing else is changed. Of a cluster every master is checked.
 
     \b
     Marks:
@@ -84,6 +87,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
                 yield finding
     if not is_too_old:
         yield from check_queues(settings.connect())
+        yield from check_alarms(settings.connect())
 
 
 @contextlib.contextmanager
@@ -170,6 +174,46 @@ def check_queues(connection: rqsqs.Connection) -> Iterator[Finding]:
         text = f"without a dead-letter queue: {_names(without)}"
         advice = "a message that always fails is received again and again: rqsqs set QUEUE --dlq QUEUE-dead"
         yield Finding("dead-letter queues", "warn", text, advice)
+
+
+def check_alarms(connection: rqsqs.Connection) -> Iterator[Finding]:
+    """Does somebody evaluate the alarms, and do their actions?"""
+    try:
+        health: AlarmHealth = connection.transport.run(read_health(connection.transport.space))
+    except rqsqs.RqsqsError as error:
+        yield Finding("alarms", "fail", f"the alarms cannot be looked at: {error}", "see the findings above")
+        return
+    last = health.evaluation
+    start = "start `rqsqs alarms run`, or a gateway with --alarms, or a worker with --actions"
+    if health.is_late:
+        number = words.counted(health.alarms, "alarm") if health.alarms else words.counted(health.rules, "rule")
+        since = "never yet" if last is None else f"for {words.age(last.age_s)}, as {last.evaluator} did last"
+        yield Finding("alarms", "fail", f"nobody evaluates {number}: {since}", f"{start}; see its log")
+    elif health.alarms + health.rules:
+        assert last is not None
+        text = f"{words.counted(health.alarms, 'alarm')}, evaluated {words.age(last.age_s)} ago by {last.evaluator}"
+        yield Finding("alarms", "ok", text)
+    else:
+        yield Finding("alarms", "ok", "no alarms, so nobody is woken; rqsqs alarms defaults QUEUE sets some")
+    if last is not None and last.failed and not health.is_late:
+        text = f"{words.counted(last.failed, 'alarm')} could not be evaluated"
+        yield Finding("alarms", "warn", text, f"the log of {last.evaluator} says why")
+    yield from _check_actions(health, start)
+
+
+def _check_actions(health: AlarmHealth, start: str) -> Iterator[Finding]:
+    waiting = words.counted(health.waiting, "action")
+    if health.is_overdue:
+        text = f"nobody does the actions of alarms; {waiting} not done, the first due for {words.age(health.overdue_s)}"
+        yield Finding("actions", "fail", text, f"{start}; see its log")
+    advice = "rqsqs alarms history tells which, and why"
+    given_up, failed, done = (health.since(outcome) for outcome in ("given_up", "failed", "done"))
+    if given_up is not None and given_up < DAY_S:
+        text = f"an action of an alarm failed and was given up {words.age(given_up)} ago"
+        yield Finding("actions", "warn", text, advice)
+    elif failed is not None and failed < HOUR_S and health.waiting and (done is None or failed < done):
+        text = f"actions of alarms fail, the last one {words.age(failed)} ago; {waiting} to be tried again"
+        yield Finding("actions", "warn", text, advice)
 
 
 def doubtful_number(queue: str, doubt: flows.Doubt) -> Finding:

@@ -38,6 +38,9 @@ from rqsqs.cli.settings import Settings, reported
               help="Refuse what one access key asks beyond that [no limit].")  # fmt: skip
 @click.option("--polls-per-key", type=click.IntRange(1), metavar="N",
               help="How many receives of one access key may wait at once [no limit].")  # fmt: skip
+@click.option("--alarms", is_flag=True, help="Evaluate alarms, and do their actions; one of all that may does it.")
+@click.option("--actions", "actions_file", type=FILE,
+              help="With --alarms: the actions file, as of `rqsqs alarms run`.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N",
               help="How many processes share the port.")  # fmt: skip
 @click.option("--shutdown-timeout", type=click.FloatRange(1, 3600), default=10.0, show_default=True, metavar="SECONDS",
@@ -71,6 +74,8 @@ def gateway(
     queues_file: str | None,
     requests_per_second: float | None,
     polls_per_key: int | None,
+    alarms: bool,
+    actions_file: str | None,
     processes: int,
     shutdown_timeout: float,
     tls_cert: str | None,
@@ -104,6 +109,7 @@ def gateway(
         return (yield from ask(metrics_host, metrics_port, path="/livez"))
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
+    from rqsqs.alarms.actions import read
     from rqsqs.cli.console import console_maker
     from rqsqs.gateway import Gateway, GatewaySettings, open_queues
     from rqsqs.gateway.access_log import AccessLog
@@ -114,6 +120,8 @@ def gateway(
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
+    if actions_file and not alarms:
+        raise click.UsageError("--actions goes with --alarms")
     authentication, warning = start_rule(
         has_keys=keys is not None, no_auth=no_auth, allow_unauthenticated=allow_unauthenticated, host=host
     )
@@ -132,10 +140,14 @@ def gateway(
         allow_anonymous=allow_anonymous,
         requests_per_second=requests_per_second,
         polls_per_key=polls_per_key,
+        alarms=alarms,
+        actions=Path(actions_file) if actions_file else None,
         is_loopback=is_loopback(host),
     )
     if keys:
         read_for_gateway(Path(keys), region=region)  # refuse one that cannot be used before anything listens
+    if actions_file:
+        read(Path(actions_file))
     serving = ServingSettings(
         host,
         port,

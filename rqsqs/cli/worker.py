@@ -17,7 +17,12 @@ from rqsqs.cli import logs, output, telemetry
 from rqsqs.cli.parameter_types import DURATION, FILE, QUEUE
 from rqsqs.cli.settings import Settings, reported
 
-CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options that a Worker has under the same name
+CHANGES = (
+    "concurrency",
+    "heartbeat_interval",
+    "shutdown_timeout",
+    "actions",
+)  # options that a Worker has under the same name
 
 
 @click.command("worker")
@@ -35,6 +40,8 @@ CHANGES = ("concurrency", "heartbeat_interval", "shutdown_timeout")  # options t
     "--batch", type=click.IntRange(1, 1000), metavar="N", help="With --lambda: records per event, at most [10]."
 )
 @click.option("--timeout", type=DURATION, help="With --lambda: time limit of a call [none].")
+@click.option("--actions", type=FILE,
+              help="Evaluate alarms too, with this actions file: one of all processes that may does it.")  # fmt: skip
 @click.option("--health-port", type=click.IntRange(0, 65_535), metavar="N",
               help="Serve /livez, /readyz and /metrics on this port; 0 = a free one.")  # fmt: skip
 @click.option("--health-host", default="127.0.0.1", metavar="ADDRESS",
@@ -80,6 +87,10 @@ def worker(context: click.Context, settings: Settings, /, **given: Any) -> int:
         raise click.UsageError("--reload-dir goes with --reload")
     if given["opentelemetry"]:
         telemetry.require()
+    if given["actions"] is not None:
+        from rqsqs.alarms.actions import read
+
+        read(given["actions"])  # refuse one that cannot be used before anything starts
     if given["report_to"] is None and (given["processes"] > 1 or given["reload"]):
         return _supervise(settings, given)
     return _work(settings, given)

@@ -21,6 +21,7 @@ from .request import HttpRequest, HttpResponse
 from .settings import MIB, GatewaySettings
 
 if TYPE_CHECKING:
+    from .evaluating import Evaluating
     from .metrics import GatewayMetrics
 
 log = logging.getLogger("rqsqs.gateway")
@@ -76,6 +77,12 @@ class Gateway:
         self._held = 0  # bytes of bodies that have not come to their end
         self._first_ping: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self._evaluating: Evaluating | None = None
+        self._evaluation: asyncio.Task[None] | None = None
+        if self.settings.alarms:
+            from .evaluating import Evaluating
+
+            self._evaluating = Evaluating(self.settings, lambda: self.actions.known_accounts())
 
     @property
     def actions(self) -> Actions:
@@ -99,6 +106,8 @@ class Gateway:
             self._actions.polls.drain()
         for each in self._mounted.values():
             each.drain()
+        if self._evaluation is not None:
+            self._evaluation.cancel()
 
     async def close(self) -> None:
         """Give all connections up."""
@@ -106,6 +115,8 @@ class Gateway:
         for task in (self._first_ping, self._sampling):
             if task is not None:
                 task.cancel()
+        if self._evaluation is not None:
+            await asyncio.wait([self._evaluation])  # its actions end
         actions, self._actions = self._actions, None
         if actions is not None:
             await actions.close()
@@ -133,6 +144,8 @@ class Gateway:
                 self._first_ping = asyncio.create_task(self._warn_if_not_ready())
                 if self.settings.history:
                     self._sampling = asyncio.create_task(self._sample())
+                if self._evaluating is not None:
+                    self._evaluation = asyncio.create_task(self._evaluating.run())
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.close()
@@ -215,7 +228,8 @@ class Gateway:
             self._held -= size
 
     async def _health(self, path: str) -> HttpResponse:
-        """`/livez`: the process answers. `/readyz`: requests can be done, as Redis answers too."""
+        """`/livez`: the process answers. `/readyz`: requests can be done, as Redis answers too, and if it is told to
+        evaluate alarms, somebody does."""
         headers = {"content-type": "text/plain", "cache-control": "no-store"}
         if path == "/readyz":
             if self.actions.polls.is_draining:
@@ -223,8 +237,11 @@ class Gateway:
             try:
                 async with asyncio.timeout(READY_WITHIN_S):
                     await self.actions.ping()
+                    problem = "" if self._evaluating is None else await self._evaluating.problem()
             except (RqsqsError, TimeoutError) as error:
                 return HttpResponse(503, headers, f"{type(error).__name__}\n".encode())
+            if problem:
+                return HttpResponse(503, headers, f"{problem}\n".encode())
         return HttpResponse(200, headers, b"ok\n")
 
     async def _scraped(self, request: HttpRequest) -> HttpResponse:

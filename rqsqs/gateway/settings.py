@@ -49,6 +49,8 @@ class GatewaySettings:
         request_burst: requests of one access key at once; None = those of two seconds.
         polls_per_key: receives of one access key that may wait at once; None = any number.
         history: whether it writes the history of queues when it is its turn; None = unless RQSQS_HISTORY is 0.
+        alarms: whether it evaluates alarms, and does their actions, when it is its turn.
+        actions: the actions file, which says what these may do; None = webhooks to the internet, queues and the log.
         is_loopback: whether only programs of this machine can connect.
     """
 
@@ -68,6 +70,8 @@ class GatewaySettings:
     request_burst: int | None = None
     polls_per_key: int | None = None
     history: bool | None = None
+    alarms: bool = False
+    actions: Path | None = None
     is_loopback: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -93,6 +97,8 @@ class GatewaySettings:
                 raise UsageError(f"{name} must be more than 0, got {value!r:.80}")
         if self.allow_anonymous and self.keys is None:
             raise UsageError("allow_anonymous needs a keys file: without one nobody is asked who they are anyway")
+        if self.actions is not None and not self.alarms:
+            raise UsageError("actions goes with alarms: who evaluates alarms does their actions")
 
     @property
     def is_open(self) -> bool:

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 import rqsqs
-from rqsqs.errors import RqsqsError
+from rqsqs.errors import AuthenticationFailed, RqsqsError
 from rqsqs.metric_models import QueueMetrics
 
 from . import prometheus
 from .exposition import END, Family, Format, format_for, labels, takes_gzip
 from .listener import Request, Response
+
+if TYPE_CHECKING:
+    from rqsqs._async.connection import Connection
+    from rqsqs._core.alarm_records import AlarmHealth
 
 log = logging.getLogger("rqsqs.metrics")
 
@@ -35,9 +40,24 @@ GZIP_LEVEL = 1  # half as small as the best takes a fifth of its time
 
 UP = Family("rqsqs_up", "gauge", "Whether the server answered this scrape.")
 BUILD = Family("rqsqs_build", "info", "The version of rqsqs that answers.")
+ALARMS = Family("rqsqs_alarms", "gauge", "Alarms that there are.")
+EVALUATED = Family(
+    "rqsqs_alarms_evaluated_timestamp_seconds", "gauge", "When all alarms were evaluated last, Unix time; 0 = never."
+)
+EVALUATION_AGE = Family(
+    "rqsqs_alarms_evaluation_age_seconds", "gauge", "How long ago alarms were evaluated. More than 180: nobody does."
+)
+NOT_EVALUATED = Family("rqsqs_alarms_not_evaluated", "gauge", "Alarms that could not be evaluated last time.")
+WAITING = Family("rqsqs_alarm_actions_waiting", "gauge", "Actions of alarms that are not done yet.")
+OVERDUE = Family(
+    "rqsqs_alarm_actions_overdue_seconds", "gauge", "How long an action has been due that nobody has begun."
+)
+ATTEMPTS = Family("rqsqs_alarm_action_attempts", "counter", "Attempts of actions of alarms, by outcome.")
+OUTCOMES = ("done", "failed", "given_up")
 DURATION = Family("rqsqs_scrape_duration_seconds", "gauge", "How long it took to read the queues.")
 
 Read = Callable[[], Awaitable[list[QueueMetrics]]]
+ReadHealth = Callable[[], Awaitable["AlarmHealth | None"]]
 Samples = tuple[Family, Sequence[tuple[str, float]]]  # suffix and labels as text, and the value
 
 
@@ -86,18 +106,37 @@ def scrape_of(query: str, headers: Mapping[str, str]) -> Scrape:
     )
 
 
+class Reading(NamedTuple):
+    """What was read of the server.
+
+    Attributes:
+        took_s: how long it took.
+        health: of alarms; None = it is not asked for, or may not be read.
+    """
+
+    queues: list[QueueMetrics]
+    took_s: float
+    health: AlarmHealth | None
+
+
 class Exporter:
     """Answers scrapes, in one event loop.
 
     Args:
         read: reads the metrics of all queues; None = there are no queues to read.
         of_process: metrics of the process that answers.
+        read_health: reads whether alarms are evaluated; None = that is not told.
     """
 
-    def __init__(self, read: Read | None, of_process: Callable[[], Iterable[Samples]] = tuple) -> None:
-        self._read = read
+    def __init__(
+        self,
+        read: Read | None,
+        of_process: Callable[[], Iterable[Samples]] = tuple,
+        read_health: ReadHealth | None = None,
+    ) -> None:
+        self._read, self._read_health = read, read_health
         self._of_process = of_process
-        self._reading: asyncio.Task[tuple[list[QueueMetrics], float] | None] | None = None
+        self._reading: asyncio.Task[Reading | None] | None = None
         self._good_until = 0.0
         self._is_up = True
 
@@ -109,7 +148,7 @@ class Exporter:
             part for family, samples in self._own(reads, found) if (part := family.written(scrape.format, samples))
         ]
         if found is not None:
-            queues = found[0]
+            queues = found.queues
             with_histograms = len(queues) <= MANY if scrape.with_histograms is None else scrape.with_histograms
             written = prometheus.write(
                 queues, scrape.format, with_histograms=with_histograms, with_created=scrape.with_created
@@ -130,15 +169,17 @@ class Exporter:
             self._reading.cancel()
             await asyncio.wait([self._reading])
 
-    def _own(self, reads: bool, found: tuple[list[QueueMetrics], float] | None) -> Iterable[Samples]:
+    def _own(self, reads: bool, found: Reading | None) -> Iterable[Samples]:
         yield BUILD, [(labels(version=rqsqs.__version__), 1)]
         if reads:
             yield UP, [("", int(found is not None))]
             if found is not None:
-                yield DURATION, [("", round(found[1], 6))]
+                yield DURATION, [("", round(found.took_s, 6))]
+                if found.health is not None and found.health.alarms + found.health.rules:
+                    yield from of_alarms(found.health)
         yield from self._of_process()
 
-    async def _queues(self, within: float) -> tuple[list[QueueMetrics], float] | None:
+    async def _queues(self, within: float) -> Reading | None:
         """What was read and how long that took; None = it could not be read in time."""
         reading = self._reading
         if reading is None or (reading.done() and time.monotonic() >= self._good_until):
@@ -146,12 +187,13 @@ class Exporter:
         done, _ = await asyncio.wait([reading], timeout=within)
         return reading.result() if done and not reading.cancelled() else None
 
-    async def _once(self) -> tuple[list[QueueMetrics], float] | None:
+    async def _once(self) -> Reading | None:
         assert self._read is not None
         started = time.monotonic()
         try:
             async with asyncio.timeout(MOST_S):
                 queues = await self._read()
+                health = None if self._read_health is None else await self._read_health()
         except (RqsqsError, TimeoutError) as error:
             self._say_down(str(error) or f"the server did not answer within {MOST_S:g} seconds")
             return None
@@ -161,13 +203,40 @@ class Exporter:
         finally:
             self._good_until = time.monotonic() + SHARED_S
         self._is_up = True
-        return queues, time.monotonic() - started
+        return Reading(queues, time.monotonic() - started, health)
 
     def _say_down(self, why: str) -> None:
         """Say it once, not with each scrape."""
         if self._is_up:
             log.warning("rqsqs_up is 0 until this is mended: %s", why)
         self._is_up = False
+
+
+def health_reader(connection: Connection) -> ReadHealth:
+    """Reads whether the alarms of a connection's prefix are evaluated."""
+
+    async def read() -> AlarmHealth | None:
+        from rqsqs._core.operations.alarms import read_health
+
+        try:
+            return await connection.transport.run(read_health(connection.transport.space))
+        except AuthenticationFailed as error:  # the rules of an older `rqsqs acl`
+            log.info("it cannot be told whether alarms are evaluated: %s", error)
+            return None
+
+    return read
+
+
+def of_alarms(health: AlarmHealth) -> Iterable[Samples]:
+    """The metrics of alarms, by which those who scrape see that nobody evaluates them."""
+    last = health.evaluation
+    yield ALARMS, [("", health.alarms)]
+    yield EVALUATED, [("", 0 if last is None else last.at_ms / 1000)]
+    yield EVALUATION_AGE, [("", math.inf if last is None else last.age_s)]
+    yield NOT_EVALUATED, [("", 0 if last is None else last.failed)]
+    yield WAITING, [("", health.waiting)]
+    yield OVERDUE, [("", health.overdue_s)]
+    yield ATTEMPTS, [(labels(outcome=outcome), health.counts.get(outcome, 0)) for outcome in OUTCOMES]
 
 
 def in_loop(

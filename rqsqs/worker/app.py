@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,6 +59,8 @@ class Worker:
             environment variable RQSQS_DURABILITY says. If that is required and not reached, the log tells.
         history: whether it writes the history of all queues when it is its turn: a call each minute, and more in one of
             all processes that may; None = unless the environment variable RQSQS_HISTORY is 0.
+        actions: the path of an actions file: the worker evaluates alarms, and does their actions as the file says, when
+            it is its turn; None = it does not. They have a thread of their own.
         options: for redis-py's connections.
 
     Raises:
@@ -79,10 +82,11 @@ class Worker:
         max_crashes: int = 5,
         durability: Durability | str | None = None,
         history: bool | None = None,
+        actions: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         how = concurrency, heartbeat_interval, shutdown_timeout, linger, max_extension, max_crashes, durability, history
-        self.settings = Settings(url, prefix, *how, options)
+        self.settings = Settings(url, prefix, *how, actions, options)
         self.handlers: dict[str, Handler] = {}
         self.queues: dict[str, tuple[QueueSettings, Mapping[str, str] | None]] = {}  # to be created
         self._middleware: list[middlewares.Function] = []
@@ -252,7 +256,7 @@ class Worker:
         Args:
             queues: serve these of its queues only, from now on.
             changes: url=, prefix=, concurrency=, heartbeat_interval=, shutdown_timeout=, linger=, max_extension=,
-                max_crashes=, durability=, history=, as for Worker.
+                max_crashes=, durability=, history=, actions=, as for Worker.
 
         Raises:
             UsageError: it is running; or it has no handler for one of the queues.
@@ -279,7 +283,7 @@ class Worker:
 
         Raises:
             UsageError: it has no handlers, or runs already.
-            QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
+            ActionsFileInvalid, QueueDoesNotExist, QueueNameExists, ServerError: right at the start.
         """
         import rqsqs.worker.runtime  # noqa: F401 - with redis-py, before there is a loop that it would keep waiting
         from rqsqs.worker import process

@@ -39,6 +39,10 @@ class RestartingThread:
         died = self._died
         return self._thread.is_alive() and (died is None or time.monotonic() - died < MISSED_S)
 
+    @property
+    def is_started(self) -> bool:
+        return self._thread.ident is not None
+
     def start(self) -> None:
         self._thread.start()
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rqsqs import _settings
 from rqsqs._core.actors import program
@@ -42,6 +42,9 @@ from rqsqs.worker.scheduler import Scheduler
 from rqsqs.worker.settings import Settings
 from rqsqs.worker.settler import Settler
 from rqsqs.worker.worker_queue import WorkerQueue
+
+if TYPE_CHECKING:
+    from rqsqs.worker.alarms import AlarmThread
 
 T = TypeVar("T")
 log = logging.getLogger("rqsqs.worker")
@@ -109,6 +112,11 @@ class Runtime:
         self.fetcher = Fetcher(self, *parts, self.transport, self.reports, settings.max_crashes)
         self.executor.fetch = self.fetcher.fetch
         self.confirm, self.expired = self.fetcher.confirm, self.executor.expired
+        self.alarms: AlarmThread | None = None
+        if settings.actions is not None:
+            from rqsqs.worker.alarms import AlarmThread  # only if somebody needs it
+
+            self.alarms = AlarmThread(settings, prefix)
         watch(self)
 
     def forked(self) -> None:
@@ -148,6 +156,8 @@ class Runtime:
             self.executor.begin()
             if defaults.writes_history(self.settings.history):
                 self._sampling = asyncio.create_task(self._sample())
+            if self.alarms is not None:
+                self.alarms.start()
             try:
                 await self._stop.wait()
                 await self._wind_up()
@@ -164,6 +174,9 @@ class Runtime:
             self.executor.close()
             self.heartbeat.thread.abort()
             await self.call(self.heartbeat.stop)
+            if self.alarms is not None:
+                self.alarms.stop()
+                await self.call(self.alarms.join, not self._abort.is_set())
             self._helpers.shutdown()
             self.transport.close()
             self.heartbeat.transport.close()
@@ -224,6 +237,8 @@ class Runtime:
 
     def _close_all(self) -> None:
         self.state = "stopping"
+        if self.alarms is not None:
+            self.alarms.stop()
         for queue in self.queues:
             if queue.is_open:
                 self._close(queue, "draining")
@@ -319,7 +334,8 @@ class Runtime:
         return found
 
     def threads(self) -> list[RestartingThread]:
-        return [self.heartbeat.thread, *self.executor.threads()]
+        alarms = [] if self.alarms is None else [self.alarms.thread]
+        return [self.heartbeat.thread, *self.executor.threads(), *alarms]
 
     def _describe(self, queue: WorkerQueue) -> dict[str, Any]:
         held = list(queue.held.copy().items())

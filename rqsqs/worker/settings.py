@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from rqsqs import _arguments as arguments
 from rqsqs import _settings
 from rqsqs._io import defaults
+from rqsqs._text import shown
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.models import Durability
 
@@ -26,6 +28,7 @@ class Settings:
     max_crashes: int
     durability: Durability | str | None
     history: bool | None
+    actions: str | os.PathLike[str] | None
     options: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -39,6 +42,8 @@ class Settings:
         arguments.count("max_crashes", self.max_crashes, 1000)
         _settings.durability(self.durability)
         defaults.writes_history(self.history)
+        if not isinstance(self.actions, str | os.PathLike | None):
+            raise InvalidParameterValue(f"actions must be the path of a file, or None, got {shown(self.actions)}")
 
 
 def seconds(what: str, value: Any, low: float, high: float) -> float:
@@ -60,3 +65,4 @@ class Changes(TypedDict, total=False):
     max_crashes: int
     durability: Durability | str | None
     history: bool | None
+    actions: str | os.PathLike[str] | None

@@ -17,7 +17,10 @@ pytest.importorskip("click")
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._core.operations.alarms import read_health, release_actions
+from rqsqs.alarms.running import AlarmRunner
 from rqsqs.cli.acl_rules import ROLES, rules
+from rqsqs.metrics.sampling import Sampler
 from rqsqs.testing import VirtualClock
 from rqsqs.worker import Worker
 from tests.servers import Server
@@ -152,6 +155,48 @@ def test_a_worker_works(users: Users) -> None:
             assert owner.queue("orders").consumers()
         finally:
             running.stop()
+
+
+ALWAYS = rqsqs.Alarm(
+    "always", metric_name="visible", queue="orders", threshold=0, comparison_operator=">=",
+    treat_missing_data="breaching", alarm_actions=["arn:aws:sqs:us-east-1:000000000000:other"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ["evaluator", "worker", "gateway", "admin"])
+def test_who_evaluates_may_do_so(users: Users, role: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Evaluate, follow events, act, and write the history of queues."""
+
+    async def once(url: str) -> None:
+        async with aio.connect(url, prefix=users.prefix) as connection:
+            runner = AlarmRunner(connection)
+            assert await connection.transport.run(runner.evaluator.turn()) is not None
+            assert runner.evaluator.is_holder
+            await runner.outbox.until_done()
+            await connection.transport.run(release_actions(connection.transport.space, ["none"]))
+            assert await connection.transport.run(Sampler(connection.transport.space).turn()) is not None
+
+    with rqsqs.connect(users.server.url, prefix=users.prefix) as owner:
+        owner.alarms.put(ALWAYS)
+        owner.alarms.put(rqsqs.CompositeAlarm("both", "ALARM(always) OR OK(always)"))
+        owner.event_rules.put(rqsqs.EventRule("new", kinds=["queue-created"], actions=["log:"]))
+        owner.create_queue("new")
+        owner.queue("other").purge()
+        asyncio.run(asyncio.wait_for(once(users.url(role)), 100))
+        assert owner.alarms.get("always").state.value == "ALARM"
+        assert [event.summary for event in owner.event_rules.history("new")] == ["Successfully executed action log:"]
+        assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+        assert [event.summary for event in owner.alarms.history("always") if event.kind == "Action"] == [
+            f"Successfully executed action {ALWAYS.alarm_actions[0]}"
+        ]
+        assert owner.queue("other").counts().visible == 1
+
+
+def test_an_exporter_sees_alarms_and_changes_none(users: Users) -> None:
+    with users.connect("exporter") as connection:
+        refused(connection.alarms.put, ALWAYS)
+        assert connection.transport.run(read_health(connection.transport.space)).alarms == 0
+        assert connection.alarms.list() == []
 
 
 def test_an_exporter_reads_numbers_and_changes_nothing(users: Users) -> None:
@@ -300,6 +345,7 @@ POWER: dict[str, dict[str, bool]] = {  # what no program of the role does, and w
     "producer": {SET_META: True, REMOVE: True, "return redis.call('ZREM', KEYS[1], 'x')": False},
     "consumer": {SET_META: True, REMOVE: True, "return redis.call('FLUSHALL')": False},
     "worker": {SET_META: True, REMOVE: True, "return redis.call('KEYS', '*')": False},
+    "evaluator": {SET_META: True, REMOVE: True, "return redis.call('FLUSHALL')": False},
     "exporter": {"return redis.call('HGETALL', KEYS[1])": True, SET_META: False, REMOVE: False},
     "gateway": {SET_META: True, REMOVE: True, "return redis.call('INFO')": False},
     "admin": {SET_META: True, REMOVE: True, "return redis.call('CONFIG', 'SET', 'save', '')": False},

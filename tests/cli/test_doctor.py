@@ -14,8 +14,12 @@ pytest.importorskip("rich")
 import redis
 
 import rqsqs
+from rqsqs._core.alarm_records import AlarmEvaluation
+from rqsqs._core.operations.alarms import mark_evaluation, read_actions, settle_action
+from rqsqs.cli.doctor import check_alarms
 from rqsqs.cli.doctor_checks import CHECKS, check_server
 from rqsqs.cli.doctor_checks import Server as CheckedServer
+from rqsqs.testing import VirtualClock
 from tests.cli.tools import Run, records, wait_for
 from tests.servers import Kind, Server, find_binary
 
@@ -54,7 +58,12 @@ def test_a_healthy_server_is_fit(run: Run, start: Start) -> None:
         connection.create_queue("dead")
         connection.create_queue("unrelated", dead_letter_queue="dead")
     found = levels(run, server.url)
-    assert found == dict.fromkeys(CHECKS, "ok") | {"queues": "ok", "damage": "ok", "numbers": "ok"}
+    assert found == dict.fromkeys(CHECKS, "ok") | {
+        "queues": "ok",
+        "damage": "ok",
+        "numbers": "ok",
+        "alarms": "ok",
+    }
     result = run("--url", server.url, "doctor")
     assert "ok    the server is Valkey" in result.stdout
     assert "appendfsync always: a crash costs nothing that was sent" in result.stdout
@@ -206,3 +215,44 @@ def test_an_old_server_and_a_wrong_clock() -> None:
 def test_unix_sockets_and_embedded_servers_are_examined(run: Run, start: Start, tmp_path: Path) -> None:
     assert "the server is Valkey" in run("--url", start(unix_socket=True).url, "doctor").stdout
     assert "appendfsync always" in run("--url", f"embedded://{tmp_path}/q", "doctor").stdout
+
+
+def test_alarms_that_nobody_evaluates_are_a_failure(valkey_url: str, prefix: str) -> None:
+    def told(connection: rqsqs.Connection) -> list[tuple[str, str, str]]:
+        return [(finding.check, finding.level, finding.text) for finding in check_alarms(connection)]
+
+    clock = VirtualClock()
+    with rqsqs.connect(valkey_url, prefix=prefix, clock=clock) as connection:
+        space, run = connection.transport.space, connection.transport.run
+        ((check, level, text),) = told(connection)
+        assert (check, level) == ("alarms", "ok")
+        assert text.startswith("no alarms")
+        connection.alarms.put(
+            rqsqs.Alarm("a", metric_name="visible", queue="q", threshold=1, comparison_operator=">",
+                        alarm_actions=["log:"])
+        )  # fmt: skip
+        assert told(connection) == [("alarms", "fail", "nobody evaluates 1 alarm: never yet")]
+        now_ms = clock.now_us() // 1000
+        run(mark_evaluation(space, AlarmEvaluation(now_ms, 0.0, now_ms // 60_000, "me", 1, failed=1)))
+        connection.alarms.set_state("a", "ALARM", "a test")
+        assert [finding[:2] for finding in told(connection)] == [("alarms", "ok"), ("alarms", "warn")]
+        clock.advance(200)
+        late, overdue = told(connection)
+        assert late == ("alarms", "fail", "nobody evaluates 1 alarm: for 3 min, as me did last")
+        assert overdue[:2] == ("actions", "fail")
+        now_ms = clock.now_us() // 1000
+        run(mark_evaluation(space, AlarmEvaluation(now_ms, 0.0, now_ms // 60_000, "me", 1)))
+        (entry,) = run(read_actions(space)).entries
+        run(settle_action(space, entry, "failed", now_ms, None, now_ms + 5000))
+        check, level, text = told(connection)[1]
+        assert (check, level) == ("actions", "warn")
+        assert text.startswith("actions of alarms fail, the last one ")
+        assert text.endswith(" ago; 1 action to be tried again")
+        run(settle_action(space, entry, "given_up", now_ms, None))
+        check, level, text = told(connection)[1]
+        assert (check, level) == ("actions", "warn")
+        assert text.startswith("an action of an alarm failed and was given up ")
+        clock.advance(86_400)
+        now_ms = clock.now_us() // 1000
+        run(mark_evaluation(space, AlarmEvaluation(now_ms, 0.0, now_ms // 60_000, "me", 1)))
+        assert [finding[:2] for finding in told(connection)] == [("alarms", "ok")]

@@ -67,7 +67,9 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for unit in UNITS:
         [line] = re.findall(r"^ExecStart=\S*/rqsqs (.*)$", unit.read_text("utf-8"), re.MULTILINE)
         yield unit.name, shlex.split(line)
-    in_comments = re.compile(r"^#.*(?<!--namespace )\brqsqs ((?:keys|doctor|gateway|worker|create) .*)$", re.MULTILINE)
+    in_comments = re.compile(
+        r"^#.*(?<!--namespace )\brqsqs ((?:keys|doctor|gateway|worker|alarms|create) .*)$", re.MULTILINE
+    )
     for file in (ROOT / "Dockerfile", DEPLOY / "compose.yaml", *UNITS, *(DEPLOY / "kubernetes").glob("*.yaml")):
         for line in in_comments.findall(file.read_text("utf-8")):
             yield f"{file.name}, comment", shlex.split(re.split(r"  +", line)[0])

@@ -26,6 +26,7 @@ pytest.importorskip("prometheus_client")
 import yaml
 
 import rqsqs
+from rqsqs._core.alarm_records import AlarmHealth
 from rqsqs.gateway.counts import Counts
 from rqsqs.gateway.metrics import GatewayMetrics
 from rqsqs.gateway.settings import GatewaySettings
@@ -67,6 +68,7 @@ def exported() -> dict[str, set[str]]:
     counts.note(Request(), 200)  # type: ignore[arg-type]
     own = GatewayMetrics(GatewaySettings(), counts)._of_process()
     more = [(exporter.UP, [("", 1)]), (exporter.DURATION, [("", 1)]), (exporter.BUILD, [(labels(version="1"), 1)])]
+    more += exporter.of_alarms(AlarmHealth(0, 1, 0, None, 0, 0.0, {}))
     text = text_of([EVERYTHING], TEXT) + "".join([family.written(TEXT, samples) for family, samples in [*more, *own]])
     found: dict[str, set[str]] = {"up": set(), "ALERTS": {"alertname", "alertstate", "queue"}}
     for name, given in [*series(text, TEXT), *read(told(WORKER))]:
@@ -260,6 +262,9 @@ def test_a_live_fleet_is_scraped_and_sets_off_alerts(valkey_url: str, prefix: st
         dead = connection.create_queue("dead")
         orders = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
         nobody = connection.create_queue("nobody")
+        connection.alarms.put(
+            rqsqs.Alarm("late", metric_name="visible", queue="nobody", threshold=1, comparison_operator=">")
+        )
         about, serving = first(gateway), first(serve)
         targets = {
             "rqsqs": about["metrics_url"].removeprefix("http://").removesuffix("/metrics"),
@@ -290,6 +295,8 @@ def test_a_live_fleet_is_scraped_and_sets_off_alerts(valkey_url: str, prefix: st
                 fires("RqsqsDeadLetters", "dead")
                 fires("RqsqsDeadLettersLieThere", "dead")
                 fires("RqsqsBacklogWithoutConsumer", "nobody")
+                found = prometheus.until('ALERTS{alertname="RqsqsAlarmsNotEvaluated", alertstate="firing"}')
+                assert len(found) == 1, "both exporters tell that nobody evaluates alarms, and one alert comes of it"
                 nobody.pause()
                 fires("RqsqsQueuePaused", "nobody")
                 silent = {"Bytes sent", "Groups in flight", "Noisy groups", "Oldest message of quiet groups"}

@@ -45,12 +45,19 @@ def running(
         assert not thread.is_alive()
 
 
-def client_of(address: str, key: str = "test", secret: str = "secret", service: str = "sqs", **options: Any) -> Any:
+def client_of(
+    address: str,
+    key: str = "test",
+    secret: str = "secret",
+    service: str = "sqs",
+    region: str = "us-east-1",
+    **options: Any,
+) -> Any:
     """boto3's client."""
     return boto3.client(
         service,
         endpoint_url=address,
-        region_name="us-east-1",
+        region_name=region,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
         config=Config(retries={"total_max_attempts": 1}, **options),

@@ -9,12 +9,16 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("prometheus_client")
 
+import rqsqs
+import rqsqs.aio
+from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth
 from rqsqs.errors import ServerError
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.metrics import exporter
@@ -321,3 +325,51 @@ def test_requests_are_answered_by_a_loop() -> None:
         thread.join()
         loop.close()
         assert get(f"{listener.url}/metrics?a") == (503, b"the process is ending, or has too much to do\n")
+
+
+def test_alarms_that_nobody_evaluates_are_told_and_no_alarms_are_not() -> None:
+    health: AlarmHealth | None = AlarmHealth(1_790_000_000_000, 2, 0, None, 3, 200.5, {"done": 5, "failed": 1})
+
+    async def read_health() -> AlarmHealth | None:
+        return health
+
+    async def told() -> dict[str, float]:
+        one = Exporter(Server(), read_health=read_health)
+        values = found(await one.answer(Scrape(OPENMETRICS)))
+        return {name: value for (name, _), value in values.items() if name.startswith("rqsqs_alarm")}
+
+    async def main() -> None:
+        nonlocal health
+        never = await told()
+        assert never["rqsqs_alarms"] == 2
+        assert never["rqsqs_alarms_evaluation_age_seconds"] == float("inf")
+        assert never["rqsqs_alarms_evaluated_timestamp_seconds"] == 0
+        assert (never["rqsqs_alarm_actions_waiting"], never["rqsqs_alarm_actions_overdue_seconds"]) == (3, 200.5)
+        assert never["rqsqs_alarm_action_attempts_total"] == 0  # the last one, given_up
+        assert health is not None
+        health = replace(health, evaluation=AlarmEvaluation(1_789_999_999_500, 0.5, 1, "me", 2, failed=1))
+        lately = await told()
+        assert lately["rqsqs_alarms_evaluation_age_seconds"] == 0.5
+        assert lately["rqsqs_alarms_evaluated_timestamp_seconds"] == 1_789_999_999.5
+        assert lately["rqsqs_alarms_not_evaluated"] == 1
+        health = replace(health, alarms=0)
+        assert await told() == {}
+        health = None
+        assert await told() == {}
+
+    asyncio.run(main())
+
+
+def test_the_alarms_of_a_server_are_told(valkey_url: str, prefix: str) -> None:
+    async def main() -> None:
+        async with rqsqs.aio.connect(valkey_url, prefix=prefix) as connection:
+            await connection.create_queue("orders")
+            one = Exporter(connection.metrics, read_health=exporter.health_reader(connection))
+            assert ("rqsqs_alarms", frozenset()) not in found(await one.answer(Scrape(TEXT)))
+            await connection.alarms.put(
+                rqsqs.Alarm("a", metric_name="visible", queue="orders", threshold=1, comparison_operator=">")
+            )
+            one = Exporter(connection.metrics, read_health=exporter.health_reader(connection))
+            assert found(await one.answer(Scrape(TEXT)))["rqsqs_alarms", frozenset()] == 1
+
+    asyncio.run(main())

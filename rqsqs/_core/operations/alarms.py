@@ -314,17 +314,15 @@ def read_health(space: Keyspace) -> Operation:
     """The result is an AlarmHealth."""
 
     def parse(reply: list[Any]) -> AlarmHealth:
-        now, alarms, evaluated, waiting, first, *found = reply
+        now, alarms, rules, evaluated, waiting, first, *found = reply
         counts = {}
         for name, value in zip(found[::2], found[1::2], strict=True):
             with contextlib.suppress(ValueError):
                 counts[name.decode(errors="replace")] = int(value)
-        overdue_ms = int(now) - int(float(first)) if first else 0
-        return AlarmHealth(
-            int(now), alarms, _evaluated(evaluated, int(now)), waiting, max(overdue_ms, 0) / 1000, counts
-        )
+        overdue_s = max(int(now) - float(first), 0.0) / 1000 if first else 0.0
+        return AlarmHealth(int(now), alarms, rules, _evaluated(evaluated, int(now)), waiting, overdue_s, counts)
 
-    keys = space.alarms("definitions evaluated outbox_due action_counts")
+    keys = space.alarms("definitions evaluated outbox_due action_counts rules")
     return Operation("read_alarm_health", keys, (space.now_us(),), parse)
 
 

@@ -144,15 +144,15 @@ class ActionsFile(WatchedFiles[ActionsConfig]):
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         *,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(lambda: read(path, environ=environ), f"the actions file {path}", log, clock)
+        super().__init__(lambda: read(path, environ=environ), f"the actions file {os.fspath(path)}", log, clock)
 
 
-def read(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> ActionsConfig:
+def read(path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.environ) -> ActionsConfig:
     """Read an actions file.
 
     Args:
