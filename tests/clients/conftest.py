@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,20 +24,21 @@ SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # with what has to be encod
 KEYS = {"tour": "AKIAIOSFODNN7EXAMPLE", "celery": "AKIAIOSFODNN7CELERY", "keda": "AKIAIOSFODNN7KEDA"}
 
 
-def user(name: str, actions: Iterable[str]) -> str:
-    """A user of the keys file, and what it may do with queues that begin with tour-."""
+def user(name: str, actions: Collection[str]) -> str:
+    """A user of the keys file, and what it may do with queues that begin with tour-, and with alarms and metrics."""
+    anywhere = sorted(action for action in actions if action == "sqs:ListQueues" or action.startswith("cloudwatch:"))
     return f"""
 [users.{name}]
 tags = {{ team = "examples" }}
 
 [[users.{name}.statements]]
 Effect = "Allow"
-Action = {sorted(set(actions) - {"sqs:ListQueues"})}
+Action = {sorted(set(actions) - set(anywhere))}
 Resource = "arn:aws:sqs:us-east-1:000000000000:tour-*"
 
 [[users.{name}.statements]]
 Effect = "Allow"
-Action = "sqs:ListQueues"
+Action = {sorted({"sqs:ListQueues", *anywhere})}
 Resource = "*"
 
 [[users.{name}.keys]]
@@ -48,14 +49,14 @@ secret = "{SECRET}"
 
 def actions_in(page: str) -> list[str]:
     """What a page of docs/clients says that a key has to be allowed."""
-    return re.findall(r"`(sqs:\w+)`", (ROOT / "docs" / "clients" / page).read_text("utf-8"))
+    return re.findall(r"`((?:sqs|cloudwatch):\w+)`", (ROOT / "docs" / "clients" / page).read_text("utf-8"))
 
 
 def keys_file() -> str:
     """One user for the tours, and two that may do what the docs say and no more."""
     return "".join(
         [
-            user("tour", ["sqs:*"]),
+            user("tour", ["sqs:*", "cloudwatch:*"]),
             user("celery", actions_in("celery.md")),
             user("keda", actions_in("infrastructure.md")),
             '[[sealing]]\nsecret = "a secret of forty-three characters for tests."\n',
@@ -92,6 +93,7 @@ class RunningGateway:
             | {each: os.environ[each] for each in kept if each in os.environ}
             | {
                 "AWS_ENDPOINT_URL_SQS": self.address,
+                "AWS_ENDPOINT_URL_CLOUDWATCH": self.address,
                 "AWS_ENDPOINT_URL_STS": self.address,
                 "AWS_ACCESS_KEY_ID": KEYS[name],
                 "AWS_SECRET_ACCESS_KEY": SECRET,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -150,6 +151,24 @@ def test_keda_counts_the_messages(gateway: RunningGateway, sqs: Any, name: str) 
         assert read(keda, queue_url, *wanted) == wanted
     with pytest.raises(ClientError, match="AccessDenied"):
         keda.receive_message(QueueUrl=url)
+
+
+def test_keda_asks_for_metrics(gateway: RunningGateway) -> None:
+    """The scaler aws-cloudwatch; tests/cloudwatch/test_cloudwatch_clients.py looks at what it is told."""
+    keda = client_of(gateway, "cloudwatch", "keda")
+    metric = {
+        "Namespace": "AWS/SQS",
+        "MetricName": "ApproximateNumberOfMessagesVisible",
+        "Dimensions": [{"Name": "QueueName", "Value": "tour-keda"}],
+    }
+    query = {"Id": "c1", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Average"}, "ReturnData": True}
+    now = datetime.now(UTC)
+    found = keda.get_metric_data(
+        MetricDataQueries=[query], StartTime=now - timedelta(minutes=5), EndTime=now, ScanBy="TimestampDescending"
+    )
+    assert [(each["Id"], each["StatusCode"]) for each in found["MetricDataResults"]] == [("c1", "Complete")]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        keda.describe_alarms()
 
 
 def test_a_key_may_do_what_its_policy_says_and_no_more(gateway: RunningGateway, sqs: Any) -> None:

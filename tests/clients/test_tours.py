@@ -65,6 +65,12 @@ def test_aws_cli(gateway: RunningGateway) -> None:
     check_queues(gateway, "tour-awscli")
 
 
+def test_alarms_and_metrics_with_the_aws_cli(gateway: RunningGateway, tmp_path: Path) -> None:
+    needs("awscli", is_slow=True)
+    env = gateway.env | {"PATH": f"{python_of('awscli').parent}:{gateway.env['PATH']}"}
+    assert "done" in run(["sh", EXAMPLES / "awscli" / "cloudwatch.sh", "tour-cloudwatch"], env, tmp_path)
+
+
 def test_node(gateway: RunningGateway, tmp_path: Path) -> None:
     needs("node")
     shutil.copytree(EXAMPLES / "node", tmp_path / "node")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +11,12 @@ import pytest
 
 pytest.importorskip("boto3")
 
+import boto3
 from botocore.exceptions import ClientError, WaiterError
 
+from rqsqs._core.flows.metric_history import sample
 from tests.cloudwatch.calls import check
+from tests.lua.conftest import Engine
 
 ACCOUNT = "000000000000"
 HOOK = f"arn:aws:sns:us-east-1:{ACCOUNT}:ops"
@@ -214,3 +219,115 @@ def test_terraform_makes_changes_and_removes_a_composite_alarm(cloudwatch: Any) 
     cloudwatch.delete_alarms(AlarmNames=["any"])
     assert read_alarm(cloudwatch, "any", "CompositeAlarm") is None
     assert read_alarm(cloudwatch, "late") is not None
+
+
+# Metrics of the last minutes
+
+
+@pytest.fixture
+def sampled(valkey_url: str, prefix: str) -> Iterator[datetime]:
+    """Twenty minutes in each of which five messages were sent; when they ended."""
+    engine = Engine(valkey_url, prefix)
+    end_ms = int(time.time() // 60) * 60_000
+    engine.clock.advance_ms(end_ms - 20 * 60_000 - engine.clock.ms)
+    queue = engine.queue("orders")
+    for _ in range(20):
+        engine.send(queue, *"abcde")
+        engine.clock.advance_ms(60_000)
+        assert not engine.run(sample(engine.transport.space)).errors
+    yield datetime.fromtimestamp(end_ms / 1000, UTC)
+    engine.transport.close()
+
+
+DIMENSIONS = [{"Name": "QueueName", "Value": "orders"}]
+
+
+def keda(cloudwatch: Any, query: dict[str, Any], now: datetime, period_s: int = 300) -> float:
+    """The scaler aws-cloudwatch: a window that ends with a period, newest point first, of which it takes the first."""
+    end = datetime.fromtimestamp(now.timestamp() // period_s * period_s, UTC)
+    answer = cloudwatch.get_metric_data(
+        StartTime=end - timedelta(seconds=300), EndTime=end, ScanBy="TimestampDescending", MetricDataQueries=[query]
+    )
+    assert answer["MetricDataResults"]
+    return float(answer["MetricDataResults"][0]["Values"][0])
+
+
+def test_keda_scales_by_a_metric(cloudwatch: Any, sampled: datetime) -> None:
+    def query(stat: str, name: str, **more: Any) -> dict[str, Any]:
+        metric = {"Namespace": "AWS/SQS", "MetricName": name, "Dimensions": DIMENSIONS}
+        return {"Id": "c1", "MetricStat": {"Metric": metric, "Period": 300, "Stat": stat, **more}, "ReturnData": True}
+
+    assert keda(cloudwatch, query("Sum", "NumberOfMessagesSent"), sampled) == 25
+    assert keda(cloudwatch, query("Sum", "NumberOfMessagesSent", Unit="Count"), sampled) == 25
+    assert keda(cloudwatch, query("Average", "ApproximateNumberOfMessagesVisible"), sampled) > 0
+    with pytest.raises(ClientError) as refused:  # an expression there is SQL of Metrics Insights
+        keda(cloudwatch, {"Id": "q1", "Expression": 'SELECT MAX(x) FROM "AWS/SQS"', "Period": 60}, sampled)
+    assert refused.value.response["Error"]["Code"] == "ValidationError"
+
+
+def test_metrics_by_all_three_actions(cloudwatch: Any, sampled: datetime) -> None:
+    start = sampled - timedelta(minutes=10)
+    found = cloudwatch.get_metric_statistics(
+        Namespace="AWS/SQS",
+        MetricName="NumberOfMessagesSent",
+        Dimensions=DIMENSIONS,
+        StartTime=start,
+        EndTime=sampled,
+        Period=60,
+        Statistics=["Sum", "SampleCount"],
+    )
+    assert found["Label"] == "NumberOfMessagesSent"
+    points = sorted(found["Datapoints"], key=lambda point: point["Timestamp"])
+    assert [point["Timestamp"] for point in points] == [start + timedelta(minutes=n) for n in range(10)]
+    assert {(point["Sum"], point["Unit"]) for point in points} == {(5.0, "Count")}
+
+    queries = [
+        {
+            "Id": "sent",
+            "MetricStat": {
+                "Metric": {"Namespace": "AWS/SQS", "MetricName": "NumberOfMessagesSent", "Dimensions": DIMENSIONS},
+                "Period": 60,
+                "Stat": "Sum",
+            },
+            "ReturnData": False,
+        },
+        {"Id": "twice", "Expression": "sent * 2", "Label": "${LABEL} x 2"},
+    ]
+    data = cloudwatch.get_metric_data(
+        MetricDataQueries=queries, StartTime=start, EndTime=sampled, ScanBy="TimestampAscending"
+    )
+    [result] = data["MetricDataResults"]
+    assert (result["Id"], result["StatusCode"], result["Values"]) == ("twice", "Complete", [10.0] * 10)
+    assert result["Timestamps"] == [start + timedelta(minutes=n) for n in range(10)]
+    del queries[0]["ReturnData"]
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries[:1], StartTime=start, EndTime=sampled, PaginationConfig={"PageSize": 4}
+    )
+    assert [value for page in pages for result in page["MetricDataResults"] for value in result["Values"]] == [5.0] * 10
+
+    pages = cloudwatch.get_paginator("list_metrics").paginate(Namespace="AWS/SQS", Dimensions=DIMENSIONS)
+    metrics = [metric for page in pages for metric in page["Metrics"]]
+    assert "NumberOfMessagesSent" in {metric["MetricName"] for metric in metrics}
+    assert all(metric["Dimensions"] == DIMENSIONS for metric in metrics)
+
+
+def test_resources(cloudwatch: Any, sampled: datetime) -> None:
+    """boto3's resource: alarms and metrics as objects."""
+    session = boto3.Session(region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    resource = session.resource("cloudwatch", endpoint_url="http://127.0.0.1:9")
+    resource.meta.client = cloudwatch
+    metric = resource.Metric("AWS/SQS", "NumberOfMessagesSent")
+    put = alarm("busy", MetricName="NumberOfMessagesSent", Statistic="Sum")
+    found = metric.put_alarm(**{name: put[name] for name in put if name not in ("Namespace", "MetricName")})
+    assert found.name == "busy"
+    assert found.threshold == 300.0
+    assert [each.name for each in resource.alarms.all()] == ["busy"]
+    statistics = metric.get_statistics(
+        Dimensions=DIMENSIONS, StartTime=sampled - timedelta(minutes=5), EndTime=sampled, Period=300, Statistics=["Sum"]
+    )
+    assert sum(point["Sum"] for point in statistics["Datapoints"]) == 25
+    found.set_state(StateValue="OK", StateReason="a drill")
+    found.reload()
+    assert found.state_value == "OK"
+    found.delete()
+    assert list(resource.alarms.all()) == []
