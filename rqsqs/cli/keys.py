@@ -52,10 +52,13 @@ def group() -> None:
     "--root", "is_root", is_flag=True, help="The new user is the root user of its account: it may do everything."
 )
 @click.option(
-    "--allow", multiple=True, metavar="ACTIONS", help="Actions that a new user may do, such as SendMessage,Get*."
+    "--allow",
+    multiple=True,
+    metavar="ACTIONS",
+    help="Actions that a new user may do, such as SendMessage,Get* or cloudwatch:DescribeAlarms.",
 )
 @click.option("--queue", "queues", multiple=True, metavar="PATTERN",
-              help="The queues on which it may, such as orders or orders-* [all].")  # fmt: skip
+              help="The queues on which it may, such as orders or orders-* [all]; it binds no alarms.")  # fmt: skip
 @click.option("--policy", "policy_files", multiple=True, metavar="FILE",
               help="A policy of IAM in JSON, which the gateway reads from beside the keys file.")  # fmt: skip
 @click.option("--tag", "tags", type=PAIR, multiple=True, metavar="NAME=VALUE", help="A tag of a new user.")
@@ -105,21 +108,35 @@ def add(
 
 
 def _statements(allow: tuple[str, ...], queues: tuple[str, ...]) -> list[dict[str, Any]]:
-    from rqsqs.gateway.permissions import OF_BATCHES
-    from rqsqs.gateway.wildcards import Pattern
-    from rqsqs.sqs import ACTIONS
-
     actions = [action.strip() for text in allow for action in text.split(",") if action.strip()]
     for action in actions:
-        pattern = Pattern(action.lower().removeprefix("sqs:"), has_variables=False)
-        if not any(pattern.matches(each.lower(), lambda _: None) for each in ACTIONS if each not in OF_BATCHES):
-            instead = OF_BATCHES.get(action.removeprefix("sqs:"), "SendMessage")
-            raise click.UsageError(f"--allow must be actions of SQS, such as {instead}, got {action!r:.80}")
-    if not actions:
-        return []
-    spelled = [action if ":" in action or action == "*" else f"sqs:{action}" for action in actions]
+        _check_action(action)
+    of_alarms = [action for action in actions if _is_cloudwatch(action)]
+    of_queues = [
+        action if ":" in action or action == "*" else f"sqs:{action}" for action in actions if action not in of_alarms
+    ]
     resources: Any = [f"arn:*:sqs:*:*:{queue}" for queue in queues] or "*"
-    return [{"Effect": "Allow", "Action": spelled, "Resource": resources}]
+    found = [(of_queues, resources), (of_alarms, "*")]
+    return [{"Effect": "Allow", "Action": names, "Resource": about} for names, about in found if names]
+
+
+def _is_cloudwatch(action: str) -> bool:
+    return action.lower().startswith("cloudwatch:")
+
+
+def _check_action(action: str) -> None:
+    from rqsqs import cloudwatch, sqs
+    from rqsqs.gateway.permissions import OF_BATCHES
+    from rqsqs.gateway.wildcards import Pattern
+
+    known = cloudwatch.ACTIONS if _is_cloudwatch(action) else sqs.ACTIONS
+    pattern = Pattern(action.lower().removeprefix("sqs:").removeprefix("cloudwatch:"), has_variables=False)
+    if not any(pattern.matches(each.lower(), lambda _: None) for each in known if each not in OF_BATCHES):
+        instead = OF_BATCHES.get(action.removeprefix("sqs:"), "SendMessage")
+        raise click.UsageError(
+            f"--allow must be actions of SQS, such as {instead}, or of CloudWatch, such as cloudwatch:DescribeAlarms, "
+            f"got {action!r:.80}"
+        )
 
 
 @group.command("ls")

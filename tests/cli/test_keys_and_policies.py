@@ -98,6 +98,31 @@ def test_a_decision_is_explained_statement_by_statement(
     assert "its condition on aws:sourceip does not hold: it is 10.1.2.3" in inside
 
 
+def test_permissions_for_alarms_and_metrics(run: Run, keys: str) -> None:
+    allow = "cloudwatch:DescribeAlarms, SendMessage,cloudwatch:Get*"
+    run("keys", "add", "ops", "--allow", allow, "--queue", "orders", "--keys", keys)
+    said = run("keys", "add", "x", "--allow", "cloudwatch:SendMessage", "--keys", keys, code=2).stderr
+    assert "or of CloudWatch, such as cloudwatch:DescribeAlarms, got 'cloudwatch:SendMessage'" in said
+    ask = ("policy", "test", "--keys", keys, "--key", "ops", "--action")
+    arn = "arn:aws:cloudwatch:us-east-1:000000000000:alarm:"
+    assert f"cloudwatch:DescribeAlarms on {arn}late: statement 2" in run(
+        *ask, "cloudwatch:DescribeAlarms", "--alarm", "late"
+    ).stdout.replace("\n", " ")
+    assert f"on {arn}*: statement 2" in run(*ask, "cloudwatch:DescribeAlarms").stdout.replace("\n", " ")
+    assert "on *: statement 2" in run(*ask, "cloudwatch:GetMetricData").stdout.replace("\n", " ")
+    denied = run(*ask, "cloudwatch:SetAlarmState", "--alarm", "late", "--json", code=1)
+    assert records(denied)[-1]["message"].endswith("allows the cloudwatch:SetAlarmState action")
+    for wrong, text in (
+        (["cloudwatch:SetAlarmState"], "--alarm must be given: SetAlarmState is about an alarm"),
+        (["cloudwatch:SetAlarmState", "--queue", "orders"], "--queue must be left out"),
+        (["cloudwatch:SetAlarmState", "--account", OWN], "--account must be left out"),
+        (["cloudwatch:SendMessage"], "--action must be an action of SQS, such as SendMessage, or of CloudWatch"),
+        (["sqs:SetAlarmState"], "--action must be an action of SQS"),
+        (["SendMessage", "--queue", "orders", "--alarm", "late"], "--alarm must be left out"),
+    ):
+        assert text in run(*ask, *wrong, code=2).stderr
+
+
 def test_other_accounts_and_anonymous_callers(
     run: Run, keys: str, connection: rqsqs.Connection, valkey_url: str, prefix: str
 ) -> None:

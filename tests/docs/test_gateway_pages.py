@@ -69,7 +69,7 @@ def test_the_queues_file_can_be_read(tmp_path: Path) -> None:
 
 
 def test_it_lists_the_condition_keys() -> None:
-    listed = {name.lower() for name in re.findall(r"`(aws:\w+)`", AUTHORIZATION)}
+    listed = {name.lower() for name in re.findall(r"`((?:aws|cloudwatch):\w+)`", AUTHORIZATION)}
     constant = {"aws:principalisawsservice", "aws:viaawsservice"}  # always false
     assert listed == set(_KEYS) - constant
     assert {"aws:PrincipalTag/...", "aws:RequestTag/...", "aws:ResourceTag/..."} <= set(
