@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgpack
 
@@ -120,8 +120,12 @@ def read_last(data: bytes) -> Last | None:
         return None
 
 
-def read_rows(stored: Iterable[bytes]) -> list[Row]:
-    """Rows; those that cannot be read are left out."""
+def read_rows(stored: Iterable[bytes], chosen: Chosen | None = None) -> list[Row]:
+    """Rows; those that cannot be read are left out.
+
+    Args:
+        chosen: nothing but these columns; None = all.
+    """
     found = []
     for data in stored:
         with contextlib.suppress(*UNREADABLE):
@@ -129,7 +133,8 @@ def read_rows(stored: Iterable[bytes]) -> list[Row]:
                 continue
             at_ms = int(data[:13])
             span_ms, values = msgpack.unpackb(data[13:], strict_map_key=False)
-            found.append(Row(at_ms, max(int(span_ms), 0), with_ages(usable(values), at_ms)))
+            known = usable(values if chosen is None else {c: v for c, v in values.items() if c in chosen})
+            found.append(Row(at_ms, max(int(span_ms), 0), with_ages(known, at_ms)))
     return found
 
 
@@ -243,82 +248,102 @@ def points(rows: Iterable[Row], last: Last | None, since_ms: int, until_ms: int,
         rows: in their order, also one before `since_ms`, if there is one.
     """
     first, end, minutes = since_ms // MINUTE_MS, -(-until_ms // MINUTE_MS), period_s // 60
-    found = [_Period(_IDLE) for _ in range(first, end, minutes)]
+    found = [_Period() for _ in range(first, end, minutes)]
     for sample in samples(rows, last, first):
         if first <= sample.minute < end:
             found[(sample.minute - first) // minutes].add(sample)
     return [period.point((first + n * minutes) * 60_000, period_s) for n, period in enumerate(found)]
 
 
-def only(rows: Iterable[Row], names: Collection[str]) -> list[Row]:
-    """Rows with nothing but these metrics (as in HistoryPoint), and what tells that something was measured at all."""
-    letters = {letter[0] for letter, name in ((DWELL, "dwell"), (PROCESSING, "processing")) if name in names}
-    letters |= {CONSUMERS[0] for name in names if name.startswith("consumers")}
-    kept = _columns(names)
-    return [
-        replace(row, values={c: value for c, value in row.values.items() if c in kept or c[0] in letters})
-        for row in rows
-    ]
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Columns of some metrics: to read many hours, and little of each.
+
+    Attributes:
+        numbers: columns of counters and gauges, with the metric (as in HistoryPoint) of each.
+        letters: with which the others begin.
+        idle: the counters, which are 0 in a sample without them.
+    """
+
+    numbers: Mapping[str, str]
+    letters: frozenset[str]
+    idle: Mapping[str, float]
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> Chosen:
+        """Those of some metrics; of consumers, all of them."""
+        wanted = {*names, *_AGAIN} if "redelivered" in names else set(names)
+        letters = {letter for letter, name in ((DWELL, "dwell"), (PROCESSING, "processing")) if name in names}
+        letters |= {CONSUMERS[0] for name in names if name.startswith("consumers")}
+        numbers = {column: _shown(name) for column, name in NAMES.items() if _shown(name) in wanted}
+        return cls(numbers, frozenset(letters), {name: 0.0 for name in _IDLE if name in wanted})
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.numbers or str(column)[0] in self.letters
 
 
 def measured(
-    rows: Iterable[Row], last: Last | None, since_ms: int, until_ms: int, names: Collection[str]
+    rows: Iterable[Row], last: Last | None, since_ms: int, until_ms: int, chosen: Chosen
 ) -> Iterator[HistoryPoint]:
-    """Points of one minute each, without gaps: for who reads many hours, and few metrics.
+    """A point of one minute for each sample that has something of what was chosen. There are no gaps among them.
 
     Args:
-        rows: as for points(), but those that only() made.
+        rows: as for points().
     """
     first, end = since_ms // MINUTE_MS, -(-until_ms // MINUTE_MS)
-    kept = _columns(names)
-    idle = {name: 0.0 for name in _IDLE if COLUMN[name] in kept}
-    minute, period = first, _Period(idle)
+    has_buckets, nothing = not chosen.letters.isdisjoint(BUCKETS), Histogram()
     for sample in samples(rows, last, first):
-        if first <= sample.minute < end:
-            if sample.minute != minute and period.numbers:
-                yield period.point(minute * MINUTE_MS, 60)
-                period = _Period(idle)
-            minute = sample.minute
-            period.add(sample)
-    if period.numbers:
-        yield period.point(minute * MINUTE_MS, 60)
+        minute = sample.minute
+        if first <= minute < end and (numbers := _numbers(sample, chosen.idle, chosen.numbers)):
+            metrics = {name: MetricStatistics(value, value, value, value, 1) for name, value in numbers.items()}
+            dwell, processing = _histograms(sample.values) if has_buckets else (nothing, nothing)
+            yield HistoryPoint(minute * MINUTE_MS, 60, sample.span_ms / 1000, metrics, dwell, processing)
 
 
-def _columns(names: Collection[str]) -> set[str]:
-    """The counters and gauges of metrics."""
-    found = {column for column, name in NAMES.items() if _shown(name) in names}
-    if any(name.startswith("redelivered") for name in names):  # they are added up
-        found |= {COLUMN[f"redelivered_{n}"] for n in (2, 3, 4)}
-    return found | {COLUMN["sent"], COLUMN["visible"]}
-
-
-class _Period:
-    """Adds samples up.
+def _numbers(sample: Row, idle: Mapping[str, float], shown: Mapping[str, str]) -> dict[str, float]:
+    """The counters and gauges of a sample, as users see them.
 
     Args:
         idle: what counts 0 if a sample of some time does not have it.
+        shown: columns and names.
     """
+    values = dict(idle) if sample.span_ms else {}
+    for column, value in sample.values.items():
+        if column in shown:  # else it is a bucket, or of a later version
+            values[shown[column]] = value / 1000 if column in AGES else value
+        elif column.startswith(CONSUMERS):
+            values["consumers_" + column.removeprefix(CONSUMERS)] = value
+    if sample.span_ms and values.keys() >= _AGAIN:
+        values["redelivered"] = sum([values[name] for name in _AGAIN])
+    return values
 
-    def __init__(self, idle: Mapping[str, float]) -> None:
-        self.idle = idle
+
+def _histograms(*samples: Mapping[str, int]) -> tuple[Histogram, Histogram]:
+    buckets: dict[str, dict[int, int]] = {DWELL: {}, PROCESSING: {}}
+    for values in samples:
+        for column, value in values.items():
+            if column[0] in BUCKETS:
+                powers = buckets[column[0]]
+                powers[int(column[1:])] = powers.get(int(column[1:]), 0) + value
+    return _histogram(buckets[DWELL]), _histogram(buckets[PROCESSING])
+
+
+def _histogram(powers: Mapping[int, int]) -> Histogram:
+    return Histogram(tuple([powers.get(power, 0) for power in range(max(powers, default=-1) + 1)]))
+
+
+class _Period:
+    """Adds samples up."""
+
+    def __init__(self) -> None:
         self.span_ms = 0
         self.numbers: dict[str, list[float]] = {}
-        self.buckets: dict[str, dict[int, int]] = {DWELL: {}, PROCESSING: {}}
+        self.samples: list[Mapping[str, int]] = []
 
     def add(self, sample: Row) -> None:
         self.span_ms += sample.span_ms
-        values = dict(self.idle) if sample.span_ms else {}
-        for column, value in sample.values.items():
-            if column[0] in BUCKETS:
-                powers = self.buckets[column[0]]
-                powers[int(column[1:])] = powers.get(int(column[1:]), 0) + value
-            elif column.startswith(CONSUMERS):
-                values["consumers_" + column.removeprefix(CONSUMERS)] = value
-            elif column in NAMES:  # else it is of a later version
-                values[_shown(NAMES[column])] = value / 1000 if column in AGES else value
-        if sample.span_ms and "redelivered_2" in self.idle:
-            values["redelivered"] = sum([values[f"redelivered_{n}"] for n in (2, 3, 4)])
-        for name, number in values.items():
+        self.samples.append(sample.values)
+        for name, number in _numbers(sample, _IDLE, _SHOWN).items():
             self.numbers.setdefault(name, []).append(number)
 
     def point(self, at_ms: int, period_s: int) -> HistoryPoint:
@@ -326,8 +351,7 @@ class _Period:
             name: MetricStatistics(sum(found), min(found), max(found), found[-1], len(found))
             for name, found in self.numbers.items()
         }
-        dwell, processing = (_histogram(self.buckets[letter]) for letter in (DWELL, PROCESSING))
-        return HistoryPoint(at_ms, period_s, self.span_ms / 1000, metrics, dwell, processing)
+        return HistoryPoint(at_ms, period_s, self.span_ms / 1000, metrics, *_histograms(*self.samples))
 
 
 def _shown(name: str) -> str:
@@ -335,8 +359,6 @@ def _shown(name: str) -> str:
     return name.removesuffix("ms") + "s" if name.endswith("_ms") else name
 
 
+_AGAIN = frozenset({"redelivered_2", "redelivered_3", "redelivered_4"})
 _IDLE: Mapping[str, float] = {name: 0 for name in COUNTERS if name != "sent_bytes"}
-
-
-def _histogram(powers: Mapping[int, int]) -> Histogram:
-    return Histogram(tuple([powers.get(power, 0) for power in range(max(powers, default=-1) + 1)]))
+_SHOWN = {column: _shown(name) for column, name in NAMES.items()}

@@ -5,11 +5,12 @@ queue are mostly noise, in which zlib finds little.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from rqsqs._core.metric_history import BUCKETS, COLUMN, UNREADABLE, Row, is_first_counter, is_shared
 
 PACKED_BYTES = 760  # of an hour: with what the allocator adds 768
+MOST_ROWS = 1_000  # of an hour: there are 60, and more only if the clock was put back
 SHARING = (1, 2, 3, 5, 10, 15, 30, 60)  # minutes that share a histogram, until an hour is small enough
 BESIDE = {COLUMN["received"]: COLUMN["sent"], COLUMN["deleted"]: COLUMN["received"]}  # nearly the same
 
@@ -36,17 +37,23 @@ def pack(rows: Sequence[Row]) -> bytes:
     return packed
 
 
-def unpack(data: bytes) -> list[Row]:
-    """The rows that were packed, none if they cannot be read. What several minutes share is in the last one of them."""
+def unpack(data: bytes, chosen: Container[str] | None = None) -> list[Row]:
+    """The rows that were packed, none if they cannot be read. What several minutes share is in the last one of them.
+
+    Args:
+        chosen: these columns are needed, and others may be left out; None = all.
+    """
     try:
-        return _unpacked(data) if data[:1] == b"\x01" else []  # else a later version packed them
-    except (IndexError, *UNREADABLE):
+        return _unpacked(data, chosen) if data[:1] == b"\x01" else []  # else a later version packed them
+    except (IndexError, ZeroDivisionError, *UNREADABLE):
         return []
 
 
-def _unpacked(data: bytes) -> list[Row]:
+def _unpacked(data: bytes, chosen: Container[str] | None) -> list[Row]:
     reader = _Reader(data, 1)
     minutes, count, first = reader.whole(), reader.whole(), reader.whole()
+    if count > MOST_ROWS:
+        raise ValueError(f"{count} rows in an hour")
     numbers, offsets = reader.block(count), reader.block(count)
     ends = [(first + n) * 600 + offset for n, offset in zip(numbers, offsets, strict=True)]
     starts = [_unzigzag(a) + b for a, b in zip(reader.block(count), [ends[0], *ends], strict=False)]
@@ -55,6 +62,9 @@ def _unpacked(data: bytes) -> list[Row]:
     shared = list({row.minute // minutes: values for row, values in zip(rows, found, strict=True)}.values())
     while reader.at < len(data):
         name = _name_of(reader)
+        if chosen is not None and name not in chosen and name not in BESIDE.values():
+            reader.skip(len(shared) if minutes > 1 and is_shared(name) else count)
+            continue
         if minutes > 1 and is_shared(name):
             for values, value in zip(shared, reader.block(len(shared)), strict=True):
                 if value:
@@ -175,6 +185,20 @@ class _Reader:
         marks = int.from_bytes(self.bytes(-(-count // 8)), "little")
         others = iter(self._dense(marks.bit_count()))
         return [next(others) if marks >> n & 1 else first for n in range(count)]
+
+    def skip(self, count: int) -> None:
+        """Pass over a block."""
+        form = self.whole()
+        if form:
+            self.whole()
+        if form == 1:
+            count -= 1
+        elif form == 2:
+            count = int.from_bytes(self.bytes(-(-count // 8)), "little").bit_count()
+        if count:
+            self.whole()
+            radix = self.whole()
+            self.at += _size(radix, count)
 
     def _dense(self, count: int) -> list[int]:
         if not count:

@@ -46,8 +46,11 @@ def is_kept(metric_name: str, statistic: str) -> bool:
 def needed(metric_name: str) -> frozenset[str]:
     """The names of what datapoints() looks at."""
     name = CLOUDWATCH.get(metric_name, metric_name)
-    names = {name, "sent", "visible", _IS_THERE.get(name, name)}
-    return frozenset(names.union(f"consumers_{state}" for state in _ALIVE) if name == "consumers" else names)
+    if metric_name == BYTES:
+        return frozenset({"sent_bytes", "sent"})
+    if name in DURATIONS or name.startswith("consumers"):
+        return frozenset({name, "sent", "visible"})  # these tell that something was measured
+    return frozenset({name, _IS_THERE.get(name, name)})
 
 
 def begins(period_s: int, count: int, end_ms: int) -> range:

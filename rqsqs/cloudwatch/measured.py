@@ -7,6 +7,7 @@ dimension is QueueName. Anything else has no data, and neither has a queue that 
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,9 @@ from typing import Any
 
 from rqsqs._core.flows.metric_history import Wanted, measured
 from rqsqs._core.keys import Keyspace
-from rqsqs._core.operation import Flow
+from rqsqs._core.metric_history import Chosen
+from rqsqs._core.operation import Flow, Sleep
+from rqsqs._core.portions import portions
 from rqsqs.alarm_models import AWS_NAMESPACE, NAMESPACE, QUEUE_METRICS, STATISTICS, percentile_of, unit_of
 from rqsqs.alarms.statistics import datapoints, is_kept, needed
 from rqsqs.errors import QueueDoesNotExist, RequestError
@@ -24,6 +27,7 @@ from rqsqs.sqs.names import is_queue_name
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 KEPT_MS = 14 * DAY_MS  # the history of a queue
+MINUTES = 1_000  # of a queue that are looked at without a break
 KEPT_BELOW_A_MINUTE_MS = 3 * HOUR_MS  # as CloudWatch keeps points of such periods
 NAMES: Mapping[str, Iterable[str]] = {AWS_NAMESPACE: frozenset(CLOUDWATCH), NAMESPACE: QUEUE_METRICS}
 QUEUE_NAME = "QueueName"
@@ -124,16 +128,16 @@ def read(ctx: Context, asked: Sequence[Asked]) -> Flow[list[Values]]:
         if one.has_data and one.metric.queue is not None:
             of_queues.setdefault(one.metric.queue, []).append(n)
 
-    def use(wanted: Wanted, points: list[HistoryPoint]) -> None:
+    def use(wanted: Wanted, points: list[HistoryPoint]) -> Flow[None]:
         for n in of_queues[wanted.q.name]:
-            found[n] = _values(asked[n], points)
+            found[n] = yield from _values(asked[n], points)
 
     wanted = [
         Wanted(
             ctx.queue(queue),
             min([asked[n].times.begins_ms.start for n in numbers]),
             max([asked[n].times.until_ms for n in numbers]),
-            frozenset().union(*[needed(asked[n].metric.name) for n in numbers]),
+            Chosen.of({name for n in numbers for name in needed(asked[n].metric.name)}),
         )
         for queue, numbers in of_queues.items()
     ]
@@ -143,12 +147,22 @@ def read(ctx: Context, asked: Sequence[Asked]) -> Flow[list[Values]]:
     return [found.get(n, (None,) * len(one.times.begins_ms)) for n, one in enumerate(asked)]
 
 
-def _values(asked: Asked, points: Iterable[HistoryPoint]) -> Values:
-    times = asked.times
-    end_ms = times.begins_ms[-1] + times.begins_ms.step
-    in_time = [point for point in points if point.at_ms < times.until_ms]
-    found = datapoints(in_time, asked.metric.name, asked.statistic, times.period_s, len(times.begins_ms), end_ms)
-    return tuple([point.value for point in found])
+def _values(asked: Asked, points: Sequence[HistoryPoint]) -> Flow[Values]:
+    """The values of each period, some at a time: an event loop has other things to do.
+
+    Args:
+        points: the oldest first.
+    """
+    times, values, begin = asked.times, list[float | None](), 0
+    for some in portions(times.begins_ms, max(MINUTES * 60 // times.period_s, 1)):
+        end_ms = some[-1] + 1000 * times.period_s
+        end = bisect_left(points, min(end_ms, times.until_ms), begin, key=lambda point: point.at_ms)
+        name, statistic = asked.metric.name, asked.statistic
+        found = datapoints(points[begin:end], name, statistic, times.period_s, len(some), end_ms)
+        values += [point.value for point in found]
+        begin = end
+        yield Sleep(0)
+    return tuple(values)
 
 
 def is_statistic(text: str) -> bool:

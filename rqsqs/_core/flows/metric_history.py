@@ -11,7 +11,7 @@ from rqsqs._core import metric_history as histories
 from rqsqs._core.flows.metrics import all_metrics, metrics
 from rqsqs._core.flows.sampled_events import tell_damaged, tell_sampled
 from rqsqs._core.keys import Keyspace, QueueRef
-from rqsqs._core.metric_history import HOUR_MS, KEPT_HOURS, Row
+from rqsqs._core.metric_history import HOUR_MS, KEPT_HOURS, Chosen, Row
 from rqsqs._core.operation import AtOnce, Flow, Sleep
 from rqsqs._core.operations import metric_history as operations
 from rqsqs._core.operations.metric_history import Stored
@@ -56,28 +56,26 @@ def history(q: QueueRef, span: Span, period_s: int) -> Flow[list[HistoryPoint]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """Of the history of a queue.
-
-    Attributes:
-        names: of the metrics, as in HistoryPoint.
-    """
+    """What is wanted of the history of a queue."""
 
     q: QueueRef
     since_ms: int
     until_ms: int
-    names: frozenset[str]
+    chosen: Chosen
 
     @property
     def hours(self) -> range:
         return range(self.since_ms // HOUR_MS, self.until_ms // HOUR_MS + 1)
 
 
-def measured(wanted: Sequence[Wanted], use: Callable[[Wanted, list[HistoryPoint]], T]) -> Flow[list[T | RequestError]]:
+def measured(
+    wanted: Sequence[Wanted], use: Callable[[Wanted, list[HistoryPoint]], Flow[T]]
+) -> Flow[list[T | RequestError]]:
     """What was measured in queues, or the error of each. Up to 50 queues are read in one round trip, or up to 48 hours
     of several.
 
     Args:
-        use: makes what is kept of the points of a queue: one for each minute in which something was measured.
+        use: makes what is kept of the points of a queue, the oldest first: of one minute each, without gaps.
     """
     found: list[T | RequestError] = []
     some: list[Wanted] = []
@@ -91,18 +89,20 @@ def measured(wanted: Sequence[Wanted], use: Callable[[Wanted, list[HistoryPoint]
     return found
 
 
-def _measured(wanted: Sequence[Wanted], use: Callable[[Wanted, list[HistoryPoint]], T]) -> Flow[list[T | RequestError]]:
+def _measured(
+    wanted: Sequence[Wanted], use: Callable[[Wanted, list[HistoryPoint]], Flow[T]]
+) -> Flow[list[T | RequestError]]:
     share = max(operations.MOST_HOURS // len(wanted), 2)  # hours of each queue in the first round trip
     errors: dict[Wanted, RqsqsError] = {}
     pages: dict[Wanted, list[Stored]] = {each: [] for each in wanted}
 
     def read(parts: Sequence[tuple[Wanted, range]]) -> Flow[None]:
-        found = yield AtOnce([operations.read(each.q.home, hours[0], len(hours)) for each, hours in parts])
+        found = yield AtOnce([operations.read(each.q.home, hours[0], len(hours), each.chosen) for each, hours in parts])
         for (each, _), page in zip(parts, found, strict=True):
             if isinstance(page, RqsqsError):
                 errors[each] = page
             else:
-                pages[each].append(Stored(page.last, histories.only(page.rows, each.names)))
+                pages[each].append(page)
 
     yield from read([(each, each.hours[:share]) for each in wanted])
     with_present = [each for each in wanted if each not in errors and _has_present(pages[each][0], each.until_ms)]
@@ -128,12 +128,13 @@ def _measured(wanted: Sequence[Wanted], use: Callable[[Wanted, list[HistoryPoint
             raise error
         first, *later = pages[each]
         rows = _in_order(first, later, now.get(each))
-        minutes = histories.measured(rows, first.last, each.since_ms, each.until_ms, each.names)
+        minutes = histories.measured(rows, first.last, each.since_ms, each.until_ms, each.chosen)
         points: list[HistoryPoint] = []
         while some := list(islice(minutes, MINUTES)):
             points += some
             yield Sleep(0)  # an event loop has other things to do
-        found.append(use(each, points))
+        points.sort(key=lambda point: point.at_ms)
+        found.append((yield from use(each, points)))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rqsqs._core import metric_history as history
 from rqsqs._core import packed_history
 from rqsqs._core.keys import Partition
-from rqsqs._core.metric_history import Last, Row
+from rqsqs._core.metric_history import Chosen, Last, Row
 from rqsqs._core.operation import Operation
 from rqsqs.metric_models import QueueMetrics
 
@@ -75,14 +75,18 @@ def pack(home: Partition, rows: Sequence[bytes]) -> Operation:
     )
 
 
-def read(home: Partition, first: int, hours: int) -> Operation:
+def read(home: Partition, first: int, hours: int, chosen: Chosen | None = None) -> Operation:
     """The result is Stored: the packed hours from the `first` on, the last one before them, and the rows of the present
-    one."""
+    one.
+
+    Args:
+        chosen: these columns are needed, and others may be left out; None = all.
+    """
 
     def parse(reply: list[Any]) -> Stored:
         last, rows, packed, before = reply
-        found = [row for data in (before, *packed) for row in packed_history.unpack(data)]
-        return Stored(history.read_last(last), found + history.read_rows(rows))
+        found = [row for data in (before, *packed) for row in packed_history.unpack(data, chosen)]
+        return Stored(history.read_last(last), found + history.read_rows(rows, chosen))
 
     keys = home.keys("meta history history_last history_hours")
     return Operation("read_history", keys, (str(first), str(hours)), parse)
