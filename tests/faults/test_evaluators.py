@@ -1,11 +1,17 @@
-"""Five evaluators that all believe that it is their turn, and are killed all the time: each transition happens once."""
+"""Five evaluators that all believe that it is their turn, and are killed all the time: each transition happens once,
+and its actions are done under one idempotency key, also if the server fails over."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 import rqsqs
@@ -13,9 +19,12 @@ from rqsqs import Alarm, CompositeAlarm, QueueMetrics
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations.alarms import read_history
 from rqsqs._core.operations.metric_history import append
-from tests.clusters import until
+from rqsqs.errors import ServerError
+from tests.clusters import Sentinels, until
 from tests.faults import evaluator
 from tests.faults.conftest import CONTEXT
+from tests.faults.test_chaos import ALWAYS
+from tests.faults.test_sentinels import fail_over
 
 MINUTES, EVALUATORS, ALARMS = 90, 5, 12
 MINUTE_US = 60_000_000
@@ -61,7 +70,7 @@ def test_no_transition_is_missed_and_none_is_made_twice(valkey_url: str, prefix:
                         processes[n].join()  # type: ignore[attr-defined]
                         processes[n] = start()
                         kills += 1
-            check(connection, depths)
+            assert check(connection, depths) == _length(connection)
         finally:
             for process in processes:
                 process.kill()  # type: ignore[attr-defined]
@@ -77,6 +86,7 @@ def put(connection: rqsqs.Connection) -> None:
                 queue="orders",
                 threshold=n,
                 comparison_operator=">",
+                treat_missing_data="ignore",
                 alarm_actions=["log:"],
                 ok_actions=["log:", "log:"],
             )
@@ -86,24 +96,30 @@ def put(connection: rqsqs.Connection) -> None:
     connection.alarms.put(CompositeAlarm("outside", "NOT ALARM(between)", ok_actions=["log:"]))
 
 
-def check(connection: rqsqs.Connection, depths: list[int]) -> None:
-    """What the states must have been, one by one."""
+def wanted(depths: list[int]) -> dict[str, list[tuple[str, str, int]]]:
+    """The transitions that must have been made, by alarm: the states before and after, and how many actions."""
     rules: dict[str, tuple[Callable[[int], bool], str, int, int]] = {
         f"over {n:02}": (lambda depth, n=n: depth > n, "INSUFFICIENT_DATA", 1, 2)  # type: ignore[misc]
         for n in range(ALARMS)
     }
     rules["between"] = (lambda depth: 3 < depth <= 7, "OK", 1, 0)
     rules["outside"] = (lambda depth: not 3 < depth <= 7, "ALARM", 0, 1)
-    actions = 0
-    space = connection.transport.space
+    found: dict[str, list[tuple[str, str, int]]] = {}
     for name, (is_alarm, before, on_alarm, on_ok) in rules.items():
-        wanted = []
+        found[name] = []
         for depth in depths:
             state = "ALARM" if is_alarm(depth) else "OK"
             if state != before:
-                wanted.append(f"Alarm updated from {before} to {state}")
-                actions += on_alarm if state == "ALARM" else on_ok
+                found[name].append((before, state, on_alarm if state == "ALARM" else on_ok))
             before = state
+    return found
+
+
+def check(connection: rqsqs.Connection, depths: list[int]) -> int:
+    """Were these made, one by one? Returns how many actions they have."""
+    space = connection.transport.space
+    transitions = wanted(depths)
+    for name, each in transitions.items():
         found: list[str] = []
         is_more = True
         while is_more:
@@ -112,14 +128,107 @@ def check(connection: rqsqs.Connection, depths: list[int]) -> None:
         made = [summary for summary in reversed(found) if summary.startswith("Alarm updated")]
         if name in ("between", "outside"):  # when they were created
             made = made[1:]
-        assert made == wanted, name
-    assert _length(connection) == actions
+        assert made == [f"Alarm updated from {before} to {state}" for before, state, _ in each], name
+    return sum(actions for each in transitions.values() for _, _, actions in each)
+
+
+@pytest.mark.timeout(300)
+def test_a_failover_misses_nothing_and_makes_no_other_action_of_a_transition(tmp_path: Path, prefix: str) -> None:
+    """Replication is asynchronous, so the new master may have forgotten transitions and what was done: it is made
+    again, and the actions have the idempotency keys that they had."""
+    CONTEXT.set_forkserver_preload(["tests.faults.evaluator"])
+    draw = random.Random(11)
+    start_us = 1_700_000_040_000_000
+    now_us = CONTEXT.Value("q", start_us, lock=False)
+    noted = tmp_path / "noted"
+    noted.touch()
+    minutes, failovers = 40, {8, 16, 24, 32}
+    depths = [draw.randrange(ALARMS + 2) for _ in range(minutes)]
+    kills = 0
+
+    def start(url: str) -> Any:
+        process = CONTEXT.Process(target=evaluator.run_and_act, args=(url, prefix, now_us, str(noted)), daemon=True)
+        process.start()
+        return process
+
+    with Sentinels(down_after=500, **ALWAYS) as sentinels:
+
+        def replicated() -> None:
+            with redis.Redis(port=sentinels.known(), socket_timeout=60) as client:
+                client.set("marker", "x")
+                assert client.wait(1, 30_000) == 1
+
+        with rqsqs.connect(sentinels.url, prefix=prefix, clock=evaluator.SharedClock(now_us)) as connection:
+            queue = connection.create_queue("orders")
+            created_ms = queue.info().created_at_ms
+            put(connection)
+            processes = [start(sentinels.url) for _ in range(EVALUATORS)]
+            try:
+                until(lambda: connection.alarms.evaluation() is not None, "somebody evaluates")
+                for minute, depth in enumerate(depths, 1):
+                    at_ms = (start_us + minute * MINUTE_US) // 1000
+                    connection.transport.run(
+                        append(queue._ref.home, QueueMetrics("orders", at_ms, created_ms, visible=depth))
+                    )
+                    replicated()  # what is lost may be a transition, and no sample
+                    if minute in failovers:
+                        cut_replication(sentinels.known())
+                    before = noted.stat().st_size
+                    now_us.value = start_us + minute * MINUTE_US
+                    if minute in failovers:  # in the middle of it, when something was done that will be forgotten
+                        until(lambda size=before: noted.stat().st_size > size, "an action was done")
+                        time.sleep(draw.uniform(0, 0.02))
+                        fail_over(sentinels)
+                    while not is_evaluated(connection, now_us.value // MINUTE_US):
+                        if draw.random() < 0.1:
+                            n = draw.randrange(EVALUATORS)
+                            processes[n].kill()
+                            processes[n].join()
+                            processes[n] = start(sentinels.url)
+                            kills += 1
+                # What those who were killed had claimed falls due
+                now_us.value += 5 * MINUTE_US
+                until(lambda: _length(connection, sentinels.known()) == 0, "all actions are done", 60)
+                actions = check(connection, depths)
+            finally:
+                for process in processes:
+                    process.kill()
+    lines = [tuple(line.split("\t")) for line in noted.read_text().splitlines()]
+    done = Counter((name, state) for _, name, state in set(lines))
+    assert len({id for id, _, _ in lines}) == done.total() == actions
+    assert done == _actions_of(wanted(depths))
+    assert len(lines) > actions, "nothing was forgotten, so nothing was tried"
+    assert kills > 3
+
+
+def _actions_of(transitions: dict[str, list[tuple[str, str, int]]]) -> dict[tuple[str, str], int]:
+    found = Counter[tuple[str, str]]()
+    for name, each in transitions.items():
+        for _, state, actions in each:
+            found[name, state] += actions
+    return {key: number for key, number in found.items() if number}
+
+
+def cut_replication(port: int) -> None:
+    """Let a master go on without its replica, which cannot come back."""
+    with redis.Redis(port=port) as client:
+        client.config_set("requirepass", "nobody knows")
+        client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+
+def is_evaluated(connection: rqsqs.Connection, minute: int) -> bool:
+    with contextlib.suppress(ServerError):
+        found = connection.alarms.evaluation()
+        return found is not None and found.minute >= minute
+    return False
 
 
 def _one(operation: Operation) -> Flow[Any]:
     return (yield operation)
 
 
-def _length(connection: rqsqs.Connection) -> int:
-    with redis.Redis.from_url(connection.transport.url) as client:
+def _length(connection: rqsqs.Connection, port: int | None = None) -> int:
+    """How many actions wait."""
+    url = connection.transport.url if port is None else f"redis://127.0.0.1:{port}"
+    with redis.Redis.from_url(url) as client:
         return int(client.hlen(connection.transport.space.alarms("outbox")[0]))

@@ -397,3 +397,16 @@ def test_a_circle_that_something_else_wrote_stops_nothing(store: Store) -> None:
     store.engine.redis.hset(definitions, "c", '{"AlarmName":"c","AlarmRule":"ALARM(b)"}')
     store.set("a", "OK")
     assert store.states()["d"] == "ALARM"
+
+
+def test_a_transition_that_is_made_again_has_the_idempotency_keys_that_it_had() -> None:
+    """A failover may forget it: then another evaluator makes it later, for the same minute."""
+    before, alarm = AlarmState("OK", "r", "", 5, 5), late(alarm_actions=["log:", "log:"], updated_at_ms=3)
+
+    def ids(now_ms: int, minute: int | None, updated_at_ms: int = 3) -> list[str]:
+        state = AlarmState("ALARM", "r", "", now_ms, now_ms)
+        changed = replace(alarm, updated_at_ms=updated_at_ms)
+        return [entry.id for entry in operations.outbox_entries(changed, before, state, minute)]
+
+    assert ids(100, 7) == ids(200, 7)
+    assert len({*ids(100, 7), *ids(100, 8), *ids(100, None), *ids(200, None), *ids(100, 7, 4)}) == 10
