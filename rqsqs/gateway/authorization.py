@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rqsqs._core import flows
+from rqsqs._core.flows import alarms as alarm_flows
 from rqsqs._core.operation import Flow
 from rqsqs.errors import QueueDamaged, QueueDoesNotExist
 from rqsqs.sqs import Context
@@ -21,7 +22,7 @@ from . import alarm_permissions
 from .callers import Caller
 from .condition_keys import RESOURCE_TAG, TIME_KEYS, ConditionKeys
 from .conditions import Values
-from .permissions import Permission, destinations, has_unnamed_destinations, is_owners, needed
+from .permissions import EVERYTHING, Permission, destinations, has_unnamed_destinations, is_owners, needed
 from .policies import REPAIRS, Decision, Policy, RequestContext, decide, read_queue_policy
 from .refusals import AccessDenied
 from .request import HttpRequest
@@ -224,7 +225,8 @@ class Authorizer:
     def _known(self, caller: Caller, permission: Permission, context: Context) -> QueueFacts | None:
         """What is known of a queue; None if it has to be read."""
         if not permission.queue:
-            return NO_FACTS
+            is_alarm = permission.alarm not in ("", alarm_permissions.ALL_ALARMS, EVERYTHING)
+            return None if is_alarm and self._wants_tags(caller, NO_FACTS) else NO_FACTS
         found = self._facts.get((context.account, permission.queue))
         if found is None or found.until < self._clock() or (found.tags is None and self._wants_tags(caller, found)):
             return None
@@ -234,7 +236,11 @@ class Authorizer:
         return any(key.startswith(RESOURCE_TAG) for key in self._keys(caller, facts.policy))
 
     def _read(self, caller: Caller, permission: Permission, context: Context) -> Flow[QueueFacts]:
-        """Read the policy of a queue, and its tags if a policy looks at them."""
+        """Read the policy of a queue, and its tags if a policy looks at them; of an alarm its tags, each time."""
+        if permission.alarm:
+            known = yield from alarm_flows.read_named(context.space, [permission.alarm])
+            stored = known.get(permission.alarm)
+            return replace(NO_FACTS, tags={} if stored is None or stored.alarm is None else stored.alarm.tags)
         name = permission.queue
         until, changes = self._clock() + KEPT_S, self._changes
         try:

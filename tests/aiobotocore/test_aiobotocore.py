@@ -64,6 +64,29 @@ async def queue_of(session: Any) -> AsyncIterator[tuple[Any, str]]:
         yield client, (await client.create_queue(QueueName="q"))["QueueUrl"]
 
 
+def test_cloudwatch_is_answered_where_it_is_attached(valkey_url: str, prefix: str, run: Any) -> None:
+    async def test() -> None:
+        session = aiobotocore.session.get_session()
+        rqsqs.boto3.attach(session, valkey_url, prefix=prefix)
+        dead = {"endpoint_url": "http://127.0.0.1:9", "config": AioConfig(retries={"total_max_attempts": 1}), **KEYS}
+        async with session.create_client("cloudwatch", **dead) as client:
+            with pytest.raises(EndpointConnectionError):
+                await client.describe_alarms()
+            rqsqs.boto3.attach(client, valkey_url, prefix=prefix)
+            await client.put_composite_alarm(AlarmName="never", AlarmRule="FALSE")
+            await client.get_waiter("composite_alarm_exists").wait(
+                AlarmNames=["never"], AlarmTypes=["CompositeAlarm"], WaiterConfig={"Delay": 0, "MaxAttempts": 1}
+            )
+            pages = client.get_paginator("describe_alarms").paginate(AlarmTypes=["CompositeAlarm"])
+            found = [each["AlarmName"] async for page in pages for each in page["CompositeAlarms"]]
+            assert found == ["never"]
+            with pytest.raises(ClientError) as caught:
+                await client.set_alarm_state(AlarmName="none", StateValue="OK", StateReason="x")
+            assert caught.value.response["Error"]["Code"] == "ResourceNotFound"
+
+    run(test())
+
+
 def test_clients_resources_and_sessions_are_answered(valkey_url: str, prefix: str, run: Any) -> None:
     async def test() -> None:
         core, session = aiobotocore.session.get_session(), aioboto3.Session(**KEYS)
