@@ -405,8 +405,8 @@ def test_a_transition_that_is_made_again_has_the_idempotency_keys_that_it_had() 
 
     def ids(now_ms: int, minute: int | None, updated_at_ms: int = 3) -> list[str]:
         state = AlarmState("ALARM", "r", "", now_ms, now_ms)
-        changed = replace(alarm, updated_at_ms=updated_at_ms)
-        return [entry.id for entry in operations.outbox_entries(changed, before, state, minute)]
+        known = operations.Stored("late", replace(alarm, updated_at_ms=updated_at_ms), before, None, b"", b"")
+        return [entry.id for entry in operations.outbox_entries(known, state, minute)]
 
     assert ids(100, 7) == ids(200, 7)
     assert len({*ids(100, 7), *ids(100, 8), *ids(100, None), *ids(200, None), *ids(100, 7, 4)}) == 10
