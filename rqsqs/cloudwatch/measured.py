@@ -68,11 +68,12 @@ class Times:
 
     Attributes:
         begins_ms: when each begins.
-        until_ms: when what counts ends: in the last period at the latest.
+        since_ms, until_ms: what counts: not what is so old that it is not kept, nor what is behind the end.
     """
 
     begins_ms: range
     period_s: int
+    since_ms: int
     until_ms: int
 
     @classmethod
@@ -89,12 +90,13 @@ class Times:
         kept_ms = now_ms - (KEPT_BELOW_A_MINUTE_MS if period_s < 60 else KEPT_MS)
         begin_ms = start_ms + max(kept_ms - start_ms, 0) // period_ms * period_ms
         until_ms = min(end_ms, now_ms + HOUR_MS)  # other clocks may be ahead of this one
-        return cls(range(begin_ms, max(until_ms, begin_ms), period_ms), period_s, until_ms)
+        begins_ms = range(begin_ms, max(until_ms, begin_ms), period_ms)
+        return cls(begins_ms, period_s, max(begin_ms, kept_ms), until_ms)
 
     @property
     def work(self) -> int:
         """How much reading them is: minutes, or periods if these are more."""
-        return max((self.until_ms - self.begins_ms.start) // MINUTE_MS + 1, len(self.begins_ms), 1)
+        return max((self.until_ms - self.since_ms) // MINUTE_MS + 1, len(self.begins_ms), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +111,15 @@ class Asked:
     @property
     def has_data(self) -> bool:
         """May there be any?"""
-        metric = self.metric
+        metric, times = self.metric, self.times
         is_unit = self.unit is None or self.unit == metric.unit
-        return (
-            metric.queue is not None and is_unit and bool(self.times.begins_ms) and is_kept(metric.name, self.statistic)
-        )
+        is_time = times.since_ms < times.until_ms
+        return metric.queue is not None and is_unit and is_time and is_kept(metric.name, self.statistic)
 
 
-def read(ctx: Context, asked: Sequence[Asked]) -> Flow[list[Values]]:
-    """The values of each, for each of its periods; None = there is none.
-
-    Raises:
-        RequestError: a queue is damaged.
-    """
-    found: dict[int, Values] = {}
+def read(ctx: Context, asked: Sequence[Asked]) -> Flow[list[Values | RequestError]]:
+    """The values of each, for each of its periods, None = there is none; or the error of a queue that is damaged."""
+    found: dict[int, Values | RequestError] = {}
     of_queues: dict[str, list[int]] = {}
     for n, one in enumerate(asked):
         if one.has_data and one.metric.queue is not None:
@@ -135,15 +132,15 @@ def read(ctx: Context, asked: Sequence[Asked]) -> Flow[list[Values]]:
     wanted = [
         Wanted(
             ctx.queue(queue),
-            min([asked[n].times.begins_ms.start for n in numbers]),
+            min([asked[n].times.since_ms for n in numbers]),
             max([asked[n].times.until_ms for n in numbers]),
             Chosen.of({name for n in numbers for name in needed(asked[n].metric.name)}),
         )
         for queue, numbers in of_queues.items()
     ]
-    for error in (yield from measured(wanted, use)):
+    for each, error in zip(wanted, (yield from measured(wanted, use)), strict=True):
         if isinstance(error, RequestError) and not isinstance(error, QueueDoesNotExist):
-            raise error
+            found |= dict.fromkeys(of_queues[each.q.name], error)
     return [found.get(n, (None,) * len(one.times.begins_ms)) for n, one in enumerate(asked)]
 
 
@@ -173,7 +170,7 @@ def is_statistic(text: str) -> bool:
 
 def is_period(seconds: int) -> bool:
     """May a datapoint be that long?"""
-    return seconds in (1, 5, 10, 20, 30) or (seconds >= 60 and seconds % 60 == 0)
+    return seconds in (1, 5, 10, 20, 30) or (60 <= seconds < 2**31 and seconds % 60 == 0)
 
 
 def ms_of(at: datetime) -> int:

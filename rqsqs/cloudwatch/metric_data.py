@@ -10,7 +10,7 @@ from typing import Any
 
 from rqsqs._core.operation import Flow, Sleep
 from rqsqs._metric_math import Array, Queries
-from rqsqs.errors import InvalidParameterValue
+from rqsqs.errors import InvalidParameterValue, RequestError
 from rqsqs.sqs.context import Context, Params, Response, ResponseFlow
 
 from .constraints import check
@@ -108,13 +108,17 @@ def _make(
     """The series of queries, by their ids."""
     needed = list(dict.fromkeys([id for query in wanted for id in query.needs]))
     metrics = [(id, asked) for id in needed if (asked := queries[id].asked) is not None]
-    values: list[Values] = yield from read(ctx, [asked for _, asked in metrics])
-    measured = {id: series for (id, _), series in zip(metrics, values, strict=True)}
+    values: list[Values | RequestError] = yield from read(ctx, [asked for _, asked in metrics])
+    read_of = dict(zip([id for id, _ in metrics], values, strict=True))
+    measured = {id: series for id, series in read_of.items() if not isinstance(series, RequestError)}
     expressions = {query.id: query.expression for query in queries.values() if query.expression}
     calculators: dict[tuple[Times, tuple[str, ...]], Queries] = {}
     found: dict[str, list[Series]] = {}
     for query in wanted:
         times = query.times
+        if missing := [id for id in query.needs if id not in measured]:
+            found[query.id] = [Series((), error=str(read_of[missing[0]]))]
+            continue
         if query.asked is not None:
             found[query.id] = [Series(_points(times.begins_ms, measured[query.id]))]
             continue

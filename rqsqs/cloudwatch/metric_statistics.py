@@ -8,11 +8,12 @@ from typing import Any
 
 from rqsqs._text import printable, shortened
 from rqsqs.alarms.statistics import is_kept
+from rqsqs.errors import RequestError
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 
 from .constraints import check
 from .errors import InvalidParameterCombination, InvalidParameterValue
-from .measured import Asked, Metric, Times, is_period, is_statistic, ms_of, now_ms, read
+from .measured import Asked, Metric, Times, Values, is_period, is_statistic, ms_of, now_ms, read
 
 MOST_DATAPOINTS = 1_440
 
@@ -26,9 +27,13 @@ def get_metric_statistics(ctx: Context, params: Params) -> ResponseFlow:
     wanted: Sequence[str] = params.get("Statistics") or params["ExtendedStatistics"]
     statistics = [name for name in dict.fromkeys(wanted) if is_kept(metric.name, name)]
     asked = [Asked(metric, name, times, params.get("Unit")) for name in statistics]
-    values = yield from read(ctx, asked)
+    series: list[Values] = []
+    for values in (yield from read(ctx, asked)):
+        if isinstance(values, RequestError):
+            raise values
+        series.append(values)
     points: list[dict[str, Any]] = []
-    for at_ms, *found in zip(times.begins_ms, *values, strict=True):
+    for at_ms, *found in zip(times.begins_ms, *series, strict=True):
         known = {name: value for name, value in zip(statistics, found, strict=True) if value is not None}
         if known:
             members: dict[str, Any] = known if params.get("Statistics") else {"ExtendedStatistics": known}

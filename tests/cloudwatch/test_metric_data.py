@@ -163,6 +163,26 @@ def test_a_queue_that_was_created_again_is_another_one(sampled: Sampled, orders:
     assert sampled.values(metric("a", SENT))["a"] == {}
 
 
+def test_a_damaged_queue_keeps_nobody_from_the_others(sampled: Sampled, orders: QueueRef) -> None:
+    damaged = sampled.queue("damaged")
+    sampled.engine.redis.set(damaged.home.base + "history", "x")
+    queries = [metric("a", SENT), metric("b", SENT, "damaged"), math("c", "a + 1"), math("d", "a + b")]
+    results = sampled.data(*queries)["MetricDataResults"]
+    assert [result["StatusCode"] for result in results] == ["Complete", "InternalError", "Complete", "InternalError"]
+    assert [len(result["Values"]) for result in results] == [5, 0, 5, 0]
+    assert all("damaged" in result["Messages"][0]["Value"] for result in (results[1], results[3]))
+    params = {"StartTime": sampled.begin, "EndTime": sampled.now, "Period": 60, "Statistics": ["Sum"]}
+    code, text = sampled.refused(
+        "GetMetricStatistics",
+        Namespace="AWS/SQS",
+        MetricName=SENT,
+        Dimensions=[{"Name": "QueueName", "Value": "damaged"}],
+        **params,
+    )
+    assert code == "InternalServiceError"
+    assert "damaged" in text
+
+
 # Order and pages
 
 
