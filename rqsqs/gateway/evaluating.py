@@ -16,6 +16,7 @@ from rqsqs.alarms.running import AlarmRunner
 from rqsqs.errors import RqsqsError, UsageError
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
+from .alarm_rights import SendRights
 from .settings import GatewaySettings, keyspace_of
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ class Evaluating:
     async def _evaluate(self, number: str) -> None:
         async with self._connected(number) as connection:
             try:
-                runner = AlarmRunner(connection, self._config, region=self._settings.region, account=number)
+                rights = SendRights(connection.transport, number)
+                region = self._settings.region
+                runner = AlarmRunner(connection, self._config, region=region, account=number, may_send=rights)
                 await runner.run()
             except Exception:
                 log.exception("the alarms of account %s are not evaluated here any more", number)

@@ -10,6 +10,8 @@ import rqsqs.aio
 from rqsqs._core.actors import program
 from rqsqs.alarms.actions import ActionsFile
 from rqsqs.alarms.running import AlarmRunner
+from rqsqs.gateway.alarm_rights import SendRights
+from rqsqs.sqs.context import DEFAULT_ACCOUNT
 from rqsqs.worker.restarting_thread import RestartingThread
 from rqsqs.worker.settings import Settings
 
@@ -65,7 +67,9 @@ class AlarmThread:
         settings = self._settings
         async with rqsqs.aio.connect(settings.url, prefix=self._prefix, **settings.options) as connection:
             connection.transport.space.actor = program("worker")
-            tasks = [asyncio.create_task(AlarmRunner(connection, self._file.current).run()),
+            rights = SendRights(connection.transport, DEFAULT_ACCOUNT)
+            runner = AlarmRunner(connection, self._file.current, may_send=rights)
+            tasks = [asyncio.create_task(runner.run()),
                      asyncio.create_task(ending.wait())]  # fmt: skip
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:

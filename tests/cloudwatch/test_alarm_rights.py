@@ -16,10 +16,14 @@ import rqsqs.aio
 from rqsqs._action_targets import SendTo
 from rqsqs._core.alarm_records import PutBy
 from rqsqs.alarms.running import AlarmRunner
+from rqsqs.gateway import GatewaySettings
 from rqsqs.gateway.alarm_rights import SendRights, why_not
 from rqsqs.gateway.keys_editing import NewKey, NewUser, add_key
 from rqsqs.gateway.policies import read_queue_policy
+from rqsqs.worker import Worker
+from tests.gateway.conftest import running
 from tests.gateway.direct import Direct
+from tests.worker.serving import Running, until
 
 OWN, OTHER = "000000000000", "123456789012"
 ALARM, QUEUE = f"arn:aws:cloudwatch:us-east-1:{OWN}:alarm:late", f"arn:aws:sqs:us-east-1:{OWN}:pages"
@@ -204,3 +208,28 @@ def test_events_tell_who_put_an_alarm_and_which_went_off(town: Town) -> None:
     assert (found[3].before, found[3].after) == ({"ActionsEnabled": "true"}, {"ActionsEnabled": "false"})
     assert found[4].before["AlarmActions"] == "https://hooks.example.com/..."
     assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize("who", ["gateway", "worker"])
+def test_whoever_evaluates_can_find_out_who_may_send(
+    town: Town, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rqsqs.alarms.outbox.LOOK_S", 0.05)
+    assert town.put(town.ann)[0] == 200
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(rqsqs.connect(town.url, prefix=town.prefix))
+        connection.alarms.set_state("late", "ALARM", "a test")
+        if who == "gateway":
+            stack.enter_context(running(GatewaySettings(url=town.url, prefix=town.prefix, alarms=True)))
+        else:
+            (tmp_path / "actions.toml").touch()
+            worker = Worker(town.url, prefix=town.prefix, actions=tmp_path / "actions.toml")
+            worker.create_queue("other")
+            worker.add("other", print)
+            stack.enter_context(Running(worker))
+
+        def done() -> list[str]:
+            return [event.summary for event in connection.alarms.history("late") if event.kind == "Action"]
+
+        until(done)
+        assert done() == [f"Successfully executed action {QUEUE}"]

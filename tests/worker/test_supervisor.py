@@ -246,3 +246,28 @@ def test_the_port_of_the_health_checks_is_taken(start: Start, orders: rqsqs.Queu
         f"rqsqs: cannot listen on 127.0.0.1:{port} for health checks: Address already in use; choose another port"
         in second.log
     )
+
+
+def test_processes_of_one_worker_evaluate_alarms_and_one_of_them_at_a_time(
+    start: Start, orders: rqsqs.Queue, tmp_path: Path, valkey_url: str, prefix: str
+) -> None:
+    refused = start(*TWO, "--actions", "no.toml")
+    assert refused.ends() == 2
+    assert "no.toml must be a file of text that can be read" in refused.log
+    topic = "arn:aws:sns:us-east-1:000000000000:ops"
+    (tmp_path / "actions.toml").write_text(f'[topics]\n"{topic}" = "arn:aws:sqs:us-east-1:000000000000:pages"\n')
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        pages = connection.create_queue("pages")
+        connection.alarms.put(
+            rqsqs.Alarm("always", metric_name="visible", queue="orders", threshold=0, comparison_operator=">=",
+                        treat_missing_data="breaching", alarm_actions=[topic])
+        )  # fmt: skip
+        program = start(*TWO, "--actions", "actions.toml")
+        program.ready()
+        assert len(pages.receive(wait=60)) == 1
+        evaluation = connection.alarms.evaluation()
+        assert evaluation is not None
+        assert int(evaluation.evaluator.rsplit("-", 2)[1]) in program.children()
+        program.signal(signal.SIGTERM)
+        assert program.ends() == 0
+        assert pages.receive() == []
