@@ -18,7 +18,7 @@ from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
 from rqsqs._core.operations import alarms as operations_of_alarms
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import event_rules as operations_of_rules
-from rqsqs._core.operations import events, leases, metric_history, moves, queues
+from rqsqs._core.operations import events, leases, metric_history, moves, queues, sessions
 from rqsqs._io import protocol
 from rqsqs._io.sync import clients
 from rqsqs.alarm_models import Alarm, AlarmEvent
@@ -564,6 +564,14 @@ def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(operations.count_empty_receives(other.home, 1000))
     meter(operations.watch(other.home, "w"))
     meter(operations.mark_connection(operations.watch(other.home, "w")))
+
+
+@scenario("put_session read_session end_session")
+def logging_in(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    space = engine.transport.space
+    meter(sessions.put_session(space, "s", b"x" * 4000, idle_ms=1000, longest_ms=9000))
+    assert meter(sessions.read_session(space, "s", idle_ms=1000))
+    meter(sessions.end_session(space, "s"))
 
 
 @scenario("append_history pack_history read_history take_lease")

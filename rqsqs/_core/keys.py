@@ -231,6 +231,10 @@ class Keyspace:
         """The key that stands while an event of something is not told again (lua/add_event.lua)."""
         return f"{self.prefix}:{{events}}:told:{about}"
 
+    def session(self, digest: str) -> str:
+        """The key of a session of the console."""
+        return f"{self.prefix}:{{sessions}}:{digest}"
+
     def _queue(self, name: str) -> QueueRef:
         return QueueRef(self, name)
 

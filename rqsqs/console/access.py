@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from rqsqs._core.operation import Flow
 from rqsqs.gateway.authorization import NO_FACTS, Authorizer, QueueFacts, denied
 from rqsqs.gateway.callers import Caller
@@ -29,6 +31,14 @@ class Rights:
     def __init__(self, authorizer: Authorizer | None, caller: Caller, request: HttpRequest, context: Context) -> None:
         self._authorizer, self._caller, self._request, self._context = authorizer, caller, request, context
         self._facts: dict[str, QueueFacts] = {"": NO_FACTS}
+
+    @property
+    def key(self) -> Hashable:
+        """The same for requests of whom the same is allowed."""
+        seen = self._request
+        if self._authorizer is None:
+            return None
+        return self._caller, seen.peer, seen.is_secure, seen.headers.get("user-agent"), seen.headers.get("referer")
 
     def learn(self, queue: str) -> Flow[None]:
         """Read what a queue says about who may do what."""
@@ -89,7 +99,7 @@ class Rights:
         assert self._authorizer is not None
         facts = self._facts.get(permission.queue) if facts is None else facts
         if facts is None:
-            raise LookupError(f"what the queue {permission.queue} allows must be learned before it is asked")
+            raise LookupError(f"visit.learn({permission.queue!r}) must come before it is asked what may be done there")
         return self._authorizer.decision(self._caller, permission, facts, self._request, self._context)
 
     def _refusal(self, permission: Permission) -> AccessDenied:

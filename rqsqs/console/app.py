@@ -11,23 +11,31 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rqsqs._io.aio.runner import Transport
 from rqsqs.aio import Connection, connect
 from rqsqs.errors import QueueDoesNotExist, RequestError, RqsqsError
-from rqsqs.gateway.callers import Caller, unauthenticated
+from rqsqs.event_models import Actor
+from rqsqs.gateway.authorization import Authorizer
+from rqsqs.gateway.callers import ANONYMOUS, Caller, unauthenticated
+from rqsqs.gateway.denials import Denials
+from rqsqs.gateway.keys import KeysFile
 from rqsqs.gateway.origins import Origins
 from rqsqs.gateway.proxies import Proxies
 from rqsqs.gateway.refusals import AccessDenied
 from rqsqs.gateway.request import HttpRequest
+from rqsqs.gateway.settings import keyspace_of
 from rqsqs.inspection.looks import Look, Looks
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.sqs import Context
@@ -38,16 +46,18 @@ from .hub import Hub
 from .pages import ACTIONS, PAGES, PREFERENCES
 from .pages.shown import Shown
 from .permissions import Needs, needs_of
-from .refusals import ConsoleRefusal, NotFound, ReadOnly
+from .refusals import ConsoleRefusal, LoginNeeded, NotFound, NotPrivate, ReadOnly
 from .rendering import STATIC, render
+from .sessions import Sessions, is_private
 from .settings import ConsoleSettings
-from .visits import Visit
+from .visits import SESSION, Visit
 
 log = logging.getLogger("rqsqs.console")
 
 T = TypeVar("T")
 TICK_S = 1.0
 MOST_KEPT = 1_000
+SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has ended
 BEAT_S = 15.0  # a stream says something at least so often, or a proxy ends it
 YEAR_S = 31_536_000
 LARGEST_PART = 64 * 1024 * 1024
@@ -80,6 +90,7 @@ class Console:
 
     Attributes:
         hub: reads what pages show.
+        sessions: who is logged in; None = nobody is asked who they are.
         changing: the paths of what changes something.
         largest_part: bytes of a field or file of a form.
     """
@@ -90,6 +101,15 @@ class Console:
     def __init__(self, settings: ConsoleSettings | None = None) -> None:
         self.settings = settings or ConsoleSettings()
         self.hub = Hub()
+        gateway = self.settings.gateway
+        self._everybody = unauthenticated("", gateway.region)
+        self._authorizer: Authorizer | None = None
+        self.sessions: Sessions | None = None
+        if gateway.keys is not None:
+            self._authorizer = Authorizer()
+            keys = KeysFile(gateway.keys, region=gateway.region)
+            self.sessions = Sessions(keys, lambda: self._connection(DEFAULT_ACCOUNT).transport)
+        self._denials = Denials(self._transport)
         self._origins = Origins(self.settings.gateway)
         self._proxies = Proxies(self.settings.gateway)
         self._connections: dict[str, Connection] = {}
@@ -127,6 +147,7 @@ class Console:
         """Give all connections up."""
         self.drain()
         await self.hub.close()
+        await self._denials.close()
         connections, self._connections = list(self._connections.values()), {}
         for each in connections:
             await each.close()
@@ -152,30 +173,67 @@ class Console:
 
     # Requests
 
-    def _visit(self, request: Request) -> Visit:
-        """Who asks, and whether the request is for us at all.
+    async def _visit(self, request: Request, needs: Needs) -> Visit:
+        """Who asks, whether the request is for us at all, and whether it is allowed.
+
+        Args:
+            request: of Starlette.
+            needs: what is needed for what it asks.
 
         Raises:
-            AccessDenied: it comes from a page of somebody else.
+            AccessDenied: it comes from a page of somebody else, or is not allowed.
+            LoginNeeded: nobody is logged in.
+            NotPrivate: others could read its secrets.
         """
-        headers = {name: value for name, value in request.headers.items()}
-        peer = request.client.host if request.client else None
-        seen = HttpRequest(request.method, b"", b"", headers, b"", peer, request.url.scheme == "https")
-        seen = self._proxies.client_request(seen)
-        self._origins.check(seen)
-        if not self.settings.gateway.is_open:
-            raise AccessDenied("The console lets nobody in where access keys are asked for.")
-        caller = unauthenticated("", self.settings.gateway.region)
-        connection = self._connection(caller)
-        context = Context(connection.transport.space, self.settings.gateway.region, caller.account or DEFAULT_ACCOUNT)
-        return Visit(request, self, seen, caller, connection, Rights(None, caller, seen, context))
+        visit = await self._known(request, is_for_all=needs.is_for_all)
+        try:
+            await visit.require_all(needs)
+        except AccessDenied as error:
+            self._denials.note(error, visit.actor, needs.name, str(request.path_params.get("queue", "")))
+            raise
+        return visit
 
-    def _connection(self, caller: Caller) -> Connection:
+    async def _known(self, request: Request, *, is_for_all: bool = False) -> Visit:
+        headers = {name: ",".join(request.headers.getlist(name)) for name in request.headers}
+        peer = request.client.host if request.client else None
+        given = HttpRequest(request.method, b"", b"", headers, b"", peer, request.url.scheme == "https")
+        seen = self._proxies.client_request(given)
+        self._origins.check(seen)
+        caller, is_secure = self._everybody, seen.is_secure
+        if self.sessions is not None:
+            if not is_private(seen, given):
+                raise NotPrivate
+            is_secure = is_secure or seen is not given
+            caller = await self._logged_in(request)
+            if caller is ANONYMOUS and not is_for_all:
+                raise LoginNeeded
         account = caller.account or DEFAULT_ACCOUNT
+        connection = self._connection(account)
+        context = Context(connection.transport.space, self.settings.gateway.region, account)
+        rights = Rights(self._authorizer, caller, seen, context)
+        return Visit(request, self, seen, caller, connection, rights, is_secure=is_secure)
+
+    async def _logged_in(self, request: Request) -> Caller:
+        """Whose session it is. A page that is only open lets no session last longer."""
+        assert self.sessions is not None
+        session = request.cookies.get(SESSION, "")
+        if not _is_live(request):
+            return await self.sessions.caller(session, is_used=True) or ANONYMOUS
+        begun = partial(self.sessions.caller, session, is_used=False)
+        return await self.hub.read("", ("session", session), begun, SESSION_FRESH_S) or ANONYMOUS
+
+    def forget_rights(self, account: str, queue: str) -> None:
+        """Read what a queue says about who may do what again: it may have been changed."""
+        if self._authorizer is not None:
+            self._authorizer.forget(account, queue)
+
+    def note_denial(self, error: Exception, actor: Actor, action: str) -> None:
+        """Count what was refused; what is refused again and again becomes an event."""
+        self._denials.note(error, actor, action, "")
+
+    def _connection(self, account: str) -> Connection:
         found = self._connections.get(account)
         if found is None:
-            from rqsqs.gateway.settings import keyspace_of
-
             gateway = self.settings.gateway
             found = connect(gateway.url, prefix=gateway.prefix, **gateway.options)
             found.transport.space = keyspace_of(found.transport.space, account)
@@ -186,13 +244,12 @@ class Console:
         async def answer(request: Request) -> Response:
             visit: Visit | None = None
             try:
-                visit = self._visit(request)
-                await visit.require_all(needs)
+                visit = await self._visit(request, needs)
                 shown = await function(visit)
                 if not visit.is_live:
                     return visit.page(shown.template, shown.values)
                 return StreamingResponse(
-                    self._stream(visit, function, shown),
+                    self._stream(visit, function, needs),
                     media_type="text/event-stream",
                     headers={"x-accel-buffering": "no"},
                 )
@@ -207,31 +264,32 @@ class Console:
         async def answer(request: Request) -> Response:
             visit: Visit | None = None
             try:
-                visit = self._visit(request)
+                visit = await self._visit(request, needs)
                 if is_change and self.settings.is_read_only:
                     raise ReadOnly
-                await visit.require_all(needs)
                 return await function(visit)
             except Exception as error:
                 return self._failed(request, visit, error)
 
         return answer
 
-    async def _stream(self, visit: Visit, function: PageFunction, shown: Shown) -> AsyncIterator[str]:
-        """What changes on an open page, as server-sent events."""
-        url = str(visit.request.url)
+    async def _stream(self, visit: Visit, function: PageFunction, needs: Needs) -> AsyncIterator[str]:
+        """What changes on an open page, as server-sent events. Each time it is asked anew who looks, and may look."""
+        request, url = visit.request, str(visit.request.url)
         last, told_at = "", time.monotonic()
+
+        async def rendered(visit: Visit) -> str:
+            now = await function(visit)
+            return render(now.template, {"visit": visit, "read_only": self.settings.is_read_only} | now.values, "live")
+
         while not self._ending.is_set():
             try:
-
-                async def rendered() -> str:
-                    now = await function(visit)
-                    return render(
-                        now.template, {"visit": visit, "read_only": self.settings.is_read_only} | now.values, "live"
-                    )
-
-                text = await visit.read(("rendered", url, visit.caller), rendered)
+                visit = await self._visit(request, needs)
+                text = await visit.read(("rendered", url, visit.rights.key), partial(rendered, visit))
                 failure = ""
+            except LoginNeeded:
+                yield _event("ended", "")
+                return
             except (RqsqsError, OSError) as error:
                 text, failure = "", _told(error)
             if failure:
@@ -250,10 +308,15 @@ class Console:
             except TimeoutError:
                 continue
 
+    async def _transport(self) -> Transport:
+        return self._connection(DEFAULT_ACCOUNT).transport
+
     # Errors
 
     def _failed(self, request: Request, visit: Visit | None, error: Exception) -> Response:
         status, text = 500, "the console failed; its log says why"
+        if isinstance(error, LoginNeeded):
+            return self._to_login(request)
         if isinstance(error, AccessDenied):
             status, text = 403, str(error)
         elif isinstance(error, HTTPException):
@@ -275,13 +338,29 @@ class Console:
             "error.html", {"title": "Not done" if request.method == "POST" else "Not shown", "text": text}, status
         )
 
+    def _to_login(self, request: Request) -> Response:
+        """Where somebody can log in, and come back."""
+        if _is_live(request):
+            return Response(_event("ended", ""), media_type="text/event-stream")
+        root = request.scope.get("root_path", "")
+        below = request.scope["path"].removeprefix(root)
+        if request.url.query:
+            below += f"?{request.url.query}"
+        after = f"?{urlencode({'next': below})}" if request.method == "GET" and below != "/" else ""
+        return RedirectResponse(f"{root}/login{after}", 303)
+
     async def _http_error(self, request: Request, error: Exception) -> Response:
         """Of the router: there is no such page."""
         try:
-            visit = self._visit(request)
-        except AccessDenied as denied:
-            return PlainTextResponse(str(denied), 403)
+            visit = await self._known(request)
+        except Exception as refused:
+            return self._failed(request, None, refused)
         return self._failed(request, visit, NotFound() if getattr(error, "status_code", 404) == 404 else error)
+
+
+def _is_live(request: Request) -> bool:
+    """Whether it asks what changes on an open page."""
+    return request.query_params.get("live") == "1"
 
 
 def _told(error: Exception) -> str:

@@ -40,6 +40,11 @@ class Needs:
     is_named_later: bool = False
     is_for_all: bool = False
 
+    @property
+    def name(self) -> str:
+        """The first permission, as events of what was denied have it: PurgeQueue."""
+        return self.permissions[0].partition(" or ")[0].partition(":")[2] if self.permissions else self.does
+
 
 def _needs(does: str, *permissions: str, is_named_later: bool = False) -> Needs:
     return Needs(does, permissions, is_named_later)
@@ -47,6 +52,9 @@ def _needs(does: str, *permissions: str, is_named_later: bool = False) -> Needs:
 
 NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permissions.py` writes the table in the docs
     "GET /": _needs("see the names of queues, and the numbers of those that are allowed"),
+    "GET /login": Needs("see where to log in", is_for_all=True),
+    "POST /login": Needs("log in", is_for_all=True),
+    "POST /logout": _needs("log out"),
     "POST /theme": _needs("choose light or dark"),
     "POST /queues": _needs("create a queue", "sqs:CreateQueue", is_named_later=True),
     "GET /queues/{queue}": _needs("see the numbers and charts of a queue", "sqs:GetQueueAttributes"),

@@ -29,6 +29,45 @@ class ReadOnly(ConsoleRefusal):
         super().__init__("this console is read-only: nothing was changed")
 
 
+class LoginNeeded(ConsoleRefusal):
+    """Nobody is logged in, or not any more."""
+
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("your session has ended: log in again")
+
+
+class LoginRefused(ConsoleRefusal):
+    """The access key is unknown or disabled, or its secret is another one: nobody is told which."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("there is no active access key with this id and secret")
+
+
+class TooManyLogins(ConsoleRefusal):
+    """Somebody guesses."""
+
+    status = 429
+
+    def __init__(self) -> None:
+        super().__init__("there were too many logins: wait a minute, and try again")
+
+
+class NotPrivate(ConsoleRefusal):
+    """Others could read the secret on its way."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "from other machines people log in over TLS only: start with --tls-cert and --tls-key, or behind a proxy "
+            "with TLS that --trusted-proxy names"
+        )
+
+
 class NotFound(ConsoleRefusal):
     """There is no such page."""
 

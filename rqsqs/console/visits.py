@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Values = dict[str, Any]
 
-TOKEN, TOLD, THEME = "rqsqs_token", "rqsqs_told", "rqsqs_theme"
+TOKEN, TOLD, THEME, SESSION = "rqsqs_token", "rqsqs_told", "rqsqs_theme", "rqsqs_session"
 TOKEN_FIELD = "token"
 LONGEST_TOLD = 500
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -49,6 +49,9 @@ class Visit:
         connection: to the queues of the caller's account.
         rights: what the caller may do.
         token: of the browser; each form has it, as other sites cannot know it.
+        session: its name, as the browser says; "" = it has none.
+        is_secure: whether cookies are for TLS alone. Without it not all browsers keep such ones, not even of this
+            machine.
     """
 
     def __init__(
@@ -59,12 +62,16 @@ class Visit:
         caller: Caller,
         connection: Connection,
         rights: Rights,
+        *,
+        is_secure: bool,
     ) -> None:
         self.request, self.console, self.seen = request, console, seen
         self.caller, self.connection, self.rights = caller, connection, rights
         given = request.cookies.get(TOKEN, "")
         self._has_token = _TOKEN.fullmatch(given) is not None
         self.token = given if self._has_token else secrets.token_urlsafe(32)
+        self.is_secure = is_secure
+        self.session = request.cookies.get(SESSION, "")
 
     # What was asked for
 
@@ -82,6 +89,22 @@ class Visit:
         """Whether the page is open already, and wants to hear what changes."""
         return self.query.get("live") == "1"
 
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody is logged in, or nobody has to be."""
+        return not self.caller.is_anonymous
+
+    @property
+    def user(self) -> str:
+        """Who is logged in; "" = nobody has to be."""
+        return "" if self.console.sessions is None else self.caller.name
+
+    @property
+    def actor(self) -> Actor:
+        """Who does what is done now, for events."""
+        caller = self.caller
+        return Actor("console", caller.key_id or caller.name, self.seen.peer or "", caller.account)
+
     async def form(self) -> FormData:
         """What was filled in.
 
@@ -94,9 +117,7 @@ class Visit:
             self._has_token and isinstance(token, str) and hmac.compare_digest(token.encode(), self.token.encode())
         ):
             raise FormExpired
-        requester.set(
-            Actor("console", self.caller.key_id or self.caller.name, self.seen.peer or "", self.caller.account)
-        )
+        requester.set(self.actor)
         return form
 
     @property
@@ -202,6 +223,7 @@ class Visit:
     def changed(self) -> None:
         """Read everything of this account again: somebody has changed something."""
         self.console.hub.forget(self.caller.account)
+        self.console.forget_rights(self.caller.account, self._queue_name)
 
     # What is answered
 
@@ -239,6 +261,10 @@ class Visit:
             self.set_cookie(response, TOLD, quote(told[:LONGEST_TOLD], safe=" "), max_age=60)
         return response
 
+    def renew_token(self, response: Response) -> None:
+        """Give the browser another token: somebody else may use it from now on."""
+        self.set_cookie(response, TOKEN, secrets.token_urlsafe(32))
+
     def set_cookie(self, response: Response, name: str, value: str, max_age: int | None = None) -> None:
         """Let the browser remember something, for the console alone."""
         response.set_cookie(
@@ -246,7 +272,7 @@ class Visit:
             value,
             max_age=max_age,
             path=f"{self.request.scope.get('root_path', '')}/",
-            secure=self.seen.is_secure,
+            secure=self.is_secure,
             httponly=True,
             samesite="strict",
         )

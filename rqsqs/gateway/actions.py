@@ -13,6 +13,7 @@ from typing import Any
 
 from rqsqs._core import actors, telemetry
 from rqsqs._core.alarm_records import PutBy
+from rqsqs._io.aio.runner import Transport
 from rqsqs.cloudwatch import CLOUDWATCH
 from rqsqs.cloudwatch.actions import unsupported
 from rqsqs.errors import RequestError, ResourceNotFound, RqsqsError, ServerError
@@ -84,7 +85,7 @@ class Actions:
         self._settings = settings
         self._access = Access(settings)
         self._accounts = Accounts(settings)
-        self._denials = Denials(self._accounts)
+        self._denials = Denials(self._transport)
         self.origins = Origins(settings)
         self._proxies = Proxies(settings)
         self._access_log = access_log
@@ -94,6 +95,9 @@ class Actions:
     def known_accounts(self) -> set[str]:
         """Those of the keys file, and those that requests were about."""
         return self._access.accounts() | set(self._accounts.numbers())
+
+    async def _transport(self) -> Transport:
+        return (await self._accounts.of(DEFAULT_ACCOUNT)).transport
 
     async def answer(self, request: HttpRequest, receive: Receive, root_path: str = "") -> HttpResponse:
         """Answer a request.

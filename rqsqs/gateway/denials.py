@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from rqsqs._core import actors
 from rqsqs._core.flows.events import tell
+from rqsqs._io.aio.runner import Transport
 from rqsqs.event_models import Actor
-from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
-from .accounts import Accounts
 from .refusals import AccessDenied, InvalidSignature, MissingAuthenticationToken, UnrecognizedClient
 
 KINDS = (AccessDenied, InvalidSignature, MissingAuthenticationToken, UnrecognizedClient)
@@ -36,10 +36,14 @@ class Denied:
 
 
 class Denials:
-    """Counts them, and tells at the end of each period; no task runs while there are none."""
+    """Counts them, and tells at the end of each period; no task runs while there are none.
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+    Args:
+        transport: gives that of where events are kept.
+    """
+
+    def __init__(self, transport: Callable[[], Awaitable[Transport]]) -> None:
+        self._transport = transport
         self._found: dict[tuple[str, ...], Denied] = {}
         self._period_s = SHORTEST_S
         self._ended = 0.0
@@ -77,14 +81,15 @@ class Denials:
         found, self._found = self._found, {}
         self._ended, self._telling = time.monotonic(), None
         repeated = [each for each in found.values() if each.count >= REPEATEDLY]
-        account = await self._accounts.of(DEFAULT_ACCOUNT) if repeated else None
+        if not repeated:
+            return
+        transport = await self._transport()
         for each in sorted(repeated, key=lambda denied: -denied.count)[:MOST_TOLD]:
-            assert account is not None
             detail = {"action": each.action, "code": each.code, "count": each.count, "within_s": round(self._period_s)}
             if each.queue:
                 detail["last_queue"] = each.queue
             token = actors.requester.set(each.actor)
             try:
-                await account.transport.run(tell(account.transport.space, "access-denied", detail=detail))
+                await transport.run(tell(transport.space, "access-denied", detail=detail))
             finally:
                 actors.requester.reset(token)

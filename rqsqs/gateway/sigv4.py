@@ -37,6 +37,10 @@ _IN_HEADER = ("Credential", "SignedHeaders", "Signature")
 _SECURITY_TOKEN = "x-amz-security-token"
 
 
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
 class AccessKey:
     """An access key: its id, its secret, and whose it is. Signing keys made of it are remembered."""
 
@@ -60,11 +64,19 @@ class AccessKey:
             self._signing_keys[date, region, service] = found
         return found
 
+    def has_secret(self, text: str) -> bool:
+        """Whether this is its secret; that takes as long whatever the text is."""
+        return hmac.compare_digest(_digest(text.encode("utf-8", "replace")), _digest(self._secret.encode()))
+
+    def mark(self, name: str) -> str:
+        """What says of something with a secret name that it is of this key with this secret; it tells neither."""
+        return hmac.digest(self._secret.encode(), f"mark {name}".encode("utf-8", "replace"), "sha256").hex()
+
     def __repr__(self) -> str:
         return f"AccessKey({self.key_id!r})"
 
 
-_NOBODY = AccessKey("", secrets.token_hex(20), ANONYMOUS)  # an unknown key costs the same work as a known one
+NOBODY = AccessKey("", secrets.token_hex(20), ANONYMOUS)  # an unknown key costs the same work as a known one
 
 
 class _Signed(NamedTuple):
@@ -130,7 +142,7 @@ def verify(request: HttpRequest, keys: Mapping[str, AccessKey], *, service: str,
     scope = signed.credential[len(key_id) + 1 :]
     digest = hashlib.sha256(canonical.encode("latin-1", "replace")).hexdigest()
     key = keys.get(key_id)
-    signing_key = (key or _NOBODY).signing_key(date, region, service)
+    signing_key = (key or NOBODY).signing_key(date, region, service)
     text = f"{ALGORITHM}\n{signed.timestamp}\n{scope}\n{digest}".encode("latin-1", "replace")
     is_right = hmac.compare_digest(
         hmac.digest(signing_key, text, "sha256").hex().encode(), signed.signature.encode("latin-1", "replace")

@@ -46,6 +46,7 @@ class Page(NamedTuple):
     status: int
     headers: dict[str, str]
     html: str
+    cookies: dict[str, str]
 
     @property
     def text(self) -> str:
@@ -60,6 +61,7 @@ class Browser:
     def __init__(self, address: str) -> None:
         self.address = address
         self.cookies: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
 
     def get(self, path: str, **headers: str) -> Page:
         return self.ask("GET", path, **headers)
@@ -67,7 +69,7 @@ class Browser:
     def post(self, path: str, fields: dict[str, str] | None = None, *, with_token: bool = True, **headers: str) -> Page:
         """Send a form; with the token that pages of this browser have."""
         if with_token and "rqsqs_token" not in self.cookies:
-            self.get("/")
+            self.get("/login")
         token = {"token": self.cookies["rqsqs_token"]} if with_token else {}
         body = urlencode(token | (fields or {})).encode()
         headers = {"content-type": "application/x-www-form-urlencoded"} | headers
@@ -79,19 +81,27 @@ class Browser:
         assert answer.status == 303, answer.text
         return self.get(answer.headers["location"])
 
+    def log_in(self, key_id: str, secret: str, **fields: str) -> Page:
+        """Log in with an access key."""
+        return self.post("/login", {"key_id": key_id, "secret": secret, **fields})
+
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Page:
         connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=PATIENCE_S)
         try:
             if self.cookies:
                 headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, self.headers | headers)
             answer = connection.getresponse()
+            set_here = {}
             for name, value in answer.getheaders():
                 if name.lower() == "set-cookie":
                     key, _, rest = value.partition("=")
+                    set_here[key] = rest
                     self.cookies[key] = rest.partition(";")[0].strip('"')
+                    if "max-age=0" in rest.lower():
+                        del self.cookies[key]
             found = {name.lower(): value for name, value in answer.getheaders()}
-            return Page(answer.status, found, answer.read().decode())
+            return Page(answer.status, found, answer.read().decode(), set_here)
         finally:
             connection.close()
 

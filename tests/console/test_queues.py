@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from rqsqs.aio import Connection
 from rqsqs.console import ConsoleSettings
 from rqsqs.console.pages.queues import PER_PAGE
 from rqsqs.gateway import GatewaySettings
-from rqsqs.gateway.keys_editing import NewUser, add_key
 from tests.console.conftest import Browser, running
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -121,15 +119,6 @@ def test_changes_are_told_as_events(browser: Browser, connection: rqsqs.Connecti
         ("queue-created", "console"),
         ("queue-purged", "console"),
     ]
-
-
-def test_where_keys_are_asked_for_nobody_is_let_in(valkey_url: str, prefix: str, tmp_path: Path) -> None:
-    keys = tmp_path / "keys.toml"
-    add_key(keys, "ann", NewUser(is_root=True))
-    with running(ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix, keys=keys))) as address:
-        browser = Browser(address)
-        assert browser.get("/").status == 403
-        assert browser.post("/queues", {"name": "orders", "token": "x" * 43}, with_token=False).status == 403
 
 
 def test_very_many_queues_are_there_at_once(

@@ -22,6 +22,7 @@ from rqsqs._core.operations import (
     metrics,
     moves,
     queues,
+    sessions,
 )
 from rqsqs._core.operations import browse as browsing
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState
@@ -121,6 +122,9 @@ OPERATIONS: list[Operation] = [
     consumers.list_consumers(Q),
     consumers.order_consumer(Q, "c", "drain"),
     leases.take_lease(SPACE.sampler, "c", 5),
+    sessions.put_session(SPACE, "s", b"{}", idle_ms=5, longest_ms=9),
+    sessions.read_session(SPACE, "s", idle_ms=5),
+    sessions.end_session(SPACE, "s"),
     events.add_event(SPACE, "queue-created", "q", Actor("native", "p"), {}, {"VisibilityTimeout": "5"}, {}),
     events.add_event(SPACE, "worker-lost", "q", Actor("worker", "p"), {}, {}, {"consumer": "c"}, "c", 5),
     events.read_events(SPACE, "", "-5"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from . import alarms, events, queue, queues, theme
+from . import alarms, events, login, queue, queues, theme
 
 PAGES = {
     "/": queues.index,
+    "/login": login.show,
     "/queues/{queue}": queue.overview,
     "/alarms": alarms.index,
     "/alarms/{alarm:path}": alarms.show,
@@ -20,5 +21,7 @@ ACTIONS = {  # what changes something
     "/alarms/{alarm:path}/change": alarms.change,
 }
 PREFERENCES = {  # what a browser remembers
+    "/login": login.enter,
+    "/logout": login.leave,
     "/theme": theme.choose,
 }

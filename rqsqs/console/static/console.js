@@ -30,6 +30,7 @@
       mark();
       draw();
     });
+    stream.addEventListener("ended", () => location.reload()); // the session, so this leads to the login
     stream.addEventListener("failed", (event) => say(event.data, true));
     stream.addEventListener("error", () => {
       say("no connection", true);
