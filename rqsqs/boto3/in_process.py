@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 from .error_mapping import as_botocore_error
 from .json_parameters import read
-from .typed_parameters import as_shape
+from .typed_parameters import as_shape, known
 
 PARAMS = "rqsqs_params"  # key in botocore's request context, of parameters that botocore validates
 # Connections are held to the end of the process, since nobody closes clients of boto3: so an embedded server keeps its
@@ -115,7 +115,9 @@ class _Responder:
         headers = {"x-amzn-requestid": str(uuid.uuid4()), "content-type": _JSON, "date": _date(int(time.time()))}
         if isinstance(outcome, dict):
             headers.update(outcome.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
-            parsed, status, body = outcome, 200, _Body(outcome)
+            is_sqs = self._service is SQS or model.output_shape is None
+            parsed = outcome if is_sqs else known(outcome, model.output_shape)
+            status, body = 200, _Body(parsed)
         else:
             failed = describe(outcome)
             done = outcome.response if isinstance(outcome, NotSafeEnough) else {}
@@ -221,7 +223,7 @@ class AsyncResponder(_Responder):
 
 def parsed_error(failed: Failed, model: Any, headers: dict[str, str], service: Service) -> dict[str, Any]:
     """What botocore's parser makes of a refusal: the Error, and the members of the shape that has its *code*."""
-    if model.metadata.get("protocol") == "query":  # CloudWatch of an older botocore
+    if service is not SQS and model.metadata.get("protocol") == "query":  # of an older botocore
         return {"Error": {"Type": failed.fault, "Code": failed.code, "Message": failed.text}}
     response = {"status_code": failed.status, "headers": headers, "body": json.dumps(failed.body(service)).encode()}
     parser = create_parser("json")

@@ -1,7 +1,8 @@
-"""The parameters of a request by the types of the service model, whatever Python values botocore takes for them.
+"""Requests and responses by the service model that botocore has of CloudWatch.
 
 CloudWatch has times and numbers with fractions, which botocore takes in many forms, and older versions of botocore
-serialise its requests as forms. So its parameters are read here, not from the body.
+serialise its requests as forms. So its parameters are read here, not from the body. And as a parser would, older
+versions see no members that they do not know.
 """
 
 from __future__ import annotations
@@ -47,6 +48,15 @@ def as_shape(value: Any, shape: Any) -> Any:
     if found is None:
         raise Malformed(f"{type(value).__name__} can not be converted to {_WANTED.get(kind, f'a {kind}')}")
     return found
+
+
+def known(value: Any, shape: Any) -> Any:
+    """A response without members that the shape does not know."""
+    if shape.type_name == "structure":
+        return {name: known(value[name], member) for name, member in shape.members.items() if name in value}
+    if shape.type_name == "list":
+        return [known(item, shape.member) for item in value]
+    return value
 
 
 def _string(value: Any) -> str | None:
