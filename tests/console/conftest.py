@@ -18,17 +18,18 @@ pytest.importorskip("jinja2")
 
 import rqsqs
 from rqsqs.console import Console, ConsoleSettings
-from rqsqs.gateway import GatewaySettings
+from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.serving import Server, ServingSettings, listen
 
 PATIENCE_S = 60
 
 
 @contextlib.contextmanager
-def running(settings: ConsoleSettings) -> Iterator[str]:
-    """A console on a free port; its address."""
+def running(served: ConsoleSettings | Gateway) -> Iterator[str]:
+    """A console, or a gateway, on a free port; its address."""
     listener = listen("127.0.0.1", 0)
-    server = Server(Console(settings), ServingSettings(shutdown_timeout=5))
+    app = Console(served) if isinstance(served, ConsoleSettings) else served
+    server = Server(app, ServingSettings(shutdown_timeout=5))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

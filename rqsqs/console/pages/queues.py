@@ -14,6 +14,7 @@ from rqsqs.inspection.looks import ORDERS, Look, Looks, in_order
 
 PER_PAGE = 100
 HOUR = timedelta(hours=1)
+SEEN_FRESH_S = 5.0
 SPARKS_FRESH_S = 60.0
 
 
@@ -24,7 +25,10 @@ async def index(visit: Visit) -> Shown:
     in order of names, and the others follow.
     """
     looks = await _looks(visit)
-    names = [look.queue for look in looks] if looks is not None else await _names(visit)
+    names, counted = await _seen(visit, [look.queue for look in looks] if looks is not None else await _names(visit))
+    known = {look.queue: look for look in looks or ()}
+    if looks is not None and counted is not None:
+        looks = [look for look in looks if look.queue in counted]
     words = visit.query.get("q", "").casefold().split()
     found = [name for name in names if all(word in name.casefold() for word in words)]
     only, order, is_reversed = visit.query.get("only", ""), visit.query.get("sort", "name"), "reverse" in visit.query
@@ -32,20 +36,26 @@ async def index(visit: Visit) -> Shown:
         chosen = set(found)
         kept = [look for look in looks if look.queue in chosen and (only != "problems" or look.is_problem)]
         kept = in_order(kept, order if order in ORDERS else "name", is_reversed=is_reversed)
-        found = [look.queue for look in kept]
+        uncounted = [name for name in found if counted is not None and name not in counted]
+        found = [look.queue for look in kept] + (uncounted if only != "problems" else [])
     elif order == "name" and is_reversed:
         found.reverse()
     pages = max(1, -(-len(found) // PER_PAGE))
     page = min(max(_whole(visit.query.get("page", "1")), 1), pages)
     shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
-    rows = {look.queue: look for look in (looks if looks is not None else await _some(visit, shown))}
+    if counted is not None:
+        await visit.learn(*shown)
+    allowed = [name for name in shown if counted is None or visit.may("sqs:GetQueueAttributes", name)]
+    if looks is None:
+        known = {look.queue: look for look in await _some(visit, allowed)}
+    rows = {name: known.get(name) if name in allowed else None for name in shown}
     return Shown(
         "queues.html",
         {
             "section": "Queues",
             "title": "Queues",
-            "rows": [rows[name] for name in shown if name in rows],
-            "sparks": await _sparks(visit, [rows[name] for name in shown if name in rows]),
+            "rows": rows,
+            "sparks": await _sparks(visit, [look for look in rows.values() if look is not None]),
             "all": len(names),
             "found": len(found),
             "problems": None if looks is None else sum(look.is_problem for look in looks),
@@ -77,6 +87,19 @@ async def _looks(visit: Visit) -> list[Look] | None:
         return looks.add(await visit.connection.metrics())
 
     return await visit.soon("metrics", load)
+
+
+async def _seen(visit: Visit, names: list[str]) -> tuple[list[str], frozenset[str] | None]:
+    """The queues that somebody may see of all, and those whose numbers too, by its own policies; None = of all."""
+    rights = visit.rights
+    if rights.may_see_all:
+        return names, None
+
+    async def load() -> tuple[list[str], frozenset[str]]:
+        counted = frozenset(name for name in names if rights.may_by_identity("sqs:GetQueueAttributes", name))
+        return [name for name in names if name in counted or rights.may("sqs:ListQueues")], counted
+
+    return await visit.read(("seen", rights.key), load, SEEN_FRESH_S)
 
 
 async def _names(visit: Visit) -> list[str]:

@@ -1,0 +1,183 @@
+"""What is not allowed is neither shown nor done."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import rqsqs
+from rqsqs import _watched_files
+from rqsqs._core import flows
+from rqsqs.console import Console, ConsoleSettings
+from rqsqs.console.permissions import NEEDS
+from rqsqs.gateway import Gateway, GatewaySettings
+from rqsqs.gateway.keys_editing import NewUser, add_key
+from rqsqs.limits import NATIVE
+from tests.console.conftest import Browser, running
+
+
+def set_policy(connection: rqsqs.Connection, queue: rqsqs.Queue, effect: str, action: str) -> None:
+    """Let a queue allow or deny something to everybody."""
+    one = {"Effect": effect, "Principal": "*", "Action": action, "Resource": "*"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [one]})
+    connection.transport.run(flows.set_attributes(queue._ref, {"Policy": text}, NATIVE))
+
+
+LogIn = Callable[..., Browser]
+ARN = "arn:aws:sqs:us-east-1:000000000000:"
+ROUTES = [route for route, needs in NEEDS.items() if needs.permissions]
+
+
+@pytest.fixture
+def as_user(
+    valkey_url: str, prefix: str, tmp_path: Path, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LogIn]:
+    """Gives a browser of a user that may do some things: actions, and the queues that they are about."""
+    monkeypatch.setattr(_watched_files, "LOOK_EVERY_S", 0)
+    keys = tmp_path / "keys.toml"
+    add_key(keys, "ann", NewUser(is_root=True))
+    with running(ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix, keys=keys))) as address:
+        number = iter(range(100))
+
+        def log_in(*allowed: tuple[str, str], policy: Sequence[dict[str, object]] = ()) -> Browser:
+            made = [
+                {"Effect": "Allow", "Action": action, "Resource": resource if resource == "*" else ARN + resource}
+                for action, resource in allowed
+            ]
+            key = add_key(keys, f"user{next(number)}", NewUser(statements=[*made, *policy]))
+            browser = Browser(address)
+            assert browser.log_in(key.key_id, key.secret).status == 303
+            return browser
+
+        yield log_in
+
+
+def test_nothing_is_done_or_shown_for_whom_nothing_is_allowed(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    browser = as_user(("sqs:SendMessage", "other"))
+    for route in ROUTES:
+        method, _, path = route.partition(" ")
+        path = re.sub(r"\{queue\}", "orders", path)
+        path = re.sub(r"\{[^}]*\}", "x", path)
+        answer = browser.get(path) if method == "GET" else browser.post(path, {"name": "orders"})
+        assert answer.status == 403, route
+        assert "is not authorized to perform" in answer.text, route
+    page = browser.get("/")
+    assert "orders" not in page.text
+    assert 'action="/queues"' not in page.html
+    assert connection.exists("orders")
+    assert [event.kind for event in connection.events()] == ["queue-created"]
+
+
+def test_a_list_has_what_may_be_seen(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    for name in ("orders", "secret", "denied"):
+        connection.create_queue(name).send("x")
+    browser = as_user(("sqs:GetQueueAttributes", "orders"))
+    page = browser.get("/")
+    assert "Queues 1" in page.text
+    assert "secret" not in page.text
+    browser = as_user(("sqs:ListQueues", "*"), ("sqs:GetQueueAttributes", "orders"))
+    page = browser.get("/?sort=visible")
+    assert "Queues 3 visible 1" in page.text
+    assert "secret You may not see its numbers." in page.text
+    assert browser.get("/queues/secret").status == 403
+    assert browser.get("/queues/orders").status == 200
+
+
+def test_the_policy_of_a_queue_counts(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    set_policy(connection, connection.create_queue("open"), "Allow", "sqs:GetQueueAttributes")
+    set_policy(connection, connection.create_queue("closed"), "Deny", "sqs:GetQueueAttributes")
+    browser = as_user(("sqs:ListQueues", "*"), ("sqs:GetQueueAttributes", "closed"))
+    page = browser.get("/")
+    assert "closed You may not see its numbers." in page.text
+    assert browser.get("/queues/closed").status == 403
+    assert browser.get("/queues/open").status == 200
+
+
+def test_buttons_are_those_that_are_allowed(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders").send("x")
+    browser = as_user(("sqs:GetQueueAttributes", "*"), ("sqs:PurgeQueue", "orders"))
+    page = browser.get("/queues/orders")
+    assert 'action="/queues/orders/purge"' in page.html
+    assert "orders/delete" not in page.html
+    assert browser.post("/queues/orders/delete", {"name": "orders"}).status == 403
+    assert "orders was purged." in browser.do("/queues/orders/purge", {"name": "orders"}).text
+    browser = as_user(("sqs:GetQueueAttributes", "*"), ("sqs:DeleteQueue", "orders"))
+    page = browser.get("/queues/orders")
+    assert "orders/delete" in page.html
+    assert "Remove all messages" not in page.text
+    browser = as_user(("sqs:GetQueueAttributes", "*"))
+    assert "/purge" not in browser.get("/queues/orders").html
+    assert connection.exists("orders")
+
+
+def test_what_is_named_in_a_form_is_asked_for(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    browser = as_user(("sqs:CreateQueue", "dev-*"), ("sqs:GetQueueAttributes", "*"))
+    assert 'action="/queues"' in browser.get("/").html
+    answer = browser.post("/queues", {"name": "orders"})
+    assert answer.status == 403
+    assert "sqs:createqueue" in answer.text
+    assert browser.post("/queues", {"name": "dev-orders"}).status == 303
+    assert [queue.name for queue in connection.queues()] == ["dev-orders"]
+
+
+def test_conditions_count(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    connection.queue("orders").tag({"team": "web"})
+    connection.create_queue("invoices")
+    of_team = {
+        "Effect": "Allow",
+        "Action": "sqs:*",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:ResourceTag/team": "web"}, "IpAddress": {"aws:SourceIp": "127.0.0.0/8"}},
+    }
+    browser = as_user(policy=[of_team])
+    assert browser.get("/queues/orders").status == 200
+    assert browser.get("/queues/invoices").status == 403
+    elsewhere = {**of_team, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
+    assert as_user(policy=[elsewhere]).get("/queues/orders").status == 403
+
+
+def test_an_open_page_ends_what_is_not_allowed_any_more(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    browser = as_user(("sqs:GetQueueAttributes", "orders"))
+    with browser.live("/queues/orders?live=1") as events:
+        assert next(events)[0] == "live"
+        set_policy(connection, queue, "Deny", "sqs:*")
+        _, text = next(event for event in events if event[0] == "failed")
+        assert "is not authorized" in text
+
+
+def test_what_was_changed_is_told_with_the_key(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    browser = as_user(("*", "*"))
+    browser.do("/queues", {"name": "orders"})
+    (event,) = connection.events()
+    assert event.who.api == "console"
+    assert event.who.name.startswith("AKIA")
+    assert event.who.address == "127.0.0.1"
+
+
+def test_the_cookie_opens_nothing_but_the_console(
+    valkey_url: str, prefix: str, tmp_path: Path, connection: rqsqs.Connection
+) -> None:
+    connection.create_queue("orders")
+    keys = tmp_path / "keys.toml"
+    key = add_key(keys, "ann", NewUser(is_root=True))
+    settings = GatewaySettings(url=valkey_url, prefix=prefix, keys=keys)
+    with running(Gateway(settings, mounted={"/console": Console(ConsoleSettings(settings))})) as address:
+        browser = Browser(address)
+        browser.get("/console/login")
+        answer = browser.post("/console/login", {"key_id": key.key_id, "secret": key.secret})
+        assert "Path=/console/" in answer.cookies["rqsqs_session"]
+        assert browser.get("/console/queues/orders").status == 200
+        api = Browser(address)
+        api.cookies = browser.cookies
+        body = json.dumps({"QueueName": "orders"}).encode()
+        headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.GetQueueUrl"}
+        answer = api.ask("POST", "/", body, **headers)
+        assert answer.status == 403
+        assert "User: anonymous" in answer.html
