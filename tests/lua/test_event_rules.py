@@ -281,7 +281,7 @@ def test_a_rule_may_send_to_a_queue_that_is_there(store: Store) -> None:
         ({"queue": "a b"}, "queue must be a name"),
         ({"queue": ""}, "queue must be a name"),
         ({"who": ""}, "who must be"),
-        ({"api": "console"}, "api must be one of"),
+        ({"api": "telnet"}, "api must be one of"),
         ({"enabled": 1}, "enabled must be True or False"),
         ({"description": "x" * 513}, "description must be"),
     ],
