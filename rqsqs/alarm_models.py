@@ -80,6 +80,7 @@ GAUGES = frozenset(
 )
 DURATIONS = frozenset({"dwell", "processing"})  # histograms
 QUEUE_METRICS = COUNTS | GAUGES | DURATIONS
+SERVER_METRICS = frozenset({"memory_used_percent", "memory_used_bytes", "memory_limit_bytes"})  # of no queue
 BYTES = "SentMessageSize"  # the name of AWS for sent_bytes; there each message is a sample
 UNITS = _words(
     "Seconds Microseconds Milliseconds Bytes Kilobytes Megabytes Gigabytes Terabytes Bits Kilobits Megabits Gigabits "
@@ -105,6 +106,8 @@ def unit_of(metric_name: str) -> str:
     name = CLOUDWATCH.get(metric_name, metric_name)
     if name.endswith("_s") or name in DURATIONS:
         return "Seconds"
+    if name.endswith("_percent"):
+        return "Percent"
     return "Bytes" if name.endswith("_bytes") else "Count"
 
 
@@ -678,10 +681,14 @@ def _check_metric(metric: MetricQuery | Alarm) -> None:
 
 def _check_known(metric: MetricQuery | Alarm, namespace: str, name: str) -> None:
     """Is it a metric that exists? A misspelt one would never have data."""
-    known = frozenset(CLOUDWATCH) if namespace == AWS_NAMESPACE else QUEUE_METRICS
+    known = frozenset(CLOUDWATCH) if namespace == AWS_NAMESPACE else QUEUE_METRICS | SERVER_METRICS
     if name not in known:
         near = did_you_mean(name, known | frozenset(CLOUDWATCH) if metric.namespace == NAMESPACE else known)
         raise InvalidParameterValue(f"metric_name must be a metric of {namespace}, got {shown(name)}{near}")
+    if name in SERVER_METRICS:
+        if metric.queue is not None:
+            raise InvalidParameterValue(f"queue must be None for {name}, which is of the server, got {metric.queue!r}")
+        return
     if metric.queue is None:
         raise InvalidParameterValue(f"queue must be the name of the queue whose {name} is meant, got None")
     elif not _QUEUE.fullmatch(metric.queue):

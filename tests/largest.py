@@ -11,7 +11,7 @@ import redis
 
 from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.alarm_records import AlarmEvaluation
-from rqsqs._core.flows import alarm_histories, alarms, event_rules, partitions
+from rqsqs._core.flows import alarm_histories, alarms, event_rules, partitions, server_memory
 from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
@@ -647,6 +647,17 @@ def watching(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(operations_of_alarms.mark_evaluation(space, AlarmEvaluation(engine.clock.ms, 0, 1, "e" * 250)))
     assert meter(alarm_histories.history(space, None, 0, 0, 10_000))
     meter(alarms.delete(space, list(everything.alarms)))
+
+
+@scenario("read_memory append_memory read_memory_history")
+def filling(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """Two weeks of the memory of the server."""
+    space, minute = engine.transport.space, engine.clock.ms // 60_000
+    rows = [f"{minute - n} {10**10} {10**10} 10000" for n in range(20_160, 0, -1)]
+    engine.redis.rpush(space.memory, *rows)
+    meter(server_memory.memory(space))
+    meter(server_memory.sample_memory(space))
+    assert len(meter(server_memory.memory_history(space, 0, 2**60))) == 20_160
 
 
 @scenario("put_event_rule delete_event_rules read_event_rules put_rule_actions")

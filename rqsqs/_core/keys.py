@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FIFO_SUFFIX = ".fifo"
 SLOTS = 16_384  # of a Redis Cluster
+PARTS = 128  # of the hash slots, each of which is asked for its server
 NEAR = 128  # so close to the slot that would be best a partition is
 
 
@@ -222,6 +223,8 @@ class Keyspace:
         self.created = f"{prefix}:{{queues}}:created"
         self.format = f"{format_of or prefix}:{{queues}}:format"
         self.sampler = f"{prefix}:{{queues}}:sampler"
+        self.memory = f"{prefix}:{{queues}}:memory"
+        self.is_whole = format_of is None  # not of an account below another prefix
         self._alarms = f"{prefix}:{{alarms}}:"
         self.events = f"{prefix}:{{events}}:stream"
         self.actor: Actor | None = None  # who uses these keys; None = a program, by the native API
@@ -234,6 +237,16 @@ class Keyspace:
     def session(self, digest: str) -> str:
         """The key of a session of the console."""
         return f"{self.prefix}:{{sessions}}:{digest}"
+
+    def everywhere(self) -> list[str]:
+        """Keys in so many parts of all hash slots that each master of a cluster has one of them."""
+        found: dict[int, str] = {}
+        for n in itertools.count():
+            tag = f"memory/{n}"
+            found.setdefault(_slot(tag) * PARTS // SLOTS, f"{self.prefix}:{{{tag}}}:memory")
+            if len(found) == PARTS:
+                return list(found.values())
+        raise AssertionError
 
     def _queue(self, name: str) -> QueueRef:
         return QueueRef(self, name)

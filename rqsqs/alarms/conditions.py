@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rqsqs.alarm_models import OPERATORS, QUEUE_METRICS, Alarm, CompositeAlarm, MetricQuery
+from rqsqs.alarm_models import OPERATORS, QUEUE_METRICS, SERVER_METRICS, Alarm, CompositeAlarm, MetricQuery
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.metric_models import CLOUDWATCH
 
@@ -65,10 +65,11 @@ def queries_of(expression: str, of_metric: Mapping[str, Any]) -> list[MetricQuer
 
     def named(word: re.Match[str]) -> str:
         metric = word[0]
-        if metric not in QUEUE_METRICS and metric not in CLOUDWATCH:
+        if metric not in QUEUE_METRICS | SERVER_METRICS and metric not in CLOUDWATCH:
             return metric
         id = CLOUDWATCH.get(metric, metric)
-        queries[id] = MetricQuery(id, metric_name=metric, return_data=False, **of_metric)
+        given = {name: value for name, value in of_metric.items() if name != "queue" or metric not in SERVER_METRICS}
+        queries[id] = MetricQuery(id, metric_name=metric, return_data=False, **given)
         return id
 
     text = _WORD.sub(named, expression)
@@ -78,7 +79,7 @@ def queries_of(expression: str, of_metric: Mapping[str, Any]) -> list[MetricQuer
 def defaults(
     queue: str, dead_letter_queue: str | None = None, actions: Sequence[str] = (), ok_actions: Sequence[str] = ()
 ) -> list[Alarm]:
-    """Alarms worth having for a queue.
+    """Alarms worth having for a queue, and that of the server, which all queues share.
 
     Args:
         queue: its name.
@@ -124,4 +125,9 @@ def defaults(
     if dead_letter_queue is not None:
         description = f"There are dead letters of {queue} in {dead_letter_queue}."
         found.insert(1, alarm("dead-letters", "visible > 0", description, 1, queue=dead_letter_queue))
+    memory = "The server has used more than 80 % of its memory: when it is full, sends are refused."
+    options = common | {"evaluation_periods": 5, "datapoints_to_alarm": 3, "description": memory}
+    of_server = alarm_from("server-memory", "memory_used_percent > 80", options)
+    assert isinstance(of_server, Alarm)
+    found.append(of_server)
     return found

@@ -19,6 +19,7 @@ from rqsqs._core.alarm_records import AlarmEvaluation
 from rqsqs._core.flows.alarm_events import Transition, tell_transitions
 from rqsqs._core.flows.alarm_states import following, moved, read_all, read_some, settle, transition
 from rqsqs._core.flows.metric_history import history
+from rqsqs._core.flows.server_memory import memory_history
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations.alarms import Stored, mark_evaluation
@@ -28,7 +29,7 @@ from rqsqs.errors import AuthenticationFailed, QueueDoesNotExist, RequestError, 
 from rqsqs.metric_models import HistoryPoint
 
 from .evaluation import Decision, evaluate, interval_s, span_of
-from .math import measured, of_histories
+from .math import SERVER, measured, of_histories, sources
 from .reasons import reason_data_of, reason_of
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def decide(alarm: Alarm, histories: Histories, minute: int, current: Stored) -> 
         RequestError: a queue cannot be read, or there is something wrong with an expression.
     """
     points: dict[str, list[HistoryPoint]] = {}
-    for queue in alarm.queues:
+    for queue in sources(alarm):
         found = histories.get(queue, [])
         if isinstance(found, RequestError):
             raise found
@@ -197,17 +198,20 @@ def _is_done(known: Everything, minute: int) -> bool:
 
 
 def _histories(space: Keyspace, alarms: Iterable[Stored], minutes: range) -> Flow[Histories]:
-    """The histories of the queues that the alarms look at, as far back as they look."""
+    """The histories of the queues, and of the server, that the alarms look at, as far back as they look."""
     since: dict[str, int] = {}
     for each in alarms:
         if isinstance(each.alarm, Alarm):
             begin_ms, _ = span_of(each.alarm, minutes[0] * MINUTE_MS)
-            since |= {queue: min(begin_ms, since.get(queue, begin_ms)) for queue in each.alarm.queues}
+            since |= {queue: min(begin_ms, since.get(queue, begin_ms)) for queue in sources(each.alarm)}
     found: dict[str, list[HistoryPoint] | RequestError] = {}
     until_ms = minutes[-1] * MINUTE_MS
     for queue, since_ms in since.items():
         span = (since_ms, until_ms)
         try:
+            if queue == SERVER:
+                found[queue] = yield from memory_history(space, *span)
+                continue
             found[queue] = yield from history(space.queue(queue), lambda _, span=span: span, 60)  # type: ignore[misc]
         except QueueDoesNotExist:
             found[queue] = []

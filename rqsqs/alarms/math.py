@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rqsqs._metric_math import Queries
-from rqsqs.alarm_models import AWS_NAMESPACE, NAMESPACE, Alarm, MetricQuery
+from rqsqs.alarm_models import AWS_NAMESPACE, NAMESPACE, SERVER_METRICS, Alarm, MetricQuery
 from rqsqs.metric_models import HistoryPoint
 
 from .evaluation import range_of, span_of
 from .statistics import Datapoint, begins, datapoints
 
+SERVER = ""  # instead of the name of a queue
 Read = Callable[[MetricQuery, int, int], Sequence[Datapoint]]  # so many datapoints of a query, until a time (epoch ms)
 
 
@@ -35,17 +36,28 @@ def measured(alarm: Alarm, now_ms: int, read: Read) -> list[Datapoint]:
     return [Datapoint(at_ms, value) for at_ms, value in zip(starts, found, strict=True)]
 
 
+def is_of_server(query: MetricQuery) -> bool:
+    """Is it a metric of the server, and of no queue?"""
+    return query.namespace == NAMESPACE and query.metric_name in SERVER_METRICS
+
+
+def sources(alarm: Alarm) -> tuple[str, ...]:
+    """The names of the queues that an alarm looks at, and SERVER if it looks at that."""
+    return (*alarm.queues, *([SERVER] if any(map(is_of_server, alarm.queries)) else []))
+
+
 def of_histories(histories: Mapping[str, Iterable[HistoryPoint]]) -> Read:
     """Reads metrics of queues out of their histories.
 
     Args:
-        histories: points of one minute each by the name of the queue. Other queues, and metrics of other namespaces,
-            are missing.
+        histories: points of one minute each by the name of the queue, or SERVER. Other queues, and metrics of other
+            namespaces, are missing.
     """
 
     def read(query: MetricQuery, count: int, end_ms: int) -> list[Datapoint]:
         is_ours = query.namespace in (AWS_NAMESPACE, NAMESPACE) and not query.dimensions
-        history = histories.get(query.queue, ()) if is_ours and query.queue is not None else ()
+        source = SERVER if is_of_server(query) else query.queue
+        history = histories.get(source, ()) if is_ours and source is not None else ()
         name, statistic, period_s = query.metric_name or "", query.statistic or "", query.period or 60
         return datapoints(history, name, statistic, period_s, count, end_ms, query.unit)
 

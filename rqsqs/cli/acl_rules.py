@@ -27,8 +27,9 @@ _RECEIVE = (
 )  # fmt: skip
 _WORK = ("release_message", "release_message_fifo", "beat_consumer", "clear_outbox", "end_handover", "get_queue_tags")
 _LOOK = ("count_messages", "count_messages_fifo", "get_queue_tags", "list_consumers", "list_groups", "list_queues",
-         "list_message_move_tasks", "read_history", "read_alarms", "read_alarm_health", "read_events")  # fmt: skip
-_SAMPLE = ("take_lease", "append_history", "pack_history", "add_event")
+         "list_message_move_tasks", "read_history", "read_alarms", "read_alarm_health", "read_events", "read_memory",
+         "read_memory_history")  # fmt: skip
+_SAMPLE = ("take_lease", "append_history", "pack_history", "add_event", "read_memory", "append_memory")
 
 _EVALUATE = (
     "set_alarm_state", "mark_evaluation", "read_alarm_actions", "claim_alarm_actions", "release_alarm_actions",
@@ -74,25 +75,25 @@ ROLES = {
     ),
     "worker": Role(
         "runs `rqsqs worker`: receives, handles, retries, tells how it is, and sends",
-        "read, overwrite and remove everything of its queues",
+        "read, overwrite and remove everything of its queues; read INFO",
         (*_EVERYBODY, *_SEND, *_RECEIVE, *_WORK, *_LOOK, *_SAMPLE, *_EVALUATE),
         (*_WAITING, "wait"),
     ),
     "gateway": Role(
         "runs `rqsqs gateway`: every action, for every account",
-        "read, overwrite and remove everything of every queue and account",
+        "read, overwrite and remove everything of every queue and account; read INFO",
         None,
         (*_WAITING, "wait"),
     ),
     "evaluator": Role(
         "runs `rqsqs alarms run`: evaluates alarms, does their actions, and writes the history of queues",
-        "send messages, and read, overwrite and remove everything under the prefix",
+        "send messages, and read, overwrite and remove everything under the prefix; read INFO",
         (*_EVERYBODY, *_SEND, *_LOOK, *_SAMPLE, *_EVALUATE),
         ("wait",),
     ),
     "exporter": Role(
         "reads numbers for monitoring",
-        "read all messages and settings",
+        "read all messages and settings, and INFO",
         (*_EVERYBODY, *_LOOK),
         ("info",),
         writes_only_format=True,

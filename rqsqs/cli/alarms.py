@@ -269,7 +269,7 @@ def defaults(
     are received far more often than deleted; messages wait and nobody receives; nearly as many messages are in flight
     as SQS allows. Those that are there already are replaced.
 
-    The memory of the server is not among them: its history is not kept. `rqsqs doctor` and Prometheus look at it.
+    The last one, server-memory, is of the server: it has used 80 % of its memory. All queues share it.
 
     \b
     Examples:

@@ -36,12 +36,12 @@ def serve(settings: Settings, host: str, port: int) -> Results:
       rqsqs metrics serve --host 0.0.0.0 --port 9500
     """
     import rqsqs.aio
-    from rqsqs.metrics.exporter import PATH, Exporter, health_reader, in_loop, scrape_of
+    from rqsqs.metrics.exporter import PATH, Exporter, health_reader, in_loop, memory_reader, scrape_of
     from rqsqs.metrics.listener import Listener, Response
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="rqsqs: %(message)s")
     connection = rqsqs.aio.connect(settings.server, prefix=settings.prefix)
-    exporter = Exporter(connection.metrics, read_health=health_reader(connection))
+    exporter = Exporter(connection.metrics, tuple, health_reader(connection), memory_reader(connection))
 
     async def answer(query: str, headers: dict[str, str]) -> Response:
         return await exporter.answer(scrape_of(query, headers))

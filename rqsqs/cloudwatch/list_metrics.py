@@ -7,7 +7,7 @@ from typing import Any
 
 from rqsqs._core.flows.metrics import metrics_of_those_there
 from rqsqs._core.operations.queues import list_queues
-from rqsqs.alarm_models import AWS_NAMESPACE, BYTES, NAMESPACE, QUEUE_METRICS
+from rqsqs.alarm_models import AWS_NAMESPACE, BYTES, NAMESPACE, QUEUE_METRICS, SERVER_METRICS
 from rqsqs.metric_models import CLOUDWATCH, QueueMetrics
 from rqsqs.sqs.context import Context, Params, Response, ResponseFlow
 from rqsqs.sqs.names import is_queue_name
@@ -36,7 +36,7 @@ def list_metrics(ctx: Context, params: Params) -> ResponseFlow:
         if params.get("Namespace", namespace) == namespace and params.get("MetricName", name) == name
     ]
     only, is_possible = _queue_of(params)
-    found: list[Response] = []
+    found: list[Response] = [] if after else _of_server(ctx, params)
     looked_at, is_more = 0, bool(wanted) and is_possible and params.get("OwningAccount", ctx.account) == ctx.account
     while is_more:
         names: Sequence[str] = [only] if only else (yield list_queues(ctx.space, "", after, AT_ONCE))
@@ -52,6 +52,16 @@ def list_metrics(ctx: Context, params: Params) -> ResponseFlow:
         if is_more and looked_at >= MOST_QUEUES:
             return _page(ctx, params, found, after)
     return _page(ctx, params, found, "")
+
+
+def _of_server(ctx: Context, params: Params) -> list[Response]:
+    """The metrics of no queue, which accounts of a gateway do not have."""
+    if not ctx.space.is_whole or params.get("Dimensions") or params.get("Namespace", NAMESPACE) != NAMESPACE:
+        return []
+    if params.get("OwningAccount", ctx.account) != ctx.account:
+        return []
+    names = [name for name in sorted(SERVER_METRICS) if params.get("MetricName", name) == name]
+    return [{"Namespace": NAMESPACE, "MetricName": name, "Dimensions": []} for name in names]
 
 
 def _page(ctx: Context, params: Params, found: list[Response], after: str) -> Response:

@@ -1,7 +1,8 @@
 """What was measured: datapoints of queues for GetMetricData and GetMetricStatistics, from their histories.
 
 A request names a metric by namespace, name and dimensions. `AWS/SQS` has the names of AWS, `rqsqs` has ours; the one
-dimension is QueueName. Anything else has no data, and neither has a queue that does not exist: that is no error.
+dimension is QueueName; the memory of the server has none. Anything else has no data, and neither has a queue that does
+not exist: that is no error.
 """
 
 from __future__ import annotations
@@ -14,11 +15,21 @@ from datetime import datetime
 from typing import Any
 
 from rqsqs._core.flows.metric_history import Wanted, measured
+from rqsqs._core.flows.server_memory import memory_history
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.metric_history import Chosen
 from rqsqs._core.operation import Flow, Sleep
 from rqsqs._core.portions import portions
-from rqsqs.alarm_models import AWS_NAMESPACE, NAMESPACE, QUEUE_METRICS, STATISTICS, percentile_of, unit_of
+from rqsqs.alarm_models import (
+    AWS_NAMESPACE,
+    NAMESPACE,
+    QUEUE_METRICS,
+    SERVER_METRICS,
+    STATISTICS,
+    percentile_of,
+    unit_of,
+)
+from rqsqs.alarms.math import SERVER
 from rqsqs.alarms.statistics import datapoints, is_kept, needed
 from rqsqs.errors import QueueDoesNotExist, RequestError
 from rqsqs.metric_models import CLOUDWATCH, HistoryPoint
@@ -39,7 +50,7 @@ class Metric:
     """A metric as a request names it.
 
     Attributes:
-        queue: None = there is no data of it.
+        queue: SERVER = it is of the server; None = there is no data of it.
         dimensions: names and values, as given.
     """
 
@@ -54,6 +65,8 @@ class Metric:
         namespace, name = params.get("Namespace") or "", params.get("MetricName") or ""
         dimensions = {one["Name"]: one["Value"] for one in params.get("Dimensions") or ()}
         queue = dimensions.get(QUEUE_NAME)
+        if namespace == NAMESPACE and name in SERVER_METRICS and not params.get("Dimensions"):
+            return cls(namespace, name, dimensions, SERVER)
         is_ours = name in NAMES.get(namespace, ()) and len(params.get("Dimensions") or ()) == 1
         return cls(namespace, name, dimensions, queue if is_ours and queue and is_queue_name(queue) else None)
 
@@ -137,7 +150,13 @@ def read(ctx: Context, asked: Sequence[Asked]) -> Flow[list[Values | RequestErro
             Chosen.of({name for n in numbers for name in needed(asked[n].metric.name)}),
         )
         for queue, numbers in of_queues.items()
+        if queue != SERVER
     ]
+    if of_server := of_queues.get(SERVER):
+        since_ms = min([asked[n].times.begins_ms.start for n in of_server])
+        points = yield from memory_history(ctx.space, since_ms, now_ms(ctx.space))
+        for n in of_server:
+            found[n] = yield from _values(asked[n], points)
     for each, error in zip(wanted, (yield from measured(wanted, use)), strict=True):
         if isinstance(error, RequestError) and not isinstance(error, QueueDoesNotExist):
             found |= dict.fromkeys(of_queues[each.q.name], error)

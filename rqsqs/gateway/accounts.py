@@ -8,8 +8,10 @@ is stored for one, and little is remembered, before it has a queue.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from rqsqs._io.aio.runner import Transport
+from rqsqs.alarms.actions import ActionsFile, check_target
 from rqsqs.models import Durability
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
@@ -28,10 +30,13 @@ class Account:
         users: requests that are at work.
     """
 
-    def __init__(self, settings: GatewaySettings, number: str) -> None:
+    def __init__(
+        self, settings: GatewaySettings, number: str, check_action: Callable[[str], object] | None = None
+    ) -> None:
         self._settings, self.number = settings, number
         self.transport = Transport(settings.url, settings.prefix, **settings.options)
         self.transport.space = keyspace_of(self.transport.space, number)
+        self.transport.space.check_action = check_action
         self.users = 0
         self._contexts: dict[str, Context] = {}
 
@@ -50,17 +55,22 @@ class Account:
 
 
 class Accounts:
-    """The accounts that were asked for, over one set of connections."""
+    """The accounts that were asked for, over one set of connections.
+
+    Raises:
+        ActionsFileInvalid: the actions file, by which actions of alarms are checked when they are put, cannot be used.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
+        self._actions = None if settings.actions is None else ActionsFile(settings.actions)
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
     async def of(self, number: str) -> Account:
         """An account by its number."""
         found = self._accounts.get(number)
         if found is None:
-            found = self._accounts[number] = Account(self._settings, number)
+            found = self._accounts[number] = Account(self._settings, number, self._check)
             found.users += 1
             try:
                 await self._make_room()
@@ -69,6 +79,10 @@ class Accounts:
         elif number != DEFAULT_ACCOUNT:
             self._accounts.move_to_end(number)
         return found
+
+    def _check(self, action: str) -> None:
+        if self._actions is not None:
+            check_target(action, self._actions.current())
 
     def numbers(self) -> list[str]:
         """Of those that are remembered."""

@@ -7,7 +7,7 @@ from itertools import accumulate
 from urllib.parse import parse_qs
 
 import rqsqs.aio
-from rqsqs.metrics.exporter import Exporter, Samples, health_reader, scrape_of
+from rqsqs.metrics.exporter import Exporter, Samples, health_reader, memory_reader, scrape_of
 from rqsqs.metrics.exposition import Family, labels
 from rqsqs.metrics.listener import Response
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
@@ -67,7 +67,8 @@ class GatewayMetrics:
             settings = self._settings
             connection = rqsqs.aio.connect(settings.url, prefix=settings.prefix, **settings.options)
             connection.transport.space = keyspace_of(connection.transport.space, account)
-            found = Exporter(connection.metrics, self._of_process, health_reader(connection)), connection
+            readers = health_reader(connection), memory_reader(connection)
+            found = Exporter(connection.metrics, self._of_process, *readers), connection
         self._accounts[account] = found  # behind all others
         if len(self._accounts) > MOST_ACCOUNTS:
             await self._forget(next(iter(self._accounts)))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 import rqsqs
-from rqsqs.errors import AuthenticationFailed, RqsqsError
+from rqsqs.errors import AuthenticationFailed, RqsqsError, ScriptFailed
 from rqsqs.metric_models import QueueMetrics
 
 from . import prometheus
@@ -28,6 +28,7 @@ from .listener import Request, Response
 if TYPE_CHECKING:
     from rqsqs._async.connection import Connection
     from rqsqs._core.alarm_records import AlarmHealth
+    from rqsqs._core.operations.server_memory import Memory
 
 log = logging.getLogger("rqsqs.metrics")
 
@@ -40,6 +41,9 @@ GZIP_LEVEL = 1  # half as small as the best takes a fifth of its time
 
 UP = Family("rqsqs_up", "gauge", "Whether the server answered this scrape.")
 BUILD = Family("rqsqs_build", "info", "The version of rqsqs that answers.")
+MEMORY_USED = Family("rqsqs_server_memory_used_bytes", "gauge", "Memory that the server uses, or all masters do.")
+MEMORY_LIMIT = Family("rqsqs_server_memory_limit_bytes", "gauge", "Its maxmemory, or the memory of the machine.")
+MEMORY_RATIO = Family("rqsqs_server_memory_used_ratio", "gauge", "How full its memory is; of the fullest master.")
 ALARMS = Family("rqsqs_alarms", "gauge", "Alarms that there are.")
 EVALUATED = Family(
     "rqsqs_alarms_evaluated_timestamp_seconds", "gauge", "When all alarms were evaluated last, Unix time; 0 = never."
@@ -58,6 +62,7 @@ DURATION = Family("rqsqs_scrape_duration_seconds", "gauge", "How long it took to
 
 Read = Callable[[], Awaitable[list[QueueMetrics]]]
 ReadHealth = Callable[[], Awaitable["AlarmHealth | None"]]
+ReadMemory = Callable[[], Awaitable["Memory | None"]]
 Samples = tuple[Family, Sequence[tuple[str, float]]]  # suffix and labels as text, and the value
 
 
@@ -112,11 +117,13 @@ class Reading(NamedTuple):
     Attributes:
         took_s: how long it took.
         health: of alarms; None = it is not asked for, or may not be read.
+        memory: of the server; None = as well.
     """
 
     queues: list[QueueMetrics]
     took_s: float
     health: AlarmHealth | None
+    memory: Memory | None
 
 
 class Exporter:
@@ -126,6 +133,7 @@ class Exporter:
         read: reads the metrics of all queues; None = there are no queues to read.
         of_process: metrics of the process that answers.
         read_health: reads whether alarms are evaluated; None = that is not told.
+        read_memory: reads the memory of the server; None = as well.
     """
 
     def __init__(
@@ -133,8 +141,9 @@ class Exporter:
         read: Read | None,
         of_process: Callable[[], Iterable[Samples]] = tuple,
         read_health: ReadHealth | None = None,
+        read_memory: ReadMemory | None = None,
     ) -> None:
-        self._read, self._read_health = read, read_health
+        self._read, self._read_health, self._read_memory = read, read_health, read_memory
         self._of_process = of_process
         self._reading: asyncio.Task[Reading | None] | None = None
         self._good_until = 0.0
@@ -177,6 +186,10 @@ class Exporter:
                 yield DURATION, [("", round(found.took_s, 6))]
                 if found.health is not None and found.health.alarms + found.health.rules:
                     yield from of_alarms(found.health)
+                if found.memory is not None:
+                    yield MEMORY_USED, [("", found.memory.used)]
+                    yield MEMORY_LIMIT, [("", found.memory.limit)]
+                    yield MEMORY_RATIO, [("", round(found.memory.percent / 100, 6))]
         yield from self._of_process()
 
     async def _queues(self, within: float) -> Reading | None:
@@ -194,6 +207,7 @@ class Exporter:
             async with asyncio.timeout(MOST_S):
                 queues = await self._read()
                 health = None if self._read_health is None else await self._read_health()
+                memory = None if self._read_memory is None else await self._read_memory()
         except (RqsqsError, TimeoutError) as error:
             self._say_down(str(error) or f"the server did not answer within {MOST_S:g} seconds")
             return None
@@ -203,7 +217,7 @@ class Exporter:
         finally:
             self._good_until = time.monotonic() + SHARED_S
         self._is_up = True
-        return Reading(queues, time.monotonic() - started, health)
+        return Reading(queues, time.monotonic() - started, health, memory)
 
     def _say_down(self, why: str) -> None:
         """Say it once, not with each scrape."""
@@ -222,6 +236,23 @@ def health_reader(connection: Connection) -> ReadHealth:
             return await connection.transport.run(read_health(connection.transport.space))
         except AuthenticationFailed as error:  # the rules of an older `rqsqs acl`
             log.info("it cannot be told whether alarms are evaluated: %s", error)
+            return None
+
+    return read
+
+
+def memory_reader(connection: Connection) -> ReadMemory | None:
+    """Reads the memory of the server of a connection; None = an account of a gateway, whose the server is not."""
+    if not connection.transport.space.is_whole:
+        return None
+
+    async def read() -> Memory | None:
+        from rqsqs._core.flows.server_memory import memory
+
+        try:
+            return await connection.transport.run(memory(connection.transport.space))
+        except (AuthenticationFailed, ScriptFailed) as error:  # a server or an ACL without INFO
+            log.info("the memory of the server cannot be told: %s", error)
             return None
 
     return read

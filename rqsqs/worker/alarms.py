@@ -69,8 +69,7 @@ class AlarmThread:
             connection.transport.space.actor = program("worker")
             rights = SendRights(connection.transport, DEFAULT_ACCOUNT)
             runner = AlarmRunner(connection, self._file.current, may_send=rights)
-            tasks = [asyncio.create_task(runner.run()),
-                     asyncio.create_task(ending.wait())]  # fmt: skip
+            tasks = [asyncio.create_task(runner.run()), asyncio.create_task(ending.wait())]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 task.cancel()

@@ -341,13 +341,14 @@ def test_what_is_refused_changes_nothing(users: Users, role: str, name: str) -> 
 
 SET_META = "return redis.call('HSET', KEYS[1], 'VisibilityTimeout', '1')"
 REMOVE = "return redis.call('UNLINK', KEYS[1])"
+INFO = "return redis.call('INFO')"
 POWER: dict[str, dict[str, bool]] = {  # what no program of the role does, and whether a script of its user's own can
-    "producer": {SET_META: True, REMOVE: True, "return redis.call('ZREM', KEYS[1], 'x')": False},
+    "producer": {SET_META: True, REMOVE: True, INFO: False, "return redis.call('ZREM', KEYS[1], 'x')": False},
     "consumer": {SET_META: True, REMOVE: True, "return redis.call('FLUSHALL')": False},
     "worker": {SET_META: True, REMOVE: True, "return redis.call('KEYS', '*')": False},
     "evaluator": {SET_META: True, REMOVE: True, "return redis.call('FLUSHALL')": False},
-    "exporter": {"return redis.call('HGETALL', KEYS[1])": True, SET_META: False, REMOVE: False},
-    "gateway": {SET_META: True, REMOVE: True, "return redis.call('INFO')": False},
+    "exporter": {"return redis.call('HGETALL', KEYS[1])": True, INFO: True, SET_META: False, REMOVE: False},
+    "gateway": {SET_META: True, REMOVE: True, INFO: True, "return redis.call('CONFIG', 'GET', 'save')": False},
     "admin": {SET_META: True, REMOVE: True, "return redis.call('CONFIG', 'SET', 'save', '')": False},
 }
 

@@ -61,6 +61,7 @@ def test_defaults_are_those_that_a_queue_needs(run: Run, connection: rqsqs.Conne
     assert "orders-dead-letters" in run("alarms", "defaults", "orders", "--dry-run").stdout
     assert connection.alarms.list() == []
     run("alarms", "defaults", "orders", "--action", "log:")
+    assert connection.alarms.get("server-memory").alarm.alarm_actions == ("log:",)
     names = [info.name for info in connection.alarms.list("orders-")]
     assert names == ["orders-dead-letters", "orders-in-flight", "orders-no-consumer", "orders-old-messages",
                      "orders-received-again"]  # fmt: skip

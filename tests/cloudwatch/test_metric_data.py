@@ -35,6 +35,23 @@ def orders(sampled: Sampled) -> QueueRef:
 # Datapoints
 
 
+def test_the_memory_of_the_server_has_no_dimension(sampled: Sampled, orders: QueueRef) -> None:
+    used = {"Namespace": "rqsqs", "MetricName": "memory_used_percent"}
+    of_queue = used | {"Dimensions": [{"Name": "QueueName", "Value": "orders"}]}
+    queries = [
+        {"Id": f"m{n}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}
+        for n, metric in enumerate((used, of_queue, {"Namespace": "AWS/SQS", "MetricName": "memory_used_percent"}))
+    ]
+    found = sampled.values(*queries)
+    assert list(found["m0"]) == [0, 1, 2, 3]
+    assert all(0 < value < 100 for value in found["m0"].values())
+    assert found["m1"] == found["m2"] == {}
+    listed = sampled.cloudwatch("ListMetrics", MetricName="memory_used_percent")["Metrics"]
+    assert listed == [{**used, "Dimensions": []}]
+    by_dimension = sampled.cloudwatch("ListMetrics", Namespace="rqsqs", Dimensions=[{"Name": "QueueName"}])["Metrics"]
+    assert all(each["Dimensions"] for each in by_dimension)
+
+
 def test_a_datapoint_has_the_time_at_which_its_period_begins(sampled: Sampled, orders: QueueRef) -> None:
     found = sampled.values(
         metric("sent", SENT), metric("there", VISIBLE, stat="Maximum"), metric("age", AGE, stat="Maximum")

@@ -22,6 +22,7 @@ from rqsqs._core.operations import (
     metrics,
     moves,
     queues,
+    server_memory,
     sessions,
 )
 from rqsqs._core.operations import browse as browsing
@@ -145,6 +146,9 @@ OPERATIONS: list[Operation] = [
     alarms.read_health(SPACE),
     alarms.settle_action(SPACE, RULE_ENTRY, "done", 1, EVENT),
     alarms.read_history(SPACE, "gone", of_rule=True),
+    server_memory.read_memory(SPACE.memory),
+    server_memory.append_memory(SPACE, server_memory.Memory(5, 10, 50)),
+    server_memory.read_history(SPACE),
     event_rules.put_rule(SPACE, RULE, "1-0"),
     event_rules.delete_rules(SPACE, ["gone"]),
     event_rules.read_rules(SPACE),

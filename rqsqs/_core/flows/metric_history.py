@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from rqsqs._core import metric_history as histories
 from rqsqs._core.flows.metrics import all_metrics, metrics
 from rqsqs._core.flows.sampled_events import tell_damaged, tell_sampled
+from rqsqs._core.flows.server_memory import sample_memory
 from rqsqs._core.keys import Keyspace, QueueRef
 from rqsqs._core.metric_history import HOUR_MS, KEPT_HOURS, Chosen, Row
 from rqsqs._core.operation import AtOnce, Flow, Sleep
@@ -158,7 +159,8 @@ def _in_order(first: Stored, later: Iterable[Stored], now: QueueMetrics | None) 
 
 
 def sample(space: Keyspace) -> Flow[Sampled]:
-    """Append the metrics of all queues to their histories, those left out that have one of this minute."""
+    """Append the metrics of all queues, and the memory of the server, to their histories, those left out that have one
+    of this minute."""
     taken, left_out, errors, after = 0, 0, [], ""
     while True:
         names = yield list_queues(space, "", after, AT_ONCE)
@@ -180,5 +182,6 @@ def sample(space: Keyspace) -> Flow[Sampled]:
                     counted = {histories.NAMES.get(column, column): n for column, n in appended.counted.items()}
                     yield from tell_sampled(q, numbers, counted)
         if len(names) < AT_ONCE:
+            yield from sample_memory(space)
             return Sampled(taken, left_out, [e for e in errors if not isinstance(e, QueueDoesNotExist)])
         after = names[-1]
