@@ -61,6 +61,7 @@ class Evaluator:
         self.holder = ""
         self.last: AlarmEvaluation | None = None
         self._ahead_ms = 0.0  # of our clock is the server's
+        self._trouble = ""
 
     @property
     def is_holder(self) -> bool:
@@ -77,6 +78,7 @@ class Evaluator:
         (lease,) = self.space.alarms("evaluator")
         self.holder, now_ms = yield take_lease(lease, self.name, HELD_MS)
         self._ahead_ms = now_ms - time.time() * 1000
+        self._trouble = ""
         if not self.is_holder:
             return None
         return (yield from self.evaluate())
@@ -87,15 +89,24 @@ class Evaluator:
         self.last = done or self.last
         return done
 
+    def leave(self) -> Flow[None]:
+        """Give the lease up, so that who comes next need not wait until it ends."""
+        if self.is_holder:
+            self.holder = ""
+            (lease,) = self.space.alarms("evaluator")
+            yield take_lease(lease, self.name, 1)
+
     def failed(self, error: Exception) -> bool:
-        """Say that a turn failed; returns whether it makes no sense to try again."""
+        """Say that a turn failed, if that was not said last time; returns whether it makes no sense to try again."""
         if not isinstance(error, RqsqsError):
             log.error("alarms were not evaluated", exc_info=error)
             return False
         if isinstance(error, AuthenticationFailed):
             log.error("alarms are not evaluated here: %s", error)
             return True
-        log.error("alarms were not evaluated: %s", error)
+        if str(error) != self._trouble:
+            log.error("alarms were not evaluated: %s", error)
+        self._trouble = str(error)
         return False
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rqsqs.alarms")
 
 LOOK_S = 5.0  # after actions that are due: also after those of alarms that were set by hand
+SHORTEST_S = 0.1  # between two looks
 CLAIMED_S = 150.0  # nobody else does an action meanwhile
 ATTEMPT_S = 75.0  # more than an attempt takes at most; one that could not be begun until then is not begun
 AT_ONCE = 20  # that are read by one call
@@ -74,6 +75,7 @@ class Outbox:
         self._busy = Counter[str]()  # attempts that run, by place
         self._ahead_ms = 0.0  # of our steady clock is the server's
         self._wake = asyncio.Event()
+        self._pause_s = LOOK_S  # until it looks again
         self._serves = False  # run() runs
         self._trouble = self._unseen = ""
 
@@ -95,7 +97,7 @@ class Outbox:
                     await self.look()
                 self._begin()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(self._pause_s):
                         await self._wake.wait()
         finally:
             self._serves = False
@@ -111,6 +113,7 @@ class Outbox:
     async def look(self) -> int:
         """Claim what is due; returns how much of it is to be done here. What fails is logged, and tried again later."""
         claimed = 0
+        self._pause_s = LOOK_S
         await self._follow_events()
         try:
             if self._config is not None:
@@ -119,6 +122,8 @@ class Outbox:
                 due: Due = await self._transport.run(read_actions(self._space, AT_ONCE))
                 self._ahead_ms = due.now_ms - time.monotonic() * 1000
                 if not due.entries and not due.unreadable:
+                    left_s = LOOK_S if due.next_ms is None else (due.next_ms - due.now_ms) / 1000
+                    self._pause_s = min(max(left_s, SHORTEST_S), LOOK_S)
                     break
                 claimed += await self._claim(due)
             self._trouble = ""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rqsqs._core.alarm_records import ACCOUNT, REGION
-from rqsqs.errors import InvalidParameterValue
+from rqsqs.errors import InvalidParameterValue, RqsqsError
 
 from .actions import Actions, ActionsConfig
 from .evaluator import Evaluator
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
     from .actions.runner import MaySend, Queue
 
-log = logging.getLogger("rqsqs.alarms")
+AGAIN_S = 5.0  # after an evaluation that failed
+LEAVE_S = 2.0  # to let others evaluate at once
 
 
 class AlarmRunner:
@@ -53,27 +53,27 @@ class AlarmRunner:
         acting = asyncio.create_task(self.outbox.run(lambda: self.evaluator.is_holder))
         try:
             while True:
-                if not await self._turn():
-                    return
-                await asyncio.sleep(self.evaluator.delay())
+                try:
+                    await self._transport.run(self.evaluator.turn())
+                    delay_s = self.evaluator.delay()
+                except Exception as error:
+                    if self.evaluator.failed(error):
+                        return
+                    delay_s = min(self.evaluator.delay(), AGAIN_S)
+                self.outbox.wake()
+                await asyncio.sleep(delay_s)
         finally:
             acting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await acting
+            with contextlib.suppress(RqsqsError, TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await self._transport.run(self.evaluator.leave())
 
     async def once(self) -> None:
         """Evaluate now, whoever else does, and do the actions that are due."""
         await self._transport.run(self.evaluator.evaluate())
         await self.outbox.until_done()
-
-    async def _turn(self) -> bool:
-        """Evaluate if it is the turn of this process; False = it makes no sense to try again."""
-        try:
-            await self._transport.run(self.evaluator.turn())
-        except Exception as error:
-            return not self.evaluator.failed(error)
-        self.outbox.wake()
-        return True
 
 
 def queue_opener(connection: Connection, account: str = ACCOUNT) -> Callable[[SendTo], Queue]:

@@ -187,8 +187,9 @@ def check_alarms(connection: rqsqs.Connection) -> Iterator[Finding]:
     start = "start `rqsqs alarms run`, or a gateway with --alarms, or a worker with --actions"
     if health.is_late:
         number = words.counted(health.alarms, "alarm") if health.alarms else words.counted(health.rules, "rule")
-        since = "never yet" if last is None else f"for {words.age(last.age_s)}, as {last.evaluator} did last"
-        yield Finding("alarms", "fail", f"nobody evaluates {number}: {since}", f"{start}; see its log")
+        text = f"nobody evaluates {number}"
+        text += "" if last is None else f"; {last.evaluator} did last, {words.age(last.age_s)} ago"
+        yield Finding("alarms", "fail", text, f"{start}; see its log")
     elif health.alarms + health.rules:
         assert last is not None
         text = f"{words.counted(health.alarms, 'alarm')}, evaluated {words.age(last.age_s)} ago by {last.evaluator}"

@@ -282,6 +282,27 @@ def test_evaluation_goes_on_while_actions_hang(valkey_url: str, prefix: str, mon
     asyncio.run(main())
 
 
+def test_who_ends_lets_another_one_evaluate_at_once(valkey_url: str, prefix: str) -> None:
+    async def main() -> None:
+        async with rqsqs.aio.connect(valkey_url, prefix=prefix) as connection:
+            names = []
+            for _ in range(2):
+                runner = AlarmRunner(connection)
+                running = asyncio.create_task(runner.run())
+
+                async def it_holds(runner: AlarmRunner = runner) -> bool:
+                    return runner.evaluator.is_holder
+
+                await until(it_holds)
+                names.append(runner.evaluator.name)
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+            assert len(set(names)) == 2
+
+    asyncio.run(main())
+
+
 def test_who_claimed_an_action_and_died_leaves_it_to_others(valkey_url: str, prefix: str) -> None:
     async def main() -> None:
         async def send(queue: str, key: str) -> None: ...

@@ -231,14 +231,14 @@ def test_alarms_that_nobody_evaluates_are_a_failure(valkey_url: str, prefix: str
             rqsqs.Alarm("a", metric_name="visible", queue="q", threshold=1, comparison_operator=">",
                         alarm_actions=["log:"])
         )  # fmt: skip
-        assert told(connection) == [("alarms", "fail", "nobody evaluates 1 alarm: never yet")]
+        assert told(connection) == [("alarms", "fail", "nobody evaluates 1 alarm")]
         now_ms = clock.now_us() // 1000
         run(mark_evaluation(space, AlarmEvaluation(now_ms, 0.0, now_ms // 60_000, "me", 1, failed=1)))
         connection.alarms.set_state("a", "ALARM", "a test")
         assert [finding[:2] for finding in told(connection)] == [("alarms", "ok"), ("alarms", "warn")]
         clock.advance(200)
         late, overdue = told(connection)
-        assert late == ("alarms", "fail", "nobody evaluates 1 alarm: for 3 min, as me did last")
+        assert late == ("alarms", "fail", "nobody evaluates 1 alarm; me did last, 3 min ago")
         assert overdue[:2] == ("actions", "fail")
         now_ms = clock.now_us() // 1000
         run(mark_evaluation(space, AlarmEvaluation(now_ms, 0.0, now_ms // 60_000, "me", 1)))
