@@ -387,7 +387,7 @@ def moving(engine: Engine, meter: Meter, q: QueueRef) -> None:
     assert engine.counts(dead) == (0, 0, 0)
 
 
-@scenario("cancel_message cancel_message_fifo")
+@scenario("cancel_message cancel_message_fifo find_message find_message_fifo")
 def cancelling_among_large_groups(engine: Engine, meter: Meter, q: QueueRef) -> None:
     """In the last of a hundred groups, whose lists are not sorted and hold what may be large."""
     sent: list[Any] = []
@@ -400,6 +400,8 @@ def cancelling_among_large_groups(engine: Engine, meter: Meter, q: QueueRef) -> 
         pipeline.lmove(f"{q.home.base}group:g99", f"{q.home.base}group:g99", "LEFT", "RIGHT")
     pipeline.hset(q.home.base + "meta", mapping={"large": 4 * MIB, "unsorted": 1})
     pipeline.execute()
+    assert meter(flows.find(q, sent[99].message_id))
+    assert not meter(flows.find(q, sent[99].message_id[:-1] + "f" if q.is_fifo else sent[99].message_id[:-4] + "ffff"))
     assert meter(flows.cancel(q, sent[99].message_id))
     assert engine.counts(q) == (5999, 0, 0)
 

@@ -81,6 +81,8 @@ OPERATIONS: list[Operation] = [
     browsing.browse_fifo(F.home, "v", "1:3:5:g", 10),
     browsing.cancel(Q.home, "1" * 24, [], None),
     browsing.cancel(F.home, "1" * 16, ["g"], 5),
+    browsing.find(Q.home, "1" * 24, ["g"]),
+    browsing.find(F.home, "1" * 16, ["g"]),
     browsing.find_duplicate(Q.home, Q.home.dedup("=", "x"), forget=False),
     browsing.find_duplicate(F.home, F.home.dedup("=", "x", "g"), forget=True),
     moves.move(DLQ.partition("q/0"), 10, ""),

@@ -25,6 +25,7 @@ MODULES = (  # of this folder
     "test_dead_letters_of_workers",
     "test_deletion",
     "test_fifo",
+    "test_finding",
     "test_histories",
     "test_moves",
     "test_once",

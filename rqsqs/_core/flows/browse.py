@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any, cast
 
 from rqsqs._core import ids
 from rqsqs._core.delivery import Delivery
@@ -145,6 +146,48 @@ def _browse(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[l
     seen, is_over, found = yield browsing.peek(p, section, "", int(start), limit)
     following = _next(state, section, int(start), seen, is_over)
     return found, following or ("+1:0::" if state == "visible" else "")
+
+
+def find(q: QueueRef, message_id: str, group: str | None = None) -> Flow[tuple[State, Delivery] | None]:
+    """Look for a message by its id, in all states, without touching it.
+
+    Args:
+        group: its message group, if known: spares a walk over all groups.
+
+    Returns:
+        Its state and itself; None if the queue does not hold it.
+    """
+    yield from refresh(q)
+    for p in q.partitions:
+        key = ids.key_of(message_id, p.node, p.is_fifo)
+        found = None if key is None else (yield from at(q, p, _find(p, key, group), None))
+        if found is not None:
+            letter, delivery = found
+            return cast("State", next(state for state, known in _LETTERS.items() if known == letter)), delivery
+    return None
+
+
+def _find(p: Partition, key: str, group: str | None) -> Flow[tuple[str, Delivery] | None]:
+    found = None
+    if group is not None or not p.is_fifo:
+        found = yield from _find_in(p, key, [] if group is None else [group], ready_only=False)
+    if found is None and group is None:
+        names = yield from list_groups(p)
+        for i in range(0, len(names), GROUPS):
+            found = yield from _find_in(p, key, names[i : i + GROUPS], ready_only=True)
+            if found is not None:
+                break
+    return found
+
+
+def _find_in(p: Partition, key: str, names: list[str], *, ready_only: bool) -> Flow[tuple[str, Delivery] | None]:
+    while True:
+        found: Any = yield browsing.find(p, key, names, ready_only=ready_only)
+        if found == browsing.NOT_FOUND:
+            return None
+        if isinstance(found, tuple):
+            return found
+        names = names[found[0] :]  # that was all that one call may do
 
 
 def find_damage(q: QueueRef, limit: int = 100) -> Flow[tuple[int, list[RqsqsError]]]:

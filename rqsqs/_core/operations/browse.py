@@ -89,6 +89,42 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
     )
 
 
+def find(p: Partition, key: str, groups: Sequence[str], *, ready_only: bool = False) -> Operation:
+    """Look for a message. The result is (state letter, Delivery); NOT_FOUND; or [n]: not found among the first n groups,
+    ask again with the others.
+
+    Args:
+        groups: among which it is looked for; a standard queue looks among what has no group as well.
+        ready_only: standard queues: among the ready messages of these groups alone.
+    """
+
+    def parse(reply: Any) -> Any:
+        if reply == NOT_FOUND or len(reply) == 1:
+            return reply
+        found: list[Any] = []
+        _take_in(found, p, "store", _found_fifo if p.is_fifo else _found, [p, *reply])
+        return found[0] if found else NOT_FOUND
+
+    if p.is_fifo:
+        return Operation(
+            "find_message_fifo",
+            p.keys("meta inflight state delayed postponed"),
+            (p.space.now_us(), key, *groups),
+            parse,
+        )
+    args = (p.space.now_us(), key, "1" if ready_only else "", *groups)
+    return Operation("find_message", p.keys("meta ready store inflight delayed"), args, parse)
+
+
+def _found(p: Partition, state: bytes, key: bytes, score: bytes, record: bytes) -> tuple[str, Delivery]:
+    until = int(score[:-3]) if state != b"v" else None
+    return state.decode(), _seen(p, key, record, int(score[-3:]) if score else 0, until)
+
+
+def _found_fifo(p: Partition, group: bytes, key: bytes, state: bytes, *facts: Any) -> tuple[str, Delivery]:
+    return state.decode(), _seen_fifo(p, group.decode(), key, *facts)
+
+
 def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:
     """Visible messages of the groups of a standard queue; the result is ([Delivery], next cursor or "")."""
 
