@@ -12,7 +12,7 @@ import msgpack
 
 import rqsqs
 from rqsqs._text import did_you_mean
-from rqsqs.cli.parameter_types import duration, moment
+from rqsqs.inspection.written import duration, moment
 
 OPTIONS = tuple(rqsqs.SendOptions.__annotations__)
 SHOWN = (  # what is printed beside; it may stand in what is sent

@@ -18,10 +18,11 @@ import rqsqs
 from rqsqs._text import did_you_mean
 from rqsqs.cli import output
 from rqsqs.cli.charts import LABEL, Chart, axis, in_short
-from rqsqs.cli.parameter_types import QUEUE, Value, duration, duration_from, moment
+from rqsqs.cli.parameter_types import QUEUE, Value, duration_from
 from rqsqs.cli.report import NOTHING, OK, Lines, Record, Result, Results
 from rqsqs.cli.settings import Settings, reported
 from rqsqs.inspection import words
+from rqsqs.inspection.written import duration, moment
 
 WIDTH = 80  # into a pipe
 PERIODS = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)  # minutes

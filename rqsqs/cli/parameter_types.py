@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +14,7 @@ import click
 import rqsqs
 from rqsqs import _settings
 from rqsqs._text import printable
+from rqsqs.inspection.written import duration, in_short, moment
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -25,8 +24,6 @@ COMPLETIONS = 200  # names of queues that it gets
 
 # The name of an exception, or None for all; base and cap in seconds, or None for never.
 Rule = tuple[str | None, tuple[float, float] | None]
-
-_UNITS = {"": 1.0, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class QueueName(click.ParamType):  # type: ignore[type-arg]
@@ -81,35 +78,9 @@ class Value(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-def duration(text: str, shortest: float = 0.0, longest: float = math.inf) -> float:
-    """`30`, `1.5s`, `15m`, `2h`, `7d`: seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw]?)", text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration: write 30, 1.5s, 15m, 2h or 7d")
-    seconds = float(match[1]) * _UNITS[match[2]]
-    if not shortest <= seconds <= longest:
-        raise ValueError(f"{text!r:.80} is not in the range: {_in_short(shortest)} to {_in_short(longest)}")
-    return seconds
-
-
 def duration_from(shortest: float, longest: float) -> Value:
     """A duration within limits."""
     return Value("duration", lambda text: duration(text, shortest, longest))
-
-
-def moment(text: str) -> datetime | float:
-    """An ISO time, `2030-01-31T08:00+01:00` (local time without a zone), or epoch seconds."""
-    with contextlib.suppress(ValueError):
-        return float(text)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        wanted = "2030-01-31T08:00, with +01:00 or Z, or epoch seconds"
-        raise ValueError(f"{text!r} is not a time: write {wanted}") from None
-    try:
-        return found if found.tzinfo else found.astimezone()
-    except (ValueError, OverflowError):  # in the first or the last year that there is
-        raise ValueError(f"{text!r} is out of range: a time between 1970 and 2200") from None
 
 
 def _durability(text: str) -> str:
@@ -149,16 +120,8 @@ def _rule(text: str) -> Rule:
 
 
 def as_rule(name: str | None, times: tuple[float, float] | None) -> str:
-    text = "never" if times is None else f"{_in_short(times[0])}..{_in_short(times[1])}"
+    text = "never" if times is None else f"{in_short(times[0])}..{in_short(times[1])}"
     return text if name is None else f"{name}={text}"
-
-
-def _in_short(seconds: float) -> str:
-    """As duration() reads it, in the largest unit that gives a whole number."""
-    for unit in "dhms":
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{round(seconds * 1000)}ms" if seconds else "0s"
 
 
 def retry_policy(rules: Sequence[Rule]) -> rqsqs.RetryPolicy | None:

@@ -20,7 +20,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rqsqs._io.aio.runner import Transport
@@ -43,13 +42,14 @@ from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
 from .access import Rights
 from .hub import Hub
-from .pages import ACTIONS, PAGES, PREFERENCES
+from .pages import ACTIONS, FILES, PAGES, PREFERENCES
 from .pages.shown import Shown
 from .permissions import Needs, needs_of
 from .refusals import ConsoleRefusal, LoginNeeded, NotFound, NotPrivate, ReadOnly
 from .rendering import STATIC, render
 from .sessions import Sessions, is_private
 from .settings import ConsoleSettings
+from .static_files import Files
 from .visits import SESSION, Visit
 
 log = logging.getLogger("rqsqs.console")
@@ -59,7 +59,6 @@ TICK_S = 1.0
 MOST_KEPT = 1_000
 SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has ended
 BEAT_S = 15.0  # a stream says something at least so often, or a proxy ends it
-YEAR_S = 31_536_000
 LARGEST_PART = 64 * 1024 * 1024
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -163,12 +162,13 @@ class Console:
                 return
 
     def _routes(self) -> list[BaseRoute]:
-        found: list[BaseRoute] = [Mount("/static", _Files(directory=STATIC))]
+        found: list[BaseRoute] = [Mount("/static", Files(directory=STATIC))]
         for path, page in PAGES.items():
             found.append(Route(path, self._page(page, needs_of("GET", path)), methods=["GET"]))
-        for path, action in (PREFERENCES | ACTIONS).items():
-            answer = self._action(action, needs_of("POST", path), is_change=path in ACTIONS)
-            found.append(Route(path, answer, methods=["POST"]))
+        for method, table in (("GET", FILES), ("POST", PREFERENCES | ACTIONS)):
+            for path, action in table.items():
+                answer = self._action(action, needs_of(method, path), is_change=path in ACTIONS)
+                found.append(Route(path, answer, methods=[method]))
         return found
 
     # Requests
@@ -270,6 +270,8 @@ class Console:
                 return await function(visit)
             except Exception as error:
                 return self._failed(request, visit, error)
+            finally:
+                await request.close()  # files of its form
 
         return answer
 
@@ -370,15 +372,6 @@ def _told(error: Exception) -> str:
 def _event(name: str, text: str) -> str:
     lines = "".join(f"data: {line}\n" for line in text.split("\n"))
     return f"event: {name}\n{lines}\n"
-
-
-class _Files(StaticFiles):
-    """Static files, which browsers may keep: their URLs change with them."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = f"public, max-age={YEAR_S}, immutable"
-        return response
 
 
 class _Guarded:

@@ -60,6 +60,24 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "GET /queues/{queue}": _needs("see the numbers and charts of a queue", "sqs:GetQueueAttributes"),
     "POST /queues/{queue}/purge": _needs("remove all messages", "sqs:PurgeQueue"),
     "POST /queues/{queue}/delete": _needs("delete a queue", "sqs:DeleteQueue"),
+    "GET /queues/{queue}/messages": _needs("look at messages and search them", LOOK_INTO),
+    "GET /queues/{queue}/messages/{message}": _needs("see a message in full", LOOK_INTO),
+    "GET /queues/{queue}/messages/{message}/body": _needs("save a body", LOOK_INTO),
+    "GET /queues/{queue}/messages/{message}/line": _needs("save a message", LOOK_INTO),
+    "POST /queues/{queue}/cancel": _needs("remove messages that nobody has received", "rqsqs:CancelMessage"),
+    "POST /queues/{queue}/run-now": _needs("make messages visible now", "rqsqs:RescheduleMessage"),
+    "POST /queues/{queue}/reschedule": _needs("give messages another time", "rqsqs:RescheduleMessage"),
+    "GET /queues/{queue}/send": _needs("see the form for sending; of a copy, what is in it, too", "sqs:SendMessage"),
+    "POST /queues/{queue}/send": _needs("send a message", "sqs:SendMessage"),
+    "GET /queues/{queue}/receive": _needs("see the form for receiving", "sqs:ReceiveMessage"),
+    "POST /queues/{queue}/receive": _needs("receive messages as a consumer", "sqs:ReceiveMessage"),
+    "POST /queues/{queue}/held/delete": _needs("delete what was received", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+    "POST /queues/{queue}/held/release": _needs(
+        "release what was received", "sqs:ReceiveMessage", "sqs:ChangeMessageVisibility"
+    ),
+    "POST /queues/{queue}/held/hold": _needs(
+        "hold what was received for another time", "sqs:ReceiveMessage", "sqs:ChangeMessageVisibility"
+    ),
     "GET /alarms": _needs("see alarms and their states", "cloudwatch:DescribeAlarms"),
     "POST /alarms": _needs(
         "set an alarm, whose actions may send to a queue only with sqs:SendMessage there",

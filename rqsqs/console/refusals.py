@@ -82,3 +82,19 @@ class NameMissing(ConsoleRefusal):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"type the name of the queue, {name}, to do this: it cannot be undone. Nothing was changed")
+
+
+class NothingChosen(ConsoleRefusal):
+    """An action for messages without one."""
+
+    def __init__(self) -> None:
+        super().__init__("choose at least one message: nothing was changed")
+
+
+class MessageGone(ConsoleRefusal):
+    """A queue does not hold a message."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("the queue does not hold this message: it was deleted, moved or cancelled, or never there")

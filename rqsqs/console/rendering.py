@@ -39,6 +39,7 @@ def environment() -> Environment:
         "rate": words.rate,
         "counted": words.counted,
         "since": lambda moment: words.since(_moment(moment)),
+        "until": lambda moment: words.until(_moment(moment)),
         "moment": _moment_text,
         "iso": lambda moment: _moment(moment).isoformat(timespec="milliseconds"),
         "line": printable,

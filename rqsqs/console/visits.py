@@ -135,7 +135,8 @@ class Visit:
     @property
     def queue_tabs(self) -> list[tuple[str, str]]:
         """The pages of a queue."""
-        return [("", "Overview")]
+        tabs = {"": "Overview", "messages": "Messages"}
+        return [(name, title) for name, title in tabs.items() if self.may_see(f"/queues/{{queue}}/{name}".rstrip("/"))]
 
     # Who may do what
 

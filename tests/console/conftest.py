@@ -7,7 +7,7 @@ import html
 import http.client
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -22,6 +22,7 @@ from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.serving import Server, ServingSettings, listen
 
 PATIENCE_S = 60
+Fields = Mapping[str, str | list[str]]
 
 
 @contextlib.contextmanager
@@ -67,16 +68,16 @@ class Browser:
     def get(self, path: str, **headers: str) -> Page:
         return self.ask("GET", path, **headers)
 
-    def post(self, path: str, fields: dict[str, str] | None = None, *, with_token: bool = True, **headers: str) -> Page:
+    def post(self, path: str, fields: Fields | None = None, *, with_token: bool = True, **headers: str) -> Page:
         """Send a form; with the token that pages of this browser have."""
         if with_token and "rqsqs_token" not in self.cookies:
             self.get("/login")
-        token = {"token": self.cookies["rqsqs_token"]} if with_token else {}
-        body = urlencode(token | (fields or {})).encode()
+        token: Fields = {"token": self.cookies["rqsqs_token"]} if with_token else {}
+        body = urlencode({**token, **(fields or {})}, doseq=True).encode()
         headers = {"content-type": "application/x-www-form-urlencoded"} | headers
         return self.ask("POST", path, body, **headers)
 
-    def do(self, path: str, fields: dict[str, str] | None = None) -> Page:
+    def do(self, path: str, fields: Fields | None = None) -> Page:
         """Send a form, and see the page that it leads to."""
         answer = self.post(path, fields)
         assert answer.status == 303, answer.text

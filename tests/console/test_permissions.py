@@ -11,13 +11,13 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("jinja2")
 
-from rqsqs.console.pages import ACTIONS, PAGES, PREFERENCES
+from rqsqs.console.pages import ACTIONS, FILES, PAGES, PREFERENCES
 from rqsqs.console.permissions import NEEDS, OF_RQSQS
 from rqsqs.gateway.protocols.cloudwatch_shapes import ACTIONS as OF_CLOUDWATCH
 from rqsqs.sqs import ACTIONS as OF_SQS
 
 ROOT = Path(__file__).parents[2]
-ROUTES = [f"GET {path}" for path in PAGES] + [f"POST {path}" for path in ACTIONS | PREFERENCES]
+ROUTES = [f"GET {path}" for path in PAGES | FILES] + [f"POST {path}" for path in ACTIONS | PREFERENCES]
 
 
 def test_every_page_and_action_stands_in_the_table() -> None:
@@ -38,7 +38,7 @@ def test_what_changes_something_needs_a_permission(path: str) -> None:
     assert NEEDS[f"POST {path}"].permissions
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if "{queue}" in path])
+@pytest.mark.parametrize("path", [path for path in PAGES | FILES if "{queue}" in path])
 def test_every_page_of_a_queue_needs_a_permission(path: str) -> None:
     assert NEEDS[f"GET {path}"].permissions
 

@@ -90,8 +90,8 @@ def peek_group(p: Partition, group: str, offset: int, limit: int) -> Operation:
 
 
 def find(p: Partition, key: str, groups: Sequence[str], *, ready_only: bool = False) -> Operation:
-    """Look for a message. The result is (state letter, Delivery); NOT_FOUND; or [n]: not found among the first n groups,
-    ask again with the others.
+    """Look for a message. The result is (state letter, Delivery); NOT_FOUND; or [n]: not found among the first n
+    groups, ask again with the others.
 
     Args:
         groups: among which it is looked for; a standard queue looks among what has no group as well.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import alarms, events, login, queue, queues, theme
+from . import alarms, events, login, message, messages, queue, queues, receiving, sending, theme
 
 PAGES = {
     "/": queues.index,
@@ -11,6 +11,14 @@ PAGES = {
     "/alarms": alarms.index,
     "/alarms/{alarm:path}": alarms.show,
     "/events": events.index,
+    "/queues/{queue}/messages": messages.index,
+    "/queues/{queue}/messages/{message}": message.detail,
+    "/queues/{queue}/send": sending.form,
+    "/queues/{queue}/receive": receiving.form,
+}
+FILES = {  # what is saved
+    "/queues/{queue}/messages/{message}/body": message.body,
+    "/queues/{queue}/messages/{message}/line": message.line,
 }
 ACTIONS = {  # what changes something
     "/queues": queues.create,
@@ -19,6 +27,14 @@ ACTIONS = {  # what changes something
     "/alarms": alarms.put,
     "/alarms/defaults": alarms.put_defaults,
     "/alarms/{alarm:path}/change": alarms.change,
+    "/queues/{queue}/cancel": messages.cancel,
+    "/queues/{queue}/run-now": messages.run_now,
+    "/queues/{queue}/reschedule": messages.reschedule,
+    "/queues/{queue}/send": sending.send,
+    "/queues/{queue}/receive": receiving.receive,
+    "/queues/{queue}/held/delete": receiving.delete,
+    "/queues/{queue}/held/release": receiving.release,
+    "/queues/{queue}/held/hold": receiving.hold,
 }
 PREFERENCES = {  # what a browser remembers
     "/login": login.enter,
