@@ -228,8 +228,10 @@ def _idle(before: Row | None, last: Last | None, until_ms: int, first: int) -> I
     begin_ms = before.at_ms
     if last is not None and begin_ms < last.since_ms <= until_ms:  # samples began anew
         begin_ms = last.since_ms
-    gauges = {column: value for column, value in before.values.items() if is_gauge(column)}
     begin, end = begin_ms // MINUTE_MS, until_ms // MINUTE_MS
+    if max(begin, first) >= end:
+        return
+    gauges = {column: value for column, value in before.values.items() if is_gauge(column)}
     span_ms = (until_ms - begin_ms) // max(end - begin, 1)
     for minute in range(max(begin, first) + 1, end + 1):
         at_ms = minute * MINUTE_MS

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +13,11 @@ from hypothesis import strategies as st
 
 from rqsqs._core import metric_history as history
 from rqsqs._core import packed_history as packed
+from rqsqs._core.flows.metric_history import Wanted, measured
+from rqsqs._core.keys import Keyspace
 from rqsqs._core.metric_history import COLUMN, Last, Row
+from rqsqs._core.operation import AtOnce, Sleep
+from rqsqs._core.operations.metric_history import Stored
 from rqsqs.metric_models import Histogram, HistoryPoint, QueueMetrics
 
 MINUTE = history.MINUTE_MS
@@ -242,3 +248,34 @@ def test_only_some_metrics_are_the_same_as_those_among_all(
         if "dwell" in names:
             assert sum([point.dwell for point in parts_of_it], Histogram()) == other.dwell
     assert {point.at_ms for point in some} <= {point.at_ms for point in every}
+
+
+def test_an_event_loop_is_free_while_many_minutes_are_looked_at() -> None:
+    rows = [row(n, sent=n, visible=n) for n in range(5_000)]
+    last = replace(LAST, at_ms=rows[-1].at_ms)
+    q = Keyspace("p").queue("q")
+    wanted = Wanted(q, NOON, last.at_ms, history.Chosen.of({"sent"}))
+    found: list[HistoryPoint] = []
+
+    def use(_: Wanted, points: list[HistoryPoint]) -> Iterator[Any]:
+        found.extend(points)
+        return len(points)
+        yield
+
+    flow: Any = measured([wanted], use)
+    breaks = hours = 0
+    answer = None
+    try:
+        while True:
+            step = flow.send(answer)
+            breaks += isinstance(step, Sleep)
+            if isinstance(step, AtOnce):
+                answer = [Stored(last, rows if not hours else [])]
+                assert len(step.operations) == 1  # 48 hours at once are enough
+                hours += int(step.operations[0].args[1])
+    except StopIteration as end:
+        result = end.value
+    assert result == [5_000]
+    assert hours == len(wanted.hours)
+    assert breaks >= 10
+    assert [point.metrics["sent"].sum for point in found] == list(range(5_000))
