@@ -28,9 +28,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,7 +36,8 @@ from pathlib import Path
 from typing import Any
 
 from rqsqs._text import no_secret
-from rqsqs._watched_files import WatchedFiles, state_of
+from rqsqs._toml_files import TomlReader
+from rqsqs._watched_files import WatchedFiles
 from rqsqs.errors import UsageError
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.names import is_account
@@ -191,32 +190,26 @@ def read(
     return _Reader(path, region, environ, with_secrets).read(text)
 
 
-@dataclass
-class _Reader:
+class _Reader(TomlReader):
     """Reads one keys file once."""
 
-    path: Path
-    region: str
-    environ: Mapping[str, str]
-    with_secrets: bool
-    files: dict[Path, object] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    INVALID = KeysFileInvalid
+
+    def __init__(self, path: Path, region: str, environ: Mapping[str, str], with_secrets: bool) -> None:
+        super().__init__(path, environ)
+        self.region, self.with_secrets = region, with_secrets
 
     def read(self, text: str | None) -> Keyring:
-        if text is None:
-            text = self._text_of(self.path)
-        try:
-            document = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise KeysFileInvalid(f"{self.path} must be TOML: {error}") from None
-        self._check_fields(document, {"users", "sealing"}, "the file")
+        document = self.document(text)
+        self.warn_of(self.path)
+        self.check_fields(document, {"users", "sealing"}, "the file")
         active: dict[str, AccessKey] = {}
         users = {}
-        for name, entry in self._table(document.get("users", {}), "users").items():
-            users[name] = self._user(name, self._table(entry, f"users.{name}"), active)
+        for name, entry in self.table(document.get("users", {}), "users").items():
+            users[name] = self._user(name, self.table(entry, f"users.{name}"), active)
         sealing = [
-            self._sealing(self._table(entry, f"sealing[{n}]"), f"sealing[{n}]")
-            for n, entry in enumerate(self._list(document.get("sealing", []), "sealing"))
+            self._sealing(self.table(entry, f"sealing[{n}]"), f"sealing[{n}]")
+            for n, entry in enumerate(self.list_of(document.get("sealing", []), "sealing"))
         ]
         sealing.sort(key=lambda secret: secret.created)
         return Keyring(active, tuple(sealing), users, self.files, tuple(self.warnings))
@@ -224,28 +217,28 @@ class _Reader:
     def _user(self, name: str, entry: dict[str, Any], active: dict[str, AccessKey]) -> User:
         where = f"users.{name}"
         if not _NAME.fullmatch(name):
-            raise self._error(where, "a name must have 1 to 64 letters, digits or _+=,.@-")
-        self._check_fields(entry, _USER_FIELDS, where)
+            raise self.error(where, "a name must have 1 to 64 letters, digits or _+=,.@-")
+        self.check_fields(entry, _USER_FIELDS, where)
         account = entry.get("account", DEFAULT_ACCOUNT)
         if not isinstance(account, str) or not is_account(account):
-            raise self._error(where, f"account must be a text of twelve digits, got {no_secret(account)}")
+            raise self.error(where, f"account must be a text of twelve digits, got {no_secret(account)}")
         is_root = entry.get("root", False)
         if not isinstance(is_root, bool):
-            raise self._error(where, f"root must be true or false, got {no_secret(is_root)}")
-        tags = self._table(entry.get("tags", {}), f"{where}.tags")
+            raise self.error(where, f"root must be true or false, got {no_secret(is_root)}")
+        tags = self.table(entry.get("tags", {}), f"{where}.tags")
         if not all(isinstance(value, str) for value in tags.values()):
-            raise self._error(where, "tags must have texts as values")
+            raise self.error(where, "tags must have texts as values")
         policies = self._policies(entry, where)
         if is_root and policies:
-            raise self._error(where, "the root user of an account may do everything, so it must have no policies")
+            raise self.error(where, "the root user of an account may do everything, so it must have no policies")
         keys = []
-        for n, each in enumerate(self._list(entry.get("keys", []), f"{where}.keys")):
-            key, secret = self._key(self._table(each, f"{where}.keys[{n}]"), f"{where}.keys[{n}]")
+        for n, each in enumerate(self.list_of(entry.get("keys", []), f"{where}.keys")):
+            key, secret = self._key(self.table(each, f"{where}.keys[{n}]"), f"{where}.keys[{n}]")
             keys.append(key)
             if key.is_disabled:
                 continue
             if key.key_id in active:
-                raise self._error(f"{where}.keys[{n}]", f"the id {key.key_id} must be used once in the file")
+                raise self.error(f"{where}.keys[{n}]", f"the id {key.key_id} must be used once in the file")
             if is_root:
                 caller = root_of(account, key_id=key.key_id, region=self.region, name=name)
             else:
@@ -253,19 +246,19 @@ class _Reader:
             active[key.key_id] = AccessKey(key.key_id, secret, caller)
         number = sum(not key.is_disabled for key in keys)
         if number > MAX_ACTIVE:
-            raise self._error(
+            raise self.error(
                 where, f"a user must have at most {MAX_ACTIVE} active access keys, got {number}: disable one"
             )
         return User(name, account, is_root, tags, policies, tuple(keys))
 
     def _policies(self, entry: dict[str, Any], where: str) -> tuple[Policy, ...]:
         found = []
-        for name in self._list(entry.get("policy_files", []), f"{where}.policy_files"):
+        for name in self.list_of(entry.get("policy_files", []), f"{where}.policy_files"):
             if not isinstance(name, str):
-                raise self._error(where, "policy_files must be a list of paths")
-            file = self._beside(name)
-            found.append((f"{where}: {file}", self._text_of(file)))
-        statements = self._list(entry.get("statements", []), f"{where}.statements")
+                raise self.error(where, "policy_files must be a list of paths")
+            file = self.beside(name)
+            found.append((f"{where}: {file}", self.text_of(file)))
+        statements = self.list_of(entry.get("statements", []), f"{where}.statements")
         documents: list[tuple[str, Any]] = list(found)
         if statements:
             documents.append((f"{where}.statements", {"Version": "2012-10-17", "Statement": statements}))
@@ -274,83 +267,40 @@ class _Reader:
             try:
                 policies.append(read_identity_policy(document, name=place))
             except PolicyInvalid as error:
-                raise self._error(place, str(error)) from None
+                raise self.error(place, str(error)) from None
         return tuple(policies)
 
     def _key(self, entry: dict[str, Any], where: str) -> tuple[UserKey, str]:
-        self._check_fields(entry, _KEY_FIELDS, where)
+        self.check_fields(entry, _KEY_FIELDS, where)
         key_id, is_disabled = entry.get("id"), entry.get("disabled", False)
         if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
-            raise self._error(where, "id must have 3 to 128 letters, digits, hyphens or underscores")
+            raise self.error(where, "id must have 3 to 128 letters, digits, hyphens or underscores")
         if not isinstance(is_disabled, bool):
-            raise self._error(where, f"disabled must be true or false, got {no_secret(is_disabled)}")
-        source, secret = self._secret(entry, where, is_needed=not is_disabled)
+            raise self.error(where, f"disabled must be true or false, got {no_secret(is_disabled)}")
+        source, secret = self._secret_of(entry, where, is_needed=not is_disabled)
         return UserKey(key_id, source, is_disabled, self._time(entry, where)), secret
 
     def _sealing(self, entry: dict[str, Any], where: str) -> SealingSecret:
-        self._check_fields(entry, _SEALING_FIELDS, where)
-        _, secret = self._secret(entry, where)
+        self.check_fields(entry, _SEALING_FIELDS, where)
+        _, secret = self._secret_of(entry, where)
         if len(secret) < 32 and (secret or self.with_secrets):
-            raise self._error(where, "a sealing secret must have at least 32 characters: rqsqs keys seal makes one")
+            raise self.error(where, "a sealing secret must have at least 32 characters: rqsqs keys seal makes one")
         created = self._time(entry, where)
         return SealingSecret(secret.encode(), created.timestamp() if created else 0.0)
 
-    def _secret(self, entry: dict[str, Any], where: str, *, is_needed: bool = True) -> tuple[str, str]:
+    def _secret_of(self, entry: dict[str, Any], where: str, *, is_needed: bool = True) -> tuple[str, str]:
         """Where a secret is, and the secret."""
-        given = [name for name in ("secret", "secret_env", "secret_file") if name in entry]
-        if len(given) != 1 or not isinstance(entry[given[0]], str):
-            raise self._error(where, "one of secret, secret_env and secret_file must be given, as a text")
-        kind, value = given[0], entry[given[0]]
+        kind, value = self.place_of_secret(entry, where)
         source = "inline" if kind == "secret" else f"{kind.removeprefix('secret_')} {value}"
         if not is_needed or not (self.with_secrets or kind == "secret"):
             return source, ""
-        if kind == "secret_env":
-            if value not in self.environ:
-                raise self._error(where, f"the variable {no_secret(value)} must be set: it holds the secret")
-            value = self.environ[value]
-        elif kind == "secret_file":
-            value = self._text_of(self._beside(value)).strip()
+        value = self.secret(kind, value, where)
         if len(value) < 8 or not value.isascii() or not value.isprintable():
-            raise self._error(where, "a secret must have at least 8 visible ASCII characters")
+            raise self.error(where, "a secret must have at least 8 visible ASCII characters")
         return source, value
 
     def _time(self, entry: dict[str, Any], where: str) -> datetime | None:
         created = entry.get("created")
         if created is not None and not isinstance(created, datetime):
-            raise self._error(where, "created must be a date and time, such as 2026-11-27T12:00:00Z")
+            raise self.error(where, "created must be a date and time, such as 2026-11-27T12:00:00Z")
         return created.replace(tzinfo=UTC) if created is not None and created.tzinfo is None else created
-
-    def _beside(self, name: str) -> Path:
-        return self.path.parent / os.path.expanduser(name)
-
-    def _text_of(self, file: Path) -> str:
-        try:
-            with file.open(encoding="utf-8") as opened:
-                info = os.fstat(opened.fileno())
-                text = opened.read()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise KeysFileInvalid(f"{file} must be a file that the gateway can read: {reason}") from None
-        self.files[file], mode = state_of(info), info.st_mode
-        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP) and file.suffix != ".json":
-            done = "read" if mode & stat.S_IROTH else "change"
-            self.warnings.append(f"others can {done} {file}, which has secrets: chmod 600 {file}")
-        return text
-
-    def _check_fields(self, entry: dict[str, Any], known: set[str], where: str) -> None:
-        for name in entry:
-            if name not in known:
-                raise self._error(where, f"there is no {no_secret(name)}; there are {', '.join(sorted(known))}")
-
-    def _table(self, value: Any, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise self._error(where, "it must be a table")
-        return value
-
-    def _list(self, value: Any, where: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise self._error(where, "it must be a list")
-        return value
-
-    def _error(self, where: str, text: str) -> KeysFileInvalid:
-        return KeysFileInvalid(f"{self.path}: {where}: {text}")

@@ -149,9 +149,9 @@ def test_policies_from_files_of_iam(path: Path) -> None:
     ("text", "says"),
     [
         ("nonsense", "must be TOML"),
-        ("[user.a]", "there is no 'user'; there are sealing, users"),
+        ("[user.a]", "there is no 'user'; did you mean 'users'"),
         ("users = 1", "users: it must be a table"),
-        ("[users.a]\nacount = '1'", "there is no 'acount'; there are account,"),
+        ("[users.a]\nacount = '1'", "there is no 'acount'; did you mean 'account'"),
         ("[users.a]\naccount = 111111111111", "account must be a text of twelve digits, got 111111111111"),
         ("[users.a]\nroot = 1", "root must be true or false, got 1"),
         ("[users.a]\ntags = {a = 1}", "tags must have texts as values"),

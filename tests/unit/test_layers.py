@@ -18,6 +18,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
         "_math_expressions",
         "_metric_math",
         "_text",
+        "_toml_files",
         "_tracebacks",
         "_watched_files",
         "alarm_models",

@@ -34,9 +34,7 @@ import ipaddress
 import logging
 import os
 import ssl
-import stat
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +42,8 @@ from types import MappingProxyType
 from typing import Any
 
 from rqsqs._action_targets import COMMAND_NAME, Target, Topic, Webhook, parse_target
-from rqsqs._text import did_you_mean, no_secret
+from rqsqs._text import no_secret
+from rqsqs._toml_files import TomlReader
 from rqsqs._watched_files import WatchedFiles, state_of
 from rqsqs.errors import UsageError
 
@@ -165,45 +164,37 @@ def read(path: str | os.PathLike[str], *, environ: Mapping[str, str] = os.enviro
     return _Reader(Path(path), environ).read()
 
 
-@dataclass
-class _Reader:
+class _Reader(TomlReader):
     """Reads one file once."""
 
-    path: Path
-    environ: Mapping[str, str]
-    files: dict[Path, object] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    has_secrets: bool = False
+    INVALID = ActionsFileInvalid
+    MOST_BYTES = MOST_BYTES
 
     def read(self) -> ActionsConfig:
-        text, mode = self._text_of(self.path)
-        try:
-            document = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ActionsFileInvalid(f"{self.path} must be TOML: {error}") from None
-        self._check_fields(document, _FIELDS, "the file")
+        document = self.document()
+        self.check_fields(document, _FIELDS, "the file")
         listed_only = document.get("listed_only", False)
         if not isinstance(listed_only, bool):
-            raise self._error("listed_only", f"it must be true or false, got {no_secret(listed_only)}")
+            raise self.error("listed_only", f"it must be true or false, got {no_secret(listed_only)}")
         concurrency = document.get("concurrency", 8)
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= 100:
-            raise self._error("concurrency", f"it must be a whole number from 1 to 100, got {no_secret(concurrency)}")
+            raise self.error("concurrency", f"it must be a whole number from 1 to 100, got {no_secret(concurrency)}")
         webhooks: dict[str, WebhookHost] = {}
-        for n, each in enumerate(self._list(document.get("webhooks", []), "webhooks")):
-            host, known = self._webhook(self._table(each, f"webhooks[{n}]"), f"webhooks[{n}]")
+        for n, each in enumerate(self.list_of(document.get("webhooks", []), "webhooks")):
+            host, known = self._webhook(self.table(each, f"webhooks[{n}]"), f"webhooks[{n}]")
             if host in webhooks:
-                raise self._error(f"webhooks[{n}]", f"a host must be listed once, got {host} again")
+                raise self.error(f"webhooks[{n}]", f"a host must be listed once, got {host} again")
             webhooks[host] = known
         commands = {}
-        for name, each in self._table(document.get("commands", {}), "commands").items():
-            commands[name] = self._command(name, self._table(each, f"commands.{no_secret(name)}"))
+        for name, each in self.table(document.get("commands", {}), "commands").items():
+            commands[name] = self._command(name, self.table(each, f"commands.{no_secret(name)}"))
         topics = {}
-        for arn, each in self._table(document.get("topics", {}), "topics").items():
+        for arn, each in self.table(document.get("topics", {}), "topics").items():
             topics[arn] = self._topic(arn, each)
-        retries = self._retries(self._table(document.get("retries", {}), "retries"))
-        if self.has_secrets:
-            self._warn_of(self.path, mode)
-        elif commands and stat.S_ISREG(mode) and mode & (stat.S_IWOTH | stat.S_IWGRP):
+        retries = self._retries(self.table(document.get("retries", {}), "retries"))
+        if any("secret" in each for each in document.get("webhooks", [])):
+            self.warn_of(self.path)
+        elif commands and self.others_can_change(self.path):
             self.warnings.append(f"others can change {self.path}, which says which commands run: chmod 644 {self.path}")
         return ActionsConfig(
             str(self.path),
@@ -219,46 +210,32 @@ class _Reader:
         )
 
     def _webhook(self, entry: dict[str, Any], where: str) -> tuple[str, WebhookHost]:
-        self._check_fields(entry, _WEBHOOK_FIELDS, where)
+        self.check_fields(entry, _WEBHOOK_FIELDS, where)
         host = entry.get("host")
         try:
             if not isinstance(host, str) or "/" in host:
                 raise ValueError
             target = parse_target(f"https://{host}/")
         except ValueError:
-            raise self._error(where, 'host must be like "hooks.example.com" or "hooks.example.com:8443"') from None
+            raise self.error(where, 'host must be like "hooks.example.com" or "hooks.example.com:8443"') from None
         assert isinstance(target, Webhook)
         networks = []
-        for network in self._list(entry.get("networks", []), f"{where}.networks"):
+        for network in self.list_of(entry.get("networks", []), f"{where}.networks"):
             try:
                 if not isinstance(network, str):
                     raise ValueError
                 networks.append(ipaddress.ip_network(network))
             except ValueError:
                 rule = "networks must be a list of addresses or networks, such as 10.1.0.0/16"
-                raise self._error(where, f"{rule}, got {network!r:.80}") from None
+                raise self.error(where, f"{rule}, got {network!r:.80}") from None
         return target.authority, WebhookHost(self._secret(entry, where), tuple(networks), self._tls(entry, where))
 
     def _secret(self, entry: dict[str, Any], where: str) -> bytes:
-        given = [name for name in ("secret", "secret_env", "secret_file") if name in entry]
-        if not given:
+        if not any(name in entry for name in ("secret", "secret_env", "secret_file")):
             return b""
-        if len(given) != 1 or not isinstance(entry[given[0]], str):
-            raise self._error(where, "one of secret, secret_env and secret_file must be given, as a text")
-        kind, value = given[0], str(entry[given[0]])
-        if kind == "secret":
-            self.has_secrets = True
-        elif kind == "secret_env":
-            if value not in self.environ:
-                raise self._error(where, f"the variable {no_secret(value)} must be set: it holds the secret")
-            value = self.environ[value]
-        else:
-            file = self._beside(value)
-            text, mode = self._text_of(file)
-            self._warn_of(file, mode)
-            value = text.strip()
+        value = self.secret(*self.place_of_secret(entry, where), where)
         if len(value) < LEAST_SECRET or not value.isascii() or not value.isprintable():
-            raise self._error(
+            raise self.error(
                 where,
                 f"a secret must have at least {LEAST_SECRET} visible ASCII characters: openssl rand -hex 32 makes one",
             )
@@ -269,45 +246,45 @@ class _Reader:
         if name is None:
             return None
         if not isinstance(name, str):
-            raise self._error(where, f"ca_file must be a path, got {no_secret(name)}")
-        file = self._beside(name)
+            raise self.error(where, f"ca_file must be a path, got {no_secret(name)}")
+        file = self.beside(name)
         try:
             self.files[file] = state_of(file.stat())
             return ssl.create_default_context(cafile=file)
         except (OSError, ssl.SSLError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise self._error(where, f"ca_file must be a file of certificates in PEM, got {file}: {reason}") from None
+            raise self.error(where, f"ca_file must be a file of certificates in PEM, got {file}: {reason}") from None
 
     def _command(self, name: str, entry: dict[str, Any]) -> CommandLine:
         where = f"commands.{no_secret(name)}"
         if not COMMAND_NAME.fullmatch(name):
-            raise self._error(where, "a name must have 1 to 64 letters, digits, '-', '_' and '.'")
-        self._check_fields(entry, _COMMAND_FIELDS, where)
+            raise self.error(where, "a name must have 1 to 64 letters, digits, '-', '_' and '.'")
+        self.check_fields(entry, _COMMAND_FIELDS, where)
         argv = entry.get("argv")
         if not isinstance(argv, list) or not argv or not all(isinstance(one, str) and "\0" not in one for one in argv):
-            raise self._error(where, 'argv must be a list of texts, such as ["/usr/local/bin/page", "--team", "ops"]')
+            raise self.error(where, 'argv must be a list of texts, such as ["/usr/local/bin/page", "--team", "ops"]')
         if not os.path.isabs(argv[0]):
-            raise self._error(where, f"the program of argv must be an absolute path, got {no_secret(argv[0])}")
-        environment = self._table(entry.get("environment", {}), f"{where}.environment")
+            raise self.error(where, f"the program of argv must be an absolute path, got {no_secret(argv[0])}")
+        environment = self.table(entry.get("environment", {}), f"{where}.environment")
         for variable, value in environment.items():
             if not isinstance(value, str) or "\0" in value + variable or "=" in variable or not variable:
-                raise self._error(where, f"environment must map names of variables to texts, got {no_secret(variable)}")
+                raise self.error(where, f"environment must map names of variables to texts, got {no_secret(variable)}")
         timeout = self._seconds(entry.get("timeout", COMMAND_TIMEOUT_S), f"{where}.timeout", MOST_TIMEOUT_S)
         return CommandLine(tuple(argv), timeout, environment)
 
     def _topic(self, arn: str, value: Any) -> Target:
         try:
             if not isinstance(parse_target(arn), Topic):
-                raise self._error("topics", f"a topic must be like arn:aws:sns:REGION:ACCOUNT:TOPIC, got {arn!r:.80}")
+                raise self.error("topics", f"a topic must be like arn:aws:sns:REGION:ACCOUNT:TOPIC, got {arn!r:.80}")
             target = parse_target(value)
         except ValueError as error:
-            raise self._error("topics", str(error)) from None
+            raise self.error("topics", str(error)) from None
         if isinstance(target, Topic):
-            raise self._error("topics", f"a topic must not stand for another topic, got {value!r:.80}")
+            raise self.error("topics", f"a topic must not stand for another topic, got {value!r:.80}")
         return target
 
     def _retries(self, entry: dict[str, Any]) -> Retries:
-        self._check_fields(entry, _RETRY_FIELDS, "retries")
+        self.check_fields(entry, _RETRY_FIELDS, "retries")
         given = dict(entry)
         for name in ("first", "longest"):
             if name in given:
@@ -315,49 +292,9 @@ class _Reader:
         try:
             return Retries(**given)
         except UsageError as error:
-            raise self._error("retries", str(error)) from None
+            raise self.error("retries", str(error)) from None
 
     def _seconds(self, value: Any, where: str, most: int) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-            raise self._error(where, f"it must be seconds, more than 0 and at most {most}, got {no_secret(value)}")
+            raise self.error(where, f"it must be seconds, more than 0 and at most {most}, got {no_secret(value)}")
         return float(value)
-
-    def _beside(self, name: str) -> Path:
-        return self.path.parent / os.path.expanduser(name)
-
-    def _text_of(self, file: Path) -> tuple[str, int]:
-        try:
-            with file.open("rb") as opened:
-                info = os.fstat(opened.fileno())
-                data = opened.read(MOST_BYTES + 1)
-            if len(data) > MOST_BYTES:
-                raise ActionsFileInvalid(f"{file} must have at most {MOST_BYTES:,} bytes")
-            self.files[file] = state_of(info)
-            return data.decode(), info.st_mode
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ActionsFileInvalid(f"{file} must be a file of text that can be read: {reason}") from None
-
-    def _warn_of(self, file: Path, mode: int) -> None:
-        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-            done = "read" if mode & stat.S_IROTH else "change"
-            self.warnings.append(f"others can {done} {file}, which has secrets: chmod 600 {file}")
-
-    def _check_fields(self, entry: dict[str, Any], known: set[str], where: str) -> None:
-        for name in entry:
-            if name not in known:
-                near = did_you_mean(name, known) or f"; there are {', '.join(sorted(known))}"
-                raise self._error(where, f"there is no {no_secret(name)}{near}")
-
-    def _table(self, value: Any, where: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise self._error(where, "it must be a table")
-        return value
-
-    def _list(self, value: Any, where: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise self._error(where, "it must be a list")
-        return value
-
-    def _error(self, where: str, text: str) -> ActionsFileInvalid:
-        return ActionsFileInvalid(f"{self.path}: {where}: {text}")
