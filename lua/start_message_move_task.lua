@@ -10,6 +10,8 @@ ARGV   1 now_us           "" = the server's clock
        4 max_per_second   "" = no limit
        5 to_move          visible messages at the start; "" = chosen ones, which only the caller knows
        6 silence_ms       how long the caller may be silent before another takes the task over
+       7 cause            "" = of all causes; "=CAUSE" = messages of this one
+       8 dead_letter_source "" = from all queues; "=QUEUE" = messages from this one
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED
 BOUND  20 calls, 64 KiB
@@ -46,6 +48,8 @@ return require("lib.idempotency").run(function()
     moved = 0,
     started = now_ms,
     overdue_at = now_ms + tonumber(ARGV[6]),
+    cause = ARGV[7],
+    dead_letter_source = ARGV[8],
   }))
   return 1
 end)

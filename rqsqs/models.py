@@ -218,7 +218,13 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class MoveTask:
-    """A message move task. Status: RUNNING, COMPLETED, CANCELLING, CANCELLED, FAILED. Times in epoch ms."""
+    """A message move task. Status: RUNNING, COMPLETED, CANCELLING, CANCELLED, FAILED. Times in epoch ms.
+
+    Attributes:
+        to_move: up to how many messages it moves; None if they were named one by one.
+        cause: the cause of failure of the messages that it moves, None = any; as for Queue.redrive().
+        dead_letter_source: the queue that they came from, None = any.
+    """
 
     __module__ = "rqsqs"
 
@@ -231,6 +237,8 @@ class MoveTask:
     started_at_ms: int
     max_per_second: int | None = None
     failure_reason: str | None = None
+    cause: str | None = None
+    dead_letter_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -638,6 +638,8 @@ class Queue:
         *,
         max_per_second: int | None = None,
         max_messages: int | None = None,
+        cause: str | None = None,
+        dead_letter_source: Queue | str | None = None,
     ) -> str:
         """Move the messages of this dead-letter queue back to their sources, or to `destination`, in the background.
 
@@ -645,6 +647,9 @@ class Queue:
             destination: another queue of the same kind, or its name; None = each message's source.
             max_per_second: 1 to 500 messages; None = as fast as it goes.
             max_messages: move up to N, from the head of each partition; None = all that are visible now.
+            cause: only messages that failed for this reason, "TYPE: TEXT" as `rqsqs dlq ls` shows it, with or without
+                `…` for what differs; of longer ones the first 500 characters count. "" = without a recorded cause.
+            dead_letter_source: only messages that came from this queue; "" = that were sent here.
 
         Returns:
             The id of the move task; see move_tasks() and cancel_redrive().
@@ -655,7 +660,11 @@ class Queue:
         """
         target = arguments.destination(self._ref, destination, max_per_second)
         most = None if max_messages is None else arguments.count("max_messages", max_messages, 10**9)
-        return self._run(flows.start_move(self._ref, target, max_per_second, self._durability, most))
+        why = None if cause is None else arguments.text("cause", cause)
+        source = None if dead_letter_source is None else ""
+        source = arguments.name_of(dead_letter_source) if dead_letter_source else source
+        flow = flows.start_move(self._ref, target, max_per_second, self._durability, most, why, source)
+        return self._run(flow)
 
     def redrive_messages(
         self,

@@ -20,6 +20,7 @@ OF_RQSQS = {  # what SQS has no action for
     "rqsqs:DescribeServer": "see the server: findings, memory, replication, slow calls",
 }
 LOOK_INTO = "rqsqs:PeekMessages or sqs:ReceiveMessage"  # at bodies
+MOVE = ("sqs:StartMessageMoveTask", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,28 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "POST /queues/{queue}/held/hold": _needs(
         "hold what was received for another time", "sqs:ReceiveMessage", "sqs:ChangeMessageVisibility"
     ),
+    "POST /queues/{queue}/pause": _needs("pause a queue", "rqsqs:PauseQueue"),
+    "POST /queues/{queue}/resume": _needs("resume a queue", "rqsqs:PauseQueue"),
+    "GET /dead-letters": _needs("see the dead-letter queues whose dead letters are allowed to be seen"),
+    "GET /queues/{queue}/dead-letters": _needs("see what dead letters died of", LOOK_INTO),
+    "GET /queues/{queue}/dead-letters/messages": _needs("see the dead letters of a cause", LOOK_INTO),
+    "GET /queues/{queue}/redrive": _needs("see what a redrive would move", "sqs:StartMessageMoveTask", LOOK_INTO),
+    "POST /queues/{queue}/redrive": _needs(
+        "redrive dead letters, all or those of a cause; sqs:SendMessage where they go", *MOVE
+    ),
+    "POST /queues/{queue}/redrive/messages": _needs(
+        "redrive chosen dead letters; sqs:SendMessage where they go", *MOVE
+    ),
+    "GET /moves": _needs("see the moves out of queues where that is allowed"),
+    "GET /queues/{queue}/moves": _needs("see the moves out of a queue", "sqs:ListMessageMoveTasks"),
+    "POST /queues/{queue}/moves/cancel": _needs("cancel a move", "sqs:CancelMessageMoveTask", *MOVE[1:]),
+    "GET /queues/{queue}/groups": _needs("see message groups, and who blocks them", "rqsqs:ListGroups"),
+    "POST /queues/{queue}/groups/pause": _needs("pause a message group", "rqsqs:PauseQueue"),
+    "POST /queues/{queue}/groups/resume": _needs("resume a message group", "rqsqs:PauseQueue"),
+    "GET /consumers": _needs("see the consumers of queues where that is allowed"),
+    "GET /queues/{queue}/consumers": _needs("see the consumers of a queue, and what they hold", "rqsqs:ListConsumers"),
+    "POST /queues/{queue}/consumers/drain": _needs("drain a consumer", "rqsqs:ControlConsumers"),
+    "POST /queues/{queue}/consumers/evict": _needs("evict a consumer", "rqsqs:ControlConsumers"),
     "GET /alarms": _needs("see alarms and their states", "cloudwatch:DescribeAlarms"),
     "POST /alarms": _needs(
         "set an alarm, whose actions may send to a queue only with sqs:SendMessage there",

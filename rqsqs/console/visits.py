@@ -129,13 +129,15 @@ class Visit:
     @property
     def navigation(self) -> list[tuple[str, str]]:
         """The pages that stand at the top."""
-        places = {"Queues": "/", "Alarms": "/alarms", "Events": "/events"}
+        places = {"Queues": "/", "Dead letters": "/dead-letters", "Moves": "/moves", "Consumers": "/consumers"}
+        places |= {"Alarms": "/alarms", "Events": "/events"}
         return [(name, self.url(path[1:])) for name, path in places.items() if self.may_see(path)]
 
     @property
     def queue_tabs(self) -> list[tuple[str, str]]:
         """The pages of a queue."""
-        tabs = {"": "Overview", "messages": "Messages"}
+        tabs = {"": "Overview", "messages": "Messages", "dead-letters": "Dead letters", "moves": "Moves"}
+        tabs |= {"groups": "Groups", "consumers": "Consumers"}
         return [(name, title) for name, title in tabs.items() if self.may_see(f"/queues/{{queue}}/{name}".rstrip("/"))]
 
     # Who may do what

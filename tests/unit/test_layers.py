@@ -15,6 +15,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
         "_alarm_checks",
         "_alarm_rules",
         "_arns",
+        "_causes",
         "_math_expressions",
         "_metric_math",
         "_text",

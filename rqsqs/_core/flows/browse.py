@@ -98,6 +98,28 @@ def list_groups(p: Partition, limit: int | None = None) -> Flow[list[str]]:
     return list(names)
 
 
+def groups_page(q: QueueRef, cursor: str, limit: int, *, is_paused: bool = False) -> Flow[tuple[list[str], str]]:
+    """Some groups that hold messages, or are paused, and where to go on ("" = at the end). One may be met again.
+
+    Args:
+        cursor: "" to begin, then what the last call gave.
+        limit: about how many.
+    """
+    if not cursor:
+        yield from refresh(q)
+    number, _, offset = cursor.partition("|")
+    index, place, names = int(number or 0), int(offset or 0), dict[str, None]()
+    partitions = (q.home,) if is_paused else q.partitions  # all partitions know the same paused ones
+    while index < len(partitions) and len(names) < limit:
+        p = partitions[index]
+        step = queues.paused_groups(p, place, limit) if is_paused else browsing.groups(p, place, limit)
+        place, found = yield from at(q, p, step, (-1, []))
+        names.update(dict.fromkeys(name for name in found if name or p.is_fifo))
+        if place < 0:
+            index, place = index + 1, 0
+    return list(names), f"{index}|{place}" if index < len(partitions) else ""
+
+
 def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flow[tuple[list[Delivery], str]]:
     """Look at messages of one state without touching them.
 
@@ -116,8 +138,7 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
     while index < len(q.partitions) and len(found) < limit:
         p = q.partitions[index]
         room = limit - len(found)
-        step = browsing.browse_fifo(p, _LETTERS[state], rest, room) if p.is_fifo else _browse(p, state, rest, room)
-        more, rest = yield from at(q, p, step, ([], ""))
+        more, rest = yield from at(q, p, browse_partition(p, state, rest, room), ([], ""))
         found += more
         if not rest:
             index += 1
@@ -137,8 +158,12 @@ def peek(q: QueueRef, state: State, limit: int) -> Flow[list[Delivery]]:
             return good or readable(met, must=True)
 
 
-def _browse(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
-    """Cursor: SECTION:OFFSET of what is not in the lists of groups, then `+` and a place among these."""
+def browse_partition(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
+    """Cursor of a standard queue: SECTION:OFFSET of what is not in the lists of groups, then `+` and a place among
+    these."""
+    if p.is_fifo:
+        of_groups: tuple[list[Delivery], str] = yield browsing.browse_fifo(p, _LETTERS[state], cursor, limit)
+        return of_groups
     if cursor.startswith("+"):
         found, following = yield browsing.browse_groups(p, cursor[1:], limit)
         return found, f"+{following}" if following else ""

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Sequence
 
 from rqsqs._core import ids
 from rqsqs._core.flows.browse import CHUNK, GROUPS, list_groups
-from rqsqs._core.flows.moves import (
-    NO_QUEUE,
-    NO_SOURCE,
-    WEAK_PAUSE_MS,
-    drive_move,
-    end_task,
-    enter_task,
-    move_step,
-    visible_messages,
-)
-from rqsqs._core.flows.topology import at, refresh
+from rqsqs._core.flows.moves import drive_move, end_task, enter_task, visible_messages
+from rqsqs._core.flows.single_moves import Move, move_one
+from rqsqs._core.flows.topology import at
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves
-from rqsqs.errors import (
-    DurabilityNotReached,
-    QueueDoesNotExist,
-    RqsqsError,
-)
+from rqsqs.errors import RqsqsError
 from rqsqs.models import Durability, Redriven
 
 PASSES = 5  # through a queue, for chosen messages that others' receives let move up
@@ -41,11 +28,8 @@ class _Chosen:
     """
 
     def __init__(self, q: QueueRef, task_id: str, destination: str, rate: int | None, durability: Durability | None):
-        self.q = q
-        self.task_id = task_id
-        self.destination = destination
+        self.move = Move(q, task_id, destination, durability)
         self.pause_ms = 1000 // rate if rate else 0
-        self.durability = durability
         self.left: dict[str, tuple[str, str | None]] = {}
         self.moved: list[str] = []
         self.failed: dict[str, str] = {}
@@ -58,7 +42,7 @@ class _Chosen:
             self.failed[message_id] = trouble
         else:
             self.moved.append(message_id)
-        status, _ = yield moves.update(self.q, self.task_id, "advance", int(not trouble))
+        status, _ = yield moves.update(self.move.q, self.move.task_id, "advance", int(not trouble))
         self.is_running = status == "RUNNING"
         if not trouble and self.pause_ms and self.is_running:
             yield Sleep(self.pause_ms)
@@ -111,11 +95,11 @@ def _move_of(p: Partition, state: _Chosen) -> Flow[None]:
     names: list[str] | None = None
     for key, (_, group) in list(state.left.items()):
         places = [[group]] if group is not None else [[]] if not p.is_fifo else []
-        answer = yield from _move_one(p, state, key, places, ready_only=False)
+        answer = yield from move_one(p, state.move, key, places, ready_only=False)
         if answer is None and group is None:
             names = names if names is not None else (yield from list_groups(p))
             places = [names[i : i + GROUPS] for i in range(0, len(names), GROUPS)]
-            answer = yield from _move_one(p, state, key, places, ready_only=True)
+            answer = yield from move_one(p, state.move, key, places, ready_only=True)
         if answer is not None:
             yield from state.settle(key, answer)
             if not state.is_running:
@@ -134,9 +118,9 @@ def _move_where_seen(p: Partition, state: _Chosen) -> Flow[None]:
             for key in [d.stamp for d in found]:
                 if key not in state.left:
                     continue
-                answer = yield from _move_one(p, state, key, [[]], max(offset - CHUNK, 0), ready_only=True)
+                answer = yield from move_one(p, state.move, key, [[]], max(offset - CHUNK, 0), ready_only=True)
                 if answer is None:
-                    answer = yield from _move_one(p, state, key, [[]], offset, ready_only=True)
+                    answer = yield from move_one(p, state.move, key, [[]], offset, ready_only=True)
                 if answer is None:
                     was_missed = True
                     continue
@@ -146,54 +130,3 @@ def _move_where_seen(p: Partition, state: _Chosen) -> Flow[None]:
             offset += seen
         if not was_missed:
             return
-
-
-def _move_one(
-    p: Partition, state: _Chosen, key: str, places: list[list[str]], place: int = 0, *, ready_only: bool
-) -> Flow[str | None]:
-    """Look for a message among some groups and move it. Returns "" if that was done, None if it is not there, else why
-    it cannot be moved."""
-    q, space = state.q, state.q.space
-    for groups in places:
-        destination, batch = state.destination, ""
-        while True:
-            answer = yield moves.move_one(p, key, groups, destination, batch, place, ready_only=ready_only)
-            if answer == browsing.NOT_FOUND:
-                break
-            if isinstance(answer, list):  # that was all that one call may do
-                groups = groups[answer[0] :]
-                continue
-            if answer == browsing.DONE:
-                return ""
-            if answer == browsing.NOT_VISIBLE:
-                return "NotVisible"
-            if answer == "no_source":
-                return NO_SOURCE
-            if answer in (moves.IN_OUTBOX, moves.OUTBOX_FULL):  # its own hand-over, or one that was interrupted before
-                failure = yield from _finish(q, p, state)
-                if answer == moves.IN_OUTBOX:
-                    return failure
-                continue
-            target = space.queue(answer)
-            try:
-                yield from refresh(target)
-            except QueueDoesNotExist:
-                return NO_QUEUE
-            own = len(target.own)
-            destination, batch = target.name, f"{uuid.uuid4()}:{target.before or own}:{own}"
-    return None
-
-
-def _finish(q: QueueRef, p: Partition, state: _Chosen) -> Flow[str]:
-    """Finish the hand-over in the outbox, as safely as required, or as it can be when the task was cancelled."""
-    durability = state.durability
-    while True:
-        try:
-            _, failure = yield from move_step(q, p, 0, "", durability)
-            return failure
-        except DurabilityNotReached:
-            status, _ = yield moves.update(q, state.task_id, "advance")
-            if status == "RUNNING":
-                yield Sleep(WEAK_PAUSE_MS)
-            else:
-                durability = None

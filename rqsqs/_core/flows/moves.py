@@ -7,24 +7,20 @@ clear, forget), which can be interrupted anywhere and go on without losing or do
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Sequence
-from typing import Any
 
+from rqsqs._causes import wanted_cause
 from rqsqs._core.flows.browse import counts
 from rqsqs._core.flows.events import tell
-from rqsqs._core.flows.partitions import complete_resharding
-from rqsqs._core.flows.settle import safely
-from rqsqs._core.flows.topology import at, refresh
-from rqsqs._core.keys import Partition, QueueRef
+from rqsqs._core.flows.move_steps import WEAK_PAUSE_MS, move_step
+from rqsqs._core.flows.single_moves import Wanted, move_wanted
+from rqsqs._core.flows.topology import refresh
+from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow, Sleep, Spawn
 from rqsqs._core.operations import moves
-from rqsqs._core.results import not_reached
 from rqsqs.errors import (
     DurabilityNotReached,
     MoveTaskRefused,
-    PartitionMoved,
     QueueDoesNotExist,
     ResourceNotFound,
 )
@@ -32,9 +28,6 @@ from rqsqs.models import Durability, MoveTask
 
 STEP = 100  # messages in one script
 ENDED_MS = 3_600_000  # a driver that was taken for dead may end a task once more
-WEAK_PAUSE_MS = 1000  # until messages are put once more that are not safe enough where they went
-NO_SOURCE, NO_QUEUE = "CouldNotDetermineMessageSource", "AWS.SimpleQueueService.NonExistentQueue"
-TURNS, PAUSE_MS = 10, 50  # attempts to put messages into partitions that are being changed
 
 
 def start_move(
@@ -43,11 +36,15 @@ def start_move(
     max_per_second: int | None = None,
     durability: Durability | None = None,
     max_messages: int | None = None,
+    cause: str | None = None,
+    dead_letter_source: str | None = None,
 ) -> Flow[str]:
     """Start moving the dead letters of `q` to their sources, or to `destination`.
 
     Args:
         max_messages: the first ones only, of each partition in turn.
+        cause: only those of this cause, as _causes.py has it; "" = without one.
+        dead_letter_source: only those from this queue; "" = from none.
         durability: what goes to another slot, and so perhaps to another master, is not forgotten here before it is as
             safe there.
 
@@ -60,7 +57,8 @@ def start_move(
     """
     visible = yield from visible_messages(q, destination)
     to_move = visible if max_messages is None else min(visible, max_messages)
-    task_id = yield from enter_task(q, destination, max_per_second, to_move)
+    only = Wanted(cause and wanted_cause(cause), dead_letter_source)
+    task_id = yield from enter_task(q, destination, max_per_second, to_move, only)
     yield _driver(q, task_id, durability)
     return task_id
 
@@ -85,14 +83,20 @@ def visible_messages(q: QueueRef, destination: QueueRef | None) -> Flow[int]:
     return visible
 
 
-def enter_task(q: QueueRef, destination: QueueRef | None, max_per_second: int | None, to_move: int | None) -> Flow[str]:
-    task_id = str(uuid.uuid4())
+def enter_task(
+    q: QueueRef,
+    destination: QueueRef | None,
+    max_per_second: int | None,
+    to_move: int | None,
+    only: Wanted = Wanted(),  # noqa: B008 - it is frozen
+) -> Flow[str]:
+    task_id, to = str(uuid.uuid4()), destination.name if destination else ""
     try:
-        yield moves.start(q, task_id, destination.name if destination else "", max_per_second, to_move)
+        yield moves.start(q, task_id, to, max_per_second, to_move, only.cause, only.dead_letter_source)
     except MoveTaskRefused as e:
         raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
     started = {"task": task_id, "destination": destination and destination.name, "to_move": to_move}
-    started["max_per_second"] = max_per_second
+    started |= {"max_per_second": max_per_second, "cause": only.cause, "dead_letter_source": only.dead_letter_source}
     said = {name: value for name, value in started.items() if value is not None}
     yield from tell(q.space, "redrive-started", q.name, detail=said)
     return task_id
@@ -160,6 +164,10 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
     if task is None:
         return
     yield from refresh(q)
+    wanted = Wanted(task.cause, task.dead_letter_source)
+    if wanted.is_some:
+        yield from _drive_some(q, task, wanted, durability)
+        return
     rate = task.max_per_second
     step = STEP if rate is None else max(1, min(STEP, rate // 10 or 1))
     pause_ms = 0 if rate is None else step * 1000 // rate
@@ -194,102 +202,15 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
     yield from end_task(q, task_id, "complete")
 
 
-def move_step(
-    q: QueueRef, p: Partition, limit: int, destination: str, durability: Durability | None
-) -> Flow[tuple[int, str]]:
-    """Move up to `limit` messages; returns how many, and why it cannot go on ("" if it can).
-
-    Raises:
-        DurabilityNotReached: they were put into another slot, not as safely as required, and are not forgotten here.
-    """
-    # a hand-over that was interrupted goes on first
-    taken = yield from at(q, p, moves.take(p, 0, destination, ""), None)
-    if taken is not None and not taken[2]:
-        yield from _forget(p, taken[0], q.space.queue(taken[1]))
-        taken = None
-    if taken is None:
-        if limit <= 0:
-            return 0, ""
-        moved, stop = 0, "more"
-        while stop == "more" and not moved:
-            moved, stop = yield from at(q, p, moves.move(p, limit, destination), (0, ""))
-        if moved or not stop:
-            return moved, ""
-        if stop == "no_source":
-            return 0, NO_SOURCE
-        target = q.space.queue(stop)
-        try:
-            yield from counts(target)
-        except QueueDoesNotExist:
-            return 0, NO_QUEUE
-        own = len(target.own)
-        taken = yield moves.take(p, limit, destination, f"{uuid.uuid4()}:{target.before or own}:{own}")
-        if taken is None:
-            return 0, ""
-    batch, name, messages = taken
-    target = q.space.queue(name)
-    try:
-        places, reached = yield from _put(target, batch, messages, durability)
-    except QueueDoesNotExist:
-        yield moves.clear(p, batch, "back")
-        yield from _forget(p, batch, target)
-        return 0, NO_QUEUE
-    weak = not_reached(durability, reached, "the messages are stored", "had them")
-    if weak is not None:
-        raise weak
-    yield moves.clear(p, batch, "arrived")
-    yield from _forget(p, batch, target, places)
-    return len(messages) // 4, ""
-
-
-def _forget(p: Partition, batch: str, target: QueueRef, places: Sequence[Partition] = ()) -> Flow[None]:
-    """Last phases: the destination's partitions forget a hand-over, all of them if nobody knows any more which ones
-    took part in it; then the source does."""
-    if not places:
-        with contextlib.suppress(QueueDoesNotExist):  # what they knew went with them
-            yield from refresh(target)
-        places = target.own
-    for place in places:
-        yield moves.end(place, batch)
-    yield moves.clear(p, batch, "end")
-
-
-def _put(
-    target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None
-) -> Flow[tuple[tuple[Partition, ...], list[Any]]]:
-    """Second phase; the partitions remember the batch, so that each message is put once however often this is repeated.
-    The batch names the numbers of partitions at its time: it may have been put there before more were added. Returns
-    the partitions that took part, and what each of them reached."""
-    yield from refresh(target)
-    left = [messages[i : i + 4] for i in range(0, len(messages), 4)]
-    asked: dict[Partition, None] = {}
-    reached: list[Any] = []
-    counts = [int(count) for count in batch.split(":")[1:]]
-    if not target.is_fifo:
-        owner = target.owner(batch, counts[-1] if counts else 1)
-        answers = yield moves.put(owner, batch, messages, durability=durability)
-        return (owner,), [answers[1]] if durability is not None else []
-    for turn in range(TURNS):
-        tokens: dict[bytes, str] = {}
-        for count in dict.fromkeys((*counts, target.before or len(target.own), len(target.own))):
-            places: dict[tuple[Partition, str], list[list[bytes]]] = {}
-            for message in left:
-                p = target.owner(message[1].decode(), count)
-                places.setdefault((p, tokens.get(message[1], "")), []).append(message)
-            left = []
-            for (p, token), part in places.items():
-                flat = [item for message in part for item in message]
-                operation = moves.put(p, batch, flat, token, durability)
-                asked[p] = None
-                answers, reached_there = yield from safely(target, p, operation, [""] * len(part))
-                reached.append(reached_there)
-                for message, answer in zip(part, answers, strict=True):
-                    if answer is not None:
-                        tokens[message[1]] = answer
-                        left.append(message)
-            if not left:
-                return tuple(asked), reached
-        yield from complete_resharding(target)
-        if turn:
-            yield Sleep(PAUSE_MS)
-    raise PartitionMoved(f"the partitions of {target.name!r} are being changed, and that takes too long")
+def _drive_some(q: QueueRef, task: MoveTask, wanted: Wanted, durability: Durability | None) -> Flow[None]:
+    """Move those of one cause or source, one after the other."""
+    left = (task.to_move or 0) - task.moved
+    pause_ms = 1000 // task.max_per_second if task.max_per_second else 0
+    for p in q.partitions:
+        moved, failure, is_over = yield from move_wanted(q, p, task, wanted, left, pause_ms, durability)
+        left -= moved
+        if failure:
+            yield from end_task(q, task.task_id, "fail", 0, failure)
+        if failure or is_over:
+            return
+    yield from end_task(q, task.task_id, "complete")

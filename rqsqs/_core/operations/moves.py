@@ -84,11 +84,25 @@ def end(p: Partition, batch: str) -> Operation:
     return Operation("end_handover", (*p.keys("handovers"), _over(p, batch)), (batch,))
 
 
-def start(q: QueueRef, task_id: str, destination: str, rate: int | None, to_move: int | None) -> Operation:
+def start(
+    q: QueueRef,
+    task_id: str,
+    destination: str,
+    rate: int | None,
+    to_move: int | None,
+    cause: str | None = None,
+    dead_letter_source: str | None = None,
+) -> Operation:
     """Enter a task; `to_move` is None if only the caller knows which messages, so that nobody who takes the task over
-    moves others."""
+    moves others.
+
+    Args:
+        cause: only messages of this cause; "" = of none.
+        dead_letter_source: only messages from this queue; "" = from none.
+    """
     most = "" if to_move is None else str(to_move)
-    args = (q.space.now_us(), task_id, destination, str(rate or ""), most, str(SILENCE_MS))
+    only = ["" if text is None else f"={text}" for text in (cause, dead_letter_source)]
+    args = (q.space.now_us(), task_id, destination, str(rate or ""), most, str(SILENCE_MS), *only)
     return Operation("start_message_move_task", q.home.keys("meta sources tasks"), args)
 
 
@@ -120,8 +134,15 @@ def list_tasks(q: QueueRef) -> Operation:
                 t["started"],
                 int(t["rate"]) if t["rate"] else None,
                 t.get("reason"),
+                _chosen(t.get("cause")),
+                _chosen(t.get("dead_letter_source")),
             )
             found.append((task, active and t["overdue_at"] <= reply[0]))
         return sorted(found, key=lambda pair: pair[0].started_at_ms, reverse=True)
 
     return Operation("list_message_move_tasks", q.home.keys("meta tasks"), (q.space.now_us(),), parse)
+
+
+def _chosen(text: str | None) -> str | None:
+    """What start() was told to choose."""
+    return text[1:] if text else None

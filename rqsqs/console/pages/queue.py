@@ -66,6 +66,24 @@ async def purge(visit: Visit) -> Response:
     return visit.back_to(visit.url("queues", queue.name), f"{queue.name} was purged.")
 
 
+async def pause(visit: Visit) -> Response:
+    """Hand nothing out any more."""
+    await visit.form()
+    queue = visit.queue()
+    await queue.pause()
+    visit.changed()
+    return visit.back_to(visit.url("queues", queue.name), f"{queue.name} is paused: nothing is handed out.")
+
+
+async def resume(visit: Visit) -> Response:
+    """Go on."""
+    await visit.form()
+    queue = visit.queue()
+    await queue.resume()
+    visit.changed()
+    return visit.back_to(visit.url("queues", queue.name), f"{queue.name} was resumed.")
+
+
 async def delete(visit: Visit) -> Response:
     """Delete the queue."""
     form = await visit.form()

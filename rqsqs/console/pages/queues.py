@@ -24,7 +24,7 @@ async def index(visit: Visit) -> Shown:
     If there are very many, their numbers take longer to read than a page may take. Then those of the rows are shown,
     in order of names, and the others follow.
     """
-    looks = await _looks(visit)
+    looks = await read_looks(visit)
     names, counted = await _seen(visit, [look.queue for look in looks] if looks is not None else await _names(visit))
     known = {look.queue: look for look in looks or ()}
     if looks is not None and counted is not None:
@@ -79,7 +79,7 @@ async def create(visit: Visit) -> Response:
     return visit.back_to(visit.url("queues", name), f"{name} was created.")
 
 
-async def _looks(visit: Visit) -> list[Look] | None:
+async def read_looks(visit: Visit) -> list[Look] | None:
     """All queues, with rates since the look before; None = they are still being read."""
     looks = visit.console.remembered((visit.caller.account, "looks"), Looks)
 
