@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 from rqsqs._core.alarm_records import AlarmEvaluation
 from rqsqs._core.flows.alarm_events import Transition, tell_transitions
 from rqsqs._core.flows.alarm_states import following, moved, read_all, read_some, settle, transition
-from rqsqs._core.flows.metric_history import history
+from rqsqs._core.flows.metric_history import Wanted
+from rqsqs._core.flows.metric_history import measured as minutes_of
 from rqsqs._core.flows.server_memory import memory_history
 from rqsqs._core.keys import Keyspace
+from rqsqs._core.metric_history import Chosen
 from rqsqs._core.operation import Flow
 from rqsqs._core.operations.alarms import Stored, mark_evaluation
 from rqsqs._core.operations.leases import take_lease
@@ -31,6 +33,7 @@ from rqsqs.metric_models import HistoryPoint
 from .evaluation import Decision, evaluate, interval_s, span_of
 from .math import SERVER, measured, of_histories, sources
 from .reasons import reason_data_of, reason_of
+from .statistics import needed
 
 if TYPE_CHECKING:
     from rqsqs._core.flows.alarm_states import Everything
@@ -211,21 +214,27 @@ def _is_done(known: Everything, minute: int) -> bool:
 def _histories(space: Keyspace, alarms: Iterable[Stored], minutes: range) -> Flow[Histories]:
     """The histories of the queues, and of the server, that the alarms look at, as far back as they look."""
     since: dict[str, int] = {}
+    names: dict[str, set[str]] = {}
     for each in alarms:
         if isinstance(each.alarm, Alarm):
             begin_ms, _ = span_of(each.alarm, minutes[0] * MINUTE_MS)
             since |= {queue: min(begin_ms, since.get(queue, begin_ms)) for queue in sources(each.alarm)}
+            for query in each.alarm.queries:
+                if query.queue is not None and query.metric_name is not None:
+                    names.setdefault(query.queue, set()).update(needed(query.metric_name))
     found: dict[str, list[HistoryPoint] | RequestError] = {}
     until_ms = minutes[-1] * MINUTE_MS
-    for queue, since_ms in since.items():
-        span = (since_ms, until_ms)
+    if SERVER in since:
         try:
-            if queue == SERVER:
-                found[queue] = yield from memory_history(space, *span)
-                continue
-            found[queue] = yield from history(space.queue(queue), lambda _, span=span: span, 60)  # type: ignore[misc]
-        except QueueDoesNotExist:
-            found[queue] = []
+            found[SERVER] = yield from memory_history(space, since.pop(SERVER), until_ms)
         except RequestError as error:
-            found[queue] = error
+            found[SERVER] = error
+    wanted = [Wanted(space.queue(queue), at_ms, until_ms, Chosen.of(names[queue])) for queue, at_ms in since.items()]
+    for one, points in zip(wanted, (yield from minutes_of(wanted, _as_they_are)), strict=True):
+        found[one.q.name] = [] if isinstance(points, QueueDoesNotExist) else points
     return found
+
+
+def _as_they_are(_: Wanted, points: list[HistoryPoint]) -> Flow[list[HistoryPoint]]:
+    yield from ()
+    return points

@@ -153,8 +153,9 @@ def read(ctx: Context, asked: Sequence[Asked]) -> Flow[list[Values | RequestErro
         if queue != SERVER
     ]
     if of_server := of_queues.get(SERVER):
-        since_ms = min([asked[n].times.begins_ms.start for n in of_server])
-        points = yield from memory_history(ctx.space, since_ms, now_ms(ctx.space))
+        times = [asked[n].times for n in of_server]
+        since_ms, until_ms = min([each.since_ms for each in times]), max([each.until_ms for each in times])
+        points = yield from memory_history(ctx.space, since_ms, until_ms)
         for n in of_server:
             found[n] = yield from _values(asked[n], points)
     for each, error in zip(wanted, (yield from measured(wanted, use)), strict=True):

@@ -13,6 +13,7 @@ from rqsqs._core.flows import alarm_histories, alarms
 from rqsqs._core.flows.alarm_states import read_all
 from rqsqs._core.flows.metric_history import sample
 from rqsqs._core.keys import QueueRef
+from rqsqs._core.operation import Sleep
 from rqsqs._core.operations import alarms as operations
 from rqsqs._core.operations.events import read_events
 from rqsqs._core.operations.metric_history import append
@@ -227,3 +228,34 @@ def test_transitions_are_told_a_few_of_each_evaluation(engine: Engine, q: QueueR
     once = Counter((event.detail.get("alarm"), event.after.get("StateValue")) for event in told if event.after)
     assert max(once.values()) == 1
     assert "Threshold Crossed" in str(told[1].detail["reason"])
+
+
+def test_many_queues_are_read_in_few_round_trips(engine: Engine, q: QueueRef) -> None:
+    names = [f"q{n:02}" for n in range(60)]
+    for name in names:
+        its = engine.queue(name)
+        if bodies := range(int(name[1:]) % 3):
+            engine.send(its, *bodies)
+        put(engine, deep(name, queue=name, threshold=1), deep(f"{name}-old", queue=name, metric_name="oldest_age_s"))
+    a_minute(engine)
+    assert {name for name, state in states(engine).items() if state == "ALARM"} == {
+        *[name for name in names if int(name[1:]) % 3 == 2],
+        *[f"{name}-old" for name in names if int(name[1:]) % 3],
+    }
+    engine.clock.advance_ms(MINUTE_MS)
+    engine.run(sample(engine.transport.space))
+    trips, answer = 0, None
+    flow = evaluate_all(engine.transport.space, "me")
+
+    def alone(step: Any) -> Any:
+        return (yield step)
+
+    try:
+        while True:
+            step = flow.send(answer)
+            trips += not isinstance(step, Sleep)
+            answer = engine.run(alone(step))
+    except StopIteration as end:
+        done = end.value
+    assert (done.alarms, done.failed) == (120, 0)
+    assert trips <= 8
