@@ -192,6 +192,18 @@ def test_an_alarm_sends_within_its_account_and_region(town: Town) -> None:
     assert (status, answer["message"][:45]) == (400, "the queue of an action must be of the region ")
 
 
+def test_a_gateway_with_an_actions_file_refuses_what_that_does_not_allow(town: Town, tmp_path: Path) -> None:
+    file = tmp_path / "actions.toml"
+    file.write_text("listed_only = true\n[commands.page]\nargv = ['/bin/true']\n")
+    keys = tmp_path / "keys.toml"
+    with contextlib.closing(Direct(url=town.url, prefix=town.prefix, keys=keys, actions=file, alarms=True)) as at:
+        town.at = at
+        assert town.put(town.ann, AlarmActions=["command:page"])[0] == 200
+        for action in ("command:pages", "https://hooks.example.com/x", "arn:aws:sns:us-east-1:000000000000:ops"):
+            status, answer = town.put(town.ann, AlarmActions=[action])
+            assert (status, "actions.toml" in answer["message"]) == (400, True), answer
+
+
 def test_events_tell_who_put_an_alarm_and_which_went_off(town: Town) -> None:
     town.put(town.ann, AlarmActions=["https://hooks.example.com/secret"])
     town.put(town.ann, AlarmActions=["https://hooks.example.com/secret"])  # is so

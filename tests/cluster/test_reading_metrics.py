@@ -11,6 +11,7 @@ import redis
 
 import rqsqs
 from rqsqs import aio
+from rqsqs._core.flows.server_memory import memory
 from tests.clusters import Cluster, home_of
 
 MANY, PATIENT_MS = 120, 15_000
@@ -82,3 +83,18 @@ def test_a_master_that_dies_is_waited_for(cluster: Cluster, prefix: str, read: C
         prepare(connection)
         for found in read(cluster.url, prefix, lambda: cluster.kill_master(home_of("q000"))):
             assert [(m.queue, m.visible) for m in found] == EXPECTED
+
+
+def test_the_memory_of_a_cluster_is_that_of_all_masters(steady: Cluster, prefix: str) -> None:
+    nodes = []
+    for server in steady.servers:
+        with redis.Redis(port=server.port) as client:
+            if client.info("replication")["role"] == "master":
+                nodes.append(client.info("memory")["used_memory"])
+    assert len(nodes) > 1
+    with rqsqs.connect(steady.url, prefix=prefix) as connection:
+        found = connection.transport.run(memory(connection.transport.space))
+    assert found is not None
+    assert 0.5 < found.used / sum(nodes) < 2
+    assert found.used > max(nodes)
+    assert found.percent >= 100 * found.used / found.limit * 0.99

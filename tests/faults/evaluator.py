@@ -65,3 +65,24 @@ async def _run_and_act(url: str, prefix: str, now_us: Any, file: str) -> None:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.002)
         await acting
+
+
+class NotingEvents(Noting):
+    """Notes which rule acted on which event."""
+
+    async def run(self, pending: PendingAction) -> Outcome:
+        told = json.loads(pending.notification.message)
+        os.write(self._file, f"{pending.id}\t{told['rule']}\t{told['id']}\n".encode())
+        await asyncio.sleep(0.002)
+        return Done("noted")
+
+
+def run_rules(url: str, prefix: str, file: str) -> None:
+    """Follow events and note what rules do, until it is killed."""
+    outbox.LOOK_S, outbox.CLAIMED_S, outbox.ATTEMPT_S = 0.01, 2.0, 1.0  # who is killed leaves it to others soon
+
+    async def act() -> None:
+        async with rqsqs.aio.connect(url, prefix=prefix) as connection:
+            await outbox.Outbox(connection.transport, NotingEvents(file)).run(lambda: True)
+
+    asyncio.run(act())

@@ -19,6 +19,7 @@ pytest.importorskip("prometheus_client")
 import rqsqs
 import rqsqs.aio
 from rqsqs._core.alarm_records import AlarmEvaluation, AlarmHealth
+from rqsqs._core.keys import Keyspace
 from rqsqs.errors import ServerError
 from rqsqs.metric_models import QueueMetrics
 from rqsqs.metrics import exporter
@@ -371,5 +372,24 @@ def test_the_alarms_of_a_server_are_told(valkey_url: str, prefix: str) -> None:
             )
             one = Exporter(connection.metrics, read_health=exporter.health_reader(connection))
             assert found(await one.answer(Scrape(TEXT)))["rqsqs_alarms", frozenset()] == 1
+
+    asyncio.run(main())
+
+
+def test_the_memory_of_the_server_is_told_and_not_to_accounts_of_a_gateway(valkey_url: str, prefix: str) -> None:
+    async def main() -> None:
+        async with rqsqs.aio.connect(valkey_url, prefix=prefix) as connection:
+            await connection.create_queue("orders")
+            one = Exporter(connection.metrics, read_memory=exporter.memory_reader(connection))
+            values = found(await one.answer(Scrape(TEXT)))
+            used, limit, ratio = (
+                values[f"rqsqs_server_memory_{name}", frozenset()]
+                for name in ("used_bytes", "limit_bytes", "used_ratio")
+            )
+            assert 0 < used < limit
+            assert ratio == pytest.approx(used / limit, abs=1e-5)
+            space = connection.transport.space
+            connection.transport.space = Keyspace(f"{prefix}/123456789012", format_of=space.prefix)
+            assert exporter.memory_reader(connection) is None
 
     asyncio.run(main())
