@@ -34,7 +34,7 @@ from .denials import Denials
 from .exchange import ACTIONS, Exchange
 from .origins import Origins
 from .polls import HungUp, Polls, Receive
-from .protocols import cloudwatch_shapes, json, query, shapes, xml
+from .protocols import cbor, cloudwatch_shapes, json, query, shapes, xml
 from .proxies import Proxies
 from .refusals import (
     MissingAuthenticationToken,
@@ -42,7 +42,6 @@ from .refusals import (
     RequestThrottled,
     UnknownAction,
     UnsupportedEncoding,
-    UnsupportedProtocol,
 )
 from .request import HttpRequest, HttpResponse
 from .settings import GatewaySettings
@@ -201,8 +200,6 @@ class Actions:
         """Find the action. Of a body no more is read than that takes, as nobody knows yet who sent it."""
         request, headers = exchange.request, exchange.request.headers
         if exchange.form is not None:
-            if exchange.is_cbor:
-                raise UnsupportedProtocol
             self._read_form(exchange, exchange.form)
             name = exchange.form["Action"]
             if exchange.form.get("Version") == CLOUDWATCH.version:
@@ -216,7 +213,12 @@ class Actions:
         else:
             if headers.get("content-encoding", "identity") != "identity":
                 raise UnsupportedEncoding("The body must not be compressed")
-            name = headers["x-amz-target"].rpartition(".")[2]
+            if exchange.is_cbor:
+                target, name = cbor.target_of(request.raw_path.decode("latin-1").removeprefix(root_path))
+                if target != CLOUDWATCH.target:
+                    raise NothingHere("The path must name CloudWatch and an action of it.")
+            else:
+                name = headers["x-amz-target"].rpartition(".")[2]
             is_known = name in _KNOWN[exchange.service] and request.method == "POST"
         if not is_known:
             if exchange.service is CLOUDWATCH:
@@ -242,7 +244,9 @@ class Actions:
     def _read(self, exchange: Exchange, root_path: str) -> dict[str, Any]:
         """Read the parameters."""
         shape = ACTIONS[exchange.action].request
-        if exchange.form is None:
+        if exchange.is_cbor:
+            params = cbor.read(exchange.request.body, shape)
+        elif exchange.form is None:
             params = json.read(exchange.request.body, shape)
         else:
             params = query.read(exchange.form, shape)

@@ -40,9 +40,9 @@ class Exchange:
         alarm: the name of the alarm that it is about.
         key_id: the access key that it is signed with; until that is checked, the one that it names.
         account: that of its caller, once it is known.
-        form: names and values of the Query protocol; None = AWS JSON.
+        form: names and values of the Query protocol; None = AWS JSON, or CBOR.
         wants_json: the Query protocol with Accept: application/json.
-        is_cbor: a protocol that is not spoken.
+        is_cbor: CBOR.
     """
 
     __slots__ = (
@@ -67,8 +67,8 @@ class Exchange:
         self.action = self.queue = self.alarm = self.key_id = ""
         self.account = ""
         target = request.headers.get("x-amz-target")
-        self.form: dict[str, str] | None = {} if target is None else None
         self.is_cbor = target is None and request.headers.get(cbor.HEADER) == cbor.PROTOCOL
+        self.form: dict[str, str] | None = None if self.is_cbor or target is not None else {}
         is_cloudwatch = self.is_cbor or (target is not None and target.startswith(_TARGET))
         self.service: Service = CLOUDWATCH if is_cloudwatch else SQS
         self.wants_json = False
@@ -82,6 +82,9 @@ class Exchange:
         """What an action answered."""
         more = response.pop("ResponseMetadata", {}).get("HTTPHeaders", {})
         shape = ACTIONS[self.action].response
+        if self.is_cbor:
+            more = {cbor.HEADER: cbor.PROTOCOL, **more}
+            return self.respond(200, cbor.CONTENT_TYPE if shape else "", cbor.write(response, shape), more)
         if self.form is None:
             return self.respond(200, json.CONTENT_TYPE, json.write(response, shape), more)
         if self.wants_json:
@@ -95,7 +98,7 @@ class Exchange:
         more = {"x-amzn-query-error": failed.query_error, **more}
         if self.is_cbor:
             more[cbor.HEADER] = cbor.PROTOCOL
-            return self.respond(failed.status, cbor.CONTENT_TYPE, cbor.write(failed.body(self.service)), more)
+            return self.respond(failed.status, cbor.CONTENT_TYPE, cbor.write_error(failed, self.service), more)
         if self.form is None:
             return self.respond(failed.status, json.CONTENT_TYPE, json.write_error(failed, self.service), more)
         if self.wants_json:
@@ -106,8 +109,14 @@ class Exchange:
         return self.respond(failed.status, xml.CONTENT_TYPE, body, more)
 
     def respond(self, status: int, content_type: str, body: bytes, more: dict[str, str] | None = None) -> HttpResponse:
-        """An answer of any kind."""
-        headers = {"x-amzn-requestid": self.request_id, "content-type": content_type}
+        """An answer of any kind.
+
+        Args:
+            content_type: "" = there is no content.
+        """
+        headers = {"x-amzn-requestid": self.request_id}
+        if content_type:
+            headers["content-type"] = content_type
         if more:
             headers.update(more)
         return HttpResponse(status, headers, body)

@@ -113,18 +113,3 @@ class TooBusy(RequestError):
     sqs_code = "ServiceUnavailable"
     sqs_shape = "ServiceUnavailable"
     http_status = 503
-
-
-class UnsupportedProtocol(RequestError):
-    """The request speaks CBOR, in which nothing is answered but this."""
-
-    sqs_code = "UnsupportedProtocol"
-    sqs_shape = "UnsupportedProtocolException"
-    http_status = 415
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__(
-            text
-            or "CloudWatch is answered in AWS JSON 1.0 and in the Query protocol, not in CBOR (smithy-rpc-v2-cbor). "
-            "Use an SDK, or a version of it, that speaks one of these, such as boto3 or the AWS CLI."
-        )

@@ -22,8 +22,7 @@ _FRAMEWORK = frozenset(  # no service models these
      "SerializationException", "InternalFailure", "DurabilityNotReached", "ServiceUnavailable", "AccessDeniedException",
      "UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignatureException",
      "MissingAuthenticationTokenException",
-     "RequestEntityTooLargeException", "RequestTimeoutException", "UnsupportedMediaTypeException",
-     "UnsupportedProtocolException"}
+     "RequestEntityTooLargeException", "RequestTimeoutException", "UnsupportedMediaTypeException"}
 )  # fmt: skip
 _UNMODELLED = _FRAMEWORK | {"InvalidParameterValueException", "MissingRequiredParameterException"}
 _VALIDATION = "ValidationException"

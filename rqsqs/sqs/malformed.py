@@ -28,5 +28,5 @@ def unexpected(value: Any) -> Malformed:
 
 def not_convertible(value: Any, wanted: str) -> Malformed:
     """A scalar of JSON is of another type than `wanted`, such as `an Integer`."""
-    token = f"{value}_VALUE".upper() if isinstance(value, bool) else _TOKENS[type(value)]
+    token = f"{value}_VALUE".upper() if isinstance(value, bool) else _TOKENS.get(type(value), "VALUE")
     return Malformed(f"{token} can not be converted to {wanted}")

@@ -24,7 +24,11 @@ from tests.gateway.conftest import running
 KEYS = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 ONCE = Config(retries={"total_max_attempts": 1})
 OLD = "json" not in botocore.session.Session().get_service_model("cloudwatch").metadata.get("protocols", ())
-WAYS = ("in process", "query") if OLD else ("in process", "in process, older botocore", "json", "query")
+WAYS = (
+    ("in process", "query")
+    if OLD
+    else ("in process", "in process, older botocore", "json", "query", "smithy-rpc-v2-cbor")
+)
 if OLD:  # its model knows less than what is answered
     collect_ignore = [
         "test_alarm_actions.py",
@@ -42,10 +46,12 @@ MakeClient = Callable[[str], Any]
 def session_of(way: str, folder: Path) -> Any:
     """A session of boto3. Older versions of botocore know CloudWatch in the Query protocol only: then so does this."""
     core = botocore.session.Session()
-    if way in ("query", "in process, older botocore") and not OLD:
+    protocol = "query" if way.endswith("older botocore") else way
+    if not (way in ("in process", "json") or OLD):
         model = botocore.loaders.Loader().load_service_model("cloudwatch", "service-2")
-        model["metadata"] = {**model["metadata"], "protocol": "query", "protocols": ["query"]}
-        model["metadata"].pop("awsQueryCompatible", None)
+        model["metadata"] = {**model["metadata"], "protocol": protocol, "protocols": [protocol]}
+        if protocol == "query":
+            model["metadata"].pop("awsQueryCompatible", None)
         place = folder / "cloudwatch" / "2010-08-01"
         place.mkdir(parents=True, exist_ok=True)
         (place / "service-2.json").write_text(json.dumps(model), "utf-8")

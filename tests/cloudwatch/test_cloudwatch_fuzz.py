@@ -139,13 +139,23 @@ def test_bytes(caller: Client) -> None:
         ("GetMetricData", json.dumps(asked)),
         ("PutMetricAlarm", json.dumps({"AlarmName": "a", "Threshold": 1.5, "ActionsEnabled": True, "Tags": [{}]})),
         ("DescribeAlarms", "Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1=late&MaxRecords=5"),
+        ("DescribeAlarms", "\xa2\x6aMaxRecords\x05\x6aAlarmNames\x9f\x64late\xff"),
+        ("SetAlarmState", "\xa2\x69AlarmName\x64late\x6aStateValue\x62OK"),
+        (
+            "GetMetricData",
+            "\xa2\x69StartTime\xc1\xfb\x41\xda\xc0\x00\x00\x00\x00\x00\x67EndTime\xc1\x1a\x6b\x00\x00\x00",
+        ),
         ("GetMetricStatistics", "Action=GetMetricStatistics&Version=2010-08-01&StartTime=2026-11-27T00:00:00Z"),
     ]
     source = random.Random(7)
     while time.monotonic() < caller.ends:
         action, seed = source.choice(seeds)
-        body = mutated(mutated(seed.encode(), source), source)
-        caller.ask(body, [(b"x-amz-target", TARGET + action.encode())] if seed[0] == "{" else [])
+        body = mutated(mutated(seed.encode("latin-1"), source), source)
+        if seed[0] == "\xa2":
+            path = f"/service/{CLOUDWATCH.target}/operation/{action}"
+            caller.ask(body, [(b"smithy-protocol", b"rpc-v2-cbor")], path=path)
+        else:
+            caller.ask(body, [(b"x-amz-target", TARGET + action.encode())] if seed[0] == "{" else [])
 
 
 def test_many_fields_take_no_time() -> None:

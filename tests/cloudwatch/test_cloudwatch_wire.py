@@ -1,4 +1,4 @@
-"""CloudWatch over the gateway, in JSON and in Query: botocore writes the requests and reads the answers."""
+"""CloudWatch over the gateway, in JSON, Query and CBOR: botocore writes the requests and reads the answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from tests.cloudwatch.examples import MODEL, MOMENT, empty, request_of, response
 from tests.gateway.direct import Direct
 from tests.gateway.signing import signed
 
-PROTOCOLS = ("json", "query")
+CBOR = "smithy-rpc-v2-cbor"
+PROTOCOLS = ("json", "query", CBOR)
 ANYTHING = {"Effect": "Allow", "Action": "cloudwatch:*", "Resource": "*"}
 
 
@@ -67,7 +68,7 @@ class Wire:
         headers, body = dict(written["headers"]), written["body"]
         if protocol == "query":
             headers["Content-Type"], body = "application/x-www-form-urlencoded; charset=utf-8", urlencode(body).encode()
-        answer = self.ask(headers, body)
+        answer = self.ask(headers, body, written["url_path"])
         parser = botocore.parsers.create_parser(protocol)
         read = {"status_code": answer.status, "headers": answer.headers, "body": answer.body}
         parsed = parser.parse(read, operation.output_shape)
@@ -122,6 +123,11 @@ def query(action: str, **fields: str) -> bytes:
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+IN_CBOR = {"smithy-protocol": "rpc-v2-cbor", "content-type": "application/cbor", "accept": "application/cbor"}
+
+
+def path_of(action: str) -> str:
+    return f"/service/{CLOUDWATCH.target}/operation/{action}"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,7 @@ def test_errors_have_the_code_shape_and_status_of_the_model(wire: Wire, protocol
     assert answer.status == error.http_status
     assert parsed["Error"]["Code"] == error.sqs_code
     assert parsed["Error"].get("Message", "") == error.sqs_message
-    if protocol == "json":
+    if protocol != "query":
         assert parsed["Error"]["QueryErrorCode"] == error.sqs_shape
     shapes = {shape.name: shape for shape in MODEL.error_shapes}
     if name != "UnsupportedAction" and error.sqs_shape != "ValidationException":
@@ -236,7 +242,8 @@ def test_the_framework_has_a_namespace_of_its_own(wire: Wire) -> None:
 def test_other_actions_are_refused_with_what_there_is(wire: Wire, action: str) -> None:
     in_json = wire.ask({"x-amz-target": f"{CLOUDWATCH.target}.{action}"}, b"{}")
     in_query = wire.ask(FORM, query(action))
-    for answer in (in_json, in_query):
+    in_cbor = wire.ask(IN_CBOR, b"\xa0", path_of(action))
+    for answer in (in_json, in_query, in_cbor):
         assert (answer.status, answer.headers["x-amzn-query-error"]) == (400, "InvalidAction;Sender")
         assert f"The action {action} of CloudWatch is not supported here.".encode() in answer.body
         assert b"GetMetricData, " in answer.body
@@ -251,18 +258,78 @@ def test_sqs_has_no_actions_of_cloudwatch(wire: Wire) -> None:
     assert b"The action DescribeAlarms is not valid for this endpoint." in answer.body
 
 
-def test_cbor_is_refused_in_cbor(wire: Wire) -> None:
-    headers = {"smithy-protocol": "rpc-v2-cbor", "content-type": "application/cbor", "accept": "application/cbor"}
-    answer = wire.ask(headers, b"\xa0", "/service/GraniteServiceVersion20100801/operation/DescribeAlarms")
-    assert (answer.status, answer.headers["smithy-protocol"]) == (415, "rpc-v2-cbor")
-    if "smithy-rpc-v2-cbor" not in botocore.serialize.SERIALIZERS:
-        pytest.skip("this botocore has no CBOR")
-    parser = botocore.parsers.create_parser("smithy-rpc-v2-cbor")
-    shape = MODEL.operation_model("DescribeAlarms").output_shape
-    read = {"status_code": answer.status, "headers": answer.headers, "body": answer.body}
-    error = parser.parse(read, shape)["Error"]
-    assert (error["Code"], error["QueryErrorCode"]) == ("UnsupportedProtocol", "UnsupportedProtocolException")
-    assert "AWS JSON 1.0 and in the Query protocol, not in CBOR" in error["Message"]
+def test_answers_in_cbor_say_what_they_are(wire: Wire) -> None:
+    wire.response = {"MetricAlarms": []}
+    answer = wire.ask(IN_CBOR, b"\xa0", path_of("DescribeAlarms"))
+    assert (answer.status, answer.body) == (200, b"\xa1\x6cMetricAlarms\x80")
+    assert (answer.headers["smithy-protocol"], answer.headers["content-type"]) == ("rpc-v2-cbor", "application/cbor")
+    answer = wire.ask(IN_CBOR, b"", path_of("DeleteAlarms"))  # it answers nothing
+    assert (answer.status, answer.body, answer.headers["smithy-protocol"]) == (200, b"", "rpc-v2-cbor")
+    assert "content-type" not in answer.headers
+    assert wire.asked == [("DescribeAlarms", {}), ("DeleteAlarms", {})]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (b"\xfb\x40\x35\x80\x00\x00\x00\x00\x00", 21.5),
+        (b"\xfa\x41\xac\x00\x00", 21.5),
+        (b"\xf9\x4d\x60", 21.5),
+        (b"\x18\x64", 100.0),
+        (b"\x1b\x00\x00\x00\x00\x00\x00\x01\x00", 256.0),
+        (b"\x38\x63", -100.0),
+        (b"\xf6", None),
+        (b"\xf7", None),
+    ],
+)
+def test_numbers_of_all_widths_in_cbor(wire: Wire, value: bytes, wanted: float | None) -> None:
+    """Definite and indefinite lengths, and a text in parts."""
+    for body in (b"\xa1\x69Threshold" + value, b"\xbf\x7f\x65Thres\x64hold\xff" + value + b"\xff"):
+        assert wire.ask(IN_CBOR, body, path_of("PutMetricAlarm")).status == 200
+        assert wire.asked.pop() == ("PutMetricAlarm", {} if wanted is None else {"Threshold": wanted})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x80",  # a list
+        b"\xa0\xa0",  # two maps
+        b"\xa1",  # a map that ends early
+        b"\xff",  # a break
+        b"\xa1\x69Threshold",
+        b"\xa1\x69Threshold\xff",
+        b"\xa1\x01\x01",  # a number as a name
+        b"\xa1\x69Threshold\x41x",  # bytes
+        b"\xa1\x69Threshold\xc2\x41x",  # a bignum
+        b"\xa1\x69Threshold\xf9\x7c\x00",  # infinity
+        b"\xa1\x69Threshold\xf9\x7e\x00",  # no number
+        b"\xa1\x69Threshold\xc1\x00",  # a time
+        b"\xa1\x69Threshold\x1c",  # reserved
+        b"\xa1\x69AlarmName\x62\xc3\x28",  # no UTF-8
+        b"\xa1\x69AlarmName\xc1\xfb\x7f\xf0\x00\x00\x00\x00\x00\x00",  # a time without end
+        b"\xa1\x69AlarmName\x7f\x01\xff",  # a text with a number in it
+        b"\xa1\x69AlarmName\x7b" + b"\xff" * 8,  # a text of 2**64 characters
+        b"\xa1\x69AlarmName\x9b" + b"\xff" * 8,  # a list of as many
+        b"\xa1\x69AlarmName\xbb" + b"\xff" * 8,
+        b"\xa1\x69AlarmName" + b"\x81" * 100_000,
+        b"\xa1\x69AlarmName" + b"\x9f" * 100_000,
+        b"\xa1\x69AlarmName" + b"\x7f" * 100_000,
+        b"\xa1\x69AlarmName" + b"\xc1" * 100_000,
+        b"{}",
+    ],
+)
+def test_what_is_no_request_in_cbor_is_refused_in_cbor(wire: Wire, body: bytes) -> None:
+    answer = wire.ask(IN_CBOR, body, path_of("PutMetricAlarm"))
+    assert (answer.status, answer.headers["x-amzn-query-error"]) == (400, "MalformedInput;Sender")
+    assert answer.headers["smithy-protocol"] == "rpc-v2-cbor"
+    assert wire.asked == []
+
+
+@pytest.mark.parametrize("path", ["/", "/service/AmazonSQS/operation/ListQueues", "/service/x", "/000000000000/orders"])
+def test_cbor_to_another_place_is_refused(wire: Wire, path: str) -> None:
+    answer = wire.ask(IN_CBOR, b"\xa0", path)
+    assert (answer.status, answer.headers["x-amzn-query-error"]) == (404, "InvalidAction;Sender")
+    assert answer.headers["content-type"] == "application/cbor"
 
 
 def test_a_signature_must_be_for_monitoring(wire: Wire) -> None:

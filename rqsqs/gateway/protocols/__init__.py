@@ -1,1 +1,1 @@
-"""Requests and responses of SQS as bytes."""
+"""Requests and responses of SQS and CloudWatch as bytes."""

@@ -44,7 +44,7 @@ def read(body: bytes, shape: Structure) -> dict[str, Any]:
         raise Malformed("The request body must be one JSON object, in UTF-8") from None
     if type(document) is not dict:
         raise unexpected(document)
-    params = _structure(document, shape)
+    params = read_structure(document, shape)
     if _SURROGATE.search(text):
         _check_surrogates(params)
     return params
@@ -57,7 +57,12 @@ def _refuse_constant(name: str) -> Any:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def _structure(value: dict[str, Any], shape: Structure) -> dict[str, Any]:
+def read_structure(value: dict[str, Any], shape: Structure) -> dict[str, Any]:
+    """The members that a shape knows, each as it says.
+
+    Raises:
+        Malformed: one has another type.
+    """
     found: dict[str, Any] = {}
     members = shape.members
     for name, member in value.items():
@@ -79,7 +84,7 @@ def _value(value: Any, shape: Shape) -> Any:
         raise unexpected(value)
     if isinstance(shape, Map):
         return {name: _value(item, shape.item) for name, item in value.items() if item is not None}
-    return _structure(value, shape)
+    return read_structure(value, shape)
 
 
 def _scalar(value: Any, shape: Scalar) -> Any:
@@ -98,6 +103,8 @@ def _scalar(value: Any, shape: Scalar) -> Any:
     if shape is Scalar.DOUBLE:
         return _double(value, shape)
     if shape is Scalar.TIMESTAMP:
+        if type(value) is datetime:  # of CBOR
+            return value
         try:
             return _EPOCH + timedelta(seconds=_double(value, shape))
         except OverflowError:
