@@ -175,7 +175,7 @@ def show(settings: Settings, name: str) -> Results:
     rows += [("Reason", state.reason), ("Condition", condition_of(alarm))]
     if isinstance(alarm, rqsqs.Alarm):
         number, needed = alarm.evaluation_periods, alarm.datapoints_to_alarm or alarm.evaluation_periods
-        rows += [("Queue", ", ".join(alarm.queues)), ("Statistic", alarm.result.statistic or "-")]
+        rows += [("Queue", ", ".join(alarm.queues) or "-"), ("Statistic", alarm.result.statistic or "-")]
         rows += [("Datapoints", f"{needed} of {number}, of {alarm.period_s} s each")]
         rows += [("Missing data", alarm.treat_missing_data or "missing")]
     for title, actions in (

@@ -37,6 +37,7 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
       rqsqs alarms run --actions /etc/rqsqs/actions.toml
     """
     import rqsqs.aio
+    from rqsqs._core.actors import user
     from rqsqs.alarms.actions import ActionsConfig, ActionsFile
     from rqsqs.alarms.running import AlarmRunner
     from rqsqs.gateway.alarm_rights import SendRights
@@ -61,6 +62,7 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         async with rqsqs.aio.connect(settings.server, prefix=settings.prefix) as connection:
+            connection.transport.space.actor = user()
             rights = SendRights(connection.transport, DEFAULT_ACCOUNT)
             runner = AlarmRunner(connection, config, may_send=rights)
             if once:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import rqsqs
+from rqsqs._action_targets import parse_target
 from rqsqs._base_message import moment
 from rqsqs.cli.alarms import say_who
 from rqsqs.cli.report import OK, Column, Done, Record, Results, Table, nothing
@@ -19,7 +20,7 @@ from rqsqs.inspection import words
 COLUMNS = (
     Column("RULE", lambda row: row["name"] if row["enabled"] else f"{row['name']} (off)"),
     Column("EVENTS", lambda row: _condition(row)),
-    Column("ACTIONS", lambda row: " ".join(row["actions"])),
+    Column("ACTIONS", lambda row: " ".join([str(parse_target(action)) for action in row["actions"]])),
     Column.since("LAST ACTION", "last_at"),
     Column("OUTCOME", lambda row: row["last_outcome"] or "-"),
 )

@@ -36,7 +36,7 @@ class ShowOrCommand(Group):
         return super().parse_args(ctx, args)
 
 
-@click.group("events", cls=ShowOrCommand, subcommand_metavar="[OPTIONS] | COMMAND [ARGS]...")
+@click.group("events", cls=ShowOrCommand, subcommand_metavar="[COMMAND] [ARGS]...")
 @common_options
 def group() -> None:
     """Show what was done to queues, and happened to them, or say what is to be done then.
@@ -121,5 +121,8 @@ class Shown(Result):
         output.line(f"{first}  {who}" if is_short else first)
         if not is_short:
             output.hanging(" " * INDENT, f"by {who}", dim=True)
-        if said := ", ".join([*changes(event.before, event.after), *facts(event.detail)]):
+        parts = [changes(event.before, event.after), facts(event.detail)]
+        if event.kind == "alarm-changed":  # first of all of which alarm
+            parts.reverse()
+        if said := ", ".join([*parts[0], *parts[1]]):
             output.hanging(" " * INDENT, said, dim=True)

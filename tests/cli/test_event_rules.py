@@ -71,3 +71,12 @@ def test_events_are_shown_without_a_word_for_it(run: Run, connection: rqsqs.Conn
     assert json.loads(shown)["queue"] == "rules"
     assert run("events", "--json", "--queue=rules").stdout == shown
     assert run("events", "--json", "rules", "ls", code=4).stdout == ""
+
+
+def test_screens_hide_paths_of_urls_and_say_first_which_alarm_it_is(run: Run, connection: rqsqs.Connection) -> None:
+    run("events", "rules", "set", "hook", "--action", "https://hooks.example.com/secret")
+    assert "secret" not in run("events", "rules", "ls").stdout
+    (row,) = records(run("events", "rules", "ls", "--json"))
+    assert row["actions"] == ["https://hooks.example.com/secret"]  # to set it elsewhere
+    lines = run("events", "--kind", "alarm-changed").stdout.splitlines()
+    assert "change created, rule hook, actions https://hooks.example.com/..." in " ".join(map(str.strip, lines))
