@@ -187,9 +187,7 @@ class Exporter:
                 if found.health is not None and found.health.alarms + found.health.rules:
                     yield from of_alarms(found.health)
                 if found.memory is not None:
-                    yield MEMORY_USED, [("", found.memory.used)]
-                    yield MEMORY_LIMIT, [("", found.memory.limit)]
-                    yield MEMORY_RATIO, [("", round(found.memory.percent / 100, 6))]
+                    yield from of_memory(found.memory)
         yield from self._of_process()
 
     async def _queues(self, within: float) -> Reading | None:
@@ -256,6 +254,13 @@ def memory_reader(connection: Connection) -> ReadMemory | None:
             return None
 
     return read
+
+
+def of_memory(memory: Memory) -> Iterable[Samples]:
+    """The metrics of the memory of the server."""
+    yield MEMORY_USED, [("", memory.used)]
+    yield MEMORY_LIMIT, [("", memory.limit)]
+    yield MEMORY_RATIO, [("", round(memory.percent / 100, 6))]
 
 
 def of_alarms(health: AlarmHealth) -> Iterable[Samples]:

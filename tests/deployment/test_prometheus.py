@@ -27,6 +27,7 @@ import yaml
 
 import rqsqs
 from rqsqs._core.alarm_records import AlarmHealth
+from rqsqs._core.operations.server_memory import Memory
 from rqsqs.gateway.counts import Counts
 from rqsqs.gateway.metrics import GatewayMetrics
 from rqsqs.gateway.settings import GatewaySettings
@@ -69,6 +70,7 @@ def exported() -> dict[str, set[str]]:
     own = GatewayMetrics(GatewaySettings(), counts)._of_process()
     more = [(exporter.UP, [("", 1)]), (exporter.DURATION, [("", 1)]), (exporter.BUILD, [(labels(version="1"), 1)])]
     more += exporter.of_alarms(AlarmHealth(0, 1, 0, None, 0, 0.0, {}))
+    more += exporter.of_memory(Memory(1, 2, 50))
     text = text_of([EVERYTHING], TEXT) + "".join([family.written(TEXT, samples) for family, samples in [*more, *own]])
     found: dict[str, set[str]] = {"up": set(), "ALERTS": {"alertname", "alertstate", "queue"}}
     for name, given in [*series(text, TEXT), *read(told(WORKER))]:
@@ -124,6 +126,7 @@ def test_what_is_exported_is_shown() -> None:
         *["rqsqs_worker_in_flight", "rqsqs_worker_start_time_seconds", "rqsqs_worker_heartbeats_total"],
         *[f"rqsqs_worker_{name}_total" for name in ("thread_restarts", "repeated_calls", "failovers", "wait_checks")],
         *["rqsqs_worker_broken_waits_total", "rqsqs_queue_created_timestamp_seconds", "rqsqs_queue_quiet_messages"],
+        *["rqsqs_server_memory_used_bytes", "rqsqs_server_memory_limit_bytes"],
     }
     unseen = {name for name in EXPORTED if name.startswith("rqsqs_") and not name.endswith(("_sum", "_count"))}
     assert unseen - shown == others
