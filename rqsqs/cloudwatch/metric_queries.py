@@ -22,6 +22,7 @@ from .measured import Asked, Metric, Times, is_period, is_statistic, ms_of
 T = TypeVar("T")
 MOST_QUERIES = 500
 MOST_SERIES = 500_000  # that the expressions of a request look at, step by step
+MOST_MINUTES = 1_000_000  # of history that one expression looks at: more than ten seconds
 MOST_VALUES = 2_000_000  # that one expression looks at, step by step: about half a second
 _ID = re.compile(r"[a-z][A-Za-z0-9_]*", re.ASCII)
 
@@ -194,6 +195,12 @@ class _Expressions:
                 id,
                 f"an expression must look at {MOST_VALUES:,} values at most, step by step, got {own:,}: choose a "
                 "longer period, or less time",
+            )
+        if (minutes := sum([self.metrics[name].times.work for name in needs])) > MOST_MINUTES:
+            raise _refused(
+                id,
+                f"the metrics of an expression must be {MOST_MINUTES:,} minutes at most, all together, got "
+                f"{minutes:,}: choose less time",
             )
         below = sum([self.steps[name] * max(len(self.needs[name]), 1) for name in order]) * len(times.begins_ms)
         is_returned = given.get("ReturnData", True)

@@ -503,6 +503,9 @@ def test_math_without_end_is_refused(sampled: Sampled) -> None:
     many = [metric(f"m{n}", SENT, f"q{n}", ReturnData=False) for n in range(60)]
     code, said = sampled.refused("GetMetricData", MetricDataQueries=[*many, math("e", "SUM(METRICS())")], **times)
     assert (code, said[:55]) == ("ValidationError", "Error in expression 'e': an expression must look at 2,0")
+    hourly = [metric(f"m{n}", SENT, f"q{n}", period=3600, ReturnData=False) for n in range(60)]
+    code, said = sampled.refused("GetMetricData", MetricDataQueries=[*hourly, math("e", "SUM(METRICS())")], **times)
+    assert (code, said[:59]) == ("ValidationError", "Error in expression 'e': the metrics of an expression must ")
     sampled.engine.clock.advance_ms(MINUTE_MS)
     chain = [metric("m", SENT), *[math(f"e{n}", f"e{n - 1} + 1" if n else "m") for n in range(400)]]
     assert len(sampled.data(*chain)["MetricDataResults"]) == 401
