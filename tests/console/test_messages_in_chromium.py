@@ -1,0 +1,75 @@
+"""What people do with messages, in a real browser: it has its own ideas about origins, forms and cookies."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright")
+
+from playwright import sync_api
+
+import rqsqs
+from tests.console.conftest import Browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[sync_api.Page]:
+    """A page of Chromium; it ends without an error of scripts or of the Content-Security-Policy."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = chromium.new_page(base_url=browser.address)
+        page.set_default_timeout(PATIENCE_MS)
+        errors: list[str] = []
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
+        yield page
+        chromium.close()
+    assert errors == []
+
+
+def test_messages_are_sent_chosen_received_and_deleted(page: sync_api.Page, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders", visibility_timeout=600)
+    page.goto("/queues/orders/messages")
+    page.get_by_role("link", name="Send a message").click()
+    page.get_by_label("Body").fill("one\n<img src=x onerror=alert(1)>")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.locator(".told", has_text="Sent ").wait_for()
+    (message,) = queue.peek()
+    assert message.body == "one\n<img src=x onerror=alert(1)>"
+
+    # Chosen with the keyboard; the choice outlives what the open page hears.
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    second = queue.send("two")
+    page.locator(f"#m-{second.message_id}").wait_for()
+    assert page.locator("tbody input:checked").count() == 1
+    page.get_by_label("Visible in or at (UTC)").fill("2h")
+    page.get_by_role("button", name="Reschedule").click()
+    page.locator(".told", has_text="1 message rescheduled.").wait_for()
+    assert [m.body for m in queue.peek(10, "delayed")] == [message.body]
+
+    page.get_by_role("link", name="Receive").click()
+    page.get_by_role("button", name="Receive").click()
+    page.locator(".told", has_text="1 message received.").wait_for()
+    page.locator("#all").check()
+    page.get_by_role("button", name="Delete").click()
+    page.locator(".told", has_text="1 message deleted.").wait_for()
+    assert queue.counts().in_flight == 0
+
+    page.get_by_role("link", name=re.compile("Delayed")).click()
+    page.locator("tbody th a").click()
+    page.get_by_role("link", name="Hex").click()
+    page.get_by_text("6f 6e 65 0a").wait_for()
+    page.get_by_role("button", name="Remove").click()
+    page.locator(".told", has_text="1 message removed.").wait_for()
+    assert queue.counts() == rqsqs.Counts()
