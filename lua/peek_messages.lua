@@ -11,7 +11,7 @@ ARGV   1 now_us   "" = the server's clock
        2 section  ready | again (received before, visible) | returned (visible in the group of a fair queue) |
                   inflight | delayed | due (delayed, visible now)
        3 group    whose messages "ready" and "returned" mean, "" = those without one
-       4 offset   messages to skip
+       4 offset   messages to skip; "-N" = from the end on, backwards, behind the last N - 1
        5 limit    at most 1000
 RETURN {seen, end, key, score or "", record, ...}; end = 1: the section ends here. So many messages as fit in 4 MiB
 ERRORS QUEUE_NOT_FOUND
@@ -29,12 +29,19 @@ end
 local _, now = require("lib.clock")(ARGV[1], true)
 local base, section, group, offset = string.match(meta, ".*:"), ARGV[2], ARGV[3], tonumber(ARGV[4])
 local limit = require("lib.large").chunk(largest, tonumber(ARGV[5]))
+local is_backwards = offset < 0
+local skipped = is_backwards and -offset - 1 or offset
 local reply = {0, 0}
 
 if section == "ready" then
-  local found = redis.call("LRANGE", fair_ring.list(base, group), 2 * offset, 2 * (offset + limit) - 1)
+  local from, to = 2 * skipped, 2 * (skipped + limit) - 1
+  if is_backwards then
+    from, to = -to - 1, -from - 1
+  end
+  local found = redis.call("LRANGE", fair_ring.list(base, group), from, to)
   reply[1], reply[2] = #found / 2, #found < 2 * limit and 1 or 0
-  for i = 1, #found, 2 do
+  for n = 1, #found, 2 do
+    local i = is_backwards and #found - n or n
     if not message.is_tombstone(found[i]) then
       reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = found[i], "", found[i + 1]
     end
@@ -52,7 +59,11 @@ local from, to = "-inf", section == "returned" and "+inf" or score.highest(now)
 if section == "inflight" or section == "delayed" then
   from, to = "(" .. to, "+inf"
 end
-local found = redis.call("ZRANGEBYSCORE", zset, from, to, "WITHSCORES", "LIMIT", offset, limit)
+local command = "ZRANGEBYSCORE"
+if is_backwards then
+  command, from, to = "ZREVRANGEBYSCORE", to, from
+end
+local found = redis.call(command, zset, from, to, "WITHSCORES", "LIMIT", skipped, limit)
 reply[1], reply[2] = #found / 2, #found < 2 * limit and 1 or 0
 for i = 1, #found, 2 do
   local record = redis.call("HGET", store, found[i])

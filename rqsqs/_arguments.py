@@ -31,9 +31,9 @@ _FIFO_NAME = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PLACE = r"\d:\d{1,15}:(-?\d+(\.\d+)?(e[+-]?\d+)?)?:.*"  # of a group, see rqsqs._core.operations.browse
 _CURSORS = {
-    "visible": rf"(again|due|returned|ready):\d{{1,15}}|\+{_PLACE}",
-    "in_flight": r"inflight:\d{1,15}",
-    "delayed": r"delayed:\d{1,15}",
+    "visible": rf"(again|due|returned|ready):-?\d{{1,15}}|\+{_PLACE}",
+    "in_flight": r"inflight:-?\d{1,15}",
+    "delayed": r"delayed:-?\d{1,15}",
 }
 
 

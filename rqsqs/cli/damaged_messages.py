@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 import rqsqs
 from rqsqs._base_message import moment
+from rqsqs._core.delivery import Delivery
 from rqsqs.cli import output
 from rqsqs.cli.report import Record, Result
 from rqsqs.inspection import words
@@ -28,6 +30,13 @@ class Damaged(Result):
     sent_at: datetime
     receive_count: int
     source: str | None  # the queue it came from, if it is a dead letter
+
+    @classmethod
+    def of(cls, damage: rqsqs.MessageDamaged, delivery: Delivery) -> Self:
+        """What can be told of one."""
+        what, sent = (damage.detail or "").rpartition("\t")[2], moment(delivery.sent_at_ms)
+        about = damage.message_id, what, damage.record, damage.cause, sent
+        return cls(*about, delivery.receive_count, delivery.dead_letter_source)
 
     def records(self) -> tuple[Record]:
         record = {
@@ -57,9 +66,7 @@ def collected() -> Iterator[list[Damaged]]:
         damage, d = getattr(record, "damage", None), getattr(record, "delivery", None)
         if not isinstance(damage, rqsqs.MessageDamaged) or d is None:
             return True
-        what, sent = (damage.detail or "").rpartition("\t")[2], moment(d.sent_at_ms)
-        about = damage.message_id, what, damage.record, damage.cause, sent, d.receive_count, d.dead_letter_source
-        found.append(Damaged(*about))
+        found.append(Damaged.of(damage, d))
         return False
 
     log = logging.getLogger("rqsqs.damage")

@@ -9,18 +9,17 @@ import click
 
 import rqsqs
 from rqsqs._base_message import moment
-from rqsqs.cli import output, paging
-from rqsqs.cli.damaged_messages import Damaged, collected
+from rqsqs._core import flows
+from rqsqs.cli import output
+from rqsqs.cli.damaged_messages import Damaged
 from rqsqs.cli.message_view import MessageView
 from rqsqs.cli.parameter_types import QUEUE
-from rqsqs.cli.progress import Meter
 from rqsqs.cli.report import Facts, Record, Result, nothing
 from rqsqs.cli.settings import Settings, reported
 from rqsqs.inspection import words
 from rqsqs.inspection.bodies import attribute_text, body_text, body_type, cause_text
 from rqsqs.inspection.causes import NO_CAUSE
 from rqsqs.inspection.queues import dead_letter_queue
-from rqsqs.models import State
 
 NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
     *("DelaySeconds", "DeduplicationWindow", "KmsDataKeyReusePeriodSeconds", "MaximumMessageSize"),
@@ -50,7 +49,7 @@ def show(settings: Settings, queue: str, message_id: str | None) -> Result | int
     target = settings.queue(queue)
     if message_id is None:
         return _queue(target)
-    return _message(settings, target, message_id.lower())
+    return _message(target, message_id.lower())
 
 
 def _queue(queue: rqsqs.Queue) -> Result:
@@ -137,13 +136,15 @@ def _backoff(rule: Any) -> str:
     return "never" if rule == "dead" else f"{words.age(rule['base'] / 1000)}..{words.age(rule['cap'] / 1000)}"
 
 
-def _message(settings: Settings, queue: rqsqs.Queue, message_id: str) -> Result | int:
-    with Meter("looking", paging.total(queue.counts()), quiet=settings.as_json) as meter, collected() as damaged:
-        found = _find(queue, message_id, meter)
-    broken = next((message for message in damaged if message.message_id == message_id), None)
-    if broken is not None:
-        return DamagedInFull(**vars(broken))
-    return nothing(f"{queue.name} holds no message {message_id}") if found is None else InFull(*found, with_handle=True)
+def _message(queue: rqsqs.Queue, message_id: str) -> Result | int:
+    found = queue._run(flows.find(queue._ref, message_id))
+    if found is None:
+        return nothing(f"{queue.name} holds no message {message_id}")
+    state, delivery = found
+    damage = delivery.damage
+    if damage is not None:
+        return DamagedInFull.of(damage, delivery)
+    return InFull(rqsqs.Message(queue, delivery), state, with_handle=True)
 
 
 class DamagedInFull(Damaged):
@@ -152,15 +153,6 @@ class DamagedInFull(Damaged):
         if self.cause is not None:
             output.hanging("  failed  ", cause_text(self.cause))
         output.hanging("  bytes   ", self.data[:200].hex(" ") + (" …" if len(self.data) > 200 else ""))
-
-
-def _find(queue: rqsqs.Queue, message_id: str, meter: Meter) -> tuple[rqsqs.Message, State] | None:
-    for state, page in paging.pages(queue, paging.STATES):
-        meter.advance(len(page))
-        for message in page:
-            if message.message_id == message_id:
-                return message, state
-    return None
 
 
 class InFull(MessageView):

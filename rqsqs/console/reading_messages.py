@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from rqsqs import _arguments as arguments
 from rqsqs._async.message import Message
 from rqsqs._base_message import moment
 from rqsqs._core import flows
 from rqsqs._core.delivery import Delivery
 from rqsqs._text import jsonable, printable, shortened
 from rqsqs.aio import Queue
-from rqsqs.errors import FormatNewer
+from rqsqs.errors import FormatNewer, InvalidParameterValue
 from rqsqs.inspection.bodies import body_type, cause_text
 from rqsqs.inspection.search import finder, matches
 from rqsqs.models import State
@@ -32,6 +33,7 @@ CAUSE = 200
 STEP = 250  # messages that a search reads at a time
 MOST_FOUND = 100  # before it stops, to be told to go on
 BUDGET_S = 0.5  # that it works at a time
+_GROUP_CURSOR = re.compile(r"(\d{1,9}\|((again|due|returned|ready|inflight|delayed):)?\d{0,15})?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -107,12 +109,24 @@ def _begin_of_json(body: Any) -> str:
     return text
 
 
-async def browse(queue: Queue, state: State, cursor: str, limit: int) -> tuple[list[Message], str]:
+async def browse(
+    queue: Queue, state: State, cursor: str, limit: int, *, newest_first: bool = False
+) -> tuple[list[Message], str]:
     """As Queue.browse(), with what cannot be read."""
-    from rqsqs import _arguments as arguments
-
     checked = arguments.browsing(queue._ref, state, cursor, limit)
-    found, following = await queue._run(flows.browse(queue._ref, *checked))
+    found, following = await queue._run(flows.browse(queue._ref, *checked, newest_first=newest_first))
+    return [Message(queue, d) for d in found], following
+
+
+async def browse_group(queue: Queue, state: State, group: str, cursor: str) -> tuple[list[Message], str]:
+    """Messages of a group alone, which are found without looking at all others.
+
+    Raises:
+        InvalidParameterValue: the cursor is none.
+    """
+    if not _GROUP_CURSOR.fullmatch(cursor):
+        raise InvalidParameterValue(f"cursor must be '' or of the same search, got {cursor[:80]!r}")
+    found, following = await queue._run(flows.browse_group(queue._ref, state, group, cursor))
     return [Message(queue, d) for d in found], following
 
 
@@ -216,7 +230,10 @@ class Scan:
         until = time.monotonic() + BUDGET_S
         while not self.is_over and not self.is_full and time.monotonic() < until:
             state = self.states[0]
-            messages, following = await browse(queue, state, self.cursor, STEP)
+            if self.wanted.group:
+                messages, following = await browse_group(queue, state, self.wanted.group, self.cursor)
+            else:
+                messages, following = await browse(queue, state, self.cursor, STEP)
             known = {row.message_id for row in self.found}
             self.found += [r for r in await rows_of(messages, state, self._is_wanted) if r.message_id not in known]
             self.looked += len(messages)

@@ -79,10 +79,21 @@ def test_a_long_list_comes_in_pages(browser: Browser, queue: rqsqs.Queue) -> Non
     assert pages == 3
 
 
+def test_the_newest_come_first_if_asked_for(browser: Browser, orders: rqsqs.Queue) -> None:
+    sent = [orders.send(str(n)).message_id for n in range(70)]
+    page = browser.get("/queues/orders/messages?order=newest")
+    following = re.search(r'rel="next" href="([^"]*)"', page.html)
+    assert following
+    more = browser.get(f"/queues/orders/messages{html.unescape(following[1])}")
+    assert ids(page) + ids(more) == sent[::-1]
+
+
 def test_a_place_of_another_list_is_refused(browser: Browser, orders: rqsqs.Queue) -> None:
     page = browser.get("/queues/orders/messages?cursor=nonsense")
     assert page.status == 400
     assert "cursor must be" in page.text
+    assert browser.get("/queues/orders/messages?group=g&place=visible~nonsense").status == 400
+    assert browser.get("/queues/orders/messages?text=x&place=visible~nonsense").status == 400
     assert browser.get("/queues/orders/messages?older=soon").status == 400
     assert browser.get("/queues/orders/messages?receives=-1").status == 400
 

@@ -5,7 +5,18 @@ formats are the business of the APIs. Where one operation is all, it stands here
 raise QueueDoesNotExist.
 """
 
-from rqsqs._core.flows.browse import browse, cancel, counts, find, find_damage, groups, groups_page, peek, reschedule
+from rqsqs._core.flows.browse import (
+    browse,
+    browse_group,
+    cancel,
+    counts,
+    find,
+    find_damage,
+    groups,
+    groups_page,
+    peek,
+    reschedule,
+)
 from rqsqs._core.flows.chosen_moves import move_chosen
 from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, release
 from rqsqs._core.flows.events import tell

@@ -66,11 +66,16 @@ def _of_group(p: Partition, state: State, group: str, cursor: str) -> Flow[tuple
 
 
 def _next(state: State, section: str, offset: int, seen: int, is_over: bool) -> str | None:
+    is_backwards = offset < 0
     if not is_over:
-        return f"{section}:{offset + seen}"
-    sections = _SECTIONS[state]
+        return f"{section}:{offset - seen if is_backwards else offset + seen}"
+    sections = _sections(state, is_backwards)
     i = sections.index(section) + 1
-    return f"{sections[i]}:0" if i < len(sections) else None
+    return f"{sections[i]}:{-1 if is_backwards else 0}" if i < len(sections) else None
+
+
+def _sections(state: State, is_backwards: bool) -> tuple[str, ...]:
+    return _SECTIONS[state][:: -1 if is_backwards else 1]
 
 
 def groups(q: QueueRef, limit: int | None = None) -> Flow[list[str]]:
@@ -120,12 +125,16 @@ def groups_page(q: QueueRef, cursor: str, limit: int, *, is_paused: bool = False
     return list(names), f"{index}|{place}" if index < len(partitions) else ""
 
 
-def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flow[tuple[list[Delivery], str]]:
+def browse(
+    q: QueueRef, state: State, cursor: str = "", limit: int = 100, *, newest_first: bool = False
+) -> Flow[tuple[list[Delivery], str]]:
     """Look at messages of one state without touching them.
 
     Args:
         cursor: "" to begin, then what the last call gave.
         limit: about how many messages, 1 to 1000.
+        newest_first: standard queues: in each partition first what was sent last (in flight: what becomes visible
+            last); messages of groups come behind, group by group. FIFO queues know the order of their groups only.
 
     Returns:
         Messages and the next cursor, "" at the end. What comes and goes meanwhile may be missed or seen twice.
@@ -138,11 +147,25 @@ def browse(q: QueueRef, state: State, cursor: str = "", limit: int = 100) -> Flo
     while index < len(q.partitions) and len(found) < limit:
         p = q.partitions[index]
         room = limit - len(found)
-        more, rest = yield from at(q, p, browse_partition(p, state, rest, room), ([], ""))
+        more, rest = yield from at(q, p, browse_partition(p, state, rest, room, newest_first=newest_first), ([], ""))
         found += more
         if not rest:
             index += 1
     return found, f"{index}|{rest}" if index < len(q.partitions) else ""
+
+
+def browse_group(q: QueueRef, state: State, group: str, cursor: str = "") -> Flow[tuple[list[Delivery], str]]:
+    """The same for one message group, a few hundred messages at a time; fewer are in the state."""
+    if not cursor:
+        yield from refresh(q)
+    number, _, rest = cursor.partition("|")
+    index = int(number or 0)
+    if index >= len(q.partitions):
+        return [], ""
+    p = q.partitions[index]
+    found, following = yield from at(q, p, _of_group(p, state, group, rest), ([], None))
+    index += following is None
+    return found, f"{index}|{following or ''}" if index < len(q.partitions) else ""
 
 
 def peek(q: QueueRef, state: State, limit: int) -> Flow[list[Delivery]]:
@@ -158,7 +181,9 @@ def peek(q: QueueRef, state: State, limit: int) -> Flow[list[Delivery]]:
             return good or readable(met, must=True)
 
 
-def browse_partition(p: Partition, state: State, cursor: str, limit: int) -> Flow[tuple[list[Delivery], str]]:
+def browse_partition(
+    p: Partition, state: State, cursor: str, limit: int, *, newest_first: bool = False
+) -> Flow[tuple[list[Delivery], str]]:
     """Cursor of a standard queue: SECTION:OFFSET of what is not in the lists of groups, then `+` and a place among
     these."""
     if p.is_fifo:
@@ -167,7 +192,8 @@ def browse_partition(p: Partition, state: State, cursor: str, limit: int) -> Flo
     if cursor.startswith("+"):
         found, following = yield browsing.browse_groups(p, cursor[1:], limit)
         return found, f"+{following}" if following else ""
-    section, _, start = (cursor or f"{_SECTIONS[state][0]}:0").partition(":")
+    first = f"{_sections(state, newest_first)[0]}:{-1 if newest_first else 0}"
+    section, _, start = (cursor or first).partition(":")
     seen, is_over, found = yield browsing.peek(p, section, "", int(start), limit)
     following = _next(state, section, int(start), seen, is_over)
     return found, following or ("+1:0::" if state == "visible" else "")

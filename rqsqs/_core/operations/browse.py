@@ -47,7 +47,11 @@ def groups(p: Partition, offset: int, limit: int) -> Operation:
 
 
 def peek(p: Partition, section: str, group: str, offset: int, limit: int) -> Operation:
-    """Standard queues; the result is (seen, is that all, [Delivery])."""
+    """Standard queues; the result is (seen, is that all, [Delivery]).
+
+    Args:
+        offset: messages to skip; -N = from the end on, backwards, behind the last N - 1.
+    """
 
     def seen(key: bytes, score: bytes, record: bytes) -> Delivery:
         receives = int(score[-3:]) if score else 0

@@ -47,22 +47,26 @@ async def index(visit: Visit) -> Shown:
     }
     if wanted.is_all:
         state: State = next((name for name in STATES if name == given), "visible")
-        rows, following = await _page(visit, queue, state, visit.query.get("cursor", ""))
-        return Shown("messages.html", common | {"state": state, "rows": rows, "next": following, "scan": None})
+        is_newest_first = visit.query.get("order") == "newest" and not queue.is_fifo
+        rows, following = await _page(visit, queue, state, visit.query.get("cursor", ""), is_newest_first)
+        return Shown(
+            "messages.html",
+            common | {"state": state, "rows": rows, "next": following, "scan": None, "newest": is_newest_first},
+        )
     states = [name for name in SEARCHED if given in ("", name)] or list(SEARCHED)
     scan = await _scan(visit, queue, wanted, states)
     values = {"state": given if len(states) == 1 else "", "rows": scan.found, "next": "", "scan": scan}
     return Shown("messages.html", common | values | {"total": total(counts, states)})
 
 
-async def _page(visit: Visit, queue: Queue, state: State, cursor: str) -> tuple[list[Row], str]:
+async def _page(visit: Visit, queue: Queue, state: State, cursor: str, newest_first: bool) -> tuple[list[Row], str]:
     async def load() -> tuple[list[Row], str]:
-        messages, following = await browse(queue, state, cursor, PER_PAGE)
+        messages, following = await browse(queue, state, cursor, PER_PAGE, newest_first=newest_first)
         while not messages and following:  # a step that met none of that state
-            messages, following = await browse(queue, state, following, PER_PAGE)
+            messages, following = await browse(queue, state, following, PER_PAGE, newest_first=newest_first)
         return await rows_of(messages, state), following
 
-    return await visit.read(("messages", queue.name, state, cursor), load, FRESH_S)
+    return await visit.read(("messages", queue.name, state, cursor, newest_first), load, FRESH_S)
 
 
 async def _scan(visit: Visit, queue: Queue, wanted: Wanted, states: list[State]) -> Scan:
