@@ -66,8 +66,8 @@ def test(
 ) -> Results:
     """Say why a request would be allowed or denied.
 
-    Prints what each statement of the policies says about it, and which one decides. The policy and the tags of the
-    queue are read from the server. Exits with 0 if the request would be allowed, with 1 if not.
+    Prints what each statement of the policies says about it, and which one decides. The policy of the queue, and the
+    tags of the queue or alarm, are read from the server. Exits with 0 if the request would be allowed, with 1 if not.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def test(
       rqsqs policy test --keys keys.toml --key ops --action cloudwatch:SetAlarmState --alarm late
     """
     from rqsqs.gateway.callers import ANONYMOUS
-    from rqsqs.gateway.condition_keys import ConditionKeys
+    from rqsqs.gateway.condition_keys import RESOURCE_TAG, ConditionKeys
     from rqsqs.gateway.explaining import explain
     from rqsqs.gateway.keys import read
     from rqsqs.gateway.policies import RequestContext, read_queue_policy
@@ -90,6 +90,8 @@ def test(
     owner = account or caller.account or DEFAULT_ACCOUNT
     permission, resource = needed(region, owner)
     policy, tags = _facts(settings, owner, queue) if queue else (None, {})
+    if alarm and any(key.startswith(RESOURCE_TAG) for each in caller.policies for key in each.keys):
+        tags = _tags_of_alarm(settings, owner, alarm)
     if queue_policy is not None:
         policy = Path(queue_policy).read_text("utf-8")
     keys = {key.lower(): [value] for key, value in given}
@@ -156,3 +158,17 @@ def _facts(settings: Settings, account: str, queue: str) -> tuple[str | None, Ma
         return found.info().attributes.get("Policy"), found.tags()
     output.note(f"there is no queue {queue} in account {account}: only identity policies decide")
     return None, {}
+
+
+def _tags_of_alarm(settings: Settings, account: str, name: str) -> Mapping[str, str]:
+    """Its tags; none if there is no such alarm."""
+    from rqsqs.gateway.settings import keyspace_of
+
+    with (
+        rqsqs.connect(settings.server, prefix=settings.prefix) as connection,
+        contextlib.suppress(rqsqs.ResourceNotFound),
+    ):
+        connection.transport.space = keyspace_of(connection.transport.space, account)
+        return connection.alarms.get(name).alarm.tags
+    output.note(f"there is no alarm {name} in account {account}, so it has no tags")
+    return {}

@@ -123,6 +123,29 @@ def test_permissions_for_alarms_and_metrics(run: Run, keys: str) -> None:
         assert text in run(*ask, *wrong, code=2).stderr
 
 
+def test_tags_of_an_alarm_are_read(run: Run, keys: str, connection: rqsqs.Connection, tmp_path: Path) -> None:
+    (tmp_path / "team.json").write_text(
+        json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": {
+                    "Effect": "Allow",
+                    "Action": "cloudwatch:*",
+                    "Resource": "*",
+                    "Condition": {"StringEquals": {"aws:ResourceTag/team": "web"}},
+                },
+            }
+        )
+    )
+    run("keys", "add", "team", "--policy", str(tmp_path / "team.json"), "--keys", keys)
+    connection.alarms.put(rqsqs.CompositeAlarm("ours", "FALSE", tags={"team": "web"}))
+    connection.alarms.put(rqsqs.CompositeAlarm("theirs", "FALSE", tags={"team": "mail"}))
+    ask = ("policy", "test", "--keys", keys, "--key", "team", "--action", "cloudwatch:SetAlarmState", "--alarm")
+    run(*ask, "ours")
+    assert "its condition on aws:resourcetag/team does not hold: it is mail" in run(*ask, "theirs", code=1).stdout
+    assert "there is no alarm none" in run(*ask, "none", code=1).stderr
+
+
 def test_other_accounts_and_anonymous_callers(
     run: Run, keys: str, connection: rqsqs.Connection, valkey_url: str, prefix: str
 ) -> None:
