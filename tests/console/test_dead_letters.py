@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 import rqsqs
+from rqsqs._core.operations import moves
 from rqsqs.console import ConsoleSettings
 from rqsqs.gateway import GatewaySettings
+from rqsqs.gateway.keys_editing import NewUser, add_key
 from tests.cli.tools import die_of, die_silently, wait_for
 from tests.clusters import client_of
 from tests.console.conftest import Browser, running
@@ -242,3 +247,82 @@ def test_what_cannot_be_read_is_counted_and_moved(
     browser.do("/queues/dead/redrive", hidden_fields(form.html) | {"do": "move"})
     assert moved(dead).moved == 1
     assert [message.body for message in dead.peek(10)] == ["good"]
+
+
+def test_another_console_goes_on_with_a_redrive(
+    valkey_url: str, prefix: str, orders: rqsqs.Queue, dead: rqsqs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_of(orders, 20, "KeyError", "a")
+    die_of(orders, 2, "ValueError", "b")
+    monkeypatch.setattr(moves, "SILENCE_MS", 2_000)  # until a process counts as dead
+    settings = ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix))
+    with running(settings) as address:
+        browser = Browser(address)
+        browser.do("/queues/dead/redrive", {"do": "move", "cause": "KeyError: a", "rate": "5"})
+    client = client_of(valkey_url)
+    (task_id, before), *_ = client.hgetall(f"{prefix}:{{dead/0}}:dead:tasks").items()
+    assert json.loads(before)["status"] == "RUNNING"
+    assert json.loads(before)["moved"] < 20
+    with running(settings) as address:
+        browser = Browser(address)
+        wait_for(lambda: "completed" in browser.get("/moves").text)
+    assert (orders.counts().visible, dead.counts().visible) == (20, 2)
+    assert dead.move_tasks()[0].task_id == task_id.decode()
+
+
+SEE = ("rqsqs:PeekMessages", "sqs:ListMessageMoveTasks", "rqsqs:ListGroups", "rqsqs:ListConsumers")
+MOVE = ("sqs:StartMessageMoveTask", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+
+
+@pytest.fixture
+def as_user(valkey_url: str, prefix: str, tmp_path: Path) -> Iterator[Callable[..., Browser]]:
+    """Somebody who may do some actions with the queues that begin with `dead`, and others with orders."""
+    keys = tmp_path / "keys.toml"
+    made = {}
+    for name, actions in {"sees": SEE, "moves": (*SEE, *MOVE), "sends": (*SEE, *MOVE)}.items():
+        statements: list[dict[str, object]] = [
+            {"Effect": "Allow", "Action": list(actions), "Resource": "arn:aws:sqs:*:*:dead*"}
+        ]
+        if name == "sends":
+            statements.append({"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "arn:aws:sqs:*:*:orders"})
+        made[name] = add_key(keys, name, NewUser(statements=statements))
+    with running(ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix, keys=keys))) as address:
+
+        def log_in(name: str) -> Browser:
+            browser = Browser(address)
+            assert browser.log_in(made[name].key_id, made[name].secret).status == 303
+            return browser
+
+        yield log_in
+
+
+def test_what_is_not_allowed_is_neither_shown_nor_done(
+    as_user: Callable[..., Browser], connection: rqsqs.Connection, orders: rqsqs.Queue, dead: rqsqs.Queue
+) -> None:
+    secret = connection.create_queue("secret-dead")
+    bills = connection.create_queue("bills", dead_letter_queue=secret, max_receive_count=1)
+    die_of(bills, 1, "KeyError", "hidden")
+    die_of(orders, 2, "KeyError", "a")
+    browser = as_user("sees")
+    page = browser.get("/dead-letters").text
+    assert "dead 2" in page
+    assert "secret-dead" not in page
+    assert browser.get("/queues/secret-dead/dead-letters").status == 403
+    page = browser.get("/queues/dead/dead-letters")
+    assert "KeyError: a" in page.text
+    assert "Redrive…" not in page.text
+    assert 'type="checkbox"' not in browser.get("/queues/dead/dead-letters/messages").html
+    for path in ("redrive", "redrive/messages", "moves/cancel", "groups/pause", "consumers/evict", "pause"):
+        assert browser.post(f"/queues/dead/{path}", {"do": "move"}).status == 403
+    assert browser.get("/queues/dead/redrive").status == 403
+    browser = as_user("moves")
+    assert browser.post("/queues/dead/redrive", {"do": "move"}).status == 403  # it may not send to orders
+    assert browser.post("/queues/dead/redrive", {"do": "move", "to": "orders"}).status == 403
+    first = dead.peek()[0].message_id
+    assert browser.post("/queues/dead/redrive/messages", {"message": first}).status == 403
+    assert not dead.move_tasks()
+    browser = as_user("sends")
+    assert "1 message moved." in browser.do("/queues/dead/redrive/messages", {"message": first}).text
+    assert "The redrive has started." in browser.do("/queues/dead/redrive", {"do": "move"}).text
+    assert moved(dead).moved == 1
+    assert [event.who.api for event in connection.events() if event.kind == "redrive-started"] == ["console"] * 2
