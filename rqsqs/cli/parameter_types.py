@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,16 +13,14 @@ import click
 import rqsqs
 from rqsqs import _settings
 from rqsqs._text import printable
-from rqsqs.inspection.written import duration, in_short, moment
+from rqsqs.inspection.retry_rules import rule
+from rqsqs.inspection.written import duration, moment
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMPLETION_S = 0.5  # a shell waits this long for the names of queues
 COMPLETIONS = 200  # names of queues that it gets
-
-# The name of an exception, or None for all; base and cap in seconds, or None for never.
-Rule = tuple[str | None, tuple[float, float] | None]
 
 
 class QueueName(click.ParamType):  # type: ignore[type-arg]
@@ -109,36 +106,10 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _rule(text: str) -> Rule:
-    name, _, times = text.rpartition("=")
-    if times == "never" and name:
-        return name, None
-    base, mark, cap = times.partition("..")
-    if not mark:
-        raise ValueError(f"{text!r} is not a rule: write 1s..5m, TimeoutError=10s..1h or ValueError=never")
-    return name or None, (duration(base), duration(cap))
-
-
-def as_rule(name: str | None, times: tuple[float, float] | None) -> str:
-    text = "never" if times is None else f"{in_short(times[0])}..{in_short(times[1])}"
-    return text if name is None else f"{name}={text}"
-
-
-def retry_policy(rules: Sequence[Rule]) -> rqsqs.RetryPolicy | None:
-    if not rules:
-        return None
-    general = next((times for name, times in rules if name is None and times), None)
-    policy = rqsqs.RetryPolicy(
-        dead_letter=tuple(name for name, times in rules if name and times is None),
-        exceptions={name: rqsqs.RetryPolicy(*times) for name, times in rules if name and times},
-    )
-    return policy if general is None else replace(policy, base=general[0], cap=general[1])
-
-
 COUNT = click.IntRange(1)
 DURATION, MOMENT = Value("duration", duration), Value("time", moment)
 DURABILITY = Value("durability", _durability)  # the text of a rqsqs.Durability, checked
 FILE = Value("file", _file)  # its name; - is stdin or stdout where that is said
 ALARM = Value("name", _alarm)
-PAIR, RETRY = Value("name=value", _pair), Value("rule", _rule)
+PAIR, RETRY = Value("name=value", _pair), Value("rule", rule)
 QUEUE = QueueName()

@@ -13,10 +13,11 @@ import click
 import rqsqs
 from rqsqs import _settings
 from rqsqs.cli import output, paging
-from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY, Rule, as_rule, retry_policy
+from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY
 from rqsqs.cli.report import NOTHING, OK, Done, Lines, Result, Results, nothing
 from rqsqs.cli.settings import Settings, reported
 from rqsqs.inspection import words
+from rqsqs.inspection.retry_rules import Rule, as_rule, retry_policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,6 +12,7 @@ from rqsqs.gateway.policies import Decision, RequestContext
 from rqsqs.gateway.refusals import AccessDenied
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.sqs import Context
+from rqsqs.sqs.context import Params
 
 ALL_ALARMS = "*"
 
@@ -52,18 +53,19 @@ class Rights:
             permission = Permission("GetQueueAttributes", queue)
             self._facts[queue] = yield from self._authorizer.facts(self._caller, permission, self._context)
 
-    def may(self, permission: str, name: str = "") -> bool:
+    def may(self, permission: str, name: str = "", params: Params | None = None) -> bool:
         """Whether it is allowed.
 
         Args:
             permission: such as sqs:SendMessage; of `A or B` one is enough.
             name: of the queue, or of the alarm for what cloudwatch:... allows; "" = all of the account.
+            params: of the action, for conditions that look at them.
 
         Raises:
             LookupError: what the queue says was not learned before.
         """
         return self._authorizer is None or any(
-            self._decision(each).is_allowed for each in _permissions(permission, name)
+            self._decision(each, params=params).is_allowed for each in _permissions(permission, name)
         )
 
     def may_by_identity(self, permission: str, name: str) -> bool:
@@ -81,14 +83,14 @@ class Rights:
         statements = [one for policy in caller.policies for one in policy.statements or () if one.text.is_allow]
         return any(one.has_action(each) for one in statements for each in wanted)
 
-    def require(self, permission: str, name: str = "") -> None:
+    def require(self, permission: str, name: str = "", params: Params | None = None) -> None:
         """Refuse what is not allowed.
 
         Raises:
             AccessDenied: it is not.
             LookupError: what the queue says was not learned before.
         """
-        if not self.may(permission, name):
+        if not self.may(permission, name, params):
             raise self._refusal(_permissions(permission, name)[0])
 
     def require_somewhere(self, permission: str) -> None:
@@ -100,12 +102,16 @@ class Rights:
         if not self.may_somewhere(permission):
             raise self._refusal(_permissions(permission, "")[0])
 
-    def _decision(self, permission: Permission, facts: QueueFacts | None = None) -> Decision:
+    def _decision(
+        self, permission: Permission, facts: QueueFacts | None = None, params: Params | None = None
+    ) -> Decision:
         assert self._authorizer is not None
         facts = self._facts.get(permission.queue) if facts is None else facts
         if facts is None:
-            raise LookupError(f"visit.learn({permission.queue!r}) must come before it is asked what may be done there")
-        return self._authorizer.decision(self._caller, permission, facts, self._request, self._context)
+            raise LookupError(f"a queue must be learned first (visit.learn), got {permission.queue!r}")
+        return self._authorizer.decision(
+            self._caller, permission, facts, self._request, self._context, permission.action, params or {}
+        )
 
     def _refusal(self, permission: Permission) -> AccessDenied:
         return denied(self._caller, self._decision(permission), permission, self._context)

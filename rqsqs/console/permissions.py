@@ -61,6 +61,18 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "GET /queues/{queue}": _needs("see the numbers and charts of a queue", "sqs:GetQueueAttributes"),
     "POST /queues/{queue}/purge": _needs("remove all messages", "sqs:PurgeQueue"),
     "POST /queues/{queue}/delete": _needs("delete a queue", "sqs:DeleteQueue"),
+    "GET /queues/{queue}/settings": _needs(
+        "see settings and partitions, and with sqs:ListQueueTags tags", "sqs:GetQueueAttributes"
+    ),
+    "POST /queues/{queue}/settings": _needs("change settings", "sqs:SetQueueAttributes"),
+    "POST /queues/{queue}/tags": _needs("set a tag", "sqs:TagQueue", is_named_later=True),
+    "POST /queues/{queue}/untag": _needs("remove a tag", "sqs:UntagQueue", is_named_later=True),
+    "GET /queues/{queue}/policy": _needs("see the policy of a queue", "sqs:GetQueueAttributes"),
+    "POST /queues/{queue}/policy/try": _needs(
+        "try a policy: about other users than oneself only the root user of the account is told",
+        "sqs:GetQueueAttributes",
+    ),
+    "POST /queues/{queue}/policy": _needs("change the policy of a queue", "sqs:SetQueueAttributes"),
     "GET /queues/{queue}/messages": _needs("look at messages and search them", LOOK_INTO),
     "GET /queues/{queue}/messages/{message}": _needs("see a message in full", LOOK_INTO),
     "GET /queues/{queue}/messages/{message}/body": _needs("save a body", LOOK_INTO),

@@ -92,6 +92,15 @@ class Sessions:
         key = self._keys.current().active.get(found["key"])
         return key.caller if key is not None and hmac.compare_digest(key.mark(name), found["mark"]) else None
 
+    def users(self, account: str) -> list[str]:
+        """The users of an account that can log in."""
+        active = self._keys.current().active.values()
+        return sorted({key.caller.name for key in active if key.caller.account == account})
+
+    def user(self, name: str) -> Caller | None:
+        """A user that can log in."""
+        return self._keys.current().caller(name)
+
     async def end(self, name: str) -> None:
         """Log out."""
         if name and len(name) <= LONGEST_FIELD:

@@ -19,6 +19,7 @@ from rqsqs.aio import Connection, Queue
 from rqsqs.event_models import Actor
 from rqsqs.gateway.callers import Caller
 from rqsqs.gateway.request import HttpRequest
+from rqsqs.sqs.context import Params
 
 from .access import Rights
 from .hub import FRESH_S
@@ -137,7 +138,7 @@ class Visit:
     def queue_tabs(self) -> list[tuple[str, str]]:
         """The pages of a queue."""
         tabs = {"": "Overview", "messages": "Messages", "dead-letters": "Dead letters", "moves": "Moves"}
-        tabs |= {"groups": "Groups", "consumers": "Consumers"}
+        tabs |= {"groups": "Groups", "consumers": "Consumers", "settings": "Settings", "policy": "Policy"}
         return [(name, title) for name, title in tabs.items() if self.may_see(f"/queues/{{queue}}/{name}".rstrip("/"))]
 
     # Who may do what
@@ -177,12 +178,13 @@ class Visit:
         run = self.connection.transport.run
         await asyncio.gather(*[run(self.rights.learn(queue)) for queue in queues])
 
-    async def require(self, permission: str, name: str | None = None) -> None:
+    async def require(self, permission: str, name: str | None = None, *, params: Params | None = None) -> None:
         """Go on only if the caller has a permission.
 
         Args:
             permission: such as sqs:SendMessage; of `A or B` one is enough.
             name: of the queue or alarm; None = the queue of the path.
+            params: of the action, for conditions that look at them.
 
         Raises:
             AccessDenied: it is missing.
@@ -190,7 +192,7 @@ class Visit:
         name = self._queue_name if name is None else name
         if not permission.startswith("cloudwatch:"):
             await self.learn(name)
-        self.rights.require(permission, name)
+        self.rights.require(permission, name, params)
 
     async def require_all(self, needs: Needs) -> None:
         """Go on only if the caller has what a route needs.

@@ -14,3 +14,12 @@ def dead_letter_queue(info: QueueInfo) -> str | None:
         return str(json.loads(policy)["deadLetterTargetArn"]).rpartition(":")[2] if policy else None
     except (ValueError, LookupError, TypeError):  # damaged
         return None
+
+
+def max_receive_count(info: QueueInfo) -> int | None:
+    """How often a message may be received before it goes there."""
+    policy = info.attributes.get("RedrivePolicy")
+    try:
+        return int(json.loads(policy)["maxReceiveCount"]) if policy else None
+    except (ValueError, LookupError, TypeError):  # damaged
+        return None

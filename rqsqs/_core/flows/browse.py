@@ -43,10 +43,29 @@ def counts(q: QueueRef, group: str | None = None) -> Flow[Counts]:
                     numbers[state] += len(found)
                     oldest += [d.sent_at_ms for d in found]
             continue
-        start = 0
-        while start >= 0:
-            *found, first, start = yield from at(q, p, browsing.count(p, start), (0, 0, 0, None, -1))
-            oldest += [first] if first is not None else []
+        of_one = yield from _counts_of(q, p)
+        for state in numbers:
+            numbers[state] += getattr(of_one, state)
+        oldest += [of_one.oldest_sent_at_ms] if of_one.oldest_sent_at_ms is not None else []
+    return Counts(**numbers, oldest_sent_at_ms=min(oldest, default=None))
+
+
+def partition_counts(q: QueueRef) -> Flow[list[tuple[Partition, Counts]]]:
+    """Exact counts of each partition of a queue, and of each shard of the dead letters that it holds."""
+    yield from refresh(q)
+    found = []
+    for p in q.partitions:
+        found.append((p, (yield from _counts_of(q, p))))
+    return found
+
+
+def _counts_of(q: QueueRef, p: Partition) -> Flow[Counts]:
+    numbers: dict[State, int] = {"visible": 0, "in_flight": 0, "delayed": 0}
+    oldest: list[int] = []
+    start = 0
+    while start >= 0:
+        *found, first, start = yield from at(q, p, browsing.count(p, start), (0, 0, 0, None, -1))
+        oldest += [first] if first is not None else []
         for state, number in zip(numbers, found, strict=True):
             numbers[state] += number
     return Counts(**numbers, oldest_sent_at_ms=min(oldest, default=None))

@@ -12,10 +12,12 @@ from . import (
     message,
     messages,
     moves,
+    policy,
     queue,
     queues,
     receiving,
     sending,
+    settings,
     theme,
 )
 
@@ -32,6 +34,8 @@ PAGES = {
     "/dead-letters": dead_letters.of_all,
     "/moves": moves.of_all,
     "/consumers": consumers.of_all,
+    "/queues/{queue}/settings": settings.show,
+    "/queues/{queue}/policy": policy.show,
     "/alarms": alarms.index,
     "/alarms/{alarm:path}": alarms.show,
     "/events": events.index,
@@ -57,6 +61,10 @@ ACTIONS = {  # what changes something
     "/queues/{queue}/groups/resume": groups.resume,
     "/queues/{queue}/consumers/drain": consumers.drain,
     "/queues/{queue}/consumers/evict": consumers.evict,
+    "/queues/{queue}/settings": settings.change,
+    "/queues/{queue}/tags": settings.tag,
+    "/queues/{queue}/untag": settings.untag,
+    "/queues/{queue}/policy": policy.change,
     "/alarms": alarms.put,
     "/alarms/defaults": alarms.put_defaults,
     "/alarms/{alarm:path}/change": alarms.change,
@@ -69,7 +77,8 @@ ACTIONS = {  # what changes something
     "/queues/{queue}/held/release": receiving.release,
     "/queues/{queue}/held/hold": receiving.hold,
 }
-PREFERENCES = {  # what a browser remembers
+PREFERENCES = {  # what changes nothing that others see
+    "/queues/{queue}/policy/try": policy.attempt,
     "/login": login.enter,
     "/logout": login.leave,
     "/theme": theme.choose,
