@@ -112,7 +112,7 @@ def _make(
     read_of = dict(zip([id for id, _ in metrics], values, strict=True))
     measured = {id: series for id, series in read_of.items() if not isinstance(series, RequestError)}
     expressions = {query.id: query.expression for query in queries.values() if query.expression}
-    calculators: dict[tuple[Times, tuple[str, ...]], Queries] = {}
+    calculators: dict[tuple[Times, tuple[str, ...]], tuple[Queries, set[str]]] = {}
     found: dict[str, list[Series]] = {}
     for query in wanted:
         times = query.times
@@ -122,16 +122,19 @@ def _make(
         if query.asked is not None:
             found[query.id] = [Series(_points(times.begins_ms, measured[query.id]))]
             continue
-        if (calculator := calculators.get((times, query.needs))) is None:
+        calculator, calculated = calculators.get((times, query.needs), (None, set[str]()))
+        if calculator is None:
             own = {id: measured[id] for id in query.needs}
             begins_ms = _begun(times.begins_ms, own.values(), now)
             own = {id: series[: len(begins_ms)] for id, series in own.items()}
             calculator = Queries(own, expressions, begins_ms, times.period_s)
-            calculators[times, query.needs] = calculator
+            calculators[times, query.needs] = calculator, calculated
         try:
             for id in query.order:
-                calculator.value(id)
-                yield Sleep(0)
+                if id not in calculated:
+                    calculator.value(id)
+                    calculated.add(id)
+                    yield Sleep(0)
             value = calculator.value(query.id)
         except InvalidParameterValue as error:
             found[query.id] = [Series((), error=str(error))]

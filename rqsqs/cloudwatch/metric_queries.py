@@ -23,7 +23,7 @@ T = TypeVar("T")
 MOST_QUERIES = 500
 MOST_SERIES = 500_000  # that the expressions of a request look at, step by step
 MOST_MINUTES = 1_000_000  # of history that one expression looks at: more than ten seconds
-MOST_VALUES = 2_000_000  # that one expression looks at, step by step: about half a second
+MOST_VALUES = 2_000_000  # that one expression and those that it needs look at, step by step: about half a second
 _ID = re.compile(r"[a-z][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -189,11 +189,11 @@ class _Expressions:
 
     def query(self, id: str, times: Times, given: Mapping[str, Any]) -> Query:
         needs, order = self.needs[id], tuple(self.below[id])
-        own = self.steps[id] * max(len(needs), 1) * len(times.begins_ms)
-        if own > MOST_VALUES:
+        work = sum([self.steps[name] * max(len(self.needs[name]), 1) for name in (id, *order)]) * len(times.begins_ms)
+        if work > MOST_VALUES:
             raise _refused(
                 id,
-                f"an expression must look at {MOST_VALUES:,} values at most, step by step, got {own:,}: choose a "
+                f"an expression must look at {MOST_VALUES:,} values at most, step by step, got {work:,}: choose a "
                 "longer period, or less time",
             )
         if (minutes := sum([self.metrics[name].times.work for name in needs])) > MOST_MINUTES:
@@ -202,7 +202,6 @@ class _Expressions:
                 f"the metrics of an expression must be {MOST_MINUTES:,} minutes at most, all together, got "
                 f"{minutes:,}: choose less time",
             )
-        below = sum([self.steps[name] * max(len(self.needs[name]), 1) for name in order]) * len(times.begins_ms)
         is_returned = given.get("ReturnData", True)
         if is_returned:
             self._check_result(id)
@@ -212,7 +211,7 @@ class _Expressions:
             needs,
             expression=self.texts[id],
             order=order,
-            math=own + below,
+            math=work,
             label=given.get("Label", ""),
             return_data=is_returned,
         )

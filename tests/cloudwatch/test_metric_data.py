@@ -509,6 +509,8 @@ def test_math_without_end_is_refused(sampled: Sampled) -> None:
     sampled.engine.clock.advance_ms(MINUTE_MS)
     chain = [metric("m", SENT), *[math(f"e{n}", f"e{n - 1} + 1" if n else "m") for n in range(400)]]
     assert len(sampled.data(*chain)["MetricDataResults"]) == 401
+    code, said = sampled.refused("GetMetricData", MetricDataQueries=chain, **times)
+    assert "an expression must look at 2,000,000 values at most" in said
     wide = [metric(f"m{n}", SENT, ReturnData=False) for n in range(400)]
     wide += [math(f"e{n}", " + ".join(["SUM(METRICS())"] * 20)) for n in range(100)]
     code, said = sampled.refused("GetMetricData", MetricDataQueries=wide, **times)
