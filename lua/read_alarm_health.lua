@@ -7,8 +7,8 @@ KEYS   1 definitions    HASH    name -> JSON
        4 action_counts  HASH    outcome -> how many attempts had it, outcome_at -> when the last one (ms)
        5 rules          HASH    name -> JSON: a rule for events
 ARGV   1 now_us  "" = the server's clock
-RETURN {now_ms, alarms, rules, evaluated or "", actions that wait, when the first of them is due (ms) or "", field, value,
-       ...}
+RETURN {now_ms, alarms, rules, evaluated or "", actions that wait, when the first of them is due (ms) or "",
+       field, value, ...}
 ERRORS -
 BOUND  10 calls, 64 KiB
 ]]
