@@ -17,7 +17,7 @@ local count = redis.call("HLEN", rules)
 if count >= tonumber(most) and redis.call("HEXISTS", rules, name) == 0 then
   return -1
 end
-if count == 0 then
+if count == 0 or redis.call("EXISTS", events_read) == 0 then
   redis.call("SET", events_read, place)
 end
 redis.call("HSET", rules, name, rule)

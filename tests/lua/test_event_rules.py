@@ -185,6 +185,17 @@ def test_without_any_rule_nobody_reads_events(store: Store) -> None:
     assert store.follow() == 0  # what happened meanwhile is not told
 
 
+def test_a_place_that_was_lost_is_found_again_when_a_rule_is_put(store: Store) -> None:
+    store.put()
+    store.engine.redis.delete(*store.space.alarms("events_read"))
+    store.tell()
+    store.engine.clock.advance_ms(1)
+    assert store.follow() == 0
+    store.put()
+    store.tell()
+    assert store.follow() == 1
+
+
 def test_rules_wait_while_their_actions_do(store: Store) -> None:
     """Alarms have the other half of the outbox to themselves."""
     store.put()
