@@ -446,7 +446,7 @@ def moving_what_is_left_of_many_groups(engine: Engine, meter: Meter, q: QueueRef
     assert engine.counts(q)[0] == 3
 
 
-@scenario("delete_queue pause_group list_groups count_messages count_messages_fifo")
+@scenario("delete_queue pause_group list_groups look_at_groups count_messages count_messages_fifo")
 def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
     for purge in (True, False):
         fill(engine, q, 2000)
@@ -456,6 +456,7 @@ def emptying(engine: Engine, meter: Meter, q: QueueRef) -> None:
         engine.redis.sadd(q.home.base + "paused", *[f"g{n}" for n in range(MANY)])
         meter(flows.counts(q))
         meter(flows.groups(q))
+        meter(flows.look_at_groups(q, [f"g{n}" for n in range(100)]))
         meter(flows.purge_queue(q, NATIVE) if purge else flows.delete_queue(q, NATIVE))
 
 

@@ -60,7 +60,11 @@ def test_a_group_shows_what_blocks_it_and_who_has_that(browser: Browser, emails:
     emails.send("y", group="customer-7")
     consumer = holding(emails)
     page = browser.get("/queues/emails.fifo/groups")
-    assert re.search(rf"customer-7 {sent.message_id} {consumer.consumer_id} 1 in ", page.text)
+    assert re.search(rf"customer-7 2 {sent.message_id} {consumer.consumer_id} 1 in ", page.text)
+    emails.send("z", group="customer-8", delay=500)
+    page = browser.get("/queues/emails.fifo/groups?show=all")
+    assert re.search(rf"customer-7 2 {sent.message_id} is in flight, visible again in ", page.text)
+    assert re.search(r"customer-8 1 the first is delayed by \d+ min", page.text)
     with browser.live("/queues/emails.fifo/groups?live=1") as events:
         name, text = next(events)
         assert name == "live"

@@ -79,6 +79,8 @@ OPERATIONS: list[Operation] = [
     browsing.peek_group(F.home, "g", 0, 10),
     browsing.browse_groups(Q.home, "", 10),
     browsing.browse_fifo(F.home, "v", "1:3:5:g", 10),
+    browsing.look_at_groups(Q.home, ["g"]),
+    browsing.look_at_groups(F.home, ["g", "h"]),
     browsing.cancel(Q.home, "1" * 24, [], None),
     browsing.cancel(F.home, "1" * 16, ["g"], 5),
     browsing.find(Q.home, "1" * 24, ["g"]),

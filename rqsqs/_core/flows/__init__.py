@@ -14,6 +14,7 @@ from rqsqs._core.flows.browse import (
     find_damage,
     groups,
     groups_page,
+    look_at_groups,
     partition_counts,
     peek,
     reschedule,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 from rqsqs._core import ids
@@ -142,6 +143,22 @@ def groups_page(q: QueueRef, cursor: str, limit: int, *, is_paused: bool = False
         if place < 0:
             index, place = index + 1, 0
     return list(names), f"{index}|{place}" if index < len(partitions) else ""
+
+
+def look_at_groups(q: QueueRef, names: Sequence[str]) -> Flow[dict[str, browsing.GroupLook]]:
+    """How many messages some groups have, and what the first one of each does."""
+    yield from refresh(q)
+    found = dict.fromkeys(names, browsing.GroupLook())
+    for p in q.partitions:
+        for i in range(0, len(names), browsing.MOST_LOOKED_AT):
+            some = names[i : i + browsing.MOST_LOOKED_AT]
+            looks = yield from at(q, p, browsing.look_at_groups(p, some), [])
+            for name, look in zip(some, looks, strict=False):
+                before = found[name]
+                number, is_paused = before.messages + look.messages, before.is_paused or look.is_paused
+                first = look if look.state else before
+                found[name] = first._replace(messages=number, is_paused=is_paused)
+    return found
 
 
 def browse(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from rqsqs._core import ids
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.envelope import UNREADABLE
 from rqsqs._core.keys import Partition
@@ -16,6 +17,8 @@ from rqsqs._core.operations.receive import fifo_history, history, key_text, pass
 DONE, NOT_FOUND, NOT_VISIBLE = 1, 0, -1
 SETS = "meta fair_ring paused"
 SETS_FIFO = "meta available inflight delayed postponed paused"
+MOST_LOOKED_AT = 100  # groups in one call
+_STATES = {"v": "visible", "f": "in_flight", "d": "delayed"}
 
 
 def count(p: Partition, start: int = 0, metrics: str = "") -> Operation:
@@ -127,6 +130,40 @@ def _found(p: Partition, state: bytes, key: bytes, score: bytes, record: bytes) 
 
 def _found_fifo(p: Partition, group: bytes, key: bytes, state: bytes, *facts: Any) -> tuple[str, Delivery]:
     return state.decode(), _seen_fifo(p, group.decode(), key, *facts)
+
+
+class GroupLook(NamedTuple):
+    """A message group.
+
+    Attributes:
+        messages: how many it has that wait in line; of a FIFO queue all.
+        is_paused: it hands nothing out.
+        state: of its first message, "visible", "in_flight" or "delayed"; "" if there is none, or in a standard queue.
+        message_id: of that.
+        until_ms: when that becomes visible, if it is not.
+    """
+
+    messages: int = 0
+    is_paused: bool = False
+    state: str = ""
+    message_id: str = ""
+    until_ms: int | None = None
+
+
+def look_at_groups(p: Partition, names: Sequence[str]) -> Operation:
+    """Look at up to MOST_LOOKED_AT groups; the result is [GroupLook]."""
+
+    def seen(messages: int, is_paused: int, key: bytes, letter: bytes, until_ms: bytes) -> GroupLook:
+        message_id = ids.message_id(stamp_text(key), p.node) if key else ""
+        state = _STATES[letter.decode()] if letter else ""
+        return GroupLook(messages, is_paused == 1, state, message_id, int(until_ms) if until_ms else None)
+
+    return Operation(
+        "look_at_groups",
+        p.keys("meta paused inflight state delayed postponed"),
+        (p.space.now_us(), "1" if p.is_fifo else "", *names),
+        lambda reply: [seen(*reply[i : i + 5]) for i in range(0, len(reply), 5)],
+    )
 
 
 def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:

@@ -27,11 +27,15 @@ async def of_queue(visit: Visit) -> Shown:
     which = which if which in SHOWN else "blocked"
 
     async def load() -> dict[str, Any]:
-        paused = await _page(visit, "", is_paused=True)
         if which == "blocked":
-            return {"paused": paused[0]} | await _in_flight(visit, queue.name, place)
-        names, following = paused if which == "paused" and not place else await _page(visit, place, which == "paused")
-        return {"paused": paused[0], "names": names, "following": following}
+            found = await _in_flight(visit, queue.name, place)
+            names = [message.group for message, _ in found["rows"]]
+        else:
+            names, following = await _page(visit, place, is_paused=which == "paused")
+            found = {"names": names, "following": following}
+        transport = visit.connection.transport
+        looks = await transport.run(flows.look_at_groups(transport.queue(queue.name), list(dict.fromkeys(names))))
+        return found | {"looks": looks}
 
     found = await visit.read(("groups", queue.name, which, place), load)
     return Shown(
