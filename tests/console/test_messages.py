@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import rqsqs
-from tests.console.conftest import Browser, Page
+from rqsqs.console import ConsoleSettings
+from rqsqs.gateway import GatewaySettings
+from tests.console.conftest import Browser, Page, running
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\x1b[2J'
 IDS = re.compile(r'id="m-([0-9a-f-]{36})"')
@@ -422,6 +424,32 @@ def test_what_is_not_held_any_more_is_said(browser: Browser, queue: rqsqs.Queue)
     assert "There is no message" in browser.post(f"/queues/{queue.name}/receive", {"number": "1"}).text
     page = browser.post(f"/queues/{queue.name}/held/delete", {"held": "a b c", "chosen": "a b c"})
     assert page.status in (303, 400)
+
+
+def test_a_read_only_console_offers_no_change_and_makes_none(orders: rqsqs.Queue, valkey_url: str, prefix: str) -> None:
+    sent = orders.send("x")
+    settings = ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix), is_read_only=True)
+    with running(settings) as address:
+        browser = Browser(address)
+        for path in ("", "?text=x", f"/{sent.message_id}"):
+            page = browser.get(f"/queues/orders/messages{path}")
+            assert sent.message_id in page.text
+            assert 'method="post"' not in page.html.partition("<main")[2]
+            assert "checkbox" not in page.html
+        for form in ("send", "receive"):
+            assert 'method="post"' not in browser.get(f"/queues/orders/{form}").html.partition("<main")[2]
+        for action in (
+            "cancel",
+            "run-now",
+            "reschedule",
+            "send",
+            "receive",
+            "held/delete",
+            "held/release",
+            "held/hold",
+        ):
+            assert browser.post(f"/queues/orders/{action}", {**chosen(sent), "body": "y"}).status == 403
+    assert [m.receive_count for m in orders.peek(10)] == [0]
 
 
 def test_what_cannot_be_read_is_shown_as_that(

@@ -48,6 +48,7 @@ async def detail(visit: Visit) -> Shown:
     """The message, wherever it is."""
     queue, message_id = visit.queue(), visit.part("message")
     asked = visit.query.get("view", "")
+    asked = asked if asked in VIEWS else ""
 
     async def load() -> Detail | None:
         found = await _find(visit, queue, message_id)
@@ -119,7 +120,7 @@ def _detail(message: Message, state: State, asked: str) -> Detail:
     if damage_of(message._delivery):
         text, is_cut = shown_as("hex", message._delivery.record)
         return Detail(row, facts, "hex", text, is_cut, [], "", "", [])
-    view = asked if asked in VIEWS else usual_view(message.body)
+    view = asked or usual_view(message.body)
     text, is_cut = shown_as(view, message.body)
     cause = message.cause
     queue = message.queue.name
