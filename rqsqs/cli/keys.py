@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +127,18 @@ def _is_cloudwatch(action: str) -> bool:
 
 def _check_action(action: str) -> None:
     from rqsqs import cloudwatch, sqs
-    from rqsqs.gateway.permissions import OF_BATCHES
+    from rqsqs.gateway.permissions import OF_BATCHES, OF_RQSQS
     from rqsqs.gateway.wildcards import Pattern
 
-    known = cloudwatch.ACTIONS if _is_cloudwatch(action) else sqs.ACTIONS
-    pattern = Pattern(action.lower().removeprefix("sqs:").removeprefix("cloudwatch:"), has_variables=False)
+    service, mark, name = action.lower().partition(":")
+    of: Mapping[str, Iterable[str]] = {"cloudwatch": cloudwatch.ACTIONS, "rqsqs": OF_RQSQS, "sqs": sqs.ACTIONS}
+    known = of.get(service, ()) if mark else sqs.ACTIONS
+    pattern = Pattern(name if mark else service, has_variables=False)
     if not any(pattern.matches(each.lower(), lambda _: None) for each in known if each not in OF_BATCHES):
         instead = OF_BATCHES.get(action.removeprefix("sqs:"), "SendMessage")
         raise click.UsageError(
-            f"--allow must be actions of SQS, such as {instead}, or of CloudWatch, such as cloudwatch:DescribeAlarms, "
-            f"got {action!r:.80}"
+            f"--allow must be actions of SQS, such as {instead}, of CloudWatch, such as cloudwatch:DescribeAlarms, or "
+            f"of the console, such as rqsqs:PeekMessages, got {action!r:.80}"
         )
 
 

@@ -113,7 +113,7 @@ def test(
 def _about(action: str, queue: str, alarm: str, account: str | None) -> tuple[str, Callable[[str, str], Needed]]:
     """The name of the action, and what tells the permission and the resource that it needs, by region and account."""
     from rqsqs.gateway.alarm_permissions import is_cloudwatch, needed
-    from rqsqs.gateway.permissions import OF_BATCHES, Permission
+    from rqsqs.gateway.permissions import OF_BATCHES, OF_RQSQS, Permission
     from rqsqs.sqs import ACTIONS, Context
 
     space = Keyspace("rqsqs")
@@ -132,16 +132,18 @@ def _about(action: str, queue: str, alarm: str, account: str | None) -> tuple[st
         if not alarm and about("us-east-1", "")[1].endswith("alarm:"):
             raise click.UsageError(f"--alarm must be given: {name} is about an alarm")
         return name, about
-    if name not in ACTIONS or name != action.removeprefix("sqs:"):
+    service = "rqsqs" if action.startswith("rqsqs:") else "sqs"
+    name = action.removeprefix(f"{service}:")
+    if name not in (OF_RQSQS if service == "rqsqs" else ACTIONS):
         raise click.UsageError(
-            "--action must be an action of SQS, such as SendMessage, or of CloudWatch, such as "
-            f"cloudwatch:SetAlarmState, got {action!r:.80}"
+            "--action must be an action of SQS, such as SendMessage, of CloudWatch, such as cloudwatch:SetAlarmState, "
+            f"or of the console, such as rqsqs:PeekMessages, got {action!r:.80}"
         )
-    if not queue and name != "ListQueues":
+    if not queue and name not in ("ListQueues", "ListEvents", "DescribeServer"):
         raise click.UsageError(f"--queue must be given: {name} is about a queue")
     if alarm:
         raise click.UsageError(f"--alarm must be left out: {name} is about a queue")
-    permission = Permission(OF_BATCHES.get(name, name), queue)
+    permission = Permission(OF_BATCHES.get(name, name), queue, service=service)
     return name, lambda region, owner: (permission.full_action, permission.resource(Context(space, region, owner)))
 
 

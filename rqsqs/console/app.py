@@ -34,6 +34,7 @@ from rqsqs.gateway.origins import Origins
 from rqsqs.gateway.proxies import Proxies
 from rqsqs.gateway.refusals import AccessDenied
 from rqsqs.gateway.request import HttpRequest
+from rqsqs.gateway.sealing import Sealer, secrets_of
 from rqsqs.gateway.settings import keyspace_of
 from rqsqs.inspection.looks import Look, Looks
 from rqsqs.metric_models import QueueMetrics
@@ -44,7 +45,7 @@ from .access import Rights
 from .hub import Hub
 from .pages import ACTIONS, FILES, PAGES, PREFERENCES
 from .pages.shown import Shown
-from .permissions import Needs, needs_of
+from .permissions import NO_NEEDS, Needs, needs_of
 from .refusals import ConsoleRefusal, LoginNeeded, NotFound, NotPrivate, ReadOnly
 from .rendering import STATIC, render
 from .sessions import Sessions, is_private
@@ -90,6 +91,7 @@ class Console:
     Attributes:
         hub: reads what pages show.
         sessions: who is logged in; None = nobody is asked who they are.
+        sealer: seals receipt handles as the gateway does; None = nobody is asked who they are.
         changing: the paths of what changes something.
         largest_part: bytes of a field or file of a form.
     """
@@ -104,9 +106,11 @@ class Console:
         self._everybody = unauthenticated("", gateway.region)
         self._authorizer: Authorizer | None = None
         self.sessions: Sessions | None = None
+        self.sealer: Sealer | None = None
         if gateway.keys is not None:
             self._authorizer = Authorizer()
             keys = KeysFile(gateway.keys, region=gateway.region)
+            self.sealer = Sealer(secrets_of(keys))
             self.sessions = Sessions(keys, lambda: self._connection(DEFAULT_ACCOUNT).transport)
         self._denials = Denials(self._transport)
         self._origins = Origins(self.settings.gateway)
@@ -174,26 +178,17 @@ class Console:
     # Requests
 
     async def _visit(self, request: Request, needs: Needs) -> Visit:
-        """Who asks, whether the request is for us at all, and whether it is allowed.
+        """Who asks, and whether the request is for us at all.
 
         Args:
             request: of Starlette.
             needs: what is needed for what it asks.
 
         Raises:
-            AccessDenied: it comes from a page of somebody else, or is not allowed.
+            AccessDenied: it comes from a page of somebody else.
             LoginNeeded: nobody is logged in.
             NotPrivate: others could read its secrets.
         """
-        visit = await self._known(request, is_for_all=needs.is_for_all)
-        try:
-            await visit.require_all(needs)
-        except AccessDenied as error:
-            self._denials.note(error, visit.actor, needs.name, str(request.path_params.get("queue", "")))
-            raise
-        return visit
-
-    async def _known(self, request: Request, *, is_for_all: bool = False) -> Visit:
         headers = {name: ",".join(request.headers.getlist(name)) for name in request.headers}
         peer = request.client.host if request.client else None
         given = HttpRequest(request.method, b"", b"", headers, b"", peer, request.url.scheme == "https")
@@ -205,13 +200,13 @@ class Console:
                 raise NotPrivate
             is_secure = is_secure or seen is not given
             caller = await self._logged_in(request)
-            if caller is ANONYMOUS and not is_for_all:
+            if caller is ANONYMOUS and not needs.is_for_all:
                 raise LoginNeeded
         account = caller.account or DEFAULT_ACCOUNT
         connection = self._connection(account)
         context = Context(connection.transport.space, self.settings.gateway.region, account)
         rights = Rights(self._authorizer, caller, seen, context)
-        return Visit(request, self, seen, caller, connection, rights, is_secure=is_secure)
+        return Visit(request, self, seen, caller, connection, rights, needs, is_secure=is_secure)
 
     async def _logged_in(self, request: Request) -> Caller:
         """Whose session it is. A page that is only open lets no session last longer."""
@@ -245,6 +240,7 @@ class Console:
             visit: Visit | None = None
             try:
                 visit = await self._visit(request, needs)
+                await visit.require_all(needs)
                 shown = await function(visit)
                 if not visit.is_live:
                     return visit.page(shown.template, shown.values)
@@ -265,6 +261,7 @@ class Console:
             visit: Visit | None = None
             try:
                 visit = await self._visit(request, needs)
+                await visit.require_all(needs)
                 if is_change and self.settings.is_read_only:
                     raise ReadOnly
                 return await function(visit)
@@ -287,6 +284,7 @@ class Console:
         while not self._ending.is_set():
             try:
                 visit = await self._visit(request, needs)
+                await visit.require_all(needs)
                 text = await visit.read(("rendered", url, visit.rights.key), partial(rendered, visit))
                 failure = ""
             except LoginNeeded:
@@ -321,6 +319,9 @@ class Console:
             return self._to_login(request)
         if isinstance(error, AccessDenied):
             status, text = 403, str(error)
+            if visit is not None:
+                queue = str(request.path_params.get("queue", ""))
+                self._denials.note(error, visit.actor, visit.needs.name, queue)
         elif isinstance(error, HTTPException):
             status, text = error.status_code, str(error.detail)
         elif isinstance(error, ConsoleRefusal):
@@ -354,7 +355,7 @@ class Console:
     async def _http_error(self, request: Request, error: Exception) -> Response:
         """Of the router: there is no such page."""
         try:
-            visit = await self._known(request)
+            visit = await self._visit(request, NO_NEEDS)
         except Exception as refused:
             return self._failed(request, None, refused)
         return self._failed(request, visit, NotFound() if getattr(error, "status_code", 404) == 404 else error)

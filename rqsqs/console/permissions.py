@@ -8,17 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OF_RQSQS = {  # what SQS has no action for
-    "rqsqs:PeekMessages": "look at messages without receiving them",
-    "rqsqs:RescheduleMessage": "let a message come earlier or later, or at once",
-    "rqsqs:CancelMessage": "remove a message that nobody has received",
-    "rqsqs:ListGroups": "see message groups, and who holds them",
-    "rqsqs:PauseQueue": "pause and resume a queue or one of its message groups",
-    "rqsqs:ListConsumers": "see consumers, and what they hold",
-    "rqsqs:ControlConsumers": "drain and evict consumers",
-    "rqsqs:ListEvents": "read the events of an account",
-    "rqsqs:DescribeServer": "see the server: findings, memory, replication, slow calls",
-}
 LOOK_INTO = "rqsqs:PeekMessages or sqs:ReceiveMessage"  # at bodies
 MOVE = ("sqs:StartMessageMoveTask", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
@@ -45,6 +34,9 @@ class Needs:
     def name(self) -> str:
         """The first permission, as events of what was denied have it: PurgeQueue."""
         return self.permissions[0].partition(" or ")[0].partition(":")[2] if self.permissions else self.does
+
+
+NO_NEEDS = Needs("see that there is no such page")
 
 
 def _needs(does: str, *permissions: str, is_named_later: bool = False) -> Needs:

@@ -36,6 +36,16 @@ Values = dict[str, Any]
 TOKEN, TOLD, THEME, SESSION = "rqsqs_token", "rqsqs_told", "rqsqs_theme", "rqsqs_session"
 TOKEN_FIELD = "token"
 LONGEST_TOLD = 500
+TABS = {  # the pages of a queue
+    "": "Overview",
+    "messages": "Messages",
+    "dead-letters": "Dead letters",
+    "moves": "Moves",
+    "groups": "Groups",
+    "consumers": "Consumers",
+    "settings": "Settings",
+    "policy": "Policy",
+}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -49,6 +59,7 @@ class Visit:
         caller: who sent it.
         connection: to the queues of the caller's account.
         rights: what the caller may do.
+        needs: what is needed for what is asked.
         token: of the browser; each form has it, as other sites cannot know it.
         session: its name, as the browser says; "" = it has none.
         is_secure: whether cookies are for TLS alone. Without it not all browsers keep such ones, not even of this
@@ -63,11 +74,12 @@ class Visit:
         caller: Caller,
         connection: Connection,
         rights: Rights,
+        needs: Needs,
         *,
         is_secure: bool,
     ) -> None:
         self.request, self.console, self.seen = request, console, seen
-        self.caller, self.connection, self.rights = caller, connection, rights
+        self.caller, self.connection, self.rights, self.needs = caller, connection, rights, needs
         given = request.cookies.get(TOKEN, "")
         self._has_token = _TOKEN.fullmatch(given) is not None
         self.token = given if self._has_token else secrets.token_urlsafe(32)
@@ -136,10 +148,13 @@ class Visit:
 
     @property
     def queue_tabs(self) -> list[tuple[str, str]]:
-        """The pages of a queue."""
-        tabs = {"": "Overview", "messages": "Messages", "dead-letters": "Dead letters", "moves": "Moves"}
-        tabs |= {"groups": "Groups", "consumers": "Consumers", "settings": "Settings", "policy": "Policy"}
-        return [(name, title) for name, title in tabs.items() if self.may_see(f"/queues/{{queue}}/{name}".rstrip("/"))]
+        """The pages of the queue of the path that the caller may see."""
+        return [(name, title) for name, title in TABS.items() if self.may_see(_page_of_queue(name))]
+
+    def link_to(self, queue: str) -> str | None:
+        """The first page of a queue, which was learned, that the caller may see; None = there is none."""
+        name = next((name for name in TABS if self.may_see(_page_of_queue(name), queue)), None)
+        return None if name is None else self.url("queues", queue, *([name] if name else []))
 
     # Who may do what
 
@@ -230,6 +245,25 @@ class Visit:
         self.console.hub.forget(self.caller.account)
         self.console.forget_rights(self.caller.account, self._queue_name)
 
+    # Receipts
+
+    def sealed(self, receipt_handle: str) -> str:
+        """A receipt handle of the queue of the path as it leaves, for a form: as the gateway gives it out."""
+        sealer, account = self.console.sealer, self.caller.account
+        if sealer is None:
+            return receipt_handle
+        response = {"Messages": [{"ReceiptHandle": receipt_handle}]}
+        sealed = sealer.seal("ReceiveMessage", account, self._queue_name, response)
+        return str(sealed["Messages"][0]["ReceiptHandle"])
+
+    def unsealed(self, receipt_handle: str) -> str:
+        """A receipt handle as it was before it was sealed. One that was made up becomes one that is refused."""
+        sealer, account = self.console.sealer, self.caller.account
+        if sealer is None:
+            return receipt_handle
+        params = {"ReceiptHandle": receipt_handle}
+        return str(sealer.unseal("DeleteMessage", account, self._queue_name, params)["ReceiptHandle"])
+
     # What is answered
 
     def url(self, *parts: str, **query: str) -> str:
@@ -281,3 +315,7 @@ class Visit:
             httponly=True,
             samesite="strict",
         )
+
+
+def _page_of_queue(name: str) -> str:
+    return f"/queues/{{queue}}/{name}" if name else "/queues/{queue}"

@@ -19,6 +19,17 @@ OF_BATCHES = {
     "DeleteMessageBatch": "DeleteMessage",
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
 }
+OF_RQSQS = {  # what the console does, and SQS has no action for
+    "PeekMessages": "look at messages without receiving them",
+    "RescheduleMessage": "let a message come earlier or later, or at once",
+    "CancelMessage": "remove a message that nobody has received",
+    "ListGroups": "see message groups, and who holds them",
+    "PauseQueue": "pause and resume a queue or one of its message groups",
+    "ListConsumers": "see consumers, and what they hold",
+    "ControlConsumers": "drain and evict consumers",
+    "ListEvents": "read the events of an account",
+    "DescribeServer": "see the server: findings, memory, replication, slow calls",
+}
 CHANGING = frozenset(  # what policies decide by
     {
         "AddPermission",

@@ -12,7 +12,8 @@ pytest.importorskip("starlette")
 pytest.importorskip("jinja2")
 
 from rqsqs.console.pages import ACTIONS, FILES, PAGES, PREFERENCES
-from rqsqs.console.permissions import NEEDS, OF_RQSQS
+from rqsqs.console.permissions import NEEDS
+from rqsqs.gateway.permissions import OF_RQSQS
 from rqsqs.gateway.protocols.cloudwatch_shapes import ACTIONS as OF_CLOUDWATCH
 from rqsqs.sqs import ACTIONS as OF_SQS
 
@@ -29,7 +30,7 @@ def test_permissions_are_those_of_sqs_cloudwatch_and_our_own(route: str) -> None
     for each in NEEDS[route].permissions:
         for permission in each.split(" or "):
             service, _, action = permission.partition(":")
-            known = {"sqs": OF_SQS, "cloudwatch": OF_CLOUDWATCH, "rqsqs": {n.partition(":")[2] for n in OF_RQSQS}}
+            known = {"sqs": OF_SQS, "cloudwatch": OF_CLOUDWATCH, "rqsqs": OF_RQSQS}
             assert action in known[service]
 
 
@@ -54,3 +55,8 @@ def test_what_templates_ask_for_stands_in_the_table() -> None:
         text = template.read_text("utf-8")
         for method, path in re.findall(r"may_(do|see)\(\s*[\"']([^\"']+)[\"']", text):
             assert f"{'POST' if method == 'do' else 'GET'} {path}" in NEEDS, template.name
+
+
+def test_each_permission_of_ours_is_needed_somewhere() -> None:
+    needed = {one for needs in NEEDS.values() for each in needs.permissions for one in each.split(" or ")}
+    assert {f"rqsqs:{name}" for name in OF_RQSQS} - needed <= {"rqsqs:DescribeServer"}  # the page comes

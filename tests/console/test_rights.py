@@ -13,6 +13,7 @@ import rqsqs
 from rqsqs import _watched_files
 from rqsqs._core import flows
 from rqsqs.console import Console, ConsoleSettings
+from rqsqs.console.pages import ACTIONS, PAGES
 from rqsqs.console.permissions import NEEDS
 from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.keys_editing import NewUser, add_key
@@ -84,8 +85,37 @@ def test_a_list_has_what_may_be_seen(as_user: LogIn, connection: rqsqs.Connectio
     page = browser.get("/?sort=visible")
     assert "Queues 3 visible 1" in page.text
     assert "secret You may not see its numbers." in page.text
+    assert 'href="/queues/secret' not in page.html
     assert browser.get("/queues/secret").status == 403
     assert browser.get("/queues/orders").status == 200
+
+
+def test_a_queue_leads_to_the_first_page_that_may_be_seen(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders").send("x")
+    browser = as_user(("sqs:ListQueues", "*"), ("rqsqs:PeekMessages", "orders"), ("rqsqs:ListConsumers", "orders"))
+    page = browser.get("/")
+    assert 'href="/queues/orders/messages"' in page.html
+    page = browser.get("/queues/orders/messages")
+    assert page.status == 200
+    assert 'href="/queues/orders/consumers"' in page.html
+    assert 'href="/queues/orders"' not in page.html
+    assert 'href="/queues/orders/settings"' not in page.html
+
+
+def test_receipts_that_the_console_did_not_give_out_are_refused(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    queue.send("x")
+    (held,) = queue.receive()
+    browser = as_user(("sqs:*", "orders"))
+    made_up = f"{held.message_id} {held.receipt_handle} "
+    page = browser.do("/queues/orders/held/delete", {"held": made_up, "chosen": made_up})
+    assert "0 messages deleted" in page.text
+    assert queue.counts().in_flight == 1
+    queue.change_visibility(held, 0)
+    page = browser.post("/queues/orders/receive", {"number": "1"})
+    (field,) = re.findall(r'name="held" value="([^"]*)"', page.html)
+    assert browser.post("/queues/orders/held/delete", {"held": field, "chosen": field}).status == 303
+    assert queue.counts().in_flight == 0
 
 
 def test_the_policy_of_a_queue_counts(as_user: LogIn, connection: rqsqs.Connection) -> None:
@@ -181,3 +211,73 @@ def test_the_cookie_opens_nothing_but_the_console(
         answer = api.ask("POST", "/", body, **headers)
         assert answer.status == 403
         assert "User: anonymous" in answer.html
+
+
+def test_every_answer_is_kept_to_itself(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    browser = as_user(("sqs:GetQueueAttributes", "*"))
+    stranger = Browser(browser.address)
+    answers = [
+        browser.get("/queues/orders"),
+        browser.get("/queues/orders/nowhere"),
+        browser.get("/queues/orders/messages"),
+        browser.post("/queues/orders/purge"),
+        stranger.get("/queues/orders"),
+        stranger.get("/login"),
+        stranger.post("/login", {"key_id": "x", "secret": "y"}),
+        stranger.post("/login", with_token=False),
+        stranger.get("/login", origin="http://evil.example"),
+        stranger.get(re.findall(r'src="(/static/[^"]+)"', stranger.get("/login").html)[0]),
+    ]
+    assert [answer.status for answer in answers] == [200, 404, 403, 403, 303, 200, 403, 403, 403, 200]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "form-action 'self'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["cache-control"] in ("no-store", "public, max-age=31536000, immutable")
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "https://localhost"])
+def test_no_action_is_done_for_a_page_of_somebody_else(
+    as_user: LogIn, connection: rqsqs.Connection, origin: str
+) -> None:
+    connection.create_queue("orders")
+    browser = as_user(("*", "*"))
+    before = [event.id for event in connection.events()]
+    for path in ACTIONS:
+        path = re.sub(r"\{[^}]*\}", "x", path.replace("{queue}", "orders"))
+        fields = {"name": "orders"}
+        assert browser.post(path, fields, origin=origin).status == 403
+        assert browser.post(path, fields, **{"sec-fetch-site": "cross-site"}).status == 403
+        assert browser.post(path, fields, with_token=False).status == 403
+        assert browser.post(path, fields | {"token": "x" * 43}).status == 403
+    assert [event.id for event in connection.events()] == before
+
+
+def test_nothing_at_all_is_changed_in_a_read_only_console(
+    valkey_url: str, prefix: str, connection: rqsqs.Connection
+) -> None:
+    connection.create_queue("orders").send("x")
+    settings = ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix), is_read_only=True)
+    before = [event.id for event in connection.events()]
+    with running(settings) as address:
+        browser = Browser(address)
+        for path in ACTIONS:
+            path = re.sub(r"\{[^}]*\}", "x", path.replace("{queue}", "orders"))
+            answer = browser.post(path, {"name": "orders"})
+            assert answer.status == 403
+            assert "read-only" in answer.text
+        for path in [path for path in PAGES if "{" not in path.replace("{queue}", "")]:
+            page = browser.get(path.replace("{queue}", "orders"))
+            main = page.html.partition("<main")[2]
+            forms = re.findall(r'<form[^>]*action="([^"]*)"[^>]*>(.*?)</form>', main, re.DOTALL)
+            shown = {url for url, inside in forms if "<button" in inside} | set(
+                re.findall(r'formaction="([^"]*)"', main)
+            )
+            assert not shown & {action.replace("{queue}", "orders") for action in ACTIONS}, path
+    assert [event.id for event in connection.events()] == before

@@ -10,14 +10,13 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from rqsqs.console.pages.shown import Shown
-from rqsqs.console.permissions import OF_RQSQS
 from rqsqs.console.refusals import ConsoleRefusal
 from rqsqs.console.visits import Values, Visit
 from rqsqs.errors import InvalidParameterValue, RequestError
 from rqsqs.gateway.callers import ANONYMOUS, Caller, root_of
 from rqsqs.gateway.condition_keys import ConditionKeys
 from rqsqs.gateway.explaining import explain
-from rqsqs.gateway.permissions import OF_BATCHES, Permission
+from rqsqs.gateway.permissions import OF_BATCHES, OF_RQSQS, Permission
 from rqsqs.gateway.policies import PolicyInvalid, RequestContext, read_queue_policy
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.sqs import ACTIONS, Context, perform
@@ -84,7 +83,7 @@ async def _page(visit: Visit, form: FormData | None = None) -> Values:
         "is_draft": policy != _pretty(stored),
         "error": _problem(policy),
         "explanation": None,
-        "actions": [*SINGLE, *OF_RQSQS],
+        "actions": [*SINGLE, *(f"rqsqs:{each}" for each in OF_RQSQS)],
         "users": _users(visit),
         "example": _example(_context(visit), queue.name),
         **NO_TRIAL,
@@ -98,7 +97,8 @@ async def _explained(visit: Visit, form: FormData) -> Values:
     action = str(form.get("action", "")).strip()
     service, _, name = action.rpartition(":")
     permission = Permission(OF_BATCHES.get(name, name), visit.queue().name, service=service or "sqs")
-    if permission.full_action not in OF_RQSQS and (permission.service != "sqs" or name not in ACTIONS):
+    actions = {"sqs": list(ACTIONS), "rqsqs": list(OF_RQSQS)}
+    if name not in actions.get(permission.service, ()):
         raise InvalidParameterValue(f"the action must be one of SQS or rqsqs, such as SendMessage, got {action[:80]!r}")
     tags = await visit.queue().tags() if visit.may("sqs:ListQueueTags") else {}
     context = _context(visit)

@@ -49,7 +49,11 @@ async def receive(visit: Visit) -> Response:
     found = await queue.receive(min(max(number, 1), MOST), wait=0, visibility_timeout=hold)
     visit.changed()
     held = [
-        Held(f"{m.message_id} {m.receipt_handle} {quote(m._delivery.group_name)}", m.message_id, row_of(m, "in_flight"))
+        Held(
+            f"{m.message_id} {visit.sealed(m.receipt_handle)} {quote(m._delivery.group_name)}",
+            m.message_id,
+            row_of(m, "in_flight"),
+        )
         for m in found
     ]
     told = f"{counted(len(held), 'message')} received." if held else "There is no message to receive now."
@@ -90,7 +94,7 @@ async def _settle(visit: Visit, verb: str, change: Change, *, is_end: bool = Tru
         raise NothingChosen
     failures: list[FailedEntry] = []
     try:
-        await change(queue, form, [_parts(text)[1] for text in chosen])
+        await change(queue, form, [visit.unsealed(_parts(text)[1]) for text in chosen])
     except BatchFailed as error:
         failures = [each for each in error.results if isinstance(each, FailedEntry)]
     visit.changed()
