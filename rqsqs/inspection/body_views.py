@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -19,7 +20,8 @@ LARGEST = 1_048_576  # characters of a body that is put in order before
 MOST_HEX = 8_192  # bytes
 WIDTH = 16
 DEEPEST = 40  # levels that are indented
-_XML = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<[^<>]*>|[^<]+|<", re.DOTALL)
+_TAG_OR_TEXT = re.compile(r"<[^<>]*>|[^<]+|<")
+_WHOLE = {"<!--": "-->", "<![CDATA[": "]]>"}  # what may hold tags that are none
 
 
 def body_bytes(body: Any) -> bytes:
@@ -86,16 +88,39 @@ def _parsed(text: str) -> Any:
 
 def _pretty_xml(text: str) -> str:
     """A line for each tag and text. It is not parsed: entities stay as they are."""
-    lines, depth = [], 0
-    for piece in _XML.findall(text):
+    lines, depth, size = list[str](), 0, 0
+    for piece in _pieces(text):
         if not piece.strip():
             continue
         is_end = piece.startswith("</")
         depth = max(depth - is_end, 0)
         lines.append("  " * min(depth, DEEPEST) + piece.strip())
+        size += len(lines[-1])
+        if size > 4 * MOST:  # more is not shown, even if lines are joined
+            break
         is_begin = piece.startswith("<") and len(piece) > 1 and piece[1] not in "/!?" and not piece.endswith("/>")
         depth += is_begin
     return "\n".join(_joined(lines))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Tags, comments, and the text between them, each looked at once."""
+    at, unended = 0, set[str]()
+    while at < len(text):
+        end = -1
+        for begin, ending in _WHOLE.items():
+            if begin not in unended and text.startswith(begin, at):
+                end = text.find(ending, at + len(begin))
+                if end < 0:
+                    unended.add(begin)
+                else:
+                    end += len(ending)
+        if end < 0:
+            found = _TAG_OR_TEXT.match(text, at)
+            assert found is not None
+            end = found.end()
+        yield text[at:end]
+        at = end
 
 
 def _joined(lines: list[str]) -> list[str]:

@@ -79,7 +79,7 @@ def python(message: BaseMessage, queue: str) -> Copy:
     lines = ["import rqsqs", "", f"queue = rqsqs.connect().queue({queue!r})"]
     given = "".join(f",\n    {name}={value!r}" for name, value in options.items() if value is not None)
     body = message.body
-    if _is_literal(body) and _fits(repr(body)):
+    if _fits(repr(body)) and _is_literal(body):
         return Copy("\n".join([*lines, f"queue.send(\n    {body!r}{given},\n)", ""]))
     read = f"line = json.loads(pathlib.Path({file_name(message)!r}).read_text())"
     kind = body_type(body)

@@ -897,6 +897,16 @@ def test_what_is_counted_browsed_cancelled_and_rescheduled_is_found_in_every_par
     assert engine.counts(ref) == (10, 0, 0)
     assert engine.run(flows.groups(ref)) == list("abcdefghij")
     assert sorted(d.body for d in engine.run(flows.browse(ref, "visible"))[0]) == list("abcdefghij")
+    assert sorted(d.body for d in engine.run(flows.browse(ref, "visible", newest_first=True))[0]) == list("abcdefghij")
+    for g, one in sent.items():
+        for group in (g, None):
+            state, d = engine.run(flows.find(ref, one.message_id, group))
+            assert (state, d.body) == ("visible", g)
+        found, cursor = engine.run(flows.browse_group(ref, "visible", g))
+        while cursor:
+            more, cursor = engine.run(flows.browse_group(ref, "visible", g, cursor))
+            found += more
+        assert [d.body for d in found] == [g]
     assert engine.run(flows.cancel(ref, sent["b"].message_id))
     assert engine.run(flows.cancel(ref, dedup_id="ic", group="c"))
     assert engine.run(flows.cancel(ref, dedup_id="ih", group="h"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ async def detail(visit: Visit) -> Shown:
 
     async def load() -> Detail | None:
         found = await _find(visit, queue, message_id)
-        return None if found is None else _detail(*found, asked)
+        return None if found is None else await asyncio.to_thread(_detail, *found, asked)
 
     shown = await visit.read(("message", queue.name, message_id, asked), load, FRESH_S)
     if shown is None:
