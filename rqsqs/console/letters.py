@@ -19,6 +19,7 @@ from rqsqs.inspection.causes import Kind, Kinds
 from rqsqs.models import State
 
 PAGE = 500  # messages in one call
+FIRST, QUICK_S = 4, 0.05  # messages in the first call; one that takes longer is followed by a smaller one
 BUDGET_S = 0.3  # of counting in one request
 MOST_KINDS = 1_000
 REST = 20  # a count that took a second is repeated after twenty
@@ -37,6 +38,25 @@ class Damaged:
     receive_count: int
     group: str | None = None
     cause: None = None
+
+
+class Stride:
+    """How many messages to look at in one call: fewer where they are large, so that none takes long.
+
+    Args:
+        most: at once.
+    """
+
+    def __init__(self, most: int = PAGE) -> None:
+        self.size, self._most = FIRST, most
+        self._began = time.monotonic()
+
+    def seen(self) -> None:
+        """A call is over."""
+        now = time.monotonic()
+        is_quick = now - self._began < QUICK_S
+        self.size = min(2 * self.size, self._most) if is_quick else max(self.size // 2, 1)
+        self._began = now
 
 
 async def look(
@@ -101,8 +121,10 @@ class Census:
             began = time.monotonic()
             if self._whole is not None and began < self._rests_until:
                 return self._whole
+            stride = Stride()
             while self._states and time.monotonic() - began < BUDGET_S:
-                found, self._cursor = await look(connection, queue, self._states[0], self._cursor)
+                found, self._cursor = await look(connection, queue, self._states[0], self._cursor, stride.size)
+                stride.seen()
                 for message in found:
                     self._kinds.add(message, is_visible=self._states[0] == "visible")
                 self._looked += len(found)

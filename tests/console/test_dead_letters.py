@@ -13,7 +13,8 @@ import pytest
 
 import rqsqs
 from rqsqs._core.operations import moves
-from rqsqs.console import ConsoleSettings
+from rqsqs.console import ConsoleSettings, letters
+from rqsqs.console.pages import dead_letters
 from rqsqs.gateway import GatewaySettings
 from rqsqs.gateway.keys_editing import NewUser, add_key
 from tests.cli.tools import die_of, die_silently, wait_for
@@ -326,3 +327,26 @@ def test_what_is_not_allowed_is_neither_shown_nor_done(
     assert "The redrive has started." in browser.do("/queues/dead/redrive", {"do": "move"}).text
     assert moved(dead).moved == 1
     assert [event.who.api for event in connection.events() if event.kind == "redrive-started"] == ["console"] * 2
+
+
+def test_a_queue_is_counted_by_parts_where_messages_are_large(
+    browser: Browser, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = connection.create_queue("dead")
+    orders = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
+    die_of(orders, 40, "KeyError", "a")
+    monkeypatch.setattr(letters, "QUICK_S", 0)  # as if each call took long
+    monkeypatch.setattr(letters, "BUDGET_S", 0)
+    monkeypatch.setattr(letters, "PAGE", 4)
+    page = browser.get("/queues/dead/dead-letters").text
+    assert "0 counted" in page
+    monkeypatch.setattr(letters, "BUDGET_S", 0.05)
+    wait_for(lambda: "40 KeyError: a" in browser.get("/queues/dead/dead-letters").text)
+    monkeypatch.setattr(dead_letters, "MOST_S", 0)
+    seen, path = set[str](), "/queues/dead/dead-letters/messages"
+    while path:
+        page_of = browser.get(path)
+        seen |= set(re.findall(r'name="message" value="([^"]*)"', page_of.html))
+        following = re.search(r'rel="next" href="([^"]*)"', page_of.html)
+        path = "/queues/dead/dead-letters/messages" + html.unescape(following[1]) if following else ""
+    assert len(seen) == 40

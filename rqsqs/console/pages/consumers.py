@@ -76,15 +76,17 @@ async def _of(visit: Visit, name: str) -> list[Consumer]:
 
 def _shown(consumers: Iterable[Consumer], queue: str | None) -> Shown:
     found = sorted(consumers, key=lambda c: (not c.is_alive, c.consumer_id, c.queue))
+    slots = {c.consumer_id: c.concurrency for c in found if c.is_alive}  # which its queues share
     values: dict[str, Any] = {
         "section": "Queues" if queue else "Consumers",
         "title": f"Consumers of {queue}" if queue else "Consumers",
         "consumers": found[:MOST],
         "all": len(found),
         "states": STATES,
-        "slots": sum(c.concurrency for c in found if c.is_alive),
+        "alive": len(slots),
+        "lost": len({c.consumer_id for c in found} - slots.keys()),
+        "slots": sum(slots.values()),
         "in_flight": sum(c.in_flight for c in found),
-        "lost": sum(not c.is_alive for c in found),
     }
     if queue is None:
         return Shown("consumers.html", values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from rqsqs.console.letters import Census, Count, Damaged, look
+from rqsqs.console.letters import Census, Count, Damaged, Stride, look
 from rqsqs.console.pages.moves import REASONS, RUNNING
 from rqsqs.console.pages.queues import read_looks
 from rqsqs.console.pages.shown import Shown
@@ -25,7 +26,7 @@ from rqsqs.models import MoveTask
 
 MOST_QUEUES, MOST_KINDS = 500, 200  # on one page
 HOURS = 48  # of the small charts
-PER_PAGE, MOST_LOOKS = 100, 2_000  # messages of a page; looked at for one
+PER_PAGE, MOST_LOOKS, MOST_S = 100, 2_000, 1.0  # messages of a page; those looked at for one, for how long
 DAY = timedelta(days=1)
 STATES = ("visible", "in_flight", "delayed")
 MOST_RATE, MOST_MESSAGES = 500, 10**9
@@ -66,6 +67,7 @@ async def of_all(visit: Visit) -> Shown:
             return []
 
     shown = looks[:MOST_QUEUES]
+    names = [look.queue for look in shown]
     return Shown(
         "dead_letter_queues.html",
         {
@@ -75,7 +77,7 @@ async def of_all(visit: Visit) -> Shown:
             "is_read": read is not None,
             "all": len(looks),
             "letters": sum(look.depth for look in looks),
-            "sources": {look.queue: await sources(look.queue) for look in shown},
+            "sources": dict(zip(names, await asyncio.gather(*map(sources, names)), strict=True)),
         },
     )
 
@@ -108,9 +110,11 @@ async def messages(visit: Visit) -> Shown:
     state = state if state in STATES else "visible"
     values = await _common(visit)
     found: list[Any] = []
-    cursor, looked = visit.query.get("at", ""), 0
-    while looked < MOST_LOOKS and len(found) < PER_PAGE:
-        seen, cursor = await look(visit.connection, values["queue"], state, cursor, PER_PAGE)  # type: ignore[arg-type]
+    cursor, looked, began = visit.query.get("at", ""), 0, time.monotonic()
+    stride = Stride(PER_PAGE)
+    while not looked or (looked < MOST_LOOKS and len(found) < PER_PAGE and time.monotonic() - began < MOST_S):
+        seen, cursor = await look(visit.connection, values["queue"], state, cursor, stride.size)  # type: ignore[arg-type]
+        stride.seen()
         looked += max(len(seen), 1)
         for message in seen:
             cause, source = cause_and_source(message)
