@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 NEEDED = ("jinja2", "python_multipart", "starlette")
 PORT = 9325
+NOT_PRIVATE = (
+    "rqsqs: from other machines nobody can log in to the console: that needs TLS (--tls-cert, --tls-key), here or in a "
+    "proxy that --trusted-proxy names"
+)
 
 
 @click.command("console")
@@ -106,6 +110,8 @@ def console(
         yield Lines([address], url=address)
         if warning:
             output.note(f"rqsqs: {warning}")
+        if keys and not (tls_cert or trusted_proxies or is_loopback(host)):
+            output.note(NOT_PRIVATE)
         output.note("open this page in a browser; Ctrl-C ends it")
         sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):

@@ -110,7 +110,7 @@ def gateway(
     from rqsqs import embedded
     from rqsqs._io import connect, defaults
     from rqsqs.alarms.actions import read
-    from rqsqs.cli.console import console_maker
+    from rqsqs.cli.console import NOT_PRIVATE, console_maker
     from rqsqs.gateway import Gateway, GatewaySettings, open_queues
     from rqsqs.gateway.access_log import AccessLog
     from rqsqs.gateway.counts import Counts
@@ -177,6 +177,8 @@ def gateway(
         console = console_maker(gateway_settings, is_read_only=read_only) if with_console else None
         if console is not None:
             output.note(f"the console is at {address}/console/")
+            if keys and not (tls_cert or trusted_proxies or is_loopback(host)):
+                output.note(NOT_PRIVATE)
         if metrics_url:
             output.note(f"Prometheus can scrape {metrics_url}")
             if not is_loopback(metrics_host):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from rqsqs._core.alarm_records import PutBy
 from rqsqs._core.operation import Flow
+from rqsqs.gateway.alarm_permissions import needed
 from rqsqs.gateway.authorization import NO_FACTS, Authorizer, QueueFacts, denied
 from rqsqs.gateway.callers import Caller
-from rqsqs.gateway.permissions import Permission, possible
+from rqsqs.gateway.permissions import EVERYTHING, Permission, possible
 from rqsqs.gateway.policies import Decision, RequestContext
 from rqsqs.gateway.refusals import AccessDenied
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.sqs import Context
 from rqsqs.sqs.context import Params
-
-ALL_ALARMS = "*"
 
 
 class Rights:
@@ -32,6 +32,7 @@ class Rights:
     def __init__(self, authorizer: Authorizer | None, caller: Caller, request: HttpRequest, context: Context) -> None:
         self._authorizer, self._caller, self._request, self._context = authorizer, caller, request, context
         self._facts: dict[str, QueueFacts] = {"": NO_FACTS}
+        self._relies: set[str] = set()
 
     @property
     def key(self) -> Hashable:
@@ -93,6 +94,32 @@ class Rights:
         if not self.may(permission, name, params):
             raise self._refusal(_permissions(permission, name)[0])
 
+    def needed(self, action: str, params: Params) -> list[Permission]:
+        """What a request of CloudWatch needs, as at the gateway."""
+        return [] if self._authorizer is None else needed(action, params, self._context)
+
+    def require_each(self, permissions: list[Permission], action: str, params: Params) -> None:
+        """Refuse a request if something of what it needs is not allowed.
+
+        Raises:
+            AccessDenied: it is not.
+            LookupError: what a queue says was not learned before.
+        """
+        for permission in permissions:
+            decision = self._decision(permission, action=action, params=params)
+            if not decision.is_allowed:
+                raise denied(self._caller, decision, permission, self._context)
+            if decision.in_queue_policy:
+                self._relies.add(permission.queue)
+
+    @property
+    def putter(self) -> PutBy | None:
+        """Whose right to send messages an alarm has that is put now, when `require_each` was asked.
+
+        None = of nobody, who may do everything.
+        """
+        return None if self._authorizer is None else PutBy(self._caller.arn, tuple(sorted(self._relies)))
+
     def require_somewhere(self, permission: str) -> None:
         """Refuse what is allowed nowhere.
 
@@ -103,14 +130,19 @@ class Rights:
             raise self._refusal(_permissions(permission, "")[0])
 
     def _decision(
-        self, permission: Permission, facts: QueueFacts | None = None, params: Params | None = None
+        self,
+        permission: Permission,
+        facts: QueueFacts | None = None,
+        *,
+        action: str = "",
+        params: Params | None = None,
     ) -> Decision:
         assert self._authorizer is not None
         facts = self._facts.get(permission.queue) if facts is None else facts
         if facts is None:
             raise LookupError(f"a queue must be learned first (visit.learn), got {permission.queue!r}")
         return self._authorizer.decision(
-            self._caller, permission, facts, self._request, self._context, permission.action, params or {}
+            self._caller, permission, facts, self._request, self._context, action, params or {}
         )
 
     def _refusal(self, permission: Permission) -> AccessDenied:
@@ -122,7 +154,7 @@ def _permissions(text: str, name: str) -> list[Permission]:
     for each in text.split(" or "):
         service, _, action = each.partition(":")
         if service == "cloudwatch":
-            found.append(Permission(action, "", name or ALL_ALARMS, service))
+            found.append(Permission(action, "", name or EVERYTHING, service))
         else:
             found.append(Permission(action, possible(name), service=service))
     return found

@@ -209,6 +209,16 @@ class Visit:
             await self.learn(name)
         self.rights.require(permission, name, params)
 
+    async def require_action(self, action: str, params: Params) -> None:
+        """Go on only if the caller may send a request of CloudWatch to the gateway.
+
+        Raises:
+            AccessDenied: it may not.
+        """
+        permissions = self.rights.needed(action, params)
+        await self.learn(*{permission.queue for permission in permissions if permission.queue})
+        self.rights.require_each(permissions, action, params)
+
     async def require_all(self, needs: Needs) -> None:
         """Go on only if the caller has what a route needs.
 

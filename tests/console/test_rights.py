@@ -12,6 +12,7 @@ import pytest
 import rqsqs
 from rqsqs import _watched_files
 from rqsqs._core import flows
+from rqsqs._core.flows.alarms import read_some
 from rqsqs.console import Console, ConsoleSettings
 from rqsqs.console.pages import ACTIONS, PAGES
 from rqsqs.console.permissions import NEEDS
@@ -281,3 +282,24 @@ def test_nothing_at_all_is_changed_in_a_read_only_console(
             )
             assert not shown & {action.replace("{queue}", "orders") for action in ACTIONS}, path
     assert [event.id for event in connection.events()] == before
+
+
+def test_an_alarm_has_the_rights_of_who_put_it(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    set_policy(connection, connection.create_queue("pager"), "Allow", "sqs:SendMessage")
+    cloudwatch = {"Effect": "Allow", "Action": "cloudwatch:*", "Resource": "*"}
+    browser = as_user(("sqs:SendMessage", "orders"), policy=[cloudwatch])
+    fields = {"name": "late", "condition": "oldest_age_s > 300", "queue": "orders"}
+    targets = f"{ARN}orders {ARN}pager"
+    browser.do("/alarms", fields | {"alarm_actions": targets})
+    (found,) = connection.transport.run(read_some(connection.transport.space, ["late"])).alarms.values()
+    assert found.put_by is not None
+    assert found.put_by.arn.startswith("arn:aws:iam::000000000000:user/user")
+    assert found.put_by.relies == ("pager",)
+    connection.create_queue("secret")
+    assert browser.post("/alarms", fields | {"alarm_actions": f"{ARN}secret"}).status == 403
+    forbidden = {"ForAnyValue:StringLike": {"cloudwatch:AlarmActions": "*:orders"}}
+    deny = {"Effect": "Deny", "Action": "cloudwatch:PutMetricAlarm", "Resource": "*", "Condition": forbidden}
+    browser = as_user(("sqs:SendMessage", "*"), policy=[cloudwatch, deny])
+    assert browser.post("/alarms", fields | {"alarm_actions": f"{ARN}orders"}).status == 403
+    assert browser.post("/alarms", fields | {"alarm_actions": f"{ARN}secret"}).status == 303

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from rqsqs import Alarm, AlarmEvent, AlarmInfo, CompositeAlarm
 from rqsqs._action_targets import SendTo, parse_target
 from rqsqs._base_message import moment
+from rqsqs._core.actors import putter
 from rqsqs.alarms.conditions import alarm_from, condition_of
 from rqsqs.alarms.conditions import defaults as defaults_of
 from rqsqs.alarms.math import measured, of_histories
@@ -150,11 +151,12 @@ async def change(visit: Visit) -> Response:
 async def _put(visit: Visit, alarm: Alarm | CompositeAlarm) -> None:
     """Set an alarm, if the caller may do that, and send to the queues that its actions send to."""
     action = "PutMetricAlarm" if isinstance(alarm, Alarm) else "PutCompositeAlarm"
-    await visit.require(f"cloudwatch:{action}", alarm.name)
+    await visit.require_action(action, alarm.to_json())
     for target in (*alarm.alarm_actions, *alarm.ok_actions, *alarm.insufficient_data_actions):
         parsed = parse_target(target)
         if isinstance(parsed, SendTo):
             await visit.require("sqs:SendMessage", parsed.queue)
+    putter.set(visit.rights.putter)
     await visit.connection.alarms.put(alarm)
 
 
