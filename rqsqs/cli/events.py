@@ -80,7 +80,7 @@ def show(
       policy-changed, tags-changed, queue-paused, queue-resumed,
       group-paused, group-resumed, redrive-started, redrive-ended,
       dead-lettered, damage-found, worker-lost, access-denied,
-      alarm-changed
+      alarm-changed, messages-changed
 
     \b
     Examples:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from rqsqs._core import flows
 from rqsqs.aio import Queue
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.reading_messages import SEARCHED, STATES, Row, Scan, Wanted, begin_scan, browse, rows_of
@@ -21,6 +22,7 @@ from rqsqs.inspection.words import counted
 from rqsqs.models import Counts, State
 
 PER_PAGE = 50
+MOST_TOLD = 10  # ids in an event
 FRESH_S = 2.0  # bodies may be large
 
 
@@ -123,21 +125,30 @@ async def _each(visit: Visit, verb: str, change: Change) -> Response:
     chosen = [str(text) for text in form.getlist("id")]
     if not chosen:
         raise NothingChosen
-    done = gone = taken = 0
+    done, gone, taken = list[str](), 0, 0
     for text in chosen:
         message_id, _, group = text.partition(" ")
         try:
             if await change(queue, form, message_id, unquote(group) or None):
-                done += 1
+                done.append(message_id)
             else:
                 gone += 1
         except MessageNotAvailable:
             taken += 1
+    await tell(visit, queue, verb, done)
     visit.changed()
-    parts = [f"{counted(done, 'message')} {verb}"]
+    parts = [f"{counted(len(done), 'message')} {verb}"]
     parts += [f"{gone:,} not there any more"] if gone else []
     parts += [f"{taken:,} in flight: their receivers decide about them"] if taken else []
     return visit.back_to(list_url(visit, queue.name, form.get("state")), f"{', '.join(parts)}.")
+
+
+async def tell(visit: Visit, queue: Queue, change: str, message_ids: Sequence[str]) -> None:
+    """Tell as an event what somebody did with messages."""
+    if message_ids:
+        space, ids = visit.connection.transport.space, list(message_ids[:MOST_TOLD])
+        detail = {"change": change, "count": len(message_ids), "messages": ids}
+        await visit.connection.transport.run(flows.tell(space, "messages-changed", queue.name, detail=detail))
 
 
 def list_url(visit: Visit, queue: str, state: Any = None) -> str:

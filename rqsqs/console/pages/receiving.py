@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
 
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from rqsqs._core import ids, receipts
 from rqsqs.aio import Queue
-from rqsqs.console.pages.messages import list_url
+from rqsqs.console.pages.messages import list_url, tell
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.reading_messages import Row, find, row_of
 from rqsqs.console.refusals import NothingChosen
@@ -28,7 +28,7 @@ DEFAULT_HOLD = "5m"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A received message; `row` is None if it is not held any more."""
+    """A received message: its receipt for the form, and its row, None if it is not held any more."""
 
     field: str
     message_id: str
@@ -47,15 +47,9 @@ async def receive(visit: Visit) -> Response:
     number = whole_of("how many", str(form.get("number", "")), 1)
     hold = seconds_of("hold for", str(form.get("hold", "")))
     found = await queue.receive(min(max(number, 1), MOST), wait=0, visibility_timeout=hold)
+    await tell(visit, queue, "received", [m.message_id for m in found])
     visit.changed()
-    held = [
-        Held(
-            f"{m.message_id} {visit.sealed(m.receipt_handle)} {quote(m._delivery.group_name)}",
-            m.message_id,
-            row_of(m, "in_flight"),
-        )
-        for m in found
-    ]
+    held = [Held(visit.sealed(m.receipt_handle), m.message_id, row_of(m, "in_flight")) for m in found]
     told = f"{counted(len(held), 'message')} received." if held else "There is no message to receive now."
     return visit.page("receive.html", _page(queue.name, held, told))
 
@@ -94,11 +88,14 @@ async def _settle(visit: Visit, verb: str, change: Change, *, is_end: bool = Tru
         raise NothingChosen
     failures: list[FailedEntry] = []
     try:
-        await change(queue, form, [visit.unsealed(_parts(text)[1]) for text in chosen])
+        await change(queue, form, [visit.unsealed(text) for text in chosen])
     except BatchFailed as error:
         failures = [each for each in error.results if isinstance(each, FailedEntry)]
-    visit.changed()
     failed = {chosen[each.index] for each in failures}
+    await tell(
+        visit, queue, verb.partition(" ")[0], [_whose(visit, queue, text)[0] for text in chosen if text not in failed]
+    )
+    visit.changed()
     told = f"{counted(len(chosen) - len(failed), 'message')} {verb}."
     if failures:
         told += f" {len(failures)} not: {failures[0].error}"
@@ -106,20 +103,24 @@ async def _settle(visit: Visit, verb: str, change: Change, *, is_end: bool = Tru
     if not left:
         return visit.back_to(list_url(visit, queue.name), told)
     return visit.page(
-        "receive.html", _page(queue.name, list(await asyncio.gather(*[_held(queue, t) for t in left])), told)
+        "receive.html", _page(queue.name, list(await asyncio.gather(*[_held(visit, queue, t) for t in left])), told)
     )
 
 
-async def _held(queue: Queue, text: str) -> Held:
-    message_id, _, group = _parts(text)
+async def _held(visit: Visit, queue: Queue, text: str) -> Held:
+    message_id, group = _whose(visit, queue, text)
     found = await find(queue, message_id, group or None)
     return Held(text, message_id, row_of(*found) if found is not None and found[1] == "in_flight" else None)
 
 
-def _parts(text: str) -> tuple[str, str, str]:
-    message_id, _, rest = text.partition(" ")
-    handle, _, group = rest.partition(" ")
-    return message_id, handle, unquote(group)
+def _whose(visit: Visit, queue: Queue, text: str) -> tuple[str, str]:
+    """Id and group of the message of a receipt.
+
+    Raises:
+        ReceiptHandleIsInvalid: it is none.
+    """
+    receipt = receipts.decode(queue._ref, visit.unsealed(text))
+    return ids.message_id(receipt.key, receipt.partition.node), receipt.group
 
 
 def _page(queue: str, held: list[Held], told: str) -> Values:

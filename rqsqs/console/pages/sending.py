@@ -11,7 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from rqsqs.console.pages.message import find_message
-from rqsqs.console.pages.messages import list_url
+from rqsqs.console.pages.messages import list_url, tell
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.permissions import LOOK_INTO
 from rqsqs.console.visits import Values, Visit
@@ -55,6 +55,8 @@ async def send(visit: Visit) -> Response:
         filled = _values(text, kind, _text(form, "group"), _text(form, "deduplication_id"), due, rows)
         filled["failure"] = str(error)
         return visit.page("send.html", await _page(visit, queue.name, filled), 400)
+    if not sent.is_duplicate:
+        await tell(visit, queue, "sent", [sent.message_id])
     visit.changed()
     told = f"Sent {sent.message_id}."
     if sent.is_duplicate:
