@@ -9,9 +9,9 @@ from typing import Any
 
 KINDS = (
     "queue-created", "queue-deleted", "queue-purged", "settings-changed", "policy-changed", "tags-changed",
-    "queue-paused", "queue-resumed", "group-paused", "group-resumed", "redrive-started", "redrive-ended",
-    "dead-lettered", "damage-found", "worker-lost", "access-denied", "alarm-changed",
-    "messages-changed",
+    "queue-paused", "queue-resumed", "group-paused", "group-resumed", "redrive-started", "redrive-cancelled",
+    "redrive-ended", "worker-commanded", "dead-lettered", "damage-found", "worker-lost", "access-denied",
+    "alarm-changed", "messages-changed",
 )  # fmt: skip
 APIS = ("native", "boto3", "cli", "worker", "gateway", "console")
 

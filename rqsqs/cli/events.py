@@ -78,7 +78,8 @@ def show(
     Kinds:
       queue-created, queue-deleted, queue-purged, settings-changed,
       policy-changed, tags-changed, queue-paused, queue-resumed,
-      group-paused, group-resumed, redrive-started, redrive-ended,
+      group-paused, group-resumed, redrive-started,
+      redrive-cancelled, redrive-ended, worker-commanded,
       dead-lettered, damage-found, worker-lost, access-denied,
       alarm-changed, messages-changed
 

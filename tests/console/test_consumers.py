@@ -72,7 +72,9 @@ def test_a_group_shows_what_blocks_it_and_who_has_that(browser: Browser, emails:
 
 
 @pytest.mark.parametrize("command", ["drain", "evict"])
-def test_workers_get_commands(browser: Browser, emails: rqsqs.Queue, worker: Running, command: str) -> None:
+def test_workers_get_commands(
+    browser: Browser, connection: rqsqs.Connection, emails: rqsqs.Queue, worker: Running, command: str
+) -> None:
     emails.send("x", group="a")
     consumer = holding(emails)
     page = browser.do(f"/queues/emails.fifo/consumers/{command}", {"consumer": consumer.consumer_id, "of": "all"})
@@ -80,6 +82,8 @@ def test_workers_get_commands(browser: Browser, emails: rqsqs.Queue, worker: Run
     wait_for(lambda: all(each.state in ("draining", "evicted") for each in emails.consumers()))
     if command == "evict":
         wait_for(lambda: emails.counts().visible == 1)
+    (event,) = connection.events(kind="worker-commanded")
+    assert (event.who.api, event.detail) == ("console", {"worker": consumer.consumer_id, "command": command})
     answer = browser.post(f"/queues/emails.fifo/consumers/{command}", {"consumer": HOSTILE})
     assert answer.status == 400
     assert "<b>" not in answer.html

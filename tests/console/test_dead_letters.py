@@ -182,7 +182,7 @@ def test_chosen_ones_go_where_they_are_told_to(
 
 
 def test_a_redrive_shows_how_far_it_is_and_is_cancelled(
-    browser: Browser, orders: rqsqs.Queue, dead: rqsqs.Queue
+    browser: Browser, connection: rqsqs.Connection, orders: rqsqs.Queue, dead: rqsqs.Queue
 ) -> None:
     die_of(orders, 50, "KeyError", "a")
     browser.do("/queues/dead/redrive", {"do": "move", "rate": "1"})
@@ -198,6 +198,8 @@ def test_a_redrive_shows_how_far_it_is_and_is_cancelled(
     assert "is running; there can be one at a time" in browser.post("/queues/dead/redrive", {"do": "move"}).text
     assert "is being cancelled" in browser.do("/queues/dead/moves/cancel", {"task": task}).text
     assert moved(dead).status == "CANCELLED"
+    (event,) = connection.events(kind="redrive-cancelled")
+    assert (event.who.api, event.detail["task"]) == ("console", task)
     assert browser.post("/queues/dead/moves/cancel", {"task": "none"}).status == 400
     assert browser.post("/queues/dead/moves/cancel", {"task": task}).status == 400
 
@@ -264,6 +266,13 @@ def test_another_console_goes_on_with_a_redrive(
     (task_id, before), *_ = client.hgetall(f"{prefix}:{{dead/0}}:dead:tasks").items()
     assert json.loads(before)["status"] == "RUNNING"
     assert json.loads(before)["moved"] < 20
+    read_only = ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix), is_read_only=True)
+    wait_for(lambda: any(is_orphan for _, is_orphan in dead._run(moves.list_tasks(dead._ref))))
+    with running(read_only) as address:  # that only looks
+        browser = Browser(address)
+        for path in ("/moves", "/queues/dead/moves", "/queues/dead/dead-letters"):
+            assert browser.get(path).status == 200
+    assert json.loads(client.hget(f"{prefix}:{{dead/0}}:dead:tasks", task_id)) == json.loads(before)
     with running(settings) as address:
         browser = Browser(address)
         wait_for(lambda: "completed" in browser.get("/moves").text)

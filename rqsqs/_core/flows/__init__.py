@@ -20,7 +20,7 @@ from rqsqs._core.flows.browse import (
     reschedule,
 )
 from rqsqs._core.flows.chosen_moves import move_chosen
-from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, release
+from rqsqs._core.flows.consumers import beat, finish, finish_and_receive, order_consumer, release
 from rqsqs._core.flows.events import tell
 from rqsqs._core.flows.metrics import Doubt, all_metrics, doubts, metrics, metrics_of_those_there
 from rqsqs._core.flows.moves import cancel_move, drive_move, list_moves, start_move
@@ -47,5 +47,5 @@ from rqsqs._core.flows.receive import (
 from rqsqs._core.flows.send import SendOne, SendWithOptions, send_messages
 from rqsqs._core.flows.settle import CHANGED, DELETED, DeleteOne, change_visibility, delete_messages
 from rqsqs._core.flows.waiting import holding
-from rqsqs._core.operations.consumers import list_consumers, order_consumer
+from rqsqs._core.operations.consumers import list_consumers
 from rqsqs._core.operations.queues import dead_letter_sources, get_queue, get_tags, list_queues

@@ -7,6 +7,7 @@ from typing import Any
 
 from rqsqs._core import operations, portions
 from rqsqs._core.delivery import Delivery
+from rqsqs._core.flows.events import tell
 from rqsqs._core.flows.receive import MOST_BESIDE, ReceiveSpec, may_stay, receive_after
 from rqsqs._core.flows.settle import DELETED, delete_at, safely
 from rqsqs._core.flows.topology import adopt_shard
@@ -166,6 +167,14 @@ def beat(
                 positions = range(len(mine))
             lost += [mine[i] for i in positions]
     return order, lost
+
+
+def order_consumer(q: QueueRef, consumer_id: str, command: str) -> Flow[bool]:
+    """Give a worker a command, "drain" or "evict"; False if there is no such worker."""
+    is_there: bool = yield consumers.order_consumer(q, consumer_id, command)
+    if is_there:
+        yield from tell(q.space, "worker-commanded", q.name, detail={"worker": consumer_id, "command": command})
+    return is_there
 
 
 def _by_partition(deliveries: Sequence[Delivery]) -> list[tuple[Partition, list[Delivery]]]:

@@ -124,11 +124,14 @@ def _driver(q: QueueRef, task_id: str, durability: Durability | None) -> Spawn:
     return Spawn(make, f"rqsqs-move-{q.name}")
 
 
-def list_moves(q: QueueRef, limit: int = 10, durability: Durability | None = None) -> Flow[list[MoveTask]]:
-    """The move tasks of a queue, newest first. One whose driver is gone is taken over, with this durability."""
+def list_moves(
+    q: QueueRef, limit: int = 10, durability: Durability | None = None, *, is_read_only: bool = False
+) -> Flow[list[MoveTask]]:
+    """The move tasks of a queue, newest first. One whose driver is gone is taken over, with this durability, unless
+    nothing may be changed."""
     found = yield moves.list_tasks(q)
     for task, is_orphan in found:
-        if is_orphan:
+        if is_orphan and not is_read_only:
             status, _ = yield moves.update(q, task.task_id, "adopt")
             if status:
                 yield _driver(q, task.task_id, durability)
@@ -143,6 +146,7 @@ def cancel_move(q: QueueRef, task_id: str) -> Flow[int]:
     """
     try:
         _, moved = yield moves.update(q, task_id, "cancel")
+        yield from tell(q.space, "redrive-cancelled", q.name, detail={"task": task_id, "moved": int(moved)})
     except ResourceNotFound:
         raise ResourceNotFound(f"there is no move task {task_id!r} of {q.name!r}", detail="task") from None
     except MoveTaskRefused as e:

@@ -13,12 +13,12 @@ from urllib.parse import unquote
 from starlette.responses import Response
 
 from rqsqs.console.letters import Census, Count, Damaged, Stride, look
-from rqsqs.console.pages.moves import REASONS, RUNNING
+from rqsqs.console.pages.moves import REASONS, RUNNING, moves_of
 from rqsqs.console.pages.queues import read_looks
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.refusals import ConsoleRefusal
 from rqsqs.console.visits import Visit
-from rqsqs.errors import QueueDoesNotExist, ResourceNotFound
+from rqsqs.errors import QueueDoesNotExist
 from rqsqs.inspection import words
 from rqsqs.inspection.causes import HOUR_S, Kind, cause_and_source
 from rqsqs.metric_models import HistoryPoint
@@ -241,10 +241,7 @@ async def _common(visit: Visit) -> dict[str, Any]:
         count = await _census(visit, queue.name).go_on(visit.connection, queue.name)
         counts = await queue.counts()
         policy = (await queue.info()).attributes.get("RedrivePolicy")
-        try:
-            tasks = await queue.move_tasks() if sources else []
-        except ResourceNotFound:  # deleted meanwhile
-            tasks = []
+        tasks = await moves_of(visit, queue.name) if sources else []
         running = [task for task in tasks if task.status in RUNNING]
         return sources, _target(policy), count, running, counts.visible + counts.in_flight + counts.delayed
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from rqsqs._core import flows
 from rqsqs.console.pages.queues import read_looks
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.refusals import NotFound
 from rqsqs.console.visits import Visit
-from rqsqs.errors import ResourceNotFound
+from rqsqs.errors import QueueDoesNotExist, ResourceNotFound
 from rqsqs.models import MoveTask
 
 RUNNING = ("RUNNING", "CANCELLING")
@@ -29,7 +30,7 @@ async def of_queue(visit: Visit) -> Shown:
     """The moves out of a queue."""
     queue = visit.queue()
     try:
-        tasks = await visit.read(("moves", queue.name), queue.move_tasks)
+        tasks = await visit.read(("moves", queue.name), lambda: tasks_of(visit, queue.name))
     except ResourceNotFound:
         raise NotFound(f"queue: {queue.name}") from None
     values = {"queue": queue.name, "tab": "moves", "title": f"Moves of {queue.name}", "section": "Queues"}
@@ -67,9 +68,15 @@ async def cancel(visit: Visit) -> Response:
 async def moves_of(visit: Visit, name: str) -> list[MoveTask]:
     """The last moves out of a queue."""
     try:
-        return await visit.connection.queue(name).move_tasks()
-    except ResourceNotFound:  # deleted meanwhile
+        return await tasks_of(visit, name)
+    except (ResourceNotFound, QueueDoesNotExist):  # deleted meanwhile
         return []
+
+
+async def tasks_of(visit: Visit, name: str) -> list[MoveTask]:
+    """The same of a queue that is there. A read-only console takes no move over whose process is gone."""
+    transport, is_read_only = visit.connection.transport, visit.console.settings.is_read_only
+    return await transport.run(flows.list_moves(transport.queue(name), is_read_only=is_read_only))
 
 
 def listed(tasks: list[MoveTask]) -> dict[str, Any]:
