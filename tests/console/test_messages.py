@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import re
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 import rqsqs
-from rqsqs.console import ConsoleSettings
-from rqsqs.gateway import GatewaySettings
+from rqsqs.console import Console, ConsoleSettings
+from rqsqs.gateway import Gateway, GatewaySettings
 from tests.console.conftest import Browser, Page, running
+from tests.model.harness import client
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\x1b[2J'
 IDS = re.compile(r'id="m-([0-9a-f-]{36})"')
@@ -475,13 +477,30 @@ def test_a_read_only_console_offers_no_change_and_makes_none(orders: rqsqs.Queue
     assert [m.receive_count for m in orders.peek(10)] == [0]
 
 
+def test_it_works_below_a_path_of_the_gateway(
+    orders: rqsqs.Queue, valkey_url: str, prefix: str, connection: rqsqs.Connection
+) -> None:
+    settings = GatewaySettings(url=valkey_url, prefix=prefix)
+    with running(Gateway(settings, mounted={"/console": Console(ConsoleSettings(settings))})) as address:
+        browser = Browser(address)
+        page = browser.get("/console/queues/orders/send")
+        (token,) = set(fields(page, "token"))
+        assert 'action="/console/queues/orders/send"' in page.html
+        answer = browser.post("/console/queues/orders/send", {"body": "x", "kind": "text", "token": token})
+        assert answer.headers["location"] == "/console/queues/orders/messages"
+        page = browser.get(answer.headers["location"])
+        assert "Sent " in page.text
+        (message_id,) = ids(page)
+        page = browser.get(f"/console/queues/orders/messages/{message_id}")
+        for url in re.findall(r'(?:href|action|formaction)="(/[^"]*)"', page.html):
+            assert url.startswith("/console/")
+
+
 def test_what_cannot_be_read_is_shown_as_that(
     browser: Browser, orders: rqsqs.Queue, valkey_url: str, prefix: str
 ) -> None:
-    import redis
-
     good, bad = orders.send("good"), orders.send("bad")
-    with redis.Redis.from_url(valkey_url) as server:
+    with contextlib.closing(client(valkey_url)) as server:
         server.lset(f"{prefix}:{{orders/0}}:orders:ready", 3, b"\xc1nonsense")
     page = browser.get("/queues/orders/messages")
     assert ids(page) == [good.message_id, bad.message_id]
