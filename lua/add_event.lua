@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 Add an event to the stream of a prefix: something was done to a queue, or happened to one.
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 Append to the history of a queue what happened since the last sample of its metrics. Nothing happens if this minute, or
 a later one, has been sampled: two samplers do no harm. Nor if the metrics were read before the last sample was

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 Append to the history of the memory of the server, once a minute: two samplers do no harm.
 

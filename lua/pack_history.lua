@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 Replace the rows of an hour by what they were packed into. Nothing happens if another sampler did so.
 

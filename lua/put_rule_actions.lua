@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 Say how far rules have seen events, and put the actions of those that matched into the outbox, in one step: so none is
 missed, and none is put twice, whoever reads events.

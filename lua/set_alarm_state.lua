@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 Give an alarm another state, if nobody else did meanwhile: state, history and actions in one step. So each transition
 happens once, and has its actions, whoever evaluates.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 --[[
 Take a lease, or keep it: of several processes that could do something, one does it.
 

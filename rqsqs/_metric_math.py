@@ -285,7 +285,7 @@ def _running_sum(series: Series, _: int) -> Series:
     total, found = 0.0, []
     for value in series:
         total += value or 0.0
-        found.append(None if value is None else total)
+        found.append(None if value is None or not math.isfinite(total) else total)
     return tuple(found)
 
 
@@ -326,7 +326,7 @@ def _filled(series: Series, filler: Value) -> Series:
         for left, right in pairwise(known):
             low, high = series[left] or 0.0, series[right] or 0.0
             for n in range(left + 1, right):
-                found[n] = low + (high - low) * (n - left) / (right - left)
+                found[n] = _calculated(operator.add, low, (high - low) * (n - left) / (right - left))
         return tuple(found)
     if isinstance(filler, tuple):
         return tuple([b if a is None else a for a, b in zip(series, filler, strict=True)])
@@ -390,7 +390,8 @@ def _sort(queries: Queries, arguments: Sequence[Value]) -> Value:
 
     def key(n: int) -> float:
         known = [one for one in array.series[n] if one is not None]
-        return function(known) if known else -math.inf
+        found = _calculated(function, known) if known else None
+        return -math.inf if found is None else found
 
     return array.chosen(sorted(range(len(array.series)), key=key, reverse=direction == "DESC")[:most])
 

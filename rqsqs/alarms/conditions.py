@@ -23,6 +23,7 @@ _THRESHOLD = re.compile(
 SIGNS = {name: sign for sign, name in OPERATORS.items()}
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IN_FLIGHT = 120_000  # of SQS
+SERVER_MEMORY = "server-memory"  # the name of the alarm that all queues share
 
 
 def alarm_from(name: str, condition: str, options: Mapping[str, Any]) -> Alarm | CompositeAlarm:
@@ -127,7 +128,7 @@ def defaults(
         found.insert(1, alarm("dead-letters", "visible > 0", description, 1, queue=dead_letter_queue))
     memory = "The server has used more than 80 % of its memory: when it is full, sends are refused."
     options = common | {"evaluation_periods": 5, "datapoints_to_alarm": 3, "description": memory}
-    of_server = alarm_from("server-memory", "memory_used_percent > 80", options)
+    of_server = alarm_from(SERVER_MEMORY, "memory_used_percent > 80", options)
     assert isinstance(of_server, Alarm)
     found.append(of_server)
     return found

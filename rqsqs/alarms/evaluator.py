@@ -184,12 +184,15 @@ def _evaluate(
             return True
         try:
             decision = decide(alarm, histories, minute, known)
+            if decision.state == known.state.value:
+                return True
+            text, data = reason_of(alarm, decision), reason_data_of(alarm, decision, now_ms)
         except RequestError as error:
             log.warning("the alarm %r was not evaluated: %s", name, error)
             return False
-        if decision.state == known.state.value:
-            return True
-        text, data = reason_of(alarm, decision), reason_data_of(alarm, decision, now_ms)
+        except Exception:
+            log.exception("the alarm %r was not evaluated, by a mistake of ours", name)
+            return False
         state = following(known.state, decision.state, text, data, now_ms)
         if (yield transition(space, known, state, minute=minute)):
             alarms[name] = moved(known, state)

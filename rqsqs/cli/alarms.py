@@ -150,7 +150,6 @@ def set_alarm(
             extra = "queue, statistic, period, periods, datapoints and missing"
             raise click.UsageError(f"a rule over other alarms has no {extra}: they belong to these") from None
     for alarm in found:
-        _check_actions(alarm)
         alarms.put(alarm)
         yield Done(f"set {alarm.name}", alarm=alarm.name, set=True)
     say_who(alarms.evaluation())
@@ -269,13 +268,15 @@ def defaults(
     are received far more often than deleted; messages wait and nobody receives; nearly as many messages are in flight
     as SQS allows. Those that are there already are replaced.
 
-    The last one, server-memory, is of the server: it has used 80 % of its memory. All queues share it.
+    The last one, server-memory, is of the server: it has used 80 % of its memory. All queues share it, so it stays as
+    it is if it is there.
 
     \b
     Examples:
       rqsqs alarms defaults orders --dry-run
       rqsqs alarms defaults orders --action https://example.com/T0
     """
+    from rqsqs.alarms.conditions import SERVER_MEMORY
     from rqsqs.alarms.conditions import defaults as defaults_of
 
     connection = settings.connect()
@@ -283,8 +284,11 @@ def defaults(
     if dry_run:
         yield Lines([f"{alarm.name}  {condition_of(alarm)}" for alarm in found], alarms=[a.to_json() for a in found])
         return OK
+    is_there = any(info.name == SERVER_MEMORY for info in connection.alarms.list(SERVER_MEMORY))
     for alarm in found:
-        _check_actions(alarm)
+        if alarm.name == SERVER_MEMORY and is_there:
+            yield Done(f"{alarm.name} is there already, and stays as it is", alarm=alarm.name, set=False)
+            continue
         connection.alarms.put(alarm)
         yield Done(f"set {alarm.name}: {condition_of(alarm)}", alarm=alarm.name, set=True)
     say_who(connection.alarms.evaluation())
@@ -309,13 +313,6 @@ def _read(file: str) -> list[rqsqs.Alarm | rqsqs.CompositeAlarm]:
     return [
         alarm_of({k: v for k, v in one.items() if k not in of_state} if isinstance(one, dict) else one) for one in each
     ]
-
-
-def _check_actions(alarm: rqsqs.Alarm | rqsqs.CompositeAlarm) -> None:
-    from rqsqs.alarms.actions import parse_target
-
-    for action in (*alarm.alarm_actions, *alarm.ok_actions, *alarm.insufficient_data_actions):
-        parse_target(action)
 
 
 def _record(info: rqsqs.AlarmInfo) -> Record:

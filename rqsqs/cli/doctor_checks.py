@@ -209,7 +209,8 @@ def rights(server: Server) -> Iterator[Finding]:
     if server.is_cluster:
         advice += " +cluster|slots"
     try:
-        sha = client.script_load("redis.call('TIME') return redis.call('SET', KEYS[1], '1', 'PX', '1000')")
+        script = "redis.call('TIME') return redis.call('SET', KEYS[1], '1', 'PX', '1000')"
+        sha = client.script_load(f"#!lua flags=allow-oom\n{script}")  # full memory is no question of rights
         client.evalsha(sha, 1, probe)
         client.blpop([f"{probe}:wakeups"], 0.001)
     except redis.ResponseError as error:

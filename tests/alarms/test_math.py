@@ -110,6 +110,9 @@ def value(expression: str, **series: Series) -> Value:
         ("FIRST(SORT([m2, m1], MIN, ASC))", (30, 20, 0, 0, 10)),
         ("TIME_SERIES(METRIC_COUNT(SORT(METRICS(), SUM, DESC, 2)))", (2,) * 5),
         ("TIME_SERIES(METRIC_COUNT(REMOVE_EMPTY([m1, m2, m3])))", (2,) * 5),
+        ("RUNNING_SUM(m1 * 5e306)", (1.5e308, _, _, _, _)),
+        ("FILL(IF(m2, (m2 - 10) * 1.7e307), LINEAR)", (1.7e308, 1.7e308, 1.7e308, _, -8.5e307)),
+        ("FIRST(SORT([m1 * 5e306, m2], SUM, DESC))", (20, _, 20, _, 5)),
         ("HOUR(m3)", (23, 23, 0, 0, 0)),
         ("MINUTE(m1)", (58, 59, 0, 1, 2)),
         ("DAY(m1) * 100 + DATE(m1)", (527, 527, 628, 628, 628)),
@@ -235,7 +238,7 @@ def test_the_datapoints_of_an_alarm() -> None:
 
 
 SIGNS = (*"+-*/^<()[],$", "==", "AND", "||", "\x00", "\x1b")
-OPERANDS = ("m1", "m2", "m3", "e", "1", "0", "2.5", "'m'", "REPEAT", "LINEAR", "ASC", "AVG")
+OPERANDS = ("m1", "m2", "m3", "e", "1", "0", "2.5", "1.7e308", "'m'", "REPEAT", "LINEAR", "ASC", "AVG")
 TOKENS = st.sampled_from([*SIGNS, *OPERANDS, *(f"{name}(" for name in FUNCTIONS)])
 
 

@@ -65,7 +65,8 @@ def test_defaults_are_those_that_a_queue_needs(run: Run, connection: rqsqs.Conne
     names = [info.name for info in connection.alarms.list("orders-")]
     assert names == ["orders-dead-letters", "orders-in-flight", "orders-no-consumer", "orders-old-messages",
                      "orders-received-again"]  # fmt: skip
-    run("alarms", "defaults", "dead")
+    assert "server-memory is there already" in run("alarms", "defaults", "dead").stderr
+    assert connection.alarms.get("server-memory").alarm.alarm_actions == ("log:",)
     assert len(connection.alarms.list("dead-")) == 4
     assert "failed" not in run("alarms", "run", "--once").stderr
     assert {info.state.value for info in connection.alarms.list()} == {"OK"}

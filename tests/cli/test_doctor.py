@@ -87,6 +87,9 @@ def test_memory_that_is_almost_full_fails(run: Run, start: Start) -> None:
     with redis.Redis.from_url(server.url) as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + 20_000)
         assert levels(run, server.url, code=1)["memory"] == "fail"
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - 20_000)
+        found = levels(run, server.url, code=1)
+        assert (found["memory"], found["rights"]) == ("fail", "ok")
 
 
 @pytest.mark.parametrize(

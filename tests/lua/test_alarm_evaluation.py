@@ -18,6 +18,7 @@ from rqsqs._core.operations import alarms as operations
 from rqsqs._core.operations.events import read_events
 from rqsqs._core.operations.metric_history import append
 from rqsqs.alarm_models import Alarm, CompositeAlarm, MetricQuery
+from rqsqs.alarms import evaluator
 from rqsqs.alarms.evaluator import Evaluator, evaluate_all
 from rqsqs.metric_models import QueueMetrics
 from tests.lua.conftest import Engine
@@ -113,6 +114,22 @@ def test_what_cannot_be_evaluated_is_counted_and_stops_nothing(engine: Engine, q
     done = a_minute(engine)
     assert (done.alarms, done.failed) == (3, 1)
     assert states(engine) == {"a": "OK", "b": "INSUFFICIENT_DATA", "c": "OK"}
+
+
+def test_a_mistake_of_ours_about_one_alarm_stops_no_other(
+    engine: Engine, q: QueueRef, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(engine, deep("a"), deep("b"), deep("c"))
+    known = evaluator.decide
+
+    def decide(alarm: Alarm, *rest: Any) -> Any:
+        return known(alarm, *rest) if alarm.name != "b" else 1 / 0
+
+    monkeypatch.setattr(evaluator, "decide", decide)
+    done = a_minute(engine)
+    assert (done.alarms, done.failed) == (3, 1)
+    assert states(engine) == {"a": "OK", "b": "INSUFFICIENT_DATA", "c": "OK"}
+    assert "the alarm 'b' was not evaluated" in caplog.text
 
 
 def test_metric_math_over_two_queues(engine: Engine, q: QueueRef) -> None:

@@ -1,7 +1,7 @@
 """Flows of events: what is told after something was changed, and what was told.
 
 Telling comes after the change, by a call of its own, as the stream is in a slot of its own. It never makes an operation
-fail: users of Redis without the right to write the stream, and a server whose memory is full, tell nothing.
+fail: users of Redis without the right to write the stream tell nothing.
 """
 
 from __future__ import annotations
