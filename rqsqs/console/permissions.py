@@ -54,7 +54,9 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "POST /queues/{queue}/purge": _needs("remove all messages", "sqs:PurgeQueue"),
     "POST /queues/{queue}/delete": _needs("delete a queue", "sqs:DeleteQueue"),
     "GET /queues/{queue}/settings": _needs(
-        "see settings and partitions, and with sqs:ListQueueTags tags", "sqs:GetQueueAttributes"
+        "see settings and partitions, with sqs:ListQueueTags tags, with sqs:ListDeadLetterSourceQueues whose dead "
+        "letters are there",
+        "sqs:GetQueueAttributes",
     ),
     "POST /queues/{queue}/settings": _needs("change settings", "sqs:SetQueueAttributes"),
     "POST /queues/{queue}/tags": _needs("set a tag", "sqs:TagQueue", is_named_later=True),

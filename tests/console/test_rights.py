@@ -303,3 +303,52 @@ def test_an_alarm_has_the_rights_of_who_put_it(as_user: LogIn, connection: rqsqs
     browser = as_user(("sqs:SendMessage", "*"), policy=[cloudwatch, deny])
     assert browser.post("/alarms", fields | {"alarm_actions": f"{ARN}orders"}).status == 403
     assert browser.post("/alarms", fields | {"alarm_actions": f"{ARN}secret"}).status == 303
+
+
+def test_settings_tell_no_more_than_is_allowed(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    dead = connection.create_queue("dead")
+    dead.tag({"team": "covert-team"})
+    connection.create_queue("covert-queue", dead_letter_queue="dead")
+    page = as_user(("sqs:GetQueueAttributes", "dead")).get("/queues/dead/settings")
+    assert page.status == 200
+    assert "covert" not in page.html
+    assert "You may not change them." in page.text
+    allowed = [(f"sqs:{name}", "dead") for name in ("GetQueueAttributes", "List*")]
+    page = as_user(*allowed).get("/queues/dead/settings")
+    assert "covert-team" in page.text
+    assert "dead letters of covert-queue" in page.text
+
+
+def test_conditions_on_tags_of_a_request_count(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    own = {"StringEquals": {"aws:RequestTag/team": "web"}, "ForAllValues:StringEquals": {"aws:TagKeys": ["team"]}}
+    tag = {"Effect": "Allow", "Action": "sqs:TagQueue", "Resource": "*", "Condition": own}
+    browser = as_user(("sqs:GetQueueAttributes", "*"), policy=[tag])
+    assert browser.post("/queues/orders/tags", {"name": "team", "value": "other"}).status == 403
+    assert browser.post("/queues/orders/tags", {"name": "owner", "value": "web"}).status == 403
+    assert browser.post("/queues/orders/tags", {"name": "team", "value": "web"}).status == 303
+    assert queue.tags() == {"team": "web"}
+
+
+def test_only_the_root_user_tries_policies_for_others(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    browser = as_user(("sqs:GetQueueAttributes", "*"))
+    form = {"policy": "", "action": "SendMessage"}
+    assert "user0 may not" in browser.post("/queues/orders/policy/try", form | {"who": "user0"}).text
+    page = browser.post("/queues/orders/policy/try", form | {"who": "ann"})
+    assert page.status == 400
+    assert "who must be" in page.text
+    assert 'value="ann"></option>' not in page.html
+
+
+def test_a_policy_that_takes_rights_away_counts_at_once(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    browser = as_user(("sqs:*", "orders"))
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "sqs:PurgeQueue", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    assert "Remove all messages" in browser.get("/queues/orders").text
+    browser.do("/queues/orders/policy", {"policy": policy})
+    assert "Remove all messages" not in browser.get("/queues/orders").text
+    assert browser.post("/queues/orders/purge", {"name": "orders"}).status == 403
+    kinds = [(event.kind, event.who.api) for event in connection.events()]
+    assert ("policy-changed", "console") in kinds

@@ -116,8 +116,8 @@ async def put_defaults(visit: Visit) -> Response:
     """Set the alarms that are worth having for a queue."""
     form = await visit.form()
     queue = visit.connection.queue(_text(form, "queue"))
-    found = defaults_of(queue.name, dead_letter_queue(await queue.info()), _text(form, "alarm_actions").split())
     await visit.require("sqs:GetQueueAttributes", queue.name)
+    found = defaults_of(queue.name, dead_letter_queue(await queue.info()), _text(form, "alarm_actions").split())
     for alarm in found:
         await _put(visit, alarm)
     visit.changed()

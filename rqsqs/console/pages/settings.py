@@ -143,6 +143,8 @@ async def show(visit: Visit) -> Shown:
         return await asyncio.gather(queue.info(), _parts(visit), queue.dead_letter_sources())
 
     info, parts, sources = await visit.read(("settings", queue.name), load, FRESH_S)
+    if not visit.may("sqs:ListDeadLetterSourceQueues"):
+        parts, sources = [part for part in parts if not part.source], []
     tags = None
     if visit.may("sqs:ListQueueTags"):
         tags = await visit.read(("tags", queue.name), queue.tags, FRESH_S)
