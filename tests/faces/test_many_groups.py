@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import rqsqs
+from rqsqs._core import flows
 from rqsqs._core.operations import browse as browsing
 from rqsqs.testing import VirtualClock
 
@@ -216,3 +217,16 @@ def test_among_many_groups_a_message_in_flight_is_left_to_its_receiver(queue: rq
     message.release()
     assert queue.cancel(message)
     assert queue.counts().visible == 1199
+
+
+def test_messages_of_more_groups_than_one_call_looks_at_count_once(queue: rqsqs.Queue) -> None:
+    for start in range(0, 2500, 500):
+        more = range(start, start + 500)
+        ids = [str(n) if queue.is_fifo else None for n in more]
+        queue.send_batch(
+            [rqsqs.Entry(n, group=f"g{n}", deduplication_id=id_) for n, id_ in zip(more, ids, strict=True)]
+        )
+    for _ in range(2):
+        queue.receive(100, visibility_timeout=0)
+        assert queue.counts().visible == 2500
+    assert [counts.visible for _, counts in queue._run(flows.partition_counts(queue._ref))] == [2500]

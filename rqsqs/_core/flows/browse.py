@@ -61,15 +61,13 @@ def partition_counts(q: QueueRef) -> Flow[list[tuple[Partition, Counts]]]:
 
 
 def _counts_of(q: QueueRef, p: Partition) -> Flow[Counts]:
-    numbers: dict[State, int] = {"visible": 0, "in_flight": 0, "delayed": 0}
+    """Each call says the numbers of all; what is continued is the search for the oldest."""
+    visible, in_flight, delayed, start = 0, 0, 0, 0
     oldest: list[int] = []
-    start = 0
     while start >= 0:
-        *found, first, start = yield from at(q, p, browsing.count(p, start), (0, 0, 0, None, -1))
+        visible, in_flight, delayed, first, start = yield from at(q, p, browsing.count(p, start), (0, 0, 0, None, -1))
         oldest += [first] if first is not None else []
-        for state, number in zip(numbers, found, strict=True):
-            numbers[state] += number
-    return Counts(**numbers, oldest_sent_at_ms=min(oldest, default=None))
+    return Counts(visible, in_flight, delayed, min(oldest, default=None))
 
 
 def _of_group(p: Partition, state: State, group: str, cursor: str) -> Flow[tuple[list[Delivery], str | None]]:
