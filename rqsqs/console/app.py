@@ -46,7 +46,7 @@ from .hub import Hub
 from .pages import ACTIONS, FILES, PAGES, PREFERENCES
 from .pages.shown import Shown
 from .permissions import NO_NEEDS, Needs, needs_of
-from .refusals import ConsoleRefusal, LoginNeeded, NotFound, NotPrivate, ReadOnly
+from .refusals import ConsoleRefusal, LoginNeeded, NotFound, NotPrivate, ReadOnly, TooLarge
 from .rendering import STATIC, render
 from .sessions import Sessions, is_private
 from .settings import ConsoleSettings
@@ -60,6 +60,7 @@ TICK_S = 1.0
 MOST_KEPT = 1_000
 SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has ended
 BEAT_S = 15.0  # a stream says something at least so often, or a proxy ends it
+STRANGER_BYTES, STRANGER_S = 16 * 1024, 30.0  # of forms that people fill in who are not logged in
 LARGEST_PART = 64 * 1024 * 1024
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -264,7 +265,12 @@ class Console:
                 await visit.require_all(needs)
                 if is_change and self.settings.is_read_only:
                     raise ReadOnly
-                return await function(visit)
+                if not needs.is_for_all:
+                    return await function(visit)
+                if not _is_small(request):
+                    raise TooLarge
+                async with asyncio.timeout(STRANGER_S):
+                    return await function(visit)
             except Exception as error:
                 return self._failed(request, visit, error)
             finally:
@@ -359,6 +365,12 @@ class Console:
         except Exception as refused:
             return self._failed(request, None, refused)
         return self._failed(request, visit, NotFound() if getattr(error, "status_code", 404) == 404 else error)
+
+
+def _is_small(request: Request) -> bool:
+    """Whether what a stranger sends may be read."""
+    length = request.headers.get("content-length", "")
+    return length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= STRANGER_BYTES
 
 
 def _is_live(request: Request) -> bool:

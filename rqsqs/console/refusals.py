@@ -56,6 +56,15 @@ class TooManyLogins(ConsoleRefusal):
         super().__init__("there were too many logins: wait a minute, and try again")
 
 
+class TooLarge(ConsoleRefusal):
+    """A form of somebody who is not logged in."""
+
+    status = 413
+
+    def __init__(self) -> None:
+        super().__init__("this form is too large: log in first")
+
+
 class NotPrivate(ConsoleRefusal):
     """Others could read the secret on its way."""
 

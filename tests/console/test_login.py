@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import redis
@@ -253,3 +254,14 @@ def test_static_files_need_no_login(browser: Browser) -> None:
     page = browser.get("/login")
     for url in re.findall(r'(?:href|src)="(/static/[^"]+)"', page.html):
         assert browser.get(url).status == 200
+
+
+def test_a_stranger_sends_no_large_form(browser: Browser, root: tuple[str, str]) -> None:
+    browser.get("/login")
+    assert log_in(browser, root, more="x" * 20_000).status == 413
+    connection = http.client.HTTPConnection(urlsplit(browser.address).netloc, timeout=60)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/login", iter([b"key_id=x&", b"secret=y"]), headers, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert log_in(browser, root).status == 303
