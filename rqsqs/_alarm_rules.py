@@ -26,10 +26,15 @@ _STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """Is the alarm in this state?"""
+    """Is the alarm in this state?
+
+    Attributes:
+        arn: what the rule calls it; "" = by its name.
+    """
 
     name: str
     state: str
+    arn: str = ""
 
 
 Step = Child | bool | Literal["AND", "OR", "NOT"]  # in the order of a stack: operands before their operator
@@ -44,6 +49,11 @@ def name_of(reference: str) -> str:
 def references(rule: str) -> tuple[str, ...]:
     """The names of the alarms in a rule, each once, in their order."""
     return tuple(dict.fromkeys(step.name for step in parse(rule) if isinstance(step, Child)))
+
+
+def arns(rule: str) -> dict[str, str]:
+    """The names of the alarms that a rule calls by ARNs, by these."""
+    return {step.arn: step.name for step in parse(rule) if isinstance(step, Child) and step.arn}
 
 
 @lru_cache(maxsize=1024)
@@ -69,7 +79,9 @@ def _parse(rule: str) -> tuple[Step, ...]:
             child = _CHILD.match(rule, place)
             if child is None or not (child[1] or child[2]):
                 raise _wrong(rule, place, f'the name of an alarm as in {word}(name) or {word}("name")')
-            steps.append(Child(name_of(child[1] or child[2]), word))
+            reference = child[1] or child[2]
+            name = name_of(reference)
+            steps.append(Child(name, word, "" if name == reference else reference))
             elements, wants_operand, place = elements + 1, False, child.end()
         elif not wants_operand and word == ")" and "(" in waiting:
             while (operator := waiting.pop()) != "(":

@@ -69,10 +69,11 @@ def describe_alarms_for_metric(ctx: Context, params: Params) -> ResponseFlow:
 
 
 def _check_combination(params: Params) -> None:
-    if "AlarmNames" in params and "AlarmNamePrefix" in params:
+    given = {name for name, value in params.items() if value != []}
+    if {"AlarmNames", "AlarmNamePrefix"} <= given:
         raise ValidationError("AlarmNamePrefix and AlarmNames cannot be specified together.")
     for name in ("ChildrenOfAlarmName", "ParentsOfAlarmName"):
-        if others := sorted(params.keys() - {name, "MaxRecords", "NextToken"}) if name in params else []:
+        if others := sorted(given - {name, "MaxRecords", "NextToken"}) if name in given else []:
             raise ValidationError(f"{name} cannot be specified together with {', '.join(others)}.")
 
 

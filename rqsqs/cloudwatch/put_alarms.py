@@ -7,12 +7,14 @@ from typing import Any
 
 from rqsqs import errors
 from rqsqs._alarm_checks import WEEK_S
+from rqsqs._alarm_rules import arns
 from rqsqs._core.flows import alarms as flows
 from rqsqs._core.flows.action_checks import actions_of, check_actions
 from rqsqs._core.operation import Flow
 from rqsqs.alarm_models import DAY_S, HOUR_S, OPERATORS, TREATMENTS, Alarm, CompositeAlarm, percentile_of
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 
+from .alarm_answers import alarm_arn
 from .constraints import check, in_their_words, shown
 from .errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter, ValidationError
 from .tags import tags_of
@@ -55,14 +57,26 @@ def _put(ctx: Context, params: Params, kind: type[Alarm | CompositeAlarm]) -> Fl
     tags_of(params.get("Tags", []))
     try:
         alarm = kind.from_json(params)
+        if isinstance(alarm, CompositeAlarm):
+            _check_arns(ctx, alarm.rule)
         yield from _check_actions(ctx, alarm)
         yield from flows.put(ctx.space, alarm, keeps_tags=True)
     except errors.InvalidParameterValue as error:
         if error.detail:
-            names = shown(error.detail)
-            text = f"Could not save the composite alarm as alarms [{names}] in the alarm rule do not exist"
-            raise ValidationError(text) from None
+            raise _no_such_alarms(error.detail) from None
         raise ValidationError(in_their_words(error)) from None
+
+
+def _check_arns(ctx: Context, rule: str) -> None:
+    """An ARN of another account or region is not that of the alarm which has its name here."""
+    if foreign := [arn for arn, name in arns(rule).items() if arn != alarm_arn(ctx, name)]:
+        raise _no_such_alarms(", ".join(foreign))
+
+
+def _no_such_alarms(names: str) -> ValidationError:
+    return ValidationError(
+        f"Could not save the composite alarm as alarms [{shown(names)}] in the alarm rule do not exist"
+    )
 
 
 def _check_actions(ctx: Context, alarm: Alarm | CompositeAlarm) -> Flow[None]:

@@ -8,6 +8,7 @@ from rqsqs._core.operation import Flow
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 from rqsqs.sqs.names import parse_arn
 
+from .alarm_answers import alarm_arn
 from .constraints import check, in_their_words, shown
 from .errors import InvalidParameterValue, TaggedResourceNotFound
 
@@ -70,7 +71,7 @@ def _alarm_of(ctx: Context, arn: str) -> str:
         rule = "ResourceARN must be that of an alarm, arn:PARTITION:cloudwatch:REGION:ACCOUNT:alarm:NAME"
         raise InvalidParameterValue(f"{rule}: nothing else has tags here, got {shown(arn)}.")
     name = parts.name.removeprefix(_PREFIX)
-    if not name or (parts.region, parts.account) != (ctx.region, ctx.account):
+    if not name or arn != alarm_arn(ctx, name):
         raise _not_found(arn)
     return name
 

@@ -331,6 +331,7 @@ def test_alarms_are_chosen_by_name_prefix_state_kind_and_action(cloudwatch: Clou
     assert names(cloudwatch, AlarmNames=[]) == ["orders dead", "orders late", "page"]
     told = refused(lambda: cloudwatch("DescribeAlarms", AlarmNames=["a"], AlarmNamePrefix="a"), ValidationError)
     assert told == "AlarmNamePrefix and AlarmNames cannot be specified together."
+    assert names(cloudwatch, AlarmNames=[], AlarmNamePrefix="orders l") == ["orders late"]
 
 
 def test_children_and_parents_are_told_shortly(cloudwatch: CloudWatch) -> None:
@@ -355,6 +356,7 @@ def test_children_and_parents_are_told_shortly(cloudwatch: CloudWatch) -> None:
         assert nothing == {"CompositeAlarms": [], "MetricAlarms": [], "LogAlarms": []}
         told = refused(lambda name=name: cloudwatch("DescribeAlarms", **{name: "a"}, StateValue="OK"), ValidationError)
         assert told == f"{name} cannot be specified together with StateValue."
+    assert cloudwatch("DescribeAlarms", ChildrenOfAlarmName="p1", AlarmNames=[], AlarmTypes=[])["MetricAlarms"]
 
 
 def test_alarms_of_a_metric(cloudwatch: CloudWatch) -> None:
@@ -387,7 +389,23 @@ def test_region_and_account_of_the_caller_are_in_arns_and_reasons(engine: Engine
     events = cloudwatch("DescribeAlarmHistory", AlarmTypes=["CompositeAlarm"], HistoryItemType="StateUpdate")
     assert f"{arn}late" in events["AlarmHistoryItems"][0]["HistoryData"]
     assert cloudwatch("ListTagsForResource", ResourceARN=arn + "page") == {"Tags": []}
-    refused(lambda: cloudwatch("ListTagsForResource", ResourceARN=ARN + "page"), TaggedResourceNotFound)
+    cloudwatch("PutCompositeAlarm", AlarmName="page 2", AlarmRule=f'ALARM("{arn}late") AND OK(page)')
+    foreign = (
+        ARN,
+        arn.replace("aws-cn", "aws"),
+        arn.replace("cn-north-1", "cn-northwest-1"),
+        arn.replace("111122223333", "444455556666"),
+    )
+    for other in foreign:
+        refused(
+            lambda other=other: cloudwatch("ListTagsForResource", ResourceARN=f"{other}page"), TaggedResourceNotFound
+        )
+        rule = f'ALARM("{other}late") OR OK({other}page) OR OK("{arn}late")'
+        told = refused(
+            lambda rule=rule: cloudwatch("PutCompositeAlarm", AlarmName="page 3", AlarmRule=rule), ValidationError
+        )
+        names = f"[{other}late, {other}page]"
+        assert told == f"Could not save the composite alarm as alarms {names} in the alarm rule do not exist"
 
 
 def test_many_children_that_change_at_once_fit_into_the_reason(engine: Engine) -> None:
