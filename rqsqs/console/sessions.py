@@ -88,9 +88,13 @@ class Sessions:
         about: bytes | None = await transport.run(sessions.read_session(transport.space, name, idle_ms=idle_ms))
         if about is None:
             return None
-        found = json.loads(about)
-        key = self._keys.current().active.get(found["key"])
-        return key.caller if key is not None and hmac.compare_digest(key.mark(name), found["mark"]) else None
+        try:
+            found = json.loads(about)
+            key_id, mark = str(found["key"]), str(found["mark"])
+        except (ValueError, LookupError, TypeError):  # damaged: log in again
+            return None
+        key = self._keys.current().active.get(key_id)
+        return key.caller if key is not None and hmac.compare_digest(key.mark(name).encode(), mark.encode()) else None
 
     def users(self, account: str) -> list[str]:
         """The users of an account that can log in."""

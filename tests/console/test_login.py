@@ -131,13 +131,38 @@ def test_a_wrong_key_is_refused_and_nobody_is_told_what_is_wrong(
     assert browser.get("/").status == 303
 
 
-def test_guesses_are_throttled(browser: Browser, root: tuple[str, str]) -> None:
-    for _ in range(sessions.LOGINS_AT_ONCE):
-        assert log_in(browser, (root[0], "guess")).status == 403
-    page = log_in(browser, root)
-    assert page.status == 429
-    assert page.headers["retry-after"]
-    assert browser.get("/").status == 303
+@pytest.mark.parametrize("what", ["address", "key"])
+def test_guesses_are_throttled(
+    valkey_url: str, prefix: str, keys: Path, root: tuple[str, str], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"address": ("LOGINS_PER_S", "LOGINS_AT_ONCE"), "key": ("GUESSES_PER_S", "GUESSES_AT_ONCE")}
+    per_s, at_once = names[what]
+    monkeypatch.setattr(sessions, per_s, 1e-6)
+    monkeypatch.setattr(sessions, at_once, 3)
+    with running(ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix, keys=keys))) as address:
+        for _ in range(3):
+            assert log_in(Browser(address), (root[0], "guess")).status == 403
+        browser = Browser(address)
+        page = log_in(browser, root)
+        assert page.status == 429
+        assert page.headers["retry-after"]
+        assert browser.get("/").status == 303
+        other = log_in(browser, ("AKIAOTHER", "guess"))
+        assert other.status == (429 if what == "address" else 403)
+
+
+def test_a_damaged_session_is_none(browser: Browser, root: tuple[str, str], valkey_url: str, prefix: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        for about in ("[]", "{", '{"key": [], "mark": 5}', '"x"', ""):
+            log_in(browser, root)
+            (key,) = client.keys(f"{prefix}:{{sessions}}:*")
+            client.set(key, f"99999999999999 {about}", keepttl=True)
+            assert browser.get("/").status == 303
+            client.delete(key)
+        log_in(browser, root)
+        (key,) = client.keys(f"{prefix}:{{sessions}}:*")
+        client.set(key, "x")
+        assert browser.get("/").status == 303
 
 
 def test_guesses_that_go_on_are_an_event(valkey_url: str, prefix: str, keys: Path, root: tuple[str, str]) -> None:
