@@ -59,6 +59,7 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
         "sqs:GetQueueAttributes",
     ),
     "POST /queues/{queue}/settings": _needs("change settings", "sqs:SetQueueAttributes"),
+    "POST /queues/{queue}/sources": _needs("say whose dead letters may come to a queue", "sqs:SetQueueAttributes"),
     "POST /queues/{queue}/tags": _needs("set a tag", "sqs:TagQueue", is_named_later=True),
     "POST /queues/{queue}/untag": _needs("remove a tag", "sqs:UntagQueue", is_named_later=True),
     "GET /queues/{queue}/policy": _needs("see the policy of a queue", "sqs:GetQueueAttributes"),

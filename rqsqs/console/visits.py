@@ -19,7 +19,8 @@ from rqsqs.aio import Connection, Queue
 from rqsqs.event_models import Actor
 from rqsqs.gateway.callers import Caller
 from rqsqs.gateway.request import HttpRequest
-from rqsqs.sqs.context import Params
+from rqsqs.sqs import Context
+from rqsqs.sqs.context import DEFAULT_ACCOUNT, Params
 
 from .access import Rights
 from .hub import FRESH_S
@@ -254,6 +255,13 @@ class Visit:
         """Read everything of this account again: somebody has changed something."""
         self.console.hub.forget(self.caller.account)
         self.console.forget_rights(self.caller.account, self._queue_name)
+
+    @property
+    def context(self) -> Context:
+        """Where actions of SQS are done for the caller."""
+        settings = self.console.settings.gateway
+        account = self.caller.account or DEFAULT_ACCOUNT
+        return Context(self.connection.transport.space, settings.region, account, settings.limits)
 
     # Receipts
 

@@ -231,3 +231,23 @@ def test_a_policy_that_sqs_would_refuse_is_not_set(browser: Browser, connection:
     page = browser.post("/queues/orders/policy", form)
     assert page.status == 400
     assert "Statements" in page.text
+
+
+def test_a_queue_says_whose_dead_letters_may_come(browser: Browser, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    dead = connection.create_queue("dead")
+    path = "/queues/dead/sources"
+    page = browser.do(path, {"permission": "byQueue", "sources": "orders\r\ninvoices"})
+    assert "whose dead letters may come here" in page.text
+    policy = json.loads(dead.info().attributes["RedriveAllowPolicy"])
+    assert policy["redrivePermission"] == "byQueue"
+    assert [arn.rpartition(":")[2] for arn in policy["sourceQueueArns"]] == ["orders", "invoices"]
+    form = filled_in(page)
+    assert form["permission"] == "byQueue"
+    assert form["sources"].split() == ["orders", "invoices"]
+    for wrong in ({"permission": HOSTILE}, {"permission": "byQueue", "sources": ""}):
+        answer = browser.post(path, wrong)
+        assert answer.status == 400
+        assert "<script>alert" not in answer.html
+    browser.do(path, {"permission": "denyAll"})
+    assert json.loads(dead.info().attributes["RedriveAllowPolicy"])["redrivePermission"] == "denyAll"

@@ -62,6 +62,7 @@ ACTIONS = {  # what changes something
     "/queues/{queue}/consumers/drain": consumers.drain,
     "/queues/{queue}/consumers/evict": consumers.evict,
     "/queues/{queue}/settings": settings.change,
+    "/queues/{queue}/sources": settings.allow_sources,
     "/queues/{queue}/tags": settings.tag,
     "/queues/{queue}/untag": settings.untag,
     "/queues/{queue}/policy": policy.change,

@@ -20,7 +20,6 @@ from rqsqs.gateway.permissions import OF_BATCHES, OF_RQSQS, Permission
 from rqsqs.gateway.policies import PolicyInvalid, RequestContext, read_queue_policy
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.sqs import ACTIONS, Context, perform
-from rqsqs.sqs.context import DEFAULT_ACCOUNT
 from rqsqs.sqs.names import is_account
 from rqsqs.sqs.policy_documents import read_policy
 
@@ -54,7 +53,7 @@ async def change(visit: Visit) -> Response:
         return visit.page("policy.html", values, 400)
     policy = _policy(form)
     text = json.dumps(json.loads(policy), separators=(",", ":"), ensure_ascii=False) if policy else ""
-    context = _context(visit)
+    context = visit.context
     params = {"QueueUrl": context.url_of(queue.name), "Attributes": {"Policy": text}}
     try:
         await visit.connection.transport.run(perform(context, "SetQueueAttributes", params))
@@ -85,7 +84,7 @@ async def _page(visit: Visit, form: FormData | None = None) -> Values:
         "explanation": None,
         "actions": [*SINGLE, *(f"rqsqs:{each}" for each in OF_RQSQS)],
         "users": _users(visit),
-        "example": _example(_context(visit), queue.name),
+        "example": _example(visit.context, queue.name),
         **NO_TRIAL,
         **given,
     }
@@ -101,7 +100,7 @@ async def _explained(visit: Visit, form: FormData) -> Values:
     if name not in actions.get(permission.service, ()):
         raise InvalidParameterValue(f"the action must be one of SQS or rqsqs, such as SendMessage, got {action[:80]!r}")
     tags = await visit.queue().tags() if visit.may("sqs:ListQueueTags") else {}
-    context = _context(visit)
+    context = visit.context
     given = dict(_pair(line) for line in str(form.get("conditions", "")).splitlines() if line.strip())
     request = HttpRequest("POST", b"/", b"", {})
     known = ConditionKeys(
@@ -146,12 +145,6 @@ def _users(visit: Visit) -> list[str]:
     if sessions is None:
         return []
     return sessions.users(visit.caller.account) if visit.caller.is_root else [visit.caller.name]
-
-
-def _context(visit: Visit) -> Context:
-    settings = visit.console.settings.gateway
-    space = visit.connection.transport.space
-    return Context(space, settings.region, visit.caller.account or DEFAULT_ACCOUNT, settings.limits)
 
 
 def _policy(form: FormData) -> str:

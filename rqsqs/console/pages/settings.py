@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,11 @@ from rqsqs.inspection.queues import dead_letter_queue, max_receive_count
 from rqsqs.inspection.retry_rules import retry_policy, rule, rules_of
 from rqsqs.inspection.written import in_short
 from rqsqs.models import Counts, QueueInfo, RetryPolicy
+from rqsqs.sqs import perform
 
-ELSEWHERE = frozenset({"Policy", "RetryPolicy", "RedrivePolicy"})  # shown in a field or on a page of its own
+ELSEWHERE = frozenset(
+    {"Policy", "RedriveAllowPolicy", "RetryPolicy", "RedrivePolicy"}
+)  # shown in a field or on a page of its own
 FRESH_S = 2.0
 
 
@@ -160,6 +164,7 @@ async def show(visit: Visit) -> Shown:
             "fields": [(each, texts[each.name]) for each in SETTINGS if queue.is_fifo or not each.is_fifo],
             "others": {k: v for k, v in sorted(info.attributes.items()) if k not in known and k not in ELSEWHERE},
             "info": info,
+            "allowed": _allowed(info),
             "is_fifo": queue.is_fifo,
             "tags": tags,
             "parts": parts,
@@ -187,6 +192,19 @@ async def change(visit: Visit) -> Response:
     return visit.back_to(visit.url("queues", queue.name, "settings"), f"Changed: {titles}.")
 
 
+async def allow_sources(visit: Visit) -> Response:
+    """Say which queues may have this one as their dead-letter queue."""
+    form = await visit.form()
+    queue, context = visit.queue(), visit.context
+    policy: dict[str, Any] = {"redrivePermission": _text(form, "permission")}
+    if policy["redrivePermission"] == "byQueue":
+        policy["sourceQueueArns"] = [context.arn_of(name) for name in _text(form, "sources").split()]
+    params = {"QueueUrl": context.url_of(queue.name), "Attributes": {"RedriveAllowPolicy": json.dumps(policy)}}
+    await visit.connection.transport.run(perform(context, "SetQueueAttributes", params))
+    visit.changed()
+    return visit.back_to(visit.url("queues", queue.name, "settings"), "Changed: whose dead letters may come here.")
+
+
 async def tag(visit: Visit) -> Response:
     """Set a tag."""
     form = await visit.form()
@@ -207,6 +225,17 @@ async def untag(visit: Visit) -> Response:
     await queue.untag(name)
     visit.changed()
     return visit.back_to(visit.url("queues", queue.name, "settings"), f"The tag {name} was removed.")
+
+
+def _allowed(info: QueueInfo) -> tuple[str, list[str]]:
+    """Which queues may have this one as their dead-letter queue: the permission, and their names."""
+    try:
+        policy = json.loads(info.attributes.get("RedriveAllowPolicy") or '{"redrivePermission": "allowAll"}')
+        return str(policy["redrivePermission"]), [
+            str(arn).rpartition(":")[2] for arn in policy.get("sourceQueueArns", [])
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError):  # damaged
+        return "", []
 
 
 def _texts(info: QueueInfo) -> dict[str, str]:
