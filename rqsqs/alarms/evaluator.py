@@ -27,7 +27,7 @@ from rqsqs._core.operation import Flow
 from rqsqs._core.operations.alarms import Stored, mark_evaluation
 from rqsqs._core.operations.leases import take_lease
 from rqsqs.alarm_models import CREATED, Alarm
-from rqsqs.errors import AuthenticationFailed, QueueDoesNotExist, RequestError, RqsqsError
+from rqsqs.errors import QueueDoesNotExist, RequestError, RqsqsError
 from rqsqs.metric_models import HistoryPoint
 
 from .evaluation import Decision, evaluate, interval_s, span_of
@@ -81,10 +81,9 @@ class Evaluator:
         (lease,) = self.space.alarms("evaluator")
         self.holder, now_ms = yield take_lease(lease, self.name, HELD_MS)
         self._ahead_ms = now_ms - time.time() * 1000
+        done = (yield from self.evaluate()) if self.is_holder else None
         self._trouble = ""
-        if not self.is_holder:
-            return None
-        return (yield from self.evaluate())
+        return done
 
     def evaluate(self) -> Flow[AlarmEvaluation | None]:
         """Evaluate, whoever has the lease; None = this minute is done."""
@@ -99,18 +98,13 @@ class Evaluator:
             (lease,) = self.space.alarms("evaluator")
             yield take_lease(lease, self.name, 1)
 
-    def failed(self, error: Exception) -> bool:
-        """Say that a turn failed, if that was not said last time; returns whether it makes no sense to try again."""
+    def failed(self, error: Exception) -> None:
+        """Say that a turn failed, if that was not said last time."""
         if not isinstance(error, RqsqsError):
             log.error("alarms were not evaluated", exc_info=error)
-            return False
-        if isinstance(error, AuthenticationFailed):
-            log.error("alarms are not evaluated here: %s", error)
-            return True
-        if str(error) != self._trouble:
+        elif str(error) != self._trouble:
             log.error("alarms were not evaluated: %s", error)
-        self._trouble = str(error)
-        return False
+            self._trouble = str(error)
 
 
 def evaluate_all(space: Keyspace, evaluator: str) -> Flow[AlarmEvaluation | None]:

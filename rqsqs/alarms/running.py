@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rqsqs._core.alarm_records import ACCOUNT, REGION
-from rqsqs.errors import InvalidParameterValue, RqsqsError
+from rqsqs.errors import AuthenticationFailed, InvalidParameterValue, RqsqsError
 
 from .actions import Actions, ActionsConfig
 from .evaluator import Evaluator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .actions.runner import MaySend, Queue
 
 AGAIN_S = 5.0  # after an evaluation that failed
+REFUSED_S = 60.0  # after one that the server did not allow
 LEAVE_S = 2.0  # to let others evaluate at once
 
 
@@ -48,8 +49,15 @@ class AlarmRunner:
         actions = Actions(config(), open_queue=queue_opener(connection, account), may_send=may_send)
         self.outbox = Outbox(self._transport, actions, config, region, account)
 
-    async def run(self) -> None:
-        """Until it is cancelled, or the server forbids it. Actions have a task of their own."""
+    async def run(self, *, gives_up: bool = False) -> None:
+        """Until it is cancelled. Actions have a task of their own.
+
+        Args:
+            gives_up: end when the server does not allow it, instead of trying again: rights and passwords change.
+
+        Raises:
+            AuthenticationFailed: it gives up.
+        """
         acting = asyncio.create_task(self.outbox.run(lambda: self.evaluator.is_holder))
         try:
             while True:
@@ -57,9 +65,11 @@ class AlarmRunner:
                     await self._transport.run(self.evaluator.turn())
                     delay_s = self.evaluator.delay()
                 except Exception as error:
-                    if self.evaluator.failed(error):
-                        return
-                    delay_s = min(self.evaluator.delay(), AGAIN_S)
+                    is_refused = isinstance(error, AuthenticationFailed)
+                    if is_refused and gives_up:
+                        raise
+                    self.evaluator.failed(error)
+                    delay_s = REFUSED_S if is_refused else min(self.evaluator.delay(), AGAIN_S)
                 self.outbox.wake()
                 await asyncio.sleep(delay_s)
         finally:

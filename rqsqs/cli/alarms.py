@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +25,18 @@ from rqsqs.cli.settings import Group, Settings, common_options, reported
 from rqsqs.inspection import words
 from rqsqs.inspection.queues import dead_letter_queue
 
+_COMMON = re.compile(r"^Threshold Crossed: |arn:aws:cloudwatch:[^:]*:\d*:alarm:")
 STATES = ("OK", "ALARM", "INSUFFICIENT_DATA")
 ORDER = {"ALARM": 0, "INSUFFICIENT_DATA": 1, "OK": 2}
 COLUMNS = (
-    Column("STATE", lambda row: str(row["state"])),
+    Column("STATE", lambda row: str(row["state"]), is_whole=True),
     Column.text("ALARM", "alarm"),
     Column.since("SINCE", "since"),
     Column("CONDITION", lambda row: row["condition"] if row["actions_enabled"] else f"{row['condition']} (no actions)"),
     Column("REASON", lambda row: _short(row["reason"])),
 )
 EVENTS = (
-    Column("WHEN", lambda row: f"{row['at'].astimezone():%Y-%m-%d %H:%M:%S}"),
+    Column("WHEN", lambda row: f"{row['at'].astimezone():%Y-%m-%d %H:%M:%S}", is_whole=True),
     Column.text("ALARM", "alarm"),
     Column.text("WHAT", "summary"),
     Column("REASON", lambda row: _short(row["reason"])),
@@ -128,6 +130,7 @@ def set_alarm(
       rqsqs alarms set late 'oldest_age_s > 300' --queue orders --periods 5 --datapoints 3
       rqsqs alarms set slow 'processing > 30' --statistic p99 --queue orders --missing notBreaching
       rqsqs alarms set again 'received - 3 * deleted > 30' --queue orders --period 5m
+      rqsqs alarms set deploying FALSE
       rqsqs alarms set page 'ALARM(late) AND NOT ALARM(deploying)' --action https://example.com/T0
       rqsqs alarms show late --json | rqsqs --prefix test alarms set --file -
     """
@@ -342,7 +345,11 @@ def _event(event: rqsqs.AlarmEvent) -> Record:
 
 
 def _short(text: str) -> str:
-    return text if not sys.stdout.isatty() or len(text) <= 60 else f"{text[:57]}..."
+    """A reason; on a terminal what matters of it."""
+    if not sys.stdout.isatty():
+        return text
+    text = _COMMON.sub("", text)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def say_who(evaluation: rqsqs.AlarmEvaluation | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -69,14 +68,17 @@ def run(settings: Settings, file: str | None, once: bool) -> Results:
                 await runner.once()
                 return runner
             output.note("evaluates alarms each minute; Ctrl-C ends it")
-            tasks = [asyncio.create_task(each) for each in (runner.run(), sample(connection), ended.wait())]
+            tasks = [
+                asyncio.create_task(each) for each in (runner.run(gives_up=True), sample(connection), ended.wait())
+            ]
             try:
                 await asyncio.wait((tasks[0], tasks[2]), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in tasks:
                     task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
+                await asyncio.wait(tasks)
+            if not tasks[0].cancelled():
+                tasks[0].result()
             return runner
 
     runner = asyncio.run(until_signalled())

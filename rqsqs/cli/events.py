@@ -124,6 +124,7 @@ class Shown(Result):
             output.hanging(" " * INDENT, f"by {who}", dim=True)
         parts = [changes(event.before, event.after), facts(event.detail)]
         if event.kind == "alarm-changed":  # first of all of which alarm
-            parts.reverse()
+            is_updated = event.detail.get("change") in ("updated", "state")
+            parts = [parts[1], parts[0] if is_updated else []]  # a definition would fill the screen
         if said := ", ".join([*parts[0], *parts[1]]):
             output.hanging(" " * INDENT, said, dim=True)

@@ -72,7 +72,8 @@ def table(columns: Sequence[Column], rows: Sequence[Any]) -> None:
 
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column.title, justify=column.side, overflow="fold", no_wrap=column.side == "right")
+        is_whole = column.is_whole or column.side == "right"
+        shown.add_column(column.title, justify=column.side, overflow="fold", no_wrap=is_whole)
     for row in rows:
         shown.add_row(*[Text(printable(column.cell(row))) for column in columns])
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)

@@ -71,6 +71,7 @@ class Column(NamedTuple):
     title: str
     cell: Callable[[Any], str]  # of a record, or of what else the rows are
     side: Literal["left", "right"] = "left"
+    is_whole: bool = False  # it is not broken into lines, as words of ours are short; numbers never are
 
     @classmethod
     def text(cls, title: str, field: str) -> Column:

@@ -17,10 +17,11 @@ import rqsqs.aio
 from rqsqs import Alarm
 from rqsqs._core.operations.alarms import claim_actions, read_actions, read_health
 from rqsqs.alarms import outbox as outboxes
+from rqsqs.alarms import running
 from rqsqs.alarms.actions import Actions, ActionsConfig, ActionsFile, ActionsFileInvalid
 from rqsqs.alarms.outbox import Outbox
 from rqsqs.alarms.running import AlarmRunner
-from rqsqs.errors import ServerTimeout
+from rqsqs.errors import AuthenticationFailed, ServerTimeout
 from tests.model.harness import client
 
 PATIENCE_S = 60
@@ -299,6 +300,40 @@ def test_who_ends_lets_another_one_evaluate_at_once(valkey_url: str, prefix: str
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
             assert len(set(names)) == 2
+
+    asyncio.run(main())
+
+
+def test_who_may_not_evaluate_tries_again_later(
+    valkey_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A password was changed, and rights are given again."""
+    monkeypatch.setattr(running, "REFUSED_S", 0.01)
+
+    async def main() -> None:
+        async with rqsqs.aio.connect(valkey_url, prefix=prefix) as connection:
+            runner, refused = AlarmRunner(connection), 3
+            turn = runner.evaluator.turn
+
+            def sometimes() -> Any:
+                nonlocal refused
+                refused -= 1
+                if refused >= 0:
+                    raise AuthenticationFailed("wrong password")
+                return turn()
+
+            monkeypatch.setattr(runner.evaluator, "turn", sometimes)
+            with pytest.raises(AuthenticationFailed):
+                await runner.run(gives_up=True)
+            task = asyncio.create_task(runner.run())
+
+            async def it_evaluates() -> bool:
+                return runner.evaluator.is_holder
+
+            await until(it_evaluates)
+            task.cancel()
+            await asyncio.wait([task])
+            assert [record.getMessage() for record in caplog.records] == ["alarms were not evaluated: wrong password"]
 
     asyncio.run(main())
 

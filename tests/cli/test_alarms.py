@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+
+import pytest
+import redis
 
 import rqsqs
-from tests.cli.tools import Run
+from rqsqs.alarms.conditions import defaults
+from tests.cli.tools import Run, in_terminal
+from tests.servers import Server
 
 
 def test_an_alarm_is_set_listed_shown_and_removed(run: Run, connection: rqsqs.Connection) -> None:
@@ -70,6 +76,38 @@ def test_defaults_are_those_that_a_queue_needs(run: Run, connection: rqsqs.Conne
     assert len(connection.alarms.list("dead-")) == 4
     assert "failed" not in run("alarms", "run", "--once").stderr
     assert {info.state.value for info in connection.alarms.list()} == {"OK"}
+
+
+@pytest.mark.usefixtures("environment")
+def test_names_of_states_and_times_stay_in_one_piece_on_a_narrow_terminal(connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders")
+    for alarm in defaults("orders"):
+        connection.alarms.put(alarm)
+    connection.alarms.put(rqsqs.CompositeAlarm("page", "ALARM(orders-no-consumer)"))
+    connection.alarms.set_state("orders-no-consumer", "ALARM", "Threshold Crossed: 1 datapoint was greater.")
+    listed, told = (
+        re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", in_terminal(80, "alarms", word)) for word in ("ls", "history")
+    )
+    assert max(len(line) for line in (listed + told).splitlines() if not line.startswith("rqsqs: nobody")) <= 80
+    assert listed.count("INSUFFICIENT_DATA  ") == len(defaults("orders")) - 1
+    assert "orders-no-consum" in listed
+    assert "arn:aws" not in listed + told
+    assert "Threshold Crossed" not in listed
+    assert re.search(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  page ", told)
+    assert "arn:aws:cloudwatch:us-east-1:000000000000:alarm:" in connection.alarms.get("page").state.reason
+    shown = in_terminal(80, "events", "--kind", "alarm-changed")
+    assert "alarm page, change created" in shown
+    assert "ComparisonOperator" not in shown
+
+
+def test_who_may_not_evaluate_is_told_so(run: Run) -> None:
+    with Server("valkey") as server:
+        with redis.Redis.from_url(server.url) as admin:
+            admin.execute_command("ACL", "SETUSER", "weak", "on", ">secret", "~*", "+@read", "+@connection")
+        for rest in ((), ("--once",)):
+            url = server.url.replace("redis://", "redis://weak:secret@")
+            told = run("--url", url, "alarms", "run", *rest, code=3).stderr
+            assert "ACL user may not do this" in told
 
 
 def test_mistakes_are_explained(run: Run, connection: rqsqs.Connection) -> None:
