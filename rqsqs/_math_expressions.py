@@ -29,7 +29,7 @@ FUNCTIONS = {  # name -> how many arguments there must be at least and at most
     "SORT": (3, 4),
 }
 WORDS = frozenset({"REPEAT", "LINEAR", "ASC", "DESC", "AVG", "MIN", "MAX", "SUM"})
-_NOT_SUPPORTED = ("SEARCH", "INSIGHT_RULE_METRIC", "SERVICE_QUOTA", "ANOMALY_DETECTION_BAND", "SELECT", "LAMBDA")
+_NOT_SUPPORTED = ("SEARCH", "INSIGHT_RULE_METRIC", "SERVICE_QUOTA", "ANOMALY_DETECTION_BAND", "LAMBDA")
 _SAME = {"&&": "AND", "||": "OR"}
 _BINDS = {
     "OR": 1,
@@ -185,6 +185,8 @@ class _Reader:
                 self.push(Text(name))
             elif name[0].islower():
                 self.push(Name(name))
+            elif name == "SELECT":
+                raise InvalidParameterValue("expression must be metric math: there is no Metrics Insights (SELECT)")
             else:
                 raise wrong
             return

@@ -29,6 +29,7 @@ from . import (
     put_alarms,
     tags,
 )
+from .constraints import shown
 from .errors import UnsupportedAction, as_cloudwatch
 
 ACTIONS: dict[str, Callable[[Context, Params], ResponseFlow]] = {
@@ -81,7 +82,7 @@ def perform(ctx: Context, action: str, params: Params) -> ResponseFlow:
 def unsupported(action: str) -> UnsupportedAction:
     """The refusal of an action that CloudWatch has, or nobody."""
     return UnsupportedAction(
-        f"The action {action:.100} of CloudWatch is not supported here. There are {', '.join(ACTIONS)}."
+        f"The action {shown(action)} of CloudWatch is not supported here. There are {', '.join(ACTIONS)}."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rqsqs.sqs.context import Context, Params
 
+from .constraints import shown
 from .errors import ValidationError
 from .measured import Asked
 
@@ -94,7 +95,7 @@ def timezone_of(params: Params) -> timezone:
     offset = timedelta(hours=int(found[2]), minutes=int(found[3])) if found else timedelta(days=1)
     if found is None or offset >= timedelta(days=1):
         raise ValidationError(
-            f"The parameter LabelOptions.Timezone must be + or - and four digits, such as +0130, got {text:.50}."
+            f"The parameter LabelOptions.Timezone must be + or - and four digits, such as +0130, got {shown(text)}."
         )
     return timezone(-offset if found[1] == "-" else offset)
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from rqsqs._math_expressions import Apply, Text, names_in, parse
 from rqsqs._metric_math import Queries
-from rqsqs._text import printable, shortened
 from rqsqs.alarms.statistics import is_kept
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.sqs.context import Context, Params
 
+from .constraints import shown
 from .errors import ValidationError
 from .labels import check_label
 from .measured import Asked, Metric, Times, is_period, is_statistic, ms_of
@@ -95,7 +95,7 @@ def queries_of(ctx: Context, params: Params, now_ms: int) -> dict[str, Query]:
 def _check_query(query: Mapping[str, Any], where: str) -> None:
     if not _ID.fullmatch(query["Id"]):
         raise ValidationError(
-            f"The value {_shown(query['Id'])} for parameter {where}.Id is not matching the expected pattern "
+            f"The value {shown(query['Id'])} for parameter {where}.Id is not matching the expected pattern "
             "^[a-z][a-zA-Z0-9_]*$."
         )
     stat, expression = query.get("MetricStat"), query.get("Expression")
@@ -109,7 +109,7 @@ def _check_query(query: Mapping[str, Any], where: str) -> None:
     check_label(query.get("Label", ""), f"{where}.Label")
     if stat is not None and not is_statistic(stat["Stat"]):
         raise ValidationError(
-            f"The value {_shown(stat['Stat'])} for parameter {where}.MetricStat.Stat is not supported."
+            f"The value {shown(stat['Stat'])} for parameter {where}.MetricStat.Stat is not supported."
         )
     period, place = (stat["Period"], ".MetricStat.Period") if stat is not None else (query.get("Period"), ".Period")
     if period is not None and not is_period(period):
@@ -124,7 +124,7 @@ def _metric(ctx: Context, given: Mapping[str, Any], asked: Asked) -> Query:
     message = ""
     if is_forbidden:
         asked = replace(asked, metric=replace(metric, queue=None))
-        message = f"There is no access to the account {_shown(given['AccountId'])} here, only to {ctx.account}."
+        message = f"There is no access to the account {shown(given['AccountId'])} here, only to {ctx.account}."
     elif metric.queue is not None and not is_kept(metric.name, asked.statistic):
         message = f"{asked.statistic} of {metric.name} cannot be told: what is kept of it is not enough."
     return Query(
@@ -240,7 +240,3 @@ class _Expressions:
 
 def _refused(id: str, why: str) -> ValidationError:
     return ValidationError(f"Error in expression '{id}': {why}")
-
-
-def _shown(text: str) -> str:
-    return printable(shortened(text, 100))

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rqsqs._text import printable, shortened
 from rqsqs.alarms.statistics import is_kept
 from rqsqs.errors import RequestError
 from rqsqs.sqs.context import Context, Params, ResponseFlow
 
-from .constraints import check
+from .constraints import check, shown
 from .errors import InvalidParameterCombination, InvalidParameterValue
 from .measured import Asked, Metric, Times, Values, is_period, is_statistic, ms_of, now_ms, read
 
@@ -57,8 +56,7 @@ def _check(params: Params, start_ms: int, end_ms: int, period_s: int) -> None:
         )
     for name in extended or ():
         if not is_statistic(name) or name[0] != "p":
-            shown = printable(shortened(name, 100))
-            raise InvalidParameterValue(f"The value {shown} for parameter ExtendedStatistics is not supported.")
+            raise InvalidParameterValue(f"The value {shown(name)} for parameter ExtendedStatistics is not supported.")
     if (count := -(-(end_ms - start_ms) // (1000 * period_s))) > MOST_DATAPOINTS:
         raise InvalidParameterCombination(
             f"You have requested up to {count} datapoints, which exceeds the limit of {MOST_DATAPOINTS}. You may "

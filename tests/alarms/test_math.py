@@ -156,6 +156,7 @@ def test_what_is_a_number_and_what_is_an_array() -> None:
         ("SUMM(m1)", "got 'SUMM'; did you mean 'SUM'"),
         ("sum(m1)", "got 'sum'; did you mean 'SUM'"),
         ("SEARCH('a', 'Sum')", "supported here, got SEARCH"),
+        ('SELECT MAX("oldest_age_s") FROM "AWS/SQS"', r"metric math: there is no Metrics Insights \(SELECT\)"),
         ("M1 + 1", "a function or the id of a query at character 1, got 'M1"),
         ("m4 + 1", "must name other queries, got 'm4', which is none"),
         ("+".join(["m1"] * 300), f"{MOST_STEPS} parts at most"),

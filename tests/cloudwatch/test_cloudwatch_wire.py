@@ -251,6 +251,14 @@ def test_other_actions_are_refused_with_what_there_is(wire: Wire, action: str) -
     assert b'xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"' in in_query.body
 
 
+def test_an_action_of_control_characters_is_told_in_one_short_line(wire: Wire) -> None:
+    form = b"Version=2010-08-01&Action=%1B%5B2J%0A" + b"A" * 1_000
+    body = wire.ask(FORM, form).body.decode()
+    assert r"<Message>The action \x1b[2J\nAAA" in body
+    assert body.isprintable()
+    assert body.count("A") < 400
+
+
 def test_sqs_has_no_actions_of_cloudwatch(wire: Wire) -> None:
     answer = wire.ask({"x-amz-target": "AmazonSQS.DescribeAlarms"}, b"{}")
     assert json.loads(answer.body)["message"] == "The action DescribeAlarms is not valid for this endpoint."

@@ -484,6 +484,10 @@ def test_what_is_refused(sampled: Sampled, queries: list[dict[str, Any]], text: 
         ({"MaxDatapoints": 0}, "The parameter MaxDatapoints must be 1 to 100800, got 0."),
         ({"MaxDatapoints": 100_801}, "The parameter MaxDatapoints must be 1 to 100800, got 100801."),
         ({"LabelOptions": {"Timezone": "+1"}}, "The parameter LabelOptions.Timezone must be + or - and four digits"),
+        (
+            {"LabelOptions": {"Timezone": "\x1b[2J\n"}},
+            "The parameter LabelOptions.Timezone must be + or - and four digits, such as +0130, got \\x1b[2J\\n.",
+        ),
         ({"LabelOptions": {"Timezone": "+2400"}}, "The parameter LabelOptions.Timezone must be + or - and four digits"),
         ({"StartTime": None}, "1 validation error detected: Value null at 'startTime' failed to satisfy constraint"),
         ({"ScanBy": "Up"}, "1 validation error detected: Value 'Up' at 'scanBy' failed to satisfy constraint"),
