@@ -137,7 +137,7 @@
     const does = {
       ArrowDown: () => step(1), j: () => step(1), ArrowUp: () => step(-1), k: () => step(-1),
       "?": () => help.showModal(),
-      u: () => document.querySelector("[data-up]")?.click(),
+      u: () => [...document.querySelectorAll("[data-up]")].at(-1)?.click(),
       x: () => rows()[at]?.querySelector("input[type=checkbox]")?.click(),
       " ": event.target === document.body || event.target.id === "main" ? () => {
         isStopped = !isStopped;
