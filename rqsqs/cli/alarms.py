@@ -155,6 +155,8 @@ def set_alarm(
     for alarm in found:
         alarms.put(alarm)
         yield Done(f"set {alarm.name}", alarm=alarm.name, set=True)
+        for queue in alarm.queues if isinstance(alarm, rqsqs.Alarm) else ():
+            _say_if_missing(settings.connect(), queue)
     say_who(alarms.evaluation())
     return OK
 
@@ -316,6 +318,13 @@ def _read(file: str) -> list[rqsqs.Alarm | rqsqs.CompositeAlarm]:
     return [
         alarm_of({k: v for k, v in one.items() if k not in of_state} if isinstance(one, dict) else one) for one in each
     ]
+
+
+def _say_if_missing(connection: rqsqs.Connection, queue: str) -> None:
+    try:
+        connection.queue(queue).info()
+    except rqsqs.QueueDoesNotExist as error:
+        output.note(f"rqsqs: {error}, so there is no data yet")
 
 
 def _record(info: rqsqs.AlarmInfo) -> Record:

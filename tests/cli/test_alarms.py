@@ -117,4 +117,9 @@ def test_mistakes_are_explained(run: Run, connection: rqsqs.Connection) -> None:
     assert "give NAME and CONDITION" in run("alarms", "set", "a", code=2).stderr
     told = run("alarms", "set", "a", "visible > 5", "--queue", "orders", "--action", "mail:me", code=2).stderr
     assert "mail:me" in told
+    assert "no data yet" not in run("alarms", "set", "here", "visible > 5", "--queue", "orders").stderr
+    told = run("alarms", "set", "typo", "visible > 5", "--queue", "ordes").stderr
+    assert "the queue 'ordes' does not exist" in told
+    assert "so there is no data yet" in told
+    run("alarms", "rm", "here", "typo")
     assert connection.alarms.list() == []

@@ -293,6 +293,9 @@ def test_health_says_who_evaluates_and_whether_actions_are_done(store: Store) ->
     now = store.engine.clock.ms
     store.engine.execute(operations.mark_evaluation(store.space, AlarmEvaluation(now, 0.0, now // 60_000, "me", 1)))
     assert not health().is_late
+    store.engine.clock.advance_ms(-1_200_000)  # put back: these minutes are not evaluated again
+    assert health().is_late
+    store.engine.clock.advance_ms(1_200_000)
     store.set("late", "ALARM")
     store.engine.clock.advance_ms(181_000)
     found = health()

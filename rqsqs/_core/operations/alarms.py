@@ -358,7 +358,8 @@ def _evaluated(data: bytes, now_ms: int) -> AlarmEvaluation | None:
     minute, _, about = data.partition(b" ")
     try:
         found = json.loads(about)
-        return AlarmEvaluation(age_s=max(now_ms - found["at_ms"], 0) / 1000, minute=int(minute), **found)
+        age_s = abs(now_ms - found["at_ms"]) / 1000  # by a clock that was put back, as long as nobody evaluates again
+        return AlarmEvaluation(age_s=age_s, minute=int(minute), **found)
     except (ValueError, TypeError, KeyError):
         return None
 
