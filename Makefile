@@ -14,7 +14,7 @@ STAMP       := $(VENV)/.rqsqs-installed
 unexport PYTHONDONTWRITEBYTECODE # or every process that tests start compiles everything again
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-cluster test-aiobotocore test-opentelemetry test-oldest test-faults test-clients soak demo demo-php lint format sync fault-report bench bench-scaling coverage clean
+.PHONY: help install test test-cluster test-aiobotocore test-opentelemetry test-oldest test-faults test-clients soak demo demo-php screenshots lint format sync fault-report bench bench-scaling coverage clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +86,13 @@ demo: $(STAMP) ## Show rqsqs at work on an embedded server
 
 demo-php: $(STAMP) ## Let Laravel and Python work on one cache (docs/clients/php.md says what PHP needs)
 	$(BIN)/python examples/clients/php/demo.py
+
+screenshots: $(STAMP) ## Make the pictures of docs/console.md again
+	mkdir -p .screenshots
+	RQSQS_SCREENSHOTS=.screenshots $(BIN)/python -m pytest -q tests/console/test_in_chromium.py -k dead_letters
+	for name in queues message dead-letters; do mv .screenshots/$$name-laptop-light.png docs/images/console-$$name.png; done
+	mv .screenshots/queue-phone-dark.png docs/images/console-queue-phone.png
+	rm -r .screenshots
 
 lint: $(STAMP) ## Check style, types, scripts (luacheck, if it is installed) and workflows
 	$(BIN)/ruff check .

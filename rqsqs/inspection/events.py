@@ -30,4 +30,6 @@ def facts(detail: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        value = " ".join(map(str, value))
     return "none" if value is None else shortened(str(value), VALUE) or '""'
