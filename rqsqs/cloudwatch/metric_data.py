@@ -23,6 +23,8 @@ from .tokens import place_of, token_of
 ACTION = "GetMetricData"
 MOST_DATAPOINTS = 100_800  # of a page
 MOST_WORK = 500_000  # for a page: minutes that are read, and tens of values that expressions look at
+PERIODS = 20_000  # that a page looks at if it shall be small; many may have no datapoint
+PERIODS_OF_A_DATAPOINT = 5  # if it may be larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def get_metric_data(ctx: Context, params: Params) -> ResponseFlow:
         raise ValidationError(f"The parameter MaxDatapoints must be 1 to {MOST_DATAPOINTS}, got {most}.")
     returned = [query for query in queries.values() if query.return_data]
     first, first_part, behind_ms = place_of(ACTION, params, (int, int, int)) or (0, 0, -1)
-    made = yield from _make(ctx, _affordable(returned[first:], queries), queries, now)
+    made = yield from _make(ctx, _affordable(returned[first:], queries, most), queries, now)
 
     names = default_labels({id: query.asked for id, query in queries.items() if query.asked})
     is_ascending = params.get("ScanBy") == "TimestampAscending"
@@ -88,14 +90,16 @@ def get_metric_data(ctx: Context, params: Params) -> ResponseFlow:
     return response
 
 
-def _affordable(wanted: Sequence[Query], queries: Mapping[str, Query]) -> list[Query]:
-    """The queries, from the first on, that one page may answer."""
+def _affordable(wanted: Sequence[Query], queries: Mapping[str, Query], most: int) -> list[Query]:
+    """The queries, from the first on, that one page of `most` datapoints may answer."""
     found: list[Query] = []
-    work, read = 0, set[str]()
+    work, periods, read = 0, 0, set[str]()
+    most_periods = max(PERIODS, PERIODS_OF_A_DATAPOINT * most)
     for query in wanted:
         more = {id for id in query.needs if id not in read}
         work += sum([queries[id].times.work for id in more]) + query.math // 10
-        if found and work > MOST_WORK:
+        periods += len(query.times.begins_ms)
+        if found and (work > MOST_WORK or periods > most_periods):
             break
         read |= more
         found.append(query)

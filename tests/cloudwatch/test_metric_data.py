@@ -9,6 +9,7 @@ import pytest
 
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce
+from rqsqs.cloudwatch import measured, metric_data
 from tests.cloudwatch.sampled import MINUTE_MS, Sampled, math, metric
 from tests.lua.conftest import Engine, engine, engine_at
 
@@ -271,8 +272,6 @@ def test_a_token_is_for_its_own_request(sampled: Sampled, orders: QueueRef) -> N
 
 
 def test_a_page_ends_before_it_takes_long(sampled: Sampled, orders: QueueRef, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rqsqs.cloudwatch import metric_data
-
     monkeypatch.setattr(metric_data, "MOST_WORK", 12)
     queries = [metric(id, SENT) for id in "abcdef"] + [math("g", "a + f")]
     params = {"MetricDataQueries": queries, "StartTime": sampled.begin, "EndTime": sampled.now}
@@ -283,6 +282,29 @@ def test_a_page_ends_before_it_takes_long(sampled: Sampled, orders: QueueRef, mo
         *[(id, [5, 4, 2, 0, 3]) for id in "abcdef"],
         ("g", [10, 8, 4, 0, 6]),
     ]
+
+
+def test_a_small_page_reads_no_more_than_it_needs(
+    sampled: Sampled, orders: QueueRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metric_data, "PERIODS", 12)
+    queries = [metric(id, SENT, queue=f"queue-{id}") for id in "abcdef"] + [metric("g", SENT)]
+    params = {"MetricDataQueries": queries, "StartTime": sampled.begin, "EndTime": sampled.now}
+    read: list[str] = []
+
+    def noting(ctx: Any, asked: Any) -> Any:
+        read.extend(one.metric.queue for one in asked)
+        return (yield from measured.read(ctx, asked))
+
+    monkeypatch.setattr(metric_data, "read", noting)
+    first = sampled.cloudwatch("GetMetricData", **params, MaxDatapoints=1)
+    assert read == ["queue-a", "queue-b"]
+    assert "NextToken" in first
+    pages = sampled.cloudwatch.pages("GetMetricData", "MetricDataResults", **params, MaxDatapoints=1)
+    assert [value for page in pages for result in page for value in result["Values"]] == [5, 4, 2, 0, 3]
+    read.clear()
+    sampled.cloudwatch("GetMetricData", **params)
+    assert len(read) == len(queries)
 
 
 # Metric math
