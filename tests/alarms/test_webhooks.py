@@ -15,6 +15,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -264,6 +265,22 @@ def test_refused_addresses_beside_allowed_ones_are_left_out(site: Callable[..., 
 def test_the_next_address_is_taken_if_one_does_not_answer(site: Callable[..., Site]) -> None:
     there = site()
     config = config_for(there, host="two.example")
+    outcome, _ = call(f"http://two.example:{there.port}/", config, ["127.0.0.99", "127.0.0.1"])
+    assert isinstance(outcome, Done)
+
+
+def test_the_next_address_is_taken_if_one_is_silent(site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of IPv6 are behind some firewalls."""
+    known = asyncio.open_connection
+
+    async def connect(host: str, *rest: Any, **options: Any) -> Any:
+        if host == "127.0.0.99":
+            await asyncio.Event().wait()
+        return await known(host, *rest, **options)
+
+    monkeypatch.setattr(asyncio, "open_connection", connect)
+    there = site()
+    config = config_for(there, host="two.example", timeout=6)
     outcome, _ = call(f"http://two.example:{there.port}/", config, ["127.0.0.99", "127.0.0.1"])
     assert isinstance(outcome, Done)
 

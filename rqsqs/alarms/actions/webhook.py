@@ -76,7 +76,7 @@ async def call(
         async with asyncio.timeout(config.timeout):
             addresses = await _addresses(target, host, config, resolve)
             content = body(pending).encode()
-            reader, writer = await _connected(target, host, addresses)
+            reader, writer = await _connected(target, host, addresses, config.timeout / (len(addresses) + 1))
             writer.write(_request(target, pending, host.secret, int(now_s), content) + content)
             await writer.drain()
             status, phrase, after_s = await _answer(reader)
@@ -116,20 +116,26 @@ async def _addresses(target: Webhook, host: WebhookHost, config: ActionsConfig, 
 
 
 async def _connected(
-    target: Webhook, host: WebhookHost, addresses: Sequence[Address]
+    target: Webhook, host: WebhookHost, addresses: Sequence[Address], patience_s: float
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the first address that takes it."""
+    """A connection to the first address that takes it.
+
+    Args:
+        patience_s: with each but the last one: a machine may have no way to one of them, and not know it.
+    """
     tls = (host.tls or _tls()) if target.is_tls else None
     name = target.host if target.is_tls else None
     for n, address in enumerate(addresses):
+        is_last = n == len(addresses) - 1
         try:
-            return await asyncio.open_connection(
-                str(address), target.port, ssl=tls, server_hostname=name, limit=MOST_HEADERS
-            )
+            async with asyncio.timeout(None if is_last else patience_s):
+                return await asyncio.open_connection(
+                    str(address), target.port, ssl=tls, server_hostname=name, limit=MOST_HEADERS
+                )
         except ssl.SSLCertVerificationError:
             raise
         except OSError:
-            if n == len(addresses) - 1:
+            if is_last:
                 raise
     raise AssertionError("there is an address")
 
