@@ -22,6 +22,7 @@ InvalidParameterValue and MissingParameter are those of `rqsqs.errors`, as Cloud
 from __future__ import annotations
 
 from rqsqs import errors
+from rqsqs._core.flows.alarm_states import BUSY
 from rqsqs.errors import InvalidParameterValue, MissingParameter, RequestError
 
 __all__ = [
@@ -43,7 +44,7 @@ __all__ = [
 
 
 class ConcurrentModification(RequestError):
-    """Somebody else changed it at the same time."""
+    """Others change alarms all the time; SDKs try again by themselves."""
 
     sqs_code = sqs_shape = "ConcurrentModificationException"
     http_status = 429
@@ -127,6 +128,8 @@ def as_cloudwatch(error: RequestError) -> RequestError:
     """An error that CloudWatch knows, for one of the native API that it does not."""
     if isinstance(error, errors.ResourceNotFound) and type(error) is errors.ResourceNotFound:
         return ResourceNotFound(str(error))
+    if isinstance(error, errors.OverLimit) and error.detail == BUSY:
+        return ConcurrentModification(str(error))
     if isinstance(error, errors.OverLimit):
         return LimitExceeded(str(error))
     if isinstance(error, errors.QueueDamaged | errors.FormatNewer) or type(error) is RequestError:

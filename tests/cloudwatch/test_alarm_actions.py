@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from rqsqs._core.flows import alarm_states
 from rqsqs._core.flows import alarms as flows
+from rqsqs._core.keys import Keyspace
+from rqsqs._core.operations import alarms as operations
 from rqsqs._core.operations.alarms import read_actions
 from rqsqs.cloudwatch.errors import (
+    ConcurrentModification,
     InternalServiceError,
     InvalidFormat,
     InvalidNextToken,
@@ -259,6 +263,31 @@ def test_more_alarms_than_a_prefix_may_have(cloudwatch: CloudWatch, monkeypatch:
     cloudwatch("PutMetricAlarm", **minimal("a"))
     cloudwatch("PutMetricAlarm", **minimal("a"))
     refused(lambda: cloudwatch("PutMetricAlarm", **minimal("b")), LimitExceeded)
+
+
+def test_alarms_that_others_change_all_the_time_are_no_limit(
+    cloudwatch: CloudWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, outdated = operations.put_alarm, [b"99999"] * 10
+
+    def put_late(space: Keyspace, revision: bytes, *rest: Any) -> Any:
+        return put(space, outdated.pop() if outdated else revision, *rest)
+
+    monkeypatch.setattr(alarm_states, "MOST_PAUSE_MS", 1)
+    monkeypatch.setattr(operations, "put_alarm", put_late)
+    cloudwatch("PutMetricAlarm", **minimal("a"))
+    assert names(cloudwatch) == ["a"]
+    assert not outdated
+    outdated += [b"99999"] * 1_000
+    told = refused(lambda: cloudwatch("PutMetricAlarm", **minimal("a")), ConcurrentModification)
+    assert told.endswith("try again")
+
+
+def test_who_comes_too_late_waits_longer_each_time() -> None:
+    assert not list(alarm_states.give_way(0))
+    for tried in range(1, 50):
+        [pause] = alarm_states.give_way(tried)
+        assert 0 <= pause.ms < min(2**tried, 100)
 
 
 def test_more_rules_than_may_name_an_alarm(cloudwatch: CloudWatch, monkeypatch: pytest.MonkeyPatch) -> None:

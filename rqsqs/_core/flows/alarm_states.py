@@ -7,6 +7,7 @@ Who makes a transition says by which definition and state it was decided. If the
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from rqsqs._core.alarm_records import AlarmEvaluation, arn_of, history_data_of, 
 from rqsqs._core.composite_alarms import evaluation_order, state_of
 from rqsqs._core.flows.alarm_events import Transition, tell_transitions
 from rqsqs._core.keys import Keyspace
-from rqsqs._core.operation import Flow, Operation
+from rqsqs._core.operation import Flow, Operation, Sleep
 from rqsqs._core.operations import alarms as operations
 from rqsqs._core.operations.alarms import AT_ONCE, Stored, by_name
 from rqsqs._core.portions import portions
@@ -25,6 +26,8 @@ from rqsqs.alarm_models import MOST_REASON, MOST_REASON_DATA, AlarmEvent, AlarmS
 from rqsqs.errors import OverLimit
 
 MOST_TRIES = 50
+MOST_PAUSE_MS = 100
+BUSY = "busy"  # detail of an OverLimit that is over in a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ def settle_composites(space: Keyspace, afresh: Mapping[str, str] = MappingProxyT
         afresh: names of those that are evaluated though no child changed -> what happened to them.
     """
     made: list[Transition] = []
-    for _ in range(MOST_TRIES):
+    for tried in range(MOST_TRIES):
+        yield from give_way(tried)
         known: Everything = yield from read_all(space)
         if (yield from settle(space, known.alarms, known.now_ms, made, afresh)):
             yield from tell_transitions(space, made)
@@ -172,5 +176,16 @@ def _reason(
     return text[:MOST_REASON], json.dumps({"triggeringAlarms": triggers}, separators=(",", ":"))
 
 
+def give_way(tried: int) -> Flow[None]:
+    """Before the next try: wait a moment, so that of many who change alarms at once somebody gets through.
+
+    Args:
+        tried: how often already.
+    """
+    if tried:
+        yield Sleep(random.randrange(min(2**tried, MOST_PAUSE_MS)))
+
+
 def too_busy() -> NoReturn:
-    raise OverLimit("the alarms must stay as they are for a moment, but somebody changes them all the time: try again")
+    text = "the alarms must stay as they are for a moment, but somebody changes them all the time: try again"
+    raise OverLimit(text, detail=BUSY)

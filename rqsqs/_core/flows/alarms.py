@@ -16,6 +16,7 @@ from rqsqs._core.flows.alarm_states import (
     MOST_TRIES,
     Everything,
     following,
+    give_way,
     read_all,
     read_some,
     settle_composites,
@@ -117,7 +118,8 @@ def put(space: Keyspace, alarm: Definition, *, keeps_tags: bool = False) -> Flow
         InvalidParameterValue: a rule names alarms that do not exist, or the alarm itself by way of others.
         OverLimit: there are too many alarms, or too many rules that name one of them.
     """
-    for _ in range(MOST_TRIES):
+    for tried in range(MOST_TRIES):
+        yield from give_way(tried)
         known = yield from _family(space, alarm)
         if isinstance(alarm, CompositeAlarm):
             yield from _check_parents(space, alarm)
@@ -153,7 +155,8 @@ def delete(space: Keyspace, names: Sequence[str]) -> Flow[None]:
         ResourceNotFound: one does not exist.
         InvalidParameterValue: a composite alarm that stays names one.
     """
-    for _ in range(MOST_TRIES):
+    for tried in range(MOST_TRIES):
+        yield from give_way(tried)
         known: Everything = yield from read_all(space)
         if missing := [name for name in names if name not in known.alarms]:
             yield from _not_found(space, missing)
@@ -193,7 +196,7 @@ def enable_actions(space: Keyspace, names: Sequence[str], *, enabled: bool, must
     if must_exist and (missing := [name for name in names if name not in known.alarms]):
         yield from _not_found(space, missing)
     for name in dict.fromkeys(names):
-        for _ in range(MOST_TRIES):
+        for tried in range(MOST_TRIES):
             each = known.alarms.get(name)
             if each is None or each.alarm is None or each.alarm.actions_enabled == enabled:
                 break
@@ -203,6 +206,7 @@ def enable_actions(space: Keyspace, names: Sequence[str], *, enabled: bool, must
                 yield from tell_definition(space, each.alarm, changed)
                 known = yield from read_some(space, names)
                 break
+            yield from give_way(tried + 1)
             known = yield from read_some(space, names)
         else:
             too_busy()
@@ -214,7 +218,8 @@ def set_state(space: Keyspace, name: str, value: StateValue, reason: str, reason
     Raises:
         ResourceNotFound.
     """
-    for _ in range(MOST_TRIES):
+    for tried in range(MOST_TRIES):
+        yield from give_way(tried)
         known: Everything = yield from read_some(space, [name])
         each = known.alarms.get(name)
         if each is None:
@@ -236,7 +241,8 @@ def change_tags(space: Keyspace, name: str, tags: Mapping[str, str], removed: Co
         ResourceNotFound: there is no such alarm.
         InvalidParameterValue: it would have too many.
     """
-    for _ in range(MOST_TRIES):
+    for tried in range(MOST_TRIES):
+        yield from give_way(tried)
         known: Everything = yield from read_some(space, [name])
         each = known.alarms.get(name)
         if each is None:
