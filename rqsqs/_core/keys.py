@@ -263,6 +263,12 @@ class Keyspace:
         """The key with the history of a rule for events."""
         return f"{self._alarms}rule_history:{rule}"
 
+    def queue_of(self, key: str) -> str | None:
+        """The queue that a key belongs to; None = it is no key of a queue under this prefix."""
+        base, tag, rest = f"{self.prefix}:{{", *key.removeprefix(f"{self.prefix}:{{").partition("}:")[::2]
+        queue, colon, _ = rest.partition(":")
+        return queue if key.startswith(base) and "/" in tag and queue and colon else None
+
     def now_us(self) -> str:
         """The first argument of every script: "" lets the server read its clock."""
         return "" if self.clock is None else str(self.clock.now_us())

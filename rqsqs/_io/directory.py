@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -59,6 +60,10 @@ class Directory:
     def masters(self) -> list[Address]:
         """All servers that have keys."""
         raise NotImplementedError
+
+    def slots(self, address: Address) -> tuple[tuple[int, int], ...]:
+        """The hash slots of a master of a cluster: first and last of each range."""
+        return ()
 
     def addresses(self) -> list[Address]:
         """All servers that may be asked for anything."""
@@ -127,6 +132,11 @@ class ClusterDirectory(Directory):
 
     def masters(self) -> list[Address]:
         return self._masters
+
+    def slots(self, address: Address) -> tuple[tuple[int, int], ...]:
+        runs = itertools.groupby(range(SLOTS), key=lambda slot: self._owners[slot] == address)
+        ranges = [tuple(slots) for is_its, slots in runs if is_its]
+        return tuple((slots[0], slots[-1]) for slots in ranges)
 
     def _read(self, asked: Address, reply: Any) -> bool:
         owners: list[Address | None] = [None] * SLOTS

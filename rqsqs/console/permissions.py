@@ -126,6 +126,10 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
         is_named_later=True,
     ),
     "GET /events": _needs("see what was done, and by whom", "rqsqs:ListEvents"),
+    "GET /server": _needs(
+        "see the server: findings, memory, replication, slow calls without arguments, who evaluates alarms",
+        "rqsqs:DescribeServer",
+    ),
 }
 
 

@@ -144,7 +144,7 @@ class Visit:
     def navigation(self) -> list[tuple[str, str]]:
         """The pages that stand at the top."""
         places = {"Queues": "/", "Dead letters": "/dead-letters", "Moves": "/moves", "Consumers": "/consumers"}
-        places |= {"Alarms": "/alarms", "Events": "/events"}
+        places |= {"Alarms": "/alarms", "Events": "/events", "Server": "/server"}
         return [(name, self.url(path[1:])) for name, path in places.items() if self.may_see(path)]
 
     @property

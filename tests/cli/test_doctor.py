@@ -16,9 +16,9 @@ import redis
 import rqsqs
 from rqsqs._core.alarm_records import AlarmEvaluation
 from rqsqs._core.operations.alarms import mark_evaluation, read_actions, settle_action
-from rqsqs.cli.doctor import check_alarms
-from rqsqs.cli.doctor_checks import CHECKS, check_server
-from rqsqs.cli.doctor_checks import Server as CheckedServer
+from rqsqs.doctor.alarms import check_alarms
+from rqsqs.doctor.server import CHECKS, check_server
+from rqsqs.doctor.server import Server as CheckedServer
 from rqsqs.testing import VirtualClock
 from tests.cli.tools import Run, records, wait_for
 from tests.servers import Kind, Server, find_binary

@@ -94,3 +94,20 @@ def test_what_is_rare_is_made_only_when_it_is_required(tmp_path: Path, monkeypat
     assert "return function(n)" in only_rare
     assert only_rare.index("function rare(name)") < only_rare.index('"lib_hot" then')
     assert 'return rare("lib_hot")(1)' in only_rare
+
+
+@pytest.mark.parametrize(
+    ("key", "queue"),
+    [
+        ("p:{orders/0}:orders:ready", "orders"),
+        ("p:{orders/3.2}:orders-dead:ready", "orders-dead"),
+        ("p:{queues}:names", None),
+        ("p:{memory/3}:memory", None),
+        ("p/1:{orders/0}:orders:ready", None),
+        ("q:p:{orders/0}:orders:ready", None),
+        ("orders", None),
+        ("", None),
+    ],
+)
+def test_keys_tell_their_queue(key: str, queue: str | None) -> None:
+    assert Keyspace("p").queue_of(key) == queue

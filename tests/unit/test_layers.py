@@ -37,6 +37,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
     {"sqs", "metrics", "alarms", "cloudwatch", "inspection"},
     {"opentelemetry"},
     {"boto3", "gateway", "worker", "testing", "pytest_plugin"},
+    {"doctor"},
     {"console"},
     {"cli", "__main__"},
 ]

@@ -6,7 +6,8 @@ process dies.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import redis
@@ -39,20 +40,46 @@ def at_socket(path: str) -> redis.Redis:
     return redis.Redis.from_url(f"unix://{quote(path)}", command_packer=protocol.Packer())
 
 
+class Master(NamedTuple):
+    """A server that has keys.
+
+    Attributes:
+        url: of this server.
+        slots: of a cluster, the hash slots that it has: first and last of each range.
+    """
+
+    url: str
+    slots: tuple[tuple[int, int], ...] = ()
+
+
+def masters(url: str, options: Mapping[str, Any] | None = None) -> list[Master]:
+    """Each server that has keys.
+
+    Args:
+        url: as rqsqs means it.
+        options: for redis-py's connections.
+
+    Raises:
+        RqsqsError: no server says which.
+    """
+    if place_of(url) is None:
+        return [Master(url)]
+    router = Router(url, connect.settings_of(url, dict(options or {}))[0], Counters())
+    try:
+        router.refresh()
+        directory = router.directory
+        error, found = directory.error, directory.masters()
+    finally:
+        router.close()
+    if found:
+        return [Master(directory.access(address, {})[0], directory.slots(address)) for address in found]
+    raise error_mapping.server(error, sent=False, where=connect.shown(url)) or error
+
+
 def master_urls(url: str) -> list[str]:
     """The URL of each server that has keys.
 
     Raises:
         RqsqsError: no server says which.
     """
-    if place_of(url) is None:
-        return [url]
-    router = Router(url, connect.settings_of(url, {})[0], Counters())
-    try:
-        router.refresh()
-        error, found = router.directory.error, router.directory.masters()
-    finally:
-        router.close()
-    if found:
-        return [router.directory.access(address, {})[0] for address in found]
-    raise error_mapping.server(error, sent=False, where=connect.shown(url)) or error
+    return [master.url for master in masters(url)]

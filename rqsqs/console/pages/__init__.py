@@ -17,6 +17,7 @@ from . import (
     queues,
     receiving,
     sending,
+    server,
     settings,
     theme,
 )
@@ -39,6 +40,7 @@ PAGES = {
     "/alarms": alarms.index,
     "/alarms/{alarm:path}": alarms.show,
     "/events": events.index,
+    "/server": server.show,
     "/queues/{queue}/messages": messages.index,
     "/queues/{queue}/messages/{message}": message.detail,
     "/queues/{queue}/send": sending.form,

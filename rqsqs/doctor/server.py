@@ -1,17 +1,20 @@
-"""Checks of a server for `rqsqs doctor`: one function each, which yields findings with a sentence and advice."""
+"""Checks of a server: one function each, which yields findings with a sentence and advice."""
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import redis
+from redis.connection import ConnectionPool, UnixDomainSocketConnection
 
 from rqsqs._core import scripts as our_scripts
-from rqsqs._io import server_checks
+from rqsqs._io import connect, error_mapping, server_checks
 from rqsqs._io.server_checks import Finding
 from rqsqs.inspection import words
 
@@ -30,13 +33,72 @@ TROUBLE = {
 }
 
 
-class Server:
-    """The server: a plain client and what INFO says, asked for once."""
+@contextlib.contextmanager
+def opened(url: str, options: Mapping[str, Any] | None = None) -> Iterator[redis.Redis]:
+    """A plain client of one server.
 
-    def __init__(self, client: redis.Redis, prefix: str, *, is_cluster: bool = False) -> None:
+    Args:
+        url: of the server.
+        options: for redis-py's connections.
+
+    Raises:
+        RqsqsError: it does not answer.
+    """
+    settings, held = connect.settings_of(url, dict(options or {}))
+    pool = connect.open_pool(url, settings, ConnectionPool, UnixDomainSocketConnection)
+    try:
+        client = redis.Redis(connection_pool=pool)
+        try:
+            client.ping()
+        except redis.exceptions.NoPermissionError:
+            pass  # it is there, and `rights` will tell
+        except redis.RedisError as error:
+            raise error_mapping.server(error, sent=False, where=connect.shown(url)) or error from None
+        yield client
+    finally:
+        pool.disconnect()
+        if held:
+            held.release()
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What a server refused to tell. Who looks again and again keeps this, and does not ask again: a server counts what
+    it refuses, and `errors` would tell of us.
+
+    Attributes:
+        reasons: what was refused -> its words.
+        number: how often it refused something.
+    """
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    number: int = 0
+
+    def add(self, what: str, error: Exception) -> None:
+        """Remember it, if it is about rights and not about the moment."""
+        if isinstance(error, redis.exceptions.NoPermissionError):
+            self.reasons[what] = str(error)
+            self.number += 1
+
+
+class Server:
+    """The server: a plain client and what INFO says, asked for once.
+
+    Args:
+        client: of redis-py.
+        prefix: of all keys.
+        is_cluster: it is known to be a master of one.
+        refusals: what it refused to tell before.
+    """
+
+    def __init__(
+        self, client: redis.Redis, prefix: str, *, is_cluster: bool = False, refusals: Refusals | None = None
+    ) -> None:
         self.client = client
         self.prefix = prefix
-        self.is_cluster = is_cluster  # known to be a master of one
+        self.is_cluster = is_cluster
+        self.refusals = refusals or Refusals()
+        self.refused_before = self.refusals.number
 
     @cached_property
     def probe(self) -> str:
@@ -58,13 +120,20 @@ class Server:
         found: dict[str, Any] = self.client.info(*sections.split())
         return found
 
+    def told(self, what: str, ask: Callable[[], Any]) -> Any:
+        """What the server tells; None if it refuses."""
+        if what in self.refusals.reasons:
+            return None
+        try:
+            return ask()
+        except redis.ResponseError as error:
+            self.refusals.add(what, error)
+            return None
+
     def config(self, name: str) -> str | None:
         """One setting; None if the server refuses to tell."""
-        try:
-            found: dict[Any, Any] = self.client.config_get(name)
-        except redis.ResponseError:
-            return None
-        return str(found.get(name, ""))
+        found = self.told("config", lambda: self.client.config_get(name))
+        return None if found is None else str(found.get(name, ""))
 
 
 def version(server: Server) -> Iterator[Finding]:
@@ -90,18 +159,19 @@ def memory(server: Server) -> Iterator[Finding]:
     used, limit = int(info["used_memory"]), int(info["maxmemory"])
     if not limit:
         whole = int(info.get("total_system_memory", 0))
-        text = f"{_size(used)} of memory used, maxmemory is not set"
+        text = f"{size(used)} of memory used, maxmemory is not set"
         level = "warn" if whole and used > 0.6 * whole else "ok"
         advice = "set maxmemory below the machine's memory: a send is refused then, before the system kills the server"
-        yield Finding("memory", level, text + (f" (the machine has {_size(whole)})" if whole else ""), advice)
+        yield Finding("memory", level, text + (f" (the machine has {size(whole)})" if whole else ""), advice)
         return
     share = used / limit
     level = "fail" if share > 0.95 else "warn" if share > 0.75 else "ok"
     advice = "" if level == "ok" else "consume messages or raise maxmemory: sends are refused when it is full"
-    yield Finding("memory", level, f"{_size(used)} of {_size(limit)} memory used ({share:.0%})", advice)
+    yield Finding("memory", level, f"{size(used)} of {size(limit)} memory used ({share:.0%})", advice)
 
 
-def _size(number: float) -> str:
+def size(number: float) -> str:
+    """Bytes for people: `512 KiB`, `1.5 GiB`."""
     for unit in ("bytes", "KiB", "MiB"):
         if number < 1024:
             return f"{number:.0f} {unit}"
@@ -139,7 +209,7 @@ def replication(server: Server) -> Iterator[Finding]:
         if key.startswith("slave") and isinstance(entry, dict)
     ]
     if behind and max(behind) > 1 << 20:
-        text = f"{copies}, one of them {_size(max(behind))} behind"
+        text = f"{copies}, one of them {size(max(behind))} behind"
         yield Finding("replication", "warn", text, "see its network and disk")
     waits = sum(_calls(info, name) for name in ("wait", "waitaof"))
     if waits:
@@ -201,10 +271,8 @@ def round_trip(server: Server) -> Iterator[Finding]:
 def rights(server: Server) -> Iterator[Finding]:
     """May this user do what queues need?"""
     client, probe = server.client, server.probe
-    try:
-        user = f"the user {client.acl_whoami()!r}"
-    except redis.ResponseError:
-        user = "this user"
+    name = server.told("whoami", client.acl_whoami)
+    user = "this user" if name is None else f"the user {name!r}"
     advice = f"give it ~{server.prefix}:* +@read +@write -@dangerous +time +evalsha +script|load"
     if server.is_cluster:
         advice += " +cluster|slots"
@@ -237,9 +305,10 @@ def errors(server: Server) -> Iterator[Finding]:
         for key, entry in server.info.items()
         if key.startswith("errorstat_") and isinstance(entry, dict)
     }
+    counts["NOPERM"] = counts.get("NOPERM", 0) - server.refused_before
     found = False
     for code, advice in TROUBLE.items():
-        if counts.get(code):
+        if counts.get(code, 0) > 0:
             found = True
             text = f"{words.counted(counts[code], 'request')} refused with {code} since the server started"
             yield Finding("errors", "warn", text, advice)
@@ -251,12 +320,25 @@ _CHECKS = version, eviction, memory, persistence, replication, connections, cloc
 CHECKS: dict[str, Callable[[Server], Iterator[Finding]]] = {c.__name__.replace("_", " "): c for c in _CHECKS}
 
 
-def check_server(server: Server) -> Iterator[Finding]:
-    """All checks of a server; a check that it refuses to answer is skipped."""
+def check_server(server: Server, without: Container[str] = ()) -> Iterator[Finding]:
+    """All checks of a server; a check that it refuses to answer is skipped.
+
+    Args:
+        server: is looked at.
+        without: names of checks that are left out.
+    """
     for name, check in CHECKS.items():
-        try:
-            yield from check(server)
-        except (redis.ResponseError, KeyError) as error:
-            refusal = f"it does not tell {error}" if isinstance(error, KeyError) else str(error)
-            text = f"{name} cannot be seen: {refusal}"
-            yield Finding(name, "skip", text, "a managed server shows it in its console; else ask for the rights")
+        if name in without:
+            continue
+        refusal = server.refusals.reasons.get(name)
+        if refusal is None:
+            try:
+                yield from check(server)
+                continue
+            except KeyError as error:
+                refusal = f"it does not tell {error}"
+            except redis.ResponseError as error:
+                refusal = str(error)
+                server.refusals.add(name, error)
+        text = f"{name} cannot be seen: {refusal}"
+        yield Finding(name, "skip", text, "a managed server shows it in its console; else ask for the rights")
