@@ -62,7 +62,7 @@ def check(action: str, params: Params) -> dict[str, Any]:
 def shown(value: object) -> str:
     """A value that somebody gave, in the text of an error."""
     text = f"[{', '.join(map(str, value[:100]))}]" if isinstance(value, list) else str(value)
-    return printable(shortened(text, 300))
+    return shortened(printable(shortened(text, 300)), 600)  # an escape has up to ten characters
 
 
 def in_their_words(error: Exception) -> str:

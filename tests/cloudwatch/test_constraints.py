@@ -100,6 +100,7 @@ def test_a_long_or_hostile_value_is_told_shortly_and_in_one_line() -> None:
 def test_a_refusal_is_short_however_much_is_wrong() -> None:
     dimensions = [{"Name": "", "Value": "v" * 2000}] * 50_000
     assert len(refused("PutMetricAlarm", AlarmName="a", Dimensions=dimensions)) < 20_000
+    assert len(refused("DescribeAlarms", AlarmNames=["\U000e0001" * 256] * 100)) < 20_000
 
 
 def test_members_that_are_null_count_as_absent_at_any_depth() -> None:
