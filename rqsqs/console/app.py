@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from rqsqs._io.aio.runner import Transport
 from rqsqs.aio import Connection, connect
@@ -42,6 +42,7 @@ from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
 from .access import Rights
+from .guard import Guarded
 from .hub import Hub
 from .pages import ACTIONS, FILES, PAGES, PREFERENCES
 from .pages.shown import Shown
@@ -62,20 +63,6 @@ SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has end
 BEAT_S = 15.0  # a stream says something at least so often, or a proxy ends it
 STRANGER_BYTES, STRANGER_S = 16 * 1024, 30.0  # of forms that people fill in who are not logged in
 LARGEST_PART = 64 * 1024 * 1024
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",  # with no-referrer browsers say of forms that their origin is null
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
-
 
 PageFunction = Callable[[Visit], Awaitable[Shown]]
 ActionFunction = Callable[[Visit], Awaitable[Response]]
@@ -119,7 +106,7 @@ class Console:
         self._connections: dict[str, Connection] = {}
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._ending = asyncio.Event()
-        self._app = _Guarded(Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error}))
+        self._app = Guarded(Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -385,20 +372,3 @@ def _told(error: Exception) -> str:
 def _event(name: str, text: str) -> str:
     lines = "".join(f"data: {line}\n" for line in text.split("\n"))
     return f"event: {name}\n{lines}\n"
-
-
-class _Guarded:
-    """Adds the headers that keep a page to itself, to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                names = {name for name, _ in message["headers"]}
-                more = {b"cache-control": b"no-store"} | {k.encode(): v.encode() for k, v in HEADERS.items()}
-                message["headers"] = [*message["headers"], *[(k, v) for k, v in more.items() if k not in names]]
-            await send(message)
-
-        await self._app(scope, receive, guarded)

@@ -201,6 +201,9 @@ def test_from_a_queue_to_its_dead_letters_and_back(
     ann.open("/events")
     ann.says("queue-created")
     ann.look("events")
+    ann.open("/server")
+    ann.says("the server is Valkey")
+    ann.look("server")
 
     page = ann.open("/queues/orders")
     ann.look("queue")

@@ -170,6 +170,19 @@ def test_it_is_looked_at_once_a_minute_however_often_somebody_asks(own: Server, 
         assert counted["cmdstat_acl|whoami"]["calls"] == 1  # type: ignore[index]
 
 
+def test_of_very_many_queues_those_are_looked_at_for_which_there_is_time(own: Server, prefix: str) -> None:
+    with rqsqs.connect(own.url, prefix=prefix) as connection:
+        for name in ("a", "b", "c", "d"):
+            connection.create_queue(name).pause()
+    now = iter(range(-2, 100))
+    found = Examiner(GatewaySettings(url=own.url, prefix=prefix), clock=lambda: next(now)).queues("000000000000")
+    levels = {finding.check: (finding.level, finding.text) for finding in found.findings}
+    assert levels["queues"][0] == "skip"
+    assert levels["queues"][1].startswith("the first 3 queues were looked at")
+    assert levels["paused"] == ("warn", "paused: a, b, c")
+    assert found.held[own.url].tags == ("a/0", "b/0", "c/0")
+
+
 def test_nobody_waits_for_the_checks(own: Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, servers = threading.Event(), Examiner.servers
 

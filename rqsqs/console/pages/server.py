@@ -74,8 +74,8 @@ async def show(visit: Visit) -> Shown:
             "sees_queues": visit.rights.may_see_all,
             "examined_at_ms": servers.at * 1000 if servers else None,
             "are_queues_examined": queues is not None,
-            "open_findings": [row for row in findings if row["level"] in ("fail", "warn")],
-            "other_findings": [row for row in findings if row["level"] not in ("fail", "warn")],
+            "open_findings": [row for row in findings if row["level"] != "ok"],
+            "fine": [row for row in findings if row["level"] == "ok"],
             "counts": {level: sum(row["level"] == level for row in findings) for level in LEVELS},
             "servers": [_row(each.where, each.facts, each.slots) for each in seen],
             "is_cluster": any(each.slots for each in seen),
@@ -122,7 +122,7 @@ def _grouped(found: Iterable[tuple[str, Finding]], servers: int) -> list[dict[st
             "level": finding.level,
             "check": finding.check,
             "text": finding.text,
-            "advice": finding.advice if finding.level in ("fail", "warn", "skip") else "",
+            "advice": finding.advice if finding.level != "ok" else "",
             "where": "" if servers < 2 else f"all {servers} servers" if len(places) == servers else ", ".join(places),
         }
         for finding, places in groups.items()
