@@ -90,7 +90,7 @@ demo-php: $(STAMP) ## Let Laravel and Python work on one cache (docs/clients/php
 screenshots: $(STAMP) ## Make the pictures of docs/console.md again
 	mkdir -p .screenshots
 	RQSQS_SCREENSHOTS=.screenshots $(BIN)/python -m pytest -q tests/console/test_in_chromium.py -k dead_letters
-	for name in queues message dead-letters; do mv .screenshots/$$name-laptop-light.png docs/images/console-$$name.png; done
+	for name in queues message dead-letters server; do mv .screenshots/$$name-laptop-light.png docs/images/console-$$name.png; done
 	mv .screenshots/queue-phone-dark.png docs/images/console-queue-phone.png
 	rm -r .screenshots
 

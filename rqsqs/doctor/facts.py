@@ -46,7 +46,7 @@ class Facts:
         connections, most_connections: now, and maxclients.
         blocked: connections that wait for something.
         calls_per_s: as the server counts them.
-        keeps: how it keeps data when it ends.
+        is_append_only: whether it writes an append-only file.
         replicas: its copies.
     """
 
@@ -62,7 +62,7 @@ class Facts:
     most_connections: int | None = None
     blocked: int | None = None
     calls_per_s: int | None = None
-    keeps: str | None = None
+    is_append_only: bool | None = None
     replicas: tuple[Replica, ...] = ()
 
     @property
@@ -96,9 +96,7 @@ def facts_of(info: Mapping[str, Any]) -> Facts:
     """A server by its INFO."""
     kind = "valkey" if "valkey_version" in info else "redis"
     version = info.get(f"{kind}_version")
-    keeps = None
-    if "aof_enabled" in info:
-        keeps = "append-only file" if _number(info, "aof_enabled") else "no append-only file"
+    append_only = _number(info, "aof_enabled")
     ratio = info.get("mem_fragmentation_ratio")
     return Facts(
         None if version is None else f"{kind.title()} {version}",
@@ -113,7 +111,7 @@ def facts_of(info: Mapping[str, Any]) -> Facts:
         _number(info, "maxclients"),
         _number(info, "blocked_clients"),
         _number(info, "instantaneous_ops_per_sec"),
-        keeps,
+        None if append_only is None else bool(append_only),
         _replicas(info),
     )
 
