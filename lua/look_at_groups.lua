@@ -31,7 +31,8 @@ local base, delay_ms = string.match(meta, ".*:"), (delay or 0) * 1000
 local letters = {visible = "v", in_flight = "f", delayed = "d"}
 local reply = {}
 for i = 3, #ARGV do
-  local group, messages, key, state, until_ms = ARGV[i], 0, "", "", ""
+  local group, key, state, until_ms = ARGV[i], "", "", ""
+  local messages
   if is_fifo then
     local list = fifo.list(base, group)
     messages = redis.call("LLEN", list) / 2

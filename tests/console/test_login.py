@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-import redis
 
 import rqsqs
 from rqsqs.console import ConsoleSettings, sessions
 from rqsqs.gateway import GatewaySettings
 from rqsqs.gateway.keys import read
 from rqsqs.gateway.keys_editing import NewUser, add_key, disable_key
+from tests.clusters import client_of
 from tests.console.conftest import Browser, Page, running
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -152,15 +152,15 @@ def test_guesses_are_throttled(
 
 
 def test_a_damaged_session_is_none(browser: Browser, root: tuple[str, str], valkey_url: str, prefix: str) -> None:
-    with redis.Redis.from_url(valkey_url) as client:
+    with client_of(valkey_url) as client:
         for about in ("[]", "{", '{"key": [], "mark": 5}', '"x"', ""):
             log_in(browser, root)
-            (key,) = client.keys(f"{prefix}:{{sessions}}:*")
+            (key,) = client.scan_iter(f"{prefix}:{{sessions}}:*")
             client.set(key, f"99999999999999 {about}", keepttl=True)
             assert browser.get("/").status == 303
             client.delete(key)
         log_in(browser, root)
-        (key,) = client.keys(f"{prefix}:{{sessions}}:*")
+        (key,) = client.scan_iter(f"{prefix}:{{sessions}}:*")
         client.set(key, "x")
         assert browser.get("/").status == 303
 
@@ -209,8 +209,8 @@ def test_a_session_ends_when_nobody_uses_it(
     browser: Browser, root: tuple[str, str], valkey_url: str, prefix: str
 ) -> None:
     log_in(browser, root)
-    with redis.Redis.from_url(valkey_url) as client:
-        (key,) = client.keys(f"{prefix}:{{sessions}}:*")
+    with client_of(valkey_url) as client:
+        (key,) = client.scan_iter(f"{prefix}:{{sessions}}:*")
         client.pexpire(key, 60_000)
         with browser.live("/?live=1") as events:
             next(events)

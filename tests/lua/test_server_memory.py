@@ -11,6 +11,7 @@ from rqsqs._core.operations.server_memory import Memory, append_memory
 from rqsqs.alarm_models import Alarm
 from rqsqs.alarms.evaluator import evaluate_all
 from rqsqs.errors import InvalidParameterValue
+from tests.clusters import ALL_ON_CLUSTER
 from tests.lua.conftest import Engine
 
 MINUTE_MS = 60_000
@@ -28,6 +29,7 @@ def kept(engine: Engine) -> list[tuple[int, float]]:
 
 
 @pytest.mark.either_server
+@pytest.mark.skipif(ALL_ON_CLUSTER, reason="it asks one server; see cluster/test_reading_metrics.py")
 def test_it_is_what_the_server_says(engine: Engine) -> None:
     info = engine.redis.info("memory")
     found = engine.run(server_memory.memory(engine.transport.space))
