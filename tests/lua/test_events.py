@@ -15,6 +15,7 @@ from rqsqs._core.operations import events
 from rqsqs.event_models import Actor, Event
 from rqsqs.limits import NATIVE
 from tests.lua.conftest import Engine
+from tests.lua.outcomes import dead_letter, release
 
 DAY_MS = 86_400_000
 WHO = Actor("native", "program", "host")
@@ -161,8 +162,31 @@ def test_the_sampler_counts_dead_letters_once(engine: Engine, name: str, dead: s
     for _ in range(3):
         a_minute(engine)
     found = [event for event in read(engine) if event.kind == "dead-lettered"]
+    count = engine.counts(engine.transport.space.queue(dead))[0]
+    causes = {
+        "ReceivedTooOften: … receive ended without a word: the consumer died, or let the visibility timeout pass": count
+    }
     assert [(event.queue, event.detail) for event in found] == [
-        (name, {"count": engine.counts(engine.transport.space.queue(dead))[0], "dead_letter_queue": dead})
+        (name, {"count": count, "dead_letter_queue": dead, "causes": causes})
+    ]
+
+
+def test_the_sampler_says_why_messages_died(engine: Engine, name: str, dead: str) -> None:
+    """Those of other queues, and what lies there for long, do not count."""
+    letters = engine.queue(dead)
+    q, other = engine.queue(name, dead), engine.queue(f"other-{name}", dead)
+    for queue, kind, number in ((other, "OSError", 3), (q, "KeyError", 2), (q, "ValueError", 4)):
+        if queue is q and kind == "KeyError":
+            a_minute(engine)
+        engine.send(queue, *range(number), group="g" if queue.is_fifo else None)
+        while found := engine.receive(queue, 10, visibility_ms=60_000):
+            release(engine, queue, *[dead_letter(d, kind) for d in found])
+    assert engine.counts(letters)[0] == 9
+    a_minute(engine)
+    told = [event for event in read(engine) if event.kind == "dead-lettered"]
+    assert [(event.queue, event.detail["count"], event.detail["causes"]) for event in told] == [
+        (other.name, 3, {"OSError: no …": 3}),
+        (q.name, 6, {"ValueError: no …": 4, "KeyError: no …": 2}),
     ]
 
 
