@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,8 +13,11 @@ import pytest
 import rqsqs
 from rqsqs.aio import Connection
 from rqsqs.console import ConsoleSettings
+from rqsqs.console.app import TICK_S
+from rqsqs.console.hub import FRESH_S
 from rqsqs.console.pages.queues import PER_PAGE
 from rqsqs.gateway import GatewaySettings
+from tests.cli.tools import wait_for
 from tests.console.conftest import Browser, running
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -147,3 +152,29 @@ def test_very_many_queues_are_there_at_once(
         let_go.set()
         text = next(text for _, text in events if "are being read" not in text)
         assert text.index("queue-103") < text.index("queue-000")
+
+
+def test_many_open_pages_are_one_reader_and_closed_ones_none(
+    browser: Browser, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = connection.create_queue("orders")
+    reads: list[float] = []
+    of_all = Connection.metrics
+
+    async def metrics(self: Connection, prefix: str = "", **options: Any) -> list[rqsqs.QueueMetrics]:
+        reads.append(time.monotonic())
+        return await of_all(self, prefix, **options)
+
+    monkeypatch.setattr(Connection, "metrics", metrics)
+    with ExitStack() as stack:
+        pages = [stack.enter_context(browser.live("/?live=1")) for _ in range(30)]
+        for events in pages:
+            next(events)
+        began, before = time.monotonic(), len(reads)
+        for _ in range(3):
+            queue.send("x")
+            visible = f">{queue.counts().visible}<"
+            for events in pages:
+                assert any(visible in text for _, text in events)
+        assert len(reads) - before <= (time.monotonic() - began) / FRESH_S + 2
+    wait_for(lambda: time.monotonic() - reads[-1] > 3 * TICK_S)
