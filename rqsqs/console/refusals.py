@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rqsqs.errors import RequestError
+from rqsqs.errors import RqsqsError
 
 
-class ConsoleRefusal(RequestError):
+class ConsoleRefusal(RqsqsError):
     """The console does not do it. `status` is that of HTTP."""
 
     status = 400

@@ -57,7 +57,7 @@ async def change(visit: Visit) -> Response:
     params = {"QueueUrl": context.url_of(queue.name), "Attributes": {"Policy": text}}
     try:
         await visit.connection.transport.run(perform(context, "SetQueueAttributes", params))
-    except RequestError as error:
+    except (RequestError, ConsoleRefusal) as error:
         return visit.page("policy.html", values | {"error": str(error)}, 400)
     visit.changed()
     told = "The policy was set." if text else "The policy was removed."

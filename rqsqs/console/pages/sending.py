@@ -14,6 +14,7 @@ from rqsqs.console.pages.message import find_message
 from rqsqs.console.pages.messages import list_url, tell
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.permissions import LOOK_INTO
+from rqsqs.console.refusals import ConsoleRefusal
 from rqsqs.console.visits import Values, Visit
 from rqsqs.console.written import due_of
 from rqsqs.errors import InvalidParameterValue, RequestError
@@ -47,7 +48,7 @@ async def send(visit: Visit) -> Response:
     queue = visit.queue()
     try:
         sent = await queue.send(await _body(form), **_options(form))
-    except RequestError as error:
+    except (RequestError, ConsoleRefusal) as error:
         rows = [tuple(map(str, row)) for row in _attribute_fields(form) if any(row[::2])]
         text = _text(form, "body")
         kind = _text(form, "kind")
