@@ -45,7 +45,7 @@ test-aiobotocore: $(VENV)-aio/.rqsqs-installed ## Run the tests of clients of ai
 $(VENV)-oldest/.rqsqs-installed: pyproject.toml
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]' \
-		$$($(PYTHON) -m tests.oldest boto3 cli gateway opentelemetry) \
+		$$($(PYTHON) -m tests.oldest boto3 cli gateway console opentelemetry) \
 		opentelemetry-sdk==1.30 'hypothesis>=6.100' 'pytest>=8.2' 'pytest-timeout>=2.3' 'pytest-xdist>=3.6'
 	@touch $@
 
