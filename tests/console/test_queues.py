@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 import threading
 import time
 from contextlib import ExitStack
@@ -16,6 +18,7 @@ from rqsqs.console import ConsoleSettings
 from rqsqs.console.app import TICK_S
 from rqsqs.console.hub import FRESH_S
 from rqsqs.console.pages.queues import PER_PAGE
+from rqsqs.console.rendering import STATIC
 from rqsqs.gateway import GatewaySettings
 from tests.cli.tools import wait_for
 from tests.console.conftest import Browser, running
@@ -178,3 +181,16 @@ def test_many_open_pages_are_one_reader_and_closed_ones_none(
                 assert any(visible in text for _, text in events)
         assert len(reads) - before <= (time.monotonic() - began) / FRESH_S + 2
     wait_for(lambda: time.monotonic() - reads[-1] > 3 * TICK_S)
+
+
+def test_static_files_are_few_and_those_of_others_as_they_made_them() -> None:
+    vendored = {}
+    for line in (STATIC.parent / "VENDORED.txt").read_text("utf-8").splitlines():
+        if re.match(r"[0-9a-f]{64}  ", line):
+            digest, name, _ = line.split(maxsplit=2)
+            vendored[name] = digest
+    sizes = {path.name: path.stat().st_size for path in STATIC.iterdir()}
+    assert set(sizes) - set(vendored) == {"console.css", "console.js", "icon.svg"}
+    for name, digest in vendored.items():
+        assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
+    assert sum(sizes.values()) < 100_000
