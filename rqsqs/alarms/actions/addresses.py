@@ -25,6 +25,7 @@ _SPECIAL: tuple[tuple[Network, str], ...] = (
     (ipaddress.ip_network("64:ff9b:1::/48"), "private"),
     (ipaddress.ip_network("100::/64"), "reserved"),
     (ipaddress.ip_network("5f00::/16"), "reserved"),
+    (ipaddress.ip_network("2002::/16"), "6to4, which the internet has given up"),
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")  # IPv4-compatible, deprecated
@@ -54,8 +55,6 @@ def _forms(address: Address) -> Iterator[Address]:
         yield address.ipv4_mapped
         return
     yield address
-    if address.sixtofour:
-        yield address.sixtofour
     if address.teredo:
         yield from address.teredo
     if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
