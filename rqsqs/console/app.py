@@ -60,7 +60,8 @@ T = TypeVar("T")
 TICK_S = 1.0
 MOST_KEPT = 1_000
 SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has ended
-BEAT_S = 15.0  # a stream says something at least so often, or a proxy ends it
+BEAT_S = 3.0  # a stream says something at least so often: console.js takes three times that for a lost connection
+LATE_S = 3.0  # an open page says that it is not live when what it shows takes longer to be read
 STRANGER_BYTES, STRANGER_S = 16 * 1024, 30.0  # of forms that people fill in who are not logged in
 LARGEST_PART = 64 * 1024 * 1024
 
@@ -274,26 +275,33 @@ class Console:
             now = await function(visit)
             return render(now.template, {"visit": visit, "read_only": self.settings.is_read_only} | now.values, "live")
 
+        async def look() -> str:
+            visit = await self._visit(request, needs)
+            await visit.require_all(needs)
+            return await visit.read(("rendered", url, visit.rights.key), partial(rendered, visit))
+
         while not self._ending.is_set():
+            looking = asyncio.create_task(look())
             try:
-                visit = await self._visit(request, needs)
-                await visit.require_all(needs)
-                text = await visit.read(("rendered", url, visit.rights.key), partial(rendered, visit))
-                failure = ""
+                while not (await asyncio.wait({looking}, timeout=LATE_S))[0]:
+                    if self._ending.is_set():
+                        return
+                    late = "the server does not answer"
+                    yield _event("beat", "") if last == late else _event("failed", late)
+                    last = late
+                kind, text = "live", looking.result()
             except LoginNeeded:
                 yield _event("ended", "")
                 return
             except (RqsqsError, OSError) as error:
-                text, failure = "", _told(error)
-            if failure:
-                if failure != last:
-                    yield _event("failed", failure)
-                    last, told_at = failure, time.monotonic()
-            elif text != last:
-                yield _event("live", text)
+                kind, text = "failed", _told(error)
+            finally:
+                looking.cancel()
+            if text != last:
+                yield _event(kind, text)
                 last, told_at = text, time.monotonic()
             elif time.monotonic() - told_at > BEAT_S:
-                yield ":\n\n"
+                yield _event("beat", "")
                 told_at = time.monotonic()
             with_timeout = asyncio.wait_for(self._ending.wait(), TICK_S)
             try:

@@ -34,7 +34,7 @@ def environment() -> Environment:
         auto_reload=False,
     )
     found.filters |= {
-        "age": words.age,
+        "age": lambda seconds: "–" if seconds is None else words.age(seconds),
         "number": words.number,
         "rate": words.rate,
         "counted": words.counted,

@@ -230,10 +230,36 @@ def test_an_open_page_follows_what_happens(user: Callable[..., User], connection
         queue.send("x")
         expect(visible).to_have_text(str(number + 1), timeout=PATIENCE_MS)
     page.keyboard.press("Space")
-    expect(page.locator("#status")).to_contain_text("stopped")
+    expect(page.locator("#status")).to_contain_text("Stopped")
     page.keyboard.press("Space")
     queue.send("x")
     expect(visible).to_have_text("4", timeout=PATIENCE_MS)
+    assert ann.errors == []
+
+
+def test_a_page_that_hears_nothing_says_so_and_asks_again(
+    user: Callable[..., User], connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the console hangs, or a network is gone without a word."""
+    monkeypatch.setattr("rqsqs.console.app.BEAT_S", 1e9)
+    connection.create_queue("orders")
+    ann = user("phone")
+    ann.page.clock.install()
+    page = ann.open("/")
+    status = page.locator("#status")
+    expect(status).to_have_text("live", timeout=PATIENCE_MS)
+    page.evaluate(
+        """() => {
+            window.said = [];
+            const status = document.getElementById("status");
+            new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true });
+        }"""
+    )
+    page.clock.fast_forward(10_000)
+    page.wait_for_function("said.some((text) => /^Not live: the console does not answer.*[0-9:]{8} UTC/.test(text))")
+    expect(status).to_have_text("live", timeout=PATIENCE_MS)
+    with page.expect_request("**/*live=1"):  # silent again, so asked again
+        page.clock.fast_forward(10_000)
     assert ann.errors == []
 
 

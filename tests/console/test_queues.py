@@ -14,7 +14,7 @@ import pytest
 
 import rqsqs
 from rqsqs.aio import Connection
-from rqsqs.console import ConsoleSettings
+from rqsqs.console import ConsoleSettings, app
 from rqsqs.console.app import TICK_S
 from rqsqs.console.hub import FRESH_S
 from rqsqs.console.pages.queues import PER_PAGE
@@ -22,6 +22,7 @@ from rqsqs.console.rendering import STATIC
 from rqsqs.gateway import GatewaySettings
 from tests.cli.tools import wait_for
 from tests.console.conftest import Browser, running
+from tests.servers import Server
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -194,3 +195,26 @@ def test_static_files_are_few_and_those_of_others_as_they_made_them() -> None:
     for name, digest in vendored.items():
         assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
     assert sum(sizes.values()) < 100_000
+
+
+def test_an_open_page_says_when_the_server_does_not_answer() -> None:
+    with Server("valkey") as server, running(ConsoleSettings(GatewaySettings(url=server.url))) as address:
+        with rqsqs.connect(server.url) as connection:
+            connection.create_queue("orders")
+        with Browser(address).live("/queues/orders?live=1") as events:
+            assert next(events)[0] == "live"
+            server.freeze()
+            try:
+                assert next(each for each in events if each[0] == "failed") == ("failed", "the server does not answer")
+            finally:
+                server.thaw()
+            assert "consumers" in next(text for name, text in events if name == "live")
+
+
+def test_a_page_on_which_nothing_changes_hears_that_it_is_live(
+    browser: Browser, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "BEAT_S", 0.0)
+    connection.create_queue("orders")
+    with browser.live("/queues/orders?live=1") as events:
+        assert next(name for name, _ in events if name != "live") == "beat"

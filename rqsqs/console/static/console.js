@@ -8,9 +8,13 @@
     status.classList.toggle("bad", isBad);
   };
 
-  // Live: the server sends the part of the page that lives whenever it has changed.
+  // Live: the server sends the part of the page that lives whenever it has changed, and says every three seconds that it
+  // is there. A connection can be lost without an error: one that is silent is given up, and another one opened.
+  const SILENCE_MS = 9000;
   let stream = null;
   let isStopped = false;
+  let silence = 0;
+  let seen = new Date();
   const live = document.querySelector("[data-live]");
   const url = () => {
     const found = new URL(location.href);
@@ -18,29 +22,50 @@
     found.searchParams.set("live", "1");
     return found;
   };
+  const stale = (text) => {
+    say(`Not live: ${text}. This page is as of ${seen.toISOString().slice(11, 19)} UTC.`, true);
+  };
+  const heard = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      stale("the console does not answer");
+      close();
+      open();
+    }, SILENCE_MS);
+  };
+  const fresh = () => {
+    seen = new Date();
+    say("live");
+    heard();
+  };
   const open = () => {
     if (!live || stream || isStopped || document.hidden) return;
-    stream = new EventSource(url());
-    stream.addEventListener("open", () => say("live"));
+    const opened = new EventSource(url());
+    stream = opened;
+    heard();
     stream.addEventListener("live", (event) => {
-      say("live");
+      fresh();
       const focused = document.activeElement && document.activeElement.id;
       Idiomorph.morph(live, event.data, { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed } });
       if (focused && document.activeElement.id !== focused) document.getElementById(focused)?.focus();
       mark();
       draw();
     });
+    stream.addEventListener("beat", () => (status.classList.contains("bad") ? heard() : fresh()));
     stream.addEventListener("ended", () => location.reload()); // the session, so this leads to the login
-    stream.addEventListener("failed", (event) => say(event.data, true));
+    stream.addEventListener("failed", (event) => {
+      heard();
+      stale(event.data);
+    });
     stream.addEventListener("error", () => {
-      say("no connection", true);
-      if (stream && stream.readyState === EventSource.CLOSED) {
-        close();
-        setTimeout(open, 3000);
-      }
+      stale("no connection to the console");
+      if (opened.readyState !== EventSource.CLOSED) return;
+      if (stream === opened) close();
+      setTimeout(open, 3000);
     });
   };
   const close = () => {
+    clearTimeout(silence);
     stream?.close();
     stream = null;
   };
@@ -85,7 +110,7 @@
       const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
       const colours = ["--line-1", "--line-2", "--line-3", "--line-4"].map(colour);
       const utc = (t, from, to) => new Date(t * 1000).toISOString().slice(from, to).replace("T", " ");
-      const times = (_, ticks, __, ___, step) => ticks.map((t) => (step >= 86400 ? utc(t, 5, 10) : utc(t, 11, 16)));
+      const times = (_, ticks, __, ___, step) => ticks.map((t) => (step >= 86400 ? utc(t, 5, 10) : utc(t, 11, step < 60 ? 19 : 16)));
       const time = { label: "UTC", value: (_, t) => (t == null ? "" : utc(t, 0, 16)) };
       const series = lines.map((label, n) => ({ label, stroke: colours[n % 4], width: 1.5, dash: n % 4 ? [[], [6, 3], [2, 3], [8, 3, 2, 3]][n % 4] : undefined }));
       const size = () => ({ width: element.clientWidth, height: 170 });
@@ -141,7 +166,7 @@
       x: () => rows()[at]?.querySelector("input[type=checkbox]")?.click(),
       " ": event.target === document.body || event.target.id === "main" ? () => {
         isStopped = !isStopped;
-        if (isStopped) { close(); say("stopped: Space goes on"); } else open();
+        if (isStopped) { close(); say(`Stopped at ${seen.toISOString().slice(11, 19)} UTC; Space continues.`); } else open();
       } : null,
     }[event.key];
     if (does && (rows().length || !event.key.startsWith("Arrow"))) {
