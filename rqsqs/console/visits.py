@@ -25,7 +25,7 @@ from rqsqs.sqs.context import DEFAULT_ACCOUNT, Params
 from .access import Rights
 from .hub import FRESH_S
 from .permissions import Needs, needs_of
-from .refusals import FormExpired
+from .refusals import FormExpired, NameMissing
 from .rendering import fingerprint, render
 
 if TYPE_CHECKING:
@@ -133,6 +133,15 @@ class Visit:
             raise FormExpired
         requester.set(self.actor)
         return form
+
+    def check_name(self, name: str, form: FormData) -> None:
+        """Something that cannot be undone needs the name of its queue, typed.
+
+        Raises:
+            NameMissing: it is another one.
+        """
+        if form.get("name") != name:
+            raise NameMissing(name)
 
     @property
     def theme(self) -> str:

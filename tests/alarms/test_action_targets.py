@@ -75,9 +75,7 @@ def test_addresses_that_are_refused(address: str) -> None:
     assert why_refused(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-)
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_addresses_of_the_internet(address: str) -> None:
     assert why_refused(ipaddress.ip_address(address)) == ""
 

@@ -263,6 +263,32 @@ def test_a_page_that_hears_nothing_says_so_and_asks_again(
     assert ann.errors == []
 
 
+def test_enter_in_a_field_does_nothing_that_cannot_be_undone(
+    user: Callable[..., User], connection: rqsqs.Connection
+) -> None:
+    queue = connection.create_queue("orders")
+    queue.send("x")
+    ann = user()
+    page = ann.open("/queues/orders")
+    page.get_by_text("Purge or delete").click()
+    page.get_by_label("Type the name of the queue").fill("orders")
+    page.get_by_label("Type the name of the queue").press("Enter")
+    page = ann.open("/queues/orders/policy")
+    page.get_by_label("Policy (JSON)").fill('{"Version": "2012-10-17", "Statement": []}')
+    page.get_by_label("Who").press("Enter")
+    page.wait_for_url("**/policy/try")
+    assert queue.counts().visible == 1
+    assert list(connection.events(kind="policy-changed")) == []
+
+
+def test_the_number_of_messages_is_in_view_on_a_phone(user: Callable[..., User], connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders-of-customers-dead")
+    page = user("phone").open("/")
+    box = page.get_by_role("columnheader", name="Visible").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= SIZES["phone"][0]
+
+
 def test_by_keys_alone(user: Callable[..., User], connection: rqsqs.Connection) -> None:
     for name in ("invoices", "orders", "orders-dead"):
         connection.create_queue(name)

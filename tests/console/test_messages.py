@@ -31,8 +31,8 @@ def fields(page: Page, name: str) -> list[str]:
     return [html.unescape(value) for value in re.findall(rf'name="{name}" value="([^"]*)"', page.html)]
 
 
-def chosen(*messages: Any) -> dict[str, str | list[str]]:
-    return {"id": [f"{m.message_id} " for m in messages]}
+def chosen(*messages: Any, name: str = "orders") -> dict[str, str | list[str]]:
+    return {"id": [f"{m.message_id} " for m in messages], "name": name}
 
 
 @pytest.fixture(params=["orders", "orders.fifo"], ids=["standard", "fifo"])
@@ -280,16 +280,22 @@ def test_messages_are_rescheduled_made_visible_and_removed(browser: Browser, que
     assert later.visible_at is not None
     assert later.visible_at.strftime("%Y-%m-%dT%H:%M") == at
     assert "must be a duration" in browser.post(f"{path}/reschedule", {**chosen(two), "due": "soon"}).text
-    assert "2 messages removed." in browser.do(f"{path}/cancel", chosen(one, two)).text
+    asked = browser.post(f"{path}/cancel", {"id": chosen(one, two)["id"], "state": "delayed"})
+    assert "Remove 2 messages" in asked.text
+    assert one.message_id in asked.text
+    assert fields(asked, "id") == chosen(one, two)["id"]
+    assert "cannot be undone" in browser.post(f"{path}/cancel", chosen(one, name="other")).text
+    assert queue.counts().delayed == 2
+    assert "2 messages removed." in browser.do(f"{path}/cancel", chosen(one, two, name=queue.name)).text
     assert queue.counts() == rqsqs.Counts()
-    assert "1 not there any more" in browser.do(f"{path}/cancel", chosen(one)).text
+    assert "1 not there any more" in browser.do(f"{path}/cancel", chosen(one, name=queue.name)).text
     assert "choose at least one message" in browser.post(f"{path}/cancel").text
 
 
 def test_what_is_in_flight_is_left_to_its_receiver(browser: Browser, queue: rqsqs.Queue) -> None:
     sent = send(queue, "x")
     queue.receive()
-    page = browser.do(f"/queues/{queue.name}/cancel", chosen(sent))
+    page = browser.do(f"/queues/{queue.name}/cancel", chosen(sent, name=queue.name))
     assert "0 messages removed, 1 in flight" in page.text
     assert queue.counts().in_flight == 1
 

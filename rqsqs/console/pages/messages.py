@@ -94,7 +94,22 @@ def total(counts: Counts, states: list[State]) -> int:
 
 
 async def cancel(visit: Visit) -> Response:
-    """Remove them."""
+    """Remove them, once the name of the queue has been typed."""
+    form = await visit.form()
+    queue, chosen = visit.queue(), _chosen(form)
+    if "name" not in form:
+        state = form.get("state")
+        values = {
+            "section": "Queues",
+            "tab": "messages",
+            "title": f"Remove messages of {queue.name}",
+            "queue": queue.name,
+            "state": state if state in STATES else None,
+            "chosen": [(text, text.partition(" ")[0]) for text in chosen],
+            "most": MOST_TOLD,
+        }
+        return visit.page("remove.html", values)
+    visit.check_name(queue.name, form)
     return await _each(visit, "removed", lambda queue, _, message_id, group: queue.cancel(message_id, group=group))
 
 
@@ -119,12 +134,22 @@ async def reschedule(visit: Visit) -> Response:
 Change = Callable[[Queue, FormData, str, str | None], Awaitable[bool]]
 
 
-async def _each(visit: Visit, verb: str, change: Change) -> Response:
-    form = await visit.form()
-    queue = visit.queue()
+def _chosen(form: FormData) -> list[str]:
+    """Ids and groups of messages.
+
+    Raises:
+        NothingChosen: there are none.
+    """
     chosen = [str(text) for text in form.getlist("id")]
     if not chosen:
         raise NothingChosen
+    return chosen
+
+
+async def _each(visit: Visit, verb: str, change: Change) -> Response:
+    form = await visit.form()
+    queue = visit.queue()
+    chosen = _chosen(form)
     done, gone, taken = list[str](), 0, 0
     for text in chosen:
         message_id, _, group = text.partition(" ")

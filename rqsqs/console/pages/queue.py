@@ -8,7 +8,6 @@ from typing import Any
 from starlette.responses import Response
 
 from rqsqs.console.pages.shown import Shown
-from rqsqs.console.refusals import NameMissing
 from rqsqs.console.visits import Visit
 from rqsqs.inspection.looks import Look, percentiles
 from rqsqs.metric_models import HistoryPoint
@@ -60,7 +59,7 @@ async def purge(visit: Visit) -> Response:
     """Remove all messages."""
     form = await visit.form()
     queue = visit.queue()
-    _named(form.get("name"), queue.name)
+    visit.check_name(queue.name, form)
     await queue.purge()
     visit.changed()
     return visit.back_to(visit.url("queues", queue.name), f"{queue.name} was purged.")
@@ -88,7 +87,7 @@ async def delete(visit: Visit) -> Response:
     """Delete the queue."""
     form = await visit.form()
     queue = visit.queue()
-    _named(form.get("name"), queue.name)
+    visit.check_name(queue.name, form)
     await visit.connection.delete_queue(queue)
     visit.changed()
     return visit.back_to(visit.url(""), f"{queue.name} was deleted.")
@@ -110,13 +109,3 @@ def _value(point: HistoryPoint, name: str, what: str) -> float | None:
         return None if rate is None else round(rate, 3)
     statistics = point.metrics.get(name)
     return None if statistics is None else round(getattr(statistics, what), 3)
-
-
-def _named(given: Any, name: str) -> None:
-    """Something that cannot be undone needs the name, typed.
-
-    Raises:
-        NameMissing: it is another one.
-    """
-    if given != name:
-        raise NameMissing(name)
