@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
@@ -20,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from rqsqs._io.aio.runner import Transport
 from rqsqs.aio import Connection, connect
@@ -47,23 +48,39 @@ from .hub import Hub
 from .pages import ACTIONS, FILES, PAGES, PREFERENCES
 from .pages.shown import Shown
 from .permissions import NO_NEEDS, Needs, needs_of
-from .refusals import ConsoleRefusal, LoginNeeded, NotFound, NotPrivate, ReadOnly, TooLarge
-from .rendering import STATIC, render
+from .refusals import (
+    ConsoleRefusal,
+    LoginNeeded,
+    NotFound,
+    NotPrivate,
+    ReadOnly,
+    StrangersForm,
+    TooBusy,
+    TooLarge,
+    TooSlow,
+)
+from .rendering import STATIC, lives, render
 from .sessions import Sessions, is_private
 from .settings import ConsoleSettings
 from .static_files import Files
-from .visits import SESSION, Visit
+from .visits import SESSION, Visit, asks_live
 
 log = logging.getLogger("rqsqs.console")
 
 T = TypeVar("T")
+_LINE_END = re.compile(r"\r\n|\r|\n")  # of server-sent events
 TICK_S = 1.0
 MOST_KEPT = 1_000
+SESSIONS = "sessions"  # beside the accounts of the hub
 SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has ended
 BEAT_S = 3.0  # a stream says something at least so often: console.js takes three times that for a lost connection
 LATE_S = 3.0  # an open page says that it is not live when what it shows takes longer to be read
 STRANGER_BYTES, STRANGER_S = 16 * 1024, 30.0  # of forms that people fill in who are not logged in
-LARGEST_PART = 64 * 1024 * 1024
+MIB = 1024 * 1024
+LARGEST_PART, LARGEST_FORM = 64 * MIB, MIB  # of a form for sending, and of all others
+FORM_S = 300.0  # until a form has to be there
+MOST_HELD = 256 * MIB  # of all forms that are being read or worked at
+SENDING = "/queues/{queue}/send"
 
 PageFunction = Callable[[Visit], Awaitable[Shown]]
 ActionFunction = Callable[[Visit], Awaitable[Response]]
@@ -82,7 +99,7 @@ class Console:
         sessions: who is logged in; None = nobody is asked who they are.
         sealer: seals receipt handles as the gateway does; None = nobody is asked who they are.
         changing: the paths of what changes something.
-        largest_part: bytes of a field or file of a form.
+        largest_part: bytes of a field or file of the form for sending.
     """
 
     changing = frozenset(ACTIONS)
@@ -107,6 +124,7 @@ class Console:
         self._connections: dict[str, Connection] = {}
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._ending = asyncio.Event()
+        self._held = 0  # bytes of forms
         self._app = Guarded(Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,7 +178,8 @@ class Console:
             found.append(Route(path, self._page(page, needs_of("GET", path)), methods=["GET"]))
         for method, table in (("GET", FILES), ("POST", PREFERENCES | ACTIONS)):
             for path, action in table.items():
-                answer = self._action(action, needs_of(method, path), is_change=path in ACTIONS)
+                most = self.largest_part + MIB if path == SENDING else LARGEST_FORM
+                answer = self._action(action, needs_of(method, path), most, is_change=path in ACTIONS)
                 found.append(Route(path, answer, methods=[method]))
         return found
 
@@ -200,11 +219,26 @@ class Console:
     async def _logged_in(self, request: Request) -> Caller:
         """Whose session it is. A page that is only open lets no session last longer."""
         assert self.sessions is not None
-        session = request.cookies.get(SESSION, "")
-        if not _is_live(request):
-            return await self.sessions.caller(session, is_used=True) or ANONYMOUS
-        begun = partial(self.sessions.caller, session, is_used=False)
-        return await self.hub.read("", ("session", session), begun, SESSION_FRESH_S) or ANONYMOUS
+        sessions, session = self.sessions, request.cookies.get(SESSION, "")
+        if not asks_live(request):
+            return await sessions.caller(session, is_used=True) or ANONYMOUS
+
+        async def begun() -> Caller:
+            found = await sessions.caller(session, is_used=False)
+            if found is None:
+                raise LoginNeeded  # which is not remembered: anybody can make names up
+            return found
+
+        try:
+            return await self.hub.read(SESSIONS, session, begun, SESSION_FRESH_S)
+        except LoginNeeded:
+            return ANONYMOUS
+
+    async def end_session(self, name: str) -> None:
+        """Log out, in open pages as well."""
+        if self.sessions is not None:
+            await self.sessions.end(name)
+            self.hub.forget(SESSIONS, name)
 
     def forget_rights(self, account: str, queue: str) -> None:
         """Read what a queue says about who may do what again: it may have been changed."""
@@ -231,7 +265,7 @@ class Console:
                 visit = await self._visit(request, needs)
                 await visit.require_all(needs)
                 shown = await function(visit)
-                if not visit.is_live:
+                if not visit.is_live or needs.is_for_all or not lives(shown.template):
                     return visit.page(shown.template, shown.values)
                 return StreamingResponse(
                     self._stream(visit, function, needs),
@@ -244,9 +278,11 @@ class Console:
         return answer
 
     def _action(
-        self, function: ActionFunction, needs: Needs, *, is_change: bool
+        self, function: ActionFunction, needs: Needs, most: int, *, is_change: bool
     ) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
+        async def answer(given: Request) -> Response:
+            body = _Body(self, given, most)
+            request = Request(given.scope, body.receive)
             visit: Visit | None = None
             try:
                 visit = await self._visit(request, needs)
@@ -256,13 +292,14 @@ class Console:
                 if not needs.is_for_all:
                     return await function(visit)
                 if not _is_small(request):
-                    raise TooLarge
+                    raise StrangersForm
                 async with asyncio.timeout(STRANGER_S):
                     return await function(visit)
             except Exception as error:
                 return self._failed(request, visit, error)
             finally:
                 await request.close()  # files of its form
+                self._held -= body.size
 
         return answer
 
@@ -344,7 +381,7 @@ class Console:
 
     def _to_login(self, request: Request) -> Response:
         """Where somebody can log in, and come back."""
-        if _is_live(request):
+        if asks_live(request):
             return Response(_event("ended", ""), media_type="text/event-stream")
         root = request.scope.get("root_path", "")
         below = request.scope["path"].removeprefix(root)
@@ -368,9 +405,33 @@ def _is_small(request: Request) -> bool:
     return length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= STRANGER_BYTES
 
 
-def _is_live(request: Request) -> bool:
-    """Whether it asks what changes on an open page."""
-    return request.query_params.get("live") == "1"
+class _Body:
+    """What comes with a request, as far as there is room for it."""
+
+    def __init__(self, console: Console, request: Request, most: int) -> None:
+        self._console, self._receive, self._most = console, request.receive, most
+        self._until = time.monotonic() + FORM_S
+        self.size = 0
+
+    async def receive(self) -> Message:
+        """The next part.
+
+        Raises:
+            TooLarge, TooSlow, TooBusy: it is, or so are others.
+        """
+        try:
+            async with asyncio.timeout(self._until - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            raise TooSlow from None
+        size = len(message.get("body", b""))
+        self.size += size
+        self._console._held += size
+        if self.size > self._most:
+            raise TooLarge
+        if self._console._held > MOST_HELD:
+            raise TooBusy
+        return message
 
 
 def _told(error: Exception) -> str:
@@ -378,5 +439,5 @@ def _told(error: Exception) -> str:
 
 
 def _event(name: str, text: str) -> str:
-    lines = "".join(f"data: {line}\n" for line in text.split("\n"))
+    lines = "".join(f"data: {line}\n" for line in _LINE_END.split(text))  # no line is a field of its own
     return f"event: {name}\n{lines}\n"

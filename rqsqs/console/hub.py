@@ -75,9 +75,9 @@ class Hub:
         before: T | None = found.before
         return found.task.result() if found.task.done() else before
 
-    def forget(self, account: str) -> None:
-        """Read everything of an account again next time: somebody has changed something."""
-        for key in [key for key in self._reads if key[0] == account]:
+    def forget(self, account: str, name: Hashable = None) -> None:
+        """Read everything of an account again next time, or what is named: somebody has changed something."""
+        for key in [key for key in self._reads if key[0] == account and name in (None, key[1])]:
             del self._reads[key]
 
     async def close(self) -> None:

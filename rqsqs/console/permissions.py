@@ -88,8 +88,13 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     ),
     "POST /queues/{queue}/pause": _needs("pause a queue", "rqsqs:PauseQueue"),
     "POST /queues/{queue}/resume": _needs("resume a queue", "rqsqs:PauseQueue"),
-    "GET /dead-letters": _needs("see the dead-letter queues whose dead letters are allowed to be seen"),
-    "GET /queues/{queue}/dead-letters": _needs("see what dead letters died of", LOOK_INTO),
+    "GET /dead-letters": _needs(
+        "see the dead-letter queues whose dead letters are allowed to be seen, with sqs:ListDeadLetterSourceQueues "
+        "whose they are"
+    ),
+    "GET /queues/{queue}/dead-letters": _needs(
+        "see what dead letters died of, with sqs:ListDeadLetterSourceQueues whose can come", LOOK_INTO
+    ),
     "GET /queues/{queue}/dead-letters/messages": _needs("see the dead letters of a cause", LOOK_INTO),
     "GET /queues/{queue}/redrive": _needs("see what a redrive would move", "sqs:StartMessageMoveTask", LOOK_INTO),
     "POST /queues/{queue}/redrive": _needs(
@@ -117,7 +122,11 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "POST /alarms/defaults": _needs(
         "set the alarms worth having for a queue", "cloudwatch:PutMetricAlarm", is_named_later=True
     ),
-    "GET /alarms/{alarm:path}": _needs("see an alarm, and what happened to it", "cloudwatch:DescribeAlarms"),
+    "GET /alarms/{alarm:path}": _needs(
+        "see an alarm, with cloudwatch:DescribeAlarmHistory what happened to it, with cloudwatch:GetMetricData or "
+        "sqs:GetQueueAttributes of its queues what it measures",
+        "cloudwatch:DescribeAlarms",
+    ),
     "POST /alarms/{alarm:path}/change": _needs(
         "test an alarm (cloudwatch:SetAlarmState), let its actions be done or not (cloudwatch:EnableAlarmActions, "
         "cloudwatch:DisableAlarmActions), delete it (cloudwatch:DeleteAlarms)",

@@ -56,13 +56,40 @@ class TooManyLogins(ConsoleRefusal):
         super().__init__("there were too many logins: wait a minute, and try again")
 
 
-class TooLarge(ConsoleRefusal):
-    """A form of somebody who is not logged in."""
+class StrangersForm(ConsoleRefusal):
+    """A large form of somebody who is not logged in."""
 
     status = 413
 
     def __init__(self) -> None:
         super().__init__("this form is too large: log in first")
+
+
+class TooLarge(ConsoleRefusal):
+    """A form with more in it than anybody types."""
+
+    status = 413
+
+    def __init__(self) -> None:
+        super().__init__("this form is too large: nothing was changed")
+
+
+class TooSlow(ConsoleRefusal):
+    """A form that does not come to its end."""
+
+    status = 408
+
+    def __init__(self) -> None:
+        super().__init__("this form did not come in time: nothing was changed")
+
+
+class TooBusy(ConsoleRefusal):
+    """Others send large forms."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the console reads too many large forms: nothing was changed; try again")
 
 
 class NotPrivate(ConsoleRefusal):

@@ -62,6 +62,11 @@ def render(template: str, values: Mapping[str, Any], block: str | None = None) -
     return "".join(found.blocks[block](found.new_context(dict(values))))
 
 
+def lives(template: str) -> bool:
+    """Whether a page has a part that is sent again when it changes."""
+    return "live" in environment().get_template(template).blocks
+
+
 @lru_cache(maxsize=32)
 def fingerprint(name: str) -> str:
     """Changes when a static file does, so that browsers may keep them."""

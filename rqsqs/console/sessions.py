@@ -134,7 +134,7 @@ def is_private(seen: HttpRequest, given: HttpRequest) -> bool:
         return True
     if seen is not given:
         return "x-forwarded-proto" not in given.headers
-    if any(name.startswith("x-forwarded") or name in ("forwarded", "via") for name in seen.headers):
+    if any(name.startswith("x-forwarded") or name in ("forwarded", "via", "x-real-ip") for name in seen.headers):
         return False  # through a proxy that we do not know
     host = seen.headers.get("host", "").rpartition(":")[0] or seen.headers.get("host", "")
     return _is_local(seen.peer or "") and (host == "localhost" or host.endswith(".localhost") or _is_local(host))

@@ -25,7 +25,7 @@ from rqsqs.sqs.context import DEFAULT_ACCOUNT, Params
 from .access import Rights
 from .hub import FRESH_S
 from .permissions import Needs, needs_of
-from .refusals import FormExpired, NameMissing
+from .refusals import FormExpired, NameMissing, TooLarge
 from .rendering import fingerprint, render
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ Values = dict[str, Any]
 TOKEN, TOLD, THEME, SESSION = "rqsqs_token", "rqsqs_told", "rqsqs_theme", "rqsqs_session"
 TOKEN_FIELD = "token"
 LONGEST_TOLD = 500
+MOST_FIELDS = 2_000
 TABS = {  # the pages of a queue
     "": "Overview",
     "messages": "Messages",
@@ -101,7 +102,7 @@ class Visit:
     @property
     def is_live(self) -> bool:
         """Whether the page is open already, and wants to hear what changes."""
-        return self.query.get("live") == "1"
+        return asks_live(self.request)
 
     @property
     def is_known(self) -> bool:
@@ -124,8 +125,12 @@ class Visit:
 
         Raises:
             FormExpired: it has not the browser's token.
+            TooLarge: there is more in it than people fill in.
         """
-        form = await self.request.form(max_files=1, max_fields=2_000, max_part_size=self.console.largest_part)
+        most = self.console.largest_part
+        form = await self.request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=most)
+        if len(form.multi_items()) > MOST_FIELDS:  # which older versions of Starlette let through
+            raise TooLarge
         token = form.get(TOKEN_FIELD)
         if not (
             self._has_token and isinstance(token, str) and hmac.compare_digest(token.encode(), self.token.encode())
@@ -342,6 +347,11 @@ class Visit:
             httponly=True,
             samesite="strict",
         )
+
+
+def asks_live(request: Request) -> bool:
+    """Whether it asks what changes on an open page."""
+    return request.method == "GET" and request.query_params.get("live") == "1"
 
 
 def _page_of_queue(name: str) -> str:

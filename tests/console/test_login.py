@@ -11,8 +11,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 import rqsqs
-from rqsqs.console import ConsoleSettings, sessions
-from rqsqs.gateway import GatewaySettings
+from rqsqs.console import Console, ConsoleSettings, sessions
+from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.keys import read
 from rqsqs.gateway.keys_editing import NewUser, add_key, disable_key
 from tests.clusters import client_of
@@ -90,6 +90,7 @@ def test_a_cookie_of_tls_is_secure(valkey_url: str, prefix: str, keys: Path, roo
     [
         ((), {"x-forwarded-proto": "https"}),  # anybody can say so
         ((), {"x-forwarded-for": "192.0.2.1"}),
+        ((), {"x-real-ip": "192.0.2.1"}),
         ((), {"host": "console.example"}),
         (("127.0.0.1",), {"x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "http"}),
     ],
@@ -186,6 +187,49 @@ def test_logging_out_ends_the_session(browser: Browser, root: tuple[str, str]) -
     assert browser.get("/").status == 303
     browser.cookies = stolen
     assert browser.get("/").status == 303
+
+
+def test_logging_out_ends_the_session_for_open_pages_as_well(
+    browser: Browser, root: tuple[str, str], connection: rqsqs.Connection
+) -> None:
+    log_in(browser, root)
+    stolen = dict(browser.cookies)
+    with browser.live("/?live=1") as events:
+        assert next(events)[0] == "live"
+        browser.post("/logout")
+        browser.cookies = stolen
+        assert "event: ended" in browser.get("/?live=1").html
+        assert browser.post("/queues?live=1", {"name": "orders"}).headers["location"] == "/login"
+        assert [name for name, _ in events][-1] == "ended"
+    assert not list(connection.queues())
+
+
+def test_logging_in_again_ends_the_session_before(browser: Browser, root: tuple[str, str]) -> None:
+    log_in(browser, root)
+    before = browser.cookies["rqsqs_session"]
+    log_in(browser, root)
+    assert browser.get("/").status == 200
+    browser.cookies["rqsqs_session"] = before
+    assert browser.get("/").status == 303
+
+
+def test_a_stranger_gets_no_stream(browser: Browser) -> None:
+    page = browser.get("/login?live=1")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "event: ended" in browser.get("/?live=1").html
+
+
+def test_names_of_sessions_that_are_made_up_take_no_room(
+    valkey_url: str, prefix: str, keys: Path, root: tuple[str, str]
+) -> None:
+    settings = GatewaySettings(url=valkey_url, prefix=prefix, keys=keys)
+    console = Console(ConsoleSettings(settings))
+    with running(Gateway(settings, mounted={"/console": console})) as address:
+        browser = Browser(address)
+        for n in range(5):
+            browser.cookies["rqsqs_session"] = f"made-up-{n}"
+            assert "event: ended" in browser.get("/console/?live=1").html
+        assert not console.hub._reads
 
 
 @pytest.mark.parametrize("how", ["disabled", "removed", "another secret"])

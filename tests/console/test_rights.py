@@ -13,8 +13,9 @@ import rqsqs
 from rqsqs import _watched_files
 from rqsqs._core import flows
 from rqsqs._core.flows.alarms import read_some
+from rqsqs.alarms.conditions import alarm_from
 from rqsqs.console import Console, ConsoleSettings
-from rqsqs.console.pages import ACTIONS, PAGES
+from rqsqs.console.pages import ACTIONS, PAGES, alarms
 from rqsqs.console.permissions import NEEDS
 from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.keys_editing import NewUser, add_key
@@ -352,3 +353,52 @@ def test_a_policy_that_takes_rights_away_counts_at_once(as_user: LogIn, connecti
     assert browser.post("/queues/orders/purge", {"name": "orders"}).status == 403
     kinds = [(event.kind, event.who.api) for event in connection.events()]
     assert ("policy-changed", "console") in kinds
+
+
+def test_an_alarm_tells_no_more_than_is_allowed(
+    as_user: LogIn, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def chart(*_: object) -> dict[str, object]:
+        return {"title": "visible", "lines": ["visible"], "data": [[0], [7]]}
+
+    monkeypatch.setattr(alarms, "_chart", chart)
+    connection.create_queue("orders")
+    connection.alarms.put(alarm_from("late", "visible > 3", {"queue": "orders"}))
+    see = ("cloudwatch:DescribeAlarms", "*")
+    page = as_user(see).get("/alarms/late")
+    assert page.status == 200
+    assert "History" not in page.text
+    assert "data-chart" not in page.html
+    page = as_user(see, ("cloudwatch:DescribeAlarmHistory", "*")).get("/alarms/late")
+    assert "History" in page.text
+    assert "data-chart" not in page.html
+    for more in (("cloudwatch:GetMetricData", "*"), ("sqs:GetQueueAttributes", "orders")):
+        page = as_user(see, more).get("/alarms/late")
+        assert "History" not in page.text
+        assert "data-chart" in page.html
+
+
+def test_dead_letters_tell_no_more_than_is_allowed(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("dead").send("x")
+    connection.create_queue("covert-queue", dead_letter_queue="dead")
+    peek = ("rqsqs:PeekMessages", "dead")
+    for path in ("/dead-letters", "/queues/dead/dead-letters"):
+        page = as_user(peek, ("sqs:GetQueueAttributes", "dead")).get(path)
+        assert page.status == 200
+        assert "covert" not in page.html, path
+        page = as_user(peek, ("sqs:ListDeadLetterSourceQueues", "dead")).get(path)
+        assert "covert-queue" in page.text, path
+
+
+def test_a_redrive_tells_nobody_which_queues_there_are(as_user: LogIn, connection: rqsqs.Connection) -> None:
+    connection.create_queue("dead").send("x")
+    connection.create_queue("orders", dead_letter_queue="dead")
+    connection.create_queue("secret")
+    browser = as_user(("sqs:StartMessageMoveTask", "dead"), ("rqsqs:PeekMessages", "dead"), ("sqs:SendMessage", "or*"))
+    said = {
+        name: browser.get(f"/queues/dead/redrive?to={name}").text for name in ("secret", "nothing", "orx", "orders")
+    }
+    assert "you may not send messages there" in said["secret"]
+    assert said["secret"].replace("secret", "nothing") == said["nothing"]
+    assert "this queue does not exist" in said["orx"]
+    assert "Would go to 1 sent here orders" in said["orders"]

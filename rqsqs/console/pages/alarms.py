@@ -67,13 +67,15 @@ async def show(visit: Visit) -> Shown:
     """An alarm: its state, its metric against the threshold, and its history."""
     alarms, name = visit.connection.alarms, visit.part("alarm")
 
-    async def load() -> tuple[AlarmInfo, list[AlarmEvent]]:
-        return await asyncio.gather(alarms.get(name), alarms.history(name, max_events=EVENTS))
+    async def load_history() -> list[AlarmEvent]:
+        return await alarms.history(name, max_events=EVENTS)
 
-    info, events = await visit.read(("alarm", name), load)
+    info = await visit.read(("alarm", name), lambda: alarms.get(name))
     alarm = info.alarm
-    chart = None
-    if isinstance(alarm, Alarm):
+    events, chart = None, None
+    if visit.may("cloudwatch:DescribeAlarmHistory", name):
+        events = await visit.read(("alarm history", name), load_history)
+    if isinstance(alarm, Alarm) and await _may_measure(visit, alarm):
         chart = await visit.read(("alarm chart", name), lambda: _chart(visit, alarm), 30.0)
     return Shown(
         "alarm.html",
@@ -85,7 +87,9 @@ async def show(visit: Visit) -> Shown:
             "is_composite": not isinstance(alarm, Alarm),
             "condition": condition_of(alarm),
             "chart": chart,
-            "events": [{"at": moment(e.at_ms), "kind": e.kind, "summary": e.summary, "why": _why(e)} for e in events],
+            "events": None
+            if events is None
+            else [{"at": moment(e.at_ms), "kind": e.kind, "summary": e.summary, "why": _why(e)} for e in events],
             "actions": [(title, getattr(alarm, each)) for title, each in zip(TITLES, ACTIONS, strict=True)],
             "may": {what: visit.may(permission, name) for what, permission in PERMISSIONS.items()},
             "states": STATES,
@@ -158,6 +162,14 @@ async def _put(visit: Visit, alarm: Alarm | CompositeAlarm) -> None:
             await visit.require("sqs:SendMessage", parsed.queue)
     putter.set(visit.rights.putter)
     await visit.connection.alarms.put(alarm)
+
+
+async def _may_measure(visit: Visit, alarm: Alarm) -> bool:
+    """Whether the caller may see the numbers that an alarm looks at."""
+    await visit.learn(*alarm.queues)
+    return visit.may("cloudwatch:GetMetricData", "") or all(
+        visit.may("sqs:GetQueueAttributes", queue) for queue in alarm.queues
+    )
 
 
 async def _chart(visit: Visit, alarm: Alarm) -> dict[str, Any] | None:

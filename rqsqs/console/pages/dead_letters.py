@@ -27,6 +27,7 @@ from rqsqs.models import MoveTask
 MOST_QUEUES, MOST_KINDS = 500, 200  # on one page
 HOURS = 48  # of the small charts
 PER_PAGE, MOST_LOOKS, MOST_S = 100, 2_000, 1.0  # messages of a page; those looked at for one, for how long
+SEE_SOURCES = "sqs:ListDeadLetterSourceQueues"
 DAY = timedelta(days=1)
 STATES = ("visible", "in_flight", "delayed")
 MOST_RATE, MOST_MESSAGES = 500, 10**9
@@ -61,6 +62,8 @@ async def of_all(visit: Visit) -> Shown:
     looks.sort(key=lambda look: (-look.depth, look.queue))
 
     async def sources(name: str) -> list[str]:
+        if not visit.may(SEE_SOURCES, name):
+            return []
         try:
             return await visit.read(("sources", name), visit.connection.queue(name).dead_letter_sources, 30.0)
         except QueueDoesNotExist:  # deleted meanwhile
@@ -153,12 +156,15 @@ async def redrive_form(visit: Visit) -> Shown:
     async def exists(name: str) -> bool:
         return await visit.read(("exists", name), lambda: visit.connection.exists(name), 5.0)
 
+    await visit.learn(*{to or source or "" for source in sources})
     rows = []
     for source, number in sources.most_common():
         target = to or source
         problem = ""
         if target is None:
             problem = "sent here: it has no source to go back to"
+        elif not visit.may("sqs:SendMessage", target):
+            problem = "you may not send messages there"
         elif not await exists(target):
             problem = "this queue does not exist"
         rows.append({"source": source, "to": target, "messages": number, "problem": problem})
@@ -252,6 +258,7 @@ async def _common(visit: Visit) -> dict[str, Any]:
         "queue": queue.name,
         "tab": "dead-letters",
         "sources": sources,
+        "named": sources if visit.may(SEE_SOURCES) else [],
         "target": target,
         "count": count,
         "tasks": running,
