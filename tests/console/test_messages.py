@@ -154,7 +154,7 @@ def test_a_search_stops_when_it_has_found_enough_and_goes_on_there(browser: Brow
         page = browser.get(path)
         if "looked at 0" not in page.text:
             found += [each for each in ids(page) if each not in found]
-        following = re.search(r'href="([^"]*)">Go on', page.html)
+        following = re.search(r'href="([^"]*)">Continue', page.html)
         path = f"/queues/orders/messages{html.unescape(following[1])}" if following else ""
     assert set(found) == sent
 
@@ -295,6 +295,8 @@ def test_messages_are_rescheduled_made_visible_and_removed(browser: Browser, que
 def test_what_is_in_flight_is_left_to_its_receiver(browser: Browser, queue: rqsqs.Queue) -> None:
     sent = send(queue, "x")
     queue.receive()
+    waits = "wait until that is settled" in browser.get(f"/queues/{queue.name}/messages").text
+    assert waits == queue.is_fifo  # what is visible there cannot be received now
     page = browser.do(f"/queues/{queue.name}/cancel", chosen(sent, name=queue.name))
     assert "0 messages removed, 1 in flight" in page.text
     assert queue.counts().in_flight == 1

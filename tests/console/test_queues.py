@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html
 import re
 import threading
 import time
@@ -218,3 +219,13 @@ def test_a_page_on_which_nothing_changes_hears_that_it_is_live(
     connection.create_queue("orders")
     with browser.live("/queues/orders?live=1") as events:
         assert next(name for name, _ in events if name != "live") == "beat"
+
+
+def test_a_page_that_could_not_be_shown_can_be_tried_again(browser: Browser, connection: rqsqs.Connection) -> None:
+    page = browser.get("/queues/later?span=day")
+    assert page.status == 404
+    again = re.search(r'href="([^"]*)">Try again', page.html)
+    assert again is not None
+    connection.create_queue("later")
+    assert browser.get(f"/queues/later{html.unescape(again[1])}").status == 200
+    assert "Try again" not in browser.post("/queues/none/pause").text  # a change is not repeated
