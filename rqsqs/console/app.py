@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
@@ -57,6 +57,7 @@ from .refusals import (
     StrangersForm,
     TooBusy,
     TooLarge,
+    TooManyStreams,
     TooSlow,
 )
 from .rendering import STATIC, lives, render
@@ -78,6 +79,7 @@ LATE_S = 3.0  # an open page says that it is not live when what it shows takes l
 STRANGER_BYTES, STRANGER_S = 16 * 1024, 30.0  # of forms that people fill in who are not logged in
 MIB = 1024 * 1024
 LARGEST_PART, LARGEST_FORM = 64 * MIB, MIB  # of a form for sending, and of all others
+MOST_STREAMS = 200  # of one access key: others need connections, too
 FORM_S = 300.0  # until a form has to be there
 MOST_HELD = 256 * MIB  # of all forms that are being read or worked at
 SENDING = "/queues/{queue}/send"
@@ -125,14 +127,19 @@ class Console:
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._ending = asyncio.Event()
         self._held = 0  # bytes of forms
-        self._app = Guarded(Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error}))
+        self._open: Counter[str] = Counter()  # streams by access key
+        app = Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error})
+        app.router.redirect_slashes = False  # to a whole URL, whose host and scheme a proxy may have changed
+        self._app = Guarded(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._app(scope, receive, send)
+            root = scope.get("root_path", "")
+            is_mount = bool(root) and scope["path"] == root
+            await (RedirectResponse(f"{root}/", 307) if is_mount else self._app)(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
@@ -267,6 +274,8 @@ class Console:
                 shown = await function(visit)
                 if not visit.is_live or needs.is_for_all or not lives(shown.template):
                     return visit.page(shown.template, shown.values)
+                if self.sessions is not None and self._open[visit.caller.key_id] >= MOST_STREAMS:
+                    raise TooManyStreams
                 return StreamingResponse(
                     self._stream(visit, function, needs),
                     media_type="text/event-stream",
@@ -304,7 +313,19 @@ class Console:
         return answer
 
     async def _stream(self, visit: Visit, function: PageFunction, needs: Needs) -> AsyncIterator[str]:
-        """What changes on an open page, as server-sent events. Each time it is asked anew who looks, and may look."""
+        """What changes on an open page, as server-sent events."""
+        whose = visit.caller.key_id
+        self._open[whose] += 1
+        try:
+            async for event in self._events(visit, function, needs):
+                yield event
+        finally:
+            self._open[whose] -= 1
+            if not self._open[whose]:
+                del self._open[whose]
+
+    async def _events(self, visit: Visit, function: PageFunction, needs: Needs) -> AsyncIterator[str]:
+        """The same. Each time it is asked anew who looks, and may look."""
         request, url = visit.request, str(visit.request.url)
         last, told_at = "", time.monotonic()
 

@@ -65,6 +65,15 @@ class StrangersForm(ConsoleRefusal):
         super().__init__("this form is too large: log in first")
 
 
+class TooManyStreams(ConsoleRefusal):
+    """Somebody keeps very many pages open."""
+
+    status = 429
+
+    def __init__(self) -> None:
+        super().__init__("too many pages are open with this access key: close some")
+
+
 class TooLarge(ConsoleRefusal):
     """A form with more in it than anybody types."""
 

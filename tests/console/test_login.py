@@ -11,10 +11,11 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 import rqsqs
-from rqsqs.console import Console, ConsoleSettings, sessions
+from rqsqs.console import Console, ConsoleSettings, app, sessions
 from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.keys import read
 from rqsqs.gateway.keys_editing import NewUser, add_key, disable_key
+from tests.cli.tools import wait_for
 from tests.clusters import client_of
 from tests.console.conftest import Browser, Page, running
 
@@ -213,10 +214,46 @@ def test_logging_in_again_ends_the_session_before(browser: Browser, root: tuple[
     assert browser.get("/").status == 303
 
 
+def test_one_key_keeps_not_all_streams_to_itself(
+    browser: Browser, root: tuple[str, str], keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "MOST_STREAMS", 2)
+    log_in(browser, root)
+    with browser.live("/?live=1") as first:
+        next(first)
+        with browser.live("/alarms?live=1") as second:
+            next(second)
+            page = browser.get("/events?live=1")
+            assert page.status == 429
+            assert "too many pages are open" in page.text
+            assert browser.get("/events").status == 200
+        wait_for(lambda: is_live(browser, "/events?live=1"))
+
+
+def is_live(browser: Browser, path: str) -> bool:
+    """Whether a page can be open; it is closed at once."""
+    connection = http.client.HTTPConnection(urlsplit(browser.address).netloc, timeout=60)
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    connection.request("GET", path, headers={"cookie": cookie})
+    status = connection.getresponse().status
+    connection.close()
+    return status == 200
+
+
 def test_a_stranger_gets_no_stream(browser: Browser) -> None:
     page = browser.get("/login?live=1")
     assert page.headers["content-type"].startswith("text/html")
     assert "event: ended" in browser.get("/?live=1").html
+
+
+def test_where_it_is_mounted_no_redirect_names_a_host_or_a_scheme(valkey_url: str, prefix: str) -> None:
+    settings = GatewaySettings(url=valkey_url, prefix=prefix)
+    with running(Gateway(settings, mounted={"/console": Console(ConsoleSettings(settings))})) as address:
+        assert Browser(address).get("/console").headers["location"] == "/console/"
+        for path in ("/console//evil.example/", "/console/queues/orders/", "/console/login/"):
+            answer = Browser(address).get(path)
+            assert answer.status == 404
+            assert "location" not in answer.headers
 
 
 def test_names_of_sessions_that_are_made_up_take_no_room(
