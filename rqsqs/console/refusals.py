@@ -123,10 +123,10 @@ class NotFound(ConsoleRefusal):
 
 
 class NameMissing(ConsoleRefusal):
-    """What cannot be undone was asked for without the name of the queue."""
+    """What cannot be undone was asked for without the name of what it is about."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"type the name of the queue, {name}, to do this: it cannot be undone. Nothing was changed")
+    def __init__(self, name: str, kind: str) -> None:
+        super().__init__(f"type the name of the {kind}, {name}, to do this: it cannot be undone. Nothing was changed")
 
 
 class NothingChosen(ConsoleRefusal):

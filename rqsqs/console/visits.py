@@ -139,14 +139,14 @@ class Visit:
         requester.set(self.actor)
         return form
 
-    def check_name(self, name: str, form: FormData) -> None:
-        """Something that cannot be undone needs the name of its queue, typed.
+    def check_name(self, name: str, form: FormData, kind: str = "queue") -> None:
+        """Something that cannot be undone needs the name of what it is about, typed.
 
         Raises:
             NameMissing: it is another one.
         """
         if form.get("name") != name:
-            raise NameMissing(name)
+            raise NameMissing(name, kind)
 
     @property
     def theme(self) -> str:

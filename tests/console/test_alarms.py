@@ -43,7 +43,9 @@ def test_an_alarm_is_set_tested_and_deleted(browser: Browser, connection: rqsqs.
     assert not connection.alarms.get(HOSTILE).alarm.actions_enabled
     browser.do(f"{path}/change", {"do": "enable"})
     assert connection.alarms.get(HOSTILE).alarm.actions_enabled
-    assert "was deleted" in browser.do(f"{path}/change", {"do": "delete"}).text
+    assert "type the name of the alarm" in browser.post(f"{path}/change", {"do": "delete", "name": "other"}).text
+    assert [info.name for info in connection.alarms.list()] == [HOSTILE]
+    assert "was deleted" in browser.do(f"{path}/change", {"do": "delete", "name": HOSTILE}).text
     assert connection.alarms.list() == []
     assert browser.get(path).status in (400, 404)
 

@@ -136,6 +136,7 @@ async def change(visit: Visit) -> Response:
         raise InvalidParameterValue(f"do must be {', '.join(PERMISSIONS)}, got {what!r:.80}")
     await visit.require(PERMISSIONS[what], name)
     if what == "delete":
+        visit.check_name(name, form, "alarm")
         await alarms.delete(name)
         visit.changed()
         return visit.back_to(visit.url("alarms"), f"{name} was deleted.")
