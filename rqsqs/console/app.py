@@ -290,7 +290,7 @@ class Console:
         self, function: ActionFunction, needs: Needs, most: int, *, is_change: bool
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(given: Request) -> Response:
-            body = _Body(self, given, most)
+            body = _Body(self, given, most, STRANGER_S if needs.is_for_all else FORM_S)
             request = Request(given.scope, body.receive)
             visit: Visit | None = None
             try:
@@ -298,12 +298,9 @@ class Console:
                 await visit.require_all(needs)
                 if is_change and self.settings.is_read_only:
                     raise ReadOnly
-                if not needs.is_for_all:
-                    return await function(visit)
-                if not _is_small(request):
+                if needs.is_for_all and not _is_small(request):
                     raise StrangersForm
-                async with asyncio.timeout(STRANGER_S):
-                    return await function(visit)
+                return await function(visit)
             except Exception as error:
                 return self._failed(request, visit, error)
             finally:
@@ -429,9 +426,9 @@ def _is_small(request: Request) -> bool:
 class _Body:
     """What comes with a request, as far as there is room for it."""
 
-    def __init__(self, console: Console, request: Request, most: int) -> None:
+    def __init__(self, console: Console, request: Request, most: int, within_s: float) -> None:
         self._console, self._receive, self._most = console, request.receive, most
-        self._until = time.monotonic() + FORM_S
+        self._until = time.monotonic() + within_s
         self.size = 0
 
     async def receive(self) -> Message:

@@ -49,10 +49,13 @@ def test_thousands_of_fields_are_refused(browser: Browser, connection: rqsqs.Con
     assert connection.queue("orders").counts().visible == 1
 
 
-def test_a_form_that_does_not_come_is_not_waited_for(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "FORM_S", 0.05)
+@pytest.mark.parametrize(("path", "limit"), [("/theme", "FORM_S"), ("/login", "STRANGER_S")])
+def test_a_form_that_does_not_come_is_not_waited_for(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, path: str, limit: str
+) -> None:
+    monkeypatch.setattr(app, limit, 0.05)
     connection = http.client.HTTPConnection(urlsplit(browser.address).netloc, timeout=PATIENCE_S)
-    connection.putrequest("POST", "/theme")
+    connection.putrequest("POST", path)
     connection.putheader("content-type", "application/x-www-form-urlencoded")
     connection.putheader("content-length", "1000")
     connection.endheaders(b"theme=da")
