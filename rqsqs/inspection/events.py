@@ -20,10 +20,13 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def facts(detail: Mapping[str, Any]) -> list[str]:
-    """`count 3`, `task a=1 b=2`."""
+    """`count 3`, `task a=1 b=2`; of how often there is what `causes 2 x KeyError: …; 1 x OSError: …`."""
     found = []
     for name, value in detail.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(isinstance(each, int) for each in value.values()):
+            ordered = sorted(value.items(), key=lambda item: -item[1])
+            value = "; ".join([f"{count} x {_text(key)}" for key, count in ordered])
+        elif isinstance(value, Mapping):
             value = " ".join([f"{key}={_text(each)}" for key, each in value.items()])
         found.append(f"{name.replace('_', ' ')} {_text(value)}")
     return found

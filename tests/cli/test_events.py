@@ -11,6 +11,7 @@ import subprocess
 import rqsqs
 from rqsqs._core import flows
 from rqsqs.event_models import KINDS, Actor
+from rqsqs.inspection.events import facts
 from tests.cli.tools import COMMAND, Run, in_terminal, records, wait_for
 
 
@@ -98,3 +99,8 @@ def test_follow_prints_what_happens_next(connection: rqsqs.Connection, prefix: s
         assert process.stdout.read() == ""
     assert process.returncode == 0
     wait_for(lambda: process.poll() is not None)
+
+
+def test_causes_are_told_the_most_frequent_first() -> None:
+    said = facts({"count": 3, "causes": {"KeyError: 'a'": 1, "OSError: gone": 2}, "task": {"id": "t"}})
+    assert said == ["count 3", "causes 2 x OSError: gone; 1 x KeyError: 'a'", "task id=t"]
