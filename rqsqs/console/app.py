@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import time
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -21,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from rqsqs._io.aio.runner import Transport
 from rqsqs.aio import Connection, connect
@@ -43,6 +41,7 @@ from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT
 
 from .access import Rights
+from .forms import FORM_S, MIB, STRANGER_S, Forms, is_small
 from .guard import Guarded
 from .hub import Hub
 from .pages import ACTIONS, FILES, PAGES, PREFERENCES
@@ -55,33 +54,21 @@ from .refusals import (
     NotPrivate,
     ReadOnly,
     StrangersForm,
-    TooBusy,
-    TooLarge,
-    TooManyStreams,
-    TooSlow,
 )
 from .rendering import STATIC, lives, render
 from .sessions import Sessions, is_private
 from .settings import ConsoleSettings
 from .static_files import Files
+from .streams import Streams, event, told
 from .visits import SESSION, Visit, asks_live
 
 log = logging.getLogger("rqsqs.console")
 
 T = TypeVar("T")
-_LINE_END = re.compile(r"\r\n|\r|\n")  # of server-sent events
-TICK_S = 1.0
 MOST_KEPT = 1_000
 SESSIONS = "sessions"  # beside the accounts of the hub
 SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has ended
-BEAT_S = 3.0  # a stream says something at least so often: console.js takes three times that for a lost connection
-LATE_S = 3.0  # an open page says that it is not live when what it shows takes longer to be read
-STRANGER_BYTES, STRANGER_S = 16 * 1024, 30.0  # of forms that people fill in who are not logged in
-MIB = 1024 * 1024
 LARGEST_PART, LARGEST_FORM = 64 * MIB, MIB  # of a form for sending, and of all others
-MOST_STREAMS = 200  # of one access key: others need connections, too
-FORM_S = 300.0  # until a form has to be there
-MOST_HELD = 256 * MIB  # of all forms that are being read or worked at
 SENDING = "/queues/{queue}/send"
 
 PageFunction = Callable[[Visit], Awaitable[Shown]]
@@ -126,8 +113,8 @@ class Console:
         self._connections: dict[str, Connection] = {}
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._ending = asyncio.Event()
-        self._held = 0  # bytes of forms
-        self._open: Counter[str] = Counter()  # streams by access key
+        self._streams = Streams(self._ending)
+        self._forms = Forms()
         app = Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error})
         app.router.redirect_slashes = False  # to a whole URL, whose host and scheme a proxy may have changed
         self._app = Guarded(app)
@@ -274,10 +261,10 @@ class Console:
                 shown = await function(visit)
                 if not visit.is_live or needs.is_for_all or not lives(shown.template):
                     return visit.page(shown.template, shown.values)
-                if self.sessions is not None and self._open[visit.caller.key_id] >= MOST_STREAMS:
-                    raise TooManyStreams
+                if self.sessions is not None:
+                    self._streams.check_room(visit.caller.key_id)
                 return StreamingResponse(
-                    self._stream(visit, function, needs),
+                    self._streams.open(visit.caller.key_id, self._looking(visit, function, needs)),
                     media_type="text/event-stream",
                     headers={"x-accel-buffering": "no"},
                 )
@@ -290,7 +277,7 @@ class Console:
         self, function: ActionFunction, needs: Needs, most: int, *, is_change: bool
     ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(given: Request) -> Response:
-            body = _Body(self, given, most, STRANGER_S if needs.is_for_all else FORM_S)
+            body = self._forms.body(given, most, STRANGER_S if needs.is_for_all else FORM_S)
             request = Request(given.scope, body.receive)
             visit: Visit | None = None
             try:
@@ -298,33 +285,20 @@ class Console:
                 await visit.require_all(needs)
                 if is_change and self.settings.is_read_only:
                     raise ReadOnly
-                if needs.is_for_all and not _is_small(request):
+                if needs.is_for_all and not is_small(request):
                     raise StrangersForm
                 return await function(visit)
             except Exception as error:
                 return self._failed(request, visit, error)
             finally:
                 await request.close()  # files of its form
-                self._held -= body.size
+                body.forget()
 
         return answer
 
-    async def _stream(self, visit: Visit, function: PageFunction, needs: Needs) -> AsyncIterator[str]:
-        """What changes on an open page, as server-sent events."""
-        whose = visit.caller.key_id
-        self._open[whose] += 1
-        try:
-            async for event in self._events(visit, function, needs):
-                yield event
-        finally:
-            self._open[whose] -= 1
-            if not self._open[whose]:
-                del self._open[whose]
-
-    async def _events(self, visit: Visit, function: PageFunction, needs: Needs) -> AsyncIterator[str]:
-        """The same. Each time it is asked anew who looks, and may look."""
+    def _looking(self, visit: Visit, function: PageFunction, needs: Needs) -> Callable[[], Awaitable[str]]:
+        """What an open page shows. Each time it is asked anew who looks, and may look."""
         request, url = visit.request, str(visit.request.url)
-        last, told_at = "", time.monotonic()
 
         async def rendered(visit: Visit) -> str:
             now = await function(visit)
@@ -335,34 +309,7 @@ class Console:
             await visit.require_all(needs)
             return await visit.read(("rendered", url, visit.rights.key), partial(rendered, visit))
 
-        while not self._ending.is_set():
-            looking = asyncio.create_task(look())
-            try:
-                while not (await asyncio.wait({looking}, timeout=LATE_S))[0]:
-                    if self._ending.is_set():
-                        return
-                    late = "the server does not answer"
-                    yield _event("beat", "") if last == late else _event("failed", late)
-                    last = late
-                kind, text = "live", looking.result()
-            except LoginNeeded:
-                yield _event("ended", "")
-                return
-            except (RqsqsError, OSError) as error:
-                kind, text = "failed", _told(error)
-            finally:
-                looking.cancel()
-            if text != last:
-                yield _event(kind, text)
-                last, told_at = text, time.monotonic()
-            elif time.monotonic() - told_at > BEAT_S:
-                yield _event("beat", "")
-                told_at = time.monotonic()
-            with_timeout = asyncio.wait_for(self._ending.wait(), TICK_S)
-            try:
-                await with_timeout
-            except TimeoutError:
-                continue
+        return look
 
     async def _transport(self) -> Transport:
         return self._connection(DEFAULT_ACCOUNT).transport
@@ -388,7 +335,7 @@ class Console:
             status, text = 400, str(error)
         elif isinstance(error, RqsqsError | OSError):
             log.error("%s %s: %s", request.method, request.url.path, error)
-            status, text = 503, _told(error)
+            status, text = 503, told(error)
         else:
             log.error("%s %s", request.method, request.url.path, exc_info=error)
         if visit is None:
@@ -400,7 +347,7 @@ class Console:
     def _to_login(self, request: Request) -> Response:
         """Where somebody can log in, and come back."""
         if asks_live(request):
-            return Response(_event("ended", ""), media_type="text/event-stream")
+            return Response(event("ended", ""), media_type="text/event-stream")
         root = request.scope.get("root_path", "")
         below = request.scope["path"].removeprefix(root)
         if request.url.query:
@@ -415,47 +362,3 @@ class Console:
         except Exception as refused:
             return self._failed(request, None, refused)
         return self._failed(request, visit, NotFound() if getattr(error, "status_code", 404) == 404 else error)
-
-
-def _is_small(request: Request) -> bool:
-    """Whether what a stranger sends may be read."""
-    length = request.headers.get("content-length", "")
-    return length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= STRANGER_BYTES
-
-
-class _Body:
-    """What comes with a request, as far as there is room for it."""
-
-    def __init__(self, console: Console, request: Request, most: int, within_s: float) -> None:
-        self._console, self._receive, self._most = console, request.receive, most
-        self._until = time.monotonic() + within_s
-        self.size = 0
-
-    async def receive(self) -> Message:
-        """The next part.
-
-        Raises:
-            TooLarge, TooSlow, TooBusy: it is, or so are others.
-        """
-        try:
-            async with asyncio.timeout(self._until - time.monotonic()):
-                message = await self._receive()
-        except TimeoutError:
-            raise TooSlow from None
-        size = len(message.get("body", b""))
-        self.size += size
-        self._console._held += size
-        if self.size > self._most:
-            raise TooLarge
-        if self._console._held > MOST_HELD:
-            raise TooBusy
-        return message
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _event(name: str, text: str) -> str:
-    lines = "".join(f"data: {line}\n" for line in _LINE_END.split(text))  # no line is a field of its own
-    return f"event: {name}\n{lines}\n"

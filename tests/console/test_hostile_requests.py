@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 import rqsqs
-from rqsqs.console import Console, ConsoleSettings, app
+from rqsqs.console import Console, ConsoleSettings, app, forms, streams
 from rqsqs.gateway import GatewaySettings
 from tests.console.conftest import PATIENCE_S, Browser, running
 
@@ -64,7 +64,7 @@ def test_a_form_that_does_not_come_is_not_waited_for(
 
 
 def test_forms_that_are_read_at_once_have_an_end(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "MOST_HELD", 500_000)
+    monkeypatch.setattr(forms, "MOST_HELD", 500_000)
     browser.get("/")
     where = urlsplit(browser.address)
     fields = urlencode({"token": browser.cookies["rqsqs_token"], "more": "x" * 300_000}).encode()
@@ -88,7 +88,7 @@ def test_a_page_that_does_not_live_has_no_stream(browser: Browser, connection: r
 
 
 def test_no_text_is_a_field_of_an_event() -> None:
-    said = app._event("live", "one\r\revent: ended\r\ndata: x\n\nid: 7\u2028")
+    said = streams.event("live", "one\r\revent: ended\r\ndata: x\n\nid: 7\u2028")
     lines = said.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert lines[0] == "event: live"
     assert lines[-2:] == ["", ""]

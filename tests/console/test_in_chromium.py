@@ -241,7 +241,7 @@ def test_a_page_that_hears_nothing_says_so_and_asks_again(
     user: Callable[..., User], connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the console hangs, or a network is gone without a word."""
-    monkeypatch.setattr("rqsqs.console.app.BEAT_S", 1e9)
+    monkeypatch.setattr("rqsqs.console.streams.BEAT_S", 1e9)
     connection.create_queue("orders")
     ann = user("phone")
     ann.page.clock.install()

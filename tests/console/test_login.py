@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 import rqsqs
-from rqsqs.console import Console, ConsoleSettings, app, sessions
+from rqsqs.console import Console, ConsoleSettings, sessions, streams
 from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.keys import read
 from rqsqs.gateway.keys_editing import NewUser, add_key, disable_key
@@ -217,7 +217,7 @@ def test_logging_in_again_ends_the_session_before(browser: Browser, root: tuple[
 def test_one_key_keeps_not_all_streams_to_itself(
     browser: Browser, root: tuple[str, str], keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "MOST_STREAMS", 2)
+    monkeypatch.setattr(streams, "MOST_STREAMS", 2)
     log_in(browser, root)
     with browser.live("/?live=1") as first:
         next(first)

@@ -15,11 +15,11 @@ import pytest
 
 import rqsqs
 from rqsqs.aio import Connection
-from rqsqs.console import ConsoleSettings, app
-from rqsqs.console.app import TICK_S
+from rqsqs.console import ConsoleSettings, streams
 from rqsqs.console.hub import FRESH_S
 from rqsqs.console.pages.queues import PER_PAGE
 from rqsqs.console.rendering import STATIC
+from rqsqs.console.streams import TICK_S
 from rqsqs.gateway import GatewaySettings
 from tests.cli.tools import wait_for
 from tests.console.conftest import Browser, running
@@ -215,7 +215,7 @@ def test_an_open_page_says_when_the_server_does_not_answer() -> None:
 def test_a_page_on_which_nothing_changes_hears_that_it_is_live(
     browser: Browser, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BEAT_S", 0.0)
+    monkeypatch.setattr(streams, "BEAT_S", 0.0)
     connection.create_queue("orders")
     with browser.live("/queues/orders?live=1") as events:
         assert next(name for name, _ in events if name != "live") == "beat"
