@@ -16,7 +16,7 @@ pytest.importorskip("rich")
 import rqsqs
 from rqsqs.cli import stats
 from rqsqs.cli.program import COMMANDS, program
-from tests.cli.tools import Run, records
+from tests.cli.tools import Run, let_a_millisecond_pass, records
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
@@ -414,6 +414,7 @@ def test_stats_measure_rates_within_an_interval(
         slept.append(seconds)
         queue.send_batch(range(10))
         queue.delete_batch(queue.receive(4))
+        let_a_millisecond_pass(queue)
 
     monkeypatch.setattr(stats.time, "sleep", sleep)
     (record,) = records(run("stats", "orders", "--interval", "500ms", "--json"))

@@ -15,7 +15,7 @@ pytest.importorskip("rich")
 
 import rqsqs
 from rqsqs.inspection.looks import ORDERS, Looker
-from tests.cli.tools import COMMAND, Run, Terminal, die_of, records
+from tests.cli.tools import COMMAND, Run, Terminal, die_of, let_a_millisecond_pass, records
 from tests.servers import Server
 
 
@@ -57,6 +57,7 @@ def test_rates_are_exact_even_if_all_that_came_left(connection: rqsqs.Connection
         queue.delete(message)
     queue.receive(2, visibility_timeout=0)
     assert len(queue.receive(10)) == 1  # two are dead now
+    let_a_millisecond_pass(queue)
     dead, orders = looker.look()
     assert (orders.queue, dead.queue) == ("orders", "dead")
     span = orders.span_s

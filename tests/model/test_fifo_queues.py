@@ -187,6 +187,12 @@ class FifoMachine(RuleBasedStateMachine):
             return -(-m.stamp // 1000) + self.queues[m.queue].delay_s * 1000
         return m.due_ms or 0
 
+    def visible_since_ms(self, m: Message) -> int:
+        """Since when it waits to be received for the first time. It lines up by `since_us`, whatever delays it."""
+        if m.plan == "q":
+            return m.sent_ms + self.queues[m.queue].delay_s * 1000
+        return max(m.enqueued_at_ms, int(m.plan or "0"))
+
     def state(self, m: Message) -> str:
         if m.invisible_until_ms > self.clock.ms:
             return "in_flight"
@@ -405,7 +411,7 @@ class FifoMachine(RuleBasedStateMachine):
             may_die |= {m.body for m in front if self.is_over(m) and not self.is_expired(m)}
         for d, m in zip(answer, received, strict=True):
             m.total, m.count, m.hand_outs = m.total + 1, m.count + 1, m.hand_outs + 1
-            self.ledgers[name].receive(m.count, now_ms - m.since_us // 1000)
+            self.ledgers[name].receive(m.count, now_ms - self.visible_since_ms(m))
             m.first_ms = m.first_ms or now_ms
             assert (d.receive_count, d.first_received_at_ms) == (m.total, m.first_ms)
             assert (d.message_id, d.sent_at_ms, d.dead_letter_source) == (m.message_id, m.sent_ms, m.source)
