@@ -55,7 +55,7 @@ from .refusals import (
     ReadOnly,
     StrangersForm,
 )
-from .rendering import STATIC, lives, render
+from .rendering import STATIC, lives, prepare, render
 from .sessions import Sessions, is_private
 from .settings import ConsoleSettings
 from .static_files import Files
@@ -118,6 +118,7 @@ class Console:
         app = Starlette(routes=self._routes(), exception_handlers={HTTPException: self._http_error})
         app.router.redirect_slashes = False  # to a whole URL, whose host and scheme a proxy may have changed
         self._app = Guarded(app)
+        prepare()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -307,7 +308,7 @@ class Console:
         async def look() -> str:
             visit = await self._visit(request, needs)
             await visit.require_all(needs)
-            return await visit.read(("rendered", url, visit.rights.key), partial(rendered, visit))
+            return await visit.read(("rendered", url, visit.rights.key, visit.columns), partial(rendered, visit))
 
         return look
 

@@ -18,16 +18,18 @@ FRESH_S = 0.9
 SOON_S = 0.1
 MOST = 2_000  # things that are remembered
 SHARE = 2.0  # what takes a second to be read is read every two seconds at most
+KEPT_S = 15.0  # what has been too old for this long is not shown any more, even if reading it anew takes long
 
 
 @dataclass(slots=True)
 class _Read:
     """One thing. `task` is what reads it; `until` when that is too old, None before it has ended; `before` what was
-    read the time before."""
+    read the time before, and is shown until `before_until`."""
 
     task: asyncio.Task[Any]
     until: float | None = None
     before: Any = None
+    before_until: float = 0.0
 
 
 class Hub:
@@ -68,12 +70,24 @@ class Hub:
 
         Args:
             account, name, load, fresh_s: as for `read`.
-            wait_s: how long to wait for it.
+            wait_s: how long to wait for it; 0 = it is read behind what is being done now.
         """
         found = self._current((account, name), load, fresh_s)
-        await asyncio.wait({found.task}, timeout=wait_s)
-        before: T | None = found.before
-        return found.task.result() if found.task.done() else before
+        if wait_s > 0:
+            await asyncio.wait({found.task}, timeout=wait_s)
+        result: T | None = self._known(found)
+        return result
+
+    def latest(self, account: str, name: Hashable) -> Any:
+        """What was read last, unless that is long ago; None = nothing. It is not read."""
+        found = self._reads.get((account, name))
+        return None if found is None else self._known(found)
+
+    def _known(self, read: _Read) -> Any:
+        now = self._clock()
+        if not read.task.done():
+            return read.before if now < read.before_until else None
+        return read.task.result() if read.until is None or now < read.until + KEPT_S else None
 
     def forget(self, account: str, name: Hashable = None) -> None:
         """Read everything of an account again next time, or what is named: somebody has changed something."""
@@ -101,8 +115,9 @@ class Hub:
         async def run() -> T:
             return await load()
 
-        before = self._reads.pop(key, None)
-        read = _Read(asyncio.create_task(run()), before=None if before is None else before.task.result())
+        read, before = _Read(asyncio.create_task(run())), self._reads.pop(key, None)
+        if before is not None and before.until is not None:
+            read.before, read.before_until = before.task.result(), before.until + KEPT_S
         self._reads[key] = read
 
         def ended(task: asyncio.Task[Any]) -> None:

@@ -49,6 +49,7 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "POST /login": Needs("log in", is_for_all=True),
     "POST /logout": _needs("log out"),
     "POST /theme": _needs("choose light or dark"),
+    "POST /columns": _needs("choose the columns of the list of queues"),
     "POST /queues": _needs("create a queue", "sqs:CreateQueue", is_named_later=True),
     "GET /queues/{queue}": _needs("see the numbers and charts of a queue", "sqs:GetQueueAttributes"),
     "POST /queues/{queue}/purge": _needs("remove all messages", "sqs:PurgeQueue"),

@@ -54,6 +54,12 @@ def environment() -> Environment:
     return found
 
 
+def prepare() -> None:
+    """Compile the first page, so that nobody waits for that."""
+    environment().get_template("queues.html")
+    environment().get_template("base.html")
+
+
 def render(template: str, values: Mapping[str, Any], block: str | None = None) -> str:
     """A page, or one block of it."""
     found = environment().get_template(template)

@@ -23,7 +23,7 @@ from rqsqs.sqs import Context
 from rqsqs.sqs.context import DEFAULT_ACCOUNT, Params
 
 from .access import Rights
-from .hub import FRESH_S
+from .hub import FRESH_S, SOON_S
 from .permissions import Needs, needs_of
 from .refusals import FormExpired, NameMissing, TooLarge
 from .rendering import fingerprint, render
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Values = dict[str, Any]
 
-TOKEN, TOLD, THEME, SESSION = "rqsqs_token", "rqsqs_told", "rqsqs_theme", "rqsqs_session"
+TOKEN, TOLD, SESSION = "rqsqs_token", "rqsqs_told", "rqsqs_session"
+THEME, COLUMNS = "rqsqs_theme", "rqsqs_columns"
+YEAR_S = 31_536_000
 TOKEN_FIELD = "token"
 LONGEST_TOLD = 500
 MOST_FIELDS = 2_000
@@ -155,6 +157,16 @@ class Visit:
         return given if given in ("light", "dark") else ""
 
     @property
+    def columns(self) -> frozenset[str] | None:
+        """Which columns this browser's owner wants in the list of queues; None = the usual ones."""
+        given = self.request.cookies.get(COLUMNS, "")
+        return frozenset(given.split(".")) if given else None
+
+    def prefer(self, response: Response, name: str, value: str) -> None:
+        """Let the browser remember a preference; "" = what is usual."""
+        self.set_cookie(response, name, value, max_age=YEAR_S if value else 0)
+
+    @property
     def navigation(self) -> list[tuple[str, str]]:
         """The pages that stand at the top."""
         places = {"Queues": "/", "Dead letters": "/dead-letters", "Moves": "/moves", "Consumers": "/consumers"}
@@ -261,9 +273,15 @@ class Visit:
         """Something of this account that all open pages share: see Hub."""
         return await self.console.hub.read(self.caller.account, key, load, fresh_s)
 
-    async def soon(self, key: Hashable, load: Callable[[], Awaitable[T]], fresh_s: float = FRESH_S) -> T | None:
+    async def soon(
+        self, key: Hashable, load: Callable[[], Awaitable[T]], fresh_s: float = FRESH_S, wait_s: float = SOON_S
+    ) -> T | None:
         """The same if it is there soon, else as it was the time before; None = it was not read yet."""
-        return await self.console.hub.soon(self.caller.account, key, load, fresh_s)
+        return await self.console.hub.soon(self.caller.account, key, load, fresh_s, wait_s)
+
+    def latest(self, key: Hashable) -> Any:
+        """What was read last, unless that is long ago; None = nothing. It is not read."""
+        return self.console.hub.latest(self.caller.account, key)
 
     def changed(self) -> None:
         """Read everything of this account again: somebody has changed something."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rqsqs.console.hub import FRESH_S, Hub
+from rqsqs.console.hub import FRESH_S, KEPT_S, Hub
 
 
 class Source:
@@ -110,6 +110,29 @@ def test_what_is_not_there_soon_is_as_it_was_the_time_before() -> None:
         assert await hub.soon("a", "k", source.load, wait_s=0) == 1
         source.go_on.set()
         assert await hub.read("a", "k", source.load) == 2
+        assert source.reads == 2
+        await hub.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_very_old_is_not_shown_any_more() -> None:
+    async def main() -> None:
+        now = [0.0]
+        hub, source = Hub(lambda: now[0]), Source()
+        assert hub.latest("a", "k") is None
+        assert await hub.soon("a", "k", source.load, wait_s=60) == 1
+        now[0] = FRESH_S + KEPT_S - 0.1
+        assert hub.latest("a", "k") == 1
+        source.go_on.clear()
+        assert await hub.soon("a", "k", source.load, wait_s=0) == 1
+        assert hub.latest("a", "k") == 1
+        now[0] += 0.2
+        assert hub.latest("a", "k") is None
+        assert await hub.soon("a", "k", source.load, wait_s=0) is None
+        source.go_on.set()
+        assert await hub.soon("a", "k", source.load, wait_s=60) == 2
+        assert hub.latest("b", "k") is None
         assert source.reads == 2
         await hub.close()
 

@@ -12,11 +12,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import redis
 
 import rqsqs
 from rqsqs.aio import Connection
 from rqsqs.console import ConsoleSettings, streams
 from rqsqs.console.hub import FRESH_S
+from rqsqs.console.pages import queues
 from rqsqs.console.pages.queues import PER_PAGE
 from rqsqs.console.rendering import STATIC
 from rqsqs.console.streams import TICK_S
@@ -131,10 +133,12 @@ def test_changes_are_told_as_events(browser: Browser, connection: rqsqs.Connecti
     ]
 
 
+@pytest.mark.parametrize("many", [PER_PAGE, 10 * PER_PAGE])
 def test_very_many_queues_are_there_at_once(
-    browser: Browser, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     """The numbers of all of them take too long here; those of the rows do not."""
+    monkeypatch.setattr(queues, "MANY", many)
     for number in range(PER_PAGE + 5):
         connection.create_queue(f"queue-{number:03}")
     connection.queue("queue-103").send("x")
@@ -142,14 +146,14 @@ def test_very_many_queues_are_there_at_once(
     of_some = Connection.metrics
 
     async def metrics(self: Connection, prefix: str = "", *, queues: Any = None) -> list[rqsqs.QueueMetrics]:
-        if queues is None:
+        if len(queues) > PER_PAGE:
             while not let_go.is_set():
                 await asyncio.sleep(0.01)
         return await of_some(self, prefix, queues=queues)
 
     monkeypatch.setattr(Connection, "metrics", metrics)
     page = browser.get("/?sort=visible&page=2")
-    assert "are being read" in page.text
+    assert "are being read; until then these are all, in order of names." in page.text
     assert "queue-103 1 " in page.text
     assert "queue-000" not in page.text
     with browser.live("/?sort=visible&live=1") as events:
@@ -157,6 +161,40 @@ def test_very_many_queues_are_there_at_once(
         let_go.set()
         text = next(text for _, text in events if "are being read" not in text)
         assert text.index("queue-103") < text.index("queue-000")
+
+
+def test_a_queue_without_numbers_is_listed(browser: Browser, connection: rqsqs.Connection, valkey_url: str) -> None:
+    for name in ("broken", "orders"):
+        connection.create_queue(name)
+    with redis.Redis.from_url(valkey_url) as client:
+        client.delete(*connection.transport.queue("broken").home.keys("meta"))
+    page = browser.get("/")
+    assert "broken Just created, just deleted, or damaged: there are no numbers." in page.text
+    assert "broken" not in browser.get("/?only=problems").text
+
+
+def test_columns_are_chosen_and_kept(browser: Browser, connection: rqsqs.Connection) -> None:
+    connection.create_queue("orders").send("x")
+
+    def heads() -> list[str]:
+        row = browser.get("/").html.partition("<thead>")[2].partition("</thead>")[0]
+        return [html.unescape(text.strip()) for text in re.findall(r"(?:<a [^>]*>|<th[^>]*>)([^<>]+)</", row)]
+
+    usual = heads()
+    assert usual[:3] == ["Queue", "Last hour", "Visible"]
+    assert "Change/s" not in usual
+    browser.do("/columns", {"column": ["change", "visible", '"><script>']})
+    assert heads() == ["Queue", "Visible", "Change/s"]
+    with browser.live("/?live=1") as events:
+        text = next(events)[1]
+        assert "Change/s" in text
+        assert "Oldest" not in text
+    browser.do("/columns")
+    assert heads() == ["Queue"]
+    browser.do("/columns", {"usual": "1", "column": "visible"})
+    assert heads() == usual
+    browser.cookies["rqsqs_columns"] = "%22%3E<script>.visible"
+    assert heads() == ["Queue", "Visible"]
 
 
 def test_many_open_pages_are_one_reader_and_closed_ones_none(

@@ -85,4 +85,5 @@ PREFERENCES = {  # what changes nothing that others see
     "/login": login.enter,
     "/logout": login.leave,
     "/theme": theme.choose,
+    "/columns": theme.choose_columns,
 }

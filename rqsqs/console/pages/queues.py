@@ -9,11 +9,21 @@ from typing import Any
 
 from starlette.responses import Response
 
+from rqsqs._core.flows import list_queues
+from rqsqs._core.portions import portions
+from rqsqs.console.columns import COLUMNS, columns_of
+from rqsqs.console.hub import SOON_S
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.visits import Visit
 from rqsqs.inspection.looks import ORDERS, Look, Looks, in_order
+from rqsqs.metric_models import QueueMetrics
 
+LOOKS = "metrics"  # all of them, in the hub
 PER_PAGE = 100
+MANY = 500  # of more queues the numbers are read behind the page
+AT_ONCE = 250
+NAMES_AT_ONCE = 1_000
+NAMES_FRESH_S = 2.0
 HOUR = timedelta(hours=1)
 SEEN_FRESH_S = 5.0
 DECIDED_FRESH_S = 60.0  # what own policies say changes with them, and with the time that conditions may look at
@@ -27,20 +37,23 @@ async def index(visit: Visit) -> Shown:
     If there are very many, their numbers take longer to read than a page may take. Then those of the rows are shown,
     in order of names, and the others follow.
     """
-    looks = await read_looks(visit)
-    names, counted = await _seen(visit, [look.queue for look in looks] if looks is not None else await _names(visit))
+    names = await _names(visit)
+    are_many = len(names) > MANY
+    looks: list[Look] | None = visit.latest(LOOKS) if are_many else await read_looks(visit)
+    names, counted = await _seen(visit, names)
+    if looks is not None:
+        seen = set(names) if counted is None else counted
+        looks = [look for look in looks if look.queue in seen]
     known = {look.queue: look for look in looks or ()}
-    if looks is not None and counted is not None:
-        looks = [look for look in looks if look.queue in counted]
     words = visit.query.get("q", "").casefold().split()
     found = [name for name in names if all(word in name.casefold() for word in words)]
-    only, order, is_reversed = visit.query.get("only", ""), visit.query.get("sort", "name"), "reverse" in visit.query
+    only = "problems" if visit.query.get("only") == "problems" else ""
+    order, is_reversed = visit.query.get("sort", "name"), "reverse" in visit.query
     if looks is not None:
         chosen = set(found)
         kept = [look for look in looks if look.queue in chosen and (only != "problems" or look.is_problem)]
         kept = in_order(kept, order if order in ORDERS else "name", is_reversed=is_reversed)
-        uncounted = [name for name in found if counted is not None and name not in counted]
-        found = [look.queue for look in kept] + (uncounted if only != "problems" else [])
+        found = [look.queue for look in kept] + ([name for name in found if name not in known] if not only else [])
     elif order == "name" and is_reversed:
         found.reverse()
     pages = max(1, -(-len(found) // PER_PAGE))
@@ -52,13 +65,21 @@ async def index(visit: Visit) -> Shown:
     if looks is None:
         known = {look.queue: look for look in await _some(visit, allowed)}
     rows = {name: known.get(name) if name in allowed else None for name in shown}
+    sparks = await _sparks(visit, [look for look in rows.values() if look is not None], 0 if are_many else SOON_S)
+    if are_many:
+        await read_looks(visit, 0)
     return Shown(
         "queues.html",
         {
             "section": "Queues",
             "title": "Queues",
             "rows": rows,
-            "sparks": await _sparks(visit, [look for look in rows.values() if look is not None]),
+            "allowed": allowed,
+            "sparks": sparks,
+            "columns": columns_of(visit.columns),
+            "every_column": COLUMNS,
+            "is_usual": visit.columns is None,
+            "waits": looks is None and (only == "problems" or order != "name"),
             "all": len(names),
             "found": len(found),
             "problems": None if looks is None else sum(look.is_problem for look in looks),
@@ -82,14 +103,17 @@ async def create(visit: Visit) -> Response:
     return visit.back_to(visit.url("queues", name), f"{name} was created.")
 
 
-async def read_looks(visit: Visit) -> list[Look] | None:
+async def read_looks(visit: Visit, wait_s: float = SOON_S) -> list[Look] | None:
     """All queues, with rates since the look before; None = they are still being read."""
     looks = visit.console.remembered((visit.caller.account, "looks"), Looks)
 
     async def load() -> list[Look]:
-        return looks.add(await visit.connection.metrics())
+        found: list[QueueMetrics] = []
+        for some in portions(await _list(visit), AT_ONCE):  # others have their turn between them
+            found += await visit.connection.metrics(queues=some)
+        return looks.add(found)
 
-    return await visit.soon("metrics", load)
+    return await visit.soon(LOOKS, load, wait_s=wait_s)
 
 
 async def _seen(visit: Visit, names: list[str]) -> tuple[list[str], frozenset[str] | None]:
@@ -113,10 +137,17 @@ async def _seen(visit: Visit, names: list[str]) -> tuple[list[str], frozenset[st
 
 
 async def _names(visit: Visit) -> list[str]:
-    async def load() -> list[str]:
-        return [queue.name async for queue in visit.connection.queues()]
+    return await visit.read("names", lambda: _list(visit), NAMES_FRESH_S)
 
-    return await visit.read("names", load, 5.0)
+
+async def _list(visit: Visit) -> list[str]:
+    """The names alone: very many Queue objects take longer to make than to read."""
+    transport, found, is_over = visit.connection.transport, list[str](), False
+    while not is_over:
+        names: list[str] = await transport.run(list_queues(transport.space, "", found[-1] if found else "", NAMES_AT_ONCE))
+        found += names
+        is_over = len(names) < NAMES_AT_ONCE
+    return found
 
 
 async def _some(visit: Visit, names: list[str]) -> list[Look]:
@@ -137,7 +168,7 @@ def _totals(looks: list[Look]) -> dict[str, float | None]:
     }
 
 
-async def _sparks(visit: Visit, looks: list[Look]) -> dict[str, list[float | None]]:
+async def _sparks(visit: Visit, looks: list[Look], wait_s: float) -> dict[str, list[float | None]]:
     """How many messages there were, in each minute of the last hour; nothing of those still being read."""
 
     async def of(queue: str) -> list[float | None]:
@@ -149,7 +180,9 @@ async def _sparks(visit: Visit, looks: list[Look]) -> dict[str, list[float | Non
         pairs = zip(looks, found, strict=True)
         return {look.queue: values for look, values in pairs if not isinstance(values, BaseException)}
 
-    return await visit.soon(("sparks", tuple([look.queue for look in looks])), load, SPARKS_FRESH_S) or {}
+    if "trend" not in columns_of(visit.columns):
+        return {}
+    return await visit.soon(("sparks", tuple([look.queue for look in looks])), load, SPARKS_FRESH_S, wait_s) or {}
 
 
 def _depth(metrics: dict[str, Any]) -> float | None:
