@@ -144,7 +144,8 @@ async def _list(visit: Visit) -> list[str]:
     """The names alone: very many Queue objects take longer to make than to read."""
     transport, found, is_over = visit.connection.transport, list[str](), False
     while not is_over:
-        names: list[str] = await transport.run(list_queues(transport.space, "", found[-1] if found else "", NAMES_AT_ONCE))
+        after = found[-1] if found else ""
+        names: list[str] = await transport.run(list_queues(transport.space, "", after, NAMES_AT_ONCE))
         found += names
         is_over = len(names) < NAMES_AT_ONCE
     return found
