@@ -1,6 +1,7 @@
 --[[
 Look at the messages of one state in one partition of a FIFO queue without touching them, group by group; those in
-flight and delayed in the order of their time.
+flight and delayed in the order of their time. Backwards: each group from its end on, the groups from the one whose
+first message became visible last, and those in flight and delayed from the latest time on.
 
 KEYS   1 meta      HASH  queue attributes
        2 available ZSET  group -> since when its head can be received
@@ -13,10 +14,11 @@ ALSO   group:NAME
 ARGV   1 now_us  "" = the server's clock
        2 state   v visible, f in flight, d delayed
        3 place   at which of the keys that hold such messages or their groups to go on, 1 to begin
-       4 offset  messages to skip of the group that was met last, 0 = go on behind it
+       4 offset  messages to skip of the group that was met last (backwards: at its end), 0 = go on behind it
        5 score   of the member of that key that was met last, "" to begin
        6 member  and its name
        7 limit   at most 1000
+       8 backwards "1", or ""
 RETURN {now_ms, more, place, offset, score, member, group, key, until_ms, receives, first_ms, record, ...}; more = 0:
        the end. Up to about 1,000 messages and groups are looked at, so that there may be none of them
 ERRORS QUEUE_NOT_FOUND
@@ -30,6 +32,7 @@ local paging = require("lib.paging")
 
 local meta, available, inflight, _, delayed, postponed, paused = unpack(KEYS)
 local wanted, place, offset, score, member = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local is_backwards = ARGV[8] == "1"
 local visibility, delay, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds", "large"))
 if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -64,9 +67,14 @@ end
 local function show_group(group)
   while not is_spent() do
     local want = large.chunk(largest, math.min(room, looks), bytes)
-    local found = redis.call("LRANGE", fifo.list(base, group), 2 * offset, 2 * (offset + want) - 1)
+    local from, to = 2 * offset, 2 * (offset + want) - 1
+    if is_backwards then
+      from, to = -to - 1, -from - 1
+    end
+    local found = redis.call("LRANGE", fifo.list(base, group), from, to)
     local keys, groups, records = {}, {}, {}
-    for i = 1, #found, 2 do
+    for n = 1, #found, 2 do
+      local i = is_backwards and #found - n or n
       keys[#keys + 1], groups[#groups + 1], records[#records + 1] = found[i], group, found[i + 1]
       bytes = bytes - #found[i + 1]
     end
@@ -137,13 +145,17 @@ while places[place] do
     end
     return offset == 0
   end
-  if wanted ~= "v" and score == "" then -- behind those whose time is over
-    local over = zset == inflight and now_ms * 1000 + 999 or zset == postponed and now_ms - delay_ms or now_ms
-    score = string.format("%d", over + 1)
+  local over = "-inf"
+  if wanted ~= "v" then -- behind those whose time is over
+    local over_at = zset == inflight and now_ms * 1000 + 999 or zset == postponed and now_ms - delay_ms or now_ms
+    over = string.format("%d", over_at)
+    score = (score ~= "" or is_backwards) and score or string.format("%d", over_at + 1)
   end
   local is_over = offset == 0
   if is_over and zset == paused then
     is_over = paging.set(zset, member, step)
+  elseif is_over and is_backwards then
+    is_over = paging.zset_backwards(zset, score, member, over, step)
   elseif is_over then
     is_over = paging.zset(zset, score, member, step)
   end

@@ -50,6 +50,27 @@ function paging.zset(zset, score, name, step)
   end
 end
 
+-- The same from the end on, for the members in front of a place; those with scores up to `lowest` are left out.
+function paging.zset_backwards(zset, score, name, lowest, step)
+  local first = lowest == "-inf" and 0 or redis.call("ZCOUNT", zset, "-inf", lowest)
+  local rank = redis.call("ZCARD", zset) - 1
+  if score ~= "" then
+    local is_there = redis.call("ZSCORE", zset, name) == score
+    rank = behind(zset, score, name) - (is_there and 2 or 1)
+  end
+  while rank >= first do
+    local from = math.max(rank - 99, first)
+    local found = redis.call("ZRANGE", zset, from, rank, "WITHSCORES")
+    for i = #found - 1, 1, -2 do
+      if not step(found[i], found[i + 1]) then
+        return false
+      end
+    end
+    rank = from - 1
+  end
+  return true
+end
+
 -- The same for a SET, whose members have the score "".
 function paging.set(set, name, step)
   local members = redis.call("SMEMBERS", set)

@@ -467,12 +467,15 @@ class Queue:
         """
         return await self._run(flows.groups(self._ref))
 
-    async def peek(self, max_messages: int = 1, state: State = "visible") -> list[Message]:
+    async def peek(
+        self, max_messages: int = 1, state: State = "visible", *, newest_first: bool = False
+    ) -> list[Message]:
         """Look at the first messages of a state without receiving them.
 
         Args:
             max_messages: 1 to 1,000.
             state: "visible", "in_flight" or "delayed".
+            newest_first: look at the last ones, as browse() has them.
 
         Returns:
             Messages without a receipt handle.
@@ -482,17 +485,21 @@ class Queue:
             MessageDamaged: none of them can be read.
         """
         limit = arguments.browsing(self._ref, state, "", max_messages)[2]
-        return [Message(self, d) for d in await self._run(flows.peek(self._ref, state, limit))]
+        found = await self._run(flows.peek(self._ref, state, limit, newest_first=newest_first))
+        return [Message(self, d) for d in found]
 
     async def browse(
-        self, state: State = "visible", cursor: str = "", max_messages: int = 100
+        self, state: State = "visible", cursor: str = "", max_messages: int = 100, *, newest_first: bool = False
     ) -> tuple[list[Message], str]:
         """Look at messages page by page, without any effect on them. What cannot be read is passed over.
 
         Args:
             state: "visible", "in_flight" or "delayed".
-            cursor: "" to begin, then what the last call returned.
+            cursor: "" to begin, then what the last call returned, which had the same state and order.
             max_messages: about how many, 1 to 1,000.
+            newest_first: what was sent last comes first, in each partition (in flight and delayed: what becomes visible
+                last). Messages of groups come group by group, behind the others: of a FIFO queue those that were sent
+                last in each group first, of a standard queue in their order.
 
         Returns:
             Messages and the next cursor, "" at the end. What comes and goes meanwhile may be missed or seen twice.
@@ -501,7 +508,7 @@ class Queue:
             QueueDoesNotExist.
         """
         checked = arguments.browsing(self._ref, state, cursor, max_messages)
-        found, following = await self._run(flows.browse(self._ref, *checked))
+        found, following = await self._run(flows.browse(self._ref, *checked, newest_first=newest_first))
         return [Message(self, d) for d in flows.readable(found, must=False)], following
 
     async def cancel(

@@ -160,19 +160,23 @@ def receive(
 @click.option("--state", "-s", type=click.Choice(["visible", "in_flight", "delayed"]), default="visible",
               help="Which messages [visible].")  # fmt: skip
 @click.option("--max", "-n", "max_messages", type=int, default=10, metavar="N", help="Up to N messages [10].")
+@click.option("--newest-first", is_flag=True, help="The last ones, the newest first.")
 @click.option("--body", "only_body", is_flag=True, help="Print the bodies alone, a line each.")
 @reported
-def peek(settings: Settings, queue: str, state: Any, max_messages: int, only_body: bool) -> Results:
+def peek(settings: Settings, queue: str, state: Any, max_messages: int, newest_first: bool, only_body: bool) -> Results:
     """Look at the first messages of QUEUE without receiving them. Exits with 4 if there is none.
+
+    With --newest-first each partition is read from its end on, and each message group of a FIFO queue.
 
     `rqsqs search` looks through the whole queue, `rqsqs show QUEUE MESSAGE_ID` shows one message in full.
 
     \b
     Examples:
       rqsqs peek orders
+      rqsqs peek orders --newest-first --max 3
       rqsqs peek orders --state delayed --max 100 --json
     """
-    found = settings.queue(queue).peek(max_messages, state)
+    found = settings.queue(queue).peek(max_messages, state, newest_first=newest_first)
     return _view(found, f"no {state.replace('_', '-')} message in {queue}", only_body=only_body, with_handles=False)
 
 

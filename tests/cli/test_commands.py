@@ -32,6 +32,14 @@ def test_a_first_walk(run: Run) -> None:
     assert (result.stdout, result.stderr) == ("", "no message in orders\n")
 
 
+@pytest.mark.parametrize("name", ["orders", "orders.fifo"])
+def test_the_last_messages_are_looked_at(run: Run, connection: rqsqs.Connection, name: str) -> None:
+    queue = connection.create_queue(name)
+    for n in range(4):
+        queue.send(n, **({"group": "g"} if queue.is_fifo else {}))
+    assert run("peek", name, "--newest-first", "--max", "2", "--body").stdout == "3\n2\n"
+
+
 def test_queues_are_listed_in_order_and_by_beginning(run: Run) -> None:
     result = run("ls", code=4)
     assert (result.stdout, result.stderr) == ("", "no queues\n")

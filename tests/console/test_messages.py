@@ -83,12 +83,14 @@ def test_a_long_list_comes_in_pages(browser: Browser, queue: rqsqs.Queue) -> Non
     assert pages == 3
 
 
-def test_the_newest_come_first_if_asked_for(browser: Browser, orders: rqsqs.Queue) -> None:
-    sent = [orders.send(str(n)).message_id for n in range(70)]
-    page = browser.get("/queues/orders/messages?order=newest")
+@pytest.mark.parametrize("name", ["orders", "orders.fifo"])
+def test_the_newest_come_first_if_asked_for(browser: Browser, connection: rqsqs.Connection, name: str) -> None:
+    queue = connection.create_queue(name)
+    sent = [queue.send(str(n), **({"group": "g"} if queue.is_fifo else {})).message_id for n in range(70)]
+    page = browser.get(f"/queues/{name}/messages?order=newest")
     following = re.search(r'rel="next" href="([^"]*)"', page.html)
     assert following
-    more = browser.get(f"/queues/orders/messages{html.unescape(following[1])}")
+    more = browser.get(f"/queues/{name}/messages{html.unescape(following[1])}")
     assert ids(page) + ids(more) == sent[::-1]
 
 

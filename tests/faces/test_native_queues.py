@@ -296,6 +296,15 @@ def test_browsing_goes_page_by_page_through_every_message(queue: rqsqs.Queue, st
     assert pages >= 25 // 4 or total < 25
 
 
+def test_the_newest_come_first_if_asked_for(queue: rqsqs.Queue) -> None:
+    for n in range(5):
+        queue.send(n, **({"group": "g"} if queue.is_fifo else {}))
+    assert [m.body for m in queue.peek(2, newest_first=True)] == [4, 3]
+    page, cursor = queue.browse(max_messages=2, newest_first=True)
+    rest, cursor = queue.browse(cursor=cursor, max_messages=10, newest_first=True)
+    assert [m.body for m in page + rest] == [4, 3, 2, 1, 0]
+
+
 def test_browsing_shows_all_groups_of_a_fair_queue(connection: rqsqs.Connection) -> None:
     queue = connection.create_queue("orders")
     queue.send_batch([rqsqs.Entry(i, group="abc"[i % 3]) if i % 4 else i for i in range(24)])

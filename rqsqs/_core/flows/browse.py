@@ -167,8 +167,9 @@ def browse(
     Args:
         cursor: "" to begin, then what the last call gave.
         limit: about how many messages, 1 to 1000.
-        newest_first: standard queues: in each partition first what was sent last (in flight: what becomes visible
-            last); messages of groups come behind, group by group. FIFO queues know the order of their groups only.
+        newest_first: in each partition first what was sent last (in flight and delayed: what becomes visible last).
+            Of a standard queue, messages of groups come behind, group by group; of a FIFO queue, in each group what
+            was sent last, and first the group whose first message became visible last.
 
     Returns:
         Messages and the next cursor, "" at the end. What comes and goes meanwhile may be missed or seen twice.
@@ -202,13 +203,13 @@ def browse_group(q: QueueRef, state: State, group: str, cursor: str = "") -> Flo
     return found, f"{index}|{following or ''}" if index < len(q.partitions) else ""
 
 
-def peek(q: QueueRef, state: State, limit: int) -> Flow[list[Delivery]]:
+def peek(q: QueueRef, state: State, limit: int, *, newest_first: bool = False) -> Flow[list[Delivery]]:
     """Look at the first messages of one state that can be read."""
     met: list[Delivery] = []
     good: list[Delivery] = []
     cursor = ""
     while True:
-        found, cursor = yield from browse(q, state, cursor, limit - len(good))
+        found, cursor = yield from browse(q, state, cursor, limit - len(good), newest_first=newest_first)
         met += found
         good += readable(found, must=False)
         if not cursor or len(good) >= limit or len(good) == len(met):
@@ -221,7 +222,8 @@ def browse_partition(
     """Cursor of a standard queue: SECTION:OFFSET of what is not in the lists of groups, then `+` and a place among
     these."""
     if p.is_fifo:
-        of_groups: tuple[list[Delivery], str] = yield browsing.browse_fifo(p, _LETTERS[state], cursor, limit)
+        step = browsing.browse_fifo(p, _LETTERS[state], cursor, limit, newest_first=newest_first)
+        of_groups: tuple[list[Delivery], str] = yield step
         return of_groups
     if cursor.startswith("+"):
         found, following = yield browsing.browse_groups(p, cursor[1:], limit)

@@ -181,7 +181,7 @@ def browse_groups(p: Partition, cursor: str, limit: int) -> Operation:
     return Operation("browse_groups", p.keys("meta fair_ring paused"), (*_place(cursor), str(limit)), parse)
 
 
-def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation:
+def browse_fifo(p: Partition, letter: str, cursor: str, limit: int, *, newest_first: bool = False) -> Operation:
     """Messages of a FIFO queue in one state, v, f or d; the result is ([Delivery], next cursor or "")."""
 
     def parse(reply: list[Any]) -> tuple[list[Delivery], str]:
@@ -197,7 +197,7 @@ def browse_fifo(p: Partition, letter: str, cursor: str, limit: int) -> Operation
     return Operation(
         "browse_messages_fifo",
         p.keys("meta available inflight state delayed postponed paused"),
-        (p.space.now_us(), letter, *_place(cursor), str(limit)),
+        (p.space.now_us(), letter, *_place(cursor), str(limit), "1" if newest_first else ""),
         parse,
     )
 

@@ -49,7 +49,7 @@ async def index(visit: Visit) -> Shown:
     }
     if wanted.is_all:
         state: State = next((name for name in STATES if name == given), "visible")
-        is_newest_first = visit.query.get("order") == "newest" and not queue.is_fifo
+        is_newest_first = visit.query.get("order") == "newest"
         rows, following = await _page(visit, queue, state, visit.query.get("cursor", ""), is_newest_first)
         return Shown(
             "messages.html",
