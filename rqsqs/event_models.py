@@ -11,7 +11,7 @@ KINDS = (
     "queue-created", "queue-deleted", "queue-purged", "settings-changed", "policy-changed", "tags-changed",
     "queue-paused", "queue-resumed", "group-paused", "group-resumed", "redrive-started", "redrive-cancelled",
     "redrive-ended", "worker-commanded", "dead-lettered", "damage-found", "worker-lost", "access-denied",
-    "alarm-changed", "messages-changed",
+    "alarm-changed", "messages-changed", "sessions-ended",
 )  # fmt: skip
 APIS = ("native", "boto3", "cli", "worker", "gateway", "console")
 

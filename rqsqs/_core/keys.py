@@ -227,6 +227,7 @@ class Keyspace:
         self.is_whole = format_of is None  # not of an account below another prefix
         self._alarms = f"{prefix}:{{alarms}}:"
         self.events = f"{prefix}:{{events}}:stream"
+        self.sessions = f"{prefix}:{{sessions}}"
         self.actor: Actor | None = None  # who uses these keys; None = a program, by the native API
         self.check_action: Callable[[str], object] | None = None  # by an actions file: raises InvalidParameterValue
 
@@ -236,7 +237,11 @@ class Keyspace:
 
     def session(self, digest: str) -> str:
         """The key of a session of the console."""
-        return f"{self.prefix}:{{sessions}}:{digest}"
+        return f"{self.sessions}:{digest}"
+
+    def login(self, digest: str) -> str:
+        """The key that counts how often somebody tries to log in to the console."""
+        return f"{self.prefix}:{{logins}}:{digest}"
 
     def everywhere(self) -> list[str]:
         """Keys in so many parts of all hash slots that each master of a cluster has one of them."""

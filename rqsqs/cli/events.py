@@ -81,7 +81,7 @@ def show(
       group-paused, group-resumed, redrive-started,
       redrive-cancelled, redrive-ended, worker-commanded,
       dead-lettered, damage-found, worker-lost, access-denied,
-      alarm-changed, messages-changed
+      alarm-changed, messages-changed, sessions-ended
 
     \b
     Examples:

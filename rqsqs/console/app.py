@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from rqsqs._core.operations.sessions import digest_of
 from rqsqs._io.aio.runner import Transport
 from rqsqs.aio import Connection, connect
 from rqsqs.errors import QueueDoesNotExist, RequestError, RqsqsError
@@ -225,15 +226,17 @@ class Console:
             return found
 
         try:
-            return await self.hub.read(SESSIONS, session, begun, SESSION_FRESH_S)
+            return await self.hub.read(SESSIONS, digest_of(session), begun, SESSION_FRESH_S)
         except LoginNeeded:
             return ANONYMOUS
 
-    async def end_session(self, name: str) -> None:
-        """Log out, in open pages as well."""
-        if self.sessions is not None:
-            await self.sessions.end(name)
-            self.hub.forget(SESSIONS, name)
+    async def end_session(self, digest: str) -> bool:
+        """End a session, in open pages as well; False if there was none."""
+        if self.sessions is None:
+            return False
+        is_ended = await self.sessions.end(digest)
+        self.hub.forget(SESSIONS, digest)
+        return is_ended
 
     def forget_rights(self, account: str, queue: str) -> None:
         """Read what a queue says about who may do what again: it may have been changed."""

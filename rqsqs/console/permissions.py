@@ -48,6 +48,8 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     "GET /login": Needs("see where to log in", is_for_all=True),
     "POST /login": Needs("log in", is_for_all=True),
     "POST /logout": _needs("log out"),
+    "GET /sessions": _needs("see one's own sessions, with rqsqs:ListSessions those of all users of the account"),
+    "POST /sessions/end": _needs("end one's own sessions, with rqsqs:EndSessions those of others"),
     "POST /theme": _needs("choose light or dark"),
     "POST /columns": _needs("choose the columns of the list of queues"),
     "POST /queues": _needs("create a queue", "sqs:CreateQueue", is_named_later=True),

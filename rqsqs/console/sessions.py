@@ -10,16 +10,17 @@ import hmac
 import ipaddress
 import json
 import secrets
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rqsqs._core.operations import sessions
+from rqsqs._core.operations.sessions import Bucket, Listed, digest_of
 from rqsqs._io.aio.runner import Transport
 from rqsqs.gateway.callers import Caller
 from rqsqs.gateway.keys import KeysFile
-from rqsqs.gateway.refusals import RequestThrottled
 from rqsqs.gateway.request import HttpRequest
 from rqsqs.gateway.sigv4 import NOBODY
-from rqsqs.gateway.throttling import Throttle
 
 from .refusals import LoginRefused, TooManyLogins
 
@@ -28,6 +29,29 @@ LONGEST_S = 12 * 3_600
 LONGEST_FIELD = 200
 LOGINS_PER_S, LOGINS_AT_ONCE = 0.1, 10  # from one address
 GUESSES_PER_S, GUESSES_AT_ONCE = 1.0, 60  # of one access key, from everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody who is logged in.
+
+    Attributes:
+        digest: what is known of its secret name.
+        caller: whose it is.
+        key_id: of the access key.
+        begun_at_ms: when that was.
+        used_at_ms: when somebody did something last.
+        address: where the login came from.
+        agent: what the browser says of itself.
+    """
+
+    digest: str
+    caller: Caller
+    key_id: str
+    begun_at_ms: int
+    used_at_ms: int
+    address: str
+    agent: str
 
 
 class Sessions:
@@ -40,8 +64,6 @@ class Sessions:
 
     def __init__(self, keys: KeysFile, transport: Callable[[], Transport]) -> None:
         self._keys, self._transport = keys, transport
-        self._addresses = Throttle(LOGINS_PER_S, LOGINS_AT_ONCE)
-        self._of_keys = Throttle(GUESSES_PER_S, GUESSES_AT_ONCE)
 
     async def begin(self, key_id: str, secret: str, request: HttpRequest) -> str:
         """Log somebody in.
@@ -58,20 +80,30 @@ class Sessions:
             LoginRefused: there is no such key, or its secret is another one.
             TooManyLogins: that was tried too often.
         """
-        try:
-            self._addresses.admit(_place(request.peer))
-            self._of_keys.admit(key_id[:LONGEST_FIELD])
-        except RequestThrottled:
-            raise TooManyLogins from None
+        transport = self._transport()
+        tries = {
+            f"address {_place(request.peer)}": Bucket(1 / LOGINS_PER_S, LOGINS_AT_ONCE),
+            f"key {key_id[:LONGEST_FIELD]}": Bucket(1 / GUESSES_PER_S, GUESSES_AT_ONCE),
+        }
+        is_admitted: bool = await transport.run(sessions.admit_login(transport.space, tries))
+        if not is_admitted:
+            raise TooManyLogins
         key = self._keys.current().active.get(key_id, NOBODY)
         if not key.has_secret(secret[:LONGEST_FIELD]) or key is NOBODY:
             raise LoginRefused
         name = secrets.token_urlsafe(32)
-        about = json.dumps({"key": key_id, "mark": key.mark(name)}).encode()
-        transport = self._transport()
-        await transport.run(
-            sessions.put_session(transport.space, name, about, idle_ms=IDLE_S * 1000, longest_ms=LONGEST_S * 1000)
+        digest = digest_of(name)
+        about = {
+            "key": key_id,
+            "mark": key.mark(digest),
+            "begun": int(time.time() * 1000),
+            "address": request.peer or "",
+            "agent": request.headers.get("user-agent", "")[:LONGEST_FIELD],
+        }
+        put = sessions.put_session(
+            transport.space, digest, json.dumps(about).encode(), idle_ms=IDLE_S * 1000, longest_ms=LONGEST_S * 1000
         )
+        await transport.run(put)
         return name
 
     async def caller(self, name: str, *, is_used: bool) -> Caller | None:
@@ -84,17 +116,35 @@ class Sessions:
         if not name or len(name) > LONGEST_FIELD:
             return None
         idle_ms = IDLE_S * 1000 if is_used else None
-        transport = self._transport()
-        about: bytes | None = await transport.run(sessions.read_session(transport.space, name, idle_ms=idle_ms))
-        if about is None:
-            return None
+        transport, digest = self._transport(), digest_of(name)
+        about: bytes | None = await transport.run(sessions.read_session(transport.space, digest, idle_ms=idle_ms))
+        found = None if about is None else self._session(digest, about, 0)
+        return None if found is None else found.caller
+
+    async def of_account(self, account: str) -> list[Session]:
+        """Who is logged in, of an account; who did something last comes first."""
+        transport, found = self._transport(), list[Session]()
+        offset: int | None = 0
+        while offset is not None:
+            page: tuple[list[Listed], int | None]
+            page = await transport.run(sessions.list_sessions(transport.space, offset))
+            some, offset = page
+            read = [self._session(each.digest, each.about, each.used_at_ms) for each in some]
+            found += [each for each in read if each is not None and each.caller.account == account]
+        return found
+
+    def _session(self, digest: str, about: bytes, used_at_ms: int) -> Session | None:
+        """A session as it was kept; None if it is damaged, or its key is another one by now: log in again."""
         try:
-            found = json.loads(about)
-            key_id, mark = str(found["key"]), str(found["mark"])
-        except (ValueError, LookupError, TypeError):  # damaged: log in again
+            kept = json.loads(about)
+            key_id, mark, begun_at_ms = str(kept["key"]), str(kept["mark"]), int(kept["begun"])
+            address, agent = str(kept["address"]), str(kept["agent"])
+        except (ValueError, LookupError, TypeError):
             return None
         key = self._keys.current().active.get(key_id)
-        return key.caller if key is not None and hmac.compare_digest(key.mark(name).encode(), mark.encode()) else None
+        if key is None or not hmac.compare_digest(key.mark(digest).encode(), mark.encode()):
+            return None
+        return Session(digest, key.caller, key_id, begun_at_ms, used_at_ms, address, agent)
 
     def users(self, account: str) -> list[str]:
         """The users of an account that can log in."""
@@ -105,11 +155,10 @@ class Sessions:
         """A user that can log in."""
         return self._keys.current().caller(name)
 
-    async def end(self, name: str) -> None:
-        """Log out."""
-        if name and len(name) <= LONGEST_FIELD:
-            transport = self._transport()
-            await transport.run(sessions.end_session(transport.space, name))
+    async def end(self, digest: str) -> bool:
+        """End a session; False if there was none."""
+        transport = self._transport()
+        return bool(await transport.run(sessions.end_session(transport.space, digest)))
 
 
 def _place(peer: str | None) -> str:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from rqsqs._core.actors import requester
+from rqsqs._core.operations.sessions import digest_of
 from rqsqs.aio import Connection, Queue
 from rqsqs.event_models import Actor
 from rqsqs.gateway.callers import Caller
@@ -105,6 +106,11 @@ class Visit:
     def is_live(self) -> bool:
         """Whether the page is open already, and wants to hear what changes."""
         return asks_live(self.request)
+
+    @property
+    def session_digest(self) -> str:
+        """What Redis knows of the name of the session."""
+        return digest_of(self.session)
 
     @property
     def is_known(self) -> bool:

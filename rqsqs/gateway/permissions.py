@@ -28,6 +28,8 @@ OF_RQSQS = {  # what the console does, and SQS has no action for
     "ListConsumers": "see consumers, and what they hold",
     "ControlConsumers": "drain and evict consumers",
     "ListEvents": "read the events of an account",
+    "ListSessions": "see who is logged in to the console",
+    "EndSessions": "log others out of the console",
     "DescribeServer": "see the server: findings, memory, replication, slow calls",
 }
 CHANGING = frozenset(  # what policies decide by

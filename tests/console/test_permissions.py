@@ -59,4 +59,5 @@ def test_what_templates_ask_for_stands_in_the_table() -> None:
 
 def test_each_permission_of_ours_is_needed_somewhere() -> None:
     needed = {one for needs in NEEDS.values() for each in needs.permissions for one in each.split(" or ")}
+    needed |= {name for needs in NEEDS.values() for name in re.findall(r"with (rqsqs:\w+)", needs.does)}
     assert {f"rqsqs:{name}" for name in OF_RQSQS} <= needed

@@ -130,6 +130,8 @@ OPERATIONS: list[Operation] = [
     sessions.put_session(SPACE, "s", b"{}", idle_ms=5, longest_ms=9),
     sessions.read_session(SPACE, "s", idle_ms=5),
     sessions.end_session(SPACE, "s"),
+    sessions.list_sessions(SPACE, 0),
+    sessions.admit_login(SPACE, {"address": sessions.Bucket(10, 5), "key": sessions.Bucket(1, 60)}),
     events.add_event(SPACE, "queue-created", "q", Actor("native", "p"), {}, {"VisibilityTimeout": "5"}, {}),
     events.add_event(SPACE, "worker-lost", "q", Actor("worker", "p"), {}, {}, {"consumer": "c"}, "c", 5),
     events.read_events(SPACE, "", "-5"),

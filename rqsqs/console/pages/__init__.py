@@ -18,6 +18,7 @@ from . import (
     receiving,
     sending,
     server,
+    sessions,
     settings,
     theme,
 )
@@ -25,6 +26,7 @@ from . import (
 PAGES = {
     "/": queues.index,
     "/login": login.show,
+    "/sessions": sessions.index,
     "/queues/{queue}": queue.overview,
     "/queues/{queue}/dead-letters": dead_letters.of_queue,
     "/queues/{queue}/dead-letters/messages": dead_letters.messages,
@@ -84,6 +86,7 @@ PREFERENCES = {  # what changes nothing that others see
     "/queues/{queue}/policy/try": policy.attempt,
     "/login": login.enter,
     "/logout": login.leave,
+    "/sessions/end": sessions.end,
     "/theme": theme.choose,
     "/columns": theme.choose_columns,
 }

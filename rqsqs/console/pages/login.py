@@ -42,7 +42,7 @@ async def enter(visit: Visit) -> Response:
         if isinstance(error, TooManyLogins):
             response.headers["retry-after"] = "60"
         return response
-    await visit.console.end_session(visit.session)  # the one that this browser had before
+    await visit.console.end_session(visit.session_digest)  # the one that this browser had before
     response = visit.back_to(visit.url("") + _below(after))
     visit.renew_token(response)
     visit.set_cookie(response, SESSION, name)
@@ -54,7 +54,7 @@ async def leave(visit: Visit) -> Response:
     await visit.form()
     if visit.console.sessions is None:
         raise NotFound
-    await visit.console.end_session(visit.session)
+    await visit.console.end_session(visit.session_digest)
     response = visit.back_to(visit.url("login"))
     visit.renew_token(response)
     visit.set_cookie(response, SESSION, "", max_age=0)
