@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rqsqs._sync.event_rules import EventRules
     from rqsqs._sync.message import Message
     from rqsqs._sync.queue import Queue
+    from rqsqs._sync.sender import Sender
     from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState, CompositeAlarm, MetricQuery
     from rqsqs.errors import (
         AuthenticationFailed,
@@ -161,6 +162,7 @@ __all__ = [
     "RqsqsError",
     "ScriptFailed",
     "SendOptions",
+    "Sender",
     "SentMessage",
     "ServerError",
     "ServerLoading",
@@ -183,6 +185,7 @@ _MODULES = (
     "_settings",
     "_sync.message",
     "_sync.queue",
+    "_sync.sender",
     "_sync.connection",
     "event_models",  # last: few programs need these
     "alarm_models",

@@ -23,5 +23,6 @@ from rqsqs._arguments import Entry
 from rqsqs._async.connection import Connection, connect
 from rqsqs._async.message import Message
 from rqsqs._async.queue import Queue
+from rqsqs._async.sender import Sender
 
-__all__ = ["Connection", "Entry", "Message", "Queue", "connect"]
+__all__ = ["Connection", "Entry", "Message", "Queue", "Sender", "connect"]

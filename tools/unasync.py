@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE, TARGET = ROOT / "rqsqs" / "_async", ROOT / "rqsqs" / "_sync"
-MODULES = ("alarms", "connection", "event_rules", "message", "queue")
+MODULES = ("alarms", "connection", "event_rules", "message", "queue", "sender")
 HEADER = "# Made by tools/unasync.py from rqsqs/_async/{name}.py: edit that, and run `make sync`.\n"
 
 NAMES = {
@@ -45,6 +45,10 @@ SENTENCES = {
     "write `async with rqsqs.aio.connect(...) as connection:`, or `connection = rqsqs.aio.connect(...)` and close it": (
         "for asyncio there is `async with rqsqs.aio.connect(...) as connection:`"
     ),
+    "messages of many tasks": "messages of many threads",
+    "A sender for many tasks": "A sender for many threads",
+    "a sender of rqsqs.aio must": "a sender must",
+    "write `async with queue.sender()`": "write `with queue.sender()`",
     "Give the connections up, and back what is still on its way; idempotent.": "Give the connections up; idempotent.",
 }
 _STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}  # the latter since Python 3.12

@@ -14,6 +14,7 @@ from rqsqs import _arguments as arguments
 from rqsqs import _settings
 from rqsqs._arguments import Moment, Seconds, SendOptions
 from rqsqs._async.message import Message
+from rqsqs._async.sender import Sender
 from rqsqs._base_message import BaseMessage, holder_of, taking
 from rqsqs._core import flows
 from rqsqs._core.delivery import Delivery
@@ -138,6 +139,25 @@ class Queue:
         batch = arguments.entries(ref, limits, messages)
         safe = self._durability if durability is None else _settings.durability(durability)
         return without_failures(await self._run(flows.send_messages(ref, batch, limits, safe)))
+
+    def sender(self, *, linger: Seconds = 0.005, max_batch: int = 100) -> Sender:
+        """A sender for many tasks: what they send at the same time goes out together, in few calls.
+
+        Args:
+            linger: for how many seconds, 0 to 60, a message waits for others at most. A caller that is alone never
+                waits; where there are others, the message waits until they have come as well, or for as long as one
+                call takes.
+            max_batch: how many messages one call sends at most, 1 to 1,000.
+
+        Returns:
+            The Sender. Use it as a context manager, or close it.
+
+        Raises:
+            InvalidParameterValue.
+        """
+        arguments.milliseconds("linger", linger, 60_000)
+        seconds = linger.total_seconds() if isinstance(linger, timedelta) else float(linger)
+        return Sender(self, seconds, arguments.count("max_batch", max_batch, 1000))
 
     async def receive(
         self,

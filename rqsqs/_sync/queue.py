@@ -21,6 +21,7 @@ from rqsqs._core.results import all_done, one_done, without_failures
 from rqsqs._core.sent import SentMessage
 from rqsqs._settings import QueueSettings
 from rqsqs._sync.message import Message
+from rqsqs._sync.sender import Sender
 from rqsqs.errors import MessageDamaged, MissingParameter, RqsqsError, ServerError
 from rqsqs.limits import Limits
 from rqsqs.metric_models import HistoryPoint, QueueMetrics
@@ -137,6 +138,25 @@ class Queue:
         batch = arguments.entries(ref, limits, messages)
         safe = self._durability if durability is None else _settings.durability(durability)
         return without_failures(self._run(flows.send_messages(ref, batch, limits, safe)))
+
+    def sender(self, *, linger: Seconds = 0.005, max_batch: int = 100) -> Sender:
+        """A sender for many threads: what they send at the same time goes out together, in few calls.
+
+        Args:
+            linger: for how many seconds, 0 to 60, a message waits for others at most. A caller that is alone never
+                waits; where there are others, the message waits until they have come as well, or for as long as one
+                call takes.
+            max_batch: how many messages one call sends at most, 1 to 1,000.
+
+        Returns:
+            The Sender. Use it as a context manager, or close it.
+
+        Raises:
+            InvalidParameterValue.
+        """
+        arguments.milliseconds("linger", linger, 60_000)
+        seconds = linger.total_seconds() if isinstance(linger, timedelta) else float(linger)
+        return Sender(self, seconds, arguments.count("max_batch", max_batch, 1000))
 
     def receive(
         self,

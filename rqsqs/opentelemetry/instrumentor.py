@@ -30,7 +30,9 @@ class _Telemetry:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
         self._requests = Requests(instruments)
-        self.native = NativeApi(instruments, [(rqsqs.Queue, rqsqs.Message), (aio.Queue, aio.Message)])
+        self.native = NativeApi(
+            instruments, [(rqsqs.Queue, rqsqs.Message, rqsqs.Sender), (aio.Queue, aio.Message, aio.Sender)]
+        )
 
     def request(
         self, url: str, context: Any, action: str, params: Mapping[str, Any], headers: Mapping[str, str] | None = None

@@ -26,10 +26,10 @@ class NativeApi:
     """Wraps and unwraps.
 
     Args:
-        variants: the classes Queue and Message of each variant that is in use.
+        variants: the classes Queue, Message and Sender of each variant that is in use.
     """
 
-    def __init__(self, instruments: Instruments, variants: Sequence[tuple[type, type]]) -> None:
+    def __init__(self, instruments: Instruments, variants: Sequence[tuple[type, type, type]]) -> None:
         self._instruments = instruments
         self._originals: list[tuple[type, str, Any]] = []
         self._entered: dict[int, tuple[Span, Any]] = {}  # messages in whose `with` block somebody is
@@ -43,9 +43,10 @@ class NativeApi:
             "change_visibility_batch": self._release_batch,
             "_change_visibility": self._release,
         }
-        for queue, message in variants:
+        for queue, message, sender in variants:
             for name, observer in observers.items():
                 self._wrap(queue, name, observer)
+            self._wrap(sender, "send", self._send_by_sender)
             self._wrap(message, "release", self._release_message)
             mark = "a" if "__aenter__" in vars(message) else ""
             self._wrap(message, f"__{mark}enter__", self._enter)
@@ -72,6 +73,9 @@ class NativeApi:
             span.count(1)
             sent = yield args, _with_context(options, span)
             span.note(MESSAGE_ID, sent.message_id)
+
+    def _send_by_sender(self, sender: Any, *args: Any, **options: Any) -> Observer:
+        return self._send(sender.queue, *args, **options)
 
     def _send_batch(self, queue: Any, *args: Any, **options: Any) -> Observer:
         creates = self._instruments.create_spans

@@ -13,7 +13,7 @@ import rqsqs
 from rqsqs import aio
 
 CLASSES = [c for n in rqsqs.__all__ if inspect.isclass(c := getattr(rqsqs, n))]
-FACES = [rqsqs.Connection, rqsqs.Queue, rqsqs.Message, rqsqs.Entry]
+FACES = [rqsqs.Connection, rqsqs.Queue, rqsqs.Message, rqsqs.Entry, rqsqs.Sender]
 METHODS = [
     pytest.param(cls, name, id=f"{cls.__name__}.{name}") for cls in FACES for name in vars(cls) if name[0] != "_"
 ]

@@ -39,6 +39,15 @@ def test_a_send_is_a_span_and_its_context_travels_with_the_message(recorder: Rec
     assert message.attributes == {"kind": "new"}  # it is none of these
 
 
+def test_each_send_of_a_sender_is_a_span(recorder: Recorder, orders: rqsqs.Queue) -> None:
+    with orders.sender() as sender:
+        sent = sender.send("x")
+    span = recorder.span("send orders")
+    assert span.attributes["messaging.message.id"] == sent.message_id
+    (message,) = orders.receive()
+    assert message.trace_context["traceparent"].split("-")[2] == f"{span.get_span_context().span_id:016x}"
+
+
 @pytest.mark.skipif(ALL_ON_CLUSTER, reason="of the cluster's addresses the first one is named")
 def test_the_server_is_named(recorder: Recorder, orders: rqsqs.Queue, valkey_url: str) -> None:
     orders.send("x")
@@ -264,7 +273,7 @@ def test_off_leaves_the_methods_as_they_were(off: None) -> None:
     recorder = Recorder()
     places = [
         (kind, name)
-        for kind in (rqsqs.Queue, rqsqs.Message, aio.Queue, aio.Message)
+        for kind in (rqsqs.Queue, rqsqs.Message, rqsqs.Sender, aio.Queue, aio.Message, aio.Sender)
         for name in vars(kind)
         if callable(vars(kind)[name])
     ]
@@ -272,7 +281,7 @@ def test_off_leaves_the_methods_as_they_were(off: None) -> None:
     recorder.instrument()
     recorder.instrument()  # a second time is as good as once
     assert rqsqs.Queue.send.__doc__ == before[places.index((rqsqs.Queue, "send"))].__doc__
-    assert sum(vars(kind)[name] is not one for (kind, name), one in zip(places, before, strict=True)) == 22
+    assert sum(vars(kind)[name] is not one for (kind, name), one in zip(places, before, strict=True)) == 24
     rqsqs.opentelemetry.uninstrument()
     assert [vars(kind)[name] for kind, name in places] == before
     rqsqs.opentelemetry.uninstrument()

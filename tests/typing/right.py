@@ -148,6 +148,11 @@ def native() -> None:
         assert_type(queue.delete_and_receive([], 3), tuple[list[rqsqs.Message], list[rqsqs.FailedEntry]])
         queue.send_batch(["a", rqsqs.Entry("b", delay=3)])
         send_later(queue, "a", group="a", attributes={"attempt": 1})
+        with queue.sender(linger=timedelta(milliseconds=2), max_batch=50) as sender:
+            assert_type(sender, rqsqs.Sender)
+            assert_type(sender.send("c", group="a", durability="aof"), rqsqs.SentMessage)
+            assert_type(sender.queue, rqsqs.Queue)
+            sender.flush()
         for message in queue.messages(wait=1):
             with message:
                 print(message.body["id"])
@@ -160,6 +165,9 @@ async def asynchronous() -> None:
         queue = await connection.create_queue("orders", retention=timedelta(days=1))
         await queue.configure(partitions=4)
         assert_type(await queue.receive(), list[aio.Message])
+        async with queue.sender() as sender:
+            assert_type(sender, aio.Sender)
+            assert_type(await sender.send("c", delay=3), rqsqs.SentMessage)
         assert_type(queue.messages(), AsyncIterator[aio.Message])
         async for message in queue:
             async with message:

@@ -44,7 +44,7 @@ from rqsqs._core.flows.receive import (
     readable,
     receive_messages,
 )
-from rqsqs._core.flows.send import SendOne, SendWithOptions, send_messages
+from rqsqs._core.flows.send import SendOne, SendWithOptions, send_for_each, send_messages
 from rqsqs._core.flows.settle import CHANGED, DELETED, DeleteOne, change_visibility, delete_messages
 from rqsqs._core.flows.waiting import holding
 from rqsqs._core.operations.consumers import list_consumers

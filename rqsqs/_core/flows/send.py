@@ -14,7 +14,14 @@ from rqsqs._core.operation import Flow, Operation, Sleep
 from rqsqs._core.operations import Moved
 from rqsqs._core.results import not_reached
 from rqsqs._core.sent import Outgoing, SentMessage
-from rqsqs.errors import InvalidParameterValue, MessageTooLarge, PartitionMoved, QueueDoesNotExist, ServerError
+from rqsqs.errors import (
+    DeduplicationIdRequired,
+    InvalidParameterValue,
+    MessageTooLarge,
+    PartitionMoved,
+    QueueDoesNotExist,
+    ServerError,
+)
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, FailedEntry
 
@@ -41,8 +48,8 @@ class SendOne(Operation):
     keeps_answer = False
     undo = durability = None
 
-    def __init__(self, q: QueueRef, limits: Limits, body: Any) -> None:
-        record, size = envelope.plain(body)
+    def __init__(self, q: QueueRef, limits: Limits, body: Any, packed: tuple[bytes, int] | None = None) -> None:
+        record, size = packed or envelope.plain(body)
         self._queue, self._limits, self._record, self._size = q, limits, record, size
         self._partition = p = q.home if len(q.own) == 1 else q.next_own()
         self._name = name = ids.tails() + "000"
@@ -130,6 +137,27 @@ def send_messages(
     if weak is not None:
         raise weak
     return results
+
+
+def send_for_each(
+    q: QueueRef, batch: Sequence[Outgoing], limits: Limits, durability: Durability | None = None
+) -> Flow[list[SentMessage | Exception]]:
+    """Send messages of several callers as send_messages(), with a result for each: a message that cannot be sent fails
+    alone, and so does one that is not as safe as required.
+
+    Raises:
+        QueueDoesNotExist, QueueDamaged, ServerError: all fail with this.
+    """
+    try:
+        results = yield from _send(q, batch, limits, durability)
+    except DeduplicationIdRequired as e:  # nothing was sent
+        rest = [m for m in batch if m.dedup_id is not None]
+        others = iter((yield from send_for_each(q, rest, limits, durability)) if rest else ())
+        return [e if m.dedup_id is None else next(others) for m in batch]
+    return [
+        r.error if isinstance(r, FailedEntry) else not_reached(durability, [r], "the message is stored", "had it") or r
+        for r in results
+    ]
 
 
 def _send(

@@ -1,0 +1,143 @@
+"""Which messages of a sender go out together, and how long one waits for others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from rqsqs._core.gathering import Gathering, Ticket, same_error
+from rqsqs._core.portions import BYTES
+from rqsqs._core.sent import Outgoing
+from rqsqs.errors import ConnectionFailed, MessageTooLarge, QueueDamaged
+from rqsqs.models import Durability
+
+SAFE = Durability(replicas=1)
+
+
+def ticket(size: int = 10, durability: Durability | None = None) -> Ticket:
+    return Ticket(Outgoing(b"x" * size, size), durability)
+
+
+def gathering(tickets: Sequence[Ticket] = (), linger: float = 0.005, most: int = 100) -> Gathering:
+    made = Gathering(linger, most)
+    for one in tickets:
+        made.add(one)
+    return made
+
+
+def test_a_call_takes_the_first_who_wait() -> None:
+    tickets = [ticket() for _ in range(5)]
+    waiting = gathering(tickets, most=3)
+    assert waiting.take() == tickets[:3]
+    assert waiting.take() == tickets[3:]
+    assert waiting.take() == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "first"), [((BYTES, 1), 1), ((BYTES - 1, 1, 1), 2), ((BYTES + 1, 1), 1), ((1, BYTES), 1)]
+)
+def test_a_call_takes_4_mib_at_most_beyond_one_message(sizes: Sequence[int], first: int) -> None:
+    tickets = [ticket(size) for size in sizes]
+    assert gathering(tickets).take() == tickets[:first]
+
+
+def test_messages_that_have_to_be_as_safe_go_out_together() -> None:
+    flush = Ticket(None, None)
+    tickets = [ticket(), ticket(durability=SAFE), flush, ticket(durability=Durability(replicas=1)), ticket()]
+    waiting = gathering(tickets)
+    assert waiting.take() == tickets[:1]
+    assert waiting.take() == tickets[1:4]
+    assert waiting.take() == tickets[4:]
+
+
+def test_who_is_alone_does_not_wait() -> None:
+    waiting = gathering([ticket()])
+    assert waiting.is_quiet
+    assert waiting.linger == 0
+    waiting.take()
+    waiting.took(1, 1.0)
+    waiting.add(ticket())
+    assert waiting.linger == 0
+
+
+def test_a_message_waits_until_as_many_are_there_as_lately() -> None:
+    waiting = gathering([ticket() for _ in range(3)], linger=0.5)
+    waiting.took(len(waiting.take()), 1.0)
+    assert not waiting.is_quiet
+    for _ in range(2):
+        waiting.add(ticket())
+        assert waiting.linger > 0
+    waiting.add(ticket())
+    assert waiting.linger == 0
+
+
+def test_those_who_came_during_a_call_are_company_as_well() -> None:
+    waiting = gathering([ticket()])
+    waiting.take()
+    waiting.add(ticket())
+    waiting.took(1, 1.0)
+    assert waiting.linger > 0
+    waiting.add(ticket())
+    assert waiting.linger == 0
+
+
+def test_a_message_waits_no_longer_than_a_call_takes_and_never_longer_than_linger() -> None:
+    waiting = gathering([ticket(), ticket()], linger=0.005)
+    waiting.took(len(waiting.take()), 0.0004)
+    waiting.add(ticket())
+    assert 0 < waiting.linger <= 0.0004
+    for _ in range(50):
+        waiting.took(2, 3.0)
+    assert waiting.linger == 0.005
+
+
+def test_without_linger_nobody_waits() -> None:
+    waiting = gathering([ticket(), ticket()], linger=0)
+    waiting.took(len(waiting.take()), 1.0)
+    waiting.add(ticket())
+    assert waiting.linger == 0
+
+
+def test_nobody_waits_for_more_than_one_call_takes() -> None:
+    waiting = gathering([ticket() for _ in range(5)], most=2)
+    for _ in range(2):
+        waiting.took(len(waiting.take()), 1.0)
+    waiting.add(ticket())
+    assert waiting.linger == 0
+
+
+def test_who_flushes_does_not_wait_and_what_is_gone_does_not_count() -> None:
+    waiting = gathering([ticket(), ticket()], linger=1)
+    waiting.took(len(waiting.take()), 1.0)
+    flush, one = Ticket(None, None), ticket()
+    waiting.add(one)
+    waiting.add(flush)
+    assert waiting.linger == 0
+    assert waiting.discard(flush)
+    assert not waiting.discard(flush)
+    assert waiting.linger > 0
+    waiting.add(flush)
+    assert waiting.clear() == [one, flush]
+    waiting.add(one)
+    assert waiting.linger > 0
+
+
+def test_every_caller_gets_an_error_of_its_own() -> None:
+    errors = [
+        ConnectionFailed("gone", request_sent=True),
+        MessageTooLarge("too large", sqs_message="SQS's", detail="5", queue="q"),
+        QueueDamaged("damaged", queue="q"),
+    ]
+    for error in errors:
+        error.__cause__ = ValueError("why")
+        twin = same_error(error)
+        assert twin is not error
+        assert (type(twin), str(twin), vars(twin), twin.__cause__) == (
+            type(error),
+            str(error),
+            vars(error),
+            error.__cause__,
+        )
+    odd = UnicodeDecodeError("utf-8", b"", 0, 1, "what has more arguments")
+    assert isinstance(same_error(odd), UnicodeDecodeError)
