@@ -15,10 +15,9 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from queue import Empty
 
-from rqsqs._core.operations import Outcome
 from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.restarting_thread import RestartingThread
 from rqsqs.worker.scheduler import HELP_S, Scheduler, ThreadWork
@@ -57,7 +56,9 @@ class Executor:
         self._is_watched = False
         self._watch_wanted = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: deque[Job] = deque()  # run by tasks, not concluded yet
+        self._on_loop: set[Job] = set()  # run by tasks, or about to be, not concluded yet
+        self._ended: deque[Job] = deque()  # those of them that have ended
+        self._taken: deque[Job] = deque()  # ended, not concluded yet: the watch took them from threads
         self.is_stopping = False  # no new jobs come
         self._is_closed = False
 
@@ -126,6 +127,9 @@ class Executor:
 
     def _work(self, work: ThreadWork) -> None:
         scheduler = self._scheduler
+        work.lives += 1
+        if work.lives > 1:  # its recovery may have died as well
+            self._recover(work, RuntimeError("the thread died that had the message"))
         while True:
             with self._lock:
                 queue, slots, pause = scheduler.assign(work)
@@ -158,6 +162,7 @@ class Executor:
         jobs, done = work.jobs, work.done
         with contextlib.suppress(IndexError):
             while True:
+                work.job = jobs[0]  # it is never nowhere, wherever the thread dies
                 work.job = job = jobs.popleft()
                 job.run()
                 done.append(job)
@@ -180,9 +185,18 @@ class Executor:
                 work.wakes.get_nowait()
 
     def _recover(self, work: ThreadWork, error: BaseException) -> None:
-        """Its thread died: the messages it held are tried again, and others do what it was about to do."""
+        """Its thread died: the messages it held are tried again, and others do what it was about to do. May be called
+        again if it dies, too."""
         with self._lock:
             self._mark_awake(work)
+            job = work.job
+            is_begun = job is not None and job.began != job.since
+            if job is not None and is_begun and not job.is_settled and job not in (*work.done, *self._taken):
+                if not job.errors:  # it died before the handler had ended
+                    job.errors = [error] * len(job.deliveries)
+                    job.seconds = time.monotonic() - job.began
+                work.done.append(job)
+            work.job = None
             self._scheduler.jobs.extendleft(reversed(work.jobs))
             work.jobs.clear()
             for queue in (work.fetching, work.settling):
@@ -195,12 +209,34 @@ class Executor:
                 work.settling.is_settling = False
             work.fetching = work.settling = None
             work.finished, work.outcomes = [], []
-            if work.job is not None and work.job not in work.done:
-                work.job.errors = [error] * len(work.job.deliveries)
-                work.job.seconds = time.monotonic() - work.job.began
-                work.done.append(work.job)
-            work.job = None
+            lost = self._lost_jobs()
+            self._want_watch()
         self._conclude(work.done)
+        for job in lost:
+            outcomes = self._settler.outcomes_of(job, [error] * len(job.deliveries))
+            with self._lock:
+                self._settler.apply(job, outcomes)
+
+    def _lost_jobs(self) -> list[Job]:
+        """With the lock, after a thread died while it had it: messages and slots that were on their way from one place
+        to another. Returns the jobs that nobody will run; settled messages that nobody reports come back by
+        themselves."""
+        works = self._works
+        known = {*self._scheduler.jobs, *self._taken, *self._ended, *self._on_loop}
+        known.update(*[work.jobs for work in works], *[work.done for work in works])
+        known.update([work.job for work in works if work.job is not None])
+        lost: dict[Job, None] = {}
+        for queue in self._scheduler.queues:
+            queue.running = sum([job.queue is queue for job in known])
+            outcomes = [*queue.outcomes, *[outcome for work in works for outcome in work.outcomes]]
+            reported = {*queue.finished, *[outcome.delivery for outcome in outcomes]}
+            reported.update(*[work.finished for work in works])
+            for delivery, job in list(queue.held.items()):
+                if job.is_settled and delivery not in reported:
+                    del queue.held[delivery]
+                elif not job.is_settled and job not in known and job not in queue.waiting:
+                    lost[job] = None
+        return list(lost)
 
     # The watch
 
@@ -221,29 +257,27 @@ class Executor:
                 if any([queue.has_news for queue in scheduler.queues]):  # not the fetch, which wants to start handlers
                     self._host.heartbeat.wake()
                 with self._lock:
-                    done = self._take_over()
+                    self._take_over()
                     if scheduler.jobs or scheduler.has_calls():
                         self.wake()
                         looks = 0
                     elif scheduler.is_pausing():
                         looks = 0
-                if done:
-                    self._conclude(done)
+                if self._taken:
+                    self._conclude(self._taken)
             with self._lock:
                 self._is_watched = False
                 self._watch_wanted.clear()
 
-    def _take_over(self) -> deque[Job]:
-        """Take jobs from threads that are stuck with the one before them; returns those that are done."""
+    def _take_over(self) -> None:
+        """With the lock: take jobs from threads that are stuck with the one before them, also those that are done."""
         late = time.monotonic() - WATCH_S
-        done: deque[Job] = deque()
         for work in self._works:
-            if work.began < late and (work.jobs or work.done):
-                for taken, to in ((work.jobs, self._scheduler.jobs), (work.done, done)):
+            if work.job is not None and work.began < late and (work.jobs or work.done):
+                for taken, to in ((work.jobs, self._scheduler.jobs), (work.done, self._taken)):
                     with contextlib.suppress(IndexError):
                         while True:
                             to.append(taken.popleft())
-        return done
 
     # Jobs
 
@@ -251,6 +285,7 @@ class Executor:
         """With the lock: they get slots, and run as soon as a thread or the event loop has time."""
         self._scheduler.start(queue, jobs)
         if queue.handler.is_coroutine:
+            self._on_loop.update(jobs)
             self._host.soon(self._start_tasks, jobs)
             self._want_watch()
 
@@ -276,21 +311,25 @@ class Executor:
             self.call_others()
 
     def _conclude(self, done: deque[Job]) -> None:
-        """Jobs have ended and their slots are free."""
-        ended: defaultdict[WorkerQueue, list[tuple[Job, Sequence[Outcome | None]]]] = defaultdict(list)
-        with contextlib.suppress(IndexError):
-            while True:
-                job = done.popleft()
-                ended[job.queue].append((job, self._settler.outcomes_of(job, job.errors)))
+        """Jobs have ended and their slots are free. They stay in `done` until then, unless the watch takes them."""
+        ended: defaultdict[WorkerQueue, list[Job]] = defaultdict(list)
+        concluded = [(job, self._settler.outcomes_of(job, job.errors)) for job in done.copy()]
         now = time.monotonic()
         with self._lock:
+            for job, outcomes in concluded:
+                if not done or done[0] is not job:
+                    continue
+                queue = job.queue
+                queue.running -= 1
+                self._settler.apply(job, outcomes, job.seconds)
+                if queue.waiting:
+                    self.start(queue, [queue.waiting.popleft()])
+                if job.task is not None:
+                    self._on_loop.discard(job)
+                ended[queue].append(job)
+                done.popleft()
             for queue, jobs in ended.items():
-                for job, outcomes in jobs:
-                    queue.running -= 1
-                    self._settler.apply(job, outcomes, job.seconds)
-                    if queue.waiting:
-                        self.start(queue, [queue.waiting.popleft()])
-                self._scheduler.ended(queue, (now - jobs[0][0].began) / len(jobs))
+                self._scheduler.ended(queue, (now - jobs[0].began) / len(jobs))
             if self.is_stopping and self._scheduler.is_idle():
                 self._on_idle()
 

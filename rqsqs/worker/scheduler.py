@@ -27,7 +27,7 @@ class ThreadWork:
     """The work of one thread: jobs that it runs, one after the other, or a call for a queue. If jobs take too long, the
     watch takes over those it can; if the thread dies, everything goes to others."""
 
-    __slots__ = ("began", "done", "fetching", "finished", "job", "jobs", "outcomes", "settling", "wakes")
+    __slots__ = ("began", "done", "fetching", "finished", "job", "jobs", "lives", "outcomes", "settling", "wakes")
 
     def __init__(self) -> None:
         self.wakes: SimpleQueue[None] = SimpleQueue()  # each element wakes the thread
@@ -35,6 +35,7 @@ class ThreadWork:
         self.job: Job | None = None  # the job that it runs
         self.done: deque[Job] = deque()  # jobs that it has run, until their slots are given back
         self.began = 0.0  # when it was given the jobs (monotonic)
+        self.lives = 0  # how often its thread began
         self.fetching: WorkerQueue | None = None  # the queue for which its fetch is on its way
         self.settling: WorkerQueue | None = None  # the queue for which its settlement is on its way
         self.finished: list[Delivery] = []  # messages that this call deletes

@@ -867,4 +867,4 @@ class FifoMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SOAK_TIMEOUT)
 def test_fifo_queues_do_what_the_model_says(server_url: str) -> None:
-    run_machine(FifoMachine, server_url, examples=5, steps=15, letters=LETTERS, seeds=(582966501579, 700047))
+    run_machine(FifoMachine, server_url, examples=5, steps=15, letters=LETTERS, seeds=(582966501579, 700047, 154))

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -174,6 +175,60 @@ def test_threads_that_are_killed_again_and_again_begin_anew(
     running.stop()
     assert not named("rqsqs-heartbeat")
     gc.collect()  # here, not in a test that has nothing to do with it
+
+
+STEPS: dict[str, Callable[[Any], list[tuple[Any, str]]]] = {  # calls on the way of messages through a thread
+    "what becomes of them": lambda runtime: [(runtime.settler, "outcomes_of")],
+    "it is noted": lambda runtime: [(runtime.settler, "apply")],
+    "the time that they took": lambda runtime: [(runtime.scheduler, "ended")],
+    "who deletes them": lambda runtime: [(runtime.scheduler, "deletes_alone")],
+    "they are deleted": lambda runtime: [(runtime.settler, "deleted")],
+    "room for others": lambda runtime: [(runtime.scheduler, "free_slots")],
+    "they get slots": lambda runtime: [(runtime.executor, "start")],
+    "its recovery": lambda runtime: [(runtime.settler, "outcomes_of"), (runtime.executor, "_recover")],
+}
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_thread_that_dies_between_two_steps_keeps_no_message_and_no_slot(
+    app: App, monkeypatch: pytest.MonkeyPatch, step: str, is_late: bool
+) -> None:
+    q, other = app.queue(retry_policy=SOON), app.queue("other", retry_policy=SOON)
+    done: Counter[Any] = Counter()
+
+    def plain(message: Any) -> None:
+        done[message.body] += 1
+
+    async def coroutine(message: Any) -> None:
+        done[message.body] += 1
+
+    worker = app.worker(concurrency=3, heartbeat_interval=0.3)
+    worker.add("q", plain)
+    worker.add("other", coroutine)
+    running = app.start(worker)
+    runtime: Any = running.worker._runtime
+
+    def dying(real: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not threading.current_thread().name.startswith("rqsqs-worker-"):
+                return real(*arguments, **options)
+            calls.append(1)
+            found = real(*arguments, **options) if is_late or len(calls) not in (1, 5) else None
+            if len(calls) in (1, 5):
+                raise SystemExit
+            return found
+
+        return call
+
+    for place, name in STEPS[step](runtime):
+        monkeypatch.setattr(place, name, dying(getattr(place, name), []))
+    send(q, range(50))
+    send(other, range(50, 100))
+    until(lambda: set(done) == set(range(100)), lambda: (len(done), q.counts(), other.counts(), worker.status()))
+    until(lambda: is_empty(q) and is_empty(other), lambda: (q.counts(), other.counts(), worker.status()))
+    until(lambda: all(queue.running == 0 and not queue.held for queue in runtime.queues), worker.status)
+    assert worker.status()["threads_restarted"] > 0
 
 
 def test_the_heartbeat_goes_on_after_its_thread_died(app: App) -> None:
