@@ -16,15 +16,19 @@ RETURN {status ...}: 1 deleted, 0 was gone, -1 the receipt has expired
 ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 4 MiB
 ]]
-local meta, wakeups = KEYS[1], KEYS[5]
-local now_us = require("lib.clock")(ARGV[1])
-local base, is_strict = string.sub(meta, 1, -5), ARGV[2] == "1"
-local statuses, deleted, visible = require("lib.delete_messages_fifo")(base, now_us, is_strict, 3)
+local call = redis.call
+local meta, available, inflight, states, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local base, now_us, is_strict = string.sub(meta, 1, -5), ARGV[1], ARGV[2] == "1"
+if is_strict then -- else most deletes do not need it
+  now_us = require("lib.clock")(now_us)
+end
+local delete_messages = require("lib.delete_messages_fifo")
+local statuses, deleted, visible = delete_messages(base, inflight, states, available, now_us, is_strict, 3)
 if visible then
-  if redis.call("EXISTS", wakeups) == 0 then -- wake a waiter
-    redis.call("RPUSH", wakeups, "1")
+  if call("EXISTS", wakeups) == 0 then -- wake a waiter
+    call("RPUSH", wakeups, "1")
   end
-elseif deleted == 0 and redis.call("EXISTS", meta) == 0 then
+elseif deleted == 0 and call("EXISTS", meta) == 0 then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 return statuses

@@ -64,7 +64,8 @@ if is_repeated or acks then
   reply, is_known = require("lib.replay").find(slot, number, base, true, topology, now)
 end
 if ARGV[12] then
-  statuses = require("lib.delete_messages_fifo")(base, now_us, is_strict, 12, is_known)
+  local delete_messages = require("lib.delete_messages_fifo")
+  statuses = delete_messages(base, inflight, states, available, now_us, is_strict, 12, is_known)
 end
 if reply then
   reply[#reply + 1] = statuses

@@ -1,81 +1,106 @@
 -- hot
 -- Delete messages of a FIFO queue: key, group, receives of each from ARGV[first] on. Returns a status for each (1
 -- deleted, 0 was gone, -1 the receipt has expired), how many were deleted, and whether a group became available.
--- `is_done`: they were deleted before, by the call that this one repeats; what is there still was not to be deleted.
--- Stamps and scores are cut as lib/fifo_key.lua and lib/score.lua do.
-return function(base, now_us, is_strict, first, is_done)
-  local call, now = redis.call, string.sub(now_us, 1, 13)
-  local inflight, states = base .. "inflight", base .. "state"
-  local statuses, groups, members, stamps, visible = {}, {}, {}, {}, false
-  local scores -- of all, if there are several
-  if ARGV[first + 3] then
-    local named = {}
-    for i = first, #ARGV, 3 do
-      named[#named + 1] = string.sub(ARGV[i], 1, 16) .. ARGV[i + 1]
+-- `now_us` may be "" if not strict. `is_done`: they were deleted before, by the call that this one repeats; what is
+-- there still was not to be deleted. Stamps and scores are cut as lib/fifo_key.lua and lib/score.lua do.
+return function(base, inflight, states, available, now_us, is_strict, first, is_done)
+  local call = redis.call
+  local make_available, meta = require("lib.make_available"), base .. "meta"
+  if not ARGV[first + 3] and not is_strict and not is_done then -- the common case: one message, the first of its group
+    local key, group, receives = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+    local stamp = #key == 16 and key or string.sub(key, 1, 16)
+    local member, list = stamp .. group, base .. "group:" .. group
+    local score = call("ZSCORE", inflight, member)
+    if score and #receives < 3 and string.sub(score, -3) + 0 == receives + 0 then
+      local entries = call("LPOP", list, "2")
+      if entries and entries[1] == key then
+        call("ZREM", inflight, member)
+        call("HDEL", states, stamp)
+        call("HINCRBY", meta, "messages", "-1")
+        return {1}, 1, make_available(base, group, now_us, list, states, available)
+      elseif entries then
+        call("LPUSH", list, entries[2], entries[1])
+      end
     end
-    scores = call("ZMSCORE", inflight, unpack(named))
   end
 
+  local named, statuses = {}, {}
   for i = first, #ARGV, 3 do
+    local key = ARGV[i]
+    named[#named + 1] = (#key == 16 and key or string.sub(key, 1, 16)) .. ARGV[i + 1]
+  end
+  local scores = call("ZMSCORE", inflight, unpack(named))
+  local groups, members, stamps = {}, {}, {} -- `groups` also: group -> keys; `members`: member -> true
+  local were_visible = {} -- groups that may be available already
+  for n = 1, #named do
+    local i, member, score, status = first + 3 * n - 3, named[n], scores[n], 0
     local key, group, receives = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local stamp = #key == 16 and key or string.sub(key, 1, 16)
-    local member = stamp .. group
-    local score
-    if not members[member] then
-      score = scores and scores[#statuses + 1] or not scores and call("ZSCORE", inflight, member)
-    end
-    local status = 0
-    if score then
-      local n = tonumber(receives)
-      local is_latest = tonumber(string.sub(score, -3)) == n
-      if n >= 999 then -- the score counts no further
+    if members[member] then
+      status = 0 -- named twice
+    elseif score then
+      local is_latest = string.sub(score, -3) + 0 == receives + 0
+      if receives + 0 >= 999 then -- the score counts no further
         is_latest = string.match(call("HGET", states, stamp) or "", "^%d+") == receives
       end
-      status = is_latest and not is_done and (not is_strict or string.sub(score, 1, -4) > now) and 1 or -1
-    elseif not members[member] then
+      local is_open = not is_strict or string.sub(score, 1, -4) > string.sub(now_us, 1, 13)
+      status = is_latest and is_open and not is_done and 1 or -1
+    else
       local state = call("HGET", states, stamp)
       if state then
         status = not is_strict and not is_done and string.match(state, "^%d+") == receives and 1 or -1
+        were_visible[group] = true
       elseif require("lib.moved").has(base, stamp) then
         status = -1
       end
     end
     if status == 1 then
       members[member] = true
-      members[#members + 1] = member
-      stamps[#stamps + 1] = stamp
+      members[#members + 1], stamps[#stamps + 1] = member, stamp
       local keys = groups[group]
       if keys then
-        keys[#keys + 1] = key
+        keys[#keys + 1], keys[key] = key, true
       else
-        groups[#groups + 1] = group
-        groups[group] = {key}
+        groups[#groups + 1], groups[group] = group, {key, [key] = true}
       end
     end
-    statuses[#statuses + 1] = status
+    statuses[n] = status
   end
-  if #members == 0 then
+  if not members[1] then
     return statuses, 0, false
   end
 
+  local lists, large = {}, #groups < #members and call("HGET", meta, "large")
   for i = 1, #groups do
     local keys, list = groups[groups[i]], base .. "group:" .. groups[i]
-    local head = not keys[2] and call("LPOP", list, "2")
-    if not head or head[1] ~= keys[1] then -- several, or not the first of those in flight
-      if head then
-        call("LPUSH", list, head[2], head[1])
+    lists[i] = list
+    -- They are the first of the group, most of the time. Large records are not worth a try: they pass through here.
+    local entries = not (large and keys[2]) and call("LPOP", list, 2 * #keys)
+    local is_right = entries and #entries == 2 * #keys
+    for e = 1, is_right and #entries or 0, 2 do
+      is_right = is_right and keys[entries[e]]
+    end
+    if not is_right then
+      if entries then -- back to where they were
+        local backwards = {}
+        for e = #entries, 1, -1 do
+          backwards[#backwards + 1] = entries[e]
+        end
+        call("LPUSH", list, unpack(backwards))
       end
       require("lib.remove_from_group")(base, list, groups[i], keys)
     end
   end
   call("ZREM", inflight, unpack(members))
   call("HDEL", states, unpack(stamps))
-  call("HINCRBY", base .. "meta", "messages", -#members)
+  call("HINCRBY", meta, "messages", -#members)
+
+  local visible, are_empty = false, lists[2] and call("EXISTS", unpack(lists)) == 0
   for i = 1, #groups do
-    if require("lib.make_available")(base, groups[i], now_us) then
+    if not are_empty and make_available(base, groups[i], now_us, lists[i], states, available) then
       visible = true
-    elseif not is_strict then -- its head may have been visible
-      call("ZREM", base .. "available", groups[i])
+    elseif were_visible[groups[i]] then
+      call("ZREM", available, groups[i])
     end
   end
   return statuses, #members, visible

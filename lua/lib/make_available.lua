@@ -1,15 +1,18 @@
 -- hot
 -- Look at the head of a FIFO group and make the group available if the head can be received. Returns true if so, nil if
--- the group is empty. `turn` (us): its head moves up from behind another one and lines up there, or when it can be
--- received, if that is later; a group that is available keeps its place then.
-return function(base, group, turn)
+-- the group is empty. `turn` (us, "" = now): its head moves up from behind another one and lines up there, or when it
+-- can be received, if that is later; a group that is available keeps its place then. The keys may be left out: it costs
+-- as much as a third of a call to make a name.
+return function(base, group, turn, list, states, available)
   local call = redis.call
-  local key = call("LINDEX", base .. "group:" .. group, "0")
+  local key = call("LINDEX", list or base .. "group:" .. group, "0")
   if not key then
     return nil
   end
   local stamp = string.sub(key, 1, 16) -- lib/fifo_key.lua
-  if call("ZSCORE", base .. "inflight", stamp .. group) or call("SISMEMBER", base .. "paused", group) == 1 then
+  local state = call("HGET", states or base .. "state", stamp)
+  if state and call("ZSCORE", base .. "inflight", stamp .. group) -- what is in flight has a state
+    or call("SISMEMBER", base .. "paused", group) == 1 then
     return false
   end
   local since = stamp
@@ -20,14 +23,15 @@ return function(base, group, turn)
     end
     since = fifo_key.available_us(key)
   end
-  local state = call("HGET", base .. "state", stamp)
   if state then
     since = string.match(state, "^%d+/%d+/(%d+)")
   end
+  available = available or base .. "available"
   if turn then
-    call("ZADD", base .. "available", "NX", turn > since and turn or since, group)
+    turn = require("lib.clock")(turn)
+    call("ZADD", available, "NX", turn > since and turn or since, group)
   else
-    call("ZADD", base .. "available", since, group)
+    call("ZADD", available, since, group)
   end
   return true
 end
