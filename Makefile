@@ -110,12 +110,19 @@ format: $(STAMP) ## Put the code in its usual form
 sync: $(STAMP) ## Make the sync API (rqsqs/_sync) from the asyncio API (rqsqs/_async)
 	$(BIN)/python tools/unasync.py
 
-bench: $(STAMP) ## Measure, and write docs/performance.md (BENCH_ARGS=--quick only prints)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	$(BIN)/python -m benchmarks $(or $(BENCH_ARGS),--write docs/performance.md)
+# Other queues want older packages than we do, so they have an environment of their own. What cannot be installed is left
+# out of the results.
+$(VENV)-bench/.rqsqs-installed: pyproject.toml
+	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(VENV)-bench bullmq ioredis || true; fi
+	@touch $@
 
-bench-scaling: $(STAMP) ## Measure growth, and write docs/scaling.md (BENCH_ARGS=--quick only prints)
-	$(BIN)/python -m benchmarks scaling $(or $(BENCH_ARGS),--write docs/scaling.md)
+bench: $(VENV)-bench/.rqsqs-installed ## Measure, write docs/performance.md, docs/scaling.md and charts (BENCH_ARGS=--quick only prints)
+	$(VENV)-bench/bin/python -m benchmarks $(or $(BENCH_ARGS),--write docs)
+
+bench-scaling: $(VENV)-bench/.rqsqs-installed ## Measure growth alone, and print it
+	$(VENV)-bench/bin/python -m benchmarks scaling $(BENCH_ARGS)
 
 coverage: $(STAMP) ## Run the tests and show what they did not reach
 	$(BIN)/coverage erase

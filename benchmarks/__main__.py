@@ -1,21 +1,24 @@
-"""The command line: `python -m benchmarks` measures all of docs/performance.md, `python -m benchmarks scaling` all of
-docs/scaling.md, `python -m benchmarks scripts` the scripts alone."""
+"""The command line: `python -m benchmarks` measures all of docs/performance.md and docs/scaling.md, with `scaling` the
+second one alone, with `scripts` the scripts alone."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import report, scaling, scripts, suite
+from benchmarks import pages, report, scaling, scripts, suite
 from benchmarks.processes import awake, prepare
 from benchmarks.server import Bench, use_scripts_of
-from tests.servers import KINDS
+from tests.servers import KINDS, find_binary
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    _add_options(parser, suite.SECTIONS)
+    _add_options(parser, [*suite.SECTIONS, "scaling"])
+    parser.add_argument("--write", type=Path, metavar="DOCS", help="write the pages and charts of this folder")
     commands = parser.add_subparsers(dest="command")
     more = commands.add_parser("scaling", help="does what a message costs grow as there is more of everything?")
     _add_options(more, scaling.SECTIONS)
@@ -27,25 +30,45 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--profile", metavar="SCRIPT", help="the redis commands inside: send, receive, delete or all")
     one.add_argument("--lua", type=Path, metavar="FOLDER", help="measure the scripts of this folder instead")
     args = parser.parse_args(argv)
+    if args.command is None and args.write and args.only:
+        parser.error("--write needs all sections: leave --only out")
     prepare()
     if args.command == "scripts":
         return measure_scripts(args)
-
     scale = suite.QUICK if args.quick else suite.FULL
     if args.command == "scaling":
-        text = suite.run(args.server, scale, args.only, args.huge, scaling.SECTIONS)
-    else:
-        text = suite.run(args.server, scale, args.only)
+        found = suite.run(suite.Results(args.server, scale, args.huge), scaling.SECTIONS, args.only)
+        print(report.plain(pages.table_of_goals([found])))
+        return 0
+    return measure(args, scale)
+
+
+def measure(args: argparse.Namespace, scale: suite.Scale) -> int:
+    """Everything, on both servers, or one section."""
+    began = time.monotonic()
+    others = [kind for kind in KINDS if kind != args.server and find_binary(kind)]
+    runs = [suite.Results(args.server, scale, is_patient=args.only is None)]
+    if not args.quick:
+        runs += [suite.Results(kind, suite.second(scale), has_peers=False, is_patient=True) for kind in others]
+    grown = suite.Results(args.server, scale, is_patient=args.only is None)
+    if args.only != "scaling":
+        for r in runs:
+            suite.run(r, suite.SECTIONS, args.only)
+    if args.only in (None, "scaling"):
+        suite.run(grown, scaling.SECTIONS)
+    minutes = (time.monotonic() - began) / 60
+    print(report.plain(pages.table_of_goals(runs, grown)))
+    print(f"\n{pages.measured(runs, minutes)}\n")
     if args.write:
-        report.put_between_markers(args.write, text)
+        pages.write(args.write, runs, grown, minutes)
+        print(f"Written: {args.write}/performance.md, scaling.md, and the charts in {args.write}/{pages.IMAGES}")
     return 0
 
 
-def _add_options(parser: argparse.ArgumentParser, sections: suite.Sections) -> None:
+def _add_options(parser: argparse.ArgumentParser, sections: Iterable[str]) -> None:
     parser.add_argument("--server", choices=KINDS, default="redis")
-    parser.add_argument("--quick", action="store_true", help="less of everything: 2 minutes instead of 10")
+    parser.add_argument("--quick", action="store_true", help="less of everything, on one server: less than 2 minutes")
     parser.add_argument("--only", choices=sections, metavar="SECTION", help=f"one of {', '.join(sections)}")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the results between the markers of this file")
 
 
 def measure_scripts(args: argparse.Namespace) -> int:

@@ -1,10 +1,7 @@
 """CPU time of the client per call: our faces over the least that a call of the same kind can cost.
 
 The native API is compared with a held connection that runs a trivial EVALSHA with the same keys and arguments, the
-drop-in with a boto3 client whose `before-call` handler returns a constant. Short slices take turns.
-
-A call that waits finds its processor asleep when the answer comes, and all code is slow for a while then; hence this is
-measured twice, with processors that are kept awake and as they are.
+drop-in with a boto3 client that answers nothing. Short slices take turns.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.contestants import DropIn, HeldFloor, Native
+from benchmarks.contestants import QUEUE, DropIn, HeldFloor, Native
 from benchmarks.server import percentile
 from rqsqs._core import envelope, operations, receipts
 from rqsqs.limits import NATIVE
@@ -39,30 +36,26 @@ def native(url: str, slices: int, count: int = 50) -> dict[str, tuple[float, flo
     ours.create()
     floor.create()
     queue, ref = ours.queue, ours.queue._ref
-    sha = floor._sha.encode()
     costs: Costs = defaultdict(list)
     for _ in range(slices):
         sent = operations.send_messages(ref.home, [envelope.outgoing(BODY)], NATIVE)
         asked = operations.receive_messages(ref.home, NATIVE, 1, None, "", "")
         _timed(costs, "ours", "send", lambda _: queue.send(BODY), count)
-        _timed(costs, "floor", "send", lambda _, o=sent: floor.call(sha, o.keys, o.args), count)
+        _timed(costs, "floor", "send", lambda _, o=sent: floor.call(o.keys, o.args), count)
         found = _timed(costs, "ours", "receive", lambda _: queue.receive(wait=0)[0], count)
-        _timed(costs, "floor", "receive", lambda _, o=asked: floor.call(sha, o.keys, o.args), count)
+        _timed(costs, "floor", "receive", lambda _, o=asked: floor.call(o.keys, o.args), count)
         assert [m.body for m in found] == [BODY] * count
         deleted = operations.delete_messages(ref.home, [receipts.decode(ref, found[0].receipt_handle)], NATIVE)
         _timed(costs, "ours", "delete", lambda i, found=found: found[i].delete(), count)
-        _timed(costs, "floor", "delete", lambda _, o=deleted: floor.call(sha, o.keys, o.args), count)
+        _timed(costs, "floor", "delete", lambda _, o=deleted: floor.call(o.keys, o.args), count)
     ours.close()
     floor.close()
     return _lows(costs)
 
 
-def drop_in(url: str, slices: int, count: int = 20, trip: bool = False) -> dict[str, tuple[float, float]]:
-    """For each step: µs per call of the drop-in client and of a boto3 client with a constant answer.
-
-    Args:
-        trip: the handler that gives the constant makes a trivial EVALSHA before, so that it waits for a server as well.
-    """
+def drop_in(url: str, slices: int, count: int = 20) -> dict[str, tuple[float, float]]:
+    """For each step: µs per call of the drop-in client, and of a boto3 client whose handler makes a trivial EVALSHA, so
+    that it waits for a server as well, and then answers with a constant."""
     import boto3
     from botocore.awsrequest import AWSResponse
 
@@ -85,8 +78,7 @@ def drop_in(url: str, slices: int, count: int = 20, trip: bool = False) -> dict[
     held.create()
 
     def answer(model: Any, **_: Any) -> Any:
-        if trip:
-            held.send([BODY])
+        held.call((QUEUE,), (BODY,))
         return http, constants[model.name]
 
     floor.meta.events.register_last("before-call", answer)
@@ -107,11 +99,6 @@ def drop_in(url: str, slices: int, count: int = 20, trip: bool = False) -> dict[
     for client in (ours, floor, held):
         client.close()
     return _lows(costs)
-
-
-def drop_in_trip(url: str, slices: int) -> dict[str, tuple[float, float]]:
-    """drop_in() with a floor that waits for a server as well."""
-    return drop_in(url, slices, trip=True)
 
 
 def _lows(costs: Costs) -> dict[str, tuple[float, float]]:

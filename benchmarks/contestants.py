@@ -1,23 +1,26 @@
-"""What is compared: rqsqs through its faces, fixed points that cost what they must, and other queues on Redis.
+"""What is compared: rqsqs through its APIs, and fixed points that cost what they must. The other queues on Redis are in
+benchmarks/peers.py.
 
 Each does the same: send, receive, delete. All are used as their documentation says, with the client they bring.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import hiredis
 import redis
 
+from benchmarks.processes import Seat
+
 QUEUE = "bench"
+RQSQS = "comes back when its visibility timeout ends; no poll, no maintenance process"
 
 
 class Contestant:
@@ -26,15 +29,31 @@ class Contestant:
     name: ClassVar[str]
     needs: ClassVar[str] = ""  # a module that has to be installed
     batches: ClassVar[str] = "send receive delete"  # what it can do with ten messages in one trip
-    is_floor: ClassVar[bool] = False  # does no work: shows what a round trip costs
+    setup: ClassVar[str] = ""  # how it is used
+    guarantee: ClassVar[str] = ""  # what becomes of a message whose consumer dies
+    is_endless: ClassVar[bool] = False  # its own worker consumes, until the process ends
+    is_process: ClassVar[bool] = False  # a consumer is a process of its own, never a thread among others
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.is_up = threading.Event()  # of a contestant that is endless: its worker waits for messages
         self.open()
 
     @classmethod
     def is_available(cls) -> bool:
         return not cls.needs or find_spec(cls.needs) is not None
+
+    def get_ready(self, role: str, batch: int, seat: Seat) -> None:
+        """Whatever takes its time before messages flow."""
+
+    def cpu(self) -> float:
+        """Seconds of CPU time so far, those of ended child processes included."""
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + children.ru_utime + children.ru_stime
+
+    def stamp(self) -> str:
+        """A body that says when it was made, in nanoseconds of the monotonic clock."""
+        return str(time.monotonic_ns())
 
     def open(self) -> None:
         self.client = redis.Redis.from_url(self.url, socket_timeout=60)
@@ -61,6 +80,15 @@ class Contestant:
             self.delete(finished)
         return self.receive(count, wait)
 
+    def produce(self, bodies: Sequence[str], seconds: float, seat: Seat) -> None:
+        """A busy producer: send batches for so long, and pause while enough messages are waiting."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.send(bodies)
+            seat.add(len(bodies))
+            while seat.is_full() and time.monotonic() < end:
+                time.sleep(0.004)  # looking costs as well
+
     def consume(self, batch: int, seconds: float, done: Callable[[int], None]) -> None:
         """A busy consumer: handle messages for so long, and say how many are finished."""
         end = time.monotonic() + seconds
@@ -82,7 +110,9 @@ class Contestant:
 class Native(Contestant):
     """The native sync API."""
 
-    name = "rqsqs native"
+    name = "rqsqs"
+    setup = "`Queue.send`, `receive` and `delete`, a call for each; `send_batch`, `delete_batch`"
+    guarantee = RQSQS
 
     def open(self) -> None:
         import rqsqs
@@ -111,6 +141,13 @@ class Native(Contestant):
         else:
             self.queue.delete_batch(handles)
 
+
+class Joined(Native):
+    """The same, where a busy consumer deletes and receives in one call."""
+
+    name = "rqsqs, delete and receive"
+    setup = "`Queue.delete_and_receive`: what is finished and what comes next in one call"
+
     def turn(self, finished: Sequence[Any], count: int, wait: float = 0) -> list[tuple[str, Any]]:
         found, failures = self.queue.delete_and_receive(finished, count, wait=wait)
         assert not failures
@@ -121,6 +158,7 @@ class Fleet(Native):
     """The worker, as it is unless one chooses otherwise: ten slots, here with a batch handler if there are batches."""
 
     name = "rqsqs worker"
+    setup = "`Worker` with its defaults: ten slots; a batch handler in tens"
 
     def consume(self, batch: int, seconds: float, done: Callable[[int], None]) -> None:
         from rqsqs.worker import Worker
@@ -155,6 +193,8 @@ class DropIn(Contestant):
 
     name = "rqsqs boto3"
     needs = "boto3"
+    setup = "`rqsqs.boto3.client`, used as any boto3 client"
+    guarantee = RQSQS
 
     def open(self) -> None:
         from rqsqs import boto3
@@ -193,6 +233,8 @@ class Streams(Contestant):
     """Bare streams (S): XADD, XREADGROUP, XACK + XDEL in a pipeline. What is not deleted is not delivered again."""
 
     name = "bare streams"
+    setup = "`XADD`, `XREADGROUP`, `XACK` + `XDEL` from redis-py, a pipeline where there are several"
+    guarantee = "stays pending for ever; nothing delivers it again"
 
     def create(self) -> None:
         self.client.xgroup_create(QUEUE, "group", id="0", mkstream=True)
@@ -228,6 +270,8 @@ class Lists(Contestant):
 
     name = "bare list"
     batches = ""
+    setup = "`RPUSH` and `BLPOP` from redis-py"
+    guarantee = "lost"
 
     def send(self, bodies: Sequence[str]) -> None:
         self.client.rpush(QUEUE, *bodies)
@@ -243,33 +287,8 @@ class Lists(Contestant):
         pass
 
 
-class RedisPyFloor(Contestant):
-    """T through redis-py: three calls of a script that does nothing."""
-
-    name = "trivial EVALSHA, redis-py"
-    is_floor = True
-
-    def create(self) -> None:
-        self.client.script_load("return 1")
-
-    _sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"  # of "return 1"
-
-    def send(self, bodies: Sequence[str]) -> None:
-        self._call(*bodies)
-
-    def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
-        self._call()
-        return [("", "handle")] * count
-
-    def delete(self, handles: Sequence[Any]) -> None:
-        self._call(*handles)
-
-    def _call(self, *args: str) -> None:
-        self.client.evalsha(self._sha, 1, QUEUE, *args)
-
-
-class HeldFloor(RedisPyFloor):
-    """T over one connection that is held: no pool, no retries, packed by hiredis."""
+class HeldFloor(Contestant):
+    """A script that does nothing, over one connection of redis-py that is held: no pool, no retries."""
 
     name = "trivial EVALSHA, held connection"
 
@@ -278,187 +297,20 @@ class HeldFloor(RedisPyFloor):
         self.held: Any = redis.ConnectionPool.from_url(self.url, protocol=2).make_connection()
         self.held.connect()
 
+    def create(self) -> None:
+        self.client.script_load("return 1")
+
     def close(self) -> None:
         super().close()
         self.held.disconnect()
 
-    def _call(self, *args: str) -> None:
-        self.call(self._sha, (QUEUE,), args)
+    sha = b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db"  # of "return 1"
 
-    def call(self, sha: str | bytes, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+    def call(self, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         """One EVALSHA."""
-        packed = hiredis.pack_command(("EVALSHA", sha, len(keys), *keys, *args))
+        packed = hiredis.pack_command(("EVALSHA", self.sha, len(keys), *keys, *args))
         self.held.send_packed_command([packed], check_health=False)
         return self.held.read_response(disable_decoding=True)
 
 
-class PyRSMQ(Contestant):
-    """PyRSMQ: no batches, no blocking receive; its consumer looks again after a pause of 2 seconds."""
-
-    name = "PyRSMQ"
-    needs = "rsmq"
-    batches = ""
-
-    def open(self) -> None:
-        from rsmq import RedisSMQ
-        from rsmq.cmd.exceptions import NoMessageInQueue
-
-        self.none = NoMessageInQueue
-        self.client = redis.Redis.from_url(self.url, decode_responses=True)
-        self.queue = RedisSMQ(client=self.client, qname=QUEUE)
-
-    def create(self) -> None:
-        self.queue.createQueue(qname=QUEUE, vt=60, delay=0).execute()
-
-    def send(self, bodies: Sequence[str]) -> None:
-        for body in bodies:
-            self.queue.sendMessage(message=body).execute()
-
-    def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
-        try:
-            message = self.queue.receiveMessage().execute()
-        except self.none:
-            time.sleep(min(wait, 2.0))
-            return []
-        return [(message["message"], message["id"])]
-
-    def delete(self, handles: Sequence[Any]) -> None:
-        for handle in handles:
-            self.queue.deleteMessage(id=handle).execute()
-
-
-class BullMQ(Contestant):
-    """bullmq: Queue.add and addBulk, Worker.getNextJob, moveToCompleted. Asynchronous, driven call by call here."""
-
-    name = "bullmq"
-    needs = "bullmq"
-    batches = "send"
-
-    def open(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.tokens = 0
-        self.loop.run_until_complete(self._open())
-
-    async def _open(self) -> None:
-        from bullmq import Queue, Worker
-
-        options = {"connection": self.url}
-        self.queue = Queue(QUEUE, options)
-        self.worker = Worker(QUEUE, None, {**options, "autorun": False})
-
-    def close(self) -> None:
-        async def close() -> None:
-            await self.queue.close()
-            await self.worker.close()
-
-        self.loop.run_until_complete(close())
-        self.loop.close()
-
-    def send(self, bodies: Sequence[str]) -> None:
-        options = {"removeOnComplete": True}
-        if len(bodies) == 1:
-            self.loop.run_until_complete(self.queue.add("j", {"b": bodies[0]}, options))
-        else:
-            jobs = [{"name": "j", "data": {"b": body}, "opts": options} for body in bodies]
-            self.loop.run_until_complete(self.queue.addBulk(jobs))
-
-    def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
-        self.tokens += 1
-        token = f"{self.worker.id}:{self.tokens}"
-        job = self.loop.run_until_complete(self.worker.getNextJob(token))
-        return [(job.data["b"], (job, token))] if job else []
-
-    def delete(self, handles: Sequence[Any]) -> None:
-        for job, token in handles:
-            self.loop.run_until_complete(job.moveToCompleted(None, token, False))
-
-
-class Dramatiq(Contestant):
-    """dramatiq: RedisBroker.enqueue, its consumer with a prefetch of the batch, consumer.ack."""
-
-    name = "dramatiq"
-    needs = "dramatiq"
-    batches = "receive"
-
-    def open(self) -> None:
-        from dramatiq.brokers.redis import RedisBroker
-
-        parts = urlsplit(self.url)
-        self.broker = RedisBroker(host=parts.hostname, port=parts.port, middleware=[])
-        self.broker.declare_queue(QUEUE)
-        self.consumer: Any = None
-
-    def close(self) -> None:
-        self.broker.close()
-
-    def send(self, bodies: Sequence[str]) -> None:
-        from dramatiq import Message
-
-        for body in bodies:
-            self.broker.enqueue(Message(QUEUE, "a", (body,), {}, {}))
-
-    def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
-        if self.consumer is None:
-            self.consumer = self.broker.consume(QUEUE, prefetch=count, timeout=1000)
-        found = []
-        message = next(self.consumer)
-        while message is not None:
-            found.append((message.args[0], message))
-            more = len(found) < count and self.consumer.message_cache
-            message = next(self.consumer) if more else None
-        return found
-
-    def delete(self, handles: Sequence[Any]) -> None:
-        for handle in handles:
-            self.consumer.ack(handle)
-
-
-class Saq(Contestant):
-    """saq: Queue.enqueue, dequeue, Job.finish. Asynchronous, driven call by call here."""
-
-    name = "saq"
-    needs = "saq"
-    batches = ""
-
-    def open(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.loop.run_until_complete(self._open())
-
-    async def _open(self) -> None:
-        from saq import Queue
-
-        self.queue = Queue.from_url(self.url, name=QUEUE)
-        await self.queue.connect()
-
-    def close(self) -> None:
-        self.loop.run_until_complete(self.queue.disconnect())
-        self.loop.close()
-
-    def send(self, bodies: Sequence[str]) -> None:
-        for body in bodies:
-            self.loop.run_until_complete(self.queue.enqueue("j", b=body, ttl=-1))
-
-    def receive(self, count: int, wait: float = 0) -> list[tuple[str, Any]]:
-        job = self.loop.run_until_complete(self.queue.dequeue(timeout=wait or 0.05))
-        return [(job.kwargs["b"], job)] if job else []
-
-    def delete(self, handles: Sequence[Any]) -> None:
-        from saq.job import Status
-
-        for job in handles:
-            self.loop.run_until_complete(job.finish(Status.COMPLETE))
-
-
-OURS: tuple[type[Contestant], ...] = (Native, DropIn)
-PEERS: tuple[type[Contestant], ...] = (PyRSMQ, BullMQ, Dramatiq, Saq)
-FLOORS: tuple[type[Contestant], ...] = (RedisPyFloor, HeldFloor)
-
-
-def available(*groups: tuple[type[Contestant], ...]) -> list[type[Contestant]]:
-    """Those of the groups that are installed."""
-    return [cls for group in groups for cls in group if cls.is_available()]
-
-
-def missing() -> list[str]:
-    """Names of those that are not."""
-    return [cls.name for cls in (*OURS, *PEERS) if not cls.is_available()]
+OURS: tuple[type[Contestant], ...] = (Fleet, Joined, Native, DropIn)

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import itertools
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import rqsqs
 from benchmarks.contestants import Contestant, Native, Streams
+from benchmarks.processes import reason
 from benchmarks.server import Bench
 
 
-def per_message(bench: Bench, classes: Sequence[type[Contestant]], size: int, count: int) -> dict[str, float]:
-    """Bytes of `used_memory` per waiting message over the body, with `count` messages of `size` bytes."""
-    results = {}
+def per_message(bench: Bench, classes: Sequence[type[Contestant]], size: int, count: int) -> dict[str, float | str]:
+    """Bytes of `used_memory` per waiting message over the body, with `count` messages of `size` bytes; or why there is
+    no number."""
+    results: dict[str, float | str] = {}
     for cls in classes:
         bench.client.flushall()
-        contestant = cls(bench.server.url)
-        contestant.create()
-        contestant.send(["x"])  # whatever the first message brings along
-        body = "x" * size
-        batch = 100 if cls in (Native, Streams) else 10
-        some = count if "send" in cls.batches else count // 5
-        before = bench.client.info("memory")["used_memory"]
-        for _ in range(some // batch):
-            contestant.send([body] * batch)
-        after = bench.client.info("memory")["used_memory"]
-        contestant.close()
-        results[cls.name] = (after - before) / (some // batch * batch) - size
+        try:
+            results[cls.name] = _of_one(bench, cls, size, count)
+        except Exception as error:
+            results[cls.name] = reason(error)
     bench.client.flushall()
     return results
+
+
+def _of_one(bench: Bench, cls: type[Contestant], size: int, count: int) -> float:
+    with contextlib.closing(cls(bench.server.url)) as contestant:
+        contestant.create()
+        contestant.send(["x"])  # whatever the first message brings along
+        body = base64.b64encode(random.Random(size).randbytes(size)).decode()[:size]  # nobody can compress it
+        batch = 100 if cls in (Native, Streams) else 10
+        some = count if cls in (Native, Streams) else count // 10
+        before = _used(bench)
+        for _ in range(max(1, some // batch)):
+            contestant.send([body] * batch)
+        return (_used(bench) - before) / (max(1, some // batch) * batch) - size
 
 
 def of_everything(bench: Bench, size: int, count: int) -> dict[str, float]:

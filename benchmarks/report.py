@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-BEGIN, END = "<!-- begin of results -->", "<!-- end of results -->"
-
 Rows = Sequence[Sequence[str]]
+PACKAGES = ("redis", "hiredis", "msgpack", "boto3", "celery", "rq", "dramatiq", "saq", "PyRSMQ", "bullmq")
 
 
 def plain(rows: Rows) -> str:
@@ -26,17 +25,20 @@ def markdown(rows: Rows) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
-def put_between_markers(path: Path, text: str) -> None:
-    """Replace what stands between the markers of a file."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}")
+def put_between_markers(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers of that name in a file."""
+    begin, end = f"<!-- begin of {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = path.read_text("utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{path} must have the lines {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}", "utf-8")
 
 
 def machine() -> str:
     """What was measured on."""
     found = {}
-    for package in ("redis", "hiredis", "msgpack", "boto3", "PyRSMQ", "bullmq", "dramatiq"):
+    for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import hiredis
 
-from benchmarks import targets
 from benchmarks.minimal import Minimal
 from benchmarks.server import Bench, Costs, percentile, spent
 from rqsqs._core import envelope, flows, operations, receipts
@@ -255,33 +254,27 @@ def all_kinds(bench: Bench, backlog: int = 10_000) -> dict[str, Load | Streams |
 
 
 def table(samples: dict[Step, Sample]) -> list[list[str]]:
-    """Rows of the result: step, µs per message, ratio to the trivial script, target, verdict, ratio to the minimum."""
-    rows = [["queue", "step", "batch", "µs/message", "× T", "target", "verdict", "× minimum"]]
+    """Rows of the result: step, µs per message, ratio to the trivial script, ratio to the minimum."""
+    rows = [["queue", "step", "batch", "µs/message", "× T", "× minimum"]]
     floor = samples[FLOOR].low
     for (kind, step, batch), sample in samples.items():
-        target = targets.SCRIPTS.get((kind, step, batch))
         ratio = sample.low / floor
-        goal = f"≤ {target}" if target else ""
         size = str(batch) if batch else ""
         least = samples.get(("minimum", step, batch)) if kind == "standard" else None
         above = f"{sample.low / least.low:.2f}" if least else ""
-        verdict = targets.verdict(ratio, target)
-        rows.append([kind, step, size, f"{sample.low:.2f}", f"{ratio:.2f}", goal, verdict, above])
+        rows.append([kind, step, size, f"{sample.low:.2f}", f"{ratio:.2f}", above])
     return rows
 
 
 def sums(samples: dict[Step, Sample]) -> list[list[str]]:
     """Rows: one message all the way (send, receive, delete) over the same with bare streams."""
-    rows = [["queue", "batch", "µs/message", "× S", "target", "verdict"]]
+    rows = [["queue", "batch", "µs/message", "× S"]]
     for kind, batch in dict.fromkeys((kind, batch) for kind, _, batch in samples if batch):
         whole, bare = (sum(samples[k, step, batch].low for step in STEPS) for k in (kind, "streams"))
-        target = targets.SUMS.get((kind, batch))
-        goal = f"≤ {target}" if target else ""
-        verdict = targets.verdict(whole / bare, target)
-        rows.append([kind, str(batch), f"{whole:.2f}", f"{whole / bare:.2f}", goal, verdict])
+        rows.append([kind, str(batch), f"{whole:.2f}", f"{whole / bare:.2f}"])
         if (kind, TURN, batch) in samples:
             whole = sum(samples[kind, step, batch].low for step in ("send", TURN))
-            rows.append([f"{kind}, {TURN} in one call", str(batch), f"{whole:.2f}", f"{whole / bare:.2f}", "", ""])
+            rows.append([f"{kind}, {TURN} in one call", str(batch), f"{whole:.2f}", f"{whole / bare:.2f}"])
     return rows
 
 

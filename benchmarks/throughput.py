@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import processes
 from benchmarks.contestants import Contestant, Streams
+from benchmarks.processes import Failed, Seat
 from benchmarks.server import Bench
 
 BODY = "x" * 1024
-CAP = 1000  # producers of a fleet pause while more messages are waiting
 
 
 @dataclass
@@ -83,99 +86,143 @@ class Fleet:
     server_us: list[float] = field(default_factory=list)
     to_streams: list[float] = field(default_factory=list)  # messages per second, of the same round
     by_cpu: list[float] = field(default_factory=list)  # the same, were the processors ours alone: CPU per message
+    failed: str = ""  # why there is nothing, or less
+
+    @property
+    def per_core(self) -> float:
+        """Messages for each second of CPU time, of clients and server together."""
+        return 1e6 / (statistics.median(self.client_us) + statistics.median(self.server_us))
 
 
 def fleets(
     bench: Bench, classes: Sequence[type[Contestant]], batch: int, rounds: int, seconds: float, each: int = 4
 ) -> dict[str, Fleet]:
-    """`each` producer and as many consumer processes work on one queue; bare streams stand at both ends of a round."""
+    """`each` producer and as many consumer processes work on one queue; bare streams stand at both ends of a round. A
+    contestant that fails is left out from then on."""
     results: dict[str, Fleet] = defaultdict(Fleet)
-    for _ in range(rounds):
-        row = [(cls, fleet(bench, cls, batch, seconds, each)) for cls in (Streams, *classes, Streams)]
-        bare = statistics.mean(rate for cls, (rate, _, _) in row if cls is Streams)
-        bare_us = statistics.mean(client_us + server_us for cls, (_, client_us, server_us) in row if cls is Streams)
+    for number in range(rounds):
+        row: list[tuple[type[Contestant], tuple[float, float, float]]] = []
+        some = classes[number % len(classes) :] + classes[: number % len(classes)] if classes else []
+        for cls in (Streams, *some, Streams):
+            if not results[cls.name].failed:
+                try:
+                    row.append((cls, fleet(bench, cls, batch, seconds, each)))
+                except Exception as error:
+                    results[cls.name].failed = processes.reason(error)
+        bare = [costs for cls, costs in row if cls is Streams]
+        if not bare:
+            continue
+        rate_s = statistics.mean(rate for rate, _, _ in bare)
+        us_s = statistics.mean(client_us + server_us for _, client_us, server_us in bare)
         for cls, (rate, client_us, server_us) in row:
             result = results[cls.name]
             result.per_second.append(rate)
             result.client_us.append(client_us)
             result.server_us.append(server_us)
-            result.to_streams.append(rate / bare)
-            result.by_cpu.append(bare_us / (client_us + server_us))
+            result.to_streams.append(rate / rate_s)
+            result.by_cpu.append(us_s / (client_us + server_us))
     return results
 
 
 def fleet(bench: Bench, cls: type[Contestant], batch: int, seconds: float, each: int) -> tuple[float, float, float]:
-    """One round: messages per second, and CPU of the clients and the server, in µs per message."""
+    """One round: messages per second, and CPU of the clients and the server, in µs per message.
+
+    Raises:
+        Failed: a process ended early, or no message came through.
+    """
     bench.client.flushall()
     contestant = cls(bench.server.url)
     contestant.create()
     contestant.close()
     context = processes.CONTEXT
-    counts, cpus = context.Array("q", 2 * each, lock=False), context.Array("d", 2 * each, lock=False)
-    start = context.Barrier(2 * each + 1)
-    children = []
-    try:
-        for slot in range(2 * each):
-            target = _produce if slot < each else _consume
-            children.append(
-                processes.start(target, cls, bench.server.url, batch, seconds, each, counts, cpus, slot, start)
-            )
-        start.wait(60)
-        before = bench.cpu_us()
-        for child in children:
-            child.join(seconds + 30)
-        after = bench.cpu_us()
-    finally:
-        processes.end(children)
-    sent, received = sum(counts[:each]), sum(counts[each:])
-    both = max(1, (sent + received) / 2)
+    cpus = context.Array("d", 2 * each, lock=False)
+    start, errors = context.Barrier(2 * each + 1), context.SimpleQueue()
+    children: list[Any] = []
+    with processes.board(each) as board:
+        try:
+            for slot in range(2 * each):
+                work = _produce if slot < each else _consume
+                seat = Seat(board, slot)
+                children.append(
+                    processes.start(_work, work, cls, bench.server.url, batch, seconds, seat, cpus, start, errors)
+                )
+            with contextlib.suppress(threading.BrokenBarrierError):
+                start.wait(60)
+            before = bench.cpu_us()
+            for child in children:
+                child.join(seconds + 15)
+            after = bench.cpu_us()
+            if not errors.empty():
+                raise Failed(errors.get())
+            if any(child.exitcode != 0 for child in children):
+                raise Failed("a process did not end in time, or was killed")
+        finally:
+            processes.end(children)
+        sent, received = board.sent, board.received
+    if not received:
+        raise Failed(f"no message came through in {seconds:g} s")
+    both = (sent + received) / 2
     return received / seconds, sum(cpus) * 1e6 / both, (after - before) / both
 
 
-def _produce(
+def _work(
+    work: Callable[..., None],
     cls: type[Contestant],
     url: str,
     batch: int,
     seconds: float,
-    each: int,
-    counts: Any,
+    seat: Seat,
     cpus: Any,
-    slot: int,
     start: Any,
+    errors: Any,
 ) -> None:
+    """In a child: work, and say how much CPU time it took, or what went wrong."""
     processes.quietly()
-    contestant = cls(url)
-    bodies = [BODY] * batch
-    start.wait(60)
-    began, end = time.process_time(), time.monotonic() + seconds
-    while time.monotonic() < end:
-        contestant.send(bodies)
-        counts[slot] += batch
-        while sum(counts[:each]) - sum(counts[each:]) > CAP and time.monotonic() < end:
-            time.sleep(0.004)  # looking costs as well
-    cpus[slot] = time.process_time() - began
+
+    def begin() -> Callable[[], None]:
+        start.wait(60)
+        began = contestant.cpu()
+
+        def finish() -> None:
+            cpus[seat.slot] = contestant.cpu() - began
+
+        return finish
+
+    try:
+        contestant = cls(url)
+        contestant.get_ready("produce" if work is _produce else "consume", batch, seat)
+        work(contestant, batch, seconds, seat, begin)
+    except BaseException as error:
+        errors.put(processes.reason(error))
+        start.abort()
+        raise
+
+
+Begin = Callable[[], Callable[[], None]]  # waits for all others; returns what notes the CPU time since then
+
+
+def _produce(contestant: Contestant, batch: int, seconds: float, seat: Seat, begin: Begin) -> None:
+    finish = begin()
+    contestant.produce([BODY] * batch, seconds, seat)
+    finish()
     contestant.close()
 
 
-def _consume(
-    cls: type[Contestant],
-    url: str,
-    batch: int,
-    seconds: float,
-    each: int,
-    counts: Any,
-    cpus: Any,
-    slot: int,
-    start: Any,
-) -> None:
-    processes.quietly()
-    contestant = cls(url)
+def _consume(contestant: Contestant, batch: int, seconds: float, seat: Seat, begin: Begin) -> None:
+    if not contestant.is_endless:
+        finish = begin()
+        contestant.consume(batch, seconds, seat.add)
+        finish()
+        contestant.close()
+        return
 
-    def done(count: int) -> None:
-        counts[slot] += count
+    def watch() -> None:
+        contestant.is_up.wait(60)
+        finish = begin()
+        time.sleep(seconds)
+        finish()
+        os._exit(0)
 
-    start.wait(60)
-    began = time.process_time()
-    contestant.consume(batch, seconds, done)
-    cpus[slot] = time.process_time() - began
-    contestant.close()
+    threading.Thread(target=watch, daemon=True).start()
+    contestant.consume(batch, seconds, seat.add)
+    raise Failed("its worker ended")

@@ -11,98 +11,143 @@ from typing import Any
 
 from benchmarks import processes
 from benchmarks.contestants import Contestant
+from benchmarks.processes import Failed, reason
 from benchmarks.server import Bench, percentile, spent
 from tests.servers import Kind
 
 WAIT = 20.0  # seconds, the longest wait of SQS
+SLOW = 3.0  # seconds: nobody waits for more of a contestant that has taken as long
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
     """What idle consumers cost in a second."""
 
+    consumers: int
     commands: float  # those inside scripts included
     server_us: float
     connections: int
 
 
-def idle(
-    kind: Kind, classes: Sequence[type[Contestant]], seconds: float, count: int, per_process: int
-) -> dict[str, Idle]:
-    """`count` consumers of an empty queue, `per_process` threads in a process; each contestant on its own server.
+def idle(kind: Kind, places: Sequence[tuple[type[Contestant], int, int]], seconds: float) -> list[Idle | str]:
+    """Consumers of an empty queue, each contestant on its own server. All wait at the same time, as they cost next to
+    nothing.
 
-    All contestants wait at the same time, as they cost next to nothing.
+    Args:
+        places: contestant, number of processes, waiting threads in each.
+
+    Returns:
+        For each place what it costs, or why it failed.
     """
-    ready = processes.CONTEXT.Semaphore(0)
     with contextlib.ExitStack() as stack:
-        benches = {cls: stack.enter_context(Bench(kind)) for cls in classes}
+        benches = [stack.enter_context(Bench(kind)) for _ in places]
         children: list[Any] = []
         stack.callback(processes.end, children)
-        for cls, bench in benches.items():
-            contestant = cls(bench.server.url)
-            contestant.create()
-            contestant.close()
-            for _ in range(count // per_process):
-                children.append(processes.start(wait_for_ever, cls, bench.server.url, per_process, ready))
-        for _ in range(len(children)):
-            assert ready.acquire(timeout=60)
+        readies = [processes.CONTEXT.Semaphore(0) for _ in places]
+        results: list[Idle | str] = [""] * len(places)
+        for i, (cls, number, threads) in enumerate(places):
+            try:
+                contestant = cls(benches[i].server.url)
+                contestant.create()
+                contestant.close()
+            except Exception as error:
+                results[i] = reason(error)
+                continue
+            url = benches[i].server.url
+            children += [processes.start(wait_for_ever, cls, url, threads, readies[i]) for _ in range(number)]
+        for i, (_, number, _) in enumerate(places):
+            if not results[i] and not all(readies[i].acquire(timeout=30) for _ in range(number)):
+                results[i] = "its consumers did not start"
         time.sleep(1)
-        before = {cls: (bench.costs(), bench.cpu_us()) for cls, bench in benches.items()}
+        before = [(bench.costs(), bench.cpu_us()) for bench in benches]
         time.sleep(seconds)
-        results = {}
-        for cls, bench in benches.items():
-            costs, cpu = before[cls]
+        for i, ((_, number, threads), bench) in enumerate(zip(places, benches, strict=True)):
+            costs, cpu = before[i]
             cpu = bench.cpu_us() - cpu
             commands = sum(c.calls for name, c in spent(costs, bench.costs()).items() if name != "info")
             connections = len(bench.client.client_list()) - 2  # ours
-            results[cls.name] = Idle(commands / seconds, cpu / seconds, connections)
-    return results
+            if not results[i]:
+                failed = connections < 1
+                found = Idle(number * threads, commands / seconds, cpu / seconds, connections)
+                results[i] = "its consumers ended" if failed else found
+        return results
 
 
 def wait_for_ever(cls: type[Contestant], url: str, count: int, ready: Any) -> None:
-    """In a child: `count` threads that wait."""
+    """In a child: `count` threads that wait; a contestant that is a process waits in its main thread."""
     processes.quietly()
 
     def one() -> None:
         cls(url).listen(WAIT, lambda body: None)
 
+    threading.Timer(0.5, ready.release).start()
+    if cls.is_process:
+        one()
     for _ in range(count):
         threading.Thread(target=one, daemon=True).start()
-    time.sleep(0.5)
-    ready.release()
     time.sleep(3600)
 
 
-def hand_over(
-    kind: Kind, classes: Sequence[type[Contestant]], count: int, gap: float
-) -> dict[str, tuple[float, float]]:
-    """p50 and p99 in ms from before a send until a waiting consumer, another process, has the body.
+@dataclass
+class HandOver:
+    """Milliseconds from before a send until a waiting consumer, another process, has the body."""
 
-    Contestants take turns with every message; each has its own server and one consumer.
-    """
+    values: list[float]
+    failed: str = ""
+
+    @property
+    def p50(self) -> float:
+        return percentile(self.values, 0.5)
+
+    @property
+    def p99(self) -> float:
+        return percentile(self.values, 0.99)
+
+
+def hand_over(kind: Kind, classes: Sequence[type[Contestant]], count: int, gap: float) -> dict[str, HandOver]:
+    """Contestants take turns with every message; each has its own server and one consumer. One that is slow sends fewer
+    messages, one that fails none."""
     with contextlib.ExitStack() as stack:
-        benches = {cls: stack.enter_context(Bench(kind)) for cls in classes}
         children: list[Any] = []
         stack.callback(processes.end, children)
-        senders: list[tuple[Contestant, Any]] = []
-        for cls, bench in benches.items():
-            contestant = cls(bench.server.url)
-            stack.callback(contestant.close)
-            contestant.create()
-            ours, theirs = processes.CONTEXT.Pipe(duplex=False)
-            children.append(processes.start(_note, cls, bench.server.url, theirs))
-            senders.append((contestant, ours))
-        for _, pipe in senders:
-            assert pipe.poll(60)
-            pipe.recv()
-        latencies: dict[str, list[float]] = {cls.name: [] for cls in classes}
-        for _ in range(count):
-            for contestant, pipe in senders:
+        senders: dict[str, tuple[Contestant, Any]] = {}
+        results = {cls.name: HandOver([]) for cls in classes}
+        for cls in classes:
+            bench = stack.enter_context(Bench(kind))
+            try:
+                contestant = cls(bench.server.url)
+                stack.callback(contestant.close)
+                contestant.create()
+                ours, theirs = processes.CONTEXT.Pipe(duplex=False)
+                children.append(processes.start(_note, cls, bench.server.url, theirs))
+                theirs.close()
+                if not ours.poll(30):
+                    raise Failed("its consumer did not start")
+                ours.recv()
+                senders[cls.name] = contestant, ours
+            except Exception as error:
+                results[cls.name].failed = reason(error)
+        time.sleep(1)  # all wait
+        taken = dict.fromkeys(senders, 0.0)
+        for number in range(count):
+            for name, (contestant, pipe) in list(senders.items()):
                 time.sleep(gap)
-                contestant.send([str(time.monotonic_ns())])
-                assert pipe.poll(30), f"{contestant.name} lost a message"
-                latencies[contestant.name].append(pipe.recv())
-    return {name: (percentile(found[5:], 0.5), percentile(found[5:], 0.99)) for name, found in latencies.items()}
+                began = time.monotonic()
+                try:
+                    contestant.send([contestant.stamp()])
+                    if not pipe.poll(30):
+                        raise Failed("it lost a message")
+                    value = pipe.recv()
+                except Exception as error:
+                    results[name].failed = reason(error)
+                    del senders[name]
+                    continue
+                taken[name] += time.monotonic() - began
+                if number >= min(5, count // 2):  # the first ones warm up
+                    results[name].values.append(value)
+                    if taken[name] > SLOW + count * gap:
+                        del senders[name]
+    return results
 
 
 def _note(cls: type[Contestant], url: str, pipe: Any) -> None:

@@ -1,0 +1,151 @@
+"""What the pages show: docs/performance.md, docs/scaling.md, and the charts of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import report, targets
+from benchmarks.charts import Bar, Chart
+from benchmarks.contestants import OURS, Contestant, Fleet, Lists, Streams
+from benchmarks.peers import PEERS, missing
+from benchmarks.suite import Goal, Results, number
+
+IMAGES = "images"
+
+
+def write(folder: Path, runs: Sequence[Results], scaling: Results, minutes: float) -> None:
+    """Both pages and all charts.
+
+    Args:
+        folder: docs
+        runs: of the servers; the first one has what others reach as well.
+    """
+    main = runs[0]
+    grown = growth(scaling)
+    charts = dict(main.charts)
+    if grown:
+        charts["growth"] = grown
+    for chart in charts.values():
+        chart.write(folder / IMAGES)
+    page = folder / "performance.md"
+    report.put_between_markers(page, "summary", summary(main))
+    report.put_between_markers(page, "charts", pictures(charts))
+    report.put_between_markers(page, "contestants", contestants())
+    report.put_between_markers(page, "targets", goals(runs, scaling))
+    report.put_between_markers(page, "behind", behind(runs, scaling))
+    tables = "\n\n".join(main.text)
+    others = [_folded(f"The same on {r.server}", r.text) for r in runs[1:]]
+    note = measured(runs, minutes)
+    report.put_between_markers(page, "results", "\n\n".join([note, tables, *others]))
+    page = folder / "scaling.md"
+    own = [["what", "reached", "target", "verdict"]]
+    for what, goal in scaling.goals.items():
+        if goal.value is not None:
+            own.append([what, number(goal.value), str(goal.target), goal.target.verdict(goal.value)])
+    text = "\n\n".join([measured([scaling], minutes), "### Targets", report.markdown(own), *scaling.text])
+    report.put_between_markers(page, "results", text)
+
+
+def _folded(title: str, text: Sequence[str]) -> str:
+    return "\n\n".join([f"<details><summary>{title}</summary>", *text, "</details>"])
+
+
+def measured(runs: Sequence[Results], minutes: float) -> str:
+    """On what, and for how long."""
+    servers = " and ".join(r.server for r in runs)
+    return f"{servers}, {report.machine()}. The whole run took {minutes:.0f} minutes."
+
+
+def summary(r: Results) -> str:
+    """The page in a sentence, from what was measured."""
+    parts = []
+    for batch, what in ((1, "single messages"), (10, "messages in batches of ten")):
+        rates = {name: r.facts.get(f"rate {batch} {name}") for name in [Fleet.name, Streams.name, *_names(PEERS)]}
+        ours, bare = rates[Fleet.name], rates[Streams.name]
+        others = {name: rates[name] or 0.0 for name in _names(PEERS) if rates[name]}
+        if not ours or not bare:
+            continue
+        text = f"**{ours / bare:.1f} times** as many {what} as consumers of bare Redis streams"
+        if others:
+            best = max(others, key=others.__getitem__)
+            text += f", **{ours / others[best]:.1f} times** as many as the best other queue ({best})"
+        parts.append(text)
+    if not parts:
+        return "**The one thing to know:** nothing was measured yet: run `make bench`."
+    return f"**The one thing to know:** in the last run, rqsqs workers handled {'; and '.join(parts)}."
+
+
+def _names(classes: Sequence[type[Contestant]]) -> list[str]:
+    return [cls.name for cls in classes]
+
+
+def pictures(charts: Mapping[str, Chart]) -> str:
+    """The charts, two beside each other where there is room."""
+    names = ("rate-1", "rate-10", "core-1", "core-10", "latency", "memory", "growth")
+    return "\n".join(charts[name].html(IMAGES) for name in names if name in charts)
+
+
+def growth(r: Results) -> Chart | None:
+    """What a message costs with the most of everything, over what it costs with the least."""
+    grown = {name.removeprefix("growth: "): value for name, value in r.facts.items() if name.startswith("growth: ")}
+    if not grown:
+        return None
+    bars = [Bar(name, value, True) for name, value in grown.items()]
+    mark = (targets.GROWTH.limit, f"target: {targets.GROWTH.limit:g}")
+    return Chart(
+        "performance-growth", "Growth", "server time of a message in batches, over that with few", bars, 2, mark
+    )
+
+
+def contestants() -> str:
+    """How each is used, and what it promises."""
+    rows = [["queue", "how it is used", "a message whose consumer died"]]
+    rows += [[cls.name, cls.setup, cls.guarantee] for cls in (*OURS, Streams, Lists, *PEERS)]
+    text = report.markdown(rows)
+    if absent := missing(OURS, PEERS):
+        text += f"\n\nNot installed in the last run: {', '.join(cls.name for cls in absent)}."
+    return text
+
+
+def goals(runs: Sequence[Results], scaling: Results) -> str:
+    """All targets, what each server reached, and a verdict."""
+    every = [goal for r in runs for goal in r.goals.values()] + list(_shown(scaling).values())
+    known = [goal for goal in every if goal.value is not None]
+    count = sum(not goal.is_behind for goal in known)
+    return f"{count} of {len(known)} reached.\n\n{report.markdown(table_of_goals(runs, scaling))}"
+
+
+def table_of_goals(runs: Sequence[Results], scaling: Results | None = None) -> report.Rows:
+    """Rows: what, target, and what each server reached."""
+    rows = [["what", "target", *(r.server for r in runs)]]
+    for what in dict.fromkeys(what for r in runs for what in r.goals):
+        found = [r.goals.get(what) for r in runs]
+        target = next(goal.target for goal in found if goal)
+        rows.append([what, str(target), *(goal.cell if goal else "" for goal in found)])
+    for what, goal in _shown(scaling).items() if scaling else ():
+        rows.append([what, str(goal.target), *(goal.cell if r.kind == scaling.kind else "" for r in runs)])
+    return rows
+
+
+def behind(runs: Sequence[Results], scaling: Results) -> str:
+    """What misses its target, by what is to blame."""
+    reasons: dict[str, list[str]] = {}
+    for r in (*runs, scaling):
+        found = r.goals if r is not scaling else _shown(r)
+        for what, goal in found.items():
+            if goal.is_behind:
+                names = reasons.setdefault(goal.target.why or "not looked into", [])
+                if what not in names:
+                    names.append(what)
+    if not reasons:
+        return "Nothing in the last run."
+    return "\n".join(f"- {_sentence('; '.join(names))}: {why}." for why, names in reasons.items())
+
+
+def _shown(r: Results) -> dict[str, Goal]:
+    return {what: goal for what, goal in r.goals.items() if goal.is_shown}
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
