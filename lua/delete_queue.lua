@@ -9,7 +9,7 @@ KEYS   1 meta    HASH  queue attributes
        2 paused  SET   paused message groups
        3 wakeups LIST  wakeup token
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed moved timer backup outbox
-       handovers tags shards sources tasks heartbeats consumers commands deleted stats history history_last
+       handovers tags shards sources tasks chosen heartbeats consumers commands deleted stats history history_last
        history_hours
 ARGV   1 now_us      "" = the server's clock
        2 purge       "1" = empty it only
@@ -159,7 +159,7 @@ return require("lib.idempotency").run(function()
     return reply
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
-  unlink("meta stats tags shards sources tasks outbox handovers heartbeats consumers commands timer backup")
+  unlink("meta stats tags shards sources tasks chosen outbox handovers heartbeats consumers commands timer backup")
   unlink("history history_last history_hours")
   if redis.call("PTTL", wakeups) == -1 then -- no waiter took the token; one that ends by itself is for the next waiter
     redis.call("UNLINK", wakeups)

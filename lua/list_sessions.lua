@@ -6,10 +6,10 @@ KEYS   1 sessions  ZSET  digest -> when it was used last (ms)
 ALSO   sessions:DIGEST
 ARGV   1 now_us  "" = the server's clock
        2 offset  sessions to skip
-       3 limit   at most 500
+       3 limit   at most 250
 RETURN {looked at, digest, used_ms, about, ...}; fewer looked at than `limit` = these were the last
 ERRORS -
-BOUND  1010 calls, 1 MiB
+BOUND  510 calls, 1 MiB
 ]]
 local sessions = KEYS[1]
 local _, now = require("lib.clock")(ARGV[1], true)

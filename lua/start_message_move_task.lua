@@ -4,21 +4,23 @@ Start a message move task (StartMessageMoveTask). The last ten finished tasks of
 KEYS   1 meta     HASH  attributes of the dead-letter queue
        2 sources  SET   queues whose redrive policy names it
        3 tasks    HASH  task id -> JSON
+       4 chosen   HASH  message id -> "=GROUP", or "" = its group is not known: those that it has still to move
 ARGV   1 now_us           "" = the server's clock
        2 task_id
        3 destination      "" = each message's own source
        4 max_per_second   "" = no limit
-       5 to_move          visible messages at the start; "" = chosen ones, which only the caller knows
+       5 to_move          visible messages at the start, or the number of chosen ones
        6 silence_ms       how long the caller may be silent before another takes the task over
        7 cause            "" = of all causes; "=CAUSE" = messages of this one
        8 dead_letter_source "" = from all queues; "=QUEUE" = messages from this one
+       9... chosen messages, in pairs: message id, "=GROUP" or ""
 RETURN 1
 ERRORS QUEUE_NOT_FOUND, MOVE_TASK_REFUSED
-BOUND  20 calls, 64 KiB
+BOUND  30 calls, 1 MiB
 ]]
 return require("lib.idempotency").run(function()
 
-  local meta, sources, tasks = unpack(KEYS)
+  local meta, sources, tasks, chosen = unpack(KEYS)
   if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -40,6 +42,10 @@ return require("lib.idempotency").run(function()
   for i = 10, #ended do
     redis.call("HDEL", tasks, ended[i][1])
   end
+  redis.call("UNLINK", chosen)
+  for first = 9, #ARGV, 1000 do
+    redis.call("HSET", chosen, unpack(ARGV, first, math.min(first + 999, #ARGV)))
+  end
   redis.call("HSET", tasks, ARGV[2], cjson.encode({
     status = "RUNNING",
     destination = ARGV[3],
@@ -50,6 +56,8 @@ return require("lib.idempotency").run(function()
     overdue_at = now_ms + tonumber(ARGV[6]),
     cause = ARGV[7],
     dead_letter_source = ARGV[8],
+    is_chosen = #ARGV > 8,
+    not_moved = {},
   }))
   return 1
 end)

@@ -221,9 +221,11 @@ class MoveTask:
     """A message move task. Status: RUNNING, COMPLETED, CANCELLING, CANCELLED, FAILED. Times in epoch ms.
 
     Attributes:
-        to_move: up to how many messages it moves; None if they were named one by one.
+        to_move: up to how many messages it moves.
         cause: the cause of failure of the messages that it moves, None = any; as for Queue.redrive().
         dead_letter_source: the queue that they came from, None = any.
+        is_chosen: its messages were named one by one.
+        not_moved: of these, how many were not moved, by the reason: those of Redriven.failed, and "NotFound".
     """
 
     __module__ = "rqsqs"
@@ -233,12 +235,14 @@ class MoveTask:
     destination: str | None
     status: str
     moved: int
-    to_move: int | None
+    to_move: int
     started_at_ms: int
     max_per_second: int | None = None
     failure_reason: str | None = None
     cause: str | None = None
     dead_letter_source: str | None = None
+    is_chosen: bool = False
+    not_moved: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

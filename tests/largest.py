@@ -406,7 +406,7 @@ def cancelling_among_large_groups(engine: Engine, meter: Meter, q: QueueRef) -> 
     assert engine.counts(q) == (5999, 0, 0)
 
 
-@scenario("cancel_message cancel_message_fifo clear_outbox")
+@scenario("cancel_message cancel_message_fifo clear_outbox read_chosen_messages")
 def moving_chosen_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
     """Far from the head, in the last of many groups, in a list that is not sorted."""
     dead = engine.queue("dead.fifo" if q.is_fifo else "dead")
@@ -423,6 +423,11 @@ def moving_chosen_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
         for target in (None, other):
             meter(flows.move_chosen(dead, [(d.message_id, None)], target))
     key, group = found[300].stamp, [found[300].group_name]
+    many = [(f"{n:036}", "g" * 128) for n in range(1000)]
+    meter(moves.start(dead, "task", "", None, 1000, chosen=many))
+    assert len(meter(moves.read_chosen(dead))) == 1000
+    meter(moves.update(dead, "task", "advance", 1, settled=many[0][0]))
+    meter(moves.update(dead, "task", "complete"))
     assert meter(moves.move_one(shard, key, group, other.name, "batch:1:1", ready_only=False)) == 2
     meter(moves.clear(shard, "batch:1:1", "back"))
     meter(moves.clear(shard, "batch:1:1", "end"))
@@ -569,12 +574,16 @@ def keeping(engine: Engine, meter: Meter, q: QueueRef) -> None:
     meter(operations.mark_connection(operations.watch(other.home, "w")))
 
 
-@scenario("put_session read_session end_session")
+@scenario("put_session read_session end_session list_sessions admit_login")
 def logging_in(engine: Engine, meter: Meter, q: QueueRef) -> None:
     space = engine.transport.space
     meter(sessions.put_session(space, "s", b"x" * 4000, idle_ms=1000, longest_ms=9000))
     assert meter(sessions.read_session(space, "s", idle_ms=1000))
+    for n in range(300):
+        engine.execute(sessions.put_session(space, f"{n:064}", b"x" * 4000, idle_ms=n % 2 + 1, longest_ms=9000))
+    meter(sessions.list_sessions(space, 0))
     meter(sessions.end_session(space, "s"))
+    meter(sessions.admit_login(space, {name: sessions.Bucket(10, 5) for name in ("address", "key")}))
 
 
 @scenario("append_history pack_history read_history take_lease")

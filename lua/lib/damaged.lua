@@ -125,7 +125,7 @@ end
 -- The types of all keys that are not named after something else.
 local kinds = {
   list = {"ready", "wakeups", "outbox", "backup", "history"},
-  hash = {"store", "state", "stats", "tags", "tasks", "consumers", "commands", "handovers", "history_hours"},
+  hash = {"store", "state", "stats", "tags", "tasks", "chosen", "consumers", "commands", "handovers", "history_hours"},
   zset = {"inflight", "delayed", "postponed", "available", "fair_ring", "heartbeats", "moved"},
   set = {"paused", "shards", "sources"},
   string = {"timer", "deleted", "history_last"},

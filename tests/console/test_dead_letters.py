@@ -176,9 +176,36 @@ def test_chosen_ones_go_where_they_are_told_to(
         **{"content-type": "application/x-www-form-urlencoded"},
     )
     page = browser.get(answer.headers["location"])
-    assert "2 messages moved; 1 not there any more." in page.text
+    assert "2 messages moved; 1 not moved: not there any more." in page.text
     assert (other.counts().visible, dead.counts().visible) == (2, 1)
     assert "choose at least one message" in browser.post("/queues/dead/redrive/messages").text
+
+
+def test_chosen_ones_are_moved_by_another_console_if_the_first_is_gone(
+    browser: Browser, orders: rqsqs.Queue, dead: rqsqs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_of(orders, 5, "KeyError", "a")
+    chosen = [(message.message_id, None) for message in dead.peek(3)]
+    gone = ("00000000-0000-7000-8000-000000000000", None)
+    with monkeypatch.context() as context:
+        context.setattr(moves, "SILENCE_MS", -1)  # the one that began it is dead at once
+        dead._run(moves.start(dead._ref, "a-task", "", None, 4, chosen=[*chosen, gone]))
+    assert "4 chosen messages" in browser.get("/queues/dead/moves").text
+    task = moved(dead)
+    assert (task.status, task.moved, task.not_moved) == ("COMPLETED", 3, {"NotFound": 1})
+    assert (orders.counts().visible, dead.counts().visible) == (3, 2)
+    wait_for(lambda: "3 of 4 1 not moved: not there any more" in browser.get("/queues/dead/moves").text)
+
+
+def test_very_many_chosen_ones_are_moved_behind_the_page(
+    browser: Browser, orders: rqsqs.Queue, dead: rqsqs.Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "SOON_S", 0)
+    die_of(orders, 3, "KeyError", "a")
+    ids = [message.message_id for message in dead.peek(3)]
+    answer = browser.post("/queues/dead/redrive/messages", {"message": ids})
+    assert answer.headers["location"] == "/queues/dead/moves"
+    assert moved(dead).moved == 3
 
 
 def test_a_redrive_shows_how_far_it_is_and_is_cancelled(

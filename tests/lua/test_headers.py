@@ -97,6 +97,8 @@ OPERATIONS: list[Operation] = [
     moves.clear(DLQ.home, "id", "arrived"),
     moves.end(Q.home, "id"),
     moves.start(DLQ, "id", "", 5, 10),
+    moves.start(DLQ, "id", "", None, 2, chosen=[("one", None), ("two", "g")]),
+    moves.read_chosen(DLQ),
     moves.update(DLQ, "id", "advance", 5),
     moves.list_tasks(DLQ),
     queues.create_queue(Q.home, {"VisibilityTimeout": "5"}, {"k": "v"}, AWS),

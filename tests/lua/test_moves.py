@@ -382,6 +382,39 @@ def test_chosen_messages_go_in_the_order_of_their_group_and_the_others_stay(dead
     assert [t.status for t in engine.run(flows.list_moves(dead.dlq))] == ["COMPLETED"] * 2
 
 
+@pytest.mark.parametrize("with_groups", [False, True])
+def test_chosen_messages_are_moved_in_the_background(dead: Setup, with_groups: bool) -> None:
+    engine = dead.engine
+    wanted = chosen(dead, 150, 9, 0)
+    if with_groups and dead.q.is_fifo:
+        wanted = [(message_id, f"g{body % 3}") for (message_id, _), body in zip(wanted, (150, 9, 0), strict=True)]
+    gone = engine.receive(dead.dlq, 1, 5000)  # 0, which is behind nothing
+    engine.delete(dead.dlq, *gone)
+    task_id = engine.run(flows.start_chosen(dead.dlq, wanted))
+    (task,) = engine.run(flows.list_moves(dead.dlq))
+    assert (task.task_id, task.status, task.is_chosen, task.to_move) == (task_id, "COMPLETED", True, 3)
+    assert (task.moved, task.not_moved) == (2, {"NotFound": 1})
+    assert sorted(dead.drain(dead.q)) == [9, 150]
+    assert engine.redis.keys("*:chosen") == []
+
+
+def test_a_cancelled_task_of_chosen_messages_says_how_many_stayed(dead: Setup) -> None:
+    engine = dead.engine
+    wanted = chosen(dead, 3, 6, 9, 12, 15)
+    (held,) = [d for d in engine.receive(dead.dlq, 1, 5000)]
+    wanted.append((held.message_id, None))
+    kill_after(engine, flows.move_chosen(dead.dlq, wanted), 12)
+    (task,) = [task for task, _ in engine.execute(moves.list_tasks(dead.dlq))]
+    engine.run(flows.cancel_move(dead.dlq, task.task_id))
+    age(engine, moves.SILENCE_MS + 1)
+    engine.run(flows.list_moves(dead.dlq))
+    (task,) = engine.run(flows.list_moves(dead.dlq))
+    assert (task.status, task.to_move) == ("CANCELLED", 6)
+    assert task.moved + sum(task.not_moved.values()) == 6
+    assert task.not_moved["Cancelled"] > 0
+    assert len(dead.drain(dead.q)) - task.moved in (0, 1)  # the one that was under way
+
+
 def test_what_is_in_flight_or_came_from_nowhere_stays(dead: Setup) -> None:
     engine = dead.engine
     ids = ids_of(dead)
@@ -424,11 +457,13 @@ def test_whatever_moment_the_mover_of_chosen_messages_dies_at_nothing_is_lost_or
     wanted = chosen(dead, 3, 6, 9, 12)
     kill_after(engine, flows.move_chosen(dead.dlq, wanted, dead.other if to_other else None), after)
     age(engine, moves.SILENCE_MS + 1)
-    tasks = engine.run(flows.list_moves(dead.dlq))  # an orphan is finished, and moves no message that was not chosen
+    is_entered = bool(engine.run(flows.list_moves(dead.dlq)))  # an orphan is taken over, and moves the others
     tasks = engine.run(flows.list_moves(dead.dlq))
-    assert {t.status for t in tasks} <= {"COMPLETED"}
+    assert [t.status for t in tasks] == ["COMPLETED"] * is_entered
+    assert all(t.moved + sum(t.not_moved.values()) == t.to_move == 4 for t in tasks)
+    assert all(t.not_moved.get("NotFound", 0) <= 1 for t in tasks)  # the one that was under way
     arrived = dead.drain(dead.other if to_other else dead.q)
-    assert arrived == [3, 6, 9, 12][: len(arrived)]
+    assert arrived == [3, 6, 9, 12] * is_entered
     assert sorted(arrived + dead.drain(dead.dlq)) == list(range(250))
     age(engine, 3_600_001)
     assert left_of_moves(engine) == []

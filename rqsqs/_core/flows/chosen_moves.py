@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 from rqsqs._core import ids
 from rqsqs._core.flows.browse import CHUNK, GROUPS, list_groups
-from rqsqs._core.flows.moves import drive_move, end_task, enter_task, visible_messages
+from rqsqs._core.flows.move_steps import WEAK_PAUSE_MS, move_step
 from rqsqs._core.flows.single_moves import Move, move_one
 from rqsqs._core.flows.topology import at
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Sleep
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.operations import moves
-from rqsqs.errors import RqsqsError
-from rqsqs.models import Durability, Redriven
+from rqsqs.errors import DurabilityNotReached
+from rqsqs.models import Durability, MoveTask, Redriven
 
 PASSES = 5  # through a queue, for chosen messages that others' receives let move up
 
@@ -42,53 +41,63 @@ class _Chosen:
             self.failed[message_id] = trouble
         else:
             self.moved.append(message_id)
-        status, _ = yield moves.update(self.move.q, self.move.task_id, "advance", int(not trouble))
+        step = moves.update(self.move.q, self.move.task_id, "advance", int(not trouble), trouble, settled=message_id)
+        status, _ = yield step
         self.is_running = status == "RUNNING"
         if not trouble and self.pause_ms and self.is_running:
             yield Sleep(self.pause_ms)
 
 
-def move_chosen(
+def move_those(
     q: QueueRef,
+    task_id: str,
     chosen: Sequence[tuple[str, str | None]],
-    destination: QueueRef | None = None,
-    max_per_second: int | None = None,
-    durability: Durability | None = None,
+    destination: str,
+    rate: int | None,
+    durability: Durability | None,
 ) -> Flow[Redriven]:
-    """Move some dead letters of `q` to their sources, or to `destination`, those of a group in their order.
-
-    It is a task of the queue like any other while it lasts: another one cannot run, it can be cancelled, and should
-    this process end, whoever takes the task over finishes the message that was under way and moves no other.
+    """Move some dead letters for a task that was entered, those of a group in their order.
 
     Args:
         chosen: message ids, and their groups if known, which spares looking through all groups.
-
-    Raises: as start_move().
+        destination: where all go, "" = each to its source.
     """
-    yield from visible_messages(q, destination)
-    task_id = yield from enter_task(q, destination, max_per_second, None)
-    state = _Chosen(q, task_id, destination.name if destination else "", max_per_second, durability)
+    state = _Chosen(q, task_id, destination, rate, durability)
     asked = dict(chosen)
-    try:
-        for p in q.partitions:
-            keys = {ids.key_of(message_id, p.node, p.is_fifo): message_id for message_id in asked}
-            state.left = {key: (keys[key], asked[keys[key]]) for key in sorted(filter(None, keys))}
-            if state.left and state.is_running:
-                yield from at(q, p, _move_of(p, state), None)
-    except GeneratorExit:
-        raise
-    except BaseException:  # Ctrl-C, or its task is cancelled: the next one need not wait until this one is overdue
-        with contextlib.suppress(RqsqsError):
-            yield moves.update(q, task_id, "cancel")
-            yield from drive_move(q, task_id, durability)  # finishes the message that was under way
-        raise
+    for p in q.partitions:
+        keys = {ids.key_of(message_id, p.node, p.is_fifo): message_id for message_id in asked}
+        state.left = {key: (keys[key], asked[keys[key]]) for key in sorted(filter(None, keys))}
+        if state.left and state.is_running:
+            yield from at(q, p, _move_of(p, state), None)
     settled = {*state.moved, *state.failed}
     rest = tuple(message_id for message_id in asked if message_id not in settled)
     if not state.is_running:
         state.failed |= dict.fromkeys(rest, "Cancelled")
         rest = ()
-    yield from end_task(q, task_id, "complete")
     return Redriven(tuple(state.moved), rest, state.failed)
+
+
+def resume(q: QueueRef, task: MoveTask, durability: Durability | None) -> Flow[None]:
+    """Go on with a task whose messages were chosen. The hand-over of a message may have been interrupted."""
+    for p in q.partitions:
+        while True:
+            is_weak = False
+            try:
+                moved, _ = yield from at(q, p, move_step(q, p, 0, "", durability), (0, ""))
+            except DurabilityNotReached:
+                moved, is_weak = 0, True
+            status, _ = yield moves.update(q, task.task_id, "advance", moved)
+            if not is_weak:
+                break
+            if status == "RUNNING":
+                yield Sleep(WEAK_PAUSE_MS)
+            else:
+                durability = None
+        if status not in ("RUNNING", "CANCELLING"):
+            return
+    if status == "RUNNING":
+        chosen = yield moves.read_chosen(q)
+        yield from move_those(q, task.task_id, chosen, task.destination or "", task.max_per_second, durability)
 
 
 def _move_of(p: Partition, state: _Chosen) -> Flow[None]:

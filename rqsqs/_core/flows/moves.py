@@ -7,10 +7,13 @@ clear, forget), which can be interrupted anywhere and go on without losing or do
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Sequence
 
 from rqsqs._causes import wanted_cause
 from rqsqs._core.flows.browse import counts
+from rqsqs._core.flows.chosen_moves import move_those, resume
 from rqsqs._core.flows.events import tell
 from rqsqs._core.flows.move_steps import WEAK_PAUSE_MS, move_step
 from rqsqs._core.flows.single_moves import Wanted, move_wanted
@@ -23,8 +26,9 @@ from rqsqs.errors import (
     MoveTaskRefused,
     QueueDoesNotExist,
     ResourceNotFound,
+    RqsqsError,
 )
-from rqsqs.models import Durability, MoveTask
+from rqsqs.models import Durability, MoveTask, Redriven
 
 STEP = 100  # messages in one script
 ENDED_MS = 3_600_000  # a driver that was taken for dead may end a task once more
@@ -63,6 +67,49 @@ def start_move(
     return task_id
 
 
+def start_chosen(
+    q: QueueRef,
+    chosen: Sequence[tuple[str, str | None]],
+    destination: QueueRef | None = None,
+    max_per_second: int | None = None,
+    durability: Durability | None = None,
+) -> Flow[str]:
+    """Start moving some dead letters of `q` to their sources, or to `destination`. As start_move().
+
+    Args:
+        chosen: message ids, and their groups if known, which spares looking through all groups.
+    """
+    yield from visible_messages(q, destination)
+    task_id = yield from enter_task(q, destination, max_per_second, len(dict(chosen)), chosen=chosen)
+    yield _driver(q, task_id, durability)
+    return task_id
+
+
+def move_chosen(
+    q: QueueRef,
+    chosen: Sequence[tuple[str, str | None]],
+    destination: QueueRef | None = None,
+    max_per_second: int | None = None,
+    durability: Durability | None = None,
+) -> Flow[Redriven]:
+    """The same, done by who asks for it, who waits for it. Whoever is interrupted cancels it; should this process end,
+    another one takes the task over and moves the others."""
+    yield from visible_messages(q, destination)
+    task_id = yield from enter_task(q, destination, max_per_second, len(dict(chosen)), chosen=chosen)
+    to = destination.name if destination else ""
+    try:
+        done: Redriven = yield from move_those(q, task_id, chosen, to, max_per_second, durability)
+    except GeneratorExit:
+        raise
+    except BaseException:  # Ctrl-C, or its task is cancelled: the next one need not wait until this one is overdue
+        with contextlib.suppress(RqsqsError):
+            yield moves.update(q, task_id, "cancel")
+            yield from drive_move(q, task_id, durability)  # finishes the message that was under way
+        raise
+    yield from end_task(q, task_id, "complete")
+    return done
+
+
 def visible_messages(q: QueueRef, destination: QueueRef | None) -> Flow[int]:
     """How many messages are visible; both queues exist."""
     try:
@@ -87,12 +134,13 @@ def enter_task(
     q: QueueRef,
     destination: QueueRef | None,
     max_per_second: int | None,
-    to_move: int | None,
+    to_move: int,
     only: Wanted = Wanted(),  # noqa: B008 - it is frozen
+    chosen: Sequence[tuple[str, str | None]] = (),
 ) -> Flow[str]:
     task_id, to = str(uuid.uuid4()), destination.name if destination else ""
     try:
-        yield moves.start(q, task_id, to, max_per_second, to_move, only.cause, only.dead_letter_source)
+        yield moves.start(q, task_id, to, max_per_second, to_move, only.cause, only.dead_letter_source, chosen)
     except MoveTaskRefused as e:
         raise MoveTaskRefused(_refusals(q.name)[e.detail], detail=e.detail) from None
     started = {"task": task_id, "destination": destination and destination.name, "to_move": to_move}
@@ -168,6 +216,10 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
     if task is None:
         return
     yield from refresh(q)
+    if task.is_chosen:
+        yield from resume(q, task, durability)
+        yield from end_task(q, task_id, "complete")
+        return
     wanted = Wanted(task.cause, task.dead_letter_source)
     if wanted.is_some:
         yield from _drive_some(q, task, wanted, durability)
@@ -175,7 +227,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
     rate = task.max_per_second
     step = STEP if rate is None else max(1, min(STEP, rate // 10 or 1))
     pause_ms = 0 if rate is None else step * 1000 // rate
-    left = (task.to_move or 0) - task.moved
+    left = task.to_move - task.moved
     for p in q.partitions:
         while True:
             allowed = min(step, left)
@@ -208,7 +260,7 @@ def _drive(q: QueueRef, task_id: str, durability: Durability | None) -> Flow[Non
 
 def _drive_some(q: QueueRef, task: MoveTask, wanted: Wanted, durability: Durability | None) -> Flow[None]:
     """Move those of one cause or source, one after the other."""
-    left = (task.to_move or 0) - task.moved
+    left = task.to_move - task.moved
     pause_ms = 1000 // task.max_per_second if task.max_per_second else 0
     for p in q.partitions:
         moved, failure, is_over = yield from move_wanted(q, p, task, wanted, left, pause_ms, durability)

@@ -89,31 +89,47 @@ def start(
     task_id: str,
     destination: str,
     rate: int | None,
-    to_move: int | None,
+    to_move: int,
     cause: str | None = None,
     dead_letter_source: str | None = None,
+    chosen: Sequence[tuple[str, str | None]] = (),
 ) -> Operation:
-    """Enter a task; `to_move` is None if only the caller knows which messages, so that nobody who takes the task over
-    moves others.
+    """Enter a task.
 
     Args:
         cause: only messages of this cause; "" = of none.
         dead_letter_source: only messages from this queue; "" = from none.
+        chosen: only these: message ids, and their groups if known.
     """
-    most = "" if to_move is None else str(to_move)
     only = ["" if text is None else f"={text}" for text in (cause, dead_letter_source)]
-    args = (q.space.now_us(), task_id, destination, str(rate or ""), most, str(SILENCE_MS), *only)
-    return Operation("start_message_move_task", q.home.keys("meta sources tasks"), args)
+    pairs = [text for each, group in chosen for text in (each, "" if group is None else f"={group}")]
+    args = (q.space.now_us(), task_id, destination, str(rate or ""), str(to_move), str(SILENCE_MS), *only, *pairs)
+    return Operation("start_message_move_task", q.home.keys("meta sources tasks chosen"), args)
 
 
-def update(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "") -> Operation:
-    """A step in a task's life; the result is (status, moved)."""
+def update(q: QueueRef, task_id: str, verb: str, moved: int = 0, reason: str = "", *, settled: str = "") -> Operation:
+    """A step in a task's life; the result is (status, moved).
+
+    Args:
+        reason: of its failure, or why the settled message was not moved.
+        settled: id of a chosen message that was moved, or cannot be.
+    """
     return Operation(
         "update_message_move_task",
-        q.home.keys("tasks"),
-        (q.space.now_us(), task_id, verb, str(moved), str(SILENCE_MS), reason),
+        q.home.keys("tasks chosen"),
+        (q.space.now_us(), task_id, verb, str(moved), str(SILENCE_MS), reason, settled),
         lambda r: (r[0].decode(), r[1]),
     )
+
+
+def read_chosen(q: QueueRef) -> Operation:
+    """Which chosen messages the running task has still to move; the result is [(message id, group or None)]."""
+
+    def parse(reply: list[bytes]) -> list[tuple[str, str | None]]:
+        texts = [each.decode() for each in reply]
+        return [(each, group[1:] if group else None) for each, group in zip(texts[::2], texts[1::2], strict=True)]
+
+    return Operation("read_chosen_messages", q.home.keys("chosen"), (), parse)
 
 
 def list_tasks(q: QueueRef) -> Operation:
@@ -130,12 +146,14 @@ def list_tasks(q: QueueRef) -> Operation:
                 t["destination"] or None,
                 t["status"],
                 t["moved"],
-                t.get("to_move"),
+                t["to_move"],
                 t["started"],
                 int(t["rate"]) if t["rate"] else None,
                 t.get("reason"),
                 _chosen(t.get("cause")),
                 _chosen(t.get("dead_letter_source")),
+                t.get("is_chosen", False),
+                t.get("not_moved", {}),
             )
             found.append((task, active and t["overdue_at"] <= reply[0]))
         return sorted(found, key=lambda pair: pair[0].started_at_ms, reverse=True)

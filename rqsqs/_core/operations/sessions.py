@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rqsqs._core.keys import Keyspace
 from rqsqs._core.operation import Operation
 
-LISTED = 500  # sessions in one call
+LISTED = 250  # sessions in one call
 
 
 class Listed(NamedTuple):

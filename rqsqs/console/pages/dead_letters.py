@@ -12,14 +12,15 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
+from rqsqs import _arguments as arguments
+from rqsqs._core import flows
 from rqsqs.console.letters import Census, Count, Damaged, Stride, look
-from rqsqs.console.pages.moves import REASONS, RUNNING, moves_of
+from rqsqs.console.pages.moves import RUNNING, moves_of, outcome
 from rqsqs.console.pages.queues import read_looks
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.refusals import ConsoleRefusal
 from rqsqs.console.visits import Visit
 from rqsqs.errors import QueueDoesNotExist
-from rqsqs.inspection import words
 from rqsqs.inspection.causes import HOUR_S, Kind, cause_and_source
 from rqsqs.metric_models import HistoryPoint
 from rqsqs.models import MoveTask
@@ -28,6 +29,7 @@ MOST_QUEUES, MOST_KINDS = 500, 200  # on one page
 HOURS = 48  # of the small charts
 PER_PAGE, MOST_LOOKS, MOST_S = 100, 2_000, 1.0  # messages of a page; those looked at for one, for how long
 SEE_SOURCES = "sqs:ListDeadLetterSourceQueues"
+SOON_S = 1.0  # to wait for a move of chosen messages
 DAY = timedelta(days=1)
 STATES = ("visible", "in_flight", "delayed")
 MOST_RATE, MOST_MESSAGES = 500, 10**9
@@ -219,17 +221,31 @@ async def redrive_chosen(visit: Visit) -> Response:
     """Move the messages that were chosen."""
     form = await visit.form()
     queue = visit.queue()
-    ids = [str(message_id) for message_id in form.getlist("message")]
-    if not ids:
+    messages = [str(message_id) for message_id in form.getlist("message")]
+    if not messages:
         raise ConsoleRefusal("choose at least one message: nothing was moved")
     to = str(form.get("to", "")).strip()
     await _require_to_send(visit, to)
-    done = await queue.redrive_messages(ids, to or None)
+    chosen = [(arguments.message_id(each).lower(), None) for each in arguments.batch("messages", messages, 1000)]
+    target = arguments.destination(queue._ref, to or None, None)
+    transport = visit.connection.transport
+    task_id: str = await transport.run(flows.start_chosen(queue._ref, chosen, target))
+    task = await _ended(visit, queue.name, task_id)
     _changed(visit, queue.name)
-    told = [f"{words.counted(len(done.moved), 'message')} moved"]
-    told += [f"{len(done.not_found):,} not there any more"] if done.not_found else []
-    told += [f"{number:,} not moved: {REASONS.get(why, why)}" for why, number in Counter(done.failed.values()).items()]
-    return visit.back_to(visit.url("queues", queue.name, "dead-letters"), "; ".join(told) + ".")
+    if task is None:
+        return visit.back_to(visit.url("queues", queue.name, "moves"), "The redrive has started.")
+    return visit.back_to(visit.url("queues", queue.name, "dead-letters"), f"{outcome(task)}.")
+
+
+async def _ended(visit: Visit, name: str, task_id: str) -> MoveTask | None:
+    """A move, if it is over soon: one of a few messages is."""
+    until = time.monotonic() + SOON_S
+    while time.monotonic() < until:
+        await asyncio.sleep(0.02)
+        task = next((task for task in await moves_of(visit, name) if task.task_id == task_id), None)
+        if task is None or task.status not in RUNNING:
+            return task
+    return None
 
 
 async def _require_to_send(visit: Visit, to: str) -> None:

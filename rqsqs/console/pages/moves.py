@@ -13,16 +13,22 @@ from rqsqs.console.pages.shown import Shown
 from rqsqs.console.refusals import NotFound
 from rqsqs.console.visits import Visit
 from rqsqs.errors import QueueDoesNotExist, ResourceNotFound
+from rqsqs.inspection.words import counted
 from rqsqs.models import MoveTask
 
 RUNNING = ("RUNNING", "CANCELLING")
 MOST = 200  # on one page
 MOST_QUEUES = 1_000
 REASONS = {
+    "NotFound": "not there any more",
     "NotVisible": "in flight or delayed, or behind such a message of its group",
     "Cancelled": "the redrive was cancelled",
     "CouldNotDetermineMessageSource": "the next message was sent to this queue: it has no source to go back to",
     "AWS.SimpleQueueService.NonExistentQueue": "the queue that the next message came from does not exist",
+}
+OF_CHOSEN = REASONS | {  # of single ones, of which the others are moved
+    "CouldNotDetermineMessageSource": "sent to this queue: without a source to go back to",
+    "AWS.SimpleQueueService.NonExistentQueue": "from a queue that does not exist",
 }
 
 
@@ -79,6 +85,13 @@ async def tasks_of(visit: Visit, name: str) -> list[MoveTask]:
     return await transport.run(flows.list_moves(transport.queue(name), is_read_only=is_read_only))
 
 
+def outcome(task: MoveTask) -> str:
+    """What became of chosen messages."""
+    told = [f"{counted(task.moved, 'message')} moved"]
+    told += [f"{number:,} not moved: {OF_CHOSEN.get(why, why)}" for why, number in sorted(task.not_moved.items())]
+    return "; ".join(told)
+
+
 def listed(tasks: list[MoveTask]) -> dict[str, Any]:
     """What the templates need to show them."""
-    return {"tasks": tasks, "running": RUNNING, "reasons": REASONS}
+    return {"tasks": tasks, "running": RUNNING, "reasons": REASONS, "of_chosen": OF_CHOSEN}
