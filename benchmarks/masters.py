@@ -40,7 +40,7 @@ class Masters:
 
     def __init__(self, kind: Kind, count: int) -> None:
         self.cluster = Cluster(kind, masters=count, replicas=0).start()
-        self.benches = [Bench(kind, server) for server in self.cluster.servers]
+        self.benches = [Bench(kind, server, is_cluster=True) for server in self.cluster.servers]
         self.server = SimpleNamespace(url=self.cluster.url)
         self.client = self
 

@@ -38,16 +38,18 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Bench:
-    """A fresh server in memory, or a master of a cluster that runs, and one connection to it."""
+    """A fresh server in memory, or one that runs, and one connection to it."""
 
-    def __init__(self, kind: Kind, master: Server | None = None) -> None:
-        self.server = master or Server(kind).start()
-        self.is_cluster = master is not None
+    def __init__(self, kind: Kind, server: Server | None = None, *, is_cluster: bool = False) -> None:
+        self.server = server or Server(kind).start()
+        self._is_own = server is None
+        self.is_cluster = is_cluster
         self.client = redis.Redis.from_url(self.server.url)
         self.version = str(
             self.client.info("server").get("valkey_version") or self.client.info("server")["redis_version"]
         )
-        self._connection: Any = redis.ConnectionPool.from_url(self.server.url, protocol=2).make_connection()
+        pool = redis.ConnectionPool.from_url(self.server.url, protocol=2, socket_timeout=60)
+        self._connection: Any = pool.make_connection()
         self._connection.connect()
         self._loaded: set[str] = set()
         self.trivial = str(self.client.script_load("return 1")).encode()
@@ -55,7 +57,7 @@ class Bench:
     def close(self) -> None:
         self._connection.disconnect()
         self.client.close()
-        if not self.is_cluster:
+        if self._is_own:
             self.server.stop()
 
     def __enter__(self) -> Bench:

@@ -52,6 +52,7 @@ end
 if added > 0 or is_changed then -- no two lives of a queue share a topology
   local before = string.match(state or "", "/(.*)$") or "0"
   redis.call("HSET", meta, "topology", table.concat({created_us, redis.call("SCARD", shards), before}, ":"))
+  require("lib.settings").mark(string.match(meta, ".*:"))
   require("lib.wakeups").wake(string.match(meta, ".*:")) -- a waiter learns of it, and wakes the next (flows/waiting.py)
 end
 return redis.call("HGETALL", meta)

@@ -60,7 +60,8 @@ return require("lib.idempotency").run(function()
     end
   elseif is_first then
     redis.call("HSET", meta, "deleting", "1")
-    redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain")
+    redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain",
+      "quick")
     require("lib.wakeups").wake(base) -- a waiter finds the queue gone and tells the next one
     return {0, created_us, "0"} -- what belongs to it elsewhere goes first
   end

@@ -21,12 +21,14 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
                         messages after having waited it gives its duty up
        7 flight_limit   at this many messages in flight nothing is handed out, and a caller that does not wait gets
                         OVER_LIMIT; 0 = no limit
-       8 ack            "1" = delete at once what is received
+       8 ack            "1" = delete at once what is received; "c" behind it: look at the settings themselves, which may
+                        be damaged, and not at `quick`
        9... members of `inflight` to delete first: what the caller has finished
-RETURN {member, record, ..., topology}: messages, all received for the first time in this delivery cycle, by members
-       that end with the present time (ms); else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, {member,
-       receives, record, ...}}, where receives is 0 for the first time in this cycle. If receipts of argument 9 are
-       refused it is always the second form, with {status ...} of delete_message.lua behind it.
+RETURN {member, record, ... [, topology]}: messages, all received for the first time in this delivery cycle, by members
+       that end with the present time (ms), and the topology unless it is ""; else {now_ms, topology, wake_at_ms,
+       wait_until_ms, missing_dlq, {member, receives, record, ...}}, where receives is 0 for the first time in this
+       cycle. If receipts of argument 9 are refused it is always the second form, with {status ...} of
+       delete_message.lua behind it.
        member: of `inflight` (lib/message.lua). topology changes when the queue's partitions do. wake_at_ms: 0 nothing
        to do, {wake_at_ms, look_at_ms} the caller has a duty (lib/wakeups.lua), now_ms it comes again at once, -1 it is
        at flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet
@@ -35,21 +37,31 @@ BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, ready, store, inflight, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local number, count, wait, flight_limit, acks = ARGV[1], ARGV[3], ARGV[5], ARGV[7], ARGV[8] == "1"
+local number, count, wait, flight_limit, options = ARGV[1], ARGV[3], ARGV[5], ARGV[7], ARGV[8]
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
+local acks = options == "1" or options == "1c"
 
-local visibility, retention, special, topology =
-  unpack(call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "special", "topology"))
-if not visibility then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 or #retention > 10 then
-  return require("lib.damaged").settings(meta)
+-- One field while nothing is out of the ordinary, else many.
+local visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted
+local quick = (options == "" or options == "1") and call("HGET", meta, "quick")
+if quick then
+  visibility, retention, topology = string.match(quick, "^(%d+) (%d+) (.*)$")
 end
-topology = topology or ""
+if not visibility then
+  visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted = unpack(call("HMGET", meta,
+    "VisibilityTimeout", "MessageRetentionPeriod", "topology", "fair", "paused", "paused_groups", "delays", "large",
+    "unsorted"))
+  if not visibility then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 or #retention > 10 then
+    return require("lib.damaged").settings(meta)
+  end
+  topology = topology or ""
+end
 local base = string.sub(meta, 1, -5)
 local now_us, now = require("lib.clock")(ARGV[2], true)
 local now_ms = now + 0 -- cheaper than tonumber()
-local visibility_ms = tonumber(ARGV[4]) or visibility * 1000
+local visibility_ms = ARGV[4] == "" and visibility * 1000 or ARGV[4] + 0
 local visible_ms = now_ms -- late, but never early
 if visibility_ms > 0 then
   visible_ms = now_ms + visibility_ms + (string.sub(now_us, -3) == "000" and 0 or 1)
@@ -69,18 +81,14 @@ if reply then
 end
 
 -- All calls that are not common take one other path: at once, or with what they took from the list.
-local fair, paused, paused_groups, delays, large, unsorted
-if special then
-  fair, paused, paused_groups, delays, large, unsorted =
-    unpack(call("HMGET", meta, "fair", "paused", "paused_groups", "delays", "large", "unsorted"))
-end
 local is_limited = flight_limit ~= "0" and call("ZCARD", inflight) >= tonumber(flight_limit)
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(flight_limit)
 local is_common = not (is_limited or fair or paused or delays or large or unsorted)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 local messages = is_common and (call("LPOP", ready, count == "1" and "2" or 2 * count) or {}) or nil
-local score, scores = string.format("%d001", visible_ms), {} -- lib/score.lua
+local score = string.format("%d001", visible_ms) -- lib/score.lua
 local head, tail = messages and messages[1], messages and messages[#messages - 1] -- before their keys become members
+local scores = is_common and {unpack(messages)} or {} -- as large as it will be
 local waited = head and now_ms - (tonumber(string.sub(head, 1, 13)) or now_ms) or 0
 is_common = is_common and waited <= retention_ms -- else it has expired
 for i = 1, is_common and #messages or 0, 2 do
@@ -100,6 +108,7 @@ if not is_common then
     meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms,
     oldest = string.format("%d", now_ms - retention_ms), fair = fair, paused = paused, paused_groups = paused_groups,
     has_delayed = delays, large = large, is_limited = is_limited, popped = messages, refused = refused,
+    acks = acks,
   })
 elseif #messages == 0 then
   reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6])
@@ -112,7 +121,7 @@ if not acks then
     return require("lib.damaged").put_back(ready, messages, kept)
   end
   call("ZADD", inflight, unpack(scores))
-  local saved = #scores == 2 and score .. scores[2] or cmsgpack.pack(scores) -- lib/replay.lua
+  local saved = #scores == 2 and score .. scores[2] or "*" .. table.concat(scores) -- lib/replay.lua
   if is_repeated then
     require("lib.idempotency").save(slot, number, saved)
   else
@@ -127,7 +136,7 @@ if not is_even then
   is_even = select(2, math.frexp(least > 0 and least or 0)) == power
 end
 if is_even then
-  redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), #scores == 2 and "1" or #scores / 2)
+  redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), #scores == 2 * count and count or #scores / 2)
 else
   pcall(require("lib.first_receives"), base, now_ms, messages, 2)
 end
@@ -137,7 +146,9 @@ end
 if call("EXISTS", wakeups) == 0 then -- a waiter may be blocked
   require("lib.wake_next")(base, now_ms, false)
 end
-messages[#messages + 1] = topology
+if topology ~= "" then
+  messages[#messages + 1] = topology
+end
 if acks then
   require("lib.idempotency").save(slot, number, "=" .. cmsgpack.pack(messages))
 end

@@ -21,7 +21,7 @@ BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, ready, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local size, options, tail = tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local size, options, tail = ARGV[2], ARGV[3], ARGV[4]
 local SLOT_MS = "120000" -- lib/idempotency.lua
 
 -- Common are messages that are visible at once, without group and deduplication, to a plain queue (lib/settings.lua).
@@ -31,16 +31,15 @@ if not size_limit or options ~= "2" then
   ARGV[3] = first
   return require("lib.idempotency").run(require("lib.send_slow"), tail .. repeated)
 end
-local limit, topology, counts_bytes = tonumber(size_limit), nil, false
-if not limit then -- it counts bytes, or is the home of several partitions
-  local number, plus, slash = string.match(size_limit, "^(%d+)(%+?)(/?)$")
-  limit, counts_bytes = tonumber(number), plus ~= ""
-  topology = slash ~= "" and call("HGET", meta, "topology") or nil
-end
-if size > limit then
-  return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
-elseif size > 4096 then
-  require("lib.large").note(string.match(meta, ".*:"), size)
+local topology, counts_bytes = nil, false
+if #size > 3 or #size_limit < 4 or string.find(size_limit, "[+/]") then -- else it is small, and there is no more to do
+  local limit, plus, told = string.match(size_limit, "^(%d+)(%+?)/?(.*)$")
+  counts_bytes, topology = plus ~= "", told ~= "" and told or nil
+  if tonumber(size) > tonumber(limit) then
+    return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
+  elseif tonumber(size) > 4096 then
+    require("lib.large").note(string.match(meta, ".*:"), tonumber(size))
+  end
 end
 local now_us = require("lib.clock")(ARGV[1])
 local key = now_us .. tail -- of the first message, after whose tail the call is named

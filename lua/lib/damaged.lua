@@ -39,7 +39,8 @@ local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, Deduplica
   Partitions = 9, dlq_missing_until = 16, ids_until = 16, longest_window = 16, purged_us = 16, large = 12, last = 16}
 -- Values of other forms.
 local forms = {
-  {"plain", "^%d+%+?/?$", "a whole number"},
+  {"plain", "^%d+%+?/?[%d:]*$", "a whole number, and + or / with a topology behind it"},
+  {"quick", "^%d+ %d+ [%d:]*$", "two whole numbers and a topology"},
   {"partition", "^%d+/%d+/?%d*$", "NUMBER/COUNT or NUMBER/COUNT/BEFORE"},
   {"partition_state", "^%d+/?%d*$", "COUNT or COUNT/BEFORE"},
   {"topology", "^%d+:%d+:?%d*$", "CREATED:COUNT:BEFORE"},

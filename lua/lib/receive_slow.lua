@@ -436,7 +436,7 @@ end
 
 -- `r` is what the script knows of the call; what the functions above share is added to it.
 return function(r)
-  local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[8] == "1"
+  local slot, number, n, wait, waiter, acks = KEYS[1], ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[6], r.acks
   local has_waited = string.find(wait, "^%d") ~= nil -- then it may have a duty
   local function nothing(why, missing_dlq)
     local nothing_received = require("lib.wakeups").nothing_received

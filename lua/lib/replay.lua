@@ -2,7 +2,8 @@
 A receive whose caller got no answer is repeated: it gets the same messages, those that were not touched since. The
 caller's slot (lib/idempotency.lua) holds one of these answers:
 
-  SCORE MEMBER  what was handed out, as it is in `inflight`; packed if there are several messages
+  SCORE MEMBER  what was handed out, as it is in `inflight`; packed if there are several messages, or
+  *SCORE MEMBER SCORE MEMBER ...  the same, of a standard queue whose members have no group and no past
   =REPLY        the whole reply, packed: its messages were deleted at once, or (FIFO) stay visible
   ?             the same, but it is large and the messages are still there: it receives anew
   !             the same, but the caller has it (forget_answer.lua): this is an attempt that arrives late
@@ -12,6 +13,7 @@ local idempotency = require("lib.idempotency")
 local replay = {}
 
 local LARGE = 8192 -- bytes
+local SCORE, MEMBER = 16, 37 -- characters of a score, and of a member without group and past
 
 -- Keep a whole reply.
 function replay.save_reply(slot, number, reply, are_gone)
@@ -21,9 +23,17 @@ end
 
 -- The messages of an answer that are in flight as they were, {{score =, member =} ...}; and all of its members.
 local function still_held(base, answer)
-  local held, members = {}, {}
-  local scores = string.find(answer, "^%d") and {string.sub(answer, 1, 16), string.sub(answer, 17)}
-    or cmsgpack.unpack(answer)
+  local held, members, scores = {}, {}, {}
+  if string.find(answer, "^%d") then
+    scores = {string.sub(answer, 1, SCORE), string.sub(answer, SCORE + 1)}
+  elseif string.find(answer, "^*") then
+    for at = 2, #answer, SCORE + MEMBER do
+      scores[#scores + 1] = string.sub(answer, at, at + SCORE - 1)
+      scores[#scores + 1] = string.sub(answer, at + SCORE, at + SCORE + MEMBER - 1)
+    end
+  else
+    scores = cmsgpack.unpack(answer)
+  end
   for i = 2, #scores, 2 do
     members[#members + 1] = scores[i]
   end
@@ -109,11 +119,11 @@ function replay.with_refused(reply, refused)
     reply[#reply + 1] = refused
     return reply
   end
-  local messages = {}
-  for i = 1, #reply - 1, 2 do
+  local topology, messages = #reply % 2 == 1 and table.remove(reply) or "", {}
+  for i = 1, #reply, 2 do
     messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = reply[i], 0, reply[i + 1]
   end
-  return {tonumber(string.sub(reply[1], -13)), reply[#reply], 0, 0, "", messages, refused}
+  return {tonumber(string.sub(reply[1], -13)), topology, 0, 0, "", messages, refused}
 end
 
 return replay

@@ -6,7 +6,8 @@ derive or keep:
   special            there is something that the common paths do not handle: a queue delay, fair groups, a pause, a
                      deduplication window, partitions, delayed messages, large records, unsorted lists
   plain              MaximumMessageSize, while a send without options needs to know nothing else but what is behind it:
-                     "+" = it counts its bytes (Metrics = full), "/" = it tells the topology
+                     "+" = it counts its bytes (Metrics = full), "/TOPOLOGY" = it tells that
+  quick              "VisibilityTimeout MessageRetentionPeriod topology", while a receive needs to know nothing else
   delays             some message is or was delayed
   large              lib/large.lua
   unsorted           lists are not in the order of ids any more
@@ -31,11 +32,12 @@ function settings.write(base, changes, removals)
   settings.mark(base)
 end
 
--- Keep `special` and `plain` true.
+-- Keep `special`, `plain` and `quick` true.
 function settings.mark(base)
   local meta = base .. "meta"
-  local size, metrics, delay, window, fair, partition, other = unpack(redis.call("HMGET", meta, "MaximumMessageSize",
-    "Metrics", "DelaySeconds", "DeduplicationWindow", "fair", "partition"))
+  local size, metrics, delay, window, fair, partition, topology, visibility, retention, other = unpack(redis.call(
+    "HMGET", meta, "MaximumMessageSize", "Metrics", "DelaySeconds", "DeduplicationWindow", "fair", "partition",
+    "topology", "VisibilityTimeout", "MessageRetentionPeriod"))
   for _, value in ipairs(redis.call("HMGET", meta, "paused", "paused_groups", "delays", "large", "unsorted")) do
     other = other or value
   end
@@ -47,9 +49,16 @@ function settings.mark(base)
   end
   if size and not delay and not fair then
     local is_home = string.sub(partition or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
-    redis.call("HSET", meta, "plain", size .. (metrics == "full" and "+" or "") .. (is_home and "/" or ""))
+    local told = is_home and "/" .. (topology or "") or ""
+    redis.call("HSET", meta, "plain", size .. (metrics == "full" and "+" or "") .. told)
   else
     redis.call("HDEL", meta, "plain")
+  end
+  local quick = (visibility or "") .. " " .. (retention or "") .. " " .. (topology or "")
+  if not fair and not other and string.find(quick, "^%d+ %d+ ") and #visibility <= 10 and #retention <= 10 then
+    redis.call("HSET", meta, "quick", quick)
+  else
+    redis.call("HDEL", meta, "quick")
   end
 end
 

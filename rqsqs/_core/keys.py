@@ -36,11 +36,14 @@ class Partition:
         tag: hash tag, `NAME/NUMBER` of the queue or, for a shard of dead letters, of their source.
         wakeups, backup: the wakeup lists (lua/lib/wakeups.lua).
         waits_on: the first of these, as waiters name it.
+        received: counts receives, of which one in many looks whether the settings are damaged.
         node: 64 bits of its name's hash; some of them go into MessageIds.
         found_keys: what keys() has found.
     """
 
-    __slots__ = ("backup", "base", "found_keys", "is_fifo", "node", "queue", "space", "tag", "waits_on", "wakeups")
+    __slots__ = (
+        "backup", "base", "found_keys", "is_fifo", "node", "queue", "received", "space", "tag", "waits_on", "wakeups"
+    )  # fmt: skip
 
     def __init__(self, space: Keyspace, queue: str, tag: str) -> None:
         self.space = space
@@ -51,6 +54,7 @@ class Partition:
         self.wakeups = self.base + "wakeups"
         self.backup = self.base + "backup"
         self.waits_on = (self.wakeups,)
+        self.received = 0
         self.node = int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest(), "big")
         self.found_keys: dict[str, tuple[str, ...]] = {}
 

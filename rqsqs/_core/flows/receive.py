@@ -127,18 +127,22 @@ class Receive(Operation):
                 self.args += (r.key, r.group, r.receives)
         else:
             self.script, names = "receive_message", operations.RECEIVE
+            if not p.received % operations.CHECK_EVERY:
+                self.args = (*self.args[:-1], self.args[-1] + "c")
             for d in finished:
                 self.args += (d.key,)
         self.keys = p.found_keys.get(names) or p.keys(names)
 
     def parse(self, reply: Any) -> Any:
         """The messages, or a flow where there is more to do."""
-        q = self._queue
-        if type(reply[0]) is bytes and reply[-1] == q.topology and not q.is_fifo:  # messages, and nothing else to tell
+        q, n = self._queue, len(reply)
+        q.home.received += 1
+        # messages, and nothing else to tell
+        if type(reply[0]) is bytes and (reply[-1] if n % 2 else b"") == q.topology and not q.is_fifo:
             p, received_ms = q.home, reply[0][-13:].decode()
             now_ms, found = int(received_ms), []
             try:
-                for i in range(0, len(reply) - 1, 2):
+                for i in range(0, n - 1, 2):
                     key, record = reply[i].decode(), reply[i + 1]
                     kind, body = unpackb(record, strict_map_key=False)
                     if not (key[:16].isdigit() and key[21:24].isdigit()):

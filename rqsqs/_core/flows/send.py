@@ -25,7 +25,6 @@ from rqsqs.errors import (
 from rqsqs.limits import Limits
 from rqsqs.models import Durability, FailedEntry
 
-CHECK_EVERY = 1024  # the first send, and then every 1,024th, checks whether the settings of the queue are damaged
 TURNS = 10  # attempts to send to partitions that are being changed
 PATIENT_TURNS = 2  # attempts after which an interrupted resharding is completed
 ASK_AFTER = 256  # messages that no longer belonged to their old place, after which a sender asks whether any does
@@ -56,7 +55,7 @@ class SendOne(Operation):
         self.keys = p.found_keys.get(operations.SEND) or p.keys(operations.SEND)
         clock = p.space.clock
         now = "" if clock is None else p.space.now_us()
-        self.args = (now, str(size), "2" if q.checked % CHECK_EVERY else "2c", name, record)
+        self.args = (now, str(size), "2" if q.checked % operations.CHECK_EVERY else "2c", name, record)
 
     def parse(self, reply: Any) -> Any:
         """The SentMessage, or a flow where there is more to do."""
@@ -103,7 +102,7 @@ class SendWithOptions(SendOne):
     def __init__(self, q: QueueRef, limits: Limits, message: Outgoing) -> None:
         self._queue, self._limits, self._message, self._size = q, limits, message, message.size
         self._partition = q.home
-        check = q.checked % CHECK_EVERY == 0
+        check = q.checked % operations.CHECK_EVERY == 0
         sending = operations.send_messages(q.home, (message,), limits, check=check)
         self.script, self.keys, self.args = sending.script, sending.keys, sending.args
         self.repeat_mark, self._read = sending.repeat_mark, sending.parse
@@ -259,7 +258,7 @@ def _send_to(
         return (yield from _send_parts(q, p, parts, limits, token, durability))
     news: list[bytes] = []
     try:
-        check = q.checked % CHECK_EVERY == 0
+        check = q.checked % operations.CHECK_EVERY == 0
         sent: Any = yield operations.send_messages(p, batch, limits, news, token, durability, check=check)
         q.checked += 1
         if durability is not None:

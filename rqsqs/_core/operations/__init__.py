@@ -1,6 +1,7 @@
 """What scripts are asked to do: builders of their arguments and parsers of their replies, one module per subject."""
 
 from rqsqs._core.operations.receive import (
+    CHECK_EVERY,
     RECEIVE,
     RECEIVE_FIFO,
     Received,

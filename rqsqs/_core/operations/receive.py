@@ -20,6 +20,7 @@ from rqsqs.limits import Limits
 log = logging.getLogger("rqsqs.damage")
 RECEIVE = "meta ready store inflight wakeups"
 RECEIVE_FIFO = "meta available inflight state wakeups"
+CHECK_EVERY = 1024  # the first send and receive, and then every 1,024th, look whether the queue is damaged
 
 
 class Received:
@@ -51,7 +52,7 @@ class Received:
         if isinstance(reply[0], bytes):  # messages, and nothing else to tell
             now = (reply.pop() if partition.is_fifo else reply[0][-13:]).decode()
             self.now_ms = int(now)
-            self.topology: bytes = reply.pop()
+            self.topology: bytes = reply.pop() if partition.is_fifo or len(reply) % 2 else b""
             self.wake_at_ms = self.wait_until_ms = self.look_at_ms = 0
             self.missing_dlq = ""
             self.messages = _fifo(partition, reply, now) if partition.is_fifo else _fresh(partition, reply, now)
@@ -93,13 +94,14 @@ def receive_messages(
         wait,
         waiter,
         str(limits.in_flight),
-        "1" if delete else "",
     )
+    ack = "1" if delete else ""
 
     def parse(reply: list[Any]) -> Received:
         has_statuses = p.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes))  # else none is refused
         if finished and statuses is not None and has_statuses:
             statuses[:] = reply.pop()
+        p.received += 1
         return Received(p, reply)
 
     def undo(got: Received) -> list[Operation]:
@@ -108,9 +110,10 @@ def receive_messages(
     if p.is_fifo:
         strict = "1" if limits.strict else ""
         finished_args = (a for r in finished for a in (r.key, r.group, r.receives))
-        args = (*args, attempt_id or "", strict, str(per_group), *finished_args)
+        args = (*args, ack, attempt_id or "", strict, str(per_group), *finished_args)
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo, keeps_answer=delete)
-    args = (*args, *[r.key for r in finished])
+    options = ack if p.received % CHECK_EVERY else ack + "c"
+    args = (*args, options, *[r.key for r in finished])
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo, keeps_answer=delete)
 
 

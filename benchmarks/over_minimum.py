@@ -1,0 +1,53 @@
+"""A standard queue call by call beside the minimum of redis calls: `python benchmarks/instructions.py --minimum`."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+
+from benchmarks import scripts
+from benchmarks.instructions import counted
+from benchmarks.minimal import Minimal
+from benchmarks.processes import awake
+from benchmarks.server import Bench
+from tests.servers import Kind
+
+BACKLOG = 1000
+CALLS = 100  # of each kind in turn
+COLUMNS = ("minimum", "ratio", "over kept")
+
+
+def _loads(bench: Bench) -> dict[str, scripts.Cycles]:
+    return {
+        "standard": scripts.Load(bench, "standard", BACKLOG),
+        "minimum": Minimal(bench, BACKLOG, scripts.BODY),
+        "kept": Minimal(bench, BACKLOG, scripts.BODY, is_kept=True),
+    }
+
+
+def measure(kind: Kind, seconds: float = 20) -> list[list[str]]:
+    """Rows: each call in instructions, and in µs of a server without valgrind; then over the minimum, and over the
+    minimum that keeps answers and counts."""
+    counts: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+    with counted(kind) as (server, take), Bench(kind, server) as bench:
+        loads = _loads(bench)
+        for turn, batch, (name, load) in itertools.product(range(6), (1, 10), loads.items()):
+            take()
+            for step, _ in load.cycle(batch, CALLS * batch):
+                count = take()
+                if turn:  # the first one warms up
+                    counts[name, step, batch].append(count)
+    with Bench(kind) as bench, awake():
+        samples = scripts.measure(bench, seconds, _loads(bench))
+    rows = [["step", "batch", "instructions", *COLUMNS, "µs", *COLUMNS]]
+    for batch, step in itertools.product((1, 10), scripts.STEPS):
+        cells = []
+        for digits, found in (
+            (0, [statistics.mean(counts[name, step, batch]) / CALLS for name in loads]),
+            (2, [samples[name, step, batch].low * batch for name in loads]),
+        ):
+            ours, least, kept = found
+            cells += [f"{ours:,.{digits}f}", f"{least:,.{digits}f}", f"{ours / least:.2f}", f"{ours / kept:.2f}"]
+        rows.append([step, str(batch), *cells])
+    return rows
