@@ -86,54 +86,74 @@ local is_common = not (is_repeated or acks or attempt_id ~= "" or visibility_ms 
 local messages, scores, new_states = {}, {}, {} -- what is handed out: the reply, for `inflight`, for `state`
 local score, state = string.format("%d001", visible_ms), "1/" .. now .. "/" .. now_us -- lib/score.lua, lib/fifo.lua
 local steps, room = CALLS - (statuses and 8 * #statuses or 0), BYTES -- a deletion counts as 8 calls
-local group, since
-while is_common and #scores < 2 * count and steps > 0 and room > 0 do
-  steps = steps - 4
-  group, since = unpack(call("ZPOPMIN", available))
+local popped, p, odd = {}, 1, nil -- group, since ...; the next one in it; the first group that is not common
+local is_over, rooms = not is_common, {} -- group -> room before it was read
+while not is_over and #scores < 2 * count and steps > 0 and room > 0 do
+  if not popped[p] and (p == 1 or large) then
+    local group, since = unpack(call("ZPOPMIN", available))
+    popped[p], popped[p + 1] = group, since
+  elseif not popped[p] then -- as many as will do if they are like those before
+    local wanted = math.ceil((2 * count - #scores) * (p - 1) / 2 / math.max(#scores, 1))
+    local more = call("ZPOPMIN", available, wanted)
+    for i = 1, #more do
+      popped[#popped + 1] = more[i]
+    end
+  end
+  local group = popped[p]
   if not group then
     break
   end
-  local wanted = count - #scores / 2
+  local wanted, list = count - #scores / 2, base .. "group:" .. group
   if per_group > 0 and per_group < wanted then
     wanted = per_group
   end
-  local list = base .. "group:" .. group
   local entries
   if large then
+    rooms[group] = room
     entries, room, steps = require("lib.large").range(large, list, wanted, room, steps)
   else
     entries = call("LRANGE", list, "0", wanted == 1 and "1" or 2 * wanted - 1)
   end
-  local stamps, members = {}, {}
   for i = 1, #entries, 2 do
-    local stamp = entries[i]
+    local stamp, n, m = entries[i], #messages, #scores
     if #stamp ~= 16 or i == 1 and stamp < oldest then -- delayed, a dead letter (lib/fifo_key.lua), or expired
-      is_common = false
+      odd, is_over = group, true
       break
     end
-    stamps[#stamps + 1], members[#members + 1] = stamp, stamp .. group
+    messages[n + 1], messages[n + 2], messages[n + 3], messages[n + 4] = stamp, group, "", entries[i + 1]
+    new_states[m + 1], new_states[m + 2] = stamp, state
+    scores[m + 1], scores[m + 2] = score, stamp .. group
   end
-  if is_common then -- unless one was received before
-    local old_states = call("HMGET", states, unpack(stamps))
-    local flights = stamps[2] and call("ZMSCORE", inflight, unpack(members)) or {}
-    for i = 1, #stamps do
-      is_common = is_common and not old_states[i] and not flights[i]
+  p, steps = p + 2, steps - 2
+end
+-- Was one received before? What is in flight has a state, too.
+if #scores == 2 then
+  if call("HSETNX", states, new_states[1], state) == 0 then
+    odd = messages[2]
+  end
+elseif #scores > 0 then
+  local stamps = {}
+  for i = 1, #new_states, 2 do
+    stamps[#stamps + 1] = new_states[i]
+  end
+  local old_states = call("HMGET", states, unpack(stamps))
+  for i = 1, #stamps do
+    if old_states[i] then
+      odd = messages[4 * i - 2]
+      break
     end
   end
-  for i = 1, is_common and #stamps or 0 do
-    local n, m = #messages, #scores
-    messages[n + 1], messages[n + 2], messages[n + 3], messages[n + 4] = stamps[i], group, "", entries[2 * i]
-    new_states[m + 1], new_states[m + 2] = stamps[i], state
-    scores[m + 1], scores[m + 2] = score, members[i]
-  end
+end
+if odd then
+  is_common, room = false, rooms[odd] or room -- it is read once more
 end
 if not is_common then
   return require("lib.receive_slow_fifo")({
     meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, now_us = now_us, oldest = oldest,
     visibility_ms = visibility_ms, visible_ms = visible_ms, paused = paused, delay_ms = (delay or 0) * 1000,
     delays = delays, large = large, is_limited = is_limited, statuses = statuses, steps = steps, room = room,
-    popped = group, since = since, messages = messages, scores = scores, states = new_states,
-    first_score = score, first_state = state,
+    popped = popped, odd = odd, messages = messages, scores = scores, states = new_states, first_score = score,
+    first_state = state,
   })
 end
 
@@ -142,7 +162,16 @@ if #scores == 0 then
   reply[#reply + 1] = statuses
   return reply
 end
-call("HSET", states, unpack(new_states))
+if popped[p] then -- more than could be served
+  local back = {}
+  for i = p, #popped, 2 do
+    back[#back + 1], back[#back + 2] = popped[i + 1], popped[i]
+  end
+  call("ZADD", available, unpack(back))
+end
+if #scores > 2 then
+  call("HSET", states, unpack(new_states))
+end
 call("ZADD", inflight, unpack(scores))
 call("SET", slot, (#scores == 2 and score .. scores[2] or cmsgpack.pack(scores)) .. number, "PX", SLOT_MS)
 if #scores == 2 then -- its dwell time (lib/counting.lua)

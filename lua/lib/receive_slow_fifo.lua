@@ -2,7 +2,8 @@
 The slow path of receive_message_fifo.lua, whose KEYS and ARGV these are: limits, pauses, repetitions, attempts,
 deletion at once, what became visible; and groups with messages that were received before, delayed, expired, are dead
 letters or in flight further on. `r` is what the script knows of the call; what the functions share is added to it.
-r.messages, r.scores and r.states have what common groups gave; r.popped is the first other one.
+r.messages, r.scores and r.states have what common groups gave. r.odd is the first other one, if there is one: it is in
+r.popped {group, since ...}, whatever common groups were popped in the same turn.
 ]]
 local fifo_key = require("lib.fifo_key")
 local counting = require("lib.counting")
@@ -145,12 +146,33 @@ local function serve(r, group, n)
   return (kept == 0 or r.visibility_ms == 0) and (r.delivered > delivered or #gone > 0 or not is_stopped)
 end
 
--- Hand out up to n messages, group after group.
-local function take(r, n, per_group)
+-- Give back what the common path took of the odd group and of those behind it. Returns the odd group (nil = none), and
+-- since when it is available: it is the next one, the others are popped again.
+local function take_back(r)
+  local is_back, back, group, since = {}, {}, nil, nil
+  for i = 1, #r.popped, 2 do
+    if group then
+      back[#back + 1], back[#back + 2] = r.popped[i + 1], r.popped[i]
+    elseif r.popped[i] == r.odd then
+      group, since = r.odd, r.popped[i + 1]
+    end
+    is_back[r.popped[i]] = group ~= nil
+  end
+  if back[1] then
+    redis.call("ZADD", r.base .. "available", unpack(back))
+  end
+  while is_back[r.messages[#r.messages - 2]] do
+    for _, list in ipairs({r.messages, r.messages, r.scores, r.states}) do
+      list[#list], list[#list - 1] = nil, nil
+    end
+  end
+  return group, since
+end
+
+-- Hand out up to n messages, group after group; the next one may be popped already.
+local function take(r, n, per_group, group, since)
   local unlocked = {}
   while r.delivered < n and r.steps > 0 and r.room > 0 do
-    local group, since = r.popped, r.since
-    r.popped = nil
     if not group then
       group, since = unpack(redis.call("ZPOPMIN", r.base .. "available"))
     end
@@ -160,7 +182,6 @@ local function take(r, n, per_group)
     local delivered, wanted = r.delivered, n - r.delivered
     local is_unlocked = serve(r, group, per_group > 0 and math.min(per_group, wanted) or wanted)
     if r.missing_dlq ~= "" then
-      redis.call("ZADD", r.base .. "available", since, group)
       break
     elseif is_unlocked and r.delivered == delivered then -- what stands behind the dropped ones has its turn
       local is_empty = require("lib.make_available")(r.base, group, since) == nil
@@ -169,6 +190,10 @@ local function take(r, n, per_group)
       unlocked[#unlocked + 1] = group
       r.steps = r.steps - 2 -- at the end: LINDEX, and ZSCORE of a delayed head
     end
+    group = nil
+  end
+  if group then -- it was not served
+    redis.call("ZADD", r.base .. "available", since, group)
   end
   if r.removed > 0 then
     redis.call("HINCRBY", r.meta, "messages", -r.removed)
@@ -196,6 +221,7 @@ end
 
 return function(r)
   local count, wait, waiter, attempt_id, per_group = tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[11])
+  local group, since = take_back(r)
   r.acks = ARGV[8] == "1"
   r.delivered, r.removed, r.missing_dlq, r.stats = #r.scores / 2, 0, "", {}
   for i = 1, #r.messages, 4 do
@@ -222,7 +248,7 @@ return function(r)
     return reply
   end
 
-  take(r, count, per_group)
+  take(r, count, per_group, group, since)
   if r.delivered == 0 then
     local why = r.is_limited and "limited" or r.paused and "paused"
       or (has_more or r.steps <= 0 or r.room <= 0) and "again" or nil

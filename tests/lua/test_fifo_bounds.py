@@ -102,3 +102,52 @@ def test_a_count_of_many_groups_is_bounded(engine: Engine) -> None:
         if more < 0:
             break
     assert engine.counts(q) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("returned", [0, 2])
+def test_a_group_of_more_bytes_than_a_call_carries_is_served_after_a_message_came_back(
+    engine: Engine, returned: int
+) -> None:
+    q = engine.queue("q.fifo")
+    for n in range(6):
+        engine.send(q, f"{n}" + "x" * (MIB - 200), group="g")
+    got = engine.receive(q, returned + 1)
+    engine.run(flows.change_visibility(q, [(d.receipt_handle, 0) for d in reversed(got)], NATIVE))
+    bodies: list[str] = []
+    for _ in range(6):
+        found = engine.receive(q, 10)
+        bodies += [d.body[:1] for d in found]
+        engine.delete(q, *found)
+    assert bodies == ["0", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("odd", ["none", "delayed", "received", "expired"])
+def test_groups_that_are_popped_together_are_served_in_their_order(engine: Engine, odd: str) -> None:
+    q = engine.queue("q.fifo", MessageRetentionPeriod="60")
+    names: list[str] = [f"g{i}" for i in range(8)]
+    expected: list[str] = []
+    if odd == "received":  # and visible again before the others were sent
+        engine.send(q, "old", "g4", "g4 again", group="g4")
+        (got,) = engine.receive(q, 1)
+        engine.run(flows.change_visibility(q, [(got.receipt_handle, 0)], NATIVE))
+        names.remove("g4")
+        expected += ["old", "g4", "g4 again"]
+    elif odd == "expired":
+        engine.send(q, "old", group="g4")
+        engine.clock.advance_ms(59_500)
+    for name in names:
+        engine.clock.advance_ms(10)
+        if odd == "delayed" and name == "g4":
+            engine.send(q, name, group=name)
+            engine.send(q, "late", group=name, delay_ms=5000)
+            expected.append(name)
+        else:
+            engine.send(q, name, f"{name} again", group=name)
+            expected += [name, f"{name} again"]
+    engine.clock.advance_ms(1000)
+    assert engine.bodies(q, 4) == expected[:4]
+    cut = expected[3].split()[0]  # the rest of this group waits
+    left = [text for text in expected[4:] if not text.startswith(cut)]
+    assert engine.bodies(q, 9) == left[:9]
+    cut = left[8].split()[0]
+    assert engine.bodies(q, 10) == [text for text in left[9:] if not text.startswith(cut)]
