@@ -24,9 +24,9 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
        10 strict        as in delete_message_fifo.lua
        11 per_group     how many messages of one group at most; 0 = no limit
        12... key, group, receives of each message to delete first: what the caller has finished
-RETURN {key, group, history, record, ..., topology, now_ms}: messages; else {now_ms, topology, wake_at_ms,
-       wait_until_ms, missing_dlq, {key, group, history, record ...}}. If messages were to be deleted, {status ...} of
-       delete_message_fifo.lua comes last in either form.
+RETURN {key, group, record, ..., topology, now_ms}: messages, all received for the first time in this delivery cycle;
+       else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, {key, group, history, record ...}}. If messages
+       were to be deleted, {status ...} of delete_message_fifo.lua comes last in either form.
        history: "" for the first receive of this cycle, else N/first_ms/received_ms[/B] (lib/fifo.lua); the rest as in
        receive_message.lua
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
@@ -120,7 +120,7 @@ while not is_over and #scores < 2 * count and steps > 0 and room > 0 do
       odd, is_over = group, true
       break
     end
-    messages[n + 1], messages[n + 2], messages[n + 3], messages[n + 4] = stamp, group, "", entries[i + 1]
+    messages[n + 1], messages[n + 2], messages[n + 3] = stamp, group, entries[i + 1]
     new_states[m + 1], new_states[m + 2] = stamp, state
     scores[m + 1], scores[m + 2] = score, stamp .. group
   end
@@ -139,7 +139,7 @@ elseif #scores > 0 then
   local old_states = call("HMGET", states, unpack(stamps))
   for i = 1, #stamps do
     if old_states[i] then
-      odd = messages[4 * i - 2]
+      odd = messages[3 * i - 1]
       break
     end
   end
@@ -179,7 +179,7 @@ if #scores == 2 then -- its dwell time (lib/counting.lua)
   local _, power = math.frexp(waited > 0 and waited or 0)
   redis.pcall("HINCRBY", base .. "stats", string.char(64 + power), "1")
 else
-  pcall(require("lib.first_receives"), base, now_ms, messages, 4)
+  pcall(require("lib.first_receives"), base, now_ms, messages, 3)
 end
 if #wait == 13 and string.find(wait, "^%d") then -- it has waited before: it may have a duty
   require("lib.wakeups").leave(base, ARGV[6])

@@ -2,8 +2,8 @@
 The slow path of receive_message_fifo.lua, whose KEYS and ARGV these are: limits, pauses, repetitions, attempts,
 deletion at once, what became visible; and groups with messages that were received before, delayed, expired, are dead
 letters or in flight further on. `r` is what the script knows of the call; what the functions share is added to it.
-r.messages, r.scores and r.states have what common groups gave. r.odd is the first other one, if there is one: it is in
-r.popped {group, since ...}, whatever common groups were popped in the same turn.
+r.messages (key, group, record ...), r.scores and r.states have what common groups gave. r.odd is the first other one,
+if there is one; r.popped (group, since ...) has it and all that were popped.
 ]]
 local fifo_key = require("lib.fifo_key")
 local counting = require("lib.counting")
@@ -146,26 +146,33 @@ local function serve(r, group, n)
   return (kept == 0 or r.visibility_ms == 0) and (r.delivered > delivered or #gone > 0 or not is_stopped)
 end
 
--- Give back what the common path took of the odd group and of those behind it. Returns the odd group (nil = none), and
--- since when it is available: it is the next one, the others are popped again.
+-- Give back what the common path took of the odd group and of those behind it, and bring its messages into the form of
+-- this path. Returns the odd group (nil = none), which comes next, and since when it is available.
 local function take_back(r)
-  local is_back, back, group, since = {}, {}, nil, nil
+  local common, back, group, since = {}, {}, nil, nil
   for i = 1, #r.popped, 2 do
     if group then
       back[#back + 1], back[#back + 2] = r.popped[i + 1], r.popped[i]
     elseif r.popped[i] == r.odd then
       group, since = r.odd, r.popped[i + 1]
     end
-    is_back[r.popped[i]] = group ~= nil
+    common[r.popped[i]] = not group
   end
   if back[1] then
     redis.call("ZADD", r.base .. "available", unpack(back))
   end
-  while is_back[r.messages[#r.messages - 2]] do
-    for _, list in ipairs({r.messages, r.messages, r.scores, r.states}) do
-      list[#list], list[#list - 1] = nil, nil
+  local messages, kept = {}, 0
+  for i = 1, #r.messages, 3 do
+    if common[r.messages[i + 1]] then
+      messages[#messages + 1], messages[#messages + 2] = r.messages[i], r.messages[i + 1]
+      messages[#messages + 1], messages[#messages + 2] = "", r.messages[i + 2]
+      kept = kept + 2
     end
   end
+  for i = #r.scores, kept + 1, -1 do
+    r.scores[i], r.states[i] = nil, nil
+  end
+  r.messages = messages
   return group, since
 end
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rqsqs._core import portions
@@ -55,14 +56,15 @@ class Received:
             self.topology: bytes = reply.pop() if partition.is_fifo or len(reply) % 2 else b""
             self.wake_at_ms = self.wait_until_ms = self.look_at_ms = 0
             self.missing_dlq = ""
-            self.messages = _fifo(partition, reply, now) if partition.is_fifo else _fresh(partition, reply, now)
+            self.messages = _fresh_fifo(partition, reply, now) if partition.is_fifo else _fresh(partition, reply, now)
             return
         self.now_ms, self.topology, duty, self.wait_until_ms = reply[:4]
         self.wake_at_ms, self.look_at_ms = duty if isinstance(duty, list) else (duty, 0)
         self.missing_dlq = reply[4].decode()
         now = str(self.now_ms)
         if partition.is_fifo:
-            self.messages = _fifo(partition, reply[5], now)
+            flat = reply[5]
+            self.messages = _fifo(partition, zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True), now)
         else:
             self.messages = _of_any_stay(partition, reply[5], now)
 
@@ -203,24 +205,29 @@ def fifo_history(key: str) -> tuple[int | None, int, str | None]:
     return int(first) if first else None, int(total), source or None
 
 
-def _fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
+def _fresh_fifo(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
+    """Messages that were not received before in their delivery cycle."""
+    return _fifo(p, zip(flat[::3], flat[1::3], itertools.repeat(b""), flat[2::3]), now)
+
+
+def _fifo(p: Partition, found: Iterable[tuple[bytes, bytes, bytes, bytes]], now: str) -> list[Delivery]:
     messages = []
-    for i in range(0, len(flat), 4):
+    for packed_key, packed_group, past, record in found:
         try:
-            key, group = stamp_text(flat[i]), flat[i + 1].decode()
+            key, group = stamp_text(packed_key), packed_group.decode()
             receives, first, received, counted = 1, now, now, 1
-            if flat[i + 2]:
-                text, first, received, *returned = flat[i + 2].decode().split("/")
+            if past:
+                text, first, received, *returned = past.decode().split("/")
                 receives = counted = int(text)
                 if returned:  # it came back unbegun once
                     counted -= int(returned[0])
             first_before, before, source = fifo_history(key) if len(key) > 16 else (None, 0, None)
             first_ms = first_before or int(first)
         except UNREADABLE:
-            pass_over(p, f"group:{flat[i + 1]!r}", flat[i])
+            pass_over(p, f"group:{packed_group!r}", packed_key)
             continue
         total = before + counted
-        messages.append(Delivery(p, key, flat[i + 3], received, total, first_ms, receives, group, source, before))
+        messages.append(Delivery(p, key, record, received, total, first_ms, receives, group, source, before))
     return messages
 
 
