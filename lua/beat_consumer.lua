@@ -8,12 +8,12 @@ KEYS   1 meta        HASH  queue attributes
        3 heartbeats  ZSET  consumer -> until when it counts as alive (ms)
        4 consumers   HASH  consumer -> its description of itself, =CONSUMER -> what metrics need of it
        5 commands    HASH  consumer -> "drain" or "evict"
-ALSO   again:NAME stats
+ALSO   again:NAME stats timeline_callers
 ARGV   1 now_us       "" = the server's clock
        2 extension_ms what it holds stays invisible for this time from now, at least
        3 consumer     its name; "" = it is registered in another partition
        4 description  "" = it leaves; "=" = what it said last, and it holds nothing; else JSON, which begins with
-                      {"counted":"FIELD=NUMBER ...","state":STATE,"waiters":NUMBER
+                      {"counted":"FIELD=NUMBER ...","state":STATE,"waiters":NUMBER,"process":PROCESS
        5 life_ms      for how long it counts as alive; 0 = it leaves, with a last description
        6... member, receives of this delivery cycle per message that it holds
 RETURN {order, n ...}: order "" | "drain" | "evict" (nothing was prolonged) | "?" (to "=": it is not known, or not any
@@ -25,6 +25,7 @@ local meta, inflight, heartbeats, consumers, commands = unpack(KEYS)
 local extension_ms, consumer, description, life_ms = tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 local LAPSED_MS = 60000 -- a consumer that lapsed is listed for this time
 local KEPT_MS = "86400000" -- after the last heartbeat
+local MOST_CALLERS, CALLERS_KEPT_MS = 1000, "1209600000" -- two weeks
 if description == "=" then -- it is idle, as at its last beat: as few commands as can be
   local _, now = require("lib.clock")(ARGV[1], true)
   if redis.call("ZADD", heartbeats, "XX", "CH", string.format("%d", now + life_ms), consumer) == 0 then
@@ -32,7 +33,8 @@ if description == "=" then -- it is idle, as at its last beat: as few commands a
   end
   return {redis.call("HGET", commands, consumer) or ""}
 end
-if redis.call("HEXISTS", meta, "VisibilityTimeout") == 0 then
+local visibility, timeline = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "Timeline"))
+if not visibility then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
 local score = require("lib.score")
@@ -87,6 +89,14 @@ if consumer ~= "" then
     redis.call("ZADD", heartbeats, string.format("%d", now_ms + life_ms), consumer)
     local brief = string.format('{"state":"%s","waiters":%s}', state, waiters)
     redis.call("HSET", consumers, consumer, description, "=" .. consumer, brief)
+    local process = timeline and string.match(description, '^{[^}]-"process":"([%w_-]+)"')
+    if process then -- whose name stands in steps of timelines
+      local callers = base .. "timeline_callers"
+      if redis.call("HSET", callers, process, consumer) == 1 and redis.call("HLEN", callers) > MOST_CALLERS then
+        redis.call("DEL", callers)
+      end
+      redis.call("PEXPIRE", callers, CALLERS_KEPT_MS)
+    end
     for _, key in ipairs({heartbeats, consumers}) do
       redis.call("PEXPIRE", key, KEPT_MS)
     end

@@ -10,8 +10,8 @@ KEYS   1 meta     HASH    queue attributes
        5 delayed  ZSET    key or member -> due (ms * 1000) + receives
        6 wakeups  LIST    wakeup token
        7 timer    STRING  who wakes a waiter at the next due time
-ALSO   group:NAME again:NAME backup wake:WAITER moved outbox stats; of another queue: meta ready group:NAME fair_ring
-       paused wakeups stats
+ALSO   group:NAME again:NAME backup wake:WAITER moved outbox stats timeline; of another queue: meta ready group:NAME
+       fair_ring paused wakeups stats timeline
 ARGV   1 now_us  "" = the server's clock
        2 id      24 characters
        3 due     "" = cancel; "-" = delete, which counts as its receipt would; else when it becomes visible: "ms", or
@@ -33,8 +33,8 @@ return require("lib.idempotency").run(function()
 
   local meta, ready, store, inflight, delayed = unpack(KEYS)
   local id, due, is_ready_only = ARGV[2], ARGV[3], ARGV[4] == "1"
-  local visibility, unsorted, fair, largest =
-    unpack(redis.call("HMGET", meta, "VisibilityTimeout", "unsorted", "fair", "large"))
+  local visibility, unsorted, fair, largest, has_timeline =
+    unpack(redis.call("HMGET", meta, "VisibilityTimeout", "unsorted", "fair", "large", "Timeline"))
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -152,6 +152,13 @@ return require("lib.idempotency").run(function()
   local function count(what, by)
     counting.add(base, {[what] = by})
   end
+  local function record_step(kind, value)
+    if has_timeline then
+      local timeline = require("lib.timeline")
+      timeline.add(base, kind, id, value)
+      timeline.write(now_ms)
+    end
+  end
   if not record then -- damaged: nothing to hand out
     count("damaged_" .. counted_as, 1)
     return 0
@@ -163,6 +170,7 @@ return require("lib.idempotency").run(function()
     return move.go(key, message.group(key), record, past)
   elseif due == "-" then
     count("crossed", counted_as == "u" and 1 or 0) -- as what is received and deleted
+    record_step("k", "")
   elseif due ~= "" then
     -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
     local due_ms = math.max(require("lib.due").time(due, 0, now_us), now_ms)
@@ -177,9 +185,11 @@ return require("lib.idempotency").run(function()
     if redis.call("HSET", meta, "delays", "1") == 1 then
       require("lib.settings").mark(base)
     end
+    record_step("t", due_ms)
     require("lib.announce")(base, now_ms, due_ms <= now_ms, due_ms)
   else
     count("cancelled_" .. counted_as, 1)
+    record_step("c", "")
   end
   return 1
 end)

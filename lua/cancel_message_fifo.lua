@@ -9,8 +9,8 @@ KEYS   1 meta      HASH    queue attributes
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
        6 timer     STRING  who wakes a waiter at the next due time
-ALSO   group:NAME delayed postponed paused backup wake:WAITER moved outbox stats; of another queue: meta group:NAME
-       available inflight state delayed postponed paused wakeups stats
+ALSO   group:NAME delayed postponed paused backup wake:WAITER moved outbox stats timeline; of another queue: meta
+       group:NAME available inflight state delayed postponed paused wakeups stats timeline
 ARGV   1 now_us  "" = the server's clock
        2 stamp   16 digits
        3 due     "" = cancel; "-" = delete, which counts as its receipt would; else when it becomes visible: "ms", or
@@ -32,7 +32,8 @@ return require("lib.idempotency").run(function()
 
   local meta, available, inflight, states = unpack(KEYS)
   local stamp, due = ARGV[2], ARGV[3]
-  local visibility, delay, largest = unpack(redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds", "large"))
+  local visibility, delay, largest, has_timeline =
+    unpack(redis.call("HMGET", meta, "VisibilityTimeout", "DelaySeconds", "large", "Timeline"))
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   end
@@ -81,15 +82,24 @@ return require("lib.idempotency").run(function()
   end
   local removed = redis.call("ZREM", base .. "delayed", member) + redis.call("ZREM", base .. "postponed", member)
   local was_delayed = removed > 0
+  local function record_step(kind, value)
+    if has_timeline and not move then
+      local timeline = require("lib.timeline")
+      timeline.add(base, kind, stamp, value)
+      timeline.write(now_ms)
+    end
+  end
   if leaves then
     fifo.remove_at(list, index)
     redis.call("HDEL", states, stamp)
     redis.call("HINCRBY", meta, "messages", -1)
     local field = (move and "moved" or "cancelled") .. (state and "_r" or "_u")
+    record_step(is_deleted and "k" or "c", "")
     require("lib.counting").add(base, is_deleted and {crossed = state and 0 or 1} or {[field] = 1})
   else
     local due_ms = math.max(require("lib.due").time(due, 0, now_us), now_ms)
     local is_later = due_ms > now_ms
+    record_step("t", due_ms)
     local is_given = is_later or was_delayed -- else it is visible, as before
     local new_key = is_given and fifo_key.with_due(key, due_ms) or key
     redis.call("LSET", list, 2 * index, new_key)

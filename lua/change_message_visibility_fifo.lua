@@ -9,7 +9,7 @@ KEYS   1 meta      HASH    queue attributes
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
        6 timer     STRING  who wakes a waiter at the next due time
-ALSO   group:NAME delayed postponed paused backup wake:WAITER
+ALSO   group:NAME delayed postponed paused backup wake:WAITER timeline
 ARGV   1 now_us    "" = the server's clock
        2 total_ms  longest invisibility counted from the receive; 0 = no limit
        3... key, group, receives, received_ms, visibility_ms per message
@@ -25,7 +25,7 @@ return require("lib.idempotency").run(function()
   local now_us, now = require("lib.clock")(ARGV[1], true)
   local now_ms, base = tonumber(now), string.match(meta, ".*:")
   local total_ms = tonumber(ARGV[2])
-  local reply, earliest_ms, visible = {}, nil, false
+  local reply, earliest_ms, visible, is_recorded = {}, nil, false, false
 
   -- Is a message in flight by the receive that a receipt is of? Stamps and scores are cut as lib/fifo_key.lua and
   -- lib/score.lua do.
@@ -40,6 +40,10 @@ return require("lib.idempotency").run(function()
 
   for i = 3, #ARGV, 5 do
     local key, group, receives, received_ms, visibility_ms = unpack(ARGV, i, i + 4)
+    local is_marked = string.byte(key) == 126 -- lib/timeline.lua
+    if is_marked then
+      key = string.sub(key, 2)
+    end
     local stamp = string.sub(key, 1, 16)
     local member = stamp .. group
     local at = redis.call("ZSCORE", inflight, member)
@@ -59,10 +63,17 @@ return require("lib.idempotency").run(function()
         redis.call("ZADD", inflight, "XX", string.format("%d", visible_ms) .. string.sub(at, -3), member)
         earliest_ms = math.min(earliest_ms or visible_ms, visible_ms)
       end
+      if is_marked then
+        require("lib.timeline").add(base, "x", key, span_ms > 0 and math.ceil(now_us / 1000) + span_ms or now_ms)
+        is_recorded = true
+      end
     end
     reply[#reply + 1] = status
   end
 
+  if is_recorded then
+    require("lib.timeline").write(now_ms)
+  end
   require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply
 end)

@@ -6,7 +6,7 @@ them back. Its batch id and destination remain until the destination has forgott
 KEYS   1 outbox  LIST  batch id, destination, then key, group, record, past ...
        2 meta    HASH  attributes of the partition they were taken from
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved wakeups
-       stats
+       stats timeline
 ARGV   1 batch
        2 what    "arrived", "back" = put them back, "end" = what remained goes
        3 fifo    "1" = FIFO queues

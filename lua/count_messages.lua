@@ -10,7 +10,7 @@ KEYS   1 meta     HASH  queue attributes
        4 inflight ZSET  member -> visible again (ms * 1000) + receives
        5 delayed  ZSET  key or member -> due (ms * 1000) + receives
        6 fair_ring ZSET  message groups
-ALSO   group:NAME again:NAME paused stats sources heartbeats consumers commands
+ALSO   group:NAME again:NAME paused stats sources heartbeats consumers commands timeline
 ARGV   1 now_us  "" = the server's clock
        2 group   of fair_ring, counted from 0, with which to go on; 1000 = drop no more
        3 metrics "1" = and what happened so far
@@ -27,8 +27,8 @@ local counting = require("lib.counting")
 local score = require("lib.score")
 
 local meta, _, store, inflight, delayed, groups = unpack(KEYS)
-local retention, fair, paused_groups, back, due =
-  unpack(redis.call("HMGET", meta, "MessageRetentionPeriod", "fair", "paused_groups", "returned", "arrived"))
+local retention, fair, paused_groups, back, due, has_timeline = unpack(redis.call("HMGET", meta,
+  "MessageRetentionPeriod", "fair", "paused_groups", "returned", "arrived", "Timeline"))
 if not retention then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
 end
@@ -41,6 +41,7 @@ local may_drop = redis.acl_check_cmd("HDEL", store)
 local drops, oldest, start, is_metrics = may_drop and 1000 or 0, nil, tonumber(ARGV[2]), ARGV[3] == "1"
 local has_again = fair and (back and back ~= "0" or due and due ~= "0")
 local expired = {expired_r = 0, expired_u = 0} -- lib/counting.lua
+local met = has_timeline and {} -- their keys
 
 local function count(field, by)
   if by ~= 0 then
@@ -60,6 +61,9 @@ local function drop_expired(zset, members, scores)
   for _, member in ipairs(members) do
     if may_drop and member < oldest_kept and message.is_expired(member, oldest_kept) then
       ended[#ended + 1] = member
+      if met then
+        met[#met + 1] = member
+      end
       local field = "expired_" .. counting.place(base, zset, scores and score.receives(scores[member]) or 0)
       expired[field] = expired[field] + 1
     else
@@ -76,7 +80,7 @@ end
 -- The messages of a group, or those without one.
 local function look(group)
   local list = fair_ring.list(base, group)
-  local dropped, tombstones, head = require("lib.drop_expired")(list, oldest_kept, drops)
+  local dropped, tombstones, head = require("lib.drop_expired")(list, oldest_kept, drops, met)
   drops = drops - dropped
   count("tombstones", -tombstones)
   expired.expired_u = expired.expired_u + dropped - tombstones
@@ -147,6 +151,13 @@ local reply = {
   next_group,
 }
 counting.add(base, expired)
+if met and met[1] then
+  local timeline = require("lib.timeline")
+  for _, key in ipairs(met) do
+    timeline.add(base, "e", key)
+  end
+  timeline.write(tonumber(now))
+end
 if is_metrics and next_group < 0 then
   local since, sent, tally = require("lib.gauges").standard(base, now, fair, (returned or 0) + (arrived or 0))
   reply[4] = oldest or sent or ""

@@ -82,10 +82,10 @@ for i = 1, may_drop and #groups or 0 do
     more = true
     break
   end
-  local dropped = require("lib.drop_expired_fifo")(base, groups[i], earliest, math.min(steps, 1000), false)
+  local dropped = require("lib.drop_expired_fifo")(base, groups[i], earliest, math.min(steps, 1000), false, now_ms)
   steps = steps - 1 - dropped
   if dropped > 0 then
-    total, steps = total + dropped, steps - 12
+    total, steps = total + dropped, steps - 17
     local was = redis.call("ZREM", available, groups[i])
     visible = make_available(base, groups[i]) and was == 0 or visible
   end

@@ -6,8 +6,8 @@ receipt of a message deletes it, as in SQS.
 KEYS   1 meta     HASH  queue attributes
        2 store    HASH  member -> record
        3 inflight ZSET  member -> visible again + receives
-ALSO   again:NAME delayed moved stats
-ARGV   1... member of `inflight`, from the receipt handle
+ALSO   again:NAME delayed moved stats timeline
+ARGV   1... member of `inflight`, from the receipt handle; with a mark (lib/timeline.lua) it is found in the library
 RETURN how many messages were there; {status ...} if some receipts are refused, see lib/delete_messages.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2500 calls, 4 MiB

@@ -8,10 +8,10 @@ KEYS   1 meta      HASH  queue attributes
        3 inflight  ZSET  stamp group -> visible again (ms * 1000) + receives
        4 state     HASH  stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST  wakeup token
-ALSO   group:NAME delayed postponed paused moved
+ALSO   group:NAME delayed postponed paused moved timeline
 ARGV   1 now_us  "" = the server's clock
        2 strict  "1" = a receipt whose visibility timeout is over is refused
-       3... key, group, receives per message, from the receipt handle
+       3... key, group, receives per message, from the receipt handle; the key may have a mark (lib/timeline.lua)
 RETURN {status ...}: 1 deleted, 0 was gone, -1 the receipt has expired
 ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 4 MiB

@@ -10,7 +10,7 @@ KEYS   1 meta    HASH  queue attributes
        3 wakeups LIST  wakeup token
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed moved timer backup outbox
        handovers tags shards sources tasks chosen heartbeats consumers commands deleted stats history history_last
-       history_hours
+       history_hours timeline timeline_callers
 ARGV   1 now_us      "" = the server's clock
        2 purge       "1" = empty it only
        3 keep_ms     how long the name counts as deleted recently; 0 = not at all
@@ -58,6 +58,8 @@ return require("lib.idempotency").run(function()
     if is_fifo then
       redis.call("HSET", meta, "last", latest) -- what is sent from now on is later than the purge
     end
+    require("lib.timeline").add(base, "p", "purged")
+    require("lib.timeline").write(math.floor(now_us / 1000))
   elseif is_first then
     redis.call("HSET", meta, "deleting", "1")
     redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain",
@@ -161,7 +163,7 @@ return require("lib.idempotency").run(function()
   end
   local handover = redis.call("LRANGE", base .. "outbox", "0", "1")
   unlink("meta stats tags shards sources tasks chosen outbox handovers heartbeats consumers commands timer backup")
-  unlink("history history_last history_hours")
+  unlink("history history_last history_hours timeline timeline_callers")
   if redis.call("PTTL", wakeups) == -1 then -- no waiter took the token; one that ends by itself is for the next waiter
     redis.call("UNLINK", wakeups)
   end

@@ -3,8 +3,9 @@ Move messages of a dead-letter queue's partition back to partitions in the same 
 task.
 
 KEYS   1 meta  HASH  attributes of the partition to move from
-ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved stats; of
-       another queue: meta ready group:NAME fair_ring available inflight state delayed postponed paused wakeups stats
+ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved stats
+       timeline; of another queue: meta ready group:NAME fair_ring available inflight state delayed postponed paused
+       wakeups stats timeline
 ARGV   1 now_us       "" = the server's clock
        2 limit        messages at most, and never more than 100 (FIFO: 50) or 4 MiB
        3 destination  queue name; "" = each message's own source
@@ -17,6 +18,7 @@ BOUND  2500 calls, 4 MiB
 ]]
 return require("lib.idempotency").run(function()
   local deadletter = require("lib.deadletter")
+  local timeline = require("lib.timeline")
   local transfer = require("lib.transfer")
 
   local meta, limit, destination, is_fifo, tail = KEYS[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == "1", ARGV[5]
@@ -29,11 +31,13 @@ return require("lib.idempotency").run(function()
   local moved_in = {}
   for i, m in ipairs(taken) do
     local target = deadletter.base(base, destination ~= "" and destination or m.source)
-    transfer.put(target, is_fifo, now_us, tail .. string.format("%03d", i - 1), m.group, m.record)
+    local new_key = transfer.put(target, is_fifo, now_us, tail .. string.format("%03d", i - 1), m.group, m.record)
+    timeline.moved(base, target, m.key, new_key)
     moved_in[target] = (moved_in[target] or 0) + 1
   end
   for target, n in pairs(moved_in) do
     require("lib.counting").add(target, {moved_in = n})
   end
+  timeline.write(math.floor(now_us / 1000))
   return {#taken, stop or ""}
 end)

@@ -4,13 +4,14 @@ Second phase of moving messages from another hash slot: append them, once.
 KEYS   1 meta       HASH    attributes of the destination
        2 handovers  HASH    batch -> message groups of which this hand-over has been done (standard: "" when all has)
        3 over       STRING  stands when the hand-over has been done and forgotten: this attempt is late
-ALSO   ready group:NAME fair_ring available inflight state delayed postponed paused wakeups stats
+ALSO   ready group:NAME fair_ring available inflight state delayed postponed paused wakeups stats timeline
 ARGV   1 now_us  "" = the server's clock
        2 fifo    "1" = FIFO queues
        3 tail    5 characters, unique to the call
        4 token   as in send_message_fifo.lua
        5 batch
-       6... group, record per message
+       6 source  the queue that they come from
+       7... message id there, group, record per message
 RETURN {outcome ...}: "1" appended, "0" that had been done before, else "!TOKEN" as in send_message_fifo.lua
 ERRORS QUEUE_NOT_FOUND
 BOUND  2000 calls, 4 MiB
@@ -53,16 +54,19 @@ local stamp_of_token = is_fifo and string.match(token, ":(%d+)$")
 if stamp_of_token and stamp_of_token > last then
   redis.call("HSET", meta, "last", stamp_of_token)
 end
-for i = 6, #ARGV, 2 do
-  local group, record = ARGV[i], ARGV[i + 1]
+local timeline = require("lib.timeline")
+for i = 7, #ARGV, 3 do
+  local id, group, record = unpack(ARGV, i, i + 2)
   local counted = is_fifo and group or ""
   outcomes[counted] = outcomes[counted] or outcome(counted)
   if outcomes[counted] == "1" then
-    transfer.put(base, is_fifo, now_us, tail .. string.format("%03d", (i - 6) / 2), group, record)
+    local key = transfer.put(base, is_fifo, now_us, tail .. string.format("%03d", (i - 7) / 3), group, record)
+    timeline.add(base, "m", key, ARGV[6], timeline.queue(base), id, "<")
     appended = appended + 1
   end
   reply[#reply + 1] = outcomes[counted]
 end
+timeline.write(math.floor(now_us / 1000))
 require("lib.counting").add(base, {moved_in = appended})
 local before = #groups
 for group, what in pairs(outcomes) do

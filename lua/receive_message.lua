@@ -9,8 +9,8 @@ KEYS   1 slot     STRING  the caller's call slot (lib/idempotency.lua)
        4 store    HASH    member -> record of what is delayed or was received
        5 inflight ZSET    member -> visible again (ms * 1000) + receives of this delivery cycle
        6 wakeups  LIST    wakeup token
-ALSO   delayed group:NAME again:NAME fair_ring paused moved timer backup wake:WAITER available stats; of another queue:
-       meta ready fair_ring paused wakeups stats
+ALSO   delayed group:NAME again:NAME fair_ring paused moved timer backup wake:WAITER available stats timeline; of
+       another queue: meta ready fair_ring paused wakeups stats timeline
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 count          how many messages at most
@@ -29,7 +29,8 @@ RETURN {member, record, ... [, topology]}: messages, all received for the first 
        wait_until_ms, missing_dlq, {member, receives, record, ...}}, where receives is 0 for the first time in this
        cycle. If receipts of argument 9 are refused it is always the second form, with {status ...} of
        delete_message.lua behind it.
-       member: of `inflight` (lib/message.lua). topology changes when the queue's partitions do. wake_at_ms: 0 nothing
+       member: of `inflight` (lib/message.lua), with a mark in front while there is a timeline (lib/timeline.lua), in
+       the second form only. topology changes when the queue's partitions do. wake_at_ms: 0 nothing
        to do, {wake_at_ms, look_at_ms} the caller has a duty (lib/wakeups.lua), now_ms it comes again at once, -1 it is
        at flight_limit and comes again after a while. missing_dlq: a dead-letter queue that has no shard here yet
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, OVER_LIMIT
@@ -42,15 +43,15 @@ local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 local acks = options == "1" or options == "1c"
 
 -- One field while nothing is out of the ordinary, else many.
-local visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted
+local visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline
 local quick = (options == "" or options == "1") and call("HGET", meta, "quick")
 if quick then
   visibility, retention, topology = string.match(quick, "^(%d+) (%d+) (.*)$")
 end
 if not visibility then
-  visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted = unpack(call("HMGET", meta,
-    "VisibilityTimeout", "MessageRetentionPeriod", "topology", "fair", "paused", "paused_groups", "delays", "large",
-    "unsorted"))
+  visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline =
+    unpack(call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "topology", "fair", "paused",
+      "paused_groups", "delays", "large", "unsorted", "Timeline"))
   if not visibility then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 or #retention > 10 then
@@ -74,7 +75,7 @@ if is_repeated or acks then
   reply, is_known = require("lib.replay").find(slot, number, base, false, topology, now)
 end
 if ARGV[9] then
-  _, refused = require("lib.delete_messages")(base, 9, is_known)
+  _, refused = require("lib.delete_messages")(base, 9, is_known, nil, now_ms)
 end
 if reply then
   return require("lib.replay").with_refused(reply, refused)
@@ -83,7 +84,7 @@ end
 -- All calls that are not common take one other path: at once, or with what they took from the list.
 local is_limited = flight_limit ~= "0" and call("ZCARD", inflight) >= tonumber(flight_limit)
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(flight_limit)
-local is_common = not (is_limited or fair or paused or delays or large or unsorted)
+local is_common = not (is_limited or fair or paused or delays or large or unsorted or timeline)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 local messages = is_common and (call("LPOP", ready, count == "1" and "2" or 2 * count) or {}) or nil
 local score = string.format("%d001", visible_ms) -- lib/score.lua
@@ -108,7 +109,7 @@ if not is_common then
     meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, visible_ms = visible_ms,
     oldest = string.format("%d", now_ms - retention_ms), fair = fair, paused = paused, paused_groups = paused_groups,
     has_delayed = delays, large = large, is_limited = is_limited, popped = messages, refused = refused,
-    acks = acks,
+    acks = acks, has_timeline = timeline,
   })
 elseif #messages == 0 then
   reply = require("lib.wakeups").nothing_received(base, topology, now_ms, wait, ARGV[6])

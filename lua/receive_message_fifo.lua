@@ -10,8 +10,8 @@ KEYS   1 slot      STRING  the caller's call slot (lib/idempotency.lua)
        4 inflight  ZSET    stamp group -> visible again (ms * 1000) + receives of this delivery cycle
        5 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        6 wakeups   LIST    wakeup token
-ALSO   group:NAME delayed postponed paused moved attempt:ID timer backup wake:WAITER ready fair_ring stats; of another
-       queue: meta group:NAME available paused wakeups stats
+ALSO   group:NAME delayed postponed paused moved attempt:ID timer backup wake:WAITER ready fair_ring stats
+       timeline; of another queue: meta group:NAME available paused wakeups stats timeline
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 count          how many messages at most
@@ -27,6 +27,7 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
 RETURN {key, group, record, ..., topology, now_ms}: messages, all received for the first time in this delivery cycle;
        else {now_ms, topology, wake_at_ms, wait_until_ms, missing_dlq, {key, group, history, record ...}}. If messages
        were to be deleted, {status ...} of delete_message_fifo.lua comes last in either form.
+       key: with a mark in front while there is a timeline (lib/timeline.lua), in the second form only
        history: "" for the first receive of this cycle, else N/first_ms/received_ms[/B] (lib/fifo.lua); the rest as in
        receive_message.lua
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED
@@ -79,7 +80,7 @@ if special then
 end
 local is_limited = flight_limit ~= "0" and call("ZCARD", inflight) >= tonumber(flight_limit)
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(flight_limit)
-local is_common = not (is_repeated or acks or attempt_id ~= "" or visibility_ms == 0)
+local is_common = not (is_repeated or acks or attempt_id ~= "" or visibility_ms == 0 or special == "t")
   and not (is_limited or paused or delays)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 
@@ -153,7 +154,7 @@ if not is_common then
     visibility_ms = visibility_ms, visible_ms = visible_ms, paused = paused, delay_ms = (delay or 0) * 1000,
     delays = delays, large = large, is_limited = is_limited, statuses = statuses, steps = steps, room = room,
     popped = popped, odd = odd, messages = messages, scores = scores, states = new_states, first_score = score,
-    first_state = state,
+    first_state = state, has_timeline = special == "t",
   })
 end
 

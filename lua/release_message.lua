@@ -9,8 +9,8 @@ KEYS   1 meta     HASH    queue attributes
        3 inflight ZSET    member -> visible again (ms * 1000) + receives
        4 wakeups  LIST    wakeup token
        5 timer    STRING  who wakes a waiter at the next due time
-ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER stats; of another queue: meta ready
-       fair_ring paused wakeups stats
+ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER stats timeline; of another queue: meta
+       ready fair_ring paused wakeups stats timeline
 ARGV   1 now_us  "" = the server's clock
        2... member, receives of this delivery cycle, outcome, cause, size of the record as it was sent, failures,
             wanted, chance, kinds per message. outcome: "requeue" = not begun: visible at once, the receive does not
@@ -36,13 +36,18 @@ return require("lib.idempotency").run(function()
 
   function kind.find(i)
     local member, receives = ARGV[i], tonumber(ARGV[i + 1])
+    local is_marked = string.byte(member) == 126 -- lib/timeline.lua
+    if is_marked then
+      member = string.sub(member, 2)
+    end
     local at = require("lib.find_in_flight")(base, member)
     if not at then
       return nil, -2
     elseif score.receives(at) ~= receives then
       return nil, -1
     end
-    return {member = member, receives = receives, counted = receives + message.parse(member).count}
+    local counted = receives + message.parse(member).count
+    return {member = member, receives = receives, counted = counted, is_marked = is_marked}
   end
 
   function kind.requeue(m)
@@ -80,7 +85,7 @@ return require("lib.idempotency").run(function()
 
   local reply = require("lib.release")(base, now_us, kind)
   if #moves > 0 then
-    require("lib.deadletter").move(base, moves, now_ms)
+    require("lib.deadletter").move(base, moves, now_ms, true)
     counting.add(base, {dead_r = #moves / 3})
   end
   return reply

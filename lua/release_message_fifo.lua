@@ -10,8 +10,8 @@ KEYS   1 meta      HASH    queue attributes
        4 state     HASH    stamp -> N/first_ms/available_us[/B] (lib/fifo.lua)
        5 wakeups   LIST    wakeup token
        6 timer     STRING  who wakes a waiter at the next due time
-ALSO   group:NAME delayed postponed paused moved backup wake:WAITER stats; of another queue: meta group:NAME available
-       paused wakeups stats
+ALSO   group:NAME delayed postponed paused moved backup wake:WAITER stats timeline; of another queue: meta group:NAME
+       available paused wakeups stats timeline
 ARGV   1 now_us  "" = the server's clock
        2... key, group, receives, then as in release_message.lua from the outcome on, per message
 RETURN as release_message.lua
@@ -33,6 +33,10 @@ return require("lib.idempotency").run(function()
 
   function kind.find(i)
     local key, group = ARGV[i], ARGV[i + 1]
+    local is_marked = string.byte(key) == 126 -- lib/timeline.lua
+    if is_marked then
+      key = string.sub(key, 2)
+    end
     local stamp, list = fifo_key.stamp(key), fifo.list(base, group)
     local state = redis.call("HGET", states, stamp)
     local position = state and redis.call("LPOS", list, key) -- none if it was given another time since
@@ -45,6 +49,7 @@ return require("lib.idempotency").run(function()
     return {
       key = key, stamp = stamp, group = group, member = stamp .. group, list = list, position = position,
       state = state, receives = tonumber(ARGV[i + 2]), counted = counted, first = first,
+      is_marked = is_marked,
     }
   end
 
@@ -79,7 +84,7 @@ return require("lib.idempotency").run(function()
     redis.call("HINCRBY", meta, "messages", -1)
     require("lib.counting").add(base, {dead_r = 1})
     local letter = {key = m.key, first = m.first, receives = m.counted, record = record}
-    require("lib.deadletter").move_fifo(base, policy, m.group, {letter}, now_us)
+    require("lib.deadletter").move_fifo(base, policy, m.group, {letter}, now_us, true)
   end
 
   function kind.is_visible(m, status)

@@ -5,7 +5,7 @@ KEYS   1 slot   STRING  the caller's call slot (lib/idempotency.lua)
        2 meta   HASH    queue attributes
        3 ready  LIST    key, record, key, record ... in sending order
        4 wakeups LIST    wakeup token
-ALSO   store delayed dedup:ID group:NAME fair_ring paused timer backup wake:WAITER stats
+ALSO   store delayed dedup:ID group:NAME fair_ring paused timer backup wake:WAITER stats timeline
 ARGV   1 now_us    "" = the server's clock
        2 max_size  the largest message of this call, bytes
        3 options   2 or 6: how many arguments each message has; 6/TOKEN with the migration token that the ids' old

@@ -8,7 +8,7 @@ KEYS   1 slot      STRING the caller's call slot (lib/idempotency.lua)
        3 available ZSET   group -> since when its head can be received (us)
        4 wakeups   LIST   wakeup token
        5 timer     STRING who wakes a waiter at the next due time
-ALSO   group:NAME inflight state delayed postponed paused dedup:ID backup wake:WAITER stats
+ALSO   group:NAME inflight state delayed postponed paused dedup:ID backup wake:WAITER stats timeline
 ARGV   1 number         of the call; an "r" behind it: it is repeated
        2 now_us         "" = the server's clock
        3 max_size       the largest message of this call, bytes
@@ -59,6 +59,7 @@ end
 local now_us = require("lib.clock")(now_arg)
 last, messages, bytes = last or "", messages or "0", tonumber(bytes) or 0
 local delay, window, paused_groups, partition
+local timeline = special == "t" and require("lib.timeline")
 if special then
   delay, window, paused_groups, partition =
     unpack(call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups", "partition"))
@@ -113,6 +114,9 @@ for i = 6, #ARGV, 5 do
     reply[#reply + 1] = (is_mine and "" or "=") .. first
     if not is_mine and not (is_of_call and first <= newest) then -- nor one of an attempt that its repetition overtook
       duplicates = duplicates + 1
+      if timeline then
+        timeline.add(base, "u", first, timeline.caller(slot))
+      end
     end
   elseif place == "elsewhere" then
     reply[#reply + 1] = "!"
@@ -134,7 +138,13 @@ for i = 6, #ARGV, 5 do
       visible = true
     end
     reply[#reply + 1] = stamp
+    if timeline then
+      timeline.add(base, "s", stamp, timeline.caller(slot), due_ms or 0)
+    end
   end
+end
+if timeline then
+  timeline.write(math.floor(now_us / 1000))
 end
 if last ~= "" then
   call("HSET", meta, "last", last, "messages", messages, "bytes", bytes)

@@ -5,7 +5,7 @@ is returned as it is, so that a hand-over that was interrupted goes on.
 KEYS   1 meta    HASH    attributes of the partition to move from
        2 outbox  LIST    batch id, destination, then key, group, record, past ...
 ALSO   ready store group:NAME again:NAME fair_ring available inflight state delayed postponed paused moved
-       stats
+       stats timeline
 ARGV   1 now_us       "" = the server's clock
        2 limit        messages at most, and never more than 100 (FIFO: 50) or 4 MiB
        3 destination  queue name; "" = the source of the first message
@@ -37,8 +37,8 @@ local function reason_to_stop(source)
   return wanted == "" and source ~= destination and "other" or nil
 end
 
-local now_us = require("lib.clock")(ARGV[1])
-local taken = transfer.take(string.match(meta, ".*:"), is_fifo, now_us, limit, reason_to_stop)
+local now_us, base = require("lib.clock")(ARGV[1]), string.match(meta, ".*:")
+local taken = transfer.take(base, is_fifo, now_us, limit, reason_to_stop)
 if #taken == 0 then
   return {}
 end
@@ -49,4 +49,9 @@ for _, m in ipairs(taken) do
   end
 end
 redis.call("RPUSH", outbox, unpack(entries))
+local timeline = require("lib.timeline")
+for _, m in ipairs(taken) do
+  timeline.add(base, "m", m.key, timeline.queue(base), destination, "", ">")
+end
+timeline.write(math.floor(now_us / 1000))
 return entries

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         RetryPolicy,
         Statistics,
     )
+    from rqsqs.timeline_models import Timeline, TimelineStep
 
 __version__ = "0.1.0"
 
@@ -171,13 +172,15 @@ __all__ = [
     "ServerTimeout",
     "ServerTooOld",
     "Statistics",
+    "Timeline",
+    "TimelineStep",
     "TooManyEntriesInBatchRequest",
     "UnsupportedOperation",
     "UsageError",
     "connect",
 ]
 
-_SUBMODULES = ("errors", "models", "metric_models", "limits")
+_SUBMODULES = ("errors", "models", "metric_models", "timeline_models", "limits")
 _MODULES = (
     *_SUBMODULES,
     "_core.sent",

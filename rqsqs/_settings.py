@@ -19,6 +19,8 @@ from rqsqs.errors import InvalidParameterValue, MissingParameter, QueueNameExist
 from rqsqs.limits import AWS, NATIVE, Limits
 from rqsqs.models import Durability, RetryPolicy
 
+TIMELINE_BYTES = 16_384, 67_108_864  # of a partition, at least and at most
+DEFAULT_TIMELINE_BYTES = 1_048_576
 _DECIMAL = r"\d{1,9}(\.\d{1,9})?"
 
 
@@ -38,6 +40,7 @@ class QueueSettings(TypedDict, total=False):
     retry_policy: RetryPolicy | None
     partitions: int | None
     metrics: str | None
+    timeline: bool | int | None
 
 
 QueueSettings.__module__ = "rqsqs"
@@ -56,6 +59,7 @@ ATTRIBUTES = {  # settings, as SQS calls them
     "retry_policy": "RetryPolicy",
     "partitions": "Partitions",
     "metrics": "Metrics",
+    "timeline": "Timeline",
 }
 
 
@@ -102,6 +106,8 @@ def attributes_of(
         if given["metrics"] not in ("full", "basic"):
             raise InvalidParameterValue(f"metrics must be 'full' or 'basic', got {shown(given['metrics'])}")
         found["Metrics"] = "full" if given["metrics"] == "full" else None
+    if given.get("timeline") is not None:
+        found["Timeline"] = _timeline(given["timeline"])
     if given.get("retry_policy") is not None:
         found["RetryPolicy"] = retry_policy(given["retry_policy"])
     target, receives = given.get("dead_letter_queue"), given.get("max_receive_count")
@@ -122,6 +128,15 @@ def attributes_of(
     elif receives is not None:
         raise MissingParameter("max_receive_count needs dead_letter_queue: say where the messages go")
     return found
+
+
+def _timeline(value: Any) -> str | None:
+    low, high = TIMELINE_BYTES
+    if value is False or value is True:
+        return str(DEFAULT_TIMELINE_BYTES) if value else None
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidParameterValue(f"timeline must be True, False, or bytes from {low} to {high}, got {shown(value)}")
+    return str(value)
 
 
 def differing(error: QueueNameExists, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ end
 local needed = {VisibilityTimeout = 10, MessageRetentionPeriod = 10, MaximumMessageSize = 10, created_us = 16,
   modified_us = 16}
 local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, DeduplicationWindow = 9, max_receives = 9,
-  Partitions = 9, dlq_missing_until = 16, ids_until = 16, longest_window = 16, purged_us = 16, large = 12, last = 16}
+  Partitions = 9, dlq_missing_until = 16, ids_until = 16, longest_window = 16, purged_us = 16, large = 12, last = 16,
+  Timeline = 9}
 -- Values of other forms.
 local forms = {
   {"plain", "^%d+%+?/?[%d:]*$", "a whole number, and + or / with a topology behind it"},
@@ -125,8 +126,9 @@ end
 
 -- The types of all keys that are not named after something else.
 local kinds = {
-  list = {"ready", "wakeups", "outbox", "backup", "history"},
-  hash = {"store", "state", "stats", "tags", "tasks", "chosen", "consumers", "commands", "handovers", "history_hours"},
+  list = {"ready", "wakeups", "outbox", "backup", "history", "timeline"},
+  hash = {"store", "state", "stats", "tags", "tasks", "chosen", "consumers", "commands", "handovers", "history_hours",
+    "timeline_callers"},
   zset = {"inflight", "delayed", "postponed", "available", "fair_ring", "heartbeats", "moved"},
   set = {"paused", "shards", "sources"},
   string = {"timer", "deleted", "history_last"},

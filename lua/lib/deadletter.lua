@@ -48,9 +48,17 @@ function deadletter.fate(policy, receives, now_ms)
   return policy.missing_until > now_ms and "deliver" or "wait"
 end
 
+-- The timelines of both queues (lib/timeline.lua). `is_told`: a worker said so, else it was received too often.
+local function take_down(base, shard, key, receives, is_told)
+  local timeline = require("lib.timeline")
+  for _, of in ipairs({base, shard}) do
+    timeline.add(of, "d", key, name_of(base), name_of(shard), receives, is_told and "1" or "")
+  end
+end
+
 -- Move messages of a standard queue: a flat array member, receives of this delivery cycle, record ... The caller counts
 -- how they left, `dead_r` or `dead_u` (lib/counting.lua), here and below.
-function deadletter.move(base, moves, now_ms)
+function deadletter.move(base, moves, now_ms, is_told)
   local message, large = require("lib.message"), require("lib.large")
   local shard = deadletter.base(base, redis.call("HGET", base .. "meta", "dlq"))
   local letters, left = {}, {}
@@ -59,6 +67,7 @@ function deadletter.move(base, moves, now_ms)
     local part = message.parse(member)
     part.total, part.count = part.total + receives, 0
     part.moved, part.source = string.format("%d", now_ms), name_of(base)
+    take_down(base, shard, member, part.total, is_told)
     left[#left + 1] = member
     letters[#letters + 1] = message.format(part)
     letters[#letters + 1] = record
@@ -71,17 +80,19 @@ function deadletter.move(base, moves, now_ms)
   require("lib.settings").unsort(shard)
   require("lib.counting").add(shard, {dead_in = #left})
   require("lib.moved").mark(base, now_ms, left)
+  require("lib.timeline").write(now_ms)
   require("lib.wakeups").wake(shard)
 end
 
 -- Move messages {key, first, receives, record} of a group to the same group of the dead-letter queue, in order.
-function deadletter.move_fifo(base, policy, group, letters, now_us)
+function deadletter.move_fifo(base, policy, group, letters, now_us, is_told)
   local fifo_key, now = require("lib.fifo_key"), string.sub(now_us, 1, 13)
   local shard, flat, stamps, largest = policy.base, {}, {}, 0
   for i, m in ipairs(letters) do
     local first, total = fifo_key.earlier_receives(m.key)
     local receives = m.receives + tonumber(total or "0")
     stamps[i] = fifo_key.stamp(m.key)
+    take_down(base, shard, m.key, receives, is_told)
     flat[2 * i - 1] = table.concat({stamps[i], first or m.first, receives, now, name_of(base)}, "/")
     flat[2 * i] = m.record
     largest = math.max(largest, #m.record)
@@ -94,6 +105,7 @@ function deadletter.move_fifo(base, policy, group, letters, now_us)
     redis.call("ZADD", shard .. "available", now_us, group)
   end
   require("lib.moved").mark(base, tonumber(now), stamps)
+  require("lib.timeline").write(tonumber(now))
   require("lib.wakeups").wake(shard)
 end
 

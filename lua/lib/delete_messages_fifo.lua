@@ -25,9 +25,18 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
   end
 
   local named, statuses = {}, {}
+  local marked -- positions of receipts with a mark, which is taken off (lib/timeline.lua)
   for i = first, #ARGV, 3 do
     local key = ARGV[i]
-    named[#named + 1] = (#key == 16 and key or string.sub(key, 1, 16)) .. ARGV[i + 1]
+    if #key ~= 16 then
+      if string.byte(key) == 126 then
+        key = string.sub(key, 2)
+        marked, ARGV[i] = marked or {}, key
+        marked[#named + 1] = true
+      end
+      key = string.sub(key, 1, 16)
+    end
+    named[#named + 1] = key .. ARGV[i + 1]
   end
   local scores = call("ZMSCORE", inflight, unpack(named))
   local groups, members, stamps = {}, {}, {} -- `groups` also: group -> keys; `members`: member -> true
@@ -57,6 +66,9 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
     if status == 1 then
       members[member] = true
       members[#members + 1], stamps[#stamps + 1] = member, stamp
+      if marked and marked[n] then
+        require("lib.timeline").add(base, "k", stamp, "")
+      end
       local keys = groups[group]
       if keys then
         keys[#keys + 1], keys[key] = key, true
@@ -102,6 +114,9 @@ return function(base, inflight, states, available, now_us, is_strict, first, is_
     elseif were_visible[groups[i]] then
       call("ZREM", available, groups[i])
     end
+  end
+  if marked then
+    require("lib.timeline").write(tonumber(string.sub(now_us, 1, 13)))
   end
   return statuses, #members, visible
 end

@@ -3,7 +3,7 @@ Drop the messages at the head of a FIFO group whose retention is over, many in o
 passing through Lua, and count them. `free`: only up to the first that is in flight or delayed. Returns how many were
 dropped, at most `limit`; the caller takes them off `messages` and looks whether the group is available.
 ]]
-return function(base, group, oldest, limit, free)
+return function(base, group, oldest, limit, free, now_ms)
   local call, fifo_key = redis.call, require("lib.fifo_key")
   local list, members, stamps = base .. "group:" .. group, {}, {}
   while #stamps < limit do
@@ -31,6 +31,11 @@ return function(base, group, oldest, limit, free)
     call("LTRIM", list, 2 * dropped, "-1")
     local received = call("HDEL", base .. "state", unpack(stamps, 1, dropped))
     require("lib.counting").add(base, {expired_r = received, expired_u = dropped - received})
+    local timeline = require("lib.timeline")
+    for i = 1, timeline.bound(base) and dropped or 0 do
+      timeline.add(base, "e", stamps[i])
+    end
+    timeline.write(now_ms)
     if not free then
       for _, set in ipairs({"inflight", "postponed", "delayed"}) do
         call("ZREM", base .. set, unpack(members, 1, dropped))

@@ -12,6 +12,7 @@ local idempotency = {}
 local NUMBER = 8 -- characters of a number
 local KEPT_MS = "120000"
 idempotency.KEPT_REPEATED_MS = "3600000"
+local caller
 
 -- The answer that a slot holds to the call of that number (as in ARGV), else nil.
 function idempotency.known(slot, number)
@@ -39,6 +40,7 @@ end
 -- Do `work` if it was not done yet, without slot and number in KEYS and ARGV. An error is not an answer.
 function idempotency.run(work, number)
   local slot = table.remove(KEYS, 1)
+  caller = slot
   number = number or table.remove(ARGV, 1)
   local known = idempotency.known(slot, number)
   if known then
@@ -49,6 +51,11 @@ function idempotency.run(work, number)
     idempotency.save(slot, number, "=" .. cmsgpack.pack(reply))
   end
   return reply
+end
+
+-- The call slot of what run() does.
+function idempotency.caller()
+  return caller
 end
 
 return idempotency

@@ -5,6 +5,7 @@ it is there at once; to another slot it goes into the outbox as hand-over BATCH 
 TAIL is 8 characters, unique to the call; PLACE is from where on an unsorted list is searched.
 ]]
 local deadletter = require("lib.deadletter")
+local timeline = require("lib.timeline")
 local transfer = require("lib.transfer")
 
 return function(base, is_fifo, now_us, due)
@@ -31,10 +32,14 @@ return function(base, is_fifo, now_us, due)
   -- The message has been taken out, and counted as moved: 1 it is there, 2 it is in the outbox.
   function move.go(key, group, record, past)
     if target then
-      transfer.put(target, is_fifo, now_us, tail, group, record)
+      local new_key = transfer.put(target, is_fifo, now_us, tail, group, record)
       require("lib.counting").add(target, {moved_in = 1})
+      timeline.moved(base, target, key, new_key)
+      timeline.write(math.floor(now_us / 1000))
       return 1
     end
+    timeline.add(base, "m", key, timeline.queue(base), destination, "", ">")
+    timeline.write(math.floor(now_us / 1000))
     redis.call("RPUSH", outbox, batch, destination, key, group, record, past)
     return 2
   end

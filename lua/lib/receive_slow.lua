@@ -54,10 +54,20 @@ local function fate(r, receives)
   return what
 end
 
--- Hand out a message: for the first time under this member (receives = 0), or again.
-local function deliver(r, member, receives, record)
+-- Hand out a message: for the first time under this member (receives = 0), or again. `since`: when it became visible.
+local function deliver(r, member, receives, record, since)
   append(r.messages, member, receives, record)
   append(r.scores, score.of(r.visible_ms, math.max(receives, 1)), member)
+  if r.has_timeline then
+    require("lib.timeline").received(r.base, member, math.max(receives, 1), r.visible_ms, since)
+  end
+end
+
+-- A message has expired.
+local function expire(r, key)
+  if r.has_timeline then
+    require("lib.timeline").add(r.base, "e", key)
+  end
 end
 
 -- One message from a list. Returns 1, or 0 if it was not handed out.
@@ -76,7 +86,7 @@ local function hand_out(r, sequence, key, record)
       local what = fate(r, message.may_have_past(key) and message.parse(key).count or 0)
       if what == "deliver" then
         append(r.first_receives, message.since(key))
-        deliver(r, message.member(key, r.now), 0, record)
+        deliver(r, message.member(key, r.now), 0, record, message.since(key))
         return 1
       elseif what == "dead-letter" then
         note(r, "dead_u", 1)
@@ -90,6 +100,7 @@ local function hand_out(r, sequence, key, record)
     end
   else
     note(r, "expired_u", 1)
+    expire(r, key)
   end
   r.drops, sequence.has_dropped = r.drops - 1, true
   return 0
@@ -98,7 +109,11 @@ end
 -- Take up to n messages from the list of a sequence. Returns how many were handed out.
 local function serve_list(r, sequence, n)
   if sequence.has_dropped then -- more of them may be in front
-    local dropped, tombstones = require("lib.drop_expired")(sequence.list, r.oldest, r.drops)
+    local met = r.has_timeline and {}
+    local dropped, tombstones = require("lib.drop_expired")(sequence.list, r.oldest, r.drops, met)
+    for _, key in ipairs(met or {}) do
+      expire(r, key)
+    end
     r.drops = r.drops - dropped
     count(r, "tombstones", -tombstones)
     note(r, "expired_u", dropped - tombstones)
@@ -191,6 +206,7 @@ local function serve_due(r, sequence, due, from, limit, n)
     d.place = counting.place(r.base, d.set.name, d.receives)
     if d.fate == "drop" then
       note(r, "expired_" .. d.place, 1)
+      expire(r, d.member)
     end
   end
   local records = #members > 0 and redis.call("HMGET", r.base .. "store", unpack(members)) or {}
@@ -219,7 +235,7 @@ local function serve_due(r, sequence, due, from, limit, n)
       elseif d.receives == 0 then -- a new delivery cycle
         member, receives = message.member(member, r.now), 0
       end
-      deliver(r, member, receives, record)
+      deliver(r, member, receives, record, d.time)
       d.is_kept = receives > 0
       d.stays = d.is_kept and d.set.name == r.base .. "inflight"
       handed = handed + 1
@@ -306,6 +322,7 @@ local function promote(r, name)
     if message.is_expired(member, r.oldest) then
       expired[#expired + 1] = member
       note(r, "expired_" .. place, 1)
+      expire(r, member)
       r.drops = r.drops - 1
     else
       local group = message.group(member)
@@ -458,10 +475,15 @@ return function(r)
   r.first_receives = {} -- since when those messages waited
   r.drops, r.bytes = DROPS, large.BYTES -- what may be done still
   take(r, n)
+  if #r.messages > 0 then
+    keep(r, acks)
+  end
+  if r.has_timeline then
+    require("lib.timeline").hand_out(r.base, r.now_ms, r.messages, 3, acks)
+  end
   if #r.messages == 0 then
     return nothing((r.has_more or r.missing_dlq ~= "") and "again" or nil, r.missing_dlq)
   end
-  keep(r, acks)
   if has_waited then
     require("lib.wakeups").leave(r.base, waiter)
   end

@@ -35,8 +35,8 @@ local function note(r, field, by)
   r.stats[field] = (r.stats[field] or 0) + by
 end
 
--- Hand out a message in whose state n, first and b stand (n = 0: it has none).
-local function deliver(r, group, key, record, member, n, first, b)
+-- Hand out a message in whose state n, first, available_us and b stand (n = 0: it has none).
+local function deliver(r, group, key, record, member, n, first, available_us, b)
   local score, state, history = r.first_score, r.first_state, ""
   if n > 0 then
     score, state = require("lib.score").of(r.visible_ms, n + 1), fifo.state(n + 1, first, r.now_us, b)
@@ -47,6 +47,10 @@ local function deliver(r, group, key, record, member, n, first, b)
     note(r, "crossed", n > 0 and -1 or 0) -- returned unbegun: it is received already
   else
     counting.again(r.stats, n - b + 1)
+  end
+  if r.has_timeline then
+    local since = n > b and string.sub(available_us, 1, 13) or fifo_key.visible_at_ms(key, r.delay_ms)
+    require("lib.timeline").received(r.base, key, n - b + 1, r.visible_ms, since)
   end
   local at = #r.messages
   r.messages[at + 1], r.messages[at + 2], r.messages[at + 3], r.messages[at + 4] = key, group, history, record
@@ -78,8 +82,8 @@ local function serve(r, group, n)
   local entries, stamps, members, states, flights = read(r, group, n)
   if entries[1] and not flights[1] and fifo_key.is_expired(entries[1], r.oldest) then
     local most = math.max(1, math.min(r.steps, 1000))
-    local dropped = require("lib.drop_expired_fifo")(r.base, group, r.oldest, most, true)
-    r.removed, r.steps = r.removed + dropped, r.steps - dropped - 6
+    local dropped = require("lib.drop_expired_fifo")(r.base, group, r.oldest, most, true, r.now_ms)
+    r.removed, r.steps = r.removed + dropped, r.steps - dropped - 11
     return dropped > 0
   end
 
@@ -97,10 +101,10 @@ local function serve(r, group, n)
 
   for i = 1, #stamps do
     local key, record, stamp = entries[2 * i - 1], entries[2 * i], stamps[i]
-    local received, first, b, _ = 0, r.now, 0, nil
+    local received, first, since, b = 0, r.now, nil, 0
     if states[i] then
       local known_first
-      received, known_first, _, b = fifo.parse(states[i])
+      received, known_first, since, b = fifo.parse(states[i])
       first = received > b and known_first or r.now
     end
     if r.steps <= 0 and i > 1 then -- enough for one call
@@ -114,6 +118,9 @@ local function serve(r, group, n)
     if fifo_key.is_expired(key, r.oldest) then
       remove(stamp)
       note(r, states[i] and "expired_r" or "expired_u", 1)
+      if r.has_timeline then
+        require("lib.timeline").add(r.base, "e", stamp)
+      end
     elseif what == "dead-letter" then
       remove(stamp)
       note(r, "dead_r", 1)
@@ -123,7 +130,7 @@ local function serve(r, group, n)
       r.missing_dlq = r.delivered == delivered and r.dlq.name or r.missing_dlq
       break
     else
-      deliver(r, group, key, record, members[i], received, first, b)
+      deliver(r, group, key, record, members[i], received, first, since, b)
       if r.acks then
         remove(stamp)
       else
@@ -141,7 +148,7 @@ local function serve(r, group, n)
   end
   if #letters > 0 then
     require("lib.deadletter").move_fifo(r.base, r.dlq, group, letters, r.now_us)
-    r.steps = r.steps - 11
+    r.steps = r.steps - 13
   end
   return (kept == 0 or r.visibility_ms == 0) and (r.delivered > delivered or #gone > 0 or not is_stopped)
 end
@@ -256,6 +263,9 @@ return function(r)
   end
 
   take(r, count, per_group, group, since)
+  if r.has_timeline then
+    require("lib.timeline").hand_out(r.base, r.now_ms, r.messages, 4, r.acks)
+  end
   if r.delivered == 0 then
     local why = r.is_limited and "limited" or r.paused and "paused"
       or (has_more or r.steps <= 0 or r.room <= 0) and "again" or nil

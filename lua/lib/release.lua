@@ -9,6 +9,8 @@ from the outcome on, and the reply. `kind` has the functions that differ between
   retry(m, record, delay_ms)      visible again after a while
   dead_letter(m, record, policy)  to the dead-letter queue
   is_visible(m, status)           called after any of them: is a message visible now?
+
+find() gives m.is_marked if the receipt was (lib/timeline.lua).
 ]]
 local deadletter = require("lib.deadletter")
 
@@ -17,6 +19,7 @@ local GONE, DEAD_LETTERED, NO_SHARD = -2, -3, -4
 return function(base, now_us, kind)
   local now_ms = math.floor(now_us / 1000)
   local reply, missing_dlq, shortest, visible = {}, "", nil, false
+  local timeline, is_recorded -- if the receipt was marked; if any was
   local policy, decide -- read when the first message has failed
 
   local function retry(m, outcome, cause, size, failures, wanted, chance, kinds)
@@ -33,6 +36,10 @@ return function(base, now_us, kind)
       record = string.sub(record, 1, size) .. cause
     end
     local fate = deadletter.fate(policy, is_last and math.huge or m.counted, now_ms)
+    if timeline and fate ~= "wait" then
+      local visible_ms = fate == "deliver" and now_ms + (is_last and longest_ms or delay_ms) or 0
+      timeline.add(base, "l", m.member, outcome, visible_ms, timeline.failure(cause))
+    end
     if fate == "dead-letter" then
       kind.dead_letter(m, record, policy)
       return DEAD_LETTERED
@@ -49,7 +56,12 @@ return function(base, now_us, kind)
   for i = 2, #ARGV, kind.names + 7 do
     local first = i + kind.names -- the outcome
     local m, status = kind.find(i)
+    timeline = m and m.is_marked and require("lib.timeline")
+    is_recorded = is_recorded or timeline
     if m and ARGV[first] == "requeue" then
+      if timeline then
+        timeline.add(base, "l", m.member, "requeue", now_ms, "", "", "")
+      end
       kind.requeue(m)
       status = 0
     elseif m then
@@ -64,6 +76,9 @@ return function(base, now_us, kind)
     reply[#reply + 1] = status
   end
   reply[#reply + 1] = missing_dlq
+  if is_recorded then
+    require("lib.timeline").write(now_ms)
+  end
   local earliest_ms = shortest and math.ceil(now_us / 1000) + shortest
   require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply

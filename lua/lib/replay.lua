@@ -12,6 +12,12 @@ local idempotency = require("lib.idempotency")
 
 local replay = {}
 
+-- A member or key as a receipt has it.
+local function as_received(base, member)
+  local timeline = require("lib.timeline")
+  return timeline.bound(base) and timeline.mark(member) or member
+end
+
 local LARGE = 8192 -- bytes
 local SCORE, MEMBER = 16, 37 -- characters of a score, and of a member without group and past
 
@@ -49,7 +55,7 @@ end
 local function standard_messages(base, held)
   local messages = {}
   for _, m in ipairs(held) do
-    messages[#messages + 1] = m.member
+    messages[#messages + 1] = as_received(base, m.member)
     messages[#messages + 1] = require("lib.score").receives(m.score)
     messages[#messages + 1] = redis.call("HGET", base .. "store", m.member)
   end
@@ -71,7 +77,7 @@ function replay.fifo_messages(base, held, members, history)
     lists[group] = list
     for i = 1, #list, 2 do
       if fifo_key.stamp(list[i]) == stamp then
-        for _, value in ipairs({list[i], group, history(m, stamp), list[i + 1]}) do
+        for _, value in ipairs({as_received(base, list[i]), group, history(m, stamp), list[i + 1]}) do
           messages[#messages + 1] = value
         end
       end

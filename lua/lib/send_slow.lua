@@ -37,8 +37,10 @@ return function()
   local meta, ready = unpack(KEYS)
   local size = tonumber(ARGV[2])
   local stride, token, is_check = string.match(ARGV[3], "^(%d)/?(.-)(c?)$")
-  local limit, delay, fair, window, topology, partition, plain, metrics = unpack(redis.call("HMGET", meta,
-    "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow", "topology", "partition", "plain", "Metrics"))
+  local limit, delay, fair, window, topology, partition, plain, metrics, timeline = unpack(redis.call("HMGET", meta,
+    "MaximumMessageSize", "DelaySeconds", "fair", "DeduplicationWindow", "topology", "partition", "plain", "Metrics",
+    "Timeline"))
+  timeline = timeline and require("lib.timeline")
   if is_check == "c" then
     local refused = require("lib.damaged").for_receivers(meta)
     if refused then
@@ -57,6 +59,7 @@ return function()
   require("lib.large").note(base, size)
   local reply, plain_ones, earliest_ms, visible = {now_us, topology or ""}, {}, nil, false
   local duplicates, bytes = 0, 0
+  local caller = timeline and timeline.caller(require("lib.idempotency").caller())
 
   for i = 4, #ARGV, tonumber(stride) do
     local key, record = now_us .. ARGV[i], ARGV[i + 1]
@@ -70,6 +73,9 @@ return function()
       outcome = deduplicate(base, partition, token, key, dedup_id, window_ms, own_window ~= "", now_us)
       if #outcome == #key and string.sub(outcome, 17) ~= ARGV[i] then -- else it was this call, which comes again
         duplicates = duplicates + 1
+        if timeline then
+          timeline.add(base, "u", outcome, caller)
+        end
       end
     end
     if outcome == "" then
@@ -97,6 +103,9 @@ return function()
         end
         visible = true
       end
+      if timeline then
+        timeline.add(base, "s", key, caller, due_ms > now_ms and due_ms or 0)
+      end
     end
     reply[#reply + 1] = outcome
   end
@@ -110,6 +119,9 @@ return function()
   end
   if metrics == "full" and bytes > 0 then
     require("lib.counting").add(base, {bytes = bytes < 1e8 and bytes or string.format("%d", bytes)})
+  end
+  if timeline then
+    timeline.write(now_ms)
   end
   require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply

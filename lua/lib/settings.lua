@@ -4,7 +4,8 @@ derive or keep:
 
   dlq, max_receives  from RedrivePolicy, sent along by the client; dlq_missing_until: see lib/deadletter.lua
   special            there is something that the common paths do not handle: a queue delay, fair groups, a pause, a
-                     deduplication window, partitions, delayed messages, large records, unsorted lists
+                     deduplication window, partitions, delayed messages, large records, unsorted lists; "t" = a
+                     timeline, with or without these
   plain              MaximumMessageSize, while a send without options needs to know nothing else but what is behind it:
                      "+" = it counts its bytes (Metrics = full), "/TOPOLOGY" = it tells that
   quick              "VisibilityTimeout MessageRetentionPeriod topology", while a receive needs to know nothing else
@@ -35,19 +36,19 @@ end
 -- Keep `special`, `plain` and `quick` true.
 function settings.mark(base)
   local meta = base .. "meta"
-  local size, metrics, delay, window, fair, partition, topology, visibility, retention, other = unpack(redis.call(
-    "HMGET", meta, "MaximumMessageSize", "Metrics", "DelaySeconds", "DeduplicationWindow", "fair", "partition",
-    "topology", "VisibilityTimeout", "MessageRetentionPeriod"))
+  local size, metrics, delay, window, fair, partition, topology, visibility, retention, timeline, other =
+    unpack(redis.call("HMGET", meta, "MaximumMessageSize", "Metrics", "DelaySeconds", "DeduplicationWindow", "fair",
+      "partition", "topology", "VisibilityTimeout", "MessageRetentionPeriod", "Timeline"))
   for _, value in ipairs(redis.call("HMGET", meta, "paused", "paused_groups", "delays", "large", "unsorted")) do
     other = other or value
   end
   delay = delay and delay ~= "0"
-  if delay or window or fair or partition or other then
-    redis.call("HSET", meta, "special", "1")
+  if delay or window or fair or partition or timeline or other then
+    redis.call("HSET", meta, "special", timeline and "t" or "1")
   else
     redis.call("HDEL", meta, "special")
   end
-  if size and not delay and not fair then
+  if size and not (delay or fair or timeline) then
     local is_home = string.sub(partition or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
     local told = is_home and "/" .. (topology or "") or ""
     redis.call("HSET", meta, "plain", size .. (metrics == "full" and "+" or "") .. told)
@@ -55,7 +56,8 @@ function settings.mark(base)
     redis.call("HDEL", meta, "plain")
   end
   local quick = (visibility or "") .. " " .. (retention or "") .. " " .. (topology or "")
-  if not fair and not other and string.find(quick, "^%d+ %d+ ") and #visibility <= 10 and #retention <= 10 then
+  local is_quick = not (fair or timeline or other)
+  if is_quick and string.find(quick, "^%d+ %d+ ") and #visibility <= 10 and #retention <= 10 then
     redis.call("HSET", meta, "quick", quick)
   else
     redis.call("HDEL", meta, "quick")

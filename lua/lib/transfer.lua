@@ -16,6 +16,7 @@ local counting = require("lib.counting")
 local fair_ring = require("lib.fair_ring")
 local fifo_key = require("lib.fifo_key")
 local message = require("lib.message")
+local timeline = require("lib.timeline")
 local wakeups = require("lib.wakeups")
 local sorted = require("lib.sorted")
 local large = require("lib.large")
@@ -280,10 +281,15 @@ function transfer.put_back(base, is_fifo, messages)
   else
     put_back_standard(base, messages)
   end
+  for i = 1, timeline.bound(base) and #messages or 0, 4 do
+    timeline.add(base, "b", messages[i])
+  end
+  timeline.write()
   wakeups.wake(base)
 end
 
--- Append a message to a partition as a new one. `tail` makes ids of one microsecond distinct (8 characters).
+-- Append a message to a partition as a new one, and return its key. `tail` makes ids of one microsecond distinct (8
+-- characters).
 function transfer.put(base, is_fifo, now_us, tail, group, record)
   local meta = base .. "meta"
   large.note(base, #record)
@@ -294,6 +300,8 @@ function transfer.put(base, is_fifo, now_us, tail, group, record)
     if redis.call("RPUSH", fifo.list(base, group), stamp, record) == 2 then
       make_available(base, group)
     end
+    wakeups.wake(base)
+    return stamp
   else
     local key = now_us .. tail
     if group ~= "" then
@@ -303,8 +311,9 @@ function transfer.put(base, is_fifo, now_us, tail, group, record)
     else
       redis.call("RPUSH", base .. "ready", key, record)
     end
+    wakeups.wake(base)
+    return key
   end
-  wakeups.wake(base)
 end
 
 return transfer

@@ -38,6 +38,7 @@ from rqsqs.models import (
 
 if TYPE_CHECKING:
     from rqsqs._async.connection import Connection
+    from rqsqs.timeline_models import Timeline
 
 MOST_SPECS = 100  # kept by a queue
 
@@ -530,6 +531,25 @@ class Queue:
         checked = arguments.browsing(self._ref, state, cursor, max_messages)
         found, following = await self._run(flows.browse(self._ref, *checked, newest_first=newest_first))
         return [Message(self, d) for d in flows.readable(found, must=False)], following
+
+    async def timeline(self, message: SentMessage | Message | str) -> Timeline:
+        """What happened to a message, step by step, also to one that is gone: if the queue's setting `timeline` was on,
+        and as far back as it reaches. A message that became a dead letter, or was redriven, is followed to the queues
+        where it was, as far as theirs is on.
+
+        Args:
+            message: what send() returned, a message, or a message id.
+
+        Returns:
+            Timeline. Without steps nothing is known of the message.
+
+        Raises:
+            InvalidParameterValue: it is no message id.
+            QueueDoesNotExist.
+        """
+        from rqsqs._core.flows.timeline import timeline  # only if somebody needs it
+
+        return await self._run(timeline(self._ref, arguments.message_id(message).lower()))
 
     async def cancel(
         self,

@@ -353,6 +353,24 @@ class Delivery:
         return self.header("d")
 
 
+class MarkedDelivery(Delivery):
+    """One whose receive is a step of a timeline: what is done with its receipt becomes further ones."""
+
+    __slots__ = ()
+
+    @property
+    def receipt_handle(self) -> str:
+        if self._handle is None:
+            self._handle = self.receipt.handle
+        return self._handle
+
+    @property
+    def receipt(self) -> receipts.Receipt:
+        """What the handle says."""
+        found = super().receipt
+        return found._replace(key=receipts.MARK + found.key)
+
+
 def is_newer(record: bytes) -> bool:
     """Has it a format that this version does not read? (Of a record that is none, no.)"""
     return b"\x04" <= record[1:2] < b"\x80" and b"\x90" <= record[:1] < b"\xa0"

@@ -12,6 +12,7 @@ import os
 import random
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
+_NAMES = _ALPHABET.replace("~", "-")
 _VALUE = {c: i for i, c in enumerate(_ALPHABET)}
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _PAIR_VALUE = {pair: i for i, pair in enumerate(_PAIRS)}
@@ -38,6 +39,33 @@ class TailSource:
 
 tails = TailSource()
 os.register_at_fork(after_in_child=tails.reseed)
+
+
+class CallSlotNames:
+    """Names call slots: twelve characters, of which the first six are the process.
+
+    Attributes:
+        process: tells this process from all others, on all machines; a forked child has another one.
+    """
+
+    __slots__ = ("_next", "process")
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Name this process."""
+        source = random.SystemRandom()
+        self.process = "".join(source.choices(_NAMES, k=6))
+        self._next = itertools.count(source.getrandbits(36)).__next__
+
+    def __call__(self) -> str:
+        n = self._next()
+        return self.process + "".join([_NAMES[(n >> shift) & 63] for shift in (30, 24, 18, 12, 6, 0)])
+
+
+call_slots = CallSlotNames()
+os.register_at_fork(after_in_child=call_slots.begin)
 
 
 def message_id(key: str, node: int) -> str:

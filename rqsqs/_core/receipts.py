@@ -13,15 +13,30 @@ from typing import NamedTuple
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs.errors import ReceiptHandleIsInvalid
 
+MARK = "~"  # lua/lib/timeline.lua
+
 
 class Receipt(NamedTuple):
-    """What a handle says. `key` is the member of `inflight` (standard) or the key in the group's list (FIFO)."""
+    """What a handle says. `key` is the member of `inflight` (standard) or the key in the group's list (FIFO), with MARK
+    in front if its receive is a step of a timeline."""
 
     partition: Partition
     received_ms: str
     key: str
     receives: str
     group: str
+
+    @property
+    def unmarked(self) -> str:
+        """The key without the mark."""
+        return self.key.removeprefix(MARK)
+
+    @property
+    def member(self) -> str:
+        """The key for a delete of a standard queue, which is told no time: under a test clock the mark brings it."""
+        clock = self.partition.space.clock
+        is_told = clock is not None and self.key.startswith(MARK)
+        return f"{MARK}@{self.partition.space.now_us()}{self.key}" if is_told else self.key
 
     @property
     def handle(self) -> str:

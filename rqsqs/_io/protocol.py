@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import os
 import random
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -13,7 +11,7 @@ from typing import Any
 import hiredis
 import redis.exceptions as rx
 
-from rqsqs._core import operations, scripts
+from rqsqs._core import ids, operations, scripts
 from rqsqs._core.operation import Operation
 from rqsqs._io import tuning
 from rqsqs.models import Durability, DurabilityResult
@@ -59,7 +57,7 @@ class CallSlot:
 
     def renew(self) -> None:
         self.since = (0.0, 0.0)
-        self.name = base64.urlsafe_b64encode(os.urandom(9)).decode()
+        self.name = ids.call_slots()
         self.number = random.randrange(FIRST_NUMBER, (FIRST_NUMBER + LAST_NUMBER) // 2)  # deduplication ids keep it
 
     def check(self) -> None:

@@ -77,6 +77,9 @@ class Connection:
                 message group. configure() can raise it at any time. FIFO: needs the scope "messageGroup".
             metrics: "full" counts the bytes that are sent as well, as a FIFO queue always does; "basic" does not, which
                 is the default. See Queue.metrics().
+            timeline: whether the queue records what happens to each message, step by step; see Queue.timeline(). True =
+                the newest steps, up to 1 MiB for each partition; or how many bytes, 16 KiB to 64 MiB. False, the
+                default, costs nothing.
             content_based_deduplication: FIFO: messages without a deduplication id are compared by their body.
             deduplication_scope: FIFO: "queue", or "messageGroup": equal ids in different groups are no duplicates.
             deduplication_window: seconds for which a deduplication id is remembered, 60 seconds to 1 year (300).

@@ -106,10 +106,18 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _timeline(text: str) -> bool | int:
+    if text in ("on", "off"):
+        return text == "on"
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    raise ValueError(f"{text!r:.80} is not on, off or a number of bytes")
+
+
 COUNT = click.IntRange(1)
 DURATION, MOMENT = Value("duration", duration), Value("time", moment)
 DURABILITY = Value("durability", _durability)  # the text of a rqsqs.Durability, checked
 FILE = Value("file", _file)  # its name; - is stdin or stdout where that is said
-ALARM = Value("name", _alarm)
+ALARM, TIMELINE = Value("name", _alarm), Value("timeline", _timeline)
 PAIR, RETRY = Value("name=value", _pair), Value("rule", rule)
 QUEUE = QueueName()

@@ -13,7 +13,7 @@ import click
 import rqsqs
 from rqsqs import _settings
 from rqsqs.cli import output, paging
-from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY
+from rqsqs.cli.parameter_types import DURATION, PAIR, QUEUE, RETRY, TIMELINE
 from rqsqs.cli.report import NOTHING, OK, Done, Lines, Result, Results, nothing
 from rqsqs.cli.settings import Settings, reported
 from rqsqs.inspection import words
@@ -41,6 +41,9 @@ def setting_options(command: F) -> F:
                      "more later, not fewer; a FIFO queue needs --deduplication-scope messageGroup."),
         click.option("--metrics", type=click.Choice(["full", "basic"]),
                      help="full: count the bytes of what is sent too, as FIFO queues do anyway [basic]."),
+        click.option("--timeline", type=TIMELINE, metavar="on|off|BYTES",
+                     help="Record what happens to each message, for `rqsqs show QUEUE MESSAGE_ID --timeline`: up to "
+                     "1 MiB of it for each partition, or BYTES [off]."),
         click.option("--content-based-deduplication/--no-content-based-deduplication", default=None,
                      help="FIFO: equal bodies are duplicates."),
         click.option("--deduplication-scope", type=click.Choice(["queue", "messageGroup"]), help="FIFO [queue]."),
@@ -114,6 +117,8 @@ def _as_options(key: str, value: Any, rules: Sequence[Rule]) -> list[str]:
     option = f"--{key.replace('_', '-')}"
     if key == "retry_policy":
         return [word for rule in rules for word in ("--retry", as_rule(*rule))]
+    if key == "timeline" and isinstance(value, bool):
+        return [option, "on" if value else "off"]
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
     return [option, str(int(value) if isinstance(value, float) else value)]

@@ -16,6 +16,7 @@ from rqsqs.cli.message_view import MessageView
 from rqsqs.cli.parameter_types import QUEUE
 from rqsqs.cli.report import Facts, Record, Result, nothing
 from rqsqs.cli.settings import Settings, reported
+from rqsqs.inspection import timeline as telling
 from rqsqs.inspection import words
 from rqsqs.inspection.bodies import attribute_text, body_text, body_type, cause_text
 from rqsqs.inspection.causes import NO_CAUSE
@@ -23,19 +24,24 @@ from rqsqs.inspection.queues import dead_letter_queue
 
 NUMBERS = {  # settings that are whole numbers: seconds, bytes, a count
     *("DelaySeconds", "DeduplicationWindow", "KmsDataKeyReusePeriodSeconds", "MaximumMessageSize"),
-    *("MessageRetentionPeriod", "Partitions", "ReceiveMessageWaitTimeSeconds", "VisibilityTimeout"),
+    *("MessageRetentionPeriod", "Partitions", "ReceiveMessageWaitTimeSeconds", "Timeline", "VisibilityTimeout"),
 }
 
 
 @click.command("show")
 @click.argument("queue", type=QUEUE)
 @click.argument("message_id", required=False)
+@click.option("--timeline", is_flag=True, help="Show what happened to the message, also if it is gone.")
 @reported
-def show(settings: Settings, queue: str, message_id: str | None) -> Result | int:
+def show(settings: Settings, queue: str, message_id: str | None, timeline: bool) -> Result | int:
     """Show the settings, tags, numbers of messages and dead-letter relations of QUEUE.
 
     With a MESSAGE_ID show that message instead, wherever it waits: visible, in flight or delayed. A message that a
     worker could not finish tells why, with the traceback. Exits with 4 if QUEUE does not hold it.
+
+    With --timeline also show what happened to that message, step by step, in QUEUE and where it went as a dead letter
+    or by a redrive, as far as the timelines of these queues are on (rqsqs set QUEUE --timeline on). The message may be
+    gone; exits with 4 if nothing is known of it.
 
     With --json the settings are numbers, booleans and objects under SQS's names: every duration is a number of seconds,
     those of RetryPolicy too, sizes are bytes, and times are ISO 8601 in UTC.
@@ -44,12 +50,17 @@ def show(settings: Settings, queue: str, message_id: str | None) -> Result | int
     Examples:
       rqsqs show orders
       rqsqs show orders-dead 0199c1a2-7f3e-7000-8000-0123456789ab
+      rqsqs show orders 0199c1a2-7f3e-7000-8000-0123456789ab --timeline
       rqsqs show orders --json | jq .attributes.VisibilityTimeout
     """
     target = settings.queue(queue)
     if message_id is None:
+        if timeline:
+            raise click.UsageError("--timeline needs a MESSAGE_ID")
         return _queue(target)
-    return _message(target, message_id.lower())
+    if timeline:
+        return _with_timeline(target, message_id.lower())
+    return _message(target, message_id.lower()) or nothing(f"{queue} holds no message {message_id.lower()}")
 
 
 def _queue(queue: rqsqs.Queue) -> Result:
@@ -136,15 +147,59 @@ def _backoff(rule: Any) -> str:
     return "never" if rule == "dead" else f"{words.age(rule['base'] / 1000)}..{words.age(rule['cap'] / 1000)}"
 
 
-def _message(queue: rqsqs.Queue, message_id: str) -> Result | int:
+def _message(queue: rqsqs.Queue, message_id: str) -> Result | None:
     found = queue._run(flows.find(queue._ref, message_id))
     if found is None:
-        return nothing(f"{queue.name} holds no message {message_id}")
+        return None
     state, delivery = found
     damage = delivery.damage
     if damage is not None:
         return DamagedInFull.of(damage, delivery)
     return InFull(rqsqs.Message(queue, delivery), state, with_handle=True)
+
+
+def _with_timeline(queue: rqsqs.Queue, message_id: str) -> Result | int:
+    found = queue.timeline(message_id)
+    message = _message(queue, message_id)
+    if message is None and not found.steps:
+        return nothing(_unknown(queue.name, found))
+    return WithTimeline(queue.name, message, found)
+
+
+def _unknown(queue: str, found: rqsqs.Timeline) -> str:
+    if not found.is_on:
+        return (
+            f"nothing is known of {found.message_id}: the timeline of {queue} is off (rqsqs set {queue} --timeline on)"
+        )
+    since = "" if found.since_ms is None else f", whose timeline begins {moment(found.since_ms):%Y-%m-%d %H:%M:%S} UTC"
+    return f"nothing is known of {found.message_id} in {queue}{since}"
+
+
+class WithTimeline(Result):
+    """A message, if it is there, and what happened to it."""
+
+    def __init__(self, queue: str, message: Result | None, found: rqsqs.Timeline) -> None:
+        first = message.records()[0] if message else {"queue": queue, "message_id": found.message_id}
+        super().__init__(**first, timeline=[step.to_json() for step in found.steps])
+        self._queue, self._message, self._found = queue, message, found
+
+    def show(self) -> None:
+        found = self._found
+        if self._message:
+            self._message.show()
+        else:
+            output.line(found.message_id, bold=True)
+            output.line(f"{self._queue} does not hold it now")
+        output.line()
+        output.line("timeline", bold=True)
+        if not found.steps:
+            output.line(f"  {_unknown(self._queue, found)}")
+        for step in found.steps:
+            after = "" if step.after_s is None else f"+{words.age(step.after_s)}"
+            when = f"{moment(step.at_ms):%Y-%m-%d %H:%M:%S}.{step.at_ms % 1000:03d}"
+            output.line(f"  {when}  {after:>8}  {step.queue}: {telling.title(step)}")
+            for fact in telling.facts(step):
+                output.hanging(" " * 37, fact, dim=True)
 
 
 class DamagedInFull(Damaged):

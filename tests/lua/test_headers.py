@@ -26,6 +26,7 @@ from rqsqs._core.operations import (
     sessions,
 )
 from rqsqs._core.operations import browse as browsing
+from rqsqs._core.operations import timeline as timelines
 from rqsqs.alarm_models import Alarm, AlarmEvent, AlarmState
 from rqsqs.errors import BY_CODE
 from rqsqs.event_models import Actor, Event
@@ -90,8 +91,8 @@ OPERATIONS: list[Operation] = [
     moves.move(DLQ.partition("q/0"), 10, ""),
     moves.move(FDLQ.partition("f.fifo/0"), 10, "f.fifo"),
     moves.take(DLQ.home, 10, "", "id"),
-    moves.put(Q.home, "id", [b"k", b"g", b"r", b""]),
-    moves.put(F.home, "id", [b"k", b"g", b"r", b""]),
+    moves.put(Q.home, "id", Q.home, [b"1700000000000000", b"g", b"r", b""]),
+    moves.put(F.home, "id", F.home, [b"1700000000000000", b"g", b"r", b""]),
     moves.move_one(DLQ.home, "1" * 24, [], "", "", ready_only=False),
     moves.move_one(FDLQ.home, "1" * 16, ["g"], "f.fifo", "id", ready_only=False),
     moves.clear(DLQ.home, "id", "arrived"),
@@ -101,6 +102,7 @@ OPERATIONS: list[Operation] = [
     moves.read_chosen(DLQ),
     moves.update(DLQ, "id", "advance", 5),
     moves.list_tasks(DLQ),
+    timelines.read(Q.home, "0199c1a2-7f3e-7000-8000-0123456789ab", ""),
     queues.create_queue(Q.home, {"VisibilityTimeout": "5"}, {"k": "v"}, AWS),
     queues.create_queue(F.home, {}, {}, NATIVE),
     queues.set_attributes(Q.home, {"VisibilityTimeout": "5", "Policy": None}, field="Policy", expected="x"),

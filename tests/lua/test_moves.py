@@ -139,7 +139,7 @@ def hand_over(dead: Setup) -> Any:
 def test_a_put_that_arrives_when_all_is_over_stores_nothing(dead: Setup) -> None:
     engine, shard, home = dead.engine, dead.dlq.partition(dead.q.home.tag), dead.other.home
     batch, _, messages = hand_over(dead)
-    put = moves.put(home, batch, messages)
+    put = moves.put(home, batch, dead.dlq.home, messages)
     assert set(engine.execute(put)) == {None}
     engine.execute(moves.clear(shard, batch, "arrived"))
     for step in (moves.end(home, batch), moves.clear(shard, batch, "end"), put, put):
@@ -151,7 +151,7 @@ def test_a_put_that_arrives_when_all_is_over_stores_nothing(dead: Setup) -> None
 def test_a_queue_that_is_deleted_takes_its_hand_overs_along(dead: Setup) -> None:
     engine, shard = dead.engine, dead.dlq.partition(dead.q.home.tag)
     batch, _, messages = hand_over(dead)
-    engine.execute(moves.put(dead.other.home, batch, messages))
+    engine.execute(moves.put(dead.other.home, batch, dead.dlq.home, messages))
     engine.run(flows.delete_queue(dead.dlq, NATIVE))
     age(engine, 3_600_001)
     assert left_of_moves(engine) == []

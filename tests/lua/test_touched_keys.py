@@ -33,6 +33,7 @@ MODULES = (  # of this folder
     "test_per_group",
     "test_release",
     "test_standard",
+    "test_timeline",
     "test_waiting_flows",
     "test_wake_tokens",
 )

@@ -29,6 +29,7 @@ FLOORS = [  # from the ground; a module imports from floors below and from its o
         "limits",
         "metric_models",
         "models",
+        "timeline_models",
     },
     {"_core"},
     {"_io", "embedded"},

@@ -58,7 +58,7 @@ def move_step(
     batch, name, messages = taken
     target = q.space.queue(name)
     try:
-        places, reached = yield from _put(target, batch, messages, durability)
+        places, reached = yield from _put(p, target, batch, messages, durability)
     except QueueDoesNotExist:
         yield moves.clear(p, batch, "back")
         yield from _forget(p, batch, target)
@@ -84,7 +84,7 @@ def _forget(p: Partition, batch: str, target: QueueRef, places: Sequence[Partiti
 
 
 def _put(
-    target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None
+    source: Partition, target: QueueRef, batch: str, messages: list[bytes], durability: Durability | None
 ) -> Flow[tuple[tuple[Partition, ...], list[Any]]]:
     """Second phase; the partitions remember the batch, so that each message is put once however often this is repeated.
     The batch names the numbers of partitions at its time: it may have been put there before more were added. Returns
@@ -96,7 +96,7 @@ def _put(
     counts = [int(count) for count in batch.split(":")[1:]]
     if not target.is_fifo:
         owner = target.owner(batch, counts[-1] if counts else 1)
-        answers = yield moves.put(owner, batch, messages, durability=durability)
+        answers = yield moves.put(owner, batch, source, messages, durability=durability)
         return (owner,), [answers[1]] if durability is not None else []
     for turn in range(TURNS):
         tokens: dict[bytes, str] = {}
@@ -108,7 +108,7 @@ def _put(
             left = []
             for (p, token), part in places.items():
                 flat = [item for message in part for item in message]
-                operation = moves.put(p, batch, flat, token, durability)
+                operation = moves.put(p, batch, source, flat, token, durability)
                 asked[p] = None
                 answers, reached_there = yield from safely(target, p, operation, [""] * len(part))
                 reached.append(reached_there)

@@ -130,7 +130,7 @@ class Receive(Operation):
             if not p.received % operations.CHECK_EVERY:
                 self.args = (*self.args[:-1], self.args[-1] + "c")
             for d in finished:
-                self.args += (d.key,)
+                self.args += (d.key if d.__class__ is Delivery else d.receipt.key,)
         self.keys = p.found_keys.get(names) or p.keys(names)
 
     def parse(self, reply: Any) -> Any:

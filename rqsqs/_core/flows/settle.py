@@ -50,7 +50,7 @@ class DeleteOne(Operation):
         else:
             self.script = "delete_message"
             self.keys = p.found_keys.get(operations.DELETE) or p.keys(operations.DELETE)
-            self.args = (d.key,)
+            self.args = (d.key if d.__class__ is Delivery else d.receipt.member,)
 
     def parse(self, reply: Any) -> None:
         """Nothing to tell."""
@@ -113,9 +113,9 @@ def _delete_part(
     looked: list[int] = []
     for receipt, status in zip(found, statuses, strict=True):
         if p.is_fifo:
-            key, groups = receipt.key[:16], [receipt.group]
+            key, groups = receipt.unmarked[:16], [receipt.group]
         else:
-            key, group = receipt.key[:24], operations.history(receipt.key)[4]
+            key, group = receipt.unmarked[:24], operations.history(receipt.unmarked)[4]
             groups = [group] if group else []
         looked.append(status if status else (yield from at(q, p, browsing.cancel(p, key, groups, "-"), 0)))
     if 1 in [new for new, old in zip(looked, statuses, strict=True) if old == 0]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rqsqs._core import ids
 from rqsqs._core.delivery import Delivery
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Arg, Operation
@@ -40,8 +41,9 @@ def beat(
         args[3] = "="
     elif description is not None:
         counted = " ".join([f"{name}={n}" for name, n in description.get("counted", {}).items() if n])
-        first = {"counted": counted, "state": "running", "waiters": 0}  # the script reads these
-        args[3] = json.dumps({**first, **description, "counted": counted, "life": life_ms}, separators=(",", ":"))
+        first = {"counted": counted, "state": "running", "waiters": 0}  # the script reads these, and the process
+        told = {**first, "process": ids.call_slots.process, **description, "counted": counted, "life": life_ms}
+        args[3] = json.dumps(told, separators=(",", ":"))
     for d in held:
         args += d.held
     return Operation(

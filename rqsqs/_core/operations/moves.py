@@ -8,7 +8,7 @@ from typing import Any
 
 from rqsqs._core import ids
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Operation
+from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.operations import browse as browsing
 from rqsqs.models import Durability, MoveTask
 
@@ -38,19 +38,27 @@ def take(p: Partition, limit: int, destination: str, batch: str) -> Operation:
 
 
 def put(
-    p: Partition, batch: str, taken: list[bytes], token: str = "", durability: Durability | None = None
+    p: Partition,
+    batch: str,
+    source: Partition,
+    taken: list[bytes],
+    token: str = "",
+    durability: Durability | None = None,
 ) -> Operation:
     """Second phase; the result is a list: for each message None, or a migration token for the partition that takes it.
 
     Args:
+        source: where they were taken.
         token: the migration token that the old partition of its group gave.
         durability: how safe they have to be before the third phase.
     """
-    messages = [item for i, item in enumerate(taken) if i % 4 in (1, 2)]
+    messages: list[Arg] = []
+    for i in range(0, len(taken), 4):
+        messages += ids.message_id(taken[i].decode(), source.node), *taken[i + 1 : i + 3]
     return Operation(
         "put_messages",
         (*p.keys("meta handovers"), _over(p, batch)),
-        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), token, batch, *messages),
+        (p.space.now_us(), "1" if p.is_fifo else "", ids.tails(), token, batch, source.queue, *messages),
         lambda r: [outcome[1:].decode() if outcome[:1] == b"!" else None for outcome in r],
         durability=durability,
     )

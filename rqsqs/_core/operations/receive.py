@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rqsqs._core import portions
-from rqsqs._core.delivery import Delivery
+from rqsqs._core import portions, receipts
+from rqsqs._core.delivery import Delivery, MarkedDelivery
 from rqsqs._core.envelope import UNREADABLE
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
@@ -19,6 +19,7 @@ from rqsqs.errors import QueueDamaged
 from rqsqs.limits import Limits
 
 log = logging.getLogger("rqsqs.damage")
+MARK = receipts.MARK.encode()
 RECEIVE = "meta ready store inflight wakeups"
 RECEIVE_FIFO = "meta available inflight state wakeups"
 CHECK_EVERY = 1024  # the first send and receive, and then every 1,024th, look whether the queue is damaged
@@ -61,12 +62,16 @@ class Received:
         self.now_ms, self.topology, duty, self.wait_until_ms = reply[:4]
         self.wake_at_ms, self.look_at_ms = duty if isinstance(duty, list) else (duty, 0)
         self.missing_dlq = reply[4].decode()
-        now = str(self.now_ms)
+        now, flat, stride = str(self.now_ms), reply[5], 4 if partition.is_fifo else 3
+        is_marked = bool(flat) and flat[0][:1] == MARK
+        for i in range(0, len(flat) if is_marked else 0, stride):
+            flat[i] = flat[i][1:]
         if partition.is_fifo:
-            flat = reply[5]
             self.messages = _fifo(partition, zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True), now)
         else:
-            self.messages = _of_any_stay(partition, reply[5], now)
+            self.messages = _of_any_stay(partition, flat, now)
+        for d in self.messages if is_marked else ():
+            d.__class__ = MarkedDelivery
 
 
 def receive_messages(

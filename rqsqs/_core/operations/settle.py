@@ -41,7 +41,7 @@ def delete_messages(
     return Operation(
         "delete_message",
         p.keys(DELETE),
-        tuple([r.key for r in receipts]),
+        tuple([r.key if p.space.clock is None else r.member for r in receipts]),
         lambda reply: reply if isinstance(reply, list) else [int(reply == count)] * count,
         durability=durability,
     )
@@ -98,7 +98,7 @@ def release_messages(p: Partition, outcomes: Sequence[Outcome], durability: Dura
     for v in outcomes:
         d, why = v.delivery, v.cause
         receipt = d.receipt
-        args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else d.held
+        args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else (receipt.key, d.held[1])
         size, packed = delivery.with_cause(d, why) if why else (0, b"")
         args += (
             v.kind,

@@ -120,7 +120,7 @@ def _whose(visit: Visit, queue: Queue, text: str) -> tuple[str, str]:
         ReceiptHandleIsInvalid: it is none.
     """
     receipt = receipts.decode(queue._ref, visit.unsealed(text))
-    return ids.message_id(receipt.key, receipt.partition.node), receipt.group
+    return ids.message_id(receipt.unmarked, receipt.partition.node), receipt.group
 
 
 def _page(queue: str, held: list[Held], told: str) -> Values:
