@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks import calls, client, instructions, memory, report, scripts, targets, throughput, waiting
+from benchmarks import calls, client, instructions, memory, report, scripts, senders, targets, throughput, waiting
 from benchmarks.charts import Bar, Chart
 from benchmarks.contestants import OURS, Contestant, DropIn, Fleet, Lists, Native, Streams
 from benchmarks.minimal import Minimal
@@ -480,6 +480,7 @@ SECTIONS: Sections = {
     "instructions": measure_instructions,
     "calls": measure_calls,
     "client": measure_client,
+    "senders": senders.show,
 }
 
 

@@ -15,6 +15,8 @@ from rqsqs.errors import ConnectionFailed, UsageError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability
 
+CALLS = 4  # as long as so many calls take a message waits for others at most
+
 
 class Ticket:
     """A caller that waits for its message to be sent.
@@ -35,7 +37,7 @@ class Gathering:
     """The tickets that wait, in order.
 
     Whoever sends next waits for company only if several callers sent at the same time lately: until as many are there
-    as then, at most as long as a call takes, and never longer than `linger`. (PostgreSQL does so with its commits:
+    as then, at most as long as a few calls take, and never longer than `linger`. (PostgreSQL does so with its commits:
     commit_siblings, commit_delay.) So a caller that is alone never waits.
 
     Args:
@@ -83,7 +85,7 @@ class Gathering:
     @property
     def linger(self) -> float:
         """Seconds to wait for more."""
-        return 0.0 if self.is_complete else min(self._linger, self._call_s)
+        return 0.0 if self.is_complete else min(self._linger, CALLS * self._call_s)
 
     def take(self) -> list[Any]:
         """Those that are sent next, in one call: messages that have to be equally safe, of at most 4 MiB together."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import threading
@@ -205,6 +206,7 @@ def test_a_message_without_a_deduplication_id_fails_alone(server: Server, prefix
             kind = rqsqs.DeduplicationIdRequired if n in (0, 3) else rqsqs.SentMessage
             assert isinstance(results[n], kind)
         assert isinstance(results["first"], rqsqs.DeduplicationIdRequired)
+        assert results[0] is not results[3]
         assert [m.body for m in queue.receive(10)] == [1, 2, 4, 5]
 
 
@@ -440,6 +442,66 @@ def test_interruptions_at_any_moment_stop_nobody(server: Server, connection: rqs
         assert [i for who, i in got if who == n] == list(range(count))
 
 
+_raise_in = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
+_raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+
+def test_exceptions_raised_in_any_thread_at_any_moment_leave_each_caller_with_an_answer(
+    server: Server, connection: rqsqs.Connection
+) -> None:
+    """As the timeout of a handler is raised."""
+    queue = connection.create_queue("q")
+    is_over = threading.Event()
+    sent: list[list[int]] = [[] for _ in range(8)]
+    interrupted = [0] * len(sent)
+    odd: list[BaseException] = []
+    with queue.sender() as sender:
+
+        def work(n: int) -> None:
+            i = 0
+            while not is_over.is_set():
+                try:
+                    i += 1
+                    sender.send([n, i])
+                    sent[n].append(i)
+                except Interrupted:
+                    interrupted[n] += 1
+                except rqsqs.ConnectionFailed as e:
+                    if not e.request_sent:
+                        odd.append(e)
+                except BaseException as e:
+                    odd.append(e)
+
+        def guarded(n: int) -> None:
+            while not is_over.is_set():
+                with contextlib.suppress(Interrupted):  # it may come late
+                    work(n)
+
+        threads = [threading.Thread(target=guarded, args=(n,), daemon=True) for n in range(len(sent))]
+        for thread in threads:
+            thread.start()
+        for turn in range(300):
+            time.sleep(0.001)
+            thread = threads[turn % 5]  # the others are not interrupted
+            assert thread.ident is not None
+            _raise_in(thread.ident, Interrupted)
+        seen = [len(some) for some in sent]
+        until(lambda: all(len(some) > count for some, count in zip(sent, seen, strict=True)), "everybody sends")
+        is_over.set()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+    assert sum(interrupted) > 50
+    assert not odd
+    got: list[Any] = []
+    while messages := queue.receive(1000, delete=True):
+        got += [m.body for m in messages]
+    for n, some in enumerate(sent):
+        mine = [i for who, i in got if who == n]
+        assert mine == sorted(set(mine))
+        assert set(some) <= set(mine)
+
+
 def test_a_signal_handler_sends_in_the_middle_of_a_send(server: Server, connection: rqsqs.Connection) -> None:
     queue = connection.create_queue("q")
     with queue.sender() as sender:
@@ -615,6 +677,20 @@ def test_a_server_that_dies_in_the_middle_is_an_answer_for_each_caller(api: str,
             results = asyncio.run(main())
         assert len(results) == 9
         assert {type(result) for result in results} == {rqsqs.ConnectionFailed}
+
+
+def test_a_frozen_server_is_an_answer_for_each_caller(server: Server, prefix: str) -> None:
+    with rqsqs.connect(server.url, prefix=prefix, socket_timeout=0.5) as connection:
+        queue = connection.create_queue("q")
+        with queue.sender() as sender:
+            senders = Senders(sender)
+            with frozen(server, senders):
+                for n in range(4):
+                    senders.start(n, n)
+                results = senders.join()
+            assert {type(result) for result in results.values()} == {rqsqs.ServerTimeout}
+            assert results["first"].request_sent
+            assert isinstance(sender.send("later"), rqsqs.SentMessage)
 
 
 def test_what_was_answered_is_stored_although_the_server_is_killed_again_and_again(prefix: str) -> None:

@@ -33,6 +33,22 @@ def test_a_message_that_is_larger_than_the_server_takes(kind: Kind) -> None:
         asyncio.run(run())
 
 
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+def test_messages_of_a_batch_that_are_larger_than_the_server_takes_fail_alone(name: str) -> None:
+    sizes = [1, 3 << 18, (3 << 18) + 1, 2, 3 << 18, 5]
+    with Server("valkey", proto_max_bulk_len="1mb") as server, rqsqs.connect(server.url) as connection:
+        queue = connection.create_queue(name, maximum_message_size=8 << 20)
+        bodies = ["x" * (size * (2 if size > 9 else 1)) for size in sizes]
+        with pytest.raises(rqsqs.BatchFailed) as caught:
+            queue.send_batch([rqsqs.Entry(body, **({"group": "g"} if queue.is_fifo else {})) for body in bodies])
+        failed = [r.index for r in caught.value.results if isinstance(r, rqsqs.FailedEntry)]
+        assert failed == [1, 2, 4]
+        assert [len(m.body) for m in queue.receive(10)] == [1, 2, 5]
+        with pytest.raises(rqsqs.BatchFailed) as caught:
+            queue.send_batch([rqsqs.Entry(body, group="g") for body in bodies[1:3]])
+        assert [type(r.error) for r in caught.value.results] == [rqsqs.MessageTooLarge] * 2
+
+
 def test_a_request_that_is_larger_than_the_server_reads() -> None:
     with Server("valkey", client_query_buffer_limit="1mb") as server, rqsqs.connect(server.url) as connection:
         queue = connection.create_queue("q", maximum_message_size=8 << 20)

@@ -270,18 +270,21 @@ def _send_to(
             yield from _look_again(q)
         answers: list[Any] = sent
         return answers
-    except MessageTooLarge as e:
-        if not e.detail:  # for the server, whatever the queue says
+    except MessageTooLarge as e:  # nothing was sent
+        if e.detail:
+            limit = int(e.detail)
+            errors = [_too_large(m.size, limit) if m.size > limit else None for m in batch]
+        elif len(batch) == 1:
             raise
-        limit = int(e.detail)
-    results: list[Any] = [
-        FailedEntry(i, _too_large(m.size, limit)) if m.size > limit else None for i, m in enumerate(batch)
-    ]
-    rest = [m for m in batch if m.size <= limit]
-    if not rest:
-        return results
-    others = iter((yield from _send_to(q, p, rest, limits, token, durability)))
-    return _numbered([next(others) if r is None else r for r in results])
+        else:  # for the server, whatever the queue says: that is the largest one, at least
+            most = max([len(m.record) for m in batch])
+            errors = [e if len(m.record) == most else None for m in batch]
+    rest = [m for m, error in zip(batch, errors, strict=True) if error is None]
+    try:
+        left = iter((yield from _send_to(q, p, rest, limits, token, durability)) if rest else ())
+    except MessageTooLarge as e:  # the only one
+        left = iter([FailedEntry(0, e)])
+    return _numbered([next(left) if error is None else FailedEntry(0, error) for error in errors])
 
 
 def _send_parts(

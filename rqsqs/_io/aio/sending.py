@@ -119,7 +119,7 @@ class Sending:
                 if not gathering.waiting:
                     await asyncio.sleep(0)  # those who just got their answers may send more
             self._is_busy = False
-        except asyncio.CancelledError:  # the loop ends, or somebody cancels all its tasks
+        except BaseException:  # the loop ends, or somebody cancels all its tasks
             waiting = gathering.clear()
             self._is_busy = False
             _answer(batch, [interrupted(is_sent=True) for _ in batch])
@@ -143,7 +143,7 @@ class Sending:
         try:
             outcome = await self._run(sending(self._queue, self._limits, batch))
         except Exception as e:
-            return [e, *[same_error(e) for _ in batch[1:]]]
+            return [e] * len(batch)
         return outcome if type(outcome) is list else [outcome]
 
 
@@ -158,6 +158,6 @@ def _answer(batch: Sequence[Caller], outcomes: Sequence[Any]) -> None:
         outcome = None if caller.message is None else next(following)
         if not caller.answer.done():
             if isinstance(outcome, Exception):
-                caller.answer.set_exception(outcome)
+                caller.answer.set_exception(same_error(outcome))
             else:
                 caller.answer.set_result(outcome)

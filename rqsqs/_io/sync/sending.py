@@ -7,7 +7,6 @@ program could lose. Signal handlers run in the main thread and may interrupt its
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -49,15 +48,13 @@ class Caller(Ticket):
         self.lingers = False
         self.signal: Any = None
 
-    def line_up(self) -> None:
-        """From now on it may be woken."""
-        self.signal = threading.Lock()
-        self.signal.acquire()
-
     def wake(self) -> None:
         """Let it look again; it may do so without a reason."""
         if self.signal.locked():
-            self.signal.release()
+            try:  # noqa: SIM105 - suppress() takes longer
+                self.signal.release()
+            except RuntimeError:  # somebody else did so in the same moment
+                pass
 
 
 class Sending:
@@ -121,11 +118,14 @@ class Sending:
                         self._lead(me)
                     else:
                         me.signal.acquire()
-            finally:
-                if me.outcome is None or self._leader is me:
-                    self._leave(me)
                 if me.following is not None:
                     me.following.wake()
+            except BaseException:
+                self._leave(me)
+                raise
+            finally:
+                if me.following is not None:
+                    me.following.wake()  # again: it may have been interrupted just there
                 inside.discard(me.thread)
         outcome = me.outcome
         if isinstance(outcome, Exception):
@@ -146,7 +146,8 @@ class Sending:
                 if gathering.is_quiet or me.thread == self._main:
                     me.batch = [me]
                     return
-            me.line_up()
+            me.signal = signal = threading.Lock()
+            signal.acquire()
             gathering.add(me)
             if leader is not None and leader.lingers and gathering.is_complete:
                 leader.lingers = False
@@ -188,7 +189,7 @@ class Sending:
         try:
             outcome = self._run(sending(self._queue, self._limits, with_message))
         except Exception as e:
-            return [e, *[same_error(e) for _ in with_message[1:]]]
+            return [e] * len(with_message)
         return outcome if type(outcome) is list else [outcome]
 
     def _finish(self, me: Caller, outcomes: Sequence[Any]) -> None:
@@ -198,22 +199,29 @@ class Sending:
             me.outcome = FLUSHED if me.message is None else outcomes[0]
             me.batch = ()
             return
-        following, chain, main = iter(outcomes), [], None
+        following = iter(outcomes)
+        first = last = main = None
         for caller in me.batch:
             outcome = FLUSHED if caller.message is None else next(following)
-            if caller.outcome is None:
-                caller.outcome = outcome
-                if caller.thread == self._main:
-                    main = caller
-                elif caller is not me:
-                    chain.append(caller)
+            if caller.outcome is not None:  # it has gone
+                continue
+            caller.outcome = same_error(outcome) if isinstance(outcome, Exception) else outcome
+            if caller.thread == self._main:
+                main = caller
+            elif caller is not me:
+                if last is None:
+                    first = caller
+                else:
+                    last.following = caller
+                last = caller
         if main is not None and main is not me:
-            chain.append(main)
-        for one, other in itertools.pairwise(chain):
-            one.following = other
+            if last is None:
+                first = main
+            else:
+                last.following = main
+        if first is not None:
+            first.wake()
         me.batch = ()
-        if chain:
-            chain[0].wake()
 
     def _pass_on(self) -> None:
         """Choose the next leader: the first who waits, but the main thread only if nobody else does."""
@@ -229,12 +237,14 @@ class Sending:
         with self._lock:
             self._gathering.discard(me)
             me.outcome = me.outcome or GONE
+            for caller in me.batch:
+                if caller is not me:
+                    caller.outcome = caller.outcome or interrupted(is_sent=True)
+                    caller.wake()
             if self._leader is me:
-                for caller in me.batch:
-                    if caller is not me and caller.outcome is None:
-                        caller.outcome = interrupted(is_sent=True)
-                        caller.wake()
                 self._pass_on()
+            elif self._leader is not None and self._leader.signal is not None:
+                self._leader.wake()  # it may have been interrupted just before
 
 
 os.register_at_fork(after_in_child=Sending.after_fork)
