@@ -164,7 +164,7 @@ return require("lib.idempotency").run(function()
     return 0
   elseif move then
     count("moved_" .. counted_as, 1)
-    if receives > 0 then
+    if receives > 0 or counted_as == "r" then -- one that a worker took ahead has 0 (lib/ahead.lua)
       require("lib.moved").mark(base, now_ms, {key})
     end
     return move.go(key, message.group(key), record, past)
@@ -175,7 +175,7 @@ return require("lib.idempotency").run(function()
     -- Under the same member, so that receipts stay good; unless the key has to remember the time, for retention.
     local due_ms = math.max(require("lib.due").time(due, 0, now_us), now_ms)
     local scheduled = message.scheduled(key, due_ms)
-    if scheduled ~= key and receives > 0 then
+    if scheduled ~= key and (receives > 0 or counted_as == "r") then
       scheduled, receives = message.with_receives(scheduled, receives), 0
       require("lib.moved").mark(base, now_ms, {key})
     end

@@ -21,14 +21,15 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
                         messages after having waited it gives its duty up
        7 flight_limit   at this many messages in flight nothing is handed out, and a caller that does not wait gets
                         OVER_LIMIT; 0 = no limit
-       8 ack            "1" = delete at once what is received; "c" behind it: look at the settings themselves, which may
-                        be damaged, and not at `quick`
+       8 ack            "1" = delete at once what is received, "+SLOTS" = a worker that takes some ahead
+                        (lib/ahead.lua); "c" behind it: look at the settings themselves, which may be damaged, and not
+                        at `quick`
        9... members of `inflight` to delete first: what the caller has finished
 RETURN {member, record, ... [, topology]}: messages, all received for the first time in this delivery cycle, by members
        that end with the present time (ms), and the topology unless it is ""; else {now_ms, topology, wake_at_ms,
        wait_until_ms, missing_dlq, {member, receives, record, ...}}, where receives is 0 for the first time in this
-       cycle. If receipts of argument 9 are refused it is always the second form, with {status ...} of
-       delete_message.lua behind it.
+       cycle, and -1 if this one does not count yet. If receipts of argument 9 are refused it is always the second form,
+       with {status ...} of delete_message.lua behind it.
        member: of `inflight` (lib/message.lua), with a mark in front while there is a timeline (lib/timeline.lua), in
        the second form only. topology changes when the queue's partitions do. wake_at_ms: 0 nothing
        to do, {wake_at_ms, look_at_ms} the caller has a duty (lib/wakeups.lua), now_ms it comes again at once, -1 it is
@@ -41,10 +42,12 @@ local slot, meta, ready, store, inflight, wakeups = KEYS[1], KEYS[2], KEYS[3], K
 local number, count, wait, flight_limit, options = ARGV[1], ARGV[3], ARGV[5], ARGV[7], ARGV[8]
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 local acks = options == "1" or options == "1c"
+local is_ahead = options ~= "" and string.byte(options) == 43 -- "+"
 
 -- One field while nothing is out of the ordinary, else many.
 local visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline
-local quick = (options == "" or options == "1") and call("HGET", meta, "quick")
+local quick = options == "" or options == "1" or is_ahead and string.sub(options, -1) ~= "c"
+quick = quick and call("HGET", meta, "quick")
 if quick then
   visibility, retention, topology = string.match(quick, "^(%d+) (%d+) (.*)$")
 end
@@ -87,7 +90,7 @@ local is_limited = flight_limit ~= "0" and call("ZCARD", inflight) >= tonumber(f
 local is_common = not (is_limited or fair or paused or delays or large or unsorted or timeline)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 local messages = is_common and (call("LPOP", ready, count == "1" and "2" or 2 * count) or {}) or nil
-local score = string.format("%d001", visible_ms) -- lib/score.lua
+local score = string.format(is_ahead and "%d000" or "%d001", visible_ms) -- lib/score.lua, lib/ahead.lua
 local head, tail = messages and messages[1], messages and messages[#messages - 1] -- before their keys become members
 local scores = is_common and {unpack(messages)} or {} -- as large as it will be
 local waited = head and now_ms - (tonumber(string.sub(head, 1, 13)) or now_ms) or 0

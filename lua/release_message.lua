@@ -46,6 +46,7 @@ return require("lib.idempotency").run(function()
     elseif score.receives(at) ~= receives then
       return nil, -1
     end
+    receives = math.max(receives, 1) -- the one that did not count yet (lib/ahead.lua) counts now, if it failed
     local counted = receives + message.parse(member).count
     return {member = member, receives = receives, counted = counted, is_marked = is_marked}
   end

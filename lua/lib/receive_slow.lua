@@ -54,10 +54,11 @@ local function fate(r, receives)
   return what
 end
 
--- Hand out a message: for the first time under this member (receives = 0), or again. `since`: when it became visible.
+-- Hand out a message: for the first time under this member (receives = 0, or -1: it does not count yet), or again.
+-- `since`: when it became visible.
 local function deliver(r, member, receives, record, since)
   append(r.messages, member, receives, record)
-  append(r.scores, score.of(r.visible_ms, math.max(receives, 1)), member)
+  append(r.scores, score.of(r.visible_ms, receives < 0 and 0 or math.max(receives, 1)), member)
   if r.has_timeline then
     require("lib.timeline").received(r.base, member, math.max(receives, 1), r.visible_ms, since)
   end
@@ -86,7 +87,7 @@ local function hand_out(r, sequence, key, record)
       local what = fate(r, message.may_have_past(key) and message.parse(key).count or 0)
       if what == "deliver" then
         append(r.first_receives, message.since(key))
-        deliver(r, message.member(key, r.now), 0, record, message.since(key))
+        deliver(r, message.member(key, r.now), r.is_ahead and -1 or 0, record, message.since(key))
         return 1
       elseif what == "dead-letter" then
         note(r, "dead_u", 1)
@@ -162,13 +163,18 @@ local function look(sequence, n)
 end
 
 -- Decide about what became visible: `due` from `at` on while it is not later than `limit` (nil = whatever its time), up
--- to n messages to hand out. Returns the members that leave their sets, those of them that are delivered or
--- dead-lettered, and where to go on.
+-- to n messages to hand out; a message that comes alone (lib/ahead.lua) is the only one. Returns the members that leave
+-- their sets, those of them that are delivered or dead-lettered, and where to go on.
 local function choose(r, due, at, limit, n)
   local gone, chosen, delivered = {}, {}, 0
   local most = large.chunk(r.large, LOOKS, r.bytes)
   while due[at] and delivered < n and #chosen < most and r.drops > 0 and not (limit and due[at].time > limit) do
     local d = due[at]
+    d.comes_alone = r.is_ahead and d.set.name == r.base .. "inflight"
+    if d.comes_alone and delivered + #r.messages > 0 then
+      r.is_over = true
+      break
+    end
     at = at + 1
     d.receives = score.receives(d.score)
     if message.is_expired(d.member, r.oldest) then
@@ -187,6 +193,8 @@ local function choose(r, due, at, limit, n)
     end
     if d.fate == "deliver" then
       delivered = delivered + 1
+      r.is_over = d.comes_alone
+      most = r.is_over and 0 or most
     else
       r.drops = r.drops - 1
     end
@@ -232,8 +240,8 @@ local function serve_due(r, sequence, due, from, limit, n)
       if d.receives == score.MOST_RECEIVES then -- the score counts no further: the key takes it over
         member, receives = message.with_receives(member, d.receives), 0
         r.left[#r.left + 1] = d.member
-      elseif d.receives == 0 then -- a new delivery cycle
-        member, receives = message.member(member, r.now), 0
+      elseif d.receives == 0 and not d.comes_alone then -- a new delivery cycle
+        member, receives = message.member(member, r.now), r.is_ahead and -1 or 0
       end
       deliver(r, member, receives, record, d.time)
       d.is_kept = receives > 0
@@ -269,7 +277,7 @@ end
 -- Hand out up to n messages of a sequence. Returns how many.
 local function serve(r, sequence, n)
   local due, at, handed, steps = {}, 1, 0, STEPS
-  while handed < n and r.drops > 0 and r.bytes > 0 do
+  while handed < n and r.drops > 0 and r.bytes > 0 and not r.is_over do
     if steps == 0 then
       r.has_more = true
       break
@@ -409,7 +417,7 @@ local function take(r, n)
       forget_delays(r)
     end
   end
-  r.has_more = handed < n and (r.has_more or r.drops <= 0 or r.bytes <= 0)
+  r.has_more = handed < n and (r.has_more or r.is_over or r.drops <= 0 or r.bytes <= 0)
   if #r.moves > 0 then
     require("lib.deadletter").move(r.base, r.moves, r.now_ms)
   end
@@ -434,7 +442,7 @@ local function keep(r, acks)
   local fresh, again = {}, {}
   for i = 1, #r.messages, 3 do
     local member, receives, record = r.messages[i], r.messages[i + 1], r.messages[i + 2]
-    if receives == 0 then
+    if receives <= 0 then
       append(fresh, member, record)
     else
       again[#again + 1] = member
@@ -474,7 +482,9 @@ return function(r)
   r.counts, r.stats = {}, {} -- changes of counters in meta, and of those in `stats`
   r.first_receives = {} -- since when those messages waited
   r.drops, r.bytes = DROPS, large.BYTES -- what may be done still
-  take(r, n)
+  local slots = require("lib.ahead").slots()
+  r.is_ahead, r.is_over = slots and not r.fair, false -- a message came that comes alone, or would be the next one
+  take(r, slots and r.fair and math.min(slots, n) or n)
   if #r.messages > 0 then
     keep(r, acks)
   end

@@ -55,8 +55,9 @@ end
 local function standard_messages(base, held)
   local messages = {}
   for _, m in ipairs(held) do
+    local receives = require("lib.score").receives(m.score)
     messages[#messages + 1] = as_received(base, m.member)
-    messages[#messages + 1] = require("lib.score").receives(m.score)
+    messages[#messages + 1] = receives > 0 and receives or -1 -- it does not count yet (lib/ahead.lua)
     messages[#messages + 1] = redis.call("HGET", base .. "store", m.member)
   end
   return messages
@@ -126,8 +127,9 @@ function replay.with_refused(reply, refused)
     return reply
   end
   local topology, messages = #reply % 2 == 1 and table.remove(reply) or "", {}
+  local receives = require("lib.ahead").slots() and -1 or 0
   for i = 1, #reply, 2 do
-    messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = reply[i], 0, reply[i + 1]
+    messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = reply[i], receives, reply[i + 1]
   end
   return {tonumber(string.sub(reply[1], -13)), topology, 0, 0, "", messages, refused}
 end

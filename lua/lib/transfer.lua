@@ -117,7 +117,7 @@ local function take_member(base, set, member, at, step, reason_to_stop)
   step.add({
     key = message.with_receives(member, receives), source = part.source, group = part.group or "", record = record,
     past = past,
-  }, counting.place(base, base .. set, receives), receives > 0 and member or nil)
+  }, counting.place(base, base .. set, receives), (set == "inflight" or receives > 0) and member or nil)
   redis.call("HDEL", base .. "store", member)
   redis.call("ZREM", base .. set, member)
   return nil

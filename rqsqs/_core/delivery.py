@@ -123,7 +123,12 @@ class Delivery:
         """What stands for this receive in `inflight`: the member and the receives of this delivery cycle."""
         if self.partition.is_fifo:
             return self.key[:16] + self.group_name, str(min(self._receives, 999))
-        return self.key, str(self._receives or 1)
+        return self.key, str(max(self._receives, 0) if self._receives else 1)  # -1: it does not count yet
+
+    @property
+    def is_again(self) -> bool:
+        """Was it received before in this delivery cycle?"""
+        return self._receives > 0
 
     @property
     def envelope(self) -> tuple[Any, ...]:

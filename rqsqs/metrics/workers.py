@@ -27,6 +27,7 @@ RESTARTS = Family("rqsqs_worker_thread_restarts", "counter", "Threads that died 
 OF_QUEUES: list[tuple[Family, str]] = [
     (Family("rqsqs_worker_busy", "gauge", "Slots that handle messages of a queue."), "busy"),
     (Family("rqsqs_worker_in_flight", "gauge", "Messages of a queue that the process has."), "in_flight"),
+    (Family("rqsqs_worker_prefetched", "gauge", "Calls of a quick handler that wait beyond the slots."), "prefetched"),
     *[
         (Family(f"rqsqs_worker_messages_{name}", "counter", help), name)
         for name, help in (

@@ -52,6 +52,7 @@ class Worker:
         linger: seconds for which messages may gather while they come one close upon the other and handlers take less
             than 5 ms: they are fetched and deleted by fewer calls. A worker that has nothing to do takes the next
             message at once.
+        prefetch: calls of a handler that takes at most 1 ms that wait in hand beyond the slots, 0 to 900 (worker.md).
         max_extension: seconds for which a message is kept invisible at most, however long its handler takes (12 hours).
         max_crashes: a message that was received this many times in a row, each time by a worker that died before it
             reported an outcome, goes to the dead-letter queue. See also the queue's max_receive_count.
@@ -78,6 +79,7 @@ class Worker:
         heartbeat_interval: float = 5.0,
         shutdown_timeout: float = 30.0,
         linger: float = 0.004,
+        prefetch: int = 100,
         max_extension: float = 43_200.0,
         max_crashes: int = 5,
         durability: Durability | str | None = None,
@@ -85,8 +87,8 @@ class Worker:
         actions: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        how = concurrency, heartbeat_interval, shutdown_timeout, linger, max_extension, max_crashes, durability, history
-        self.settings = Settings(url, prefix, *how, actions, options)
+        how = concurrency, heartbeat_interval, shutdown_timeout, linger, prefetch, max_extension
+        self.settings = Settings(url, prefix, *how, max_crashes, durability, history, actions, options)
         self.handlers: dict[str, Handler] = {}
         self.queues: dict[str, tuple[QueueSettings, Mapping[str, str] | None]] = {}  # to be created
         self._middleware: list[middlewares.Function] = []
@@ -255,8 +257,7 @@ class Worker:
 
         Args:
             queues: serve these of its queues only, from now on.
-            changes: url=, prefix=, concurrency=, heartbeat_interval=, shutdown_timeout=, linger=, max_extension=,
-                max_crashes=, durability=, history=, actions=, as for Worker.
+            changes: url=, prefix= and whatever else Worker takes by name, but for options of redis-py.
 
         Raises:
             UsageError: it is running; or it has no handler for one of the queues.

@@ -20,7 +20,7 @@ from queue import Empty
 
 from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.restarting_thread import RestartingThread
-from rqsqs.worker.scheduler import HELP_S, Scheduler, ThreadWork
+from rqsqs.worker.scheduler import HELP_S, STUCK_LOOKS, TINY_S, Scheduler, ThreadWork
 from rqsqs.worker.settler import Settler
 from rqsqs.worker.worker_queue import WorkerQueue
 
@@ -96,8 +96,12 @@ class Executor:
             with contextlib.suppress(IndexError):
                 while work.jobs and work.jobs[0].queue is queue:
                     jobs.append(work.jobs.popleft())
-        queue.running -= len(jobs)
+        queue.running -= sum([job.has_slot for job in jobs])
         return jobs
+
+    def waiting(self, queue: WorkerQueue) -> int:
+        """With the lock: how many jobs of a queue wait without a slot."""
+        return len(queue.waiting) + sum([len(work.jobs) for work in self._works if work.burst is queue])
 
     # Threads
 
@@ -154,7 +158,11 @@ class Executor:
 
     def _call_help(self, queue: WorkerQueue) -> None:
         """This thread is about to be busy for a queue: is there something to do for another one?"""
-        if self._scheduler.jobs or (queue.seconds > HELP_S and self._scheduler.has_calls()):
+        if (
+            self._scheduler.jobs
+            or (queue.waiting and queue.seconds > TINY_S)
+            or (queue.seconds > HELP_S and self._scheduler.has_calls())
+        ):
             self.wake()
         self._want_watch()
 
@@ -167,7 +175,7 @@ class Executor:
                 job.run()
                 done.append(job)
                 work.job = None
-        self._conclude(done)
+        self._conclude(done, work)
 
     def _sleep(self, work: ThreadWork, seconds: float | None) -> None:
         with contextlib.suppress(Empty):
@@ -197,8 +205,7 @@ class Executor:
                     job.seconds = time.monotonic() - job.began
                 work.done.append(job)
             work.job = None
-            self._scheduler.jobs.extendleft(reversed(work.jobs))
-            work.jobs.clear()
+            self._put_back(work)
             for queue in (work.fetching, work.settling):
                 if queue is not None:
                     queue.finished[:0] = work.finished
@@ -211,7 +218,7 @@ class Executor:
             work.finished, work.outcomes = [], []
             lost = self._lost_jobs()
             self._want_watch()
-        self._conclude(work.done)
+        self._conclude(work.done, work)
         for job in lost:
             outcomes = self._settler.outcomes_of(job, [error] * len(job.deliveries))
             with self._lock:
@@ -227,7 +234,8 @@ class Executor:
         known.update([work.job for work in works if work.job is not None])
         lost: dict[Job, None] = {}
         for queue in self._scheduler.queues:
-            queue.running = sum([job.queue is queue for job in known])
+            bursts = sum([work.burst is queue for work in works])
+            queue.running = bursts + sum([job.queue is queue and job.has_slot for job in known])
             outcomes = [*queue.outcomes, *[outcome for work in works for outcome in work.outcomes]]
             reported = {*queue.finished, *[outcome.delivery for outcome in outcomes]}
             reported.update(*[work.finished for work in works])
@@ -237,6 +245,13 @@ class Executor:
                 elif not job.is_settled and job not in known and job not in queue.waiting:
                     lost[job] = None
         return list(lost)
+
+    def _put_back(self, work: ThreadWork) -> None:
+        """With the lock: another thread runs what this one has not begun."""
+        with contextlib.suppress(IndexError):
+            while True:
+                job = work.jobs.pop()
+                (self._scheduler.jobs if job.has_slot else job.queue.waiting).appendleft(job)
 
     # The watch
 
@@ -258,6 +273,9 @@ class Executor:
                     self._host.heartbeat.wake()
                 with self._lock:
                     self._take_over()
+                    for queue in scheduler.queues:
+                        if scheduler.is_stuck(queue):
+                            self._slow_down(queue)
                     if scheduler.jobs or scheduler.has_calls():
                         self.wake()
                         looks = 0
@@ -274,15 +292,41 @@ class Executor:
         late = time.monotonic() - WATCH_S
         for work in self._works:
             if work.job is not None and work.began < late and (work.jobs or work.done):
-                for taken, to in ((work.jobs, self._scheduler.jobs), (work.done, self._taken)):
-                    with contextlib.suppress(IndexError):
-                        while True:
-                            to.append(taken.popleft())
+                self._put_back(work)
+                with contextlib.suppress(IndexError):
+                    while True:
+                        self._taken.append(work.done.popleft())
+
+    def _slow_down(self, queue: WorkerQueue) -> None:
+        """With the lock: its handler is not quick any more, so what was taken ahead goes back."""
+        queue.seconds = max(queue.seconds, STUCK_LOOKS * WATCH_S)
+        for work in self._works:
+            if work.burst is queue:
+                self._put_back(work)
+        self._give_surplus_back(queue)
+
+    def _give_surplus_back(self, queue: WorkerQueue) -> None:
+        for job in self._scheduler.surplus(queue):
+            self._settler.give_back(job)
 
     # Jobs
 
+    def take_ahead(self, queue: WorkerQueue, jobs: list[Job]) -> None:
+        """With the lock: they wait for a slot, or for a thread that runs many of them in one."""
+        queue.waiting.extend(jobs)  # of a fetch that was made when none were waiting, so one that came alone is first
+        if queue.handler.is_coroutine:
+            self._fill(queue)
+
+    def _fill(self, queue: WorkerQueue) -> None:
+        """With the lock: jobs that wait get free slots, one each."""
+        free = min(self._scheduler.free_slots(), len(queue.waiting))
+        if free > 0:
+            self.start(queue, [queue.waiting.popleft() for _ in range(free)])
+
     def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
         """With the lock: they get slots, and run as soon as a thread or the event loop has time."""
+        for job in jobs:
+            job.has_slot = True
         self._scheduler.start(queue, jobs)
         if queue.handler.is_coroutine:
             self._on_loop.update(jobs)
@@ -310,26 +354,32 @@ class Executor:
         with self._lock:
             self.call_others()
 
-    def _conclude(self, done: deque[Job]) -> None:
-        """Jobs have ended and their slots are free. They stay in `done` until then, unless the watch takes them."""
+    def _conclude(self, done: deque[Job], work: ThreadWork | None = None) -> None:
+        """Jobs have ended and their slots are free; so is that of a thread that has run its burst. Jobs stay
+        in `done` until then, unless the watch takes them."""
         ended: defaultdict[WorkerQueue, list[Job]] = defaultdict(list)
         concluded = [(job, self._settler.outcomes_of(job, job.errors)) for job in done.copy()]
         now = time.monotonic()
         with self._lock:
+            if work is not None and work.burst is not None:
+                burst, work.burst = work.burst, None
+                burst.running -= 1
             for job, outcomes in concluded:
                 if not done or done[0] is not job:
                     continue
                 queue = job.queue
-                queue.running -= 1
+                queue.running -= job.has_slot
                 self._settler.apply(job, outcomes, job.seconds)
-                if queue.waiting:
-                    self.start(queue, [queue.waiting.popleft()])
                 if job.task is not None:
                     self._on_loop.discard(job)
                 ended[queue].append(job)
                 done.popleft()
             for queue, jobs in ended.items():
                 self._scheduler.ended(queue, (now - jobs[0].began) / len(jobs))
+                if queue.waiting:
+                    if queue.handler.is_coroutine or queue.ref.is_fifo:
+                        self._fill(queue)
+                    self._give_surplus_back(queue)
             if self.is_stopping and self._scheduler.is_idle():
                 self._on_idle()
 

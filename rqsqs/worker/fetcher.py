@@ -46,7 +46,8 @@ class Fetcher:
     def fetch(self, work: ThreadWork, queue: WorkerQueue, slots: int) -> None:
         finished = work.finished
         handler = queue.handler
-        asked = min(slots * handler.size, 1000)
+        is_careful = queue.is_careful
+        asked = min((slots + self.scheduler.ahead(queue)) * handler.size, 1000)
         extension_ms = self.host.heartbeat.extension_ms
         flow = flows.finish_and_receive(
             queue.ref,
@@ -57,6 +58,7 @@ class Fetcher:
             handler.size if queue.ref.is_fifo else 0,
             self.host.durability,
             self.settler.warning(queue),
+            slots * handler.size if is_careful else 0,
         )
         on = telemetry.current
         if on is not None:
@@ -81,11 +83,11 @@ class Fetcher:
             queue.fetched_at = time.monotonic()
             if error is None:
                 queue.errors = queue.rests = 0
-                queue.is_full = len(got) >= asked or not queue.is_open
+                queue.is_full = len(got) >= asked or (is_careful and len(got) == 1) or not queue.is_open
                 if not queue.is_backlogged:
                     self.scheduler.forget_idleness(queue)
                 self.settler.deleted(queue, finished)
-                self._take(queue, got, unreadable)
+                self._take(queue, got, unreadable, is_careful)
             else:
                 queue.is_backlogged = False
                 queue.finished[:0] = finished
@@ -148,7 +150,9 @@ class Fetcher:
             self.executor.call_others()
         self.reports.ended(queue.name, RECEIVE, None)
 
-    def _take(self, queue: WorkerQueue, got: Sequence[Delivery], unreadable: Sequence[Outcome]) -> None:
+    def _take(
+        self, queue: WorkerQueue, got: Sequence[Delivery], unreadable: Sequence[Outcome], is_careful: bool
+    ) -> None:
         """Make jobs of what was received and start them."""
         since = time.monotonic()
         for outcome in unreadable:
@@ -157,10 +161,14 @@ class Fetcher:
         queue.received += len(got) + len(unreadable)
         if not got:
             return
-        queue.reclaimed += sum([d.receive_count > 1 and d.unreported_receives > 0 for d in got])
+        queue.reclaimed += sum([is_reclaimed(d) for d in got])
         room = self.scheduler.free_slots()
+        is_ahead = is_careful and queue.is_quick
+        alone: Delivery | None = None
+        if is_careful:
+            alone, got = self._alone_among(queue, got)
         jobs: list[Job] = []
-        for deliveries in queue.portions(got):
+        for deliveries in ([alone], *queue.portions(got)) if alone is not None else queue.portions(got):
             job = Job(self.host, queue, deliveries, since)
             for d in deliveries:
                 queue.held[d] = job
@@ -170,13 +178,32 @@ class Fetcher:
                 self.settler.apply(
                     job, [self._dead_letter(d) if self._is_deadly(d) else requeue(d) for d in deliveries]
                 )
+            elif is_ahead and room > 0:
+                job.has_slot = False
+                jobs.append(job)
             elif len(jobs) < room:
                 jobs.append(job)
             elif queue.ref.is_fifo and queue.handler.batch and room > 0:
                 queue.waiting.append(job)
             else:
                 self.settler.give_back(job)
-        self.executor.start(queue, jobs)
+        if alone is not None and jobs and jobs[0].deliveries[0] is alone:
+            queue.alone = jobs[0]
+        if is_ahead:
+            self.executor.take_ahead(queue, jobs)
+        else:
+            self.executor.start(queue, jobs)
+
+    def _alone_among(self, queue: WorkerQueue, got: Sequence[Delivery]) -> tuple[Delivery | None, Sequence[Delivery]]:
+        """What came alone (lua/lib/ahead.lua), as it may have killed its worker, and the others. If several came, from
+        as many partitions, all but one go back. (Those of a fair queue do not come alone.)"""
+        again = [d for d in got if d.is_again]
+        if not again or len({d.partition for d in again}) < len(again):
+            return None, got
+        for d in again[1:]:
+            queue.held[d] = job = Job(self.host, queue, [d], time.monotonic())
+            self.settler.give_back(job)
+        return again[0], [d for d in got if not d.is_again]
 
     def _is_deadly(self, d: Delivery) -> bool:
         return d.unreported_receives >= self.max_crashes
@@ -215,3 +242,10 @@ class Fetcher:
             return set(self.transport.run(flows.beat(queue.ref, deliveries, extension_ms, "", None, 0))[1])
         except QueueDoesNotExist:
             return set(deliveries)
+
+
+def is_reclaimed(d: Delivery) -> bool:
+    """Was it received before, and nobody said anything about that receive? It may not have counted."""
+    if d.receive_count > 1:
+        return d.unreported_receives > 0
+    return d.first_received_at_ms != int(d.received_ms)

@@ -96,6 +96,7 @@ class Job:
     # Messages that its handler settled itself (None), or that failed in their `with` block; made when it is needed.
     by_hand: dict[Delivery, BaseException | None] | None = None
     released: frozenset[Delivery] = frozenset()  # those of them that its handler released
+    has_slot: bool = True  # one of its own; else a thread runs it in the slot of its burst
     is_settled: bool = False  # what becomes of its messages is decided; running on, it changes nothing any more
     errors: Errors = ()  # one for each message, when it has ended; None = done
     seconds: float = 0.0  # what it took, then

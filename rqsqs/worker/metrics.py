@@ -40,6 +40,7 @@ class WorkerQueueMetrics:
         state: as in Consumer.
         busy: slots that it has: calls of the handler that run or are about to.
         in_flight: messages in hand.
+        prefetched: calls of a quick handler that wait in hand, beyond the slots.
         waiters: receives that wait for messages right now: 1 or 0.
         received: messages.
         reclaimed: messages received again about whose last receive nobody said anything: the worker that had them was
@@ -57,6 +58,7 @@ class WorkerQueueMetrics:
     state: str
     busy: int
     in_flight: int
+    prefetched: int
     waiters: int
     received: int
     reclaimed: int
@@ -99,7 +101,7 @@ class WorkerMetrics:
 def snapshot(runtime: Runtime) -> WorkerMetrics:
     """A worker right now. The lock is held while numbers are copied, for some microseconds per queue."""
     with runtime.lock:
-        queues = tuple([_of_queue(queue) for queue in runtime.queues])
+        queues = tuple([_of_queue(queue, runtime.executor.waiting(queue)) for queue in runtime.queues])
     return WorkerMetrics(
         consumer_id=runtime.consumer_id,
         state=runtime.state,
@@ -113,12 +115,13 @@ def snapshot(runtime: Runtime) -> WorkerMetrics:
     )
 
 
-def _of_queue(queue: WorkerQueue) -> WorkerQueueMetrics:
+def _of_queue(queue: WorkerQueue, prefetched: int) -> WorkerQueueMetrics:
     return WorkerQueueMetrics(
         queue=queue.name,
         state=queue.shown_state,
         busy=queue.running,
         in_flight=len(queue.held),
+        prefetched=prefetched,
         waiters=int(queue.waits),
         received=queue.received,
         reclaimed=queue.reclaimed,

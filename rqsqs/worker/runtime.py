@@ -103,7 +103,7 @@ class Runtime:
             self._handle_command,
             self.reports,
         )
-        self.scheduler = Scheduler(self.queues, settings.concurrency, settings.linger)
+        self.scheduler = Scheduler(self.queues, settings.concurrency, settings.linger, settings.prefetch)
         self.settler = Settler(self, self.scheduler, self.transport, self.reports)
         most_threads = settings.concurrency + len(self.queues)
         on_idle = functools.partial(self.soon, self._is_idle.set)
@@ -272,7 +272,7 @@ class Runtime:
         with self.lock:
             queue.state = state
             queue.is_open = False
-            for job in (*self.executor.withdraw(queue), *queue.waiting):
+            for job in reversed((*self.executor.withdraw(queue), *queue.waiting)):  # it costs least in this order
                 self.settler.give_back(job)
             queue.waiting.clear()
             self.executor.wake()

@@ -2,6 +2,9 @@
 
 A worker fetches as many messages as it has free slots. While a fetch waits for messages it holds no slot: if others
 took them meanwhile, surplus messages are given back.
+
+Of quick handlers it takes some ahead: these wait without a slot until a thread takes a burst of them, which it runs one
+after the other in one slot. (Coroutines get slots one by one, as they become free.)
 """
 
 from __future__ import annotations
@@ -18,6 +21,11 @@ from rqsqs.worker.jobs import Job
 from rqsqs.worker.worker_queue import WorkerQueue
 
 HELP_S = 0.001  # work that takes longer altogether is shared with another thread
+TINY_S = 0.0001  # unless calls take no longer than this: then one thread runs
+BURST_S = 0.008  # that much of it
+START_S = 0.01  # after this time a first call is known to be slow
+STUCK_LOOKS = 2  # of the watch
+ALONE_S = 0.1  # for so long nothing is fetched beside a message that came alone
 SHORT_S = 0.005  # handlers that take less are quick
 ERROR_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # while the server has errors
 RESTS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after messages that a newer version has to handle
@@ -27,13 +35,16 @@ class ThreadWork:
     """The work of one thread: jobs that it runs, one after the other, or a call for a queue. If jobs take too long, the
     watch takes over those it can; if the thread dies, everything goes to others."""
 
-    __slots__ = ("began", "done", "fetching", "finished", "job", "jobs", "lives", "outcomes", "settling", "wakes")
+    __slots__ = (
+        "began", "burst", "done", "fetching", "finished", "job", "jobs", "lives", "outcomes", "settling", "wakes"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.wakes: SimpleQueue[None] = SimpleQueue()  # each element wakes the thread
         self.jobs: deque[Job] = deque()  # jobs that it is going to run
         self.job: Job | None = None  # the job that it runs
         self.done: deque[Job] = deque()  # jobs that it has run, until their slots are given back
+        self.burst: WorkerQueue | None = None  # the queue whose jobs it runs in one slot
         self.began = 0.0  # when it was given the jobs (monotonic)
         self.lives = 0  # how often its thread began
         self.fetching: WorkerQueue | None = None  # the queue for which its fetch is on its way
@@ -45,11 +56,12 @@ class ThreadWork:
 class Scheduler:
     """All of it is called under the runtime's lock."""
 
-    def __init__(self, queues: list[WorkerQueue], concurrency: int, linger: float) -> None:
+    def __init__(self, queues: list[WorkerQueue], concurrency: int, linger: float, prefetch: int) -> None:
         self.queues = queues
         self.jobs: deque[Job] = deque()  # that have a slot and wait for a thread
         self._concurrency = concurrency
         self._linger_s = linger
+        self._prefetch = prefetch
 
     def assign(self, work: ThreadWork) -> tuple[WorkerQueue | None, int, float | None]:
         """Give a thread its next work: jobs, or a fetch for a queue to fill some slots, or a settlement for it (0
@@ -70,6 +82,9 @@ class Scheduler:
                 queue.is_settling = True
                 work.settling = queue
                 return queue, 0, None
+            if not is_full and self._has_burst(queue):
+                self._take_burst(work, queue)
+                return queue, 0, None
             slots = 0 if is_full else self._wanted(queue)
             if slots:
                 left = self._linger(queue)
@@ -81,9 +96,16 @@ class Scheduler:
                 pause = min(left, pause or left)
         return None, 0, pause
 
+    def ahead(self, queue: WorkerQueue) -> int:
+        """For how many calls beyond its slots a fetch asks."""
+        return queue.ahead(self._prefetch) if queue.is_quick else 0
+
     def has_calls(self) -> bool:
         is_full = self._is_full()
-        return any(self._must_settle(queue) or (not is_full and self._wanted(queue)) for queue in self.queues)
+        return any(
+            self._must_settle(queue) or (not is_full and (self._has_burst(queue) or self._wanted(queue)))
+            for queue in self.queues
+        )
 
     def is_idle(self) -> bool:
         return not any(queue.running for queue in self.queues)
@@ -108,21 +130,74 @@ class Scheduler:
 
     def deletes_alone(self, queue: WorkerQueue) -> bool:
         """Is no fetch about to delete what is finished?"""
-        return queue.reserved == 0 if queue.is_fetching else not self._wanted(queue)
+        if queue.is_fetching:
+            return queue.reserved == 0
+        elif queue.is_quick and queue.is_open and (queue.waiting or self._is_kept_back(queue)):
+            return False  # one follows soon
+        return not self._wanted(queue)
 
     def _wanted(self, queue: WorkerQueue) -> int:
         """How many slots a fetch should fill now; 0 = no fetch."""
         if queue.is_fetching or queue.waiting or not queue.is_open or self._is_paused(queue) or self._is_resting(queue):
             return 0
         free = self.free_slots()
-        if free <= 0 or len(self.queues) == 1:
-            return max(free, 0)
+        if free <= 0 or self._is_kept_back(queue):
+            return 0
+        elif not (queue.is_measured or queue.running or queue.ref.is_fifo):
+            return 1
+        elif len(self.queues) == 1:
+            return free
         rivals = [other for other in self.queues if other.is_backlogged and other.is_open and other is not queue]
         if rivals:
             weights = queue.handler.weight + sum(other.handler.weight for other in rivals)
             share = math.ceil(self._concurrency * queue.handler.weight / weights)  # the order of assign() does the rest
             free = min(free, share - queue.running)
         return max(free, 0)
+
+    def _is_kept_back(self, queue: WorkerQueue) -> bool:
+        """Is it too early for another fetch? A message that came alone stays alone for a moment; of tiny handlers one
+        thread runs everything; and the first call of all shows how long they take."""
+        now = time.monotonic()
+        alone = queue.alone
+        if alone is not None:
+            if not alone.is_settled and now - alone.since < ALONE_S:
+                return True
+            queue.alone = None
+        is_early = queue.running > 0 and now - queue.burst_at < START_S and not queue.ref.is_fifo
+        return is_early and (queue.seconds <= TINY_S or not queue.is_measured)
+
+    def _has_burst(self, queue: WorkerQueue) -> bool:
+        """Do jobs without a slot wait for a thread?"""
+        return bool(queue.waiting) and not (queue.handler.is_coroutine or queue.ref.is_fifo)
+
+    def _take_burst(self, work: ThreadWork, queue: WorkerQueue) -> None:
+        """A thread gets jobs that it runs one after the other in one slot."""
+        waiting, jobs = queue.waiting, work.jobs
+        if waiting[0] is queue.alone:
+            most = 1
+        else:
+            most = max(1, int((BURST_S if queue.seconds <= TINY_S else HELP_S) / queue.seconds))
+        work.burst = queue
+        queue.running += 1
+        for _ in range(min(most, len(waiting))):
+            jobs.append(waiting.popleft())
+        queue.served += len(jobs) / queue.handler.weight
+        work.began = queue.burst_at = time.monotonic()
+
+    def surplus(self, queue: WorkerQueue) -> list[Job]:
+        """Take those away that wait beyond the slots, and are more than the handler may be behind with; the last one
+        first."""
+        if queue.ref.is_fifo or not queue.waiting:
+            return []
+        allowed = max(self.free_slots(), 0) + queue.ahead(self._prefetch)
+        return [queue.waiting.pop() for _ in range(len(queue.waiting) - allowed)]
+
+    def is_stuck(self, queue: WorkerQueue) -> bool:
+        """To be called now and then: are calls of a quick handler running, and none has ended for a while?"""
+        bursts, looks = queue.watched
+        looks = looks + 1 if bursts == queue.bursts and (queue.running or queue.waiting) else 0
+        queue.watched = queue.bursts, looks
+        return looks >= STUCK_LOOKS and queue.is_quick
 
     def _is_paused(self, queue: WorkerQueue) -> bool:
         if queue.paused_until and time.monotonic() >= queue.paused_until:
@@ -163,6 +238,7 @@ class Scheduler:
 
     def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
         queue.running += len(jobs)
+        queue.burst_at = time.monotonic()
         queue.served += len(jobs) / queue.handler.weight
         if not queue.handler.is_coroutine:
             self.jobs.extend(jobs)
@@ -174,4 +250,8 @@ class Scheduler:
         return found
 
     def ended(self, queue: WorkerQueue, seconds: float) -> None:
+        """Calls of its handler ended, and took about that long."""
+        queue.bursts += 1
+        if not queue.is_measured:
+            queue.is_measured, queue.seconds = True, seconds
         queue.seconds += (0.1 if seconds < queue.seconds else 0.5) * (seconds - queue.seconds)

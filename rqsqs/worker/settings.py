@@ -24,6 +24,7 @@ class Settings:
     heartbeat_interval: float
     shutdown_timeout: float
     linger: float
+    prefetch: int
     max_extension: float
     max_crashes: int
     durability: Durability | str | None
@@ -38,6 +39,7 @@ class Settings:
         seconds("heartbeat_interval", self.heartbeat_interval, 0.05, 3600)
         seconds("shutdown_timeout", self.shutdown_timeout, 0, 86_400)
         seconds("linger", self.linger, 0, 1)
+        arguments.count("prefetch", self.prefetch, 900, 0)
         seconds("max_extension", self.max_extension, 1, 315_360_000)
         arguments.count("max_crashes", self.max_crashes, 1000)
         _settings.durability(self.durability)
@@ -61,6 +63,7 @@ class Changes(TypedDict, total=False):
     heartbeat_interval: float
     shutdown_timeout: float
     linger: float
+    prefetch: int
     max_extension: float
     max_crashes: int
     durability: Durability | str | None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rqsqs.worker.jobs import Job
 
 
+QUICK_S = 0.001  # handlers that take no longer are quick
+AHEAD_S = 0.05  # that what is taken ahead may take altogether
 LAST = 31  # the last bucket of durations: 2^30 ms and more
 
 
@@ -45,7 +47,8 @@ class WorkerQueue:
         self.state = "running"
         # messages
         self.held: dict[Delivery, Job] = {}  # everything that was received and is not settled
-        self.waiting: deque[Job] = deque()  # jobs without a slot: a FIFO batch that had to be divided
+        self.waiting: deque[Job] = deque()  # jobs without a slot: taken ahead, or a FIFO batch that had to be divided
+        self.alone: Job | None = None  # the last job whose message came alone (lua/lib/ahead.lua)
         self.finished: list[Delivery] = []  # messages to be deleted
         self.outcomes: list[Outcome] = []  # outcomes of messages to be released
         self.succeeded = 0
@@ -64,6 +67,10 @@ class WorkerQueue:
         self.reserved = 0  # slots kept for the messages that a fetch is about to bring
         self.served = 0.0  # slots that it was given since the start, divided by its weight
         self.seconds = 0.01  # about how long a call of its handler takes
+        self.is_measured = False  # that was measured: a call has ended
+        self.bursts = 0  # calls, or runs of calls by one thread, that have ended
+        self.burst_at = 0.0  # when a thread was given the last burst (monotonic)
+        self.watched = (0, 0)  # bursts when the watch looked last, and how often it saw that number in a row
         # calls
         self.is_fetching = False  # a fetch is on its way
         self.is_settling = False  # a settlement is on its way
@@ -78,6 +85,23 @@ class WorkerQueue:
     @property
     def shown_state(self) -> str:
         return "resting" if self.rests and self.state == "running" else self.state
+
+    @property
+    def is_quick(self) -> bool:
+        """Does it take messages ahead, as its handler is known to be quick? Not of a FIFO queue, whose groups would
+        wait for them."""
+        return self.is_measured and self.seconds <= QUICK_S and not self.ref.is_fifo
+
+    @property
+    def is_careful(self) -> bool:
+        """Does it receive what does not count at once (lua/lib/ahead.lua), as no handler may see it? If the first call
+        is still running nobody knows how long calls take."""
+        return self.is_quick or (self.running > 0 and not (self.is_measured or self.ref.is_fifo))
+
+    def ahead(self, most: int) -> int:
+        """How many calls may wait in hand, beyond those that have slots. What is there already may stay somewhat longer
+        than the handler counts as quick, lest it goes to and fro."""
+        return min(int(AHEAD_S / self.seconds), most // self.handler.size) if self.seconds <= 2 * QUICK_S else 0
 
     @property
     def waits(self) -> bool:

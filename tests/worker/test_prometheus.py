@@ -37,6 +37,7 @@ EVERYTHING = WorkerMetrics(
             state="running",
             busy=6,
             in_flight=7,
+            prefetched=21,
             waiters=1,
             received=8,
             reclaimed=9,
@@ -78,7 +79,7 @@ def test_every_value_is_read_back(format: Format) -> None:
         "thread_restarts_total": 5, "connections_lost_total": 16, "repeated_calls_total": 17, "failovers_total": 18,
         "wait_checks_total": 19, "broken_waits_total": 20,
     }  # fmt: skip
-    of_queue = {"busy": 6, "in_flight": 7}
+    of_queue = {"busy": 6, "in_flight": 7, "prefetched": 21}
     counts = ("received", "reclaimed", "succeeded", "failed", "retried", "dead_lettered", "given_back", "lost")
     of_queue |= {f"messages_{name}_total": 8 + n for n, name in enumerate(counts)}
     assert {name: value(found, f"rqsqs_worker_{name}", queue="orders") for name in of_queue} == of_queue

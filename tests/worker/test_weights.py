@@ -165,7 +165,7 @@ def test_the_time_of_a_call_counts_for_its_own_queue() -> None:
     for name in ("slow", "quick"):
         ref = QueueRef(Keyspace("test"), name)
         queues.append(WorkerQueue(handlers.make(name, lambda message: None, 1, 0, None), ref, Message, cast(Any, None)))
-    scheduler = Scheduler(queues, 10, 0.0)
+    scheduler = Scheduler(queues, 10, 0.0, 0)
     executor = Executor(host, scheduler, settler, 1, lambda: None)
     slow, quick = queues
     now = time.monotonic()

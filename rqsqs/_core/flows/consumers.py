@@ -33,6 +33,7 @@ def finish_and_receive(
     per_group: int,
     durability: Durability | None = None,
     weak: Weak | None = None,
+    slots: int = 0,
 ) -> Flow[list[Delivery]]:
     """Delete what is finished and receive what comes next, in one call; in two if deletes have to be safe.
 
@@ -40,6 +41,7 @@ def finish_and_receive(
         extension_ms: for how long the messages received are invisible without a heartbeat.
         per_group: up to this many messages of one message group (FIFO); 0 = no limit.
         weak: as for finish().
+        slots: of a worker that takes messages ahead of them; 0 = it does not (lua/lib/ahead.lua).
     """
     first: Sequence[Delivery] = finished
     if finished and for_deletes(durability):
@@ -54,7 +56,7 @@ def finish_and_receive(
     if len(first) > most:
         yield from finish(q, first[:-most])
         first = first[-most:]
-    spec = ReceiveSpec(NATIVE, max_messages, extension_ms, wait_ms, per_group=per_group)
+    spec = ReceiveSpec(NATIVE, max_messages, extension_ms, wait_ms, per_group=per_group, slots=slots)
     got, _ = yield from receive_after(q, spec, [d.receipt for d in first])
     return got
 

@@ -54,10 +54,12 @@ class ReceiveSpec:
         delete: delete at once what is received.
         attempt_id: ReceiveRequestAttemptId (FIFO).
         per_group: up to this many of one message group (FIFO); 0 = no limit.
+        slots: of a worker that takes messages ahead of them; 0 = it does not (lua/lib/ahead.lua).
     """
 
     __slots__ = (
-        "attempt_id", "count", "delete", "fifo_words", "limits", "per_group", "visibility_ms", "wait_ms", "words"
+        "attempt_id", "count", "delete", "fifo_words", "limits", "per_group", "slots", "visibility_ms", "wait_ms",
+        "words",
     )  # fmt: skip
 
     def __init__(
@@ -69,9 +71,10 @@ class ReceiveSpec:
         delete: bool = False,
         attempt_id: str | None = None,
         per_group: int = 0,
+        slots: int = 0,
     ) -> None:
         self.limits, self.count, self.visibility_ms, self.wait_ms = limits, count, visibility_ms, wait_ms
-        self.delete, self.attempt_id, self.per_group = delete, attempt_id, per_group
+        self.delete, self.attempt_id, self.per_group, self.slots = delete, attempt_id, per_group, slots
         visibility = "" if visibility_ms is None else str(visibility_ms)
         self.words = (str(count), visibility, wait_word(wait_ms)), (str(limits.in_flight), "1" if delete else "")
         self.fifo_words = attempt_id or "", "1" if limits.strict else "", str(per_group)
@@ -89,7 +92,7 @@ class ReceiveSpec:
         visibility_ms, attempt_id = self.visibility_ms, self.attempt_id
         return operations.receive_messages(
             p, self.limits, count, visibility_ms, wait, waiter, attempt_id, self.delete, finished, statuses,
-            self.per_group,
+            self.per_group, self.slots,
         )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Received:
         "wake_at_ms",
     )
 
-    def __init__(self, partition: Partition, reply: list[Any]) -> None:
+    def __init__(self, partition: Partition, reply: list[Any], is_ahead: bool = False) -> None:
         self.partition = partition
         if isinstance(reply[0], bytes):  # messages, and nothing else to tell
             now = (reply.pop() if partition.is_fifo else reply[0][-13:]).decode()
@@ -57,7 +57,10 @@ class Received:
             self.topology: bytes = reply.pop() if partition.is_fifo or len(reply) % 2 else b""
             self.wake_at_ms = self.wait_until_ms = self.look_at_ms = 0
             self.missing_dlq = ""
-            self.messages = _fresh_fifo(partition, reply, now) if partition.is_fifo else _fresh(partition, reply, now)
+            if partition.is_fifo:
+                self.messages = _fresh_fifo(partition, reply, now)
+            else:
+                self.messages = _fresh(partition, reply, now, -1 if is_ahead else 0)
             return
         self.now_ms, self.topology, duty, self.wait_until_ms = reply[:4]
         self.wake_at_ms, self.look_at_ms = duty if isinstance(duty, list) else (duty, 0)
@@ -86,6 +89,7 @@ def receive_messages(
     finished: Sequence[Receipt] = (),
     statuses: list[int] | None = None,
     per_group: int = 0,
+    slots: int = 0,
 ) -> Operation:
     """Receive from one partition; the result is a Received.
 
@@ -93,6 +97,7 @@ def receive_messages(
         finished: to be deleted first, in the same step.
         statuses: takes what became of them, as delete_messages() tells it (FIFO).
         per_group: up to that many messages of one message group (FIFO); 0 = no limit.
+        slots: of a worker that takes messages ahead of them (lua/lib/ahead.lua); 0 = it does not.
     """
     args: tuple[Arg, ...] = (
         p.space.now_us(),
@@ -102,14 +107,14 @@ def receive_messages(
         waiter,
         str(limits.in_flight),
     )
-    ack = "1" if delete else ""
+    ack = "1" if delete else f"+{slots}" if slots else ""
 
     def parse(reply: list[Any]) -> Received:
         has_statuses = p.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes))  # else none is refused
         if finished and statuses is not None and has_statuses:
             statuses[:] = reply.pop()
         p.received += 1
-        return Received(p, reply)
+        return Received(p, reply, slots > 0)
 
     def undo(got: Received) -> list[Operation]:
         return not_received(got, waiter, delete=delete)
@@ -190,13 +195,14 @@ def _of_any_stay(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
     return messages
 
 
-def _fresh(p: Partition, flat: list[bytes], now: str) -> list[Delivery]:
+def _fresh(p: Partition, flat: list[bytes], now: str, receives: int) -> list[Delivery]:
     """Messages without group and history."""
+    now_ms = int(now)
     try:
-        return [Delivery(p, key_text(flat[i]), flat[i + 1], now, 1, int(now)) for i in range(0, len(flat), 2)]
+        return [Delivery(p, key_text(flat[i]), flat[i + 1], now, 1, now_ms, receives) for i in range(0, len(flat), 2)]
     except UNREADABLE:
         if len(flat) > 2:
-            return [d for i in range(0, len(flat), 2) for d in _fresh(p, flat[i : i + 2], now)]
+            return [d for i in range(0, len(flat), 2) for d in _fresh(p, flat[i : i + 2], now, receives)]
         pass_over(p, "ready", flat[0])
         return []
 
