@@ -41,6 +41,8 @@ class Busy:
             threading.Thread(target=self.guarded, args=(work,), daemon=True)
             for work in (self.produce, self.consume, self.wait, self.run_tasks, self.worker.run)
         ]
+        self.sender = self.connection.queue(name).sender()
+        self.threads += [threading.Thread(target=self.guarded, args=(self.share,), daemon=True) for _ in range(3)]
 
     def guarded(self, work: Callable[[], Any]) -> None:
         try:
@@ -60,6 +62,14 @@ class Busy:
                 self.done("send")
                 if queue is queues[0]:
                     self.sent.add(body)
+            time.sleep(0.005)
+
+    def share(self) -> None:
+        while not self.is_over.is_set():
+            body = next(self.numbers)
+            self.sender.send(body)
+            self.done("send by a sender")
+            self.sent.add(body)
             time.sleep(0.005)
 
     def consume(self) -> None:
@@ -109,7 +119,7 @@ class Busy:
     def all_go_on(self, seconds: float) -> None:
         """Everybody does something, within so many seconds."""
         before, deadline = dict(self.counts), time.monotonic() + seconds
-        what = {"send", "receive", "wait", "send in a task", "receive in a task", "worker"}
+        what = {"send", "send by a sender", "receive", "wait", "send in a task", "receive in a task", "worker"}
         while lazy := {name for name in what if self.counts.get(name, 0) == before.get(name, 0)}:
             assert not self.errors, self.errors
             assert time.monotonic() < deadline, f"not done in {seconds} s: {lazy}"

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ import redis
 import rqsqs
 from rqsqs import aio
 from tests.clusters import ALL_ON_CLUSTER, until
+from tests.proxy import Proxy
 from tests.servers import Server
 
 SIZE = 200  # bytes that the queues of these tests allow
@@ -677,6 +679,74 @@ def test_a_server_that_dies_in_the_middle_is_an_answer_for_each_caller(api: str,
             results = asyncio.run(main())
         assert len(results) == 9
         assert {type(result) for result in results} == {rqsqs.ConnectionFailed}
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+@pytest.mark.parametrize("api", ["sync", "aio"])
+def test_messages_of_a_call_whose_answer_is_lost_are_stored_once(
+    valkey_url: str, prefix: str, name: str, api: str
+) -> None:
+    callers, each = 8, 30
+    options: dict[str, Any] = {"group": "g"} if name == "q.fifo" else {}
+    with Proxy(valkey_url) as proxy, rqsqs.connect(proxy.url, prefix=prefix) as connection:
+        queue = connection.create_queue(name)
+
+        done: list[int] = []
+
+        def disturb() -> None:
+            while not is_over.is_set():
+                count = len(done)
+                proxy.lose_replies(1)
+                while len(done) < count + 3 * callers and not is_over.wait(0.002):  # repetitions get their answers
+                    pass
+
+        is_over = threading.Event()
+        disturber = threading.Thread(target=disturb)
+        disturber.start()
+        try:
+            if api == "sync":
+                with queue.sender() as sender, ThreadPoolExecutor(callers) as threads:
+
+                    def work(n: int) -> list[rqsqs.SentMessage]:
+                        found = []
+                        for i in range(each):
+                            found.append(sender.send([n, i], **options))
+                            done.append(i)
+                        return found
+
+                    sent = list(threads.map(work, range(callers)))
+            else:
+
+                async def main() -> list[list[rqsqs.SentMessage]]:
+                    async with (
+                        aio.connect(proxy.url, prefix=prefix) as other,
+                        other.queue(name).sender() as sender,
+                    ):
+
+                        async def work(n: int) -> list[rqsqs.SentMessage]:
+                            found = []
+                            for i in range(each):
+                                found.append(await sender.send([n, i], **options))
+                                done.append(i)
+                                await asyncio.sleep(0.002)
+                            return found
+
+                        return await asyncio.gather(*[work(n) for n in range(callers)])
+
+                sent = asyncio.run(main())
+        finally:
+            is_over.set()
+            disturber.join()
+        assert proxy.lost > 3
+    with rqsqs.connect(valkey_url, prefix=prefix) as connection:
+        got: list[Any] = []
+        while messages := connection.queue(name).receive(100, delete=True):
+            got += messages
+    assert len(got) == callers * each
+    for n in range(callers):
+        mine = [m for m in got if m.body[0] == n]
+        assert [m.body[1] for m in mine] == list(range(each))
+        assert [m.message_id for m in mine] == [s.message_id for s in sent[n]]
 
 
 def test_a_frozen_server_is_an_answer_for_each_caller(server: Server, prefix: str) -> None:
