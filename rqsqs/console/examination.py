@@ -18,7 +18,7 @@ from rqsqs._io.directory import slot_of
 from rqsqs._io.server_checks import Finding
 from rqsqs._io.sync import clients
 from rqsqs.doctor.facts import Facts, SlowCall, facts_of, slow_calls
-from rqsqs.doctor.queues import check_queues
+from rqsqs.doctor.queues import Examined, examine, unseen
 from rqsqs.doctor.server import Refusals, Server, check_server, opened
 from rqsqs.errors import RqsqsError
 from rqsqs.gateway.settings import GatewaySettings, keyspace_of
@@ -81,11 +81,15 @@ class SeenQueues:
     """The queues of an account.
 
     Attributes:
-        findings: of the checks.
+        queues: those that were looked at.
+        is_cut: there are more.
+        error: why they could not be looked at; None = they could.
         held: server -> which of their partitions it has.
     """
 
-    findings: tuple[Finding, ...]
+    queues: tuple[Examined, ...] = ()
+    is_cut: bool = False
+    error: Finding | None = None
     held: Mapping[str, Held] = field(default_factory=dict)
 
 
@@ -148,17 +152,15 @@ class Examiner:
     def queues(self, account: str) -> SeenQueues:
         """Look at the queues of an account, for some seconds at most."""
         settings, until = self._settings, self._clock() + QUEUES_S
-        partitions: list[Partition] = []
         try:
             with rqsqs.connect(self._url, prefix=settings.prefix, **settings.options) as connection:
                 connection.transport.space = keyspace_of(connection.transport.space, account)
-                findings = tuple(
-                    check_queues(connection, is_enough=lambda: self._clock() > until, partitions=partitions)
-                )
+                queues, is_cut = examine(connection, lambda: self._clock() > until)
             masters = clients.masters(self._url, settings.options)
         except (RqsqsError, OSError) as error:
-            return SeenQueues((Finding("queues", "fail", f"the queues cannot be looked at: {error}"),))
-        return SeenQueues(findings, _held(partitions, masters))
+            return SeenQueues(error=unseen(error))
+        partitions = [partition for queue in queues for partition in queue.partitions]
+        return SeenQueues(tuple(queues), is_cut, held=_held(partitions, masters))
 
 
 def _held(partitions: Sequence[Partition], masters: Sequence[clients.Master]) -> dict[str, Held]:

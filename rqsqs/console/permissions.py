@@ -139,7 +139,8 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     ),
     "GET /events": _needs("see what was done, and by whom", "rqsqs:ListEvents"),
     "GET /server": _needs(
-        "see the server: findings, memory, replication, slow calls without arguments, who evaluates alarms",
+        "see the server: findings, those about queues with sqs:GetQueueAttributes, memory, replication, slow calls "
+        "without arguments, who evaluates alarms",
         "rqsqs:DescribeServer",
     ),
 }

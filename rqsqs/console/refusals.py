@@ -101,6 +101,15 @@ class TooBusy(ConsoleRefusal):
         super().__init__("the console reads too many large forms: nothing was changed; try again")
 
 
+class ServerSilent(ConsoleRefusal):
+    """Redis does not answer."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the server does not answer: nothing can be shown; try again")
+
+
 class NotPrivate(ConsoleRefusal):
     """Others could read the secret on its way."""
 

@@ -240,10 +240,14 @@ def test_an_open_page_says_when_the_server_does_not_answer() -> None:
     with Server("valkey") as server, running(ConsoleSettings(GatewaySettings(url=server.url))) as address:
         with rqsqs.connect(server.url) as connection:
             connection.create_queue("orders")
-        with Browser(address).live("/queues/orders?live=1") as events:
+        browser = Browser(address)
+        with browser.live("/queues/orders?live=1") as events:
             assert next(events)[0] == "live"
             server.freeze()
             try:
+                page = browser.get("/")  # says so before the connection's own timeouts do
+                assert page.status == 503
+                assert "the server does not answer: nothing can be shown" in page.text
                 assert next(each for each in events if each[0] == "failed") == ("failed", "the server does not answer")
             finally:
                 server.thaw()

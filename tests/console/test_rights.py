@@ -15,7 +15,7 @@ from rqsqs._core import flows
 from rqsqs._core.flows.alarms import read_some
 from rqsqs.alarms.conditions import alarm_from
 from rqsqs.console import Console, ConsoleSettings
-from rqsqs.console.pages import ACTIONS, PAGES, alarms
+from rqsqs.console.pages import ACTIONS, PAGES, alarms, queues
 from rqsqs.console.permissions import NEEDS
 from rqsqs.gateway import Gateway, GatewaySettings
 from rqsqs.gateway.keys_editing import NewUser, add_key
@@ -126,8 +126,34 @@ def test_the_policy_of_a_queue_counts(as_user: LogIn, connection: rqsqs.Connecti
     browser = as_user(("sqs:ListQueues", "*"), ("sqs:GetQueueAttributes", "closed"))
     page = browser.get("/")
     assert "closed You may not see its numbers." in page.text
+    assert "open 0 0 0" in page.text
     assert browser.get("/queues/closed").status == 403
     assert browser.get("/queues/open").status == 200
+
+
+@pytest.mark.parametrize("most", [100, 0])
+def test_a_queue_is_listed_for_whom_its_own_policy_allows_it(
+    as_user: LogIn, connection: rqsqs.Connection, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(queues, "MOST_LEARNED", most)
+    set_policy(connection, connection.create_queue("open"), "Allow", "sqs:GetQueueAttributes")
+    closed = connection.create_queue("closed")
+    closed.send("x")
+    set_policy(connection, closed, "Deny", "sqs:GetQueueAttributes")
+    connection.create_queue("secret").send("x")
+    page = as_user(("sqs:GetQueueAttributes", "closed")).get("/")
+    assert "secret" not in page.text
+    if most:
+        assert "Queues 1 visible 0" in page.text
+        assert 'href="/queues/open"' in page.html
+        assert "Of so many queues" not in page.text
+    else:
+        assert 'href="/queues/open"' not in page.html
+        assert "closed You may not see its numbers." in page.text
+        assert "Of so many queues those are listed that your own policies allow." in page.text
+    page = as_user(("sqs:ListQueues", "*")).get("/")
+    assert 'href="/queues/open"' in page.html
+    assert "secret You may not see its numbers." in page.text
 
 
 def test_buttons_are_those_that_are_allowed(as_user: LogIn, connection: rqsqs.Connection) -> None:

@@ -19,6 +19,7 @@ from rqsqs._io.directory import slot_of
 from rqsqs._io.sync import clients
 from rqsqs.console import ConsoleSettings
 from rqsqs.console.examination import Examiner, SeenServers
+from rqsqs.doctor.queues import judge
 from rqsqs.gateway import GatewaySettings
 from rqsqs.gateway.keys_editing import NewUser, add_key
 from tests.clusters import Cluster
@@ -176,7 +177,7 @@ def test_of_very_many_queues_those_are_looked_at_for_which_there_is_time(own: Se
             connection.create_queue(name).pause()
     now = iter(range(-2, 100))
     found = Examiner(GatewaySettings(url=own.url, prefix=prefix), clock=lambda: next(now)).queues("000000000000")
-    levels = {finding.check: (finding.level, finding.text) for finding in found.findings}
+    levels = {finding.check: (finding.level, finding.text) for finding in judge(found.queues, is_cut=found.is_cut)}
     assert levels["queues"][0] == "skip"
     assert levels["queues"][1].startswith("the first 3 queues were looked at")
     assert levels["paused"] == ("warn", "paused: a, b, c")
@@ -239,7 +240,7 @@ def test_of_a_cluster_it_says_who_has_which_slots_and_partitions(prefix: str) ->
         assert "(all 3 servers)" in page.text
 
 
-def test_users_see_no_queues_and_other_accounts_no_server(
+def test_users_see_what_is_found_about_their_queues_and_other_accounts_no_server(
     own: Server, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_watched_files, "LOOK_EVERY_S", 0)
@@ -249,12 +250,16 @@ def test_users_see_no_queues_and_other_accounts_no_server(
     bob = add_key(keys, "bob", NewUser(statements=allowed))
     carl = add_key(keys, "carl", NewUser(account="111122223333", is_root=True))
     dora = add_key(keys, "dora", NewUser(statements=[{**allowed[0], "Action": "rqsqs:ListEvents"}]))
+    arn = "arn:aws:sqs:us-east-1:000000000000:bills"
+    eve = [*allowed, {"Effect": "Allow", "Action": "sqs:GetQueueAttributes", "Resource": arn}]
+    eve_key = add_key(keys, "eve", NewUser(statements=eve))
     settings = ConsoleSettings(GatewaySettings(url=own.url, prefix=prefix, keys=keys))
     with rqsqs.connect(own.url, prefix=prefix) as connection, running(settings) as address:
         connection.create_queue("orders").pause()
+        connection.create_queue("bills").pause()
         note_no_more(own)
         found = {}
-        for name, key in (("bob", bob), ("carl", carl), ("dora", dora)):
+        for name, key in (("bob", bob), ("carl", carl), ("dora", dora), ("eve", eve_key)):
             browser = Browser(address)
             assert browser.log_in(key.key_id, key.secret).status == 303
             found[name] = examined(browser)
@@ -262,6 +267,10 @@ def test_users_see_no_queues_and_other_accounts_no_server(
         assert "the server is Valkey" in found["bob"].text
         assert "one that you may not see" in found["bob"].text
         assert "orders" not in found["bob"].text
+        assert "0 queues that you may see" in found["bob"].text
+        assert "paused: bills resume" in found["eve"].text.replace("rqsqs ", "")
+        assert "1 queue that you may see" in found["eve"].text
+        assert "orders" not in found["eve"].text
         assert found["carl"].status == 200
         assert "0 queues under the prefix" in found["carl"].text
         assert "Valkey" not in found["carl"].text

@@ -29,6 +29,7 @@ SEEN_FRESH_S = 5.0
 DECIDED_FRESH_S = 60.0  # what own policies say changes with them, and with the time that conditions may look at
 DECIDED_AT_ONCE = 200  # then others have their turn
 SPARKS_FRESH_S = 60.0
+MOST_LEARNED, LEARNED_AT_ONCE = 300, 50  # queues whose own policies are read, to tell who may see them
 
 
 async def index(visit: Visit) -> Shown:
@@ -38,9 +39,11 @@ async def index(visit: Visit) -> Shown:
     in order of names, and the others follow.
     """
     names = await _names(visit)
-    are_many = len(names) > MANY
+    number = len(names)
+    are_many = number > MANY
     looks: list[Look] | None = visit.latest(LOOKS) if are_many else await read_looks(visit)
     names, counted = await _seen(visit, names)
+    every = {look.queue: look for look in looks or ()}
     if looks is not None:
         seen = set(names) if counted is None else counted
         looks = [look for look in looks if look.queue in seen]
@@ -63,8 +66,8 @@ async def index(visit: Visit) -> Shown:
         await visit.learn(*shown)
     allowed = [name for name in shown if counted is None or visit.may("sqs:GetQueueAttributes", name)]
     if looks is None:
-        known = {look.queue: look for look in await _some(visit, allowed)}
-    rows = {name: known.get(name) if name in allowed else None for name in shown}
+        every = {look.queue: look for look in await _some(visit, allowed)}
+    rows = {name: every.get(name) if name in allowed else None for name in shown}
     sparks = await _sparks(visit, [look for look in rows.values() if look is not None], 0 if are_many else SOON_S)
     if are_many:
         await read_looks(visit, 0)
@@ -81,6 +84,7 @@ async def index(visit: Visit) -> Shown:
             "is_usual": visit.columns is None,
             "waits": looks is None and (only == "problems" or order != "name"),
             "all": len(names),
+            "are_policies_read": counted is None or visit.may("sqs:ListQueues", "") or number <= MOST_LEARNED,
             "found": len(found),
             "problems": None if looks is None else sum(look.is_problem for look in looks),
             "totals": None if looks is None else _totals(looks),
@@ -117,12 +121,19 @@ async def read_looks(visit: Visit, wait_s: float = SOON_S) -> list[Look] | None:
 
 
 async def _seen(visit: Visit, names: list[str]) -> tuple[list[str], frozenset[str] | None]:
-    """The queues that somebody may see of all, and those whose numbers too, by its own policies; None = of all."""
+    """The queues that somebody may see of all, and those whose numbers too; None = of all. Of very many queues that is
+    decided without the policies of these."""
     rights = visit.rights
     if rights.may_see_all:
         return names, None
 
     async def load() -> tuple[list[str], frozenset[str]]:
+        may_list = rights.may("sqs:ListQueues")
+        if len(names) <= MOST_LEARNED:
+            for some in portions(names, LEARNED_AT_ONCE):
+                await visit.learn(*some)
+            counted = frozenset(name for name in names if visit.may("sqs:GetQueueAttributes", name))
+            return (names if may_list else [name for name in names if name in counted]), counted
         minute = int(time.monotonic() / DECIDED_FRESH_S)
         decided: dict[str, bool] = visit.console.remembered(("counted", rights.key, minute), dict)
         for n, name in enumerate(names):
@@ -131,7 +142,7 @@ async def _seen(visit: Visit, names: list[str]) -> tuple[list[str], frozenset[st
                 if n % DECIDED_AT_ONCE == 0:
                     await asyncio.sleep(0)
         counted = frozenset(name for name in names if decided[name])
-        return (names if rights.may("sqs:ListQueues") else [name for name in names if name in counted]), counted
+        return (names if may_list else [name for name in names if name in counted]), counted
 
     return await visit.read(("seen", rights.key), load, SEEN_FRESH_S)
 

@@ -12,10 +12,12 @@ from rqsqs._core.flows.server_memory import memory_history
 from rqsqs._core.operations.alarms import read_health
 from rqsqs._io.server_checks import Finding
 from rqsqs.console.examination import Examiner, SeenQueues, SeenServers
+from rqsqs.console.pages.queues import SEEN_FRESH_S
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.visits import Visit
 from rqsqs.doctor import alarms
 from rqsqs.doctor.facts import Facts
+from rqsqs.doctor.queues import judge
 from rqsqs.doctor.server import size
 from rqsqs.errors import RqsqsError
 from rqsqs.metric_models import HistoryPoint
@@ -43,13 +45,13 @@ async def show(visit: Visit) -> Shown:
     points: list[HistoryPoint] = []
     if space.is_whole:
         servers = await _examined(visit, "servers", lambda: asyncio.to_thread(examiner.servers))
-    if visit.rights.may_see_all:
-        queues = await _examined(visit, ("queues", account), lambda: asyncio.to_thread(examiner.queues, account))
+    queues = await _examined(visit, ("queues", account), lambda: asyncio.to_thread(examiner.queues, account))
     found: list[tuple[str, Finding]] = []
     if servers is not None:
         found += [(seen.where, finding) for seen in servers.servers for finding in seen.findings]
         found += [("", finding) for finding in servers.findings]
-    found += [("", finding) for finding in (queues.findings if queues else ())]
+    if queues is not None:
+        found += [("", finding) for finding in await _of_queues(visit, queues)]
     health: AlarmHealth | None = None
     try:
         health = await visit.read("alarm health", lambda: _health(visit), HEALTH_S)
@@ -91,6 +93,21 @@ async def show(visit: Visit) -> Shown:
             "size": size,
         },
     )
+
+
+async def _of_queues(visit: Visit, seen: SeenQueues) -> Sequence[Finding]:
+    """What was found about the queues that the user may see the numbers of."""
+    if seen.error is not None:
+        return [seen.error]
+    if visit.rights.may_see_all:
+        return list(judge(seen.queues, is_cut=seen.is_cut))
+
+    async def load() -> list[Finding]:
+        await visit.learn(*[each.name for each in seen.queues])
+        allowed = [each for each in seen.queues if visit.may("sqs:GetQueueAttributes", each.name)]
+        return list(judge(allowed, is_cut=seen.is_cut, whose="that you may see"))
+
+    return await visit.read(("findings", visit.rights.key), load, SEEN_FRESH_S)
 
 
 async def _examined(visit: Visit, name: Any, load: Any) -> Any:

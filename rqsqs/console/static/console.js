@@ -57,12 +57,27 @@
       heard();
       stale(event.data);
     });
-    stream.addEventListener("error", () => {
-      stale("no connection to the console");
-      if (opened.readyState !== EventSource.CLOSED) return;
-      if (stream === opened) close();
+    stream.addEventListener("error", async () => {
+      const isRefused = opened.readyState === EventSource.CLOSED;
+      if (!isRefused) stale("no connection to the console");
+      if (!isRefused || stream !== opened) return;
+      close();
+      stale(await refusal());
       setTimeout(open, 3000);
     });
+  };
+  // Why there is no stream: browsers do not tell what was answered.
+  const refusal = async () => {
+    const asked = new AbortController();
+    try {
+      const answer = await fetch(url(), { signal: asked.signal });
+      if (!answer.ok && answer.headers.get("content-type")?.startsWith("text/plain")) return await answer.text();
+      return answer.ok ? "it is being opened again" : `the console answers ${answer.status}`;
+    } catch {
+      return "no connection to the console";
+    } finally {
+      asked.abort();
+    }
   };
   const close = () => {
     clearTimeout(silence);
