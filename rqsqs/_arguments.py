@@ -128,9 +128,8 @@ def entries(q: QueueRef, limits: Limits, messages: Any) -> list[Outgoing]:
         if isinstance(entry, Entry):
             found.append(outgoing(q, limits, entry.body, entry.options, "Entry"))
         else:
-            found.append(envelope.outgoing(entry) if not q.is_fifo else outgoing(q, limits, entry, {}))
-    total = sum(m.size for m in found)
-    if limits.batch_bytes and total > limits.batch_bytes:
+            found.append(outgoing(q, limits, entry, {}) if q.is_fifo else Outgoing(*envelope.plain(entry)))
+    if limits.batch_bytes and (total := sum([m.size for m in found])) > limits.batch_bytes:
         raise InvalidParameterValue(f"a batch must have at most {limits.batch_bytes} bytes, got {total}")
     return found
 

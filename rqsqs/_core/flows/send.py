@@ -253,9 +253,10 @@ def _send_to(
     token: str,
     durability: Durability | None,
 ) -> Flow[list[Any]]:
-    parts = portions.portions(batch, _at_once(p, batch), lambda m: len(m.record)) if len(batch) > 1 else ()
-    if len(parts) > 1:
-        return (yield from _send_parts(q, p, parts, limits, token, durability))
+    if len(batch) > portions.ORDERED or sum([len(m.record) for m in batch]) > portions.BYTES:
+        parts = portions.portions(batch, _at_once(p, batch), lambda m: len(m.record))
+        if len(parts) > 1:
+            return (yield from _send_parts(q, p, parts, limits, token, durability))
     news: list[bytes] = []
     try:
         check = q.checked % operations.CHECK_EVERY == 0
