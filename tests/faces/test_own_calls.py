@@ -85,6 +85,18 @@ def test_sync_operations_take_few_calls(server_url: str, prefix: str, calls: Cal
         assert len(counter.names) > 5  # it was counted
 
 
+def test_a_sender_takes_few_calls_more_where_it_is_alone(
+    server_url: str, prefix: str, calls: Callable[[], Counter]
+) -> None:
+    with rqsqs.connect(server_url, prefix=prefix) as connection, connection.create_queue("orders").sender() as sender:
+        for _ in range(4):
+            sender.send("warm")
+        counter = calls()
+        sender.send({"id": 1})
+        sys.setprofile(None)
+    assert 5 < len(counter.names) <= 25 + ROUTING, counter.names
+
+
 def test_asyncio_operations_take_few_calls(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:
     counted: dict[str, Counter] = {}
 
