@@ -40,7 +40,10 @@ const isFull = () => {
 const sendAll = (queue, bodies) => (bodies.length === 1
   ? queue.add('job', { body: bodies[0] }, options)
   : queue.addBulk(bodies.map((body) => ({ name: 'job', data: { body }, opts: options }))));
-const work = (handle) => new Worker(name, async (job) => handle(job.data.body), { connection, concurrency: CONCURRENCY });
+const work = (handle) => {
+  const settings = { connection, concurrency: CONCURRENCY, autorun: false };
+  return new Worker(name, async (job) => handle(job.data.body), settings);
+};
 
 const roles = {
   // Each line is a list of bodies; "now" stands for the time it is read.
@@ -71,18 +74,20 @@ const roles = {
     process.exit(0);
   },
   async consume() {
+    const worker = work(async () => add(1));
+    await worker.waitUntilReady();
+    say('READY');
     const seconds = Number((await lines.next()).value);
     const began = cpu();
-    const worker = work(async () => add(1));
+    worker.run();
     setTimeout(() => { say(cpu() - began); process.exit(0); }, 1000 * seconds);
-    await worker.waitUntilReady();
   },
   // Prints the nanoseconds since the body was made.
   async listen() {
     const worker = work(async (body) => say(process.hrtime.bigint() - BigInt(body)));
     await worker.waitUntilReady();
+    worker.run();
     say('READY');
   },
 };
-if (role === 'consume') say('READY');
 roles[role]().catch((error) => { console.error(String(error)); process.exit(1); });

@@ -106,5 +106,5 @@ class Chart:
         alt = escape(self.text(), {'"': "&quot;"})
         return (
             f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}/{self.name}-dark.svg">'
-            f'<img src="{folder}/{self.name}-light.svg" width="{WIDTH}" alt="{alt}"></picture>'
+            f'<img src="{folder}/{self.name}-light.svg" width="{WIDTH}" align="top" alt="{alt}"></picture>'
         )

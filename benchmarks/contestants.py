@@ -36,7 +36,7 @@ class Contestant:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.is_up = threading.Event()  # of a contestant that is endless: its worker waits for messages
+        self.is_up = threading.Event()  # of a contestant that is a process: its worker waits for messages
         self.open()
 
     @classmethod

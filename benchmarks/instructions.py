@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,16 @@ def counted(kind: Kind) -> Iterator[tuple[Server, Callable[[], int]]]:
             yield server, take
 
 
-def measure(kind: Kind, only: str = "", metrics: str | None = None) -> dict[str, float]:
-    """Instructions for one message in each step of each row, and all the way."""
+def measure(kind: Kind, only: str | Collection[str] = "", metrics: str | None = None) -> dict[str, float]:
+    """Instructions for one message in each step of each row, and all the way.
+
+    Args:
+        only: rows with this in their names, or these rows.
+    """
     found: dict[str, float] = {}
     with counted(kind) as (server, take), rqsqs.connect(server.url, socket_timeout=60) as connection:
         for row, (name, groups, waiting, settings, way) in ROWS.items():
-            if only not in row:
+            if (only not in row) if isinstance(only, str) else (row not in only):
                 continue
             chosen = {**settings, "metrics": metrics} if metrics else settings
             load = Load(connection, name, groups, waiting, **chosen)

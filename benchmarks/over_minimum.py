@@ -15,6 +15,7 @@ from tests.servers import Kind
 
 BACKLOG = 1000
 CALLS = 100  # of each kind in turn
+LOADS = ("standard", "minimum", "kept")
 COLUMNS = ("minimum", "ratio", "over kept")
 
 
@@ -26,26 +27,32 @@ def _loads(bench: Bench) -> dict[str, scripts.Cycles]:
     }
 
 
-def measure(kind: Kind, seconds: float = 20) -> list[list[str]]:
-    """Rows: each call in instructions, and in µs of a server without valgrind; then over the minimum, and over the
-    minimum that keeps answers and counts."""
+def count(kind: Kind, turns: int = 6) -> dict[scripts.Step, float]:
+    """Instructions of one call of each load, by load, step and batch; the first turn warms up."""
     counts: dict[tuple[str, str, int], list[int]] = defaultdict(list)
     with counted(kind) as (server, take), Bench(kind, server) as bench:
         loads = _loads(bench)
-        for turn, batch, (name, load) in itertools.product(range(6), (1, 10), loads.items()):
+        for turn, batch, (name, load) in itertools.product(range(turns), (1, 10), loads.items()):
             take()
             for step, _ in load.cycle(batch, CALLS * batch):
-                count = take()
-                if turn:  # the first one warms up
-                    counts[name, step, batch].append(count)
+                some = take()
+                if turn:
+                    counts[name, step, batch].append(some)
+    return {place: statistics.mean(found) / CALLS for place, found in counts.items()}
+
+
+def measure(kind: Kind, seconds: float = 20) -> list[list[str]]:
+    """Rows: each call in instructions, and in µs of a server without valgrind; then over the minimum, and over the
+    minimum that keeps answers and counts."""
+    counts = count(kind)
     with Bench(kind) as bench, awake():
         samples = scripts.measure(bench, seconds, _loads(bench))
     rows = [["step", "batch", "instructions", *COLUMNS, "µs", *COLUMNS]]
     for batch, step in itertools.product((1, 10), scripts.STEPS):
         cells = []
         for digits, found in (
-            (0, [statistics.mean(counts[name, step, batch]) / CALLS for name in loads]),
-            (2, [samples[name, step, batch].low * batch for name in loads]),
+            (0, [counts[name, step, batch] for name in LOADS]),
+            (2, [samples[name, step, batch].low * batch for name in LOADS]),
         ):
             ours, least, kept = found
             cells += [f"{ours:,.{digits}f}", f"{least:,.{digits}f}", f"{ours / least:.2f}", f"{ours / kept:.2f}"]

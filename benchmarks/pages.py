@@ -39,6 +39,7 @@ def write(folder: Path, runs: Sequence[Results], scaling: Results, minutes: floa
     note = measured(runs, minutes)
     report.put_between_markers(page, "results", "\n\n".join([note, tables, *others]))
     page = folder / "scaling.md"
+    report.put_between_markers(page, "growth", flat(scaling))
     own = [["what", "reached", "target", "verdict"]]
     for what, goal in scaling.goals.items():
         if goal.value is not None:
@@ -93,9 +94,19 @@ def growth(r: Results) -> Chart | None:
         return None
     bars = [Bar(name, value, True) for name, value in grown.items()]
     mark = (targets.GROWTH.limit, f"target: {targets.GROWTH.limit:g}")
-    return Chart(
-        "performance-growth", "Growth", "server time of a message in batches, over that with few", bars, 2, mark
-    )
+    return Chart("performance-growth", "Growth", "server time of a message, over that with few", bars, 2, mark)
+
+
+def flat(r: Results) -> str:
+    """The same as a table."""
+    rows = [["more of", "batch", "a message costs", "target", "verdict"]]
+    for what, goal in r.goals.items():
+        if goal.target is targets.GROWTH and goal.value is not None:
+            name, _, batch = what.removeprefix("growth, ").partition(", batch of ")
+            more, _, over = batch.partition(", ")
+            name, cost = f"{name}{', ' + over if over else ''}", f"{number(goal.value)} times as much"
+            rows.append([name, more, cost, str(goal.target), goal.target.verdict(goal.value)])
+    return report.markdown(rows)
 
 
 def contestants() -> str:
@@ -140,7 +151,11 @@ def behind(runs: Sequence[Results], scaling: Results) -> str:
                     names.append(what)
     if not reasons:
         return "Nothing in the last run."
-    return "\n".join(f"- {_sentence('; '.join(names))}: {why}." for why, names in reasons.items())
+    text = "\n".join(f"- {_sentence('; '.join(names))}: {why}." for why, names in reasons.items())
+    rows = [["what", "server", "where its time goes"]]
+    for r in runs:
+        rows += [[what, r.server, r.profiles[what]] for what in r.profiles if r.goals[what].is_behind]
+    return text if len(rows) == 1 else f"{text}\n\n{report.markdown(rows)}"
 
 
 def _shown(r: Results) -> dict[str, Goal]:

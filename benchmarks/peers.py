@@ -172,6 +172,7 @@ class BullMQ(OwnWorker):
             text=True,
         )
         assert self.line() == "READY"
+        self.is_up.set()
 
     def line(self, said: str = "") -> str:
         """Say a line, and read the next one."""

@@ -260,7 +260,7 @@ def measure_directory(r: Results) -> None:
 def measure_longest(r: Results) -> None:
     """The longest call of each script, whatever a client asks for."""
     found: dict[str, tuple[int, int, int]] = {}
-    for _ in range(min(r.scale.rounds, 3)):
+    for _ in range(min(r.scale.rounds, 2)):
         for script, most in _largest_requests(r).items():
             found[script] = min(found.get(script, most), most)
     rows = [["script", "ms", "redis calls", "KiB"]]

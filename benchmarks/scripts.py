@@ -294,6 +294,14 @@ def profile(samples: dict[Step, Sample]) -> list[list[str]]:
     return rows
 
 
+def parts(sample: Sample) -> str:
+    """Where the time of a step goes, in words: what takes most comes first."""
+    whole = sum(sample.usec) / len(sample.usec)
+    shares = {f"`{name}`": usec / sample.messages / whole for name, (_, usec) in sample.inner.items()}
+    shares["Lua"] = 1 - sum(shares.values())
+    return ", ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items(), key=lambda item: -item[1])[:6])
+
+
 def _place(step: str) -> int:
     order = (*STEPS, TURN, RECEIVE_DELETE)
     return order.index(step) if step in order else 0

@@ -56,7 +56,26 @@ FIFO = {
     ("FIFO, tens of ten groups", "delete"): Target(0.65, "of the base", why=LUA),
     ("FIFO, tens of one group, reversed", "delete"): Target(0.3, "of the base", why=LUA),
 }
-FIFO_BASE: dict[str, dict[tuple[str, str], float]] = {}
+FIFO_BASE: dict[str, dict[tuple[str, str], float]] = {
+    "Redis 7.0.15": {
+        ("FIFO, one by one", "send"): 144_943,
+        ("FIFO, one by one", "receive"): 188_897,
+        ("FIFO, one by one", "delete"): 110_543,
+        ("FIFO, tens of ten groups", "send"): 59_268,
+        ("FIFO, tens of ten groups", "receive"): 71_258,
+        ("FIFO, tens of ten groups", "delete"): 56_724,
+        ("FIFO, tens of one group, reversed", "delete"): 51_398,
+    },
+    "Valkey 9.1.2": {
+        ("FIFO, one by one", "send"): 143_090,
+        ("FIFO, one by one", "receive"): 196_940,
+        ("FIFO, one by one", "delete"): 111_223,
+        ("FIFO, tens of ten groups", "send"): 60_398,
+        ("FIFO, tens of ten groups", "receive"): 67_122,
+        ("FIFO, tens of ten groups", "delete"): 55_048,
+        ("FIFO, tens of one group, reversed", "delete"): 44_725,
+    },
+}
 
 CALLS = {  # own Python calls of one call of the native API
     "send": Target(12, "calls"),
@@ -75,7 +94,7 @@ FLEETS = {  # (contestant, batch)
     ("rqsqs worker", 1): Target(3.0, "S", at_least=True, why=FLEET),
     ("rqsqs worker", 10): Target(1.6, "S", at_least=True, why=FLEET),
 }
-SENDER = Target(3.0, "S", at_least=True, why="threads of one process share its interpreter")
+SENDER = Target(3.0, "XADD", at_least=True, why="threads of one process share its interpreter")
 HAND_OVER = Target(1.1, "XREADGROUP", why="a wake-up list and a receive are two trips, a blocked read is one")
 WORKER_HAND_OVER = Target(1.4, "BLPOP", why="Python on a processor that slept: the receive after the wake-up")
 GROWTH = Target(1.2, why=CACHES)  # server time with the largest size, over that with the smallest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def idle(kind: Kind, places: Sequence[tuple[type[Contestant], int, int]], second
             url = benches[i].server.url
             children += [processes.start(wait_for_ever, cls, url, threads, readies[i]) for _ in range(number)]
         for i, (_, number, _) in enumerate(places):
-            if not results[i] and not all(readies[i].acquire(timeout=30) for _ in range(number)):
+            if not results[i] and not all(readies[i].acquire(timeout=60) for _ in range(number)):
                 results[i] = "its consumers did not start"
         time.sleep(1)
         before = [(bench.costs(), bench.cpu_us()) for bench in benches]
@@ -76,16 +76,30 @@ def idle(kind: Kind, places: Sequence[tuple[type[Contestant], int, int]], second
 def wait_for_ever(cls: type[Contestant], url: str, count: int, ready: Any) -> None:
     """In a child: `count` threads that wait; a contestant that is a process waits in its main thread."""
     processes.quietly()
+    if cls.is_process:
+        _listen(cls(url), lambda body: None, ready.release)
 
     def one() -> None:
         cls(url).listen(WAIT, lambda body: None)
 
-    threading.Timer(0.5, ready.release).start()
-    if cls.is_process:
-        one()
     for _ in range(count):
         threading.Thread(target=one, daemon=True).start()
+    threading.Timer(0.5, ready.release).start()
     time.sleep(3600)
+
+
+def _listen(contestant: Contestant, take: Callable[[str], None], tell: Callable[[], None]) -> None:
+    """Listen, and tell when it does."""
+
+    def watch() -> None:
+        if contestant.is_up.wait(60):
+            tell()
+
+    if contestant.is_process:
+        threading.Thread(target=watch, daemon=True).start()
+    else:
+        tell()
+    contestant.listen(WAIT, take)
 
 
 @dataclass
@@ -121,7 +135,7 @@ def hand_over(kind: Kind, classes: Sequence[type[Contestant]], count: int, gap: 
                 ours, theirs = processes.CONTEXT.Pipe(duplex=False)
                 children.append(processes.start(_note, cls, bench.server.url, theirs))
                 theirs.close()
-                if not ours.poll(30):
+                if not ours.poll(60):
                     raise Failed("its consumer did not start")
                 ours.recv()
                 senders[cls.name] = contestant, ours
@@ -152,6 +166,4 @@ def hand_over(kind: Kind, classes: Sequence[type[Contestant]], count: int, gap: 
 
 def _note(cls: type[Contestant], url: str, pipe: Any) -> None:
     processes.quietly()
-    contestant = cls(url)
-    pipe.send("ready")
-    contestant.listen(WAIT, lambda body: pipe.send((time.monotonic_ns() - int(body)) / 1e6))
+    _listen(cls(url), lambda body: pipe.send((time.monotonic_ns() - int(body)) / 1e6), lambda: pipe.send("ready"))
