@@ -71,10 +71,13 @@ class Minimal:
     Args:
         backlog: messages waiting in each queue.
         queues: how many there are; each call goes to the next one.
+        in_flight: so many messages more were received in each, so that the keys do not come and go.
         is_kept: answers are kept and receives counted as well.
     """
 
-    def __init__(self, bench: Bench, backlog: int, body: str, queues: int = 1, *, is_kept: bool = False) -> None:
+    def __init__(
+        self, bench: Bench, backlog: int, body: str, queues: int = 1, *, in_flight: int = 1, is_kept: bool = False
+    ) -> None:
         self.bench = bench
         self.body = body
         self.is_kept = is_kept
@@ -85,13 +88,14 @@ class Minimal:
         self._numbers = itertools.count(10_000_000)
         self._turns = itertools.cycle(range(queues))
         settings = ("plain", "1048576", "quick", "30 345600")
+        others = [f"other-{number}" for number in range(in_flight)]
         for n in range(queues):
             meta, wakeups, store, inflight, stats = self._keys(n, "meta wakeups store inflight stats")
             commands = (
                 ("HSET", meta, *settings),
                 ("RPUSH", wakeups, "1"),
-                ("HSET", store, "other", body),  # so that the keys do not come and go
-                ("ZADD", inflight, "9e15", "other"),
+                ("HSET", store, *[word for name in others for word in (name, body)]),
+                ("ZADD", inflight, *[word for name in others for word in ("9e15", name)]),
                 ("HSET", stats, "A", "1"),
             )
             bench.pipeline([hiredis.pack_command(command) for command in commands])

@@ -13,7 +13,7 @@ from benchmarks.processes import awake
 from benchmarks.server import Bench
 from tests.servers import Kind
 
-BACKLOG = 1000
+BACKLOG, IN_FLIGHT = 1000, 300
 CALLS = 100  # of each kind in turn
 LOADS = ("standard", "minimum", "kept")
 COLUMNS = ("minimum", "ratio", "over kept")
@@ -21,9 +21,9 @@ COLUMNS = ("minimum", "ratio", "over kept")
 
 def _loads(bench: Bench) -> dict[str, scripts.Cycles]:
     return {
-        "standard": scripts.Load(bench, "standard", BACKLOG),
-        "minimum": Minimal(bench, BACKLOG, scripts.BODY),
-        "kept": Minimal(bench, BACKLOG, scripts.BODY, is_kept=True),
+        "standard": scripts.Load(bench, "standard", BACKLOG, IN_FLIGHT),
+        "minimum": Minimal(bench, BACKLOG, scripts.BODY, in_flight=IN_FLIGHT),
+        "kept": Minimal(bench, BACKLOG, scripts.BODY, in_flight=IN_FLIGHT, is_kept=True),
     }
 
 

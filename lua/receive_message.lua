@@ -49,9 +49,8 @@ local visibility, retention, topology, fair, paused, paused_groups, delays, larg
 local quick = options == "" or options == "1" or is_ahead and string.sub(options, -1) ~= "c"
 quick = quick and call("HGET", meta, "quick")
 if quick then
-  visibility, retention, topology = string.match(quick, "^(%d+) (%d+) (.*)$")
-end
-if not visibility then
+  visibility, retention, topology = string.sub(quick, 1, 10), string.sub(quick, 11, 20), string.sub(quick, 21)
+else
   visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline =
     unpack(call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "topology", "fair", "paused",
       "paused_groups", "delays", "large", "unsorted", "Timeline"))

@@ -22,7 +22,7 @@ BOUND  2500 calls, 4 MiB
 local call = redis.call
 local slot, meta, ready, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local size, options, tail = ARGV[2], ARGV[3], ARGV[4]
-local SLOT_MS = "120000" -- lib/idempotency.lua
+local SLOT_MS, ZERO = "120000", 48 -- lib/idempotency.lua; the byte "0"
 
 -- Common are messages that are visible at once, without group and deduplication, to a plain queue (lib/settings.lua).
 local size_limit = call("HGET", meta, "plain")
@@ -32,8 +32,9 @@ if not size_limit or options ~= "2" then
   return require("lib.idempotency").run(require("lib.send_slow"), tail .. repeated)
 end
 local topology, counts_bytes = nil, false
-if #size > 3 or #size_limit < 4 or string.find(size_limit, "[+/]") then -- else it is small, and there is no more to do
-  local limit, plus, told = string.match(size_limit, "^(%d+)(%+?)/?(.*)$")
+-- Does it have four digits, or something in front of the number (lib/settings.lua)?
+if #size > 3 or #size_limit < 4 or string.byte(size_limit) < ZERO then
+  local plus, told, limit = string.match(size_limit, "^(%+?)/?(.-) ?(%d+)$")
   counts_bytes, topology = plus ~= "", told ~= "" and told or nil
   if tonumber(size) > tonumber(limit) then
     return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)

@@ -5,7 +5,8 @@ return function(given, with_ms)
   local now_us = given
   if given == "" then
     local time = redis.call("TIME")
-    now_us = time[1] .. string.sub("00000" .. time[2], -6)
+    local us = time[2]
+    now_us = time[1] .. (#us == 6 and us or string.sub("00000" .. us, -6))
   end
   return now_us, with_ms and string.sub(now_us, 1, 13)
 end

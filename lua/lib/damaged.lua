@@ -40,8 +40,8 @@ local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, Deduplica
   Timeline = 9}
 -- Values of other forms.
 local forms = {
-  {"plain", "^%d+%+?/?[%d:]*$", "a whole number, and + or / with a topology behind it"},
-  {"quick", "^%d+ %d+ [%d:]*$", "two whole numbers and a topology"},
+  {"plain", "^%+?/?[%d:]* ?%d+$", "a whole number, and + or / with a topology in front of it"},
+  {"quick", "^" .. string.rep("[ %d]", 20) .. "[%d:]*$", "two whole numbers in ten characters each, and a topology"},
   {"partition", "^%d+/%d+/?%d*$", "NUMBER/COUNT or NUMBER/COUNT/BEFORE"},
   {"partition_state", "^%d+/?%d*$", "COUNT or COUNT/BEFORE"},
   {"topology", "^%d+:%d+:?%d*$", "CREATED:COUNT:BEFORE"},

@@ -46,7 +46,7 @@ return function()
     if refused then
       return refused
     end
-    limit = string.match(plain or limit or "", "^%d+") or limit -- as sends see it that do not look
+    limit = string.match(plain or limit or "", "%d+$") or limit -- as sends see it that do not look
   end
   if not limit then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)

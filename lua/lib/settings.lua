@@ -6,9 +6,10 @@ derive or keep:
   special            there is something that the common paths do not handle: a queue delay, fair groups, a pause, a
                      deduplication window, partitions, delayed messages, large records, unsorted lists; "t" = a
                      timeline, with or without these
-  plain              MaximumMessageSize, while a send without options needs to know nothing else but what is behind it:
-                     "+" = it counts its bytes (Metrics = full), "/TOPOLOGY" = it tells that
-  quick              "VisibilityTimeout MessageRetentionPeriod topology", while a receive needs to know nothing else
+  plain              MaximumMessageSize, while a send without options needs to know nothing else but what is in front of
+                     it: "+" = it counts its bytes (Metrics = full), "/TOPOLOGY" = it tells that; and a blank
+  quick              VisibilityTimeout and MessageRetentionPeriod, in ten characters each, and topology, while
+                     a receive needs to know nothing else
   delays             some message is or was delayed
   large              lib/large.lua
   unsorted           lists are not in the order of ids any more
@@ -50,15 +51,15 @@ function settings.mark(base)
   end
   if size and not (delay or fair or timeline) then
     local is_home = string.sub(partition or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
-    local told = is_home and "/" .. (topology or "") or ""
-    redis.call("HSET", meta, "plain", size .. (metrics == "full" and "+" or "") .. told)
+    local flags = (metrics == "full" and "+" or "") .. (is_home and "/" .. (topology or "") or "")
+    redis.call("HSET", meta, "plain", flags == "" and size or flags .. " " .. size)
   else
     redis.call("HDEL", meta, "plain")
   end
-  local quick = (visibility or "") .. " " .. (retention or "") .. " " .. (topology or "")
-  local is_quick = not (fair or timeline or other)
-  if is_quick and string.find(quick, "^%d+ %d+ ") and #visibility <= 10 and #retention <= 10 then
-    redis.call("HSET", meta, "quick", quick)
+  local times = not (fair or timeline or other) and visibility and retention and string.format("%10s%10s", visibility,
+    retention)
+  if times and string.find(times, "^ *%d+ *%d+$") and #times == 20 then
+    redis.call("HSET", meta, "quick", times .. (topology or ""))
   else
     redis.call("HDEL", meta, "quick")
   end

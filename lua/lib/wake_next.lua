@@ -1,4 +1,3 @@
--- hot
 -- Messages were handed out, and no token is out: wake a waiter if more are visible (`has_more`: that is known), or
 -- become so at a time that has no timer. `delay_ms` as in lib/wakeups.lua.
 return function(base, now_ms, has_more, delay_ms)

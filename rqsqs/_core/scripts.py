@@ -96,11 +96,12 @@ def _all_of(main: _File) -> dict[str, _File]:
 def get(name: str) -> Script:
     """Read a script and the modules it requires.
 
-    Every module stands once. All that only rare branches need lie inside of one function, `rare`, so that they cost the
-    common one next to nothing: creating a function takes about as long as a small Redis command, and each variable that
-    it shares adds to that (so what was made is kept in KEYS, new in each call). They run when they are first required
-    in a call of the script. A module whose first line is `-- hot` is one function and stands outside, for common
-    branches; but not if only rare modules require it.
+    All modules that rare branches need lie inside of one function, `rare`, each of them once, so that they cost the
+    common branch next to nothing: creating a function takes about as long as a small Redis command, and each variable
+    that it shares adds half of that. So `rare` shares none: it gets itself as an argument, and keeps what it made in
+    KEYS, new in each call. The modules run when they are first required in a call of the script. A module whose first
+    line is `-- hot` is one function and stands outside, for common branches; and inside as well if rare ones require
+    it, or only there if no other does.
     """
     main = _read(name)
     modules = _all_of(main)
@@ -109,28 +110,34 @@ def get(name: str) -> Script:
         if module in hot:
             hot.update(inner for inner in modules[module].requires if modules[inner].is_hot)
 
-    def expand(file: _File) -> list[tuple[str, str]]:
+    inside = {module for module in modules if module not in hot}
+    for module in reversed(modules):
+        if module in inside:
+            inside.update(modules[module].requires)
+
+    def expand(file: _File, *, is_rare: bool = False) -> list[tuple[str, str]]:
         def call(match: re.Match[str]) -> str:
             identifier = match[1].replace(".", "_")
-            return identifier if match[1] in hot else f'rare("{identifier}")'
+            return identifier if match[1] in hot and not is_rare else f'rare("{identifier}", rare)'
 
         return [(_REQUIRE.sub(call, line), f"{file.path}:{n}") for n, line in enumerate(file.lines, 1)]
 
-    lines: list[tuple[str, str]] = []
+    common: list[tuple[str, str]] = []
     rare: list[tuple[str, str]] = []
     for module, file in modules.items():
         identifier = module.replace(".", "_")
         if module in hot:
-            lines += [(re.sub("^return function", f"local function {identifier}", t), at) for t, at in expand(file)]
-        else:
+            common += [(re.sub("^return function", f"local function {identifier}", t), at) for t, at in expand(file)]
+        if module in inside:
             condition = "elseif" if rare else "if"
             rare.append((f'{condition} name == "{identifier}" then made[name] = (function()', file.path))
-            rare += [*expand(file), ("end)()", file.path)]
+            rare += [*expand(file, is_rare=True), ("end)()", file.path)]
     if rare:
-        first = [("local rare", main.path)]
-        begin = ["function rare(name)", "local made = KEYS.made or {}", "KEYS.made = made", "if made[name] == nil then"]
-        end = ["end end", "return made[name]", "end"]
-        lines = [*first, *lines, *((line, main.path) for line in begin), *rare, *((line, main.path) for line in end)]
+        begin = "local function rare(name, rare)", "local made = KEYS.made or {}", "KEYS.made = made"
+        begin_and_end = (*begin, "if made[name] == nil then"), ("end end", "return made[name]", "end")
+        first, last = ([(line, main.path) for line in some] for some in begin_and_end)
+        rare = first + rare + last
+    lines = rare + common
     body = expand(main)
     if body[0][0].startswith("#!"):
         lines.insert(0, body[0])

@@ -84,16 +84,17 @@ def test_what_is_rare_is_made_only_when_it_is_required(tmp_path: Path, monkeypat
     (tmp_path / "t.lua").write_text('if x then\n  return require("lib.a")\nend\nreturn 2\n')
     monkeypatch.setattr(scripts, "_folder", lambda: tmp_path)
     source = scripts.get.__wrapped__("s").source
-    hot, rare = source.index("local function lib_hot(n)"), source.index("function rare(name)")
-    assert hot < rare < source.index('"lib_a" then') < source.index('"lib_b" then')
-    assert 'return rare("lib_b")' in source
-    assert 'return rare("lib_a")' in source
-    assert "return lib_hot(1)" in source
+    hot, rare = source.index("local function lib_hot(n)"), source.index("local function rare(name, rare)")
+    assert rare < source.index('"lib_hot" then') < source.index('"lib_a" then') < source.index('"lib_b" then') < hot
+    assert 'return rare("lib_b", rare)' in source
+    assert 'return rare("lib_a", rare)' in source
+    assert 'return rare("lib_hot", rare)(1)' in source
     assert "return lib_hot(2)" in source
     only_rare = scripts.get.__wrapped__("t").source
     assert "return function(n)" in only_rare
-    assert only_rare.index("function rare(name)") < only_rare.index('"lib_hot" then')
-    assert 'return rare("lib_hot")(1)' in only_rare
+    assert only_rare.index("function rare(name, rare)") < only_rare.index('"lib_hot" then')
+    assert 'return rare("lib_hot", rare)(1)' in only_rare
+    assert "local function lib_hot" not in only_rare
 
 
 @pytest.mark.parametrize(
