@@ -13,6 +13,7 @@ from rqsqs._core import envelope, flows, ids, operations
 from rqsqs._core.alarm_records import AlarmEvaluation
 from rqsqs._core.flows import alarm_histories, alarms, event_rules, partitions, server_memory
 from rqsqs._core.flows.alarm_states import read_all
+from rqsqs._core.flows.timeline import timeline
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import AtOnce, IsWatched, Operation, Sleep, Spawn
 from rqsqs._core.operations import alarms as operations_of_alarms
@@ -177,6 +178,18 @@ def sending(engine: Engine, meter: Meter, q: QueueRef) -> None:
     engine.run(flows.set_attributes(q, {"DelaySeconds": "3"}, NATIVE))
     send(dedup_id=lambda i: f"d{i}", dedup_window_ms=600_000)
     meter(flows.send_messages(q, batch(q, 7, size=3 * MIB), NATIVE))
+
+
+@scenario("read_timeline")
+def timelines(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    engine.run(flows.set_attributes(q, {"Timeline": str(8 * MIB)}, NATIVE))
+    sent = [
+        engine.run(flows.send_messages(q, batch(q, 1000, groups=-1 if not q.is_fifo else 5), NATIVE)) for _ in range(40)
+    ]
+    for same in (sent[0][0].message_id, sent[-1][-1].message_id):
+        assert [step.kind for step in meter(timeline(q, same)).steps] == ["sent"]
+    engine.run(flows.set_attributes(q, {"Timeline": "16384"}, NATIVE))
+    drain(engine, meter, q, delete=True)
 
 
 @scenario("receive_message receive_message_fifo delete_message delete_message_fifo")

@@ -28,7 +28,7 @@ _RECEIVE = (
 _WORK = ("release_message", "release_message_fifo", "beat_consumer", "clear_outbox", "end_handover", "get_queue_tags")
 _LOOK = ("count_messages", "count_messages_fifo", "get_queue_tags", "list_consumers", "list_groups", "list_queues",
          "look_at_groups", "list_message_move_tasks", "read_history", "read_alarms", "read_alarm_health", "read_events",
-         "read_memory", "read_memory_history")  # fmt: skip
+         "read_memory", "read_memory_history", "read_timeline")  # fmt: skip
 _SAMPLE = ("take_lease", "append_history", "pack_history", "add_event", "read_memory", "append_memory")
 
 _EVALUATE = (

@@ -72,7 +72,9 @@ NEEDS: dict[str, Needs] = {  # after a change here, `python tools/console_permis
     ),
     "POST /queues/{queue}/policy": _needs("change the policy of a queue", "sqs:SetQueueAttributes"),
     "GET /queues/{queue}/messages": _needs("look at messages and search them", LOOK_INTO),
-    "GET /queues/{queue}/messages/{message}": _needs("see a message in full", LOOK_INTO),
+    "GET /queues/{queue}/messages/{message}": _needs(
+        "see a message in full, and what happened to it here, and elsewhere where messages may be seen", LOOK_INTO
+    ),
     "GET /queues/{queue}/messages/{message}/body": _needs("save a body", LOOK_INTO),
     "GET /queues/{queue}/messages/{message}/line": _needs("save a message", LOOK_INTO),
     "POST /queues/{queue}/cancel": _needs("remove messages that nobody has received", "rqsqs:CancelMessage"),

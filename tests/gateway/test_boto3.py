@@ -41,9 +41,13 @@ def test_errors_are_those_of_sqs(client: Any, address: str) -> None:
 
 def test_settings_that_sqs_has_not_are_neither_seen_nor_set(client: Any, valkey_url: str, prefix: str) -> None:
     with rqsqs.connect(valkey_url, prefix=prefix) as connection:
-        own = connection.create_queue("orders", metrics="full")
+        own = connection.create_queue("orders", metrics="full", timeline=True)
         url = client.create_queue(QueueName="orders", Attributes={"VisibilityTimeout": "30"})["QueueUrl"]
-        assert "Metrics" not in client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert not {"Metrics", "Timeline"} & (
+            client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"].keys()
+        )
+        with pytest.raises(client.exceptions.InvalidAttributeName):
+            client.set_queue_attributes(QueueUrl=url, Attributes={"Timeline": "65536"})
         for call, options in (
             (client.get_queue_attributes, {"QueueUrl": url, "AttributeNames": ["Metrics"]}),
             (client.set_queue_attributes, {"QueueUrl": url, "Attributes": {"Metrics": "basic"}}),
@@ -53,6 +57,13 @@ def test_settings_that_sqs_has_not_are_neither_seen_nor_set(client: Any, valkey_
                 call(**options)
             assert caught.value.response["Error"]["Message"] == "Unknown Attribute Metrics."
         assert own.info().attributes["Metrics"] == "full"
+        assert own.info().attributes["Timeline"] == "1048576"
+        [sent] = client.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "x"}])["Successful"]
+        [got] = client.receive_message(QueueUrl=url)["Messages"]
+        client.change_message_visibility(QueueUrl=url, ReceiptHandle=got["ReceiptHandle"], VisibilityTimeout=60)
+        client.delete_message(QueueUrl=url, ReceiptHandle=got["ReceiptHandle"])
+        kinds = [step.kind for step in own.timeline(sent["MessageId"]).steps]
+        assert kinds == ["sent", "received", "visibility_changed", "deleted"]
 
 
 def test_accounts_do_not_see_each_other(client: Any, address: str) -> None:

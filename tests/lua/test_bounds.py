@@ -23,9 +23,11 @@ def bound_of(script: str) -> tuple[int, int]:
     return int(found[1]), int(found[2]) * (MIB if found[3] == "MiB" else 1024)
 
 
-@pytest.fixture(params=["q", "q.fifo"], ids=["standard", "fifo"])
+@pytest.fixture(params=[("q", False), ("q.fifo", False), ("q", True), ("q.fifo", True)],
+                ids=["standard", "fifo", "standard with a timeline", "fifo with a timeline"])  # fmt: skip
 def q(request: pytest.FixtureRequest, engine: Engine) -> QueueRef:
-    return engine.queue(request.param, **attributes_of(request.param))
+    name, has_timeline = request.param
+    return engine.queue(name, **attributes_of(name), **({"Timeline": "65536"} if has_timeline else {}))
 
 
 def is_of(script: str, is_fifo: bool) -> bool:

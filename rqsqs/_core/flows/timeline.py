@@ -85,14 +85,17 @@ def _read(q: QueueRef, message_id: str) -> Flow[tuple[bool, int, list[Seen], dic
 
 def in_order(seen: list[Seen], workers: dict[str, str]) -> list[TimelineStep]:
     """Steps by time, each once, with what follows from those before it."""
-    arrived = {_move(each) for each in seen if each.is_arrival}
+    left = {_move(each) for each in seen if each.step.kind == "moved" and not each.is_arrival}
+    arrived = {_move(each): each.step.new_message_id for each in seen if each.is_arrival}
     steps: list[TimelineStep] = []
     held: TimelineStep | None = None  # the receive, or the change of visibility, that a receive finds to be over
     is_there = True
     for each in sorted(seen, key=lambda each: each.step.at_ms):
         step = each.step
-        if step.kind == "moved" and not each.is_arrival and _move(each) in arrived:
-            continue  # told better by its destination
+        if each.is_arrival and _move(each) in left:
+            continue  # told by its source; the destination knows its id
+        if step.kind == "moved":
+            step = replace(step, new_message_id=step.new_message_id or arrived.get(_move(each)))
         if step.kind == "purged" and (not is_there or step.at_ms < sent_at_ms(step.message_id) or not steps):
             continue
         if step.kind == "received" and held is not None and each.since_ms and held.visible_at_ms != held.at_ms:

@@ -85,7 +85,7 @@ def _seen(p: Partition, record: bytes, key: str, message_id: str) -> Seen | None
         kind = KINDS[letter]
         if letter == PURGED:
             return Seen(TimelineStep(kind, at_ms, p.queue, message_id)) if key else None
-        if stamp != key and not (letter == MOVED and more[2] in (key, message_id)):
+        if stamp != key and not (letter == MOVED and more[3] == "<" and more[2] in (key, message_id)):
             return None
         return _of_kind(p, letter, TimelineStep(kind, at_ms, p.queue, ids.message_id(stamp, p.node)), more)
     except UNREADABLE:

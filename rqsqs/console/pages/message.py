@@ -11,6 +11,7 @@ from starlette.responses import Response
 from rqsqs._async.message import Message
 from rqsqs._base_message import moment
 from rqsqs.aio import Queue
+from rqsqs.console import reading_timelines
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.reading_messages import Row, damage_of, find, row_of
 from rqsqs.console.refusals import MessageGone
@@ -21,6 +22,7 @@ from rqsqs.inspection.body_views import VIEWS, body_bytes, shown_as, usual_view
 from rqsqs.inspection.copies import Copy
 from rqsqs.inspection.words import counted
 from rqsqs.models import State
+from rqsqs.timeline_models import Timeline
 
 FRESH_S = 2.0
 
@@ -56,20 +58,31 @@ async def detail(visit: Visit) -> Shown:
         return None if found is None else await asyncio.to_thread(_detail, *found, asked)
 
     shown = await visit.read(("message", queue.name, message_id, asked), load, FRESH_S)
+    happened = await _happened(visit, message_id)
+    values = {"section": "Queues", "tab": "messages", "title": f"Message of {queue.name}", "queue": queue.name}
     if shown is None:
-        raise MessageGone
+        if not happened.steps:
+            raise MessageGone
+        rows = reading_timelines.rows(visit, message_id, happened.steps)
+        return Shown("message_gone.html", values | {"message_id": message_id, "timeline": rows})
     return Shown(
         "message.html",
-        {
-            "section": "Queues",
-            "tab": "messages",
-            "title": f"Message of {queue.name}",
-            "queue": queue.name,
+        values
+        | {
             "views": VIEWS,
+            "timeline": reading_timelines.rows(visit, message_id, happened.steps),
+            "is_timeline_on": happened.is_on,
             "message": shown,
             "again": {"copy": message_id} | ({"group": shown.row.group} if shown.row.group else {}),
         },
     )
+
+
+async def _happened(visit: Visit, message_id: str) -> Timeline:
+    """Its timeline; an empty one if that is no id of a message."""
+    if not reading_timelines.is_message_id(message_id):
+        return Timeline(message_id, (), False, None)
+    return await reading_timelines.read(visit, message_id.lower())
 
 
 async def body(visit: Visit) -> Response:

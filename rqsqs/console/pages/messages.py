@@ -14,6 +14,7 @@ from rqsqs._core import flows
 from rqsqs.aio import Queue
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.reading_messages import SEARCHED, STATES, Row, Scan, Wanted, begin_scan, browse, rows_of
+from rqsqs.console.reading_timelines import is_message_id
 from rqsqs.console.refusals import NothingChosen
 from rqsqs.console.visits import Visit
 from rqsqs.console.written import due_of, seconds_of, whole_of
@@ -58,6 +59,7 @@ async def index(visit: Visit) -> Shown:
     states = [name for name in SEARCHED if given in ("", name)] or list(SEARCHED)
     scan = await _scan(visit, queue, wanted, states)
     values = {"state": given if len(states) == 1 else "", "rows": scan.found, "next": "", "scan": scan}
+    values["is_message_id"] = is_message_id(wanted.text)
     return Shown("messages.html", common | values | {"total": total(counts, states)})
 
 

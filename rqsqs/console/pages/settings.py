@@ -68,6 +68,10 @@ def _number(what: str, text: str) -> int:
     raise InvalidParameterValue(f"{what} must be a whole number, got {text[:80]!r}")
 
 
+def _timeline(what: str, text: str) -> bool | int:
+    return _number(what, text) or False
+
+
 def _seconds(what: str, text: str) -> Any:
     return seconds_of(what, text, 0)
 
@@ -109,6 +113,10 @@ SETTINGS = (
     Setting("metrics", "Metrics", "Metrics",
             "Whether bytes that are sent are counted, too, which makes sending a little slower. FIFO queues count them "
             "anyway.", "basic", str, choices=(("basic", "basic"), ("full", "full: bytes, too"))),
+    Setting("timeline", "Timeline", "Timeline",
+            "Whether it is recorded what happens to each message, for its page: so many bytes for each partition, the "
+            "oldest steps drop out. 1048576 keeps some 16,000 steps; 0 = off, which costs nothing. While it is on, "
+            "sends, receives and deletes do more.", "0", str, _timeline),
     Setting("content_based_deduplication", "ContentBasedDeduplication", "Equal bodies are duplicates",
             "Messages without a deduplication id are compared by their bodies.", "false", str,
             lambda _, text: text == "true", (("false", "no"), ("true", "yes")), is_fifo=True),
