@@ -39,6 +39,11 @@ class Receipt(NamedTuple):
         return f"{MARK}@{self.partition.space.now_us()}{self.key}" if is_told else self.key
 
     @property
+    def receipt(self) -> Receipt:
+        """Itself: a delivery has one, too."""
+        return self
+
+    @property
     def handle(self) -> str:
         """It as text."""
         return encode(*self)

@@ -21,7 +21,6 @@ import json
 import os
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import formatdate
@@ -44,6 +43,7 @@ from rqsqs.sqs.context import DEFAULT_ACCOUNT, DEFAULT_REGION
 from rqsqs.sqs.durability_header import NotSafeEnough
 from rqsqs.sqs.error_responses import Failed
 from rqsqs.sqs.names import is_account
+from rqsqs.sqs.request_ids import request_id
 
 if TYPE_CHECKING:
     from rqsqs._io.aio.runner import Transport as AsyncTransport
@@ -112,7 +112,7 @@ class _Responder:
 
     def _respond(self, outcome: dict[str, Any] | RequestError, model: Any, context: dict[str, Any]) -> Answer:
         """The HTTP response and the parsed one."""
-        headers = {"x-amzn-requestid": str(uuid.uuid4()), "content-type": _JSON, "date": _date(int(time.time()))}
+        headers = {"x-amzn-requestid": request_id(), "content-type": _JSON, "date": _date(int(time.time()))}
         if isinstance(outcome, dict):
             headers.update(outcome.pop("ResponseMetadata", {}).get("HTTPHeaders", {}))
             is_sqs = self._service is SQS or model.output_shape is None

@@ -43,6 +43,8 @@ def plain(value: Any) -> Any:
     """
     if type(value) in _PLAIN:
         return value
+    if type(value) is dict and _PLAIN.issuperset(map(type, (*value, *value.values()))):
+        return value.copy()  # the common case
     if isinstance(value, dict):
         return {plain(name): plain(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):

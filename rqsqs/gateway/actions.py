@@ -155,7 +155,8 @@ class Actions:
         is_nobody = caller.is_anonymous and not self._settings.allow_anonymous
         params = {} if is_nobody and len(request.body) > SMALL else self._read(exchange, root_path)
         number = _account_of(params, caller)
-        _check_destination(params, number)
+        if "DestinationArn" in params:
+            _check_destination(params, number)
         account = await self._accounts.of(number)
         context = account.context(f"{base}{root_path}")
         access, action = self._access, exchange.action
@@ -320,8 +321,8 @@ def _account_of(params: dict[str, Any], caller: Caller) -> str:
     """The account whose queues a request is about."""
     url = params.get("QueueUrl")
     if url:
-        found = urls.account_of_url(url)
-    elif "SourceArn" in params:
+        return urls.account_of_url(url) or caller.account or DEFAULT_ACCOUNT
+    if "SourceArn" in params:
         found = urls.account_of_arn(params["SourceArn"])
     elif "TaskHandle" in params:
         source = source_of(params["TaskHandle"])

@@ -70,7 +70,7 @@ class Authorizer:
         self._changes = 0
         self._text = 0  # characters of the policies in what follows and above, at most
         self._decisions: dict[Any, Decision] = {}
-        self._looked_at: dict[tuple[Caller, Policy | None], tuple[str, ...]] = {}
+        self._looked_at: dict[tuple[Caller, Policy | None], tuple[tuple[str, ...], bool]] = {}
 
     def check(
         self, caller: Caller, action: str, params: Params, request: HttpRequest, context: Context
@@ -195,7 +195,7 @@ class Authorizer:
         self, caller: Caller, permission: Permission, policy: Policy | None, values: ConditionKeys, context: Context
     ) -> Decision:
         """The decision, remembered for the same values of the condition keys that the policies look at."""
-        keys = self._keys(caller, policy)
+        keys, _ = self._keys(caller, policy)
         if keys and not TIME_KEYS.isdisjoint(keys):
             return _decide(caller, permission, policy, values, context)
         seen = tuple([_frozen(values(key)) for key in keys]) if keys else ()
@@ -210,30 +210,28 @@ class Authorizer:
             self._decisions[place] = found
         return found
 
-    def _keys(self, caller: Caller, policy: Policy | None) -> tuple[str, ...]:
-        """The condition keys that the policies of caller and queue look at."""
+    def _keys(self, caller: Caller, policy: Policy | None) -> tuple[tuple[str, ...], bool]:
+        """The condition keys that the policies of caller and queue look at, and whether tags of the queue are among
+        them."""
         found = self._looked_at.get((caller, policy))
         if found is None:
             policies = [*caller.policies, *([policy] if policy is not None else [])]
             if len(self._looked_at) >= MOST:
                 self._looked_at.clear()
-            found = self._looked_at[caller, policy] = tuple(
-                sorted(frozenset().union(*(each.keys for each in policies)))
-            )
+            keys = tuple(sorted(frozenset().union(*(each.keys for each in policies))))
+            wants_tags = any(key.startswith(RESOURCE_TAG) for key in keys)
+            found = self._looked_at[caller, policy] = keys, wants_tags
         return found
 
     def _known(self, caller: Caller, permission: Permission, context: Context) -> QueueFacts | None:
         """What is known of a queue; None if it has to be read."""
         if not permission.queue:
             is_alarm = permission.alarm not in ("", alarm_permissions.ALL_ALARMS, EVERYTHING)
-            return None if is_alarm and self._wants_tags(caller, NO_FACTS) else NO_FACTS
+            return None if is_alarm and self._keys(caller, None)[1] else NO_FACTS
         found = self._facts.get((context.account, permission.queue))
-        if found is None or found.until < self._clock() or (found.tags is None and self._wants_tags(caller, found)):
+        if found is None or found.until < self._clock() or (found.tags is None and self._keys(caller, found.policy)[1]):
             return None
         return found
-
-    def _wants_tags(self, caller: Caller, facts: QueueFacts) -> bool:
-        return any(key.startswith(RESOURCE_TAG) for key in self._keys(caller, facts.policy))
 
     def _read(self, caller: Caller, permission: Permission, context: Context) -> Flow[QueueFacts]:
         """Read the policy of a queue, and its tags if a policy looks at them; of an alarm its tags, each time."""
@@ -247,7 +245,7 @@ class Authorizer:
             queue = context.queue(name)
             info = yield from flows.queue_info(queue)
             facts = QueueFacts(self._policy(context.account, name, info.attributes.get("Policy")), None, until)
-            if self._wants_tags(caller, facts):
+            if self._keys(caller, facts.policy)[1]:
                 facts = QueueFacts(facts.policy, (yield flows.get_tags(queue)), until)
         except QueueDoesNotExist:
             return NO_FACTS  # an absent queue has no policy, and its absence is nobody's business who may not use it

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from typing import Any
 
 from rqsqs.cloudwatch import CLOUDWATCH
 from rqsqs.event_models import Actor
 from rqsqs.sqs import SQS, Failed, Service
+from rqsqs.sqs.request_ids import request_id
 
 from . import sts
 from .protocols import cbor, cloudwatch_shapes, json, shapes, xml
@@ -18,16 +17,6 @@ from .request import HttpRequest, HttpResponse
 
 ACTIONS: dict[str, Action] = {**shapes.ACTIONS, **cloudwatch_shapes.ACTIONS}  # no name is in both
 _TARGET = f"{CLOUDWATCH.target}."
-
-_random = random.Random()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
-
-
-def _request_id() -> str:
-    """A UUID as uuid4() makes it, for a third of its time; it need not be hard to guess."""
-    digits = f"{_random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 class Exchange:
@@ -62,7 +51,7 @@ class Exchange:
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
-        self.request_id = _request_id()
+        self.request_id = request_id()
         self.started = time.perf_counter()
         self.action = self.queue = self.alarm = self.key_id = ""
         self.account = ""

@@ -134,7 +134,9 @@ def verify(request: HttpRequest, keys: Mapping[str, AccessKey], *, service: str,
     if headers.get("x-amz-content-sha256", payload) != payload:  # UNSIGNED-PAYLOAD and STREAMING-... included
         raise InvalidSignature("The provided 'x-amz-content-sha256' header does not match what was computed.")
     try:
-        lines = "\n".join([f"{name}:{_value(headers[name])}" for name in names])
+        lines = "\n".join([f"{name}:{headers[name]}" for name in names])
+        if not _are_trimmed(lines, len(names)):
+            lines = "\n".join([f"{name}:{_value(headers[name])}" for name in names])
     except KeyError:
         raise InvalidSignature from None
     path = _canonical_path(request.raw_path)
@@ -275,10 +277,15 @@ def _time_of(timestamp: str) -> float:
     raise IncompleteSignature("Date must be in ISO-8601 'basic format', e.g. 20150830T123600Z.")
 
 
+def _are_trimmed(lines: str, number: int) -> bool:
+    """Are headers, one in a line, as `_value` gives them? False if that is not seen at once."""
+    if "  " in lines or ": " in lines or " \n" in lines or lines[-1:] == " " or lines.count("\n") >= number:
+        return False
+    return lines.isascii() and lines.replace("\n", "").isprintable()
+
+
 def _value(value: str) -> str:
     """A header without the blanks at its ends, and one for several within; others than ASCII's are no blanks."""
-    if "  " not in value and value.isascii() and value.isprintable() and value[:1] != " " and value[-1:] != " ":
-        return value
     return b" ".join(value.encode("latin-1", "replace").split()).decode("latin-1")
 
 

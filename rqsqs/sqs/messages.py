@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from rqsqs._core import envelope, flows
+from rqsqs._core import envelope, flows, receipts
 from rqsqs._core.envelope import content_hash
-from rqsqs._core.operation import Flow, Sleep
-from rqsqs._core.results import not_reached
+from rqsqs._core.operation import Flow, Operation, Sleep
+from rqsqs._core.results import for_deletes, not_reached
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import DurabilityNotReached, InvalidParameterValue, MessageTooLarge, RequestError
 from rqsqs.limits import Limits
@@ -48,8 +47,7 @@ RECEIVED = "rqsqs.received"  # a list, which takes the deliveries of a receive
 _WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type."
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
+class _Checked(NamedTuple):
     """A message of a request that passed its checks."""
 
     outgoing: Outgoing
@@ -61,10 +59,22 @@ def send_message(ctx: Context, params: Params) -> ResponseFlow:
     """SendMessage."""
     queue = ctx.queue_of(params)
     message = _check_message(ctx.limits, queue, params, "SendMessage")
+    if ctx.durability is None and len(queue.own) == 1:  # the common case takes the path of the native API
+        try:
+            sent = yield from flows.whole(_send_one(queue, ctx.limits, message.outgoing))
+        except MessageTooLarge as error:
+            raise too_large(error, in_batch=False) from None
+        return _sent(message, sent)
     weak, [outcome] = yield from _send(ctx, queue, [message.outgoing])
     if isinstance(outcome, FailedEntry):
         raise _send_error(outcome, in_batch=False)
     return told(_sent(message, outcome), [outcome], weak)
+
+
+def _send_one(queue: QueueRef, limits: Limits, outgoing: Outgoing) -> Operation:
+    if outgoing.is_plain and not queue.is_fifo:
+        return flows.SendOne(queue, limits, None, (outgoing.record, outgoing.size))
+    return flows.SendWithOptions(queue, limits, outgoing)
 
 
 def _send(
@@ -109,15 +119,10 @@ def receive_message(ctx: Context, params: Params) -> ResponseFlow:
         raise invalid("MaxNumberOfMessages", max_messages, reason)
     wait_ms = _optional_seconds(params, "WaitTimeSeconds", limits.wait_ms)
     visibility_ms = _optional_seconds(params, "VisibilityTimeout", limits.visibility_ms)
-    received = yield from flows.receive_messages(
-        queue,
-        limits,
-        max_messages=max_messages,
-        visibility_ms=visibility_ms,
-        wait_ms=wait_ms,
-        attempt_id=_check_attempt_id(queue, params.get("ReceiveRequestAttemptId")),
+    attempt_id = _check_attempt_id(queue, params.get("ReceiveRequestAttemptId"))
+    deliveries = yield from flows.receive(
+        queue, flows.ReceiveSpec(limits, max_messages, visibility_ms, wait_ms, attempt_id=attempt_id)
     )
-    deliveries = flows.readable(received, must=True)
     if RECEIVED in params:
         params[RECEIVED].extend(deliveries)
     if not deliveries:
@@ -138,6 +143,9 @@ def _pause() -> Flow[None]:
 def delete_message(ctx: Context, params: Params) -> ResponseFlow:
     """DeleteMessage."""
     queue, handle = ctx.queue_of(params), _check_handle(params)
+    if for_deletes(ctx.durability) is None:
+        yield from flows.whole(flows.DeleteOne(ctx.limits, receipts.decode(queue, handle)))
+        return {}
     results = yield from flows.delete_messages(queue, [handle], ctx.limits, ctx.durability)
     return _single(ctx, results, flows.DELETED)
 
@@ -171,8 +179,9 @@ def _attempt(check: Callable[[batches.Entry], T], entry: batches.Entry) -> T | R
 
 def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str) -> _Checked:
     body = check_body(params.get("MessageBody"))
-    attributes = check_attributes(params.get("MessageAttributes"), action, limits.attributes)
-    system = check_system_attributes(params.get("MessageSystemAttributes"))
+    given, given_system = params.get("MessageAttributes"), params.get("MessageSystemAttributes")
+    attributes = check_attributes(given, action, limits.attributes) if given else {}
+    system = check_system_attributes(given_system) if given_system else {}
     group, dedup_id = params.get("MessageGroupId"), params.get("MessageDeduplicationId")
     if group is not None:
         check_id("MessageGroupId", group)
@@ -182,7 +191,7 @@ def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str)
         if not queue.is_fifo:
             raise invalid("MessageDeduplicationId", dedup_id, _WRONG_QUEUE_TYPE)
         check_id("MessageDeduplicationId", dedup_id)
-    size = size_of(body, attributes)
+    delay, size = params.get("DelaySeconds"), size_of(body, attributes)
     outgoing = envelope.outgoing(
         body,
         attributes=attributes or None,
@@ -190,7 +199,7 @@ def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str)
         trace_context=params.get(TRACE_CONTEXT),
         group=group,
         dedup_id=dedup_id,
-        delay_ms=_check_delay(limits, queue, params.get("DelaySeconds")),
+        delay_ms=None if delay is None else _check_delay(limits, queue, delay),
         size=size,
         content_hash=content_hash(body) if queue.is_fifo and dedup_id is None else None,
     )
@@ -202,10 +211,8 @@ def _check_message(limits: Limits, queue: QueueRef, params: Params, action: str)
     return _Checked(outgoing, digests, size)
 
 
-def _check_delay(limits: Limits, queue: QueueRef, seconds: int | None) -> int | None:
+def _check_delay(limits: Limits, queue: QueueRef, seconds: int) -> int | None:
     """The message's own delay in ms; None = the queue's."""
-    if seconds is None:
-        return None
     if queue.is_fifo and limits.strict:
         if seconds:
             raise invalid("DelaySeconds", seconds, _WRONG_QUEUE_TYPE)

@@ -30,6 +30,7 @@ def partition_of(region: str) -> str:
     return "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
+@lru_cache(maxsize=64)
 def endpoint_of(region: str, service: str = "sqs") -> str:
     """The address that a service has in a region, without a slash at the end."""
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"

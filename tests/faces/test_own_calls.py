@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -21,6 +23,10 @@ PACKAGE = str(Path(rqsqs.__file__).parent) + os.sep
 ROUTING = 4 if ALL_ON_CLUSTER else 0  # to find the server that has the slot
 MOST_FIFO = {
     name: most + ROUTING for name, most in (("send", 28), ("receive", 26), ("delete", 12), ("delete_and_receive", 33))
+}
+MOST_BOTO3 = {name: most + ROUTING for name, most in (("send", 39), ("receive", 41), ("delete", 29))}
+MOST_GATEWAY = {
+    name: most + ROUTING for name, most in (("SendMessage", 90), ("ReceiveMessage", 114), ("DeleteMessage", 85))
 }
 MOST = {"send": 12 + ROUTING, "receive": 12 + ROUTING, "delete": 12 + ROUTING, "delete_and_receive": 13 + ROUTING}
 
@@ -171,3 +177,86 @@ def test_options_of_a_send_take_few_calls_more(server_url: str, prefix: str, cal
             assert 5 < len(counter.names) <= 28 + ROUTING, (some, counter.names)
         assert queue.send("again", deduplication_id="d").is_duplicate
         assert queue.counts() == rqsqs.Counts(4, 0, 1, queue.counts().oldest_sent_at_ms)
+
+
+def test_boto3_operations_take_few_calls(server_url: str, prefix: str, calls: Callable[[], Counter]) -> None:
+    from rqsqs import boto3
+
+    sqs = boto3.client("sqs", endpoint_url=server_url)
+    rqsqs.boto3.attach(sqs, server_url, prefix=prefix)
+    url = sqs.create_queue(QueueName="orders")["QueueUrl"]
+    for _ in range(2):
+        sqs.send_message(QueueUrl=url, MessageBody="warm")
+    for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]:
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    counted: dict[str, Counter] = {}
+    counted["send"] = calls()
+    sqs.send_message(QueueUrl=url, MessageBody="x")
+    sys.setprofile(None)
+    counted["receive"] = calls()
+    (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    sys.setprofile(None)
+    counted["delete"] = calls()
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    sys.setprofile(None)
+    for name, counter in counted.items():
+        assert len(counter.names) <= MOST_BOTO3[name], (name, len(counter.names), counter.names)
+        assert len(counter.names) > 10
+
+
+GATEWAY_KEYS = """
+[users.caller]
+[[users.caller.statements]]
+Effect = "Allow"
+Action = "sqs:*"
+Resource = "*"
+[[users.caller.keys]]
+id = "AKIDEXAMPLE"
+secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+[[sealing]]
+secret = "0123456789abcdef0123456789abcdef"
+"""
+
+
+def test_signed_requests_to_the_gateway_take_few_calls(
+    server_url: str, prefix: str, tmp_path: Path, calls: Callable[[], Counter]
+) -> None:
+    """With policies, sealed handles and the access log."""
+    from tests.gateway.direct import Direct
+    from tests.gateway.signing import signed
+
+    keys = tmp_path / "keys.toml"
+    keys.write_text(GATEWAY_KEYS)
+    keys.chmod(0o600)
+    gateway = Direct(url=server_url, prefix=prefix, keys=keys)
+
+    def prepared(action: str, **params: Any) -> Any:
+        return signed(body=json.dumps(params).encode(), headers={"x-amz-target": f"AmazonSQS.{action}"}, at=time.time())
+
+    def ask(action: str, **params: Any) -> Any:
+        return json.loads(gateway.ask(prepared(action, **params)).body or b"{}")
+
+    try:
+        url = ask("CreateQueue", QueueName="orders")["QueueUrl"]
+        counted: dict[str, Counter] = {}
+        for _ in range(2):  # the first time to warm up
+            message: dict[str, Any] = {}
+            for action in ("SendMessage", "ReceiveMessage", "DeleteMessage"):
+                params = {
+                    "SendMessage": {"MessageBody": "x"},
+                    "ReceiveMessage": {},
+                    "DeleteMessage": {"ReceiptHandle": message.get("ReceiptHandle")},
+                }[action]
+                request = prepared(action, QueueUrl=url, **params)
+                counted[action] = calls()
+                response = gateway.ask(request)
+                sys.setprofile(None)
+                assert response.status == 200, response.body
+                if action == "ReceiveMessage":
+                    (message,) = json.loads(response.body)["Messages"]
+    finally:
+        sys.setprofile(None)
+        gateway.close()
+    for name, counter in counted.items():
+        assert len(counter.names) <= MOST_GATEWAY[name], (name, len(counter.names), counter.names)
+        assert len(counter.names) > 40

@@ -204,14 +204,16 @@ def test_embedded_with_two_processes(prefix: str) -> None:
 
 
 def test_it_starts_fast(valkey_url: str, prefix: str) -> None:
-    """By processor time, as the machine may have more to do."""
+    """By processor time, over that of imports that it cannot do without: the machine may have more to do."""
+    script = "import redis.asyncio, uvicorn, time; print(time.process_time())"
+    imports = float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)
     with gateway_process(valkey_url, prefix) as (process, address):
         assert ask(address, "", "/readyz", "GET").status == 200
         if not Path(f"/proc/{process.pid}/stat").exists():
             pytest.skip("needs Linux")
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
         seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        assert seconds < 1.0  # 0.4 on a machine that is not busy
+        assert seconds < 8 * imports  # about 4 times
 
 
 def test_import_rqsqs_loads_no_gateway() -> None:

@@ -10,7 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from rqsqs.gateway import sigv4
 from rqsqs.gateway.callers import Caller, user_of
 from rqsqs.gateway.refusals import IncompleteSignature, InvalidSignature, UnrecognizedClient
 from rqsqs.gateway.request import HttpRequest
@@ -262,3 +265,10 @@ def test_who_is_asked_for_a_signature() -> None:
 
 def test_a_key_shows_no_secret() -> None:
     assert SECRET not in repr(KEYS) + repr(ALICE)
+
+
+@given(st.lists(st.text(st.sampled_from(" \t\n:ab\xa0\x1f\u0100"), max_size=4), min_size=1, max_size=3))
+def test_headers_are_taken_as_they_are_only_if_nothing_is_to_be_trimmed(values: list[str]) -> None:
+    lines = "\n".join([f"x:{value}" for value in values])
+    if sigv4._are_trimmed(lines, len(values)):
+        assert [sigv4._value(value) for value in values] == values

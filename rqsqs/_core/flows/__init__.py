@@ -41,10 +41,12 @@ from rqsqs._core.flows.receive import (
     ReceiveSpec,
     delete_and_receive,
     readable,
+    receive,
     receive_messages,
 )
 from rqsqs._core.flows.send import SendOne, SendWithOptions, send_for_each, send_messages
 from rqsqs._core.flows.settle import CHANGED, DELETED, DeleteOne, change_visibility, delete_messages
+from rqsqs._core.flows.topology import whole
 from rqsqs._core.flows.waiting import holding
 from rqsqs._core.operations.consumers import list_consumers
 from rqsqs._core.operations.queues import dead_letter_sources, get_queue, get_tags, list_queues

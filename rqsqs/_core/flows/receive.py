@@ -14,7 +14,7 @@ from rqsqs._core.delivery import Delivery, is_newer
 from rqsqs._core.envelope import BYTES, OBJECT, TEXT, UNREADABLE
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
-from rqsqs._core.flows.topology import at
+from rqsqs._core.flows.topology import at, whole
 from rqsqs._core.flows.waiting import (
     GOES_ON,
     NOW,
@@ -27,7 +27,7 @@ from rqsqs._core.flows.waiting import (
     waiter_names,
 )
 from rqsqs._core.keys import Partition, QueueRef
-from rqsqs._core.operation import Flow, Operation
+from rqsqs._core.operation import Flow, IsWatched, Operation
 from rqsqs._core.operations import Received
 from rqsqs._core.operations import browse as browsing
 from rqsqs._core.receipts import Receipt
@@ -220,6 +220,20 @@ class DeleteAndReceive(Receive):
     def undo(self, result: Any) -> list[Operation]:
         """Give back what nobody is there to take."""
         return super().undo(result[0] if type(result) is tuple else result)
+
+
+def receive(q: QueueRef, spec: ReceiveSpec) -> Flow[list[Delivery]]:
+    """Receive what can be read. MessageDamaged if there was something, and nothing of it can."""
+    if spec.attempt_id or len(q.partitions) > 1:
+        received = yield from receive_messages(
+            q, spec.limits, spec.count, spec.visibility_ms, spec.wait_ms, spec.attempt_id, spec.delete
+        )
+        return readable(received, must=True)
+    asking = Receive(q, spec)
+    if asking.unless_watched is not None and (yield IsWatched(asking.unless_watched)):
+        return (yield from asking.line_up())
+    found: list[Delivery] = yield from whole(asking)
+    return found
 
 
 def receive_messages(

@@ -39,7 +39,7 @@ class DeleteOne(Operation):
     keeps_answer = False
     undo = durability = None
 
-    def __init__(self, limits: Limits, d: Delivery) -> None:
+    def __init__(self, limits: Limits, d: Delivery | Receipt) -> None:
         self._delivery, self._limits = d, limits
         p = d.partition
         if p.is_fifo:

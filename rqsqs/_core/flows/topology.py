@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from types import GeneratorType
 from typing import Any
 
 from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.operations import queues
-from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound
+from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, ResourceNotFound, RqsqsError
 
 MISSING_MS = 60_000  # for this time a partition does not look again for a dead-letter queue that does not exist
 
@@ -18,6 +19,16 @@ def refresh(q: QueueRef) -> Flow[None]:
     """Ask for the partitions of a queue."""
     topology, tags = yield queues.get_members(q)
     q.learn(topology, tags)
+
+
+def whole(operation: Operation) -> Flow[Any]:
+    """An operation that knows what is to be done about its errors, and goes on where one call was not all; as part of a
+    flow. (A runner that is given the operation alone does the same.)"""
+    try:
+        result = yield operation
+    except RqsqsError as e:
+        result = operation.recover(e)
+    return (yield from result) if type(result) is GeneratorType else result
 
 
 def at(q: QueueRef, p: Partition, step: Operation | Flow[Any], if_gone: object) -> Flow[Any]:
