@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -21,7 +21,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from rqsqs._core.flows import list_queues
 from rqsqs._core.operations.sessions import digest_of
 from rqsqs._io.aio.runner import Transport
 from rqsqs.aio import Connection, connect
@@ -55,21 +54,20 @@ from .refusals import (
     NotFound,
     NotPrivate,
     ReadOnly,
-    ServerSilent,
     StrangersForm,
 )
 from .rendering import STATIC, lives, prepare, render
 from .sessions import Sessions, is_private
 from .settings import ConsoleSettings
+from .silence import unless_silent
 from .static_files import Files
-from .streams import LATE_S, Streams, event, told
+from .streams import Streams, event, told
 from .visits import SESSION, Visit, asks_live
 
 log = logging.getLogger("rqsqs.console")
 
 T = TypeVar("T")
 MOST_KEPT = 1_000
-SILENCE_S = 2.0  # a server that answers nothing at all for this long says nothing to a page that is late already
 SESSIONS = "sessions"  # beside the accounts of the hub
 SESSION_FRESH_S = 5.0  # an open page looks so often whether its session has ended
 LARGEST_PART, LARGEST_FORM = 64 * MIB, MIB  # of a form for sending, and of all others
@@ -279,36 +277,11 @@ class Console:
                 )
 
             try:
-                return await self._unless_silent(look())
+                return await unless_silent(look(), self._connection(DEFAULT_ACCOUNT).transport)
             except Exception as error:
                 return self._failed(request, visit, error)
 
         return answer
-
-    async def _unless_silent(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something, unless it takes long because the server does not answer: nobody waits for its timeouts.
-
-        Raises:
-            ServerSilent: it does not.
-        """
-        task = asyncio.create_task(work)
-        try:
-            if not (await asyncio.wait({task}, timeout=LATE_S))[0] and await self._is_silent():
-                raise ServerSilent
-            return await task
-        finally:
-            task.cancel()
-
-    async def _is_silent(self) -> bool:
-        transport = self._connection(DEFAULT_ACCOUNT).transport
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                await transport.run(list_queues(transport.space, "", "", 1))
-        except TimeoutError:
-            return True
-        except (RqsqsError, OSError):  # the page says which
-            return False
-        return False
 
     def _action(
         self, function: ActionFunction, needs: Needs, most: int, *, is_change: bool

@@ -5,8 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.datastructures import FormData
+
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.inspection.written import duration
+
+
+def typed(form: FormData, name: str) -> str:
+    """What stands in a field, without blanks around it; "" = there is none, or it has a file."""
+    return typed_as_is(form, name).strip()
+
+
+def typed_as_is(form: FormData, name: str) -> str:
+    """The same with blanks; browsers end lines with two characters."""
+    found = form.get(name, "")
+    return found.replace("\r\n", "\n") if isinstance(found, str) else ""
 
 
 def seconds_of(what: str, text: str, otherwise: float | None = None) -> Any:
@@ -24,9 +37,18 @@ def whole_of(what: str, text: str, otherwise: int) -> int:
     text = text.strip()
     if not text:
         return otherwise
-    if text.isascii() and text.isdigit() and len(text) < 10:
+    if _is_whole(text):
         return int(text)
     raise InvalidParameterValue(f"{what} must be a whole number, got {text[:80]!r}")
+
+
+def place_of(text: str, otherwise: int) -> int:
+    """A whole number that a URL of ours has; whatever else is there counts as `otherwise`."""
+    return int(text) if _is_whole(text) else otherwise
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 16
 
 
 def due_of(text: str) -> dict[str, Any]:

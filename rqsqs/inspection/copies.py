@@ -42,10 +42,10 @@ def as_line(message: BaseMessage) -> str:
     return json.dumps(record_of(message), default=jsonable) + "\n"
 
 
-def shell(message: BaseMessage, queue: str) -> Copy:
-    """A call of `rqsqs send`."""
+def shell(message: BaseMessage, queue: str, record: dict[str, Any] | None = None) -> Copy:
+    """A call of `rqsqs send`; `record` is that of record_of(), if it was made already."""
     body, kind = message.body, body_type(message.body)
-    record = record_of(message)
+    record = record_of(message) if record is None else record
     is_plain = kind == "text" or (kind == "object" and "body_msgpack" not in record)
     text = body if kind == "text" else json.dumps(body) if is_plain else ""
     attributes = message.attributes
@@ -68,13 +68,14 @@ def shell(message: BaseMessage, queue: str) -> Copy:
     return Copy(shlex.join([*words, "--", text]))
 
 
-def python(message: BaseMessage, queue: str) -> Copy:
-    """A call of Queue.send()."""
+def python(message: BaseMessage, queue: str, record: dict[str, Any] | None = None) -> Copy:
+    """A call of Queue.send(); `record` as for shell()."""
+    record = record_of(message) if record is None else record
     options: dict[str, Any] = {
         "group": message.group,
         "deduplication_id": message.deduplication_id,
         "attributes": message.attributes or None,
-        "trace_context": record_of(message).get("trace_context"),
+        "trace_context": record.get("trace_context"),
     }
     lines = ["import rqsqs", "", f"queue = rqsqs.connect().queue({queue!r})"]
     given = "".join(f",\n    {name}={value!r}" for name, value in options.items() if value is not None)
@@ -88,7 +89,7 @@ def python(message: BaseMessage, queue: str) -> Copy:
             "import base64\nimport json\nimport pathlib\n\nimport rqsqs",
             "base64.b64decode(line['body_base64'])",
         )
-    elif kind == "text" or "body_msgpack" not in record_of(message):
+    elif kind == "text" or "body_msgpack" not in record:
         lines[0], source = "import json\nimport pathlib\n\nimport rqsqs", "line['body']"
     else:
         lines[0] = "import base64\nimport json\nimport pathlib\n\nimport msgpack\n\nimport rqsqs"

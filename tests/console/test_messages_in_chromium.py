@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.console.conftest import Browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE_MS = 60_000
+MIB = 1024 * 1024
 
 
 @pytest.fixture(params=[True, False], ids=["with scripts", "without scripts"])
@@ -83,3 +86,36 @@ def test_messages_are_sent_chosen_received_and_deleted(
     page.get_by_label("Type the name of the queue").press("Enter")
     page.locator(".told", has_text="1 message removed.").wait_for()
     assert queue.counts() == rqsqs.Counts()
+
+
+BODIES = {
+    "json": {"orders": [{"n": n, "text": "é" * 90} for n in range(50_000)]},
+    "xml": "<a>" + "<b c='1'>text</b>" * 600_000 + "</a>",
+    "text": "a" + "lorem ipsum " * 870_000,
+    "hex": bytes(range(256)) * 40_000,
+}
+
+
+@pytest.mark.parametrize(("page", "view"), [*((True, view) for view in BODIES), (False, "text")], indirect=["page"])
+def test_a_body_of_ten_mebibytes_is_looked_at_and_saved(
+    page: sync_api.Page, connection: rqsqs.Connection, view: str, tmp_path: Path
+) -> None:
+    """The page has the beginning of it, however it is shown, and stays small; the file has all of it."""
+    body = BODIES[view]
+    queue = connection.create_queue("orders", maximum_message_size=16 * MIB)
+    message_id = queue.send(body).message_id
+    page.goto("/queues/orders/messages")
+    page.locator(f"#m-{message_id} a").first.click()
+    page.get_by_role("heading", name=re.compile("body", re.IGNORECASE)).first.wait_for()
+    for name in (view, "hex", "text"):
+        page.goto(f"/queues/orders/messages/{message_id}?view={name}")
+        assert len(page.content()) < MIB
+        assert page.locator("pre.body").first.is_visible()
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    with page.expect_download() as saving:
+        page.get_by_role("link", name="Save the body").click()
+    saved = tmp_path / "body"
+    saving.value.save_as(saved)
+    whole = saved.read_bytes()
+    assert len(whole) > 10_000_000
+    assert (json.loads(whole) if view == "json" else whole if view == "hex" else whole.decode()) == body

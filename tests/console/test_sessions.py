@@ -130,7 +130,7 @@ def test_those_of_other_accounts_and_of_disabled_keys_are_not_there(log_in: LogI
     log_in("gone")
     page = root.get("/sessions")
     assert sorted(users(page)) == ["ann", "gone"]
-    of_gone = re.search(r'<th scope="row">gone</th>\s*<td class="mono">(\w+)<', page.html)
+    of_gone = re.search(r'<th scope="row">gone</th>\s*<td class="mono roomy">(\w+)<', page.html)
     assert of_gone
     assert disable_key(keys, of_gone[1])
     assert users(root.get("/sessions")) == ["ann"]

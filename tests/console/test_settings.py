@@ -11,6 +11,7 @@ import pytest
 import rqsqs
 from rqsqs._core import flows
 from rqsqs.limits import NATIVE
+from tests.cli.tools import wait_for
 from tests.console.conftest import Browser, Page
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -251,3 +252,13 @@ def test_a_queue_says_whose_dead_letters_may_come(browser: Browser, connection: 
         assert "<script>alert" not in answer.html
     browser.do(path, {"permission": "denyAll"})
     assert json.loads(dead.info().attributes["RedriveAllowPolicy"])["redrivePermission"] == "denyAll"
+
+
+def test_settings_of_encryption_are_explained(browser: Browser, connection: rqsqs.Connection) -> None:
+    queue = connection.create_queue("orders")
+    set_attributes = flows.set_attributes(queue._ref, {"KmsMasterKeyId": "alias/<b>key</b>"}, NATIVE)
+    connection.transport.run(set_attributes)
+    wait_for(lambda: "nothing is encrypted by them" in browser.get("/queues/orders/settings").text)
+    page = browser.get("/queues/orders/settings")
+    assert "KmsMasterKeyId alias/<b>key</b>" in page.text
+    assert "<b>key</b>" not in page.html

@@ -7,7 +7,6 @@ import contextlib
 from datetime import timedelta
 from typing import Any
 
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from rqsqs import Alarm, AlarmEvent, AlarmInfo, CompositeAlarm
@@ -19,6 +18,7 @@ from rqsqs.alarms.conditions import defaults as defaults_of
 from rqsqs.alarms.math import measured, of_histories
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.visits import Visit
+from rqsqs.console.written import typed, whole_of
 from rqsqs.errors import InvalidParameterValue, QueueDoesNotExist, RequestError
 from rqsqs.inspection.queues import dead_letter_queue
 from rqsqs.metric_models import HistoryPoint
@@ -100,12 +100,12 @@ async def show(visit: Visit) -> Shown:
 async def put(visit: Visit) -> Response:
     """Create an alarm, or replace it."""
     form = await visit.form()
-    name = _text(form, "name")
-    given: dict[str, Any] = {key: text for key in OPTIONS if (text := _text(form, key))}
-    given |= {key: _whole(key, text) for key in NUMBERS if (text := _text(form, key))}
-    given |= {key: tuple(lines) for key in ACTIONS if (lines := _text(form, key).split())}
+    name = typed(form, "name")
+    given: dict[str, Any] = {key: text for key in OPTIONS if (text := typed(form, key))}
+    given |= {key: whole_of(key, text, 0) for key in NUMBERS if (text := typed(form, key))}
+    given |= {key: tuple(lines) for key in ACTIONS if (lines := typed(form, key).split())}
     try:
-        alarm = alarm_from(name, _text(form, "condition"), given)
+        alarm = alarm_from(name, typed(form, "condition"), given)
     except TypeError:
         raise InvalidParameterValue(
             "a rule over other alarms must have no queue, statistic, period, datapoints and missing data: these belong "
@@ -119,9 +119,9 @@ async def put(visit: Visit) -> Response:
 async def put_defaults(visit: Visit) -> Response:
     """Set the alarms that are worth having for a queue."""
     form = await visit.form()
-    queue = visit.connection.queue(_text(form, "queue"))
+    queue = visit.connection.queue(typed(form, "queue"))
     await visit.require("sqs:GetQueueAttributes", queue.name)
-    found = defaults_of(queue.name, dead_letter_queue(await queue.info()), _text(form, "alarm_actions").split())
+    found = defaults_of(queue.name, dead_letter_queue(await queue.info()), typed(form, "alarm_actions").split())
     for alarm in found:
         await _put(visit, alarm)
     visit.changed()
@@ -131,7 +131,7 @@ async def put_defaults(visit: Visit) -> Response:
 async def change(visit: Visit) -> Response:
     """Give it a state, enable or disable its actions, or delete it."""
     form = await visit.form()
-    alarms, name, what = visit.connection.alarms, visit.part("alarm"), _text(form, "do")
+    alarms, name, what = visit.connection.alarms, visit.part("alarm"), typed(form, "do")
     if what not in PERMISSIONS:
         raise InvalidParameterValue(f"do must be {', '.join(PERMISSIONS)}, got {what!r:.80}")
     await visit.require(PERMISSIONS[what], name)
@@ -211,14 +211,3 @@ def _measured(alarm: Alarm, histories: dict[str, list[HistoryPoint]], newest_ms:
 def _why(event: AlarmEvent) -> str:
     state = event.data.get("newState")
     return str((state.get("stateReason") if isinstance(state, dict) else event.data.get("error")) or "")
-
-
-def _text(form: FormData, name: str) -> str:
-    found = form.get(name, "")
-    return found.strip() if isinstance(found, str) else ""
-
-
-def _whole(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InvalidParameterValue(f"{name} must be a whole number, got {text!r:.80}")
-    return int(text)

@@ -8,6 +8,7 @@ from rqsqs import Event
 from rqsqs._base_message import moment
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.visits import Visit
+from rqsqs.console.written import place_of
 from rqsqs.event_models import KINDS, is_by
 from rqsqs.inspection.events import changes, facts
 
@@ -33,7 +34,7 @@ async def index(visit: Visit) -> Shown:
         for event in reversed(found)
         if kind in ("", event.kind) and queue in ("", event.queue) and (not who or is_by(event.who, who))
     ]
-    skip = _whole(visit.query.get("skip", ""))
+    skip = place_of(visit.query.get("skip", ""), 0)
     return Shown(
         "events.html",
         {
@@ -76,7 +77,3 @@ class _Known:
         oldest_ms = (datetime.now(UTC) - SPANS["14d"][1]).timestamp() * 1000
         self._events = [event for event in self._events if event.at_ms >= oldest_ms] + new
         return self._events
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0

@@ -17,7 +17,7 @@ from rqsqs.console.reading_messages import Row, damage_of, find, row_of
 from rqsqs.console.refusals import MessageGone
 from rqsqs.console.visits import Visit
 from rqsqs.inspection import copies
-from rqsqs.inspection.bodies import attribute_text, body_type, cause_text
+from rqsqs.inspection.bodies import attribute_text, body_type, cause_text, record_of
 from rqsqs.inspection.body_views import VIEWS, body_bytes, shown_as, usual_view
 from rqsqs.inspection.copies import Copy
 from rqsqs.inspection.words import counted
@@ -25,6 +25,7 @@ from rqsqs.models import State
 from rqsqs.timeline_models import Timeline
 
 FRESH_S = 2.0
+FRESH_BYTES = 512 * 1024  # for each of these a message stays a second longer as it was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ async def detail(visit: Visit) -> Shown:
         found = await _find(visit, queue, message_id)
         return None if found is None else await asyncio.to_thread(_detail, *found, asked)
 
-    shown = await visit.read(("message", queue.name, message_id, asked), load, FRESH_S)
+    seen: dict[str, int] = visit.console.remembered((visit.caller.account, "size", queue.name, message_id), dict)
+    fresh_s = FRESH_S + seen.get("size", 0) / FRESH_BYTES
+    shown = await visit.read(("message", queue.name, message_id, asked), load, fresh_s)
     happened = await _happened(visit, message_id)
     values = {"section": "Queues", "tab": "messages", "title": f"Message of {queue.name}", "queue": queue.name}
     if shown is None:
@@ -65,6 +68,7 @@ async def detail(visit: Visit) -> Shown:
             raise MessageGone
         rows = reading_timelines.rows(visit, message_id, happened.steps)
         return Shown("message_gone.html", values | {"message_id": message_id, "timeline": rows})
+    seen["size"] = shown.row.size
     return Shown(
         "message.html",
         values
@@ -73,6 +77,7 @@ async def detail(visit: Visit) -> Shown:
             "timeline": reading_timelines.rows(visit, message_id, happened.steps),
             "is_timeline_on": happened.is_on,
             "message": shown,
+            "every_s": round(FRESH_S + shown.row.size / FRESH_BYTES),
             "again": {"copy": message_id} | ({"group": shown.row.group} if shown.row.group else {}),
         },
     )
@@ -137,10 +142,10 @@ def _detail(message: Message, state: State, asked: str) -> Detail:
     view = asked or usual_view(message.body)
     text, is_cut = shown_as(view, message.body)
     cause = message.cause
-    queue = message.queue.name
+    queue, record = message.queue.name, record_of(message)
     made = [
-        ("shell", "Shell", copies.shell(message, queue)),
-        ("python", "Python", copies.python(message, queue)),
+        ("shell", "Shell", copies.shell(message, queue, record)),
+        ("python", "Python", copies.python(message, queue, record)),
         ("boto3", "boto3", copies.boto3(message, queue)),
     ]
     return Detail(

@@ -15,6 +15,7 @@ from rqsqs.console.columns import COLUMNS, columns_of
 from rqsqs.console.hub import SOON_S
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.visits import Visit
+from rqsqs.console.written import place_of
 from rqsqs.inspection.looks import ORDERS, Look, Looks, in_order
 from rqsqs.metric_models import QueueMetrics
 
@@ -60,7 +61,7 @@ async def index(visit: Visit) -> Shown:
     elif order == "name" and is_reversed:
         found.reverse()
     pages = max(1, -(-len(found) // PER_PAGE))
-    page = min(max(_whole(visit.query.get("page", "1")), 1), pages)
+    page = min(max(place_of(visit.query.get("page", ""), 1), 1), pages)
     shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
     if counted is not None:
         await visit.learn(*shown)
@@ -205,7 +206,3 @@ def _depth(metrics: dict[str, Any]) -> float | None:
 def _sum(rates: Any) -> float | None:
     known = [rate for rate in rates if rate is not None]
     return sum(known) if known else None
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1

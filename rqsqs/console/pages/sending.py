@@ -16,7 +16,7 @@ from rqsqs.console.pages.shown import Shown
 from rqsqs.console.permissions import LOOK_INTO
 from rqsqs.console.refusals import ConsoleRefusal
 from rqsqs.console.visits import Values, Visit
-from rqsqs.console.written import due_of
+from rqsqs.console.written import due_of, typed, typed_as_is
 from rqsqs.errors import InvalidParameterValue, RequestError
 from rqsqs.inspection.bodies import body_type
 
@@ -50,10 +50,10 @@ async def send(visit: Visit) -> Response:
         sent = await queue.send(await _body(form), **_options(form))
     except (RequestError, ConsoleRefusal) as error:
         rows = [tuple(map(str, row)) for row in _attribute_fields(form) if any(row[::2])]
-        text = _text(form, "body")
-        kind = _text(form, "kind")
-        due = _text(form, "due")
-        filled = _values(text, kind, _text(form, "group"), _text(form, "deduplication_id"), due, rows)
+        text = typed_as_is(form, "body")
+        kind = typed(form, "kind")
+        due = typed(form, "due")
+        filled = _values(text, kind, typed_as_is(form, "group"), typed_as_is(form, "deduplication_id"), due, rows)
         filled["failure"] = str(error)
         return visit.page("send.html", await _page(visit, queue.name, filled), 400)
     if not sent.is_duplicate:
@@ -62,7 +62,7 @@ async def send(visit: Visit) -> Response:
     told = f"Sent {sent.message_id}."
     if sent.is_duplicate:
         told = f"Not stored again: the deduplication id is that of {sent.message_id}."
-    return visit.back_to(list_url(visit, queue.name, "delayed" if _text(form, "due").strip() else None), told)
+    return visit.back_to(list_url(visit, queue.name, "delayed" if typed(form, "due") else None), told)
 
 
 async def _page(visit: Visit, queue: str, filled: Values) -> Values:
@@ -101,8 +101,8 @@ def _typed_attribute(name: str, value: Any) -> tuple[str, str, str]:
 
 
 async def _body(form: FormData) -> Any:
-    kind, file = _text(form, "kind"), form.get("file")
-    data: str | bytes = _text(form, "body").replace("\r\n", "\n")  # as browsers end lines
+    kind, file = typed(form, "kind"), form.get("file")
+    data: str | bytes = typed_as_is(form, "body")
     if isinstance(file, UploadFile) and (file.filename or file.size):
         if data:
             raise InvalidParameterValue("the body must be typed or come from a file, got both: empty one of them")
@@ -129,10 +129,10 @@ def _options(form: FormData) -> dict[str, Any]:
         if not name:
             raise InvalidParameterValue("an attribute must have a name, got a value without one")
         attributes[name] = _attribute(name, kind, value)
-    due = _text(form, "due").strip()
+    due = typed(form, "due")
     return {
-        "group": _text(form, "group") or None,
-        "deduplication_id": _text(form, "deduplication_id") or None,
+        "group": typed_as_is(form, "group") or None,
+        "deduplication_id": typed_as_is(form, "deduplication_id") or None,
         "attributes": attributes or None,
         **(due_of(due) if due else {}),
     }
@@ -159,8 +159,3 @@ def _decoded(what: str, text: str | bytes) -> bytes:
         return base64.b64decode("".join(str(text).split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidParameterValue(f"{what} must be base64: {error}") from None
-
-
-def _text(form: FormData, name: str) -> str:
-    given = form.get(name, "")
-    return given if isinstance(given, str) else ""

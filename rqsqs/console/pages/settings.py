@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from rqsqs._core import flows
 from rqsqs._io.directory import slot_of
 from rqsqs.console.pages.shown import Shown
 from rqsqs.console.visits import Visit
-from rqsqs.console.written import seconds_of
+from rqsqs.console.written import seconds_of, typed, whole_of
 from rqsqs.errors import InvalidParameterValue
 from rqsqs.inspection.queues import dead_letter_queue, max_receive_count
 from rqsqs.inspection.retry_rules import retry_policy, rule, rules_of
@@ -26,6 +25,7 @@ from rqsqs.sqs import perform
 ELSEWHERE = frozenset(
     {"Policy", "RedriveAllowPolicy", "RetryPolicy", "RedrivePolicy"}
 )  # shown in a field or on a page of its own
+ENCRYPTION = frozenset({"KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled"})
 FRESH_S = 2.0
 
 
@@ -62,14 +62,12 @@ def _short(stored: str) -> str:
     return in_short(float(stored))
 
 
-def _number(what: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) < 16:
-        return int(text)
-    raise InvalidParameterValue(f"{what} must be a whole number, got {text[:80]!r}")
+def _whole(what: str, text: str) -> int:
+    return whole_of(what, text or "-", 0)
 
 
 def _timeline(what: str, text: str) -> bool | int:
-    return _number(what, text) or False
+    return _whole(what, text) or False
 
 
 def _seconds(what: str, text: str) -> Any:
@@ -96,20 +94,20 @@ SETTINGS = (
     Setting("wait", "ReceiveMessageWaitTimeSeconds", "Wait",
             "How long a receive that does not say waits for a message (long polling).", "0", _short, _seconds),
     Setting("maximum_message_size", "MaximumMessageSize", "Largest message",
-            "Bytes of body and attributes together; a larger one is refused when it is sent.", "1048576", str, _number),
+            "Bytes of body and attributes together; a larger one is refused when it is sent.", "1048576", str, _whole),
     Setting("dead_letter_queue", "RedrivePolicy", "Dead-letter queue",
             "Where a message goes that was received too often; empty = it stays. The queue must exist, and be a FIFO "
             "queue if this one is.", ""),
     Setting("max_receive_count", "RedrivePolicy", "Receives before that",
             "How often a message may be received before it goes there, 1 to 1,000. Too few lose it to a worker that is "
-            "restarted, too many keep a broken message coming back.", "10", str, _number),
+            "restarted, too many keep a broken message coming back.", "10", str, _whole),
     Setting("retry_policy", "RetryPolicy", "When workers try again",
             "One rule a line: 1s..5m waits a second after the first failure, then twice as long each time, up to five "
             "minutes. TimeoutError=10s..1h is for one exception, ValueError=never sends it to the dead-letter queue at "
             "once.", "", str, _rules, is_long=True),
     Setting("partitions", "Partitions", "Partitions",
             "Parts in different hash slots, and so on different masters of a cluster, 1 to 64. There can be more "
-            "later, never fewer. Order holds within a message group.", "1", str, _number),
+            "later, never fewer. Order holds within a message group.", "1", str, _whole),
     Setting("metrics", "Metrics", "Metrics",
             "Whether bytes that are sent are counted, too, which makes sending a little slower. FIFO queues count them "
             "anyway.", "basic", str, choices=(("basic", "basic"), ("full", "full: bytes, too"))),
@@ -171,6 +169,7 @@ async def show(visit: Visit) -> Shown:
             "queue": queue.name,
             "fields": [(each, texts[each.name]) for each in SETTINGS if queue.is_fifo or not each.is_fifo],
             "others": {k: v for k, v in sorted(info.attributes.items()) if k not in known and k not in ELSEWHERE},
+            "encryption": sorted(ENCRYPTION & info.attributes.keys()),
             "info": info,
             "allowed": _allowed(info),
             "is_fifo": queue.is_fifo,
@@ -185,8 +184,8 @@ async def change(visit: Visit) -> Response:
     """Set what was changed in the form, and nothing else: somebody else may have changed the rest meanwhile."""
     form = await visit.form()
     queue = visit.queue()
-    given = {each.name: _text(form, each.name) for each in SETTINGS if each.name in form}
-    changed = {name for name, text in given.items() if text != _text(form, f"was_{name}")}
+    given = {each.name: typed(form, each.name) for each in SETTINGS if each.name in form}
+    changed = {name for name, text in given.items() if text != typed(form, f"was_{name}")}
     if changed & {"dead_letter_queue", "max_receive_count"}:
         changed |= {"dead_letter_queue", "max_receive_count"} & given.keys()
         if not given.get("dead_letter_queue"):
@@ -204,9 +203,9 @@ async def allow_sources(visit: Visit) -> Response:
     """Say which queues may have this one as their dead-letter queue."""
     form = await visit.form()
     queue, context = visit.queue(), visit.context
-    policy: dict[str, Any] = {"redrivePermission": _text(form, "permission")}
+    policy: dict[str, Any] = {"redrivePermission": typed(form, "permission")}
     if policy["redrivePermission"] == "byQueue":
-        policy["sourceQueueArns"] = [context.arn_of(name) for name in _text(form, "sources").split()]
+        policy["sourceQueueArns"] = [context.arn_of(name) for name in typed(form, "sources").split()]
     params = {"QueueUrl": context.url_of(queue.name), "Attributes": {"RedriveAllowPolicy": json.dumps(policy)}}
     await visit.connection.transport.run(perform(context, "SetQueueAttributes", params))
     visit.changed()
@@ -217,7 +216,7 @@ async def tag(visit: Visit) -> Response:
     """Set a tag."""
     form = await visit.form()
     queue = visit.queue()
-    name, value = _text(form, "name"), _text(form, "value")
+    name, value = typed(form, "name"), typed(form, "value")
     await visit.require("sqs:TagQueue", params={"Tags": {name: value}})
     await queue.tag({name: value})
     visit.changed()
@@ -275,7 +274,3 @@ async def _parts(visit: Visit) -> list[Part]:
         source = "" if source == ref.name else source
         parts.append(Part(partition.tag, source, slot_of(partition.wakeups), node.where if node else "", counts))
     return parts
-
-
-def _text(form: FormData, name: str) -> str:
-    return str(form.get(name, "")).replace("\r\n", "\n").strip()
