@@ -159,6 +159,7 @@ class Fleet(Native):
 
     name = "rqsqs worker"
     setup = "`Worker` with its defaults: ten slots; a batch handler in tens"
+    is_endless = True
 
     def consume(self, batch: int, seconds: float, done: Callable[[int], None]) -> None:
         from rqsqs.worker import Worker
@@ -177,8 +178,15 @@ class Fleet(Native):
             worker.add(QUEUE, handle)
         else:
             worker.add(QUEUE, handle_batch, batch=batch)
-        threading.Timer(seconds, worker.stop).start()
+        threading.Thread(target=self._look, daemon=True).start()
         worker.run()
+
+    def _look(self) -> None:
+        """Is it among the consumers of the queue?"""
+        while os.getpid() not in {consumer.pid for consumer in self.queue.consumers()}:
+            time.sleep(0.02)
+        self.connection.close()
+        self.is_up.set()
 
     def listen(self, wait: float, take: Callable[[str], None]) -> None:
         from rqsqs.worker import Worker
