@@ -110,7 +110,9 @@ return require("lib.idempotency").run(function()
     end
     if is_later then
       redis.call("ZADD", base .. "delayed", string.format("%d", due_ms), member)
-      redis.call("HSET", meta, "delays", "1")
+      if redis.call("HSET", meta, "delays", "1") == 1 then
+        require("lib.settings").mark(base)
+      end
       wakeups.wake_for(base, now_ms, due_ms)
     end
   end

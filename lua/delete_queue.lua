@@ -63,7 +63,7 @@ return require("lib.idempotency").run(function()
   elseif is_first then
     redis.call("HSET", meta, "deleting", "1")
     redis.call("HDEL", meta, "VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "plain",
-      "quick")
+      "sends", "quick")
     require("lib.wakeups").wake(base) -- a waiter finds the queue gone and tells the next one
     return {0, created_us, "0"} -- what belongs to it elsewhere goes first
   end
@@ -156,7 +156,9 @@ return require("lib.idempotency").run(function()
   local reply = finished(1, "0", not may_stay)
   unlink("moved")
   if is_fifo then
-    redis.call("HDEL", meta, "delays")
+    if redis.call("HDEL", meta, "delays") == 1 then
+      require("lib.settings").mark(base)
+    end
   end
   if is_purge then
     return reply

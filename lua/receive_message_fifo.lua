@@ -19,7 +19,7 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
        5 wait           as in receive_message.lua
        6 waiter         the same
        7 flight_limit   at this many messages in flight nothing is handed out; 0 = no limit
-       8 ack            "1" = delete at once what is received
+       8 options        as in receive_message.lua
        9 attempt        ReceiveRequestAttemptId, "" = none
        10 strict        as in delete_message_fifo.lua
        11 per_group     how many messages of one group at most; 0 = no limit
@@ -35,24 +35,33 @@ BOUND  2500 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, available, inflight, states, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local number, count, wait, flight_limit, acks = ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[7], ARGV[8] == "1"
+local number, count, wait, flight_limit, options = ARGV[1], tonumber(ARGV[3]), ARGV[5], ARGV[7], ARGV[8]
 local attempt_id, is_strict, per_group = ARGV[9], ARGV[10] == "1", tonumber(ARGV[11])
+local acks = options == "1" or options == "1c"
 local is_repeated, SLOT_MS = #number > 8, "120000" -- lib/idempotency.lua
 local CALLS, BYTES = 2000, 4194304 -- redis calls, about, and bytes (large.BYTES) after which it stops
 
-local visibility, retention, special, topology, delays, largest = unpack(call("HMGET", meta, "VisibilityTimeout",
-  "MessageRetentionPeriod", "special", "topology", "delays", "MaximumMessageSize"))
-if not visibility then
-  return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-elseif string.find(visibility .. (retention or "x") .. (largest or "x"), "%D") or #visibility > 10 or #retention > 10
-  or #largest == 0 or #largest > 10 then
-  return require("lib.damaged").settings(meta)
+-- One field while nothing is out of the ordinary, else many.
+local visibility, retention, topology, largest, delay, paused, large, delays, timeline
+local quick = (options == "" or options == "1") and call("HGET", meta, "quick")
+if quick then
+  visibility, retention, topology = string.sub(quick, 1, 10), string.sub(quick, 11, 20), string.sub(quick, 21)
+else
+  visibility, retention, topology, largest, delay, paused, large, delays, timeline = unpack(call("HMGET", meta,
+    "VisibilityTimeout", "MessageRetentionPeriod", "topology", "MaximumMessageSize", "DelaySeconds", "paused", "large",
+    "delays", "Timeline"))
+  if not visibility then
+    return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
+  elseif string.find(visibility .. (retention or "x") .. (largest or "x"), "%D") or #visibility > 10
+    or #retention > 10 or #largest == 0 or #largest > 10 then
+    return require("lib.damaged").settings(meta)
+  end
+  topology = topology or ""
 end
-topology = topology or ""
 local base = string.sub(meta, 1, -5)
 local now_us, now = require("lib.clock")(ARGV[2], true)
 local now_ms = now + 0 -- cheaper than tonumber()
-local visibility_ms = tonumber(ARGV[4]) or visibility * 1000
+local visibility_ms = ARGV[4] == "" and visibility * 1000 or ARGV[4] + 0
 local visible_ms = now_ms -- late, but never early
 if visibility_ms > 0 then
   visible_ms = now_ms + visibility_ms + (string.sub(now_us, -3) == "000" and 0 or 1)
@@ -74,13 +83,9 @@ if reply then
 end
 
 -- All calls that are not common take one other path: at once, or from the first group on that is not common.
-local paused, delay, large
-if special then
-  paused, delay, large = unpack(call("HMGET", meta, "paused", "DelaySeconds", "large"))
-end
 local is_limited = flight_limit ~= "0" and call("ZCARD", inflight) >= tonumber(flight_limit)
   and call("ZCOUNT", inflight, now .. "999", "+inf") >= tonumber(flight_limit)
-local is_common = not (is_repeated or acks or attempt_id ~= "" or visibility_ms == 0 or special == "t")
+local is_common = not (is_repeated or acks or attempt_id ~= "" or visibility_ms == 0 or timeline)
   and not (is_limited or paused or delays)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 
@@ -153,8 +158,8 @@ if not is_common then
     meta = meta, base = base, topology = topology, now = now, now_ms = now_ms, now_us = now_us, oldest = oldest,
     visibility_ms = visibility_ms, visible_ms = visible_ms, paused = paused, delay_ms = (delay or 0) * 1000,
     delays = delays, large = large, is_limited = is_limited, statuses = statuses, steps = steps, room = room,
-    popped = popped, odd = odd, messages = messages, scores = scores, states = new_states, first_score = score,
-    first_state = state, has_timeline = special == "t",
+    acks = acks, popped = popped, odd = odd, messages = messages, scores = scores, states = new_states,
+    first_score = score, first_state = state, has_timeline = timeline,
   })
 end
 

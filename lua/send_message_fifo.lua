@@ -18,7 +18,8 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
                         (lib/partition.lua); "c" = none, and check the settings of the queue first: a receive could not
                         use damaged ones
        6... record, group, dedup, due, window_ms per message
-            dedup "=id" given, "#id" from the content, "" none; due "" = the queue's DelaySeconds, "+ms", "@ms"
+            dedup "=LENGTH:id" given, "#LENGTH:id" from the content, "" none; due "" = the queue's DelaySeconds,
+            "+ms", "@ms"
 RETURN {outcome ...}: the message's stamp, "=stamp" of the message it duplicates, or, if it is not for this partition,
        "!" and a migration token for the group's new one ("" = another one has to be asked). The group goes as a whole
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, MESSAGE_TOO_LARGE, DEDUPLICATION_ID_REQUIRED
@@ -26,12 +27,25 @@ BOUND  2000 calls, 4 MiB
 ]]
 local call = redis.call
 local slot, meta, available, wakeups = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local now_arg, size, all_have_ids, token = ARGV[2], tonumber(ARGV[3]), ARGV[4] == "1", ARGV[5]
+local now_arg, size, all_have_ids, token = ARGV[2], ARGV[3], ARGV[4] == "1", ARGV[5]
 local number, is_repeated = string.sub(ARGV[1], 1, 8), #ARGV[1] > 8 -- lib/idempotency.lua
 local SLOT_MS, KEPT_REPEATED_MS = 120000, 3600000 -- the same
 
-local limit, by_content, scope, last, messages, bytes, special = unpack(call("HMGET", meta, "MaximumMessageSize",
-  "ContentBasedDeduplication", "DeduplicationScope", "last", "messages", "bytes", "special"))
+-- One field while nothing is out of the ordinary (lib/settings.lua), else many.
+local sends, last, messages, bytes = unpack(call("HMGET", meta, "sends", "last", "messages", "bytes"))
+local limit, by_content, by_group, delay, window, paused_groups, partition, has_timeline
+if sends and string.byte(sends) < 58 then -- a digit
+  limit = sends
+elseif sends then
+  by_content, by_group, limit = string.match(sends, "^(c?)(g?)(%d+)$")
+  by_content, by_group = by_content == "c", by_group == "g"
+end
+if not limit then
+  limit, by_content, by_group, delay, window, paused_groups, partition, has_timeline = unpack(call("HMGET", meta,
+    "MaximumMessageSize", "ContentBasedDeduplication", "DeduplicationScope", "DelaySeconds", "DeduplicationWindow",
+    "paused_groups", "partition", "Timeline"))
+  by_content, by_group = by_content == "true", by_group == "messageGroup"
+end
 if token == "c" then
   local refused = require("lib.damaged").for_receivers(meta)
   if refused then
@@ -40,10 +54,9 @@ if token == "c" then
 end
 if not limit then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
-elseif size > tonumber(limit) then
+elseif (#size > 3 or #limit < 4) and tonumber(size) > tonumber(limit) then -- else it is small
   return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
 end
-by_content = by_content == "true"
 if all_have_ids and not by_content then
   for i = 8, #ARGV, 5 do
     if string.sub(ARGV[i], 1, 1) ~= "=" then
@@ -52,18 +65,13 @@ if all_have_ids and not by_content then
   end
 end
 
-local base, by_group = string.sub(meta, 1, -5), scope == "messageGroup"
-if size > 4096 then
-  require("lib.large").note(base, size)
+local base = string.sub(meta, 1, -5)
+if #size > 3 and tonumber(size) > 4096 then
+  require("lib.large").note(base, tonumber(size))
 end
 local now_us = require("lib.clock")(now_arg)
 last, messages, bytes = last or "", messages or "0", tonumber(bytes) or 0
-local delay, window, paused_groups, partition
-local timeline = special == "t" and require("lib.timeline")
-if special then
-  delay, window, paused_groups, partition =
-    unpack(call("HMGET", meta, "DelaySeconds", "DeduplicationWindow", "paused_groups", "partition"))
-end
+local timeline = has_timeline and require("lib.timeline")
 local queue_delay_ms, queue_window_ms = (delay or 0) * 1000, window and window * 1000 or 300000
 local stamp_of_token = partition and string.match(token, ":(%d+)$")
 if stamp_of_token and stamp_of_token > last then -- sequence numbers of a group grow, wherever it is
@@ -74,7 +82,8 @@ local known = needs_slot and call("GET", slot)
 if known and string.sub(known, -8) == number then
   return require("lib.idempotency").again(slot, number, string.sub(known, 1, -9))
 end
-local reply, visible, earliest_ms, mine, duplicates, newest = {}, false, nil, {}, 0, last
+local reply, earliest_ms, mine, duplicates, newest = {}, nil, {}, 0, last
+local run, heads, visible -- list, key, record ... of messages in a row of one group; stamp, group of new heads
 
 for i = 6, #ARGV, 5 do
   local record, group, dedup, due, own_window = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
@@ -88,7 +97,7 @@ for i = 6, #ARGV, 5 do
   local duplicate_of
   -- The key that remembers the deduplication id, if there is one.
   local name = dedup ~= "" and (by_content or string.sub(dedup, 1, 1) == "=")
-    and base .. "dedup:" .. #dedup .. ":" .. string.sub(dedup, 2) .. ":" .. (by_group and group or "")
+    and base .. "dedup:" .. string.sub(dedup, 2) .. (by_group and ":" .. group or ":")
   if name and place ~= "elsewhere" then
     local window_ms = own_window ~= "" and tonumber(own_window) or queue_window_ms
     if place == "old" or own_window ~= "" then
@@ -128,20 +137,36 @@ for i = 6, #ARGV, 5 do
     if due ~= "" or queue_delay_ms > 0 then
       key, due_ms = require("lib.due").delay_fifo(base, stamp, group, due, queue_delay_ms, now_us)
     end
-    local length = call("RPUSH", base .. "group:" .. group, key, record)
     if due_ms then
       earliest_ms = math.min(due_ms, earliest_ms or due_ms)
-    elseif length == 2 and paused_groups then -- it is the head
-      visible = require("lib.make_available")(base, group) or visible
-    elseif length == 2 then
-      call("ZADD", available, stamp, group)
-      visible = true
+    end
+    if run then
+      run[#run + 1], run[#run + 2] = key, record
+    else
+      run = {base .. "group:" .. group, key, record}
     end
     reply[#reply + 1] = stamp
     if timeline then
       timeline.add(base, "s", stamp, timeline.caller(slot), due_ms or 0)
     end
   end
+  if run and ARGV[i + 6] ~= group then
+    local length, key = call("RPUSH", unpack(run)), run[2]
+    if length == #run - 1 and #key == 16 then -- the first of them is the head, and not delayed
+      if paused_groups then
+        visible = require("lib.make_available")(base, group) or visible
+      elseif heads then
+        heads[#heads + 1], heads[#heads + 2] = key, group
+      else
+        heads = {key, group}
+      end
+    end
+    run = nil
+  end
+end
+if heads then
+  call("ZADD", available, unpack(heads))
+  visible = true
 end
 if timeline then
   timeline.write(math.floor(now_us / 1000))

@@ -27,7 +27,9 @@ function due.delay_fifo(base, stamp, group, text, queue_delay_ms, now_us)
     key = require("lib.fifo_key").with_due(stamp, due_ms)
     redis.call("ZADD", base .. "delayed", string.format("%d", due_ms), member)
   end
-  redis.call("HSET", base .. "meta", "delays", "1")
+  if redis.call("HSET", base .. "meta", "delays", "1") == 1 then
+    require("lib.settings").mark(base)
+  end
   return key, due_ms
 end
 

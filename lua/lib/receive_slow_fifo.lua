@@ -236,7 +236,6 @@ end
 return function(r)
   local count, wait, waiter, attempt_id, per_group = tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[9], tonumber(ARGV[11])
   local group, since = take_back(r)
-  r.acks = ARGV[8] == "1"
   r.delivered, r.removed, r.missing_dlq, r.stats = #r.scores / 2, 0, "", {}
   for i = 1, #r.messages, 4 do
     counting.dwell(r.stats, r.now_ms, fifo_key.sent(r.messages[i]))

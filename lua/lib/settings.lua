@@ -8,6 +8,7 @@ derive or keep:
                      timeline, with or without these
   plain              MaximumMessageSize, while a send without options needs to know nothing else but what is in front of
                      it: "+" = it counts its bytes (Metrics = full), "/TOPOLOGY" = it tells that; and a blank
+  sends              FIFO: the same for all sends; "c" in front = ContentBasedDeduplication, "g" = by message group
   quick              VisibilityTimeout and MessageRetentionPeriod, in ten characters each, and topology, while
                      a receive needs to know nothing else
   delays             some message is or was delayed
@@ -34,22 +35,37 @@ function settings.write(base, changes, removals)
   settings.mark(base)
 end
 
--- Keep `special`, `plain` and `quick` true.
+-- A send to a FIFO queue needs to know the largest size and how it deduplicates.
+local function mark_sends(meta, size, is_common)
+  local by_content, scope = unpack(redis.call("HMGET", meta, "ContentBasedDeduplication", "DeduplicationScope"))
+  if size and is_common then
+    local how = (by_content == "true" and "c" or "") .. (scope == "messageGroup" and "g" or "")
+    redis.call("HSET", meta, "sends", how .. size)
+  else
+    redis.call("HDEL", meta, "sends")
+  end
+end
+
+-- Keep `special`, `plain`, `sends` and `quick` true.
 function settings.mark(base)
   local meta = base .. "meta"
   local size, metrics, delay, window, fair, partition, topology, visibility, retention, timeline, other =
     unpack(redis.call("HMGET", meta, "MaximumMessageSize", "Metrics", "DelaySeconds", "DeduplicationWindow", "fair",
       "partition", "topology", "VisibilityTimeout", "MessageRetentionPeriod", "Timeline"))
-  for _, value in ipairs(redis.call("HMGET", meta, "paused", "paused_groups", "delays", "large", "unsorted")) do
+  local paused_groups = redis.call("HGET", meta, "paused_groups")
+  for _, value in ipairs(redis.call("HMGET", meta, "paused", "delays", "large", "unsorted")) do
     other = other or value
   end
+  other = other or paused_groups
   delay = delay and delay ~= "0"
   if delay or window or fair or partition or timeline or other then
     redis.call("HSET", meta, "special", timeline and "t" or "1")
   else
     redis.call("HDEL", meta, "special")
   end
-  if size and not (delay or fair or timeline) then
+  if string.find(base, "%.fifo:$") then
+    mark_sends(meta, size, not (delay or window or partition or timeline or paused_groups))
+  elseif size and not (delay or fair or timeline) then
     local is_home = string.sub(partition or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
     local flags = (metrics == "full" and "+" or "") .. (is_home and "/" .. (topology or "") or "")
     redis.call("HSET", meta, "plain", flags == "" and size or flags .. " " .. size)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rqsqs._core import flows, operations
+from rqsqs._core import envelope, flows, operations
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import browse as browsing
 from rqsqs.limits import NATIVE
@@ -151,3 +151,25 @@ def test_groups_that_are_popped_together_are_served_in_their_order(engine: Engin
     assert engine.bodies(q, 9) == left[:9]
     cut = left[8].split()[0]
     assert engine.bodies(q, 10) == [text for text in left[9:] if not text.startswith(cut)]
+
+
+@pytest.mark.parametrize(("groups", "sends", "receives", "deletes"), [(1, 15, 10, 7), (10, 24, 20, 15)])
+def test_ten_messages_take_few_calls_whatever_the_order_of_the_deletes(
+    engine: Engine, groups: int, sends: int, receives: int, deletes: int
+) -> None:
+    q = engine.queue("q.fifo")
+    for turn in range(2):
+        batch = [envelope.outgoing(i, group=f"g{i * groups // 10}", dedup_id=f"{turn} {i}") for i in range(10)]
+        sent, _ = calls_of(engine, operations.send_messages(q.home, batch, NATIVE))
+        received, got = calls_of(engine, receive(q, 10))
+        receipts = [d.receipt for d in reversed(got.messages)]
+        deleted, _ = calls_of(engine, operations.delete_messages(q.home, receipts, NATIVE))
+    assert (sent, received, deleted) == (sends, receives, deletes)
+
+
+def test_a_batch_whose_groups_take_turns_is_stored_in_its_order(engine: Engine) -> None:
+    q = engine.queue("q.fifo")
+    batch = [envelope.outgoing(n, group=group, dedup_id=str(n % 6)) for n, group in enumerate("aababbaab")]
+    outcomes = engine.execute(operations.send_messages(q.home, batch, NATIVE))
+    assert [n for n, sent in enumerate(outcomes) if sent.is_duplicate] == [6, 7, 8]
+    assert engine.bodies(q) == [0, 1, 3, 2, 4, 5]

@@ -123,6 +123,8 @@ class Receive(Operation):
         clock = p.space.clock
         self.args = ("" if clock is None else p.space.now_us(), *words, waiter, *more)
         self.keeps_answer = spec.delete
+        if not p.received % operations.CHECK_EVERY:
+            self.args = (*self.args[:-1], self.args[-1] + "c")
         if p.is_fifo:
             self.script, names = "receive_message_fifo", operations.RECEIVE_FIFO
             self.args += spec.fifo_words
@@ -130,8 +132,6 @@ class Receive(Operation):
                 self.args += (r.key, r.group, r.receives)
         else:
             self.script, names = "receive_message", operations.RECEIVE
-            if not p.received % operations.CHECK_EVERY:
-                self.args = (*self.args[:-1], self.args[-1] + "c")
             for d in finished:
                 self.args += (d.key if d.__class__ is Delivery else d.receipt.key,)
         self.keys = p.found_keys.get(names) or p.keys(names)

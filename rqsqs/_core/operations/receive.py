@@ -107,7 +107,9 @@ def receive_messages(
         waiter,
         str(limits.in_flight),
     )
-    ack = "1" if delete else f"+{slots}" if slots else ""
+    options = "1" if delete else f"+{slots}" if slots else ""
+    if not p.received % CHECK_EVERY:
+        options += "c"
 
     def parse(reply: list[Any]) -> Received:
         has_statuses = p.is_fifo or (len(reply) == 7 and not isinstance(reply[0], bytes))  # else none is refused
@@ -122,9 +124,8 @@ def receive_messages(
     if p.is_fifo:
         strict = "1" if limits.strict else ""
         finished_args = (a for r in finished for a in (r.key, r.group, r.receives))
-        args = (*args, ack, attempt_id or "", strict, str(per_group), *finished_args)
+        args = (*args, options, attempt_id or "", strict, str(per_group), *finished_args)
         return Operation("receive_message_fifo", p.keys(RECEIVE_FIFO), args, parse, undo=undo, keeps_answer=delete)
-    options = ack if p.received % CHECK_EVERY else ack + "c"
     args = (*args, options, *[r.key for r in finished])
     return Operation("receive_message", p.keys(RECEIVE), args, parse, undo=undo, keeps_answer=delete)
 

@@ -125,9 +125,11 @@ def _send_fifo(
     args: list[Arg] = [now, str(size), "1" if all_have_ids else "", token]
     for m in messages:
         if m.dedup_id is not None:
-            dedup = "=" + dedup_tail(m.dedup_id)
+            tail = dedup_tail(m.dedup_id)
+            dedup = f"={len(tail) + 1}:{tail}"
         elif m.content_hash is not None:
-            dedup = "#" + dedup_tail(m.content_hash)
+            tail = dedup_tail(m.content_hash)
+            dedup = f"#{len(tail) + 1}:{tail}"
         else:
             dedup = ""
         window = "" if m.dedup_window_ms is None else str(m.dedup_window_ms)
