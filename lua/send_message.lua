@@ -13,9 +13,10 @@ ARGV   1 now_us    "" = the server's clock
                    the queue first, as a receive could not use damaged ones; an "r" in the end: the call is repeated
        4... tail, record [, due, group, dedup_id, window_ms]
             due "" = the queue's DelaySeconds, "+ms" = delay, "@ms" = absolute time
-RETURN now_us when every message went straight to `ready` ({now_us, topology} in the home of several partitions), else
-       {now_us, topology, outcome ...}: topology changes when the queue's partitions do; outcome "" = stored, "!TOKEN" =
-       not for this partition (as send_message_fifo.lua), else the id of the message it duplicates
+RETURN now_us when every message went straight to `ready`, with the topology behind it (in one string) in the home of
+       several partitions; else {now_us, topology, outcome ...}: topology changes when the queue's partitions do;
+       outcome "" = stored, "!TOKEN" = not for this partition (as send_message_fifo.lua), else the id of the message it
+       duplicates
 ERRORS QUEUE_NOT_FOUND, QUEUE_DAMAGED, MESSAGE_TOO_LARGE
 BOUND  2500 calls, 4 MiB
 ]]
@@ -31,16 +32,16 @@ if not size_limit or options ~= "2" then
   ARGV[3] = first
   return require("lib.idempotency").run(require("lib.send_slow"), tail .. repeated)
 end
-local topology, counts_bytes = nil, false
--- Does it have four digits, or something in front of the number (lib/settings.lua)?
-if #size > 3 or #size_limit < 4 or string.byte(size_limit) < ZERO then
-  local plus, told, limit = string.match(size_limit, "^(%+?)/?(.-) ?(%d+)$")
-  counts_bytes, topology = plus ~= "", told ~= "" and told or nil
-  if tonumber(size) > tonumber(limit) then
-    return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
-  elseif tonumber(size) > 4096 then
-    require("lib.large").note(string.match(meta, ".*:"), tonumber(size))
-  end
+local limit, topology, counts_bytes = size_limit, "", false
+if string.byte(size_limit) < ZERO then -- it counts bytes, or is the home of several partitions
+  local plus
+  plus, topology, limit = string.match(size_limit, "^(%+?)/?([%d:]*) (%d+)$")
+  counts_bytes = plus ~= ""
+end
+if (#size > 3 or #limit < 4) and tonumber(size) > tonumber(limit) then
+  return redis.error_reply("MESSAGE_TOO_LARGE " .. limit)
+elseif #size > 3 and tonumber(size) > 4096 then
+  require("lib.large").note(string.match(meta, ".*:"), tonumber(size))
 end
 local now_us = require("lib.clock")(ARGV[1])
 local key = now_us .. tail -- of the first message, after whose tail the call is named
@@ -69,4 +70,4 @@ end
 if call("EXISTS", wakeups) == 0 then -- wake a waiter
   call("RPUSH", wakeups, "1")
 end
-return topology and {now_us, topology} or now_us
+return topology == "" and now_us or now_us .. topology

@@ -862,6 +862,20 @@ def test_sends_and_receives_in_turn_use_all_partitions(engine: Engine) -> None:
     assert used == {p.tag for p in q.own}
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_batch_takes_one_call_for_each_partition_that_it_must_go_to(engine: Engine, count: int) -> None:
+    q = make(engine, "q", 4)
+    owners = q.own[:count]
+    chosen = [next(text for n in itertools.count() if q.owner(text := str(n)) is p) for p in owners]
+    batch = [envelope.outgoing("anywhere"), *[envelope.outgoing("there", dedup_id=text) for text in chosen]]
+    actor, asked = Actor(engine, flows.send_messages(q, [*batch, envelope.outgoing("anywhere")], NATIVE)), 0
+    while not actor.is_done:
+        asked += isinstance(actor.next, Operation)
+        actor.step()
+    assert asked == max(count, 1)
+    assert len({sent.message_id for sent in actor.result}) == 2 + count
+
+
 def test_a_partition_with_a_backlog_is_helped_by_all(engine: Engine, name: str) -> None:
     q = make(engine, name, 8)
     for i in range(20):

@@ -61,10 +61,11 @@ class SendOne(Operation):
         """The SentMessage, or a flow where there is more to do."""
         q = self._queue
         q.checked += 1
-        if type(reply) is bytes:
-            return SentMessage(reply.decode() + self._name, self._partition.node)
-        (sent,) = operations.parse_sent(reply, [self._name], self._partition.node)
-        return self._finish(sent, reply[1])
+        p = self._partition
+        if type(reply) is bytes and (len(reply) == 16 or reply[16:] == q.topology):
+            return SentMessage(reply[:16].decode() + self._name, p.node)
+        (sent,) = operations.parse_sent(reply, [self._name], p.node)
+        return self._finish(sent, operations.sent_topology(reply))
 
     def _finish(self, sent: SentMessage | Moved, topology: bytes) -> Flow[SentMessage]:
         q = self._queue
@@ -113,7 +114,7 @@ class SendWithOptions(SendOne):
         q.checked += 1
         assert self._read is not None
         (sent,) = self._read(reply)
-        topology = q.topology if q.is_fifo or type(reply) is bytes else reply[1]
+        topology = q.topology if q.is_fifo else operations.sent_topology(reply) or q.topology
         return sent if type(sent) is SentMessage and topology == q.topology else self._finish(sent, topology)
 
     def _outgoing(self) -> Outgoing:
@@ -174,7 +175,11 @@ def _send(
         yield from _look_again(q)
     trouble: ServerError | None = None
     for turn in range(TURNS):
-        anywhere = q.next_own()
+        with_ids = [i for i in left if batch[i].dedup_id is not None] if not q.is_fifo else []
+        if with_ids:  # what may go anywhere goes along
+            anywhere, _ = _place(q, batch[with_ids[0]], q.home, tokens.get(with_ids[0], ""))
+        else:
+            anywhere = q.next_own()
         places: dict[tuple[Partition, str], list[int]] = {}
         for i in left:
             places.setdefault(_place(q, batch[i], anywhere, tokens.get(i, "")), []).append(i)

@@ -18,7 +18,16 @@ from rqsqs._core.operations.receive import (
     watch,
     watch_all,
 )
-from rqsqs._core.operations.send import MIN_WINDOW_MS, SEND, SEND_FIFO, Moved, dedup_tail, parse_sent, send_messages
+from rqsqs._core.operations.send import (
+    MIN_WINDOW_MS,
+    SEND,
+    SEND_FIFO,
+    Moved,
+    dedup_tail,
+    parse_sent,
+    send_messages,
+    sent_topology,
+)
 from rqsqs._core.operations.settle import (
     CHANGE,
     CHANGE_FIFO,

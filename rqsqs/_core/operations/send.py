@@ -84,21 +84,24 @@ def send_messages(
             )
 
     def parse(reply: bytes | list[bytes]) -> list[SentMessage | Moved]:
-        if news is not None and type(reply) is list:
-            news.append(reply[1])
+        if news is not None and (topology := sent_topology(reply)):
+            news.append(topology)
         return parse_sent(reply, names, node)
 
     return Operation("send_message", p.keys(SEND), tuple(args), parse, durability=durability, repeat_mark=2)
 
 
+def sent_topology(reply: bytes | list[bytes]) -> bytes:
+    """The topology in the reply of a send to a standard queue; empty = it does not tell it."""
+    return reply[16:] if isinstance(reply, bytes) else reply[1]
+
+
 def parse_sent(reply: bytes | list[bytes], names: Sequence[str], node: int) -> list[SentMessage | Moved]:
     """What became of messages of a standard queue."""
     if isinstance(reply, bytes):
-        stamp = reply.decode()
+        stamp = reply[:16].decode()
         return [SentMessage(stamp + name, node) for name in names]
     stamp = reply[0].decode()
-    if len(reply) == 2:
-        return [SentMessage(stamp + name, node) for name in names]
     sent: list[SentMessage | Moved] = []
     for name, outcome in zip(names, reply[2:], strict=True):
         if not outcome:
