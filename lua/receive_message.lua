@@ -50,6 +50,9 @@ local quick = options == "" or options == "1" or is_ahead and string.sub(options
 quick = quick and call("HGET", meta, "quick")
 if quick then
   visibility, retention, topology = string.sub(quick, 1, 10), string.sub(quick, 11, 20), string.sub(quick, 21)
+  if topology ~= "" and string.sub(topology, -1) == "f" then
+    fair, topology = "1", string.sub(topology, 1, -2)
+  end
 else
   visibility, retention, topology, fair, paused, paused_groups, delays, large, unsorted, timeline =
     unpack(call("HMGET", meta, "VisibilityTimeout", "MessageRetentionPeriod", "topology", "fair", "paused",

@@ -42,7 +42,7 @@ local possible = {DelaySeconds = 9, ReceiveMessageWaitTimeSeconds = 9, Deduplica
 local forms = {
   {"plain", "^%+?/?[%d:]* ?%d+$", "a whole number, and + or / with a topology in front of it"},
   {"sends", "^c?g?%d+$", "a whole number, and c or g in front of it"},
-  {"quick", "^" .. string.rep("[ %d]", 20) .. "[%d:]*$", "two whole numbers in ten characters each, and a topology"},
+  {"quick", "^" .. string.rep("[ %d]", 20) .. "[%d:]*f?$", "two whole numbers in ten characters each, and a topology"},
   {"partition", "^%d+/%d+/?%d*$", "NUMBER/COUNT or NUMBER/COUNT/BEFORE"},
   {"partition_state", "^%d+/?%d*$", "COUNT or COUNT/BEFORE"},
   {"topology", "^%d+:%d+:?%d*$", "CREATED:COUNT:BEFORE"},

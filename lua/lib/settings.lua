@@ -9,8 +9,8 @@ derive or keep:
   plain              MaximumMessageSize, while a send without options needs to know nothing else but what is in front of
                      it: "+" = it counts its bytes (Metrics = full), "/TOPOLOGY" = it tells that; and a blank
   sends              FIFO: the same for all sends; "c" in front = ContentBasedDeduplication, "g" = by message group
-  quick              VisibilityTimeout and MessageRetentionPeriod, in ten characters each, and topology, while
-                     a receive needs to know nothing else
+  quick              VisibilityTimeout and MessageRetentionPeriod, in ten characters each, topology, and "f" if
+                     it is fair, while a receive needs to know nothing else
   delays             some message is or was delayed
   large              lib/large.lua
   unsorted           lists are not in the order of ids any more
@@ -72,10 +72,10 @@ function settings.mark(base)
   else
     redis.call("HDEL", meta, "plain")
   end
-  local times = not (fair or timeline or other) and visibility and retention and string.format("%10s%10s", visibility,
+  local times = not (timeline or other) and visibility and retention and string.format("%10s%10s", visibility,
     retention)
   if times and string.find(times, "^ *%d+ *%d+$") and #times == 20 then
-    redis.call("HSET", meta, "quick", times .. (topology or ""))
+    redis.call("HSET", meta, "quick", times .. (topology or "") .. (fair and "f" or ""))
   else
     redis.call("HDEL", meta, "quick")
   end
