@@ -44,13 +44,14 @@ class Delivery:
         receive_count: receives so far, over all queues, including this one.
         sequence_number: 20 digits, FIFO queues only.
         dead_letter_source: name of the queue it came from as a dead letter, or None.
+        receives: those of this delivery cycle as the handle has them; 0 is the first one, as 1 is, and -1 one that does
+            not count yet (lua/lib/ahead.lua).
         received_before: receives before it came to this queue as a dead letter.
     """
 
     __slots__ = (
         "_envelope",
         "_handle",
-        "_receives",
         "_trailer",
         "dead_letter_source",
         "first_received_at_ms",
@@ -60,6 +61,7 @@ class Delivery:
         "receive_count",
         "received_before",
         "received_ms",
+        "receives",
         "record",
         "visible_at_ms",
     )
@@ -84,7 +86,7 @@ class Delivery:
         self.received_ms: str = received_ms
         self.receive_count: int = receive_count
         self.first_received_at_ms: int | None = first_received_at_ms
-        self._receives = receives
+        self.receives = receives
         self.group_name: str = group
         self.dead_letter_source: str | None = dead_letter_source
         self.received_before: int = received_before
@@ -102,13 +104,13 @@ class Delivery:
         if self._handle is None:
             if not self.received_ms:
                 return ""
-            self._handle = receipts.encode(self.partition, self.received_ms, self.key, self._receives, self.group_name)
+            self._handle = receipts.encode(self.partition, self.received_ms, self.key, self.receives, self.group_name)
         return self._handle
 
     @property
     def receipt(self) -> receipts.Receipt:
         """What the handle says."""
-        return receipts.Receipt(self.partition, self.received_ms, self.key, str(self._receives), self.group_name)
+        return receipts.Receipt(self.partition, self.received_ms, self.key, str(self.receives), self.group_name)
 
     @property
     def sent_at_ms(self) -> int:
@@ -122,13 +124,8 @@ class Delivery:
     def held(self) -> tuple[str, str]:
         """What stands for this receive in `inflight`: the member and the receives of this delivery cycle."""
         if self.partition.is_fifo:
-            return self.key[:16] + self.group_name, str(min(self._receives, 999))
-        return self.key, str(max(self._receives, 0) if self._receives else 1)  # -1: it does not count yet
-
-    @property
-    def is_again(self) -> bool:
-        """Was it received before in this delivery cycle?"""
-        return self._receives > 0
+            return self.key[:16] + self.group_name, str(min(self.receives, 999))
+        return self.key, str(max(self.receives, 0) if self.receives else 1)  # -1: it does not count yet
 
     @property
     def envelope(self) -> tuple[Any, ...]:

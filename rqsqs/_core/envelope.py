@@ -24,6 +24,8 @@ from rqsqs.errors import InvalidParameterValue
 from rqsqs.models import Failure
 
 TEXT, BYTES, OBJECT, UNREAD = 0, 1, 2, 3
+BODY_TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
+NO_HEADERS: dict[str, Any] = {}
 KINDS_PER_FORMAT = 4  # numbers that KIND has for each format
 FORMAT = 1  # of records, and of all keys under a prefix, that this version writes; it reads this one and earlier ones
 UNREADABLE = (  # what parsers raise about what they do not understand

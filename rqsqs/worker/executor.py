@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import logging
 import threading
@@ -347,7 +348,7 @@ class Executor:
             job.seconds = time.monotonic() - job.began
         self._ended.append(job)
         if len(self._ended) == 1:  # tasks that end in the same turn are settled together
-            self._host.loop.call_soon(self._collect)
+            self._host.loop.call_soon(self._collect, context=contextvars.Context())  # what it starts has none of this
 
     def _collect(self) -> None:
         self._conclude(self._ended)

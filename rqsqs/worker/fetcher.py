@@ -161,12 +161,13 @@ class Fetcher:
         queue.received += len(got) + len(unreadable)
         if not got:
             return
-        queue.reclaimed += sum([is_reclaimed(d) for d in got])
+        queue.reclaimed += sum([is_reclaimed(d) for d in got if d.receives >= 0])
         room = self.scheduler.free_slots()
         is_ahead = is_careful and queue.is_quick
         alone: Delivery | None = None
         if is_careful:
             alone, got = self._alone_among(queue, got)
+        may_be_deadly = any([d.receive_count > self.max_crashes for d in got])
         jobs: list[Job] = []
         for deliveries in ([alone], *queue.portions(got)) if alone is not None else queue.portions(got):
             job = Job(self.host, queue, deliveries, since)
@@ -174,7 +175,7 @@ class Fetcher:
                 queue.held[d] = job
             if not queue.is_open:
                 self.settler.give_back(job)
-            elif any([d.receive_count > self.max_crashes and self._is_deadly(d) for d in deliveries]):
+            elif may_be_deadly and any([self._is_deadly(d) for d in deliveries]):
                 self.settler.apply(
                     job, [self._dead_letter(d) if self._is_deadly(d) else requeue(d) for d in deliveries]
                 )
@@ -197,16 +198,16 @@ class Fetcher:
     def _alone_among(self, queue: WorkerQueue, got: Sequence[Delivery]) -> tuple[Delivery | None, Sequence[Delivery]]:
         """What came alone (lua/lib/ahead.lua), as it may have killed its worker, and the others. If several came, from
         as many partitions, all but one go back. (Those of a fair queue do not come alone.)"""
-        again = [d for d in got if d.is_again]
+        again = [d for d in got if d.receives > 0]
         if not again or len({d.partition for d in again}) < len(again):
             return None, got
         for d in again[1:]:
             queue.held[d] = job = Job(self.host, queue, [d], time.monotonic())
             self.settler.give_back(job)
-        return again[0], [d for d in got if not d.is_again]
+        return again[0], [d for d in got if d.receives <= 0]
 
     def _is_deadly(self, d: Delivery) -> bool:
-        return d.unreported_receives >= self.max_crashes
+        return d.receive_count > self.max_crashes and d.unreported_receives >= self.max_crashes
 
     def _dead_letter(self, d: Delivery) -> Outcome:
         """It killed its workers again and again."""
@@ -245,7 +246,8 @@ class Fetcher:
 
 
 def is_reclaimed(d: Delivery) -> bool:
-    """Was it received before, and nobody said anything about that receive? It may not have counted."""
-    if d.receive_count > 1:
+    """Was it received before, and nobody said anything about that receive? That one may not have counted
+    (lua/lib/ahead.lua)."""
+    if d.receive_count > 1 or d.partition.is_fifo:
         return d.unreported_receives > 0
     return d.first_received_at_ms != int(d.received_ms)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
 
 Errors = Sequence[BaseException | None]  # one for each message: None = done
-DONE: Errors = (None,)
+DONE: tuple[None] = (None,)  # of one message
 
 
 @dataclass(frozen=True, slots=True)

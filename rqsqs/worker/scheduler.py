@@ -237,8 +237,9 @@ class Scheduler:
         queue.served = max(queue.served, min(busy, default=0.0) - 1 / queue.handler.weight)
 
     def start(self, queue: WorkerQueue, jobs: list[Job]) -> None:
+        if queue.is_measured or not queue.running:  # else the first call is what matters
+            queue.burst_at = time.monotonic()
         queue.running += len(jobs)
-        queue.burst_at = time.monotonic()
         queue.served += len(jobs) / queue.handler.weight
         if not queue.handler.is_coroutine:
             self.jobs.extend(jobs)

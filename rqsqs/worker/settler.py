@@ -21,6 +21,7 @@ from rqsqs._tracebacks import forget_own_frames
 from rqsqs.errors import DurabilityNotReached, QueueDoesNotExist
 from rqsqs.worker import log_lines
 from rqsqs.worker.error_reports import SETTLE, ErrorReports
+from rqsqs.worker.handlers import DONE
 from rqsqs.worker.jobs import Host, Job
 from rqsqs.worker.outcomes import failed, requeue
 from rqsqs.worker.scheduler import Scheduler, ThreadWork
@@ -52,6 +53,8 @@ class Settler:
         name, is_logged = job.queue.name, log_lines.wants_handled()
         found: list[Outcome | None] = []
         try:
+            if errors is DONE and not is_logged:
+                return DONE
             if job.is_settled or all([error is None for error in errors]):
                 if is_logged and not job.is_settled:
                     for d in job.deliveries:
@@ -101,6 +104,10 @@ class Settler:
             return
         job.is_settled = True
         queue = job.queue
+        if outcomes is DONE and not job.by_hand and seconds is not None:  # the common case
+            queue.finished.append(job.deliveries[0])
+            queue.note("succeeded", seconds, 1)
+            return
         done = failed = 0
         for d, outcome in zip(job.deliveries, outcomes, strict=True):
             if job.by_hand and job.is_by_hand(d):

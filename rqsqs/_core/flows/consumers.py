@@ -57,7 +57,8 @@ def finish_and_receive(
         yield from finish(q, first[:-most])
         first = first[-most:]
     spec = ReceiveSpec(NATIVE, max_messages, extension_ms, wait_ms, per_group=per_group, slots=slots)
-    got, _ = yield from receive_after(q, spec, [d.receipt for d in first])
+    handles: list[Any] = [d if type(d) is Delivery and not q.is_fifo else d.receipt for d in first]  # `key` will do
+    got, _ = yield from receive_after(q, spec, handles)
     return got
 
 

@@ -11,7 +11,7 @@ from msgpack import unpackb
 
 from rqsqs._core import operations, portions
 from rqsqs._core.delivery import Delivery, is_newer
-from rqsqs._core.envelope import BYTES, OBJECT, TEXT, UNREADABLE
+from rqsqs._core.envelope import BODY_TYPES, NO_HEADERS, OBJECT, UNREADABLE
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
 from rqsqs._core.flows.topology import at, whole
@@ -40,8 +40,6 @@ from rqsqs.models import Durability, DurabilityResult, FailedEntry
 log = logging.getLogger("rqsqs.damage")
 STAY = 8  # one call in this many goes to another partition than the last one
 MOST_BESIDE = portions.SPECIAL, portions.BESIDE  # messages that a receive deletes: of standard queues, of FIFO queues
-NO_HEADERS: dict[str, Any] = {}
-BODY_TYPES: dict[Any, type] = {TEXT: str, BYTES: bytes}
 
 
 class ReceiveSpec:

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgpack import unpackb
+
 from rqsqs._core import portions, receipts
 from rqsqs._core.delivery import Delivery, MarkedDelivery
-from rqsqs._core.envelope import UNREADABLE
+from rqsqs._core.envelope import BODY_TYPES, NO_HEADERS, OBJECT, UNREADABLE
 from rqsqs._core.keys import Partition
 from rqsqs._core.operation import Arg, Operation
 from rqsqs._core.operations.settle import Outcome, release_messages
@@ -198,12 +200,29 @@ def _of_any_stay(p: Partition, flat: list[Any], now: str) -> list[Delivery]:
 
 def _fresh(p: Partition, flat: list[bytes], now: str, receives: int) -> list[Delivery]:
     """Messages without group and history."""
+    now_ms, found = int(now), []
+    try:
+        for i in range(0, len(flat), 2):
+            key, record = flat[i].decode(), flat[i + 1]
+            kind, body = unpackb(record, strict_map_key=False)
+            if not (key[:16].isdigit() and key[21:24].isdigit()):
+                raise ValueError
+            if kind != OBJECT and type(body) is not BODY_TYPES[kind]:
+                raise ValueError
+            found.append(Delivery(p, key, record, now, 1, now_ms, receives, "", None, 0, (kind, body, NO_HEADERS)))
+    except UNREADABLE:  # it has headers, or was not written by us
+        return _any_fresh(p, flat, now, receives)
+    return found
+
+
+def _any_fresh(p: Partition, flat: list[bytes], now: str, receives: int) -> list[Delivery]:
+    """The same, read when somebody asks; what is no message of ours is passed over."""
     now_ms = int(now)
     try:
         return [Delivery(p, key_text(flat[i]), flat[i + 1], now, 1, now_ms, receives) for i in range(0, len(flat), 2)]
     except UNREADABLE:
         if len(flat) > 2:
-            return [d for i in range(0, len(flat), 2) for d in _fresh(p, flat[i : i + 2], now, receives)]
+            return [d for i in range(0, len(flat), 2) for d in _any_fresh(p, flat[i : i + 2], now, receives)]
         pass_over(p, "ready", flat[0])
         return []
 
