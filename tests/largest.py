@@ -419,6 +419,24 @@ def cancelling_among_large_groups(engine: Engine, meter: Meter, q: QueueRef) -> 
     assert engine.counts(q) == (5999, 0, 0)
 
 
+@scenario("cancel_message cancel_message_fifo")
+def cancelling_what_is_not_there(engine: Engine, meter: Meter, q: QueueRef) -> None:
+    """In a hundred large groups, of which some have messages that were received before."""
+    fill(engine, q, 20_000, groups=100)
+    engine.receive(q, 1000, 0)
+    meta = q.home.base + "meta"
+    engine.redis.hset(meta, "unsorted", "1")
+    names = engine.run(flows.groups(q))
+    assert len(names) == 100
+    for key in ("0" * 24, "9" * 24):  # before all others, and behind them
+        for large in (True, False):
+            engine.redis.hset(meta, "large", "1") if large else engine.redis.hdel(meta, "large")
+            left = names
+            while isinstance(answer := meter(browsing.cancel(q.home, key, left, None)), list):
+                left = left[answer[0] :]
+            assert answer == 0
+
+
 @scenario("cancel_message cancel_message_fifo clear_outbox read_chosen_messages")
 def moving_chosen_ones(engine: Engine, meter: Meter, q: QueueRef) -> None:
     """Far from the head, in the last of many groups, in a list that is not sorted."""

@@ -23,8 +23,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 import rqsqs
-from rqsqs.console import ConsoleSettings
+from rqsqs.console import ConsoleSettings, streams
 from rqsqs.gateway import GatewaySettings
+from rqsqs.gateway.keys_editing import NewUser, add_key
 from rqsqs.worker import Worker
 from tests.console.conftest import running
 from tests.worker.serving import Running
@@ -344,3 +345,25 @@ def test_with_no_scripts(user: Callable[..., User], connection: rqsqs.Connection
     ann.says("orders was deleted.")
     assert not connection.exists("orders")
     assert ann.errors == []
+
+
+def test_a_page_says_why_it_may_not_be_live(
+    chromium: Browser,
+    valkey_url: str,
+    prefix: str,
+    tmp_path: Path,
+    connection: rqsqs.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "MOST_STREAMS", 0)
+    keys = tmp_path / "keys.toml"
+    key = add_key(keys, "ann", NewUser(is_root=True))
+    settings = ConsoleSettings(GatewaySettings(url=valkey_url, prefix=prefix, keys=keys))
+    with running(settings) as address, chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}/login")
+        page.locator("input[name=key_id]").fill(key.key_id)
+        page.locator("input[name=secret]").fill(str(key.secret))
+        page.locator("main button").click()
+        wanted = "Not live: too many pages are open with this access key"
+        expect(page.locator("#status")).to_contain_text(wanted, timeout=PATIENCE_MS)
