@@ -132,18 +132,19 @@ def counted(kind: Kind) -> Iterator[tuple[Server, Callable[[], int]]]:
             yield server, take
 
 
-def measure(kind: Kind, only: str | Collection[str] = "", metrics: str | None = None) -> dict[str, float]:
+def measure(kind: Kind, only: str | Collection[str] = "", metrics: str | None = None, **more: Any) -> dict[str, float]:
     """Instructions for one message in each step of each row, and all the way.
 
     Args:
         only: rows with this in their names, or these rows.
+        more: settings of all queues.
     """
     found: dict[str, float] = {}
     with counted(kind) as (server, take), rqsqs.connect(server.url, socket_timeout=60) as connection:
         for row, (name, groups, waiting, settings, way) in ROWS.items():
             if (only not in row) if isinstance(only, str) else (row not in only):
                 continue
-            chosen = {**settings, "metrics": metrics} if metrics else settings
+            chosen = {**settings, **more, **({"metrics": metrics} if metrics else {})}
             load = Load(connection, name, groups, waiting, **chosen)
             for _ in range(2):
                 for _ in way(load):

@@ -36,6 +36,7 @@ def write(folder: Path, runs: Sequence[Results], scaling: Results, minutes: floa
     report.put_between_markers(page, "behind", behind(runs, scaling))
     tables = "\n\n".join(main.text)
     others = [_folded(f"The same on {r.server}", r.text) for r in runs[1:]]
+    report.put_between_markers(page, "metrics", main.blocks.get("metrics", "Not measured in the last run."))
     note = measured(runs, minutes)
     report.put_between_markers(page, "results", "\n\n".join([note, tables, *others]))
     page = folder / "scaling.md"

@@ -70,6 +70,9 @@ def test_every_section_gives_a_table_and_holds_it_against_its_targets(
 ) -> None:
     prepare(keeps_awake=False)
     found = suite.run(suite.Results(KIND, suite.TINY), sections, section)
+    if section == "observation":
+        assert not found.text
+        return
     if section == "instructions":  # counted by valgrind, which takes its time
         assert {goal.missing for goal in found.goals.values()} <= {
             "left out of a quick run",
