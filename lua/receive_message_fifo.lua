@@ -89,11 +89,12 @@ local is_common = not (is_repeated or acks or attempt_id ~= "" or visibility_ms 
   and not (is_limited or paused or delays)
   and call("ZCOUNT", inflight, "-inf", now .. "999") == 0 -- else something became visible (lib/score.lua)
 
-local messages, scores, new_states = {}, {}, {} -- what is handed out: the reply, for `inflight`, for `state`
+-- What is handed out: the reply, for `inflight`, for `state`. There is room for one message: tables are slow to grow.
+local messages, scores, new_states = {nil, nil, nil, nil, nil}, {nil, nil}, {nil, nil}
 local score, state = string.format("%d001", visible_ms), "1/" .. now .. "/" .. now_us -- lib/score.lua, lib/fifo.lua
 local steps, room = CALLS - (statuses and 8 * #statuses or 0), BYTES -- a deletion counts as 8 calls
-local popped, p, odd = {}, 1, nil -- group, since ...; the next one in it; the first group that is not common
-local is_over, rooms = not is_common, {} -- group -> room before it was read
+local popped, p, odd = {nil, nil}, 1, nil -- group, since ...; the next one in it; the first group that is not common
+local is_over, rooms = not is_common, large and {} -- group -> room before it was read
 while not is_over and #scores < 2 * count and steps > 0 and room > 0 do
   if not popped[p] and (p == 1 or large) then
     local group, since = unpack(call("ZPOPMIN", available))
@@ -151,7 +152,7 @@ elseif #scores > 0 then
   end
 end
 if odd then
-  is_common, room = false, rooms[odd] or room -- it is read once more
+  is_common, room = false, rooms and rooms[odd] or room -- it is read once more
 end
 if not is_common then
   return require("lib.receive_slow_fifo")({
