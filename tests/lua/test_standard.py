@@ -10,6 +10,7 @@ from rqsqs._core import envelope, flows
 from rqsqs._core.keys import QueueRef
 from rqsqs.errors import InvalidParameterValue, MessageNotAvailable
 from rqsqs.limits import NATIVE
+from rqsqs.models import FailedEntry
 from tests.lua.conftest import Engine
 
 
@@ -265,3 +266,57 @@ def test_a_message_is_found_behind_the_tombstone_it_left_itself(engine: Engine) 
         assert engine.bodies(q) == []  # put back into its paused group
     assert engine.run(flows.cancel(q, sent.message_id))
     assert engine.counts(q) == (0, 0, 0)
+
+
+def test_receives_and_sends_read_one_setting_while_nothing_is_out_of_the_ordinary(engine: Engine) -> None:
+    q = engine.queue("q")
+
+    def fields() -> list[bytes | None]:
+        return engine.redis.hmget(q.home.base + "meta", "quick", "plain")  # type: ignore[return-value]
+
+    def configure(**attributes: str | None) -> None:
+        engine.run(flows.set_attributes(q, attributes, NATIVE))
+
+    usual = [b"        30    345600", b"1048576"]
+    assert fields() == usual
+    configure(VisibilityTimeout="7", MessageRetentionPeriod="1209600", MaximumMessageSize="999", Metrics="full")
+    assert fields() == [b"         7   1209600", b"+ 999"]
+    configure(VisibilityTimeout="30", MessageRetentionPeriod="345600", MaximumMessageSize="1048576", Metrics=None)
+    assert fields() == usual
+    engine.run(flows.pause(q, resume=False))
+    assert fields() == [None, b"1048576"]
+    engine.run(flows.pause(q, resume=True))
+    assert fields() == usual
+    engine.send(q, "later", delay_ms=1000)
+    assert fields() == [None, b"1048576"]
+    engine.clock.advance_ms(1001)
+    assert engine.bodies(q) == ["later"]
+    assert engine.bodies(q) == []
+    assert fields() == usual
+    configure(DelaySeconds="5")
+    assert fields() == [usual[0], None]
+    configure(DelaySeconds="0", Timeline="3600")
+    assert fields() == [None, None]
+    configure(Timeline=None)
+    assert fields() == usual
+    engine.send(q, "first", group="g")
+    assert fields() == [b"        30    345600f", None]
+    engine.run(flows.pause(q, resume=False, group="g"))
+    assert fields() == [None, None]
+    engine.run(flows.pause(q, resume=True, group="g"))
+    assert fields() == [b"        30    345600f", None]
+    engine.send(q, "x" * 5000)
+    assert fields() == [None, None]
+
+
+@pytest.mark.parametrize("size", [900, 1100, 5000])
+@pytest.mark.parametrize("limit", ["850", "1050", "4000"])
+@pytest.mark.parametrize("metrics", [None, "full"])
+def test_a_message_that_is_too_large_is_refused(engine: Engine, size: int, limit: str, metrics: str | None) -> None:
+    q = engine.queue("q", MaximumMessageSize=limit)
+    if metrics:
+        engine.run(flows.set_attributes(q, {"Metrics": metrics}, NATIVE))
+    engine.send(q, "settings are looked at now, and not again")
+    (sent,) = engine.send(q, "x" * size)
+    assert isinstance(sent, FailedEntry) == (size > int(limit))
+    assert len(engine.bodies(q)) == 2 - (size > int(limit))
