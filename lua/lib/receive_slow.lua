@@ -60,7 +60,7 @@ local function deliver(r, member, receives, record, since)
   append(r.messages, member, receives, record)
   append(r.scores, score.of(r.visible_ms, receives < 0 and 0 or math.max(receives, 1)), member)
   if r.has_timeline then
-    require("lib.timeline").received(r.base, member, math.max(receives, 1), r.visible_ms, since)
+    require("lib.timeline").received(r.base, member, math.max(receives, 1), r.acks and 0 or r.visible_ms, since)
   end
 end
 

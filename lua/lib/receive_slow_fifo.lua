@@ -50,7 +50,7 @@ local function deliver(r, group, key, record, member, n, first, available_us, b)
   end
   if r.has_timeline then
     local since = n > b and string.sub(available_us, 1, 13) or fifo_key.visible_at_ms(key, r.delay_ms)
-    require("lib.timeline").received(r.base, key, n - b + 1, r.visible_ms, since)
+    require("lib.timeline").received(r.base, key, n - b + 1, r.acks and 0 or r.visible_ms, since)
   end
   local at = #r.messages
   r.messages[at + 1], r.messages[at + 2], r.messages[at + 3], r.messages[at + 4] = key, group, history, record

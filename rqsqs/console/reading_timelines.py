@@ -23,7 +23,7 @@ class Row:
     """A step.
 
     Attributes:
-        at: when, to be shown.
+        date, time: when, to be shown.
         after: how long after the step before.
         queue: where.
         link: the page of that queue's message; None = it is this one, or none that the caller may see.
@@ -32,7 +32,8 @@ class Row:
         is_bad: whether something went wrong.
     """
 
-    at: str
+    date: str
+    time: str
     after: str
     queue: str
     link: str | None
@@ -41,8 +42,12 @@ class Row:
     is_bad: bool
 
 
-async def read(visit: Visit, message_id: str) -> Timeline:
-    """The timeline of a message of the queue of the path, also of other queues of which the caller may see messages."""
+async def read(visit: Visit, message_id: str, *, is_gone: bool) -> Timeline:
+    """The timeline of a message of the queue of the path, also of other queues of which the caller may see messages.
+
+    Args:
+        is_gone: the queue does not hold it: what was read before it went is not shown.
+    """
     queue = visit.queue()
     known, allowed = {queue.name}, frozenset({queue.name})
     for _ in range(MOST_ROUNDS):
@@ -51,7 +56,7 @@ async def read(visit: Visit, message_id: str) -> Timeline:
         async def load() -> Timeline:
             return await queue._run(timeline(queue._ref, message_id, may_read))  # noqa: B023
 
-        found = await visit.read(("timeline", queue.name, message_id, allowed), load, FRESH_S)
+        found = await visit.read(("timeline", queue.name, message_id, allowed, is_gone), load, FRESH_S)
         named = {name for step in found.steps for name in (step.source, step.destination) if name} - known
         if not named:
             break
@@ -77,7 +82,8 @@ def rows(visit: Visit, message_id: str, steps: tuple[TimelineStep, ...]) -> list
         may_see = not is_here and visit.may(LOOK_INTO, step.queue)
         found.append(
             Row(
-                f"{moment(step.at_ms):%Y-%m-%d %H:%M:%S}.{step.at_ms % 1000:03d}",
+                f"{moment(step.at_ms):%Y-%m-%d}",
+                f"{moment(step.at_ms):%H:%M:%S}.{step.at_ms % 1000:03d}",
                 "" if step.after_s is None else f"+{age(step.after_s)}",
                 step.queue,
                 visit.url("queues", step.queue, "messages", step.message_id) if may_see else None,

@@ -133,6 +133,36 @@ def fails(message: rqsqs.Message) -> None:
 
 
 @pytest.mark.parametrize(("size", "scheme"), [("phone", "dark"), ("laptop", "light"), ("wide", "dark")])
+def test_what_became_of_a_message_is_told_when_it_is_gone(
+    user: Callable[..., User], connection: rqsqs.Connection, size: str, scheme: str
+) -> None:
+    ann = user(size, scheme)
+    dead = connection.create_queue("orders-dead", timeline=True)
+    orders = connection.create_queue("orders", dead_letter_queue=dead, max_receive_count=1)
+    page = ann.open("/queues/orders/settings")
+    page.get_by_label("Timeline").fill("1048576")
+    ann.press("Save")
+    ann.says("Changed: Timeline.")
+    sent = orders.send({"customer": 7})
+    [message] = orders.receive()
+    page = ann.open(f"/queues/orders/messages/{sent.message_id}")
+    ann.says("received for the 1st time")
+    message.change_visibility(0)
+    orders.receive()  # finds that it was received too often
+    ann.says("orders does not hold this message now")  # the page is open, and hears of it
+    ann.says("dead-lettered: received too often, 1 receive")
+    ann.look("timeline")
+    page.get_by_role("region", name="Timeline").focus()  # which a keyboard can scroll
+    [letter] = dead.receive()
+    letter.delete()
+    ann.open(f"/queues/orders-dead/messages?text={sent.message_id}")
+    page.get_by_role("link", name="its timeline").click()
+    ann.says("orders-dead does not hold this message now")
+    expect(page.get_by_role("row")).to_have_count(7)
+    ann.look()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("phone", "dark"), ("laptop", "light"), ("wide", "dark")])
 def test_from_a_queue_to_its_dead_letters_and_back(
     user: Callable[..., User], valkey_url: str, prefix: str, connection: rqsqs.Connection, size: str, scheme: str
 ) -> None:

@@ -17,6 +17,7 @@ from rqsqs.errors import ServerOutOfMemory
 from rqsqs.limits import NATIVE
 from rqsqs.models import Failure
 from rqsqs.timeline_models import Timeline, TimelineStep
+from tests.largest import Meter
 from tests.lua.conftest import Engine
 from tests.lua.outcomes import release, requeue, retry
 from tests.servers import KINDS, Server, find_binary
@@ -280,6 +281,15 @@ def test_a_repeated_call_is_one_step(engine: Engine, name: str) -> None:
     assert kinds(engine, q, sent.message_id) == ["sent", "received", "deleted"]
 
 
+def test_a_receive_attempt_that_is_repeated_is_one_step(engine: Engine) -> None:
+    q = engine.queue("q.fifo", **ON)
+    message_id = send(engine, q)
+    for _ in range(2):
+        [d] = engine.receive(q, visibility_ms=30_000, attempt_id="again")
+    assert engine.delete(q, d) == [None]
+    assert kinds(engine, q, message_id) == ["sent", "received", "deleted"]
+
+
 def test_an_old_receipt_of_a_time_without_a_timeline_still_works_and_the_other_way_round(
     engine: Engine, name: str
 ) -> None:
@@ -312,6 +322,27 @@ def test_nothing_is_written_while_it_is_off(engine: Engine, name: str) -> None:
     engine.run(flows.purge_queue(q, NATIVE))
     assert not [key for key in engine.names() if "timeline" in key]
     assert read(engine, q, message_id) == Timeline(message_id, (), False, None)
+
+
+def test_it_costs_no_call_of_redis_while_it_is_off(engine: Engine, name: str) -> None:
+    suffix = ".fifo" if name.endswith(".fifo") else ""
+    once, never = engine.queue("once" + suffix, **ON), engine.queue("never" + suffix)
+    engine.run(flows.set_attributes(once, {"Timeline": None}, NATIVE))
+    derived = [engine.redis.hmget(q.home.base + "meta", "special", "plain", "quick") for q in (once, never)]
+    assert derived[0] == derived[1]
+    for q in (never, once):
+        send(engine, q)
+        engine.delete(q, *engine.receive(q))
+    with contextlib.closing(Meter(engine)) as meter:
+        for q in (never, once):
+            batch = [envelope.outgoing("a", group="g" if q.is_fifo else None)]
+            for _ in range(2):
+                meter(flows.send_messages(q, batch, NATIVE))
+                got = meter(flows.receive_messages(q, NATIVE, 1))
+                meter(flows.delete_messages(q, [d.receipt for d in got], NATIVE))
+            if q is never:
+                expected, meter.calls = meter.calls, {}
+        assert meter.calls == expected
 
 
 @pytest.mark.parametrize("bound", [16_384, 65_536])

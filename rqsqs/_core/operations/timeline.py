@@ -100,7 +100,7 @@ def _of_kind(p: Partition, letter: str, step: TimelineStep, more: list[Any]) -> 
         caller, receives, until_ms, since_ms = more
         waited_s = max(step.at_ms - since_ms, 0) / 1000 if since_ms else None
         found = replace(
-            step, process=_process(caller), receive_count=receives, visible_at_ms=until_ms, waited_s=waited_s
+            step, process=_process(caller), receive_count=receives, visible_at_ms=until_ms or None, waited_s=waited_s
         )
         return Seen(found, since_ms)
     if letter in "xt":

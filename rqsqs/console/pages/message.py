@@ -61,7 +61,7 @@ async def detail(visit: Visit) -> Shown:
     seen: dict[str, int] = visit.console.remembered((visit.caller.account, "size", queue.name, message_id), dict)
     fresh_s = FRESH_S + seen.get("size", 0) / FRESH_BYTES
     shown = await visit.read(("message", queue.name, message_id, asked), load, fresh_s)
-    happened = await _happened(visit, message_id)
+    happened = await _happened(visit, message_id, is_gone=shown is None)
     values = {"section": "Queues", "tab": "messages", "title": f"Message of {queue.name}", "queue": queue.name}
     if shown is None:
         if not happened.steps:
@@ -83,11 +83,11 @@ async def detail(visit: Visit) -> Shown:
     )
 
 
-async def _happened(visit: Visit, message_id: str) -> Timeline:
+async def _happened(visit: Visit, message_id: str, *, is_gone: bool) -> Timeline:
     """Its timeline; an empty one if that is no id of a message."""
     if not reading_timelines.is_message_id(message_id):
         return Timeline(message_id, (), False, None)
-    return await reading_timelines.read(visit, message_id.lower())
+    return await reading_timelines.read(visit, message_id.lower(), is_gone=is_gone)
 
 
 async def body(visit: Visit) -> Response:
