@@ -15,7 +15,6 @@ import random
 import sys
 import time
 import zlib
-from itertools import islice
 from types import SimpleNamespace
 
 import rqsqs
@@ -64,16 +63,20 @@ if os.environ.get("CACHE_JOB_REPAIRED"):
 
 
 def produce(messages: int, number: int) -> None:
-    """Send the share of one producer: the operations on some of the keys, each with its number as version."""
+    """Send the share of one producer: the operations on some of the keys, each with its number as version. Half of
+    them, and the others when its input ends."""
     rng = random.Random(1)
-    mine = (
+    mine = [
         producer.entry(operation, version)
         for version, operation in enumerate(make(messages), 1)
         if zlib.crc32(operation["key"].encode()) % PRODUCERS == number
-    )
+    ]
     with rqsqs.connect() as connection:
         queue = connection.queue(queues.QUEUE)
-        while entries := list(islice(mine, BATCH)):
+        for start in range(0, len(mine), BATCH):
+            if start >= len(mine) / 2:
+                sys.stdin.read()
+            entries = mine[start : start + BATCH]
             for _ in range(2 if rng.random() < REPEAT else 1):
                 sent = queue.send_batch(entries)
                 report.add({"sent": len(sent), "deduplicated": sum(s.is_duplicate for s in sent)})

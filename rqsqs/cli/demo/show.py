@@ -114,10 +114,15 @@ class Show:
         workers = self.start_workers()
         self.wait_until(lambda _: len(self.living()) == WORKERS, "all workers are ready")
         started = time.monotonic()
-        producers = [self.start(APPLICATION, str(self.messages), str(number)) for number in range(PRODUCERS)]
+        producers = [
+            self.start(APPLICATION, str(self.messages), str(number), stdin=subprocess.PIPE)
+            for number in range(PRODUCERS)
+        ]
         self.say(f"{PRODUCERS} producers send, {WORKERS} workers apply")
 
         self.wait_until(lambda counts: counts["processed"] >= todo // 3, "a third is processed")
+        for process in producers:  # so that there is work, however late this is
+            close_input(process)
         held, back_after = self.kill()
         self.wait_until(lambda _: all(p.poll() == 0 for p in producers), "all operations are sent")
         self.wait_until(self.is_drained, "the queue is empty")
@@ -243,13 +248,16 @@ class Show:
         pids = [c.pid for c in self.living()]
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-                try:
-                    if self.report.counts()[in_hand(pid)] > 0:
+            try:
+                for pid in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                counts = self.report.counts()
+                for pid in pids:
+                    if counts[in_hand(pid)] > 0:
                         os.kill(pid, signal.SIGKILL)
                         return pid, self.now()
-                finally:
+            finally:
+                for pid in pids:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
             time.sleep(0.002)
@@ -272,16 +280,18 @@ class Show:
 
     def start_workers(self, **environment: str) -> subprocess.Popen[bytes]:
         command = f"rqsqs worker {APPLICATION} --processes {WORKERS} --log-level warning"
-        return self.start(*command.split(), **environment)
+        return self.start(*command.split(), environment=environment)
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str, environment: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
         with signals.deferred():
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=self.log,
                 stderr=self.log,
-                env=self.environment | environment,
+                env=self.environment | (environment or {}),
                 start_new_session=True,  # Ctrl-C is for us
             )
             self.processes.append(process)
@@ -290,6 +300,7 @@ class Show:
     def stop(self, *processes: subprocess.Popen[bytes]) -> None:
         """In good order."""
         for process in processes:
+            close_input(process)
             process.terminate()
         deadline = time.monotonic() + 10
         for process in processes:
@@ -304,6 +315,11 @@ class Show:
         self.stop(*self.processes)
         with suppress(redis.RedisError, rqsqs.RqsqsError):
             remove_keys(self.url, self.prefix)
+
+
+def close_input(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def percentile(ordered: list[float], percent: int) -> float | None:
