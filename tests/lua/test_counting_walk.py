@@ -8,7 +8,7 @@ import itertools
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +89,8 @@ Presence = dict[str, dict[str, Seen]]  # by queue and id
 
 
 class Walk:
-    def __init__(self, engine: Engine, seed: int) -> None:
-        self.engine, self.draw = engine, random.Random(seed)
+    def __init__(self, engine: Engine, seed: int, groups: Sequence[str | None] = GROUPS) -> None:
+        self.engine, self.draw, self.groups = engine, random.Random(seed), groups
         self.queues: dict[str, QueueRef] = {}
         for name, most in (("grave", 1), ("dead", 1), ("work", 2), ("other", 1)):
             retention = {"MessageRetentionPeriod": str(RETENTION_MS // 1000)}
@@ -152,7 +152,7 @@ class Walk:
     def send(self, name: str) -> None:
         batch = []
         for _ in range(self.draw.choice([1, 2, 5])):
-            options: dict[str, Any] = {"group": self.draw.choice(GROUPS)}
+            options: dict[str, Any] = {"group": self.draw.choice(self.groups)}
             if self.draw.random() < 0.3:
                 options["delay_ms"] = self.draw.choice([1000, 20_000, 1_000_000])
             if self.draw.random() < 0.2:
@@ -168,11 +168,14 @@ class Walk:
         q, now_ms, before = self.queues[name], self.engine.clock.ms, self.seen[name]
         count, visibility_ms = self.draw.choice([1, 2, 10]), self.draw.choice([0, 0, 1000, 10_000])
         is_ack = self.draw.random() < 0.2
+        is_ahead = not is_ack and self.draw.random() < 0.5
         finished = self.some_handles(name) if not is_ack and self.draw.random() < 0.3 else []
         got: list[Delivery] = []
 
         def receive() -> Flow[None]:
-            if finished:
+            if is_ahead:
+                got.extend((yield from flows.finish_and_receive(q, finished, count, visibility_ms, 0, 0, slots=2)))
+            elif finished:
                 handles = [d.receipt_handle for d in finished]
                 answer = yield from flows.delete_and_receive(q, NATIVE, handles, count, visibility_ms, 0)
                 got.extend(answer[0])
@@ -311,13 +314,15 @@ class Walk:
 
 @pytest.mark.either_server
 @pytest.mark.parametrize("is_lossy", [False, True], ids=["", "answers are lost"])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_counts_are_those_of_plain_counting(engine: Engine, seed: int, is_lossy: bool) -> None:
+@pytest.mark.parametrize(("seed", "groups"), [(1, GROUPS), (2, GROUPS), (3, (None,))], ids=["1", "2", "no groups"])
+def test_the_counts_are_those_of_plain_counting(
+    engine: Engine, seed: int, groups: Sequence[str | None], is_lossy: bool
+) -> None:
     if is_lossy:
         prefix = engine.transport.space.prefix
         engine.transport.close()
         engine.transport = InlineTransport(engine.url, prefix, engine.clock, is_lossy=True)
-    walk = Walk(engine, seed)
+    walk = Walk(engine, seed, groups)
     walk.run()
     happened = sum(walk.counted.values(), Counter[str]())
     assert len([count for count in COUNTS if happened[count]]) > 8
