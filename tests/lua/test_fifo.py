@@ -332,14 +332,14 @@ def test_a_batch_deleted_in_reverse_takes_as_few_calls_as_in_order(engine: Engin
         return sum(s["calls"] for name, s in stats.items() if name not in ("cmdstat_info", "cmdstat_evalsha"))
 
     took = []
-    for step in (1, -1):
+    for step in (1, 1, -1):  # the first call may have to load the script
         engine.send(q, *range(300), group="g")
         got = engine.receive(q, 300)[100:]
         before = calls()
         engine.delete(q, *got[::step])
         took.append(calls() - before)
         engine.run(flows.purge_queue(q, NATIVE))
-    assert took[0] == took[1]
+    assert took[1] == took[2]
 
 
 @pytest.mark.parametrize("us", [0, 1, 999])
@@ -401,3 +401,35 @@ def test_a_waiter_learns_of_what_was_behind_an_expired_message_in_flight(engine:
     engine.clock.advance_ms(20_000)
     assert engine.counts(q) == (1, 0, 0)
     assert engine.token(q.home)
+
+
+def test_sends_and_receives_read_one_setting_while_nothing_is_out_of_the_ordinary(engine: Engine, q: QueueRef) -> None:
+    def fields() -> list[bytes | None]:
+        return engine.redis.hmget(q.home.base + "meta", "quick", "sends")  # type: ignore[return-value]
+
+    def configure(**attributes: str | None) -> None:
+        engine.run(flows.set_attributes(q, attributes, NATIVE))
+
+    usual = [b"        30    345600", b"1048576"]
+    assert fields() == usual
+    configure(ContentBasedDeduplication="true", MaximumMessageSize="2048")
+    assert fields() == [usual[0], b"c2048"]
+    configure(DeduplicationScope="messageGroup")
+    assert fields() == [usual[0], b"cg2048"]
+    configure(ContentBasedDeduplication="false", DeduplicationScope="queue", MaximumMessageSize="1048576")
+    assert fields() == usual
+    engine.run(flows.pause(q, resume=False, group="h"))
+    assert fields() == [None, None]
+    engine.run(flows.pause(q, resume=True, group="h"))
+    assert fields() == usual
+    configure(DelaySeconds="5")
+    assert fields() == [usual[0], None]
+    configure(DelaySeconds="0", Timeline="3600")
+    assert fields() == [None, None]
+    configure(Timeline=None)
+    assert fields() == usual
+    engine.send(q, "later", group="i", delay_ms=1000)
+    assert fields() == [None, usual[1]]
+    assert engine.bodies(q) == []
+    engine.clock.advance_ms(1001)
+    assert engine.bodies(q) == ["later"]

@@ -164,7 +164,10 @@ def test_ten_messages_take_few_calls_whatever_the_order_of_the_deletes(
         received, got = calls_of(engine, receive(q, 10))
         receipts = [d.receipt for d in reversed(got.messages)]
         deleted, _ = calls_of(engine, operations.delete_messages(q.home, receipts, NATIVE))
-    assert (sent, received, deleted) == (sends, receives, deletes)
+    # On a cluster only one of its servers may have been asked for its counts.
+    assert sent <= sends
+    assert received <= receives
+    assert deleted <= deletes
 
 
 def test_a_batch_whose_groups_take_turns_is_stored_in_its_order(engine: Engine) -> None:
