@@ -133,8 +133,9 @@ while not is_over and #scores < 2 * count and steps > 0 and room > 0 do
   end
   p, steps = p + 2, steps - 2
 end
--- Was one received before? What is in flight has a state, too.
-if #scores == 2 then
+-- Was one received before? What is in flight has a state, too. The state of one message is set at once, unless the slow
+-- path will read it.
+if #scores == 2 and not odd then
   if call("HSETNX", states, new_states[1], state) == 0 then
     odd = messages[2]
   end

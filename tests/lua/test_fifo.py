@@ -433,3 +433,23 @@ def test_sends_and_receives_read_one_setting_while_nothing_is_out_of_the_ordinar
     assert engine.bodies(q) == []
     engine.clock.advance_ms(1001)
     assert engine.bodies(q) == ["later"]
+
+
+def test_a_message_in_front_of_a_dead_letter_is_received_for_the_first_time(engine: Engine) -> None:
+    grave = engine.queue("grave.fifo")
+    dead = engine.queue("dead.fifo", grave.name)
+    q = engine.queue("q.fifo", dead.name)
+
+    def die(queue: QueueRef) -> None:
+        engine.receive(queue, visibility_ms=1000)
+        engine.clock.advance_ms(1001)
+        assert engine.receive(queue) == []
+
+    send(engine, q, "g-redriven")
+    die(q)
+    die(dead)
+    engine.run(flows.start_move(grave, dead))
+    send(engine, q, "g-letter")
+    die(q)
+    assert [(d.body, d.receive_count) for d in engine.receive(dead)] == [("g-redriven", 1), ("g-letter", 2)]
+    assert engine.counts(grave) == (0, 0, 0)
