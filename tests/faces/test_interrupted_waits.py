@@ -121,23 +121,27 @@ def test_a_cancelled_keeper_leaves_its_duty_to_another_task(
 ) -> None:
     options: dict[str, Any] = {"group": "g"} if name.endswith(".fifo") else {}
 
-    async def scenario() -> None:
+    async def scenario() -> bool:
         async with (
             aio.connect(valkey_url, prefix=prefix) as connection,
             aio.connect(valkey_url, prefix=prefix, **OTHER_LINK) as other,  # type: ignore[arg-type]
         ):
             queue = await connection.create_queue(name)
+            await queue.purge()
             await queue.send("late", delay=0.8, **options)
             started = time.monotonic()
             leader = asyncio.create_task(queue.receive(wait=40))
             await asyncio.sleep(0.15)
             follower = asyncio.create_task((queue if same_loop else other.queue(name)).receive(wait=40))
             await asyncio.sleep(0.15)
-            leader.cancel()
+            if not leader.cancel():  # a busy machine was so late that the leader has the message
+                follower.cancel()
+                return False
             assert [m.body for m in await follower] == ["late"]
             assert 0.75 < time.monotonic() - started < SOON_S
+            return True
 
-    asyncio.run(asyncio.wait_for(scenario(), 100))
+    assert any(asyncio.run(asyncio.wait_for(scenario(), 100)) for _ in range(10))
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
