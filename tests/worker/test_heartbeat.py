@@ -15,7 +15,7 @@ from rqsqs import Message, aio
 from rqsqs.worker import Context, MessageLost, current, heartbeat
 from tests.worker.serving import App, is_empty, released, send, until
 
-BEAT_S = 0.2
+BEAT_S = 0.5  # a worker that is starved for two beats loses its messages
 
 
 def spin(seconds: float) -> None:
