@@ -274,6 +274,7 @@ class Executor:
                     self._host.heartbeat.wake()
                 with self._lock:
                     self._take_over()
+                    self._fill_all()  # slots that were reserved for a fetch may be free now
                     for queue in scheduler.queues:
                         if scheduler.is_stuck(queue):
                             self._slow_down(queue)
@@ -317,6 +318,14 @@ class Executor:
         queue.waiting.extend(jobs)  # of a fetch that was made when none were waiting, so one that came alone is first
         if queue.handler.is_coroutine:
             self._fill(queue)
+
+    def _fill_all(self) -> None:
+        """With the lock: the same for all queues whose jobs get slots one by one, also after calls of other queues, the
+        one that had the fewest first."""
+        queues = self._scheduler.queues
+        for queue in queues if len(queues) == 1 else sorted(queues, key=lambda queue: queue.served):
+            if queue.waiting and (queue.handler.is_coroutine or queue.ref.is_fifo):
+                self._fill(queue)
 
     def _fill(self, queue: WorkerQueue) -> None:
         """With the lock: jobs that wait get free slots, one each."""
@@ -377,10 +386,9 @@ class Executor:
                 done.popleft()
             for queue, jobs in ended.items():
                 self._scheduler.ended(queue, (now - jobs[0].began) / len(jobs))
-                if queue.waiting:
-                    if queue.handler.is_coroutine or queue.ref.is_fifo:
-                        self._fill(queue)
-                    self._give_surplus_back(queue)
+            self._fill_all()
+            for queue in ended:
+                self._give_surplus_back(queue)
             if self.is_stopping and self._scheduler.is_idle():
                 self._on_idle()
 

@@ -193,11 +193,12 @@ class Scheduler:
         return [queue.waiting.pop() for _ in range(len(queue.waiting) - allowed)]
 
     def is_stuck(self, queue: WorkerQueue) -> bool:
-        """To be called now and then: are calls of a quick handler running, and none has ended for a while?"""
+        """To be called now and then: do calls of a quick handler run, or any wait in hand, and none has ended for a
+        while?"""
         bursts, looks = queue.watched
         looks = looks + 1 if bursts == queue.bursts and (queue.running or queue.waiting) else 0
         queue.watched = queue.bursts, looks
-        return looks >= STUCK_LOOKS and queue.is_quick
+        return looks >= STUCK_LOOKS and not queue.ref.is_fifo and (queue.is_quick or len(queue.waiting) > 0)
 
     def _is_paused(self, queue: WorkerQueue) -> bool:
         if queue.paused_until and time.monotonic() >= queue.paused_until:

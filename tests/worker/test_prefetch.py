@@ -13,6 +13,7 @@ import pytest
 import rqsqs
 from rqsqs import Message, RetryPolicy, aio
 from rqsqs.worker.metrics import WorkerMetrics
+from rqsqs.worker.worker_queue import QUICK_S
 from tests.worker.serving import App, Running, is_empty, released, send, until
 
 SLOTS = 4
@@ -116,6 +117,53 @@ def test_a_handler_that_becomes_slow_holds_no_more_than_its_slots(app: App, kind
             assert q.counts().in_flight == SLOTS
             time.sleep(0.01)
         assert metrics(running).busy == SLOTS
+
+
+@pytest.mark.parametrize("kind", ["handle", "coroutine"])
+def test_what_waits_goes_back_also_if_its_handler_was_hardly_quick(app: App, kind: str) -> None:
+    """Between the time up to which messages are taken ahead and the one up to which they may stay."""
+    q = app.queue()
+    gate = Gate(app)
+    running = gate.prove_quick(q, kind=kind)
+    runtime = running.worker._runtime
+    assert runtime is not None
+    with released(gate.opened):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runtime.scheduler, "is_stuck", lambda queue: False)
+            gate.close_and_send(q, SLOTS + AHEAD)
+            until(lambda: q.counts().in_flight > SLOTS)
+            with runtime.lock:
+                runtime.queues[0].seconds = 1.5 * QUICK_S
+        until(lambda: q.counts().in_flight == SLOTS)
+    until(lambda: is_empty(q))
+
+
+def test_what_waits_gets_slots_that_other_queues_give_up(app: App) -> None:
+    quick, other = app.queue("q"), app.queue("other")
+    gate, go = Gate(app), threading.Event()
+    got: list[Any] = []
+
+    async def wait(message: aio.Message) -> None:
+        got.append(message.body)
+        while not go.is_set():
+            await asyncio.sleep(0.001)
+
+    running = app.serve({"q": gate.coroutine, "other": wait}, concurrency=2, prefetch=AHEAD)
+    prove_quick(running)
+    runtime = running.worker._runtime
+    assert runtime is not None
+    with released(gate.opened), released(go), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime.scheduler, "is_stuck", lambda queue: False)
+        for _ in range(2):
+            send(quick, ["x"] * 100)
+            until(lambda: is_empty(quick))
+        send(other, ["a"])
+        until(lambda: got == ["a"])
+        gate.counts.clear()
+        gate.close_and_send(quick, 20)
+        until(lambda: quick.counts().in_flight > 1 and len(gate.counts) == 1)
+        go.set()
+        until(lambda: len(gate.counts) == 2)  # while the first one still runs
 
 
 @pytest.mark.parametrize("end", ["stop", "drain", "evict"])
