@@ -14,8 +14,8 @@ ALSO   ready group:NAME again:NAME fair_ring paused moved backup wake:WAITER sta
 ARGV   1 now_us  "" = the server's clock
        2... member, receives of this delivery cycle, outcome, cause, size of the record as it was sent, failures,
             wanted, chance, kinds per message. outcome: "requeue" = not begun: visible at once, the receive does not
-            count; "retry"; "dead-letter" = not to be tried again. cause "" = the record stays as it is. The last four
-            are those of lib/retry.lua
+            count; "return" = the same of one that came alone (lib/ahead.lua), and will again; "retry"; "dead-letter" =
+            not to be tried again. cause "" = the record stays as it is. The last four are those of lib/retry.lua
 RETURN {status ..., missing_dlq}: >= 0 visible again in this many ms, -1 another receive has it, -2 no such message, -3
        it went to the dead-letter queue, -4 nothing was done: the dead-letter queue missing_dlq has no shard here
 ERRORS QUEUE_NOT_FOUND
@@ -51,8 +51,8 @@ return require("lib.idempotency").run(function()
     return {member = member, receives = receives, counted = counted, is_marked = is_marked}
   end
 
-  function kind.requeue(m)
-    if m.receives == 1 then
+  function kind.requeue(m, came_alone)
+    if m.receives == 1 and not came_alone then
       require("lib.requeue")(base, m.member)
     else
       redis.call("ZADD", inflight, score.of(now_ms, m.receives - 1), m.member)

@@ -4,7 +4,7 @@ from the outcome on, and the reply. `kind` has the functions that differ between
 
   names                           how many arguments name a message
   find(i)                         the message ARGV[i] ...: {counted = receives that count, ...}, or nil, status
-  requeue(m)                      it was not begun
+  requeue(m, came_alone)          it was not begun
   record(m)                       its record, nil if it is damaged and was forgotten
   retry(m, record, delay_ms)      visible again after a while
   dead_letter(m, record, policy)  to the dead-letter queue
@@ -58,11 +58,11 @@ return function(base, now_us, kind)
     local m, status = kind.find(i)
     timeline = m and m.is_marked and require("lib.timeline")
     is_recorded = is_recorded or timeline
-    if m and ARGV[first] == "requeue" then
+    if m and (ARGV[first] == "requeue" or ARGV[first] == "return") then
       if timeline then
         timeline.add(base, "l", m.member, "requeue", now_ms, "", "", "")
       end
-      kind.requeue(m)
+      kind.requeue(m, ARGV[first] == "return")
       status = 0
     elseif m then
       status = retry(m, unpack(ARGV, first, first + 6))

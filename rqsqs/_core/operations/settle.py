@@ -100,8 +100,9 @@ def release_messages(p: Partition, outcomes: Sequence[Outcome], durability: Dura
         receipt = d.receipt
         args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else (receipt.key, d.held[1])
         size, packed = delivery.with_cause(d, why) if why else (0, b"")
+        kind = "return" if v.kind == "requeue" and d.came_alone else v.kind
         args += (
-            v.kind,
+            kind,
             packed,
             str(size),
             str(why.failures) if why else "1",
