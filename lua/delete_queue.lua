@@ -89,7 +89,7 @@ return require("lib.idempotency").run(function()
     end
     if is_all then
       unlink(is_fifo and "state" or "ready store inflight delayed")
-      redis.call("HDEL", meta, is_fifo and "messages" or "grouped", "tombstones", "returned", "arrived", "large")
+      redis.call("HDEL", meta, is_fifo and "messages" or "grouped", "tombstones", "returned", "arrived")
     end
     if is_purge then
       local unreceived_left, received_left = population(base, is_fifo)
@@ -155,10 +155,9 @@ return require("lib.idempotency").run(function()
 
   local reply = finished(1, "0", not may_stay)
   unlink("moved")
-  if is_fifo then
-    if redis.call("HDEL", meta, "delays") == 1 then
-      require("lib.settings").mark(base)
-    end
+  local outdated = not may_stay and {"delays", "large", "unsorted"} or is_fifo and {"delays"} or {}
+  if outdated[1] and redis.call("HDEL", meta, unpack(outdated)) > 0 then -- sends and receives may be quick again
+    require("lib.settings").mark(base)
   end
   if is_purge then
     return reply

@@ -119,7 +119,10 @@ while not is_over and #scores < 2 * count and steps > 0 and room > 0 do
     rooms[group] = room
     entries, room, steps = require("lib.large").range(large, list, wanted, room, steps)
   else
-    entries = call("LRANGE", list, "0", wanted == 1 and "1" or 2 * wanted - 1)
+    entries = redis.pcall("LRANGE", list, "0", wanted == 1 and "1" or 2 * wanted - 1)
+  end
+  if entries.err then
+    return require("lib.damaged").give_back(available, popped, entries)
   end
   for i = 1, #entries, 2 do
     local stamp, n, m = entries[i], #messages, #scores
@@ -136,15 +139,21 @@ end
 -- Was one received before? What is in flight has a state, too. The state of one message is set at once, unless the slow
 -- path will read it.
 if #scores == 2 and not odd then
-  if call("HSETNX", states, new_states[1], state) == 0 then
+  local is_set = redis.pcall("HSETNX", states, new_states[1], state)
+  if is_set == 0 then
     odd = messages[2]
+  elseif is_set ~= 1 then
+    return require("lib.damaged").give_back(available, popped, is_set)
   end
 elseif #scores > 0 then
   local stamps = {}
   for i = 1, #new_states, 2 do
     stamps[#stamps + 1] = new_states[i]
   end
-  local old_states = call("HMGET", states, unpack(stamps))
+  local old_states = redis.pcall("HMGET", states, unpack(stamps))
+  if old_states.err then
+    return require("lib.damaged").give_back(available, popped, old_states)
+  end
   for i = 1, #stamps do
     if old_states[i] then
       odd = messages[3 * i - 1]

@@ -149,6 +149,16 @@ function damaged.put_back(list, taken, refused)
   return refused
 end
 
+-- Give back FIFO groups (group, since ...) that were popped and cannot be read. Returns the error.
+function damaged.give_back(available, popped, refused)
+  local back = {}
+  for i = 1, #popped, 2 do
+    back[i], back[i + 1] = popped[i + 1], popped[i]
+  end
+  redis.call("ZADD", available, unpack(back))
+  return refused
+end
+
 -- Take keys of wrong types away, so that a queue can be deleted.
 function damaged.clear(base)
   for wanted, names in pairs(kinds) do

@@ -33,12 +33,15 @@ function large.chunk(largest, room, left)
 end
 
 -- Read up to `count` records, with their keys, from the head of a list, no more than `left` bytes beyond one of them.
--- Returns them, and what is left of the bytes and of `steps`, the redis calls.
+-- Returns them, or the error if the list is none, and what is left of the bytes and of `steps`, the redis calls.
 function large.range(largest, list, count, left, steps)
   local entries = {}
   while #entries < 2 * count and left > 0 and steps > 0 do
     local want = large.chunk(largest, count - #entries / 2, left)
-    local more = redis.call("LRANGE", list, #entries, string.format("%d", #entries + 2 * want - 1))
+    local more = redis.pcall("LRANGE", list, #entries, string.format("%d", #entries + 2 * want - 1))
+    if more.err then
+      return more, left, steps
+    end
     for i = 1, #more, 2 do
       entries[#entries + 1], entries[#entries + 2] = more[i], more[i + 1]
       left = left - #more[i + 1]

@@ -12,10 +12,10 @@ local fifo = require("lib.fifo")
 local EXPIRED = 100 -- messages that one call lets become visible, of each set
 
 -- Read up to n messages of a group from its head on: key, record ..., and of each its stamp, member, state, and score
--- if it is in flight.
+-- if it is in flight. The states have an `err` if the list or they are damaged.
 local function read(r, group, n)
   local list = fifo.list(r.base, group)
-  local entries = not r.large and redis.call("LRANGE", list, "0", 2 * n - 1)
+  local entries = not r.large and redis.pcall("LRANGE", list, "0", 2 * n - 1)
   if not entries then
     entries, r.room, r.steps = require("lib.large").range(r.large, list, n, r.room, r.steps)
   end
@@ -25,7 +25,7 @@ local function read(r, group, n)
     local stamp = fifo_key.stamp(entries[i])
     stamps[#stamps + 1], members[#members + 1] = stamp, stamp .. group
   end
-  local states = redis.call("HMGET", r.base .. "state", unpack(stamps))
+  local states = entries.err and entries or stamps[1] and redis.pcall("HMGET", r.base .. "state", unpack(stamps)) or {}
   local flights = stamps[2] and redis.call("ZMSCORE", r.base .. "inflight", unpack(members)) or {} -- a head is not
   return entries, stamps, members, states, flights
 end
@@ -77,9 +77,14 @@ local function fate(r, receives)
 end
 
 -- Hand out up to n messages of a group. Returns whether its next message can perhaps be received at once, as no message
--- of it is in flight. It may name a dead-letter queue that has no shard here, as r.missing_dlq: then the group stays.
+-- of it is in flight. It may name a dead-letter queue that has no shard here, as r.missing_dlq, or what is damaged, as
+-- r.refused: then the group stays.
 local function serve(r, group, n)
   local entries, stamps, members, states, flights = read(r, group, n)
+  if states.err then
+    r.refused = states
+    return false
+  end
   if entries[1] and not flights[1] and fifo_key.is_expired(entries[1], r.oldest) then
     local most = math.max(1, math.min(r.steps, 1000))
     local dropped = require("lib.drop_expired_fifo")(r.base, group, r.oldest, most, true, r.now_ms)
@@ -195,7 +200,7 @@ local function take(r, n, per_group, group, since)
     end
     local delivered, wanted = r.delivered, n - r.delivered
     local is_unlocked = serve(r, group, per_group > 0 and math.min(per_group, wanted) or wanted)
-    if r.missing_dlq ~= "" then
+    if r.missing_dlq ~= "" or r.refused then
       break
     elseif is_unlocked and r.delivered == delivered then -- what stands behind the dropped ones has its turn
       local is_empty = require("lib.make_available")(r.base, group, since) == nil
@@ -265,7 +270,9 @@ return function(r)
   if r.has_timeline then
     require("lib.timeline").hand_out(r.base, r.now_ms, r.messages, 4, r.acks)
   end
-  if r.delivered == 0 then
+  if r.delivered == 0 and r.refused then
+    return r.refused
+  elseif r.delivered == 0 then
     local why = r.is_limited and "limited" or r.paused and "paused"
       or (has_more or r.steps <= 0 or r.room <= 0) and "again" or nil
     local nothing_received = require("lib.wakeups").nothing_received

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rqsqs._core import envelope, flows
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operations import Outcome
-from rqsqs.errors import DeduplicationIdRequired, MessageNotAvailable, ReceiptHandleExpired
+from rqsqs.errors import DeduplicationIdRequired, MessageNotAvailable, QueueDamaged, ReceiptHandleExpired
 from rqsqs.limits import AWS, NATIVE
 from tests.lua.conftest import Engine
 
@@ -453,3 +454,26 @@ def test_a_message_in_front_of_a_dead_letter_is_received_for_the_first_time(engi
     die(q)
     assert [(d.body, d.receive_count) for d in engine.receive(dead)] == [("g-redriven", 1), ("g-letter", 2)]
     assert engine.counts(grave) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("damaged", ["state", "group:a", "group:c"])
+@pytest.mark.parametrize("before", ["new", "received before", "large"])
+@pytest.mark.parametrize("count", [1, 10])
+def test_no_group_is_lost_while_a_key_is_damaged(
+    engine: Engine, q: QueueRef, damaged: str, before: str, count: int
+) -> None:
+    for group in "abcde":
+        engine.send(q, group * (5000 if before == "large" else 1), group=group)
+    if before == "received before":
+        engine.receive(q, visibility_ms=0)
+    key = q.home.base + damaged
+    value = engine.redis.dump(key)
+    engine.redis.set(key, "not what it was")
+    for _ in range(3):
+        with contextlib.suppress(QueueDamaged):
+            engine.receive(q, count, 1000)
+    engine.redis.delete(key)
+    if value is not None:
+        engine.redis.restore(key, 0, value)
+    engine.clock.advance_ms(2000)
+    assert {body[0] for body in engine.bodies(q)} == set("abcde")

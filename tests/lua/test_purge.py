@@ -171,3 +171,25 @@ def test_received_messages_that_stay_in_paused_groups_keep_what_is_known_of_them
     assert metrics(engine, q).redelivered == (20, 0, 0)
     assert metrics(engine, q).deleted == 20
     assert engine.counts(q) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("what", ["large", "delayed", "unsorted"])
+def test_an_emptied_queue_is_quick_again(engine: Engine, name: str, what: str) -> None:
+    q = engine.queue(name)
+
+    def fields() -> list[bytes | None]:
+        return engine.redis.hmget(q.home.base + "meta", "quick", "sends" if q.is_fifo else "plain", "special")  # type: ignore[return-value]
+
+    usual = fields()
+    assert None not in usual[:2]
+    group = "g" if q.is_fifo else None
+    if what == "large":
+        engine.send(q, "x" * 5000, group=group)
+    elif what == "delayed":
+        engine.send(q, "later", group=group, delay_ms=5000)
+    else:
+        engine.redis.hset(q.home.base + "meta", "unsorted", "1")
+        engine.run(flows.set_attributes(q, {"VisibilityTimeout": "30"}, NATIVE))
+    assert fields()[0] is None
+    engine.run(flows.purge_queue(q, NATIVE))
+    assert fields() == usual
