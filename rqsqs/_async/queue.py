@@ -535,7 +535,7 @@ class Queue:
     async def timeline(self, message: SentMessage | Message | str) -> Timeline:
         """What happened to a message, step by step, also to one that is gone: if the queue's setting `timeline` was on,
         and as far back as it reaches. A message that became a dead letter, or was redriven, is followed to the queues
-        where it was, as far as theirs is on.
+        where it was, as far as theirs is on; from a dead-letter queue also to the queues whose dead letters it has.
 
         Args:
             message: what send() returned, a message, or a message id.

@@ -48,6 +48,22 @@ def test_it_tells_who_did_what_when(connection: rqsqs.Connection, name: str) -> 
     }
 
 
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+def test_a_dead_letter_is_followed_back_where_only_its_source_kept_a_timeline(
+    connection: rqsqs.Connection, suffix: str
+) -> None:
+    dead = connection.create_queue("dead" + suffix)
+    queue = connection.create_queue("q" + suffix, dead_letter_queue=dead.name, max_receive_count=1, timeline=True)
+    sent = queue.send("x", **({"group": "g"} if suffix else {}))  # type: ignore[arg-type]
+    queue.receive(visibility_timeout=0)
+    assert queue.receive() == []
+    (letter,) = dead.receive()
+    found = dead.timeline(letter)
+    assert [step.kind for step in found.steps] == ["sent", "received", "dead_lettered"]
+    assert found.steps == queue.timeline(sent).steps
+    assert not found.is_on
+
+
 def test_asyncio(server_url: str, prefix: str) -> None:
     async def run() -> list[str]:
         async with aio.connect(server_url, prefix=prefix) as connection:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from rqsqs._core.flows.topology import at, refresh
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow
+from rqsqs._core.operations import queues
 from rqsqs._core.operations import timeline as reading
 from rqsqs._core.operations.timeline import Page, Seen
 from rqsqs.errors import QueueDoesNotExist
@@ -34,6 +35,9 @@ def timeline(q: QueueRef, message_id: str, may_read: Callable[[str], bool] | Non
             raise
         if not other and known_as == message_id:
             is_on, since_ms = is_on_there, since_ms_there
+            if not found:  # a dead letter, perhaps: the queue where it died may know it
+                sources = yield queues.dead_letter_sources(q, limit=MOST_PLACES - 1)
+                places += [(source, message_id) for source in sources if may_read is None or may_read(source)]
         workers |= workers_there
         blocks[name, known_as] = found
         for each in found:
