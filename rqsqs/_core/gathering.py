@@ -11,10 +11,12 @@ from rqsqs._core import flows, portions
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.sent import Outgoing, SentMessage
-from rqsqs.errors import ConnectionFailed, UsageError
+from rqsqs.errors import ConnectionFailed, EmbeddedServerUnavailable, RequestError, ServerError, UsageError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability
 
+# What a call for several may raise. Anything else was raised from outside in the thread that made it.
+ERRORS = (RequestError, ServerError, EmbeddedServerUnavailable, UsageError)
 CALLS = 4  # as long as so many calls take a message waits for others at most
 
 
@@ -59,11 +61,11 @@ class Gathering:
 
     def discard(self, ticket: Ticket) -> bool:
         """Take a ticket out whose caller has gone. False: it is not there any more."""
-        if ticket not in self.waiting:
-            return False
-        self.waiting.remove(ticket)
-        self._flushes -= ticket.message is None
-        return True
+        is_there = ticket in self.waiting
+        if is_there:
+            self.waiting.remove(ticket)
+        self._flushes = sum([t.message is None for t in self.waiting])  # as add() or take() may have been interrupted
+        return is_there
 
     def clear(self) -> list[Any]:
         """Take all out."""
@@ -87,10 +89,10 @@ class Gathering:
         """Seconds to wait for more."""
         return 0.0 if self.is_complete else min(self._linger, CALLS * self._call_s)
 
-    def take(self) -> list[Any]:
-        """Those that are sent next, in one call: messages that have to be equally safe, of at most 4 MiB together."""
+    def take(self, batch: list[Any]) -> None:
+        """Put those into an empty batch that are sent next, in one call: messages that have to be equally safe, of at
+        most 4 MiB together. If it is interrupted one may be in both, and none is lost."""
         waiting = self.waiting
-        batch: list[Any] = []
         size, safe = 0, None
         while waiting and len(batch) < self._most:
             ticket = waiting[0]
@@ -101,8 +103,8 @@ class Gathering:
                     break
                 size += len(ticket.message.record)
                 safe = ticket.durability
-            batch.append(waiting.popleft())
-        return batch
+            batch.append(ticket)
+            waiting.popleft()
 
     def took(self, count: int, seconds: float) -> None:
         """A call with so many messages has ended."""

@@ -26,12 +26,18 @@ def gathering(tickets: Sequence[Ticket] = (), linger: float = 0.005, most: int =
     return made
 
 
+def taken(waiting: Gathering) -> list[Ticket]:
+    batch: list[Ticket] = []
+    waiting.take(batch)
+    return batch
+
+
 def test_a_call_takes_the_first_who_wait() -> None:
     tickets = [ticket() for _ in range(5)]
     waiting = gathering(tickets, most=3)
-    assert waiting.take() == tickets[:3]
-    assert waiting.take() == tickets[3:]
-    assert waiting.take() == []
+    assert taken(waiting) == tickets[:3]
+    assert taken(waiting) == tickets[3:]
+    assert taken(waiting) == []
 
 
 @pytest.mark.parametrize(
@@ -39,23 +45,23 @@ def test_a_call_takes_the_first_who_wait() -> None:
 )
 def test_a_call_takes_4_mib_at_most_beyond_one_message(sizes: Sequence[int], first: int) -> None:
     tickets = [ticket(size) for size in sizes]
-    assert gathering(tickets).take() == tickets[:first]
+    assert taken(gathering(tickets)) == tickets[:first]
 
 
 def test_messages_that_have_to_be_as_safe_go_out_together() -> None:
     flush = Ticket(None, None)
     tickets = [ticket(), ticket(durability=SAFE), flush, ticket(durability=Durability(replicas=1)), ticket()]
     waiting = gathering(tickets)
-    assert waiting.take() == tickets[:1]
-    assert waiting.take() == tickets[1:4]
-    assert waiting.take() == tickets[4:]
+    assert taken(waiting) == tickets[:1]
+    assert taken(waiting) == tickets[1:4]
+    assert taken(waiting) == tickets[4:]
 
 
 def test_who_is_alone_does_not_wait() -> None:
     waiting = gathering([ticket()])
     assert waiting.is_quiet
     assert waiting.linger == 0
-    waiting.take()
+    taken(waiting)
     waiting.took(1, 1.0)
     waiting.add(ticket())
     assert waiting.linger == 0
@@ -63,7 +69,7 @@ def test_who_is_alone_does_not_wait() -> None:
 
 def test_a_message_waits_until_as_many_are_there_as_lately() -> None:
     waiting = gathering([ticket() for _ in range(3)], linger=0.5)
-    waiting.took(len(waiting.take()), 1.0)
+    waiting.took(len(taken(waiting)), 1.0)
     assert not waiting.is_quiet
     for _ in range(2):
         waiting.add(ticket())
@@ -74,7 +80,7 @@ def test_a_message_waits_until_as_many_are_there_as_lately() -> None:
 
 def test_those_who_came_during_a_call_are_company_as_well() -> None:
     waiting = gathering([ticket()])
-    waiting.take()
+    taken(waiting)
     waiting.add(ticket())
     waiting.took(1, 1.0)
     assert waiting.linger > 0
@@ -84,7 +90,7 @@ def test_those_who_came_during_a_call_are_company_as_well() -> None:
 
 def test_a_message_waits_no_longer_than_a_few_calls_take_and_never_longer_than_linger() -> None:
     waiting = gathering([ticket(), ticket()], linger=0.005)
-    waiting.took(len(waiting.take()), 0.0004)
+    waiting.took(len(taken(waiting)), 0.0004)
     waiting.add(ticket())
     assert 0 < waiting.linger <= 0.0016
     for _ in range(50):
@@ -94,7 +100,7 @@ def test_a_message_waits_no_longer_than_a_few_calls_take_and_never_longer_than_l
 
 def test_without_linger_nobody_waits() -> None:
     waiting = gathering([ticket(), ticket()], linger=0)
-    waiting.took(len(waiting.take()), 1.0)
+    waiting.took(len(taken(waiting)), 1.0)
     waiting.add(ticket())
     assert waiting.linger == 0
 
@@ -102,14 +108,14 @@ def test_without_linger_nobody_waits() -> None:
 def test_nobody_waits_for_more_than_one_call_takes() -> None:
     waiting = gathering([ticket() for _ in range(5)], most=2)
     for _ in range(2):
-        waiting.took(len(waiting.take()), 1.0)
+        waiting.took(len(taken(waiting)), 1.0)
     waiting.add(ticket())
     assert waiting.linger == 0
 
 
 def test_who_flushes_does_not_wait_and_what_is_gone_does_not_count() -> None:
     waiting = gathering([ticket(), ticket()], linger=1)
-    waiting.took(len(waiting.take()), 1.0)
+    waiting.took(len(taken(waiting)), 1.0)
     flush, one = Ticket(None, None), ticket()
     waiting.add(one)
     waiting.add(flush)

@@ -109,7 +109,7 @@ class Sending:
                     await asyncio.sleep(0)  # so may others
                     if seconds := gathering.linger:
                         await self._company(seconds)
-                batch = gathering.take()
+                gathering.take(batch)
                 began = time.monotonic()
                 outcomes = await self._outcomes([caller for caller in batch if caller.message is not None])
                 if outcomes:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from rqsqs._core.gathering import Gathering, Ticket, closed, interrupted, same_error, sending
+from rqsqs._core.gathering import ERRORS, Gathering, Ticket, closed, interrupted, same_error, sending
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs._io.sync.runner import Transport
@@ -43,7 +43,7 @@ class Caller(Ticket):
         self.durability = durability
         self.thread = thread
         self.outcome: Any = None
-        self.batch: Sequence[Caller] = ()
+        self.batch: list[Caller] = []
         self.following: Caller | None = None
         self.lingers = False
         self.signal: Any = None
@@ -121,11 +121,12 @@ class Sending:
                 if me.following is not None:
                     me.following.wake()
             except BaseException:
-                self._leave(me)
+                try:
+                    self._leave(me)
+                finally:
+                    self._leave(me)  # again: an impatient user interrupts twice
                 raise
             finally:
-                if me.following is not None:
-                    me.following.wake()  # again: it may have been interrupted just there
                 inside.discard(me.thread)
         outcome = me.outcome
         if isinstance(outcome, Exception):
@@ -179,7 +180,7 @@ class Sending:
             me.signal.acquire(timeout=seconds)
         with self._lock:
             me.lingers = False
-            me.batch = gathering.take()
+            gathering.take(me.batch)
 
     def _outcomes(self, batch: Sequence[Caller]) -> list[Any]:
         """What became of each, in order; those without a message have none."""
@@ -188,7 +189,7 @@ class Sending:
             return []
         try:
             outcome = self._run(sending(self._queue, self._limits, with_message))
-        except Exception as e:
+        except ERRORS as e:
             return [e] * len(with_message)
         return outcome if type(outcome) is list else [outcome]
 
@@ -197,7 +198,7 @@ class Sending:
         the last."""
         if len(me.batch) == 1 and me.batch[0] is me:
             me.outcome = FLUSHED if me.message is None else outcomes[0]
-            me.batch = ()
+            me.batch = []
             return
         following = iter(outcomes)
         first = last = main = None
@@ -221,7 +222,7 @@ class Sending:
                 last.following = main
         if first is not None:
             first.wake()
-        me.batch = ()
+        me.batch = []
 
     def _pass_on(self) -> None:
         """Choose the next leader: the first who waits, but the main thread only if nobody else does."""
@@ -239,12 +240,15 @@ class Sending:
             me.outcome = me.outcome or GONE
             for caller in me.batch:
                 if caller is not me:
+                    self._gathering.discard(caller)
                     caller.outcome = caller.outcome or interrupted(is_sent=True)
                     caller.wake()
             if self._leader is me:
                 self._pass_on()
             elif self._leader is not None and self._leader.signal is not None:
                 self._leader.wake()  # it may have been interrupted just before
+        if me.following is not None:
+            me.following.wake()  # as before
 
 
 os.register_at_fork(after_in_child=Sending.after_fork)
