@@ -5,14 +5,25 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
-import json
 from collections.abc import Collection
 from typing import Any
 
 import msgpack
 
 from rqsqs._core import ids, receipts
-from rqsqs._core.envelope import BYTES, FORMAT, KINDS_PER_FORMAT, OBJECT, TEXT, UNREAD, UNREADABLE, cause, unpack
+from rqsqs._core.envelope import (
+    BYTES,
+    FORMAT,
+    KINDS_PER_FORMAT,
+    OBJECT,
+    TEXT,
+    UNREAD,
+    UNREADABLE,
+    cause,
+    is_newer,
+    json_text,
+    unpack,
+)
 from rqsqs._core.keys import Partition
 from rqsqs.errors import FormatNewer, MessageDamaged
 from rqsqs.models import Failure
@@ -301,9 +312,7 @@ class Delivery:
         if kind == BYTES:
             return base64.b64encode(body).decode()
         try:
-            return _json(body)
-        except TypeError:  # keys that JSON does not know
-            return _json(_with_text_keys(body))
+            return json_text(body)
         except RecursionError:
             return base64.b64encode(msgpack.packb(body)).decode()
 
@@ -376,27 +385,3 @@ class MarkedDelivery(Delivery):
         """What the handle says."""
         found = super().receipt
         return found._replace(key=receipts.MARK + found.key)
-
-
-def is_newer(record: bytes) -> bool:
-    """Has it a format that this version does not read? (Of a record that is none, no.)"""
-    return b"\x04" <= record[1:2] < b"\x80" and b"\x90" <= record[:1] < b"\xa0"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_jsonable)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return str(value)
-
-
-def _with_text_keys(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key if isinstance(key, str | int | float | None) else _jsonable(key): _with_text_keys(each)
-            for key, each in value.items()
-        }
-    return [_with_text_keys(each) for each in value] if isinstance(value, list) else value

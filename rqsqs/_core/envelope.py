@@ -13,7 +13,9 @@ a new id, failures count anew.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -147,3 +149,35 @@ def unpack(record: bytes) -> tuple[Any, bytes]:
         return msgpack.unpackb(record, strict_map_key=False), b""
     except msgpack.ExtraData as e:
         return e.unpacked, bytes(e.extra)
+
+
+def is_newer(record: bytes) -> bool:
+    """Has it a format that this version does not read? (Of a record that is none, no.)"""
+    return b"\x04" <= record[1:2] < b"\x80" and b"\x90" <= record[:1] < b"\xa0"
+
+
+def json_text(value: Any) -> str:
+    """An object as JSON; what JSON has no form for as text, bytes as base64."""
+    try:
+        return _json(value)
+    except TypeError:  # keys that JSON does not know
+        return _json(_with_text_keys(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_jsonable)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value)
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str | int | float | None) else _jsonable(key): _with_text_keys(each)
+            for key, each in value.items()
+        }
+    return [_with_text_keys(each) for each in value] if isinstance(value, list) else value

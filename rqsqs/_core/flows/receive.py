@@ -10,8 +10,8 @@ from typing import Any
 from msgpack import unpackb
 
 from rqsqs._core import operations, portions
-from rqsqs._core.delivery import Delivery, is_newer
-from rqsqs._core.envelope import BODY_TYPES, NO_HEADERS, OBJECT, UNREADABLE
+from rqsqs._core.delivery import Delivery
+from rqsqs._core.envelope import BODY_TYPES, NO_HEADERS, OBJECT, UNREADABLE, is_newer
 from rqsqs._core.flows.send import send_messages
 from rqsqs._core.flows.settle import DELETED, by_partition, delete_at, delete_messages, fail_refused
 from rqsqs._core.flows.topology import at, whole
