@@ -139,11 +139,6 @@ class Delivery:
         return self.key, str(max(self.receives, 0) if self.receives else 1)  # -1: it does not count yet
 
     @property
-    def came_alone(self) -> bool:
-        """Did it come alone, after a receive that did not count (lua/lib/ahead.lua)?"""
-        return self.receives == 1 and not self.partition.is_fifo
-
-    @property
     def envelope(self) -> tuple[Any, ...]:
         """The unpacked record: (kind, body, headers).
 

@@ -100,7 +100,8 @@ def release_messages(p: Partition, outcomes: Sequence[Outcome], durability: Dura
         receipt = d.receipt
         args += (receipt.key, receipt.group, receipt.receives) if p.is_fifo else (receipt.key, d.held[1])
         size, packed = delivery.with_cause(d, why) if why else (0, b"")
-        kind = "return" if v.kind == "requeue" and d.came_alone else v.kind
+        came_alone = d.receives == 1 and not p.is_fifo  # the first receive of other deliveries is 0 or -1
+        kind = "return" if v.kind == "requeue" and came_alone else v.kind
         args += (
             kind,
             packed,
