@@ -164,6 +164,8 @@ class Fetcher:
         queue.reclaimed += sum([is_reclaimed(d) for d in got if d.receives >= 0])
         room = self.scheduler.free_slots()
         is_ahead = is_careful and queue.is_quick
+        if is_ahead and len(queue.ref.partitions) > 1:  # of a fair queue each one fills the slots, and it counts
+            is_ahead = not any([d.receives == 0 for d in got])
         alone: Delivery | None = None
         if is_careful:
             alone, got = self._alone_among(queue, got)

@@ -166,6 +166,20 @@ def test_what_waits_gets_slots_that_other_queues_give_up(app: App) -> None:
         until(lambda: len(gate.counts) == 2)  # while the first one still runs
 
 
+def test_of_a_fair_queue_with_partitions_no_more_than_the_slots_is_held(app: App) -> None:
+    """Each partition fills them, and these receives count."""
+    q = app.queue(partitions=4)
+    gate = Gate(app)
+    running = gate.prove_quick(q)
+    runtime = running.worker._runtime
+    assert runtime is not None
+    with released(gate.opened), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime.scheduler, "is_stuck", lambda queue: False)
+        gate.opened.clear()
+        q.send_batch([rqsqs.Entry(n, group=f"{n}") for n in range(200)])
+        until(lambda: len(gate.counts) == SLOTS and q.counts().in_flight == SLOTS)
+
+
 @pytest.mark.parametrize("end", ["stop", "drain", "evict"])
 def test_what_was_taken_ahead_goes_back_at_once_and_uncounted(app: App, end: str) -> None:
     q = app.queue()
