@@ -23,7 +23,7 @@ ARGV   1 number         of the call; an "r" behind it: it is repeated
                         OVER_LIMIT; 0 = no limit
        8 ack            "1" = delete at once what is received, "+SLOTS" = a worker that takes some ahead
                         (lib/ahead.lua); "c" behind it: look at the settings themselves, which may be damaged, and not
-                        at `quick`
+                        at `quick`, and make that true
        9... members of `inflight` to delete first: what the caller has finished
 RETURN {member, record, ... [, topology]}: messages, all received for the first time in this delivery cycle, by members
        that end with the present time (ms), and the topology unless it is ""; else {now_ms, topology, wake_at_ms,
@@ -61,6 +61,8 @@ else
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
   elseif string.find(visibility .. (retention or "x"), "%D") or #visibility > 10 or #retention > 10 then
     return require("lib.damaged").settings(meta)
+  elseif string.sub(options, -1) == "c" then -- somebody may have edited them
+    require("lib.settings").mark(string.sub(meta, 1, -5))
   end
   topology = topology or ""
 end

@@ -55,6 +55,8 @@ else
   elseif string.find(visibility .. (retention or "x") .. (largest or "x"), "%D") or #visibility > 10
     or #retention > 10 or #largest == 0 or #largest > 10 then
     return require("lib.damaged").settings(meta)
+  elseif string.sub(options, -1) == "c" then -- somebody may have edited them
+    require("lib.settings").mark(string.sub(meta, 1, -5))
   end
   topology = topology or ""
 end

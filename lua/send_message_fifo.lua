@@ -34,6 +34,13 @@ local SLOT_MS, KEPT_REPEATED_MS = 120000, 3600000 -- the same
 -- One field while nothing is out of the ordinary (lib/settings.lua), else many.
 local sends, last, messages, bytes = unpack(call("HMGET", meta, "sends", "last", "messages", "bytes"))
 local limit, by_content, by_group, delay, window, paused_groups, partition, has_timeline
+if token == "c" then
+  local refused = require("lib.damaged").for_receivers(meta)
+  if refused then
+    return refused
+  end
+  sends = nil -- look at the settings themselves
+end
 if sends and string.byte(sends) < 58 then -- a digit
   limit = sends
 elseif sends then
@@ -45,12 +52,6 @@ if not limit then
     "MaximumMessageSize", "ContentBasedDeduplication", "DeduplicationScope", "DelaySeconds", "DeduplicationWindow",
     "paused_groups", "partition", "Timeline"))
   by_content, by_group = by_content == "true", by_group == "messageGroup"
-end
-if token == "c" then
-  local refused = require("lib.damaged").for_receivers(meta)
-  if refused then
-    return refused
-  end
 end
 if not limit then
   return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -184,6 +185,9 @@ if visible then
   end
 elseif earliest_ms then
   require("lib.wakeups").wake_for(base, math.floor(now_us / 1000), earliest_ms)
+end
+if token == "c" then -- somebody may have edited the settings
+  require("lib.settings").mark(base)
 end
 if needs_slot then
   local kept_ms = is_repeated and KEPT_REPEATED_MS or SLOT_MS

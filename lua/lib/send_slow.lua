@@ -45,8 +45,9 @@ return function()
     local refused = require("lib.damaged").for_receivers(meta)
     if refused then
       return refused
+    elseif not require("lib.damaged").is_whole(limit, 10) then -- as sends see it that do not look
+      limit = string.match(plain or "", "%d+$") or limit
     end
-    limit = string.match(plain or limit or "", "%d+$") or limit -- as sends see it that do not look
   end
   if not limit then
     return redis.error_reply("QUEUE_NOT_FOUND " .. meta)
@@ -122,6 +123,9 @@ return function()
   end
   if timeline then
     timeline.write(now_ms)
+  end
+  if is_check == "c" then -- somebody may have edited the settings
+    require("lib.settings").mark(base)
   end
   require("lib.announce")(base, now_ms, visible, earliest_ms)
   return reply

@@ -68,7 +68,9 @@ function settings.mark(base)
   elseif size and not (delay or fair or timeline) then
     local is_home = string.sub(partition or "", 1, 2) == "0/" -- from its replies senders learn of other partitions
     local flags = (metrics == "full" and "+" or "") .. (is_home and "/" .. (topology or "") or "")
-    redis.call("HSET", meta, "plain", flags == "" and size or flags .. " " .. size)
+    if #size <= 10 and not string.find(size, "%D") then -- else it is damaged, and sends know what it was
+      redis.call("HSET", meta, "plain", flags == "" and size or flags .. " " .. size)
+    end
   else
     redis.call("HDEL", meta, "plain")
   end
