@@ -47,7 +47,7 @@ end
 
 -- A caller, from its call slot.
 function timeline.caller(slot)
-  return string.match(slot or "", "call:(.*)$") or ""
+  return string.match(slot or "", ":call:([^:]*)$") or ""
 end
 
 -- The queue of a partition.

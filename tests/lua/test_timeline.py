@@ -440,3 +440,14 @@ def test_when_memory_is_full_a_message_goes_its_way(
         engine.redis.config_set("maxmemory", "0")
     assert engine.counts(q) == (0, 0, 0)
     assert kinds(engine, q, message_id)[0] == "sent"
+
+
+def test_the_process_is_told_whatever_the_prefix(server_url: str, prefix: str, name: str) -> None:
+    engine = Engine(server_url, f"{prefix}call")
+    try:
+        q = engine.queue(name, **ON)
+        message_id = send(engine, q)
+        engine.receive(q)
+        assert {step.process for step in steps(engine, q, message_id)} == {ids.call_slots.process}
+    finally:
+        engine.transport.close()
