@@ -148,7 +148,8 @@ class Queue:
             linger: for how many seconds, 0 to 60, a message waits for others at most. A caller that is alone never
                 waits; where there are others, the message waits until they have come as well, or for as long as a few
                 calls take.
-            max_batch: how many messages one call sends at most, 1 to 1,000.
+            max_batch: how many messages one call sends at most, 1 to 1,000; to a FIFO queue it sends no more than
+                100.
 
         Returns:
             The Sender. Use it as a context manager, or close it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from rqsqs import _arguments as arguments
 from rqsqs import _settings
 from rqsqs._arguments import SendOptions
-from rqsqs._core import envelope
+from rqsqs._core import envelope, portions
 from rqsqs._core.sent import Outgoing, SentMessage
 from rqsqs.errors import UsageError
 from rqsqs.models import Durability
@@ -31,7 +31,8 @@ class Sender:
         from rqsqs._io.sync.sending import Sending  # few programs need it
 
         self._queue = queue
-        self._sending: Sending = Sending(queue._connection.transport, queue._ref, queue._limits, linger, max_batch)
+        most = min(max_batch, portions.ORDERED) if queue.is_fifo else max_batch  # one step: done as a whole, or not
+        self._sending: Sending = Sending(queue._connection.transport, queue._ref, queue._limits, linger, most)
 
     @property
     def queue(self) -> Queue:

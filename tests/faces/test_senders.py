@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import os
 import signal
 import threading
@@ -89,6 +90,10 @@ def calls(url: str) -> int:
     """Scripts that the server ran."""
     with redis.Redis.from_url(url) as client:
         return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+def failures(error: rqsqs.BatchFailed) -> list[tuple[int, type[Exception]]]:
+    return [(r.index, type(r.error)) for r in error.results if isinstance(r, rqsqs.FailedEntry)]
 
 
 @pytest.mark.parametrize("name", ["q", "q.fifo"])
@@ -210,6 +215,63 @@ def test_a_message_without_a_deduplication_id_fails_alone(server: Server, prefix
         assert isinstance(results["first"], rqsqs.DeduplicationIdRequired)
         assert results[0] is not results[3]
         assert [m.body for m in queue.receive(10)] == [1, 2, 4, 5]
+
+
+def test_a_refusal_among_very_many_makes_no_duplicate_of_those_before(server: Server, prefix: str) -> None:
+    count, wrong = 130, 120
+
+    async def main() -> None:
+        async with aio.connect(server.url, prefix=prefix, limits="aws") as connection:
+            queue = await connection.create_queue("q.fifo")
+            async with queue.sender(max_batch=1000) as sender:
+                results = await asyncio.gather(
+                    sender.send("first", group="g", deduplication_id="first"),
+                    *[sender.send(n, group="g", deduplication_id=None if n == wrong else str(n)) for n in range(count)],
+                    return_exceptions=True,
+                )
+            assert isinstance(results.pop(1 + wrong), rqsqs.DeduplicationIdRequired)
+            sent: list[Any] = results
+            assert [s.is_duplicate for s in sent] == [False] * count
+            assert (await queue.counts()).visible == count
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_message_that_is_too_large_for_the_server_fails_alone(prefix: str, partitions: int) -> None:
+    mib = 1 << 20
+    with (
+        Server("valkey", **{"proto-max-bulk-len": str(mib)}) as server,
+        rqsqs.connect(server.url, prefix=prefix, socket_timeout=40) as connection,
+    ):
+        queue = connection.create_queue("q", partitions=partitions, maximum_message_size=4 * mib)
+        with queue.sender() as sender:
+            senders = Senders(sender)
+            with frozen(server, senders):
+                for n in range(6):
+                    senders.gather(n, "x" * (2 * mib) if n == 3 else n, deduplication_id=str(n))
+            results = senders.join()
+        assert isinstance(results.pop(3), rqsqs.MessageTooLarge)
+        assert {type(result) for result in results.values()} == {rqsqs.SentMessage}
+        with pytest.raises(rqsqs.BatchFailed) as caught:
+            queue.send_batch([rqsqs.Entry(n or "x" * (2 * mib), deduplication_id=f"b{n}") for n in range(4)])
+        assert failures(caught.value) == [(0, rqsqs.MessageTooLarge)]
+        with pytest.raises(rqsqs.MessageTooLarge):
+            queue.send("x" * (2 * mib), deduplication_id="alone")
+        assert queue.counts().visible == 9
+
+
+def test_a_refusal_of_a_later_step_of_a_batch_says_what_is_stored(server: Server, prefix: str) -> None:
+    with rqsqs.connect(server.url, prefix=prefix) as connection:
+        strict = dataclasses.replace(connection.limits, strict=True)
+    with rqsqs.connect(server.url, prefix=prefix, limits=strict) as connection:
+        queue = connection.create_queue("q.fifo")
+        with pytest.raises(rqsqs.BatchFailed) as caught:
+            queue.send_batch(
+                [rqsqs.Entry(n, group="g", deduplication_id=None if n == 120 else str(n)) for n in range(150)]
+            )
+        assert failures(caught.value) == [(n, rqsqs.DeduplicationIdRequired) for n in range(100, 150)]
+        assert queue.counts().visible == 100
 
 
 def test_what_is_wrong_with_a_message_is_said_before_anything_is_sent(server: Server, prefix: str) -> None:

@@ -280,16 +280,11 @@ def _send_to(
         if e.detail:
             limit = int(e.detail)
             errors = [_too_large(m.size, limit) if m.size > limit else None for m in batch]
-        elif len(batch) == 1:
-            raise
         else:  # for the server, whatever the queue says: that is the largest one, at least
             most = max([len(m.record) for m in batch])
             errors = [e if len(m.record) == most else None for m in batch]
     rest = [m for m, error in zip(batch, errors, strict=True) if error is None]
-    try:
-        left = iter((yield from _send_to(q, p, rest, limits, token, durability)) if rest else ())
-    except MessageTooLarge as e:  # the only one
-        left = iter([FailedEntry(0, e)])
+    left = iter((yield from _send_to(q, p, rest, limits, token, durability)) if rest else ())
     return _numbered([next(left) if error is None else FailedEntry(0, error) for error in errors])
 
 
@@ -302,13 +297,13 @@ def _send_parts(
     durability: Durability | None,
 ) -> Flow[list[Any]]:
     answers: list[Any] = []
-    trouble: ServerError | None = None
+    trouble: ServerError | DeduplicationIdRequired | None = None
     for part in parts:
         if trouble is None:
             try:
                 answers += yield from _send_to(q, p, part, limits, token, durability)
                 continue
-            except ServerError as e:
+            except (ServerError, DeduplicationIdRequired) as e:
                 if not answers:
                     raise
                 trouble = e
