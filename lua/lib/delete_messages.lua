@@ -21,10 +21,13 @@ end
 
 -- Take such members out of `inflight`, and note (member -> true) which are there, or delayed. Returns how many were.
 local function take_out(base, marked)
+  local is_any_missing = true
   for _, set in ipairs({"inflight", "delayed"}) do
-    local scores = redis.call("ZMSCORE", base .. set, unpack(marked))
+    local scores = is_any_missing and redis.call("ZMSCORE", base .. set, unpack(marked)) or {}
+    is_any_missing = false
     for i = 1, #marked do
       marked[marked[i]] = marked[marked[i]] or scores[i]
+      is_any_missing = is_any_missing or not marked[marked[i]]
     end
   end
   return redis.call("ZREM", base .. "inflight", unpack(marked))

@@ -26,7 +26,7 @@ local EACH = 11 -- bytes that the list needs for an entry, beside it
 local TEXT = 200 -- bytes of a text that comes from outside
 local MARK = "~"
 
-local bounds, pending = {}, {}
+local bounds, callers, pending = {}, {}, {}
 
 -- How many bytes the timeline of a partition may have; false = it is off.
 function timeline.bound(base)
@@ -47,7 +47,9 @@ end
 
 -- A caller, from its call slot.
 function timeline.caller(slot)
-  return string.match(slot or "", ":call:([^:]*)$") or ""
+  slot = slot or ""
+  callers[slot] = callers[slot] or string.match(slot, ":call:([^:]*)$") or ""
+  return callers[slot]
 end
 
 -- The queue of a partition.
@@ -72,8 +74,10 @@ end
 function timeline.add(base, kind, key, ...)
   if timeline.bound(base) then
     local is_fifo = string.sub(base, -6) == ".fifo:"
-    pending[base] = pending[base] or {}
-    table.insert(pending[base], {kind, kind == "p" and key or string.sub(key, 1, is_fifo and 16 or 24), ...})
+    local steps = pending[base] or {}
+    pending[base] = steps
+    -- OFFSET and time come with write()
+    steps[#steps + 1] = {0, 0, kind, kind == "p" and key or string.sub(key, 1, is_fifo and 16 or 24), ...}
   end
 end
 
@@ -84,7 +88,7 @@ function timeline.received(base, key, receives, visible_ms, since)
   if string.sub(base, -6) == ".fifo:" then
     local _, earlier = require("lib.fifo_key").earlier_receives(key)
     total = total + tonumber(earlier or "0")
-  else
+  elseif require("lib.message").may_have_past(key) then
     total = total + require("lib.message").parse(key).total
   end
   timeline.add(base, "r", key, timeline.caller(KEYS[1]), total, visible_ms, tonumber(since) or 0)
@@ -158,7 +162,8 @@ function timeline.write(now_ms)
     local last = redis.pcall("LINDEX", name, "-1")
     local total = type(last) == "string" and timeline.offset(last) + #last + EACH or 0
     for i, step in ipairs(steps) do
-      records[i] = cmsgpack.pack({total, now_ms, unpack(step)})
+      step[1], step[2] = total, now_ms
+      records[i] = cmsgpack.pack(step)
       total = total + #records[i] + EACH
     end
     if type(redis.pcall("RPUSH", name, unpack(records))) == "number" then
