@@ -163,13 +163,12 @@ class Fetcher:
             return
         queue.reclaimed += sum([is_reclaimed(d) for d in got if d.receives >= 0])
         room = self.scheduler.free_slots()
-        is_ahead = is_careful and queue.is_quick
-        if is_ahead and len(queue.ref.partitions) > 1:  # of a fair queue each one fills the slots, and it counts
-            is_ahead = not any([d.receives == 0 for d in got])
+        # of a fair queue each partition fills the slots, each message needs one, and its receive counts
+        is_ahead = is_careful and queue.is_quick and not any([d.receives == 0 for d in got])
+        may_be_deadly = any([d.receive_count > self.max_crashes for d in got])  # also the one that came alone
         alone: Delivery | None = None
         if is_careful:
             alone, got = self._alone_among(queue, got)
-        may_be_deadly = any([d.receive_count > self.max_crashes for d in got])
         jobs: list[Job] = []
         for deliveries in ([alone], *queue.portions(got)) if alone is not None else queue.portions(got):
             job = Job(self.host, queue, deliveries, since)

@@ -94,9 +94,11 @@ class WorkerQueue:
 
     @property
     def is_careful(self) -> bool:
-        """Does it receive what does not count at once (lua/lib/ahead.lua), as no handler may see it? If the first call
-        is still running nobody knows how long calls take."""
-        return self.is_quick or (self.running > 0 and not (self.is_measured or self.ref.is_fifo))
+        """Does it receive what does not count at once (lua/lib/ahead.lua), as no handler may see it? Until the first
+        call has ended nobody knows how long calls take; if that has one message, it is alone anyway."""
+        if self.is_measured or self.ref.is_fifo:
+            return self.is_quick
+        return self.running > 0 or self.handler.size > 1
 
     def ahead(self, most: int) -> int:
         """How many calls may wait in hand, beyond those that have slots. What is there already may stay somewhat longer

@@ -12,6 +12,7 @@ import pytest
 
 import rqsqs
 from rqsqs import Message, RetryPolicy, aio
+from rqsqs._core import flows
 from rqsqs.worker.metrics import WorkerMetrics
 from rqsqs.worker.worker_queue import QUICK_S
 from tests.worker.serving import App, Running, is_empty, released, send, until
@@ -297,3 +298,41 @@ def test_a_batch_handler_takes_ahead_as_well(app: App) -> None:
         assert most <= 5 * SLOTS + AHEAD
     until(lambda: is_empty(q))
     assert sorted(gate.done) == list(range(500))
+
+
+def test_what_a_worker_had_in_hand_that_died_comes_alone_to_a_new_batch_handler(app: App) -> None:
+    """Its first call has no neighbours that would be buried with a message that kills it as well."""
+    q = app.queue(visibility_timeout=1)
+    sizes: list[int] = []
+    counts: set[int] = set()
+
+    def batch(messages: list[Message]) -> None:
+        sizes.append(len(messages))
+        counts.update(m.receive_count for m in messages)
+
+    send(q, range(5))
+    transport = app.connection.transport
+    ref = transport.queue("q")
+    assert len(transport.run(flows.finish_and_receive(ref, [], 5, 1, None, 0, slots=5))) == 5  # a worker, and it dies
+    until(lambda: q.counts().visible == 5)
+    send(q, range(5, 10))
+    app.serve(batch, batch=5)
+    until(lambda: is_empty(q))
+    assert sizes[0] == 1
+    assert sum(sizes) == 10
+    assert counts == {1}
+
+
+def test_a_quick_worker_dead_letters_what_killed_its_workers_again_and_again(app: App) -> None:
+    dead = app.queue("dead")
+    q = app.queue(dead_letter_queue=dead, max_receive_count=50)
+    gate = Gate(app)
+    q.send("deadly")
+    for seconds in (0.01, 0.01, 2):  # the last time until the worker knows how quick its handler is
+        until(lambda seconds=seconds: q.receive(visibility_timeout=seconds))
+    running = app.serve(gate.handle, concurrency=SLOTS, prefetch=AHEAD, max_crashes=3)
+    prove_quick(running)
+    send(q, range(100))
+    until(lambda: is_empty(q))
+    assert sorted(gate.done) == list(range(100))
+    assert [(m.body, m.cause and m.cause.type) for m in dead.peek(10)] == [("deadly", "rqsqs.worker.WorkerDied")]
