@@ -11,12 +11,10 @@ from rqsqs._core import flows, portions
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs._core.sent import Outgoing, SentMessage
-from rqsqs.errors import ConnectionFailed, EmbeddedServerUnavailable, RequestError, ServerError, UsageError
+from rqsqs.errors import ConnectionFailed, UsageError
 from rqsqs.limits import Limits
 from rqsqs.models import Durability
 
-# What a call for several may raise. Anything else was raised from outside in the thread that made it.
-ERRORS = (RequestError, ServerError, EmbeddedServerUnavailable, UsageError)
 CALLS = 4  # as long as so many calls take a message waits for others at most
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import hiredis
 import redis.exceptions as rx
 
+from rqsqs import errors
 from rqsqs._core import ids, operations, scripts
 from rqsqs._core.operation import Operation
 from rqsqs._io import tuning
@@ -18,6 +19,8 @@ from rqsqs.models import Durability, DurabilityResult
 
 # What a lost connection raises; also one to something that is not Redis.
 BROKEN = (rx.ConnectionError, rx.TimeoutError, rx.InvalidResponse, OSError)
+# What a call for several threads may raise; anything else was raised from outside in the thread that made it.
+ERRORS = (errors.RequestError, errors.ServerError, errors.EmbeddedServerUnavailable, errors.UsageError)
 LARGE_ANSWER = 8192  # bytes that a slot need not keep once the caller has them
 FIRST_NUMBER, LAST_NUMBER = -9_999_999, -1_000_000  # of the calls in a slot: 8 characters, and no names of messages
 CLOSED = "the connection was closed"

@@ -510,6 +510,8 @@ _raise_in = ctypes.pythonapi["PyThreadState_SetAsyncExc"]
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 
+# A socket that is just being opened is left to the garbage collector, which warns.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_exceptions_raised_in_any_thread_at_any_moment_leave_each_caller_with_an_answer(
     server: Server, connection: rqsqs.Connection
 ) -> None:

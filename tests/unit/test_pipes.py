@@ -27,9 +27,11 @@ from rqsqs._io.sync.hub_waits import HubWaits
 from rqsqs._io.sync.hubs import Hub
 from rqsqs._io.sync.pipes import Pipe
 from rqsqs._io.sync.pools import PooledConnection
+from rqsqs._io.sync.servers import Node
 from rqsqs._io.sync.waiting import Waiter, Waiters, Waiting
 from rqsqs._io.tracking import Listener
 from rqsqs.limits import NATIVE
+from rqsqs.worker import HandlerTimeout
 
 P = Keyspace("p").queue("q").home
 
@@ -339,3 +341,46 @@ def test_a_network_that_gives_up_does_not_stop_the_event_loop() -> None:
         await hub.close()
 
     asyncio.run(scenario())
+
+
+def test_an_interrupted_opening_is_the_end_of_a_connection_for_the_others() -> None:
+    """They try again, and do not get an exception that was meant for another thread."""
+    node = Node.__new__(Node)
+    node._openings, node._pipe = {}, None
+    asked = threading.Semaphore(0)
+
+    class Guard:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *exc_info: object) -> None:
+            self.lock.release()
+            asked.release()
+
+    node._guard = Guard()  # type: ignore[assignment]
+    errors: dict[str, BaseException] = {}
+
+    def make() -> None:
+        for _ in range(2):  # the other one has asked as well
+            assert asked.acquire(timeout=60)
+        raise HandlerTimeout
+
+    def work() -> None:
+        try:
+            node._opened("pipe", make)
+        except BaseException as e:
+            errors[threading.current_thread().name] = e
+
+    threads = [threading.Thread(target=work, name=name, daemon=True) for name in ("first", "second")]
+    threads[0].start()
+    while not node._openings:
+        time.sleep(0.001)
+    threads[1].start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert isinstance(errors["first"], HandlerTimeout)
+    assert isinstance(errors["second"], rx.ConnectionError)

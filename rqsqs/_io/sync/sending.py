@@ -14,9 +14,10 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from rqsqs._core.gathering import ERRORS, Gathering, Ticket, closed, interrupted, same_error, sending
+from rqsqs._core.gathering import Gathering, Ticket, closed, interrupted, same_error, sending
 from rqsqs._core.keys import QueueRef
 from rqsqs._core.sent import Outgoing, SentMessage
+from rqsqs._io import protocol
 from rqsqs._io.sync.runner import Transport
 from rqsqs.limits import Limits
 from rqsqs.models import Durability
@@ -189,7 +190,7 @@ class Sending:
             return []
         try:
             outcome = self._run(sending(self._queue, self._limits, with_message))
-        except ERRORS as e:
+        except protocol.ERRORS as e:
             return [e] * len(with_message)
         return outcome if type(outcome) is list else [outcome]
 

@@ -178,7 +178,8 @@ class Node(KnownServer):
                 mine.made = make()
         except BaseException as e:
             if mine is not None:
-                mine.error = e if isinstance(e, Exception) else rx.ConnectionError("interrupted")
+                known = (rx.RedisError, OSError, *protocol.ERRORS)
+                mine.error = e if isinstance(e, known) else rx.ConnectionError("interrupted")
             raise
         finally:
             if mine is not None:
