@@ -22,7 +22,7 @@ def test_a_session_is_read_until_it_is_ended(engine: Engine) -> None:
 def test_the_server_knows_a_digest_and_a_list_of_them(engine: Engine) -> None:
     space = engine.transport.space
     engine.execute(sessions.put_session(space, NAME, b"{}", idle_ms=HOUR_MS, longest_ms=HOUR_MS))
-    keys = [key.decode() for key in engine.redis.keys(f"{space.prefix}:*session*")]
+    keys = [key.decode() for key in engine.redis.scan_iter(f"{space.prefix}:*session*")]
     assert sorted(keys) == [f"{space.prefix}:{{sessions}}", f"{space.prefix}:{{sessions}}:{NAME}"]
 
 
