@@ -54,10 +54,16 @@ end
 
 local function standard_messages(base, held)
   local messages = {}
+  local is_ahead = require("lib.ahead").slots() and redis.call("HEXISTS", base .. "meta", "fair") == 0
   for _, m in ipairs(held) do
-    local receives = require("lib.score").receives(m.score)
+    local receives = require("lib.score").receives(m.score) -- lib/ahead.lua: 0 = not counted yet, 1 = it came alone
+    if not is_ahead and receives == 1 then
+      receives = 0 -- the first one, as in the answer that was lost
+    elseif receives == 0 then
+      receives = -1
+    end
     messages[#messages + 1] = as_received(base, m.member)
-    messages[#messages + 1] = receives > 0 and receives or -1 -- it does not count yet (lib/ahead.lua)
+    messages[#messages + 1] = receives
     messages[#messages + 1] = redis.call("HGET", base .. "store", m.member)
   end
   return messages
