@@ -123,7 +123,8 @@ def test_what_is_exported_is_shown() -> None:
             f"rqsqs_worker_messages_{name}_total"
             for name in ("received", "reclaimed", "failed", "dead_lettered", "lost")
         ],
-        *["rqsqs_worker_in_flight", "rqsqs_worker_start_time_seconds", "rqsqs_worker_heartbeats_total"],
+        *["rqsqs_worker_in_flight", "rqsqs_worker_prefetched", "rqsqs_worker_start_time_seconds"],
+        "rqsqs_worker_heartbeats_total",
         *[f"rqsqs_worker_{name}_total" for name in ("thread_restarts", "repeated_calls", "failovers", "wait_checks")],
         *["rqsqs_worker_broken_waits_total", "rqsqs_queue_created_timestamp_seconds", "rqsqs_queue_quiet_messages"],
         *["rqsqs_server_memory_used_bytes", "rqsqs_server_memory_limit_bytes"],
