@@ -239,7 +239,7 @@ def test_attempts_that_end_late_are_not_repeated_beyond_the_limit(is_async: bool
 
 def test_tasks_that_begin_together_have_the_limit_together() -> None:
     async def together(url: str) -> list[Any]:
-        async with rqsqs.aio.connect(url, socket_connect_timeout=0.3) as connection:
+        async with rqsqs.aio.connect(url, socket_connect_timeout=2) as connection:
             return await asyncio.gather(*(connection.exists("orders") for _ in range(9)), return_exceptions=True)
 
     with serving(stay_silent) as (port, seen):
