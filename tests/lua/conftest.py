@@ -13,6 +13,7 @@ from rqsqs._core.keys import Partition, QueueRef
 from rqsqs._core.operation import Flow, Operation
 from rqsqs.limits import NATIVE, Limits
 from tests.model.harness import InlineTransport, Lost, TurnedClock, client
+from tests.servers import KINDS, Server, find_binary
 
 
 class Engine:
@@ -102,3 +103,12 @@ def engine(server_url: str, engine_at: Callable[..., Engine]) -> Engine:
 def name(request: pytest.FixtureRequest) -> str:
     """A queue name of either kind."""
     return str(request.param)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def small_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One that stores nothing more when its memory is full."""
+    if find_binary(request.param) is None:
+        pytest.skip(f"no {request.param} server program here")
+    with Server(request.param, maxmemory_policy="noeviction") as server:
+        yield server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +11,7 @@ from rqsqs.errors import MessageTooLarge, OverLimit, ServerOutOfMemory
 from rqsqs.limits import AWS, NATIVE
 from rqsqs.models import FailedEntry
 from tests.lua.conftest import Engine
-from tests.servers import KINDS, Server, find_binary
+from tests.servers import Server
 
 ODD = ["", "\x00", "a\x00b", "{}", "}{", "{x}:y", "🦊" * 10, "\r\n", "%s %d", "'\"\\", "@/-", "x" * 1_048_576]
 NAMES = ["a", "@", "/", "a@b/c", "{x}", "}{", "🦊", "%", "*", "[a]?", "\x00", "-", "x" * 128]
@@ -109,14 +109,6 @@ def test_in_flight_at_the_limit_a_short_poll_fails(engine: Engine) -> None:
     assert len(engine.run(flows.receive_messages(q, limits, 1))) == 1
     engine.clock.advance_ms(30_000)
     assert len(engine.run(flows.receive_messages(q, limits, 2))) == 2
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def small_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    if find_binary(request.param) is None:
-        pytest.skip(f"no {request.param} server program here")
-    with Server(request.param, maxmemory_policy="noeviction") as server:
-        yield server
 
 
 def test_when_memory_is_full_sending_fails_and_consuming_works(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -20,7 +20,7 @@ from rqsqs.timeline_models import Timeline, TimelineStep
 from tests.largest import Meter
 from tests.lua.conftest import Engine
 from tests.lua.outcomes import release, requeue, retry
-from tests.servers import KINDS, Server, find_binary
+from tests.servers import Server
 
 ON = {"Timeline": "65536"}
 
@@ -411,14 +411,6 @@ def test_workers_are_named(engine: Engine, name: str) -> None:
     assert [step.consumer for step in found] == ["box-7-c0ffee"] * 2
     engine.execute(operations.consumers.beat(q.home, (), 1000, "box-7-c0ffee", None, 0))
     assert steps(engine, q, message_id) == found  # it has gone, its name stays
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def small_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    if find_binary(request.param) is None:
-        pytest.skip(f"no {request.param} server program here")
-    with Server(request.param, maxmemory_policy="noeviction") as server:
-        yield server
 
 
 def test_when_memory_is_full_a_message_goes_its_way(
