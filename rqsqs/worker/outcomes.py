@@ -43,8 +43,10 @@ class DeadLetter(RqsqsError):
         super().__init__(reason)
 
 
-class HandlerTimeout(RqsqsError):
-    """The handler took longer than its timeout. It is raised inside the handler."""
+class HandlerTimeout(BaseException):
+    """The handler took longer than its timeout. It is raised inside the handler, wherever that is: like
+    asyncio.CancelledError, it is no Exception, so that neither `except Exception` nor a call of this library that may
+    fail keeps it from ending the call."""
 
     __module__ = "rqsqs.worker"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -455,6 +456,25 @@ def test_a_handler_that_takes_too_long_fails(app: App, kind: str) -> None:
     cause = got[1].cause
     assert cause is not None
     assert (cause.type, cause.message) == ("rqsqs.worker.HandlerTimeout", "the handler took longer than 0.15 s")
+
+
+def test_a_handler_that_goes_on_after_all_errors_ends_at_its_timeout(app: App) -> None:
+    """Whatever errors it ignores, and the library on its behalf, at the moment when its time is over."""
+    q, other = app.queue(retry_policy=SOON), app.queue("other")
+    got: list[Message] = []
+
+    def handle(message: Message) -> None:
+        got.append(message)
+        while not message.failures:
+            with contextlib.suppress(Exception):
+                for _ in range(100):
+                    other.receive()
+                    time.sleep(0.001)
+
+    q.send("a")
+    app.serve(handle, timeout=0.15, concurrency=1)  # nothing else could run beside it
+    until(lambda: len(got) == 2 and is_empty(q))
+    assert [m.cause and m.cause.type for m in got] == [None, "rqsqs.worker.HandlerTimeout"]
 
 
 def test_a_coroutine_that_raises_timeout_error_has_not_taken_too_long(app: App) -> None:
